@@ -1,0 +1,83 @@
+"""
+The Chalice application: what is exposed, and nothing else.
+
+Follow one increment down the files: `increment` below, `chalicelib/commands.py`, `event_log.py`; then `publish` below
+and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; and back to `counter` below.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from chalice import Chalice, Response
+from chalice.app import DynamoDBEvent, Request, SQSEvent
+
+from chalicelib import commands, event_log, http, projector, publisher, read_model, settings
+
+_settings = settings.current()
+_route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
+
+app = Chalice(app_name="counter")
+app.log.setLevel(logging.INFO)
+
+
+@app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
+@http.answers_problems
+def increment(counter_id: str) -> Response:
+    command = http.increment_command(counter_id, _request(), _settings.max_increment)
+    return http.accepted(command, commands.increment(command))
+
+
+@app.route("/counters/{counter_id}", **_route)
+@http.answers_problems
+def counter(counter_id: str) -> Response:
+    state = read_model.counter(http.counter_named(counter_id))
+    return http.counter_state(_request(), state)
+
+
+@app.route("/counters/{counter_id}/events/{event_id}", **_route)
+@http.answers_problems
+def event(counter_id: str, event_id: str) -> Response:
+    found = event_log.get(http.counter_named(counter_id), http.event_named(event_id))
+    return http.event_state(found, counted=read_model.has_counted(found))
+
+
+@app.route("/counters", **_route)
+@http.answers_problems
+def counters() -> Response:
+    limit, after = http.page_of_counters(_request())
+    return http.counters_page(read_model.counters(limit, after))
+
+
+@app.route("/", **_route)
+@http.answers_problems
+def index() -> Response:
+    return http.service()
+
+
+@app.on_dynamodb_record(
+    stream_arn=_settings.event_log_stream_arn,
+    batch_size=1000,
+    starting_position="TRIM_HORIZON",
+    maximum_batching_window_in_seconds=_settings.batching_window_s,
+)
+def publish(event: DynamoDBEvent) -> None:
+    publisher.publish(event.to_dict().get("Records", []))
+
+
+@app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
+def project(event: SQSEvent) -> None:
+    projector.project(event.to_dict().get("Records", []))
+
+
+@app.middleware("http")
+def in_one_shape(event: Request, get_response: Callable[[Request], Response]) -> Response:
+    response = http.as_problem(get_response(event))
+    for name, value in _route["cors"].get_access_control_headers().items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _request() -> http.Request:
+    current: Request = app.current_request
+    return http.request(current.to_original_event())

@@ -1,0 +1,186 @@
+"""
+Events as they are stored and sent. This room alone knows the names; they are a public interface and never renamed.
+
+In the log, on its stream and in a message, an event is the same set of fields:
+
+    type         "Incremented"
+    version      of the type: 1
+    event_id     a UUID in its canonical text form
+    by           what is added, 1 to 2**53 - 1
+    recorded_at  milliseconds since 1970 in UTC
+
+and who it belongs to: `counter_id` in a message, and in the log `partition`, the counter id with a shard suffix where
+there are several shards ("clicks", "clicks#3"). A new type or version is added beside the old ones, which stay
+readable for as long as a log holds them.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.counting import (
+    LARGEST_AMOUNT,
+    LATEST_MS,
+    BucketKey,
+    Event,
+    Incremented,
+    is_counter_id,
+    is_event_id,
+    shard_of,
+)
+from chalicelib.errors import NotUnderstoodError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+#: A message stays under the queue's 192 KiB with room for what the last event adds.
+MESSAGE_BYTES = 180 * 1024
+
+
+def partition(counter_id: str, shard: int, shards: int) -> str:
+    """The partition key of a counter's events and buckets: a suffix only where there is more than one shard."""
+    return counter_id if shards == 1 else f"{counter_id}#{shard}"
+
+
+def log_partition(counter_id: str, event_id: str, shards: int) -> str:
+    """The partition of the log that holds this event."""
+    return partition(counter_id, shard_of(event_id, shards), shards)
+
+
+def bucket_partition(key: BucketKey, shards: int) -> str:
+    """The partition that holds this bucket; its sort key is the second."""
+    return partition(key.counter_id, key.shard, shards)
+
+
+def id_bytes(event_id: str) -> bytes:
+    """An event id as a bucket holds it: 16 bytes."""
+    return uuid.UUID(event_id).bytes
+
+
+def id_text(stored: bytes) -> str:
+    """An event id as everybody else writes it."""
+    return str(uuid.UUID(bytes=bytes(stored)))
+
+
+def fields(event: Event) -> dict[str, Any]:
+    """What is stored of an event besides whose it is."""
+    return {
+        "type": "Incremented",
+        "version": 1,
+        "event_id": event.event_id,
+        "by": event.by,
+        "recorded_at": event.recorded_at_ms,
+    }
+
+
+def from_fields(counter_id: object, stored: Mapping[str, Any]) -> Event:
+    """
+    The event that these fields describe. Fields that are not named above are left alone.
+
+    Raises:
+        NotUnderstoodError: a field is missing or out of range, or the type or its version is unknown.
+    """
+    kind = (stored.get("type"), stored.get("version"))
+    if kind != ("Incremented", 1) or isinstance(kind[1], bool):
+        raise NotUnderstoodError(f"unknown event type or version: {_shown(kind[0])} {_shown(kind[1])}")
+    if not is_counter_id(counter_id):
+        raise NotUnderstoodError(f"counter_id is none: {_shown(counter_id)}")
+    if not is_event_id(stored.get("event_id")):
+        raise NotUnderstoodError(f"event_id is no UUID: {_shown(stored.get('event_id'))}")
+    return Incremented(
+        counter_id=str(counter_id),
+        event_id=stored["event_id"],
+        by=_integer(stored, "by", lowest=1, highest=LARGEST_AMOUNT),
+        recorded_at_ms=_integer(stored, "recorded_at", lowest=0, highest=LATEST_MS),
+    )
+
+
+def from_stream_record(record: object) -> Event:
+    """
+    The event that a record of the log's stream announces; its values are in DynamoDB's JSON (`{"N": "3"}`).
+
+    Raises:
+        NotUnderstoodError: it announces no event of ours. The log is append-only: a change or a removal is none either.
+    """
+    match record:
+        case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image)}}:
+            plain = {name: _plain(value) for name, value in image.items()}
+        case {"eventName": "MODIFY" | "REMOVE" as name}:
+            raise NotUnderstoodError(f"the log is append-only, and this is a {name}")
+        case _:
+            raise NotUnderstoodError("this is no stream record of an insert with its new image")
+    owner = plain.get("partition")
+    return from_fields(owner.partition("#")[0] if isinstance(owner, str) else None, plain)
+
+
+def to_messages(events: Iterable[Event]) -> Iterator[str]:
+    """The same events, in order, in as few message bodies as fit the queue."""
+    entries: list[str] = []
+    size = 0
+    for event in events:
+        entry = json.dumps({"counter_id": event.counter_id, **fields(event)}, separators=(",", ":"))
+        if size + len(entry) > MESSAGE_BYTES:
+            yield _message(entries)
+            entries, size = [], 0
+        entries.append(entry)
+        size += len(entry) + 1
+    if entries:
+        yield _message(entries)
+
+
+def from_message(body: object) -> tuple[list[Event], list[str]]:
+    """The events in a message body, and the reasons why what else is in it is not understood. Raises nothing."""
+    try:
+        message = json.loads(body) if isinstance(body, str) else None
+    except (ValueError, RecursionError):
+        return [], ["the body is not JSON"]
+    match message:
+        case {"version": 1, "events": [*entries]} if message["version"] is not True:
+            return _understood(entries)
+        case _:
+            return [], ["the body is no message of version 1 with a list of events"]
+
+
+def _understood(entries: list[object]) -> tuple[list[Event], list[str]]:
+    events: list[Event] = []
+    reasons: list[str] = []
+    for entry in entries:
+        try:
+            if not isinstance(entry, dict):
+                raise NotUnderstoodError(f"an event is no object: {_shown(entry)}")  # noqa: TRY301
+            events.append(from_fields(entry.get("counter_id"), entry))
+        except NotUnderstoodError as error:
+            reasons.append(error.reason)
+    return events, reasons
+
+
+def _message(entries: list[str]) -> str:
+    return f'{{"version":1,"events":[{",".join(entries)}]}}'
+
+
+def _plain(value: object) -> object:
+    """A DynamoDB value as text or integer; what is neither is no part of an event."""
+    match value:
+        case {"S": str(text)}:
+            return text
+        case {"N": str(number)}:
+            try:
+                return int(number)
+            except ValueError:
+                return None
+        case _:
+            return None
+
+
+def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int) -> int:
+    value = stored.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise NotUnderstoodError(f"{name} is no integer from {lowest} to {highest}: {_shown(value)}")
+    return value
+
+
+def _shown(value: object) -> str:
+    """A value for an operator's eyes: one short line, whatever it was."""
+    return ascii(value)[:80]

@@ -1,0 +1,107 @@
+"""Commands: an increment in, an event in the log out; with a condition or a wish for the result, counted at once."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chalicelib import counting, dynamodb, event_log, read_model
+from chalicelib.errors import ContendedError, RecordedBeforeError, VersionMismatchError
+
+if TYPE_CHECKING:
+    from chalicelib.counting import Counter, Event, Increment
+
+#: The namespace of event ids that are derived from idempotency keys. Changing it would double what is sent again.
+_KEYED_EVENTS = uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")
+
+_TRIES_TO_SWAP = 8
+_TRIES_TO_ADD_AND_GET = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The event that an increment led to, the counter if it was counted at once, and whether it was recorded before."""
+
+    event: Event
+    counter: Counter | None
+    again: bool
+
+
+def increment(command: Increment) -> Accepted:
+    """
+    The increment is durably in the log, once for each idempotency key.
+
+    Plainly, that is all: one request, and the stream does the rest. With `at_version` or `wants_counter` the event is
+    recorded and counted in one transaction, and the counter's state right after it is part of the answer.
+    With `wants_counter` alone, where others are quicker each time, it is recorded plainly.
+
+    Raises:
+        KeyReusedError: the idempotency key came with another command before.
+        VersionMismatchError: the counter is not at `at_version`; nothing is recorded.
+        ContendedError: others wrote to the same counter at every try at a swap; nothing is recorded.
+        UnavailableError: whether it is recorded is unknown; sending it again with the same idempotency key is safe.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    event = counting.decide(command, _event_id(command, now_ms), now_ms)
+    if command.at_version is not None:
+        return _compare_and_swap(command, event, command.at_version)
+    if command.wants_counter:
+        return _add_and_get(command, event)
+    return _append(command, event)
+
+
+def _append(command: Increment, event: Event) -> Accepted:
+    appended = event_log.append(event)
+    return Accepted(appended.event, None, again=appended.again and command.idempotency_key is not None)
+
+
+def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Accepted:
+    for _ in dynamodb.attempts(_TRIES_TO_SWAP):
+        counter = read_model.counter(command.counter_id)
+        if counter.version != at_version:
+            if command.idempotency_key is None or event_log.find(command.counter_id, event.event_id) is None:
+                raise VersionMismatchError(at_version, counter)
+            return _counted_before(command, event)
+        try:
+            return Accepted(event, read_model.append_counted(event, counter), again=False)
+        except RecordedBeforeError:
+            return _counted_before(command, event)
+        except ContendedError:
+            continue
+    raise ContendedError(f"counter {command.counter_id} is being written by others")
+
+
+def _add_and_get(command: Increment, event: Event) -> Accepted:
+    for _ in dynamodb.attempts(_TRIES_TO_ADD_AND_GET):
+        try:
+            counter = read_model.append_counted(event, read_model.counter(command.counter_id))
+        except RecordedBeforeError:
+            return _counted_before(command, event)
+        except ContendedError:
+            continue
+        return Accepted(event, counter, again=False)
+    return _append(command, event)
+
+
+def _counted_before(command: Increment, event: Event) -> Accepted:
+    """The event is in the log: see that it is counted, too, so that the counter's state now includes it."""
+    recorded = event_log.recorded(event)
+    read_model.count([recorded])
+    return Accepted(recorded, read_model.counter(event.counter_id), again=command.idempotency_key is not None)
+
+
+def _event_id(command: Increment, now_ms: int) -> str:
+    if command.idempotency_key is not None:
+        # No counter id holds a slash, so no two pairs of counter and key make the same name.
+        return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
+    return _time_ordered_id(now_ms)
+
+
+def _time_ordered_id(now_ms: int) -> str:
+    """A fresh UUID of version 7: milliseconds, then random bits (RFC 9562, section 5.7)."""
+    random_bits = int.from_bytes(os.urandom(10), "big")
+    high, low = random_bits >> 68, random_bits & (1 << 62) - 1
+    return str(uuid.UUID(int=now_ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))

@@ -1,0 +1,169 @@
+"""
+The rules of counting, and nothing else: no clock, no randomness, no environment, no AWS.
+
+A counter's value is the sum over the distinct events in its log, its version their number. Events are counted in
+buckets, one per counter (and shard) and second, which hold the ids of what they have counted. What is in its bucket is
+counted; what is not, is not. That is all there is to counting once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Set
+
+#: The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
+LARGEST_AMOUNT = 2**53 - 1
+
+#: The largest time that RFC 3339 can write: the end of the year 9999.
+LATEST_MS = 253_402_300_799_999
+
+_COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """
+    Command: add `by` to a counter.
+
+    With `idempotency_key`, all that carry the same key are one increment. With `at_version`, only if the counter is at
+    that version. With `wants_counter`, the caller would like the state that this increment leads to.
+    """
+
+    counter_id: str
+    by: int = 1
+    idempotency_key: str | None = None
+    at_version: int | None = None
+    wants_counter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Incremented:
+    """Event: `by` was added to a counter. `recorded_at_ms` counts milliseconds since 1970 in UTC and never changes."""
+
+    counter_id: str
+    event_id: str
+    by: int
+    recorded_at_ms: int
+
+
+Event = Incremented
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """State: the sum (`value`) and the number (`version`) of the events counted so far."""
+
+    counter_id: str
+    value: int = 0
+    version: int = 0
+    updated_at_ms: int | None = None
+
+    def after(self, event: Event, now_ms: int) -> Counter:
+        """The state once this event, too, is counted."""
+        return Counter(self.counter_id, self.value + event.by, self.version + 1, now_ms)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BucketKey:
+    """Where an event is counted. It depends on the event alone, so every delivery meets the same bucket."""
+
+    counter_id: str
+    shard: int
+    second: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketUpdate:
+    """Ids that a bucket lacks, what they add up to, and how many ids it held when this was decided."""
+
+    key: BucketKey
+    event_ids: frozenset[str]
+    total: int
+    size_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class CounterUpdate:
+    """What one transaction writes: some buckets of one counter, and the counter itself."""
+
+    counter_id: str
+    buckets: tuple[BucketUpdate, ...]
+
+    @property
+    def total(self) -> int:
+        """What is added to the counter's value."""
+        return sum(bucket.total for bucket in self.buckets)
+
+    @property
+    def events(self) -> int:
+        """What is added to the counter's version."""
+        return sum(len(bucket.event_ids) for bucket in self.buckets)
+
+
+def is_counter_id(text: object) -> bool:
+    """Whether this names a counter: 1 to 64 unreserved URI characters (RFC 3986, section 2.3)."""
+    return isinstance(text, str) and _COUNTER_ID.fullmatch(text) is not None
+
+
+def is_event_id(text: object) -> bool:
+    """Whether this is a UUID in its canonical text form (RFC 9562, section 4)."""
+    return isinstance(text, str) and _EVENT_ID.fullmatch(text) is not None
+
+
+def decide(command: Increment, event_id: str, now_ms: int) -> Event:
+    """The event that this command leads to, if it is not refused. Who names it and when it is are the caller's."""
+    return Incremented(command.counter_id, event_id, command.by, now_ms)
+
+
+def says_the_same(one: Event, other: Event) -> bool:
+    """Whether two events with one id are one increment: all but the time at which each was attempted."""
+    return (one.counter_id, one.event_id, one.by) == (other.counter_id, other.event_id, other.by)
+
+
+def shard_of(event_id: str, shards: int) -> int:
+    """The shard, 0 to `shards` - 1, of a counter's partitions that an event belongs to. Its id alone decides."""
+    return int(event_id[-12:], 16) % shards
+
+
+def bucket_of(event: Event, shards: int) -> BucketKey:
+    """The bucket in which this event is counted: the second in which it was recorded."""
+    return BucketKey(event.counter_id, shard_of(event.event_id, shards), event.recorded_at_ms // 1000)
+
+
+def in_buckets(events: Iterable[Event], shards: int) -> dict[str, dict[BucketKey, dict[str, Event]]]:
+    """A batch by counter, then by bucket, then by event id, so that what is in it twice is in the result once."""
+    counters: dict[str, dict[BucketKey, dict[str, Event]]] = defaultdict(lambda: defaultdict(dict))
+    for event in events:
+        counters[event.counter_id][bucket_of(event, shards)].setdefault(event.event_id, event)
+    return {counter_id: dict(buckets) for counter_id, buckets in counters.items()}
+
+
+def updates(
+    counter_id: str,
+    buckets: Mapping[BucketKey, Mapping[str, Event]],
+    counted: Mapping[BucketKey, Set[str]],
+    most_buckets: int,
+) -> Iterator[CounterUpdate]:
+    """
+    What is still to be written for one counter, given the ids that its buckets were seen to hold.
+
+    Each update is complete in itself and touches at most `most_buckets` buckets. None at all if everything is counted.
+    """
+    lacking = [
+        update
+        for key, events in sorted(buckets.items())
+        if (update := _bucket_update(key, events, counted.get(key, frozenset()))).event_ids
+    ]
+    for start in range(0, len(lacking), most_buckets):
+        yield CounterUpdate(counter_id, tuple(lacking[start : start + most_buckets]))
+
+
+def _bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]) -> BucketUpdate:
+    new = {event_id: event for event_id, event in events.items() if event_id not in counted}
+    return BucketUpdate(key, frozenset(new), sum(event.by for event in new.values()), len(counted))

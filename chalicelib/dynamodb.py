@@ -1,0 +1,53 @@
+"""What the event log and the read model share: DynamoDB's refusals and outages told as ours, and waiting between tries."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from typing import TYPE_CHECKING
+
+from pynamodb.exceptions import PynamoDBException, TransactWriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chalicelib.errors import UnavailableError
+
+CONDITION_FAILED = "ConditionalCheckFailed"
+CONFLICT = "TransactionConflict"
+
+_FIRST_WAIT_S = 0.01
+_LONGEST_WAIT_S = 0.5
+
+
+@contextlib.contextmanager
+def unavailable_as(error: type[UnavailableError]) -> Iterator[None]:
+    """Whatever PynamoDB raises inside leaves as `error`, with its cause kept for the log."""
+    try:
+        yield
+    except PynamoDBException as cause:
+        raise error(f"{cause.cause_response_code or type(cause.cause).__name__}: {cause.msg}") from cause
+
+
+def attempts(most: int) -> Iterator[int]:
+    """
+    0, 1, 2, ... up to `most` - 1, with a random wait before each but the first.
+
+    The bound of the wait doubles from 20 ms to half a second, and the wait is anywhere below it ("full jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rivals spread out.
+    """
+    for attempt in range(most):
+        if attempt:
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))  # noqa: S311  (no secret)
+        yield attempt
+
+
+def refusals(error: TransactWriteError) -> list[str | None]:
+    """
+    Why a transaction was cancelled, member by member, if all its reasons lie with our rivals and not with the service.
+
+    Empty if it was not cancelled, or if any member was throttled or invalid: then it is an outage.
+    """
+    reasons = [reason.code if reason else None for reason in error.cancellation_reasons]
+    return reasons if set(reasons) <= {None, CONDITION_FAILED, CONFLICT} else []

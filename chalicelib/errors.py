@@ -1,0 +1,126 @@
+"""
+What can go wrong, as one tree. Each error carries fields; nobody parses a message.
+
+    CounterError
+    ├── RequestError                 the caller has to change something
+    │   ├── InvalidRequestError          a part of the request is malformed
+    │   ├── BodyTooLargeError
+    │   ├── UnsupportedMediaTypeError
+    │   ├── EventNotFoundError
+    │   ├── KeyReusedError               an idempotency key came back with another body
+    │   └── VersionMismatchError         the counter is not at the version asked for
+    ├── NotUnderstoodError           not ours, of an unknown version, or corrupt: to be parked
+    ├── RecordedBeforeError          the log holds this event id already
+    ├── UnavailableError             a passing failure: nothing is known, try again
+    │   ├── LogUnavailableError
+    │   ├── ReadModelUnavailableError
+    │   ├── QueueUnavailableError
+    │   └── ContendedError               others were quicker each time
+    └── SettingsError                the environment is wrong: nothing can run
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chalicelib.counting import Counter
+
+
+class CounterError(Exception):
+    """Root of all errors that this application raises on purpose."""
+
+
+class RequestError(CounterError):
+    """The request cannot be carried out as it is; `detail` says what would be right."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequestError(RequestError):
+    """A path segment, header, query parameter or body is malformed."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body is longer than any command needs."""
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """There is a body, and its media type is not JSON."""
+
+
+class EventNotFoundError(RequestError):
+    """The log holds no such event for this counter."""
+
+    def __init__(self, counter_id: str, event_id: str) -> None:
+        super().__init__(f"The log of counter {counter_id} holds no event {event_id}.")
+        self.counter_id = counter_id
+        self.event_id = event_id
+
+
+class KeyReusedError(RequestError):
+    """The idempotency key names an event that says something else."""
+
+    def __init__(self, counter_id: str, event_id: str) -> None:
+        super().__init__(
+            "This Idempotency-Key was sent before with another body. Repeat that body, or use a new key."
+        )
+        self.counter_id = counter_id
+        self.event_id = event_id
+
+
+class VersionMismatchError(RequestError):
+    """The counter is at another version than `If-Match` asked for; nothing was recorded."""
+
+    def __init__(self, asked: int, counter: Counter) -> None:
+        super().__init__(
+            f"The counter is at version {counter.version}, not {asked}. Nothing was recorded: "
+            "look at `current`, and decide again with its version in If-Match."
+        )
+        self.asked = asked
+        self.counter = counter
+
+
+class NotUnderstoodError(CounterError):
+    """`reason` says, for the operator, why this cannot be read as an event of ours."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RecordedBeforeError(CounterError):
+    """The event id is taken in the log; nothing was written."""
+
+    def __init__(self, counter_id: str, event_id: str) -> None:
+        super().__init__(f"event {event_id} of counter {counter_id} is in the log already")
+        self.counter_id = counter_id
+        self.event_id = event_id
+
+
+class UnavailableError(CounterError):
+    """Whether anything was written is unknown. Trying again with the same event ids is safe."""
+
+    retry_after_s = 1
+
+
+class LogUnavailableError(UnavailableError):
+    """The event log throttles, refuses or does not answer."""
+
+
+class ReadModelUnavailableError(UnavailableError):
+    """The read model throttles, refuses or does not answer."""
+
+
+class QueueUnavailableError(UnavailableError):
+    """A queue throttles, refuses or does not answer."""
+
+
+class ContendedError(UnavailableError):
+    """Others wrote to the same items each time; nothing was written by this attempt."""
+
+
+class SettingsError(CounterError):
+    """An environment variable is missing or out of range; the message names it and says what would be right."""

@@ -1,0 +1,377 @@
+"""Requests into commands and queries, results into responses, errors into problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import logging
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from chalice import CORSConfig, Response
+
+import chalicelib
+from chalicelib import settings
+from chalicelib.counting import Counter, Increment, is_counter_id, is_event_id
+from chalicelib.errors import (
+    BodyTooLargeError,
+    CounterError,
+    EventNotFoundError,
+    InvalidRequestError,
+    KeyReusedError,
+    RequestError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+    VersionMismatchError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chalicelib.commands import Accepted
+    from chalicelib.counting import Event
+    from chalicelib.read_model import Page
+
+_log = logging.getLogger("counter.http")
+
+_LONGEST_BODY_BYTES = 1024
+_LONGEST_PAGE = 100
+_USUAL_PAGE = 50
+
+_VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_PREFER_REPRESENTATION = re.compile(r'return\s*=\s*"?representation"?\s*(;.*)?', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sent, whichever gateway it came through. Header names are in lower case; `body` is raw."""
+
+    query: Mapping[str, list[str]] = field(default_factory=dict)
+    headers: Mapping[str, list[str]] = field(default_factory=dict)
+    body: bytes = b""
+
+
+def request(event: Mapping[str, Any]) -> Request:
+    """
+    The request in an API Gateway proxy event.
+
+    Raises:
+        InvalidRequestError: the body is not what its encoding says.
+    """
+    headers = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    body = event.get("body") or ""
+    try:
+        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidRequestError("The body cannot be decoded.") from error
+    return Request(
+        query=event.get("multiValueQueryStringParameters") or {},
+        headers={name.lower(): list(values) for name, values in headers.items()},
+        body=raw,
+    )
+
+
+def increment_command(counter_id: str, request: Request, max_increment: int) -> Increment:
+    """
+    The command that this request to increment the counter asks for.
+
+    Raises:
+        InvalidRequestError, BodyTooLargeError, UnsupportedMediaTypeError: the detail says what would be right.
+    """
+    return Increment(
+        counter_id=counter_named(counter_id),
+        by=_by(request, max_increment),
+        idempotency_key=_idempotency_key(request),
+        at_version=_at_version(request),
+        wants_counter=any(
+            _PREFER_REPRESENTATION.fullmatch(preference.strip())
+            for value in request.headers.get("prefer", [])
+            for preference in value.split(",")
+        ),
+    )
+
+
+def counter_named(text: str) -> str:
+    """
+    The counter id that this path segment is.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    if not is_counter_id(text):
+        raise InvalidRequestError("A counter id is 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
+    return text
+
+
+def event_named(text: str) -> str:
+    """
+    The event id that this path segment is.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    if not is_event_id(text.lower()):
+        raise InvalidRequestError("An event id is a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057")
+    return text.lower()
+
+
+def page_of_counters(request: Request) -> tuple[int, str | None]:
+    """
+    How many counters are asked for, and the one behind which they start.
+
+    Raises:
+        InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
+    """
+    cursor = _single(request.query, "cursor")
+    return _limit(request), _from_cursor(cursor) if cursor is not None else None
+
+
+def accepted(command: Increment, result: Accepted) -> Response:
+    """202 with the event; or, where it was counted at once, 200 with the counter."""
+    event, counter = result.event, result.counter
+    # Relative to the request's address, so that it is right behind any stage, domain or proxy (RFC 9110, 10.2.2).
+    headers = {"Location": f"../../counters/{event.counter_id}/events/{event.event_id}", "Cache-Control": "no-store"}
+    if result.again:
+        headers["Idempotency-Replayed"] = "true"
+    if counter is None:
+        return Response(_event_body(event), headers=headers, status_code=202)
+    headers["ETag"] = _etag(counter)
+    if command.wants_counter:
+        headers["Preference-Applied"] = "return=representation"
+    return Response(_counter_body(counter), headers=headers)
+
+
+def counter_state(request: Request, counter: Counter) -> Response:
+    """200 with the counter, or 304 if the client says that it has this version."""
+    headers = {"ETag": _etag(counter), "Cache-Control": "no-cache"}
+    known = [tag.strip() for value in request.headers.get("if-none-match", []) for tag in value.split(",")]
+    if "*" in known or any(tag.removeprefix("W/") == _etag(counter) for tag in known):
+        return Response("", headers=headers, status_code=304)
+    return Response(_counter_body(counter), headers=headers)
+
+
+def event_state(event: Event, *, counted: bool) -> Response:
+    """200 with the event and whether it is part of its counter's value yet."""
+    status = "counted" if counted else "pending"
+    return Response({**_event_body(event), "status": status}, headers={"Cache-Control": "no-cache"})
+
+
+def counters_page(page: Page) -> Response:
+    """200 with some counters, and the cursor for those behind them."""
+    body = {
+        "counters": [_counter_body(counter) for counter in page.counters],
+        "next_cursor": _to_cursor(page.last) if page.last is not None else None,
+    }
+    return Response(body, headers={"Cache-Control": "no-cache"})
+
+
+def service() -> Response:
+    """200 with what this is and where everything else is found, as paths below this API's address."""
+    body = {
+        "service": "counter",
+        "description": "An event-sourced counter: one command, one query, each increment counted exactly once.",
+        "version": chalicelib.__version__,
+        "links": {
+            "increment": "/counters/{counter_id}/increments",
+            "counter": "/counters/{counter_id}",
+            "event": "/counters/{counter_id}/events/{event_id}",
+            "counters": "/counters{?limit,cursor}",
+        },
+    }
+    return Response(body, headers={"Cache-Control": "no-cache"})
+
+
+def cors(allowed_origin: str) -> CORSConfig:
+    """What a browser's page from the allowed origin may send and see."""
+    return CORSConfig(
+        allow_origin=allowed_origin,
+        allow_headers=["Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"],
+        expose_headers=["ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After"],
+        max_age=600,
+    )
+
+
+def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
+    """The view, with whatever it raises answered as a problem document. What was not meant is logged and a bare 500."""
+
+    @functools.wraps(view)
+    def answer(*args: Any, **kwargs: Any) -> Response:
+        try:
+            return view(*args, **kwargs)
+        except CounterError as error:
+            if not isinstance(error, RequestError):
+                _log.warning("%s: %s", type(error).__name__, error, exc_info=True)
+            return problem(error)
+        except Exception:
+            _log.exception("a request failed in a way that was not foreseen")
+            return problem(None)
+
+    return answer
+
+
+def as_problem(response: Response) -> Response:
+    """Chalice's own errors (a method that a path lacks, say) in the shape of all others; other responses as they are."""
+    if response.status_code < 400 or response.headers.get("Content-Type") == _PROBLEM_JSON:
+        return response
+    said = response.body.get("Message") if isinstance(response.body, dict) else None
+    detail = said if said and response.status_code < 500 else _UNFORESEEN
+    own = _problem(response.status_code, "about:blank", "The request was not answered", detail)
+    own.headers.update({name: value for name, value in response.headers.items() if name != "Content-Type"})
+    return own
+
+
+def problem(error: CounterError | None) -> Response:
+    """The problem document for an error; None stands for one that was not foreseen, of which nothing is told."""
+    match error:
+        case VersionMismatchError():
+            response = _problem(412, "version-mismatch", "The counter is at another version", error.detail)
+            response.body["current"] = _counter_body(error.counter)
+            response.headers["ETag"] = _etag(error.counter)
+        case KeyReusedError():
+            response = _problem(422, "key-reused", "The idempotency key was used for another body", error.detail)
+        case EventNotFoundError():
+            response = _problem(404, "event-not-found", "There is no such event", error.detail)
+        case BodyTooLargeError():
+            response = _problem(413, "body-too-large", "The body is too large", error.detail)
+        case UnsupportedMediaTypeError():
+            response = _problem(415, "unsupported-media-type", "The body is not JSON", error.detail)
+        case RequestError():
+            response = _problem(400, "invalid-request", "The request is malformed", error.detail)
+        case UnavailableError():
+            response = _problem(503, "unavailable", "The service is busy or out of reach", _TRY_AGAIN)
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        case _:
+            response = _problem(500, "internal-error", "The service failed", _UNFORESEEN)
+    return response
+
+
+_PROBLEM_JSON = "application/problem+json"
+_TRY_AGAIN = (
+    "Whether anything was recorded is not known. Send the request again with the same Idempotency-Key: "
+    "it counts once. Without a key it may count twice."
+)
+_UNFORESEEN = "Something failed that was not foreseen; it is in the service's log. Nothing you sent explains it."
+
+
+def _problem(status: int, kind: str, title: str, detail: str) -> Response:
+    body = {
+        "type": kind if ":" in kind else f"urn:counter:problem:{kind}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    return Response(body, headers={"Content-Type": _PROBLEM_JSON, "Cache-Control": "no-store"}, status_code=status)
+
+
+def _by(request: Request, max_increment: int) -> int:
+    if not request.body:
+        return 1
+    if len(request.body) > _LONGEST_BODY_BYTES:
+        raise BodyTooLargeError(f"A body has at most {_LONGEST_BODY_BYTES} bytes; this one has {len(request.body)}.")
+    _check_media_type(request)
+    rule = f'The body is {{"by": N}}, with N an integer from 1 to {max_increment}, or there is none, which means 1'
+    try:
+        body = json.loads(
+            request.body.decode(), object_pairs_hook=_members, parse_float=_no_number, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{rule}; this is not such JSON: {error}.") from error
+    by = body.get("by") if isinstance(body, dict) and set(body) == {"by"} else None
+    if isinstance(by, bool) or not isinstance(by, int) or not 1 <= by <= max_increment:
+        raise InvalidRequestError(f"{rule}.")
+    return by
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is repeated")
+    return members
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text[:40]} is no integer")
+
+
+def _check_media_type(request: Request) -> None:
+    media_type, *parameters = (_single(request.headers, "content-type") or "").lower().split(";")
+    charsets = [part.strip() for part in parameters if part.strip().startswith("charset")]
+    if media_type.strip() != "application/json" or any(
+        charset not in ("charset=utf-8", 'charset="utf-8"') for charset in charsets
+    ):
+        raise UnsupportedMediaTypeError("With a body, Content-Type is application/json, in UTF-8.")
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = _single(request.headers, "idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidRequestError("An Idempotency-Key is 1 to 255 printable ASCII characters.")
+    return key
+
+
+def _at_version(request: Request) -> int | None:
+    tag = _single(request.headers, "if-match")
+    if tag is None:
+        return None
+    if not (match := _VERSION_TAG.fullmatch(tag)):
+        raise InvalidRequestError('If-Match holds one version as GET gives it in ETag, in double quotes: "16"')
+    return int(match[1])
+
+
+def _limit(request: Request) -> int:
+    text = _single(request.query, "limit")
+    if text is None:
+        return _USUAL_PAGE
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= _LONGEST_PAGE:
+        raise InvalidRequestError(f"limit is an integer from 1 to {_LONGEST_PAGE}.")
+    return int(text)
+
+
+def _to_cursor(last: str) -> str:
+    return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> str:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        text = ""
+    version, _, last = text.partition(" ")
+    if version != "1" or not is_counter_id(last):
+        raise InvalidRequestError("cursor is what an answer gave as next_cursor; leave it out for the first page.")
+    return last
+
+
+def _single(values: Mapping[str, list[str]], name: str) -> str | None:
+    found = values.get(name) or [None]
+    if len(found) > 1:
+        raise InvalidRequestError(f"{name} is given more than once; once is right.")
+    return found[0]
+
+
+def _counter_body(counter: Counter) -> dict[str, Any]:
+    body = asdict(counter)
+    updated_at_ms = body.pop("updated_at_ms")
+    return {**body, "updated_at": None if updated_at_ms is None else _rfc3339(updated_at_ms)}
+
+
+def _event_body(event: Event) -> dict[str, Any]:
+    return {
+        "counter_id": event.counter_id,
+        "event_id": event.event_id,
+        "by": event.by,
+        "recorded_at": _rfc3339(event.recorded_at_ms),
+    }
+
+
+def _etag(counter: Counter) -> str:
+    return f'"{counter.version}"'
+
+
+def _rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03}Z"

@@ -1,0 +1,40 @@
+"""Sending to the queues. boto3, one client."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import QueueUnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> None:
+    """
+    The queue named so holds this message, with these attributes as strings.
+
+    Raises:
+        QueueUnavailableError: SQS throttles, refuses or does not answer. The message may have been sent.
+    """
+    sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
+    try:
+        _client().send_message(QueueUrl=_url(queue), MessageBody=body, MessageAttributes=sent)
+    except (BotoCoreError, ClientError) as cause:
+        raise QueueUnavailableError(f"{queue}: {cause}") from cause
+
+
+@functools.cache
+def _client() -> SQSClient:
+    config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 4, "mode": "standard"})
+    return boto3.client("sqs", config=config)
+
+
+@functools.cache
+def _url(queue: str) -> str:
+    return _client().get_queue_url(QueueName=queue)["QueueUrl"]

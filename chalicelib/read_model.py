@@ -1,0 +1,238 @@
+"""
+The read model: count events once, and read what is counted. Late, disposable, and made from the log alone.
+
+Counting a batch: read the buckets it touches, drop what they hold, and in one transaction per counter add the rest to
+the buckets, each on condition that it is unchanged, and the sum to the counter. A bucket's set only grows, so its size
+tells whether it is unchanged. Duplicates, order and batch boundaries make no difference: the bucket of an event depends
+on the event alone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pynamodb.exceptions import DoesNotExist, TransactWriteError
+from pynamodb.expressions.condition import size
+from pynamodb.transactions import TransactWrite
+
+from chalicelib import codec, counting, dynamodb, event_log, settings
+from chalicelib.counting import BucketKey, Counter
+from chalicelib.errors import (
+    ContendedError,
+    ReadModelUnavailableError,
+    RecordedBeforeError,
+)
+from chalicelib.tables import BucketItem, CounterItem, connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pynamodb.expressions.condition import Condition
+
+    from chalicelib.counting import BucketUpdate, CounterUpdate, Event
+
+#: DynamoDB's limit is 100 items a transaction; one of them is the counter.
+BUCKETS_PER_TRANSACTION = 99
+
+_TRIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some counters, and where the next page starts: after this counter id, or None at the end."""
+
+    counters: list[Counter]
+    last: str | None
+
+
+def count(events: Iterable[Event]) -> int:
+    """
+    Every one of these events is counted, and once. Returns how many were not counted before.
+
+    Twice, in part, in another order or at once with other workers: the counters end the same. A worker that stops half
+    way has counted some transactions wholly and the others not at all.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
+        ContendedError: other workers were quicker at every try. Likewise.
+    """
+    batch = counting.in_buckets(events, settings.current().shards)
+    counted = _ids_in(key for buckets in batch.values() for key in buckets)
+    return sum(_count_for(counter_id, buckets, counted) for counter_id, buckets in batch.items())
+
+
+def _count_for(
+    counter_id: str, buckets: Mapping[BucketKey, Mapping[str, Event]], counted: Mapping[BucketKey, set[str]]
+) -> int:
+    new = 0
+    for attempt in dynamodb.attempts(_TRIES):
+        if attempt:
+            counted = _ids_in(buckets)
+        try:
+            for update in counting.updates(counter_id, buckets, counted, BUCKETS_PER_TRANSACTION):
+                _write(update)
+                new += update.events
+        except ContendedError:
+            continue
+        return new
+    raise ContendedError(f"counter {counter_id} is being counted by others")
+
+
+def append_counted(event: Event, counter: Counter) -> Counter:
+    """
+    Record the event and count it, in one transaction, if the counter still is at this state. Returns the next state.
+
+    A new event cannot be in its bucket, so the bucket needs no condition. The stream delivers the event later all the
+    same, and it is found to be counted.
+
+    Raises:
+        RecordedBeforeError: the log holds the event's id; nothing was written.
+        ContendedError: the counter has moved on, or others are writing to it; nothing was written.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. Nothing is known: retry with the same id.
+    """
+    after = counter.after(event, _now_ms())
+    bucket = counting.BucketUpdate(
+        counting.bucket_of(event, settings.current().shards), frozenset({event.event_id}), event.by, size_before=0
+    )
+    transaction = TransactWrite(connection=connection())
+    event_log.append_within(transaction, event)
+    _add_to_bucket(transaction, bucket, condition=None)
+    _add_to_counter(
+        transaction,
+        counting.CounterUpdate(counter.counter_id, (bucket,)),
+        after.updated_at_ms or 0,
+        condition=_is_at(counter.version),
+    )
+    try:
+        _commit(transaction)
+    except _CancelledError as cancelled:
+        if cancelled.reasons[0] == dynamodb.CONDITION_FAILED:
+            raise RecordedBeforeError(event.counter_id, event.event_id) from cancelled
+        raise ContendedError(f"counter {counter.counter_id} is being written by others") from cancelled
+    return after
+
+
+def counter(counter_id: str) -> Counter:
+    """
+    The counter's state now; one that was never incremented stands at zero. One strongly consistent read.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        try:
+            return _counter(CounterItem.get(counter_id, consistent_read=True))
+        except DoesNotExist:
+            return Counter(counter_id)
+
+
+def counters(limit: int, after: str | None = None) -> Page:
+    """
+    Up to `limit` counters in the table's own order, from the one behind `after`. One read.
+
+    A counter that is there all the while is on exactly one page; one that is new may be missed.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    start = {"counter_id": {"S": after}} if after else None
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        found = CounterItem.scan(limit=limit, page_size=limit, last_evaluated_key=start)
+        states = [_counter(item) for item in found]
+        end = found.last_evaluated_key
+    return Page(states, end["counter_id"]["S"] if end else None)
+
+
+def has_counted(event: Event) -> bool:
+    """
+    Whether this event is part of its counter's value. One strongly consistent read.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    key = counting.bucket_of(event, settings.current().shards)
+    return event.event_id in _ids_in([key]).get(key, set())
+
+
+def _ids_in(keys: Iterable[BucketKey]) -> dict[BucketKey, set[str]]:
+    """The ids that these buckets hold. One request for up to 100 buckets."""
+    shards = settings.current().shards
+    by_item_key = {(codec.bucket_partition(key, shards), key.second): key for key in keys}
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        return {
+            by_item_key[item.partition, int(item.second)]: {codec.id_text(stored) for stored in item.ids}
+            for item in BucketItem.batch_get(by_item_key, consistent_read=True)
+        }
+
+
+class _CancelledError(Exception):
+    """The transaction was refused because of rivals; `reasons` has one entry for each member."""
+
+    def __init__(self, reasons: list[str | None]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+def _write(update: CounterUpdate) -> None:
+    transaction = TransactWrite(connection=connection())
+    for bucket in update.buckets:
+        _add_to_bucket(transaction, bucket, condition=_is_unchanged(bucket))
+    _add_to_counter(transaction, update, _now_ms(), condition=None)
+    try:
+        _commit(transaction)
+    except _CancelledError as cancelled:
+        raise ContendedError(f"counter {update.counter_id} is being counted by others") from cancelled
+
+
+def _commit(transaction: TransactWrite) -> None:
+    try:
+        with dynamodb.unavailable_as(ReadModelUnavailableError), transaction:
+            pass
+    except ReadModelUnavailableError as error:
+        match error.__cause__:
+            case TransactWriteError() as cause if reasons := dynamodb.refusals(cause):
+                raise _CancelledError(reasons) from cause
+        raise
+
+
+def _add_to_bucket(transaction: TransactWrite, bucket: BucketUpdate, condition: Condition | None) -> None:
+    partition = codec.bucket_partition(bucket.key, settings.current().shards)
+    ids = {codec.id_bytes(event_id) for event_id in bucket.event_ids}
+    transaction.update(
+        BucketItem(partition, bucket.key.second),
+        actions=[BucketItem.ids.add(ids), BucketItem.sum.add(bucket.total)],
+        condition=condition,
+    )
+
+
+def _add_to_counter(
+    transaction: TransactWrite, update: CounterUpdate, now_ms: int, condition: Condition | None
+) -> None:
+    transaction.update(
+        CounterItem(update.counter_id),
+        actions=[
+            CounterItem.value.add(update.total),
+            CounterItem.version.add(update.events),
+            CounterItem.updated_at.set(now_ms),
+        ],
+        condition=condition,
+    )
+
+
+def _is_unchanged(bucket: BucketUpdate) -> Condition:
+    ids = BucketItem.ids
+    return ids.does_not_exist() if bucket.size_before == 0 else size(ids) == bucket.size_before
+
+
+def _is_at(version: int) -> Condition:
+    return CounterItem.version.does_not_exist() if version == 0 else CounterItem.version == version
+
+
+def _counter(item: CounterItem) -> Counter:
+    return Counter(item.counter_id, int(item.value), int(item.version), int(item.updated_at))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,90 @@
+"""The environment, read once into one frozen value. README lists every variable with its unit and default."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chalicelib.counting import LARGEST_AMOUNT
+from chalicelib.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that may differ between two deployments. Names of tables and queues follow from the stage."""
+
+    stage: str
+    allowed_origin: str
+    max_increment: int
+    shards: int
+    batching_window_s: int
+    event_log_stream_arn: str
+
+    @property
+    def event_log_table(self) -> str:
+        """The truth: every event, append-only."""
+        return f"counter-{self.stage}-event-log"
+
+    @property
+    def counters_table(self) -> str:
+        """Read model: one item per counter."""
+        return f"counter-{self.stage}-counters"
+
+    @property
+    def buckets_table(self) -> str:
+        """Read model: which events are counted, by counter and second."""
+        return f"counter-{self.stage}-buckets"
+
+    @property
+    def projection_queue(self) -> str:
+        """From `publish` to `project`."""
+        return f"counter-{self.stage}-projection"
+
+    @property
+    def dead_letter_queue(self) -> str:
+        """What could not be understood, and what failed too often."""
+        return f"counter-{self.stage}-projection-dead-letter"
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """
+    The settings that these variables describe.
+
+    Raises:
+        SettingsError: a variable is missing or out of range; the message names it.
+    """
+    stage = environment.get("STAGE", "")
+    if not _STAGE.fullmatch(stage):
+        raise SettingsError(
+            "STAGE must be 1 to 20 lower-case letters, digits or hyphens that start with a letter "
+            f"(local, dev, prod), not {stage!r}"
+        )
+    return Settings(
+        stage=stage,
+        allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
+        max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
+        shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=64),
+        batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
+        event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
+    )
+
+
+@functools.cache
+def current() -> Settings:
+    """The settings of this process. Later changes of its environment go unseen."""
+    return read(os.environ)
+
+
+def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:
+    text = environment.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
+        raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, not {text!r}")
+    return int(text)

@@ -1,0 +1,81 @@
+"""
+The three tables, declared. What may be done with them is in `event_log` and `read_model`.
+
+PynamoDB reads `Meta` once, when a table is first used, so the stage is that of the process's settings.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pynamodb.attributes import BinarySetAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.connection import Connection
+from pynamodb.models import Model
+
+from chalicelib import settings
+
+_names = settings.current()
+
+
+class _Timing:
+    """A request is given up well within the 29 seconds that API Gateway waits: at most 4 tries of 1 + 3 seconds."""
+
+    connect_timeout_seconds: ClassVar = 1
+    read_timeout_seconds: ClassVar = 3
+    max_retry_attempts: ClassVar = 3
+
+
+class EventItem(Model):
+    """One event of the log. Written once, never changed."""
+
+    class Meta(_Timing):
+        table_name = _names.event_log_table
+
+    partition = UnicodeAttribute(hash_key=True)
+    event_id = UnicodeAttribute(range_key=True)
+    type = UnicodeAttribute()
+    version = NumberAttribute()
+    by = NumberAttribute()
+    recorded_at = NumberAttribute()
+
+
+class CounterItem(Model):
+    """One counter of the read model. Written only in a transaction with the buckets that it sums up."""
+
+    class Meta(_Timing):
+        table_name = _names.counters_table
+
+    counter_id = UnicodeAttribute(hash_key=True)
+    value = NumberAttribute()
+    version = NumberAttribute()
+    updated_at = NumberAttribute()
+
+
+class BucketItem(Model):
+    """The events of one counter (and shard) and one second that are counted: their ids, 16 bytes each, and their sum."""
+
+    class Meta(_Timing):
+        table_name = _names.buckets_table
+
+    partition = UnicodeAttribute(hash_key=True)
+    second = NumberAttribute(range_key=True)
+    ids = BinarySetAttribute(legacy_encoding=False)
+    sum = NumberAttribute()
+
+
+def connection() -> Connection:
+    """The one connection, and so the one client and pool, that all three tables share in this process."""
+    return _shared
+
+
+def _share(first: type[Model], *others: type[Model]) -> Connection:
+    # PynamoDB gives each model a client of its own, and a client takes longer to make than a request.
+    shared: Connection = first._get_connection().connection
+    for model in others:
+        own = model._get_connection()
+        shared.add_meta_table(own.get_meta_table())
+        own.connection = shared
+    return shared
+
+
+_shared = _share(EventItem, CounterItem, BucketItem)

@@ -1,0 +1,1 @@
+"""The operators' program. It runs where the operator is and never ships to Lambda."""

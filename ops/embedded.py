@@ -1,0 +1,326 @@
+"""
+The whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page.
+
+    python -m ops.embedded run     in the foreground, until Ctrl-C
+    python -m ops.embedded up      in the background; returns when it is ready
+    python -m ops.embedded down    stops what `up` or `run` started
+
+Everything listens on 127.0.0.1 only. State lies in the folder `.local` and is kept over a stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from chalicelib import settings
+from ops import deploy, embedded_gaps, provision
+from ops.errors import OperatorError
+from ops.page import PageServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_PROJECT = Path(__file__).parent.parent
+_READY_WITHIN_S = 120
+_STOPS_WITHIN_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one system lives: its folder and its two ports."""
+
+    folder: Path
+    aws_port: int
+    page_port: int
+
+    @property
+    def aws_url(self) -> str:
+        """The one address of every AWS service."""
+        return f"http://127.0.0.1:{self.aws_port}"
+
+    @property
+    def lock(self) -> Path:
+        """Held, with the process id inside, for as long as the system runs."""
+        return self.folder / "lock"
+
+    @property
+    def environment(self) -> Path:
+        """Written when the system is ready, gone when it is not: what a shell needs to use it."""
+        return self.folder / "env"
+
+    @property
+    def log(self) -> Path:
+        """What the embedded AWS and the functions in it say."""
+        return self.folder / "aws.log"
+
+    @property
+    def own_log(self) -> Path:
+        """What `up` would have said in the foreground."""
+        return self.folder / "up.log"
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    pass
+
+
+@main.command("run")
+def run_command() -> None:
+    """In the foreground, until Ctrl-C."""
+    with _clear_errors():
+        run(_place())
+
+
+@main.command("up")
+def up_command() -> None:
+    """In the background; returns when it is ready."""
+    with _clear_errors():
+        up(_place())
+
+
+@main.command("down")
+def down_command() -> None:
+    """Stops what `up` or `run` started."""
+    with _clear_errors():
+        down(_place())
+
+
+def run(place: Place) -> None:
+    """
+    The system runs until this process is interrupted or told to end, and is then stopped in order.
+
+    Raises:
+        OperatorError: it runs already, a port is in use, or a part of it does not start.
+    """
+    with _lock(place):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        place.environment.unlink(missing_ok=True)
+        try:
+            with _aws(place) as aws:
+                api_url = _deploy(place)
+                page = PageServer(place.page_port, api_url)
+                _write_environment(place, api_url, page.url)
+                click.echo(f"Page: {page.url}\nAPI: {api_url}\nCtrl-C stops it.")
+                status = aws.wait()
+                raise OperatorError(f"The embedded AWS ended by itself with status {status}; see {place.log}")
+        except KeyboardInterrupt:
+            click.echo("Stopped. State is kept for the next start.")
+        finally:
+            place.environment.unlink(missing_ok=True)
+
+
+def up(place: Place) -> None:
+    """
+    The system runs in the background and is ready. If it was, nothing changes.
+
+    Raises:
+        OperatorError: it does not start, or not in time.
+    """
+    place.folder.mkdir(parents=True, exist_ok=True)
+    if _pid(place) is None:
+        with place.own_log.open("w") as log:
+            child = subprocess.Popen(  # noqa: S603  (our own command line)
+                [sys.executable, "-m", "ops.embedded", "run"],
+                cwd=_PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _wait_until(
+            lambda: place.environment.exists() or child.poll() is not None, "The system was not ready", _READY_WITHIN_S
+        )
+        if child.poll() is not None:
+            raise OperatorError(place.own_log.read_text(encoding="utf-8").strip())
+    else:
+        _wait_until(place.environment.exists, "The running system is not ready", _READY_WITHIN_S)
+    addresses = dict(line.split("=", 1) for line in place.environment.read_text(encoding="utf-8").splitlines())
+    click.echo(f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\n`make down` stops it.")
+
+
+def down(place: Place) -> None:
+    """
+    The system does not run, and its state is kept.
+
+    Raises:
+        OperatorError: it does not stop in time.
+    """
+    pid = _pid(place)
+    if pid is None:
+        click.echo("Nothing is running here.")
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    _wait_until(lambda: _pid(place) is None, f"Process {pid} did not stop", _STOPS_WITHIN_S)
+    click.echo("Stopped. State is kept for the next start.")
+
+
+def _place() -> Place:
+    return Place(
+        folder=Path(os.environ.get("LOCAL_FOLDER", _PROJECT / ".local")),
+        aws_port=_port("AWS_PORT", 4566),
+        page_port=_port("PAGE_PORT", 8080),
+    )
+
+
+def _port(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise OperatorError(f"{name} must be a port number from 1 to 65535, not {text!r}.")
+    return int(text)
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except OperatorError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextlib.contextmanager
+def _lock(place: Place) -> Iterator[None]:
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with place.lock.open("a+") as file:
+        if not _locked(file):
+            raise OperatorError(f"It is running already (process {_pid(place)}). `make down` stops it.")
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pid(place: Place) -> int | None:
+    """The process that holds the lock, or None. The lock, not the number in it, says whether one does."""
+    if not place.lock.exists():
+        return None
+    with place.lock.open("r+") as file:
+        if _locked(file):
+            return None
+        text = file.read()
+    return int(text) if text.isdecimal() else None
+
+
+@contextlib.contextmanager
+def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
+    """The embedded AWS answers. Afterwards it is stopped in order, which is when it writes its state down."""
+    _check_free(place.aws_port, "AWS_PORT")
+    _check_free(place.page_port, "PAGE_PORT")
+    click.echo("Starting the embedded AWS ...")
+    os.environ.update(_credentials(place))
+    with place.log.open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ministack"],
+            cwd=place.folder,
+            env={
+                **os.environ,
+                "BIND_HOST": "127.0.0.1",
+                "GATEWAY_PORT": str(place.aws_port),
+                "IOT_MTLS_ENABLED": "0",
+                "PERSIST_STATE": "1",
+                "S3_PERSIST": "1",
+                "STATE_DIR": str((place.folder / "state").resolve()),
+                "S3_DATA_DIR": str((place.folder / "s3").resolve()),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Of its own, so that Ctrl-C reaches it only through us, and after the page is gone.
+            start_new_session=True,
+        )
+    try:
+        _wait_until(
+            lambda: process.poll() is not None or _answers(f"{place.aws_url}/_ministack/health"),
+            "The embedded AWS did not answer",
+            _READY_WITHIN_S,
+        )
+        if process.poll() is not None:
+            raise OperatorError(f"The embedded AWS did not start; see {place.log}")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _credentials(place: Place) -> dict[str, str]:
+    # Nobody's: without them boto3 looks for real ones, and with real ones it might find the real AWS.
+    return {
+        "AWS_ENDPOINT_URL": place.aws_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def _deploy(place: Place) -> str:
+    local = settings.read({**os.environ, "STAGE": "local"})
+    click.echo("Provisioning tables and queues ...")
+    provision.provision(local)
+    click.echo("Packaging and deploying the application ...")
+    deployed = deploy.deploy(local, place.folder)
+    embedded_gaps.fill(deployed.api_id, "api", deployed.definition)
+    return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
+
+
+def _write_environment(place: Place, api_url: str, page_url: str) -> None:
+    lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(place)}
+    ready = place.folder / "env.new"
+    ready.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
+    ready.rename(place.environment)
+
+
+def _check_free(port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OperatorError(
+                f"Port {port} is in use: stop what uses it, or choose another, as in {variable}={port + 1} make run"
+            ) from error
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310  (our own address)
+            return True
+    except OSError:
+        return False
+
+
+def _wait_until(condition: Callable[[], bool], otherwise: str, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise OperatorError(f"{otherwise} within {within_s} seconds.")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The page, served on this machine from an origin of its own. On AWS it lies in a bucket instead."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+WEB = Path(__file__).parent.parent / "web"
+
+
+class PageServer:
+    """Serves `web/` and, as `config.json`, the API's address on 127.0.0.1:`port` until it is closed."""
+
+    def __init__(self, port: int, api_url: str) -> None:
+        handler = partial(_Handler, config={"api_url": api_url}, directory=str(WEB))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """The port is free again."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *args: Any, config: dict[str, str], **kwargs: Any) -> None:
+        self._config = json.dumps(config).encode()
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        if self.path != "/config.json":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(self._config)))
+        self.end_headers()
+        self.wfile.write(self._config)
+
+    def end_headers(self) -> None:
+        # What is edited is seen at the next reload.
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        """Silence: the terminal is for what matters."""

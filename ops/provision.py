@@ -1,0 +1,39 @@
+"""Provision: the tables and queues of a stage, from the one template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops import stacks
+from ops.errors import OperatorError
+
+if TYPE_CHECKING:
+    from chalicelib.settings import Settings
+
+_TEMPLATE = Path(__file__).parent.parent / "infrastructure" / "template.yaml"
+
+
+def stack_name(stage: str) -> str:
+    """The stack that holds the stage's data."""
+    return f"counter-{stage}-data"
+
+
+def provision(settings: Settings) -> dict[str, str]:
+    """
+    The stage's tables and queues are there. Safe to repeat; returns the stack's outputs.
+
+    Raises:
+        OperatorError: CloudFormation refuses, or the number of shards is not the one that the log was made with.
+    """
+    name = stack_name(settings.stage)
+    if stacks.exists(name):
+        shards = stacks.outputs(name).get("Shards", str(settings.shards))
+        if shards != str(settings.shards):
+            raise OperatorError(
+                f"Stage {settings.stage} was made with SHARDS={shards}, and now SHARDS={settings.shards} is asked for. "
+                "An event's place in the log depends on it, so idempotency keys would be forgotten: keep "
+                f"SHARDS={shards}, or begin a new stage."
+            )
+    parameters = {"Stage": settings.stage, "Shards": str(settings.shards)}
+    return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters)
