@@ -64,9 +64,7 @@ class KeyReusedError(RequestError):
     """The idempotency key names an event that says something else."""
 
     def __init__(self, counter_id: str, event_id: str) -> None:
-        super().__init__(
-            "This Idempotency-Key was sent before with another body. Repeat that body, or use a new key."
-        )
+        super().__init__("This Idempotency-Key was sent before with another body. Repeat that body, or use a new key.")
         self.counter_id = counter_id
         self.event_id = event_id
 

@@ -1,0 +1,95 @@
+"""Builders: whatever a test does not say is usual, and every message and event has an id of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import codec
+from chalicelib.counting import Incremented
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_sequence = itertools.count(1)
+
+A_TIME_MS = 1_700_000_000_123
+
+
+def a_counter_id() -> str:
+    return f"counter-{uuid.uuid4()}"
+
+
+def an_event(
+    *, counter_id: str = "clicks", event_id: str | None = None, by: int = 1, recorded_at_ms: int = A_TIME_MS
+) -> Incremented:
+    return Incremented(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms)
+
+
+def stream_record(event: Incremented, **changes: Any) -> dict[str, Any]:
+    image = {"partition": {"S": event.counter_id}}
+    for name, value in codec.fields(event).items():
+        image[name] = {"N": str(value)} if isinstance(value, int) else {"S": value}
+    return {
+        "eventID": uuid.uuid4().hex,
+        "eventName": "INSERT",
+        "eventSource": "aws:dynamodb",
+        "dynamodb": {"NewImage": image, "SequenceNumber": str(next(_sequence)), "StreamViewType": "NEW_IMAGE"},
+        **changes,
+    }
+
+
+def stream_batch(records: Iterable[Any]) -> dict[str, Any]:
+    return {"Records": list(records)}
+
+
+def message_body(*events: Incremented) -> str:
+    (body,) = codec.to_messages(events)
+    return body
+
+
+def queue_record(body: Any) -> dict[str, Any]:
+    return {
+        "messageId": str(uuid.uuid4()),
+        "receiptHandle": uuid.uuid4().hex,
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+    }
+
+
+def queue_batch(bodies: Iterable[Any]) -> dict[str, Any]:
+    return {"Records": [queue_record(body) for body in bodies]}
+
+
+def api_event(
+    method: str,
+    resource: str,
+    *,
+    path: dict[str, str] | None = None,
+    query: dict[str, list[str]] | None = None,
+    headers: dict[str, str] | None = None,
+    body: Any = None,
+) -> dict[str, Any]:
+    """What API Gateway hands to the function for one request; `body` that is no text is sent as JSON."""
+    sent = dict(headers or {})
+    if body is not None and not isinstance(body, str):
+        body = json.dumps(body)
+        sent.setdefault("Content-Type", "application/json")
+    return {
+        "resource": resource,
+        "path": resource,
+        "httpMethod": method,
+        "headers": sent,
+        "multiValueHeaders": {name: [value] for name, value in sent.items()},
+        "queryStringParameters": {name: values[-1] for name, values in (query or {}).items()} or None,
+        "multiValueQueryStringParameters": query,
+        "pathParameters": path,
+        "stageVariables": None,
+        "requestContext": {"httpMethod": method, "resourcePath": resource, "stage": "api", "identity": {}},
+        "body": body,
+        "isBase64Encoded": False,
+    }

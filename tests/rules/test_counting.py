@@ -1,0 +1,159 @@
+"""The rules of counting: given events and what is counted, what is still to be written."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import counting
+from chalicelib.counting import BucketKey, Counter, Increment, Incremented
+from tests.building import an_event
+
+ids = st.uuids().map(str)
+events = st.builds(
+    Incremented,
+    counter_id=st.sampled_from(["clicks", "visits"]),
+    event_id=ids,
+    by=st.integers(1, 1000),
+    recorded_at_ms=st.integers(0, 5_000),
+)
+
+
+def still_to_count(batch, counted=None, *, shards=1, most_buckets=99):
+    """The updates for all counters of a batch, when its buckets hold these ids."""
+    return [
+        update
+        for counter_id, buckets in counting.in_buckets(batch, shards).items()
+        for update in counting.updates(counter_id, buckets, counted or {}, most_buckets)
+    ]
+
+
+def test_an_increment_leads_to_an_event_that_says_the_same():
+    command = Increment("clicks", by=3)
+
+    event = counting.decide(command, event_id="11111111-2222-3333-4444-555555555555", now_ms=1_234)
+
+    assert event == Incremented("clicks", "11111111-2222-3333-4444-555555555555", 3, 1_234)
+
+
+def test_a_batch_adds_up_what_is_new_and_how_many_events_that_is():
+    batch = [an_event(by=2), an_event(by=3), an_event(by=5)]
+
+    (update,) = still_to_count(batch)
+
+    assert (update.counter_id, update.total, update.events) == ("clicks", 10, 3)
+
+
+def test_an_event_that_is_twice_in_a_batch_is_added_once():
+    event = an_event(by=7)
+
+    (update,) = still_to_count([event, event, event])
+
+    assert (update.total, update.events) == (7, 1)
+
+
+def test_what_is_in_its_bucket_is_not_added_again():
+    known, new = an_event(by=2), an_event(by=3)
+    counted = {counting.bucket_of(known, 1): {known.event_id}}
+
+    (update,) = still_to_count([known, new], counted)
+
+    assert (update.total, update.events, update.buckets[0].size_before) == (3, 1, 1)
+
+
+def test_nothing_is_written_when_all_is_counted():
+    event = an_event()
+    counted = {counting.bucket_of(event, 1): {event.event_id}}
+
+    assert still_to_count([event, event], counted) == []
+
+
+def test_an_event_belongs_to_the_second_in_which_it_was_recorded():
+    last, first = an_event(recorded_at_ms=1_999), an_event(recorded_at_ms=2_000)
+
+    assert counting.bucket_of(last, 1) == BucketKey("clicks", 0, 1)
+    assert counting.bucket_of(first, 1) == BucketKey("clicks", 0, 2)
+
+
+def test_counters_are_written_apart():
+    batch = [an_event(counter_id="a", by=1), an_event(counter_id="b", by=2), an_event(counter_id="a", by=4)]
+
+    totals = {update.counter_id: update.total for update in still_to_count(batch)}
+
+    assert totals == {"a": 5, "b": 2}
+
+
+def test_more_buckets_than_a_transaction_takes_are_written_in_several_each_complete():
+    batch = [an_event(recorded_at_ms=second * 1000) for second in range(7)]
+
+    found = still_to_count(batch, most_buckets=3)
+
+    assert [len(update.buckets) for update in found] == [3, 3, 1]
+    assert [update.total for update in found] == [3, 3, 1]
+
+
+def test_the_state_after_an_event_is_one_version_on():
+    after = Counter("clicks", value=10, version=4, updated_at_ms=1).after(an_event(by=5), now_ms=9)
+
+    assert after == Counter("clicks", value=15, version=5, updated_at_ms=9)
+
+
+def test_two_attempts_at_one_increment_say_the_same_whenever_they_were():
+    event = an_event()
+    later = an_event(event_id=event.event_id, recorded_at_ms=event.recorded_at_ms + 1)
+    other = an_event(event_id=event.event_id, by=event.by + 1)
+
+    assert counting.says_the_same(event, later)
+    assert not counting.says_the_same(event, other)
+
+
+@given(ids, st.integers(1, 64))
+def test_a_shard_is_one_of_those_there_are_and_follows_from_the_id(event_id, shards):
+    shard = counting.shard_of(event_id, shards)
+
+    assert 0 <= shard < shards
+    assert shard == counting.shard_of(event_id, shards)
+
+
+@given(st.lists(events, max_size=30), st.randoms(use_true_random=False), st.integers(1, 4), st.integers(1, 5))
+def test_any_deliveries_of_any_batches_end_at_the_sum_over_distinct_events(log, chance, shards, most_buckets):
+    log = list({event.event_id: event for event in log}.values())
+    deliveries = [event for event in log for _ in range(chance.randint(1, 4))]
+    chance.shuffle(deliveries)
+    counted: dict[BucketKey, set[str]] = {}
+    totals: dict[str, int] = {}
+
+    while deliveries:
+        size = chance.randint(1, len(deliveries))
+        batch, deliveries = deliveries[:size], deliveries[size:]
+        for update in still_to_count(batch, counted, shards=shards, most_buckets=most_buckets):
+            for bucket in update.buckets:
+                assert bucket.size_before == len(counted.get(bucket.key, ()))
+                counted.setdefault(bucket.key, set()).update(bucket.event_ids)
+            totals[update.counter_id] = totals.get(update.counter_id, 0) + update.total
+
+    expected: dict[str, int] = {}
+    for event in log:
+        expected[event.counter_id] = expected.get(event.counter_id, 0) + event.by
+    assert totals == expected
+
+
+@given(st.lists(events, max_size=20))
+def test_order_makes_no_difference_to_what_is_written(batch):
+    batch = list({event.event_id: event for event in batch}.values())
+    shuffled = random.Random(1).sample(batch, len(batch))
+
+    def by_counter(updates):
+        return {update.counter_id: update.buckets for update in updates}
+
+    assert by_counter(still_to_count(batch)) == by_counter(still_to_count(shuffled))
+
+
+def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():
+    good = ["a", "A-z.0_9~", "x" * 64, "."]
+    bad = ["", "x" * 65, "a/b", "a b", "ä", "a#1", "a%20", "a\n", None, 7]
+
+    assert [text for text in good if not counting.is_counter_id(text)] == []
+    assert [text for text in bad if counting.is_counter_id(text)] == []
