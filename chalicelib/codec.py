@@ -137,7 +137,7 @@ def from_message(body: object) -> tuple[list[Event], list[str]]:
     except (ValueError, RecursionError):
         return [], ["the body is not JSON"]
     match message:
-        case {"version": 1, "events": [*entries]} if message["version"] is not True:
+        case {"version": int(version), "events": [*entries]} if version == 1 and version is not True:
             return _understood(entries)
         case _:
             return [], ["the body is no message of version 1 with a list of events"]

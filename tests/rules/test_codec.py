@@ -1,0 +1,192 @@
+"""Events as they are stored and sent: what goes out comes back, and what is not ours is told apart."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import codec
+from chalicelib.counting import LARGEST_AMOUNT, LATEST_MS, Incremented
+from chalicelib.errors import NotUnderstoodError
+from tests.building import an_event, message_body, stream_record
+
+any_event = st.builds(
+    Incremented,
+    counter_id=st.from_regex(r"[A-Za-z0-9._~-]{1,64}", fullmatch=True),
+    event_id=st.uuids().map(str),
+    by=st.integers(1, LARGEST_AMOUNT),
+    recorded_at_ms=st.integers(0, LATEST_MS),
+)
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(any_event)
+def test_an_event_comes_back_from_the_log_as_it_was(event):
+    assert codec.from_fields(event.counter_id, codec.fields(event)) == event
+
+
+@given(any_event)
+def test_an_event_comes_back_from_the_stream_as_it_was(event):
+    assert codec.from_stream_record(stream_record(event)) == event
+
+
+@given(st.lists(any_event, max_size=50))
+def test_events_come_back_from_messages_as_they_were_and_in_order(events):
+    bodies = list(codec.to_messages(events))
+
+    returned = [codec.from_message(body) for body in bodies]
+
+    assert [event for understood, _ in returned for event in understood] == events
+    assert all(reasons == [] for _, reasons in returned)
+
+
+@given(st.uuids().map(str))
+def test_an_id_in_a_bucket_is_16_bytes_and_comes_back_as_it_was(event_id):
+    stored = codec.id_bytes(event_id)
+
+    assert len(stored) == 16
+    assert codec.id_text(stored) == event_id
+
+
+def test_a_message_never_outgrows_the_queue():
+    events = [an_event(counter_id="x" * 64, by=LARGEST_AMOUNT, recorded_at_ms=LATEST_MS) for _ in range(3000)]
+
+    bodies = list(codec.to_messages(events))
+
+    assert len(bodies) > 1
+    assert max(len(body.encode()) for body in bodies) <= 192 * 1024
+    assert sum(len(codec.from_message(body)[0]) for body in bodies) == 3000
+
+
+def test_no_events_make_no_message():
+    assert list(codec.to_messages([])) == []
+
+
+def test_the_stored_names_stay_as_they_are():
+    event = Incremented("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", 3, 1_700_000_000_123)
+
+    assert codec.fields(event) == {
+        "type": "Incremented",
+        "version": 1,
+        "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "by": 3,
+        "recorded_at": 1_700_000_000_123,
+    }
+    assert list(codec.to_messages([event])) == [
+        '{"version":1,"events":[{"counter_id":"clicks","type":"Incremented","version":1,'
+        '"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","by":3,"recorded_at":1700000000123}]}'
+    ]
+
+
+def test_a_partition_has_a_suffix_only_where_there_are_shards():
+    event_id = "00000000-0000-0000-0000-000000000006"
+
+    assert codec.log_partition("clicks", event_id, shards=1) == "clicks"
+    assert codec.log_partition("clicks", event_id, shards=4) == "clicks#2"
+
+
+def test_a_sharded_event_comes_back_with_its_counters_own_id():
+    event = an_event()
+    record = stream_record(event)
+    record["dynamodb"]["NewImage"]["partition"] = {"S": "clicks#3"}
+
+    assert codec.from_stream_record(record) == event
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("type", {"S": "Reset"}),
+        ("type", None),
+        ("version", {"N": "2"}),
+        ("version", {"S": "1"}),
+        ("event_id", {"S": "no-uuid"}),
+        ("event_id", {"S": "01890A5D-AC96-774B-BCCE-B302099A8057"}),
+        ("by", {"N": "0"}),
+        ("by", {"N": "-1"}),
+        ("by", {"N": "1.5"}),
+        ("by", {"N": str(LARGEST_AMOUNT + 1)}),
+        ("by", {"S": "1"}),
+        ("by", {"BOOL": True}),
+        ("recorded_at", {"N": "-1"}),
+        ("recorded_at", None),
+        ("partition", {"S": "a b"}),
+        ("partition", {"N": "1"}),
+        ("partition", None),
+    ],
+)
+def test_a_stream_record_with_a_wrong_field_is_not_understood(name, value):
+    record = stream_record(an_event())
+    image = record["dynamodb"]["NewImage"]
+    if value is None:
+        del image[name]
+    else:
+        image[name] = value
+
+    with pytest.raises(NotUnderstoodError):
+        codec.from_stream_record(record)
+
+
+@pytest.mark.parametrize("name", ["MODIFY", "REMOVE"])
+def test_a_change_of_the_append_only_log_is_not_understood(name):
+    record = stream_record(an_event(), eventName=name)
+
+    with pytest.raises(NotUnderstoodError, match=f"append-only, and this is a {name}"):
+        codec.from_stream_record(record)
+
+
+@given(any_json)
+def test_whatever_a_stream_record_is_it_is_an_event_or_not_understood(thing):
+    for record in (thing, {"eventName": "INSERT", "dynamodb": thing}, stream_record(an_event(), dynamodb=thing)):
+        with pytest.raises(NotUnderstoodError):
+            codec.from_stream_record(record)
+
+
+@given(any_json)
+def test_whatever_a_message_holds_its_good_events_are_read_and_the_rest_is_told(thing):
+    good = an_event()
+    (body,) = codec.to_messages([good])
+    message = json.loads(body)
+    message["events"].insert(0, thing)
+
+    events, reasons = codec.from_message(json.dumps(message))
+
+    assert events == [good]
+    assert len(reasons) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        7,
+        "",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        '{"version":2,"events":[]}',
+        '{"version":true,"events":[]}',
+        '{"version":1}',
+        '{"version":1,"events":{}}',
+        "[" * 100_000,
+        message_body(an_event())[:-1],
+    ],
+)
+def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
+    events, reasons = codec.from_message(body)
+
+    assert events == []
+    assert len(reasons) == 1
+
+
+def test_a_field_that_a_later_writer_added_is_left_alone():
+    event = an_event()
+
+    assert codec.from_fields(event.counter_id, {**codec.fields(event), "colour": "blue"}) == event

@@ -1,0 +1,45 @@
+"""The environment: read once, and refused with a line that names the variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib import settings
+from chalicelib.errors import SettingsError
+
+
+def test_only_the_stage_has_to_be_said():
+    found = settings.read({"STAGE": "dev"})
+
+    assert (found.allowed_origin, found.max_increment, found.shards, found.batching_window_s) == ("*", 1000, 1, 1)
+
+
+def test_names_of_tables_and_queues_follow_from_the_stage():
+    found = settings.read({"STAGE": "dev"})
+
+    assert found.event_log_table == "counter-dev-event-log"
+    assert found.counters_table == "counter-dev-counters"
+    assert found.buckets_table == "counter-dev-buckets"
+    assert found.projection_queue == "counter-dev-projection"
+    assert found.dead_letter_queue == "counter-dev-projection-dead-letter"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STAGE", ""),
+        ("STAGE", "Prod"),
+        ("STAGE", "a" * 21),
+        ("MAX_INCREMENT", "0"),
+        ("MAX_INCREMENT", "many"),
+        ("MAX_INCREMENT", str(2**53)),
+        ("SHARDS", "0"),
+        ("SHARDS", "65"),
+        ("SHARDS", "-1"),
+        ("BATCHING_WINDOW_S", "301"),
+        ("BATCHING_WINDOW_S", "1.5"),
+    ],
+)
+def test_a_variable_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=name):
+        settings.read({"STAGE": "dev", name: value})
