@@ -1,11 +1,11 @@
-"""What the event log and the read model share: DynamoDB's refusals and outages told as ours, and waiting between tries."""
+"""What the event log and the read model share: DynamoDB's refusals and outages told as ours, and waits between."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
 
@@ -27,7 +27,15 @@ def unavailable_as(error: type[UnavailableError]) -> Iterator[None]:
     try:
         yield
     except PynamoDBException as cause:
-        raise error(f"{cause.cause_response_code or type(cause.cause).__name__}: {cause.msg}") from cause
+        raise error(f"{code(cause) or type(cause.cause).__name__}: {cause.msg}") from cause
+
+
+def code(error: PynamoDBException) -> str | None:
+    """DynamoDB's own word for what is wrong, or None if it did not get to say one."""
+    # PynamoDB's property of this purpose trips over a connection that broke, whose response is None.
+    response: Any = getattr(error.cause, "response", None) or {}
+    said: str | None = response.get("Error", {}).get("Code")
+    return said
 
 
 def attempts(most: int) -> Iterator[int]:

@@ -41,15 +41,14 @@ def append(event: Event) -> Appended:
     """
     for _ in dynamodb.attempts(_TRIES):
         try:
-            with dynamodb.unavailable_as(LogUnavailableError):
-                _item(event).save(condition=EventItem.event_id.does_not_exist())
-        except LogUnavailableError as error:
-            match error.__cause__:
-                case PutError(cause_response_code="ConditionalCheckFailedException"):
+            _item(event).save(condition=EventItem.event_id.does_not_exist())
+        except PutError as error:
+            match dynamodb.code(error):
+                case "ConditionalCheckFailedException":
                     return Appended(recorded(event), again=True)
-                case PutError(cause_response_code="TransactionConflictException"):
+                case "TransactionConflictException":
                     continue
-            raise
+            raise LogUnavailableError(str(error)) from error
         return Appended(event, again=False)
     raise ContendedError(f"event {event.event_id} is being written by others")
 

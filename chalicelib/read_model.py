@@ -188,13 +188,12 @@ def _write(update: CounterUpdate) -> None:
 
 def _commit(transaction: TransactWrite) -> None:
     try:
-        with dynamodb.unavailable_as(ReadModelUnavailableError), transaction:
+        with transaction:
             pass
-    except ReadModelUnavailableError as error:
-        match error.__cause__:
-            case TransactWriteError() as cause if reasons := dynamodb.refusals(cause):
-                raise _CancelledError(reasons) from cause
-        raise
+    except TransactWriteError as error:
+        if reasons := dynamodb.refusals(error):
+            raise _CancelledError(reasons) from error
+        raise ReadModelUnavailableError(str(error)) from error
 
 
 def _add_to_bucket(transaction: TransactWrite, bucket: BucketUpdate, condition: Condition | None) -> None:
@@ -222,8 +221,11 @@ def _add_to_counter(
 
 
 def _is_unchanged(bucket: BucketUpdate) -> Condition:
-    ids = BucketItem.ids
-    return ids.does_not_exist() if bucket.size_before == 0 else size(ids) == bucket.size_before
+    if bucket.size_before == 0:
+        return BucketItem.ids.does_not_exist()
+    size_now = size(BucketItem.ids)  # type: ignore[no-untyped-call]
+    unchanged: Condition = size_now == bucket.size_before
+    return unchanged
 
 
 def _is_at(version: int) -> Condition:

@@ -6,13 +6,15 @@ PynamoDB reads `Meta` once, when a table is first used, so the stage is that of 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pynamodb.attributes import BinarySetAttribute, NumberAttribute, UnicodeAttribute
-from pynamodb.connection import Connection
 from pynamodb.models import Model
 
 from chalicelib import settings
+
+if TYPE_CHECKING:
+    from pynamodb.connection import Connection
 
 _names = settings.current()
 
@@ -52,7 +54,7 @@ class CounterItem(Model):
 
 
 class BucketItem(Model):
-    """The events of one counter (and shard) and one second that are counted: their ids, 16 bytes each, and their sum."""
+    """What is counted of one counter (and shard) and one second: the events' ids, 16 bytes each, and their sum."""
 
     class Meta(_Timing):
         table_name = _names.buckets_table
