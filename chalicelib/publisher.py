@@ -16,7 +16,7 @@ def publish(records: Iterable[object]) -> None:
     """
     Every event that these stream records announce is on the projection queue, and every other record is parked.
 
-    Many events travel in one message. A batch that is delivered again is published again: counting is what happens once.
+    Many events travel in one message. A batch that is delivered again is published again: only counting is done once.
 
     Raises:
         QueueUnavailableError: SQS throttles or does not answer; the stream keeps the batch and delivers it again.

@@ -24,17 +24,18 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> Non
     """
     sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
     try:
-        _client().send_message(QueueUrl=_url(queue), MessageBody=body, MessageAttributes=sent)
+        client().send_message(QueueUrl=_url(queue), MessageBody=body, MessageAttributes=sent)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
 
 
 @functools.cache
-def _client() -> SQSClient:
+def client() -> SQSClient:
+    """The one SQS client of this process. A send is given up well within the 29 seconds that API Gateway waits."""
     config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 4, "mode": "standard"})
     return boto3.client("sqs", config=config)
 
 
 @functools.cache
 def _url(queue: str) -> str:
-    return _client().get_queue_url(QueueName=queue)["QueueUrl"]
+    return client().get_queue_url(QueueName=queue)["QueueUrl"]
