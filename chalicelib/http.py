@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import json
 import logging
@@ -12,10 +11,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from chalice import CORSConfig, Response
+from chalice.app import CORSConfig, Response
 
 import chalicelib
-from chalicelib import settings
 from chalicelib.counting import Counter, Increment, is_counter_id, is_event_id
 from chalicelib.errors import (
     BodyTooLargeError,
@@ -31,6 +29,8 @@ from chalicelib.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from chalice.app import Request as GatewayRequest
 
     from chalicelib.commands import Accepted
     from chalicelib.counting import Event
@@ -49,30 +49,30 @@ _PREFER_REPRESENTATION = re.compile(r'return\s*=\s*"?representation"?\s*(;.*)?',
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent, whichever gateway it came through. Header names are in lower case; `body` is raw."""
+    """What a client sent besides its path, whatever it came through. Header names are in lower case; `body` is raw."""
 
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, list[str]] = field(default_factory=dict)
     body: bytes = b""
 
 
-def request(event: Mapping[str, Any]) -> Request:
+def request(received: GatewayRequest) -> Request:
     """
-    The request in an API Gateway proxy event.
+    The request that a gateway, or Chalice's development server, handed over.
 
     Raises:
         InvalidRequestError: the body is not what its encoding says.
     """
+    event = received.to_original_event()
     headers = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
-    body = event.get("body") or ""
     try:
-        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
-    except (binascii.Error, UnicodeEncodeError) as error:
+        body = received.raw_body
+    except ValueError as error:
         raise InvalidRequestError("The body cannot be decoded.") from error
     return Request(
         query=event.get("multiValueQueryStringParameters") or {},
         headers={name.lower(): list(values) for name, values in headers.items()},
-        body=raw,
+        body=body if isinstance(body, bytes) else body.encode(),
     )
 
 
@@ -139,11 +139,11 @@ def accepted(command: Increment, result: Accepted) -> Response:
     if result.again:
         headers["Idempotency-Replayed"] = "true"
     if counter is None:
-        return Response(_event_body(event), headers=headers, status_code=202)
+        return _response(202, _event_body(event), headers)
     headers["ETag"] = _etag(counter)
     if command.wants_counter:
         headers["Preference-Applied"] = "return=representation"
-    return Response(_counter_body(counter), headers=headers)
+    return _response(200, _counter_body(counter), headers)
 
 
 def counter_state(request: Request, counter: Counter) -> Response:
@@ -151,14 +151,14 @@ def counter_state(request: Request, counter: Counter) -> Response:
     headers = {"ETag": _etag(counter), "Cache-Control": "no-cache"}
     known = [tag.strip() for value in request.headers.get("if-none-match", []) for tag in value.split(",")]
     if "*" in known or any(tag.removeprefix("W/") == _etag(counter) for tag in known):
-        return Response("", headers=headers, status_code=304)
-    return Response(_counter_body(counter), headers=headers)
+        return _response(304, "", headers)
+    return _response(200, _counter_body(counter), headers)
 
 
 def event_state(event: Event, *, counted: bool) -> Response:
     """200 with the event and whether it is part of its counter's value yet."""
     status = "counted" if counted else "pending"
-    return Response({**_event_body(event), "status": status}, headers={"Cache-Control": "no-cache"})
+    return _response(200, {**_event_body(event), "status": status}, {"Cache-Control": "no-cache"})
 
 
 def counters_page(page: Page) -> Response:
@@ -167,7 +167,7 @@ def counters_page(page: Page) -> Response:
         "counters": [_counter_body(counter) for counter in page.counters],
         "next_cursor": _to_cursor(page.last) if page.last is not None else None,
     }
-    return Response(body, headers={"Cache-Control": "no-cache"})
+    return _response(200, body, {"Cache-Control": "no-cache"})
 
 
 def service() -> Response:
@@ -183,7 +183,7 @@ def service() -> Response:
             "counters": "/counters{?limit,cursor}",
         },
     }
-    return Response(body, headers={"Cache-Control": "no-cache"})
+    return _response(200, body, {"Cache-Control": "no-cache"})
 
 
 def cors(allowed_origin: str) -> CORSConfig:
@@ -197,7 +197,7 @@ def cors(allowed_origin: str) -> CORSConfig:
 
 
 def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
-    """The view, with whatever it raises answered as a problem document. What was not meant is logged and a bare 500."""
+    """The view, but what it raises is answered as a problem document; what was not foreseen, as a bare 500."""
 
     @functools.wraps(view)
     def answer(*args: Any, **kwargs: Any) -> Response:
@@ -207,7 +207,7 @@ def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
             if not isinstance(error, RequestError):
                 _log.warning("%s: %s", type(error).__name__, error, exc_info=True)
             return problem(error)
-        except Exception:
+        except Exception:  # noqa: BLE001  (the outermost place there is)
             _log.exception("a request failed in a way that was not foreseen")
             return problem(None)
 
@@ -215,7 +215,7 @@ def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
 
 
 def as_problem(response: Response) -> Response:
-    """Chalice's own errors (a method that a path lacks, say) in the shape of all others; other responses as they are."""
+    """What Chalice itself refuses (a method that a path lacks, say) in the shape of all errors; the rest as it is."""
     if response.status_code < 400 or response.headers.get("Content-Type") == _PROBLEM_JSON:
         return response
     said = response.body.get("Message") if isinstance(response.body, dict) else None
@@ -265,7 +265,11 @@ def _problem(status: int, kind: str, title: str, detail: str) -> Response:
         "status": status,
         "detail": detail,
     }
-    return Response(body, headers={"Content-Type": _PROBLEM_JSON, "Cache-Control": "no-store"}, status_code=status)
+    return _response(status, body, {"Content-Type": _PROBLEM_JSON, "Cache-Control": "no-store"})
+
+
+def _response(status: int, body: object, headers: Mapping[str, str]) -> Response:
+    return Response(body, headers={**headers}, status_code=status)
 
 
 def _by(request: Request, max_increment: int) -> int:
@@ -348,10 +352,10 @@ def _from_cursor(cursor: str) -> str:
 
 
 def _single(values: Mapping[str, list[str]], name: str) -> str | None:
-    found = values.get(name) or [None]
+    found = values.get(name) or []
     if len(found) > 1:
         raise InvalidRequestError(f"{name} is given more than once; once is right.")
-    return found[0]
+    return found[0] if found else None
 
 
 def _counter_body(counter: Counter) -> dict[str, Any]:
