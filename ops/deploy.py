@@ -32,6 +32,11 @@ class Deployed:
     definition: dict[str, Any]
 
 
+def stack_name(stage: str) -> str:
+    """The stack that holds the stage's application."""
+    return f"counter-{stage}-app"
+
+
 def deploy(settings: Settings, work: Path) -> Deployed:
     """
     The application of this checkout serves the stage. Safe to repeat; `work` is a folder for what is built on the way.
@@ -48,7 +53,7 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": data["ArtifactsBucket"], "Key": location}
-    made = stacks.apply(f"counter-{settings.stage}-app", json.dumps(template), {})
+    made = stacks.apply(stack_name(settings.stage), json.dumps(template), {})
     definition = template["Resources"]["RestAPI"]["Properties"]
     return Deployed(made["RestAPIId"], made["EndpointURL"].rstrip("/"), definition)
 
@@ -110,7 +115,7 @@ def _package(settings: Settings, folder: Path, stream_arn: str) -> Path:
         shutil.copy(_PROJECT / name, source)
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
-    wheels = _wheels(folder.parent / "wheels")
+    wheels = _wheels(_PROJECT / ".local" / "wheels")
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
     _run(
         [sys.executable, "-c", "from chalice.cli import main; main()", *command],

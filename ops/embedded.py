@@ -37,6 +37,9 @@ _PROJECT = Path(__file__).parent.parent
 _READY_WITHIN_S = 120
 _STOPS_WITHIN_S = 60
 
+#: What `up` started in this process: kept, so that nobody takes it for a forgotten child.
+_background: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -60,6 +63,11 @@ class Place:
     def environment(self) -> Path:
         """Written when the system is ready, gone when it is not: what a shell needs to use it."""
         return self.folder / "env"
+
+    @property
+    def state(self) -> Path:
+        """What the embedded AWS keeps over a stop."""
+        return self.folder / "state"
 
     @property
     def log(self) -> Path:
@@ -98,6 +106,14 @@ def down_command() -> None:
         down(_place())
 
 
+@main.command("local")
+@click.option("--port", default=8000, show_default=True, help="Where the development server listens, on 127.0.0.1.")
+def local_command(port: int) -> None:
+    """`chalice local` with reload, against the embedded AWS that `up` started."""
+    with _clear_errors():
+        local(_place(), port)
+
+
 def run(place: Place) -> None:
     """
     The system runs until this process is interrupted or told to end, and is then stopped in order.
@@ -132,7 +148,7 @@ def up(place: Place) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
     if _pid(place) is None:
         with place.own_log.open("w") as log:
-            child = subprocess.Popen(  # noqa: S603  (our own command line)
+            child = subprocess.Popen(
                 [sys.executable, "-m", "ops.embedded", "run"],
                 cwd=_PROJECT,
                 stdin=subprocess.DEVNULL,
@@ -140,6 +156,7 @@ def up(place: Place) -> None:
                 stderr=log,
                 start_new_session=True,
             )
+        _background.append(child)
         _wait_until(
             lambda: place.environment.exists() or child.poll() is not None, "The system was not ready", _READY_WITHIN_S
         )
@@ -147,8 +164,8 @@ def up(place: Place) -> None:
             raise OperatorError(place.own_log.read_text(encoding="utf-8").strip())
     else:
         _wait_until(place.environment.exists, "The running system is not ready", _READY_WITHIN_S)
-    addresses = dict(line.split("=", 1) for line in place.environment.read_text(encoding="utf-8").splitlines())
-    click.echo(f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\n`make down` stops it.")
+    found = addresses(place)
+    click.echo(f"Page: {found['PAGE_URL']}\nAPI: {found['API_URL']}\n`make down` stops it.")
 
 
 def down(place: Place) -> None:
@@ -166,6 +183,29 @@ def down(place: Place) -> None:
         os.kill(pid, signal.SIGTERM)
     _wait_until(lambda: _pid(place) is None, f"Process {pid} did not stop", _STOPS_WITHIN_S)
     click.echo("Stopped. State is kept for the next start.")
+
+
+def local(place: Place, port: int) -> None:
+    """
+    Chalice's development server takes over this process, on the running system's tables and queues.
+
+    Raises:
+        OperatorError: nothing is running to serve from.
+    """
+    if not place.environment.exists():
+        raise OperatorError("The embedded AWS is not running: start it with `make up`.")
+    _check_free(port, "PORT")
+    os.chdir(_PROJECT)
+    programs = Path(sys.executable).parent
+    # Chalice's own reloader watches the whole checkout, and so every line that the embedded AWS writes into .local.
+    watch = [str(programs / "watchfiles"), f"{programs / 'chalice'} local --stage local --no-autoreload --port {port}"]
+    os.execve(watch[0], [*watch, "app.py", "chalicelib", ".chalice"], {**os.environ, **addresses(place)})  # noqa: S606
+
+
+def addresses(place: Place) -> dict[str, str]:
+    """What a running system wrote down for whoever uses it: API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials."""
+    lines = place.environment.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines)
 
 
 def _place() -> Place:
@@ -229,6 +269,7 @@ def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
     _check_free(place.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
     os.environ.update(_credentials(place))
+    embedded_gaps.forget_stream_positions(place.state)
     with place.log.open("a") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "ministack"],
@@ -240,7 +281,7 @@ def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
                 "IOT_MTLS_ENABLED": "0",
                 "PERSIST_STATE": "1",
                 "S3_PERSIST": "1",
-                "STATE_DIR": str((place.folder / "state").resolve()),
+                "STATE_DIR": str(place.state.resolve()),
                 "S3_DATA_DIR": str((place.folder / "s3").resolve()),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
@@ -284,7 +325,9 @@ def _deploy(place: Place) -> str:
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")
     deployed = deploy.deploy(local, place.folder)
-    embedded_gaps.fill(deployed.api_id, "api", deployed.definition)
+    embedded_gaps.fill_in_api(deployed.api_id, "api", deployed.definition)
+    if again := embedded_gaps.deliver_again(local, deploy.stack_name("local")):
+        click.echo(f"Delivering {again} events again: some were not counted at the last stop ...")
     return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
 
 

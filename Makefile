@@ -1,0 +1,52 @@
+# `make help` lists what there is. Everything installs into .venv, and state lies in .local.
+.DEFAULT_GOAL := help
+.PHONY: help run up down local test check format lint types layers tests pins clean
+
+PY := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE := 1
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+run: .venv/ready ## the whole system on an embedded AWS, in the foreground; Ctrl-C stops it
+	@exec $(PY) -m ops.embedded run
+
+up: .venv/ready ## the same in the background; returns when it is ready
+	@$(PY) -m ops.embedded up
+
+down: .venv/ready ## stop what `make up` started
+	@$(PY) -m ops.embedded down
+
+local: .venv/ready ## `chalice local` with reload, against the embedded AWS of `make up`
+	@exec $(PY) -m ops.embedded local $(if $(PORT),--port $(PORT))
+
+test: .venv/ready ## all set-up, then the tests
+	@scripts/setup-browser
+	@$(PY) -m pytest
+
+check: .venv/ready format lint types layers ## the gate: format, lint, types, layers, tests with branch coverage
+	@scripts/setup-browser
+	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered
+
+format: .venv/ready
+	@.venv/bin/ruff format --check .
+
+lint: .venv/ready
+	@.venv/bin/ruff check .
+	@.venv/bin/cfn-lint infrastructure/template.yaml
+
+types: .venv/ready
+	@STAGE=local .venv/bin/mypy
+
+layers: .venv/ready
+	@.venv/bin/lint-imports --no-logo
+
+pins: .venv/ready ## choose versions anew: requirements-dev.txt from requirements-dev.in
+	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+
+clean: ## forget the environment and all local state
+	@rm -rf .venv .local
+
+.venv/ready: requirements.txt requirements-dev.txt scripts/setup
+	@scripts/setup
