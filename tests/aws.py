@@ -1,0 +1,99 @@
+"""What the application asks of AWS, seen at its clients: which requests, and what they cost by the published rules."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from chalicelib import queues, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from botocore.client import BaseClient
+
+_EVENT = "before-parameter-build"
+
+
+def clients() -> list[BaseClient]:
+    """The two clients through which everything that the application does to AWS goes."""
+    database: Any = tables.connection().client
+    queue: Any = queues.client()
+    return [database, queue]
+
+
+@dataclass
+class Requests:
+    """Requests in the order in which they were made: operation and parameters."""
+
+    made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def operations(self) -> list[str]:
+        return [operation for operation, _ in self.made]
+
+    def write_units(self) -> int:
+        """
+        What the writes among these requests cost, given the items as they are now.
+
+        A write costs 1 unit for each started KB of the item, and 2 in a transaction; of an item before and after, the
+        larger counts (DynamoDB developer guide, "Capacity consumption"). Our items only grow, so "now" is the larger.
+        """
+        return sum(_write_units(operation, parameters) for operation, parameters in self.made)
+
+    def read_units(self) -> float:
+        """What the strongly consistent reads of single items cost: 1 unit for each started 4 KB, also of nothing."""
+        return sum(
+            max(1, math.ceil(_size(_item(parameters["TableName"], parameters["Key"])) / 4096))
+            for operation, parameters in self.made
+            if operation == "GetItem" and parameters["ConsistentRead"]
+        )
+
+
+@contextlib.contextmanager
+def requests() -> Iterator[Requests]:
+    """Notes the requests that are made inside."""
+    seen = Requests()
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name != "GetQueueUrl":  # once in the life of a process
+            seen.made.append((model.name, params))
+
+    for client in clients():
+        client.meta.events.register(f"{_EVENT}.*.*", note)
+    try:
+        yield seen
+    finally:
+        for client in clients():
+            client.meta.events.unregister(f"{_EVENT}.*.*", note)
+
+
+def _write_units(operation: str, parameters: dict[str, Any]) -> int:
+    match operation:
+        case "PutItem":
+            return math.ceil(_size(parameters["Item"]) / 1024)
+        case "TransactWriteItems":
+            return sum(2 * math.ceil(_size(_written(member)) / 1024) for member in parameters["TransactItems"])
+        case "UpdateItem" | "DeleteItem" | "BatchWriteItem":
+            raise AssertionError(f"nothing in the application should make a {operation}")
+        case _:
+            return 0
+
+
+def _written(member: dict[str, Any]) -> dict[str, Any]:
+    ((kind, parameters),) = member.items()
+    return parameters["Item"] if kind == "Put" else _item(parameters["TableName"], parameters["Key"])
+
+
+def _item(table: str, key: dict[str, Any]) -> dict[str, Any]:
+    return boto3.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+
+
+def _size(item: dict[str, Any]) -> int:
+    """Bytes, as the developer guide counts them ("Item sizes and formats"), each number at its largest."""
+    sizes = {"S": lambda text: len(text.encode()), "N": lambda _: 21, "B": len, "BS": lambda ids: sum(map(len, ids))}
+    return sum(len(name.encode()) + sizes[kind](value) for name, typed in item.items() for kind, value in typed.items())

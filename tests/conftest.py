@@ -1,0 +1,72 @@
+"""
+One embedded AWS for all tests that need one, on ports and in a folder of its own.
+
+The tests of the pipeline call the application's functions in this process, on a stage `pipeline` that has tables and
+queues but no functions; those end to end, and in a browser, speak HTTP with the stage `local`, deployed whole.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ops.embedded import Place
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports on which nothing listens now."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+_aws_port, _page_port = free_ports(2)
+
+# Before any test imports the application, which reads its settings once.
+os.environ.update(
+    STAGE="pipeline",
+    AWS_PORT=str(_aws_port),
+    PAGE_PORT=str(_page_port),
+    LOCAL_FOLDER=tempfile.mkdtemp(prefix="counter-tests-"),
+    AWS_ENDPOINT_URL=f"http://127.0.0.1:{_aws_port}",
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_DEFAULT_REGION="us-east-1",
+)
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    """The whole system runs here for as long as the session lasts."""
+    from ops import embedded
+
+    system = embedded.Place(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
+    embedded.up(system)
+    yield system
+    embedded.down(system)
+
+
+@pytest.fixture(scope="session")
+def api_url(place: Place) -> str:
+    """The address of the deployed API."""
+    from ops import embedded
+
+    return embedded.addresses(place)["API_URL"]
+
+
+@pytest.fixture(scope="session")
+def page_url(place: Place) -> str:
+    """The address of the page, another origin than the API's."""
+    from ops import embedded
+
+    return embedded.addresses(place)["PAGE_URL"]

@@ -1,0 +1,135 @@
+"""Throttling, outages and lost answers: an honest answer, and the same total in the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
+from tests import faults
+from tests.building import an_event, message_body
+
+
+@pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
+def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipeline, fault):
+    with faults.at("PutItem", fault, faults.ALWAYS):
+        refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
+
+    accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (refused.status, refused.headers["Content-Type"]) == (503, "application/problem+json")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert (accepted.status, pipeline.value, pipeline.version) == (202, 3, 1)
+
+
+def test_an_append_whose_every_answer_is_lost_is_503_and_a_keyed_retry_counts_once(pipeline):
+    with faults.at("PutItem", faults.loses_its_answer, faults.ALWAYS):
+        refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
+
+    accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (refused.status, accepted.status, pipeline.value, pipeline.version) == (503, 202, 3, 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
+def test_an_append_whose_answer_is_lost_meets_itself_and_is_accepted(pipeline, headers):
+    with faults.at("PutItem", faults.loses_its_answer):
+        accepted = pipeline.increment({"by": 3}, **headers)
+
+    pipeline.deliver()
+
+    assert (accepted.status, pipeline.value, pipeline.version) == (202, 3, 1)
+
+
+@pytest.mark.parametrize("wish", [{"If_Match": '"0"'}, {"Prefer": "return=representation"}])
+def test_a_transaction_whose_answer_is_lost_happened_once(pipeline, wish):
+    with faults.at("TransactWriteItems", faults.loses_its_answer):
+        answer = pipeline.increment({"by": 3}, **wish)
+
+    pipeline.deliver()
+
+    assert (answer.status, answer.body["value"], pipeline.value, pipeline.version) == (200, 3, 3, 1)
+
+
+def test_an_append_that_meets_a_transaction_tries_again(pipeline):
+    with faults.at("PutItem", faults.conflicts, times=3):
+        accepted = pipeline.increment()
+
+    pipeline.deliver()
+
+    assert (accepted.status, pipeline.value) == (202, 1)
+
+
+def test_a_read_model_that_is_out_of_reach_is_503_and_increments_are_accepted_all_the_same(pipeline):
+    with faults.at("GetItem", faults.is_throttled, faults.ALWAYS):
+        unread = pipeline.counter()
+        accepted = pipeline.increment()
+
+    assert (unread.status, accepted.status) == (503, 202)
+    assert "ThrottlingException" not in str(unread.body)
+
+
+@pytest.mark.parametrize("operation", ["BatchGetItem", "TransactWriteItems"])
+def test_a_batch_that_cannot_be_counted_is_raised_and_counted_when_it_comes_again(pipeline, operation):
+    body = message_body(an_event(counter_id=pipeline.counter_id, by=4))
+
+    with faults.at(operation, faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+        pipeline.project([body])
+    pipeline.project([body])
+
+    assert pipeline.value == 4
+
+
+@pytest.mark.parametrize("answers_lost", [1, faults.ALWAYS])
+def test_a_count_whose_answer_is_lost_counts_once(pipeline, answers_lost):
+    body = message_body(an_event(counter_id=pipeline.counter_id, by=4))
+
+    with faults.at("TransactWriteItems", faults.loses_its_answer, answers_lost):
+        if answers_lost == 1:
+            pipeline.project([body])
+        else:
+            with pytest.raises(ReadModelUnavailableError):
+                pipeline.project([body])
+    pipeline.project([body])
+
+    assert (pipeline.value, pipeline.version) == (4, 1)
+
+
+def test_a_stream_batch_that_cannot_be_sent_is_raised_and_published_when_it_comes_again(pipeline):
+    pipeline.increment()
+    records = pipeline.new_records()
+
+    with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        pipeline.publish(records)
+    pipeline.publish(records)
+    pipeline.project(pipeline.published())
+
+    assert pipeline.value == 1
+
+
+def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(pipeline):
+    bodies = ["broken", message_body(an_event(counter_id=pipeline.counter_id))]
+
+    with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        pipeline.project(bodies)
+    counted_meanwhile = pipeline.value
+    pipeline.project(bodies)
+
+    assert (counted_meanwhile, pipeline.value) == (1, 1)
+    assert [message["Body"] for message in pipeline.parked()] == ["broken"]
+
+
+def test_a_swap_that_meets_others_each_time_is_503_and_records_nothing(pipeline):
+    body = message_body(an_event(counter_id=pipeline.counter_id))
+
+    with faults.at("TransactWriteItems", faults.is_cancelled, faults.ALWAYS):
+        swap = pipeline.increment(If_Match='"0"')
+        wish = pipeline.increment({"by": 2}, Prefer="return=representation")
+        with pytest.raises(ContendedError):
+            pipeline.project([body])
+    pipeline.deliver()
+
+    assert (swap.status, wish.status) == (503, 202)
+    assert "Preference-Applied" not in wish.headers
+    assert (pipeline.value, pipeline.version) == (2, 1)

@@ -1,0 +1,151 @@
+"""What cannot be understood is parked, once, with its reason and the original; its neighbours are counted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.building import an_event, message_body, stream_record
+
+ANY_TEXT = st.text(max_size=200)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def reasons(parked):
+    return [message["MessageAttributes"]["reason"]["StringValue"] for message in parked]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("not JSON at all", "the body is not JSON"),
+        ('{"version":1,"events":[', "the body is not JSON"),
+        ('{"version":7,"events":[]}', "the body is no message of version 1"),
+        ('["Incremented"]', "the body is no message of version 1"),
+        (
+            '{"version":1,"events":[{"type":"Incremented","version":9}]}',
+            "unknown event type or version: 'Incremented' 9",
+        ),
+        ('{"version":1,"events":["é"]}', "an event is no object"),
+    ],
+)
+def test_a_broken_message_is_parked_with_its_reason_and_its_neighbours_are_counted(pipeline, body, reason):
+    good = [an_event(counter_id=pipeline.counter_id, by=by) for by in (1, 2)]
+
+    pipeline.project([message_body(good[0]), body, message_body(good[1])])
+
+    (parked,) = pipeline.parked()
+    assert pipeline.value == 3
+    assert parked["Body"] == body
+    assert reasons([parked])[0].startswith(reason)
+    assert parked["MessageAttributes"]["source"]["StringValue"] == "projection queue"
+
+
+def test_the_good_events_of_a_message_are_counted_and_the_message_is_parked_for_the_others(pipeline):
+    message = json.loads(message_body(*[an_event(counter_id=pipeline.counter_id) for _ in range(3)]))
+    message["events"][1]["by"] = -1
+
+    pipeline.project([json.dumps(message)])
+
+    assert pipeline.value == 2
+    assert reasons(pipeline.parked()) == ["by is no integer from 1 to 9007199254740991: -1"]
+
+
+def test_a_parked_message_sent_back_counts_only_what_was_not(pipeline):
+    message = json.loads(message_body(*[an_event(counter_id=pipeline.counter_id) for _ in range(3)]))
+    message["events"][1]["version"] = 2
+    pipeline.project([json.dumps(message)])
+    (parked,) = pipeline.parked()
+
+    pipeline.project([parked["Body"].replace('"version": 2', '"version": 1')])
+
+    assert (pipeline.value, pipeline.version) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"eventName": "INSERT", "dynamodb": {"NewImage": {"partition": {"S": "clicks"}}}},
+        {"eventName": "REMOVE", "dynamodb": {"Keys": {}}},
+        {"eventSource": "aws:kinesis"},
+        {},
+        "a text",
+        None,
+    ],
+)
+def test_a_broken_stream_record_is_parked_and_its_neighbours_are_published(pipeline, record):
+    good = [an_event(counter_id=pipeline.counter_id) for _ in range(2)]
+
+    pipeline.publish([stream_record(good[0]), record, stream_record(good[1])])
+    pipeline.project(pipeline.published())
+
+    (parked,) = pipeline.parked()
+    assert pipeline.value == 2
+    assert json.loads(parked["Body"]) == record if not isinstance(record, str) else parked["Body"] == record
+    assert parked["MessageAttributes"]["source"]["StringValue"] == "event log stream"
+
+
+def test_a_message_as_large_as_a_queue_takes_is_parked_whole(pipeline):
+    body = json.dumps({"version": 2, "filler": "x" * (256 * 1024 - 28)})
+
+    pipeline.project([body])
+
+    assert [message["Body"] for message in pipeline.parked()] == [body]
+
+
+def test_a_record_without_a_body_is_parked_as_it_came(pipeline):
+    import app
+
+    app.project({"Records": [{"messageId": "1"}]}, None)
+
+    assert [json.loads(message["Body"]) for message in pipeline.parked()] == [{"messageId": "1"}]
+
+
+def test_what_sqs_does_not_take_as_text_is_parked_as_json(pipeline):
+    pipeline.project(["bell \x07 and \ud800 half a pair"])
+
+    assert [json.loads(message["Body"]) for message in pipeline.parked()] == ["bell \x07 and \ud800 half a pair"]
+
+
+def test_an_empty_batch_is_nothing(pipeline):
+    pipeline.project([])
+    pipeline.publish([])
+
+    assert (pipeline.value, pipeline.published(), pipeline.parked()) == (0, [], [])
+
+
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(junk=ANY_TEXT | ANY_JSON.map(json.dumps))
+def test_whatever_is_on_the_queue_is_counted_or_parked_once_and_nothing_raises(pipeline, junk):
+    good = an_event(counter_id=pipeline.counter_id)
+    before = pipeline.value
+
+    pipeline.project([junk, message_body(good)])
+
+    assert len(pipeline.parked()) == 1
+    assert pipeline.value == before + 1
+
+
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(junk=ANY_JSON, where=st.sampled_from(["record", "dynamodb", "image"]))
+def test_whatever_is_on_the_stream_is_published_or_parked_once_and_nothing_raises(pipeline, junk, where):
+    record = stream_record(an_event())
+    if where == "record":
+        record = junk
+    elif where == "dynamodb":
+        record["dynamodb"] = junk
+    else:
+        record["dynamodb"]["NewImage"] = junk
+
+    pipeline.publish([record, stream_record(an_event(counter_id=pipeline.counter_id))])
+
+    assert len(pipeline.parked()) == 1
+    assert len(pipeline.published()) == 1
