@@ -1,0 +1,108 @@
+"""HTTP as the gateway gives it: preflights, its own errors, and what is malformed."""
+
+from __future__ import annotations
+
+import uuid
+
+import httpx
+import pytest
+
+ORIGIN = {"Origin": "https://page.example"}
+READABLE = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After"}
+SENDABLE = {"Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"}
+
+
+def listed(response, header):
+    return {name.strip() for name in response.headers[header].split(",")}
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/counters/a/increments", "POST"), ("/counters/a", "GET"), (f"/counters/a/events/{uuid.uuid4()}", "GET")],
+)
+def test_a_browsers_preflight_is_answered(client, path, method):
+    response = client.http.options(path, headers={**ORIGIN, "Access-Control-Request-Method": method})
+
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert method in listed(response, "Access-Control-Allow-Methods")
+    assert listed(response, "Access-Control-Allow-Headers") >= SENDABLE
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/counters"), ("GET", "/counters/a"), ("GET", "/counters/a%20b"), ("POST", "/counters/a")],
+)
+def test_a_page_from_elsewhere_may_read_every_answer(client, method, path):
+    response = client.http.request(method, path, headers=ORIGIN)
+
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_what_is_exposed_to_a_page_is_what_it_needs(client):
+    assert listed(client.http.get("/counters/a", headers=ORIGIN), "Access-Control-Expose-Headers") == READABLE
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "parts", "status"),
+    [
+        ("GET", "/nothing", {}, 404),
+        ("DELETE", "/counters/a", {}, 404),
+        ("GET", "/counters/a%20b", {}, 400),
+        ("GET", f"/counters/{'x' * 65}", {}, 400),
+        ("GET", "/counters/a/events/7", {}, 400),
+        ("GET", f"/counters/a/events/{uuid.uuid4()}", {}, 404),
+        ("GET", "/counters?limit=0", {}, 400),
+        ("GET", "/counters?limit=1&limit=2", {}, 400),
+        ("GET", "/counters?cursor=nonsense", {}, 400),
+        ("POST", "/counters/a/increments", {"json": {}}, 400),
+        ("POST", "/counters/a/increments", {"json": {"by": 0}}, 400),
+        ("POST", "/counters/a/increments", {"json": {"by": 1001}}, 400),
+        ("POST", "/counters/a/increments", {"json": {"by": 1.5}}, 400),
+        ("POST", "/counters/a/increments", {"json": {"by": True}}, 400),
+        ("POST", "/counters/a/increments", {"json": {"by": 1, "colour": "red"}}, 400),
+        ("POST", "/counters/a/increments", {"content": "by=1"}, 415),
+        ("POST", "/counters/a/increments", {"data": {"by": "1"}}, 415),
+        ("POST", "/counters/a/increments", {"content": "x" * 1025}, 413),
+        ("POST", "/counters/a/increments", {"headers": {"If-Match": "*"}}, 400),
+        ("POST", "/counters/a/increments", {"headers": {"If-Match": '"99"'}}, 412),
+        ("POST", "/counters/a/increments", {"headers": {"Idempotency-Key": "x" * 256}}, 400),
+    ],
+)
+def test_every_error_is_a_problem_document(client, method, path, parts, status):
+    response = client.http.request(method, path, **parts)
+
+    problem = response.json()
+    assert (response.status_code, response.headers["Content-Type"]) == (status, "application/problem+json")
+    assert problem["status"] == status
+    assert {"type", "title", "detail"} <= set(problem)
+
+
+def test_bytes_that_are_no_text_are_malformed(client):
+    response = client.http.post(
+        "/counters/a/increments", content=b'{"by": "\xff\xfe"}', headers={"Content-Type": "application/json"}
+    )
+
+    assert response.status_code == 400
+
+
+def test_a_counter_that_has_not_changed_is_not_sent_again(client, counter_id):
+    client.increment(counter_id, 1, If_Match='"0"')
+
+    first = client.http.get(f"/counters/{counter_id}")
+    second = client.http.get(f"/counters/{counter_id}", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (second.status_code, second.content) == (304, b"")
+
+
+def test_the_location_of_an_accepted_event_leads_to_it(client, counter_id):
+    accepted = client.increment(counter_id, 2)
+
+    found = client.http.get(str(httpx.URL(str(accepted.request.url)).join(accepted.headers["Location"])))
+
+    assert found.json()["event_id"] == accepted.json()["event_id"]
+
+
+@pytest.mark.parametrize("name", ["a", "A-z.0_9~", "x" * 64])
+def test_any_well_formed_counter_id_names_a_counter(client, name):
+    assert client.counter(name)["counter_id"] == name
