@@ -1,0 +1,466 @@
+"""
+The page in a real browser, on the whole system: what is clicked is recorded, published, counted and shown.
+
+Between the page and the API stands nothing but, in some tests, a network that holds or loses what these tests choose.
+Such a network answers preflights itself, so the tests of what crosses origins go without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import urllib.request
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if os.environ.get("CI"):
+    from playwright.sync_api import expect, sync_playwright
+else:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    expect, sync_playwright = sync_api.expect, sync_api.sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page, Route
+
+# Under a coverage tracer and on a busy machine, the first call of each function takes seconds.
+expect.set_options(timeout=30_000)
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        reason = "there is no `chromium` on the PATH (Debian's package of that name provides it)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def counter_id() -> str:
+    return f"page-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def open_counter(page: Page, page_url: str) -> Callable[[str], None]:
+    """Opens the page at a counter that stands at 0, and waits until it is shown."""
+
+    def open_(counter_id: str) -> None:
+        page.goto(f"{page_url}#/{counter_id}")
+        expect_shown(page, value=0)
+
+    return open_
+
+
+class Gate:
+    """Between the page and the API: requests to addresses that match wait here until it is opened."""
+
+    def __init__(self, page: Page, pattern: str) -> None:
+        self._is_open = False
+        self._waiting: list[Route] = []
+        page.route(pattern, self._arrive)
+
+    def open(self) -> None:
+        """What waited goes on, and nothing waits any more."""
+        self._is_open = True
+        for route in self._waiting:
+            route.continue_()
+
+    def _arrive(self, route: Route) -> None:
+        if self._is_open:
+            route.continue_()
+        else:
+            self._waiting.append(route)
+
+
+def click_increment(page: Page, times: int = 1) -> None:
+    button = page.get_by_role("button", name="Increment")
+    for _ in range(times):
+        button.click()
+
+
+def expect_shown(page: Page, *, value: int, pending: int = 0) -> None:
+    expect(page.locator("#value")).to_have_text(str(value))
+    if pending:
+        expect(page.locator("#pending")).to_have_text(f"+{pending} pending")
+    else:
+        expect(page.locator("#pending")).to_be_hidden()
+
+
+def events_counted(api_url: str, counter_id: str) -> tuple[int, int]:
+    """Value and version, as the API says."""
+    with urllib.request.urlopen(f"{api_url}/counters/{counter_id}", timeout=60) as response:
+        counter = json.load(response)
+    return counter["value"], counter["version"]
+
+
+def test_a_click_is_shown_as_pending_and_then_as_counted(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    reads = Gate(page, f"**/counters/{counter_id}")
+
+    with page.expect_response("**/increments") as answer:
+        click_increment(page)
+
+    assert answer.value.status == 202
+    expect_shown(page, value=0, pending=1)
+    reads.open()
+    expect_shown(page, value=1)
+    expect(page.locator("#facts")).to_contain_text("version 1, updated ")
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_an_increment_that_is_not_answered_yet_is_pending_and_blocks_none_after_it(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    commands = Gate(page, "**/increments")
+
+    click_increment(page, times=3)
+
+    expect_shown(page, value=0, pending=3)
+    commands.open()
+    expect_shown(page, value=3)
+
+
+def test_thirty_quick_clicks_end_at_exactly_thirty(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+
+    page.get_by_role("button").evaluate("button => { for (let i = 0; i < 30; i++) button.click(); }")
+
+    expect_shown(page, value=30)
+    assert events_counted(api_url, counter_id) == (30, 30)
+
+
+def test_value_and_pending_add_up_to_what_was_accepted_in_everything_that_is_shown(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    reads = Gate(page, f"**/counters/{counter_id}")
+    accepted: list[int] = []
+    page.on("response", lambda answer: accepted.append(answer.status) if "/increments" in answer.url else None)
+    click_increment(page, times=20)
+    while len(accepted) < 20:
+        page.wait_for_event("response")
+    page.evaluate(
+        """() => {
+            const shown = (id) => Number(document.getElementById(id).textContent.match(/\\d+/)?.[0] ?? 0);
+            window.sums = [];
+            new MutationObserver(() => window.sums.push(shown("value") + shown("pending")))
+                .observe(document.querySelector("main"), { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+
+    reads.open()
+
+    expect_shown(page, value=20)
+    sums = page.evaluate("window.sums")
+    assert sums
+    assert set(sums) == {20}
+
+
+def test_an_answer_lost_on_the_way_is_asked_for_again_with_the_same_key_and_counts_once(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    keys: list[str] = []
+
+    def lose_the_first_answer(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        answer = route.fetch()
+        assert answer.status == 202
+        if len(keys) == 1:
+            route.abort("connectionreset")
+        else:
+            route.fulfill(response=answer)
+
+    open_counter(counter_id)
+    page.route("**/increments", lose_the_first_answer)
+
+    click_increment(page)
+
+    expect_shown(page, value=1)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_each_click_has_a_key_of_its_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+    keys: list[str | None] = []
+    page.on(
+        "request",
+        lambda sent: keys.append(sent.header_value("idempotency-key")) if "/increments" in sent.url else None,
+    )
+    open_counter(counter_id)
+
+    click_increment(page, times=2)
+
+    expect_shown(page, value=2)
+    assert len({uuid.UUID(key) for key in keys}) == 2
+
+
+def test_what_was_clicked_while_the_api_is_out_of_reach_waits_and_is_sent(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    page.route(f"{api_url}/**", lambda route: route.abort("internetdisconnected"))
+
+    click_increment(page, times=2)
+
+    expect(page.locator("#connection")).to_have_text("Cannot reach the API. 2 increments wait and will be sent.")
+    expect_shown(page, value=0, pending=2)
+    page.unroute(f"{api_url}/**")
+    expect_shown(page, value=2)
+    expect(page.locator("#connection")).to_be_empty()
+    assert events_counted(api_url, counter_id) == (2, 2)
+
+
+def test_when_the_api_cannot_be_read_the_page_says_so_until_it_can(
+    page: Page, page_url: str, api_url: str, counter_id: str
+) -> None:
+    page.route(f"{api_url}/**", lambda route: route.abort("internetdisconnected"))
+
+    page.goto(f"{page_url}#/{counter_id}")
+
+    expect(page.locator("#connection")).to_have_text("Cannot reach the API. Trying again.")
+    expect(page.locator("#value")).to_have_text("–")  # noqa: RUF001  (a number that is not known)
+    page.unroute(f"{api_url}/**")
+    expect_shown(page, value=0)
+    expect(page.locator("#connection")).to_be_empty()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_api_that_is_busy_or_fails_is_asked_again_with_the_same_key_but_not_before_it_wants(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int
+) -> None:
+    keys: list[str] = []
+
+    def fail_first(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) == 1:
+            headers = {
+                "Retry-After": "3600",
+                "Access-Control-Allow-Origin": "*",
+                "Access-Control-Expose-Headers": "Retry-After",
+            }
+            route.fulfill(status=status, headers=headers)
+        else:
+            route.continue_()
+
+    page.clock.install()
+    open_counter(counter_id)
+    page.route("**/increments", fail_first)
+
+    click_increment(page)
+
+    expect(page.locator("#connection")).to_have_text("Cannot reach the API. 1 increment waits and will be sent.")
+    page.clock.fast_forward(3_500_000)
+    expect_shown(page, value=0, pending=1)
+    assert len(keys) == 1
+    with page.expect_response("**/increments") as answer:
+        page.clock.fast_forward(110_000)
+    assert answer.value.status == 202
+    expect_shown(page, value=1)
+    expect(page.locator("#connection")).to_be_empty()
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_a_refused_increment_is_dropped_and_the_apis_reason_shown_until_one_is_accepted(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    sent: list[str] = []
+
+    def spoil_the_first_key(route: Route) -> None:
+        sent.append(route.request.url)
+        if len(sent) == 1:
+            route.continue_(headers={**route.request.headers, "idempotency-key": "k" * 256})
+        else:
+            route.continue_()
+
+    open_counter(counter_id)
+    page.route("**/increments", spoil_the_first_key)
+
+    click_increment(page)
+
+    expect(page.get_by_role("alert")).to_contain_text("An Idempotency-Key is 1 to 255 printable ASCII characters.")
+    expect_shown(page, value=0)
+    click_increment(page)
+    expect_shown(page, value=1)
+    expect(page.get_by_role("alert")).to_be_empty()
+    assert len(sent) == 2
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_another_address_shows_another_counter(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    click_increment(page)
+    expect_shown(page, value=1)
+    other = f"{counter_id}-other"
+
+    page.evaluate("id => { location.hash = `#/${id}` }", other)
+
+    expect(page.get_by_role("heading")).to_have_text(other)
+    expect_shown(page, value=0)
+    click_increment(page, times=2)
+    expect_shown(page, value=2)
+    page.go_back()
+    expect(page.get_by_role("heading")).to_have_text(counter_id)
+    expect_shown(page, value=1)
+
+
+def test_what_is_pending_on_one_counter_is_sent_while_another_is_shown(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    commands = Gate(page, "**/increments")
+    click_increment(page)
+    expect_shown(page, value=0, pending=1)
+
+    page.evaluate("id => { location.hash = `#/${id}` }", f"{counter_id}-other")
+    expect_shown(page, value=0)
+    commands.open()
+    page.go_back()
+
+    expect_shown(page, value=1)
+
+
+@pytest.mark.parametrize("address", ["#/not%20an%20id", "#/", "#/" + "x" * 65, "#/%"])
+def test_an_address_that_names_no_counter_is_said_to_be_none(page: Page, page_url: str, address: str) -> None:
+    page.goto(page_url + address)
+
+    if address == "#/":
+        expect(page.get_by_role("heading")).to_have_text("clicks")
+        expect(page.get_by_role("alert")).to_be_empty()
+    else:
+        expect(page.get_by_role("alert")).to_contain_text("names no counter")
+        expect(page.get_by_role("button")).to_be_disabled()
+
+
+def test_the_api_is_of_another_origin_and_no_browser_objects(
+    page: Page, page_url: str, api_url: str, counter_id: str
+) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    preflights: dict[str, int] = {}
+    devtools = page.context.new_cdp_session(page)
+
+    def note_preflight(received: dict[str, Any]) -> None:
+        if received["type"] == "Preflight":
+            preflights[received["response"]["url"]] = received["response"]["status"]
+
+    devtools.on("Network.responseReceived", note_preflight)
+    devtools.send("Network.enable")
+
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    click_increment(page)
+    expect_shown(page, value=1)
+
+    assert not api_url.startswith(page_url)
+    counter = f"{api_url}/counters/{counter_id}"
+    assert preflights == {counter: 200, f"{counter}/increments": 200}
+    assert complaints == []
+
+
+def test_a_counter_that_stands_still_is_asked_for_by_its_version_every_five_seconds(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    page.clock.install()
+    open_counter(counter_id)
+
+    with page.expect_response(f"**/counters/{counter_id}") as answer:
+        page.clock.run_for(5_000)
+
+    assert answer.value.request.header_value("if-none-match") == '"0"'
+    assert answer.value.status == 304
+    expect_shown(page, value=0)
+
+
+def test_what_others_increment_is_shown_without_a_click(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+
+    urllib.request.urlopen(f"{api_url}/counters/{counter_id}/increments", data=b"", timeout=60).close()
+
+    expect_shown(page, value=1)
+
+
+def test_a_page_that_nobody_sees_asks_nothing_until_it_is_seen_again(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    def see(*, hidden: bool) -> None:
+        page.evaluate(
+            """hidden => {
+                Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }""",
+            hidden,
+        )
+
+    page.clock.install()
+    open_counter(counter_id)
+    see(hidden=True)
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+
+    page.clock.run_for(60_000)
+
+    assert asked == []
+    with page.expect_response(f"**/counters/{counter_id}"):
+        see(hidden=False)
+
+
+@pytest.mark.parametrize("config", ["{}", "no JSON", '{"api_url": ""}'])
+def test_a_page_that_is_not_told_its_api_says_what_to_do(page: Page, page_url: str, config: str) -> None:
+    page.route("**/config.json", lambda route: route.fulfill(body=config))
+
+    page.goto(page_url)
+
+    expect(page.get_by_role("alert")).to_contain_text("make run")
+    expect(page.get_by_role("button")).to_be_disabled()
+
+
+def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browser: Browser, page_url: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+
+    page.goto(page_url)
+
+    expect(page.locator("noscript p")).to_contain_text("needs JavaScript", use_inner_text=True)
+    expect(page.locator("noscript a")).to_have_attribute("href", "config.json")
+    expect(page.locator("noscript a")).to_be_visible()
+    expect(page.locator("button")).to_be_hidden()
+    context.close()
