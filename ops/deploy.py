@@ -9,18 +9,17 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from ops import provision, stacks
+from ops import provision, stacks, stages
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
-    from chalicelib.settings import Settings
+    from pathlib import Path
 
-_PROJECT = Path(__file__).parent.parent
+    from chalicelib.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +108,13 @@ def _package(settings: Settings, folder: Path, stream_arn: str) -> Path:
     shutil.rmtree(source / "chalicelib", ignore_errors=True)
     shutil.rmtree(result, ignore_errors=True)
     unshipped = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(_PROJECT / "chalicelib", source / "chalicelib", ignore=unshipped)
-    shutil.copytree(_PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
+    shutil.copytree(stages.PROJECT / "chalicelib", source / "chalicelib", ignore=unshipped)
+    shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
     for name in ("app.py", "requirements.txt"):
-        shutil.copy(_PROJECT / name, source)
+        shutil.copy(stages.PROJECT / name, source)
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
-    wheels = _wheels(_PROJECT / ".local" / "wheels")
+    wheels = _wheels(stages.PROJECT / ".local" / "wheels")
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
     _run(
         [sys.executable, "-c", "from chalice.cli import main; main()", *command],
@@ -129,12 +128,20 @@ def _package(settings: Settings, folder: Path, stream_arn: str) -> Path:
 
 def _wheels(folder: Path) -> Path:
     """What requirements.txt names, downloaded once, so that deploying again needs no network."""
-    wanted = (_PROJECT / "requirements.txt").read_bytes()
+    wanted = (stages.PROJECT / "requirements.txt").read_bytes()
     mark = folder / "requirements.txt"
     if not mark.exists() or mark.read_bytes() != wanted:
         folder.mkdir(parents=True, exist_ok=True)
-        download = ["download", "--quiet", "--no-deps", "-r", str(_PROJECT / "requirements.txt"), "-d", str(folder)]
-        _run([sys.executable, "-m", "pip", *download], "pip download", _PROJECT, {})
+        download = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "-r",
+            str(stages.PROJECT / "requirements.txt"),
+            "-d",
+            str(folder),
+        ]
+        _run([sys.executable, "-m", "pip", *download], "pip download", stages.PROJECT, {})
         mark.write_bytes(wanted)
     return folder.resolve()
 

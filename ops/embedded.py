@@ -25,15 +25,13 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from chalicelib import settings
-from ops import deploy, embedded_gaps, provision
+from ops import deploy, embedded_gaps, provision, stages
 from ops.errors import OperatorError
 from ops.page import PageServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PROJECT = Path(__file__).parent.parent
 _READY_WITHIN_S = 120
 _STOPS_WITHIN_S = 60
 
@@ -150,7 +148,7 @@ def up(place: Place) -> None:
         with place.own_log.open("w") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "ops.embedded", "run"],
-                cwd=_PROJECT,
+                cwd=stages.PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -164,7 +162,7 @@ def up(place: Place) -> None:
             raise OperatorError(place.own_log.read_text(encoding="utf-8").strip())
     else:
         _wait_until(place.environment.exists, "The running system is not ready", _READY_WITHIN_S)
-    found = addresses(place)
+    found = stages.addresses(place.folder)
     click.echo(f"Page: {found['PAGE_URL']}\nAPI: {found['API_URL']}\n`make down` stops it.")
 
 
@@ -192,25 +190,18 @@ def local(place: Place, port: int) -> None:
     Raises:
         OperatorError: nothing is running to serve from.
     """
-    if not place.environment.exists():
-        raise OperatorError("The embedded AWS is not running: start it with `make up`.")
+    environment = {**os.environ, **stages.addresses(place.folder)}
     _check_free(port, "PORT")
-    os.chdir(_PROJECT)
+    os.chdir(stages.PROJECT)
     programs = Path(sys.executable).parent
     # Chalice's own reloader watches the whole checkout, and so every line that the embedded AWS writes into .local.
     watch = [str(programs / "watchfiles"), f"{programs / 'chalice'} local --stage local --no-autoreload --port {port}"]
-    os.execve(watch[0], [*watch, "app.py", "chalicelib", ".chalice"], {**os.environ, **addresses(place)})  # noqa: S606
-
-
-def addresses(place: Place) -> dict[str, str]:
-    """What a running system wrote down for whoever uses it: API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials."""
-    lines = place.environment.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines)
+    os.execve(watch[0], [*watch, "app.py", "chalicelib", ".chalice"], environment)  # noqa: S606
 
 
 def _place() -> Place:
     return Place(
-        folder=Path(os.environ.get("LOCAL_FOLDER", _PROJECT / ".local")),
+        folder=stages.local_folder(),
         aws_port=_port("AWS_PORT", 4566),
         page_port=_port("PAGE_PORT", 8080),
     )
@@ -320,13 +311,13 @@ def _credentials(place: Place) -> dict[str, str]:
 
 
 def _deploy(place: Place) -> str:
-    local = settings.read({**os.environ, "STAGE": "local"})
+    local = stages.settings_of(stages.LOCAL_STAGE)
     click.echo("Provisioning tables and queues ...")
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")
     deployed = deploy.deploy(local, place.folder)
     embedded_gaps.fill_in_api(deployed.api_id, "api", deployed.definition)
-    if again := embedded_gaps.deliver_again(local, deploy.stack_name("local")):
+    if again := embedded_gaps.deliver_again(local, deploy.stack_name(local.stage)):
         click.echo(f"Delivering {again} events again: some were not counted at the last stop ...")
     return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
 

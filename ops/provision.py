@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import stacks
+from ops import stacks, stages
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
-_TEMPLATE = Path(__file__).parent.parent / "infrastructure" / "template.yaml"
+_TEMPLATE = stages.PROJECT / "infrastructure" / "template.yaml"
 
 
 def stack_name(stage: str) -> str:

@@ -59,14 +59,35 @@ def place() -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def api_url(place: Place) -> str:
     """The address of the deployed API."""
-    from ops import embedded
+    from ops import stages
 
-    return embedded.addresses(place)["API_URL"]
+    return stages.addresses(place.folder)["API_URL"]
 
 
 @pytest.fixture(scope="session")
 def page_url(place: Place) -> str:
     """The address of the page, another origin than the API's."""
-    from ops import embedded
+    from ops import stages
 
-    return embedded.addresses(place)["PAGE_URL"]
+    return stages.addresses(place.folder)["PAGE_URL"]
+
+
+@pytest.fixture(scope="session")
+def stage(place: Place) -> dict[str, str]:
+    """A stage with tables and queues and no functions: its outputs."""
+    from chalicelib import settings
+    from ops import provision
+
+    return provision.provision(settings.current())
+
+
+@pytest.fixture
+def four_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The settings of a process in whose environment SHARDS is 4."""
+    from chalicelib import settings
+
+    monkeypatch.setenv("SHARDS", "4")
+    settings.current.cache_clear()
+    yield 4
+    monkeypatch.undo()
+    settings.current.cache_clear()

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.embedded import Place, addresses
+from ops.embedded import Place
+from ops.stages import addresses
 from tests.conftest import free_ports
 from tests.end_to_end.conftest import eventually
 
@@ -47,7 +48,7 @@ def elsewhere(tmp_path):
 
 def test_state_is_kept_over_a_stop_and_what_was_pending_is_counted_after_it(elsewhere):
     assert command(elsewhere, "up").returncode == 0
-    with httpx.Client(base_url=addresses(elsewhere)["API_URL"], timeout=60) as client:
+    with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
         for _ in range(10):
             client.post("/counters/kept/increments", headers={"Idempotency-Key": "first"})
             client.post("/counters/kept/increments")
@@ -55,7 +56,7 @@ def test_state_is_kept_over_a_stop_and_what_was_pending_is_counted_after_it(else
     files_when_down = elsewhere.environment.exists()
 
     assert command(elsewhere, "up").returncode == 0
-    with httpx.Client(base_url=addresses(elsewhere)["API_URL"], timeout=60) as client:
+    with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
         again = client.post("/counters/kept/increments", headers={"Idempotency-Key": "first"})
         client.post("/counters/kept/increments")
         eventually(lambda: client.get("/counters/kept").json()["version"] >= 12)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from chalicelib import codec, settings
+from chalicelib import codec
 from tests.building import a_counter_id, api_event, queue_batch, stream_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chalicelib.counting import Event
-    from ops.embedded import Place
 
 
 @dataclass
@@ -143,27 +142,9 @@ class Pipeline:
         )["ShardIterator"]
 
 
-@pytest.fixture(scope="session")
-def stage(place: Place) -> dict[str, str]:
-    """A stage with tables and queues and no functions: its outputs."""
-    from ops import provision
-
-    return provision.provision(settings.current())
-
-
 @pytest.fixture
 def pipeline(stage: dict[str, str]) -> Pipeline:
     """The pipeline, empty, and a counter of its own."""
     return Pipeline(
         stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
     )
-
-
-@pytest.fixture
-def four_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The settings of a process in whose environment SHARDS is 4."""
-    monkeypatch.setenv("SHARDS", "4")
-    settings.current.cache_clear()
-    yield 4
-    monkeypatch.undo()
-    settings.current.cache_clear()

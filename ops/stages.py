@@ -1,0 +1,53 @@
+"""Stages: what `.chalice/config.json` says of them, and which AWS they are on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chalicelib import settings
+from chalicelib.errors import SettingsError
+from ops.errors import OperatorError
+
+if TYPE_CHECKING:
+    from chalicelib.settings import Settings
+
+PROJECT = Path(__file__).parent.parent
+LOCAL_STAGE = "local"
+
+
+def settings_of(stage: str) -> Settings:
+    """
+    The settings that the stage's functions will read from their environment.
+
+    Raises:
+        OperatorError: the configuration has no such stage, or a setting is out of range.
+    """
+    stages = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
+    if stage not in stages:
+        raise OperatorError(f"There is no stage {stage!r} in .chalice/config.json; there are: {', '.join(stages)}.")
+    try:
+        return settings.read(stages[stage].get("environment_variables", {}))
+    except SettingsError as error:
+        raise OperatorError(f"Stage {stage} in .chalice/config.json: {error}") from error
+
+
+def local_folder() -> Path:
+    """Where all that this checkout keeps on this machine lies."""
+    return Path(os.environ.get("LOCAL_FOLDER", PROJECT / ".local"))
+
+
+def addresses(folder: Path) -> dict[str, str]:
+    """
+    What a running embedded AWS wrote down for whoever uses it: API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials.
+
+    Raises:
+        OperatorError: none is running.
+    """
+    try:
+        lines = (folder / "env").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise OperatorError("The embedded AWS is not running: start it with `make up`.") from error
+    return dict(line.split("=", 1) for line in lines)
