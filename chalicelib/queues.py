@@ -24,7 +24,7 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> Non
     """
     sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
     try:
-        client().send_message(QueueUrl=_url(queue), MessageBody=body, MessageAttributes=sent)
+        client().send_message(QueueUrl=url(queue), MessageBody=body, MessageAttributes=sent)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
 
@@ -37,5 +37,6 @@ def client() -> SQSClient:
 
 
 @functools.cache
-def _url(queue: str) -> str:
+def url(queue: str) -> str:
+    """The address of the queue named so, asked for once in the life of a process."""
     return client().get_queue_url(QueueName=queue)["QueueUrl"]

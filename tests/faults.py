@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
@@ -17,36 +18,76 @@ from tests import aws
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Fault = Callable[[Any], "AWSResponse | None"]
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of the SDK at a request, which `carry_out` lets happen."""
+
+    operation: str
+    request: Any
+    carry_out: Callable[[], AWSResponse]
+
+    @property
+    def call(self) -> str:
+        """The same for all attempts at one request."""
+        found: bytes | str = self.request.headers["amz-sdk-invocation-id"]
+        return found.decode() if isinstance(found, bytes) else found
 
 
-def never_arrives(request: Any) -> None:
+Fault = Callable[[Attempt], AWSResponse]
+
+
+class DiedError(BaseException):
+    """The function ends here, whatever it would have liked to do."""
+
+
+def carried_out(attempt: Attempt) -> AWSResponse:
+    """No fault."""
+    return attempt.carry_out()
+
+
+def never_arrives(attempt: Attempt) -> AWSResponse:
     """The request gets nowhere."""
-    raise ConnectTimeoutError(endpoint_url=request.url)
+    raise ConnectTimeoutError(endpoint_url=attempt.request.url)
 
 
-def loses_its_answer(request: Any) -> None:
+def loses_its_answer(attempt: Attempt) -> AWSResponse:
     """The request is carried out, and nobody hears of it."""
-    URLLib3Session().send(request)
-    raise ConnectionClosedError(endpoint_url=request.url)
+    attempt.carry_out()
+    raise ConnectionClosedError(endpoint_url=attempt.request.url)
 
 
-def is_throttled(request: Any) -> AWSResponse:
+def is_throttled(attempt: Attempt) -> AWSResponse:
     """The service has too much to do."""
-    return _refusal(request, "ThrottlingException")
+    return _refusal(attempt, "ThrottlingException")
 
 
-def conflicts(request: Any) -> AWSResponse:
+def conflicts(attempt: Attempt) -> AWSResponse:
     """A transaction is at work on the same item."""
-    return _refusal(request, "TransactionConflictException")
+    return _refusal(attempt, "TransactionConflictException")
 
 
-def is_cancelled(request: Any) -> AWSResponse:
+def is_cancelled(attempt: Attempt) -> AWSResponse:
     """A transaction is cancelled, whole, because others are at work on the same items."""
-    members = json.loads(request.body)["TransactItems"]
+    members = json.loads(attempt.request.body)["TransactItems"]
     return _refusal(
-        request, "TransactionCanceledException", CancellationReasons=[{"Code": "TransactionConflict"} for _ in members]
+        attempt, "TransactionCanceledException", CancellationReasons=[{"Code": "TransactionConflict"} for _ in members]
     )
+
+
+def dies_before(attempt: Attempt) -> AWSResponse:
+    """The function dies, and the request was not made."""
+    raise DiedError(attempt.operation)
+
+
+def dies_after(attempt: Attempt) -> AWSResponse:
+    """The function dies once the request is carried out."""
+    attempt.carry_out()
+    raise DiedError(attempt.operation)
+
+
+#: More attempts than anything makes.
+ALWAYS = 1_000_000
 
 
 @contextlib.contextmanager
@@ -59,7 +100,7 @@ def at(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
         if left == 0:
             return None
         left -= 1
-        return fault(request)
+        return fault(Attempt(operation, request, lambda: URLLib3Session().send(request)))
 
     for client in aws.clients():
         client.meta.events.register(f"before-send.*.{operation}", meet)
@@ -71,16 +112,19 @@ def at(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
     assert left == 0 or times == ALWAYS, f"{operation} was attempted only {times - left} times"
 
 
-#: More attempts than anything makes.
-ALWAYS = 1_000_000
-
-
-def _refusal(request: Any, code: str, **more: Any) -> AWSResponse:
+def _refusal(attempt: Attempt, code: str, **more: Any) -> AWSResponse:
     answer = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "not now", **more}
-    body = json.dumps(answer).encode()
+    return response(attempt.request, 400, {}, json.dumps(answer).encode())
+
+
+def response(request: Any, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:
+    """An answer to a request, made here."""
 
     class Raw:
         def stream(self) -> Iterator[bytes]:
             yield body
 
-    return AWSResponse(request.url, 400, HTTPHeaders(), Raw())
+    sent = HTTPHeaders()
+    for name, value in headers.items():
+        sent[name] = str(value)
+    return AWSResponse(request.url, status, sent, Raw())

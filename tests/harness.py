@@ -1,0 +1,143 @@
+"""The application's functions in this process, with what lies between them in the test's hands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from chalicelib import codec
+from tests.building import a_counter_id, api_event, queue_batch, stream_batch
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+    from chalicelib.counting import Event
+
+
+@dataclass
+class Answer:
+    """What a client gets."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Pipeline:
+    """
+    Command, publish and project, with what lies between them in the test's hands.
+
+    `deliver` is hostile: everything comes one to four times, shuffled, in batches of any size, at both hops.
+    """
+
+    queue_url: str
+    dead_letter_url: str
+    stream_arn: str
+    chance: random.Random
+    counter_id: str = field(default_factory=a_counter_id)
+    client: Any = boto3.client
+
+    def __post_init__(self) -> None:
+        self._sqs = self.client("sqs")
+        self._streams = self.client("dynamodbstreams")
+        self._iterator = self._end_of_stream()
+        self.drain(self.queue_url)
+        self.drain(self.dead_letter_url)
+
+    def send(self, method: str, resource: str, **parts: Any) -> Answer:
+        """One request, from the gateway's event to the gateway's answer."""
+        import app
+
+        path = {"counter_id": self.counter_id, **parts.pop("path", {})}
+        answer = app.app(api_event(method, resource, path=path, **parts), None)
+        body = answer["body"]
+        is_json = "json" in answer["headers"].get("Content-Type", "application/json")
+        return Answer(answer["statusCode"], answer["headers"], json.loads(body) if is_json and body else body)
+
+    def increment(self, body: Any = None, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.send("POST", "/counters/{counter_id}/increments", body=body, headers=sent)
+
+    def counter(self, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.send("GET", "/counters/{counter_id}", headers=sent)
+
+    def event(self, event_id: str) -> Answer:
+        return self.send("GET", "/counters/{counter_id}/events/{event_id}", path={"event_id": event_id})
+
+    @property
+    def value(self) -> int:
+        return int(self.counter().body["value"])
+
+    @property
+    def version(self) -> int:
+        return int(self.counter().body["version"])
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """What the log's stream has brought since the last time, as `publish` would get it."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self._streams.get_records(ShardIterator=self._iterator)
+            self._iterator = answer["NextShardIterator"]
+            if not answer["Records"]:
+                return found
+            found += [{**record, "eventSourceARN": self.stream_arn} for record in answer["Records"]]
+
+    def publish(self, records: list[Any]) -> None:
+        import app
+
+        app.publish(stream_batch(records), None)
+
+    def project(self, bodies: list[Any]) -> None:
+        import app
+
+        app.project(queue_batch(bodies), None)
+
+    def published(self) -> list[str]:
+        """The bodies of the messages on the projection queue, which is empty then."""
+        return [message["Body"] for message in self.drain(self.queue_url)]
+
+    def parked(self) -> list[dict[str, Any]]:
+        """The messages on the dead-letter queue, which is empty then."""
+        return self.drain(self.dead_letter_url)
+
+    def deliver(self) -> None:
+        """Everything recorded since the last time is published and projected, with all that at-least-once allows."""
+        for records in self._hostile(self.new_records()):
+            self.publish(records)
+        for bodies in self._hostile(self.published()):
+            self.project(bodies)
+
+    def count(self, *events: Event) -> None:
+        """These events arrive at `project` as they are, in one batch of one message."""
+        self.project(list(codec.to_messages(events)))
+
+    def drain(self, queue_url: str) -> list[dict[str, Any]]:
+        found: list[Any] = []
+        while messages := self._sqs.receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            for message in messages:
+                self._sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+            found += messages
+        return found
+
+    def _hostile(self, things: list[Any]) -> Iterator[list[Any]]:
+        copies = [thing for thing in things for _ in range(self.chance.randint(1, 4))]
+        self.chance.shuffle(copies)
+        while copies:
+            size = self.chance.randint(1, len(copies))
+            batch, copies = copies[:size], copies[size:]
+            yield batch
+
+    def _end_of_stream(self) -> str:
+        (shard,) = self._streams.describe_stream(StreamArn=self.stream_arn)["StreamDescription"]["Shards"]
+        answer = self._streams.get_shard_iterator(
+            StreamArn=self.stream_arn, ShardId=shard["ShardId"], ShardIteratorType="LATEST"
+        )
+        return str(answer["ShardIterator"])

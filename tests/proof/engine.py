@@ -1,0 +1,131 @@
+"""
+An AWS within this process: the embedded AWS's own DynamoDB, streams and SQS, called directly, one request at a time.
+
+Because only one request runs at a time, it is a fair judge of interleavings: which request comes next is decided by
+whoever holds the `gate`. And because there is no network, thousands of runs take seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import re
+import threading
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import yaml
+from ministack.services import dynamodb, dynamodb_streams, sqs
+
+from chalicelib import settings
+from tests import aws
+from tests.faults import Attempt, carried_out, response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from botocore.awsrequest import AWSResponse
+
+_TEMPLATE = Path(__file__).parent.parent.parent / "infrastructure" / "template.yaml"
+_SERVICES: Any = {"DynamoDB": dynamodb, "DynamoDBStreams": dynamodb_streams, "AmazonSQS": sqs}
+
+
+class Engine:
+    """Tables and queues of the settings' stage, and a gate through which the application's requests pass."""
+
+    def __init__(self) -> None:
+        logging.getLogger().setLevel(logging.WARNING)  # the services' own import sets it lower
+        self.gate: Callable[[Attempt], AWSResponse] = carried_out
+        self._one_at_a_time = threading.RLock()
+        self._loop = asyncio.new_event_loop()
+        self._session = boto3.Session()
+        self._session.events.register("before-send.*.*", self._serve)
+        self._make_tables_and_queues()
+
+    @functools.cache  # noqa: B019  (an engine lives as long as the process)
+    def client(self, service: str) -> Any:
+        """A client of the tests' own: what it asks for does not pass the gate."""
+        return self._session.client(service)  # type: ignore[call-overload]
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """The application's clients are served from here."""
+        for client in aws.clients():
+            client.meta.events.register("before-send.*.*", self._pass_gate)
+            # The SDK tries again at once: waiting changes nothing here.
+            client.meta.events.register_first("needs-retry.*.*", _at_once)
+        try:
+            yield
+        finally:
+            for client in aws.clients():
+                client.meta.events.unregister("before-send.*.*", self._pass_gate)
+                client.meta.events.unregister("needs-retry.*.*", _at_once)
+
+    def _pass_gate(self, request: Any, event_name: str, **_: Any) -> Any:
+        return self.gate(Attempt(event_name.rpartition(".")[2], request, functools.partial(self._serve, request)))
+
+    def _serve(self, request: Any, **_: Any) -> Any:
+        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+        service = _SERVICES[headers["x-amz-target"].partition(".")[0].partition("_")[0]]
+        url = urllib.parse.urlsplit(request.url)
+        headers.setdefault("host", url.netloc)
+        body = _text(request.body).encode()
+        with self._one_at_a_time:
+            status, answered, content = self._loop.run_until_complete(
+                service.handle_request(request.method, url.path, headers, body, {})
+            )
+        return response(request, status, answered, content if isinstance(content, bytes) else content.encode())
+
+    def _make_tables_and_queues(self) -> None:
+        names = settings.current()
+        for definition in table_definitions(names.stage):
+            self.client("dynamodb").create_table(**definition)
+        stream = self.client("dynamodb").describe_table(TableName=names.event_log_table)["Table"]["LatestStreamArn"]
+        self.outputs = {
+            "EventLogStreamArn": stream,
+            "ProjectionQueueUrl": self.client("sqs").create_queue(QueueName=names.projection_queue)["QueueUrl"],
+            "DeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=names.dead_letter_queue)["QueueUrl"],
+        }
+
+
+def table_definitions(stage: str) -> list[dict[str, Any]]:
+    """What the infrastructure template says of tables, as CreateTable takes it."""
+    resources = yaml.load(_TEMPLATE.read_text(encoding="utf-8"), _Loader)["Resources"]
+    wanted = ("TableName", "BillingMode", "AttributeDefinitions", "KeySchema")
+    found = []
+    for resource in resources.values():
+        if resource["Type"] == "AWS::DynamoDB::Table":
+            properties = resource["Properties"]
+            definition = {name: properties[name] for name in wanted}
+            definition["TableName"] = definition["TableName"].replace("${Stage}", stage)
+            if stream := properties.get("StreamSpecification"):
+                definition["StreamSpecification"] = {"StreamEnabled": True, **stream}
+            found.append(definition)
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a template's intrinsic functions as what stands behind them."""
+
+
+def _plain(loader: Any, _suffix: str, node: Any) -> Any:
+    return node.value if isinstance(node, yaml.ScalarNode) else loader.construct_sequence(node)
+
+
+_Loader.add_multi_constructor("!", _plain)
+
+
+def _at_once(attempts: int, response: Any, caught_exception: Any, **_: Any) -> Any:
+    """No wait where the SDK is about to try again; whether it does is left to the SDK."""
+    transient = caught_exception is not None or (
+        response is not None and re.search("Throttl", response[1].get("Error", {}).get("Code", ""))
+    )
+    return 0 if transient and attempts < 4 else None
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else value or ""
