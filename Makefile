@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers tests pins clean
+.PHONY: help run up down local test check format lint types layers simulate pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -40,6 +40,9 @@ types: .venv/ready
 
 layers: .venv/ready
 	@.venv/bin/lint-imports --no-logo
+
+simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a failure prints its seed and schedule
+	@$(PY) -m tests.proof.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 pins: .venv/ready ## choose versions anew: requirements-dev.txt from requirements-dev.in
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
