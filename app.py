@@ -60,21 +60,18 @@ def index() -> Response:
     starting_position="TRIM_HORIZON",
     maximum_batching_window_in_seconds=_settings.batching_window_s,
 )
-def publish(event: DynamoDBEvent) -> None:
-    publisher.publish(event.to_dict().get("Records", []))
+def publish(batch: DynamoDBEvent) -> None:
+    publisher.publish(batch.to_dict().get("Records", []))
 
 
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
-def project(event: SQSEvent) -> None:
-    projector.project(event.to_dict().get("Records", []))
+def project(batch: SQSEvent) -> None:
+    projector.project(batch.to_dict().get("Records", []))
 
 
 @app.middleware("http")
-def in_one_shape(event: Request, get_response: Callable[[Request], Response]) -> Response:
-    response = http.as_problem(get_response(event))
-    for name, value in _route["cors"].get_access_control_headers().items():
-        response.headers.setdefault(name, value)
-    return response
+def errors_in_one_shape(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    return http.readable_from(_settings.allowed_origin, http.as_problem(get_response(request)))
 
 
 def _request() -> http.Request:

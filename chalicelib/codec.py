@@ -33,7 +33,7 @@ from chalicelib.counting import (
 from chalicelib.errors import NotUnderstoodError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 #: A message stays under the queue's 192 KiB with room for what the last event adds.
 MESSAGE_BYTES = 180 * 1024
@@ -82,19 +82,16 @@ def from_fields(counter_id: object, stored: Mapping[str, Any]) -> Event:
     Raises:
         NotUnderstoodError: a field is missing or out of range, or the type or its version is unknown.
     """
-    kind = (stored.get("type"), stored.get("version"))
-    if kind != ("Incremented", 1) or isinstance(kind[1], bool):
-        raise NotUnderstoodError(f"unknown event type or version: {_shown(kind[0])} {_shown(kind[1])}")
+    kind, version = stored.get("type"), stored.get("version")
+    read = _READERS.get((kind, version)) if isinstance(kind, str) and type(version) is int else None
+    if read is None:
+        raise NotUnderstoodError(f"unknown event type or version: {_shown(kind)} {_shown(version)}")
     if not is_counter_id(counter_id):
         raise NotUnderstoodError(f"counter_id is none: {_shown(counter_id)}")
     if not is_event_id(stored.get("event_id")):
         raise NotUnderstoodError(f"event_id is no UUID: {_shown(stored.get('event_id'))}")
-    return Incremented(
-        counter_id=str(counter_id),
-        event_id=stored["event_id"],
-        by=_integer(stored, "by", lowest=1, highest=LARGEST_AMOUNT),
-        recorded_at_ms=_integer(stored, "recorded_at", lowest=0, highest=LATEST_MS),
-    )
+    recorded_at_ms = _integer(stored, "recorded_at", lowest=0, highest=LATEST_MS)
+    return read(str(counter_id), str(stored["event_id"]), recorded_at_ms, stored)
 
 
 def from_stream_record(record: object) -> Event:
@@ -131,26 +128,33 @@ def to_messages(events: Iterable[Event]) -> Iterator[str]:
 
 
 def from_message(body: object) -> tuple[list[Event], list[str]]:
-    """The events in a message body, and the reasons why what else is in it is not understood. Raises nothing."""
+    """
+    The events in a message body, and the reasons why what else is in it is not understood. Raises nothing.
+
+    A stream record that was parked and is sent back as it is counts as a message of one event.
+    """
     try:
         message = json.loads(body) if isinstance(body, str) else None
     except (ValueError, RecursionError):
         return [], ["the body is not JSON"]
     match message:
         case {"version": int(version), "events": [*entries]} if version == 1 and version is not True:
-            return _understood(entries)
+            return _understood(entries, lambda entry: from_fields(entry.get("counter_id"), entry))
+        case {"eventName": _}:
+            return _understood([message], from_stream_record)
         case _:
             return [], ["the body is no message of version 1 with a list of events"]
 
 
-def _understood(entries: list[object]) -> tuple[list[Event], list[str]]:
+def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[Event], list[str]]:
     events: list[Event] = []
     reasons: list[str] = []
     for entry in entries:
+        if not isinstance(entry, dict):
+            reasons.append(f"an event is no object: {_shown(entry)}")
+            continue
         try:
-            if not isinstance(entry, dict):
-                raise NotUnderstoodError(f"an event is no object: {_shown(entry)}")  # noqa: TRY301
-            events.append(from_fields(entry.get("counter_id"), entry))
+            events.append(read(entry))
         except NotUnderstoodError as error:
             reasons.append(error.reason)
     return events, reasons
@@ -184,3 +188,14 @@ def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int)
 def _shown(value: object) -> str:
     """A value for an operator's eyes: one short line, whatever it was."""
     return ascii(value)[:80]
+
+
+def _incremented(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mapping[str, Any]) -> Event:
+    by = _integer(stored, "by", lowest=1, highest=LARGEST_AMOUNT)
+    return Incremented(counter_id, event_id, by, recorded_at_ms)
+
+
+#: Every type and version that a log may hold.
+_READERS: dict[tuple[object, object], Callable[[str, str, int, Mapping[str, Any]], Event]] = {
+    ("Incremented", 1): _incremented,
+}

@@ -39,7 +39,7 @@ def increment(command: Increment) -> Accepted:
     With `wants_counter` alone, where others are quicker each time, it is recorded plainly.
 
     Raises:
-        KeyReusedError: the idempotency key came with another command before.
+        KeyReusedError: the idempotency key came with another amount before.
         VersionMismatchError: the counter is not at `at_version`; nothing is recorded.
         ContendedError: others wrote to the same counter at every try at a swap; nothing is recorded.
         UnavailableError: whether it is recorded is unknown; sending it again with the same idempotency key is safe.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ class Incremented:
     by: int
     recorded_at_ms: int
 
+    @property
+    def amount(self) -> int:
+        """What counting this event adds to the value."""
+        return self.by
 
+
+#: Every kind of event. What they have in common is counted: counter_id, event_id, recorded_at_ms and amount.
 Event = Incremented
 
 
@@ -66,7 +72,7 @@ class Counter:
 
     def after(self, event: Event, now_ms: int) -> Counter:
         """The state once this event, too, is counted."""
-        return Counter(self.counter_id, self.value + event.by, self.version + 1, now_ms)
+        return Counter(self.counter_id, self.value + event.amount, self.version + 1, now_ms)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -123,7 +129,7 @@ def decide(command: Increment, event_id: str, now_ms: int) -> Event:
 
 def says_the_same(one: Event, other: Event) -> bool:
     """Whether two events with one id are one increment: all but the time at which each was attempted."""
-    return (one.counter_id, one.event_id, one.by) == (other.counter_id, other.event_id, other.by)
+    return one == replace(other, recorded_at_ms=one.recorded_at_ms)
 
 
 def shard_of(event_id: str, shards: int) -> int:
@@ -158,12 +164,13 @@ def updates(
     lacking = [
         update
         for key, events in sorted(buckets.items())
-        if (update := _bucket_update(key, events, counted.get(key, frozenset()))).event_ids
+        if (update := bucket_update(key, events, counted.get(key, frozenset()))).event_ids
     ]
     for start in range(0, len(lacking), most_buckets):
         yield CounterUpdate(counter_id, tuple(lacking[start : start + most_buckets]))
 
 
-def _bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]) -> BucketUpdate:
+def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]) -> BucketUpdate:
+    """What a bucket lacks of these events, given the ids that it was seen to hold."""
     new = {event_id: event for event_id, event in events.items() if event_id not in counted}
-    return BucketUpdate(key, frozenset(new), sum(event.by for event in new.values()), len(counted))
+    return BucketUpdate(key, frozenset(new), sum(event.amount for event in new.values()), len(counted))

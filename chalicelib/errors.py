@@ -99,7 +99,7 @@ class RecordedBeforeError(CounterError):
 
 
 class UnavailableError(CounterError):
-    """Whether anything was written is unknown. Trying again with the same event ids is safe."""
+    """What was written is not promised, unless a function says so. Trying again with the same event ids is safe."""
 
     retry_after_s = 1
 
@@ -117,7 +117,7 @@ class QueueUnavailableError(UnavailableError):
 
 
 class ContendedError(UnavailableError):
-    """Others wrote to the same items each time; nothing was written by this attempt."""
+    """Others wrote to the same items at every try."""
 
 
 class SettingsError(CounterError):

@@ -82,6 +82,7 @@ def get(counter_id: str, event_id: str) -> Event:
     Raises:
         EventNotFoundError: the log has none.
         LogUnavailableError: DynamoDB throttles or does not answer.
+        NotUnderstoodError: there is one, and this version of the code cannot read it.
     """
     found = find(counter_id, event_id)
     if found is None:
@@ -96,6 +97,7 @@ def recorded(event: Event) -> Event:
     Raises:
         KeyReusedError: it says something else.
         LogUnavailableError: DynamoDB throttles or does not answer.
+        NotUnderstoodError: this version of the code cannot read it.
     """
     found = find(event.counter_id, event.event_id)
     if found is None:

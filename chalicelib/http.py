@@ -21,6 +21,7 @@ from chalicelib.errors import (
     EventNotFoundError,
     InvalidRequestError,
     KeyReusedError,
+    NotUnderstoodError,
     RequestError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -196,6 +197,13 @@ def cors(allowed_origin: str) -> CORSConfig:
     )
 
 
+def readable_from(allowed_origin: str, response: Response) -> Response:
+    """The response with the headers that let a page from the allowed origin read it, whoever made it."""
+    for name, value in cors(allowed_origin).get_access_control_headers().items():
+        response.headers.setdefault(name, value)
+    return response
+
+
 def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
     """The view, but what it raises is answered as a problem document; what was not foreseen, as a bare 500."""
 
@@ -242,6 +250,8 @@ def problem(error: CounterError | None) -> Response:
             response = _problem(415, "unsupported-media-type", "The body is not JSON", error.detail)
         case RequestError():
             response = _problem(400, "invalid-request", "The request is malformed", error.detail)
+        case NotUnderstoodError():
+            response = _problem(500, "unreadable-event", "The event is of a newer kind", _UNREADABLE)
         case UnavailableError():
             response = _problem(503, "unavailable", "The service is busy or out of reach", _TRY_AGAIN)
             response.headers["Retry-After"] = str(error.retry_after_s)
@@ -255,6 +265,7 @@ _TRY_AGAIN = (
     "Whether anything was recorded is not known. Send the request again with the same Idempotency-Key: "
     "it counts once. Without a key it may count twice."
 )
+_UNREADABLE = "The log holds an event of a newer kind. It is safe there, and counted once the service can read it."
 _UNFORESEEN = "Something failed that was not foreseen; it is in the service's log. Nothing you sent explains it."
 
 

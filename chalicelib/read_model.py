@@ -92,26 +92,21 @@ def append_counted(event: Event, counter: Counter) -> Counter:
         ContendedError: the counter has moved on, or others are writing to it; nothing was written.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Nothing is known: retry with the same id.
     """
-    after = counter.after(event, _now_ms())
-    bucket = counting.BucketUpdate(
-        counting.bucket_of(event, settings.current().shards), frozenset({event.event_id}), event.by, size_before=0
-    )
+    now_ms = _now_ms()
+    key = counting.bucket_of(event, settings.current().shards)
+    bucket = counting.bucket_update(key, {event.event_id: event}, counted=frozenset())
     transaction = TransactWrite(connection=connection())
     event_log.append_within(transaction, event)
     _add_to_bucket(transaction, bucket, condition=None)
-    _add_to_counter(
-        transaction,
-        counting.CounterUpdate(counter.counter_id, (bucket,)),
-        after.updated_at_ms or 0,
-        condition=_is_at(counter.version),
-    )
+    update = counting.CounterUpdate(counter.counter_id, (bucket,))
+    _add_to_counter(transaction, update, now_ms, condition=_is_at(counter.version))
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
         if cancelled.reasons[0] == dynamodb.CONDITION_FAILED:
             raise RecordedBeforeError(event.counter_id, event.event_id) from cancelled
         raise ContendedError(f"counter {counter.counter_id} is being written by others") from cancelled
-    return after
+    return counter.after(event, now_ms)
 
 
 def counter(counter_id: str) -> Counter:
@@ -189,7 +184,7 @@ def _write(update: CounterUpdate) -> None:
 def _commit(transaction: TransactWrite) -> None:
     try:
         with transaction:
-            pass
+            pass  # PynamoDB commits when the block ends
     except TransactWriteError as error:
         if reasons := dynamodb.refusals(error):
             raise _CancelledError(reasons) from error

@@ -70,6 +70,20 @@ def test_a_parked_message_sent_back_counts_only_what_was_not(pipeline):
     assert (pipeline.value, pipeline.version) == (3, 3)
 
 
+def test_a_parked_stream_record_sent_back_is_counted_once_it_is_understood(pipeline):
+    record = stream_record(an_event(counter_id=pipeline.counter_id, by=5))
+    record["dynamodb"]["NewImage"]["version"] = {"N": "2"}
+    pipeline.publish([record])
+    (parked,) = pipeline.parked()
+
+    pipeline.project([parked["Body"]])
+    still_parked = pipeline.parked()
+    pipeline.project([parked["Body"].replace('{"N": "2"}', '{"N": "1"}')])
+
+    assert [message["Body"] for message in still_parked] == [parked["Body"]]
+    assert (pipeline.value, pipeline.version, pipeline.parked()) == (5, 1, [])
+
+
 @pytest.mark.parametrize(
     "record",
     [
