@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate pins clean
+.PHONY: help run up down local test check format lint types layers simulate mutants pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -24,14 +24,15 @@ test: .venv/ready ## all set-up, then the tests
 	@scripts/setup-browser
 	@$(PY) -m pytest
 
-check: .venv/ready format lint types layers ## the gate: format, lint, types, layers, tests with branch coverage
+check: .venv/ready lint types layers ## the gate: format, lint, types, layers, tests with branch coverage
 	@scripts/setup-browser
 	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered
 
-format: .venv/ready
-	@.venv/bin/ruff format --check .
+format: .venv/ready ## bring the code into form
+	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .
 
 lint: .venv/ready
+	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/cfn-lint infrastructure/template.yaml
 
@@ -44,11 +45,15 @@ layers: .venv/ready
 simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a failure prints its seed and schedule
 	@$(PY) -m tests.proof.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
+mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
+	@$(PY) -m tests.proof.mutants
+
 pins: .venv/ready ## choose versions anew: requirements-dev.txt from requirements-dev.in
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links requirements-dev.in -o requirements-dev.txt
 
-clean: ## forget the environment and all local state
+clean: ## stop what runs, and forget the environment and all local state
+	@if [ -e .venv/ready ]; then $(PY) -m ops.embedded down; fi
 	@rm -rf .venv .local
 
 .venv/ready: requirements.txt requirements-dev.txt scripts/setup

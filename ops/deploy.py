@@ -112,6 +112,8 @@ def _package(settings: Settings, folder: Path, stream_arn: str) -> Path:
     shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
     for name in ("app.py", "requirements.txt"):
         shutil.copy(stages.PROJECT / name, source)
+    for policy in (source / ".chalice").glob("policy-*.json"):
+        policy.write_text(policy.read_text(encoding="utf-8").replace("counter-*-", f"counter-{settings.stage}-"))
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
     wheels = _wheels(stages.PROJECT / ".local" / "wheels")

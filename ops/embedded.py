@@ -4,8 +4,9 @@ The whole system on one machine: an embedded AWS, the stage `local` deployed on 
     python -m ops.embedded run     in the foreground, until Ctrl-C
     python -m ops.embedded up      in the background; returns when it is ready
     python -m ops.embedded down    stops what `up` or `run` started
+    python -m ops.embedded local   Chalice's development server, on what `up` started
 
-Everything listens on 127.0.0.1 only. State lies in the folder `.local` and is kept over a stop.
+Everything listens on 127.0.0.1 only. State lies in the folder `.local` and is kept over an orderly stop.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _READY_WITHIN_S = 120
 _STOPS_WITHIN_S = 60
+_ALL_STOPS_WITHIN_S = 90
 
 #: What `up` started in this process: kept, so that nobody takes it for a forgotten child.
 _background: list[subprocess.Popen[bytes]] = []
@@ -145,25 +147,35 @@ def up(place: Place) -> None:
     """
     place.folder.mkdir(parents=True, exist_ok=True)
     if _pid(place) is None:
-        with place.own_log.open("w") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "ops.embedded", "run"],
-                cwd=stages.PROJECT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        _background.append(child)
-        _wait_until(
-            lambda: place.environment.exists() or child.poll() is not None, "The system was not ready", _READY_WITHIN_S
-        )
-        if child.poll() is not None:
-            raise OperatorError(place.own_log.read_text(encoding="utf-8").strip())
+        _start_in_background(place)
     else:
         _wait_until(place.environment.exists, "The running system is not ready", _READY_WITHIN_S)
     found = stages.addresses(place.folder)
     click.echo(f"Page: {found['PAGE_URL']}\nAPI: {found['API_URL']}\n`make down` stops it.")
+
+
+def _start_in_background(place: Place) -> None:
+    place.environment.unlink(missing_ok=True)  # of a run that was killed
+    with place.own_log.open("w") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ops.embedded", "run"],
+            cwd=stages.PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    _background.append(child)
+    try:
+        _wait_until(
+            lambda: place.environment.exists() or child.poll() is not None, "The system was not ready", _READY_WITHIN_S
+        )
+    except BaseException:
+        child.terminate()
+        raise
+    if child.poll() is not None:
+        said = place.own_log.read_text(encoding="utf-8").strip()
+        raise OperatorError(said.rpartition("Error: ")[2])
 
 
 def down(place: Place) -> None:
@@ -179,7 +191,7 @@ def down(place: Place) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    _wait_until(lambda: _pid(place) is None, f"Process {pid} did not stop", _STOPS_WITHIN_S)
+    _wait_until(lambda: _pid(place) is None, f"Process {pid} did not stop", _ALL_STOPS_WITHIN_S)
     click.echo("Stopped. State is kept for the next start.")
 
 
@@ -200,11 +212,10 @@ def local(place: Place, port: int) -> None:
 
 
 def _place() -> Place:
-    return Place(
-        folder=stages.local_folder(),
-        aws_port=_port("AWS_PORT", 4566),
-        page_port=_port("PAGE_PORT", 8080),
-    )
+    place = Place(stages.local_folder(), _port("AWS_PORT", 4566), _port("PAGE_PORT", 8080))
+    if place.aws_port == place.page_port:
+        raise OperatorError(f"AWS_PORT and PAGE_PORT are both {place.aws_port}; they must differ.")
+    return place
 
 
 def _port(name: str, default: int) -> int:
@@ -263,8 +274,8 @@ def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
     embedded_gaps.forget_stream_positions(place.state)
     with place.log.open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
-            cwd=place.folder,
+            [sys.executable, "-m", "ops.embedded_aws"],
+            cwd=stages.PROJECT,
             env={
                 **os.environ,
                 "BIND_HOST": "127.0.0.1",
@@ -276,7 +287,8 @@ def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
                 "S3_DATA_DIR": str((place.folder / "s3").resolve()),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
-            stdin=subprocess.DEVNULL,
+            # Held by us alone, so that it ends when we do, however we end.
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             # Of its own, so that Ctrl-C reaches it only through us, and after the page is gone.

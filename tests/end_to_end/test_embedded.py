@@ -91,10 +91,10 @@ def test_a_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, 
     with socket.create_server(("127.0.0.1", port)):
         refused = command(elsewhere, verb)
 
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert f"Port {port} is in use" in refused.stderr
-    assert f"{variable}=" in refused.stderr
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"Error: Port {port} is in use: stop what uses it, or choose another, as in {variable}={port + 1} make run\n",
+    )
 
 
 def test_a_port_that_is_none_is_one_line(elsewhere):
@@ -104,6 +104,31 @@ def test_a_port_that_is_none_is_one_line(elsewhere):
         1,
         "Error: AWS_PORT must be a port number from 1 to 65535, not 'many'.\n",
     )
+
+
+def test_two_ports_that_are_one_are_refused_in_one_line(elsewhere):
+    refused = command(elsewhere, "run", AWS_PORT="4567", PAGE_PORT="4567")
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: AWS_PORT and PAGE_PORT are both 4567; they must differ.\n",
+    )
+
+
+def test_after_a_kill_nothing_is_left_in_the_way_of_the_next_start(elsewhere):
+    assert command(elsewhere, "up").returncode == 0
+    os.kill(int(elsewhere.lock.read_text()), signal.SIGKILL)
+    eventually(lambda: all(is_free(port) for port in (elsewhere.aws_port, elsewhere.page_port)))
+
+    again = command(elsewhere, "up")
+
+    assert again.returncode == 0
+    assert httpx.get(addresses(elsewhere.folder)["API_URL"], timeout=60).status_code == 200
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_local_without_an_embedded_aws_says_how_to_start_it(elsewhere):

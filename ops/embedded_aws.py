@@ -1,0 +1,20 @@
+"""The embedded AWS as a process that ends, in order, when whoever started it is gone: its standard input is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from ministack.app import main
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    main()
