@@ -174,14 +174,19 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: Dis
     queues.url.cache_clear()
     acknowledged = []
     engine.gate = disturbance
+    returned = False
     try:
         acknowledged += scenario.act(pipeline, prepared)
+        returned = True
     except (faults.DiedError, UnavailableError):
         pass
     finally:
         engine.gate = faults.carried_out
     for watcher in watchers:
         watcher.check_meanwhile()
+        if returned and scenario.act is project:
+            # Nobody will deliver it again.
+            watcher.check_in_the_end()
 
     if scenario.is_repeatable:
         acknowledged += scenario.act(pipeline, prepared)

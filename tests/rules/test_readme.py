@@ -1,4 +1,4 @@
-"""README says what is so: its routes, settings, commands and figures, held against the code."""
+"""README says what is so: its routes, settings, commands and files, held against the code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,18 @@ def test_every_setting_is_there_with_its_default():
 def test_every_make_target_is_there_and_no_other():
     targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
-    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) & targets == targets - {"help"}
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)[` ]", README, re.MULTILINE)) == targets - {"help"}
+
+
+def test_the_numbers_of_the_proof_are_those_that_are_asserted():
+    from tests.proof import mutants, test_crash_points, test_interleavings
+
+    proof = section("The proof")
+
+    assert f"| {test_crash_points.POINTS}, all of them |" in proof
+    assert f"| {test_interleavings.ORDERS_OF_TWO_PROJECTORS}, all of them |" in proof
+    assert f"| {test_interleavings.SEEDS} in the gate |" in proof
+    assert f"| {len(mutants.MUTANTS)}, see `docs/mutants.md` |" in proof
 
 
 @pytest.mark.parametrize("command", re.findall(r"python -m ops (\w+)", README))
