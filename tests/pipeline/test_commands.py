@@ -7,7 +7,10 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urljoin
 
+import boto3
 import pytest
+
+from chalicelib import settings
 
 
 def at_once(workers, work):
@@ -251,3 +254,16 @@ def test_the_root_says_what_this_is_and_its_links_lead_somewhere(pipeline):
     paths = {link.partition("{?")[0] for link in answer.body["links"].values()}
     assert answer.body["service"] == "counter"
     assert paths == set(app.app.routes) - {"/"}
+
+
+def test_an_event_of_a_newer_kind_is_a_problem_that_says_so_and_its_key_is_not_reused(pipeline):
+    accepted = pipeline.increment(Idempotency_Key="k")
+    boto3.client("dynamodb").update_item(
+        TableName=settings.current().event_log_table,
+        Key={"partition": {"S": pipeline.counter_id}, "event_id": {"S": accepted.body["event_id"]}},
+        UpdateExpression="SET version = :v",
+        ExpressionAttributeValues={":v": {"N": "2"}},
+    )
+
+    for answer in (pipeline.event(accepted.body["event_id"]), pipeline.increment(Idempotency_Key="k")):
+        assert (answer.status, answer.body["type"]) == (500, "urn:counter:problem:unreadable-event")

@@ -133,3 +133,10 @@ def test_a_swap_that_meets_others_each_time_is_503_and_records_nothing(pipeline)
     assert (swap.status, wish.status) == (503, 202)
     assert "Preference-Applied" not in wish.headers
     assert (pipeline.value, pipeline.version) == (2, 1)
+
+
+def test_an_append_that_meets_transactions_each_time_is_503(pipeline):
+    with faults.at("PutItem", faults.conflicts, faults.ALWAYS):
+        answer = pipeline.increment()
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
