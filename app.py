@@ -11,7 +11,7 @@ from typing import Any
 
 from chalice.app import Chalice, DynamoDBEvent, Request, Response, SQSEvent
 
-from chalicelib import commands, event_log, http, projector, publisher, read_model, settings
+from chalicelib import codec, commands, event_log, http, projector, publisher, read_model, settings
 
 _settings = settings.current()
 _route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
@@ -61,12 +61,12 @@ def index() -> Response:
     maximum_batching_window_in_seconds=_settings.batching_window_s,
 )
 def publish(batch: DynamoDBEvent) -> None:
-    publisher.publish(batch.to_dict().get("Records", []))
+    publisher.publish(codec.records_in(batch.to_dict()))
 
 
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
 def project(batch: SQSEvent) -> None:
-    projector.project(batch.to_dict().get("Records", []))
+    projector.project(codec.records_in(batch.to_dict()))
 
 
 @app.middleware("http")

@@ -17,6 +17,7 @@ readable for as long as a log holds them.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ from chalicelib.errors import NotUnderstoodError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_INTEGER = re.compile(r"-?[0-9]{1,38}")
 
 #: A message stays under the queue's 192 KiB with room for what the last event adds.
 MESSAGE_BYTES = 180 * 1024
@@ -92,6 +95,15 @@ def from_fields(counter_id: object, stored: Mapping[str, Any]) -> Event:
         raise NotUnderstoodError(f"event_id is no UUID: {_shown(stored.get('event_id'))}")
     recorded_at_ms = _integer(stored, "recorded_at", lowest=0, highest=LATEST_MS)
     return read(str(counter_id), str(stored["event_id"]), recorded_at_ms, stored)
+
+
+def records_in(batch: object) -> list[object]:
+    """The records in a batch that Lambda hands over; what is no batch is one record, which nobody will understand."""
+    match batch:
+        case {"Records": [*records]}:
+            return records
+        case _:
+            return [batch]
 
 
 def from_stream_record(record: object) -> Event:
@@ -169,11 +181,8 @@ def _plain(value: object) -> object:
     match value:
         case {"S": str(text)}:
             return text
-        case {"N": str(number)}:
-            try:
-                return int(number)
-            except ValueError:
-                return None
+        case {"N": str(number)} if _INTEGER.fullmatch(number):
+            return int(number)
         case _:
             return None
 

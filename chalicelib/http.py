@@ -67,13 +67,13 @@ def request(received: GatewayRequest) -> Request:
     event = received.to_original_event()
     headers = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
     try:
-        body = received.raw_body
+        body = _body(event.get("body"), is_base64=bool(event.get("isBase64Encoded")))
     except ValueError as error:
         raise InvalidRequestError("The body cannot be decoded.") from error
     return Request(
         query=event.get("multiValueQueryStringParameters") or {},
         headers={name.lower(): list(values) for name, values in headers.items()},
-        body=body if isinstance(body, bytes) else body.encode(),
+        body=body,
     )
 
 
@@ -89,11 +89,7 @@ def increment_command(counter_id: str, request: Request, max_increment: int) -> 
         by=_by(request, max_increment),
         idempotency_key=_idempotency_key(request),
         at_version=_at_version(request),
-        wants_counter=any(
-            _PREFER_REPRESENTATION.fullmatch(preference.strip())
-            for value in request.headers.get("prefer", [])
-            for preference in value.split(",")
-        ),
+        wants_counter=_wants_counter(request),
     )
 
 
@@ -283,6 +279,15 @@ def _response(status: int, body: object, headers: Mapping[str, str]) -> Response
     return Response(body, headers={**headers}, status_code=status)
 
 
+def _body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
+    """Chalice's own decoding is lenient, and its development server hands over bytes."""
+    if sent is None:
+        return b""
+    if is_base64:
+        return base64.b64decode(sent, validate=True)
+    return sent if isinstance(sent, bytes) else sent.encode()
+
+
 def _by(request: Request, max_increment: int) -> int:
     if not request.body:
         return 1
@@ -336,6 +341,13 @@ def _at_version(request: Request) -> int | None:
     if not (match := _VERSION_TAG.fullmatch(tag)):
         raise InvalidRequestError('If-Match holds one version as GET gives it in ETag, in double quotes: "16"')
     return int(match[1])
+
+
+def _wants_counter(request: Request) -> bool:
+    preferences = [part.strip() for value in request.headers.get("prefer", []) for part in value.split(",")]
+    returns = [preference for preference in preferences if re.match(r"return\s*=", preference, re.IGNORECASE)]
+    # Of several, the first counts (RFC 7240, section 2).
+    return bool(returns) and _PREFER_REPRESENTATION.fullmatch(returns[0]) is not None
 
 
 def _limit(request: Request) -> int:

@@ -23,6 +23,7 @@ from chalicelib.errors import (
     ContendedError,
     ReadModelUnavailableError,
     RecordedBeforeError,
+    UnavailableError,
 )
 from chalicelib.tables import BucketItem, CounterItem, connection
 
@@ -60,7 +61,15 @@ def count(events: Iterable[Event]) -> int:
     """
     batch = counting.in_buckets(events, settings.current().shards)
     counted = _ids_in(key for buckets in batch.values() for key in buckets)
-    return sum(_count_for(counter_id, buckets, counted) for counter_id, buckets in batch.items())
+    new, troubles = 0, []
+    for counter_id, buckets in batch.items():
+        try:
+            new += _count_for(counter_id, buckets, counted)
+        except UnavailableError as trouble:  # of this counter: the others are not to wait for it
+            troubles.append(trouble)
+    if troubles:
+        raise troubles[0]
+    return new
 
 
 def _count_for(

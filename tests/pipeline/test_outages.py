@@ -140,3 +140,16 @@ def test_an_append_that_meets_transactions_each_time_is_503(pipeline):
         answer = pipeline.increment()
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+
+
+def test_one_counters_trouble_does_not_hold_up_the_others(pipeline):
+    hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
+    calm = an_event(counter_id=pipeline.counter_id)
+
+    def hot_is_cancelled(attempt):
+        return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+
+    with faults.at("TransactWriteItems", hot_is_cancelled, faults.ALWAYS), pytest.raises(ContendedError):
+        pipeline.project([message_body(hot, calm)])
+
+    assert pipeline.value == 1

@@ -163,3 +163,13 @@ def test_whatever_is_on_the_stream_is_published_or_parked_once_and_nothing_raise
 
     assert len(pipeline.parked()) == 1
     assert len(pipeline.published()) == 1
+
+
+@pytest.mark.parametrize("batch", [None, [], {}, {"Records": None}, {"Records": 5}, {"Records": "ab"}])
+@pytest.mark.parametrize("function", ["publish", "project"])
+def test_a_batch_that_is_none_is_parked_whole(pipeline, function, batch):
+    import app
+
+    getattr(app, function)(batch, None)
+
+    assert [json.loads(message["Body"]) for message in pipeline.parked()] == [batch]

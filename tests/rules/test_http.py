@@ -59,6 +59,15 @@ def test_the_headers_make_the_command():
     assert found == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, wants_counter=True)
 
 
+@pytest.mark.parametrize("body", ["!!!", "e30", "ä"])
+def test_a_body_that_is_not_the_base64_it_says_is_malformed(body):
+    event = api_event("POST", "/", headers=JSON, body=body)
+    event["isBase64Encoded"] = True
+
+    with pytest.raises(InvalidRequestError):
+        received(event)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -148,6 +157,8 @@ def test_a_header_that_must_be_single_is_refused_when_repeated(name):
         ('Return = "representation"', True),
         ("respond-async, return=representation; foo=bar", True),
         ("return=minimal", False),
+        ("return=minimal, return=representation", False),
+        ("return=representation, return=minimal", True),
         ("representation", False),
         ("", False),
     ],
