@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from chalicelib.http import cors
 from ops import provision, stacks, stages
 from ops.errors import OperatorError
 
@@ -41,9 +42,10 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     The application of this checkout serves the stage. Safe to repeat; `work` is a folder for what is built on the way.
 
     Raises:
-        OperatorError: the stage is not provisioned, packaging fails, or CloudFormation refuses.
+        OperatorError: the stage is not provisioned, or with other shards; packaging fails; or CloudFormation refuses.
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
+    provision.check_shards(settings, data)
     package = _package(settings, work / f"package-{settings.stage}", data["EventLogStreamArn"])
     template = json.loads((package / "sam.json").read_text(encoding="utf-8"))
     code = (package / "deployment.zip").read_bytes()
@@ -77,12 +79,13 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
         "DEFAULT_4XX": (None, "gateway-error", "The gateway refused the request"),
         "DEFAULT_5XX": (None, "gateway-error", "The gateway failed"),
     }
+    readable = {name: f"'{value}'" for name, value in cors(allowed_origin).get_access_control_headers().items()}
     return {
         kind: {
             **({"StatusCode": status} if status else {}),
             "ResponseParameters": {
                 "Headers": {
-                    "Access-Control-Allow-Origin": f"'{allowed_origin}'",
+                    **readable,
                     "Content-Type": "'application/problem+json'",
                     **({"Retry-After": "'1'"} if status in (429, 503) else {}),
                 }

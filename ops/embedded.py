@@ -127,10 +127,10 @@ def run(place: Place) -> None:
         try:
             with _aws(place) as aws:
                 api_url = _deploy(place)
-                page = PageServer(place.page_port, api_url)
-                _write_environment(place, api_url, page.url)
-                click.echo(f"Page: {page.url}\nAPI: {api_url}\nCtrl-C stops it.")
-                status = aws.wait()
+                with contextlib.closing(PageServer(place.page_port, api_url)) as page:
+                    _write_environment(place, api_url, page.url)
+                    click.echo(f"Page: {page.url}\nAPI: {api_url}\nCtrl-C stops it.")
+                    status = aws.wait()
                 raise OperatorError(f"The embedded AWS ended by itself with status {status}; see {place.log}")
         except KeyboardInterrupt:
             click.echo("Stopped. State is kept for the next start.")
@@ -229,7 +229,7 @@ def _port(name: str, default: int) -> int:
 def _clear_errors() -> Iterator[None]:
     try:
         yield
-    except OperatorError as error:
+    except (OperatorError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -46,12 +46,22 @@ def fill_in_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
 
 
 def forget_stream_positions(state: Path) -> None:
-    """A stream that starts empty is read from its start. To be called while the embedded AWS is down."""
-    file = state / "lambda.json"
-    if file.exists():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        content["payload"]["dynamodb_stream_positions"]["data"] = {}
-        file.write_text(json.dumps(content), encoding="utf-8")
+    """
+    A stream that starts empty is read from its start. To be called while the embedded AWS is down.
+
+    Raises:
+        OperatorError: a file of the state is damaged. Nothing was written, and the next stop overwrites nothing.
+    """
+    for file in sorted(state.glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if file.name == "lambda.json":
+                content["payload"]["dynamodb_stream_positions"]["data"] = {}
+                file.write_text(json.dumps(content), encoding="utf-8")
+        except (ValueError, LookupError, TypeError) as error:
+            raise OperatorError(
+                f"{file} is damaged ({error!r}): put it right, or begin anew by removing {state}, and all counters."
+            ) from error
 
 
 def deliver_again(settings: Settings, stack: str) -> int:

@@ -1,4 +1,4 @@
-"""The page, served on this machine from an origin of its own. On AWS it lies in a bucket instead."""
+"""The page, served on this machine from an origin of its own."""
 
 from __future__ import annotations
 

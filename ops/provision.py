@@ -27,12 +27,22 @@ def provision(settings: Settings) -> dict[str, str]:
     """
     name = stack_name(settings.stage)
     if stacks.exists(name):
-        shards = stacks.outputs(name).get("Shards", str(settings.shards))
-        if shards != str(settings.shards):
-            raise OperatorError(
-                f"Stage {settings.stage} was made with SHARDS={shards}, and now SHARDS={settings.shards} is asked for. "
-                "An event's place in the log depends on it, so idempotency keys would be forgotten: keep "
-                f"SHARDS={shards}, or begin a new stage."
-            )
+        check_shards(settings, stacks.outputs(name))
     parameters = {"Stage": settings.stage, "Shards": str(settings.shards)}
     return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters)
+
+
+def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
+    """
+    The number of shards is the one that the stage, whose outputs these are, was made with.
+
+    Raises:
+        OperatorError: it is another. With it, the log would be looked up in other places than it was written to.
+    """
+    shards = outputs.get("Shards", str(settings.shards))
+    if shards != str(settings.shards):
+        raise OperatorError(
+            f"Stage {settings.stage} was made with SHARDS={shards}, and now SHARDS={settings.shards} is asked for. "
+            "An event's place in the log depends on it, so idempotency keys would be forgotten: keep "
+            f"SHARDS={shards}, or begin a new stage."
+        )

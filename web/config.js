@@ -7,7 +7,7 @@ export async function readApiUrl() {
   } catch {
     throw new Error(
       "This page does not know its API: config.json cannot be read or has no api_url. " +
-        "On your own machine, run “make run” and open the address it prints; elsewhere, deploy the page again.",
+        "On your own machine, run “make run” and open the address it prints; elsewhere, put a config.json beside the page.",
     );
   }
 }

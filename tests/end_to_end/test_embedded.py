@@ -106,6 +106,25 @@ def test_a_port_that_is_none_is_one_line(elsewhere):
     )
 
 
+def test_a_damaged_state_file_is_one_line_and_nothing_is_overwritten(elsewhere):
+    elsewhere.state.mkdir()
+    damaged = elsewhere.state / "dynamodb.json"
+    damaged.write_text('{"payload": {"tab')
+
+    refused = command(elsewhere, "run")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith(f"Error: {damaged} is damaged")
+    assert damaged.read_text() == '{"payload": {"tab'
+
+
+def test_a_folder_that_cannot_be_is_one_line(elsewhere):
+    refused = command(elsewhere, "up", LOCAL_FOLDER="/dev/null/x")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "/dev/null/x" in refused.stderr
+
+
 def test_two_ports_that_are_one_are_refused_in_one_line(elsewhere):
     refused = command(elsewhere, "run", AWS_PORT="4567", PAGE_PORT="4567")
 

@@ -39,8 +39,9 @@ def test_a_page_from_elsewhere_may_read_every_answer(client, method, path):
     assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_what_is_exposed_to_a_page_is_what_it_needs(client):
-    assert listed(client.http.get("/counters/a", headers=ORIGIN), "Access-Control-Expose-Headers") == READABLE
+@pytest.mark.parametrize("path", ["/counters/a", "/counters/a%20b", "/nothing"])
+def test_what_is_exposed_to_a_page_is_what_it_needs_of_the_gateways_own_errors_too(client, path):
+    assert listed(client.http.get(path, headers=ORIGIN), "Access-Control-Expose-Headers") == READABLE
 
 
 @pytest.mark.parametrize(

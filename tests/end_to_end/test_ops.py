@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from ops import provision, stages
+from ops import deploy, provision, stages
 from ops.__main__ import main
 from ops.errors import OperatorError
 
@@ -48,6 +48,13 @@ def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
 
     with pytest.raises(OperatorError, match="made with SHARDS=1, and now SHARDS=4"):
         provision.provision(settings.current())
+
+
+def test_functions_with_another_number_of_shards_are_not_deployed(stage, four_shards, tmp_path):
+    from chalicelib import settings
+
+    with pytest.raises(OperatorError, match="made with SHARDS=1, and now SHARDS=4"):
+        deploy.deploy(settings.current(), tmp_path)
 
 
 def test_the_local_stage_is_what_the_configuration_says():
