@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
-from ops import deploy, provision, stages
-from ops.errors import OperatorError
+from ops import errors, stages
+from ops.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,53 +20,64 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    r"""
+    """
     Operate the counter, on the embedded AWS (stage local) or on the account that your AWS credentials belong to.
+
+    The exit status is 0 only if what was asked holds, and 2 if what was asked is not understood.
 
     \b
     Examples:
       python -m ops provision --stage local
       python -m ops deploy --stage local --json
+    """  # noqa: D301  (\\b is click's own mark)
+
+
+def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
     """
+    A command that does `work` on a stage and prints its outcome, as lines or as JSON.
 
-
-def _command(work: Callable[[Settings], dict[str, Any]]) -> Callable[[str, bool], None]:
-    """A command that does `work` on a stage and prints what it gives, as lines or as JSON."""
+    What a command needs is imported when it runs: the tables' names are read once, from the stage's environment.
+    """
 
     @main.command(work.__name__.strip("_"), help=work.__doc__)
     @click.option("--stage", required=True, help="One of the stages in .chalice/config.json.")
-    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-    def run(stage: str, as_json: bool) -> None:
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and progress not at all.")
+    @functools.wraps(work)
+    def run(stage: str, as_json: bool, **options: Any) -> None:
         with _clear_errors():
-            settings = stages.settings_of(stage)
-            if stage == stages.LOCAL_STAGE:
-                os.environ.update(stages.addresses(stages.local_folder()))
-            result = work(settings)
-        lines = "\n".join(f"{name}: {value}" for name, value in result.items())
-        click.echo(json.dumps(result, indent=2) if as_json else lines)
+            outcome = work(stages.enter(stage), **options)
+        click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
+        if not outcome.holds:
+            raise click.exceptions.Exit(1)
 
     return run
 
 
 @_command
-def _provision(settings: Settings) -> dict[str, Any]:
+def _provision(settings: Settings) -> Outcome:
     """Make the stage's tables and queues, or bring them up to the template. Safe to repeat."""
-    return dict(provision.provision(settings))
+    from ops import provision
+
+    return Outcome(dict(provision.provision(settings)))
 
 
 @_command
-def _deploy(settings: Settings) -> dict[str, Any]:
+def _deploy(settings: Settings) -> Outcome:
     """Deploy this checkout's application on the provisioned stage. Safe to repeat."""
+    from ops import deploy
+
     deployed = deploy.deploy(settings, stages.local_folder())
-    return {"ApiId": deployed.api_id, "Url": deployed.url}
+    return Outcome({"ApiId": deployed.api_id, "Url": deployed.url})
 
 
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
     try:
         yield
-    except (OperatorError, BotoCoreError, ClientError) as error:
-        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise click.ClickException("Stopped. What is done is done; run it again to finish.") from None
+    except errors.FORESEEN as error:
+        raise click.ClickException(errors.in_one_line(error)) from error
 
 
 if __name__ == "__main__":

@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from chalicelib.errors import CounterError
+
 
 class OperatorError(Exception):
     """The message is for a person's eyes and says what to do."""
+
+
+#: What can go wrong outside this program, and is told in one line.
+FORESEEN = (OperatorError, CounterError, BotoCoreError, ClientError)
+
+_WAYS_OUT = {
+    "AccessDenied": "Your credentials lack a permission. Use others, as in AWS_PROFILE=name, or have it granted.",
+    "ExpiredToken": "Your credentials have expired: sign in again, as in aws sso login.",
+    "InvalidClientTokenId": "Your credentials are not known to AWS. Use others, as in AWS_PROFILE=name.",
+    "UnrecognizedClient": "Your credentials are not known to AWS. Use others, as in AWS_PROFILE=name.",
+    "ResourceNotFound": "The stage is not provisioned here: run provision first, or look at your region.",
+    "NonExistentQueue": "The stage is not provisioned here: run provision first, or look at your region.",
+    "QueueDoesNotExist": "The stage is not provisioned here: run provision first, or look at your region.",
+}
+
+
+def in_one_line(error: Exception) -> str:
+    """What to tell of a foreseen error: the way out, where one is known, and what was said."""
+    if isinstance(error, NoCredentialsError):
+        return "There are no AWS credentials: set AWS_PROFILE, or sign in, as in aws sso login."
+    if isinstance(error, NoRegionError):
+        return "There is no AWS region: set AWS_DEFAULT_REGION, as in AWS_DEFAULT_REGION=eu-central-1."
+    said = " ".join(str(error).split())
+    found = next((way_out for name, way_out in _WAYS_OUT.items() if name in said), None)
+    return said if found is None or isinstance(error, OperatorError) else f"{found} ({said})"

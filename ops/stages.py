@@ -25,13 +25,41 @@ def settings_of(stage: str) -> Settings:
     Raises:
         OperatorError: the configuration has no such stage, or a setting is out of range.
     """
+    try:
+        return settings.read(environment_of(stage))
+    except SettingsError as error:
+        raise OperatorError(f"Stage {stage} in .chalice/config.json: {error}") from error
+
+
+def environment_of(stage: str) -> dict[str, str]:
+    """
+    The environment variables of the stage's functions.
+
+    Raises:
+        OperatorError: the configuration has no such stage.
+    """
     stages = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
     if stage not in stages:
         raise OperatorError(f"There is no stage {stage!r} in .chalice/config.json; there are: {', '.join(stages)}.")
-    try:
-        return settings.read(stages[stage].get("environment_variables", {}))
-    except SettingsError as error:
-        raise OperatorError(f"Stage {stage} in .chalice/config.json: {error}") from error
+    found: dict[str, str] = stages[stage].get("environment_variables", {})
+    return found
+
+
+def enter(stage: str) -> Settings:
+    """
+    From now on the process reads and writes the stage, as the stage's own functions do. Returns its settings.
+
+    To be called before what reads its settings once is imported.
+
+    Raises:
+        OperatorError: the configuration has no such stage, or the embedded AWS, for stage local, is not running.
+    """
+    found = settings_of(stage)
+    os.environ.update(environment_of(stage))
+    if stage == LOCAL_STAGE:
+        os.environ.update(addresses(local_folder()))
+    settings.current.cache_clear()
+    return found
 
 
 def local_folder() -> Path:

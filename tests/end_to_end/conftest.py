@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -67,6 +71,18 @@ class Operator:
             )
             .get("Messages", [])
         )
+
+
+def ops(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The operators' program, run to its end in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "ops", *arguments],
+        cwd=Path(__file__).parent.parent.parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def eventually(holds: Callable[[], bool]) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from ops import deploy, provision, stages
+from ops import deploy, errors, provision, stages
 from ops.__main__ import main
 from ops.errors import OperatorError
-
-
-def ops(*arguments):
-    return CliRunner().invoke(main, list(arguments))
+from tests.end_to_end.conftest import ops
 
 
 def test_every_command_explains_itself():
-    listed = ops("--help")
+    listed = CliRunner().invoke(main, ["--help"])
 
     for name in main.commands:
         assert name in listed.stdout
-        assert ops(name, "--help").stdout.startswith("Usage:")
+        assert CliRunner().invoke(main, [name, "--help"]).stdout.startswith("Usage:")
 
 
 def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counter_id):
@@ -30,7 +28,7 @@ def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counte
     provisioned = ops("provision", "--stage", "local", "--json")
     deployed = ops("deploy", "--stage", "local", "--json")
 
-    assert (provisioned.exit_code, deployed.exit_code) == (0, 0)
+    assert (provisioned.returncode, deployed.returncode) == (0, 0)
     assert json.loads(provisioned.stdout)["EventLogStreamArn"].startswith("arn:aws:dynamodb:")
     assert json.loads(deployed.stdout)["ApiId"] in api_url
     assert client.counter(counter_id)["value"] == 3
@@ -39,8 +37,31 @@ def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counte
 def test_a_stage_that_is_not_configured_is_refused_by_name():
     refused = ops("provision", "--stage", "nowhere")
 
-    assert refused.exit_code == 1
+    assert refused.returncode == 1
     assert refused.stderr == "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local.\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "way_out"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect to the endpoint URL"),
+        ({"AWS_ACCESS_KEY_ID": ""}, "There are no AWS credentials: set AWS_PROFILE"),
+    ],
+)
+def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, variables, way_out):
+    local = {"API_URL": "", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", **variables}
+    (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in local.items()))
+
+    refused = ops("provision", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert way_out in refused.stderr
+
+
+def test_a_missing_permission_is_told_with_the_way_out():
+    said = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
+
+    assert errors.in_one_line(said).startswith("Your credentials lack a permission.")
 
 
 def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
