@@ -52,9 +52,22 @@ def log_partition(counter_id: str, event_id: str, shards: int) -> str:
     return partition(counter_id, shard_of(event_id, shards), shards)
 
 
+def counter_of(partition: str) -> str:
+    """The counter that a partition of the log belongs to."""
+    return partition.partition("#")[0]
+
+
 def bucket_partition(key: BucketKey, shards: int) -> str:
-    """The partition that holds this bucket; its sort key is the second."""
-    return partition(key.counter_id, key.shard, shards)
+    """The partition that holds this bucket; its sort key is the second. The first generation has no prefix."""
+    prefix = "" if key.generation == 1 else f"{key.generation}@"
+    return prefix + partition(key.counter_id, key.shard, shards)
+
+
+def bucket_key(partition: str, second: int) -> BucketKey:
+    """The bucket that is held under this key."""
+    generation, mark, rest = partition.rpartition("@")
+    counter_id, _, shard = rest.partition("#")
+    return BucketKey(counter_id, int(shard or 0), second, int(generation) if mark else 1)
 
 
 def id_bytes(event_id: str) -> bytes:
@@ -121,7 +134,7 @@ def from_stream_record(record: object) -> Event:
         case _:
             raise NotUnderstoodError("this is no stream record of an insert with its new image")
     owner = plain.get("partition")
-    return from_fields(owner.partition("#")[0] if isinstance(owner, str) else None, plain)
+    return from_fields(counter_of(owner) if isinstance(owner, str) else None, plain)
 
 
 def to_messages(events: Iterable[Event]) -> Iterator[str]:

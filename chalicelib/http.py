@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -382,9 +382,12 @@ def _single(values: Mapping[str, list[str]], name: str) -> str | None:
 
 
 def _counter_body(counter: Counter) -> dict[str, Any]:
-    body = asdict(counter)
-    updated_at_ms = body.pop("updated_at_ms")
-    return {**body, "updated_at": None if updated_at_ms is None else _rfc3339(updated_at_ms)}
+    return {
+        "counter_id": counter.counter_id,
+        "value": counter.value,
+        "version": counter.version,
+        "updated_at": None if counter.updated_at_ms is None else _rfc3339(counter.updated_at_ms),
+    }
 
 
 def _event_body(event: Event) -> dict[str, Any]:

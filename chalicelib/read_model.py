@@ -5,6 +5,9 @@ Counting a batch: read the buckets it touches, drop what they hold, and in one t
 the buckets, each on condition that it is unchanged, and the sum to the counter. A bucket's set only grows, so its size
 tells whether it is unchanged. Duplicates, order and batch boundaries make no difference: the bucket of an event depends
 on the event alone.
+
+While a counter's read model is made anew (see `generations`), the same transaction writes both makings. Which there are
+stands in the counter's own item, and is a condition of every write to it: who believes otherwise is refused, and looks.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pynamodb.expressions.condition import size
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import codec, counting, dynamodb, event_log, settings
-from chalicelib.counting import BucketKey, Counter
+from chalicelib.counting import Bucket, BucketKey, Counter, Generations
 from chalicelib.errors import (
     ContendedError,
     ReadModelUnavailableError,
@@ -28,9 +31,10 @@ from chalicelib.errors import (
 from chalicelib.tables import BucketItem, CounterItem, connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
 
     from chalicelib.counting import BucketUpdate, CounterUpdate, Event
 
@@ -60,11 +64,12 @@ def count(events: Iterable[Event]) -> int:
         ContendedError: other workers were quicker at every try. Likewise.
     """
     batch = counting.in_buckets(events, settings.current().shards)
-    counted = _ids_in(key for buckets in batch.values() for key in buckets)
+    believed = {counter_id: _believed(counter_id) for counter_id in batch}
+    counted = ids_in(key for name, buckets in batch.items() for key in counting.in_each(believed[name], buckets))
     new, troubles = 0, []
     for counter_id, buckets in batch.items():
         try:
-            new += _count_for(counter_id, buckets, counted)
+            new += _count_for(counter_id, buckets, believed[counter_id], counted)
         except UnavailableError as trouble:  # of this counter: the others are not to wait for it
             troubles.append(trouble)
     if troubles:
@@ -72,20 +77,42 @@ def count(events: Iterable[Event]) -> int:
     return new
 
 
+def fill(counter: Counter, events: Iterable[Event]) -> int:
+    """
+    Every one of these events of one counter is counted in all generations that it has, as `count` would.
+
+    `count` looks no further once an event is found in the live one. Returns how many were new to the live one.
+
+    Raises:
+        ReadModelUnavailableError, ContendedError: as of `count`.
+    """
+    new = 0
+    for counter_id, buckets in counting.in_buckets(events, settings.current().shards).items():
+        counted = ids_in(counting.in_each(counter.generations, buckets))
+        new += _count_for(counter_id, buckets, counter.generations, counted)
+    return new
+
+
 def _count_for(
-    counter_id: str, buckets: Mapping[BucketKey, Mapping[str, Event]], counted: Mapping[BucketKey, set[str]]
+    counter_id: str,
+    buckets: Mapping[BucketKey, Mapping[str, Event]],
+    generations: Generations,
+    counted: Mapping[BucketKey, set[str]],
 ) -> int:
     new = 0
     for attempt in dynamodb.attempts(_TRIES):
         if attempt:
-            counted = _ids_in(buckets)
+            counted = ids_in(counting.in_each(generations, buckets))
         try:
-            for update in counting.updates(counter_id, buckets, counted, BUCKETS_PER_TRANSACTION):
+            for update in counting.updates(counter_id, buckets, counted, generations, BUCKETS_PER_TRANSACTION):
                 _write(update)
-                new += update.events
+                new += update.events(generations.live)
+        except _OtherGenerationsError:
+            generations = _believe(counter(counter_id))
         except ContendedError:
             continue
-        return new
+        else:
+            return new
     raise ContendedError(f"counter {counter_id} is being counted by others")
 
 
@@ -103,11 +130,13 @@ def append_counted(event: Event, counter: Counter) -> Counter:
     """
     now_ms = _now_ms()
     key = counting.bucket_of(event, settings.current().shards)
-    bucket = counting.bucket_update(key, {event.event_id: event}, counted=frozenset())
+    (update,) = counting.updates(
+        counter.counter_id, {key: {event.event_id: event}}, {}, counter.generations, BUCKETS_PER_TRANSACTION
+    )
     transaction = TransactWrite(connection=connection())
     event_log.append_within(transaction, event)
-    _add_to_bucket(transaction, bucket, condition=None)
-    update = counting.CounterUpdate(counter.counter_id, (bucket,))
+    for bucket in update.buckets:
+        _add_to_bucket(transaction, bucket, condition=None)
     _add_to_counter(transaction, update, now_ms, condition=_is_at(counter.version))
     try:
         _commit(transaction)
@@ -149,19 +178,75 @@ def counters(limit: int, after: str | None = None) -> Page:
     return Page(states, end["counter_id"]["S"] if end else None)
 
 
-def has_counted(event: Event) -> bool:
+def scan_counters(segment: int = 0, segments: int = 1) -> Iterator[Counter]:
     """
-    Whether this event is part of its counter's value. One strongly consistent read.
+    Every counter that is there when this begins, of one of so many equal parts of all.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    key = counting.bucket_of(event, settings.current().shards)
-    return event.event_id in _ids_in([key]).get(key, set())
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        for item in CounterItem.scan(segment=segment, total_segments=segments, consistent_read=True):
+            yield _counter(item)
 
 
-def _ids_in(keys: Iterable[BucketKey]) -> dict[BucketKey, set[str]]:
-    """The ids that these buckets hold. One request for up to 100 buckets."""
+def scan_buckets(segment: int, segments: int) -> Iterator[Bucket]:
+    """
+    Every bucket of every generation that is there when this begins, of one of so many equal parts of all.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        for item in BucketItem.scan(segment=segment, total_segments=segments, consistent_read=True):
+            yield _bucket(item)
+
+
+def buckets_of(
+    counter_id: str, generation: int, from_second: int = 0, to_second: int = counting.LATEST_MS
+) -> Iterator[Bucket]:
+    """
+    The counter's buckets of this generation in this range, whose end is not in it; ascending in each shard.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    shards = settings.current().shards
+    within = BucketItem.second.between(from_second, to_second - 1)
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        for shard in range(shards):
+            partition = codec.bucket_partition(BucketKey(counter_id, shard, 0, generation), shards)
+            for item in BucketItem.query(partition, within, consistent_read=True):
+                yield _bucket(item)
+
+
+def has_counted(event: Event) -> bool:
+    """
+    Whether this event is part of its counter's value. One strongly consistent read if it is, as a rule, and two if not.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    # What was counted in any generation is counted in the live one, so only a "no" has to be asked of the live one.
+    believed = _believed(event.counter_id)
+    if _is_in(event, believed.live):
+        return True
+    generations = _believe(counter(event.counter_id))
+    return generations.live != believed.live and _is_in(event, generations.live)
+
+
+def _is_in(event: Event, generation: int) -> bool:
+    key = counting.bucket_of(event, settings.current().shards, generation)
+    return event.event_id in ids_in([key]).get(key, set())
+
+
+def ids_in(keys: Iterable[BucketKey]) -> dict[BucketKey, set[str]]:
+    """
+    The ids that these buckets hold. One strongly consistent request for up to 100 buckets.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
     shards = settings.current().shards
     by_item_key = {(codec.bucket_partition(key, shards), key.second): key for key in keys}
     with dynamodb.unavailable_as(ReadModelUnavailableError):
@@ -179,6 +264,29 @@ class _CancelledError(Exception):
         self.reasons = reasons
 
 
+class _OtherGenerationsError(Exception):
+    """The counter has other generations than was believed."""
+
+
+def _believed(counter_id: str) -> Generations:
+    return _beliefs.get(counter_id, Generations())
+
+
+def _believe(found: Counter) -> Generations:
+    if found.generations == Generations():
+        _beliefs.pop(found.counter_id, None)
+    else:
+        if len(_beliefs) >= _MOST_BELIEFS:
+            _beliefs.clear()
+        _beliefs[found.counter_id] = found.generations
+    return found.generations
+
+
+#: What this process last saw of counters that were made anew. A belief may be wrong: no write goes by it unchecked.
+_beliefs: dict[str, Generations] = {}
+_MOST_BELIEFS = 100_000
+
+
 def _write(update: CounterUpdate) -> None:
     transaction = TransactWrite(connection=connection())
     for bucket in update.buckets:
@@ -187,6 +295,8 @@ def _write(update: CounterUpdate) -> None:
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
+        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:
+            raise _OtherGenerationsError from cancelled
         raise ContendedError(f"counter {update.counter_id} is being counted by others") from cancelled
 
 
@@ -213,15 +323,32 @@ def _add_to_bucket(transaction: TransactWrite, bucket: BucketUpdate, condition: 
 def _add_to_counter(
     transaction: TransactWrite, update: CounterUpdate, now_ms: int, condition: Condition | None
 ) -> None:
+    live, other = update.generations.live, update.generations.other
+    actions: list[Action] = [
+        CounterItem.value.add(update.total(live)),
+        CounterItem.version.add(update.events(live)),
+        CounterItem.updated_at.set(now_ms),
+    ]
+    if other is not None:
+        actions += [
+            CounterItem.other_value.add(update.total(other)),
+            CounterItem.other_version.add(update.events(other)),
+        ]
+    unchanged = has(update.generations)
     transaction.update(
         CounterItem(update.counter_id),
-        actions=[
-            CounterItem.value.add(update.total),
-            CounterItem.version.add(update.events),
-            CounterItem.updated_at.set(now_ms),
-        ],
-        condition=condition,
+        actions=actions,
+        condition=unchanged if condition is None else unchanged & condition,
     )
+
+
+def has(generations: Generations) -> Condition:
+    """The condition on a counter's item that it has just these generations."""
+    live, other = CounterItem.generation, CounterItem.other
+    has_live: Condition = live.does_not_exist() if generations.live == 1 else live == generations.live
+    has_other: Condition = other.does_not_exist() if generations.other is None else other == generations.other
+    both: Condition = has_live & has_other
+    return both
 
 
 def _is_unchanged(bucket: BucketUpdate) -> Condition:
@@ -233,11 +360,30 @@ def _is_unchanged(bucket: BucketUpdate) -> Condition:
 
 
 def _is_at(version: int) -> Condition:
-    return CounterItem.version.does_not_exist() if version == 0 else CounterItem.version == version
+    at: Condition = CounterItem.version == version
+    return at if version else at | CounterItem.version.does_not_exist()
 
 
 def _counter(item: CounterItem) -> Counter:
-    return Counter(item.counter_id, int(item.value), int(item.version), int(item.updated_at))
+    other = _maybe_int(item.other)
+    return Counter(
+        item.counter_id,
+        int(item.value or 0),
+        int(item.version or 0),
+        _maybe_int(item.updated_at),
+        Generations(int(item.generation or 1), other),
+        None if other is None else (int(item.other_value), int(item.other_version)),
+        _maybe_int(item.dropping),
+    )
+
+
+def _bucket(item: BucketItem) -> Bucket:
+    ids = frozenset(codec.id_text(stored) for stored in item.ids)
+    return Bucket(codec.bucket_key(item.partition, int(item.second)), ids, int(item.sum))
+
+
+def _maybe_int(stored: float | None) -> int | None:
+    return None if stored is None else int(stored)
 
 
 def _now_ms() -> int:
