@@ -6,12 +6,13 @@ and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; an
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
-from chalice.app import Chalice, DynamoDBEvent, Request, Response, SQSEvent
+from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
-from chalicelib import codec, commands, event_log, http, projector, publisher, read_model, settings
+from chalicelib import checker, codec, commands, event_log, http, projector, publisher, read_model, settings
 
 _settings = settings.current()
 _route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
@@ -67,6 +68,11 @@ def publish(batch: DynamoDBEvent) -> None:
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
 def project(batch: SQSEvent) -> None:
     projector.project(codec.records_in(batch.to_dict()))
+
+
+@app.schedule(Rate(checker.EVERY_S // 60, unit=Rate.MINUTES))
+def check(_turn: CloudWatchEvent) -> None:
+    checker.check(int(time.time()))
 
 
 @app.middleware("http")

@@ -97,10 +97,10 @@ def _event_id(command: Increment, now_ms: int) -> str:
     if command.idempotency_key is not None:
         # No counter id holds a slash, so no two pairs of counter and key make the same name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
-    return _time_ordered_id(now_ms)
+    return time_ordered_id(now_ms)
 
 
-def _time_ordered_id(now_ms: int) -> str:
+def time_ordered_id(now_ms: int) -> str:
     """A fresh UUID of version 7: milliseconds, then random bits (RFC 9562, section 5.7)."""
     random_bits = int.from_bytes(os.urandom(10), "big")
     high, low = random_bits >> 68, random_bits & (1 << 62) - 1

@@ -18,13 +18,16 @@ from chalicelib.errors import (
 from chalicelib.tables import EventItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pynamodb.transactions import TransactWrite
 
     from chalicelib.counting import Event
 
 _TRIES = 8
+
+#: Events in one answer to who reads many: soon there, and soon shown as progress.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,18 @@ def scan(segment: int = 0, segments: int = 1, after: Position | None = None) -> 
     """
     Every event that the log holds when this begins, of one of so many equal parts of all counters, from a place on.
 
-    A partition's events come together, in the order of their ids. One request for each MB, strongly consistent.
+    A partition's events come together, in the order of their ids. Strongly consistent.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
     with dynamodb.unavailable_as(LogUnavailableError):
         for item in EventItem.scan(
-            segment=segment, total_segments=segments, consistent_read=True, last_evaluated_key=_key(after)
+            segment=segment,
+            total_segments=segments,
+            consistent_read=True,
+            page_size=_PAGE,
+            last_evaluated_key=_key(after),
         ):
             yield _read(item)
 
@@ -148,8 +155,15 @@ def of_counter(counter_id: str, after: Position | None = None) -> Iterator[Event
     with dynamodb.unavailable_as(LogUnavailableError):
         for partition in partitions[partitions.index(after.partition) if after else 0 :]:
             start = after if after and after.partition == partition else None
-            for item in EventItem.query(partition, consistent_read=True, last_evaluated_key=_key(start)):
+            for item in EventItem.query(
+                partition, consistent_read=True, page_size=_PAGE, last_evaluated_key=_key(start)
+            ):
                 yield _read(item)
+
+
+def readable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
+    """The events among these that this version of the code can read."""
+    return (event for event in events if not isinstance(event, Unreadable))
 
 
 def _key(place: Position | None) -> dict[str, dict[str, str]] | None:

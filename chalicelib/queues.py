@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -27,6 +27,21 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> Non
         client().send_message(QueueUrl=url(queue), MessageBody=body, MessageAttributes=sent)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
+
+
+def length(queue: str) -> int:
+    """
+    About how many messages wait on the queue named so.
+
+    Raises:
+        QueueUnavailableError: SQS throttles, refuses or does not answer.
+    """
+    wanted: Final = "ApproximateNumberOfMessages"
+    try:
+        found = client().get_queue_attributes(QueueUrl=url(queue), AttributeNames=[wanted])
+    except (BotoCoreError, ClientError) as cause:
+        raise QueueUnavailableError(f"{queue}: {cause}") from cause
+    return int(found["Attributes"][wanted])
 
 
 @functools.cache

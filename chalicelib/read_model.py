@@ -43,6 +43,9 @@ BUCKETS_PER_TRANSACTION = 99
 
 _TRIES = 12
 
+#: Buckets in one answer to who reads many.
+_PAGE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -198,7 +201,7 @@ def scan_buckets(segment: int, segments: int) -> Iterator[Bucket]:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
     with dynamodb.unavailable_as(ReadModelUnavailableError):
-        for item in BucketItem.scan(segment=segment, total_segments=segments, consistent_read=True):
+        for item in BucketItem.scan(segment=segment, total_segments=segments, consistent_read=True, page_size=_PAGE):
             yield _bucket(item)
 
 
@@ -216,7 +219,7 @@ def buckets_of(
     with dynamodb.unavailable_as(ReadModelUnavailableError):
         for shard in range(shards):
             partition = codec.bucket_partition(BucketKey(counter_id, shard, 0, generation), shards)
-            for item in BucketItem.query(partition, within, consistent_read=True):
+            for item in BucketItem.query(partition, within, consistent_read=True, page_size=_PAGE):
                 yield _bucket(item)
 
 

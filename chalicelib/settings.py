@@ -27,6 +27,8 @@ class Settings:
     shards: int
     batching_window_s: int
     event_log_stream_arn: str
+    check_parts: int
+    check_events: int
 
     @property
     def event_log_table(self) -> str:
@@ -74,6 +76,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=64),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
+        check_parts=_integer(environment, "CHECK_PARTS", default=24, lowest=1, highest=1_000_000),
+        check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
     )
 
 

@@ -137,6 +137,14 @@ class Spool:
                 (*_columns(uncounted.key), uncounted.event_id),
             )
 
+    def sizes(self) -> tuple[int, int]:
+        """How many events and buckets there are in it."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM bucket)"
+            ).fetchone()
+        return int(row[0]), int(row[1])
+
     def uncounted(self) -> Iterator[Uncounted]:
         """The events that the log holds and their buckets lack."""
         for *key, event_id, amount, recorded_at_ms in self._rows(_UNCOUNTED):

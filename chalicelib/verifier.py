@@ -62,14 +62,15 @@ class Report:
     """
     What was compared, and what came of it.
 
-    `pending` are events that are not counted and are younger than the lag that is allowed. `numbers` has every
-    difference by kind, and `differences` the first of them.
+    `pending` are events that are not counted and are younger than the lag that is allowed; `lag_s` is the age of the
+    oldest event that is not counted. `numbers` has every difference by kind, and `differences` the first of them.
     """
 
     counters: int = 0
     events: int = 0
     buckets: int = 0
     pending: int = 0
+    lag_s: float = 0
     numbers: Tally[str] = field(default_factory=Tally)
     differences: list[Difference] = field(default_factory=list)
 
@@ -186,7 +187,6 @@ class _Verification:
             if isinstance(event, Unreadable):
                 self._report.tell(Difference(UNREADABLE, event.partition, event.reason, event.event_id))
             elif self._generation_of(event.counter_id) is not None:
-                self._report.events += 1
                 yield counting.bucket_of(event, self._shards), event
 
     def _read_buckets(self, buckets: Iterable[Bucket]) -> None:
@@ -196,7 +196,6 @@ class _Verification:
         for bucket in buckets:
             self._advance(1)
             if bucket.key.generation == self._generation_of(bucket.key.counter_id):
-                self._report.buckets += 1
                 yield bucket
 
     def find_what_was_recorded_since(self) -> None:
@@ -218,6 +217,7 @@ class _Verification:
             oldest_ms = max(oldest_ms, young_from_ms)
             pause.wait(_LOOK_AGAIN_AFTER_S)
         for event in self._spool.uncounted():
+            self._report.lag_s = max(self._report.lag_s, (_now_ms() - event.recorded_at_ms) / 1000)
             if event.recorded_at_ms >= young_from_ms:
                 self._report.pending += 1
                 self._spool.forget(event)
@@ -240,6 +240,7 @@ class _Verification:
         return young
 
     def compare(self) -> None:
+        self._report.events, self._report.buckets = self._spool.sizes()
         for key, found, expected in self._spool.wrong_sums():
             self._tell(WRONG_SUM, key, f"it is {found}, and that of its events is {expected}")
         for fold in self._spool.folds():

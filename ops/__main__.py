@@ -94,8 +94,9 @@ def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits:
       python -m ops verify --stage prod
       python -m ops verify --stage prod --counter clicks --json
     """  # noqa: D301
-    from ops import verify
+    from ops import known, verify
 
+    known.check_counters(counter_ids)
     return verify.verify(settings, counter_ids, lag_s, waits=waits)
 
 
@@ -127,8 +128,9 @@ def _replay(
       python -m ops replay --stage prod --counter clicks
       python -m ops replay --stage prod --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z --rate 500
     """  # noqa: D301
-    from ops import replay
+    from ops import known, replay
 
+    known.check_counters([] if counter_id is None else [counter_id])
     memory = stages.local_folder() / f"replay-{settings.stage}.json"
     if from_start:
         memory.unlink(missing_ok=True)
@@ -161,8 +163,9 @@ def _rebuild(
       python -m ops rebuild --stage prod --back     when what was before was better after all
       python -m ops rebuild --stage prod --drop     when it was not
     """  # noqa: D301
-    from ops import rebuild
+    from ops import known, rebuild
 
+    known.check_counters(counter_ids)
     if back and drop:
         raise click.UsageError("--back and --drop are two things: choose one.")
     if dry_run:

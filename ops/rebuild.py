@@ -7,15 +7,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from chalicelib import event_log, generations, read_model, verifier
-from chalicelib.event_log import Unreadable
 from chalicelib.spool import some_at_a_time
-from ops import progress, tables, verify
+from ops import known, progress, verify
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chalicelib.counting import Counter, Event
+    from chalicelib.event_log import Unreadable
     from chalicelib.settings import Settings
 
 _PARTS = 4
@@ -30,7 +30,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
     It is filled beside the live one, verified whole, and only then do queries switch, each counter's at once. The one
     before is kept current. Cut off, it is finished by the next call.
     """
-    about = None if counter_ids else tables.items(settings.event_log_table)
+    about = None if counter_ids else known.about_how_many(settings.event_log_table)
     with progress.shown("Beginning", None, "counters") as advance:
         _each(lambda counter: generations.begin(counter.counter_id), _counters(counter_ids), advance)
     with progress.shown("Filling", about) as advance:
@@ -132,17 +132,13 @@ def _fill(counter_ids: Sequence[str], advance: Callable[[int], None]) -> None:
 
 
 def _fill_from(events: Iterable[Event | Unreadable], advance: Callable[[int], None]) -> None:
-    for counter_id, its_events in groupby(_readable(events), key=lambda event: event.counter_id):
+    for counter_id, its_events in groupby(event_log.readable(events), key=lambda event: event.counter_id):
         counter = read_model.counter(counter_id)
         if counter.generations.other is None:
             # New, or lost by the read model. What was read of its log may be older than its generation is: read again.
             counter = generations.begin(counter_id)
-            _fill_counter(counter, _readable(event_log.of_counter(counter_id)), lambda _: None)
+            _fill_counter(counter, event_log.readable(event_log.of_counter(counter_id)), lambda _: None)
         _fill_counter(counter, its_events, advance)
-
-
-def _readable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
-    return (event for event in events if not isinstance(event, Unreadable))
 
 
 def _fill_counter(counter: Counter, events: Iterable[Event], advance: Callable[[int], None]) -> None:

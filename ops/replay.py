@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import codec, event_log, queues
 from chalicelib.event_log import Position, Unreadable
 from chalicelib.spool import some_at_a_time
-from ops import progress, tables
+from ops import known, progress
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     resumed_after = so_far.events
     began = time.monotonic()
     pause = threading.Event()
-    about = None if selection.counter_id else tables.items(settings.event_log_table)
+    about = None if selection.counter_id else known.about_how_many(settings.event_log_table)
     with progress.shown("Replaying", about) as advance:
         for read in some_at_a_time(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]

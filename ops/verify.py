@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chalicelib import verifier
-from ops import progress, tables
+from ops import known, progress
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ _PARTS = 4
 
 def verify(settings: Settings, counter_ids: Sequence[str], lag_s: float, *, waits: bool) -> Outcome:
     """The read model of these counters, or of all if there are none, has been compared with the log."""
-    about = None if counter_ids else tables.items(settings.event_log_table) + tables.items(settings.buckets_table)
+    about = (
+        None
+        if counter_ids
+        else known.about_how_many(settings.event_log_table) + known.about_how_many(settings.buckets_table)
+    )
     readings = verifier.some(counter_ids) if counter_ids else verifier.everything(_PARTS)
     with progress.shown("Verifying", about, "events and buckets") as advance:
         report = verifier.verify(readings, lag_s=lag_s, waits=waits, advance=advance)

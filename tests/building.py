@@ -28,10 +28,22 @@ def an_event(
     return Incremented(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms)
 
 
+def log_items(events: Iterable[Incremented]) -> list[dict[str, Any]]:
+    """The events as the log holds them, in DynamoDB's JSON."""
+    return [
+        {
+            "partition": {"S": event.counter_id},
+            **{
+                name: {"N": str(value)} if isinstance(value, int) else {"S": value}
+                for name, value in codec.fields(event).items()
+            },
+        }
+        for event in events
+    ]
+
+
 def stream_record(event: Incremented, **changes: Any) -> dict[str, Any]:
-    image = {"partition": {"S": event.counter_id}}
-    for name, value in codec.fields(event).items():
-        image[name] = {"N": str(value)} if isinstance(value, int) else {"S": value}
+    (image,) = log_items([event])
     return {
         "eventID": uuid.uuid4().hex,
         "eventName": "INSERT",

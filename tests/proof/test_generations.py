@@ -32,7 +32,8 @@ def logged(pipeline, number=6):
 
 def rebuild(counter_id):
     counter = generations.begin(counter_id)
-    read_model.fill(counter, event_log.of_counter(counter_id))
+    assert counter.generations.other is not None
+    read_model.fill(counter, event_log.readable(event_log.of_counter(counter_id)))
     if verifier.verify(verifier.some([counter_id]), beside=True, waits=False, lag_s=0).holds:
         generations.switch(counter_id, counter.generations.other)
 
@@ -160,7 +161,9 @@ RIVALS = {
 
 STEPS = {
     "begin": generations.begin,
-    "fill": lambda counter_id: read_model.fill(read_model.counter(counter_id), event_log.of_counter(counter_id)),
+    "fill": lambda counter_id: read_model.fill(
+        read_model.counter(counter_id), event_log.readable(event_log.of_counter(counter_id))
+    ),
     "switch": lambda counter_id: generations.switch(counter_id, 2),
     "drop": generations.drop,
 }
@@ -234,7 +237,8 @@ def test_a_whole_rebuild_beside_a_worker_in_random_orders(engine, new_pipeline, 
 def rebuild_step_by_step(counter_id):
     """A rebuild without its verification, which only reads."""
     counter = generations.begin(counter_id)
-    read_model.fill(counter, event_log.of_counter(counter_id))
+    assert counter.generations.other is not None
+    read_model.fill(counter, event_log.readable(event_log.of_counter(counter_id)))
     generations.switch(counter_id, counter.generations.other)
 
 
