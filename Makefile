@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate mutants pins clean
+.PHONY: help run up down local test check format lint types layers simulate mutants bench pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -47,6 +47,9 @@ simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a fa
 
 mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
 	@$(PY) -m tests.proof.mutants
+
+bench: .venv/ready ## what verify, replay and rebuild take, for logs of SIZES events
+	@$(PY) -m bench.operating $(or $(SIZES),10000 100000)
 
 pins: .venv/ready ## choose versions anew: requirements-dev.txt from requirements-dev.in
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

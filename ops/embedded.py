@@ -125,10 +125,10 @@ def run(place: Place) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         place.environment.unlink(missing_ok=True)
         try:
-            with _aws(place) as aws:
+            with aws_of(place) as aws:
                 api_url = _deploy(place)
                 with contextlib.closing(PageServer(place.page_port, api_url)) as page:
-                    _write_environment(place, api_url, page.url)
+                    write_environment(place, api_url, page.url)
                     click.echo(f"Page: {page.url}\nAPI: {api_url}\nCtrl-C stops it.")
                     status = aws.wait()
                 raise OperatorError(f"The embedded AWS ended by itself with status {status}; see {place.log}")
@@ -265,7 +265,7 @@ def _pid(place: Place) -> int | None:
 
 
 @contextlib.contextmanager
-def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
+def aws_of(place: Place) -> Iterator[subprocess.Popen[bytes]]:
     """The embedded AWS answers. Afterwards it is stopped in order, which is when it writes its state down."""
     _check_free(place.aws_port, "AWS_PORT")
     _check_free(place.page_port, "PAGE_PORT")
@@ -334,7 +334,8 @@ def _deploy(place: Place) -> str:
     return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
 
 
-def _write_environment(place: Place, api_url: str, page_url: str) -> None:
+def write_environment(place: Place, api_url: str, page_url: str) -> None:
+    """A shell, and the operators' program, find the system that runs at this place."""
     lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(place)}
     ready = place.folder / "env.new"
     ready.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
