@@ -174,3 +174,14 @@ def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]
     """What a bucket lacks of these events, given the ids that it was seen to hold."""
     new = {event_id: event for event_id, event in events.items() if event_id not in counted}
     return BucketUpdate(key, frozenset(new), sum(event.amount for event in new.values()), len(counted))
+
+
+def oldest_ms(events: Iterable[Event], updates: Iterable[CounterUpdate]) -> int | None:
+    """When the oldest of these events that these updates count was recorded; None if they count none of them."""
+    new = {
+        (update.counter_id, event_id)
+        for update in updates
+        for bucket in update.buckets
+        for event_id in bucket.event_ids
+    }
+    return min((event.recorded_at_ms for event in events if (event.counter_id, event.event_id) in new), default=None)

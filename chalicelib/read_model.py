@@ -48,9 +48,9 @@ class Page:
     last: str | None
 
 
-def count(events: Iterable[Event]) -> int:
+def count(events: Iterable[Event]) -> list[CounterUpdate]:
     """
-    Every one of these events is counted, and once. Returns how many were not counted before.
+    Every one of these events is counted, and once. Returns what was written: those that were not counted before.
 
     Twice, in part, in another order or at once with other workers: the counters end the same. A worker that stops half
     way has counted some transactions wholly and the others not at all.
@@ -61,7 +61,8 @@ def count(events: Iterable[Event]) -> int:
     """
     batch = counting.in_buckets(events, settings.current().shards)
     counted = _ids_in(key for buckets in batch.values() for key in buckets)
-    new, troubles = 0, []
+    new: list[CounterUpdate] = []
+    troubles = []
     for counter_id, buckets in batch.items():
         try:
             new += _count_for(counter_id, buckets, counted)
@@ -74,15 +75,15 @@ def count(events: Iterable[Event]) -> int:
 
 def _count_for(
     counter_id: str, buckets: Mapping[BucketKey, Mapping[str, Event]], counted: Mapping[BucketKey, set[str]]
-) -> int:
-    new = 0
+) -> list[CounterUpdate]:
+    new: list[CounterUpdate] = []
     for attempt in dynamodb.attempts(_TRIES):
         if attempt:
             counted = _ids_in(buckets)
         try:
             for update in counting.updates(counter_id, buckets, counted, BUCKETS_PER_TRANSACTION):
                 _write(update)
-                new += update.events
+                new.append(update)
         except ContendedError:
             continue
         return new
