@@ -5,20 +5,30 @@ Follow one increment down the files: `increment` below, `chalicelib/commands.py`
 and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; and back to `counter` below.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
-from chalicelib import checker, codec, commands, event_log, http, projector, publisher, read_model, settings
+from chalicelib import (
+    checker,
+    codec,
+    commands,
+    event_log,
+    http,
+    projector,
+    publisher,
+    read_model,
+    settings,
+    telemetry,
+)
 
 _settings = settings.current()
 _route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
 
-app = Chalice(app_name="counter")
-app.log.setLevel(logging.INFO)
+app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
+telemetry.set_level(_settings.log_level)
 
 
 @app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
@@ -73,6 +83,12 @@ def project(batch: SQSEvent) -> None:
 @app.schedule(Rate(checker.EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
     checker.check(int(time.time()))
+
+
+@app.middleware("all")
+def watched(received: Any, get_response: Callable[[Any], Any]) -> Any:
+    with telemetry.invocation(received):
+        return get_response(received)
 
 
 @app.middleware("http")

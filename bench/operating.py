@@ -1,9 +1,9 @@
 """
 What verify, replay and rebuild take, and how it grows with the log: python -m bench.operating SIZE [SIZE ...]
 
-For each size an embedded AWS of its own is started, the log filled with so many events of ten counters, a hundred events
-a second each, and counted; then the operators' commands run, each in a process of its own, whose time and peak memory
-are taken. Prints a table in Markdown.
+For each size an embedded AWS of its own is started, and the log filled with so many events of ten counters, a hundred
+a second each, which are counted. Then the commands run, each in a process of its own, whose time and peak memory are
+taken. Prints a table in Markdown.
 """
 
 from __future__ import annotations

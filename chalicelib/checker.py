@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, queues, read_model, settings, verifier
+from chalicelib import event_log, queues, read_model, settings, telemetry, verifier
 from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Checked:
     """
     What a run found. `drift` is what is wrong still, after events that were not counted were counted (`repaired`).
 
-    `left_out` counters have more events than the run's budget had left: `python -m ops verify` has no budget.
+    `left_out` counters have more events than the run's budget had left: `python -m ops verify` has no budget. `parked`
+    messages are on the dead-letter queue. The oldest event that was not counted was recorded `oldest_s` seconds ago.
     """
 
     counters: int
@@ -42,9 +43,8 @@ class Checked:
     left_out: int
     repaired: int
     drift: int
-    lag_s: float
+    oldest_s: float
     parked: int
-    report: Report
 
 
 def check(now_s: int) -> Checked:
@@ -59,21 +59,31 @@ def check(now_s: int) -> Checked:
     current = settings.current()
     turn = now_s // EVERY_S % current.check_parts
     chosen, left_out = _within_budget(turn, current.check_parts, current.check_events)
-    report = found = _verify(chosen)
+    report = first = _verify(chosen)
     repaired = 0
-    if lacking := {one.counter_id for one in found.differences if one.kind == verifier.UNCOUNTED}:
+    if lacking := {one.counter_id for one in first.differences if one.kind == verifier.UNCOUNTED}:
         repaired = sum(map(_count_again, lacking))
         report = _verify(chosen)
-    return Checked(
+    checked = Checked(
         counters=len(chosen),
-        events=found.events,
+        events=first.events,
         left_out=left_out,
         repaired=repaired,
         drift=report.numbers.total(),
-        lag_s=found.lag_s,
+        oldest_s=first.lag_s,
         parked=queues.length(current.dead_letter_queue),
-        report=report,
     )
+    for one in report.differences:
+        telemetry.drifted(one.counter_id, one.kind, one.detail, one.event_id)
+    found = {
+        "Repaired": checked.repaired,
+        "Drift": checked.drift,
+        "LeftOut": checked.left_out,
+        "OnDeadLetterQueue": checked.parked,
+        "OldestUncounted": checked.oldest_s,
+    }
+    telemetry.checked(checked.counters, checked.events, found)
+    return checked
 
 
 def _within_budget(part: int, parts: int, events: int) -> tuple[list[str], int]:
@@ -95,4 +105,4 @@ def _verify(counter_ids: Iterable[str]) -> Report:
 
 def _count_again(counter_id: str) -> int:
     events = event_log.readable(event_log.of_counter(counter_id))
-    return sum(read_model.count(some) for some in some_at_a_time(events, _EVENTS_AT_ONCE))
+    return sum(update.new for some in some_at_a_time(events, _EVENTS_AT_ONCE) for update in read_model.count(some))

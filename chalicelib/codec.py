@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.counting import (
@@ -137,19 +138,34 @@ def from_stream_record(record: object) -> Event:
     return from_fields(counter_of(owner) if isinstance(owner, str) else None, plain)
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message's body, and the ids of the events in it."""
+
+    body: str
+    event_ids: list[str]
+
+
 def to_messages(events: Iterable[Event]) -> Iterator[str]:
-    """The same events, in order, in as few message bodies as fit the queue."""
+    """The bodies of `messages`."""
+    return (message.body for message in messages(events))
+
+
+def messages(events: Iterable[Event]) -> Iterator[Message]:
+    """The same events, in order, in as few messages as fit the queue."""
     entries: list[str] = []
+    event_ids: list[str] = []
     size = 0
     for event in events:
         entry = json.dumps({"counter_id": event.counter_id, **fields(event)}, separators=(",", ":"))
         if size + len(entry) > MESSAGE_BYTES:
-            yield _message(entries)
-            entries, size = [], 0
+            yield _message(entries, event_ids)
+            entries, event_ids, size = [], [], 0
         entries.append(entry)
+        event_ids.append(event.event_id)
         size += len(entry) + 1
     if entries:
-        yield _message(entries)
+        yield _message(entries, event_ids)
 
 
 def from_message(body: object) -> tuple[list[Event], list[str]]:
@@ -185,8 +201,8 @@ def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[
     return events, reasons
 
 
-def _message(entries: list[str]) -> str:
-    return f'{{"version":1,"events":[{",".join(entries)}]}}'
+def _message(entries: list[str], event_ids: list[str]) -> Message:
+    return Message(f'{{"version":1,"events":[{",".join(entries)}]}}', event_ids)
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import counting, dynamodb, event_log, read_model
+from chalicelib import counting, dynamodb, event_log, read_model, telemetry
 from chalicelib.errors import ContendedError, RecordedBeforeError, VersionMismatchError
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ def increment(command: Increment) -> Accepted:
     """
     now_ms = time.time_ns() // 1_000_000
     event = counting.decide(command, _event_id(command, now_ms), now_ms)
+    telemetry.about(event)
+    accepted = _carry_out(command, event)
+    telemetry.accepted(counted=accepted.counter is not None, replayed=accepted.again)
+    return accepted
+
+
+def _carry_out(command: Increment, event: Event) -> Accepted:
     if command.at_version is not None:
         return _compare_and_swap(command, event, command.at_version)
     if command.wants_counter:

@@ -143,6 +143,11 @@ class CounterUpdate:
         """What is added to the counter's version in this generation."""
         return sum(len(bucket.event_ids) for bucket in self.buckets if bucket.key.generation == generation)
 
+    @property
+    def new(self) -> int:
+        """How many events are counted that queries did not see before."""
+        return self.events(self.generations.live)
+
 
 def is_counter_id(text: object) -> bool:
     """Whether this names a counter: 1 to 64 unreserved URI characters (RFC 3986, section 2.3)."""
@@ -223,3 +228,15 @@ def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]
     """What a bucket lacks of these events, given the ids that it was seen to hold."""
     new = {event_id: event for event_id, event in events.items() if event_id not in counted}
     return BucketUpdate(key, frozenset(new), sum(event.amount for event in new.values()), len(counted))
+
+
+def oldest_ms(events: Iterable[Event], updates: Iterable[CounterUpdate]) -> int | None:
+    """When the oldest of these events that these updates count was recorded; None if they count none of them."""
+    new = {
+        (update.counter_id, event_id)
+        for update in updates
+        for bucket in update.buckets
+        if bucket.key.generation == update.generations.live
+        for event_id in bucket.event_ids
+    }
+    return min((event.recorded_at_ms for event in events if (event.counter_id, event.event_id) in new), default=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import logging
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chalice.app import CORSConfig, Response
 
 import chalicelib
+from chalicelib import telemetry
 from chalicelib.counting import Counter, Increment, is_counter_id, is_event_id
 from chalicelib.errors import (
     BodyTooLargeError,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from chalicelib.commands import Accepted
     from chalicelib.counting import Event
     from chalicelib.read_model import Page
-
-_log = logging.getLogger("counter.http")
 
 _LONGEST_BODY_BYTES = 1024
 _LONGEST_PAGE = 100
@@ -208,11 +206,10 @@ def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
         try:
             return view(*args, **kwargs)
         except CounterError as error:
-            if not isinstance(error, RequestError):
-                _log.warning("%s: %s", type(error).__name__, error, exc_info=True)
+            telemetry.not_answered(error)
             return problem(error)
-        except Exception:  # noqa: BLE001  (the outermost place there is)
-            _log.exception("a request failed in a way that was not foreseen")
+        except Exception as error:  # noqa: BLE001  (the outermost place there is)
+            telemetry.not_answered(error)
             return problem(None)
 
     return answer

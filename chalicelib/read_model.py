@@ -55,9 +55,9 @@ class Page:
     last: str | None
 
 
-def count(events: Iterable[Event]) -> int:
+def count(events: Iterable[Event]) -> list[CounterUpdate]:
     """
-    Every one of these events is counted, and once. Returns how many were not counted before.
+    Every one of these events is counted, and once. Returns what was written: those that were not counted before.
 
     Twice, in part, in another order or at once with other workers: the counters end the same. A worker that stops half
     way has counted some transactions wholly and the others not at all.
@@ -69,7 +69,8 @@ def count(events: Iterable[Event]) -> int:
     batch = counting.in_buckets(events, settings.current().shards)
     believed = {counter_id: _believed(counter_id) for counter_id in batch}
     counted = ids_in(key for name, buckets in batch.items() for key in counting.in_each(believed[name], buckets))
-    new, troubles = 0, []
+    new: list[CounterUpdate] = []
+    troubles = []
     for counter_id, buckets in batch.items():
         try:
             new += _count_for(counter_id, buckets, believed[counter_id], counted)
@@ -80,20 +81,18 @@ def count(events: Iterable[Event]) -> int:
     return new
 
 
-def fill(counter: Counter, events: Iterable[Event]) -> int:
+def fill(counter: Counter, events: Iterable[Event]) -> None:
     """
-    Every one of these events of one counter is counted in all generations that it has, as `count` would.
+    Every one of these events of one counter is counted in all generations that it has.
 
-    `count` looks no further once an event is found in the live one. Returns how many were new to the live one.
+    (`count` does not know of a generation until a write tells it, and makes none for what the live one holds.)
 
     Raises:
         ReadModelUnavailableError, ContendedError: as of `count`.
     """
-    new = 0
     for counter_id, buckets in counting.in_buckets(events, settings.current().shards).items():
         counted = ids_in(counting.in_each(counter.generations, buckets))
-        new += _count_for(counter_id, buckets, counter.generations, counted)
-    return new
+        _count_for(counter_id, buckets, counter.generations, counted)
 
 
 def _count_for(
@@ -101,15 +100,15 @@ def _count_for(
     buckets: Mapping[BucketKey, Mapping[str, Event]],
     generations: Generations,
     counted: Mapping[BucketKey, set[str]],
-) -> int:
-    new = 0
+) -> list[CounterUpdate]:
+    new: list[CounterUpdate] = []
     for attempt in dynamodb.attempts(_TRIES):
         if attempt:
             counted = ids_in(counting.in_each(generations, buckets))
         try:
             for update in counting.updates(counter_id, buckets, counted, generations, BUCKETS_PER_TRANSACTION):
                 _write(update)
-                new += update.events(generations.live)
+                new.append(update)
         except _OtherGenerationsError:
             generations = _believe(counter(counter_id))
         except ContendedError:

@@ -192,6 +192,19 @@ def _confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+@_command
+@click.option(
+    "--message", "ids", multiple=True, metavar="ID", help="Only this one; the start of its id will do. Repeatable."
+)
+@click.option("--reason", default="", metavar="TEXT", help="Only those that have this in their reason.")
+@click.option("--dry-run", is_flag=True, help="List them, and send nothing.")
+def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool) -> Outcome:
+    """List what lies on the dead-letter queue, and send it back to be counted. Always safe: it counts once."""
+    from ops import redrive
+
+    return redrive.redrive(settings, ids, reason, dry_run=dry_run)
+
+
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
     try:

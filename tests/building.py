@@ -101,7 +101,13 @@ def api_event(
         "multiValueQueryStringParameters": query,
         "pathParameters": path,
         "stageVariables": None,
-        "requestContext": {"httpMethod": method, "resourcePath": resource, "stage": "api", "identity": {}},
+        "requestContext": {
+            "requestId": str(uuid.uuid4()),
+            "httpMethod": method,
+            "resourcePath": resource,
+            "stage": "api",
+            "identity": {},
+        },
         "body": body,
         "isBase64Encoded": False,
     }

@@ -154,6 +154,16 @@ def test_order_makes_no_difference_to_what_is_written(batch):
     assert by_counter(still_to_count(batch)) == by_counter(still_to_count(shuffled))
 
 
+def test_the_oldest_of_a_batch_is_the_oldest_that_was_not_counted():
+    old, middle, young = (an_event(recorded_at_ms=ms) for ms in (1_000, 2_500, 2_700))
+    buckets = counting.in_buckets([old], shards=1)["clicks"]
+
+    written = still_to_count([young, old, middle], {key: set(events) for key, events in buckets.items()})
+
+    assert counting.oldest_ms([young, old, middle], written) == 2_500
+    assert counting.oldest_ms([young, old, middle], []) is None
+
+
 def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():
     good = ["a", "A-z.0_9~", "x" * 64, "."]
     bad = ["", "x" * 65, "a/b", "a b", "ä", "a#1", "a%20", "a\n", None, 7]

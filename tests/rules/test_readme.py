@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib import settings
+from chalicelib import settings, telemetry
 from ops.__main__ import main
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -36,6 +36,12 @@ def test_every_setting_is_there_with_its_default():
     for name, default in rows:
         if name != "STAGE":
             assert default.strip("`") == (defaults[name] or "none")
+
+
+def test_every_metric_is_there_with_its_unit_and_no_other():
+    rows = re.findall(r"^\| `([A-Z][A-Za-z]+)` \| (\w+) \|", section("Operating"), re.MULTILINE)
+
+    assert {name: unit.capitalize() for name, unit in rows} == telemetry.METRICS
 
 
 def test_every_make_target_is_there_and_no_other():
