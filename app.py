@@ -12,7 +12,6 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
 from chalicelib import (
-    checker,
     codec,
     commands,
     event_log,
@@ -80,8 +79,10 @@ def project(batch: SQSEvent) -> None:
     projector.project(codec.records_in(batch.to_dict()))
 
 
-@app.schedule(Rate(checker.EVERY_S // 60, unit=Rate.MINUTES))
+@app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
+    from chalicelib import checker  # noqa: PLC0415  (the other functions start without what it needs)
+
     checker.check(int(time.time()))
 
 

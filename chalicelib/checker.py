@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from chalicelib.verifier import Report
 
-EVERY_S = 3600
-
 #: An event that is not counted after so long is not on its way any more: `project` has had 5 turns at it.
 _LAG_S = 900
 
@@ -57,7 +55,7 @@ def check(now_s: int) -> Checked:
         LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a passing failure. Nothing is lost.
     """
     current = settings.current()
-    turn = now_s // EVERY_S % current.check_parts
+    turn = now_s // settings.CHECK_EVERY_S % current.check_parts
     chosen, left_out = _within_budget(turn, current.check_parts, current.check_events)
     report = first = _verify(chosen)
     repaired = 0

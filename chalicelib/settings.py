@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+#: How often the scheduled check runs.
+CHECK_EVERY_S = 3600
+
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 

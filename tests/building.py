@@ -57,6 +57,21 @@ def stream_batch(records: Iterable[Any]) -> dict[str, Any]:
     return {"Records": list(records)}
 
 
+def a_scheduled_turn() -> dict[str, Any]:
+    """What EventBridge sends when a schedule's time has come."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": "2026-01-31T12:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": {},
+    }
+
+
 def message_body(*events: Incremented) -> str:
     (body,) = codec.to_messages(events)
     return body
