@@ -53,13 +53,15 @@ def test_every_make_target_is_there_and_no_other():
 
 
 def test_the_numbers_of_the_proof_are_those_that_are_asserted():
-    from tests.proof import mutants, test_crash_points, test_interleavings
+    from tests.proof import load, mutants, test_crash_points, test_interleavings
 
     proof = section("The proof")
 
     assert f"| {test_crash_points.POINTS}, all of them |" in proof
     assert f"| {test_interleavings.ORDERS_OF_TWO_PROJECTORS}, all of them |" in proof
     assert f"| {test_interleavings.SEEDS} in the gate |" in proof
+    assert f"`make load` | {load.EVENTS:,} in CI |" in proof
+    assert f"increments by {load.CLIENTS} clients" in proof
     assert f"| {len(mutants.MUTANTS)}, see `docs/mutants.md` |" in proof
 
 
