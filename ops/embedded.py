@@ -265,16 +265,20 @@ def _pid(place: Place) -> int | None:
 
 
 @contextlib.contextmanager
-def aws_of(place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    """The embedded AWS answers. Afterwards it is stopped in order, which is when it writes its state down."""
+def aws_of(place: Place, program: str = "ops.embedded_aws") -> Iterator[subprocess.Popen[bytes]]:
+    """
+    The embedded AWS, or the variant of it that `program` is, answers.
+
+    Afterwards it is stopped in order, which is when it writes its state down.
+    """
     _check_free(place.aws_port, "AWS_PORT")
     _check_free(place.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
     os.environ.update(_credentials(place))
     embedded_gaps.forget_stream_positions(place.state)
     with place.log.open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops.embedded_aws"],
+        process = subprocess.Popen(  # noqa: S603  (our own program)
+            [sys.executable, "-m", program],
             cwd=stages.PROJECT,
             env={
                 **os.environ,
