@@ -328,12 +328,13 @@ def _credentials(place: Place) -> dict[str, str]:
 
 def _deploy(place: Place) -> str:
     local = stages.settings_of(stages.LOCAL_STAGE)
+    os.environ.update(stages.environment_of(stages.LOCAL_STAGE))
     click.echo("Provisioning tables and queues ...")
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")
     deployed = deploy.deploy(local, place.folder)
     embedded_gaps.fill_in_api(deployed.api_id, "api", deployed.definition)
-    if again := embedded_gaps.deliver_again(local, deploy.stack_name(local.stage)):
+    if again := embedded_gaps.deliver_again(local):
         click.echo(f"Delivering {again} events again: some were not counted at the last stop ...")
     return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
 

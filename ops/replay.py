@@ -15,7 +15,7 @@ from ops import known, progress
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from chalicelib.counting import Event
@@ -62,11 +62,8 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     with progress.shown("Replaying", about) as advance:
         for read in some_at_a_time(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
-            messages = list(codec.to_messages(events))
-            if not dry_run:
-                for message in messages:
-                    queues.send(settings.projection_queue, message)
-            so_far = _further(so_far, read, len(events), len(messages))
+            messages = sum(1 for _ in codec.to_messages(events)) if dry_run else send(settings, events)
+            so_far = _further(so_far, read, len(events), messages)
             advance(len(read))
             if not dry_run:
                 _remember(memory, selection, so_far)
@@ -87,6 +84,15 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     if so_far.unreadable:
         lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were left out.")
     return Outcome(facts, lines)
+
+
+def send(settings: Settings, events: Iterable[Event]) -> int:
+    """These events are on the projection queue. Returns in how many messages."""
+    messages = 0
+    for message in codec.to_messages(events):
+        queues.send(settings.projection_queue, message)
+        messages += 1
+    return messages
 
 
 def _log(selection: Selection, after: Position | None) -> Iterator[Event | Unreadable]:
