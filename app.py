@@ -7,6 +7,7 @@ and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; an
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from chalice.app import Chalice, DynamoDBEvent, Request, Response, SQSEvent
@@ -14,6 +15,7 @@ from chalice.app import Chalice, DynamoDBEvent, Request, Response, SQSEvent
 from chalicelib import codec, commands, event_log, http, projector, publisher, read_model, settings
 
 _settings = settings.current()
+_received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
 
 app = Chalice(app_name="counter")
@@ -74,6 +76,12 @@ def errors_in_one_shape(request: Request, get_response: Callable[[Request], Resp
     return http.readable_from(_settings.allowed_origin, http.as_problem(get_response(request)))
 
 
+@app.middleware("http")
+def each_its_own_request(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    # Chalice keeps the current request on the app, where the threads of `chalice local` would take each other's.
+    _received.set(request)
+    return get_response(request)
+
+
 def _request() -> http.Request:
-    assert app.current_request is not None  # noqa: S101  (while a view runs, there is one)
-    return http.request(app.current_request)
+    return http.request(_received.get())
