@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ _log = logging.getLogger("counter.parking")
 _LONGEST_BODY_BYTES = 1_000_000
 _LONGEST_REASON = 1_000
 
-#: What SQS accepts in a body (API reference, SendMessage): a subset of XML 1.0's characters, and at least one.
-_BODY = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
+#: What SQS does not accept in a body (API reference, SendMessage): all but a subset of XML 1.0's characters.
+_NOT_ACCEPTED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,19 @@ def park(things: Iterable[Parked]) -> None:
     """
     for thing in things:
         _log.warning("parked, from %s: %s", thing.source, thing.reason)
-        attributes = {"reason": thing.reason[:_LONGEST_REASON], "source": thing.source}
-        queues.send(settings.current().dead_letter_queue, _body(thing.original), attributes)
+        body, reason = _text(thing.original).encode(), thing.reason
+        if len(body) > _LONGEST_BODY_BYTES:
+            body, reason = body[:_LONGEST_BODY_BYTES], f"cut, for it has {len(body)} bytes; {reason}"
+        attributes = {"reason": reason[:_LONGEST_REASON], "source": thing.source}
+        queues.send(settings.current().dead_letter_queue, body.decode(errors="ignore"), attributes)
 
 
-def _body(original: object) -> str:
-    text = original if isinstance(original, str) and _BODY.fullmatch(original) else json.dumps(original, default=repr)
-    return text.encode()[:_LONGEST_BODY_BYTES].decode(errors="ignore")
+def _text(original: object) -> str:
+    """The original itself, if a queue takes it; as JSON, if not."""
+    if isinstance(original, str) and original and not _NOT_ACCEPTED.search(original):
+        return original
+    try:
+        text = json.dumps(original, default=repr, ensure_ascii=False)
+    except RecursionError:  # nothing that DynamoDB keeps is nested so deep
+        text = json.dumps(reprlib.repr(original), ensure_ascii=False)
+    return _NOT_ACCEPTED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

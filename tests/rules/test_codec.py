@@ -117,6 +117,7 @@ def test_a_sharded_event_comes_back_with_its_counters_own_id():
         ("by", {"N": str(LARGEST_AMOUNT + 1)}),
         ("by", {"S": "1"}),
         ("by", {"BOOL": True}),
+        ("by", {"N": "1", "S": "1"}),
         ("recorded_at", {"N": "-1"}),
         ("recorded_at", None),
         ("partition", {"S": "a b"}),
@@ -134,6 +135,35 @@ def test_a_stream_record_with_a_wrong_field_is_not_understood(name, value):
 
     with pytest.raises(NotUnderstoodError):
         codec.from_stream_record(record)
+
+
+@pytest.mark.parametrize("suffix", ["#", "#64", "#-1", "#01", "#x", "#1#2", "#\u0663", "# 1"])
+def test_a_partition_with_another_suffix_than_a_shards_is_nobodys(suffix):
+    record = stream_record(an_event())
+    record["dynamodb"]["NewImage"]["partition"] = {"S": f"clicks{suffix}"}
+
+    with pytest.raises(NotUnderstoodError, match="counter_id is none: 'clicks#"):
+        codec.from_stream_record(record)
+
+
+@pytest.mark.parametrize("keys", [{"partition": {"S": "visits"}}, {"no": {"S": "such"}}, ["partition"], None])
+def test_a_stream_record_whose_keys_are_not_its_images_is_not_understood(keys):
+    record = stream_record(an_event())
+    record["dynamodb"]["Keys"] = keys
+
+    with pytest.raises(NotUnderstoodError, match="the record's keys are not those of its image"):
+        codec.from_stream_record(record)
+
+
+def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+
+    with pytest.raises(NotUnderstoodError) as raised:
+        codec.from_fields("clicks", {"type": deep, "version": 1})
+
+    assert raised.value.reason == "unknown event type or version: [[[[[[[...]]]]]]] 1"
 
 
 @pytest.mark.parametrize("name", ["MODIFY", "REMOVE"])
