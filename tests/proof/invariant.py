@@ -30,29 +30,37 @@ class Watcher:
 
     def check_meanwhile(self) -> None:
         """At any moment."""
-        value, version = self._counter()
-        log = self._log()
+        # In this order: what is counted is in the log already.
+        counter = self._counter()
+        self._check(counter, self._log())
+
+    def check_in_the_end(self) -> None:
+        """When everything is handled."""
+        counter, log = self._counter(), self._log()
+        self._check(counter, log)
+        ids = [event["event_id"]["S"] for event in log]
+        by_second: dict[int, set[str]] = defaultdict(set)
+        for event in log:
+            by_second[int(event["recorded_at"]["N"]) // 1000].add(event["event_id"]["S"])
+        assert counter == (sum(int(event["by"]["N"]) for event in log), len(log)), "value and version"
+        assert self._buckets() == by_second, "the buckets hold other ids than the log"
+        assert len(ids) == len(set(ids))
+        assert set(self.acknowledged) <= set(ids), "an increment that was acknowledged is not in the log"
+
+    def _check(self, counter: tuple[int, int], log: list[dict[str, Any]]) -> None:
+        value, version = counter
         assert value <= sum(int(event["by"]["N"]) for event in log), "the value exceeds the log's sum"
         assert version <= len(log), "the version exceeds the log's length"
         assert value >= self.highest, "the value went down"
         self.highest = value
 
-    def check_in_the_end(self) -> None:
-        """When everything is handled."""
-        self.check_meanwhile()
-        log = self._log()
-        ids = [event["event_id"]["S"] for event in log]
-        by_second: dict[int, set[str]] = defaultdict(set)
-        for event in log:
-            by_second[int(event["recorded_at"]["N"]) // 1000].add(event["event_id"]["S"])
-        assert self._counter() == (sum(int(event["by"]["N"]) for event in log), len(log)), "value and version"
-        assert self._buckets() == by_second, "the buckets hold other ids than the log"
-        assert len(ids) == len(set(ids))
-        assert set(self.acknowledged) <= set(ids), "an increment that was acknowledged is not in the log"
-
     def events(self) -> list[dict[str, Any]]:
         """The counter's events as the log holds them."""
         return self._log()
+
+    def counted(self) -> set[str]:
+        """The ids of the counter's events that are counted."""
+        return {event_id for ids in self._buckets().values() for event_id in ids}
 
     def _counter(self) -> tuple[int, int]:
         key = {"counter_id": {"S": self.counter_id}}
