@@ -219,6 +219,21 @@ def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
     assert len(reasons) == 1
 
 
+@pytest.mark.parametrize("again", ['"version":1', '"events":[]', '"later":1,"later":1'])
+def test_a_message_that_names_a_member_twice_says_nothing(again):
+    events, reasons = codec.from_message(message_body(an_event())[:-1] + f",{again}}}")
+
+    assert events == []
+    assert reasons[0].startswith("the body names a member twice")
+
+
+def test_an_event_that_names_a_member_twice_says_nothing_and_its_neighbours_are_read():
+    twice, good = an_event(), an_event()
+    body = message_body(twice, good).replace('"by":1', '"by":1,"by":1000', 1)
+
+    assert codec.from_message(body) == ([good], ["an event names a member twice: 'by'"])
+
+
 def test_a_field_that_a_later_writer_added_is_left_alone():
     event = an_event()
 
