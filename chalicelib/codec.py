@@ -10,8 +10,8 @@ In the log, on its stream and in a message, an event is the same set of fields:
     recorded_at  milliseconds since 1970 in UTC
 
 and who it belongs to: `counter_id` in a message, and in the log `partition`, the counter id with a shard suffix where
-there are several shards ("clicks", "clicks#3"). A new type or version is added beside the old ones, which stay
-readable for as long as a log holds them.
+there are several shards ("clicks", "clicks#3"). The suffix helps to find an event; where it is counted follows from its
+id alone. A new type or version is added beside the old ones, which stay readable for as long as a log holds them.
 """
 
 from __future__ import annotations

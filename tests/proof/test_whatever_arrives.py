@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from chalicelib import read_model
 from tests.building import a_counter_id, an_event, message_body, queue_record, stream_record
 
+EXAMPLES = 150
+
 MANY = hypothesis_settings(
-    max_examples=150,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large, HealthCheck.too_slow],
 )

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from tests.building import api_event
 
+EXAMPLES = 400
+
 MANY = hypothesis_settings(
-    max_examples=400,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large, HealthCheck.too_slow],
 )
