@@ -7,6 +7,7 @@ and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; an
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
@@ -24,6 +25,7 @@ from chalicelib import (
 )
 
 _settings = settings.current()
+_received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
 
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
@@ -97,6 +99,12 @@ def errors_in_one_shape(request: Request, get_response: Callable[[Request], Resp
     return http.readable_from(_settings.allowed_origin, http.as_problem(get_response(request)))
 
 
+@app.middleware("http")
+def each_its_own_request(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    # Chalice keeps the current request on the app, where the threads of `chalice local` would take each other's.
+    _received.set(request)
+    return get_response(request)
+
+
 def _request() -> http.Request:
-    assert app.current_request is not None  # noqa: S101  (while a view runs, there is one)
-    return http.request(app.current_request)
+    return http.request(_received.get())

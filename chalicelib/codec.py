@@ -10,14 +10,15 @@ In the log, on its stream and in a message, an event is the same set of fields:
     recorded_at  milliseconds since 1970 in UTC
 
 and who it belongs to: `counter_id` in a message, and in the log `partition`, the counter id with a shard suffix where
-there are several shards ("clicks", "clicks#3"). A new type or version is added beside the old ones, which stay
-readable for as long as a log holds them.
+there are several shards ("clicks", "clicks#3"). The suffix helps to find an event; where it is counted follows from its
+id alone. A new type or version is added beside the old ones, which stay readable for as long as a log holds them.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import reprlib
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.counting import (
     LARGEST_AMOUNT,
     LATEST_MS,
+    MOST_SHARDS,
     BucketKey,
     Event,
     Incremented,
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
+_SHARDS = frozenset(str(shard) for shard in range(MOST_SHARDS))
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
 
 #: A message stays under the queue's 192 KiB with room for what the last event adds.
 MESSAGE_BYTES = 180 * 1024
@@ -53,9 +59,12 @@ def log_partition(counter_id: str, event_id: str, shards: int) -> str:
     return partition(counter_id, shard_of(event_id, shards), shards)
 
 
-def counter_of(partition: str) -> str:
-    """The counter that a partition of the log belongs to."""
-    return partition.partition("#")[0]
+def owner(place: object) -> object:
+    """The counter whose partition of the log this is; what is nobody's comes back as it is, and names no counter."""
+    if not isinstance(place, str):
+        return place
+    owner, marked, shard = place.partition("#")
+    return owner if not marked or shard in _SHARDS else place
 
 
 def bucket_partition(key: BucketKey, shards: int) -> str:
@@ -128,14 +137,16 @@ def from_stream_record(record: object) -> Event:
         NotUnderstoodError: it announces no event of ours. The log is append-only: a change or a removal is none either.
     """
     match record:
-        case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image)}}:
+        case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image), **others}}:
             plain = {name: _plain(value) for name, value in image.items()}
         case {"eventName": "MODIFY" | "REMOVE" as name}:
             raise NotUnderstoodError(f"the log is append-only, and this is a {name}")
         case _:
             raise NotUnderstoodError("this is no stream record of an insert with its new image")
-    owner = plain.get("partition")
-    return from_fields(counter_of(owner) if isinstance(owner, str) else None, plain)
+    keys = others.get("Keys", {})
+    if not isinstance(keys, dict) or any(image.get(name) != key for name, key in keys.items()):
+        raise NotUnderstoodError(f"the record's keys are not those of its image: {_shown(keys)}")
+    return from_fields(owner(plain.get("partition")), plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +186,12 @@ def from_message(body: object) -> tuple[list[Event], list[str]]:
     A stream record that was parked and is sent back as it is counts as a message of one event.
     """
     try:
-        message = json.loads(body) if isinstance(body, str) else None
+        message = json.loads(body, object_pairs_hook=_members) if isinstance(body, str) else None
     except (ValueError, RecursionError):
-        return [], ["the body is not JSON"]
+        return [], ["the body is not JSON, or has longer numbers or deeper lists than any of ours"]
     match message:
+        case _Contradiction():
+            return [], [f"the body {message.reason}"]
         case {"version": int(version), "events": [*entries]} if version == 1 and version is not True:
             return _understood(entries, lambda entry: from_fields(entry.get("counter_id"), entry))
         case {"eventName": _}:
@@ -191,6 +204,9 @@ def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[
     events: list[Event] = []
     reasons: list[str] = []
     for entry in entries:
+        if isinstance(entry, _Contradiction):
+            reasons.append(f"an event {entry.reason}")
+            continue
         if not isinstance(entry, dict):
             reasons.append(f"an event is no object: {_shown(entry)}")
             continue
@@ -201,6 +217,26 @@ def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[
     return events, reasons
 
 
+@dataclass(frozen=True, slots=True)
+class _Contradiction:
+    """A JSON object that names a member twice. Readers differ in what it says (RFC 8259, section 4), so: nothing."""
+
+    name: str
+
+    @property
+    def reason(self) -> str:
+        return f"names a member twice: {_shown(self.name)}"
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Contradiction:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            return _Contradiction(name)
+        members[name] = value
+    return members
+
+
 def _message(entries: list[str], event_ids: list[str]) -> Message:
     return Message(f'{{"version":1,"events":[{",".join(entries)}]}}', event_ids)
 
@@ -208,9 +244,9 @@ def _message(entries: list[str], event_ids: list[str]) -> Message:
 def _plain(value: object) -> object:
     """A DynamoDB value as text or integer; what is neither is no part of an event."""
     match value:
-        case {"S": str(text)}:
+        case {"S": str(text), **others} if not others:
             return text
-        case {"N": str(number)} if _INTEGER.fullmatch(number):
+        case {"N": str(number), **others} if not others and _INTEGER.fullmatch(number):
             return int(number)
         case _:
             return None
@@ -224,8 +260,8 @@ def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int)
 
 
 def _shown(value: object) -> str:
-    """A value for an operator's eyes: one short line, whatever it was."""
-    return ascii(value)[:80]
+    """A value for an operator's eyes: one short line, whatever it was, and however deep."""
+    return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
 
 def _incremented(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mapping[str, Any]) -> Event:

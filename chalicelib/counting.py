@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
 
+#: The most partitions that one counter's events may be spread over.
+MOST_SHARDS = 64
+
 #: The largest time that RFC 3339 can write: the end of the year 9999.
 LATEST_MS = 253_402_300_799_999
 

@@ -172,7 +172,7 @@ def _key(place: Position | None) -> dict[str, dict[str, str]] | None:
 
 def _read(item: EventItem) -> Event | Unreadable:
     try:
-        return codec.from_fields(codec.counter_of(item.partition), item.attribute_values)
+        return codec.from_fields(codec.owner(item.partition), item.attribute_values)
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
 

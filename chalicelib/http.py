@@ -63,14 +63,17 @@ def request(received: GatewayRequest) -> Request:
         InvalidRequestError: the body is not what its encoding says.
     """
     event = received.to_original_event()
-    headers = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    sent = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
+    headers: dict[str, list[str]] = {}
+    for name, values in sent.items():  # the same name in another case is the same header
+        headers.setdefault(name.lower(), []).extend(values)
     try:
         body = _body(event.get("body"), is_base64=bool(event.get("isBase64Encoded")))
     except ValueError as error:
         raise InvalidRequestError("The body cannot be decoded.") from error
     return Request(
         query=event.get("multiValueQueryStringParameters") or {},
-        headers={name.lower(): list(values) for name, values in headers.items()},
+        headers=headers,
         body=body,
     )
 
@@ -296,8 +299,10 @@ def _by(request: Request, max_increment: int) -> int:
         body = json.loads(
             request.body.decode(), object_pairs_hook=_members, parse_float=_no_number, parse_constant=_no_number
         )
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidRequestError(f"{rule}; this is not such JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidRequestError(f"{rule}; this is nested deeper than any reader goes.") from error
     by = body.get("by") if isinstance(body, dict) and set(body) == {"by"} else None
     if isinstance(by, bool) or not isinstance(by, int) or not 1 <= by <= max_increment:
         raise InvalidRequestError(f"{rule}.")

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib.counting import LARGEST_AMOUNT
+from chalicelib.counting import LARGEST_AMOUNT, MOST_SHARDS
 from chalicelib.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
-        shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=64),
+        shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MOST_SHARDS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
         log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),

@@ -31,7 +31,12 @@ class Attempt:
     def call(self) -> str:
         """The same for all attempts at one request."""
         found: bytes | str = self.request.headers["amz-sdk-invocation-id"]
-        return found.decode() if isinstance(found, bytes) else found
+        return _text(found)
+
+    @property
+    def is_of_a_queue(self) -> bool:
+        """Whether SQS is asked, and not DynamoDB."""
+        return _text(self.request.headers["x-amz-target"]).startswith("AmazonSQS")
 
 
 Fault = Callable[[Attempt], AWSResponse]
@@ -58,8 +63,19 @@ def loses_its_answer(attempt: Attempt) -> AWSResponse:
 
 
 def is_throttled(attempt: Attempt) -> AWSResponse:
-    """The service has too much to do."""
+    """The service has too much to do, as each says it of itself."""
+    if attempt.is_of_a_queue:
+        return _refused_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
     return _refusal(attempt, "ThrottlingException")
+
+
+def exceeds_the_throughput(attempt: Attempt) -> AWSResponse:
+    """One partition of a table, or one caller, has too much to do; a transaction is cancelled because of one member."""
+    if attempt.is_of_a_queue:
+        return _refused_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
+    if attempt.operation == "TransactWriteItems":
+        return cancelled_for(None, "ThrottlingError")(attempt)
+    return _refusal(attempt, "ProvisionedThroughputExceededException")
 
 
 def conflicts(attempt: Attempt) -> AWSResponse:
@@ -69,10 +85,26 @@ def conflicts(attempt: Attempt) -> AWSResponse:
 
 def is_cancelled(attempt: Attempt) -> AWSResponse:
     """A transaction is cancelled, whole, because others are at work on the same items."""
-    members = json.loads(attempt.request.body)["TransactItems"]
-    return _refusal(
-        attempt, "TransactionCanceledException", CancellationReasons=[{"Code": "TransactionConflict"} for _ in members]
-    )
+    return cancelled_for("TransactionConflict")(attempt)
+
+
+def cancelled_for(*reasons: str | None) -> Fault:
+    """A transaction is cancelled, whole, for these reasons of its first members; the last is that of all the others."""
+
+    def cancel(attempt: Attempt) -> AWSResponse:
+        members = len(json.loads(attempt.request.body)["TransactItems"])
+        codes = [*reasons, *[reasons[-1]] * members][:members]
+        said = [{"Code": code, "Message": "not now"} if code else {"Code": "None"} for code in codes]
+        return _refusal(attempt, "TransactionCanceledException", CancellationReasons=said)
+
+    return cancel
+
+
+def is_answered_with_nothing_yet(attempt: Attempt) -> AWSResponse:
+    """A batch of reads is answered with success, and every key handed back: there was no throughput for it now."""
+    asked = json.loads(attempt.request.body)["RequestItems"]
+    answer = {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
+    return response(attempt.request, 200, {}, json.dumps(answer).encode())
 
 
 def dies_before(attempt: Attempt) -> AWSResponse:
@@ -115,6 +147,17 @@ def at(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
 def _refusal(attempt: Attempt, code: str, **more: Any) -> AWSResponse:
     answer = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "not now", **more}
     return response(attempt.request, 400, {}, json.dumps(answer).encode())
+
+
+def _refused_by_sqs(attempt: Attempt, kind: str, code: str | None) -> AWSResponse:
+    # The header has the code by which SQS's older protocol calls the error, where it has another.
+    headers = {"x-amzn-query-error": code} if code else {}
+    answer = {"__type": kind, "message": "not now"}
+    return response(attempt.request, 400, headers, json.dumps(answer).encode())
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def response(request: Any, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:

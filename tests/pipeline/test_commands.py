@@ -1,28 +1,18 @@
-"""Commands through the application's own door: what is answered, what is recorded, what happens the second time."""
+"""
+Commands through the application's own door: what is answered, what is recorded, what happens the second time.
+
+What happens at once is in tests/proof/test_races.py.
+"""
 
 from __future__ import annotations
 
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urljoin
 
 import boto3
 import pytest
 
 from chalicelib import settings
-
-
-def at_once(workers, work):
-    """What `work` gives for each of so many threads that begin together."""
-    together = threading.Barrier(workers)
-
-    def begin(number):
-        together.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(begin, range(workers)))
 
 
 def test_an_accepted_increment_says_what_was_recorded_and_where_it_is(pipeline):
@@ -76,16 +66,6 @@ def test_the_same_key_on_another_counter_is_another_increment(pipeline):
     assert first.body["event_id"] != second.body["event_id"]
 
 
-def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(pipeline):
-    answers = at_once(10, lambda _: pipeline.increment({"by": 4}, Idempotency_Key="k"))
-    pipeline.deliver()
-
-    assert {answer.status for answer in answers} == {202}
-    assert len({answer.body["event_id"] for answer in answers}) == 1
-    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
-    assert (pipeline.value, pipeline.version) == (4, 1)
-
-
 def test_a_swap_at_the_right_version_counts_at_once_and_answers_the_new_state(pipeline):
     pipeline.increment({"by": 4}, If_Match='"0"')
 
@@ -106,16 +86,6 @@ def test_a_swap_at_another_version_records_nothing_and_says_what_is(pipeline):
     assert (refused.status, refused.headers["ETag"]) == (412, '"1"')
     assert refused.body["current"] == pipeline.counter().body
     assert (pipeline.value, pipeline.version) == (4, 1)
-
-
-def test_of_many_that_swap_from_one_version_exactly_one_succeeds(pipeline):
-    answers = at_once(12, lambda n: pipeline.increment({"by": n + 1}, If_Match='"0"'))
-    pipeline.deliver()
-
-    winners = [answer for answer in answers if answer.status == 200]
-    assert len(winners) == 1
-    assert {answer.status for answer in answers} == {200, 412}
-    assert (pipeline.value, pipeline.version) == (winners[0].body["value"], 1)
 
 
 def test_a_keyed_swap_that_happened_is_answered_again_with_the_state_now(pipeline):
@@ -146,27 +116,6 @@ def test_a_keyed_swap_that_was_refused_may_be_tried_again_with_its_key(pipeline)
     assert (refused.status, tried_again.status, tried_again.body["value"]) == (412, 200, 5)
 
 
-def test_of_many_that_swap_with_one_key_all_are_told_of_the_one_that_happened(pipeline):
-    answers = at_once(8, lambda _: pipeline.increment({"by": 3}, If_Match='"0"', Idempotency_Key="k"))
-    pipeline.deliver()
-
-    assert {answer.status for answer in answers} == {200}
-    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
-    assert (pipeline.value, pipeline.version) == (3, 1)
-
-
-def test_add_and_get_answers_the_state_that_this_very_increment_led_to(pipeline):
-    answers = at_once(4, lambda _: pipeline.increment({"by": 10}, Prefer="return=representation"))
-    pipeline.deliver()
-
-    granted = [answer for answer in answers if answer.status == 200]
-    assert {answer.status for answer in answers} <= {200, 202}
-    assert all(answer.headers["Preference-Applied"] == "return=representation" for answer in granted)
-    assert len({answer.body["value"] for answer in granted}) == len(granted) > 0
-    assert all(answer.headers["ETag"] == f'"{answer.body["value"] // 10}"' for answer in granted)
-    assert (pipeline.value, pipeline.version) == (40, 4)
-
-
 def test_a_keyed_add_and_get_sent_again_counts_once_and_its_answer_includes_it(pipeline):
     plain = pipeline.increment({"by": 6}, Idempotency_Key="k")
 
@@ -175,16 +124,6 @@ def test_a_keyed_add_and_get_sent_again_counts_once_and_its_answer_includes_it(p
 
     assert (plain.status, wished.status, wished.headers["Idempotency-Replayed"]) == (202, 200, "true")
     assert (wished.body["value"], pipeline.value, pipeline.version) == (6, 6, 1)
-
-
-def test_increments_never_fail_because_of_each_other(pipeline):
-    kinds = [{}, {"Prefer": "return=representation"}, {"Idempotency_Key": "same"}]
-
-    answers = at_once(12, lambda n: pipeline.increment(**kinds[n % 3]))
-    pipeline.deliver()
-
-    assert {answer.status for answer in answers} <= {200, 202}
-    assert (pipeline.value, pipeline.version) == (9, 9)
 
 
 def test_a_counter_that_was_never_incremented_stands_at_zero(pipeline):

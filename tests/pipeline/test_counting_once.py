@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 from chalicelib import read_model
 from tests.building import an_event
 
@@ -86,23 +83,6 @@ def test_counters_of_one_page_follow_those_of_the_last(pipeline):
 
     assert sorted(name for name in found if name.startswith(pipeline.counter_id)) == names
     assert len(found) == len(set(found))
-
-
-def test_workers_that_meet_on_one_hot_counter_count_each_event_once(pipeline):
-    events = [an_event(counter_id=pipeline.counter_id, by=n % 7 + 1) for n in range(120)]
-    workers = 6
-    together = threading.Barrier(workers)
-
-    def work(number):
-        mine = events[number * 10 : number * 10 + 70]
-        together.wait()
-        for start in range(0, len(mine), 14):
-            pipeline.count(*mine[start : start + 14])
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, range(workers)))
-
-    assert (pipeline.value, pipeline.version) == (sum(event.by for event in events), 120)
 
 
 def test_an_event_counted_at_once_is_not_counted_when_the_stream_brings_it(pipeline):

@@ -1,4 +1,8 @@
-"""Throttling, outages and lost answers: an honest answer, and the same total in the end."""
+"""
+Throttling, outages and lost answers: an honest answer, and the same total in the end.
+
+What of it is another's trouble is in tests/proof/test_neighbours.py.
+"""
 
 from __future__ import annotations
 
@@ -108,18 +112,6 @@ def test_a_stream_batch_that_cannot_be_sent_is_raised_and_published_when_it_come
     assert pipeline.value == 1
 
 
-def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(pipeline):
-    bodies = ["broken", message_body(an_event(counter_id=pipeline.counter_id))]
-
-    with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
-        pipeline.project(bodies)
-    counted_meanwhile = pipeline.value
-    pipeline.project(bodies)
-
-    assert (counted_meanwhile, pipeline.value) == (1, 1)
-    assert [message["Body"] for message in pipeline.parked()] == ["broken"]
-
-
 def test_a_swap_that_meets_others_each_time_is_503_and_records_nothing(pipeline):
     body = message_body(an_event(counter_id=pipeline.counter_id))
 
@@ -140,16 +132,3 @@ def test_an_append_that_meets_transactions_each_time_is_503(pipeline):
         answer = pipeline.increment()
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-
-
-def test_one_counters_trouble_does_not_hold_up_the_others(pipeline):
-    hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
-    calm = an_event(counter_id=pipeline.counter_id)
-
-    def hot_is_cancelled(attempt):
-        return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
-
-    with faults.at("TransactWriteItems", hot_is_cancelled, faults.ALWAYS), pytest.raises(ContendedError):
-        pipeline.project([message_body(hot, calm)])
-
-    assert pipeline.value == 1

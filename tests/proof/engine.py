@@ -3,6 +3,8 @@ An AWS within this process: the embedded AWS's own DynamoDB, streams and SQS, ca
 
 Because only one request runs at a time, it is a fair judge of interleavings: which request comes next is decided by
 whoever holds the `gate`. And because there is no network, thousands of runs take seconds.
+
+It is an honest adversary, too: a read that does not ask for consistency is answered as stale as DynamoDB may answer it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import re
 import threading
@@ -19,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import yaml
+from botocore import UNSIGNED
+from botocore.config import Config
 from ministack.services import dynamodb, dynamodb_streams, sqs
 
 from chalicelib import settings
@@ -48,8 +53,8 @@ class Engine:
 
     @functools.cache  # noqa: B019  (an engine lives as long as the process)
     def client(self, service: str) -> Any:
-        """A client of the tests' own: what it asks for does not pass the gate."""
-        return self._session.client(service)  # type: ignore[call-overload]
+        """A client of the tests' own: what it asks for does not pass the gate, nor is anybody there to be convinced."""
+        return self._session.client(service, config=Config(signature_version=UNSIGNED))  # type: ignore[call-overload]
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -66,7 +71,8 @@ class Engine:
                 client.meta.events.unregister("needs-retry.*.*", _at_once)
 
     def _pass_gate(self, request: Any, event_name: str, **_: Any) -> Any:
-        return self.gate(Attempt(event_name.rpartition(".")[2], request, functools.partial(self._serve, request)))
+        operation = event_name.rpartition(".")[2]
+        return self.gate(Attempt(operation, request, lambda: _stale(operation, request) or self._serve(request)))
 
     def _serve(self, request: Any, **_: Any) -> Any:
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
@@ -90,6 +96,24 @@ class Engine:
             "ProjectionQueueUrl": self.client("sqs").create_queue(QueueName=names.projection_queue)["QueueUrl"],
             "DeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=names.dead_letter_queue)["QueueUrl"],
         }
+
+
+def _stale(operation: str, request: Any) -> AWSResponse | None:
+    """
+    What DynamoDB may answer to a read of items that does not ask for consistency: that none of them is there.
+
+    It promises of such a read only that it "might not reflect the results of a recently completed write" (developer
+    guide, "Read consistency"), and everything in a test was written a moment ago. None for all other requests. A scan
+    or query is left alone: nothing that counts makes one.
+    """
+    asked = json.loads(request.body) if operation in ("GetItem", "BatchGetItem") else {}
+    if operation == "GetItem" and not asked.get("ConsistentRead"):
+        return response(request, 200, {}, b"{}")
+    tables = asked.get("RequestItems", {})
+    if not all(table.get("ConsistentRead") for table in tables.values()):
+        nothing: dict[str, Any] = {"Responses": {name: [] for name in tables}, "UnprocessedKeys": {}}
+        return response(request, 200, {}, json.dumps(nothing).encode())
+    return None
 
 
 def table_definitions(stage: str) -> list[dict[str, Any]]:
@@ -122,7 +146,7 @@ _Loader.add_multi_constructor("!", _plain)
 def _at_once(attempts: int, response: Any, caught_exception: Any, **_: Any) -> Any:
     """No wait where the SDK is about to try again; whether it does is left to the SDK."""
     transient = caught_exception is not None or (
-        response is not None and re.search("Throttl", response[1].get("Error", {}).get("Code", ""))
+        response is not None and re.search("Throttl|ThroughputExceeded", response[1].get("Error", {}).get("Code", ""))
     )
     return 0 if transient and attempts < 4 else None
 

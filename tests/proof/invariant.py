@@ -30,32 +30,40 @@ class Watcher:
 
     def check_meanwhile(self) -> None:
         """At any moment."""
-        value, version = self._counter()
-        log = self._log()
+        # In this order: what is counted is in the log already.
+        counter = self._counter()
+        self._check(counter, self._log())
+
+    def check_in_the_end(self) -> None:
+        """When everything is handled."""
+        counter, log = self._counter(), self._log()
+        self._check(counter, log)
+        ids = [event["event_id"]["S"] for event in log]
+        by_second: dict[int, set[str]] = defaultdict(set)
+        for event in log:
+            by_second[int(event["recorded_at"]["N"]) // 1000].add(event["event_id"]["S"])
+        right = (sum(int(event["by"]["N"]) for event in log), len(log))
+        assert counter == right, f"{self.counter_id}: value and version are {counter}, and the log says {right}"
+        assert self._buckets() == by_second, f"{self.counter_id}: the buckets hold other ids than the log"
+        assert len(ids) == len(set(ids)), f"{self.counter_id}: an id is in the log twice"
+        lost = set(self.acknowledged) - set(ids)
+        assert not lost, f"{self.counter_id}: acknowledged, and not in the log: {', '.join(sorted(lost))}"
+
+    def _check(self, counter: tuple[int, int], log: list[dict[str, Any]]) -> None:
+        value, version = counter
         in_log = sum(int(event["by"]["N"]) for event in log)
         assert value <= in_log, f"{self.counter_id}: the value {value} exceeds the log's sum {in_log}"
         assert version <= len(log), f"{self.counter_id}: the version {version} exceeds the log's length {len(log)}"
         assert value >= self.highest, f"{self.counter_id}: the value went down from {self.highest} to {value}"
         self.highest = value
 
-    def check_in_the_end(self) -> None:
-        """When everything is handled."""
-        self.check_meanwhile()
-        log = self._log()
-        ids = [event["event_id"]["S"] for event in log]
-        by_second: dict[int, set[str]] = defaultdict(set)
-        for event in log:
-            by_second[int(event["recorded_at"]["N"]) // 1000].add(event["event_id"]["S"])
-        found, right = self._counter(), (sum(int(event["by"]["N"]) for event in log), len(log))
-        assert found == right, f"{self.counter_id}: value and version are {found}, and the log says {right}"
-        assert self._buckets() == by_second, f"{self.counter_id}: the buckets hold other ids than the log"
-        assert len(ids) == len(set(ids)), f"{self.counter_id}: an id is in the log twice"
-        lost = set(self.acknowledged) - set(ids)
-        assert not lost, f"{self.counter_id}: acknowledged, and not in the log: {', '.join(sorted(lost))}"
-
     def events(self) -> list[dict[str, Any]]:
         """The counter's events as the log holds them."""
         return self._log()
+
+    def counted(self) -> set[str]:
+        """The ids of the counter's events that are counted."""
+        return {event_id for ids in self._buckets().values() for event_id in ids}
 
     def _counter(self) -> tuple[int, int]:
         key = {"counter_id": {"S": self.counter_id}}

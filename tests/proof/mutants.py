@@ -13,6 +13,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from concurrent.futures import Future
     from types import ModuleType
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -38,8 +40,15 @@ class Mutant:
     catcher: str
 
 
+#: Ourselves, and none of those that only take time to load.
+_PLUGINS = ("-p", "tests.proof.mutants", "-p", "no:hypothesispytest", "-p", "no:cov", "-p", "no:cacheprovider")
+
 CRASHES = "tests/proof/test_crash_points.py::test_at_every_request_of_a_scenario_a_fault_changes_no_total"
 ORDERS = "tests/proof/test_interleavings.py"
+REQUESTS = "tests/proof/test_crash_points.py::test_a_scenario_makes_the_requests_that_are_disturbed"
+READS = "tests/proof/test_reads.py"
+NEIGHBOURS = "tests/proof/test_neighbours.py"
+PROCESSES = "tests/proof/test_every_process.py"
 
 MUTANTS = {
     "add-outside-transaction": Mutant(
@@ -73,7 +82,7 @@ MUTANTS = {
         "        import dataclasses, uuid\n"
         "        understood = [dataclasses.replace(event, event_id=str(uuid.uuid5(uuid.UUID(record['messageId']),\n"
         "            event.event_id))) for event in understood]\n",
-        "tests/pipeline/test_counting_once.py::test_everything_delivered_again_later_changes_nothing",
+        f"{CRASHES}[project, one event-the function dies after it]",
     ),
     "conflict-swallowed": Mutant(
         "A conflict while counting is taken for done",
@@ -109,8 +118,7 @@ MUTANTS = {
         "chalicelib.projector",
         "    new = read_model.count(events)\n",
         "    parking.park(parked)\n    new = read_model.count(events)\n",
-        "tests/pipeline/test_outages.py::"
-        "test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",
+        f"{NEIGHBOURS}::test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",
     ),
     "version-checked-outside": Mutant(
         "The version of If-Match is checked outside the transaction",
@@ -124,30 +132,28 @@ MUTANTS = {
         "chalicelib.event_log",
         "            _item(event).save(condition=EventItem.event_id.does_not_exist())\n",
         "            _item(event).save()\n",
-        "tests/pipeline/test_commands.py::test_the_same_key_with_another_body_is_refused_and_changes_nothing",
+        f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
     ),
     "key-without-counter": Mutant(
         "An idempotency key is the same increment on every counter",
         "chalicelib.commands",
         'f"{command.counter_id}/{command.idempotency_key}"',
         'f"{command.idempotency_key}"',
-        "tests/pipeline/test_commands.py::test_the_same_key_on_another_counter_is_another_increment",
+        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
     ),
     "poison-raised": Mutant(
         "What is not understood is raised, so that it comes back for ever and its neighbours with it",
         "chalicelib.codec",
         "        except NotUnderstoodError as error:\n            reasons.append(error.reason)\n",
         "        except NotUnderstoodError:\n            raise\n",
-        "tests/pipeline/test_poison.py::"
-        "test_the_good_events_of_a_message_are_counted_and_the_message_is_parked_for_the_others",
+        f"{CRASHES}[project, a message that is good in part-the answer is lost, once]",
     ),
     "poison-dropped": Mutant(
         "What is not understood is dropped",
         "chalicelib.publisher",
         "    parking.park(parked)\n",
         "",
-        f"{CRASHES.rpartition('::')[0]}::test_a_scenario_makes_the_requests_that_are_disturbed"
-        "[publish, a batch with poison]",
+        f"{CRASHES}[publish, a batch with poison-the answer is lost, once]",
     ),
     "in-flight-doubled": Mutant(
         "A batch is not searched for what is in it twice",
@@ -155,6 +161,232 @@ MUTANTS = {
         ".setdefault(event.event_id, event)",
         ".setdefault(str(id(object())) + str(len(counters[event.counter_id][bucket_of(event, shards)])), event)",
         "tests/rules/test_counting.py::test_an_event_that_is_twice_in_a_batch_is_added_once",
+    ),
+    "counter-set": Mutant(
+        "The counter is set to the batch's sum instead of adding it",
+        "chalicelib.read_model",
+        "CounterItem.value.add(update.total)",
+        "CounterItem.value.set(update.total)",
+        f"{ORDERS}::test_two_projectors_that_share_only_the_counter_in_every_order",
+    ),
+    "read-modify-write": Mutant(
+        "The counter is read, added to, and written back",
+        "chalicelib.read_model",
+        "CounterItem.value.add(update.total)",
+        "CounterItem.value.set(counter(update.counter_id).value + update.total)",
+        f"{ORDERS}::test_two_projectors_that_share_only_the_counter_in_every_order",
+    ),
+    "bucket-overwritten": Mutant(
+        "The bucket is set to the batch's ids instead of adding them",
+        "chalicelib.read_model",
+        "BucketItem.ids.add(ids)",
+        "BucketItem.ids.set(ids)",
+        f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
+    ),
+    "version-by-one": Mutant(
+        "The version goes up by one for each batch",
+        "chalicelib.read_model",
+        "CounterItem.version.add(update.events)",
+        "CounterItem.version.add(1)",
+        f"{ORDERS}::test_two_projectors_that_share_only_the_counter_in_every_order",
+    ),
+    "sum-of-all": Mutant(
+        "The batch's sum is added, with what of it is counted already",
+        "chalicelib.counting",
+        "sum(event.amount for event in new.values())",
+        "sum(event.amount for event in events.values())",
+        f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
+    ),
+    "bucket-of-the-first": Mutant(
+        "All events of a batch are counted in the bucket of its first one",
+        "chalicelib.counting",
+        "        counters[event.counter_id][bucket_of(event, shards)]",
+        "        first = locals().get('first', event)\n"
+        "        counters[event.counter_id][replace(bucket_of(event, shards), second=bucket_of(first, shards).second)]",
+        f"{ORDERS}::test_two_projectors_with_several_seconds_in_every_order",
+    ),
+    "size-afterwards": Mutant(
+        "The bucket's condition is on the size that it is to have",
+        "chalicelib.read_model",
+        "size_now == bucket.size_before\n",
+        "size_now == bucket.size_before + len(bucket.event_ids)\n",
+        f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
+    ),
+    "retry-without-reading": Mutant(
+        "After a conflict the same is tried again, on what was read before it",
+        "chalicelib.read_model",
+        "        if attempt:\n            counted = _ids_in(buckets)\n",
+        "",
+        f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
+    ),
+    "too-many-buckets": Mutant(
+        "The counter is forgotten among the items that a transaction takes",
+        "chalicelib.read_model",
+        "BUCKETS_PER_TRANSACTION = 99\n",
+        "BUCKETS_PER_TRANSACTION = 100\n",
+        f"{REQUESTS}[project, a batch of one counter and many seconds]",
+    ),
+    "stale-buckets": Mutant(
+        "The buckets are read without asking for consistency",
+        "chalicelib.read_model",
+        "BucketItem.batch_get(by_item_key, consistent_read=True)",
+        "BucketItem.batch_get(by_item_key, consistent_read=False)",
+        f"{READS}::test_what_was_just_counted_is_known_to_be",
+    ),
+    "stale-counter": Mutant(
+        "The counter is read without asking for consistency",
+        "chalicelib.read_model",
+        "CounterItem.get(counter_id, consistent_read=True)",
+        "CounterItem.get(counter_id, consistent_read=False)",
+        f"{READS}::test_a_counter_is_read_as_it_was_just_written",
+    ),
+    "stale-event": Mutant(
+        "What the log holds under a key is read without asking for consistency",
+        "chalicelib.event_log",
+        "EventItem.get(partition, event_id, consistent_read=True)",
+        "EventItem.get(partition, event_id, consistent_read=False)",
+        f"{READS}::test_an_event_is_found_as_it_was_just_recorded",
+    ),
+    "repetition-not-looked-at": Mutant(
+        "A key sent again is answered from the request, without a look at what is recorded",
+        "chalicelib.event_log",
+        "return Appended(recorded(event), again=True)",
+        "return Appended(event, again=True)",
+        f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
+    ),
+    "repetition-by-time": Mutant(
+        "An increment sent again is another one, for it was attempted at another time",
+        "chalicelib.counting",
+        "return one == replace(other, recorded_at_ms=one.recorded_at_ms)",
+        "return one == other",
+        "tests/rules/test_counting.py::test_two_attempts_at_one_increment_say_the_same_whenever_they_were",
+    ),
+    "repetition-not-counted": Mutant(
+        "An add-and-get sent again is answered with a state that may not include it",
+        "chalicelib.commands",
+        "    read_model.count([recorded])\n",
+        "",
+        f"{ORDERS}::test_one_key_sent_twice_in_every_order",
+    ),
+    "any-refusal-a-repetition": Mutant(
+        "A swap that lost is taken for one that was recorded before: which condition failed is not looked at",
+        "chalicelib.read_model",
+        "if cancelled.reasons[0] == dynamodb.CONDITION_FAILED:",
+        "if dynamodb.CONDITION_FAILED in cancelled.reasons:",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+    ),
+    "throttled-for-contended": Mutant(
+        "A transaction cancelled by throttling is taken for one that met a rival, and tried again at once",
+        "chalicelib.dynamodb",
+        "return reasons if set(reasons) <= {None, CONDITION_FAILED, CONFLICT} else []",
+        "return reasons",
+        f"{NEIGHBOURS}::test_a_transaction_that_was_throttled_is_an_outage_and_is_not_tried_again_here",
+    ),
+    "contended-for-throttled": Mutant(
+        "A transaction that met a rival is taken for an outage, and given up",
+        "chalicelib.dynamodb",
+        "<= {None, CONDITION_FAILED, CONFLICT}",
+        "<= {None, CONDITION_FAILED}",
+        f"{NEIGHBOURS}::test_a_transaction_that_met_a_rival_is_tried_again_here",
+    ),
+    "contention-acknowledged": Mutant(
+        "The projector returns when rivals were quicker each time, and the queue forgets the message",
+        "chalicelib.projector",
+        "    new = read_model.count(events)\n",
+        "    from chalicelib.errors import ContendedError\n"
+        "    try:\n        new = read_model.count(events)\n    except ContendedError:\n        new = 0\n",
+        f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
+    ),
+    "first-trouble-raised": Mutant(
+        "One counter's rivals hold up the others in its batch",
+        "chalicelib.read_model",
+        "            troubles.append(trouble)\n",
+        "            raise trouble\n",
+        f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
+    ),
+    "parked-before-sent": Mutant(
+        "The publisher parks before it sends, so that its trouble keeps the neighbours from being published",
+        "chalicelib.publisher",
+        "    for message in codec.to_messages(events):\n"
+        "        queues.send(settings.current().projection_queue, message)\n    parking.park(parked)\n",
+        "    parking.park(parked)\n    for message in codec.to_messages(events):\n"
+        "        queues.send(settings.current().projection_queue, message)\n",
+        f"{NEIGHBOURS}::"
+        "test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already",
+    ),
+    "send-forgotten": Mutant(
+        "A send that fails is forgotten, so as not to hold up the stream",
+        "chalicelib.publisher",
+        "        queues.send(settings.current().projection_queue, message)\n",
+        "        try:\n            queues.send(settings.current().projection_queue, message)\n"
+        "        except Exception:\n            pass\n",
+        f"{CRASHES}[publish, a batch-the request never arrives, however often]",
+    ),
+    "parking-forgotten": Mutant(
+        "What cannot be parked is forgotten, so as not to hold up the queue",
+        "chalicelib.projector",
+        "    parking.park(parked)\n",
+        "    try:\n        parking.park(parked)\n    except Exception:\n        pass\n",
+        f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
+    ),
+    "split-drops-one": Mutant(
+        "The event that would not fit into a message is in none",
+        "chalicelib.codec",
+        "            entries, size = [], 0\n",
+        "            entries, size = [], 0\n            continue\n",
+        "tests/rules/test_codec.py::test_a_message_never_outgrows_the_queue",
+    ),
+    "last-member-counts": Mutant(
+        "Of a member that is given twice the last one counts, and the first is lost",
+        "chalicelib.codec",
+        "json.loads(body, object_pairs_hook=_members)",
+        "json.loads(body)",
+        "tests/rules/test_codec.py::test_a_message_that_names_a_member_twice_says_nothing",
+    ),
+    "last-header-counts": Mutant(
+        "Of a header that is given twice, in another case, the last one counts",
+        "chalicelib.http",
+        "headers.setdefault(name.lower(), []).extend(values)",
+        "headers[name.lower()] = list(values)",
+        "tests/rules/test_http.py::test_a_header_in_another_case_is_the_same_header",
+    ),
+    "requests-shared": Mutant(
+        "The request is taken from where all threads put theirs",
+        "app",
+        "http.request(_received.get())",
+        "http.request(app.current_request)",
+        "tests/proof/test_races.py::test_requests_in_threads_are_answered_each_for_itself",
+    ),
+    "seen-in-memory": Mutant(
+        "What was seen is kept in the process's memory, and noted before it is counted",
+        "chalicelib.projector",
+        "    new = read_model.count(events)\n",
+        "    seen = project.__dict__.setdefault('seen', set())\n"
+        "    events = [event for event in events if event.event_id not in seen]\n"
+        "    seen |= {event.event_id for event in events}\n"
+        "    new = read_model.count(events)\n",
+        f"{CRASHES}[project, one event-the request never arrives, however often]",
+    ),
+    "keys-in-memory": Mutant(
+        "Which event a key led to is kept in the process's memory",
+        "chalicelib.commands",
+        'return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))',
+        "return _event_id.__dict__.setdefault((command.counter_id, command.idempotency_key), _time_ordered_id(now_ms))",
+        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+    ),
+    "keys-of-a-process": Mutant(
+        "Event ids are derived from keys with a secret that each process makes for itself",
+        "chalicelib.commands",
+        'uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")',
+        "uuid.uuid4()",
+        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+    ),
+    "shard-by-hash": Mutant(
+        "The shard is Python's own hash of the id, which is another in each process",
+        "chalicelib.counting",
+        "return int(event_id[-12:], 16) % shards",
+        "return hash(event_id) % shards",
+        f"{PROCESSES}::test_an_event_stays_in_the_shard_and_the_bucket_that_it_was_put_in",
     ),
 }
 
@@ -198,7 +430,7 @@ def is_caught(name: str) -> bool:
     mutant = MUTANTS[name]
     mutated(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.proof.mutants", mutant.catcher],
+        [sys.executable, "-m", "pytest", "-q", "-x", *_PLUGINS, mutant.catcher],
         cwd=PROJECT,
         env={**os.environ, "MUTANT": name},
         capture_output=True,
@@ -207,6 +439,14 @@ def is_caught(name: str) -> bool:
     )
     assert done.returncode in (0, 1), f"{name} could not be tried:\n{done.stdout}{done.stderr}"
     return done.returncode == 1
+
+
+def tried(names: Iterable[str]) -> dict[str, Future[bool]]:
+    """Whether each is caught, as it becomes known: as many are tried at once as there are processors."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    found = {name: pool.submit(is_caught, name) for name in names}
+    pool.shutdown(wait=False)
+    return found
 
 
 def table() -> str:
@@ -230,8 +470,8 @@ def table() -> str:
 @click.command(help=__doc__)
 def main() -> None:
     survivors = []
-    for name in MUTANTS:
-        caught = is_caught(name)
+    for name, found in tried(MUTANTS).items():
+        caught = found.result()
         click.echo(f"{'caught' if caught else 'SURVIVED'}  {name}")
         if not caught:
             survivors.append(name)

@@ -77,6 +77,20 @@ def test_two_projectors_with_several_seconds_in_every_order(engine, new_pipeline
     assert orders == ORDERS_OF_TWO_PROJECTORS
 
 
+def test_two_projectors_that_share_only_the_counter_in_every_order(engine, new_pipeline):
+    def workers_of(pipeline):
+        events = [logged(pipeline, by=2**n, recorded_at_ms=1_700_000_000_000 + n * 1000) for n in range(4)]
+        return {
+            "first": lambda: pipeline.project([message_body(*events[:2])]),
+            "second": lambda: pipeline.project([message_body(*events[2:])]),
+        }
+
+    orders, results = every_order(engine, new_pipeline, workers_of, at_most=200, counts_all=True)
+
+    assert orders == ORDERS_OF_TWO_PROJECTORS
+    assert all(len(ran.requests) == 4 for _, ran in results), "nobody is in anybody's way"
+
+
 def test_a_projector_and_an_add_and_get_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         events = [logged(pipeline, by=2**n) for n in range(2)]
@@ -117,7 +131,24 @@ def test_one_key_sent_twice_in_every_order(engine, new_pipeline):
     assert orders == 3
     for pipeline, ran in results:
         assert sum("Idempotency-Replayed" in answer.headers for answer in ran.results.values()) == 1
+        assert (ran.results["wish"].status, ran.results["wish"].body["value"]) == (200, 4)
         assert (pipeline.value, pipeline.version) == (4, 1)
+
+
+def test_one_key_with_two_amounts_in_every_order(engine, new_pipeline):
+    def workers_of(pipeline):
+        return {
+            name: lambda by=by: pipeline.increment({"by": by}, Idempotency_Key="k")
+            for name, by in (("first", 4), ("second", 5))
+        }
+
+    orders, results = every_order(engine, new_pipeline, workers_of, at_most=100)
+
+    assert orders > 1
+    for pipeline, ran in results:
+        assert sorted(answer.status for answer in ran.results.values()) == [202, 422]
+        (recorded,) = [answer.body["by"] for answer in ran.results.values() if answer.status == 202]
+        assert (pipeline.value, pipeline.version) == (recorded, 1)
 
 
 @pytest.mark.parametrize("tens", range(SEEDS // 10))

@@ -123,6 +123,7 @@ def test_a_sharded_event_comes_back_with_its_counters_own_id():
         ("by", {"N": str(LARGEST_AMOUNT + 1)}),
         ("by", {"S": "1"}),
         ("by", {"BOOL": True}),
+        ("by", {"N": "1", "S": "1"}),
         ("recorded_at", {"N": "-1"}),
         ("recorded_at", None),
         ("partition", {"S": "a b"}),
@@ -140,6 +141,35 @@ def test_a_stream_record_with_a_wrong_field_is_not_understood(name, value):
 
     with pytest.raises(NotUnderstoodError):
         codec.from_stream_record(record)
+
+
+@pytest.mark.parametrize("suffix", ["#", "#64", "#-1", "#01", "#x", "#1#2", "#\u0663", "# 1"])
+def test_a_partition_with_another_suffix_than_a_shards_is_nobodys(suffix):
+    record = stream_record(an_event())
+    record["dynamodb"]["NewImage"]["partition"] = {"S": f"clicks{suffix}"}
+
+    with pytest.raises(NotUnderstoodError, match="counter_id is none: 'clicks#"):
+        codec.from_stream_record(record)
+
+
+@pytest.mark.parametrize("keys", [{"partition": {"S": "visits"}}, {"no": {"S": "such"}}, ["partition"], None])
+def test_a_stream_record_whose_keys_are_not_its_images_is_not_understood(keys):
+    record = stream_record(an_event())
+    record["dynamodb"]["Keys"] = keys
+
+    with pytest.raises(NotUnderstoodError, match="the record's keys are not those of its image"):
+        codec.from_stream_record(record)
+
+
+def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+
+    with pytest.raises(NotUnderstoodError) as raised:
+        codec.from_fields("clicks", {"type": deep, "version": 1})
+
+    assert raised.value.reason == "unknown event type or version: [[[[[[[...]]]]]]] 1"
 
 
 @pytest.mark.parametrize("name", ["MODIFY", "REMOVE"])
@@ -193,6 +223,21 @@ def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
 
     assert events == []
     assert len(reasons) == 1
+
+
+@pytest.mark.parametrize("again", ['"version":1', '"events":[]', '"later":1,"later":1'])
+def test_a_message_that_names_a_member_twice_says_nothing(again):
+    events, reasons = codec.from_message(message_body(an_event())[:-1] + f",{again}}}")
+
+    assert events == []
+    assert reasons[0].startswith("the body names a member twice")
+
+
+def test_an_event_that_names_a_member_twice_says_nothing_and_its_neighbours_are_read():
+    twice, good = an_event(), an_event()
+    body = message_body(twice, good).replace('"by":1', '"by":1,"by":1000', 1)
+
+    assert codec.from_message(body) == ([good], ["an event names a member twice: 'by'"])
 
 
 def test_a_field_that_a_later_writer_added_is_left_alone():

@@ -150,6 +150,20 @@ def test_a_header_that_must_be_single_is_refused_when_repeated(name):
         http.increment_command("clicks", received(event), max_increment=1000)
 
 
+@pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
+def test_a_header_in_another_case_is_the_same_header(name):
+    event = api_event("POST", "/", body='{"by":1}', headers=JSON)
+    event["multiValueHeaders"] |= {name: ['"1"'], name.upper(): ['"1"']}
+
+    with pytest.raises(InvalidRequestError, match="more than once"):
+        http.increment_command("clicks", received(event), max_increment=1000)
+
+
+def test_a_body_that_is_too_deep_is_told_so_and_not_how_python_says_it():
+    with pytest.raises(InvalidRequestError, match=r"nested deeper than any reader goes\.$"):
+        command(body="[" * 1000, headers=JSON)
+
+
 @pytest.mark.parametrize(
     ("prefer", "wanted"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 
@@ -53,15 +54,29 @@ def test_every_make_target_is_there_and_no_other():
 
 
 def test_the_numbers_of_the_proof_are_those_that_are_asserted():
-    from tests.proof import load, mutants, test_crash_points, test_interleavings
+    from tests.proof import (
+        load,
+        mutants,
+        test_crash_points,
+        test_interleavings,
+        test_races,
+        test_state_machine,
+        test_whatever_arrives,
+        test_whatever_is_sent,
+    )
 
     proof = section("The proof")
+    tests = [test for name, test in vars(test_races).items() if name.startswith("test_")]
+    races = [test for test in tests if "pipeline" in inspect.signature(test).parameters]
 
     assert f"| {test_crash_points.POINTS}, all of them |" in proof
     assert f"| {test_interleavings.ORDERS_OF_TWO_PROJECTORS}, all of them |" in proof
     assert f"| {test_interleavings.SEEDS} in the gate |" in proof
     assert f"`make load` | {load.EVENTS:,} in CI |" in proof
     assert f"increments by {load.CLIENTS} clients" in proof
+    assert f"| {len(races)} races |" in proof
+    assert f"| {test_state_machine.RUNS} of {test_state_machine.STEPS} steps |" in proof
+    assert f"| {2 * test_whatever_arrives.EXAMPLES} batches, {test_whatever_is_sent.EXAMPLES} requests |" in proof
     assert f"| {len(mutants.MUTANTS)}, see `docs/mutants.md` |" in proof
 
 

@@ -1,0 +1,120 @@
+"""One thing's trouble is never another's: what can be done is done, and what cannot comes again."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
+from tests import faults
+from tests.building import an_event, message_body, stream_record
+
+THROTTLED = [
+    ("ThrottlingError",),
+    (None, "ThrottlingError"),
+    ("ProvisionedThroughputExceeded", None),
+    ("TransactionConflict", "ThrottlingError"),
+    ("ConditionalCheckFailed", "ThrottlingError"),
+]
+
+
+@contextlib.contextmanager
+def at(engine, operation, fault, times=faults.ALWAYS):
+    """The first `times` attempts at this operation meet the fault; gives all that were made."""
+    made: list[str] = []
+
+    def gate(attempt):
+        if attempt.operation != operation:
+            return attempt.carry_out()
+        made.append(operation)
+        return fault(attempt) if len(made) <= times else attempt.carry_out()
+
+    engine.gate = gate
+    try:
+        yield made
+    finally:
+        engine.gate = faults.carried_out
+
+
+def to_the_dead_letter_queue(attempt):
+    return faults.never_arrives(attempt) if b"dead-letter" in attempt.request.body else attempt.carry_out()
+
+
+def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(
+    engine, new_pipeline
+):
+    pipeline = new_pipeline(0)
+    bodies = ["broken", message_body(an_event(counter_id=pipeline.counter_id))]
+
+    with at(engine, "SendMessage", to_the_dead_letter_queue), pytest.raises(QueueUnavailableError):
+        pipeline.project(bodies)
+    counted_meanwhile = pipeline.value
+    pipeline.project(bodies)
+
+    assert (counted_meanwhile, pipeline.value) == (1, 1)
+    assert [message["Body"] for message in pipeline.parked()] == ["broken"]
+
+
+def test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already(
+    engine, new_pipeline
+):
+    pipeline = new_pipeline(0)
+    records = ["broken", stream_record(an_event(counter_id=pipeline.counter_id))]
+
+    with at(engine, "SendMessage", to_the_dead_letter_queue), pytest.raises(QueueUnavailableError):
+        pipeline.publish(records)
+    published_meanwhile = len(pipeline.published())
+    pipeline.publish(records)
+
+    assert (published_meanwhile, len(pipeline.published())) == (1, 1)
+    assert [message["Body"] for message in pipeline.parked()] == ["broken"]
+
+
+def test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
+    calm = an_event(counter_id=pipeline.counter_id)
+
+    def hot_is_cancelled(attempt):
+        return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+
+    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(ContendedError):
+        pipeline.project([message_body(hot, calm)])
+
+    assert pipeline.value == 1
+
+
+@pytest.mark.parametrize("reasons", THROTTLED)
+def test_a_transaction_that_was_throttled_is_an_outage_and_is_not_tried_again_here(engine, new_pipeline, reasons):
+    pipeline = new_pipeline(0)
+    body = message_body(an_event(counter_id=pipeline.counter_id))
+    throttled = faults.cancelled_for(*reasons)
+
+    with at(engine, "TransactWriteItems", throttled) as counted, pytest.raises(ReadModelUnavailableError):
+        pipeline.project([body])
+    with at(engine, "TransactWriteItems", throttled) as swapped:
+        swap = pipeline.increment(If_Match='"0"')
+    with at(engine, "TransactWriteItems", throttled) as added:
+        wish = pipeline.increment(Prefer="return=representation")
+    pipeline.deliver()
+    pipeline.project([body])
+
+    assert [len(made) for made in (counted, swapped, added)] == [1, 1, 1]
+    assert (swap.status, wish.status) == (503, 503)
+    assert (pipeline.value, pipeline.version) == (1, 1)
+
+
+@pytest.mark.parametrize("reasons", [("TransactionConflict",), (None, "TransactionConflict")])
+def test_a_transaction_that_met_a_rival_is_tried_again_here(engine, new_pipeline, reasons):
+    pipeline = new_pipeline(0)
+    event = an_event(counter_id=pipeline.counter_id)
+    rival = faults.cancelled_for(*reasons)
+
+    with at(engine, "TransactWriteItems", rival, times=1) as counted:
+        pipeline.project([message_body(event)])
+    with at(engine, "TransactWriteItems", rival, times=1) as swapped:
+        swap = pipeline.increment(If_Match='"1"')
+
+    assert (len(counted), len(swapped), swap.status) == (2, 2, 200)
+    assert (pipeline.value, pipeline.version) == (2, 2)

@@ -1,0 +1,62 @@
+"""What was written a moment ago is read: on an engine that answers every other kind of read with nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import aws
+from tests.building import an_event
+
+
+def test_a_counter_is_read_as_it_was_just_written(new_pipeline):
+    pipeline = new_pipeline(0)
+
+    written = pipeline.increment({"by": 4}, Prefer="return=representation")
+
+    assert written.body["value"] == 4
+    assert pipeline.counter().body == written.body
+    assert pipeline.increment(If_Match='"1"').status == 200
+
+
+def test_an_event_is_found_as_it_was_just_recorded(new_pipeline):
+    pipeline = new_pipeline(0)
+
+    recorded = pipeline.increment({"by": 4}, Idempotency_Key="k")
+    again = pipeline.increment({"by": 4}, Idempotency_Key="k")
+
+    assert (recorded.status, again.status, again.body) == (202, 202, recorded.body)
+    assert pipeline.event(recorded.body["event_id"]).status == 200
+
+
+def test_what_was_just_counted_is_known_to_be(new_pipeline):
+    pipeline = new_pipeline(0)
+    recorded = pipeline.increment({"by": 4}, Prefer="return=representation")
+    event_id = recorded.headers["Location"].rpartition("/")[2]
+
+    assert pipeline.event(event_id).body["status"] == "counted"
+
+
+def test_what_was_just_counted_is_delivered_again_for_one_read_and_no_write(new_pipeline):
+    pipeline = new_pipeline(0)
+    event = an_event(counter_id=pipeline.counter_id)
+    pipeline.count(event)
+
+    with aws.requests() as requests:
+        pipeline.count(event)
+
+    assert requests.operations == ["BatchGetItem"]
+
+
+def test_the_engine_answers_a_read_that_may_be_stale_with_nothing(engine, new_pipeline):
+    from chalicelib.tables import BucketItem, CounterItem
+
+    pipeline = new_pipeline(0)
+    event = an_event(counter_id=pipeline.counter_id)
+    pipeline.count(event)
+    bucket = (pipeline.counter_id, event.recorded_at_ms // 1000)
+
+    assert list(BucketItem.batch_get([bucket], consistent_read=False)) == []
+    assert len(list(BucketItem.batch_get([bucket], consistent_read=True))) == 1
+    assert CounterItem.get(pipeline.counter_id, consistent_read=True).value == 1
+    with pytest.raises(CounterItem.DoesNotExist):
+        CounterItem.get(pipeline.counter_id)
