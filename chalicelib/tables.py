@@ -46,7 +46,8 @@ class CounterItem(Model):
     One counter of the read model. Its sums are written only in a transaction with the buckets that they sum up.
 
     While its read model is made anew, `other` names the generation beside the live one, with sums of its own.
-    `dropping` is one whose buckets are being removed. Without `generation`, the live one is the first.
+    `dropping` is one whose buckets are being removed, and `newest` the last that was begun. Without `generation`, the
+    live one is the first.
     """
 
     class Meta(_Timing):
@@ -61,6 +62,7 @@ class CounterItem(Model):
     other_value = NumberAttribute(null=True)
     other_version = NumberAttribute(null=True)
     dropping = NumberAttribute(null=True)
+    newest = NumberAttribute(null=True)
 
 
 class BucketItem(Model):
