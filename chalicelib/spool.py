@@ -2,7 +2,7 @@
 A spool on disk in which the log, the buckets and the counters are held against each other, however large they are.
 
 SQLite keeps it in a temporary file that is gone with the connection, so memory stays flat; what differs is a question
-in SQL each.
+in SQL each. Sums may be larger than its integers, of 64 bits: they are kept as text, and added up by us (`exact_sum`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FROM counted LEFT JOIN logged USING (counter_id, shard, second, event_id) WHERE 
 """
 
 _WRONG_SUMS = """
-SELECT counter_id, shard, second, sum, coalesce(sum(amount), 0) AS expected
+SELECT counter_id, shard, second, sum, exact_sum(amount) AS expected
 FROM bucket LEFT JOIN counted USING (counter_id, shard, second)
     LEFT JOIN logged USING (counter_id, shard, second, event_id)
 GROUP BY counter_id, shard, second HAVING sum <> expected
@@ -52,13 +52,13 @@ GROUP BY counter_id, shard, second HAVING sum <> expected
 # A counter stands here twice: by the log, and by its buckets, each with a sum and a number of events.
 _FOLDS = """
 WITH folded AS (
-    SELECT counter_id, sum(amount) AS logged_value, count(*) AS logged_version, 0 AS value, 0 AS version
+    SELECT counter_id, exact_sum(amount) AS logged_value, count(*) AS logged_version, 0 AS value, 0 AS version
     FROM logged GROUP BY counter_id
-    UNION ALL SELECT counter_id, 0, 0, sum(sum), 0 FROM bucket GROUP BY counter_id
+    UNION ALL SELECT counter_id, 0, 0, exact_sum(sum), 0 FROM bucket GROUP BY counter_id
     UNION ALL SELECT counter_id, 0, 0, 0, count(*) FROM counted GROUP BY counter_id
     UNION ALL SELECT counter_id, 0, 0, 0, 0 FROM counter
 )
-SELECT counter_id, sum(logged_value), sum(logged_version), sum(folded.value), sum(folded.version),
+SELECT counter_id, exact_sum(logged_value), sum(logged_version), exact_sum(folded.value), sum(folded.version),
     coalesce(max(counter.value), 0), coalesce(max(counter.version), 0)
 FROM folded LEFT JOIN counter USING (counter_id) GROUP BY counter_id
 """
@@ -89,6 +89,7 @@ class Spool:
         self._lock = threading.Lock()
         # An empty name stands for a temporary file (https://www.sqlite.org/inmemorydb.html).
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
         self._database.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -97,7 +98,7 @@ class Spool:
 
     def add_counter(self, counter_id: str, generation: int, value: int, version: int) -> None:
         """The counter's item says so of this generation."""
-        self._insert("counter VALUES (?, ?, ?, ?)", [(counter_id, generation, value, version)])
+        self._insert("counter VALUES (?, ?, ?, ?)", [(counter_id, generation, str(value), version)])
 
     def generation_of(self, counter_id: str) -> int | None:
         """The generation that was named for this counter, if it was."""
@@ -115,7 +116,7 @@ class Spool:
     def add_buckets(self, buckets: Iterable[Bucket]) -> None:
         """The read model holds these buckets."""
         for some in some_at_a_time(buckets, _ROWS_AT_ONCE):
-            self._insert("bucket VALUES (?, ?, ?, ?)", [(*_columns(bucket.key), bucket.sum) for bucket in some])
+            self._insert("bucket VALUES (?, ?, ?, ?)", [(*_columns(bucket.key), str(bucket.sum)) for bucket in some])
             ids = [(*_columns(bucket.key), event_id) for bucket in some for event_id in bucket.event_ids]
             self._insert("counted VALUES (?, ?, ?, ?)", ids)
 
@@ -125,7 +126,8 @@ class Spool:
         self._insert("counted VALUES (?, ?, ?, ?)", [(*columns, uncounted.event_id)])
         with self._lock:
             self._database.execute(
-                "INSERT INTO bucket VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET sum = sum + excluded.sum",
+                "INSERT OR REPLACE INTO bucket SELECT ?1, ?2, ?3, exact_sum(sum) FROM "
+                "(SELECT ?4 AS sum UNION ALL SELECT sum FROM bucket WHERE (counter_id, shard, second) = (?1, ?2, ?3))",
                 (*columns, uncounted.amount),
             )
 
@@ -158,12 +160,14 @@ class Spool:
     def wrong_sums(self) -> Iterator[tuple[BucketKey, int, int]]:
         """The buckets whose sum is not that of their events, with both: what it is, and what it should be."""
         for *key, found, expected in self._rows(_WRONG_SUMS):
-            yield BucketKey(*key), found, expected
+            yield BucketKey(*key), int(found), int(expected)
 
     def folds(self) -> Iterator[Fold]:
         """Each counter that was read of anywhere."""
         for counter_id, *sums in self._rows(_FOLDS):
-            yield Fold(counter_id, (sums[0], sums[1]), (sums[2], sums[3]), (sums[4], sums[5]))
+            yield Fold(
+                counter_id, *((int(value), int(version)) for value, version in zip(sums[::2], sums[1::2], strict=True))
+            )
 
     def _rows(self, question: str) -> Iterator[tuple]:  # type: ignore[type-arg]
         cursor = self._database.execute(question)
@@ -179,6 +183,19 @@ class Spool:
             self._database.execute("BEGIN")
             self._database.executemany(f"INSERT OR IGNORE INTO {into}", rows)
             self._database.execute("COMMIT")
+
+
+class _ExactSum:
+    """SQL's sum(), exact however large it gets, as text; 0 of nothing."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def step(self, number: str | int | None) -> None:
+        self._total += int(number or 0)
+
+    def finalize(self) -> str:
+        return str(self._total)
 
 
 def some_at_a_time(things: Iterable[_T], most: int) -> Iterator[list[_T]]:

@@ -69,6 +69,22 @@ def test_a_counter_never_incremented_holds(pipeline):
     assert verified(pipeline).holds
 
 
+def test_sums_beyond_64_bits_are_compared_exactly(pipeline):
+    events = [
+        an_event(counter_id=pipeline.counter_id, by=2**53 - 1, recorded_at_ms=A_SECOND * 1000) for _ in range(1030)
+    ]
+    for event in events:
+        event_log.append(event)
+    pipeline.count(*events)
+
+    right = verified(pipeline)
+    update_counter(pipeline, "ADD #a :n", value=1)
+    wrong = verified(pipeline)
+
+    assert right.holds
+    assert kinds(wrong) == {verifier.TOO_HIGH: 1}
+
+
 @pytest.mark.parametrize(("by", "kind"), [(5, verifier.TOO_HIGH), (-5, verifier.TOO_LOW)])
 def test_a_value_that_is_wrong_is_told(pipeline, by, kind):
     counted(pipeline)
