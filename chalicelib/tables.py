@@ -6,7 +6,7 @@ PynamoDB reads `Meta` once, when a table is first used, so the stage is that of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pynamodb.attributes import BinarySetAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
@@ -28,7 +28,7 @@ class _Timing:
 
 
 class EventItem(Model):
-    """One event of the log. Written once, never changed."""
+    """One event of the log. Written once, never changed. What has another type than it should reads as missing."""
 
     class Meta(_Timing):
         table_name = _names.event_log_table
@@ -39,6 +39,12 @@ class EventItem(Model):
     version = NumberAttribute()
     by = NumberAttribute()
     recorded_at = NumberAttribute()
+
+    @classmethod
+    def from_raw_data(cls, data: dict[str, Any]) -> Self:
+        """Read leniently, for what one item holds must not end the reading of a log."""
+        types = {attribute.attr_name: attribute.attr_type for attribute in cls.get_attributes().values()}
+        return super().from_raw_data({name: value for name, value in data.items() if types.get(name) in value})
 
 
 class CounterItem(Model):

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib import event_log, read_model, verifier
 from chalicelib.codec import id_bytes
-from tests.building import an_event
+from tests.building import an_event, log_items
 
 A_SECOND = 1_700_000_000
 
@@ -196,6 +196,25 @@ def test_an_event_of_a_newer_kind_is_told_as_unreadable(pipeline):
     counted(pipeline)
     item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}
     boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+
+    assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
+
+
+def test_an_event_that_a_newer_version_counted_ends_no_verification(pipeline):
+    counted(pipeline)
+    newer = str(uuid.uuid4())
+    item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": newer}, "type": {"S": "Squared"}}
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+    update_bucket(pipeline, "ADD ids :x", ids={"BS": [id_bytes(newer)]})
+
+    assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
+
+
+@pytest.mark.parametrize("field", [{"by": {"S": "3"}}, {"version": {"M": {}}}, {"type": {"N": "1"}}])
+def test_an_event_whose_fields_have_other_types_is_told_as_unreadable(pipeline, field):
+    (event,) = counted(pipeline, 1)
+    (item,) = log_items([an_event(counter_id=event.counter_id)])
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item | field)
 
     assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
 
