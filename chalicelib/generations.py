@@ -8,7 +8,7 @@ Generations: a counter's read model made anew beside the live one, without a mom
 
 All of it stands in the counter's own item, which every worker writes on condition that it has the generations that the
 worker believes in. So none can miss a change, nobody waits for anybody, and what was cut off is continued or undone.
-No number is given twice: what still removes, or writes to, a generation that is gone does not meet another in its place.
+No number is given twice: what still removes, or writes to, a generation that is gone meets no other in its place.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ CREATE TABLE logged (counter_id, shard, second, event_id, amount, recorded_at_ms
 CREATE TABLE counted (counter_id, shard, second, event_id,
     PRIMARY KEY (counter_id, shard, second, event_id)) WITHOUT ROWID;
 CREATE TABLE bucket (counter_id, shard, second, sum, PRIMARY KEY (counter_id, shard, second)) WITHOUT ROWID;
-CREATE TABLE counter (counter_id PRIMARY KEY, generation, value, version) WITHOUT ROWID;
+CREATE TABLE counter (counter_id PRIMARY KEY, generation, value, version, moved) WITHOUT ROWID;
 """
 
 _UNCOUNTED = """
@@ -59,7 +59,8 @@ WITH folded AS (
     UNION ALL SELECT counter_id, 0, 0, 0, 0 FROM counter
 )
 SELECT counter_id, exact_sum(logged_value), sum(logged_version), exact_sum(folded.value), sum(folded.version),
-    coalesce(max(counter.value), 0), coalesce(max(counter.version), 0)
+    coalesce(max(counter.value), 0), coalesce(max(counter.version), 0),
+    coalesce(max(moved), 0)
 FROM folded LEFT JOIN counter USING (counter_id) GROUP BY counter_id
 """
 
@@ -74,12 +75,13 @@ class Uncounted(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """A counter's value and version by the log, by its buckets, and as its own item says."""
+    """A counter's value and version by the log, by its buckets, and as its own item says; whether that changed."""
 
     counter_id: str
     by_log: tuple[int, int]
     by_buckets: tuple[int, int]
     itself: tuple[int, int]
+    moved: bool
 
 
 class Spool:
@@ -96,9 +98,27 @@ class Spool:
         """The file is gone."""
         self._database.close()
 
-    def add_counter(self, counter_id: str, generation: int, value: int, version: int) -> None:
-        """The counter's item says so of this generation."""
-        self._insert("counter VALUES (?, ?, ?, ?)", [(counter_id, generation, str(value), version)])
+    def add_counter(self, counter_id: str, generation: int, value: int, version: int, *, moved: bool = False) -> None:
+        """The counter's item says so of this generation, and said something else before if it `moved`."""
+        with self._lock:
+            self._database.execute(
+                "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?)",
+                (counter_id, generation, str(value), str(version), moved),
+            )
+
+    def counter(self, counter_id: str) -> tuple[int, int, int] | None:
+        """What the counter's item said: generation, value and version."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT generation, value, version FROM counter WHERE counter_id = ?", [counter_id]
+            ).fetchone()
+        return None if row is None else (int(row[0]), int(row[1]), int(row[2]))
+
+    def forget_buckets(self, counter_id: str) -> None:
+        """The counter's buckets are to be read again."""
+        with self._lock:
+            self._database.execute("DELETE FROM counted WHERE counter_id = ?", [counter_id])
+            self._database.execute("DELETE FROM bucket WHERE counter_id = ?", [counter_id])
 
     def generation_of(self, counter_id: str) -> int | None:
         """The generation that was named for this counter, if it was."""
@@ -164,10 +184,11 @@ class Spool:
 
     def folds(self) -> Iterator[Fold]:
         """Each counter that was read of anywhere."""
-        for counter_id, *sums in self._rows(_FOLDS):
-            yield Fold(
-                counter_id, *((int(value), int(version)) for value, version in zip(sums[::2], sums[1::2], strict=True))
+        for counter_id, *sums, moved in self._rows(_FOLDS):
+            log, buckets, itself = (
+                (int(value), int(version)) for value, version in zip(sums[::2], sums[1::2], strict=True)
             )
+            yield Fold(counter_id, log, buckets, itself, bool(moved))
 
     def _rows(self, question: str) -> Iterator[tuple]:  # type: ignore[type-arg]
         cursor = self._database.execute(question)

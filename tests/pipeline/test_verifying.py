@@ -8,7 +8,7 @@ import uuid
 import boto3
 import pytest
 
-from chalicelib import event_log, read_model, verifier
+from chalicelib import event_log, generations, read_model, verifier
 from chalicelib.codec import id_bytes
 from tests.building import an_event, log_items
 
@@ -190,6 +190,38 @@ def test_what_is_recorded_and_counted_while_verifying_is_no_difference(pipeline)
 
     assert kinds(report) == {}
     assert pipeline.version > 5
+
+
+def test_traffic_does_not_hide_an_event_that_was_counted_twice(pipeline):
+    counted(pipeline, 1)
+    update_counter(pipeline, "ADD #a :n", value=1)
+    update_counter(pipeline, "ADD #a :n", version=1)
+    told = []
+
+    def traffic(number):
+        told.append(number)
+        if len(told) == 1:
+            pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000))
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), waits=False, advance=traffic)
+
+    assert kinds(report) == {verifier.TOO_HIGH: 1}
+
+
+def test_a_rebuild_and_a_drop_while_verifying_are_no_difference(pipeline):
+    events = counted(pipeline)
+    told = []
+
+    def rebuild_and_drop(number):
+        told.append(number)
+        if len(told) == 1:
+            read_model.fill(generations.begin(pipeline.counter_id), events)
+            generations.switch(pipeline.counter_id, 2)
+            generations.drop(pipeline.counter_id)
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), lag_s=0, waits=False, advance=rebuild_and_drop)
+
+    assert kinds(report) == {}
 
 
 def test_an_event_of_a_newer_kind_is_told_as_unreadable(pipeline):
