@@ -114,6 +114,10 @@ class Spool:
             ).fetchone()
         return None if row is None else (int(row[0]), int(row[1]), int(row[2]))
 
+    def generations(self) -> Iterator[tuple[str, int]]:
+        """Each counter that was added, with its generation."""
+        yield from self._rows("SELECT counter_id, generation FROM counter")
+
     def forget_buckets(self, counter_id: str) -> None:
         """The counter's buckets are to be read again."""
         with self._lock:

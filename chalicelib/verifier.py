@@ -119,21 +119,22 @@ def some(counter_ids: Iterable[str]) -> Readings:
     )
 
 
-def verify(
+def verify(  # noqa: PLR0913  (all but the first are named)
     readings: Readings,
     *,
     lag_s: float = 30,
     beside: bool = False,
     waits: bool = True,
     advance: Callable[[int], None] = lambda _: None,
+    if_it_holds: Callable[[Iterator[tuple[str, int]]], None] = lambda _: None,
 ) -> Report:
     """
     The read model of these counters has been compared with the log, event by event.
 
     An event that is not counted is pending until it is `lag_s` seconds old, and wrong after that; with `waits`, this
     returns once it is known of each. With `beside`, the generation beside the live one is looked at, of those counters
-    that have one. `advance` is told how many more things were read. Memory does not grow with the log; a temporary file
-    does.
+    that have one. `advance` is told how many more things were read, and `if_it_holds` which generation was looked at of
+    each counter. Memory does not grow with the log; a temporary file does.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer.
@@ -145,6 +146,8 @@ def verify(
         one.find_what_was_recorded_since()
         one.wait_for_what_is_pending(lag_s, waits=waits)
         one.compare()
+        if report.holds:
+            if_it_holds(spool.generations())
     return report
 
 
