@@ -85,7 +85,8 @@ class Counter:
     """
     State: the sum (`value`) and the number (`version`) of the events counted so far, in the live generation.
 
-    `other` is the same pair for the generation beside it, and `dropping` is one whose buckets are being removed.
+    `other` is the same pair for the generation beside it, `dropping` is one whose buckets are being removed, and
+    `newest` the last that was begun: none is begun twice.
     """
 
     counter_id: str
@@ -95,6 +96,7 @@ class Counter:
     generations: Generations = Generations()
     other: tuple[int, int] | None = None
     dropping: int | None = None
+    newest: int = 1
 
     def after(self, event: Event, now_ms: int) -> Counter:
         """The state once this event, too, is counted."""

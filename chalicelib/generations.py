@@ -8,6 +8,7 @@ Generations: a counter's read model made anew beside the live one, without a mom
 
 All of it stands in the counter's own item, which every worker writes on condition that it has the generations that the
 worker believes in. So none can miss a change, nobody waits for anybody, and what was cut off is continued or undone.
+No number is given twice: what still removes, or writes to, a generation that is gone meets no other in its place.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def begin(counter_id: str) -> Counter:
         if other is not None or found.dropping is not None:
             drop(counter_id)
             continue
-        new = [CounterItem.other.set(live + 1), CounterItem.other_value.set(0), CounterItem.other_version.set(0)]
+        item, number = CounterItem, found.newest + 1
+        new = [item.other.set(number), item.other_value.set(0), item.other_version.set(0), item.newest.set(number)]
         with contextlib.suppress(_MovedOnError):
-            _update(found, [*new, CounterItem.value.add(0), CounterItem.version.add(0)])
+            _update(found, [*new, item.value.add(0), item.version.add(0)])
     raise ContendedError(f"counter {counter_id} is being rebuilt by others")
 
 

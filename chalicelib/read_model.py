@@ -376,6 +376,7 @@ def _counter(item: CounterItem) -> Counter:
         Generations(int(item.generation or 1), other),
         None if other is None else (int(item.other_value), int(item.other_version)),
         _maybe_int(item.dropping),
+        max(int(item.newest or 1), int(item.generation or 1), other or 1),
     )
 
 

@@ -6,7 +6,7 @@ PynamoDB reads `Meta` once, when a table is first used, so the stage is that of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pynamodb.attributes import BinarySetAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
@@ -28,7 +28,7 @@ class _Timing:
 
 
 class EventItem(Model):
-    """One event of the log. Written once, never changed."""
+    """One event of the log. Written once, never changed. What has another type than it should reads as missing."""
 
     class Meta(_Timing):
         table_name = _names.event_log_table
@@ -40,13 +40,20 @@ class EventItem(Model):
     by = NumberAttribute()
     recorded_at = NumberAttribute()
 
+    @classmethod
+    def from_raw_data(cls, data: dict[str, Any]) -> Self:
+        """Read leniently, for what one item holds must not end the reading of a log."""
+        types = {attribute.attr_name: attribute.attr_type for attribute in cls.get_attributes().values()}
+        return super().from_raw_data({name: value for name, value in data.items() if types.get(name) in value})
+
 
 class CounterItem(Model):
     """
     One counter of the read model. Its sums are written only in a transaction with the buckets that they sum up.
 
     While its read model is made anew, `other` names the generation beside the live one, with sums of its own.
-    `dropping` is one whose buckets are being removed. Without `generation`, the live one is the first.
+    `dropping` is one whose buckets are being removed, and `newest` the last that was begun. Without `generation`, the
+    live one is the first.
     """
 
     class Meta(_Timing):
@@ -61,6 +68,7 @@ class CounterItem(Model):
     other_value = NumberAttribute(null=True)
     other_version = NumberAttribute(null=True)
     dropping = NumberAttribute(null=True)
+    newest = NumberAttribute(null=True)
 
 
 class BucketItem(Model):

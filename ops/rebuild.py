@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib import event_log, generations, read_model, verifier
 from chalicelib.spool import some_at_a_time
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chalicelib.event_log import Unreadable
     from chalicelib.settings import Settings
 
+_T = TypeVar("_T")
+
 _PARTS = 4
 _WORKERS = 8
 _EVENTS_AT_ONCE = 2000
@@ -30,26 +32,34 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
     It is filled beside the live one, verified whole, and only then do queries switch, each counter's at once. The one
     before is kept current. Cut off, it is finished by the next call.
     """
+    counter_ids = tuple(dict.fromkeys(counter_ids))
     about = None if counter_ids else known.about_how_many(settings.event_log_table)
     with progress.shown("Beginning", None, "counters") as advance:
-        _each(lambda counter: generations.begin(counter.counter_id), _counters(counter_ids), advance)
+        begun = _each(lambda counter: generations.begin(counter.counter_id), _counters(counter_ids), advance)
     with progress.shown("Filling", about) as advance:
         _fill(counter_ids, advance)
     readings = verifier.some(counter_ids) if counter_ids else verifier.everything(_PARTS)
     with progress.shown("Verifying", None, "events and buckets") as advance:
-        report = verifier.verify(readings, beside=True, advance=advance)
+        switched = 0
+
+        def switch(verified: Iterable[tuple[str, int]]) -> None:
+            nonlocal switched
+            with progress.shown("Switching", None, "counters") as advance:
+                switched = _each(_switch_to, verified, advance)
+
+        report = verifier.verify(readings, beside=True, advance=advance, if_it_holds=switch)
     found = verify.outcome(report)
     if not report.holds:
         advice = "Queries see what they saw before: look at the differences, then rebuild again, or rebuild --drop."
         return Outcome(found.facts, [*(found.lines or []), advice], holds=False)
-    with progress.shown("Switching", report.counters, "counters") as advance:
-        switched = _each(_switch_to_new, _counters(counter_ids), advance)
     lines = [
         *(found.lines or []),
         f"Queries see {switched:,} counters made anew. What they were before is kept current: "
         "rebuild --back returns to it, rebuild --drop removes it, and its cost.",
     ]
-    return Outcome({**found.facts, "switched": switched}, lines)
+    if switched < begun:
+        lines.append(f"{begun - switched:,} counters were not, for others changed them meanwhile: rebuild again.")
+    return Outcome({**found.facts, "switched": switched}, lines, holds=switched >= begun)
 
 
 def concerned(counter_ids: Sequence[str]) -> Outcome:
@@ -87,7 +97,7 @@ def _counters(counter_ids: Sequence[str]) -> Iterator[Counter]:
     return read_model.scan_counters()
 
 
-def _each(work: Callable[[Counter], object], counters: Iterable[Counter], advance: Callable[[int], None]) -> int:
+def _each(work: Callable[[_T], object], counters: Iterable[_T], advance: Callable[[int], None]) -> int:
     """How many counters there was something to do for; several at a time."""
     done = 0
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -97,12 +107,9 @@ def _each(work: Callable[[Counter], object], counters: Iterable[Counter], advanc
     return done
 
 
-def _switch_to_new(counter: Counter) -> bool:
-    live, other = counter.generations.live, counter.generations.other
-    if other is None or other < live:
-        return False
-    generations.switch(counter.counter_id, other)
-    return True
+def _switch_to(verified: tuple[str, int]) -> bool:
+    counter_id, generation = verified
+    return generations.switch(counter_id, generation).generations.live == generation
 
 
 def _switch_to_old(counter: Counter) -> bool:

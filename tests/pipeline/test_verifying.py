@@ -8,9 +8,9 @@ import uuid
 import boto3
 import pytest
 
-from chalicelib import event_log, read_model, verifier
+from chalicelib import event_log, generations, read_model, verifier
 from chalicelib.codec import id_bytes
-from tests.building import an_event
+from tests.building import an_event, log_items
 
 A_SECOND = 1_700_000_000
 
@@ -67,6 +67,22 @@ def test_a_read_model_that_is_what_the_log_says_holds(pipeline):
 
 def test_a_counter_never_incremented_holds(pipeline):
     assert verified(pipeline).holds
+
+
+def test_sums_beyond_64_bits_are_compared_exactly(pipeline):
+    events = [
+        an_event(counter_id=pipeline.counter_id, by=2**53 - 1, recorded_at_ms=A_SECOND * 1000) for _ in range(1030)
+    ]
+    for event in events:
+        event_log.append(event)
+    pipeline.count(*events)
+
+    right = verified(pipeline)
+    update_counter(pipeline, "ADD #a :n", value=1)
+    wrong = verified(pipeline)
+
+    assert right.holds
+    assert kinds(wrong) == {verifier.TOO_HIGH: 1}
 
 
 @pytest.mark.parametrize(("by", "kind"), [(5, verifier.TOO_HIGH), (-5, verifier.TOO_LOW)])
@@ -176,10 +192,61 @@ def test_what_is_recorded_and_counted_while_verifying_is_no_difference(pipeline)
     assert pipeline.version > 5
 
 
+def test_traffic_does_not_hide_an_event_that_was_counted_twice(pipeline):
+    counted(pipeline, 1)
+    update_counter(pipeline, "ADD #a :n", value=1)
+    update_counter(pipeline, "ADD #a :n", version=1)
+    told = []
+
+    def traffic(number):
+        told.append(number)
+        if len(told) == 1:
+            pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000))
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), waits=False, advance=traffic)
+
+    assert kinds(report) == {verifier.TOO_HIGH: 1}
+
+
+def test_a_rebuild_and_a_drop_while_verifying_are_no_difference(pipeline):
+    events = counted(pipeline)
+    told = []
+
+    def rebuild_and_drop(number):
+        told.append(number)
+        if len(told) == 1:
+            read_model.fill(generations.begin(pipeline.counter_id), events)
+            generations.switch(pipeline.counter_id, 2)
+            generations.drop(pipeline.counter_id)
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), lag_s=0, waits=False, advance=rebuild_and_drop)
+
+    assert kinds(report) == {}
+
+
 def test_an_event_of_a_newer_kind_is_told_as_unreadable(pipeline):
     counted(pipeline)
     item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}
     boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+
+    assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
+
+
+def test_an_event_that_a_newer_version_counted_ends_no_verification(pipeline):
+    counted(pipeline)
+    newer = str(uuid.uuid4())
+    item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": newer}, "type": {"S": "Squared"}}
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+    update_bucket(pipeline, "ADD ids :x", ids={"BS": [id_bytes(newer)]})
+
+    assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
+
+
+@pytest.mark.parametrize("field", [{"by": {"S": "3"}}, {"version": {"M": {}}}, {"type": {"N": "1"}}])
+def test_an_event_whose_fields_have_other_types_is_told_as_unreadable(pipeline, field):
+    (event,) = counted(pipeline, 1)
+    (item,) = log_items([an_event(counter_id=event.counter_id)])
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item | field)
 
     assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
 

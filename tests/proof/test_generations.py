@@ -242,6 +242,29 @@ def rebuild_step_by_step(counter_id):
     generations.switch(counter_id, counter.generations.other)
 
 
+def test_a_drop_that_was_slow_removes_nothing_of_a_generation_begun_after_it(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    events = logged(pipeline)
+    pipeline.count(*events)
+    read_model.fill(generations.begin(pipeline.counter_id), events)
+    slow_requests = itertools.count()
+
+    def rebuild_after_a_drop():
+        generations.drop(pipeline.counter_id)
+        rebuild_step_by_step(pipeline.counter_id)
+
+    def rival_once_the_buckets_are_listed(_):
+        return 0 if next(slow_requests) < 4 else 1
+
+    workers = {"slow": lambda: generations.drop(pipeline.counter_id), "rival": rebuild_after_a_drop}
+    ran = scheduler.run(engine, workers, rival_once_the_buckets_are_listed)
+    pipeline.count(*events)
+
+    assert ran.requests[3:5] == ["slow: Query", "rival: GetItem"]
+    assert (pipeline.value, pipeline.version) == (63, 6)
+    assert is_right(pipeline.counter_id)
+
+
 REQUESTS = 13
 
 

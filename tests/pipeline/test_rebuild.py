@@ -1,0 +1,54 @@
+"""Rebuilding where two operators are at work: queries never see what was not verified."""
+
+from __future__ import annotations
+
+from chalicelib import event_log, generations, settings, verifier
+from ops import rebuild
+from tests.building import an_event
+
+
+def counted(pipeline):
+    events = [an_event(counter_id=pipeline.counter_id, by=2**n) for n in range(4)]
+    for event in events:
+        event_log.append(event)
+    pipeline.count(*events)
+
+
+def test_a_generation_that_another_operator_began_since_is_not_switched_to(pipeline, monkeypatch):
+    counted(pipeline)
+    compare = verifier._Verification.compare
+
+    def then_drop_and_begin(verification):
+        compare(verification)
+        generations.drop(pipeline.counter_id)
+        generations.begin(pipeline.counter_id)
+
+    monkeypatch.setattr(verifier._Verification, "compare", then_drop_and_begin)
+
+    rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id])
+
+    assert (pipeline.value, rebuilt.facts["switched"], rebuilt.holds) == (15, 0, False)
+
+
+def test_a_rebuild_that_another_operator_dropped_does_not_hold(pipeline, monkeypatch):
+    counted(pipeline)
+    fill = rebuild._fill
+
+    def then_drop(counter_ids, advance):
+        fill(counter_ids, advance)
+        generations.drop(pipeline.counter_id)
+
+    monkeypatch.setattr(rebuild, "_fill", then_drop)
+
+    rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id])
+
+    assert (rebuilt.facts["switched"], rebuilt.holds) == (0, False)
+    assert "1 counters were not, for others changed them meanwhile" in rebuilt.text
+
+
+def test_a_counter_that_is_named_twice_is_rebuilt_once(pipeline):
+    counted(pipeline)
+
+    rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id] * 2)
+
+    assert (pipeline.value, rebuilt.facts["switched"], rebuilt.holds) == (15, 1, True)
