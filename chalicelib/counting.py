@@ -13,6 +13,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from chalicelib.errors import InvalidRequestError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Set
 
@@ -24,6 +26,10 @@ LATEST_MS = 253_402_300_799_999
 
 _COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: No controls, line ends, marks that turn the direction of text, or halves of characters: the same in every version of
+#: Unicode, so that what one function wrote another can read.
+_REMARK = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,22 @@ class Increment:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjust:
+    """
+    Command: add `by`, of either sign, to a counter; or, with `to`, what it lacks to stand there.
+
+    All that carry the same `key` are one adjustment of the counter. `reason` and `who` are for those who read the log.
+    """
+
+    counter_id: str
+    key: str
+    reason: str
+    who: str
+    by: int = 0
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Incremented:
     """Event: `by` was added to a counter. `recorded_at_ms` counts milliseconds since 1970 in UTC and never changes."""
 
@@ -57,8 +79,25 @@ class Incremented:
         return self.by
 
 
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """Event: an operator, `who`, added `by`, of either sign and never 0, to a counter for a `reason`."""
+
+    counter_id: str
+    event_id: str
+    by: int
+    recorded_at_ms: int
+    reason: str
+    who: str
+
+    @property
+    def amount(self) -> int:
+        """What counting this event adds to the value."""
+        return self.by
+
+
 #: Every kind of event. What they have in common is counted: counter_id, event_id, recorded_at_ms and amount.
-Event = Incremented
+Event = Incremented | Adjusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +161,50 @@ def is_event_id(text: object) -> bool:
     return isinstance(text, str) and _EVENT_ID.fullmatch(text) is not None
 
 
+def is_remark(text: object) -> bool:
+    """Whether this can be a reason, or say who somebody is: 1 to 200 printable characters, not all of them blank."""
+    return isinstance(text, str) and _REMARK.fullmatch(text) is not None and not text.isspace()
+
+
+def is_adjustment(by: int) -> bool:
+    """Whether an adjustment can have this amount."""
+    return 0 < abs(by) <= LARGEST_AMOUNT
+
+
 def decide(command: Increment, event_id: str, now_ms: int) -> Event:
     """The event that this command leads to, if it is not refused. Who names it and when it is are the caller's."""
     return Incremented(command.counter_id, event_id, command.by, now_ms)
 
 
+def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: int) -> Event | None:
+    """
+    The event that this command leads to while the counter is in this state; None if it stands at `to` already.
+
+    Raises:
+        InvalidRequestError: the amount is 0 or beyond what an event can hold.
+    """
+    by = command.by if command.to is None else command.to - counter.value
+    if by == 0 and command.to is not None:
+        return None
+    if not is_adjustment(by):
+        raise InvalidRequestError(f"An adjustment is from -(2**53 - 1) to 2**53 - 1 and not 0; this one would be {by}.")
+    return Adjusted(command.counter_id, event_id, by, now_ms, command.reason, command.who)
+
+
+def is_adjustment_by(command: Adjust, event: Event) -> bool:
+    """Whether this event, which has the command's id, is what the command asked for when it was first sent."""
+    same_amount = command.to is not None or event.amount == command.by
+    return isinstance(event, Adjusted) and event.reason == command.reason and same_amount
+
+
 def says_the_same(one: Event, other: Event) -> bool:
-    """Whether two events with one id are one increment: all but the time at which each was attempted."""
-    return one == replace(other, recorded_at_ms=one.recorded_at_ms)
+    """Whether two events with one id are one: all but the time at which each was attempted, and by whom."""
+    return _said(one) == _said(other)
+
+
+def _said(event: Event) -> Event:
+    said = replace(event, recorded_at_ms=0)
+    return replace(said, who="") if isinstance(said, Adjusted) else said
 
 
 def shard_of(event_id: str, shards: int) -> int:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from chalice.app import CORSConfig, Response
 
 import chalicelib
-from chalicelib.counting import Counter, Increment, is_counter_id, is_event_id
+from chalicelib import codec
+from chalicelib.counting import Adjusted, Counter, Increment, is_counter_id, is_event_id
 from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
@@ -155,7 +156,7 @@ def counter_state(request: Request, counter: Counter) -> Response:
 def event_state(event: Event, *, counted: bool) -> Response:
     """200 with the event and whether it is part of its counter's value yet."""
     status = "counted" if counted else "pending"
-    return _response(200, {**_event_body(event), "status": status}, {"Cache-Control": "no-cache"})
+    return _response(200, {**_typed_event_body(event), "status": status}, {"Cache-Control": "no-cache"})
 
 
 def counters_page(page: Page) -> Response:
@@ -394,6 +395,12 @@ def _event_body(event: Event) -> dict[str, Any]:
         "by": event.by,
         "recorded_at": _rfc3339(event.recorded_at_ms),
     }
+
+
+def _typed_event_body(event: Event) -> dict[str, Any]:
+    """Who adjusted a counter is between the operators and the log."""
+    reason = {"reason": event.reason} if isinstance(event, Adjusted) else {}
+    return {**_event_body(event), "type": codec.type_of(event), **reason}
 
 
 def _etag(counter: Counter) -> str:

@@ -39,6 +39,8 @@ class EventItem(Model):
     version = NumberAttribute()
     by = NumberAttribute()
     recorded_at = NumberAttribute()
+    reason = UnicodeAttribute(null=True)
+    who = UnicodeAttribute(null=True)
 
 
 class CounterItem(Model):

@@ -8,10 +8,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec
-from chalicelib.counting import Incremented
+from chalicelib.counting import Adjusted, Incremented
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from chalicelib.counting import Event
 
 _sequence = itertools.count(1)
 
@@ -28,7 +30,19 @@ def an_event(
     return Incremented(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms)
 
 
-def stream_record(event: Incremented, **changes: Any) -> dict[str, Any]:
+def an_adjustment(
+    *,
+    counter_id: str = "clicks",
+    event_id: str | None = None,
+    by: int = -1,
+    recorded_at_ms: int = A_TIME_MS,
+    reason: str = "counted twice by hand",
+    who: str = "ann",
+) -> Adjusted:
+    return Adjusted(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms, reason, who)
+
+
+def stream_record(event: Event, **changes: Any) -> dict[str, Any]:
     image = {"partition": {"S": event.counter_id}}
     for name, value in codec.fields(event).items():
         image[name] = {"N": str(value)} if isinstance(value, int) else {"S": value}
@@ -45,7 +59,7 @@ def stream_batch(records: Iterable[Any]) -> dict[str, Any]:
     return {"Records": list(records)}
 
 
-def message_body(*events: Incremented) -> str:
+def message_body(*events: Event) -> str:
     (body,) = codec.to_messages(events)
     return body
 
