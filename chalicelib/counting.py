@@ -8,6 +8,7 @@ counted; what is not, is not. That is all there is to counting once.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -30,6 +31,12 @@ _EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: No controls, line ends, marks that turn the direction of text, or halves of characters: the same in every version of
 #: Unicode, so that what one function wrote another can read.
 _REMARK = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,200}")
+
+#: Stands before every event's id.
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
+
+#: Seconds in a step of a history, by the name of its resolution, the finest first.
+RESOLUTIONS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,59 @@ class CounterUpdate:
         return sum(len(bucket.event_ids) for bucket in self.buckets)
 
 
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """State: how many events are counted for one second (and shard), and what they add up to."""
+
+    second: int
+    events: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds since 1970 from `first` to before `end`, in steps of `step_s` seconds that begin at multiples of it."""
+
+    first: int
+    end: int
+    step_s: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps it touches."""
+        return max(0, -(-self.end // self.step_s) - self.first // self.step_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A step of a history: the second at which it starts, how many events it has and what they add up to."""
+
+    start: int
+    events: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where an event stands among its counter's: by time, and within a millisecond by id."""
+
+    recorded_at_ms: int
+    event_id: str
+
+    @property
+    def second(self) -> int:
+        """The second of the bucket in which it is counted."""
+        return self.recorded_at_ms // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some counted events, newest first, and where the next page starts: behind `last`, or None at the end."""
+
+    events: list[Event]
+    last: Place | None
+
+
 def is_counter_id(text: object) -> bool:
     """Whether this names a counter: 1 to 64 unreserved URI characters (RFC 3986, section 2.3)."""
     return isinstance(text, str) and _COUNTER_ID.fullmatch(text) is not None
@@ -249,3 +309,67 @@ def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]
     """What a bucket lacks of these events, given the ids that it was seen to hold."""
     new = {event_id: event for event_id, event in events.items() if event_id not in counted}
     return BucketUpdate(key, frozenset(new), sum(event.amount for event in new.values()), len(counted))
+
+
+def points(buckets: Iterable[Bucket], step_s: int) -> list[Point]:
+    """A history in steps of so many seconds, ascending; only steps that hold events."""
+    steps: dict[int, tuple[int, int]] = {}
+    for bucket in buckets:
+        start = bucket.second // step_s * step_s
+        events, total = steps.get(start, (0, 0))
+        steps[start] = (events + bucket.events, total + bucket.total)
+    return [Point(start, *steps[start]) for start in sorted(steps)]
+
+
+def end_that_fits(read: Iterable[tuple[int, int]], reached: int, most_bytes: float, span: Span) -> int:
+    """
+    An end for which a span's buckets are at most so many bytes, as far as can be told from what was read of it.
+
+    `read` is the second and the size of each bucket that was, and has all of them before the second `reached`. The end
+    is where a step starts, if it can be.
+    """
+    end = reached
+    for second, size in sorted(read):
+        most_bytes -= size
+        if most_bytes < 0:
+            end = min(end, second)
+            break
+    aligned = end // span.step_s * span.step_s
+    return aligned if aligned > span.first else max(end, span.first + 1)
+
+
+def place_of(event: Event) -> Place:
+    """Where this event stands among its counter's."""
+    return Place(event.recorded_at_ms, event.event_id)
+
+
+def ids_for_page(
+    buckets: Iterable[tuple[int, Set[str]]], limit: int, before: Place | None
+) -> tuple[set[str], Place | None]:
+    """
+    Which events have to be read for a page of so many, and the place behind which further ones stand, if there are any.
+
+    The buckets, as second and ids, come newest first from the second of `before` on back. They are taken only as far as
+    they are needed, and whole: that only the events themselves tell their order within a second. Of the second of
+    `before` any number may have been on earlier pages, so that it is read besides.
+    """
+    ids: set[str] = set()
+    enough = 0
+    oldest = Place(0, _LOWEST_ID)
+    for second, together in itertools.groupby(buckets, key=lambda bucket: bucket[0]):
+        if enough >= limit:
+            return ids, oldest
+        of_second = {event_id for _, held in together for event_id in held}
+        ids |= of_second
+        enough += 0 if before is not None and second == before.second else len(of_second)
+        oldest = Place(second * 1000, _LOWEST_ID)
+    return ids, None
+
+
+def page_of_events(events: Iterable[Event], limit: int, before: Place | None, older: Place | None) -> EventPage:
+    """The newest of these events that stand behind `before`, given where further ones stand that were not read."""
+    to_come = [event for event in events if before is None or place_of(event) < before]
+    page = sorted(to_come, key=place_of, reverse=True)[:limit]
+    if len(page) == len(to_come) and older is None:
+        return EventPage(page, None)
+    return EventPage(page, place_of(page[-1]) if page else older)

@@ -9,18 +9,20 @@ on the event alone.
 
 from __future__ import annotations
 
+import heapq
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.expressions.condition import size
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import codec, counting, dynamodb, event_log, settings
-from chalicelib.counting import BucketKey, Counter
+from chalicelib.counting import Bucket, BucketKey, Counter
 from chalicelib.errors import (
     ContendedError,
+    RangeTooLongError,
     ReadModelUnavailableError,
     RecordedBeforeError,
     UnavailableError,
@@ -28,16 +30,26 @@ from chalicelib.errors import (
 from chalicelib.tables import BucketItem, CounterItem, connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pynamodb.expressions.condition import Condition
+    from pynamodb.pagination import PageIterator
 
-    from chalicelib.counting import BucketUpdate, CounterUpdate, Event
+    from chalicelib.counting import BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
 
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 BUCKETS_PER_TRANSACTION = 99
 
 _TRIES = 12
+
+#: What one request for a history may read of buckets, and what one page of a query holds of that at most (DynamoDB
+#: developer guide, "Paginating table query results").
+HISTORY_BYTES = 4 * 1024 * 1024
+_QUERY_PAGE_BYTES = 1024 * 1024
+
+#: How many buckets are read at once, newest first: few, for one may hold all that is wanted, and then twice as many.
+_FEW_BUCKETS = 4
+_MANY_BUCKETS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,111 @@ def has_counted(event: Event) -> bool:
     """
     key = counting.bucket_of(event, settings.current().shards)
     return event.event_id in _ids_in([key]).get(key, set())
+
+
+def history(counter_id: str, span: Span) -> list[Point]:
+    """
+    What was counted in this span, step by step, as far as eventually consistent reads show it.
+
+    Reads at most `HISTORY_BYTES` of buckets, in as many requests as there are shards and up to 4 more.
+
+    Raises:
+        RangeTooLongError: that is not enough. It is for a page less than that.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    if span.steps == 0:
+        return []
+    return counting.points(_buckets_in(counter_id, span), span.step_s)
+
+
+def events(counter_id: str, limit: int, before: Place | None = None) -> EventPage:
+    """
+    Up to `limit` counted events, newest first, from the one behind the place `before` on. Strongly consistent.
+
+    An event has its place for good, so it is on one page at most, whatever is counted between two; and one that is
+    counted late is on a page if its place is still to come. An id that the log lacks is left out.
+
+    Raises:
+        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer.
+        NotUnderstoodError: an event cannot be read by this version of the code.
+    """
+    buckets = _buckets_back_from(counter_id, before.second if before else None)
+    ids, older = counting.ids_for_page(buckets, limit, before)
+    return counting.page_of_events(event_log.get_many(counter_id, ids), limit, before, older)
+
+
+def _buckets_in(counter_id: str, span: Span) -> list[Bucket]:
+    """The buckets of a span, of all shards; of those with more than a page, the one that is least far is read next."""
+    shards = settings.current().shards
+    seconds = BucketItem.second.between(span.first, span.end - 1)
+    pages = [BucketItem.query(partition, seconds).page_iter for partition in _partitions(counter_id)]
+    begun, reached = 0, dict[int, int]()
+    found: list[Bucket] = []
+    sizes: list[tuple[int, int]] = []
+    size = 0
+    while begun < shards or reached:
+        if size > HISTORY_BYTES - _QUERY_PAGE_BYTES:
+            raise _too_long(span, sizes, min(reached.values(), default=span.end), begun / shards)
+        shard = begun if begun < shards else min(reached, key=lambda shard: reached[shard])
+        begun = max(begun, shard + 1)
+        for item in _next_page(pages[shard]):
+            bucket = Bucket(int(item.second), len(item.ids), int(item.sum))
+            found.append(bucket)
+            sizes.append((bucket.second, _bytes_of(item.partition, bucket)))
+            size += sizes[-1][1]
+            reached[shard] = bucket.second
+        if pages[shard].last_evaluated_key is None:
+            reached.pop(shard, None)
+    return found
+
+
+def _bytes_of(partition: str, bucket: Bucket) -> int:
+    """What DynamoDB counts for this bucket, and a little more: two digits are a byte ("Item sizes and formats")."""
+    names = len("partition") + len("second") + len("ids") + len("sum")
+    return (
+        names + len(partition) + 16 * bucket.events + sum(len(str(n)) // 2 + 2 for n in (bucket.second, bucket.total))
+    )
+
+
+def _too_long(span: Span, sizes: list[tuple[int, int]], reached: int, share: float) -> RangeTooLongError:
+    """The refusal, with an end for which this share of the shards, which was read, leaves room for the others."""
+    room = (HISTORY_BYTES - _QUERY_PAGE_BYTES) * (share if share == 1 else share / 2)
+    detail = "So much is counted in this range that one answer cannot hold it."
+    return RangeTooLongError(detail, counting.end_that_fits(sizes, reached, room, span))
+
+
+def _buckets_back_from(counter_id: str, second: int | None) -> Iterator[tuple[int, set[str]]]:
+    """The ids in each bucket, of all shards, newest first, from this second on. Read as they are asked for."""
+    return heapq.merge(
+        *(_partition_back_from(partition, second) for partition in _partitions(counter_id)),
+        key=lambda bucket: bucket[0],
+        reverse=True,
+    )
+
+
+def _partition_back_from(partition: str, second: int | None) -> Iterator[tuple[int, set[str]]]:
+    pages = BucketItem.query(
+        partition,
+        None if second is None else BucketItem.second <= second,
+        consistent_read=True,
+        scan_index_forward=False,
+        page_size=_FEW_BUCKETS,
+    ).page_iter
+    while page := _next_page(pages):
+        yield from ((int(item.second), {codec.id_text(stored) for stored in item.ids}) for item in page)
+        pages.page_size = min(2 * (pages.page_size or 1), _MANY_BUCKETS)
+
+
+def _next_page(pages: PageIterator[Any]) -> list[BucketItem]:
+    """What the next request of a query brings; nothing once there is no more to ask for."""
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        return [BucketItem.from_raw_data(raw) for raw in next(pages, {"Items": []})["Items"]]
+
+
+def _partitions(counter_id: str) -> list[str]:
+    """The partitions that hold the counter's buckets, one for each shard."""
+    shards = settings.current().shards
+    return [codec.bucket_partition(BucketKey(counter_id, shard, second=0), shards) for shard in range(shards)]
 
 
 def _ids_in(keys: Iterable[BucketKey]) -> dict[BucketKey, set[str]]:

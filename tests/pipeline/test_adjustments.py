@@ -174,3 +174,4 @@ def test_with_shards_an_adjustment_is_counted_where_it_belongs(pipeline, four_sh
 
     assert (pipeline.value, pipeline.version) == (-5, 1)
     assert pipeline.event(accepted.event.event_id).body["status"] == "counted"
+    assert [event["by"] for event in pipeline.events().body["events"]] == [-5]
