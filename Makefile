@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate mutants pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -45,8 +45,15 @@ layers: .venv/ready
 simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a failure prints its seed and schedule
 	@$(PY) -m tests.proof.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
+load: .venv/ready ## increments end to end while functions die, answers get lost, the embedded AWS stops and starts; then a rebuild of 50,000 events under traffic
+	@$(PY) -m tests.proof.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
+	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/end_to_end/test_operating.py -k under_traffic
+
 mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
 	@$(PY) -m tests.proof.mutants
+
+bench: .venv/ready ## what verify, replay and rebuild take, for logs of SIZES events
+	@$(PY) -m bench.operating $(or $(SIZES),10000 100000)
 
 pins: .venv/ready ## choose versions anew: requirements-dev.txt from requirements-dev.in
 	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \

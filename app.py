@@ -5,20 +5,29 @@ Follow one increment down the files: `increment` below, `chalicelib/commands.py`
 and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; and back to `counter` below.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
-from chalice.app import Chalice, DynamoDBEvent, Request, Response, SQSEvent
+from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
-from chalicelib import codec, commands, event_log, http, projector, publisher, read_model, settings
+from chalicelib import (
+    codec,
+    commands,
+    event_log,
+    http,
+    projector,
+    publisher,
+    read_model,
+    settings,
+    telemetry,
+)
 
 _settings = settings.current()
 _route: dict[str, Any] = {"cors": http.cors(_settings.allowed_origin), "content_types": ["*/*"]}
 
-app = Chalice(app_name="counter")
-app.log.setLevel(logging.INFO)
+app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
+telemetry.set_level(_settings.log_level)
 
 
 @app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
@@ -82,6 +91,19 @@ def publish(batch: DynamoDBEvent) -> None:
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
 def project(batch: SQSEvent) -> None:
     projector.project(codec.records_in(batch.to_dict()))
+
+
+@app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
+def check(_turn: CloudWatchEvent) -> None:
+    from chalicelib import checker  # noqa: PLC0415  (the other functions start without what it needs)
+
+    checker.check(int(time.time()))
+
+
+@app.middleware("all")
+def watched(received: Any, get_response: Callable[[Any], Any]) -> Any:
+    with telemetry.invocation(received):
+        return get_response(received)
 
 
 @app.middleware("http")

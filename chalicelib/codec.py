@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.counting import (
@@ -57,9 +58,22 @@ def log_partition(counter_id: str, event_id: str, shards: int) -> str:
     return partition(counter_id, shard_of(event_id, shards), shards)
 
 
+def counter_of(partition: str) -> str:
+    """The counter that a partition of the log belongs to."""
+    return partition.partition("#")[0]
+
+
 def bucket_partition(key: BucketKey, shards: int) -> str:
-    """The partition that holds this bucket; its sort key is the second."""
-    return partition(key.counter_id, key.shard, shards)
+    """The partition that holds this bucket; its sort key is the second. The first generation has no prefix."""
+    prefix = "" if key.generation == 1 else f"{key.generation}@"
+    return prefix + partition(key.counter_id, key.shard, shards)
+
+
+def bucket_key(partition: str, second: int) -> BucketKey:
+    """The bucket that is held under this key."""
+    generation, mark, rest = partition.rpartition("@")
+    counter_id, _, shard = rest.partition("#")
+    return BucketKey(counter_id, int(shard or 0), second, int(generation) if mark else 1)
 
 
 def id_bytes(event_id: str) -> bytes:
@@ -140,22 +154,37 @@ def from_stream_record(record: object) -> Event:
         case _:
             raise NotUnderstoodError("this is no stream record of an insert with its new image")
     owner = plain.get("partition")
-    return from_fields(owner.partition("#")[0] if isinstance(owner, str) else None, plain)
+    return from_fields(counter_of(owner) if isinstance(owner, str) else None, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message's body, and the ids of the events in it."""
+
+    body: str
+    event_ids: list[str]
 
 
 def to_messages(events: Iterable[Event]) -> Iterator[str]:
-    """The same events, in order, in as few message bodies as fit the queue."""
+    """The bodies of `messages`."""
+    return (message.body for message in messages(events))
+
+
+def messages(events: Iterable[Event]) -> Iterator[Message]:
+    """The same events, in order, in as few messages as fit the queue."""
     entries: list[str] = []
+    event_ids: list[str] = []
     size = 0
     for event in events:
         entry = json.dumps({"counter_id": event.counter_id, **fields(event)}, separators=(",", ":"))
         if size + len(entry) > MESSAGE_BYTES:
-            yield _message(entries)
-            entries, size = [], 0
+            yield _message(entries, event_ids)
+            entries, event_ids, size = [], [], 0
         entries.append(entry)
+        event_ids.append(event.event_id)
         size += len(entry) + 1
     if entries:
-        yield _message(entries)
+        yield _message(entries, event_ids)
 
 
 def from_message(body: object) -> tuple[list[Event], list[str]]:
@@ -191,8 +220,8 @@ def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[
     return events, reasons
 
 
-def _message(entries: list[str]) -> str:
-    return f'{{"version":1,"events":[{",".join(entries)}]}}'
+def _message(entries: list[str], event_ids: list[str]) -> Message:
+    return Message(f'{{"version":1,"events":[{",".join(entries)}]}}', event_ids)
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import counting, dynamodb, event_log, read_model
+from chalicelib import counting, dynamodb, event_log, read_model, telemetry
 from chalicelib.errors import ContendedError, KeyReusedError, RecordedBeforeError, VersionMismatchError
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ def increment(command: Increment) -> Accepted:
     """
     now_ms = time.time_ns() // 1_000_000
     event = counting.decide(command, _event_id(command, now_ms), now_ms)
+    telemetry.about(event)
+    accepted = _carry_out(command, event)
+    telemetry.accepted(counted=accepted.counter is not None, replayed=accepted.again)
+    return accepted
+
+
+def _carry_out(command: Increment, event: Event) -> Accepted:
     if command.at_version is not None:
         return _compare_and_swap(command, event, command.at_version)
     if command.wants_counter:
@@ -147,10 +154,10 @@ def _event_id(command: Increment, now_ms: int) -> str:
     if command.idempotency_key is not None:
         # No counter id holds a slash, so no two pairs of counter and key make the same name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
-    return _time_ordered_id(now_ms)
+    return time_ordered_id(now_ms)
 
 
-def _time_ordered_id(now_ms: int) -> str:
+def time_ordered_id(now_ms: int) -> str:
     """A fresh UUID of version 7: milliseconds, then random bits (RFC 9562, section 5.7)."""
     random_bits = int.from_bytes(os.urandom(10), "big")
     high, low = random_bits >> 68, random_bits & (1 << 62) - 1

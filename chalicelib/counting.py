@@ -4,14 +4,16 @@ The rules of counting, and nothing else: no clock, no randomness, no environment
 A counter's value is the sum over the distinct events in its log, its version their number. Events are counted in
 buckets, one per counter (and shard) and second, which hold the ids of what they have counted. What is in its bucket is
 counted; what is not, is not. That is all there is to counting once.
+
+A counter's read model can be made anew beside the old one: each making is a generation with buckets of its own.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import InvalidRequestError
@@ -108,17 +110,37 @@ Event = Incremented | Adjusted
 
 
 @dataclass(frozen=True, slots=True)
+class Generations:
+    """The makings of one counter's read model that are kept current: what queries see, and one beside it, if any."""
+
+    live: int = 1
+    other: int | None = None
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """In all of these an event is counted at once, in one transaction."""
+        return (self.live,) if self.other is None else (self.live, self.other)
+
+
+@dataclass(frozen=True, slots=True)
 class Counter:
-    """State: the sum (`value`) and the number (`version`) of the events counted so far."""
+    """
+    State: the sum (`value`) and the number (`version`) of the events counted so far, in the live generation.
+
+    `other` is the same pair for the generation beside it, and `dropping` is one whose buckets are being removed.
+    """
 
     counter_id: str
     value: int = 0
     version: int = 0
     updated_at_ms: int | None = None
+    generations: Generations = Generations()
+    other: tuple[int, int] | None = None
+    dropping: int | None = None
 
     def after(self, event: Event, now_ms: int) -> Counter:
         """The state once this event, too, is counted."""
-        return Counter(self.counter_id, self.value + event.amount, self.version + 1, now_ms)
+        return replace(self, value=self.value + event.amount, version=self.version + 1, updated_at_ms=now_ms)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,6 +150,16 @@ class BucketKey:
     counter_id: str
     shard: int
     second: int
+    generation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What is counted of one counter (and shard) and one second: which events, and what they add up to."""
+
+    key: BucketKey
+    event_ids: frozenset[str]
+    sum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,25 +174,29 @@ class BucketUpdate:
 
 @dataclass(frozen=True, slots=True)
 class CounterUpdate:
-    """What one transaction writes: some buckets of one counter, and the counter itself."""
+    """What one transaction writes: some buckets of one counter and the counter itself, if it has these generations."""
 
     counter_id: str
+    generations: Generations
     buckets: tuple[BucketUpdate, ...]
 
-    @property
-    def total(self) -> int:
-        """What is added to the counter's value."""
-        return sum(bucket.total for bucket in self.buckets)
+    def total(self, generation: int) -> int:
+        """What is added to the counter's value in this generation."""
+        return sum(bucket.total for bucket in self.buckets if bucket.key.generation == generation)
+
+    def events(self, generation: int) -> int:
+        """What is added to the counter's version in this generation."""
+        return sum(len(bucket.event_ids) for bucket in self.buckets if bucket.key.generation == generation)
 
     @property
-    def events(self) -> int:
-        """What is added to the counter's version."""
-        return sum(len(bucket.event_ids) for bucket in self.buckets)
+    def new(self) -> int:
+        """How many events are counted that queries did not see before."""
+        return self.events(self.generations.live)
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """State: how many events are counted for one second (and shard), and what they add up to."""
+class Tally:
+    """What a bucket comes to: how many events are counted for one second (and shard), and what they add up to."""
 
     second: int
     events: int
@@ -272,9 +308,9 @@ def shard_of(event_id: str, shards: int) -> int:
     return int(event_id[-12:], 16) % shards
 
 
-def bucket_of(event: Event, shards: int) -> BucketKey:
+def bucket_of(event: Event, shards: int, generation: int = 1) -> BucketKey:
     """The bucket in which this event is counted: the second in which it was recorded."""
-    return BucketKey(event.counter_id, shard_of(event.event_id, shards), event.recorded_at_ms // 1000)
+    return BucketKey(event.counter_id, shard_of(event.event_id, shards), event.recorded_at_ms // 1000, generation)
 
 
 def in_buckets(events: Iterable[Event], shards: int) -> dict[str, dict[BucketKey, dict[str, Event]]]:
@@ -285,24 +321,41 @@ def in_buckets(events: Iterable[Event], shards: int) -> dict[str, dict[BucketKey
     return {counter_id: dict(buckets) for counter_id, buckets in counters.items()}
 
 
+def in_each(generations: Generations, keys: Iterable[BucketKey]) -> Iterator[BucketKey]:
+    """The buckets with these keys in every generation that is kept."""
+    for key in keys:
+        for generation in generations.kept:
+            yield replace(key, generation=generation)
+
+
 def updates(
     counter_id: str,
     buckets: Mapping[BucketKey, Mapping[str, Event]],
     counted: Mapping[BucketKey, Set[str]],
+    generations: Generations,
     most_buckets: int,
 ) -> Iterator[CounterUpdate]:
     """
     What is still to be written for one counter, given the ids that its buckets were seen to hold.
 
-    Each update is complete in itself and touches at most `most_buckets` buckets. None at all if everything is counted.
+    Each update is complete in itself, so that no event is counted in one generation and not in the other, and touches
+    at most `most_buckets` buckets. None at all if everything is counted.
     """
     lacking = [
-        update
-        for key, events in sorted(buckets.items())
-        if (update := bucket_update(key, events, counted.get(key, frozenset()))).event_ids
+        found
+        for key, events in sorted(buckets.items(), key=lambda item: item[0])
+        if (found := [update for update in _bucket_updates(key, events, counted, generations) if update.event_ids])
     ]
-    for start in range(0, len(lacking), most_buckets):
-        yield CounterUpdate(counter_id, tuple(lacking[start : start + most_buckets]))
+    at_once = most_buckets // len(generations.kept)
+    for start in range(0, len(lacking), at_once):
+        yield CounterUpdate(counter_id, generations, tuple(chain.from_iterable(lacking[start : start + at_once])))
+
+
+def _bucket_updates(
+    key: BucketKey, events: Mapping[str, Event], counted: Mapping[BucketKey, Set[str]], generations: Generations
+) -> Iterator[BucketUpdate]:
+    for bucket in in_each(generations, [key]):
+        yield bucket_update(bucket, events, counted.get(bucket, frozenset()))
 
 
 def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]) -> BucketUpdate:
@@ -311,13 +364,13 @@ def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]
     return BucketUpdate(key, frozenset(new), sum(event.amount for event in new.values()), len(counted))
 
 
-def points(buckets: Iterable[Bucket], step_s: int) -> list[Point]:
+def points(tallies: Iterable[Tally], step_s: int) -> list[Point]:
     """A history in steps of so many seconds, ascending; only steps that hold events."""
     steps: dict[int, tuple[int, int]] = {}
-    for bucket in buckets:
-        start = bucket.second // step_s * step_s
+    for tally in tallies:
+        start = tally.second // step_s * step_s
         events, total = steps.get(start, (0, 0))
-        steps[start] = (events + bucket.events, total + bucket.total)
+        steps[start] = (events + tally.events, total + tally.total)
     return [Point(start, *steps[start]) for start in sorted(steps)]
 
 
@@ -343,23 +396,21 @@ def place_of(event: Event) -> Place:
     return Place(event.recorded_at_ms, event.event_id)
 
 
-def ids_for_page(
-    buckets: Iterable[tuple[int, Set[str]]], limit: int, before: Place | None
-) -> tuple[set[str], Place | None]:
+def ids_for_page(buckets: Iterable[Bucket], limit: int, before: Place | None) -> tuple[set[str], Place | None]:
     """
     Which events have to be read for a page of so many, and the place behind which further ones stand, if there are any.
 
-    The buckets, as second and ids, come newest first from the second of `before` on back. They are taken only as far as
+    The buckets come newest first, from the second of `before` on back. They are taken only as far as
     they are needed, and whole: that only the events themselves tell their order within a second. Of the second of
     `before` any number may have been on earlier pages, so that it is read besides.
     """
     ids: set[str] = set()
     enough = 0
     oldest = Place(0, _LOWEST_ID)
-    for second, together in itertools.groupby(buckets, key=lambda bucket: bucket[0]):
+    for second, together in groupby(buckets, key=lambda bucket: bucket.key.second):
         if enough >= limit:
             return ids, oldest
-        of_second = {event_id for _, held in together for event_id in held}
+        of_second = {event_id for bucket in together for event_id in bucket.event_ids}
         ids |= of_second
         enough += 0 if before is not None and second == before.second else len(of_second)
         oldest = Place(second * 1000, _LOWEST_ID)
@@ -373,3 +424,15 @@ def page_of_events(events: Iterable[Event], limit: int, before: Place | None, ol
     if len(page) == len(to_come) and older is None:
         return EventPage(page, None)
     return EventPage(page, place_of(page[-1]) if page else older)
+
+
+def oldest_ms(events: Iterable[Event], updates: Iterable[CounterUpdate]) -> int | None:
+    """When the oldest of these events that these updates count was recorded; None if they count none of them."""
+    new = {
+        (update.counter_id, event_id)
+        for update in updates
+        for bucket in update.buckets
+        if bucket.key.generation == update.generations.live
+        for event_id in bucket.event_ids
+    }
+    return min((event.recorded_at_ms for event in events if (event.counter_id, event.event_id) in new), default=None)

@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING
 from pynamodb.exceptions import DoesNotExist, PutError
 
 from chalicelib import codec, counting, dynamodb, settings
-from chalicelib.errors import ContendedError, EventNotFoundError, KeyReusedError, LogUnavailableError
+from chalicelib.errors import (
+    ContendedError,
+    EventNotFoundError,
+    KeyReusedError,
+    LogUnavailableError,
+    NotUnderstoodError,
+)
 from chalicelib.tables import EventItem
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Iterable, Iterator, Set
 
     from pynamodb.transactions import TransactWrite
 
     from chalicelib.counting import Event
 
 _TRIES = 8
+
+#: Events in one answer to who reads many: soon there, and soon shown as progress.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,82 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     if missing := event_ids - {event.event_id for event in found}:
         found += _batch(counter_id, missing, consistent_read=True)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that the log holds and that this version of the code cannot read: where it is, and why not."""
+
+    partition: str
+    event_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log: behind this event."""
+
+    partition: str
+    event_id: str
+
+
+def position(event: Event) -> Position:
+    """The place behind this event."""
+    return Position(codec.log_partition(event.counter_id, event.event_id, settings.current().shards), event.event_id)
+
+
+def scan(segment: int = 0, segments: int = 1, after: Position | None = None) -> Iterator[Event | Unreadable]:
+    """
+    Every event that the log holds when this begins, of one of so many equal parts of all counters, from a place on.
+
+    A partition's events come together, in the order of their ids. Strongly consistent.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(LogUnavailableError):
+        for item in EventItem.scan(
+            segment=segment,
+            total_segments=segments,
+            consistent_read=True,
+            page_size=_PAGE,
+            last_evaluated_key=_key(after),
+        ):
+            yield _read(item)
+
+
+def of_counter(counter_id: str, after: Position | None = None) -> Iterator[Event | Unreadable]:
+    """
+    Every event of this counter that the log holds when this begins, shard by shard, by their ids, from a place on.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    shards = settings.current().shards
+    partitions = [codec.partition(counter_id, shard, shards) for shard in range(shards)]
+    with dynamodb.unavailable_as(LogUnavailableError):
+        for partition in partitions[partitions.index(after.partition) if after else 0 :]:
+            start = after if after and after.partition == partition else None
+            for item in EventItem.query(
+                partition, consistent_read=True, page_size=_PAGE, last_evaluated_key=_key(start)
+            ):
+                yield _read(item)
+
+
+def readable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
+    """The events among these that this version of the code can read."""
+    return (event for event in events if not isinstance(event, Unreadable))
+
+
+def _key(place: Position | None) -> dict[str, dict[str, str]] | None:
+    return None if place is None else {"partition": {"S": place.partition}, "event_id": {"S": place.event_id}}
+
+
+def _read(item: EventItem) -> Event | Unreadable:
+    try:
+        return codec.from_fields(codec.counter_of(item.partition), item.attribute_values)
+    except NotUnderstoodError as error:
+        return Unreadable(item.partition, item.event_id, error.reason)
 
 
 def recorded(event: Event) -> Event:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import logging
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chalice.app import CORSConfig, Response
 
 import chalicelib
-from chalicelib import codec
+from chalicelib import codec, telemetry
 from chalicelib.counting import (
     LATEST_MS,
     RESOLUTIONS,
@@ -50,8 +49,6 @@ if TYPE_CHECKING:
     from chalicelib.commands import Accepted
     from chalicelib.counting import Event, EventPage, Point
     from chalicelib.read_model import Page
-
-_log = logging.getLogger("counter.http")
 
 _LONGEST_BODY_BYTES = 1024
 _LONGEST_PAGE = 100
@@ -299,11 +296,10 @@ def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
         try:
             return view(*args, **kwargs)
         except CounterError as error:
-            if not isinstance(error, RequestError):
-                _log.warning("%s: %s", type(error).__name__, error, exc_info=True)
+            telemetry.not_answered(error)
             return problem(error)
-        except Exception:  # noqa: BLE001  (the outermost place there is)
-            _log.exception("a request failed in a way that was not foreseen")
+        except Exception as error:  # noqa: BLE001  (the outermost place there is)
+            telemetry.not_answered(error)
             return problem(None)
 
     return answer
@@ -517,9 +513,12 @@ def _single(values: Mapping[str, list[str]], name: str) -> str | None:
 
 
 def _counter_body(counter: Counter) -> dict[str, Any]:
-    body = asdict(counter)
-    updated_at_ms = body.pop("updated_at_ms")
-    return {**body, "updated_at": None if updated_at_ms is None else _rfc3339(updated_at_ms)}
+    return {
+        "counter_id": counter.counter_id,
+        "value": counter.value,
+        "version": counter.version,
+        "updated_at": None if counter.updated_at_ms is None else _rfc3339(counter.updated_at_ms),
+    }
 
 
 def _event_body(event: Event) -> dict[str, Any]:

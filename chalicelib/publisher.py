@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib import codec, parking, queues, settings
+from chalicelib import codec, parking, queues, settings, telemetry
 from chalicelib.errors import NotUnderstoodError
 from chalicelib.parking import Parked
 
@@ -27,6 +27,7 @@ def publish(records: Iterable[object]) -> None:
             events.append(codec.from_stream_record(record))
         except NotUnderstoodError as error:
             parked.append(Parked("event log stream", error.reason, record))
-    for message in codec.to_messages(events):
-        queues.send(settings.current().projection_queue, message)
+    for message in codec.messages(events):
+        message_id = queues.send(settings.current().projection_queue, message.body)
+        telemetry.published(message_id, message.event_ids)
     parking.park(parked)

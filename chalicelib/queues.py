@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -15,18 +15,34 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> None:
+def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str:
     """
-    The queue named so holds this message, with these attributes as strings.
+    The queue named so holds this message, with these attributes as strings. Returns its id there.
 
     Raises:
         QueueUnavailableError: SQS throttles, refuses or does not answer. The message may have been sent.
     """
     sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
     try:
-        client().send_message(QueueUrl=url(queue), MessageBody=body, MessageAttributes=sent)
+        answer = client().send_message(QueueUrl=url(queue), MessageBody=body, MessageAttributes=sent)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
+    return answer["MessageId"]
+
+
+def length(queue: str) -> int:
+    """
+    About how many messages wait on the queue named so.
+
+    Raises:
+        QueueUnavailableError: SQS throttles, refuses or does not answer.
+    """
+    wanted: Final = "ApproximateNumberOfMessages"
+    try:
+        found = client().get_queue_attributes(QueueUrl=url(queue), AttributeNames=[wanted])
+    except (BotoCoreError, ClientError) as cause:
+        raise QueueUnavailableError(f"{queue}: {cause}") from cause
+    return int(found["Attributes"][wanted])
 
 
 @functools.cache

@@ -5,6 +5,9 @@ Counting a batch: read the buckets it touches, drop what they hold, and in one t
 the buckets, each on condition that it is unchanged, and the sum to the counter. A bucket's set only grows, so its size
 tells whether it is unchanged. Duplicates, order and batch boundaries make no difference: the bucket of an event depends
 on the event alone.
+
+While a counter's read model is made anew (see `generations`), the same transaction writes both makings. Which there are
+stands in the counter's own item, and is a condition of every write to it: who believes otherwise is refused, and looks.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pynamodb.expressions.condition import size
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import codec, counting, dynamodb, event_log, settings
-from chalicelib.counting import Bucket, BucketKey, Counter
+from chalicelib.counting import Bucket, BucketKey, Counter, Generations, Tally
 from chalicelib.errors import (
     ContendedError,
     RangeTooLongError,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
     from pynamodb.pagination import PageIterator
 
     from chalicelib.counting import BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
@@ -51,6 +55,9 @@ _QUERY_PAGE_BYTES = 1024 * 1024
 _FEW_BUCKETS = 4
 _MANY_BUCKETS = 32
 
+#: Buckets in one answer to who reads many.
+_PAGE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -60,9 +67,9 @@ class Page:
     last: str | None
 
 
-def count(events: Iterable[Event]) -> int:
+def count(events: Iterable[Event]) -> list[CounterUpdate]:
     """
-    Every one of these events is counted, and once. Returns how many were not counted before.
+    Every one of these events is counted, and once. Returns what was written: those that were not counted before.
 
     Twice, in part, in another order or at once with other workers: the counters end the same. A worker that stops half
     way has counted some transactions wholly and the others not at all.
@@ -72,11 +79,13 @@ def count(events: Iterable[Event]) -> int:
         ContendedError: other workers were quicker at every try. Likewise.
     """
     batch = counting.in_buckets(events, settings.current().shards)
-    counted = _ids_in(key for buckets in batch.values() for key in buckets)
-    new, troubles = 0, []
+    believed = {counter_id: _believed(counter_id) for counter_id in batch}
+    counted = ids_in(key for name, buckets in batch.items() for key in counting.in_each(believed[name], buckets))
+    new: list[CounterUpdate] = []
+    troubles = []
     for counter_id, buckets in batch.items():
         try:
-            new += _count_for(counter_id, buckets, counted)
+            new += _count_for(counter_id, buckets, believed[counter_id], counted)
         except UnavailableError as trouble:  # of this counter: the others are not to wait for it
             troubles.append(trouble)
     if troubles:
@@ -84,20 +93,40 @@ def count(events: Iterable[Event]) -> int:
     return new
 
 
+def fill(counter: Counter, events: Iterable[Event]) -> None:
+    """
+    Every one of these events of one counter is counted in all generations that it has.
+
+    (`count` does not know of a generation until a write tells it, and makes none for what the live one holds.)
+
+    Raises:
+        ReadModelUnavailableError, ContendedError: as of `count`.
+    """
+    for counter_id, buckets in counting.in_buckets(events, settings.current().shards).items():
+        counted = ids_in(counting.in_each(counter.generations, buckets))
+        _count_for(counter_id, buckets, counter.generations, counted)
+
+
 def _count_for(
-    counter_id: str, buckets: Mapping[BucketKey, Mapping[str, Event]], counted: Mapping[BucketKey, set[str]]
-) -> int:
-    new = 0
+    counter_id: str,
+    buckets: Mapping[BucketKey, Mapping[str, Event]],
+    generations: Generations,
+    counted: Mapping[BucketKey, set[str]],
+) -> list[CounterUpdate]:
+    new: list[CounterUpdate] = []
     for attempt in dynamodb.attempts(_TRIES):
         if attempt:
-            counted = _ids_in(buckets)
+            counted = ids_in(counting.in_each(generations, buckets))
         try:
-            for update in counting.updates(counter_id, buckets, counted, BUCKETS_PER_TRANSACTION):
+            for update in counting.updates(counter_id, buckets, counted, generations, BUCKETS_PER_TRANSACTION):
                 _write(update)
-                new += update.events
+                new.append(update)
+        except _OtherGenerationsError:
+            generations = _believe(counter(counter_id))
         except ContendedError:
             continue
-        return new
+        else:
+            return new
     raise ContendedError(f"counter {counter_id} is being counted by others")
 
 
@@ -115,11 +144,13 @@ def append_counted(event: Event, counter: Counter) -> Counter:
     """
     now_ms = _now_ms()
     key = counting.bucket_of(event, settings.current().shards)
-    bucket = counting.bucket_update(key, {event.event_id: event}, counted=frozenset())
+    (update,) = counting.updates(
+        counter.counter_id, {key: {event.event_id: event}}, {}, counter.generations, BUCKETS_PER_TRANSACTION
+    )
     transaction = TransactWrite(connection=connection())
     event_log.append_within(transaction, event)
-    _add_to_bucket(transaction, bucket, condition=None)
-    update = counting.CounterUpdate(counter.counter_id, (bucket,))
+    for bucket in update.buckets:
+        _add_to_bucket(transaction, bucket, condition=None)
     _add_to_counter(transaction, update, now_ms, condition=_is_at(counter.version))
     try:
         _commit(transaction)
@@ -161,22 +192,24 @@ def counters(limit: int, after: str | None = None) -> Page:
     return Page(states, end["counter_id"]["S"] if end else None)
 
 
-def has_counted(event: Event) -> bool:
+def scan_counters(segment: int = 0, segments: int = 1) -> Iterator[Counter]:
     """
-    Whether this event is part of its counter's value. One strongly consistent read.
+    Every counter that is there when this begins, of one of so many equal parts of all.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    key = counting.bucket_of(event, settings.current().shards)
-    return event.event_id in _ids_in([key]).get(key, set())
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        for item in CounterItem.scan(segment=segment, total_segments=segments, consistent_read=True):
+            yield _counter(item)
 
 
 def history(counter_id: str, span: Span) -> list[Point]:
     """
     What was counted in this span, step by step, as far as eventually consistent reads show it.
 
-    Reads at most `HISTORY_BYTES` of buckets, in as many requests as there are shards and up to 4 more.
+    Reads at most `HISTORY_BYTES` of buckets, in as many requests as there are shards and up to 4 more; and the counter,
+    which tells the generation.
 
     Raises:
         RangeTooLongError: that is not enough. It is for a page less than that.
@@ -184,7 +217,7 @@ def history(counter_id: str, span: Span) -> list[Point]:
     """
     if span.steps == 0:
         return []
-    return counting.points(_buckets_in(counter_id, span), span.step_s)
+    return counting.points(_tallies_in(_live_partitions(counter_id), span), span.step_s)
 
 
 def events(counter_id: str, limit: int, before: Place | None = None) -> EventPage:
@@ -198,42 +231,46 @@ def events(counter_id: str, limit: int, before: Place | None = None) -> EventPag
         ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer.
         NotUnderstoodError: an event cannot be read by this version of the code.
     """
-    buckets = _buckets_back_from(counter_id, before.second if before else None)
+    streams = [_back_from(before.second if before else None, partition) for partition in _live_partitions(counter_id)]
+    buckets = heapq.merge(*streams, key=lambda bucket: bucket.key.second, reverse=True)
     ids, older = counting.ids_for_page(buckets, limit, before)
     return counting.page_of_events(event_log.get_many(counter_id, ids), limit, before, older)
 
 
-def _buckets_in(counter_id: str, span: Span) -> list[Bucket]:
-    """The buckets of a span, of all shards; of those with more than a page, the one that is least far is read next."""
-    shards = settings.current().shards
+def _live_partitions(counter_id: str) -> list[str]:
+    """The partitions, one for each shard, of the buckets that queries see now. One strongly consistent read."""
+    shards, live = settings.current().shards, counter(counter_id).generations.live
+    return [codec.bucket_partition(BucketKey(counter_id, shard, 0, live), shards) for shard in range(shards)]
+
+
+def _tallies_in(partitions: list[str], span: Span) -> list[Tally]:
+    """What is in these partitions of a span; of those with more than a page, the one that is least far is read next."""
     seconds = BucketItem.second.between(span.first, span.end - 1)
-    pages = [BucketItem.query(partition, seconds).page_iter for partition in _partitions(counter_id)]
+    pages = [BucketItem.query(partition, seconds).page_iter for partition in partitions]
     begun, reached = 0, dict[int, int]()
-    found: list[Bucket] = []
+    found: list[Tally] = []
     sizes: list[tuple[int, int]] = []
     size = 0
-    while begun < shards or reached:
+    while begun < len(pages) or reached:
         if size > HISTORY_BYTES - _QUERY_PAGE_BYTES:
-            raise _too_long(span, sizes, min(reached.values(), default=span.end), begun / shards)
-        shard = begun if begun < shards else min(reached, key=lambda shard: reached[shard])
-        begun = max(begun, shard + 1)
-        for item in _next_page(pages[shard]):
-            bucket = Bucket(int(item.second), len(item.ids), int(item.sum))
-            found.append(bucket)
-            sizes.append((bucket.second, _bytes_of(item.partition, bucket)))
+            raise _too_long(span, sizes, min(reached.values(), default=span.end), begun / len(pages))
+        number = begun if begun < len(pages) else min(reached, key=lambda number: reached[number])
+        begun = max(begun, number + 1)
+        for item in _next_page(pages[number]):
+            tally = Tally(int(item.second), len(item.ids), int(item.sum))
+            found.append(tally)
+            sizes.append((tally.second, _bytes_of(item.partition, tally)))
             size += sizes[-1][1]
-            reached[shard] = bucket.second
-        if pages[shard].last_evaluated_key is None:
-            reached.pop(shard, None)
+            reached[number] = tally.second
+        if pages[number].last_evaluated_key is None:
+            reached.pop(number, None)
     return found
 
 
-def _bytes_of(partition: str, bucket: Bucket) -> int:
+def _bytes_of(partition: str, tally: Tally) -> int:
     """What DynamoDB counts for this bucket, and a little more: two digits are a byte ("Item sizes and formats")."""
     names = len("partition") + len("second") + len("ids") + len("sum")
-    return (
-        names + len(partition) + 16 * bucket.events + sum(len(str(n)) // 2 + 2 for n in (bucket.second, bucket.total))
-    )
+    return names + len(partition) + 16 * tally.events + sum(len(str(n)) // 2 + 2 for n in (tally.second, tally.total))
 
 
 def _too_long(span: Span, sizes: list[tuple[int, int]], reached: int, share: float) -> RangeTooLongError:
@@ -243,16 +280,8 @@ def _too_long(span: Span, sizes: list[tuple[int, int]], reached: int, share: flo
     return RangeTooLongError(detail, counting.end_that_fits(sizes, reached, room, span))
 
 
-def _buckets_back_from(counter_id: str, second: int | None) -> Iterator[tuple[int, set[str]]]:
-    """The ids in each bucket, of all shards, newest first, from this second on. Read as they are asked for."""
-    return heapq.merge(
-        *(_partition_back_from(partition, second) for partition in _partitions(counter_id)),
-        key=lambda bucket: bucket[0],
-        reverse=True,
-    )
-
-
-def _partition_back_from(partition: str, second: int | None) -> Iterator[tuple[int, set[str]]]:
+def _back_from(second: int | None, partition: str) -> Iterator[Bucket]:
+    """A partition's buckets, newest first, from this second on. Read as they are asked for."""
     pages = BucketItem.query(
         partition,
         None if second is None else BucketItem.second <= second,
@@ -261,7 +290,7 @@ def _partition_back_from(partition: str, second: int | None) -> Iterator[tuple[i
         page_size=_FEW_BUCKETS,
     ).page_iter
     while page := _next_page(pages):
-        yield from ((int(item.second), {codec.id_text(stored) for stored in item.ids}) for item in page)
+        yield from (_bucket(item) for item in page)
         pages.page_size = min(2 * (pages.page_size or 1), _MANY_BUCKETS)
 
 
@@ -271,14 +300,63 @@ def _next_page(pages: PageIterator[Any]) -> list[BucketItem]:
         return [BucketItem.from_raw_data(raw) for raw in next(pages, {"Items": []})["Items"]]
 
 
-def _partitions(counter_id: str) -> list[str]:
-    """The partitions that hold the counter's buckets, one for each shard."""
+def scan_buckets(segment: int, segments: int) -> Iterator[Bucket]:
+    """
+    Every bucket of every generation that is there when this begins, of one of so many equal parts of all.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        for item in BucketItem.scan(segment=segment, total_segments=segments, consistent_read=True, page_size=_PAGE):
+            yield _bucket(item)
+
+
+def buckets_of(
+    counter_id: str, generation: int, from_second: int = 0, to_second: int = counting.LATEST_MS
+) -> Iterator[Bucket]:
+    """
+    The counter's buckets of this generation in this range, whose end is not in it; ascending in each shard.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
     shards = settings.current().shards
-    return [codec.bucket_partition(BucketKey(counter_id, shard, second=0), shards) for shard in range(shards)]
+    within = BucketItem.second.between(from_second, to_second - 1)
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        for shard in range(shards):
+            partition = codec.bucket_partition(BucketKey(counter_id, shard, 0, generation), shards)
+            for item in BucketItem.query(partition, within, consistent_read=True, page_size=_PAGE):
+                yield _bucket(item)
 
 
-def _ids_in(keys: Iterable[BucketKey]) -> dict[BucketKey, set[str]]:
-    """The ids that these buckets hold. One request for up to 100 buckets."""
+def has_counted(event: Event) -> bool:
+    """
+    Whether this event is part of its counter's value. One strongly consistent read if it is, as a rule, and two if not.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    # What was counted in any generation is counted in the live one, so only a "no" has to be asked of the live one.
+    believed = _believed(event.counter_id)
+    if _is_in(event, believed.live):
+        return True
+    generations = _believe(counter(event.counter_id))
+    return generations.live != believed.live and _is_in(event, generations.live)
+
+
+def _is_in(event: Event, generation: int) -> bool:
+    key = counting.bucket_of(event, settings.current().shards, generation)
+    return event.event_id in ids_in([key]).get(key, set())
+
+
+def ids_in(keys: Iterable[BucketKey]) -> dict[BucketKey, set[str]]:
+    """
+    The ids that these buckets hold. One strongly consistent request for up to 100 buckets.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
     shards = settings.current().shards
     by_item_key = {(codec.bucket_partition(key, shards), key.second): key for key in keys}
     with dynamodb.unavailable_as(ReadModelUnavailableError):
@@ -296,6 +374,29 @@ class _CancelledError(Exception):
         self.reasons = reasons
 
 
+class _OtherGenerationsError(Exception):
+    """The counter has other generations than was believed."""
+
+
+def _believed(counter_id: str) -> Generations:
+    return _beliefs.get(counter_id, Generations())
+
+
+def _believe(found: Counter) -> Generations:
+    if found.generations == Generations():
+        _beliefs.pop(found.counter_id, None)
+    else:
+        if len(_beliefs) >= _MOST_BELIEFS:
+            _beliefs.clear()
+        _beliefs[found.counter_id] = found.generations
+    return found.generations
+
+
+#: What this process last saw of counters that were made anew. A belief may be wrong: no write goes by it unchecked.
+_beliefs: dict[str, Generations] = {}
+_MOST_BELIEFS = 100_000
+
+
 def _write(update: CounterUpdate) -> None:
     transaction = TransactWrite(connection=connection())
     for bucket in update.buckets:
@@ -304,6 +405,8 @@ def _write(update: CounterUpdate) -> None:
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
+        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:
+            raise _OtherGenerationsError from cancelled
         raise ContendedError(f"counter {update.counter_id} is being counted by others") from cancelled
 
 
@@ -330,15 +433,32 @@ def _add_to_bucket(transaction: TransactWrite, bucket: BucketUpdate, condition: 
 def _add_to_counter(
     transaction: TransactWrite, update: CounterUpdate, now_ms: int, condition: Condition | None
 ) -> None:
+    live, other = update.generations.live, update.generations.other
+    actions: list[Action] = [
+        CounterItem.value.add(update.total(live)),
+        CounterItem.version.add(update.events(live)),
+        CounterItem.updated_at.set(now_ms),
+    ]
+    if other is not None:
+        actions += [
+            CounterItem.other_value.add(update.total(other)),
+            CounterItem.other_version.add(update.events(other)),
+        ]
+    unchanged = has(update.generations)
     transaction.update(
         CounterItem(update.counter_id),
-        actions=[
-            CounterItem.value.add(update.total),
-            CounterItem.version.add(update.events),
-            CounterItem.updated_at.set(now_ms),
-        ],
-        condition=condition,
+        actions=actions,
+        condition=unchanged if condition is None else unchanged & condition,
     )
+
+
+def has(generations: Generations) -> Condition:
+    """The condition on a counter's item that it has just these generations."""
+    live, other = CounterItem.generation, CounterItem.other
+    has_live: Condition = live.does_not_exist() if generations.live == 1 else live == generations.live
+    has_other: Condition = other.does_not_exist() if generations.other is None else other == generations.other
+    both: Condition = has_live & has_other
+    return both
 
 
 def _is_unchanged(bucket: BucketUpdate) -> Condition:
@@ -350,11 +470,30 @@ def _is_unchanged(bucket: BucketUpdate) -> Condition:
 
 
 def _is_at(version: int) -> Condition:
-    return CounterItem.version.does_not_exist() if version == 0 else CounterItem.version == version
+    at: Condition = CounterItem.version == version
+    return at if version else at | CounterItem.version.does_not_exist()
 
 
 def _counter(item: CounterItem) -> Counter:
-    return Counter(item.counter_id, int(item.value), int(item.version), int(item.updated_at))
+    other = _maybe_int(item.other)
+    return Counter(
+        item.counter_id,
+        int(item.value or 0),
+        int(item.version or 0),
+        _maybe_int(item.updated_at),
+        Generations(int(item.generation or 1), other),
+        None if other is None else (int(item.other_value), int(item.other_version)),
+        _maybe_int(item.dropping),
+    )
+
+
+def _bucket(item: BucketItem) -> Bucket:
+    ids = frozenset(codec.id_text(stored) for stored in item.ids)
+    return Bucket(codec.bucket_key(item.partition, int(item.second)), ids, int(item.sum))
+
+
+def _maybe_int(stored: float | None) -> int | None:
+    return None if stored is None else int(stored)
 
 
 def _now_ms() -> int:

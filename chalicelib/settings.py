@@ -14,6 +14,11 @@ from chalicelib.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+#: How often the scheduled check runs.
+CHECK_EVERY_S = 3600
+
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 
@@ -26,7 +31,10 @@ class Settings:
     max_increment: int
     shards: int
     batching_window_s: int
+    log_level: str
     event_log_stream_arn: str
+    check_parts: int
+    check_events: int
 
     @property
     def event_log_table(self) -> str:
@@ -73,7 +81,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=64),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
+        log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
+        check_parts=_integer(environment, "CHECK_PARTS", default=24, lowest=1, highest=1_000_000),
+        check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
     )
 
 
@@ -88,3 +99,10 @@ def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest:
     if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
         raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, not {text!r}")
     return int(text)
+
+
+def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:
+    text = environment.get(name, default)
+    if text not in allowed:
+        raise SettingsError(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
+    return text

@@ -44,15 +44,25 @@ class EventItem(Model):
 
 
 class CounterItem(Model):
-    """One counter of the read model. Written only in a transaction with the buckets that it sums up."""
+    """
+    One counter of the read model. Its sums are written only in a transaction with the buckets that they sum up.
+
+    While its read model is made anew, `other` names the generation beside the live one, with sums of its own.
+    `dropping` is one whose buckets are being removed. Without `generation`, the live one is the first.
+    """
 
     class Meta(_Timing):
         table_name = _names.counters_table
 
     counter_id = UnicodeAttribute(hash_key=True)
-    value = NumberAttribute()
-    version = NumberAttribute()
-    updated_at = NumberAttribute()
+    value = NumberAttribute(null=True)
+    version = NumberAttribute(null=True)
+    updated_at = NumberAttribute(null=True)
+    generation = NumberAttribute(null=True)
+    other = NumberAttribute(null=True)
+    other_value = NumberAttribute(null=True)
+    other_version = NumberAttribute(null=True)
+    dropping = NumberAttribute(null=True)
 
 
 class BucketItem(Model):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ops import errors, stages
+from ops.options import COUNTER_ID, TIME
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
     What a command needs is imported when it runs: the tables' names are read once, from the stage's environment.
     """
 
-    @main.command(work.__name__.strip("_"), help=work.__doc__)
+    @main.command(work.__name__.strip("_"), help=inspect.getdoc(work))
     @click.option("--stage", required=True, help="One of the stages in .chalice/config.json.")
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and progress not at all.")
     @functools.wraps(work)
@@ -68,6 +71,138 @@ def _deploy(settings: Settings) -> Outcome:
 
     deployed = deploy.deploy(settings, stages.local_folder())
     return Outcome({"ApiId": deployed.api_id, "Url": deployed.url})
+
+
+_some_counters = click.option(
+    "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. May be given again."
+)
+
+
+@_command
+@_some_counters
+@click.option("--lag", "lag_s", default=30, show_default=True, help="Seconds that an event may be pending.")
+@click.option("--no-wait", "waits", default=True, flag_value=False, help="Do not wait for what is pending.")
+def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool) -> Outcome:
+    """
+    Compare the read model with the log, event by event; exit with 1 if they differ.
+
+    It may run beside all traffic. An event that is not counted yet is pending until it is as old as the lag allows;
+    verifying waits for it. Memory stays flat; a temporary file takes some 250 bytes for each event.
+
+    \b
+    Examples:
+      python -m ops verify --stage prod
+      python -m ops verify --stage prod --counter clicks --json
+    """  # noqa: D301
+    from ops import known, verify
+
+    known.check_counters(counter_ids)
+    return verify.verify(settings, counter_ids, lag_s, waits=waits)
+
+
+@_command
+@click.option("--counter", "counter_id", type=COUNTER_ID, help="Only this counter.")
+@click.option("--from", "from_ms", type=TIME, default=None, help="Only what was recorded from then on.")
+@click.option("--to", "to_ms", type=TIME, help="Only what was recorded before then.")
+@click.option(
+    "--rate", type=click.IntRange(1), default=5000, show_default=True, help="The most events to send in a second."
+)
+@click.option("--dry-run", is_flag=True, help="Send nothing, and tell how much it would be.")
+@click.option("--from-start", is_flag=True, help="Begin anew where an earlier run of the same was cut off.")
+def _replay(
+    settings: Settings,
+    counter_id: str | None,
+    from_ms: int | None,
+    to_ms: int | None,
+    rate: int,
+    dry_run: bool,
+    from_start: bool,
+) -> Outcome:
+    """
+    Send events of the log to the projection queue again. What is counted stays counted once.
+
+    Cut off, the same command goes on where it stopped.
+
+    \b
+    Examples:
+      python -m ops replay --stage prod --counter clicks
+      python -m ops replay --stage prod --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z --rate 500
+    """  # noqa: D301
+    from ops import known, replay
+
+    known.check_counters([] if counter_id is None else [counter_id])
+    memory = stages.local_folder() / f"replay-{settings.stage}.json"
+    if from_start:
+        memory.unlink(missing_ok=True)
+    return replay.replay(settings, replay.Selection(counter_id, from_ms or 0, to_ms), rate, memory, dry_run=dry_run)
+
+
+@_command
+@_some_counters
+@click.option("--back", is_flag=True, help="Let queries see again what they saw before the last rebuild.")
+@click.option("--drop", is_flag=True, help="Remove what queries do not see: what was begun, or what was before.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and tell how many counters it would concern.")
+@click.option("--yes", is_flag=True, help="Do not ask before dropping.")
+def _rebuild(
+    settings: Settings,
+    counter_ids: tuple[str, ...],
+    back: bool,
+    drop: bool,
+    dry_run: bool,
+    yes: bool,
+) -> Outcome:
+    """
+    Make the read model anew from the log, while queries are answered and increments accepted.
+
+    It is filled beside the live one and verified; only then do queries switch, each counter's at once. What was before
+    is kept current, at twice the cost of counting, until it is dropped. Cut off, the same command finishes it.
+
+    \b
+    Examples:
+      python -m ops rebuild --stage prod
+      python -m ops rebuild --stage prod --back     when what was before was better after all
+      python -m ops rebuild --stage prod --drop     when it was not
+    """  # noqa: D301
+    from ops import known, rebuild
+
+    known.check_counters(counter_ids)
+    if back and drop:
+        raise click.UsageError("--back and --drop are two things: choose one.")
+    if dry_run:
+        return rebuild.concerned(counter_ids)
+    if back:
+        return rebuild.back(counter_ids)
+    if drop:
+        _confirm("What stands beside the live read model is removed, and there is no way back to it. Go on?", yes=yes)
+        return rebuild.drop(counter_ids)
+    return rebuild.rebuild(settings, counter_ids)
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """
+    Somebody wants this.
+
+    Raises:
+        OperatorError: nobody is there to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise errors.OperatorError("This has to be confirmed: add --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+@_command
+@click.option(
+    "--message", "ids", multiple=True, metavar="ID", help="Only this one; the start of its id will do. Repeatable."
+)
+@click.option("--reason", default="", metavar="TEXT", help="Only those that have this in their reason.")
+@click.option("--dry-run", is_flag=True, help="List them, and send nothing.")
+def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool) -> Outcome:
+    """List what lies on the dead-letter queue, and send it back to be counted. Always safe: it counts once."""
+    from ops import redrive
+
+    return redrive.redrive(settings, ids, reason, dry_run=dry_run)
 
 
 @_command

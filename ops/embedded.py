@@ -125,10 +125,10 @@ def run(place: Place) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         place.environment.unlink(missing_ok=True)
         try:
-            with _aws(place) as aws:
+            with aws_of(place) as aws:
                 api_url = _deploy(place)
                 with contextlib.closing(PageServer(place.page_port, api_url)) as page:
-                    _write_environment(place, api_url, page.url)
+                    write_environment(place, api_url, page.url)
                     click.echo(f"Page: {page.url}\nAPI: {api_url}\nCtrl-C stops it.")
                     status = aws.wait()
                 raise OperatorError(f"The embedded AWS ended by itself with status {status}; see {place.log}")
@@ -265,16 +265,20 @@ def _pid(place: Place) -> int | None:
 
 
 @contextlib.contextmanager
-def _aws(place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    """The embedded AWS answers. Afterwards it is stopped in order, which is when it writes its state down."""
+def aws_of(place: Place, program: str = "ops.embedded_aws") -> Iterator[subprocess.Popen[bytes]]:
+    """
+    The embedded AWS, or the variant of it that `program` is, answers.
+
+    Afterwards it is stopped in order, which is when it writes its state down.
+    """
     _check_free(place.aws_port, "AWS_PORT")
     _check_free(place.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
     os.environ.update(_credentials(place))
     embedded_gaps.forget_stream_positions(place.state)
     with place.log.open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops.embedded_aws"],
+        process = subprocess.Popen(  # noqa: S603  (our own program)
+            [sys.executable, "-m", program],
             cwd=stages.PROJECT,
             env={
                 **os.environ,
@@ -324,17 +328,19 @@ def _credentials(place: Place) -> dict[str, str]:
 
 def _deploy(place: Place) -> str:
     local = stages.settings_of(stages.LOCAL_STAGE)
+    os.environ.update(stages.environment_of(stages.LOCAL_STAGE))
     click.echo("Provisioning tables and queues ...")
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")
     deployed = deploy.deploy(local, place.folder)
     embedded_gaps.fill_in_api(deployed.api_id, "api", deployed.definition)
-    if again := embedded_gaps.deliver_again(local, deploy.stack_name(local.stage)):
+    if again := embedded_gaps.deliver_again(local):
         click.echo(f"Delivering {again} events again: some were not counted at the last stop ...")
     return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
 
 
-def _write_environment(place: Place, api_url: str, page_url: str) -> None:
+def write_environment(place: Place, api_url: str, page_url: str) -> None:
+    """A shell, and the operators' program, find the system that runs at this place."""
     lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(place)}
     ready = place.folder / "env.new"
     ready.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")

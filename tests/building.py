@@ -42,10 +42,22 @@ def an_adjustment(
     return Adjusted(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms, reason, who)
 
 
+def log_items(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """The events as the log holds them, in DynamoDB's JSON."""
+    return [
+        {
+            "partition": {"S": event.counter_id},
+            **{
+                name: {"N": str(value)} if isinstance(value, int) else {"S": value}
+                for name, value in codec.fields(event).items()
+            },
+        }
+        for event in events
+    ]
+
+
 def stream_record(event: Event, **changes: Any) -> dict[str, Any]:
-    image = {"partition": {"S": event.counter_id}}
-    for name, value in codec.fields(event).items():
-        image[name] = {"N": str(value)} if isinstance(value, int) else {"S": value}
+    (image,) = log_items([event])
     return {
         "eventID": uuid.uuid4().hex,
         "eventName": "INSERT",
@@ -57,6 +69,21 @@ def stream_record(event: Event, **changes: Any) -> dict[str, Any]:
 
 def stream_batch(records: Iterable[Any]) -> dict[str, Any]:
     return {"Records": list(records)}
+
+
+def a_scheduled_turn() -> dict[str, Any]:
+    """What EventBridge sends when a schedule's time has come."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": "2026-01-31T12:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": {},
+    }
 
 
 def message_body(*events: Event) -> str:
@@ -103,7 +130,13 @@ def api_event(
         "multiValueQueryStringParameters": query,
         "pathParameters": path,
         "stageVariables": None,
-        "requestContext": {"httpMethod": method, "resourcePath": resource, "stage": "api", "identity": {}},
+        "requestContext": {
+            "requestId": str(uuid.uuid4()),
+            "httpMethod": method,
+            "resourcePath": resource,
+            "stage": "api",
+            "identity": {},
+        },
         "body": body,
         "isBase64Encoded": False,
     }

@@ -7,6 +7,7 @@ queues but no functions; those end to end, and in a browser, speak HTTP with the
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import tempfile
@@ -31,13 +32,15 @@ def free_ports(count: int) -> list[int]:
 
 
 _aws_port, _page_port = free_ports(2)
+_folder = tempfile.TemporaryDirectory(prefix="counter-tests-", ignore_cleanup_errors=True)
+atexit.register(_folder.cleanup)
 
 # Before any test imports the application, which reads its settings once.
 os.environ.update(
     STAGE="pipeline",
     AWS_PORT=str(_aws_port),
     PAGE_PORT=str(_page_port),
-    LOCAL_FOLDER=tempfile.mkdtemp(prefix="counter-tests-"),
+    LOCAL_FOLDER=_folder.name,
     AWS_ENDPOINT_URL=f"http://127.0.0.1:{_aws_port}",
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="test",

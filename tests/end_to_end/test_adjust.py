@@ -46,6 +46,16 @@ def test_a_counter_is_started_corrected_below_zero_and_reset(client, counter_id)
     assert (reset["by"], client.counter(counter_id)["value"]) == (8_795, 0)
 
 
+def test_an_adjusted_counter_is_verified_like_any_other(client, counter_id):
+    client.increment(counter_id, 5, If_Match='"0"')
+    recorded(counter_id, "--by", "-7")
+    recorded(counter_id, "--to", "40")
+
+    verified = ops("verify", "--counter", counter_id, "--stage", "local", "--json")
+
+    assert (verified.returncode, client.counter(counter_id)["value"]) == (0, 40)
+
+
 def test_clients_see_an_adjustment_with_its_reason_and_not_who_made_it(client, counter_id):
     done = recorded(counter_id, "--by", "-7", "--who", "ann at the desk")
 

@@ -32,9 +32,10 @@ class Watcher:
         """At any moment."""
         value, version = self._counter()
         log = self._log()
-        assert value <= sum(int(event["by"]["N"]) for event in log), "the value exceeds the log's sum"
-        assert version <= len(log), "the version exceeds the log's length"
-        assert value >= self.highest, "the value went down"
+        in_log = sum(int(event["by"]["N"]) for event in log)
+        assert value <= in_log, f"{self.counter_id}: the value {value} exceeds the log's sum {in_log}"
+        assert version <= len(log), f"{self.counter_id}: the version {version} exceeds the log's length {len(log)}"
+        assert value >= self.highest, f"{self.counter_id}: the value went down from {self.highest} to {value}"
         self.highest = value
 
     def check_in_the_end(self) -> None:
@@ -45,10 +46,12 @@ class Watcher:
         by_second: dict[int, set[str]] = defaultdict(set)
         for event in log:
             by_second[int(event["recorded_at"]["N"]) // 1000].add(event["event_id"]["S"])
-        assert self._counter() == (sum(int(event["by"]["N"]) for event in log), len(log)), "value and version"
-        assert self._buckets() == by_second, "the buckets hold other ids than the log"
-        assert len(ids) == len(set(ids))
-        assert set(self.acknowledged) <= set(ids), "an increment that was acknowledged is not in the log"
+        found, right = self._counter(), (sum(int(event["by"]["N"]) for event in log), len(log))
+        assert found == right, f"{self.counter_id}: value and version are {found}, and the log says {right}"
+        assert self._buckets() == by_second, f"{self.counter_id}: the buckets hold other ids than the log"
+        assert len(ids) == len(set(ids)), f"{self.counter_id}: an id is in the log twice"
+        lost = set(self.acknowledged) - set(ids)
+        assert not lost, f"{self.counter_id}: acknowledged, and not in the log: {', '.join(sorted(lost))}"
 
     def events(self) -> list[dict[str, Any]]:
         """The counter's events as the log holds them."""

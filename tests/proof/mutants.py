@@ -107,7 +107,7 @@ MUTANTS = {
     "parked-before-counted": Mutant(
         "Parking comes first, so that its trouble keeps the neighbours from being counted",
         "chalicelib.projector",
-        "    new = read_model.count(events)\n    parking.park(parked)\n",
+        "    new = read_model.count(events)\n",
         "    parking.park(parked)\n    new = read_model.count(events)\n",
         "tests/pipeline/test_outages.py::"
         "test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",

@@ -8,6 +8,8 @@ schedule; the same seed makes the same run.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import sys
 import time
@@ -111,7 +113,8 @@ def main(seeds: int, first: int) -> None:
     began = time.monotonic()
     with engine.serving(), click.progressbar(range(first, first + seeds), label="Seeds", show_pos=True) as numbers:
         for seed in numbers:
-            simulated = simulate(engine, seed)
+            with contextlib.redirect_stdout(io.StringIO()):  # what operators would see
+                simulated = simulate(engine, seed)
             if simulated.wrong:
                 failed += 1
                 click.echo(f"\nseed {seed}: {simulated.wrong}\n  schedule: {simulated.ran.schedule}", err=True)

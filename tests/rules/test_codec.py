@@ -52,6 +52,12 @@ def test_events_come_back_from_messages_as_they_were_and_in_order(events):
     assert all(reasons == [] for _, reasons in returned)
 
 
+@given(st.lists(any_event, max_size=50))
+def test_a_message_knows_the_ids_of_the_events_in_it(events):
+    for message in codec.messages(events):
+        assert message.event_ids == [event.event_id for event in codec.from_message(message.body)[0]]
+
+
 @given(st.uuids().map(str))
 def test_an_id_in_a_bucket_is_16_bytes_and_comes_back_as_it_was(event_id):
     stored = codec.id_bytes(event_id)

@@ -24,12 +24,15 @@ events = st.builds(Incremented, **what_all_have, by=st.integers(1, 1000)) | st.b
 )
 
 
-def still_to_count(batch, counted=None, *, shards=1, most_buckets=99):
+GENERATIONS = counting.Generations()
+
+
+def still_to_count(batch, counted=None, *, shards=1, most_buckets=99, generations=GENERATIONS):
     """The updates for all counters of a batch, when its buckets hold these ids."""
     return [
         update
         for counter_id, buckets in counting.in_buckets(batch, shards).items()
-        for update in counting.updates(counter_id, buckets, counted or {}, most_buckets)
+        for update in counting.updates(counter_id, buckets, counted or {}, generations, most_buckets)
     ]
 
 
@@ -46,7 +49,7 @@ def test_a_batch_adds_up_what_is_new_and_how_many_events_that_is():
 
     (update,) = still_to_count(batch)
 
-    assert (update.counter_id, update.total, update.events) == ("clicks", 10, 3)
+    assert (update.counter_id, update.total(1), update.events(1)) == ("clicks", 10, 3)
 
 
 def test_an_event_that_is_twice_in_a_batch_is_added_once():
@@ -54,7 +57,7 @@ def test_an_event_that_is_twice_in_a_batch_is_added_once():
 
     (update,) = still_to_count([event, event, event])
 
-    assert (update.total, update.events) == (7, 1)
+    assert (update.total(1), update.events(1)) == (7, 1)
 
 
 def test_what_is_in_its_bucket_is_not_added_again():
@@ -63,7 +66,7 @@ def test_what_is_in_its_bucket_is_not_added_again():
 
     (update,) = still_to_count([known, new], counted)
 
-    assert (update.total, update.events, update.buckets[0].size_before) == (3, 1, 1)
+    assert (update.total(1), update.events(1), update.buckets[0].size_before) == (3, 1, 1)
 
 
 def test_nothing_is_written_when_all_is_counted():
@@ -83,7 +86,7 @@ def test_an_event_belongs_to_the_second_in_which_it_was_recorded():
 def test_counters_are_written_apart():
     batch = [an_event(counter_id="a", by=1), an_event(counter_id="b", by=2), an_event(counter_id="a", by=4)]
 
-    totals = {update.counter_id: update.total for update in still_to_count(batch)}
+    totals = {update.counter_id: update.total(1) for update in still_to_count(batch)}
 
     assert totals == {"a": 5, "b": 2}
 
@@ -94,7 +97,7 @@ def test_more_buckets_than_a_transaction_takes_are_written_in_several_each_compl
     found = still_to_count(batch, most_buckets=3)
 
     assert [len(update.buckets) for update in found] == [3, 3, 1]
-    assert [update.total for update in found] == [3, 3, 1]
+    assert [update.total(1) for update in found] == [3, 3, 1]
 
 
 def test_the_state_after_an_event_is_one_version_on():
@@ -219,7 +222,7 @@ def test_any_deliveries_of_any_batches_end_at_the_sum_over_distinct_events(log, 
             for bucket in update.buckets:
                 assert bucket.size_before == len(counted.get(bucket.key, ()))
                 counted.setdefault(bucket.key, set()).update(bucket.event_ids)
-            totals[update.counter_id] = totals.get(update.counter_id, 0) + update.total
+            totals[update.counter_id] = totals.get(update.counter_id, 0) + update.total(1)
 
     expected: dict[str, int] = {}
     for event in log:
@@ -236,6 +239,16 @@ def test_order_makes_no_difference_to_what_is_written(batch):
         return {update.counter_id: update.buckets for update in updates}
 
     assert by_counter(still_to_count(batch)) == by_counter(still_to_count(shuffled))
+
+
+def test_the_oldest_of_a_batch_is_the_oldest_that_was_not_counted():
+    old, middle, young = (an_event(recorded_at_ms=ms) for ms in (1_000, 2_500, 2_700))
+    buckets = counting.in_buckets([old], shards=1)["clicks"]
+
+    written = still_to_count([young, old, middle], {key: set(events) for key, events in buckets.items()})
+
+    assert counting.oldest_ms([young, old, middle], written) == 2_500
+    assert counting.oldest_ms([young, old, middle], []) is None
 
 
 def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():

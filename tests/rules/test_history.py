@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib import counting
-from chalicelib.counting import RESOLUTIONS, Bucket, Place, Point, Span
+from chalicelib.counting import RESOLUTIONS, Bucket, BucketKey, Place, Point, Span, Tally
 from tests.building import an_adjustment, an_event
 
 AN_HOUR = 3600
@@ -20,16 +20,16 @@ adjustments = st.builds(an_adjustment, by=st.integers(-1000, -1), recorded_at_ms
 crowded = st.builds(an_event, event_id=st.uuids().map(str), recorded_at_ms=st.integers(0, 30).map(lambda n: n * 250))
 
 
-def buckets_of(events, shards=1):
+def tallies_of(events, shards=1):
     by_key = defaultdict(list)
     for event in events:
         by_key[counting.bucket_of(event, shards)].append(event)
-    return [Bucket(key.second, len(held), sum(event.amount for event in held)) for key, held in by_key.items()]
+    return [Tally(key.second, len(held), sum(event.amount for event in held)) for key, held in by_key.items()]
 
 
 @given(st.lists(increments | adjustments), st.sampled_from(sorted(RESOLUTIONS.values())), st.integers(1, 4))
 def test_points_add_up_to_the_events_whatever_the_resolution(events, step_s, shards):
-    points = counting.points(buckets_of(events, shards), step_s)
+    points = counting.points(tallies_of(events, shards), step_s)
 
     assert sum(point.total for point in points) == sum(event.amount for event in events)
     assert sum(point.events for point in points) == len(events)
@@ -38,17 +38,17 @@ def test_points_add_up_to_the_events_whatever_the_resolution(events, step_s, sha
 
 @given(st.lists(increments | adjustments), st.integers(1, 4))
 def test_coarser_points_are_sums_of_finer_ones(events, shards):
-    buckets = buckets_of(events, shards)
+    tallies = tallies_of(events, shards)
     for finer, coarser in ((1, 60), (60, 3600), (3600, 86_400)):
-        again = [Bucket(point.start, point.events, point.total) for point in counting.points(buckets, finer)]
+        again = [Tally(point.start, point.events, point.total) for point in counting.points(tallies, finer)]
 
-        assert counting.points(again, coarser) == counting.points(buckets, coarser)
+        assert counting.points(again, coarser) == counting.points(tallies, coarser)
 
 
 def test_a_point_whose_events_cancel_each_other_is_there():
     events = [an_event(by=5, recorded_at_ms=61_000), an_adjustment(by=-5, recorded_at_ms=119_999)]
 
-    assert counting.points(buckets_of(events), 60) == [Point(60, 2, 0)]
+    assert counting.points(tallies_of(events), 60) == [Point(60, 2, 0)]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ class Counted:
 
     def page(self, limit, before):
         newest = sorted(self.buckets.items(), key=lambda item: -item[0].second)
-        back = [(key.second, ids) for key, ids in newest if before is None or key.second <= before.second]
+        back = [Bucket(key, frozenset(ids), 0) for key, ids in newest if before is None or key.second <= before.second]
         ids, older = counting.ids_for_page(back, limit, before)
         found = [self.log[event_id] for event_id in ids if event_id in self.log]
         return counting.page_of_events(found, limit, before, older)
@@ -151,7 +151,7 @@ def test_a_page_that_ends_with_the_last_event_has_no_next():
 
 
 def test_only_as_many_seconds_are_read_as_a_page_needs():
-    seconds = [(second, {str(second)}) for second in range(100, 0, -1)]
+    seconds = [Bucket(BucketKey("clicks", 0, second), frozenset({str(second)}), 0) for second in range(100, 0, -1)]
 
     ids, older = counting.ids_for_page(iter(seconds), 10, None)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib import settings
+from chalicelib import settings, telemetry
 from ops.__main__ import main
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -38,6 +38,12 @@ def test_every_setting_is_there_with_its_default():
             assert default.strip("`") == (defaults[name] or "none")
 
 
+def test_every_metric_is_there_with_its_unit_and_no_other():
+    rows = re.findall(r"^\| `([A-Z][A-Za-z]+)` \| (\w+) \|", section("Operating"), re.MULTILINE)
+
+    assert {name: unit.capitalize() for name, unit in rows} == telemetry.METRICS
+
+
 def test_every_make_target_is_there_and_no_other():
     targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
@@ -47,13 +53,15 @@ def test_every_make_target_is_there_and_no_other():
 
 
 def test_the_numbers_of_the_proof_are_those_that_are_asserted():
-    from tests.proof import mutants, test_crash_points, test_interleavings
+    from tests.proof import load, mutants, test_crash_points, test_interleavings
 
     proof = section("The proof")
 
     assert f"| {test_crash_points.POINTS}, all of them |" in proof
     assert f"| {test_interleavings.ORDERS_OF_TWO_PROJECTORS}, all of them |" in proof
     assert f"| {test_interleavings.SEEDS} in the gate |" in proof
+    assert f"`make load` | {load.EVENTS:,} in CI |" in proof
+    assert f"increments by {load.CLIENTS} clients" in proof
     assert f"| {len(mutants.MUTANTS)}, see `docs/mutants.md` |" in proof
 
 

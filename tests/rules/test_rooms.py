@@ -33,4 +33,4 @@ def test_no_function_may_update_or_delete_an_event(policy):
 
 
 def test_there_is_a_policy_for_each_function():
-    assert [path.stem for path in POLICIES] == ["policy-api", "policy-project", "policy-publish"]
+    assert [path.stem for path in POLICIES] == ["policy-api", "policy-check", "policy-project", "policy-publish"]

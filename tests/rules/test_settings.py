@@ -38,6 +38,8 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
         ("SHARDS", "-1"),
         ("BATCHING_WINDOW_S", "301"),
         ("BATCHING_WINDOW_S", "1.5"),
+        ("LOG_LEVEL", "debug"),
+        ("LOG_LEVEL", ""),
     ],
 )
 def test_a_variable_out_of_range_is_refused_by_name(name, value):

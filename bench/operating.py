@@ -1,0 +1,114 @@
+"""
+What verify, replay and rebuild take, and how it grows with the log: python -m bench.operating SIZE [SIZE ...]
+
+For each size an embedded AWS of its own is started, and the log filled with so many events of a hundred counters, a
+hundred a second each, which are counted. Then the commands run, each in a process of its own, whose time and peak
+memory are taken. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import click
+
+from ops import embedded, progress, stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COUNTERS = 100
+_A_SECOND_EACH = 100
+_BEGAN_MS = 1_700_000_000_000
+_COMMANDS = {
+    "verify": ["verify"],
+    "replay": ["replay", "--rate", "1000000000"],
+    "rebuild": ["rebuild"],
+}
+
+
+@click.command(help=__doc__)
+@click.argument("sizes", type=click.IntRange(1), nargs=-1, required=True)
+@click.option("--port", default=4599, show_default=True, help="Where the embedded AWS listens, on 127.0.0.1.")
+def main(sizes: tuple[int, ...], port: int) -> None:
+    click.echo("| events | command | events a second | its own CPU time | peak memory |\n|---|---|---|---|---|")
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            place = embedded.Place(Path(folder), port, port + 1)
+            with contextlib.redirect_stdout(sys.stderr), embedded.aws_of(place, "bench.linear_aws"):
+                # In a process of its own: a command's peak memory starts with that of the process that it came from.
+                filling = multiprocessing.get_context("spawn").Process(target=_fill, args=(place, size))
+                filling.start()
+                filling.join()
+                for name, arguments in _COMMANDS.items():
+                    seconds, cpu_s, peak_mb = _measured(place, arguments)
+                    row = f"{size / seconds:,.0f} | {cpu_s:,.1f} s | {peak_mb:,.0f} MB"
+                    click.echo(f"| {size:,} | {name} | {row} |", file=sys.__stdout__)
+
+
+def _fill(place: embedded.Place, size: int) -> None:
+    """So many events are in the log, and counted."""
+    embedded.write_environment(place, "", "")
+    os.environ["LOCAL_FOLDER"] = str(place.folder)
+    stages.enter(stages.LOCAL_STAGE)
+    from ops import provision  # noqa: PLC0415  (now that the environment is the stage's)
+
+    provision.provision(stages.settings_of(stages.LOCAL_STAGE))
+    client = boto3.client("dynamodb")
+    with progress.shown("Filling the log", size) as advance:
+        for items in _items(size):
+            requests: Any = [{"PutRequest": {"Item": item}} for item in items]
+            client.batch_write_item(RequestItems={"counter-local-event-log": requests})
+            advance(len(items))
+    for arguments in (["rebuild"], ["rebuild", "--drop", "--yes"]):
+        subprocess.run(_program(arguments), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
+
+
+def _items(size: int) -> Iterator[list[dict[str, dict[str, str]]]]:
+    from chalicelib import codec, commands  # noqa: PLC0415  (as above)
+    from chalicelib.counting import Incremented  # noqa: PLC0415
+
+    batch = []
+    for n in range(size):
+        recorded_at_ms = _BEGAN_MS + n // _COUNTERS * 1000 // _A_SECOND_EACH
+        event = Incremented(f"clicks-{n % _COUNTERS}", commands.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
+        item = {"partition": event.counter_id, **codec.fields(event)}
+        batch.append(
+            {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in item.items()}
+        )
+        if len(batch) == 25:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _measured(place: embedded.Place, arguments: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of CPU time, and peak memory in MB, of one command in a process of its own."""
+    began = time.monotonic()
+    process = subprocess.Popen(_program(arguments), env=_environment(place), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise click.ClickException(f"{' '.join(arguments)} failed")
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def _program(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "ops", *arguments, "--stage", stages.LOCAL_STAGE]
+
+
+def _environment(place: embedded.Place) -> dict[str, str]:
+    return {**os.environ, "LOCAL_FOLDER": str(place.folder)}
+
+
+if __name__ == "__main__":
+    main()

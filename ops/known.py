@@ -1,0 +1,30 @@
+"""What is known of a stage without reading all of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import boto3
+
+from chalicelib import event_log, read_model
+from ops.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def about_how_many(table: str) -> int:
+    """The number of a table's items as DynamoDB last counted them, which it does every six hours."""
+    return boto3.client("dynamodb").describe_table(TableName=table)["Table"]["ItemCount"]
+
+
+def check_counters(counter_ids: Iterable[str]) -> None:
+    """
+    Each of these counters has an event in the log, or a state in the read model.
+
+    Raises:
+        OperatorError: one has neither. It is probably misspelt.
+    """
+    for counter_id in counter_ids:
+        if read_model.counter(counter_id).version == 0 and next(event_log.of_counter(counter_id), None) is None:
+            raise OperatorError(f"There is no counter {counter_id} on this stage: names are case-sensitive.")

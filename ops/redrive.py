@@ -1,0 +1,208 @@
+"""
+Redrive: send back to the projection queue what lies on the dead-letter queue.
+
+First all is gathered, then what was chosen is sent, so that what this makes the projector park anew is not taken again.
+A message leaves the dead-letter queue only once it is sent: ended in between, it is sent twice, and counted once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import click
+
+from chalicelib import queues
+from ops.errors import OperatorError
+from ops.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+    from chalicelib.settings import Settings
+
+_T = TypeVar("_T")
+
+#: What SQS itself moves to the dead-letter queue comes without a reason.
+MOVED_BY_SQS = "failed too often"
+
+#: So many are sent in one run, which takes less time than what is gathered stays hidden from others.
+MOST_IN_ONE_RUN = 5_000
+_HIDDEN_S = 900
+
+_SHOWN_LINES = 3
+_SHOWN_COLUMNS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What lies on the dead-letter queue. Its `outcome` is "listed", "too large", or "sent", and then as what."""
+
+    id: str
+    reason: str
+    source: str
+    age_s: int
+    size_bytes: int
+    first_lines: list[str]
+    outcome: str = "listed"
+    sent_as: str | None = None
+
+
+def redrive(
+    settings: Settings, ids: Sequence[str], reason: str, *, dry_run: bool, most: int = MOST_IN_ONE_RUN
+) -> Outcome:
+    """
+    What is chosen is on the projection queue and not on the dead-letter queue; all else is as it was.
+
+    Chosen is what has `reason` in its reason and, if there are `ids`, an id that begins with one of them. A `dry_run`
+    sends nothing. What was asked holds unless something is too large for the projection queue, or `most` were chosen.
+
+    Raises:
+        OperatorError: one of the `ids` fits no message or several. Nothing is sent.
+        QueueUnavailableError: SQS throttles or does not answer. What is sent is sent, and all else is as it was.
+    """
+    largest = _number(settings.projection_queue, "MaximumMessageSize")
+    chosen: dict[str, Letter] = {}
+    bodies: dict[str, str] = {}
+    with _Hidden(settings.dead_letter_queue) as hidden:
+        for letter, body in hidden.gather():
+            if reason in letter.reason and letter.id.startswith(tuple(ids) or ""):
+                chosen[letter.id] = letter
+                if letter.size_bytes <= largest:
+                    bodies[letter.id] = body
+            if len(chosen) >= most:
+                break
+        _check_fit(ids, hidden.receipts)
+        for letter_id in _with_progress("Sending back", [] if dry_run else bodies):
+            sent_as = queues.send(settings.projection_queue, bodies[letter_id])
+            hidden.delete(letter_id)
+            chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
+    for letter_id in chosen.keys() - bodies.keys():
+        chosen[letter_id] = replace(chosen[letter_id], outcome="too large")
+    oldest_first = sorted(chosen.values(), key=lambda letter: -letter.age_s)
+    complete = len(chosen) < most
+    return _told(oldest_first, left=len(hidden.receipts), largest=largest, complete=complete, dry_run=dry_run)
+
+
+class _Hidden:
+    """Messages of a queue that nobody else sees. What is not deleted when the block ends, however, is visible again."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._url = queues.url(queue)
+        self.receipts: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        left = iter(self.receipts.values())
+        while some := [*itertools.islice(left, 10)]:
+            entries: Any = [{"Id": str(n), "ReceiptHandle": it, "VisibilityTimeout": 0} for n, it in enumerate(some)]
+            queues.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def gather(self) -> Iterator[tuple[Letter, str]]:
+        """All that lies on the queue, with its body, each message hidden from here on."""
+        began_s = time.time()
+        about = _number(self._queue, "ApproximateNumberOfMessages")
+        for messages in _with_progress("Reading", self._received(), length=about // 10 + 1):
+            # What comes in meanwhile is left for the next run, or this one might go on for ever.
+            is_end = all(_sent_s(one) > began_s or one["MessageId"] in self.receipts for one in messages)
+            self.receipts |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+            yield from ((_letter(message, began_s), message["Body"]) for message in messages)
+            if is_end:
+                return
+
+    def delete(self, message_id: str) -> None:
+        """The message is gone from the queue."""
+        queues.client().delete_message(QueueUrl=self._url, ReceiptHandle=self.receipts[message_id])
+        del self.receipts[message_id]
+
+    def _received(self) -> Iterator[list[MessageTypeDef]]:
+        while (
+            messages := queues.client()
+            .receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=1,  # or a queue that holds something may say that it is empty
+                VisibilityTimeout=_HIDDEN_S,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["SentTimestamp"],
+            )
+            .get("Messages", [])
+        ):
+            yield messages
+
+
+def _letter(message: MessageTypeDef, now_s: float) -> Letter:
+    said = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
+    body = message["Body"]
+    return Letter(
+        id=message["MessageId"],
+        reason=said.get("reason", MOVED_BY_SQS),
+        source=said.get("source", "projection queue"),
+        age_s=max(0, round(now_s - _sent_s(message))),
+        size_bytes=len(body.encode()),
+        first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],
+    )
+
+
+def _sent_s(message: MessageTypeDef) -> float:
+    return int(message["Attributes"]["SentTimestamp"]) / 1000
+
+
+def _check_fit(ids: Sequence[str], found: Iterable[str]) -> None:
+    for asked in ids:
+        fitting = [one for one in found if one.startswith(asked)]
+        if len(fitting) != 1:
+            what = "no message" if not fitting else f"{len(fitting)} messages ({', '.join(sorted(fitting)[:3])}, ...)"
+            raise OperatorError(f"--message {asked} fits {what} on the dead-letter queue. Nothing was sent.")
+
+
+def _told(letters: list[Letter], *, left: int, largest: int, complete: bool, dry_run: bool) -> Outcome:
+    too_large = sum(letter.outcome == "too large" for letter in letters)
+    sent = sum(letter.outcome == "sent" for letter in letters)
+    lines = [line for letter in letters for line in _lines(letter)]
+    lines.append(f"Sent back: {sent}. On the dead-letter queue: {left}.")
+    if too_large:
+        lines.append(
+            f"Too large for the projection queue, which takes {largest} bytes: {too_large}. They stay where they are: "
+            "send the events in them in smaller messages."
+        )
+    if not complete:
+        lines.append("There may be more: run it again.")
+    facts = {"sent": sent, "left": left, "messages": [asdict(letter) for letter in letters]}
+    return Outcome(facts, lines, holds=complete and (dry_run or not too_large))
+
+
+def _lines(letter: Letter) -> list[str]:
+    came = f"{letter.outcome} as {letter.sent_as}" if letter.sent_as else letter.outcome
+    head = f"{letter.id}  {_age(letter.age_s)} old, {came}; from the {letter.source}: {letter.reason}"
+    return [_printable(head), *(f"    {_printable(line)}" for line in letter.first_lines)]
+
+
+def _age(seconds: int) -> str:
+    units = (("d", 86_400), ("h", 3_600), ("min", 60))
+    return next((f"{seconds // size} {unit}" for unit, size in units if seconds >= size), f"{seconds} s")
+
+
+def _printable(text: str) -> str:
+    """Nothing in it moves the cursor or changes colours."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _number(queue: str, attribute: Any) -> int:
+    answer = queues.client().get_queue_attributes(QueueUrl=queues.url(queue), AttributeNames=[attribute])
+    return int(answer["Attributes"][attribute])
+
+
+def _with_progress(label: str, things: Iterable[_T], length: int | None = None) -> Iterator[_T]:
+    context = click.get_current_context(silent=True)
+    is_hidden = context is None or bool(context.params.get("as_json"))
+    with click.progressbar(things, label=label, length=length, file=sys.stderr, hidden=is_hidden) as bar:
+        yield from bar

@@ -1,0 +1,129 @@
+"""Replay: events of the log sent to the projection queue again, at a given rate, from where the last run stopped."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import codec, event_log, queues
+from chalicelib.event_log import Position, Unreadable
+from chalicelib.spool import some_at_a_time
+from ops import known, progress
+from ops.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from chalicelib.counting import Event
+    from chalicelib.settings import Settings
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events: of this counter, or of all; recorded from and before these times, in ms since 1970."""
+
+    counter_id: str | None = None
+    from_ms: int = 0
+    to_ms: int | None = None
+
+    def has(self, event: Event) -> bool:
+        """Whether this event is among them."""
+        return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay got: behind which event of the log, and what was sent by then."""
+
+    after: Position | None = None
+    events: int = 0
+    messages: int = 0
+    unreadable: int = 0
+
+
+def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *, dry_run: bool) -> Outcome:
+    """
+    The selected events are on the projection queue, at most `rate` of them a second; what was counted stays counted
+    once. Cut off, it is gone on with by the next call with the same selection and `memory`, a file of its own.
+
+    With `dry_run`, nothing is sent, and it is told how much would be.
+    """
+    so_far = Progress() if dry_run else _remembered(memory, selection)
+    resumed_after = so_far.events
+    began = time.monotonic()
+    pause = threading.Event()
+    about = None if selection.counter_id else known.about_how_many(settings.event_log_table)
+    with progress.shown("Replaying", about) as advance:
+        for read in some_at_a_time(_log(selection, so_far.after), min(_AT_ONCE, rate)):
+            events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
+            messages = sum(1 for _ in codec.to_messages(events)) if dry_run else send(settings, events)
+            so_far = _further(so_far, read, len(events), messages)
+            advance(len(read))
+            if not dry_run:
+                _remember(memory, selection, so_far)
+                pause.wait(max(0.0, began + (so_far.events - resumed_after) / rate - time.monotonic()))
+    if not dry_run:
+        memory.unlink(missing_ok=True)
+    facts = {
+        "events": so_far.events,
+        "messages": so_far.messages,
+        "unreadable": so_far.unreadable,
+        "resumed_after": resumed_after,
+        "dry_run": dry_run,
+    }
+    verb = "would be sent" if dry_run else "were sent"
+    lines = [f"{so_far.events:,} events {verb} in {so_far.messages:,} messages. What is counted stays counted once."]
+    if resumed_after:
+        lines.append(f"{resumed_after:,} of them by an earlier run, which this one went on with.")
+    if so_far.unreadable:
+        lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were left out.")
+    return Outcome(facts, lines)
+
+
+def send(settings: Settings, events: Iterable[Event]) -> int:
+    """These events are on the projection queue. Returns in how many messages."""
+    messages = 0
+    for message in codec.to_messages(events):
+        queues.send(settings.projection_queue, message)
+        messages += 1
+    return messages
+
+
+def _log(selection: Selection, after: Position | None) -> Iterator[Event | Unreadable]:
+    if selection.counter_id is None:
+        return event_log.scan(after=after)
+    return event_log.of_counter(selection.counter_id, after)
+
+
+def _further(so_far: Progress, read: list[Event | Unreadable], events: int, messages: int) -> Progress:
+    last = read[-1]
+    return Progress(
+        Position(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.position(last),
+        so_far.events + events,
+        so_far.messages + messages,
+        so_far.unreadable + sum(isinstance(one, Unreadable) for one in read),
+    )
+
+
+def _remembered(memory: Path, selection: Selection) -> Progress:
+    try:
+        found: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Progress()
+    if found["selection"] != asdict(selection):
+        return Progress()
+    so_far = Progress(**found["progress"])
+    return replace(so_far, after=Position(**found["progress"]["after"]))
+
+
+def _remember(memory: Path, selection: Selection, so_far: Progress) -> None:
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    written = memory.with_suffix(".new")
+    written.write_text(json.dumps({"selection": asdict(selection), "progress": asdict(so_far)}), encoding="utf-8")
+    written.replace(memory)

@@ -1,0 +1,169 @@
+"""Verify, replay and rebuild, on the deployed system and beside its traffic."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib.commands import time_ordered_id
+from tests.building import a_counter_id, an_event, log_items
+from tests.end_to_end.conftest import eventually, ops
+
+#: Of which a read model is made anew under traffic. `make load` does it with 50,000.
+EVENTS = int(os.environ.get("REBUILT_EVENTS", "3000"))
+
+
+def append_to_the_log(events):
+    """As many at once as DynamoDB takes: it is the events that matter here, not how they got there."""
+    client = boto3.client("dynamodb")
+    items = log_items(events)
+
+    def put(start):
+        requests: Any = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        assert not client.batch_write_item(RequestItems={"counter-local-event-log": requests})["UnprocessedItems"]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(0, len(items), 25)))
+
+
+def set_value(counter_id, value):
+    boto3.client("dynamodb").update_item(
+        TableName="counter-local-counters",
+        Key={"counter_id": {"S": counter_id}},
+        UpdateExpression="SET #v = :v",
+        ExpressionAttributeNames={"#v": "value"},
+        ExpressionAttributeValues={":v": {"N": str(value)}},
+    )
+
+
+def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id):
+    for _ in range(5):
+        client.increment(counter_id, 2)
+
+    verified = ops("verify", "--stage", "local", "--counter", counter_id)
+    as_json = json.loads(ops("verify", "--stage", "local", "--counter", counter_id, "--json").stdout)
+
+    assert verified.returncode == 0
+    assert verified.stdout == f"1 counters, 5 events, {as_json['buckets']} buckets: all is as the log says.\n"
+    assert (as_json["holds"], as_json["events"], as_json["pending"], as_json["differences"]) == (True, 5, 0, [])
+
+
+def test_a_wrong_value_is_found_told_and_put_right_by_a_rebuild(client, counter_id):
+    for _ in range(5):
+        client.increment(counter_id, 2, Prefer="return=representation")
+    set_value(counter_id, 11)
+
+    wrong = ops("verify", "--stage", "local", "--counter", counter_id)
+    rebuilt = ops("rebuild", "--stage", "local", "--counter", counter_id, "--json")
+    right = ops("verify", "--stage", "local", "--counter", counter_id)
+    dropped = ops("rebuild", "--stage", "local", "--counter", counter_id, "--drop", "--yes")
+
+    assert wrong.returncode == 1
+    assert f"{counter_id}: value too high: it is 11, and the log adds up to 10" in wrong.stdout
+    assert (rebuilt.returncode, json.loads(rebuilt.stdout)["switched"]) == (0, 1)
+    assert (right.returncode, dropped.returncode) == (0, 0)
+    assert client.counter(counter_id)["value"] == 10
+
+
+def test_a_replay_of_what_is_counted_changes_nothing_and_counts_what_was_lost(client, counter_id):
+    for _ in range(7):
+        client.increment(counter_id, 1, Prefer="return=representation")
+    for table, key in (("counters", "counter_id"), ("buckets", "partition")):
+        remove(f"counter-local-{table}", key, counter_id)
+
+    dry = ops("replay", "--stage", "local", "--counter", counter_id, "--dry-run", "--json")
+    sent = ops("replay", "--stage", "local", "--counter", counter_id, "--json")
+
+    assert json.loads(dry.stdout) | {"dry_run": False} == json.loads(sent.stdout)
+    assert json.loads(sent.stdout)["events"] == 7
+    eventually(lambda: client.counter(counter_id)["version"] == 7)
+    assert ops("verify", "--stage", "local", "--counter", counter_id).returncode == 0
+
+
+def remove(table, key, value):
+    client = boto3.client("dynamodb")
+    for page in client.get_paginator("scan").paginate(TableName=table):
+        for item in page["Items"]:
+            if item[key]["S"] == value:
+                keys = {name: item[name] for name in (key, "second") if name in item}
+                client.delete_item(TableName=table, Key=keys)
+
+
+def test_a_time_range_is_replayed_and_no_more(client, counter_id):
+    append_to_the_log([an_event(counter_id=counter_id, recorded_at_ms=second * 1000) for second in range(10)])
+
+    sent = ops(
+        *("replay", "--stage", "local", "--counter", counter_id, "--dry-run", "--json"),
+        *("--from", "1970-01-01T00:00:03Z", "--to", "1970-01-01T02:00:07+02:00"),
+    )
+
+    assert json.loads(sent.stdout)["events"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["replay", "--from", "yesterday"], 2, "'yesterday' is no time as RFC 3339 writes it"),
+        (["replay", "--from", "2026-01-31T12:00:00"], 2, "is no time as RFC 3339 writes it"),
+        (["replay", "--rate", "0"], 2, "0 is not in the range x>=1"),
+        (["verify", "--counter", "a b"], 2, "'a b' names no counter"),
+        (["verify", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
+        (["replay", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
+        (["rebuild", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
+        (["rebuild", "--back", "--drop"], 2, "--back and --drop are two things"),
+        (["rebuild", "--drop"], 1, "This has to be confirmed: add --yes."),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(place, arguments, status, said):
+    refused = ops(*arguments, "--stage", "local")
+
+    assert refused.returncode == status
+    assert said in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client):
+    name, recorded = a_counter_id(), time.time_ns() // 1_000_000 - 3_600_000
+    times = [recorded + n * 5 for n in range(EVENTS)]
+    append_to_the_log([an_event(counter_id=name, event_id=time_ordered_id(ms), recorded_at_ms=ms) for ms in times])
+    eventually(lambda: client.counter(name)["version"] == EVENTS)
+    ended = threading.Event()
+
+    def increments():
+        one, sent = new_client(), 0
+        while not ended.is_set():
+            headers = [{}, {"Prefer": "return=representation"}][sent % 2]
+            assert one.increment(name, 1, **headers).status_code in (200, 202)
+            sent += 1
+        return sent
+
+    def queries():
+        one, seen = new_client(), [EVENTS]
+        while not ended.is_set():
+            seen.append(one.counter(name)["value"])
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        sent, seen = pool.submit(increments), pool.submit(queries)
+        try:
+            rebuilt = ops("rebuild", "--stage", "local", "--counter", name, "--json")
+            verified = ops("verify", "--stage", "local", "--counter", name)
+        finally:
+            ended.set()
+    total = EVENTS + sent.result()
+    eventually(lambda: client.counter(name)["version"] == total)
+
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    assert json.loads(rebuilt.stdout)["switched"] == 1
+    assert seen.result() == sorted(seen.result())
+    assert len(seen.result()) > 10
+    assert verified.returncode == 0, verified.stdout
+    assert client.counter(name)["value"] == total
+    assert ops("verify", "--stage", "local", "--counter", name).returncode == 0

@@ -1,0 +1,212 @@
+"""Verifying: whatever is wrong with the read model is told by its kind, and nothing else is."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import boto3
+import pytest
+
+from chalicelib import event_log, read_model, verifier
+from chalicelib.codec import id_bytes
+from tests.building import an_event
+
+A_SECOND = 1_700_000_000
+
+
+def counted(pipeline, number=3):
+    """Events of one second long ago, by 1, 2, 4 ..., in the log and counted."""
+    events = logged(pipeline, number)
+    pipeline.count(*events)
+    return events
+
+
+def logged(pipeline, number, recorded_at_ms=A_SECOND * 1000):
+    events = [an_event(counter_id=pipeline.counter_id, by=2**n, recorded_at_ms=recorded_at_ms) for n in range(number)]
+    for event in events:
+        event_log.append(event)
+    return events
+
+
+def verified(pipeline, **options):
+    return verifier.verify(verifier.some([pipeline.counter_id]), waits=False, **options)
+
+
+def kinds(report):
+    return dict(report.numbers)
+
+
+def update_counter(pipeline, expression, **values):
+    boto3.client("dynamodb").update_item(
+        TableName="counter-pipeline-counters",
+        Key={"counter_id": {"S": pipeline.counter_id}},
+        UpdateExpression=expression,
+        ExpressionAttributeNames={"#a": "version" if "version" in values else "value"},
+        ExpressionAttributeValues={":n": {"N": str(next(iter(values.values())))}},
+    )
+
+
+def update_bucket(pipeline, expression, **values):
+    boto3.client("dynamodb").update_item(
+        TableName="counter-pipeline-buckets",
+        Key={"partition": {"S": pipeline.counter_id}, "second": {"N": str(A_SECOND)}},
+        UpdateExpression=expression.replace("ids", "#a").replace("sum", "#a"),
+        ExpressionAttributeNames={"#a": "ids" if "ids" in expression else "sum"},
+        ExpressionAttributeValues={":x": next(iter(values.values()))},
+    )
+
+
+def test_a_read_model_that_is_what_the_log_says_holds(pipeline):
+    counted(pipeline)
+
+    report = verified(pipeline)
+
+    assert (report.holds, report.counters, report.events, report.buckets, report.pending) == (True, 1, 3, 1, 0)
+
+
+def test_a_counter_never_incremented_holds(pipeline):
+    assert verified(pipeline).holds
+
+
+@pytest.mark.parametrize(("by", "kind"), [(5, verifier.TOO_HIGH), (-5, verifier.TOO_LOW)])
+def test_a_value_that_is_wrong_is_told(pipeline, by, kind):
+    counted(pipeline)
+    update_counter(pipeline, "ADD #a :n", value=by)
+
+    report = verified(pipeline)
+
+    assert kinds(report) == {kind: 1}
+    assert report.differences[0].detail == f"it is {7 + by}, and the log adds up to 7"
+
+
+def test_a_version_that_is_wrong_is_told(pipeline):
+    counted(pipeline)
+    update_counter(pipeline, "SET #a = :n", version=4)
+
+    assert kinds(verified(pipeline)) == {verifier.WRONG_VERSION: 1}
+
+
+def test_a_bucket_that_lost_an_id_is_told_with_the_event(pipeline):
+    events = counted(pipeline)
+    update_bucket(pipeline, "DELETE ids :x", ids={"BS": [id_bytes(events[1].event_id)]})
+
+    report = verified(pipeline)
+
+    assert kinds(report) == {verifier.UNCOUNTED: 1, verifier.WRONG_SUM: 1}
+    (lost,) = [difference for difference in report.differences if difference.kind == verifier.UNCOUNTED]
+    assert (lost.event_id, lost.second) == (events[1].event_id, A_SECOND)
+
+
+def test_an_id_that_the_log_lacks_is_told(pipeline):
+    counted(pipeline)
+    stranger = str(uuid.uuid4())
+    update_bucket(pipeline, "ADD ids :x", ids={"BS": [id_bytes(stranger)]})
+
+    report = verified(pipeline)
+
+    assert kinds(report) == {verifier.UNKNOWN: 1}
+    assert report.differences[0].event_id == stranger
+
+
+def test_a_sum_that_is_wrong_is_told(pipeline):
+    counted(pipeline)
+    update_bucket(pipeline, "SET sum = :x", sum={"N": "9"})
+
+    report = verified(pipeline)
+
+    assert kinds(report) == {verifier.WRONG_SUM: 1}
+    assert report.differences[0].detail == "it is 9, and that of its events is 7"
+
+
+def test_an_event_that_was_never_logged_and_counted_makes_the_value_too_high(pipeline):
+    counted(pipeline)
+    pipeline.count(an_event(counter_id=pipeline.counter_id, by=100))
+
+    assert kinds(verified(pipeline)) == {verifier.UNKNOWN: 1, verifier.WRONG_SUM: 1, verifier.TOO_HIGH: 1}
+
+
+def test_a_young_event_is_pending_and_an_old_one_is_wrong(pipeline):
+    counted(pipeline)
+    logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
+
+    young, old = verified(pipeline, lag_s=3600), verified(pipeline, lag_s=0)
+
+    assert (young.holds, young.pending) == (True, 1)
+    assert kinds(old) == {verifier.UNCOUNTED: 1, verifier.TOO_LOW: 1}
+
+
+def test_verifying_waits_until_it_is_known_of_each_pending_event(pipeline):
+    counted(pipeline)
+    (late,) = logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
+    told = []
+
+    def count_it_meanwhile(number):
+        # The log is read before the buckets are: with the first bucket, the event is known to be pending.
+        told.append(number)
+        if len(told) == 5:
+            pipeline.count(late)
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), lag_s=3600, advance=count_it_meanwhile)
+
+    assert (report.holds, report.pending, report.events) == (True, 0, 4)
+
+
+def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
+    logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), lag_s=1)
+
+    assert kinds(report) == {verifier.UNCOUNTED: 1, verifier.TOO_LOW: 1}
+
+
+def test_what_is_recorded_and_counted_while_verifying_is_no_difference(pipeline):
+    counted(pipeline)
+    told = []
+
+    def traffic(number):
+        told.append(number)
+        pipeline.count(*logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000))
+        if len(told) == 2:
+            pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000 + 5))
+
+    report = verifier.verify(verifier.some([pipeline.counter_id]), advance=traffic)
+
+    assert kinds(report) == {}
+    assert pipeline.version > 5
+
+
+def test_an_event_of_a_newer_kind_is_told_as_unreadable(pipeline):
+    counted(pipeline)
+    item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+
+    assert kinds(verified(pipeline)) == {verifier.UNREADABLE: 1}
+
+
+def test_the_whole_stage_is_verified_in_parts_and_every_counter_is_there(pipeline):
+    counted(pipeline, 5)
+    lost = an_event(counter_id=f"{pipeline.counter_id}.lost")
+    event_log.append(lost)
+
+    report = verifier.verify(verifier.everything(4), waits=False)
+
+    mine = [one.kind for one in report.differences if one.counter_id == lost.counter_id]
+    assert report.counters >= 2
+    assert [one for one in report.differences if one.counter_id == pipeline.counter_id] == []
+    assert not mine or set(mine) == {verifier.UNCOUNTED, verifier.TOO_LOW}
+    assert report.numbers[verifier.UNCOUNTED] >= 1
+
+
+def test_with_shards_everything_is_as_without(pipeline, four_shards):
+    events = logged(pipeline, 12)
+    pipeline.count(*events)
+
+    report = verified(pipeline)
+
+    assert (report.holds, report.events, report.buckets) == (
+        True,
+        12,
+        len({int(e.event_id[-12:], 16) % 4 for e in events}),
+    )
+    assert read_model.counter(pipeline.counter_id).version == 12
