@@ -53,6 +53,20 @@ def event(counter_id: str, event_id: str) -> Response:
     return http.event_state(found, counted=read_model.has_counted(found))
 
 
+@app.route("/counters/{counter_id}/events", **_route)
+@http.answers_problems
+def events(counter_id: str) -> Response:
+    limit, before = http.page_of_events(_request())
+    return http.events_page(read_model.events(http.counter_named(counter_id), limit, before))
+
+
+@app.route("/counters/{counter_id}/history", **_route)
+@http.answers_problems
+def history(counter_id: str) -> Response:
+    span = http.span_of_history(_request(), time.time())
+    return http.history(read_model.history(http.counter_named(counter_id), span))
+
+
 @app.route("/counters", **_route)
 @http.answers_problems
 def counters() -> Response:

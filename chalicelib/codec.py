@@ -3,11 +3,13 @@ Events as they are stored and sent. This room alone knows the names; they are a 
 
 In the log, on its stream and in a message, an event is the same set of fields:
 
-    type         "Incremented"
+    type         "Incremented" or "Adjusted"
     version      of the type: 1
     event_id     a UUID in its canonical text form
-    by           what is added, 1 to 2**53 - 1
+    by           what is added: 1 to 2**53 - 1; in "Adjusted" of either sign, and not 0
     recorded_at  milliseconds since 1970 in UTC
+    reason       in "Adjusted": why, 1 to 200 printable characters
+    who          in "Adjusted": by whom, likewise
 
 and who it belongs to: `counter_id` in a message, and in the log `partition`, the counter id with a shard suffix where
 there are several shards ("clicks", "clicks#3"). The suffix helps to find an event; where it is counted follows from its
@@ -27,11 +29,14 @@ from chalicelib.counting import (
     LARGEST_AMOUNT,
     LATEST_MS,
     MOST_SHARDS,
+    Adjusted,
     BucketKey,
     Event,
     Incremented,
+    is_adjustment,
     is_counter_id,
     is_event_id,
+    is_remark,
     shard_of,
 )
 from chalicelib.errors import NotUnderstoodError
@@ -92,13 +97,27 @@ def id_text(stored: bytes) -> str:
 
 def fields(event: Event) -> dict[str, Any]:
     """What is stored of an event besides whose it is."""
-    return {
-        "type": "Incremented",
+    stored = {
+        "type": type_of(event),
         "version": 1,
         "event_id": event.event_id,
         "by": event.by,
         "recorded_at": event.recorded_at_ms,
     }
+    match event:
+        case Incremented():
+            return stored
+        case Adjusted():
+            return {**stored, "reason": event.reason, "who": event.who}
+
+
+def type_of(event: Event) -> str:
+    """The event's type, as it is stored and as clients know it."""
+    match event:
+        case Incremented():
+            return "Incremented"
+        case Adjusted():
+            return "Adjusted"
 
 
 def from_fields(counter_id: object, stored: Mapping[str, Any]) -> Event:
@@ -259,6 +278,13 @@ def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int)
     return value
 
 
+def _remark(stored: Mapping[str, Any], name: str) -> str:
+    value = stored.get(name)
+    if not is_remark(value):
+        raise NotUnderstoodError(f"{name} is no text of 1 to 200 printable characters: {_shown(value)}")
+    return str(value)
+
+
 def _shown(value: object) -> str:
     """A value for an operator's eyes: one short line, whatever it was, and however deep."""
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()[:80]
@@ -269,7 +295,15 @@ def _incremented(counter_id: str, event_id: str, recorded_at_ms: int, stored: Ma
     return Incremented(counter_id, event_id, by, recorded_at_ms)
 
 
+def _adjusted(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mapping[str, Any]) -> Event:
+    by = _integer(stored, "by", lowest=-LARGEST_AMOUNT, highest=LARGEST_AMOUNT)
+    if not is_adjustment(by):
+        raise NotUnderstoodError("by is 0, which adjusts nothing")
+    return Adjusted(counter_id, event_id, by, recorded_at_ms, _remark(stored, "reason"), _remark(stored, "who"))
+
+
 #: Every type and version that a log may hold.
 _READERS: dict[tuple[object, object], Callable[[str, str, int, Mapping[str, Any]], Event]] = {
     ("Incremented", 1): _incremented,
+    ("Adjusted", 1): _adjusted,
 }

@@ -1,4 +1,4 @@
-"""Commands: an increment in, an event in the log out; with a condition or a wish for the result, counted at once."""
+"""Commands: one in, an event in the log out; with a condition or a wish for the result, counted at once."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chalicelib import counting, dynamodb, event_log, read_model, telemetry
-from chalicelib.errors import ContendedError, RecordedBeforeError, VersionMismatchError
+from chalicelib.errors import ContendedError, KeyReusedError, RecordedBeforeError, VersionMismatchError
 
 if TYPE_CHECKING:
-    from chalicelib.counting import Counter, Event, Increment
+    from chalicelib.counting import Adjust, Counter, Event, Increment
 
 #: The namespace of event ids that are derived from idempotency keys. Changing it would double what is sent again.
 _KEYED_EVENTS = uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")
 
+#: The namespace of event ids that are derived from adjustments' keys: another, so that no client's key is one of them.
+_KEYED_ADJUSTMENTS = uuid.UUID("b7c0a3de-52c4-5a3e-8d0f-0b8f6f0e9a27")
+
 _TRIES_TO_SWAP = 8
 _TRIES_TO_ADD_AND_GET = 4
+_TRIES_TO_ADJUST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The event that an increment led to, the counter if it was counted at once, and whether it was recorded before."""
+    """The event that a command led to, the counter if it was counted at once, and whether it was recorded before."""
 
     event: Event
     counter: Counter | None
@@ -58,6 +62,52 @@ def _carry_out(command: Increment, event: Event) -> Accepted:
     if command.wants_counter:
         return _add_and_get(command, event)
     return _append(command, event)
+
+
+def adjust(command: Adjust) -> Accepted | None:
+    """
+    The adjustment is in the log and counted, once for its key; or None, if the counter stands at `to` already.
+
+    What `to` takes is decided from the counter's state and recorded if that is its state still, else decided again:
+    when it is recorded, the counter stands there. What is in the log then and not counted yet is added afterwards.
+
+    Raises:
+        KeyReusedError: the key names another adjustment of this counter.
+        InvalidRequestError: the amount is 0 or too large.
+        ContendedError: others wrote to the counter at every try; nothing is recorded.
+        UnavailableError: whether it is recorded is unknown; sending it again with the same key is safe.
+    """
+    for _ in dynamodb.attempts(_TRIES_TO_ADJUST):
+        if before := adjusted_before(command):
+            read_model.count([before])
+            return Accepted(before, read_model.counter(command.counter_id), again=True)
+        counter = read_model.counter(command.counter_id)
+        event = counting.decide_adjustment(command, counter, _adjustment_id(command), time.time_ns() // 1_000_000)
+        if event is None:
+            return None
+        try:
+            return Accepted(event, read_model.append_counted(event, counter), again=False)
+        except (RecordedBeforeError, ContendedError):
+            continue
+    raise ContendedError(f"counter {command.counter_id} is being written by others")
+
+
+def adjusted_before(command: Adjust) -> Event | None:
+    """
+    The event that this adjustment led to when it was sent before with its key, or None. One read.
+
+    Raises:
+        KeyReusedError: the key names another adjustment of this counter.
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    found = event_log.find(command.counter_id, _adjustment_id(command))
+    if found is not None and not counting.is_adjustment_by(command, found):
+        raise KeyReusedError(found.counter_id, found.event_id)
+    return found
+
+
+def _adjustment_id(command: Adjust) -> str:
+    return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{command.counter_id}/{command.key}"))
 
 
 def _append(command: Increment, event: Event) -> Accepted:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
+
+from chalicelib.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Set
@@ -30,6 +32,16 @@ LATEST_MS = 253_402_300_799_999
 
 _COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: No controls, line ends, marks that turn the direction of text, or halves of characters: the same in every version of
+#: Unicode, so that what one function wrote another can read.
+_REMARK = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,200}")
+
+#: Stands before every event's id.
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
+
+#: Seconds in a step of a history, by the name of its resolution, the finest first.
+RESOLUTIONS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,22 @@ class Increment:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjust:
+    """
+    Command: add `by`, of either sign, to a counter; or, with `to`, what it lacks to stand there.
+
+    All that carry the same `key` are one adjustment of the counter. `reason` and `who` are for those who read the log.
+    """
+
+    counter_id: str
+    key: str
+    reason: str
+    who: str
+    by: int = 0
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Incremented:
     """Event: `by` was added to a counter. `recorded_at_ms` counts milliseconds since 1970 in UTC and never changes."""
 
@@ -63,8 +91,25 @@ class Incremented:
         return self.by
 
 
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """Event: an operator, `who`, added `by`, of either sign and never 0, to a counter for a `reason`."""
+
+    counter_id: str
+    event_id: str
+    by: int
+    recorded_at_ms: int
+    reason: str
+    who: str
+
+    @property
+    def amount(self) -> int:
+        """What counting this event adds to the value."""
+        return self.by
+
+
 #: Every kind of event. What they have in common is counted: counter_id, event_id, recorded_at_ms and amount.
-Event = Incremented
+Event = Incremented | Adjusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +199,59 @@ class CounterUpdate:
         return self.events(self.generations.live)
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a bucket comes to: how many events are counted for one second (and shard), and what they add up to."""
+
+    second: int
+    events: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds since 1970 from `first` to before `end`, in steps of `step_s` seconds that begin at multiples of it."""
+
+    first: int
+    end: int
+    step_s: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps it touches."""
+        return max(0, -(-self.end // self.step_s) - self.first // self.step_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A step of a history: the second at which it starts, how many events it has and what they add up to."""
+
+    start: int
+    events: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where an event stands among its counter's: by time, and within a millisecond by id."""
+
+    recorded_at_ms: int
+    event_id: str
+
+    @property
+    def second(self) -> int:
+        """The second of the bucket in which it is counted."""
+        return self.recorded_at_ms // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some counted events, newest first, and where the next page starts: behind `last`, or None at the end."""
+
+    events: list[Event]
+    last: Place | None
+
+
 def is_counter_id(text: object) -> bool:
     """Whether this names a counter: 1 to 64 unreserved URI characters (RFC 3986, section 2.3)."""
     return isinstance(text, str) and _COUNTER_ID.fullmatch(text) is not None
@@ -164,14 +262,50 @@ def is_event_id(text: object) -> bool:
     return isinstance(text, str) and _EVENT_ID.fullmatch(text) is not None
 
 
+def is_remark(text: object) -> bool:
+    """Whether this can be a reason, or say who somebody is: 1 to 200 printable characters, not all of them blank."""
+    return isinstance(text, str) and _REMARK.fullmatch(text) is not None and not text.isspace()
+
+
+def is_adjustment(by: int) -> bool:
+    """Whether an adjustment can have this amount."""
+    return 0 < abs(by) <= LARGEST_AMOUNT
+
+
 def decide(command: Increment, event_id: str, now_ms: int) -> Event:
     """The event that this command leads to, if it is not refused. Who names it and when it is are the caller's."""
     return Incremented(command.counter_id, event_id, command.by, now_ms)
 
 
+def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: int) -> Event | None:
+    """
+    The event that this command leads to while the counter is in this state; None if it stands at `to` already.
+
+    Raises:
+        InvalidRequestError: the amount is 0 or beyond what an event can hold.
+    """
+    by = command.by if command.to is None else command.to - counter.value
+    if by == 0 and command.to is not None:
+        return None
+    if not is_adjustment(by):
+        raise InvalidRequestError(f"An adjustment is from -(2**53 - 1) to 2**53 - 1 and not 0; this one would be {by}.")
+    return Adjusted(command.counter_id, event_id, by, now_ms, command.reason, command.who)
+
+
+def is_adjustment_by(command: Adjust, event: Event) -> bool:
+    """Whether this event, which has the command's id, is what the command asked for when it was first sent."""
+    same_amount = command.to is not None or event.amount == command.by
+    return isinstance(event, Adjusted) and event.reason == command.reason and same_amount
+
+
 def says_the_same(one: Event, other: Event) -> bool:
-    """Whether two events with one id are one increment: all but the time at which each was attempted."""
-    return one == replace(other, recorded_at_ms=one.recorded_at_ms)
+    """Whether two events with one id are one: all but the time at which each was attempted, and by whom."""
+    return _said(one) == _said(other)
+
+
+def _said(event: Event) -> Event:
+    said = replace(event, recorded_at_ms=0)
+    return replace(said, who="") if isinstance(said, Adjusted) else said
 
 
 def shard_of(event_id: str, shards: int) -> int:
@@ -233,6 +367,68 @@ def bucket_update(key: BucketKey, events: Mapping[str, Event], counted: Set[str]
     """What a bucket lacks of these events, given the ids that it was seen to hold."""
     new = {event_id: event for event_id, event in events.items() if event_id not in counted}
     return BucketUpdate(key, frozenset(new), sum(event.amount for event in new.values()), len(counted))
+
+
+def points(tallies: Iterable[Tally], step_s: int) -> list[Point]:
+    """A history in steps of so many seconds, ascending; only steps that hold events."""
+    steps: dict[int, tuple[int, int]] = {}
+    for tally in tallies:
+        start = tally.second // step_s * step_s
+        events, total = steps.get(start, (0, 0))
+        steps[start] = (events + tally.events, total + tally.total)
+    return [Point(start, *steps[start]) for start in sorted(steps)]
+
+
+def end_that_fits(read: Iterable[tuple[int, int]], reached: int, most_bytes: float, span: Span) -> int:
+    """
+    An end for which a span's buckets are at most so many bytes, as far as can be told from what was read of it.
+
+    `read` is the second and the size of each bucket that was, and has all of them before the second `reached`. The end
+    is where a step starts, if it can be.
+    """
+    end = reached
+    for second, size in sorted(read):
+        most_bytes -= size
+        if most_bytes < 0:
+            end = min(end, second)
+            break
+    aligned = end // span.step_s * span.step_s
+    return aligned if aligned > span.first else max(end, span.first + 1)
+
+
+def place_of(event: Event) -> Place:
+    """Where this event stands among its counter's."""
+    return Place(event.recorded_at_ms, event.event_id)
+
+
+def ids_for_page(buckets: Iterable[Bucket], limit: int, before: Place | None) -> tuple[set[str], Place | None]:
+    """
+    Which events have to be read for a page of so many, and the place behind which further ones stand, if there are any.
+
+    The buckets come newest first, from the second of `before` on back. They are taken only as far as
+    they are needed, and whole: that only the events themselves tell their order within a second. Of the second of
+    `before` any number may have been on earlier pages, so that it is read besides.
+    """
+    ids: set[str] = set()
+    enough = 0
+    oldest = Place(0, _LOWEST_ID)
+    for second, together in groupby(buckets, key=lambda bucket: bucket.key.second):
+        if enough >= limit:
+            return ids, oldest
+        of_second = {event_id for bucket in together for event_id in bucket.event_ids}
+        ids |= of_second
+        enough += 0 if before is not None and second == before.second else len(of_second)
+        oldest = Place(second * 1000, _LOWEST_ID)
+    return ids, None
+
+
+def page_of_events(events: Iterable[Event], limit: int, before: Place | None, older: Place | None) -> EventPage:
+    """The newest of these events that stand behind `before`, given where further ones stand that were not read."""
+    to_come = [event for event in events if before is None or place_of(event) < before]
+    page = sorted(to_come, key=place_of, reverse=True)[:limit]
+    if len(page) == len(to_come) and older is None:
+        return EventPage(page, None)
+    return EventPage(page, place_of(page[-1]) if page else older)
 
 
 def oldest_ms(events: Iterable[Event], updates: Iterable[CounterUpdate]) -> int | None:

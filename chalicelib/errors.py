@@ -6,6 +6,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     │   ├── InvalidRequestError          a part of the request is malformed
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
+    │   ├── RangeTooLongError            a history would take more than one request may cost
     │   ├── EventNotFoundError
     │   ├── KeyReusedError               an idempotency key came back with another body
     │   └── VersionMismatchError         the counter is not at the version asked for
@@ -49,6 +50,14 @@ class BodyTooLargeError(RequestError):
 
 class UnsupportedMediaTypeError(RequestError):
     """There is a body, and its media type is not JSON."""
+
+
+class RangeTooLongError(RequestError):
+    """A history would take more than one request may cost. One that ends at `end`, in seconds since 1970, would not."""
+
+    def __init__(self, detail: str, end: int) -> None:
+        super().__init__(detail)
+        self.end = end
 
 
 class EventNotFoundError(RequestError):

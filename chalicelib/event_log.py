@@ -18,7 +18,7 @@ from chalicelib.errors import (
 from chalicelib.tables import EventItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Set
 
     from pynamodb.transactions import TransactWrite
 
@@ -98,6 +98,23 @@ def get(counter_id: str, event_id: str) -> Event:
     found = find(counter_id, event_id)
     if found is None:
         raise EventNotFoundError(counter_id, event_id)
+    return found
+
+
+def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
+    """
+    Those of these events that the log holds, in no order. One request for up to 100 of them.
+
+    An event never changes, so one that is found is as it was recorded. What a read that may be behind does not find,
+    a strongly consistent one looks for again.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+        NotUnderstoodError: one of them cannot be read by this version of the code.
+    """
+    found = _batch(counter_id, event_ids, consistent_read=False)
+    if missing := event_ids - {event.event_id for event in found}:
+        found += _batch(counter_id, missing, consistent_read=True)
     return found
 
 
@@ -192,6 +209,14 @@ def recorded(event: Event) -> Event:
     if not counting.says_the_same(found, event):
         raise KeyReusedError(event.counter_id, event.event_id)
     return found
+
+
+def _batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[Event]:
+    shards = settings.current().shards
+    keys = [(codec.log_partition(counter_id, event_id, shards), event_id) for event_id in event_ids]
+    with dynamodb.unavailable_as(LogUnavailableError):
+        items = list(EventItem.batch_get(keys, consistent_read=consistent_read))
+    return [codec.from_fields(counter_id, item.attribute_values) for item in items]
 
 
 def _item(event: Event) -> EventItem:

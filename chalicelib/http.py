@@ -5,16 +5,28 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import CORSConfig, Response
 
 import chalicelib
-from chalicelib import telemetry
-from chalicelib.counting import Counter, Increment, is_counter_id, is_event_id
+from chalicelib import codec, telemetry
+from chalicelib.counting import (
+    LATEST_MS,
+    RESOLUTIONS,
+    Adjusted,
+    Counter,
+    Increment,
+    Place,
+    Span,
+    is_counter_id,
+    is_event_id,
+)
 from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
@@ -22,6 +34,7 @@ from chalicelib.errors import (
     InvalidRequestError,
     KeyReusedError,
     NotUnderstoodError,
+    RangeTooLongError,
     RequestError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -34,15 +47,26 @@ if TYPE_CHECKING:
     from chalice.app import Request as GatewayRequest
 
     from chalicelib.commands import Accepted
-    from chalicelib.counting import Event
+    from chalicelib.counting import Event, EventPage, Point
     from chalicelib.read_model import Page
 
 _LONGEST_BODY_BYTES = 1024
 _LONGEST_PAGE = 100
 _USUAL_PAGE = 50
 
+_MOST_STEPS = 10_000
+_USUAL_RESOLUTION = "minute"
+
+#: How long a history is if its start is left out, by resolution: an hour, a day, 30 days, 365 days.
+_USUAL_SPAN_S = {"second": 3600, "minute": 86_400, "hour": 30 * 86_400, "day": 365 * 86_400}
+
 _VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2})(\.[0-9]{1,9})?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
+_EVENT_CURSOR = re.compile(r"(0|[1-9][0-9]{0,14}) ([0-9a-f-]{36})")
 _PREFER_REPRESENTATION = re.compile(r'return\s*=\s*"?representation"?\s*(;.*)?', re.IGNORECASE)
 
 
@@ -125,8 +149,54 @@ def page_of_counters(request: Request) -> tuple[int, str | None]:
     Raises:
         InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
     """
-    cursor = _single(request.query, "cursor")
-    return _limit(request), _from_cursor(cursor) if cursor is not None else None
+    after = _from_cursor(request)
+    if after is not None and not is_counter_id(after):
+        raise InvalidRequestError(_BAD_CURSOR)
+    return _limit(request), after
+
+
+def page_of_events(request: Request) -> tuple[int, Place | None]:
+    """
+    How many events are asked for, and the place behind which they start.
+
+    Raises:
+        InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
+    """
+    text = _from_cursor(request)
+    if text is None:
+        return _limit(request), None
+    if not (found := _EVENT_CURSOR.fullmatch(text)) or int(found[1]) > LATEST_MS or not is_event_id(found[2]):
+        raise InvalidRequestError(_BAD_CURSOR)
+    return _limit(request), Place(int(found[1]), found[2])
+
+
+def span_of_history(request: Request, now_s: float) -> Span:
+    """
+    The seconds, and the steps, for which a history is asked.
+
+    Buckets know whole seconds: `from` is rounded down and `to`, which is not part of it, up.
+
+    Raises:
+        InvalidRequestError: a parameter is malformed, or `from` is not before `to`.
+        RangeTooLongError: it has more steps than an answer may.
+    """
+    resolution = _single(request.query, "resolution")
+    if resolution is None:
+        resolution = _USUAL_RESOLUTION
+    if resolution not in RESOLUTIONS:
+        raise InvalidRequestError("resolution is second, minute, hour or day; left out, it is minute.")
+    end = _time(request, "to")
+    if end is None:
+        end = Decimal(math.ceil(now_s))
+    start = _time(request, "from")
+    if start is None:
+        start = end - _USUAL_SPAN_S[resolution]
+    if start >= end:
+        raise InvalidRequestError("from is a time before to; left out, to is now.")
+    span = Span(_within_time(math.floor(start)), _within_time(math.ceil(end)), RESOLUTIONS[resolution])
+    if span.steps > _MOST_STEPS:
+        raise _too_many_steps(span, resolution)
+    return span
 
 
 def accepted(command: Increment, result: Accepted) -> Response:
@@ -156,7 +226,25 @@ def counter_state(request: Request, counter: Counter) -> Response:
 def event_state(event: Event, *, counted: bool) -> Response:
     """200 with the event and whether it is part of its counter's value yet."""
     status = "counted" if counted else "pending"
-    return _response(200, {**_event_body(event), "status": status}, {"Cache-Control": "no-cache"})
+    return _response(200, {**_typed_event_body(event), "status": status}, {"Cache-Control": "no-cache"})
+
+
+def events_page(page: EventPage) -> Response:
+    """200 with some counted events, newest first, and the cursor for those behind them."""
+    last = page.last
+    body = {
+        "events": [_typed_event_body(event) for event in page.events],
+        "next_cursor": _to_cursor(f"{last.recorded_at_ms} {last.event_id}") if last is not None else None,
+    }
+    return _response(200, body, {"Cache-Control": "no-cache"})
+
+
+def history(points: list[Point]) -> Response:
+    """200 with the steps of a history that hold events."""
+    shown = [
+        {"start": _rfc3339(point.start * 1000), "increments": point.events, "sum": point.total} for point in points
+    ]
+    return _response(200, {"points": shown}, {"Cache-Control": "no-cache"})
 
 
 def counters_page(page: Page) -> Response:
@@ -178,6 +266,8 @@ def service() -> Response:
             "increment": "/counters/{counter_id}/increments",
             "counter": "/counters/{counter_id}",
             "event": "/counters/{counter_id}/events/{event_id}",
+            "events": "/counters/{counter_id}/events{?limit,cursor}",
+            "history": "/counters/{counter_id}/history{?from,to,resolution}",
             "counters": "/counters{?limit,cursor}",
         },
     }
@@ -240,6 +330,9 @@ def problem(error: CounterError | None) -> Response:
             response = _problem(422, "key-reused", "The idempotency key was used for another body", error.detail)
         case EventNotFoundError():
             response = _problem(404, "event-not-found", "There is no such event", error.detail)
+        case RangeTooLongError():
+            detail = f"{error.detail} to={_rfc3339(error.end * 1000)} would be accepted."
+            response = _problem(400, "range-too-long", "The range is too long", detail)
         case BodyTooLargeError():
             response = _problem(413, "body-too-large", "The body is too large", error.detail)
         case UnsupportedMediaTypeError():
@@ -261,6 +354,7 @@ _TRY_AGAIN = (
     "Whether anything was recorded is not known. Send the request again with the same Idempotency-Key: "
     "it counts once. Without a key it may count twice."
 )
+_BAD_CURSOR = "cursor is what an answer gave as next_cursor; leave it out for the first page."
 _UNREADABLE = "The log holds an event of a newer kind. It is safe there, and counted once the service can read it."
 _UNFORESEEN = "Something failed that was not foreseen; it is in the service's log. Nothing you sent explains it."
 
@@ -365,15 +459,55 @@ def _to_cursor(last: str) -> str:
     return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
 
 
-def _from_cursor(cursor: str) -> str:
+def _from_cursor(request: Request) -> str | None:
+    cursor = _single(request.query, "cursor")
+    if cursor is None:
+        return None
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except ValueError:
         text = ""
     version, _, last = text.partition(" ")
-    if version != "1" or not is_counter_id(last):
-        raise InvalidRequestError("cursor is what an answer gave as next_cursor; leave it out for the first page.")
+    if version != "1":
+        raise InvalidRequestError(_BAD_CURSOR)
     return last
+
+
+def _time(request: Request, name: str) -> Decimal | None:
+    """Seconds since 1970, of which a fraction is left as it is."""
+    text = _single(request.query, name)
+    if text is None:
+        return None
+    try:
+        return _seconds(text)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"{name} is a time as RFC 3339 writes it, such as 2023-11-14T22:13:20Z or 2023-11-14T23:13:20.5+01:00; "
+            "in an address, + is written %2B."
+        ) from error
+
+
+def _seconds(text: str) -> Decimal:
+    if not (found := _TIME.fullmatch(text)):
+        raise ValueError(text)
+    date, clock, fraction, sign, hours, minutes = found.groups()
+    # An offset is subtracted by hand: with it, a time may lie beyond the years that a datetime has.
+    at = datetime.fromisoformat(f"{date}T{clock}+00:00") - datetime(1970, 1, 1, tzinfo=UTC)
+    offset_s = int(f"{sign}1") * (int(hours) * 3600 + int(minutes) * 60) if sign else 0
+    return at.days * 86_400 + at.seconds - offset_s + Decimal(fraction or 0)
+
+
+def _within_time(second: int) -> int:
+    """The second, or the nearest that something can have been recorded in, or that is the end of such."""
+    return min(max(second, 0), LATEST_MS // 1000 + 1)
+
+
+def _too_many_steps(span: Span, resolution: str) -> RangeTooLongError:
+    coarser = (name for name, step_s in RESOLUTIONS.items() if Span(span.first, span.end, step_s).steps <= _MOST_STEPS)
+    detail = f"At resolution {resolution} a range has at most {_MOST_STEPS:,} steps; this one has {span.steps:,}."
+    if (name := next(coarser, None)) is not None:
+        detail += f" Ask for resolution={name}, or for a shorter range:"
+    return RangeTooLongError(detail, (span.first // span.step_s + _MOST_STEPS) * span.step_s)
 
 
 def _single(values: Mapping[str, list[str]], name: str) -> str | None:
@@ -399,6 +533,12 @@ def _event_body(event: Event) -> dict[str, Any]:
         "by": event.by,
         "recorded_at": _rfc3339(event.recorded_at_ms),
     }
+
+
+def _typed_event_body(event: Event) -> dict[str, Any]:
+    """Who adjusted a counter is between the operators and the log."""
+    reason = {"reason": event.reason} if isinstance(event, Adjusted) else {}
+    return {**_event_body(event), "type": codec.type_of(event), **reason}
 
 
 def _etag(counter: Counter) -> str:

@@ -12,18 +12,20 @@ stands in the counter's own item, and is a condition of every write to it: who b
 
 from __future__ import annotations
 
+import heapq
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.expressions.condition import size
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import codec, counting, dynamodb, event_log, settings
-from chalicelib.counting import Bucket, BucketKey, Counter, Generations
+from chalicelib.counting import Bucket, BucketKey, Counter, Generations, Tally
 from chalicelib.errors import (
     ContendedError,
+    RangeTooLongError,
     ReadModelUnavailableError,
     RecordedBeforeError,
     UnavailableError,
@@ -35,13 +37,23 @@ if TYPE_CHECKING:
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
+    from pynamodb.pagination import PageIterator
 
-    from chalicelib.counting import BucketUpdate, CounterUpdate, Event
+    from chalicelib.counting import BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
 
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 BUCKETS_PER_TRANSACTION = 99
 
 _TRIES = 12
+
+#: What one request for a history may read of buckets, and what one page of a query holds of that at most (DynamoDB
+#: developer guide, "Paginating table query results").
+HISTORY_BYTES = 4 * 1024 * 1024
+_QUERY_PAGE_BYTES = 1024 * 1024
+
+#: How many buckets are read at once, newest first: few, for one may hold all that is wanted, and then twice as many.
+_FEW_BUCKETS = 4
+_MANY_BUCKETS = 32
 
 #: Buckets in one answer to who reads many.
 _PAGE = 200
@@ -190,6 +202,102 @@ def scan_counters(segment: int = 0, segments: int = 1) -> Iterator[Counter]:
     with dynamodb.unavailable_as(ReadModelUnavailableError):
         for item in CounterItem.scan(segment=segment, total_segments=segments, consistent_read=True):
             yield _counter(item)
+
+
+def history(counter_id: str, span: Span) -> list[Point]:
+    """
+    What was counted in this span, step by step, as far as eventually consistent reads show it.
+
+    Reads at most `HISTORY_BYTES` of buckets, in as many requests as there are shards and up to 4 more; and the counter,
+    which tells the generation.
+
+    Raises:
+        RangeTooLongError: that is not enough. It is for a page less than that.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    if span.steps == 0:
+        return []
+    return counting.points(_tallies_in(_live_partitions(counter_id), span), span.step_s)
+
+
+def events(counter_id: str, limit: int, before: Place | None = None) -> EventPage:
+    """
+    Up to `limit` counted events, newest first, from the one behind the place `before` on. Strongly consistent.
+
+    An event has its place for good, so it is on one page at most, whatever is counted between two; and one that is
+    counted late is on a page if its place is still to come. An id that the log lacks is left out.
+
+    Raises:
+        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer.
+        NotUnderstoodError: an event cannot be read by this version of the code.
+    """
+    streams = [_back_from(before.second if before else None, partition) for partition in _live_partitions(counter_id)]
+    buckets = heapq.merge(*streams, key=lambda bucket: bucket.key.second, reverse=True)
+    ids, older = counting.ids_for_page(buckets, limit, before)
+    return counting.page_of_events(event_log.get_many(counter_id, ids), limit, before, older)
+
+
+def _live_partitions(counter_id: str) -> list[str]:
+    """The partitions, one for each shard, of the buckets that queries see now. One strongly consistent read."""
+    shards, live = settings.current().shards, counter(counter_id).generations.live
+    return [codec.bucket_partition(BucketKey(counter_id, shard, 0, live), shards) for shard in range(shards)]
+
+
+def _tallies_in(partitions: list[str], span: Span) -> list[Tally]:
+    """What is in these partitions of a span; of those with more than a page, the one that is least far is read next."""
+    seconds = BucketItem.second.between(span.first, span.end - 1)
+    pages = [BucketItem.query(partition, seconds).page_iter for partition in partitions]
+    begun, reached = 0, dict[int, int]()
+    found: list[Tally] = []
+    sizes: list[tuple[int, int]] = []
+    size = 0
+    while begun < len(pages) or reached:
+        if size > HISTORY_BYTES - _QUERY_PAGE_BYTES:
+            raise _too_long(span, sizes, min(reached.values(), default=span.end), begun / len(pages))
+        number = begun if begun < len(pages) else min(reached, key=lambda number: reached[number])
+        begun = max(begun, number + 1)
+        for item in _next_page(pages[number]):
+            tally = Tally(int(item.second), len(item.ids), int(item.sum))
+            found.append(tally)
+            sizes.append((tally.second, _bytes_of(item.partition, tally)))
+            size += sizes[-1][1]
+            reached[number] = tally.second
+        if pages[number].last_evaluated_key is None:
+            reached.pop(number, None)
+    return found
+
+
+def _bytes_of(partition: str, tally: Tally) -> int:
+    """What DynamoDB counts for this bucket, and a little more: two digits are a byte ("Item sizes and formats")."""
+    names = len("partition") + len("second") + len("ids") + len("sum")
+    return names + len(partition) + 16 * tally.events + sum(len(str(n)) // 2 + 2 for n in (tally.second, tally.total))
+
+
+def _too_long(span: Span, sizes: list[tuple[int, int]], reached: int, share: float) -> RangeTooLongError:
+    """The refusal, with an end for which this share of the shards, which was read, leaves room for the others."""
+    room = (HISTORY_BYTES - _QUERY_PAGE_BYTES) * (share if share == 1 else share / 2)
+    detail = "So much is counted in this range that one answer cannot hold it."
+    return RangeTooLongError(detail, counting.end_that_fits(sizes, reached, room, span))
+
+
+def _back_from(second: int | None, partition: str) -> Iterator[Bucket]:
+    """A partition's buckets, newest first, from this second on. Read as they are asked for."""
+    pages = BucketItem.query(
+        partition,
+        None if second is None else BucketItem.second <= second,
+        consistent_read=True,
+        scan_index_forward=False,
+        page_size=_FEW_BUCKETS,
+    ).page_iter
+    while page := _next_page(pages):
+        yield from (_bucket(item) for item in page)
+        pages.page_size = min(2 * (pages.page_size or 1), _MANY_BUCKETS)
+
+
+def _next_page(pages: PageIterator[Any]) -> list[BucketItem]:
+    """What the next request of a query brings; nothing once there is no more to ask for."""
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        return [BucketItem.from_raw_data(raw) for raw in next(pages, {"Items": []})["Items"]]
 
 
 def scan_buckets(segment: int, segments: int) -> Iterator[Bucket]:

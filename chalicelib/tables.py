@@ -39,6 +39,8 @@ class EventItem(Model):
     version = NumberAttribute()
     by = NumberAttribute()
     recorded_at = NumberAttribute()
+    reason = UnicodeAttribute(null=True)
+    who = UnicodeAttribute(null=True)
 
     @classmethod
     def from_raw_data(cls, data: dict[str, Any]) -> Self:

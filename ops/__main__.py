@@ -205,6 +205,39 @@ def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: boo
     return redrive.redrive(settings, ids, reason, dry_run=dry_run)
 
 
+@_command
+@click.argument("counter_id")
+@click.option("--by", type=int, metavar="N", help="What is added: an integer of either sign, and not 0.")
+@click.option("--to", type=int, metavar="VALUE", help="The value to be reached, whatever that takes.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, in 1 to 200 characters. Clients can read it.")
+@click.option("--who", metavar="NAME", help="Who wants it, by default you as AWS knows you. Clients cannot read it.")
+@click.option("--key", metavar="TEXT", help="All adjustments of a counter with the same key are one.")
+@click.option("--dry-run", is_flag=True, help="Show what would be recorded, and record nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def _adjust(_settings: Settings, counter_id: str, *, dry_run: bool, yes: bool, **asked: Any) -> Outcome:
+    """
+    Correct, reset or start a counter: record an adjustment, with a reason.
+
+    What was recorded stays in the log; an adjustment adds an event to it. With --to, increments that are recorded and
+    not counted yet are added to the value afterwards.
+
+    \b
+    Examples:
+      python -m ops adjust clicks --by -3 --reason "a test's clicks" --stage local
+      python -m ops adjust visits --to 51200 --reason "taken over from the old site" --key takeover --stage local
+      python -m ops adjust clicks --to 0 --reason "a new season" --dry-run --stage local
+    """  # noqa: D301  (\\b is click's own mark)
+    from ops import adjust
+
+    return adjust.adjust(adjust.command(counter_id, **asked), dry_run=dry_run, yes=yes)
+
+
+class _MisunderstoodError(click.ClickException):
+    """One line, and the exit status of click's own usage errors."""
+
+    exit_code = 2
+
+
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
     try:
@@ -212,7 +245,8 @@ def _clear_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise click.ClickException("Stopped. What is done is done; run it again to finish.") from None
     except errors.FORESEEN as error:
-        raise click.ClickException(errors.in_one_line(error)) from error
+        told = _MisunderstoodError if isinstance(error, errors.InputError) else click.ClickException
+        raise told(errors.in_one_line(error)) from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ class OperatorError(Exception):
     """The message is for a person's eyes and says what to do."""
 
 
+class InputError(OperatorError):
+    """What was asked is not understood, or cannot be asked: the exit status is 2."""
+
+
 #: What can go wrong outside this program, and is told in one line.
 FORESEEN = (OperatorError, CounterError, BotoCoreError, ClientError)
 

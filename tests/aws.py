@@ -46,12 +46,14 @@ class Requests:
         return sum(_write_units(operation, parameters) for operation, parameters in self.made)
 
     def read_units(self) -> float:
-        """What the strongly consistent reads of single items cost: 1 unit for each started 4 KB, also of nothing."""
-        return sum(
-            max(1, math.ceil(_size(_item(parameters["TableName"], parameters["Key"])) / 4096))
-            for operation, parameters in self.made
-            if operation == "GetItem" and parameters["ConsistentRead"]
-        )
+        """
+        What the reads among these requests cost, given the items as they are now.
+
+        A strongly consistent read costs 1 unit for each started 4 KB, also of nothing, and an eventually consistent one
+        half: of each item by itself, and of all that one page of a query reads together (DynamoDB developer guide,
+        "Capacity consumption").
+        """
+        return sum(_read_units(operation, parameters) for operation, parameters in self.made)
 
 
 @contextlib.contextmanager
@@ -82,6 +84,27 @@ def _write_units(operation: str, parameters: dict[str, Any]) -> int:
             raise AssertionError(f"nothing in the application should make a {operation}")
         case _:
             return 0
+
+
+def _read_units(operation: str, parameters: dict[str, Any]) -> float:
+    match operation:
+        case "GetItem":
+            return _units(_size(_item(parameters["TableName"], parameters["Key"])), parameters)
+        case "Query":
+            page = boto3.client("dynamodb").query(**parameters)
+            return _units(sum(map(_size, page["Items"])), parameters)
+        case "BatchGetItem":
+            ((table, asked),) = parameters["RequestItems"].items()
+            found = boto3.client("dynamodb").batch_get_item(**parameters)["Responses"][table]
+            nothing: list[dict[str, Any]] = [{}] * (len(asked["Keys"]) - len(found))
+            return sum(_units(_size(item), asked) for item in [*found, *nothing])
+        case _:
+            return 0
+
+
+def _units(size: int, read: dict[str, Any]) -> float:
+    started = max(1, math.ceil(size / 4096))
+    return started if read.get("ConsistentRead") else started / 2
 
 
 def _written(member: dict[str, Any]) -> dict[str, Any]:

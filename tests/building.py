@@ -8,10 +8,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec
-from chalicelib.counting import Incremented
+from chalicelib.counting import Adjusted, Incremented
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from chalicelib.counting import Event
 
 _sequence = itertools.count(1)
 
@@ -28,7 +30,19 @@ def an_event(
     return Incremented(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms)
 
 
-def log_items(events: Iterable[Incremented]) -> list[dict[str, Any]]:
+def an_adjustment(
+    *,
+    counter_id: str = "clicks",
+    event_id: str | None = None,
+    by: int = -1,
+    recorded_at_ms: int = A_TIME_MS,
+    reason: str = "counted twice by hand",
+    who: str = "ann",
+) -> Adjusted:
+    return Adjusted(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms, reason, who)
+
+
+def log_items(events: Iterable[Event]) -> list[dict[str, Any]]:
     """The events as the log holds them, in DynamoDB's JSON."""
     return [
         {
@@ -42,7 +56,7 @@ def log_items(events: Iterable[Incremented]) -> list[dict[str, Any]]:
     ]
 
 
-def stream_record(event: Incremented, **changes: Any) -> dict[str, Any]:
+def stream_record(event: Event, **changes: Any) -> dict[str, Any]:
     (image,) = log_items([event])
     return {
         "eventID": uuid.uuid4().hex,
@@ -72,7 +86,7 @@ def a_scheduled_turn() -> dict[str, Any]:
     }
 
 
-def message_body(*events: Incremented) -> str:
+def message_body(*events: Event) -> str:
     (body,) = codec.to_messages(events)
     return body
 

@@ -107,6 +107,26 @@ def is_answered_with_nothing_yet(attempt: Attempt) -> AWSResponse:
     return response(attempt.request, 200, {}, json.dumps(answer).encode())
 
 
+def leaves_half(attempt: Attempt) -> AWSResponse:
+    """A batch is read in part, and what is left is named for another request."""
+    answer = attempt.carry_out()
+    content = json.loads(answer.content)
+    ((table, items),) = content["Responses"].items()
+    half = items[len(items) // 2 :]
+    content["Responses"][table] = items[: len(items) // 2]
+    asked = json.loads(attempt.request.body)["RequestItems"][table]
+    keys = [key for key in asked["Keys"] if any(key.items() <= item.items() for item in half)]
+    content["UnprocessedKeys"] = {table: {**asked, "Keys": keys}}
+    return response(attempt.request, 200, {}, json.dumps(content).encode())
+
+
+def finds_nothing(attempt: Attempt) -> AWSResponse:
+    """A batch is read where it has not arrived yet."""
+    (table,) = json.loads(attempt.request.body)["RequestItems"]
+    content: dict[str, Any] = {"Responses": {table: []}, "UnprocessedKeys": {}}
+    return response(attempt.request, 200, {}, json.dumps(content).encode())
+
+
 def dies_before(attempt: Attempt) -> AWSResponse:
     """The function dies, and the request was not made."""
     raise DiedError(attempt.operation)

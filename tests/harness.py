@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,12 @@ class Pipeline:
     def event(self, event_id: str) -> Answer:
         return self.send("GET", "/counters/{counter_id}/events/{event_id}", path={"event_id": event_id})
 
+    def events(self, **query: Any) -> Answer:
+        return self.send("GET", "/counters/{counter_id}/events", query=_query(query))
+
+    def history(self, **query: Any) -> Answer:
+        return self.send("GET", "/counters/{counter_id}/history", query=_query(query))
+
     @property
     def value(self) -> int:
         return int(self.counter().body["value"])
@@ -117,6 +125,14 @@ class Pipeline:
         """These events arrive at `project` as they are, in one batch of one message."""
         self.project(list(codec.to_messages(events)))
 
+    def record(self, *events: Event) -> None:
+        """These events are in the log and counted."""
+        from chalicelib import event_log
+
+        for event in events:
+            event_log.append(event)
+        self.count(*events)
+
     def drain(self, queue_url: str) -> list[dict[str, Any]]:
         found: list[Any] = []
         while messages := self._sqs.receive_message(
@@ -141,3 +157,20 @@ class Pipeline:
             StreamArn=self.stream_arn, ShardId=shard["ShardId"], ShardIteratorType="LATEST"
         )
         return str(answer["ShardIterator"])
+
+
+def _query(parameters: dict[str, Any]) -> dict[str, list[str]] | None:
+    """`from_` stands for `from`, and None for a parameter that is left out."""
+    return {name.rstrip("_"): [str(value)] for name, value in parameters.items() if value is not None} or None
+
+
+def at_once(workers, work):
+    """What `work` gives for each of so many threads that begin together."""
+    together = threading.Barrier(workers)
+
+    def begin(number):
+        together.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(begin, range(workers)))

@@ -73,12 +73,13 @@ class Operator:
         )
 
 
-def ops(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The operators' program, run to its end in a process of its own."""
+def ops(*arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The operators' program, run to its end in a process of its own, in which `said` is typed."""
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
         cwd=Path(__file__).parent.parent.parent,
         env={**os.environ, **environment},
+        input=said,
         capture_output=True,
         text=True,
         check=False,

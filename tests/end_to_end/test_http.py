@@ -18,7 +18,13 @@ def listed(response, header):
 
 @pytest.mark.parametrize(
     ("path", "method"),
-    [("/counters/a/increments", "POST"), ("/counters/a", "GET"), (f"/counters/a/events/{uuid.uuid4()}", "GET")],
+    [
+        ("/counters/a/increments", "POST"),
+        ("/counters/a", "GET"),
+        (f"/counters/a/events/{uuid.uuid4()}", "GET"),
+        ("/counters/a/events", "GET"),
+        ("/counters/a/history", "GET"),
+    ],
 )
 def test_a_browsers_preflight_is_answered(client, path, method):
     response = client.http.options(path, headers={**ORIGIN, "Access-Control-Request-Method": method})
@@ -56,6 +62,17 @@ def test_what_is_exposed_to_a_page_is_what_it_needs_of_the_gateways_own_errors_t
         ("GET", "/counters?limit=0", {}, 400),
         ("GET", "/counters?limit=1&limit=2", {}, 400),
         ("GET", "/counters?cursor=nonsense", {}, 400),
+        ("GET", "/counters/a/events?limit=101", {}, 400),
+        ("GET", "/counters/a/events?cursor=nonsense", {}, 400),
+        ("GET", "/counters/a%20b/events", {}, 400),
+        ("GET", "/counters/a/history?from=today", {}, 400),
+        ("GET", "/counters/a/history?from=2023-11-14T22:13:20+01:00", {}, 400),
+        ("GET", "/counters/a/history?resolution=hour&resolution=day", {}, 400),
+        ("GET", "/counters/a/history?from=1970-01-01T00:00:00Z", {}, 400),
+        ("GET", "/counters/a%20b/history", {}, 400),
+        ("POST", "/counters/a/history", {}, 404),
+        ("POST", "/counters/a/adjustments", {"json": {"by": -1, "reason": "none"}}, 404),
+        ("POST", "/counters/a/increments", {"json": {"by": -1}}, 400),
         ("POST", "/counters/a/increments", {"json": {}}, 400),
         ("POST", "/counters/a/increments", {"json": {"by": 0}}, 400),
         ("POST", "/counters/a/increments", {"json": {"by": 1001}}, 400),

@@ -20,7 +20,8 @@ def test_an_accepted_increment_says_what_was_recorded_and_where_it_is(pipeline):
 
     event = pipeline.event(answer.body["event_id"])
     assert answer.status == 202
-    assert event.body == {**answer.body, "status": "pending"}
+    assert set(answer.body) == {"counter_id", "event_id", "by", "recorded_at"}
+    assert event.body == {**answer.body, "type": "Incremented", "status": "pending"}
     assert answer.body["counter_id"] == pipeline.counter_id
     assert answer.body["by"] == 2
     assert uuid.UUID(answer.body["event_id"]).version == 7

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from chalicelib import projector, publisher
+import boto3
+import pytest
+
+from chalicelib import codec, projector, publisher, settings
 from tests import aws
 from tests.building import an_event, message_body, queue_batch, stream_batch, stream_record
 
@@ -95,3 +98,91 @@ def test_ten_messages_of_one_counter_and_second_are_one_read_and_one_transaction
 
     assert requests.operations == ["BatchGetItem", "TransactWriteItems"]
     assert pipeline.value == 10
+
+
+def test_a_history_of_a_day_with_an_event_every_minute_is_one_query(pipeline):
+    pipeline.count(
+        *[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n * 60_000) for n in range(1440)]
+    )
+
+    with aws.requests() as requests:
+        answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-15T22:13:20Z")
+
+    assert len(answer.body["points"]) == 1440
+    assert requests.operations == ["GetItem", "Query"]
+    assert requests.read_units() <= 31
+
+
+def test_a_page_of_50_events_one_a_second_is_six_requests_and_31_units(pipeline):
+    pipeline.record(
+        *[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n * 1000) for n in range(80)]
+    )
+
+    with aws.requests() as requests:
+        answer = pipeline.events()
+
+    assert len(answer.body["events"]) == 50
+    assert requests.operations == ["GetItem", *["Query"] * 4, "BatchGetItem"]
+    assert requests.read_units() <= 31
+
+
+@pytest.mark.parametrize("lone", [59, 99])
+def test_the_dearest_page_of_events_costs_what_readme_says_at_most(pipeline, lone):
+    """The cursor at the end of a full second, then seconds of one event, then full ones, of which one is needed."""
+    full = [
+        (0, 1000),
+        *((second, 1) for second in range(1, lone + 1)),
+        *((second, 1000) for second in range(lone + 1, lone + 70)),
+    ]
+    events = {
+        second: [
+            an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS - second * 1000) for _ in range(held)
+        ]
+        for second, held in full
+    }
+    put_as_if_counted(pipeline, events, logged=lone + 2)
+    oldest_of_first = min(events[0], key=lambda event: (event.recorded_at_ms, event.event_id))
+
+    with aws.requests() as requests:
+        answer = pipeline.events(limit=100, cursor=cursor_behind(oldest_of_first))
+
+    assert len(answer.body["events"]) == 100
+    assert len(requests.operations) <= 28
+    assert 1_150 < requests.read_units() <= 1_200
+
+
+def cursor_behind(event):
+    from chalicelib import http
+    from chalicelib.counting import EventPage, place_of
+
+    return http.events_page(EventPage([], place_of(event))).body["next_cursor"]
+
+
+def put_as_if_counted(pipeline, events, *, logged):
+    """Buckets with these events by second, and the first so many seconds' events in the log, too."""
+    names, tables = settings.current(), boto3.resource("dynamodb")
+    with tables.Table(names.buckets_table).batch_writer() as batch:
+        for of_second in events.values():
+            batch.put_item(
+                Item={
+                    "partition": pipeline.counter_id,
+                    "second": of_second[0].recorded_at_ms // 1000,
+                    "ids": {codec.id_bytes(event.event_id) for event in of_second},
+                    "sum": len(of_second),
+                }
+            )
+    with tables.Table(names.event_log_table).batch_writer() as batch:
+        for of_second in list(events.values())[:logged]:
+            for event in of_second:
+                batch.put_item(Item={"partition": pipeline.counter_id, **codec.fields(event)})
+
+
+def test_an_adjustment_is_two_reads_and_a_transaction(pipeline):
+    from chalicelib import commands
+    from chalicelib.counting import Adjust
+
+    with aws.requests() as requests:
+        commands.adjust(Adjust(pipeline.counter_id, "k", "a test", "ann", by=5))
+
+    assert requests.operations == ["GetItem", "GetItem", "TransactWriteItems"]
+    assert requests.write_units() == 6

@@ -11,17 +11,15 @@ import functools
 import os
 import random
 import sys
-import threading
 import time
 import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
 from tests.building import an_event
-from tests.harness import Pipeline
+from tests.harness import Pipeline, at_once
 from tests.proof.invariant import Watcher
 
 if TYPE_CHECKING:
@@ -104,18 +102,6 @@ def local_client(service: str) -> Any:
 def watcher(pipeline: Pipeline) -> Watcher:
     """Watches the pipeline's counter on the server that it is on."""
     return Watcher(pipeline.client, pipeline.counter_id)
-
-
-def at_once(workers, work):
-    """What `work` gives for each of so many threads that begin together."""
-    together = threading.Barrier(workers)
-
-    def begin(number):
-        together.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(begin, range(workers)))
 
 
 def project_until_taken(pipeline, *events):

@@ -9,16 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import codec
-from chalicelib.counting import LARGEST_AMOUNT, LATEST_MS, Incremented
+from chalicelib.counting import LARGEST_AMOUNT, LATEST_MS, Adjusted, Incremented, is_remark
 from chalicelib.errors import NotUnderstoodError
-from tests.building import an_event, message_body, stream_record
+from tests.building import an_adjustment, an_event, message_body, stream_record
 
-any_event = st.builds(
-    Incremented,
-    counter_id=st.from_regex(r"[A-Za-z0-9._~-]{1,64}", fullmatch=True),
-    event_id=st.uuids().map(str),
-    by=st.integers(1, LARGEST_AMOUNT),
-    recorded_at_ms=st.integers(0, LATEST_MS),
+what_all_have = {
+    "counter_id": st.from_regex(r"[A-Za-z0-9._~-]{1,64}", fullmatch=True),
+    "event_id": st.uuids().map(str),
+    "recorded_at_ms": st.integers(0, LATEST_MS),
+}
+any_remark = st.text(min_size=1, max_size=200).filter(is_remark)
+any_event = st.builds(Incremented, **what_all_have, by=st.integers(1, LARGEST_AMOUNT)) | st.builds(
+    Adjusted,
+    **what_all_have,
+    by=st.integers(-LARGEST_AMOUNT, LARGEST_AMOUNT).filter(bool),
+    reason=any_remark,
+    who=any_remark,
 )
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -88,6 +94,49 @@ def test_the_stored_names_stay_as_they_are():
         '{"version":1,"events":[{"counter_id":"clicks","type":"Incremented","version":1,'
         '"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","by":3,"recorded_at":1700000000123}]}'
     ]
+
+
+def test_the_stored_names_of_an_adjustment_stay_as_they_are():
+    event = an_adjustment(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=-3, reason="a test", who="ann")
+
+    assert codec.fields(event) == {
+        "type": "Adjusted",
+        "version": 1,
+        "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "by": -3,
+        "recorded_at": 1_700_000_000_123,
+        "reason": "a test",
+        "who": "ann",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("by", 0),
+        ("by", LARGEST_AMOUNT + 1),
+        ("by", -LARGEST_AMOUNT - 1),
+        ("by", "1"),
+        ("by", None),
+        ("by", True),
+        ("version", 2),
+        *((name, value) for name in ("reason", "who") for value in (None, "", "  ", "x" * 201, "a\nb", "a\u202eb", 7)),
+    ],
+)
+def test_an_adjustment_with_a_wrong_field_is_not_understood(name, value):
+    event = an_adjustment()
+
+    with pytest.raises(NotUnderstoodError):
+        codec.from_fields(event.counter_id, {**codec.fields(event), name: value})
+
+
+def test_a_message_of_the_longest_remarks_never_outgrows_the_queue():
+    events = [an_adjustment(reason="\U0001f600" * 200, who="\U0001f600" * 200) for _ in range(100)]
+
+    bodies = list(codec.to_messages(events))
+
+    assert max(len(body.encode()) for body in bodies) <= 192 * 1024
+    assert sum(len(codec.from_message(body)[0]) for body in bodies) == 100
 
 
 def test_a_partition_has_a_suffix_only_where_there_are_shards():

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import counting
-from chalicelib.counting import BucketKey, Counter, Increment, Incremented
-from tests.building import an_event
+from chalicelib.counting import LARGEST_AMOUNT, Adjust, Adjusted, BucketKey, Counter, Increment, Incremented
+from chalicelib.errors import InvalidRequestError
+from tests.building import an_adjustment, an_event
 
 ids = st.uuids().map(str)
-events = st.builds(
-    Incremented,
-    counter_id=st.sampled_from(["clicks", "visits"]),
-    event_id=ids,
-    by=st.integers(1, 1000),
-    recorded_at_ms=st.integers(0, 5_000),
+what_all_have = {
+    "counter_id": st.sampled_from(["clicks", "visits"]),
+    "event_id": ids,
+    "recorded_at_ms": st.integers(0, 5_000),
+}
+events = st.builds(Incremented, **what_all_have, by=st.integers(1, 1000)) | st.builds(
+    Adjusted, **what_all_have, by=st.integers(-1000, 1000).filter(bool), reason=st.just("a test"), who=st.just("ann")
 )
 
 
@@ -110,6 +113,90 @@ def test_two_attempts_at_one_increment_say_the_same_whenever_they_were():
 
     assert counting.says_the_same(event, later)
     assert not counting.says_the_same(event, other)
+
+
+def an_adjust(**parts):
+    return Adjust(**{"counter_id": "clicks", "key": "k", "reason": "a test", "who": "ann", **parts})
+
+
+@pytest.mark.parametrize(
+    ("asked", "value", "by"),
+    [
+        ({"by": -3}, 10, -3),
+        ({"by": 3}, 0, 3),
+        ({"by": -3}, 0, -3),
+        ({"to": 51_200}, 0, 51_200),
+        ({"to": 0}, 7, -7),
+        ({"to": -5}, 7, -12),
+        ({"to": 7}, -7, 14),
+    ],
+)
+def test_an_adjustment_adds_what_is_said_or_what_is_lacking(asked, value, by):
+    event = counting.decide_adjustment(an_adjust(**asked), Counter("clicks", value, 1, 0), "id", 5)
+
+    assert event == Adjusted("clicks", "id", by, 5, "a test", "ann")
+
+
+def test_a_counter_that_stands_where_it_should_needs_no_event():
+    assert counting.decide_adjustment(an_adjust(to=7), Counter("clicks", 7, 1, 0), "id", 5) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "value"),
+    [
+        ({"by": 0}, 1),
+        ({"by": LARGEST_AMOUNT + 1}, 1),
+        ({"by": -LARGEST_AMOUNT - 1}, 1),
+        ({"to": -LARGEST_AMOUNT}, 1),
+    ],
+)
+def test_an_amount_that_no_event_can_hold_is_refused(asked, value):
+    with pytest.raises(InvalidRequestError, match=r"2\*\*53 - 1"):
+        counting.decide_adjustment(an_adjust(**asked), Counter("clicks", value, 1, 0), "id", 5)
+
+
+def test_two_attempts_at_one_adjustment_say_the_same_whoever_made_them():
+    event = an_adjustment()
+    same = an_adjustment(event_id=event.event_id, who="ben", recorded_at_ms=5)
+    others = [an_adjustment(event_id=event.event_id, **other) for other in ({"by": 7}, {"reason": "other"})]
+
+    assert counting.says_the_same(event, same)
+    assert not any(counting.says_the_same(event, other) for other in others)
+    assert not counting.says_the_same(event, an_event(event_id=event.event_id, by=event.by))
+
+
+def test_an_adjustment_sent_again_is_known_by_amount_and_reason_or_where_it_sets_a_value_by_reason():
+    event = an_adjustment(by=-3, reason="a test")
+
+    assert counting.is_adjustment_by(an_adjust(by=-3, who="ben"), event)
+    assert counting.is_adjustment_by(an_adjust(to=99), event)
+    assert not counting.is_adjustment_by(an_adjust(by=-4), event)
+    assert not counting.is_adjustment_by(an_adjust(by=-3, reason="other"), event)
+    assert not counting.is_adjustment_by(an_adjust(to=99, reason="other"), event)
+    assert not counting.is_adjustment_by(an_adjust(by=3), an_event(by=3))
+
+
+def test_a_remark_is_1_to_200_printable_characters_and_not_blank():
+    good = ["x", "x" * 200, "naïve, 二 😀", "a  b"]
+    bad = [
+        "",
+        " ",
+        "\u00a0",
+        "x" * 201,
+        "a\nb",
+        "a\tb",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\u2066",
+        "\ud800",
+        None,
+        7,
+    ]
+
+    assert [text for text in good if not counting.is_remark(text)] == []
+    assert [text for text in bad if counting.is_remark(text)] == []
 
 
 @given(ids, st.integers(1, 64))

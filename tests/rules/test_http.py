@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import http
-from chalicelib.counting import Counter, Increment
+from chalicelib.counting import LATEST_MS, Counter, EventPage, Increment, Place, Point, Span
 from chalicelib.errors import (
     BodyTooLargeError,
     InvalidRequestError,
     LogUnavailableError,
+    RangeTooLongError,
     UnsupportedMediaTypeError,
 )
-from tests.building import api_event
+from tests.building import an_adjustment, an_event, api_event
 
 JSON = {"Content-Type": "application/json"}
 
@@ -214,6 +215,232 @@ def test_a_limit_is_1_to_100(limit):
 def test_a_cursor_that_was_not_given_out_is_malformed(cursor):
     with pytest.raises(InvalidRequestError, match="next_cursor"):
         http.page_of_counters(request(query={"cursor": [cursor]}))
+
+
+def test_a_page_is_50_events_from_the_newest_unless_said_otherwise():
+    event = an_event(recorded_at_ms=1_700_000_000_007)
+    given_out = http.events_page(EventPage([event], Place(event.recorded_at_ms, event.event_id))).body["next_cursor"]
+
+    assert http.page_of_events(request()) == (50, None)
+    assert http.page_of_events(request(query={"limit": ["7"], "cursor": [given_out]})) == (
+        7,
+        Place(1_700_000_000_007, event.event_id),
+    )
+
+
+AN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1 clicks",
+        f"2 5 {AN_ID}",
+        f"1 {AN_ID}",
+        "1 5",
+        "1 5 " + "-" * 36,
+        f"1 05 {AN_ID}",
+        f"1 -5 {AN_ID}",
+        f"1 5 {AN_ID.upper()}",
+        f"1 5 {AN_ID} ",
+        f"1 {LATEST_MS + 1} {AN_ID}",
+    ],
+)
+def test_a_cursor_of_events_that_was_not_given_out_is_malformed(text):
+    cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    with pytest.raises(InvalidRequestError, match="next_cursor"):
+        http.page_of_events(request(query={"cursor": [cursor]}))
+
+
+def test_a_cursor_of_events_is_none_of_counters():
+    cursor = base64.urlsafe_b64encode(f"1 5 {AN_ID}".encode()).decode().rstrip("=")
+
+    with pytest.raises(InvalidRequestError, match="next_cursor"):
+        http.page_of_counters(request(query={"cursor": [cursor]}))
+
+
+def test_an_event_that_is_read_has_its_type_and_an_adjustment_its_reason_and_not_who_it_was():
+    increment, adjustment = an_event(by=2), an_adjustment(by=-3, reason="a test", who="ann")
+
+    first, second = http.events_page(EventPage([increment, adjustment], None)).body["events"]
+
+    assert set(first) == {"counter_id", "event_id", "by", "recorded_at", "type"}
+    assert (first["type"], first["by"]) == ("Incremented", 2)
+    assert set(second) == {*first, "reason"}
+    assert (second["type"], second["by"], second["reason"]) == ("Adjusted", -3, "a test")
+    assert http.event_state(adjustment, counted=True).body == {**second, "status": "counted"}
+
+
+NOW_S = 1_700_000_000.5  # 2023-11-14T22:13:20.5Z
+
+
+def span(**query):
+    asked = {name.rstrip("_"): [value] for name, value in query.items()}
+    return http.span_of_history(request(query=asked), NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "step_s", "length_s"),
+    [("second", 1, 3600), ("minute", 60, 86_400), ("hour", 3600, 30 * 86_400), ("day", 86_400, 365 * 86_400)],
+)
+def test_a_history_ends_now_and_begins_before_by_resolution_unless_said_otherwise(resolution, step_s, length_s):
+    assert span(resolution=resolution) == Span(1_700_000_001 - length_s, 1_700_000_001, step_s)
+
+
+def test_a_history_is_by_the_minute_unless_said_otherwise():
+    assert span() == span(resolution="minute")
+
+
+def test_a_start_alone_means_until_now_and_an_end_alone_means_the_usual_length_before():
+    assert span(from_="2023-11-14T22:00:00Z") == Span(1_699_999_200, 1_700_000_001, 60)
+    assert span(to="2023-11-14T22:00:00Z") == Span(1_699_999_200 - 86_400, 1_699_999_200, 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "end"),
+    [
+        ("2023-11-14T22:13:20Z", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14t22:13:20z", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T23:13:20+01:00", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T16:43:20-05:30", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T22:13:20-00:00", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T22:13:20.000Z", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T22:13:20.000000001Z", 1_700_000_000, 1_700_000_001),
+        ("2023-11-14T22:13:20.9Z", 1_700_000_000, 1_700_000_001),
+    ],
+)
+def test_a_time_has_any_offset_and_a_start_is_rounded_down_and_an_end_up(text, first, end):
+    assert span(from_=text, to="2023-11-15T00:00:00Z").first == first
+    assert span(from_="2023-11-14T00:00:00Z", to=text).end == end
+
+
+@pytest.mark.parametrize("name", ["from_", "to"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "1700000000",
+        "2023-11-14",
+        "2023-11-14T22:13:20",
+        "2023-11-14T22:13Z",
+        "2023-11-14 22:13:20Z",
+        "2023-11-14T22:13:20 01:00",
+        "2023-11-14T22:13:20+0100",
+        "2023-11-14T22:13:20+24:00",
+        "2023-11-14T22:13:20+01:60",
+        "2023-11-14T22:13:20.Z",
+        "2023-11-14T22:13:20,5Z",
+        "2023-11-14T22:13:20.1234567890Z",
+        "2023-11-31T22:13:20Z",
+        "2023-13-01T22:13:20Z",
+        "2023-11-14T24:00:00Z",
+        "2023-11-14T22:60:20Z",
+        "2023-11-14T22:13:60Z",
+        "0000-01-01T00:00:00Z",
+        "02023-11-14T22:13:20Z",
+        "20231114T221320Z",
+        "2023-W46-2T22:13:20Z",
+        "२०२३-11-14T22:13:20Z",
+        "2023-11-14T22:13:20Z\n",
+    ],
+)
+def test_what_is_no_time_of_rfc_3339_is_malformed(name, text):
+    with pytest.raises(InvalidRequestError, match=rf"^{name.rstrip('_')} is a time as RFC 3339"):
+        span(**{name: text})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"from_": "2023-11-14T22:00:00Z", "to": "2023-11-14T22:00:00Z"},
+        {"from_": "2023-11-14T22:00:00.7Z", "to": "2023-11-14T22:00:00.2Z"},
+        {"from_": "2023-11-14T22:00:00Z", "to": "2023-11-14T22:00:00+01:00"},
+        {"from_": "2024-01-01T00:00:00Z"},
+    ],
+)
+def test_a_range_that_ends_before_it_starts_is_malformed(query):
+    with pytest.raises(InvalidRequestError, match="from is a time before to"):
+        span(**query)
+
+
+@pytest.mark.parametrize("resolution", ["", "week", "Minute", "60"])
+def test_another_resolution_is_malformed(resolution):
+    with pytest.raises(InvalidRequestError, match="second, minute, hour or day"):
+        span(resolution=resolution)
+
+
+@pytest.mark.parametrize("name", ["from", "to", "resolution", "limit", "cursor"])
+def test_a_parameter_is_given_once(name):
+    twice = request(query={name: ["2023-11-14T22:00:00Z"] * 2})
+
+    with pytest.raises(InvalidRequestError, match="more than once"):
+        http.span_of_history(twice, NOW_S) if name in ("from", "to", "resolution") else http.page_of_events(twice)
+
+
+def test_a_range_of_10_000_steps_is_answered_and_one_more_is_refused_with_what_would_be_accepted():
+    most = {"from_": "2023-11-14T00:00:30Z", "to": "2023-11-20T22:40:00Z", "resolution": "minute"}
+    assert span(**most).steps == 10_000
+
+    with pytest.raises(RangeTooLongError) as caught:
+        span(**{**most, "to": "2023-11-20T22:40:01Z"})
+
+    problem = http.problem(caught.value)
+    assert problem.status_code == 400
+    assert problem.body["detail"] == (
+        "At resolution minute a range has at most 10,000 steps; this one has 10,001. "
+        "Ask for resolution=hour, or for a shorter range: to=2023-11-20T22:40:00.000Z would be accepted."
+    )
+
+
+def test_of_a_range_that_no_resolution_can_answer_only_its_end_is_named():
+    with pytest.raises(RangeTooLongError) as caught:
+        span(from_="1970-01-01T00:00:00Z", to="2023-01-01T00:00:00Z", resolution="day")
+
+    assert "resolution=" not in caught.value.detail
+    assert "to=1997-05-19T00:00:00.000Z" in http.problem(caught.value).body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:58Z", "9999-12-31T23:59:59.9Z"),
+        ("9999-12-31T23:59:59-00:01", "9999-12-31T23:59:59-23:59"),
+        ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9Z"),
+    ],
+)
+def test_times_at_the_ends_of_time_are_times(start, end):
+    @http.answers_problems
+    def view():
+        span(from_=start, to=end, resolution="second")
+        return Response("")
+
+    assert view().status_code in (200, 400)
+
+
+def test_a_point_says_when_its_step_starts_how_many_events_it_has_and_their_sum():
+    response = http.history([Point(1_700_000_040, 3, -7)])
+
+    assert response.body == {"points": [{"start": "2023-11-14T22:14:00.000Z", "increments": 3, "sum": -7}]}
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["from", "to", "resolution", "limit", "cursor"]), st.lists(st.text(max_size=40), min_size=1)
+    )
+)
+def test_whatever_is_asked_of_the_past_is_a_range_and_a_page_or_a_clear_error(query):
+    @http.answers_problems
+    def view():
+        http.span_of_history(request(query=query), NOW_S)
+        http.page_of_events(request(query=query))
+        return Response("")
+
+    assert view().status_code in (200, 400)
 
 
 @pytest.mark.parametrize(

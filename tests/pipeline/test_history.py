@@ -1,0 +1,326 @@
+"""What happened when: history and events, read from what is counted, while more is counted."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+
+from chalicelib import event_log, generations, read_model, settings
+from tests import aws, faults
+from tests.building import an_adjustment, an_event
+
+#: 2023-11-14T22:13:20Z
+A_TIME_S = 1_700_000_000
+
+
+def at(second, **parts):
+    return an_event(recorded_at_ms=A_TIME_S * 1000 + int(second * 1000), **parts)
+
+
+def rows(answer):
+    return [(point["start"], point["increments"], point["sum"]) for point in answer.body["points"]]
+
+
+def pages(pipeline, limit, meanwhile=None):
+    """The event ids of each page; `meanwhile` is done between two."""
+    cursor = None
+    for _ in range(100):
+        answer = pipeline.events(limit=limit, cursor=cursor)
+        assert answer.status == 200
+        yield [event["event_id"] for event in answer.body["events"]]
+        cursor = answer.body["next_cursor"]
+        if cursor is None:
+            return
+        if meanwhile:
+            meanwhile()
+    raise AssertionError("the pages do not end")
+
+
+def newest_first(events):
+    return [event.event_id for event in sorted(events, key=lambda e: (e.recorded_at_ms, e.event_id), reverse=True)]
+
+
+def put_buckets(partition, seconds, ids):
+    """Buckets as they would be, had so many events been counted in each of the first so many seconds."""
+    with boto3.resource("dynamodb").Table(settings.current().buckets_table).batch_writer() as batch:
+        for second in range(seconds):
+            held = {number.to_bytes(16, "big") for number in range(1, ids + 1)}
+            batch.put_item(Item={"partition": partition, "second": A_TIME_S + second, "ids": held, "sum": ids})
+
+
+def test_a_counter_that_was_never_incremented_has_no_history_and_no_events(pipeline):
+    assert (pipeline.history().status, pipeline.history().body) == (200, {"points": []})
+    assert (pipeline.events().status, pipeline.events().body) == (200, {"events": [], "next_cursor": None})
+
+
+def test_what_was_recorded_now_is_in_the_history_once_it_is_counted(pipeline):
+    pipeline.increment({"by": 3})
+
+    before = pipeline.history(resolution="second").body["points"]
+    pipeline.deliver()
+    ((_, increments, total),) = rows(pipeline.history(resolution="second"))
+
+    assert before == []
+    assert (increments, total) == (1, 3)
+
+
+def test_a_history_has_a_point_for_each_step_that_is_not_empty(pipeline):
+    mine = {"counter_id": pipeline.counter_id}
+    pipeline.count(at(0, by=1, **mine), at(0.9, by=2, **mine), at(39.999, by=4, **mine), at(40, by=8, **mine))
+    pipeline.count(at(3700, by=16, **mine), at(90_000, by=32, **mine))
+    asked = {"from_": "2023-11-14T00:00:00Z", "to": "2023-11-17T00:00:00Z"}
+
+    assert rows(pipeline.history(**asked)) == [
+        ("2023-11-14T22:13:00.000Z", 3, 7),
+        ("2023-11-14T22:14:00.000Z", 1, 8),
+        ("2023-11-14T23:15:00.000Z", 1, 16),
+        ("2023-11-15T23:13:00.000Z", 1, 32),
+    ]
+    assert rows(pipeline.history(resolution="hour", **asked)) == [
+        ("2023-11-14T22:00:00.000Z", 4, 15),
+        ("2023-11-14T23:00:00.000Z", 1, 16),
+        ("2023-11-15T23:00:00.000Z", 1, 32),
+    ]
+    assert rows(pipeline.history(resolution="day", **asked)) == [
+        ("2023-11-14T00:00:00.000Z", 5, 31),
+        ("2023-11-15T00:00:00.000Z", 1, 32),
+    ]
+
+
+def test_the_start_is_part_of_a_history_and_the_end_is_not(pipeline):
+    pipeline.count(*[at(n, counter_id=pipeline.counter_id, by=10**n) for n in range(4)])
+
+    def total(start, end):
+        answer = pipeline.history(from_=f"2023-11-14T22:13:{start}Z", to=f"2023-11-14T22:13:{end}Z")
+        return sum(sum_ for _, _, sum_ in rows(answer))
+
+    assert total("21", "23") == 110
+    assert total("21.999", "22") == 10
+    assert total("21", "22.001") == 110
+
+
+def test_a_history_counts_adjustments_too_and_may_go_down(pipeline):
+    pipeline.record(
+        at(0, counter_id=pipeline.counter_id, by=5),
+        an_adjustment(counter_id=pipeline.counter_id, by=-7, recorded_at_ms=A_TIME_S * 1000),
+    )
+
+    answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T22:13:21Z", resolution="second")
+
+    assert rows(answer) == [("2023-11-14T22:13:20.000Z", 2, -2)]
+    assert pipeline.value == -2
+
+
+def test_before_1970_nothing_was_counted(pipeline):
+    pipeline.count(an_event(counter_id=pipeline.counter_id, recorded_at_ms=0))
+
+    with aws.requests() as requests:
+        answer = pipeline.history(from_="1969-12-31T23:00:00Z", to="1970-01-01T00:00:00Z")
+
+    assert (answer.status, answer.body, requests.operations) == (200, {"points": []}, [])
+
+
+def test_with_shards_a_history_is_as_without(pipeline, four_shards):
+    pipeline.count(*[at(n % 3, counter_id=pipeline.counter_id, by=n) for n in range(1, 40)])
+
+    answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T22:13:23Z", resolution="second")
+
+    assert [(increments, total) for _, increments, total in rows(answer)] == [(13, 273), (13, 247), (13, 260)]
+
+
+def test_what_queries_show_is_the_live_generation_while_another_is_filled_and_once_it_is_switched_to(pipeline):
+    known = [at(n, counter_id=pipeline.counter_id) for n in range(6)]
+    lost, adjustment = at(3, counter_id=pipeline.counter_id, by=9), an_adjustment(counter_id=pipeline.counter_id, by=-5)
+    pipeline.record(*known, adjustment)
+    event_log.append(lost)
+
+    def shown():
+        points = rows(pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T22:14:00Z"))
+        return points[0][1:], [event["event_id"] for event in pipeline.events().body["events"]]
+
+    filling = generations.begin(pipeline.counter_id)
+    begun = shown()
+    read_model.fill(filling, [*known, adjustment, lost])
+    generations.switch(pipeline.counter_id, 2)
+    switched = shown()
+    generations.drop(pipeline.counter_id)
+
+    everything = ((8, 10), newest_first([*known, adjustment, lost]))
+    assert begun == ((7, 1), newest_first([*known, adjustment]))
+    assert switched == everything
+    assert shown() == everything
+    assert pipeline.value == 10
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"from_": "yesterday"}, "from is a time as RFC 3339"),
+        ({"to": "2023-11-14T22:13:20+01:00", "from_": "2023-11-14T22:13:20Z"}, "from is a time before to"),
+        ({"resolution": "week"}, "resolution is second, minute, hour or day"),
+        ({"from_": "2000-01-01T00:00:00Z"}, "at most 10,000 steps"),
+    ],
+)
+def test_a_malformed_history_is_a_problem_that_says_what_is_right(pipeline, query, says):
+    answer = pipeline.history(**query)
+
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert says in answer.body["detail"]
+
+
+def test_a_range_with_more_buckets_than_may_be_read_is_refused_and_the_end_it_names_is_accepted(pipeline):
+    put_buckets(pipeline.counter_id, 300, ids=1000)
+    asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
+
+    with aws.requests() as requests:
+        refused = pipeline.history(to="2023-11-14T22:18:20Z", **asked)
+    accepted = pipeline.history(to=refused.body["detail"].partition("to=")[2].split()[0], **asked)
+
+    assert (refused.status, refused.body["type"]) == (400, "urn:counter:problem:range-too-long")
+    assert requests.operations == ["GetItem", *["Query"] * 4]
+    assert requests.read_units() <= 1 + read_model.HISTORY_BYTES / 4096 / 2
+    assert accepted.status == 200
+    assert len(accepted.body["points"]) > 150
+
+
+@pytest.mark.parametrize("seconds", [180, 191])
+def test_three_megabytes_of_buckets_are_answered(pipeline, seconds):
+    put_buckets(pipeline.counter_id, seconds, ids=1000)
+
+    answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T23:00:00Z", resolution="second")
+
+    assert answer.status == 200
+    assert len(answer.body["points"]) == seconds
+
+
+@pytest.mark.parametrize("heavy", [4, 2])
+def test_with_shards_the_end_that_a_refusal_names_is_accepted_too(pipeline, four_shards, heavy):
+    for shard in range(heavy):
+        put_buckets(f"{pipeline.counter_id}#{shard}", 300, ids=1000)
+    asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
+
+    with aws.requests() as requests:
+        refused = pipeline.history(to="2023-11-14T22:18:20Z", **asked)
+    accepted = pipeline.history(to=refused.body["detail"].partition("to=")[2].split()[0], **asked)
+
+    assert refused.status == 400
+    assert len(requests.operations) <= four_shards + 5
+    assert requests.read_units() <= 1 + read_model.HISTORY_BYTES / 4096 / 2 + four_shards / 2
+    assert accepted.status == 200
+    assert len(accepted.body["points"]) > 20
+
+
+def test_an_outage_of_the_read_model_or_the_log_is_503(pipeline):
+    pipeline.record(at(0, counter_id=pipeline.counter_id))
+
+    for operation, asked in (
+        ("Query", pipeline.history),
+        ("Query", pipeline.events),
+        ("BatchGetItem", pipeline.events),
+    ):
+        with faults.at(operation, faults.is_throttled, faults.ALWAYS):
+            assert asked().status == 503
+
+
+def test_events_are_newest_first_also_within_a_second_and_a_millisecond(pipeline):
+    events = [at(n % 3 + n % 2 / 10, counter_id=pipeline.counter_id) for n in range(30)]
+    pipeline.record(*events)
+
+    found = list(pages(pipeline, 7))
+
+    assert [len(page) for page in found] == [7, 7, 7, 7, 2]
+    assert [event_id for page in found for event_id in page] == newest_first(events)
+
+
+def test_an_event_in_the_list_is_as_it_is_by_itself_and_its_status_goes_without_saying(pipeline):
+    event_id = pipeline.increment({"by": 3}).body["event_id"]
+    pending = pipeline.events().body["events"]
+    pipeline.deliver()
+
+    (listed,) = pipeline.events().body["events"]
+
+    assert pending == []
+    assert {**listed, "status": "counted"} == pipeline.event(event_id).body
+    assert (listed["type"], listed["by"]) == ("Incremented", 3)
+
+
+def test_an_adjustment_is_listed_with_its_reason_and_not_with_who_it_was(pipeline):
+    adjustment = an_adjustment(counter_id=pipeline.counter_id, by=-3, reason="a test", who="ann@example")
+    pipeline.record(adjustment)
+
+    (listed,) = pipeline.events().body["events"]
+
+    assert (listed["type"], listed["by"], listed["reason"]) == ("Adjusted", -3, "a test")
+    for body in (listed, pipeline.event(adjustment.event_id).body):
+        assert "ann@example" not in str(body)
+        assert "who" not in body
+
+
+def test_events_counted_between_two_pages_come_where_their_place_is_and_none_comes_twice(pipeline):
+    there = [at(second, counter_id=pipeline.counter_id) for second in range(0, 40, 2)]
+    pipeline.record(*there)
+    newer = [at(100 + n, counter_id=pipeline.counter_id) for n in range(10)]
+    late = [at(n + 0.5, counter_id=pipeline.counter_id) for n in range(5)]
+    arriving = [[new, old] for new, old in zip(newer, late, strict=False)]
+
+    found = list(pages(pipeline, 3, lambda: pipeline.record(*(arriving.pop() if arriving else []))))
+
+    flat = [event_id for page in found for event_id in page]
+    assert len(flat) == len(set(flat))
+    assert flat == newest_first([*there, *late])
+
+
+def test_with_shards_events_are_as_without(pipeline, four_shards):
+    events = [at(n % 7, counter_id=pipeline.counter_id) for n in range(60)]
+    pipeline.record(*events)
+
+    assert [event_id for page in pages(pipeline, 9) for event_id in page] == newest_first(events)
+
+
+def test_a_busy_second_is_listed_page_by_page(pipeline):
+    events = [at(n / 1000, counter_id=pipeline.counter_id) for n in range(250)]
+    pipeline.record(*events)
+
+    assert [event_id for page in pages(pipeline, 100) for event_id in page] == newest_first(events)
+
+
+def test_what_a_batch_leaves_unread_is_read(pipeline):
+    events = [at(n, counter_id=pipeline.counter_id) for n in range(8)]
+    pipeline.record(*events)
+
+    with faults.at("BatchGetItem", faults.leaves_half, times=2), aws.requests() as requests:
+        found = [event["event_id"] for event in pipeline.events().body["events"]]
+
+    assert found == newest_first(events)
+    assert requests.operations[-3:] == ["BatchGetItem"] * 3
+
+
+def test_an_event_that_the_log_does_not_show_at_once_is_looked_for_again(pipeline):
+    events = [at(n, counter_id=pipeline.counter_id) for n in range(3)]
+    pipeline.record(*events)
+
+    with faults.at("BatchGetItem", faults.finds_nothing), aws.requests() as requests:
+        found = [event["event_id"] for event in pipeline.events().body["events"]]
+
+    consistent = [part["RequestItems"][settings.current().event_log_table] for _, part in requests.made[-2:]]
+    assert found == newest_first(events)
+    assert [part.get("ConsistentRead", False) for part in consistent] == [False, True]
+
+
+def test_an_id_that_the_log_lacks_is_left_out(pipeline):
+    known = at(5, counter_id=pipeline.counter_id)
+    pipeline.record(known)
+    pipeline.count(*[at(n, counter_id=pipeline.counter_id) for n in range(10)])
+
+    assert [event_id for page in pages(pipeline, 2) for event_id in page] == [known.event_id]
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 101}, {"cursor": "nonsense"}, {"cursor": "MSBjbGlja3M"}])
+def test_a_malformed_page_of_events_is_a_problem(pipeline, query):
+    assert pipeline.events(**query).status == 400
+
+
+def test_a_counter_that_is_none_has_neither(pipeline):
+    pipeline.counter_id = "a b"
+
+    assert (pipeline.events().status, pipeline.history().status) == (400, 400)
