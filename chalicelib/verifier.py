@@ -12,7 +12,7 @@ import functools
 import threading
 import time
 from collections import Counter as Tally
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -157,6 +157,7 @@ class _Verification:
         self._report = report
         self._beside = beside
         self._advance = advance
+        self._cut_off = threading.Event()
         self._shards = settings.current().shards
         self._generation_of = functools.lru_cache(maxsize=10_000)(self._look_up_generation)
 
@@ -197,15 +198,24 @@ class _Verification:
 
     def _in_threads(self, work: Callable[[Iterable], None], parts: list[Callable[[], Iterable]]) -> None:  # type: ignore[type-arg]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for done in [pool.submit(lambda part=part: work(part())) for part in parts]:  # type: ignore[misc]
-                done.result()
+            try:
+                for done in [pool.submit(lambda part=part: work(part())) for part in parts]:  # type: ignore[misc]
+                    done.result()
+            except BaseException:
+                self._cut_off.set()  # or the end of the block would wait until all is read
+                raise
+
+    def _advance_one(self) -> None:
+        if self._cut_off.is_set():
+            raise CancelledError
+        self._advance(1)
 
     def _read_log(self, events: Iterable[Event | Unreadable]) -> None:
         self._spool.add_events(self._located(events))
 
     def _located(self, events: Iterable[Event | Unreadable]) -> Iterator[tuple[BucketKey, Event]]:
         for event in events:
-            self._advance(1)
+            self._advance_one()
             if isinstance(event, Unreadable):
                 counter_id = codec.counter_of(event.partition)
                 self._report.tell(Difference(UNREADABLE, counter_id, event.reason, event.event_id))
@@ -217,7 +227,7 @@ class _Verification:
 
     def _wanted(self, buckets: Iterable[Bucket]) -> Iterator[Bucket]:
         for bucket in buckets:
-            self._advance(1)
+            self._advance_one()
             if bucket.key.generation == self._generation_of(bucket.key.counter_id):
                 yield bucket
 
