@@ -65,6 +65,7 @@ class Report:
 
     `pending` are events that are not counted and are younger than the lag that is allowed; `lag_s` is the age of the
     oldest event that is not counted. `numbers` has every difference by kind, and `differences` the first of them.
+    `lacking` are all counters that have not counted an event.
     """
 
     counters: int = 0
@@ -74,6 +75,7 @@ class Report:
     lag_s: float = 0
     numbers: Tally[str] = field(default_factory=Tally)
     differences: list[Difference] = field(default_factory=list)
+    lacking: set[str] = field(default_factory=set)
 
     @property
     def holds(self) -> bool:
@@ -83,6 +85,8 @@ class Report:
     def tell(self, difference: Difference) -> None:
         """Take note of it."""
         self.numbers[difference.kind] += 1
+        if difference.kind == UNCOUNTED:
+            self.lacking.add(difference.counter_id)
         if len(self.differences) < _TOLD:
             self.differences.append(difference)
 
