@@ -59,8 +59,8 @@ def check(now_s: int) -> Checked:
     chosen, left_out = _within_budget(turn, current.check_parts, current.check_events)
     report = first = _verify(chosen)
     repaired = 0
-    if lacking := {one.counter_id for one in first.differences if one.kind == verifier.UNCOUNTED}:
-        repaired = sum(map(_count_again, lacking))
+    if first.lacking:
+        repaired = sum(map(_count_again, first.lacking))
         report = _verify(chosen)
     checked = Checked(
         counters=len(chosen),

@@ -12,7 +12,7 @@ import functools
 import threading
 import time
 from collections import Counter as Tally
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ class Report:
 
     `pending` are events that are not counted and are younger than the lag that is allowed; `lag_s` is the age of the
     oldest event that is not counted. `numbers` has every difference by kind, and `differences` the first of them.
+    `lacking` are all counters that have not counted an event.
     """
 
     counters: int = 0
@@ -74,6 +75,7 @@ class Report:
     lag_s: float = 0
     numbers: Tally[str] = field(default_factory=Tally)
     differences: list[Difference] = field(default_factory=list)
+    lacking: set[str] = field(default_factory=set)
 
     @property
     def holds(self) -> bool:
@@ -83,6 +85,8 @@ class Report:
     def tell(self, difference: Difference) -> None:
         """Take note of it."""
         self.numbers[difference.kind] += 1
+        if difference.kind == UNCOUNTED:
+            self.lacking.add(difference.counter_id)
         if len(self.differences) < _TOLD:
             self.differences.append(difference)
 
@@ -157,6 +161,7 @@ class _Verification:
         self._report = report
         self._beside = beside
         self._advance = advance
+        self._cut_off = threading.Event()
         self._shards = settings.current().shards
         self._generation_of = functools.lru_cache(maxsize=10_000)(self._look_up_generation)
 
@@ -197,15 +202,24 @@ class _Verification:
 
     def _in_threads(self, work: Callable[[Iterable], None], parts: list[Callable[[], Iterable]]) -> None:  # type: ignore[type-arg]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for done in [pool.submit(lambda part=part: work(part())) for part in parts]:  # type: ignore[misc]
-                done.result()
+            try:
+                for done in [pool.submit(lambda part=part: work(part())) for part in parts]:  # type: ignore[misc]
+                    done.result()
+            except BaseException:
+                self._cut_off.set()  # or the end of the block would wait until all is read
+                raise
+
+    def _advance_one(self) -> None:
+        if self._cut_off.is_set():
+            raise CancelledError
+        self._advance(1)
 
     def _read_log(self, events: Iterable[Event | Unreadable]) -> None:
         self._spool.add_events(self._located(events))
 
     def _located(self, events: Iterable[Event | Unreadable]) -> Iterator[tuple[BucketKey, Event]]:
         for event in events:
-            self._advance(1)
+            self._advance_one()
             if isinstance(event, Unreadable):
                 counter_id = str(codec.owner(event.partition))
                 self._report.tell(Difference(UNREADABLE, counter_id, event.reason, event.event_id))
@@ -217,7 +231,7 @@ class _Verification:
 
     def _wanted(self, buckets: Iterable[Bucket]) -> Iterator[Bucket]:
         for bucket in buckets:
-            self._advance(1)
+            self._advance_one()
             if bucket.key.generation == self._generation_of(bucket.key.counter_id):
                 yield bucket
 

@@ -131,10 +131,11 @@ def _replay(
     from ops import known, replay
 
     known.check_counters([] if counter_id is None else [counter_id])
-    memory = stages.local_folder() / f"replay-{settings.stage}.json"
+    selection = replay.Selection(counter_id, from_ms or 0, to_ms)
+    memory = replay.memory_in(stages.local_folder(), settings.stage, selection)
     if from_start:
         memory.unlink(missing_ok=True)
-    return replay.replay(settings, replay.Selection(counter_id, from_ms or 0, to_ms), rate, memory, dry_run=dry_run)
+    return replay.replay(settings, selection, rate, memory, dry_run=dry_run)
 
 
 @_command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
 from chalicelib.errors import CounterError
@@ -16,7 +18,7 @@ class InputError(OperatorError):
 
 
 #: What can go wrong outside this program, and is told in one line.
-FORESEEN = (OperatorError, CounterError, BotoCoreError, ClientError)
+FORESEEN = (OperatorError, CounterError, BotoCoreError, ClientError, sqlite3.Error)
 
 _WAYS_OUT = {
     "AccessDenied": "Your credentials lack a permission. Use others, as in AWS_PROFILE=name, or have it granted.",
@@ -35,6 +37,8 @@ def in_one_line(error: Exception) -> str:
         return "There are no AWS credentials: set AWS_PROFILE, or sign in, as in aws sso login."
     if isinstance(error, NoRegionError):
         return "There is no AWS region: set AWS_DEFAULT_REGION, as in AWS_DEFAULT_REGION=eu-central-1."
+    if isinstance(error, sqlite3.Error):
+        return f"The temporary file failed: {error}. Point SQLITE_TMPDIR to a folder with room."
     said = " ".join(str(error).split())
     found = next((way_out for name, way_out in _WAYS_OUT.items() if name in said), None)
     return said if found is None or isinstance(error, OperatorError) else f"{found} ({said})"

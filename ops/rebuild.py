@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -133,9 +134,20 @@ def _fill(counter_ids: Sequence[str], advance: Callable[[int], None]) -> None:
         if counter_ids
         else [event_log.scan(part, _PARTS) for part in range(_PARTS)]
     )
+    cut_off = threading.Event()
+
+    def advance_unless_cut_off(by: int) -> None:
+        if cut_off.is_set():
+            raise CancelledError
+        advance(by)
+
     with ThreadPoolExecutor(_PARTS) as pool:
-        for done in [pool.submit(_fill_from, part, advance) for part in parts]:
-            done.result()
+        try:
+            for done in [pool.submit(_fill_from, part, advance_unless_cut_off) for part in parts]:
+                done.result()
+        except BaseException:
+            cut_off.set()  # or the end of the block would wait until all is filled
+            raise
 
 
 def _fill_from(events: Iterable[Event | Unreadable], advance: Callable[[int], None]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -45,6 +47,12 @@ class Progress:
     events: int = 0
     messages: int = 0
     unreadable: int = 0
+
+
+def memory_in(folder: Path, stage: str, selection: Selection) -> Path:
+    """Where a replay of this selection remembers how far it got, undisturbed by others."""
+    digest = hashlib.sha256(json.dumps(asdict(selection)).encode()).hexdigest()
+    return folder / f"replay-{stage}-{digest[:16]}.json"
 
 
 def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *, dry_run: bool) -> Outcome:
@@ -114,16 +122,16 @@ def _further(so_far: Progress, read: list[Event | Unreadable], events: int, mess
 def _remembered(memory: Path, selection: Selection) -> Progress:
     try:
         found: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Progress()
-    if found["selection"] != asdict(selection):
-        return Progress()
-    so_far = Progress(**found["progress"])
-    return replace(so_far, after=Position(**found["progress"]["after"]))
+        if found["selection"] != asdict(selection):
+            return Progress()
+        so_far = Progress(**found["progress"])
+        return replace(so_far, after=Position(**found["progress"]["after"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Progress()  # where there is nothing to go on from, from the start is right, too
 
 
 def _remember(memory: Path, selection: Selection, so_far: Progress) -> None:
     memory.parent.mkdir(parents=True, exist_ok=True)
-    written = memory.with_suffix(".new")
+    written = memory.with_suffix(f".{os.getpid()}")
     written.write_text(json.dumps({"selection": asdict(selection), "progress": asdict(so_far)}), encoding="utf-8")
     written.replace(memory)

@@ -7,7 +7,7 @@ import json
 import boto3
 
 from chalicelib import checker, event_log, read_model, settings, verifier
-from tests.building import a_scheduled_turn, an_event
+from tests.building import a_scheduled_turn, an_event, log_items
 
 
 def logged(pipeline, name, number):
@@ -61,6 +61,20 @@ def test_what_a_replay_cannot_repair_is_told_and_left(pipeline, capsys):
     assert drift(capsys, pipeline.counter_id) == [verifier.TOO_HIGH]
     assert checked.drift >= 1
     assert pipeline.value == 11
+
+
+def test_what_cannot_be_read_hides_nothing_that_can_be_repaired(pipeline, capsys):
+    pipeline.count(*logged(pipeline, pipeline.counter_id, 1))
+    items = log_items(an_event(counter_id=pipeline.counter_id) for _ in range(120))
+    for item in items:
+        boto3.client("dynamodb").put_item(
+            TableName="counter-pipeline-event-log", Item=item | {"type": {"S": "Squared"}}
+        )
+    logged(pipeline, pipeline.counter_id, 1)
+
+    checker.check(turn_of(pipeline.counter_id))
+
+    assert (pipeline.value, pipeline.version) == (2, 2)
 
 
 def test_every_counter_has_its_turn_within_a_round(pipeline):

@@ -265,6 +265,24 @@ def test_the_whole_stage_is_verified_in_parts_and_every_counter_is_there(pipelin
     assert report.numbers[verifier.UNCOUNTED] >= 1
 
 
+def test_cut_off_it_does_not_first_read_the_rest_of_the_log():
+    read = []
+
+    def log():
+        for n in range(1000):
+            read.append(n)
+            time.sleep(0.01)
+            yield an_event()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verifier.verify(verifier.Readings(list, [interrupted, log], []))
+
+    assert len(read) < 500
+
+
 def test_with_shards_everything_is_as_without(pipeline, four_shards):
     events = logged(pipeline, 12)
     pipeline.count(*events)
