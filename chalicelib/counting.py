@@ -130,8 +130,8 @@ class Counter:
     """
     State: the sum (`value`) and the number (`version`) of the events counted so far, in the live generation.
 
-    `other` is the same pair for the generation beside it, `dropping` is one whose buckets are being removed, and
-    `newest` the last that was begun: none is begun twice.
+    `other` is the same pair for the generation beside it, which no query has seen if it is `unseen`; `dropping` is one
+    whose buckets are being removed, and `newest` the last that was begun: none is begun twice.
     """
 
     counter_id: str
@@ -140,6 +140,7 @@ class Counter:
     updated_at_ms: int | None = None
     generations: Generations = Generations()
     other: tuple[int, int] | None = None
+    unseen: bool = False
     dropping: int | None = None
     newest: int = 1
 

@@ -35,23 +35,22 @@ def begin(counter_id: str) -> Counter:
     """
     A generation stands beside the live one that is to be filled, and is kept current from now on. Returns the counter.
 
-    One that was begun before, and has never been live, is gone on with. One that was live before is dropped first.
+    One that was begun before, and that no query has seen, is gone on with. One that was seen is dropped first.
 
     Raises:
         ReadModelUnavailableError, ContendedError: run it again.
     """
     for _ in dynamodb.attempts(_TRIES):
         found = read_model.counter(counter_id)
-        live, other = found.generations.live, found.generations.other
-        if other is not None and other > live:
+        if found.unseen:
             return found
-        if other is not None or found.dropping is not None:
+        if found.generations.other is not None or found.dropping is not None:
             drop(counter_id)
             continue
         item, number = CounterItem, found.newest + 1
         new = [item.other.set(number), item.other_value.set(0), item.other_version.set(0), item.newest.set(number)]
         with contextlib.suppress(_MovedOnError):
-            _update(found, [*new, item.value.add(0), item.version.add(0)])
+            _update(found, [*new, item.unseen.set(True), item.value.add(0), item.version.add(0)])
     raise ContendedError(f"counter {counter_id} is being rebuilt by others")
 
 
@@ -76,6 +75,7 @@ def switch(counter_id: str, to: int) -> Counter:
             item.other_version.set(item.version),
             item.other.set(live),
             item.generation.remove() if other == 1 else item.generation.set(other),
+            item.unseen.remove(),
         ]
         with contextlib.suppress(_MovedOnError):
             _update(found, swap)
@@ -102,7 +102,7 @@ def drop(counter_id: str) -> int:
             elif (other := found.generations.other) is not None:
                 item = CounterItem
                 gone = [item.other.remove(), item.other_value.remove(), item.other_version.remove()]
-                _update(found, [item.dropping.set(other), *gone])
+                _update(found, [item.dropping.set(other), *gone, item.unseen.remove()])
             else:
                 return removed
     raise ContendedError(f"counter {counter_id} is being rebuilt by others")

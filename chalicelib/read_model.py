@@ -483,6 +483,7 @@ def _counter(item: CounterItem) -> Counter:
         _maybe_int(item.updated_at),
         Generations(int(item.generation or 1), other),
         None if other is None else (int(item.other_value), int(item.other_version)),
+        bool(item.unseen),
         _maybe_int(item.dropping),
         max(int(item.newest or 1), int(item.generation or 1), other or 1),
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _ROWS_AT_ONCE = 1000
+_BUCKETS_AT_ONCE = 50  # of up to a thousand ids each
 
 _SCHEMA = """
 CREATE TABLE logged (counter_id, shard, second, event_id, amount, recorded_at_ms,
@@ -139,7 +140,7 @@ class Spool:
 
     def add_buckets(self, buckets: Iterable[Bucket]) -> None:
         """The read model holds these buckets."""
-        for some in some_at_a_time(buckets, _ROWS_AT_ONCE):
+        for some in some_at_a_time(buckets, _BUCKETS_AT_ONCE):
             self._insert("bucket VALUES (?, ?, ?, ?)", [(*_columns(bucket.key), str(bucket.sum)) for bucket in some])
             ids = [(*_columns(bucket.key), event_id) for bucket in some for event_id in bucket.event_ids]
             self._insert("counted VALUES (?, ?, ?, ?)", ids)
@@ -175,6 +176,10 @@ class Spool:
         """The events that the log holds and their buckets lack."""
         for *key, event_id, amount, recorded_at_ms in self._rows(_UNCOUNTED):
             yield Uncounted(BucketKey(*key), event_id, amount, recorded_at_ms)
+
+    def lagging(self) -> list[str]:
+        """The counters that have such events."""
+        return sorted({event.key.counter_id for event in self.uncounted()})
 
     def unlogged(self) -> Iterator[tuple[BucketKey, str]]:
         """The ids that buckets hold and the log lacks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pynamodb.attributes import BinarySetAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import BinarySetAttribute, BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
 
 from chalicelib import settings
@@ -54,8 +54,8 @@ class CounterItem(Model):
     One counter of the read model. Its sums are written only in a transaction with the buckets that they sum up.
 
     While its read model is made anew, `other` names the generation beside the live one, with sums of its own.
-    `dropping` is one whose buckets are being removed, and `newest` the last that was begun. Without `generation`, the
-    live one is the first.
+    `unseen` is set as long as no query has seen that one. `dropping` is one whose buckets are being removed, and
+    `newest` the last that was begun. Without `generation`, the live one is the first.
     """
 
     class Meta(_Timing):
@@ -69,6 +69,7 @@ class CounterItem(Model):
     other = NumberAttribute(null=True)
     other_value = NumberAttribute(null=True)
     other_version = NumberAttribute(null=True)
+    unseen = BooleanAttribute(null=True)
     dropping = NumberAttribute(null=True)
     newest = NumberAttribute(null=True)
 

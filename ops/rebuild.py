@@ -50,7 +50,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
 
         report = verifier.verify(readings, beside=True, advance=advance, if_it_holds=switch)
     found = verify.outcome(report)
-    if not report.holds:
+    if not report.holds_as_far_as_it_can_be_read:
         advice = "Queries see what they saw before: look at the differences, then rebuild again, or rebuild --drop."
         return Outcome(found.facts, [*(found.lines or []), advice], holds=False)
     lines = [
@@ -67,10 +67,9 @@ def concerned(counter_ids: Sequence[str]) -> Outcome:
     """How many counters there are, and how many of them have what kind of read model beside the live one."""
     counters = begun = before = 0
     for counter in _counters(counter_ids):
-        live, other = counter.generations.live, counter.generations.other
         counters += 1
-        begun += other is not None and other > live
-        before += other is not None and other < live
+        begun += counter.unseen
+        before += counter.generations.other is not None and not counter.unseen
     line = (
         f"{counters:,} counters; {before:,} of them with what was before the last rebuild kept current, "
         f"{begun:,} with one begun and not switched to."
@@ -114,8 +113,8 @@ def _switch_to(verified: tuple[str, int]) -> bool:
 
 
 def _switch_to_old(counter: Counter) -> bool:
-    live, other = counter.generations.live, counter.generations.other
-    if other is None or other > live:
+    other = counter.generations.other
+    if other is None or counter.unseen:
         return False
     generations.switch(counter.counter_id, other)
     return True

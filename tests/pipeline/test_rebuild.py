@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
+
+import boto3
+
 from chalicelib import event_log, generations, settings, verifier
 from ops import rebuild
 from tests.building import an_event
@@ -52,3 +56,14 @@ def test_a_counter_that_is_named_twice_is_rebuilt_once(pipeline):
     rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id] * 2)
 
     assert (pipeline.value, rebuilt.facts["switched"], rebuilt.holds) == (15, 1, True)
+
+
+def test_an_event_that_cannot_be_read_keeps_nobody_from_rebuilding(pipeline):
+    counted(pipeline)
+    item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+
+    rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id])
+
+    assert (pipeline.value, rebuilt.facts["switched"], rebuilt.holds) == (15, 1, True)
+    assert rebuilt.facts["numbers"] == {verifier.UNREADABLE: 1}

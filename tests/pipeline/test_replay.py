@@ -29,7 +29,7 @@ def replayed(folder, selection):
 
 def cut_off(folder, selection, monkeypatch, after=2):
     """It stops once so many events, one at a time, were sent."""
-    send, sent = queues.send, []
+    send, sent = queues.send, list[str]()
 
     def send_some(queue, body):
         if len(sent) == after:

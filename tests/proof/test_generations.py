@@ -198,6 +198,38 @@ def beside_a_rival(engine, pipeline, work, rival, choose, *, before=lambda: None
     return ran
 
 
+def test_what_was_switched_back_from_is_not_gone_on_with(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    pipeline.count(*logged(pipeline))
+    rebuild(pipeline.counter_id)
+    generations.switch(pipeline.counter_id, 1)
+
+    rebuild(pipeline.counter_id)
+
+    assert read_model.counter(pipeline.counter_id).generations == Generations(3, 1)
+    assert is_right(pipeline.counter_id)
+
+
+def test_an_event_counted_in_a_generation_that_came_while_verifying_is_no_difference(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    name = pipeline.counter_id
+    pipeline.count(*logged(pipeline, 3)[:2])
+    readings = verifier.some([name])
+    times = itertools.count()
+
+    def counters_and_then_a_rebuild():
+        yield from readings.counters()
+        if next(times):
+            rebuild(name)
+            generations.drop(name)
+
+    report = verifier.verify(
+        verifier.Readings(counters_and_then_a_rebuild, readings.log, readings.buckets), lag_s=0, waits=False
+    )
+
+    assert report.holds, report.differences
+
+
 @pytest.mark.parametrize("rival", RIVALS)
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_of_a_rebuild_beside_a_worker_in_every_order(engine, new_pipeline, step, rival):
