@@ -113,9 +113,9 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
         NotUnderstoodError: one of them cannot be read by this version of the code.
     """
     found = _batch(counter_id, event_ids, consistent_read=False)
-    if missing := event_ids - {event.event_id for event in found}:
+    if missing := event_ids - {item.event_id for item in found}:
         found += _batch(counter_id, missing, consistent_read=True)
-    return found
+    return [codec.from_fields(counter_id, item.attribute_values) for item in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,16 @@ class Position:
 def position(event: Event) -> Position:
     """The place behind this event."""
     return Position(codec.log_partition(event.counter_id, event.event_id, settings.current().shards), event.event_id)
+
+
+def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
+    """
+    Those of these events that the log holds, in no order. Strongly consistent, one request for up to 100 of them.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    return [_read(item) for item in _batch(counter_id, event_ids, consistent_read=True)]
 
 
 def scan(segment: int = 0, segments: int = 1, after: Position | None = None) -> Iterator[Event | Unreadable]:
@@ -211,12 +221,11 @@ def recorded(event: Event) -> Event:
     return found
 
 
-def _batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[Event]:
+def _batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[EventItem]:
     shards = settings.current().shards
     keys = [(codec.log_partition(counter_id, event_id, shards), event_id) for event_id in event_ids]
     with dynamodb.unavailable_as(LogUnavailableError):
-        items = list(EventItem.batch_get(keys, consistent_read=consistent_read))
-    return [codec.from_fields(counter_id, item.attribute_values) for item in items]
+        return list(EventItem.batch_get(keys, consistent_read=consistent_read))
 
 
 def _item(event: Event) -> EventItem:

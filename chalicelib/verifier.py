@@ -14,10 +14,10 @@ import time
 from collections import Counter as Tally
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from chalicelib import codec, counting, event_log, read_model, settings
-from chalicelib.errors import NotUnderstoodError
 from chalicelib.event_log import Unreadable
 from chalicelib.spool import Spool, some_at_a_time
 
@@ -44,6 +44,7 @@ _RECENT_S = 60
 
 _LOOKS = 20
 _BUCKETS_AT_ONCE = 100
+_EVENTS_AT_ONCE = 100
 _LOOK_AGAIN_AFTER_S = 0.5
 
 
@@ -279,15 +280,20 @@ class _Verification:
         return young
 
     def find_what_was_recorded_since(self) -> None:
-        for key, event_id in self._spool.unlogged():
-            try:
-                event = event_log.find(key.counter_id, event_id)
-            except NotUnderstoodError:
-                continue  # counted by a version that could read it; it was told when the log was read
-            if event is not None and counting.bucket_of(event, self._shards) == key:
+        for counter_id, unlogged in groupby(self._spool.unlogged(), key=lambda one: one[0].counter_id):
+            for some in some_at_a_time(unlogged, _EVENTS_AT_ONCE):
+                self._find(counter_id, {event_id: key for key, event_id in some})
+
+    def _find(self, counter_id: str, unlogged: dict[str, BucketKey]) -> None:
+        for event in event_log.find_many(counter_id, unlogged.keys()):
+            if isinstance(event, Unreadable):
+                # Counted by a version that could read it. It was told when the log was read.
+                unlogged.pop(event.event_id)
+            elif (key := counting.bucket_of(event, self._shards)) == unlogged[event.event_id]:
+                unlogged.pop(event.event_id)
                 self._spool.add_events([(key, event)])
-            else:
-                self._tell(UNKNOWN, key, "its bucket holds its id, and the log has no such event", event_id)
+        for event_id, key in unlogged.items():
+            self._tell(UNKNOWN, key, "its bucket holds its id, and the log has no such event", event_id)
 
     def compare(self) -> None:
         self._report.events, self._report.buckets = self._spool.sizes()

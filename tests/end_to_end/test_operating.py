@@ -55,6 +55,19 @@ def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id
     assert (as_json["holds"], as_json["events"], as_json["pending"], as_json["differences"]) == (True, 5, 0, [])
 
 
+def test_the_whole_stage_is_verified_and_every_counter_of_it(client, counter_id):
+    names = [f"{counter_id}.{n}" for n in range(12)]
+    for name in names:
+        client.increment(name, 3, Prefer="return=representation")
+    set_value(names[7], 5)
+
+    verified = json.loads(ops("verify", "--stage", "local", "--json").stdout)
+
+    wrong = [(one["counter_id"], one["kind"]) for one in verified["differences"] if one["counter_id"] in names]
+    assert wrong == [(names[7], "value too high")]
+    assert verified["counters"] >= 12
+
+
 def test_a_wrong_value_is_found_told_and_put_right_by_a_rebuild(client, counter_id):
     for _ in range(5):
         client.increment(counter_id, 2, Prefer="return=representation")
