@@ -76,6 +76,7 @@ class Report:
     lag_s: float = 0
     numbers: Tally[str] = field(default_factory=Tally)
     differences: list[Difference] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)
 
     @property
@@ -84,8 +85,8 @@ class Report:
         return not self.numbers
 
     @property
-    def holds_as_far_as_it_can_be_read(self) -> bool:
-        """Whether nothing else is wrong than that the log has events for a newer version of the code."""
+    def can_be_switched_to(self) -> bool:
+        """Whether nothing else is wrong than that the log has events for a newer version, of counters `unreadable`."""
         return set(self.numbers) <= {UNREADABLE}
 
     def tell(self, difference: Difference) -> None:
@@ -144,7 +145,7 @@ def verify(  # noqa: PLR0913  (all but the first are named)
     An event that is not counted is pending until it is `lag_s` seconds old, and wrong after that; with `waits`, this
     returns once it is known of each. With `beside`, the generation beside the live one is looked at, of those counters
     that have one. `advance` is told how many more things were read, and `if_it_holds` which generation was looked at of
-    each counter. Memory does not grow with the log; a temporary file does.
+    each counter whose log can be read. Memory does not grow with the log; a temporary file does.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer.
@@ -156,8 +157,8 @@ def verify(  # noqa: PLR0913  (all but the first are named)
         one.wait_for_what_is_pending(lag_s, waits=waits)
         one.find_what_was_recorded_since()
         one.compare()
-        if report.holds_as_far_as_it_can_be_read:
-            if_it_holds(spool.generations())
+        if report.can_be_switched_to:
+            if_it_holds(one for one in spool.generations() if one[0] not in report.unreadable)
     return report
 
 
@@ -228,6 +229,7 @@ class _Verification:
             self._advance_one()
             if isinstance(event, Unreadable):
                 counter_id = str(codec.owner(event.partition))
+                self._report.unreadable.add(counter_id)
                 self._report.tell(Difference(UNREADABLE, counter_id, event.reason, event.event_id))
             elif self._generation_of(event.counter_id) is not None:
                 yield counting.bucket_of(event, self._shards), event

@@ -44,7 +44,7 @@ def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
 
     @main.command(work.__name__.strip("_"), help=inspect.getdoc(work))
     @click.option("--stage", required=True, help="One of the stages in .chalice/config.json.")
-    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and progress not at all.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     @functools.wraps(work)
     def run(stage: str, as_json: bool, **options: Any) -> None:
         with _clear_errors():
@@ -80,7 +80,14 @@ _some_counters = click.option(
 
 @_command
 @_some_counters
-@click.option("--lag", "lag_s", default=30, show_default=True, help="Seconds that an event may be pending.")
+@click.option(
+    "--lag",
+    "lag_s",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="Seconds that an event may be pending.",
+)
 @click.option("--no-wait", "waits", default=True, flag_value=False, help="Do not wait for what is pending.")
 def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool) -> Outcome:
     """
@@ -101,7 +108,7 @@ def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits:
 
 
 @_command
-@click.option("--counter", "counter_id", type=COUNTER_ID, help="Only this counter.")
+@click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter.")
 @click.option("--from", "from_ms", type=TIME, default=None, help="Only what was recorded from then on.")
 @click.option("--to", "to_ms", type=TIME, help="Only what was recorded before then.")
 @click.option(
@@ -111,7 +118,7 @@ def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits:
 @click.option("--from-start", is_flag=True, help="Begin anew where an earlier run of the same was cut off.")
 def _replay(
     settings: Settings,
-    counter_id: str | None,
+    counter_ids: tuple[str, ...],
     from_ms: int | None,
     to_ms: int | None,
     rate: int,
@@ -130,8 +137,12 @@ def _replay(
     """  # noqa: D301
     from ops import known, replay
 
-    known.check_counters([] if counter_id is None else [counter_id])
-    selection = replay.Selection(counter_id, from_ms or 0, to_ms)
+    if len(counter_ids) > 1:
+        raise click.UsageError("One counter at a time, or all: replay each of them by itself.")
+    if to_ms is not None and (from_ms or 0) >= to_ms:
+        raise click.UsageError("--from has to be before --to.")
+    known.check_counters(counter_ids)
+    selection = replay.Selection(next(iter(counter_ids), None), from_ms or 0, to_ms)
     memory = replay.memory_in(stages.local_folder(), settings.stage, selection)
     if from_start:
         memory.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
 
         report = verifier.verify(readings, beside=True, advance=advance, if_it_holds=switch)
     found = verify.outcome(report)
-    if not report.holds_as_far_as_it_can_be_read:
+    if not report.can_be_switched_to:
         advice = "Queries see what they saw before: look at the differences, then rebuild again, or rebuild --drop."
         return Outcome(found.facts, [*(found.lines or []), advice], holds=False)
     lines = [
@@ -58,7 +58,12 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
         f"Queries see {switched:,} counters made anew. What they were before is kept current: "
         "rebuild --back returns to it, rebuild --drop removes it, and its cost.",
     ]
-    if switched < begun:
+    if report.unreadable:
+        lines.append(
+            f"{len(report.unreadable):,} counters were left as they are, for their logs hold events that this version "
+            "cannot read, and the one that counted them may: rebuild with the version that is deployed."
+        )
+    elif switched < begun:
         lines.append(f"{begun - switched:,} counters were not, for others changed them meanwhile: rebuild again.")
     return Outcome({**found.facts, "switched": switched}, lines, holds=switched >= begun)
 
@@ -81,14 +86,16 @@ def back(counter_ids: Sequence[str]) -> Outcome:
     """Queries see again what they saw before the last rebuild."""
     with progress.shown("Switching back", None, "counters") as advance:
         switched = _each(_switch_to_old, _counters(counter_ids), advance)
-    return Outcome({"switched": switched}, [f"Queries see {switched:,} counters as they were made before."])
+    return Outcome({"switched": switched}, [f"{switched:,} counters were switched back."])
 
 
 def drop(counter_ids: Sequence[str]) -> Outcome:
     """What stands beside the live read model is gone: one that was begun, or the one before the last rebuild."""
     with progress.shown("Dropping", None, "counters") as advance:
         dropped = _each(_drop, _counters(counter_ids), advance)
-    return Outcome({"dropped": dropped}, [f"{dropped:,} counters have one read model each, the one that queries see."])
+    return Outcome(
+        {"dropped": dropped}, [f"{dropped:,} counters had something beside the live read model, which is removed."]
+    )
 
 
 def _counters(counter_ids: Sequence[str]) -> Iterator[Counter]:
@@ -113,8 +120,8 @@ def _switch_to(verified: tuple[str, int]) -> bool:
 
 
 def _switch_to_old(counter: Counter) -> bool:
-    other = counter.generations.other
-    if other is None or counter.unseen:
+    live, other = counter.generations.live, counter.generations.other
+    if other is None or counter.unseen or live != counter.newest:  # done before: to be repeated safely
         return False
     generations.switch(counter.counter_id, other)
     return True
