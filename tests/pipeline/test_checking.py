@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import boto3
+import pytest
 
 from chalicelib import checker, event_log, read_model, settings, verifier
+from chalicelib.errors import QueueUnavailableError
+from tests import faults
 from tests.building import a_scheduled_turn, an_event, log_items
 
 
@@ -111,3 +114,8 @@ def test_a_run_as_lambda_makes_it_writes_its_metrics_also_where_they_are_0(pipel
 
     (metrics,) = [line for text in capsys.readouterr().out.splitlines() if "Drift" in (line := json.loads(text))]
     assert {"Drift", "Repaired", "LeftOut", "OnDeadLetterQueue", "OldestUncounted"} <= set(metrics)
+
+
+def test_a_queue_that_does_not_answer_fails_the_check_as_an_outage(pipeline):
+    with faults.at("GetQueueAttributes", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        checker.check(0)

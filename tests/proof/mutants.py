@@ -44,6 +44,7 @@ class Mutant:
 _PLUGINS = ("-p", "tests.proof.mutants", "-p", "no:hypothesispytest", "-p", "no:cov", "-p", "no:cacheprovider")
 
 CRASHES = "tests/proof/test_crash_points.py::test_at_every_request_of_a_scenario_a_fault_changes_no_total"
+GENERATIONS = "tests/proof/test_generations.py"
 ORDERS = "tests/proof/test_interleavings.py"
 REQUESTS = "tests/proof/test_crash_points.py::test_a_scenario_makes_the_requests_that_are_disturbed"
 READS = "tests/proof/test_reads.py"
@@ -70,8 +71,8 @@ MUTANTS = {
     "bucket-by-arrival": Mutant(
         "The bucket is that of the second in which the event arrives",
         "chalicelib.counting",
-        "event.recorded_at_ms // 1000)",
-        "__import__('time').time_ns() // 1000)",
+        "event.recorded_at_ms // 1000, generation)",
+        "__import__('time').time_ns() // 1000, generation)",
         f"{CRASHES}[project, one event-the function dies after it]",
     ),
     "deduplicated-by-message": Mutant(
@@ -87,8 +88,8 @@ MUTANTS = {
     "conflict-swallowed": Mutant(
         "A conflict while counting is taken for done",
         "chalicelib.read_model",
-        "        except ContendedError:\n            continue\n        return new\n",
-        "        except ContendedError:\n            return new\n        return new\n",
+        "        except ContendedError:\n            continue\n        else:\n            return new\n",
+        "        except ContendedError:\n            return new\n        else:\n            return new\n",
         f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
     ),
     "batch-dropped": Mutant(
@@ -165,15 +166,15 @@ MUTANTS = {
     "counter-set": Mutant(
         "The counter is set to the batch's sum instead of adding it",
         "chalicelib.read_model",
-        "CounterItem.value.add(update.total)",
-        "CounterItem.value.set(update.total)",
+        "CounterItem.value.add(update.total(live))",
+        "CounterItem.value.set(update.total(live))",
         f"{ORDERS}::test_two_projectors_that_share_only_the_counter_in_every_order",
     ),
     "read-modify-write": Mutant(
         "The counter is read, added to, and written back",
         "chalicelib.read_model",
-        "CounterItem.value.add(update.total)",
-        "CounterItem.value.set(counter(update.counter_id).value + update.total)",
+        "CounterItem.value.add(update.total(live))",
+        "CounterItem.value.set(counter(update.counter_id).value + update.total(live))",
         f"{ORDERS}::test_two_projectors_that_share_only_the_counter_in_every_order",
     ),
     "bucket-overwritten": Mutant(
@@ -186,7 +187,7 @@ MUTANTS = {
     "version-by-one": Mutant(
         "The version goes up by one for each batch",
         "chalicelib.read_model",
-        "CounterItem.version.add(update.events)",
+        "CounterItem.version.add(update.events(live))",
         "CounterItem.version.add(1)",
         f"{ORDERS}::test_two_projectors_that_share_only_the_counter_in_every_order",
     ),
@@ -215,7 +216,7 @@ MUTANTS = {
     "retry-without-reading": Mutant(
         "After a conflict the same is tried again, on what was read before it",
         "chalicelib.read_model",
-        "        if attempt:\n            counted = _ids_in(buckets)\n",
+        "        if attempt:\n            counted = ids_in(counting.in_each(generations, buckets))\n",
         "",
         f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
     ),
@@ -257,7 +258,7 @@ MUTANTS = {
     "repetition-by-time": Mutant(
         "An increment sent again is another one, for it was attempted at another time",
         "chalicelib.counting",
-        "return one == replace(other, recorded_at_ms=one.recorded_at_ms)",
+        "return _said(one) == _said(other)",
         "return one == other",
         "tests/rules/test_counting.py::test_two_attempts_at_one_increment_say_the_same_whenever_they_were",
     ),
@@ -307,20 +308,40 @@ MUTANTS = {
     "parked-before-sent": Mutant(
         "The publisher parks before it sends, so that its trouble keeps the neighbours from being published",
         "chalicelib.publisher",
-        "    for message in codec.to_messages(events):\n"
-        "        queues.send(settings.current().projection_queue, message)\n    parking.park(parked)\n",
-        "    parking.park(parked)\n    for message in codec.to_messages(events):\n"
-        "        queues.send(settings.current().projection_queue, message)\n",
+        "    for message in codec.messages(events):\n",
+        "    parking.park(parked)\n    for message in codec.messages(events):\n",
         f"{NEIGHBOURS}::"
         "test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already",
     ),
     "send-forgotten": Mutant(
         "A send that fails is forgotten, so as not to hold up the stream",
         "chalicelib.publisher",
-        "        queues.send(settings.current().projection_queue, message)\n",
-        "        try:\n            queues.send(settings.current().projection_queue, message)\n"
-        "        except Exception:\n            pass\n",
+        "        message_id = queues.send(settings.current().projection_queue, message.body)\n",
+        "        try:\n            message_id = queues.send(settings.current().projection_queue, message.body)\n"
+        "        except Exception:\n            continue\n",
         f"{CRASHES}[publish, a batch-the request never arrives, however often]",
+    ),
+    "generations-unchecked": Mutant(
+        "A worker that has not heard of a rebuild goes on counting in the old read model alone",
+        "chalicelib.read_model",
+        "condition=unchanged if condition is None else unchanged & condition",
+        "condition=condition",
+        f"{GENERATIONS}::test_who_read_the_counter_before_a_generation_was_begun_is_refused_and_looks_again",
+    ),
+    "switch-as-toggle": Mutant(
+        "Switching to a generation that queries see already switches away from it",
+        "chalicelib.generations",
+        "        if other != to:\n",
+        "        if other is None:\n",
+        f"{GENERATIONS}::test_switching_twice_to_the_same_generation_switches_once",
+    ),
+    "filled-as-delivered": Mutant(
+        "A new generation is filled as if it were a delivery, which makes no write for what the live one holds",
+        "chalicelib.read_model",
+        "        counted = ids_in(counting.in_each(counter.generations, buckets))\n"
+        "        _count_for(counter_id, buckets, counter.generations, counted)\n",
+        "        count(event for events in buckets.values() for event in events.values())\n",
+        f"{GENERATIONS}::test_what_was_wrong_is_right_once_queries_see_the_new_generation",
     ),
     "parking-forgotten": Mutant(
         "What cannot be parked is forgotten, so as not to hold up the queue",
@@ -332,8 +353,8 @@ MUTANTS = {
     "split-drops-one": Mutant(
         "The event that would not fit into a message is in none",
         "chalicelib.codec",
-        "            entries, size = [], 0\n",
-        "            entries, size = [], 0\n            continue\n",
+        "            entries, event_ids, size = [], [], 0\n",
+        "            entries, event_ids, size = [], [], 0\n            continue\n",
         "tests/rules/test_codec.py::test_a_message_never_outgrows_the_queue",
     ),
     "last-member-counts": Mutant(

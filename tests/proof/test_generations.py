@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib import event_log, generations, read_model, verifier
 from chalicelib.counting import Generations
-from chalicelib.errors import UnavailableError
+from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from tests import faults
 from tests.building import an_event, message_body
 from tests.proof import scheduler
@@ -99,6 +99,50 @@ def test_one_can_switch_back_and_both_stay_current(engine, new_pipeline):
     assert before == (pipeline.value, pipeline.version) == (763, 9)
     assert is_right(pipeline.counter_id)
     assert is_right(pipeline.counter_id, beside=True)
+
+
+def test_who_read_the_counter_before_a_generation_was_begun_is_refused_and_looks_again(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    pipeline.count(*logged(pipeline))
+    before = read_model.counter(pipeline.counter_id)
+    counter = generations.begin(pipeline.counter_id)
+    read_model.fill(counter, event_log.readable(event_log.of_counter(pipeline.counter_id)))
+
+    with pytest.raises(ContendedError):
+        read_model.append_counted(an_event(counter_id=pipeline.counter_id), before)
+    generations.switch(pipeline.counter_id, 2)
+
+    assert is_right(pipeline.counter_id)
+    assert is_right(pipeline.counter_id, beside=True)
+
+
+def test_a_rebuild_that_meets_transactions_each_time_or_an_outage_says_so(engine, new_pipeline):
+    name = new_pipeline(0).counter_id
+
+    for fault, error in ((faults.conflicts, ContendedError), (faults.is_throttled, ReadModelUnavailableError)):
+        engine.gate = lambda attempt, fault=fault: (
+            fault(attempt) if attempt.operation == "UpdateItem" else attempt.carry_out()
+        )
+        with pytest.raises(error):
+            generations.begin(name)
+    engine.gate = faults.carried_out
+
+    assert generations.begin(name).generations == Generations(1, 2)
+
+
+def test_the_whole_stage_is_verified_in_parts_and_every_counter_of_it(engine, new_pipeline):
+    pipelines = [new_pipeline(number) for number in range(5)]
+    for pipeline in pipelines:
+        pipeline.count(*logged(pipeline))
+    lost = new_pipeline(9)
+    logged(lost, 1)
+
+    report = verifier.verify(verifier.everything(3), lag_s=0, waits=False)
+
+    mine = {one.counter_id: one.kind for one in report.differences}
+    assert not {pipeline.counter_id for pipeline in pipelines} & set(mine)
+    assert report.numbers[verifier.UNCOUNTED] >= 1
+    assert report.counters >= 6
 
 
 def test_switching_twice_to_the_same_generation_switches_once(engine, new_pipeline):
