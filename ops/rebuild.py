@@ -52,7 +52,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
     found = verify.outcome(report)
     if not report.can_be_switched_to:
         advice = "Queries see what they saw before: look at the differences, then rebuild again, or rebuild --drop."
-        return Outcome(found.facts, [*(found.lines or []), advice], holds=False)
+        return Outcome({**found.facts, "switched": 0}, [*(found.lines or []), advice], holds=False)
     lines = [
         *(found.lines or []),
         f"Queries see {switched:,} counters made anew. What they were before is kept current: "

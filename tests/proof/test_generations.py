@@ -7,9 +7,10 @@ import random
 
 import pytest
 
-from chalicelib import event_log, generations, read_model, verifier
+from chalicelib import event_log, generations, read_model, settings, verifier
 from chalicelib.counting import Generations
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
+from ops import rebuild as ops_rebuild
 from tests import faults
 from tests.building import an_event, message_body
 from tests.proof import scheduler
@@ -339,6 +340,41 @@ def test_a_drop_that_was_slow_removes_nothing_of_a_generation_begun_after_it(eng
     assert ran.requests[3:5] == ["slow: Query", "rival: GetItem"]
     assert (pipeline.value, pipeline.version) == (63, 6)
     assert is_right(pipeline.counter_id)
+
+
+MEDDLING = {
+    "drops": generations.drop,
+    "drops and begins": lambda counter_id: (generations.drop(counter_id), generations.begin(counter_id)),
+    "rebuilds": rebuild_step_by_step,
+}
+
+
+@pytest.mark.parametrize("meddling", MEDDLING)
+def test_whenever_another_operator_meddles_queries_never_see_what_was_not_verified(engine, new_pipeline, meddling):
+    for at in itertools.count():
+        pipeline = new_pipeline(at)
+        name = pipeline.counter_id
+        pipeline.count(*logged(pipeline, 4))
+        requests = itertools.count()
+
+        def meddle(attempt, name=name, at=at, requests=requests):
+            if next(requests) == at:
+                engine.gate = faults.carried_out
+                MEDDLING[meddling](name)
+            return attempt.carry_out()
+
+        engine.gate = meddle
+        try:
+            rebuilt = ops_rebuild.rebuild(settings.current(), [name])
+        finally:
+            was_reached, engine.gate = engine.gate is faults.carried_out, faults.carried_out
+
+        assert pipeline.value == 15
+        assert rebuilt.facts["switched"] == 1 or not rebuilt.holds
+        assert is_right(name)
+        if not was_reached:
+            break
+    assert at >= REQUESTS
 
 
 REQUESTS = 13
