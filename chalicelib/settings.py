@@ -35,6 +35,8 @@ class Settings:
     event_log_stream_arn: str
     check_parts: int
     check_events: int
+    requests_per_s: int
+    partial_batch_responses: int
 
     @property
     def event_log_table(self) -> str:
@@ -85,6 +87,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
         check_parts=_integer(environment, "CHECK_PARTS", default=24, lowest=1, highest=1_000_000),
         check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
+        requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
+        partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
     )
 
 

@@ -38,7 +38,9 @@ def test_a_stage_that_is_not_configured_is_refused_by_name():
     refused = ops("provision", "--stage", "nowhere")
 
     assert refused.returncode == 1
-    assert refused.stderr == "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local.\n"
+    assert (
+        refused.stderr == "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local, dev, prod.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent.parent
-POLICIES = sorted((PROJECT / ".chalice").glob("policy-*.json"))
+POLICIES = sorted((PROJECT / "infrastructure" / "policies").glob("*.json"))
 
 
 @pytest.mark.parametrize("room", ["counting", "errors"])
@@ -33,4 +33,4 @@ def test_no_function_may_update_or_delete_an_event(policy):
 
 
 def test_there_is_a_policy_for_each_function():
-    assert [path.stem for path in POLICIES] == ["policy-api", "policy-check", "policy-project", "policy-publish"]
+    assert [path.stem for path in POLICIES] == ["api", "check", "project", "publish"]

@@ -1,0 +1,180 @@
+"""Package: the application as AWS takes it, made by `chalice package`, with what Chalice cannot say merged in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.http import cors
+from ops import policies, stages
+from ops.errors import OperatorError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chalicelib.settings import Settings
+
+#: In place of the stream's ARN, which the overlay imports.
+_LATER = "arn:aws:dynamodb:::table/log/stream/imported"
+
+
+def overlay(settings: Settings) -> dict[str, Any]:
+    """
+    What the template needs beyond what Chalice writes, in the shape that `chalice package --merge-template` takes.
+
+    Names that follow from the stage; event sources that deliver only what is new, only what failed, and tell where they
+    gave up; a limit on what the API takes; and the gateway's own errors in the shape of all others, so that a browser
+    may read them: of a path that does not exist, of too large a body, of a function that does not answer.
+    """
+    name = f"counter-{settings.stage}"
+    dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{settings.dead_letter_queue}"
+    return {
+        "Resources": {
+            "APIHandler": {"Properties": {"FunctionName": name}},
+            "Publish": {
+                "Properties": {
+                    "FunctionName": f"{name}-publish",
+                    "Events": {"PublishDynamodbEventSource": {"Properties": _stream_source(name, dead_letters)}},
+                }
+            },
+            "Project": {
+                "Properties": {
+                    "FunctionName": f"{name}-project",
+                    "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1"}},
+                    "Events": {
+                        "ProjectSqsEventSource": {
+                            "Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]},
+                        }
+                    },
+                }
+            },
+            "Check": {"Properties": {"FunctionName": f"{name}-check"}},
+            "RestAPI": {
+                "Properties": {
+                    "Name": name,
+                    "MethodSettings": [
+                        {
+                            "HttpMethod": "*",
+                            "ResourcePath": "/*",
+                            "ThrottlingRateLimit": settings.requests_per_s,
+                            "ThrottlingBurstLimit": settings.requests_per_s,
+                        }
+                    ],
+                    "GatewayResponses": _gateway_responses(settings.allowed_origin),
+                }
+            },
+        }
+    }
+
+
+def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
+    return {
+        "Stream": {"Fn::ImportValue": f"{name}-event-log-stream"},
+        "FilterCriteria": {"Filters": [{"Pattern": json.dumps({"eventName": ["INSERT"]})}]},
+        "BisectBatchOnFunctionError": True,
+        # The stream forgets after a day, and says nothing. Half of that is left for whoever reads what was given up.
+        "MaximumRecordAgeInSeconds": 43_200,
+        "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::Sub": dead_letters}}},
+    }
+
+
+def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
+    problems = {
+        "MISSING_AUTHENTICATION_TOKEN": (404, "not-found", "There is no such path, or it has no such method"),
+        "REQUEST_TOO_LARGE": (413, "body-too-large", "The body is too large"),
+        "THROTTLED": (429, "throttled", "Too many requests"),
+        "INTEGRATION_TIMEOUT": (503, "unavailable", "The service did not answer in time"),
+        "INTEGRATION_FAILURE": (503, "unavailable", "The service is out of reach"),
+        "DEFAULT_4XX": (None, "gateway-error", "The gateway refused the request"),
+        "DEFAULT_5XX": (None, "gateway-error", "The gateway failed"),
+    }
+    readable = {name: f"'{value}'" for name, value in cors(allowed_origin).get_access_control_headers().items()}
+    return {
+        kind: {
+            **({"StatusCode": status} if status else {}),
+            "ResponseParameters": {
+                "Headers": {
+                    **readable,
+                    "Content-Type": "'application/problem+json'",
+                    **({"Retry-After": "'1'"} if status in (429, 503) else {}),
+                }
+            },
+            "ResponseTemplates": {
+                "application/json": json.dumps(
+                    {
+                        "type": f"urn:counter:problem:{name}",
+                        "title": title,
+                        **({"status": status} if status else {}),
+                        "detail": f"{title}. GET / lists what there is.",
+                    }
+                )
+            },
+        }
+        for kind, (status, name, title) in problems.items()
+    }
+
+
+def package(settings: Settings, folder: Path) -> Path:
+    """
+    A folder with `deployment.zip`, the code, and `sam.json`, the template of the stage's application.
+
+    They hold nothing of an account: what the template needs of the stage's data, it imports from the stage's other
+    stack when it is applied. `chalice package` makes them, of a clean copy of what ships, so that nothing else of the
+    checkout gets in.
+
+    Raises:
+        OperatorError: packaging fails.
+    """
+    source, result = folder / "source", folder / "result"
+    shutil.rmtree(source / "chalicelib", ignore_errors=True)
+    shutil.rmtree(result, ignore_errors=True)
+    unshipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(stages.PROJECT / "chalicelib", source / "chalicelib", ignore=unshipped)
+    shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy(stages.PROJECT / name, source)
+    policies.write(settings.stage, source / ".chalice")
+    merged = folder / "overlay.json"
+    merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
+    wheels = _wheels(stages.PROJECT / ".local" / "wheels")
+    command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
+    _run(
+        [sys.executable, "-c", "from chalice.cli import main; main()", *command],
+        "chalice package",
+        source,
+        # The runtime has botocore, all that our one requirement requires: the package is small without it.
+        {"EVENT_LOG_STREAM_ARN": _LATER, "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)},
+    )
+    return result
+
+
+def _wheels(folder: Path) -> Path:
+    """What requirements.txt names, downloaded once, so that deploying again needs no network."""
+    wanted = (stages.PROJECT / "requirements.txt").read_bytes()
+    mark = folder / "requirements.txt"
+    if not mark.exists() or mark.read_bytes() != wanted:
+        folder.mkdir(parents=True, exist_ok=True)
+        download = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "-r",
+            str(stages.PROJECT / "requirements.txt"),
+            "-d",
+            str(folder),
+        ]
+        _run([sys.executable, "-m", "pip", *download], "pip download", stages.PROJECT, {})
+        mark.write_bytes(wanted)
+    return folder.resolve()
+
+
+def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(  # noqa: S603  (our own command line)
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise OperatorError(f"{name} failed:\n{done.stdout}{done.stderr}".rstrip())
