@@ -91,8 +91,8 @@ def publish(batch: DynamoDBEvent) -> None:
 
 
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
-def project(batch: SQSEvent) -> None:
-    projector.project(codec.records_in(batch.to_dict()))
+def project(batch: SQSEvent) -> dict[str, Any]:
+    return projector.project(codec.records_in(batch.to_dict()))
 
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))

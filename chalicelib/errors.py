@@ -16,7 +16,8 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   ├── QueueUnavailableError
-    │   └── ContendedError               others were quicker each time
+    │   ├── ContendedError               others were quicker each time
+    │   └── PartlyCountedError           some counters' events are not counted, and the others' are
     └── SettingsError                the environment is wrong: nothing can run
 """
 
@@ -25,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chalicelib.counting import Counter
+    from chalicelib.counting import Counter, CounterUpdate
 
 
 class CounterError(Exception):
@@ -127,6 +128,15 @@ class QueueUnavailableError(UnavailableError):
 
 class ContendedError(UnavailableError):
     """Others wrote to the same items at every try."""
+
+
+class PartlyCountedError(UnavailableError):
+    """Events of the counters `uncounted` are not counted, all others are; `new` is what was written of those."""
+
+    def __init__(self, new: list[CounterUpdate], uncounted: frozenset[str]) -> None:
+        super().__init__(f"not counted: events of {len(uncounted)} of the counters")
+        self.new = new
+        self.uncounted = uncounted
 
 
 class SettingsError(CounterError):

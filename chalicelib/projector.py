@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from chalicelib import codec, counting, parking, read_model, telemetry
+from chalicelib import codec, counting, parking, read_model, settings, telemetry
+from chalicelib.errors import PartlyCountedError
 from chalicelib.parking import Parked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+
+    from chalicelib.counting import Event
 
 
-def project(records: Iterable[object]) -> int:
+@dataclass(frozen=True, slots=True)
+class _Message:
+    message_id: Any
+    events: list[Event]
+    parked: Parked | None
+
+    def is_about(self, counter_ids: Collection[str]) -> bool:
+        return any(event.counter_id in counter_ids for event in self.events)
+
+
+def project(records: Iterable[object]) -> dict[str, Any]:
     """
     Every event in these SQS records is counted, once, and a record with anything else in it is parked.
 
-    Returns how many events were not counted before. Records may come again, late, in any order and company.
+    Except in the records that the answer names, in the shape that Lambda reads if its event source says so: the queue
+    keeps those and delivers them again. Some are named only if the settings say that they are read, and only if not all
+    would be. Records may come again, late, in any order and company.
 
     Raises:
-        ReadModelUnavailableError, ContendedError, QueueUnavailableError: a passing failure; the queue keeps all the
-            records and delivers them again, and what is counted by then stays counted once.
+        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
+            queue keeps all the records and delivers them again, and what is counted by then stays counted once.
     """
-    events, parked, message_ids = [], [], []
-    for record in records:
-        body, message_id = (record.get("body"), record.get("messageId")) if isinstance(record, dict) else (None, None)
-        message_ids.append(message_id)
-        understood, reasons = codec.from_message(body)
-        events += understood
-        if reasons:
-            original = record if body is None else body
-            parked.append(Parked("projection queue", "; ".join(reasons), original, message_id))
-    new = read_model.count(events)
+    messages = [_message(record) for record in records]
+    events = [event for message in messages for event in message.events]
+    again: list[_Message] = []
+    try:
+        new = read_model.count(events)
+    except PartlyCountedError as error:
+        again = [message for message in messages if message.is_about(error.uncounted)]
+        if not settings.current().partial_batch_responses or len(again) == len(messages):
+            raise
+        telemetry.not_counted([message.message_id for message in again], error.uncounted)
+        new = error.new
+        events = [event for event in events if event.counter_id not in error.uncounted]
+    done = [message for message in messages if message not in again]
     number = sum(update.new for update in new)
-    telemetry.projected(message_ids, events=len(events), new=number, oldest_ms=counting.oldest_ms(events, new))
-    parking.park(parked)
-    return number
+    oldest_ms = counting.oldest_ms(events, new)
+    telemetry.projected([message.message_id for message in done], events=len(events), new=number, oldest_ms=oldest_ms)
+    parking.park(message.parked for message in done if message.parked)
+    return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
+
+
+def _message(record: object) -> _Message:
+    body, message_id = (record.get("body"), record.get("messageId")) if isinstance(record, dict) else (None, None)
+    events, reasons = codec.from_message(body)
+    original = record if body is None else body
+    parked = Parked("projection queue", "; ".join(reasons), original, message_id) if reasons else None
+    return _Message(message_id, events, parked)

@@ -25,6 +25,7 @@ from chalicelib import codec, counting, dynamodb, event_log, settings
 from chalicelib.counting import Bucket, BucketKey, Counter, Generations, Tally
 from chalicelib.errors import (
     ContendedError,
+    PartlyCountedError,
     RangeTooLongError,
     ReadModelUnavailableError,
     RecordedBeforeError,
@@ -77,19 +78,22 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
         ContendedError: other workers were quicker at every try. Likewise.
+        PartlyCountedError: either happened to some of the counters, and not to others.
     """
     batch = counting.in_buckets(events, settings.current().shards)
     believed = {counter_id: _believed(counter_id) for counter_id in batch}
     counted = ids_in(key for name, buckets in batch.items() for key in counting.in_each(believed[name], buckets))
     new: list[CounterUpdate] = []
-    troubles = []
+    troubles: dict[str, UnavailableError] = {}
     for counter_id, buckets in batch.items():
         try:
             new += _count_for(counter_id, buckets, believed[counter_id], counted)
         except UnavailableError as trouble:  # of this counter: the others are not to wait for it
-            troubles.append(trouble)
+            troubles[counter_id] = trouble
+    if len(troubles) == len(batch) > 0:
+        raise next(iter(troubles.values()))
     if troubles:
-        raise troubles[0]
+        raise PartlyCountedError(new, frozenset(troubles)) from next(iter(troubles.values()))
     return new
 
 

@@ -31,7 +31,7 @@ from chalicelib import settings
 from chalicelib.errors import KeyReusedError, RequestError, UnavailableError, VersionMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chalicelib.counting import Event
 
@@ -161,6 +161,12 @@ def projected(message_ids: Sequence[object], *, events: int, new: int, oldest_ms
     _count("Duplicates", events - new)
     if lag_s is not None:
         _measure("Lag", lag_s)
+
+
+def not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:
+    """These messages come again, for events of these counters could not be counted, and the rest of the batch could."""
+    what = {"message_ids": message_ids, "counter_ids": sorted(counter_ids)}
+    _log.warning("not counted", exc_info=True, extra=what)
 
 
 def parked(source: str, reason: str, message_id: object, parked_as: str) -> None:

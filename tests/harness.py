@@ -101,10 +101,14 @@ class Pipeline:
 
         app.publish(stream_batch(records), None)
 
-    def project(self, bodies: list[Any]) -> None:
+    def project(self, bodies: list[Any]) -> list[Any]:
+        """Returns the bodies that are to be delivered again."""
         import app
 
-        app.project(queue_batch(bodies), None)
+        batch = queue_batch(bodies)
+        answer = app.project(batch, None)
+        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        return [record["body"] for record in batch["Records"] if record["messageId"] in again]
 
     def published(self) -> list[str]:
         """The bodies of the messages on the projection queue, which is empty then."""

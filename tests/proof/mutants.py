@@ -78,11 +78,11 @@ MUTANTS = {
     "deduplicated-by-message": Mutant(
         "What was seen is told by the queue's message id, which is new at each send",
         "chalicelib.projector",
-        "        understood, reasons = codec.from_message(body)\n",
-        "        understood, reasons = codec.from_message(body)\n"
-        "        import dataclasses, uuid\n"
-        "        understood = [dataclasses.replace(event, event_id=str(uuid.uuid5(uuid.UUID(record['messageId']),\n"
-        "            event.event_id))) for event in understood]\n",
+        "    events, reasons = codec.from_message(body)\n",
+        "    events, reasons = codec.from_message(body)\n"
+        "    import dataclasses, uuid\n"
+        "    events = [dataclasses.replace(event, event_id=str(uuid.uuid5(uuid.UUID(message_id),\n"
+        "        event.event_id))) for event in events]\n",
         f"{CRASHES}[project, one event-the function dies after it]",
     ),
     "conflict-swallowed": Mutant(
@@ -117,8 +117,9 @@ MUTANTS = {
     "parked-before-counted": Mutant(
         "Parking comes first, so that its trouble keeps the neighbours from being counted",
         "chalicelib.projector",
-        "    new = read_model.count(events)\n",
-        "    parking.park(parked)\n    new = read_model.count(events)\n",
+        "    try:\n        new = read_model.count(events)\n",
+        "    parking.park(message.parked for message in messages if message.parked)\n"
+        "    try:\n        new = read_model.count(events)\n",
         f"{NEIGHBOURS}::test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",
     ),
     "version-checked-outside": Mutant(
@@ -293,15 +294,28 @@ MUTANTS = {
     "contention-acknowledged": Mutant(
         "The projector returns when rivals were quicker each time, and the queue forgets the message",
         "chalicelib.projector",
-        "    new = read_model.count(events)\n",
-        "    from chalicelib.errors import ContendedError\n"
-        "    try:\n        new = read_model.count(events)\n    except ContendedError:\n        new = 0\n",
+        "            raise\n        telemetry.not_counted(",
+        "            return {'batchItemFailures': []}\n        telemetry.not_counted(",
         f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
+    ),
+    "named-unheard": Mutant(
+        "The projector names the messages that are not counted where nobody reads it, and the queue forgets them",
+        "chalicelib.projector",
+        "        if not settings.current().partial_batch_responses or len(again) == len(messages):\n",
+        "        if len(again) == len(messages):\n",
+        f"{NEIGHBOURS}::test_where_it_is_not_heard_the_whole_batch_comes_again",
+    ),
+    "neighbours-parked-too-early": Mutant(
+        "What a message holds beside the uncounted is parked each time that it comes",
+        "chalicelib.projector",
+        "for message in done if message.parked)",
+        "for message in messages if message.parked)",
+        f"{NEIGHBOURS}::test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_is_counted",
     ),
     "first-trouble-raised": Mutant(
         "One counter's rivals hold up the others in its batch",
         "chalicelib.read_model",
-        "            troubles.append(trouble)\n",
+        "            troubles[counter_id] = trouble\n",
         "            raise trouble\n",
         f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
     ),
@@ -346,8 +360,9 @@ MUTANTS = {
     "parking-forgotten": Mutant(
         "What cannot be parked is forgotten, so as not to hold up the queue",
         "chalicelib.projector",
-        "    parking.park(parked)\n",
-        "    try:\n        parking.park(parked)\n    except Exception:\n        pass\n",
+        "    parking.park(message.parked for message in done if message.parked)\n",
+        "    try:\n        parking.park(message.parked for message in done if message.parked)\n"
+        "    except Exception:\n        pass\n",
         f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
     ),
     "split-drops-one": Mutant(
@@ -381,11 +396,11 @@ MUTANTS = {
     "seen-in-memory": Mutant(
         "What was seen is kept in the process's memory, and noted before it is counted",
         "chalicelib.projector",
-        "    new = read_model.count(events)\n",
+        "    again: list[_Message] = []\n",
+        "    again: list[_Message] = []\n"
         "    seen = project.__dict__.setdefault('seen', set())\n"
         "    events = [event for event in events if event.event_id not in seen]\n"
-        "    seen |= {event.event_id for event in events}\n"
-        "    new = read_model.count(events)\n",
+        "    seen |= {event.event_id for event in events}\n",
         f"{CRASHES}[project, one event-the request never arrives, however often]",
     ),
     "keys-in-memory": Mutant(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 
-from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
+from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError, UnavailableError
 from tests import faults
 from tests.building import an_event, message_body, stream_record
 
@@ -39,6 +40,10 @@ def at(engine, operation, fault, times=faults.ALWAYS):
 
 def to_the_dead_letter_queue(attempt):
     return faults.never_arrives(attempt) if b"dead-letter" in attempt.request.body else attempt.carry_out()
+
+
+def hot_is_cancelled(attempt):
+    return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
 def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(
@@ -76,13 +81,84 @@ def test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_c
     hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
     calm = an_event(counter_id=pipeline.counter_id)
 
-    def hot_is_cancelled(attempt):
-        return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
-
-    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(ContendedError):
+    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(PartlyCountedError):
         pipeline.project([message_body(hot, calm)])
 
     assert pipeline.value == 1
+
+
+def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again(
+    engine, new_pipeline, answers_by_message
+):
+    pipeline = new_pipeline(0)
+    hot, calm = f"{pipeline.counter_id}.hot", pipeline.counter_id
+    bodies = [
+        message_body(an_event(counter_id=calm)),
+        message_body(an_event(counter_id=hot), an_event(counter_id=calm)),
+        "broken",
+        "[broken, too" + message_body(an_event(counter_id=hot)),
+    ]
+
+    with at(engine, "TransactWriteItems", hot_is_cancelled):
+        again = pipeline.project(bodies)
+    parked_meanwhile = [message["Body"] for message in pipeline.parked()]
+    nothing_more = pipeline.project(again)
+
+    assert again == bodies[1:2]
+    assert parked_meanwhile == bodies[2:]
+    assert nothing_more == []
+    assert pipeline.value == 2
+    pipeline.counter_id = hot
+    assert pipeline.value == 1
+
+
+def test_where_it_is_not_heard_the_whole_batch_comes_again(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
+
+    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(PartlyCountedError):
+        pipeline.project([message_body(hot), message_body(an_event(counter_id=pipeline.counter_id))])
+
+    assert pipeline.value == 1
+
+
+def test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_is_counted(
+    engine, new_pipeline, answers_by_message
+):
+    pipeline = new_pipeline(0)
+    hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
+    message = json.loads(message_body(hot))
+    good_in_part = json.dumps({**message, "events": [*message["events"], {"type": "poison"}]})
+
+    with at(engine, "TransactWriteItems", hot_is_cancelled):
+        again = pipeline.project([good_in_part, message_body(an_event(counter_id=pipeline.counter_id))])
+    parked_meanwhile = pipeline.parked()
+    pipeline.project(again)
+
+    assert (again, parked_meanwhile) == ([good_in_part], [])
+    assert [message["Body"] for message in pipeline.parked()] == [good_in_part]
+
+
+@pytest.mark.parametrize("fault", [faults.is_cancelled, faults.is_throttled])
+def test_a_batch_that_is_wholly_uncounted_fails_where_messages_could_be_named_too(
+    engine, new_pipeline, answers_by_message, fault
+):
+    pipeline = new_pipeline(0)
+    bodies = [message_body(an_event(counter_id=f"{pipeline.counter_id}.{n}")) for n in range(3)]
+
+    with at(engine, "TransactWriteItems", fault), pytest.raises(UnavailableError):
+        pipeline.project(bodies)
+
+
+def test_messages_that_all_have_an_uncounted_event_fail_together(engine, new_pipeline, answers_by_message):
+    pipeline = new_pipeline(0)
+    bodies = [
+        message_body(an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id))
+        for _ in range(2)
+    ]
+
+    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(PartlyCountedError):
+        pipeline.project(bodies)
 
 
 @pytest.mark.parametrize("reasons", THROTTLED)

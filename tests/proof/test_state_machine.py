@@ -180,14 +180,14 @@ class Machine(RuleBasedStateMachine):
         neighbours: list[Any] = self.on_stream[-2:] if where == "stream" else self.on_queue[-2:]
         if where == "stream":
             batch: list[Any] = [{"eventName": "REMOVE", "poison": self.poison}, *neighbours]
-            work, on_queue = (lambda: self.pipeline.publish(batch)), len(self.on_queue)
             is_sent = any(self.is_understood(json.dumps(record, default=repr)) for record in neighbours)
         else:
-            batch = [f"poison {self.poison}", *neighbours]
-            work, on_queue, is_sent = (lambda: self.pipeline.project(batch)), len(self.on_queue), False
+            batch, is_sent = [f"poison {self.poison}", *neighbours], False
+        work: Any = self.pipeline.publish if where == "stream" else self.pipeline.project
+        on_queue = len(self.on_queue)
         known = self.understood_in(batch) if where == "queue" else set()
 
-        self.with_crash(crash, "SendMessage", work, of="dead-letter")
+        self.with_crash(crash, "SendMessage", lambda: work(batch), of="dead-letter")
 
         # The neighbours were seen to first.
         assert self.watcher.counted() >= known
