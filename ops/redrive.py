@@ -1,6 +1,9 @@
 """
 Redrive: send back to the projection queue what lies on the dead-letter queue.
 
+Where the stream gave a batch up, Lambda leaves a note there, which says when its events were recorded, and not what
+they are: those are in the log, and sent from there.
+
 First all is gathered, then what was chosen is sent, so that what this makes the projector park anew is not taken again.
 A message leaves the dead-letter queue only once it is sent: ended in between, it is sent twice, and counted once.
 """
@@ -8,14 +11,17 @@ A message leaves the dead-letter queue only once it is sent: ended in between, i
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
-from chalicelib import queues
+from chalicelib import event_log, queues
+from ops import replay
 from ops.errors import OperatorError
 from ops.outcome import Outcome
 
@@ -30,6 +36,12 @@ _T = TypeVar("_T")
 
 #: What SQS itself moves to the dead-letter queue comes without a reason.
 MOVED_BY_SQS = "failed too often"
+
+#: What the stream's event source leaves there comes without a reason, too.
+GIVEN_UP = "not published in half a day"
+
+#: An event is recorded before the stream takes it, by a clock of its own. What is counted stays counted once.
+_MARGIN_MS = 300_000
 
 #: So many are sent in one run, which takes less time than what is gathered stays hidden from others.
 MOST_IN_ONE_RUN = 5_000
@@ -79,7 +91,7 @@ def redrive(
                 break
         _check_fit(ids, hidden.receipts)
         for letter_id in _with_progress("Sending back", [] if dry_run else bodies):
-            sent_as = queues.send(settings.projection_queue, bodies[letter_id])
+            sent_as = _send_back(settings, bodies[letter_id])
             hidden.delete(letter_id)
             chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
     for letter_id in chosen.keys() - bodies.keys():
@@ -87,6 +99,33 @@ def redrive(
     oldest_first = sorted(chosen.values(), key=lambda letter: -letter.age_s)
     complete = len(chosen) < most
     return _told(oldest_first, left=len(hidden.receipts), largest=largest, complete=complete, dry_run=dry_run)
+
+
+def _send_back(settings: Settings, body: str) -> str:
+    """What a letter stands for is on the projection queue. Returns as what."""
+    given_up = _given_up(body)
+    if given_up is None:
+        return queues.send(settings.projection_queue, body)
+    events = [event for event in event_log.readable(event_log.scan()) if given_up.has(event)]
+    return f"{len(events)} events of the log in {replay.send(settings, events)} messages"
+
+
+def _given_up(body: str) -> replay.Selection | None:
+    """
+    Which events the stream gave up, if this is its note, and some around them.
+
+    Lambda's developer guide, "Retain discarded batch records for a DynamoDB event source". The times are those at which
+    the stream took the records, in seconds.
+    """
+    try:
+        batch = json.loads(body)["DDBStreamBatchInfo"]
+        first, last = (
+            datetime.fromisoformat(batch[f"approximateArrivalOf{which}Record"]).timestamp() * 1000
+            for which in ("First", "Last")
+        )
+    except (ValueError, LookupError, TypeError):
+        return None
+    return replay.Selection(from_ms=round(first - _MARGIN_MS), to_ms=round(last + _MARGIN_MS))
 
 
 class _Hidden:
@@ -142,10 +181,11 @@ class _Hidden:
 def _letter(message: MessageTypeDef, now_s: float) -> Letter:
     said = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
     body = message["Body"]
+    is_note = "reason" not in said and _given_up(body) is not None
     return Letter(
         id=message["MessageId"],
-        reason=said.get("reason", MOVED_BY_SQS),
-        source=said.get("source", "projection queue"),
+        reason=said.get("reason", GIVEN_UP if is_note else MOVED_BY_SQS),
+        source=said.get("source", "event log stream" if is_note else "projection queue"),
         age_s=max(0, round(now_s - _sent_s(message))),
         size_bytes=len(body.encode()),
         first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],

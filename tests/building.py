@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec
@@ -65,6 +66,25 @@ def stream_record(event: Event, **changes: Any) -> dict[str, Any]:
         "dynamodb": {"NewImage": image, "SequenceNumber": str(next(_sequence)), "StreamViewType": "NEW_IMAGE"},
         **changes,
     }
+
+
+def stream_note(first_ms: int, last_ms: int) -> str:
+    """What Lambda leaves where it discards a batch of the stream, in which records arrived between these times."""
+    first, last = (datetime.fromtimestamp(ms // 1000, UTC).isoformat() for ms in (first_ms, last_ms))
+    return json.dumps(
+        {
+            "requestContext": {"condition": "MaxRecordAgeExceeded", "approximateInvokeCount": 40},
+            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+            "version": "1.0",
+            "timestamp": last.replace("+00:00", "Z"),
+            "DDBStreamBatchInfo": {
+                "shardId": "shardId-1",
+                "approximateArrivalOfFirstRecord": first.replace("+00:00", "Z"),
+                "approximateArrivalOfLastRecord": last.replace("+00:00", "Z"),
+                "batchSize": 1,
+            },
+        }
+    )
 
 
 def stream_batch(records: Iterable[Any]) -> dict[str, Any]:

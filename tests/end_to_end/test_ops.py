@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
@@ -12,6 +13,10 @@ from ops import deploy, errors, provision, stages
 from ops.__main__ import main
 from ops.errors import OperatorError
 from tests.end_to_end.conftest import ops
+
+
+def event_sources(function):
+    return boto3.client("lambda").list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
 
 
 def test_every_command_explains_itself():
@@ -32,6 +37,34 @@ def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counte
     assert json.loads(provisioned.stdout)["EventLogStreamArn"].startswith("arn:aws:dynamodb:")
     assert json.loads(deployed.stdout)["ApiId"] in api_url
     assert client.counter(counter_id)["value"] == 3
+
+
+def test_the_stream_delivers_only_what_is_new_and_tells_what_it_gave_up(operator):
+    (source,) = event_sources("counter-local-publish")
+
+    patterns = [json.loads(one["Pattern"]) for one in source["FilterCriteria"]["Filters"]]
+    assert patterns == [{"eventName": ["INSERT"]}]
+    assert (source["StartingPosition"], source["BisectBatchOnFunctionError"]) == ("TRIM_HORIZON", True)
+    assert source["MaximumRecordAgeInSeconds"] == 43_200
+    assert source["DestinationConfig"]["OnFailure"]["Destination"].endswith(":counter-local-projection-dead-letter")
+
+
+def test_the_queue_keeps_what_project_names_and_project_knows_it(operator):
+    (source,) = event_sources("counter-local-project")
+    function = boto3.client("lambda").get_function_configuration(FunctionName="counter-local-project")
+
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert function["Environment"]["Variables"]["PARTIAL_BATCH_RESPONSES"] == "1"
+
+
+def test_the_api_takes_as_many_requests_a_second_as_the_settings_say(api_url):
+    gateway = boto3.client("apigateway")
+    (api_id,) = (api["id"] for api in gateway.get_rest_apis()["items"] if api["name"] == "counter-local")
+
+    limits = gateway.get_stage(restApiId=api_id, stageName="api")["methodSettings"]["*/*"]
+
+    assert api_id in api_url
+    assert (limits["throttlingRateLimit"], limits["throttlingBurstLimit"]) == (1000, 1000)
 
 
 def test_a_stage_that_is_not_configured_is_refused_by_name():

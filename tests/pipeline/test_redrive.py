@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import queues, settings
+from chalicelib import event_log, queues, settings
 from ops import redrive
 from tests import faults
-from tests.building import an_event, message_body
+from tests.building import an_event, message_body, stream_note
+
+#: A time at which no other test's events are recorded.
+A_TIME_MS = 1_234_567_890_000
+HOURS = (0, 3_600_000, 7_200_000)
 
 
 @pytest.fixture
@@ -82,6 +86,30 @@ def test_of_too_many_the_first_are_sent_and_another_run_is_asked_for(pipeline, b
 
     assert (done.facts["sent"], done.holds, done.text.endswith("There may be more: run it again.")) == (3, False, True)
     assert sorted(pipeline.published()) == sorted(bodies)
+
+
+def test_where_the_stream_gave_a_batch_up_its_events_are_sent_from_the_log(pipeline):
+    long_ago, then, later = (an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + ms) for ms in HOURS)
+    for event in (long_ago, then, later):
+        event_log.append(event)
+    queues.send(settings.current().dead_letter_queue, stream_note(then.recorded_at_ms, then.recorded_at_ms + 900))
+
+    done = run()
+
+    (told,) = done.facts["messages"]
+    assert (told["reason"], told["source"]) == ("not published in half a day", "event log stream")
+    assert pipeline.published() == [message_body(then)]
+    assert pipeline.parked() == []
+
+
+def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
+    pipeline.increment()
+    queues.send(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS))
+
+    with faults.at("Scan", interrupted), pytest.raises(KeyboardInterrupt):
+        run()
+
+    assert len(pipeline.parked()) == 1
 
 
 @pytest.mark.parametrize(("age_s", "shown"), [(59, "59 s"), (60, "1 min"), (7_300, "2 h"), (200_000, "2 d")])
