@@ -58,7 +58,7 @@ def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
 
 @_command
 def _provision(settings: Settings) -> Outcome:
-    """Make the stage's tables and queues, or bring them up to the template. Safe to repeat."""
+    """Make the stage's tables, queues and alarms, or bring them up to the template. Safe to repeat."""
     from ops import provision
 
     return Outcome(dict(provision.provision(settings)))

@@ -48,6 +48,6 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": data["ArtifactsBucket"], "Key": location}
-    given = stacks.apply(stack_name(settings.stage), json.dumps(template), {})
+    given = stacks.apply(stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
     definition = template["Resources"]["RestAPI"]["Properties"]
     return Deployed(given["RestAPIId"], given["EndpointURL"].rstrip("/"), definition)

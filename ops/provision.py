@@ -1,4 +1,4 @@
-"""Provision: the tables and queues of a stage, from the one template."""
+"""Provision: the tables and queues of a stage, and what watches it, from the one template."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stack_name(stage: str) -> str:
 
 def provision(settings: Settings) -> dict[str, str]:
     """
-    The stage's tables and queues are there. Safe to repeat; returns the stack's outputs.
+    The stage's tables, queues, logs, alarms and dashboard are there. Safe to repeat; returns the stack's outputs.
 
     Raises:
         OperatorError: CloudFormation refuses, or the number of shards is not the one that the log was made with.
@@ -28,8 +28,12 @@ def provision(settings: Settings) -> dict[str, str]:
     name = stack_name(settings.stage)
     if stacks.exists(name):
         check_shards(settings, stacks.outputs(name))
-    parameters = {"Stage": settings.stage, "Shards": str(settings.shards)}
-    return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters)
+    parameters = {
+        **stages.template_parameters_of(settings.stage),
+        "Stage": settings.stage,
+        "Shards": str(settings.shards),
+    }
+    return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters, stage=settings.stage)
 
 
 def check_shards(settings: Settings, outputs: dict[str, str]) -> None:

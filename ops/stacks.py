@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 _NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS"}
 
 
-def apply(name: str, template: str, parameters: Mapping[str, str]) -> dict[str, str]:
+def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str) -> dict[str, str]:
     """
     The stack stands as the template says, made or changed as needed; nothing happens if it stands so already.
 
-    Returns its outputs. A second call while the first is at work is refused.
+    Returns its outputs. What it makes is tagged with the application and the stage. A second call while the first is at
+    work is refused.
 
     Raises:
         OperatorError: CloudFormation refuses; the message has the first reason it gave.
@@ -32,7 +33,7 @@ def apply(name: str, template: str, parameters: Mapping[str, str]) -> dict[str, 
         "TemplateBody": template,
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-        "Tags": [{"Key": "application", "Value": "counter"}],
+        "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }
     status = _status(client, name)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
@@ -38,10 +38,21 @@ def environment_of(stage: str) -> dict[str, str]:
     Raises:
         OperatorError: the configuration has no such stage.
     """
-    stages = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
+    stages = _configured()
     if stage not in stages:
         raise OperatorError(f"There is no stage {stage!r} in .chalice/config.json; there are: {', '.join(stages)}.")
     found: dict[str, str] = stages[stage].get("environment_variables", {})
+    return found
+
+
+def template_parameters_of(stage: str) -> dict[str, str]:
+    """What the configuration says of the template's parameters for this stage: nothing, where their defaults hold."""
+    found = _configured().get(stage, {}).get("template_parameters", {})
+    return {name: str(value) for name, value in found.items()}
+
+
+def _configured() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
     return found
 
 

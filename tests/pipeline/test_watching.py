@@ -1,0 +1,224 @@
+"""What watches a stage, as provisioning makes it: it looks at what there is, and what it finds reaches somebody."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib import event_log, settings, telemetry
+from ops import stages
+from tests.building import a_scheduled_turn, an_event
+
+#: What AWS measures, by namespace: its metrics that we look at, and the dimensions by which it has them (the services'
+#: guides: "Monitoring queues using CloudWatch", "Types of metrics for Lambda functions", "Amazon API Gateway dimensions
+#: and metrics", "DynamoDB metrics and dimensions").
+MEASURED_BY_AWS = {
+    "AWS/SQS": (
+        {
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesVisible",
+            "ApproximateNumberOfMessagesNotVisible",
+        },
+        {"QueueName"},
+    ),
+    "AWS/Lambda": ({"Duration", "Errors", "IteratorAge", "Throttles"}, {"FunctionName"}),
+    "AWS/ApiGateway": ({"4XXError", "5XXError", "Count", "Latency"}, {"ApiName", "Stage"}),
+    "AWS/DynamoDB": (
+        {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "ReadThrottleEvents", "WriteThrottleEvents"},
+        {"TableName"},
+    ),
+}
+MEASURED = MEASURED_BY_AWS | {telemetry.NAMESPACE: (set(telemetry.METRICS), {"service", "stage"})}
+
+#: Metrics of which a stage has several, by what they are of; a function, for one, fails by itself.
+OF_EACH_FUNCTION = {"Errors", "Throttles"}
+
+
+@pytest.fixture
+def alarms(stage):
+    """The stage's alarms."""
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix="counter-pipeline-")
+    return [alarm for page in pages for alarm in page["MetricAlarms"]]
+
+
+@pytest.fixture
+def dashboard(stage):
+    """The stage's dashboard."""
+    return json.loads(boto3.client("cloudwatch").get_dashboard(DashboardName="counter-pipeline")["DashboardBody"])
+
+
+@pytest.fixture
+def subscriber(stage):
+    """Someone whom the stage's alarms reach: reads what they were told since the last time."""
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName=f"alarmed-{uuid.uuid4()}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns: Any = boto3.client("sns")
+    told = sns.subscribe(TopicArn=stage["AlarmTopicArn"], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)[
+        "SubscriptionArn"
+    ]
+
+    def read():
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+
+    yield read
+    sns.unsubscribe(SubscriptionArn=told)
+    sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def every_counter_at_each_check(monkeypatch):
+    """The scheduled check leaves none to another hour, and none out."""
+    monkeypatch.setenv("CHECK_PARTS", "1")
+    monkeypatch.setenv("CHECK_EVENTS", "1000000")
+    settings.current.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+def looked_at(alarms, dashboard):
+    """Namespace, metric and dimensions of all that alarms and dashboard look at."""
+    for alarm in alarms:
+        yield alarm["Namespace"], alarm["MetricName"], {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+    for widget in dashboard["widgets"]:
+        for row in widget["properties"].get("metrics", []):
+            namespace, metric, *dimensions = [part for part in row if isinstance(part, str)]
+            yield namespace, metric, dict(zip(dimensions[::2], dimensions[1::2], strict=True))
+
+
+def functions_of(stage):
+    """The names of the stage's functions."""
+    config = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    named = {name for name in config["lambda_functions"] if name != "api_handler"}
+    return {f"counter-{stage}", *(f"counter-{stage}-{name}" for name in named)}
+
+
+def measure(line):
+    """CloudWatch has the metrics of a line in its embedded format, which AWS takes from logs by itself."""
+    for described in line["_aws"]["CloudWatchMetrics"]:
+        (names,) = described["Dimensions"]
+        dimensions = [{"Name": name, "Value": line[name]} for name in names]
+        data: Any = [
+            {"MetricName": one["Name"], "Unit": one["Unit"], "Values": line[one["Name"]], "Dimensions": dimensions}
+            for one in described["Metrics"]
+        ]
+        boto3.client("cloudwatch").put_metric_data(Namespace=described["Namespace"], MetricData=data)
+
+
+def test_every_metric_that_is_looked_at_is_one_that_there_is(alarms, dashboard):
+    for namespace, metric, dimensions in looked_at(alarms, dashboard):
+        metrics, names = MEASURED[namespace]
+        assert metric in metrics
+        assert set(dimensions) == names
+
+
+def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(alarms, dashboard):
+    ours = settings.current()
+    existing = {
+        "QueueName": {ours.projection_queue, ours.dead_letter_queue},
+        "TableName": {ours.event_log_table, ours.counters_table, ours.buckets_table},
+        "FunctionName": functions_of(ours.stage),
+        "ApiName": {f"counter-{ours.stage}"},
+        "Stage": {"api"},
+        "service": {telemetry.SERVICE},
+        "stage": {ours.stage},
+    }
+
+    seen: dict[str, set[str]] = {}
+    for _, _, dimensions in looked_at(alarms, dashboard):
+        for name, value in dimensions.items():
+            seen.setdefault(name, set()).add(value)
+
+    assert seen == existing
+
+
+def test_errors_and_throttles_of_every_function_have_an_alarm(alarms):
+    watched = {
+        (alarm["MetricName"], alarm["Dimensions"][0]["Value"])
+        for alarm in alarms
+        if alarm["MetricName"] in OF_EACH_FUNCTION
+    }
+
+    assert watched == {(metric, name) for metric in OF_EACH_FUNCTION for name in functions_of("pipeline")}
+
+
+def test_every_metric_of_our_own_is_on_the_dashboard(dashboard):
+    shown = {metric for namespace, metric, _ in looked_at([], dashboard) if namespace == telemetry.NAMESPACE}
+
+    assert shown == set(telemetry.METRICS)
+
+
+def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_and_when_it_is_over(
+    stage, alarms, dashboard
+):
+    (shown,) = [widget["properties"]["alarms"] for widget in dashboard["widgets"] if widget["type"] == "alarm"]
+
+    assert sorted(shown) == sorted(alarm["AlarmArn"] for alarm in alarms)
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [stage["AlarmTopicArn"]]
+
+
+def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
+    pipeline, subscriber, every_counter_at_each_check, capsys
+):
+    import app
+
+    event_log.append(an_event(counter_id=pipeline.counter_id))
+    pipeline.count(an_event(counter_id=pipeline.counter_id))  # which is not in the log
+    capsys.readouterr()
+
+    app.check(a_scheduled_turn(), None)
+
+    (line,) = [line for text in capsys.readouterr().out.splitlines() if "_aws" in (line := json.loads(text))]
+    measure(line)
+    told = {one["AlarmName"]: one["NewStateValue"] for one in subscriber()}
+    assert (told["counter-pipeline-drift"], told["counter-pipeline-repaired"]) == ("ALARM", "ALARM")
+
+
+def test_the_functions_logs_are_kept_for_a_while(stage):
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-pipeline")["logGroups"]
+
+    kept = {group["logGroupName"]: group["retentionInDays"] for group in groups}
+    assert kept == {f"/aws/lambda/{name}": 30 for name in functions_of("pipeline")}
+
+
+def test_what_is_made_is_tagged_with_the_application_and_the_stage(stage, alarms):
+    wanted: Any = [{"Key": "application", "Values": ["counter"]}, {"Key": "stage", "Values": ["pipeline"]}]
+    pages = boto3.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=wanted)
+    (group, *_) = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-pipeline")[
+        "logGroups"
+    ]
+
+    tagged = {one["ResourceARN"].split(":")[2] for page in pages for one in page["ResourceTagMappingList"]}
+    alarm = boto3.client("cloudwatch").list_tags_for_resource(ResourceARN=alarms[0]["AlarmArn"])["Tags"]
+    log = boto3.client("logs").list_tags_for_resource(resourceArn=group["arn"].removesuffix(":*"))["tags"]
+
+    assert tagged >= {"dynamodb", "sns", "sqs"}
+    for tags in (log, {tag["Key"]: tag["Value"] for tag in alarm}):
+        assert (tags["application"], tags["stage"]) == ("counter", "pipeline")
+
+
+def test_a_stage_can_be_configured_not_to_be_watched_and_then_has_logs_only(stage, tmp_path):
+    for folder in ("chalicelib", "infrastructure", "ops", ".chalice"):
+        shutil.copytree(stages.PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    quiet = {"environment_variables": {"STAGE": "quiet"}, "template_parameters": {"Watching": "off", "LogDays": 7}}
+    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"quiet": quiet}}), encoding="utf-8")
+
+    command = [sys.executable, "-m", "ops", "provision", "--stage", "quiet", "--json"]
+    provisioned = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    cloudwatch = boto3.client("cloudwatch")
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-quiet")["logGroups"]
+    assert "AlarmTopicArn" not in json.loads(provisioned.stdout)
+    assert cloudwatch.describe_alarms(AlarmNamePrefix="counter-quiet")["MetricAlarms"] == []
+    assert cloudwatch.list_dashboards(DashboardNamePrefix="counter-quiet")["DashboardEntries"] == []
+    assert {group["retentionInDays"] for group in groups} == {7}
