@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything installs into .venv, and state lies in .local.
+# `make help` lists what there is. Everything installs into .venv, checkov into .local/checkov, and state lies in .local.
 .DEFAULT_GOAL := help
 .PHONY: help run up down local test check format lint types layers simulate load mutants bench pins clean
 
@@ -31,10 +31,11 @@ check: .venv/ready lint types layers ## the gate: format, lint, types, layers, t
 format: .venv/ready ## bring the code into form
 	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .
 
-lint: .venv/ready
+lint: .venv/ready .local/checkov/ready
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/cfn-lint infrastructure/template.yaml
+	@.local/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --file infrastructure/template.yaml
 
 types: .venv/ready
 	@STAGE=local .venv/bin/mypy
@@ -55,9 +56,10 @@ mutants: .venv/ready ## each known mistake in our own source, and whether its te
 bench: .venv/ready ## what verify, replay and rebuild take, for logs of SIZES events
 	@$(PY) -m bench.operating $(or $(SIZES),10000 100000)
 
-pins: .venv/ready ## choose versions anew: requirements-dev.txt from requirements-dev.in
-	@.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
-	    --no-emit-index-url --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+pins: .venv/ready ## choose versions anew: requirements-dev.txt and requirements-checkov.txt from their .in
+	@for name in requirements-dev requirements-checkov; do \
+	    .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+	        --no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; done
 
 clean: ## stop what runs, and forget the environment and all local state
 	@if [ -e .venv/ready ]; then $(PY) -m ops.embedded down; fi
@@ -65,3 +67,6 @@ clean: ## stop what runs, and forget the environment and all local state
 
 .venv/ready: requirements.txt requirements-dev.txt scripts/setup
 	@scripts/setup
+
+.local/checkov/ready: requirements-checkov.txt scripts/setup-checkov | .venv/ready
+	@scripts/setup-checkov
