@@ -14,6 +14,7 @@ from ops.__main__ import main
 
 PROJECT = Path(__file__).parent.parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+TEMPLATE = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
 
 
 def section(title):
@@ -43,6 +44,33 @@ def test_every_metric_is_there_with_its_unit_and_no_other():
     rows = re.findall(r"^\| `([A-Z][A-Za-z]+)` \| (\w+) \|", section("Operating"), re.MULTILINE)
 
     assert {name: unit.capitalize() for name, unit in rows} == telemetry.METRICS
+
+
+def test_every_alarm_is_there_with_what_it_means_and_what_to_do_and_no_other():
+    alarms = re.findall(r"^      AlarmName: !Sub counter-\$\{Stage\}-(\S+)$", TEMPLATE, re.MULTILINE)
+    (table,) = re.findall(r"^\| alarm \| what it means \| what to do \|\n\|---.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+
+    assert sorted(name for named, _, _ in rows for name in re.findall(r"`([^`]+)`", named)) == sorted(alarms)
+    assert all(meaning and action for _, meaning, action in rows)
+
+
+def test_what_watching_costs_is_said_of_as_many_alarms_and_metrics_as_there_are():
+    alarms = TEMPLATE.count("Type: AWS::CloudWatch::Alarm")
+
+    said = " ".join(section("Operating").split())
+
+    assert f"{alarms} alarms ${alarms * 0.10:.2f}" in said
+    assert f"{len(telemetry.METRICS)} metrics of our own at most ${len(telemetry.METRICS) * 0.30:.2f}" in said
+
+
+def test_what_can_be_set_of_the_template_is_there_with_its_default():
+    parameters = TEMPLATE.partition("\nParameters:\n")[2].partition("\n\n")[0]
+    defaults = dict(re.findall(r"^  (\w+):\n    Type: \w+\n    Default: \"?(\w+)\"?$", parameters, re.MULTILINE))
+
+    rows = dict(re.findall(r"^\| `([A-Z][a-z]\w+)` \| `(\w+)` \|", section("Operating"), re.MULTILINE))
+
+    assert rows == {name: default for name, default in defaults.items() if name != "Shards"}
 
 
 def test_every_make_target_is_there_and_no_other():
