@@ -67,6 +67,18 @@ def test_the_api_takes_as_many_requests_a_second_as_the_settings_say(api_url):
     assert (limits["throttlingRateLimit"], limits["throttlingBurstLimit"]) == (1000, 1000)
 
 
+def test_every_function_and_api_that_an_alarm_looks_at_is_deployed(api_url):
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix="counter-local-")
+    looked_at = {
+        (one["Name"], one["Value"]) for page in pages for alarm in page["MetricAlarms"] for one in alarm["Dimensions"]
+    }
+
+    functions = {("FunctionName", one["FunctionName"]) for one in boto3.client("lambda").list_functions()["Functions"]}
+    apis = {("ApiName", one["name"]) for one in boto3.client("apigateway").get_rest_apis()["items"]}
+
+    assert {one for one in looked_at if one[0] in ("FunctionName", "ApiName")} <= functions | apis
+
+
 def test_a_stage_that_is_not_configured_is_refused_by_name():
     refused = ops("provision", "--stage", "nowhere")
 
