@@ -5,7 +5,7 @@ from __future__ import annotations
 import boto3
 import pytest
 
-from chalicelib import codec, projector, publisher, settings
+from chalicelib import codec, event_log, projector, publisher, settings
 from tests import aws
 from tests.building import an_event, message_body, queue_batch, stream_batch, stream_record
 
@@ -28,6 +28,41 @@ def test_a_query_is_one_request_and_one_unit(pipeline):
 
     assert requests.operations == ["GetItem"]
     assert requests.read_units() == 1
+
+
+def test_asking_for_a_counted_event_is_two_requests_and_two_units(pipeline):
+    event_id = pipeline.increment(If_Match='"0"').headers["Location"].rpartition("/")[2]
+
+    with aws.requests() as requests:
+        answer = pipeline.event(event_id)
+
+    assert answer.body["status"] == "counted"
+    assert requests.operations == ["GetItem", "BatchGetItem"]
+    assert requests.read_units() == 2
+
+
+def test_asking_for_a_pending_event_is_a_request_and_a_unit_more(pipeline):
+    event_id = pipeline.increment().body["event_id"]
+
+    with aws.requests() as requests:
+        answer = pipeline.event(event_id)
+
+    assert answer.body["status"] == "pending"
+    assert requests.operations == ["GetItem", "BatchGetItem", "GetItem"]
+    assert requests.read_units() == 3
+
+
+def test_asking_for_a_pending_event_of_a_full_second_is_six_units(pipeline):
+    events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS) for _ in range(1000)]
+    event_log.append(events[0])
+    pipeline.count(*events[1:])
+
+    with aws.requests() as requests:
+        answer = pipeline.event(events[0].event_id)
+
+    assert answer.body["status"] == "pending"
+    assert len(requests.operations) == 3
+    assert requests.read_units() == 6
 
 
 def test_a_lone_increment_costs_five_write_units_from_command_to_counter(pipeline):
