@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from botocore.client import BaseClient
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 _EVENT = "before-parameter-build"
 
@@ -57,31 +59,34 @@ class Requests:
 
 
 @contextlib.contextmanager
-def requests() -> Iterator[Requests]:
-    """Notes the requests that are made inside."""
+def requests(*of: BaseClient) -> Iterator[Requests]:
+    """Notes the requests that are made inside: by these clients, or else by the application's."""
     seen = Requests()
+    watched = of or clients()
 
     def note(params: dict[str, Any], model: Any, **_: Any) -> None:
         if model.name != "GetQueueUrl":  # once in the life of a process
             seen.made.append((model.name, params))
 
-    for client in clients():
+    for client in watched:
         client.meta.events.register(f"{_EVENT}.*.*", note)
     try:
         yield seen
     finally:
-        for client in clients():
+        for client in watched:
             client.meta.events.unregister(f"{_EVENT}.*.*", note)
 
 
 def _write_units(operation: str, parameters: dict[str, Any]) -> int:
     match operation:
         case "PutItem":
-            return math.ceil(_size(parameters["Item"]) / 1024)
+            return math.ceil(size(parameters["Item"]) / 1024)
+        case "UpdateItem":
+            return math.ceil(size(_item(parameters["TableName"], parameters["Key"])) / 1024)
         case "TransactWriteItems":
-            return sum(2 * math.ceil(_size(_written(member)) / 1024) for member in parameters["TransactItems"])
-        case "UpdateItem" | "DeleteItem" | "BatchWriteItem":
-            raise AssertionError(f"nothing in the application should make a {operation}")
+            return sum(2 * math.ceil(size(_written(member)) / 1024) for member in parameters["TransactItems"])
+        case "DeleteItem" | "BatchWriteItem":
+            raise AssertionError(f"what a {operation} costs is not known here")
         case _:
             return 0
 
@@ -89,15 +94,15 @@ def _write_units(operation: str, parameters: dict[str, Any]) -> int:
 def _read_units(operation: str, parameters: dict[str, Any]) -> float:
     match operation:
         case "GetItem":
-            return _units(_size(_item(parameters["TableName"], parameters["Key"])), parameters)
+            return _units(size(_item(parameters["TableName"], parameters["Key"])), parameters)
         case "Query":
-            page = boto3.client("dynamodb").query(**parameters)
-            return _units(sum(map(_size, page["Items"])), parameters)
+            page = _reader().query(**parameters)
+            return _units(sum(map(size, page["Items"])), parameters)
         case "BatchGetItem":
             ((table, asked),) = parameters["RequestItems"].items()
-            found = boto3.client("dynamodb").batch_get_item(**parameters)["Responses"][table]
+            found = _reader().batch_get_item(**parameters)["Responses"][table]
             nothing: list[dict[str, Any]] = [{}] * (len(asked["Keys"]) - len(found))
-            return sum(_units(_size(item), asked) for item in [*found, *nothing])
+            return sum(_units(size(item), asked) for item in [*found, *nothing])
         case _:
             return 0
 
@@ -112,11 +117,17 @@ def _written(member: dict[str, Any]) -> dict[str, Any]:
     return parameters["Item"] if kind == "Put" else _item(parameters["TableName"], parameters["Key"])
 
 
+@functools.cache
+def _reader() -> DynamoDBClient:
+    """Of our own, so that what is asked to know a cost is not noted."""
+    return boto3.client("dynamodb")
+
+
 def _item(table: str, key: dict[str, Any]) -> dict[str, Any]:
-    return boto3.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+    return _reader().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
 
 
-def _size(item: dict[str, Any]) -> int:
+def size(item: dict[str, Any]) -> int:
     """Bytes, as the developer guide counts them ("Item sizes and formats"), each number at its largest."""
     sizes = {"S": lambda text: len(text.encode()), "N": lambda _: 21, "B": len, "BS": lambda ids: sum(map(len, ids))}
     return sum(len(name.encode()) + sizes[kind](value) for name, typed in item.items() for kind, value in typed.items())

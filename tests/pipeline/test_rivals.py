@@ -1,0 +1,89 @@
+"""The designs that the cost table compares with: each counts, and each lacks what README says it lacks."""
+
+from __future__ import annotations
+
+import uuid
+from types import SimpleNamespace
+
+import boto3
+import pytest
+
+from bench import rivals
+from tests import aws
+from tests.building import a_counter_id, queue_batch
+
+
+@pytest.fixture
+def database(stage):
+    client = boto3.client("dynamodb")
+    rivals.provision(client)
+    return client
+
+
+def a_run(time_left_ms=30_000):
+    """Lambda's context of a run that has so much time left."""
+    return SimpleNamespace(aws_request_id=str(uuid.uuid4()), get_remaining_time_in_millis=lambda: time_left_ms)
+
+
+@pytest.mark.parametrize(
+    ("rival", "operations", "units"),
+    [
+        (rivals.UNPROTECTED, ["UpdateItem"], 1),
+        (rivals.REMEMBERING, ["PutItem", "UpdateItem", "UpdateItem"], 3),
+        (rivals.MARKING, ["TransactWriteItems"], 4),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_rival_counts_each_message_with_its_own_writes(database, rival, operations, units):
+    counter_id = a_counter_id()
+    bodies = [rivals.message(counter_id, str(uuid.uuid4()), by) for by in (1, 2)]
+
+    with aws.requests(database) as requests:
+        rival.worker(database)(queue_batch(bodies), a_run())
+
+    assert rivals.value(database, counter_id) == 3
+    assert requests.operations == 2 * operations
+    assert requests.write_units() == 2 * units
+
+
+@pytest.mark.parametrize(
+    ("rival", "counted"),
+    [(rivals.UNPROTECTED, 2), (rivals.REMEMBERING, 1), (rivals.MARKING, 1)],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_message_delivered_again_counts_twice_without_protection_only(database, rival, counted):
+    counter_id = a_counter_id()
+    batch = queue_batch([rivals.message(counter_id, str(uuid.uuid4()))])
+    work = rival.worker(database)
+
+    work(batch, a_run())
+    work(batch, a_run())
+
+    assert rivals.value(database, counter_id) == counted
+
+
+def test_an_idempotency_table_counts_twice_if_the_worker_dies_between_its_two_tables(database):
+    counter_id = a_counter_id()
+    batch = queue_batch([rivals.message(counter_id, str(uuid.uuid4()))])
+    work = rivals.REMEMBERING.worker(database)
+    dies = _Dies()
+    database.meta.events.register("before-parameter-build.dynamodb.UpdateItem", dies.before_it_is_completed)
+
+    with pytest.raises(_Died):
+        work(batch, a_run(time_left_ms=-1))
+    dies.again = False
+    work(batch, a_run())
+
+    assert rivals.value(database, counter_id) == 2
+
+
+class _Died(BaseException):
+    pass
+
+
+class _Dies:
+    again = True
+
+    def before_it_is_completed(self, params, **_):
+        if self.again and params["TableName"] == rivals.MARKERS:
+            raise _Died
