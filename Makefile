@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, checkov into .local/checkov, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench cost pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -55,6 +55,9 @@ mutants: .venv/ready ## each known mistake in our own source, and whether its te
 
 bench: .venv/ready ## what verify, replay and rebuild take, for logs of SIZES events
 	@$(PY) -m bench.operating $(or $(SIZES),10000 100000)
+
+cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take
+	@$(PY) -m bench.cost $(if $(MEASURE),--measure)
 
 pins: .venv/ready ## choose versions anew: requirements-dev.txt and requirements-checkov.txt from their .in
 	@for name in requirements-dev requirements-checkov; do \

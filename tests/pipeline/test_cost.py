@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import boto3
 import pytest
 
+from bench import cost
 from chalicelib import codec, event_log, projector, publisher, settings
 from tests import aws
-from tests.building import an_event, message_body, queue_batch, stream_batch, stream_record
+from tests.building import a_scheduled_turn, an_event, message_body, queue_batch, stream_batch, stream_record
 
 A_SECOND_MS = 1_700_000_000_000
 
@@ -210,6 +214,28 @@ def put_as_if_counted(pipeline, events, *, logged):
         for of_second in list(events.values())[:logged]:
             for event in of_second:
                 batch.put_item(Item={"partition": pipeline.counter_id, **codec.fields(event)})
+
+
+def test_what_the_cost_table_is_computed_from_is_what_is_measured_now(pipeline):
+    stored = cost.read()
+
+    now = cost.measured(cost.setup(), repeats=1)
+
+    assert now.event_bytes == stored.event_bytes
+    assert now.rival_message_bytes == stored.rival_message_bytes
+    assert now.steps.keys() == stored.steps.keys()
+    for name, step in now.steps.items():
+        assert dataclasses.replace(step, cpu_ms=0) == dataclasses.replace(stored.steps[name], cpu_ms=0), name
+
+
+def test_the_hourly_check_writes_as_many_metrics_as_the_cost_table_says(pipeline, capsys):
+    import app
+
+    app.check(a_scheduled_turn(), None)
+
+    (written,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
+    (metrics,) = written["_aws"]["CloudWatchMetrics"]
+    assert len(metrics["Metrics"]) == cost.METRICS_OF_THE_CHECK
 
 
 def test_an_adjustment_is_two_reads_and_a_transaction(pipeline):

@@ -1,0 +1,202 @@
+"""
+What a million increments cost, in USD: python -m bench.cost [--measure]
+
+Prints the tables that stand in README, from the list prices in bench/prices.py and the figures in bench/measured.json.
+With --measure those figures are taken anew: the functions are run on an embedded AWS of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import itertools
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from bench import costing, prices, rivals
+from bench.costing import RATES, Batch, Load, RivalBatch, Setup, Step
+from chalicelib import settings, telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROJECT = Path(__file__).parent.parent
+MEASURED = Path(__file__).with_name("measured.json")
+
+_REPEATS: Final = 15
+
+#: Of our metrics, those that the hourly check writes each time; and what it reads at most, in units.
+METRICS_OF_THE_CHECK: Final = 5
+_READ_UNITS_OF_THE_CHECK: Final = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Every step by its name, and the day on which they were measured."""
+
+    measured_on: str
+    event_bytes: int
+    rival_message_bytes: int
+    steps: dict[str, Step]
+
+
+@click.command(help=__doc__)
+@click.option("--measure", is_flag=True, help="Run the functions, and write down anew what they take.")
+def main(measure: bool) -> None:
+    from tests import conftest  # noqa: F401, PLC0415  (sets what the application reads when it is imported)
+
+    if measure:
+        with contextlib.redirect_stdout(sys.stderr):
+            _write(_measured_on_an_aws_of_its_own())
+    click.echo("\n\n".join(tables(read(), setup())))
+
+
+def setup() -> Setup:
+    """What `app.py` and `.chalice/config.json` say."""
+    import app  # noqa: PLC0415  (reads the stage's settings)
+
+    batch = {source.name: getattr(source, "batch_size", 0) for source in app.app.event_sources}
+    functions = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["lambda_functions"]
+    memory_mb = {name: function["lambda_memory_size"] for name, function in functions.items()}
+    return Setup(batch["publish"], batch["project"], memory_mb)
+
+
+def loads() -> tuple[Load, Load, Load]:
+    """One counter and many, with the default batching window; and one counter with a window of ten seconds."""
+    window_s = settings.read({"STAGE": "dev"}).batching_window_s
+    return Load(True, window_s), Load(False, window_s), Load(True, 10)
+
+
+def tables(figures: Figures, deployed: Setup) -> list[str]:
+    """The tables as they stand in README."""
+    one, many, gathered = loads()
+    parts_at_each = [by_part(figures, deployed, one, rate) for rate in RATES]
+    queries = costing.queries(deployed, figures.steps["counter"])
+
+    def totals(load: Load) -> list[float | None]:
+        return [sum(by_part(figures, deployed, load, rate).values()) for rate in RATES]
+
+    ours = _table(
+        ("one counter", *(f"{rate:,} a second" for rate in RATES)),
+        [
+            *((part, *_usd(parts[part] for parts in parts_at_each)) for part in costing.PARTS),
+            ("**an increment, all told**", *_usd(totals(one), bold=True)),
+            ("a query for each increment", *_usd([queries] * len(RATES))),
+            (f"an increment, with `BATCHING_WINDOW_S` = {gathered.window_s}", *_usd(totals(gathered))),
+            ("an increment, spread over many counters", *_usd(totals(many))),
+        ],
+    )
+    rows = [("this one", *_usd(totals(one)), "what is not guaranteed under [the proof](#the-proof)")]
+    rows += [
+        (rival.name, *_usd(_rival(figures, deployed, rival, rate) for rate in RATES), rival.lacks)
+        for rival in rivals.ALL
+    ]
+    compared = _table(("one counter", *(f"{rate:,} a second" for rate in RATES), "lacks"), rows)
+    return [ours, compared, _standing(figures)]
+
+
+def _standing(figures: Figures) -> str:
+    others = len(telemetry.METRICS) - METRICS_OF_THE_CHECK
+    amounts = {
+        "Lambda's polling of the projection queue when nothing comes": costing.idle_polling_a_month(),
+        f"the {METRICS_OF_THE_CHECK} metrics that the hourly check writes, whoever calls": prices.METRIC_MONTHS.of(
+            METRICS_OF_THE_CHECK
+        ),
+        f"the other {others} metrics, if each was written all the time": prices.METRIC_MONTHS.of(others),
+        f"the hourly check, if each reads {_READ_UNITS_OF_THE_CHECK:,} units": costing.hourly_reads_a_month(
+            _READ_UNITS_OF_THE_CHECK
+        ),
+        "a million events in the log, in storage": costing.keeping_a_million_a_month(figures.event_bytes),
+    }
+    return _table(("each month, besides", "USD"), [(what, f"{usd:.2f}") for what, usd in amounts.items()])
+
+
+def by_part(figures: Figures, deployed: Setup, load: Load, rate: int) -> dict[str, float]:
+    """What a million increments of this load at so many a second cost by part, in USD."""
+    size, steps = load.batch(rate, deployed.stream_batch), figures.steps
+    batch = Batch(size, steps[_publish(size)], steps[_project(load, rate, size)])
+    return costing.increments(deployed, steps["increment"], batch, rate)
+
+
+def _rival(figures: Figures, deployed: Setup, rival: rivals.Rival, rate: int) -> float | None:
+    """None where the design cannot do it."""
+    if not costing.fits_one_item(rival.counter_units, rate):
+        return None
+    size, steps = deployed.rival_batch(rate, loads()[0].window_s), figures.steps
+    batch = RivalBatch(size, figures.rival_message_bytes, steps[_work(rival, size)])
+    return costing.rival_increments(deployed, steps["increment"], batch, rate)
+
+
+def _publish(size: int) -> str:
+    return f"publish {size}"
+
+
+def _project(load: Load, rate: int, size: int) -> str:
+    return f"project {size} of one counter, {rate} a second" if load.one_counter else f"project {size} of many counters"
+
+
+def _work(rival: rivals.Rival, size: int) -> str:
+    return f"{rival.name}: {size}"
+
+
+def measured(deployed: Setup, repeats: int) -> Figures:
+    """What is measured now, on the tables and queues that the process's environment names."""
+    from bench import measuring  # noqa: PLC0415  (reads the stage's settings)
+
+    wanted = {"increment": measuring.increment, "counter": measuring.query}
+    for load, rate in itertools.product(loads(), RATES):
+        size = load.batch(rate, deployed.stream_batch)
+        wanted[_publish(size)] = functools.partial(measuring.publish, size)
+        wanted[_project(load, rate, size)] = functools.partial(measuring.project, load, rate, size)
+    steps = {name: measuring.measured(prepare, repeats) for name, prepare in wanted.items()}
+    database = measuring.database()
+    for rival, rate in itertools.product(rivals.ALL, RATES):
+        size = deployed.rival_batch(rate, loads()[0].window_s)
+        if _work(rival, size) not in steps:
+            prepare = functools.partial(measuring.work, rival, database, size)
+            steps[_work(rival, size)] = measuring.measured(prepare, repeats, database)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return Figures(today, measuring.event_bytes(), measuring.rival_message_bytes(), steps)
+
+
+def read() -> Figures:
+    """What was measured last."""
+    stored = json.loads(MEASURED.read_text(encoding="utf-8"))
+    steps = {
+        name: Step(**{**step, "message_bytes": tuple(step["message_bytes"])}) for name, step in stored["steps"].items()
+    }
+    return Figures(**{**stored, "steps": steps})
+
+
+def _write(figures: Figures) -> None:
+    MEASURED.write_text(json.dumps(asdict(figures), indent=1) + "\n", encoding="utf-8")
+
+
+def _measured_on_an_aws_of_its_own() -> Figures:
+    from ops import embedded, provision  # noqa: PLC0415
+
+    ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
+    with embedded.aws_of(embedded.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)):
+        provision.provision(settings.current())
+        return measured(setup(), _REPEATS)
+
+
+def _usd(amounts: Iterable[float | None], *, bold: bool = False) -> list[str]:
+    texts = ["\N{EN DASH}" if amount is None else f"{amount:.2f}" for amount in amounts]
+    return [f"**{text}**" for text in texts] if bold else texts
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" if line[0] != "---" else f"|{'|'.join(line)}|" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

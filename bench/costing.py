@@ -1,0 +1,212 @@
+"""
+What a million increments cost, from what one run of each function was measured to take. Pure: figures in, USD out.
+
+How increments become batches. The stream is read shard by shard, and `publish` runs once for all that a shard gathers
+in a batching window: rate * window / shards events, at least 1 and at most the batch size. One counter's events are in
+one shard. Many counters' are in four, for a new table starts with 4,000 write units a second, and a partition takes
+1,000 (DynamoDB developer guide, "Warm throughput"); and no two events of a batch are of one counter, which is the
+dearest case. A batch is one message, and each message is projected alone, for a poller always waits for it.
+
+How long a function is billed for. Its CPU time, stretched because Lambda gives a function the share memory / 1,769 MB
+of a CPU (Lambda developer guide, "Configure Lambda function memory"), and a wait for each request it makes; rounded
+up to 1 ms. Left out: cold starts, retries, free tiers, lower prices for volume, and what the runtime itself takes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from bench import prices
+
+MILLION: Final = 1_000_000
+RATES: Final = (1, 10, 100, 1000)
+
+#: Assumed: the upper end of the single-digit milliseconds that AWS names for DynamoDB, for SQS and transactions, too.
+WAIT_MS: Final = 10
+
+_MB_OF_A_CPU: Final = 1769
+_SHARDS_OF_A_NEW_STREAM: Final = 4
+_HOURS_A_MONTH: Final = 30 * 24
+
+#: Lambda starts with five pollers on a queue (Lambda developer guide, "Using Lambda with Amazon SQS"), and a long poll
+#: lasts 20 seconds at most: so many receives a second come back empty when nothing is there.
+EMPTY_RECEIVES_A_SECOND: Final = 5 / 20
+
+#: What an item takes in storage beyond its size (DynamoDB developer guide, "Item sizes and formats").
+_BYTES_AROUND_AN_ITEM: Final = 100
+
+_WRITES_OF_ONE_PARTITION_A_SECOND: Final = 1000
+
+#: What the platform writes around each run of a function, and the gateway adds to each answer, as they usually look.
+PLATFORM_LINES: Final = (
+    "START RequestId: 00000000-0000-0000-0000-000000000000 Version: $LATEST\n"
+    "END RequestId: 00000000-0000-0000-0000-000000000000\n"
+    "REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 12.34 ms\tBilled Duration: 13 ms\t"
+    "Memory Size: 512 MB\tMax Memory Used: 100 MB\t\n"
+)
+GATEWAY_HEADERS: Final = (
+    "HTTP/1.1 202 Accepted\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 150\r\nConnection: keep-alive\r\n"
+    "x-amzn-RequestId: 00000000-0000-0000-0000-000000000000\r\nx-amz-apigw-id: AAAAAAAAAAAAAAA=\r\n"
+    "X-Amzn-Trace-Id: Root=1-00000000-000000000000000000000000\r\n\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    One run of a function, measured: requests to AWS and their units, the bytes of each message it sent, of the lines it
+    wrote and of the answer it gave, and its CPU time on the machine where it was measured.
+    """
+
+    requests: int
+    write_units: int
+    read_units: float
+    message_bytes: tuple[int, ...]
+    log_bytes: int
+    answer_bytes: int
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Increments on one counter or on many, and how long the stream gathers them."""
+
+    one_counter: bool
+    window_s: int
+
+    def batch(self, rate: int, most: int) -> int:
+        """How many events are published together at so many a second."""
+        shards = 1 if self.one_counter else _SHARDS_OF_A_NEW_STREAM
+        return min(most, max(1, rate * self.window_s // shards))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is deployed: batch sizes of the event sources, and memory of the functions in MB."""
+
+    stream_batch: int
+    queue_batch: int
+    memory_mb: dict[str, int]
+
+    def rival_batch(self, rate: int, window_s: int) -> int:
+        """How many messages of one increment each a worker gets at once, if its queue gathers as our stream does."""
+        return min(self.queue_batch, max(1, rate * window_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """So many events that are published together and projected together."""
+
+    events: int
+    publish: Step
+    project: Step
+
+
+@dataclass(frozen=True, slots=True)
+class RivalBatch:
+    """So many messages of one event each, of so many bytes, that a rival's worker counts in one run."""
+
+    events: int
+    message_bytes: int
+    work: Step
+
+
+#: In words of the table, in the order in which an increment meets them.
+PARTS: Final = ("gateway", "functions", "event log", "stream", "queue", "counting", "logs and metrics")
+
+
+def increments(setup: Setup, command: Step, batch: Batch, rate: int) -> dict[str, float]:
+    """What a million increments at so many a second cost by part, in USD."""
+    batches = MILLION / batch.events
+    sent = batch.publish.message_bytes
+    return {
+        "gateway": MILLION * _gateway(command),
+        "functions": MILLION * _function(command, setup.memory_mb["api_handler"])
+        + batches * _function(batch.publish, setup.memory_mb["publish"])
+        + batches * _function(batch.project, setup.memory_mb["project"]),
+        "event log": MILLION * _database(command),
+        "stream": prices.STREAM_READS_BY_LAMBDA.of(batches),
+        "queue": batches * sum(_sent(size) + _received_and_deleted(size) for size in sent) + _empty_receives(rate),
+        "counting": batches * _database(batch.project),
+        "logs and metrics": MILLION * _lines(command) + batches * (_lines(batch.publish) + _lines(batch.project)),
+    }
+
+
+def rival_increments(setup: Setup, command: Step, batch: RivalBatch, rate: int) -> float:
+    """
+    What a million increments at so many a second cost with a rival, in USD.
+
+    In its favour: its front takes no more than our command, its queue gathers messages as our stream does and brings
+    them in full batches, and its worker writes no lines of its own.
+    """
+    batches = MILLION / batch.events
+    front = _gateway(command) + _function(command, setup.memory_mb["api_handler"]) + _lines(command)
+    worker = _function(batch.work, setup.memory_mb["project"]) + _database(batch.work) + _lines(batch.work)
+    received = _received_and_deleted(batch.events * batch.message_bytes)
+    return MILLION * (front + _sent(batch.message_bytes)) + batches * (received + worker) + _empty_receives(rate)
+
+
+def queries(setup: Setup, query: Step) -> float:
+    """What a million queries cost, in USD, all parts together."""
+    function = _function(query, setup.memory_mb["api_handler"])
+    return MILLION * (_gateway(query) + function + _database(query) + _lines(query))
+
+
+def fits_one_item(units: int, rate: int) -> bool:
+    """Whether one item takes so many write units so many times a second."""
+    return units * rate <= _WRITES_OF_ONE_PARTITION_A_SECOND
+
+
+def billed_ms(step: Step, memory_mb: int) -> int:
+    """How long Lambda bills one run for."""
+    return math.ceil(step.cpu_ms * max(1, _MB_OF_A_CPU / memory_mb) + step.requests * WAIT_MS)
+
+
+def idle_polling_a_month() -> float:
+    """What Lambda's polling of a queue costs in 30 days in which nothing comes, in USD."""
+    return prices.QUEUE_REQUESTS.of(EMPTY_RECEIVES_A_SECOND * _HOURS_A_MONTH * 3600)
+
+
+def hourly_reads_a_month(read_units: float) -> float:
+    """What reading so much each hour costs in 30 days, in USD."""
+    return prices.READ_UNITS.of(read_units * _HOURS_A_MONTH)
+
+
+def keeping_a_million_a_month(item_bytes: int) -> float:
+    """What a million items of this size cost to keep, in USD a month."""
+    return prices.STORED_BYTE_MONTHS.of(MILLION * (item_bytes + _BYTES_AROUND_AN_ITEM))
+
+
+def _gateway(step: Step) -> float:
+    return prices.REST_REQUESTS.of(1) + prices.BYTES_OUT.of(step.answer_bytes + len(GATEWAY_HEADERS))
+
+
+def _function(step: Step, memory_mb: int) -> float:
+    return prices.INVOCATIONS.of(1) + prices.GB_SECONDS.of(billed_ms(step, memory_mb) / 1000 * memory_mb / 1024)
+
+
+def _database(step: Step) -> float:
+    return prices.WRITE_UNITS.of(step.write_units) + prices.READ_UNITS.of(step.read_units)
+
+
+def _lines(step: Step) -> float:
+    return prices.LOG_BYTES.of(step.log_bytes + len(PLATFORM_LINES))
+
+
+def _sent(message_bytes: int) -> float:
+    return prices.QUEUE_REQUESTS.of(_chunks(message_bytes))
+
+
+def _received_and_deleted(message_bytes: int) -> float:
+    return prices.QUEUE_REQUESTS.of(_chunks(message_bytes) + 1)
+
+
+def _chunks(message_bytes: int) -> int:
+    return math.ceil(message_bytes / prices.QUEUE_CHUNK_BYTES)
+
+
+def _empty_receives(rate: int) -> float:
+    """Of the receives that find nothing, those while a million increments come at this rate."""
+    return prices.QUEUE_REQUESTS.of(EMPTY_RECEIVES_A_SECOND * MILLION / rate)

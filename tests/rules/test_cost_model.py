@@ -1,0 +1,151 @@
+"""What a million increments cost, by figures that can be followed by hand, and as README says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import cost, costing, prices, rivals
+from bench.costing import Batch, Load, RivalBatch, Setup, Step
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+COST = README.partition("\n## Cost\n")[2].partition("\n## ")[0]
+TEXT = " ".join(COST.split())
+
+SETUP = Setup(stream_batch=1000, queue_batch=10, memory_mb={"api_handler": 1769, "publish": 1769, "project": 1769})
+NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
+
+
+def test_every_table_in_readme_is_what_the_stored_figures_and_the_prices_come_to():
+    for table in cost.tables(cost.read(), cost.setup()):
+        assert f"\n{table}\n" in COST
+
+
+def test_readme_says_when_prices_were_read_and_functions_measured():
+    figures = cost.read()
+
+    assert f"list prices of {prices.REGION}, read on {prices.READ_ON}" in TEXT
+    assert f"measured on {figures.measured_on}" in TEXT
+    assert f"{costing.WAIT_MS} ms for each request" in TEXT
+
+
+def test_what_readme_says_of_other_front_ends_follows_from_the_prices():
+    saved = prices.REST_REQUESTS.of(costing.MILLION) - prices.HTTP_REQUESTS.of(costing.MILLION)
+
+    assert f"An HTTP API would save {saved:.2f} of it, a function URL all {prices.REST_REQUESTS.usd:.2f}" in TEXT
+
+
+def test_what_readme_says_of_the_time_that_functions_take_is_what_is_stored():
+    figures, memory_mb = cost.read(), cost.setup().memory_mb
+    billed_ms = {
+        name: costing.billed_ms(figures.steps[name], memory_mb["api_handler"]) for name in ("increment", "counter")
+    }
+
+    assert f"{figures.steps['increment'].cpu_ms} ms of CPU time for a command" in TEXT
+    assert f"a command is billed for {billed_ms['increment']} ms and a query for {billed_ms['counter']} ms" in TEXT
+
+
+def test_what_readme_says_of_the_rates_at_which_batches_form_is_what_the_model_does():
+    one, many, _ = cost.loads()
+    ours, theirs = ([load.batch(rate, SETUP.stream_batch) for rate in costing.RATES] for load in (one, many))
+
+    assert f"batches of {_listed(ours)} events on one counter, and of {_listed(theirs)} spread over many" in TEXT
+
+
+def test_what_readme_says_of_the_gateways_share_is_what_the_tables_say():
+    one, _, _ = cost.loads()
+    alone, among_many = (cost.by_part(cost.read(), cost.setup(), one, rate) for rate in (1, 1000))
+    shares = [100 * parts["gateway"] / sum(parts.values()) for parts in (alone, among_many)]
+
+    assert f"{shares[0]:.0f} % at one increment a second, {shares[1]:.0f} % at a thousand" in TEXT
+
+
+def test_what_readme_says_of_markers_ten_at_a_time_follows_from_their_units():
+    one_by_one, together = 2 + 2, 2 + 2 / 10
+
+    saved = prices.WRITE_UNITS.of((one_by_one - together) * costing.MILLION)
+
+    assert f"would save {saved + 0.0001:.2f} of a marker per event" in TEXT
+
+
+@pytest.mark.parametrize(
+    ("load", "rate", "events"),
+    [
+        (Load(one_counter=True, window_s=1), 1, 1),
+        (Load(one_counter=True, window_s=1), 100, 100),
+        (Load(one_counter=True, window_s=10), 100, 1000),
+        (Load(one_counter=True, window_s=10), 1000, 1000),
+        (Load(one_counter=True, window_s=0), 100, 1),
+        (Load(one_counter=False, window_s=1), 1, 1),
+        (Load(one_counter=False, window_s=1), 10, 2),
+    ],
+)
+def test_a_batch_holds_what_a_shard_gathers_in_a_window_and_no_more_than_fits(load, rate, events):
+    assert load.batch(rate, most=1000) == events
+
+
+def test_a_function_is_billed_for_its_share_of_a_cpu_and_its_waits_in_started_milliseconds():
+    step = dataclasses.replace(NOTHING, requests=2, cpu_ms=3.1)
+
+    assert costing.billed_ms(step, 1769) == 24
+    assert costing.billed_ms(step, 512) == math.ceil(3.1 * 1769 / 512 + 20)
+    assert costing.billed_ms(step, 3538) == 24
+
+
+def test_each_part_is_charged_once_for_an_increment_or_once_for_its_batch():
+    command = dataclasses.replace(NOTHING, write_units=1, answer_bytes=1000 - len(costing.GATEWAY_HEADERS))
+    publish = dataclasses.replace(NOTHING, message_bytes=(65_537,), log_bytes=1000)
+    project = dataclasses.replace(NOTHING, write_units=50, read_units=8)
+
+    parts = costing.increments(SETUP, command, Batch(1000, publish, project), rate=1000)
+
+    assert tuple(parts) == costing.PARTS
+    assert parts["gateway"] == pytest.approx(3.50 + 0.09)
+    assert parts["functions"] == pytest.approx(0.20 * 1.002)
+    assert parts["event log"] == pytest.approx(0.625)
+    # Two chunks sent, two received, one message deleted; and a quarter of a receive each second finds nothing.
+    assert parts["queue"] == pytest.approx((5 * 1000 + 250) * 0.40e-6)
+    assert parts["counting"] == pytest.approx((50 * 0.625 + 8 * 0.125) / 1000)
+    platform = len(costing.PLATFORM_LINES)
+    assert parts["logs and metrics"] == pytest.approx((1_000_000 * platform + 1000 * (1000 + 2 * platform)) * 0.5e-9)
+
+
+def test_a_rival_sends_each_increment_and_receives_them_in_batches():
+    command = dataclasses.replace(NOTHING, requests=1)
+    by_one, by_ten = (
+        costing.rival_increments(SETUP, command, RivalBatch(events, 100, NOTHING), rate=10) for events in (1, 10)
+    )
+
+    # Per batch: a receive, a deletion, an invocation and the platform's lines.
+    a_batch = 2 * 0.40e-6 + 0.20e-6 + len(costing.PLATFORM_LINES) * 0.5e-9
+    assert by_one - by_ten == pytest.approx(900_000 * a_batch)
+
+
+def test_an_item_takes_a_thousand_write_units_a_second():
+    assert costing.fits_one_item(1, 1000)
+    assert costing.fits_one_item(2, 500)
+    assert not costing.fits_one_item(2, 501)
+
+
+def test_every_price_says_where_it_is_published_and_in_what_it_was_read():
+    found = [price for price in vars(prices).values() if isinstance(price, prices.Price)]
+
+    dates = [price.read_in.rpartition(", ")[2] for price in found]
+    assert f"the oldest of {min(dates)} and some {max(dates)}" in TEXT
+    for price in found:
+        assert price.published.startswith("https://aws.amazon.com/")
+        assert re.fullmatch(r"https://\S+, (20\d\d(-\d\d-\d\d)?|undated)", price.read_in)
+
+
+def test_every_rival_is_in_readme_with_what_it_lacks():
+    for rival in rivals.ALL:
+        assert f"| {rival.name} |" in COST
+        assert f"| {rival.lacks} |" in COST
+
+
+def _listed(numbers):
+    return f"{', '.join(f'{number:,}' for number in numbers[:-1])} and {numbers[-1]:,}"
