@@ -84,11 +84,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is deployed: batch sizes of the event sources, and memory of the functions in MB."""
+    """What is deployed: batch sizes of the event sources, memory of the functions in MB; and how long AWS takes."""
 
     stream_batch: int
     queue_batch: int
     memory_mb: dict[str, int]
+    wait_ms: int = WAIT_MS
+
+    def billed_ms(self, function: str, step: Step) -> int:
+        """How long Lambda bills one run of this function for."""
+        stretch = max(1, _MB_OF_A_CPU / self.memory_mb[function])
+        return math.ceil(step.cpu_ms * stretch + step.requests * self.wait_ms)
 
     def rival_batch(self, rate: int, window_s: int) -> int:
         """How many messages of one increment each a worker gets at once, if its queue gathers as our stream does."""
@@ -123,9 +129,9 @@ def increments(setup: Setup, command: Step, batch: Batch, rate: int) -> dict[str
     sent = batch.publish.message_bytes
     return {
         "gateway": MILLION * _gateway(command),
-        "functions": MILLION * _function(command, setup.memory_mb["api_handler"])
-        + batches * _function(batch.publish, setup.memory_mb["publish"])
-        + batches * _function(batch.project, setup.memory_mb["project"]),
+        "functions": MILLION * _function(setup, "api_handler", command)
+        + batches * _function(setup, "publish", batch.publish)
+        + batches * _function(setup, "project", batch.project),
         "event log": MILLION * _database(command),
         "stream": prices.STREAM_READS_BY_LAMBDA.of(batches),
         "queue": batches * sum(_sent(size) + _received_and_deleted(size) for size in sent) + _empty_receives(rate),
@@ -142,26 +148,21 @@ def rival_increments(setup: Setup, command: Step, batch: RivalBatch, rate: int) 
     them in full batches, and its worker writes no lines of its own.
     """
     batches = MILLION / batch.events
-    front = _gateway(command) + _function(command, setup.memory_mb["api_handler"]) + _lines(command)
-    worker = _function(batch.work, setup.memory_mb["project"]) + _database(batch.work) + _lines(batch.work)
+    front = _gateway(command) + _function(setup, "api_handler", command) + _lines(command)
+    worker = _function(setup, "project", batch.work) + _database(batch.work) + _lines(batch.work)
     received = _received_and_deleted(batch.events * batch.message_bytes)
     return MILLION * (front + _sent(batch.message_bytes)) + batches * (received + worker) + _empty_receives(rate)
 
 
 def queries(setup: Setup, query: Step) -> float:
     """What a million queries cost, in USD, all parts together."""
-    function = _function(query, setup.memory_mb["api_handler"])
+    function = _function(setup, "api_handler", query)
     return MILLION * (_gateway(query) + function + _database(query) + _lines(query))
 
 
 def fits_one_item(units: int, rate: int) -> bool:
     """Whether one item takes so many write units so many times a second."""
     return units * rate <= _WRITES_OF_ONE_PARTITION_A_SECOND
-
-
-def billed_ms(step: Step, memory_mb: int) -> int:
-    """How long Lambda bills one run for."""
-    return math.ceil(step.cpu_ms * max(1, _MB_OF_A_CPU / memory_mb) + step.requests * WAIT_MS)
 
 
 def idle_polling_a_month() -> float:
@@ -183,8 +184,9 @@ def _gateway(step: Step) -> float:
     return prices.REST_REQUESTS.of(1) + prices.BYTES_OUT.of(step.answer_bytes + len(GATEWAY_HEADERS))
 
 
-def _function(step: Step, memory_mb: int) -> float:
-    return prices.INVOCATIONS.of(1) + prices.GB_SECONDS.of(billed_ms(step, memory_mb) / 1000 * memory_mb / 1024)
+def _function(setup: Setup, function: str, step: Step) -> float:
+    gb_seconds = setup.memory_mb[function] / 1024 * setup.billed_ms(function, step) / 1000
+    return prices.INVOCATIONS.of(1) + prices.GB_SECONDS.of(gb_seconds)
 
 
 def _database(step: Step) -> float:

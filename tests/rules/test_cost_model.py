@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from pathlib import Path
 
@@ -40,13 +39,23 @@ def test_what_readme_says_of_other_front_ends_follows_from_the_prices():
 
 
 def test_what_readme_says_of_the_time_that_functions_take_is_what_is_stored():
-    figures, memory_mb = cost.read(), cost.setup().memory_mb
-    billed_ms = {
-        name: costing.billed_ms(figures.steps[name], memory_mb["api_handler"]) for name in ("increment", "counter")
-    }
+    steps, deployed = cost.read().steps, cost.setup()
+    command_ms, query_ms = (deployed.billed_ms("api_handler", steps[name]) for name in ("increment", "counter"))
 
-    assert f"{figures.steps['increment'].cpu_ms} ms of CPU time for a command" in TEXT
-    assert f"a command is billed for {billed_ms['increment']} ms and a query for {billed_ms['counter']} ms" in TEXT
+    assert f"{steps['increment'].cpu_ms} ms of CPU time for a command" in TEXT
+    assert f"a command is billed for {command_ms} ms and a query for {query_ms} ms" in TEXT
+
+
+def test_what_readme_says_of_a_slower_aws_is_what_the_model_says():
+    one, _, _ = cost.loads()
+    as_assumed, slower = (dataclasses.replace(cost.setup(), wait_ms=wait_ms) for wait_ms in (costing.WAIT_MS, 20))
+    alone, among_many = (
+        sum(cost.by_part(cost.read(), slower, one, rate).values())
+        - sum(cost.by_part(cost.read(), as_assumed, one, rate).values())
+        for rate in (1, 1000)
+    )
+
+    assert f"With 20 ms, a million lone increments would cost {alone:.2f} more, and busy ones {among_many:.2f}" in TEXT
 
 
 def test_what_readme_says_of_the_rates_at_which_batches_form_is_what_the_model_does():
@@ -91,9 +100,10 @@ def test_a_batch_holds_what_a_shard_gathers_in_a_window_and_no_more_than_fits(lo
 def test_a_function_is_billed_for_its_share_of_a_cpu_and_its_waits_in_started_milliseconds():
     step = dataclasses.replace(NOTHING, requests=2, cpu_ms=3.1)
 
-    assert costing.billed_ms(step, 1769) == 24
-    assert costing.billed_ms(step, 512) == math.ceil(3.1 * 1769 / 512 + 20)
-    assert costing.billed_ms(step, 3538) == 24
+    setup = dataclasses.replace(SETUP, memory_mb={"small": 512, "whole": 1769, "large": 3538}, wait_ms=10)
+
+    # 3.1 ms of a CPU are 10.7 ms at 512 MB, which has 29 % of one.
+    assert [setup.billed_ms(name, step) for name in setup.memory_mb] == [31, 24, 24]
 
 
 def test_each_part_is_charged_once_for_an_increment_or_once_for_its_batch():
