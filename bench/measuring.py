@@ -137,7 +137,7 @@ def _request(event: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 
 
 def _answer_bytes(answer: dict[str, Any] | None) -> int:
-    if answer is None:
+    if answer is None or "headers" not in answer:  # the platform's, and not a client's
         return 0
     headers = "".join(f"{name}: {value}\r\n" for name, value in answer["headers"].items())
     return len((headers + answer["body"]).encode())
