@@ -45,6 +45,7 @@ METRICS = {
     "Published": "Count",
     "Counted": "Count",
     "Duplicates": "Count",
+    "NotCounted": "Count",
     "Parked": "Count",
     "Refused": "Count",
     "Unavailable": "Count",
@@ -167,6 +168,7 @@ def not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> No
     """These messages come again, for events of these counters could not be counted, and the rest of the batch could."""
     what = {"message_ids": message_ids, "counter_ids": sorted(counter_ids)}
     _log.warning("not counted", exc_info=True, extra=what)
+    _count("NotCounted", len(message_ids))
 
 
 def parked(source: str, reason: str, message_id: object, parked_as: str) -> None:

@@ -94,3 +94,15 @@ def four_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     yield 4
     monkeypatch.undo()
     settings.current.cache_clear()
+
+
+@pytest.fixture
+def answers_by_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `project` answers is read: of a batch, the queue keeps the messages that the answer names."""
+    from chalicelib import settings
+
+    monkeypatch.setenv("PARTIAL_BATCH_RESPONSES", "1")
+    settings.current.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.current.cache_clear()

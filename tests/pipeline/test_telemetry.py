@@ -222,6 +222,25 @@ def test_what_was_counted_before_a_function_failed_is_measured_all_the_same(pipe
     assert found.sums.keys() == {"Counted", "Lag"}
 
 
+def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(pipeline, seen, answers_by_message):
+    hot, calm = an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id)
+
+    def hot_is_cancelled(attempt):
+        return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+
+    with faults.at("TransactWriteItems", hot_is_cancelled, faults.ALWAYS):
+        again = pipeline.project([message_body(hot), message_body(calm)])
+
+    found = seen()
+    left, projected = found.lines
+    assert again == [message_body(hot)]
+    assert (left["level"], left["message"], left["counter_ids"]) == ("WARNING", "not counted", [hot.counter_id])
+    assert (len(left["message_ids"]), len(projected["message_ids"])) == (1, 1)
+    assert (projected["events"], projected["new"]) == (1, 1)
+    assert (found.sums["NotCounted"], found.sums["Counted"]) == (1, 1)
+    assert "Duplicates" not in found.sums
+
+
 def test_what_one_invocation_leaves_is_not_in_the_next(pipeline, seen):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.increment()

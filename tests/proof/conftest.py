@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib import settings
 from tests.harness import Pipeline
 from tests.proof.engine import Engine
 
@@ -32,16 +31,6 @@ def engine(the_engine: Engine) -> Iterator[Engine]:
 def new_pipeline(engine: Engine) -> Callable[[int], Pipeline]:
     """Makes a pipeline with a counter of its own, whose chance comes from a seed."""
     return lambda seed: pipeline_on(engine, seed)
-
-
-@pytest.fixture
-def answers_by_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What `project` answers is read: of a batch, the queue keeps the messages that the answer names."""
-    monkeypatch.setenv("PARTIAL_BATCH_RESPONSES", "1")
-    settings.current.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.current.cache_clear()
 
 
 def pipeline_on(engine: Engine, seed: int) -> Pipeline:
