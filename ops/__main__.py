@@ -58,7 +58,7 @@ def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
 
 @_command
 def _provision(settings: Settings) -> Outcome:
-    """Make the stage's tables, queues and alarms, or bring them up to the template. Safe to repeat."""
+    """Make the stage's tables, queues, buckets and alarms, or bring them up to the template. Safe to repeat."""
     from ops import provision
 
     return Outcome(dict(provision.provision(settings)))
@@ -71,6 +71,26 @@ def _deploy(settings: Settings) -> Outcome:
 
     deployed = deploy.deploy(settings, stages.local_folder())
     return Outcome({"ApiId": deployed.api_id, "Url": deployed.url})
+
+
+@_command
+@click.option("--api", "api_url", metavar="URL", help="The API's address, if not the one that deploy gave it.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and tell what would be put and removed.")
+def _site(settings: Settings, api_url: str | None, dry_run: bool) -> Outcome:
+    """
+    Put the page into its bucket, with the API's address. What has not changed is not sent again.
+
+    New files first, the page that refers to them after them, and what is outdated is removed last; the version before
+    stays. Cut off, the same command finishes it.
+
+    \b
+    Examples:
+      python -m ops site --stage prod
+      python -m ops site --stage prod --api https://api.counter.example
+    """  # noqa: D301
+    from ops import site
+
+    return site.publish(settings, stages.PROJECT / "web", api_url or site.api_url_of(settings.stage), dry_run=dry_run)
 
 
 _some_counters = click.option(

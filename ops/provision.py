@@ -1,10 +1,10 @@
-"""Provision: the tables and queues of a stage, and what watches it, from the one template."""
+"""Provision: the tables, queues and buckets of a stage, and what watches it, from the one template."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops import stacks, stages
+from ops import site_files, stacks, stages
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ def stack_name(stage: str) -> str:
 
 def provision(settings: Settings) -> dict[str, str]:
     """
-    The stage's tables, queues, logs, alarms and dashboard are there. Safe to repeat; returns the stack's outputs.
+    The stage's tables, queues, buckets, logs, alarms and dashboard are there. Safe to repeat; returns the stack's outputs.
 
     Raises:
-        OperatorError: CloudFormation refuses, or the number of shards is not the one that the log was made with.
+        OperatorError: CloudFormation refuses, the configuration is malformed, or the number of shards is not the one
+            that the log was made with.
     """
     name = stack_name(settings.stage)
     if stacks.exists(name):
@@ -32,6 +33,7 @@ def provision(settings: Settings) -> dict[str, str]:
         **stages.template_parameters_of(settings.stage),
         "Stage": settings.stage,
         "Shards": str(settings.shards),
+        "SiteHost": site_files.host_of(settings.allowed_origin),
     }
     return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters, stage=settings.stage)
 
