@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page, Route
 
+    from ops.embedded import Place
+
 # Under a coverage tracer and on a busy machine, the first call of each function takes seconds.
 expect.set_options(timeout=30_000)
 
@@ -464,3 +466,67 @@ def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browse
     expect(page.locator("noscript a")).to_be_visible()
     expect(page.locator("button")).to_be_hidden()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def site_url(place: Place, api_url: str) -> str:
+    """The address of the page as `ops site` published it: an origin of its own that browsers take for this machine."""
+    from ops import site, stages
+
+    done = site.publish(stages.settings_of("local"), stages.PROJECT / "web", api_url, dry_run=False)
+    return f"http://{done.facts['bucket']}.localhost:{place.aws_port}/index.html"
+
+
+def origin(url: str) -> str:
+    return "/".join(url.split("/")[:3])
+
+
+def test_the_page_from_its_bucket_counts_and_asks_nobody_but_its_bucket_and_the_api(
+    page: Page, site_url: str, api_url: str, counter_id: str
+) -> None:
+    complaints: list[str] = []
+    asked: set[str] = set()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda sent: asked.add(origin(sent.url)))
+
+    page.goto(f"{site_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    click_increment(page, times=2)
+
+    expect_shown(page, value=2)
+    assert events_counted(api_url, counter_id) == (2, 2)
+    assert origin(site_url) != origin(api_url)
+    assert asked == {origin(site_url), origin(api_url)}
+    assert complaints == []
+
+
+def test_the_page_from_its_bucket_may_not_connect_to_anything_else(
+    page: Page, site_url: str, page_url: str, api_url: str
+) -> None:
+    page.goto(site_url)
+    expect(page.get_by_role("button")).to_be_enabled()
+
+    blocked = page.evaluate(
+        """async urls => {
+            const blocked = [];
+            document.addEventListener("securitypolicyviolation",
+                event => blocked.push([event.effectiveDirective, event.blockedURI]));
+            for (const url of urls) await fetch(url).catch(() => null);
+            return blocked;
+        }""",
+        [f"{page_url}config.json", "https://third.example/", f"{api_url}/"],
+    )
+
+    assert blocked == [["connect-src", f"{page_url}config.json"], ["connect-src", "https://third.example/"]]
+
+
+def test_the_error_page_loads_nothing_and_leads_to_the_page(page: Page, site_url: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+    error_url = site_url.replace("index.html", "error.html")
+
+    page.goto(error_url)
+
+    expect(page.get_by_role("link")).to_have_attribute("href", "/")
+    assert asked == [error_url]
