@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
-SITE_READERS = ("everyone", "cloudflare")
 
 
 def settings_of(stage: str) -> Settings:
