@@ -20,7 +20,9 @@ def stack_name(stage: str) -> str:
 
 def provision(settings: Settings) -> dict[str, str]:
     """
-    The stage's tables, queues, buckets, logs, alarms and dashboard are there. Safe to repeat; returns the stack's outputs.
+    The stage's tables, queues, buckets, logs, alarms and dashboard are there. Returns the stack's outputs.
+
+    Safe to repeat.
 
     Raises:
         OperatorError: CloudFormation refuses, the configuration is malformed, or the number of shards is not the one

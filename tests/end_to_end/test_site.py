@@ -261,7 +261,7 @@ def test_a_stage_whose_api_is_not_deployed_is_told_the_way_out(settings, bucket)
 
 def test_a_stage_that_was_provisioned_before_it_had_a_site_is_told_the_way_out(place, settings, web):
     template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
-    stacks.apply(provision.stack_name(settings.stage), json.dumps(template), {})
+    stacks.apply(provision.stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
 
     with pytest.raises(OperatorError, match="run provision again"):
         site.publish(settings, web("one"), API, dry_run=False)
