@@ -22,6 +22,7 @@ from chalicelib import (
     read_model,
     settings,
     telemetry,
+    timing,
 )
 
 _settings = settings.current()
@@ -104,7 +105,7 @@ def check(_turn: CloudWatchEvent) -> None:
 
 @app.middleware("all")
 def watched(received: Any, get_response: Callable[[Any], Any]) -> Any:
-    with telemetry.invocation(received):
+    with telemetry.invocation(received), timing.within(received):
         return get_response(received)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib import timing
 from chalicelib.errors import QueueUnavailableError
 
 if TYPE_CHECKING:
@@ -47,9 +46,10 @@ def length(queue: str) -> int:
 
 @functools.cache
 def client() -> SQSClient:
-    """The one SQS client of this process. A send is given up well within the 29 seconds that API Gateway waits."""
-    config = Config(connect_timeout=1, read_timeout=3, retries={"total_max_attempts": 4, "mode": "standard"})
-    return boto3.client("sqs", config=config)
+    """The one SQS client, and so the one pool of connections, of this process: made when it is first asked for."""
+    import boto3  # noqa: PLC0415  (most functions never send anything)
+
+    return boto3.Session(botocore_session=timing.session()).client("sqs")
 
 
 @functools.cache

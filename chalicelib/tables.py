@@ -6,31 +6,25 @@ PynamoDB reads `Meta` once, when a table is first used, so the stage is that of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pynamodb.attributes import BinarySetAttribute, BooleanAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.connection import Connection
 from pynamodb.models import Model
 
-from chalicelib import settings
+from chalicelib import settings, timing
 
 if TYPE_CHECKING:
-    from pynamodb.connection import Connection
+    from botocore.client import BaseClient
+    from botocore.session import Session
 
 _names = settings.current()
-
-
-class _Timing:
-    """A request is given up well within the 29 seconds that API Gateway waits: at most 4 tries of 1 + 3 seconds."""
-
-    connect_timeout_seconds: ClassVar = 1
-    read_timeout_seconds: ClassVar = 3
-    max_retry_attempts: ClassVar = 3
 
 
 class EventItem(Model):
     """One event of the log. Written once, never changed. What has another type than it should reads as missing."""
 
-    class Meta(_Timing):
+    class Meta:
         table_name = _names.event_log_table
 
     partition = UnicodeAttribute(hash_key=True)
@@ -58,7 +52,7 @@ class CounterItem(Model):
     `newest` the last that was begun. Without `generation`, the live one is the first.
     """
 
-    class Meta(_Timing):
+    class Meta:
         table_name = _names.counters_table
 
     counter_id = UnicodeAttribute(hash_key=True)
@@ -77,7 +71,7 @@ class CounterItem(Model):
 class BucketItem(Model):
     """What is counted of one counter (and shard) and one second: the events' ids, 16 bytes each, and their sum."""
 
-    class Meta(_Timing):
+    class Meta:
         table_name = _names.buckets_table
 
     partition = UnicodeAttribute(hash_key=True)
@@ -86,19 +80,38 @@ class BucketItem(Model):
     sum = NumberAttribute()
 
 
+class _Connection(Connection):
+    """PynamoDB's, but its client is made as all of ours are."""
+
+    @property
+    def session(self) -> Session:
+        return timing.session()
+
+
 def connection() -> Connection:
-    """The one connection, and so the one client and pool, that all three tables share in this process."""
+    """The one connection, and so the one client and pool, that all three tables share for the life of this process."""
     return _shared
 
 
-def _share(first: type[Model], *others: type[Model]) -> Connection:
-    # PynamoDB gives each model a client of its own, and a client takes longer to make than a request.
-    shared: Connection = first._get_connection().connection
-    for model in others:
+def client() -> BaseClient:
+    """The one DynamoDB client of this process: made when it is first asked for."""
+    made: BaseClient = _shared.client
+    return made
+
+
+def _shared_by(*models: type[Model]) -> Connection:
+    # PynamoDB gives each model a client of its own, and a client takes longer to make than a request. What it has
+    # settings for, it decides itself.
+    shared = _Connection(
+        connect_timeout_seconds=timing.CONNECT_S,
+        read_timeout_seconds=timing.READ_S,
+        max_retry_attempts=timing.ATTEMPTS - 1,
+    )
+    for model in models:
         own = model._get_connection()
         shared.add_meta_table(own.get_meta_table())
         own.connection = shared
     return shared
 
 
-_shared = _share(EventItem, CounterItem, BucketItem)
+_shared = _shared_by(EventItem, CounterItem, BucketItem)

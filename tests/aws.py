@@ -23,9 +23,8 @@ _EVENT = "before-parameter-build"
 
 def clients() -> list[BaseClient]:
     """The two clients through which everything that the application does to AWS goes."""
-    database: Any = tables.connection().client
     queue: Any = queues.client()
-    return [database, queue]
+    return [tables.client(), queue]
 
 
 @dataclass

@@ -35,6 +35,7 @@ class Pipeline:
     Command, publish and project, with what lies between them in the test's hands.
 
     `deliver` is hostile: everything comes one to four times, shuffled, in batches of any size, at both hops.
+    `context` is what Lambda says of the function that runs.
     """
 
     queue_url: str
@@ -43,6 +44,7 @@ class Pipeline:
     chance: random.Random
     counter_id: str = field(default_factory=a_counter_id)
     client: Any = boto3.client
+    context: Any = None
 
     def __post_init__(self) -> None:
         self._sqs = self.client("sqs")
@@ -56,7 +58,7 @@ class Pipeline:
         import app
 
         path = {"counter_id": self.counter_id, **parts.pop("path", {})}
-        answer = app.app(api_event(method, resource, path=path, **parts), None)
+        answer = app.app(api_event(method, resource, path=path, **parts), self.context)
         body = answer["body"]
         is_json = "json" in answer["headers"].get("Content-Type", "application/json")
         return Answer(answer["statusCode"], answer["headers"], json.loads(body) if is_json and body else body)
@@ -99,14 +101,14 @@ class Pipeline:
     def publish(self, records: list[Any]) -> None:
         import app
 
-        app.publish(stream_batch(records), None)
+        app.publish(stream_batch(records), self.context)
 
     def project(self, bodies: list[Any]) -> list[Any]:
         """Returns the bodies that are to be delivered again."""
         import app
 
         batch = queue_batch(bodies)
-        answer = app.project(batch, None)
+        answer = app.project(batch, self.context)
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         return [record["body"] for record in batch["Records"] if record["messageId"] in again]
 
