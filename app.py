@@ -3,8 +3,11 @@ The Chalice application: what is exposed, and nothing else.
 
 Follow one increment down the files: `increment` below, `chalicelib/commands.py`, `event_log.py`; then `publish` below
 and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; and back to `counter` below.
+
+Each entry point imports the rooms that it enters, so that no function loads what only others need.
 """
 
+import os
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -12,18 +15,7 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
-from chalicelib import (
-    codec,
-    commands,
-    event_log,
-    http,
-    projector,
-    publisher,
-    read_model,
-    settings,
-    telemetry,
-    timing,
-)
+from chalicelib import codec, http, settings, starting, telemetry, timing
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
@@ -36,6 +28,8 @@ telemetry.set_level(_settings.log_level)
 @app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
 @http.answers_problems
 def increment(counter_id: str) -> Response:
+    from chalicelib import commands
+
     command = http.increment_command(counter_id, _request(), _settings.max_increment)
     return http.accepted(command, commands.increment(command))
 
@@ -43,6 +37,8 @@ def increment(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}", **_route)
 @http.answers_problems
 def counter(counter_id: str) -> Response:
+    from chalicelib import read_model
+
     state = read_model.counter(http.counter_named(counter_id))
     return http.counter_state(_request(), state)
 
@@ -50,6 +46,8 @@ def counter(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/events/{event_id}", **_route)
 @http.answers_problems
 def event(counter_id: str, event_id: str) -> Response:
+    from chalicelib import event_log, read_model
+
     found = event_log.get(http.counter_named(counter_id), http.event_named(event_id))
     return http.event_state(found, counted=read_model.has_counted(found))
 
@@ -57,6 +55,8 @@ def event(counter_id: str, event_id: str) -> Response:
 @app.route("/counters/{counter_id}/events", **_route)
 @http.answers_problems
 def events(counter_id: str) -> Response:
+    from chalicelib import read_model
+
     limit, before = http.page_of_events(_request())
     return http.events_page(read_model.events(http.counter_named(counter_id), limit, before))
 
@@ -64,6 +64,8 @@ def events(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/history", **_route)
 @http.answers_problems
 def history(counter_id: str) -> Response:
+    from chalicelib import read_model
+
     span = http.span_of_history(_request(), time.time())
     return http.history(read_model.history(http.counter_named(counter_id), span))
 
@@ -71,6 +73,8 @@ def history(counter_id: str) -> Response:
 @app.route("/counters", **_route)
 @http.answers_problems
 def counters() -> Response:
+    from chalicelib import read_model
+
     limit, after = http.page_of_counters(_request())
     return http.counters_page(read_model.counters(limit, after))
 
@@ -88,17 +92,21 @@ def index() -> Response:
     maximum_batching_window_in_seconds=_settings.batching_window_s,
 )
 def publish(batch: DynamoDBEvent) -> None:
+    from chalicelib import publisher
+
     publisher.publish(codec.records_in(batch.to_dict()))
 
 
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
 def project(batch: SQSEvent) -> dict[str, Any]:
+    from chalicelib import projector
+
     return projector.project(codec.records_in(batch.to_dict()))
 
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
-    from chalicelib import checker  # noqa: PLC0415  (the other functions start without what it needs)
+    from chalicelib import checker
 
     checker.check(int(time.time()))
 
@@ -123,3 +131,6 @@ def each_its_own_request(request: Request, get_response: Callable[[Request], Res
 
 def _request() -> http.Request:
     return http.request(_received.get())
+
+
+starting.make_ready(os.environ.get("_HANDLER", ""))

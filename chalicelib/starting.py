@@ -1,0 +1,26 @@
+"""What a function is sure to need is there before its first event, and what only others need is not there at all."""
+
+from __future__ import annotations
+
+import importlib
+
+#: The functions, as Lambda calls them, and what each is sure to enter and to be a client of.
+FUNCTIONS = {
+    "app.app": ("commands", "tables"),
+    "app.publish": ("publisher", "queues"),
+    "app.project": ("projector", "tables"),
+    "app.check": ("checker", "tables"),
+}
+
+
+def make_ready(function: str) -> None:
+    """
+    The rooms that this function enters are loaded, and its client of AWS is made; of any other name, nothing is.
+
+    While a function starts, Lambda gives it a whole CPU or two, and then a share by its memory: what is left to the
+    first event takes several times as long.
+    """
+    if function in FUNCTIONS:
+        room, clients = FUNCTIONS[function]
+        importlib.import_module(f"chalicelib.{room}")
+        importlib.import_module(f"chalicelib.{clients}").client()

@@ -1,0 +1,90 @@
+"""What each function loads when Lambda starts it, seen in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib import starting
+
+PROJECT = Path(__file__).parent.parent.parent
+
+#: Packages, and rooms of ours, that take long to load or are clients of something.
+HEAVY = {
+    "boto3",
+    "botocore",
+    "pynamodb",
+    "chalicelib.tables",
+    "chalicelib.queues",
+    "chalicelib.commands",
+    "chalicelib.publisher",
+    "chalicelib.projector",
+    "chalicelib.checker",
+    "chalicelib.verifier",
+    "sqlite3",
+    "multiprocessing",
+    "hypothesis",
+    "ops",
+}
+
+DATABASE = {"botocore", "pynamodb", "chalicelib.tables"}
+QUEUES = {"botocore", "boto3", "multiprocessing", "chalicelib.queues"}
+
+
+def said_by_a_process_that_starts(function: str, program: str) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys, app\n{program}"],
+        cwd=PROJECT,
+        env={**os.environ, "_HANDLER": function},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("function", "loaded"),
+    [
+        ("app.app", {"chalicelib.commands", *DATABASE}),
+        ("app.publish", {"chalicelib.publisher", *QUEUES}),
+        ("app.project", {"chalicelib.projector", "chalicelib.queues", *DATABASE}),
+        ("app.check", {"chalicelib.checker", "chalicelib.verifier", "chalicelib.queues", "sqlite3", *DATABASE}),
+    ],
+)
+def test_a_function_loads_what_it_uses_and_nothing_else(function, loaded):
+    names = said_by_a_process_that_starts(function, "print(*sys.modules)")
+
+    assert HEAVY & set(names) == loaded
+
+
+def test_what_is_loaded_by_any_other_program_waits_until_it_is_used():
+    names = said_by_a_process_that_starts("", "print(*sys.modules)")
+
+    assert HEAVY & set(names) == {"botocore"}
+
+
+@pytest.mark.parametrize("function", starting.FUNCTIONS)
+def test_a_function_that_is_ready_has_its_one_client(function):
+    program = """
+import gc
+from botocore.client import BaseClient
+print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
+"""
+
+    assert said_by_a_process_that_starts(function, program) == ["1"]
+
+
+@pytest.mark.parametrize("function", starting.FUNCTIONS)
+def test_getting_ready_again_makes_no_other_client(function):
+    starting.make_ready(function)
+    clients = importlib.import_module(f"chalicelib.{starting.FUNCTIONS[function][1]}")
+    before = clients.client()
+
+    starting.make_ready(function)
+
+    assert clients.client() is before
