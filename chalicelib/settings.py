@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+#: Whose boto3 and botocore the functions use: that of Lambda's runtime, or one of their own, in the package.
+SDKS = ("runtime", "package")
+
 #: How often the scheduled check runs.
 CHECK_EVERY_S = 3600
 
@@ -37,6 +40,7 @@ class Settings:
     check_events: int
     requests_per_s: int
     partial_batch_responses: int
+    sdk: str
 
     @property
     def event_log_table(self) -> str:
@@ -89,6 +93,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
         partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
+        sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
     )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.http import cors
-from ops import policies, stages
+from ops import archive, policies, stages
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from chalicelib.settings import Settings
 
 #: In place of the stream's ARN, which the overlay imports.
@@ -124,7 +124,7 @@ def package(settings: Settings, folder: Path) -> Path:
 
     They hold nothing of an account: what the template needs of the stage's data, it imports from the stage's other
     stack when it is applied. `chalice package` makes them, of a clean copy of what ships, so that nothing else of the
-    checkout gets in.
+    checkout gets in. The same each time.
 
     Raises:
         OperatorError: packaging fails.
@@ -140,36 +140,34 @@ def package(settings: Settings, folder: Path) -> Path:
     policies.write(settings.stage, source / ".chalice")
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
-    wheels = _wheels(stages.PROJECT / ".local" / "wheels")
+    pip = _pip(source / "requirements.txt", settings.sdk)
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
     _run(
         [sys.executable, "-c", "from chalice.cli import main; main()", *command],
         "chalice package",
         source,
-        # The runtime has botocore, all that our one requirement requires: the package is small without it.
-        {"EVENT_LOG_STREAM_ARN": _LATER, "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)},
+        {"EVENT_LOG_STREAM_ARN": _LATER, **pip},
     )
+    archive.finish(result / "deployment.zip", settings.stage)
     return result
 
 
-def _wheels(folder: Path) -> Path:
-    """What requirements.txt names, downloaded once, so that deploying again needs no network."""
-    wanted = (stages.PROJECT / "requirements.txt").read_bytes()
-    mark = folder / "requirements.txt"
-    if not mark.exists() or mark.read_bytes() != wanted:
-        folder.mkdir(parents=True, exist_ok=True)
-        download = [
-            "download",
-            "--quiet",
-            "--no-deps",
-            "-r",
-            str(stages.PROJECT / "requirements.txt"),
-            "-d",
-            str(folder),
-        ]
-        _run([sys.executable, "-m", "pip", *download], "pip download", stages.PROJECT, {})
-        mark.write_bytes(wanted)
-    return folder.resolve()
+def _pip(requirements: Path, sdk: str) -> dict[str, str]:
+    """What pip is told of what ships, which is downloaded once, so that deploying again needs no network."""
+    if sdk == "package":
+        pins = stages.PROJECT / "requirements-dev.txt"
+        with requirements.open("a", encoding="utf-8") as file:
+            file.write("boto3\n")
+        wanted, how = requirements.read_bytes() + pins.read_bytes(), {"PIP_CONSTRAINT": str(pins)}
+    else:
+        # The runtime has botocore, all that our requirements require: the package is small without it.
+        wanted, how = requirements.read_bytes(), {"PIP_NO_DEPS": "1"}
+    folder = stages.PROJECT / ".local" / f"wheels-{hashlib.sha256(wanted).hexdigest()[:12]}"
+    if not folder.exists():
+        download = ["download", "--quiet", "-r", str(requirements), "-d", f"{folder}.part"]
+        _run([sys.executable, "-m", "pip", *download], "pip download", stages.PROJECT, how)
+        Path(f"{folder}.part").rename(folder)
+    return {**how, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
 
 
 def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:

@@ -39,6 +39,7 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
         ("BATCHING_WINDOW_S", "301"),
         ("BATCHING_WINDOW_S", "1.5"),
         ("LOG_LEVEL", "debug"),
+        ("SDK", "mine"),
         ("LOG_LEVEL", ""),
     ],
 )

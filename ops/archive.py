@@ -1,0 +1,68 @@
+"""
+The package that Chalice made, as it ships: without what no function can load, and with bytecode for what all load.
+
+The folder in which functions run is read-only, so Python cannot keep bytecode there, and would compile all it loads at
+each start. Bytecode that travels with its source needs no check against it. It is made by the Python that packages,
+whose version is that of the runtime that Chalice chooses; another would ignore it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from ops.errors import OperatorError
+
+#: Where Lambda unpacks a package.
+_UNPACKED = "/var/task"
+
+#: The pages of Powertools' own routes, which Chalice's take the place of: a third of a megabyte.
+_NEVER_LOADED = "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-ui"
+
+_LOADED = """
+import os, sys, app
+from chalicelib import starting
+for function in starting.FUNCTIONS:
+    starting.make_ready(function)
+files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
+print(*sorted(file for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py")), sep="\\n")
+"""
+
+
+def finish(package: Path, stage: str) -> None:
+    """
+    The package is as it ships. The same package becomes the same file, byte by byte.
+
+    Raises:
+        OperatorError: a function of the stage cannot be loaded from the package.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        with ZipFile(package) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if not name.startswith(_NEVER_LOADED)])
+        loaded = _python(folder, stage, "-c", _LOADED).splitlines()
+        options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", _UNPACKED]
+        _python(folder, stage, "-m", "compileall", *options, *loaded)
+        _pack(folder, package)
+
+
+def _pack(folder: Path, package: Path) -> None:
+    with ZipFile(package, "w") as archive:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = ZipInfo(file.relative_to(folder).as_posix())  # of 1980, whenever it was made
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, file.read_bytes(), ZIP_DEFLATED, compresslevel=9)
+
+
+def _python(folder: Path, stage: str, *arguments: str) -> str:
+    environment = {**os.environ, "STAGE": stage, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(  # noqa: S603  (our own command line)
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise OperatorError(f"What was packaged cannot be loaded:\n{done.stdout}{done.stderr}".rstrip())
+    return done.stdout

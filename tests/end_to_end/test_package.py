@@ -1,0 +1,120 @@
+"""The package that is deployed: small, for any processor, the same each time, and with the bytecode that it loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from chalicelib import starting
+from ops import deploy, stages
+
+PROJECT = Path(__file__).parent.parent.parent
+STREAM_ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/counter-local-event-log/stream/2026-01-31T12:00:00.000"
+MOST_BYTES = 1_500_000
+
+
+def packaged(folder, **changed):
+    return deploy.package(dataclasses.replace(stages.settings_of("local"), **changed), folder, STREAM_ARN)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return packaged(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def archive(package):
+    with zipfile.ZipFile(package / "deployment.zip") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def functions(package):
+    resources = json.loads((package / "sam.json").read_text())["Resources"].values()
+    return [one["Properties"] for one in resources if one["Type"] == "AWS::Serverless::Function"]
+
+
+def versions(archive):
+    """What is installed in it, by name."""
+    found = re.findall(r"^(\w+)-([\w.]+)\.dist-info/METADATA$", "\n".join(archive.namelist()), re.MULTILINE)
+    return {name.replace("_", "-"): version for name, version in found}
+
+
+def pins(file):
+    """What is pinned in it, by name."""
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE)
+    return {name.replace("_", "-"): version for name, version in found}
+
+
+def test_the_package_is_small_and_leaves_to_the_runtime_what_it_has(package, archive):
+    assert (package / "deployment.zip").stat().st_size <= MOST_BYTES
+    assert versions(archive) == pins("requirements.txt")
+
+
+def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, functions):
+    wheels = [archive.read(name).decode() for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
+
+    assert len(wheels) == len(versions(archive))
+    assert all(re.findall(r"^Tag: \S+-(\S+-\S+)$", wheel, re.MULTILINE)[0] == "none-any" for wheel in wheels)
+    assert {(function["Handler"], *function["Architectures"]) for function in functions} == {
+        (function, "arm64") for function in starting.FUNCTIONS
+    }
+
+
+def test_the_same_sources_make_the_same_package(package, tmp_path):
+    again = packaged(tmp_path)
+
+    assert (again / "deployment.zip").read_bytes() == (package / "deployment.zip").read_bytes()
+
+
+def test_bytecode_is_that_of_the_source_beside_it(archive):
+    compiled = [name for name in archive.namelist() if name.endswith(".pyc")]
+
+    assert compiled
+    for name in compiled:
+        source = importlib.util.source_from_cache(name)
+        head = archive.read(name)[:16]
+        # PEP 552: the magic number, the flags (1: by hash, and never checked), and the hash.
+        assert head == importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(archive.read(source))
+
+
+@pytest.mark.parametrize("function", starting.FUNCTIONS)
+def test_all_that_a_function_loads_from_the_package_is_there_as_bytecode(archive, function, tmp_path):
+    archive.extractall(tmp_path)
+    program = """
+import os, sys, app
+ours = [module for module in sys.modules.values() if (getattr(module, "__file__", "") or "").startswith(os.getcwd())]
+print(len(ours), [module.__name__ for module in ours if not os.path.exists(module.__cached__)])
+"""
+
+    said = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "STAGE": "local", "_HANDLER": function},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    number, uncompiled = said.split(maxsplit=1)
+    assert int(number) > 40
+    assert uncompiled == "[]\n"
+
+
+def test_a_stage_may_bring_its_own_sdk_at_the_versions_that_are_tested(tmp_path):
+    package = packaged(tmp_path, sdk="package")
+
+    with zipfile.ZipFile(package / "deployment.zip") as archive:
+        found = versions(archive)
+    tested = pins("requirements-dev.txt")
+    assert {"boto3", "botocore", "jmespath", "s3transfer", "urllib3"} <= found.keys()
+    assert found == {name: tested[name] for name in found}
