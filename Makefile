@@ -53,7 +53,8 @@ load: .venv/ready ## increments end to end while functions die, answers get lost
 mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
 	@$(PY) -m tests.proof.mutants
 
-bench: .venv/ready ## what verify, replay and rebuild take, for logs of SIZES events
+bench: .venv/ready ## what starting a function takes; and verify, replay and rebuild, for logs of SIZES events
+	@$(PY) -m bench.starting
 	@$(PY) -m bench.operating $(or $(SIZES),10000 100000)
 
 cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.building import a_counter_id, an_event, api_event, message_body, queue_batch, stream_batch, stream_record
 
@@ -66,4 +67,6 @@ def test_project_opens_another_connection_only_if_it_has_to_park(stage):
 def test_connections_are_probed_while_nothing_is_sent(stage):
     from tests import aws
 
-    assert all(client.meta.config.tcp_keepalive for client in aws.clients())
+    clients: list[Any] = [*aws.clients()]
+
+    assert all(client.meta.config.tcp_keepalive for client in clients)
