@@ -23,9 +23,9 @@ import boto3
 import click
 
 from chalicelib import starting
-from ops import deploy, progress, stages
+from ops import package as packaging
+from ops import progress, stages
 
-_STREAM_ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/bench/stream/2026-01-31T12:00:00.000"
 _ENVIRONMENT = {
     "STAGE": stages.LOCAL_STAGE,
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -78,7 +78,7 @@ def _unpacked(folder: Path) -> Path:
     for name in ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil"):
         (place,) = importlib.util.find_spec(name).submodule_search_locations  # type: ignore[union-attr, misc]
         compileall.compile_dir(place, quiet=1)
-    packaged = deploy.package(stages.settings_of(stages.LOCAL_STAGE), folder / "work", _STREAM_ARN)
+    packaged = packaging.package(stages.settings_of(stages.LOCAL_STAGE), folder / "work")
     size = (packaged / "deployment.zip").stat().st_size
     click.echo(f"The package has {size:,} bytes. boto3 is {boto3.__version__}.", err=True)
     with zipfile.ZipFile(packaged / "deployment.zip") as archive:

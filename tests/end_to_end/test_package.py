@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from chalicelib import starting
-from ops import deploy, stages
+from ops import package as packaging
+from ops import stages
 
 PROJECT = Path(__file__).parent.parent.parent
-STREAM_ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/counter-local-event-log/stream/2026-01-31T12:00:00.000"
 MOST_BYTES = 1_500_000
 
 
 def packaged(folder, **changed):
-    return deploy.package(dataclasses.replace(stages.settings_of("local"), **changed), folder, STREAM_ARN)
+    return packaging.package(dataclasses.replace(stages.settings_of("local"), **changed), folder)
 
 
 @pytest.fixture(scope="module")
