@@ -282,6 +282,8 @@ def aws_of(place: Place, program: str = "ops.embedded_aws") -> Iterator[subproce
             cwd=stages.PROJECT,
             env={
                 **os.environ,
+                # IAM is enforced, as AWS does: a permission that a function lacks shows here.
+                "AUTH": "true",
                 "BIND_HOST": "127.0.0.1",
                 "GATEWAY_PORT": str(place.aws_port),
                 "IOT_MTLS_ENABLED": "0",
