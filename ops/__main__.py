@@ -270,6 +270,21 @@ class _MisunderstoodError(click.ClickException):
     exit_code = 2
 
 
+@_command
+def _policy(settings: Settings) -> Outcome:
+    """
+    Print the IAM policy that suffices to verify, replay, rebuild, redrive and adjust on this stage.
+
+    \b
+    Example:
+      python -m ops policy --stage prod > operator.json
+    """  # noqa: D301
+    from ops import policies
+
+    policy = policies.of_operator(settings.stage)
+    return Outcome(policy, [json.dumps(policy, indent=2)])
+
+
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
     try:

@@ -1,0 +1,98 @@
+"""Who needs what: one table, against which policies, requests and refusals are held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ops import policies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: What is on an ARN behind a resource's name, by what the table below calls the resource.
+_RESOURCES = {
+    "event log": "table/counter-{stage}-event-log",
+    "stream": "table/counter-{stage}-event-log/stream/*",
+    "counters": "table/counter-{stage}-counters",
+    "buckets": "table/counter-{stage}-buckets",
+    "projection queue": "counter-{stage}-projection",
+    "dead-letter queue": "counter-{stage}-projection-dead-letter",
+}
+
+TABLES = ("event log", "counters", "buckets")
+QUEUES = ("projection queue", "dead-letter queue")
+FUNCTIONS = ("api", "publish", "project", "check")
+
+#: What each function, and who operates the stage, needs of each resource. What is not here is refused.
+NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "api": {
+        "event log": frozenset({"BatchGetItem", "GetItem", "PutItem"}),
+        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
+        "buckets": frozenset({"BatchGetItem", "Query", "UpdateItem"}),
+    },
+    "publish": {
+        "stream": frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}),
+        "projection queue": frozenset({"GetQueueUrl", "SendMessage"}),
+        "dead-letter queue": frozenset({"GetQueueUrl", "SendMessage"}),
+    },
+    "project": {
+        "counters": frozenset({"GetItem", "UpdateItem"}),
+        "buckets": frozenset({"BatchGetItem", "UpdateItem"}),
+        "projection queue": frozenset({"DeleteMessage", "GetQueueAttributes", "ReceiveMessage"}),
+        "dead-letter queue": frozenset({"GetQueueUrl", "SendMessage"}),
+    },
+    "check": {
+        "event log": frozenset({"BatchGetItem", "Query"}),
+        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
+        "buckets": frozenset({"BatchGetItem", "Query", "UpdateItem"}),
+        "dead-letter queue": frozenset({"GetQueueAttributes", "GetQueueUrl"}),
+    },
+    "operator": {
+        "event log": frozenset({"BatchGetItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan"}),
+        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
+        "buckets": frozenset({"BatchGetItem", "BatchWriteItem", "DescribeTable", "Query", "Scan", "UpdateItem"}),
+        "projection queue": frozenset({"GetQueueAttributes", "GetQueueUrl", "SendMessage"}),
+        "dead-letter queue": frozenset(
+            {"ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage"}
+        ),
+    },
+}
+
+#: What Lambda itself does with a function's permissions, before and after the function runs.
+BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "publish": {"stream": NEEDED["publish"]["stream"]},
+    "project": {"projection queue": NEEDED["project"]["projection queue"]},
+}
+
+
+def arn(resource: str, stage: str) -> str:
+    """The resource's ARN in policies, in any region and account."""
+    service = "sqs" if resource in QUEUES else "dynamodb"
+    return f"arn:aws:{service}:*:*:{_RESOURCES[resource].format(stage=stage)}"
+
+
+def granted(policy: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The actions, with their services, that a policy allows for each ARN."""
+    found: dict[str, set[str]] = {}
+    for statement in policy["Statement"]:
+        assert statement["Effect"] == "Allow", statement
+        assert statement.keys() <= {"Sid", "Effect", "Action", "Resource"}, statement
+        for one in _listed(statement["Resource"]):
+            found.setdefault(one, set()).update(_listed(statement["Action"]))
+    return found
+
+
+def of(who: str, stage: str) -> dict[str, Any]:
+    """The policy of this function, or of who operates the stage."""
+    if who == "operator":
+        return policies.of_operator(stage)
+    return policies.of_functions(stage, traced=False)[f"{who}.json"]
+
+
+def function_name(function: str, stage: str) -> str:
+    """Its name on AWS, which is its log group's, too."""
+    return f"counter-{stage}" if function == "api" else f"counter-{stage}-{function}"
+
+
+def _listed(one_or_more: str | Iterable[str]) -> Iterable[str]:
+    return [one_or_more] if isinstance(one_or_more, str) else one_or_more

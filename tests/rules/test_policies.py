@@ -1,0 +1,85 @@
+"""What the policies say is what is needed, to the letter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from ops import policies
+from ops.stages import PROJECT
+from tests.permissions import FUNCTIONS, NEEDED, QUEUES, TABLES, arn, function_name, granted, of
+
+STAGE = "some-stage"
+EVERYBODY = sorted(NEEDED)
+
+
+def needed(who):
+    found = {
+        arn(resource, STAGE): {f"{'sqs' if resource in QUEUES else 'dynamodb'}:{action}" for action in actions}
+        for resource, actions in NEEDED[who].items()
+    }
+    if who != "operator":
+        group = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
+        found[group] = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    return found
+
+
+def test_there_is_a_policy_for_each_function():
+    assert policies.of_functions(STAGE, traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_a_policy_allows_what_is_needed_of_named_resources_and_nothing_else(who):
+    assert granted(of(who, STAGE)) == needed(who)
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_nobody_may_update_or_delete_an_event(who):
+    allowed = granted(of(who, STAGE)).get(arn("event log", STAGE), set())
+
+    assert allowed <= {
+        f"dynamodb:{action}" for action in ("BatchGetItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan")
+    }
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_a_stage_whose_name_begins_like_anothers_has_none_of_its_resources(who):
+    others = [arn(resource, f"{STAGE}-two") for resource in (*TABLES, *QUEUES)]
+
+    assert not granted(of(who, STAGE)).keys() & set(others)
+
+
+def test_only_functions_that_are_traced_may_send_traces():
+    untraced = policies.of_functions(STAGE, traced=False)
+    traced = policies.of_functions(STAGE, traced=True)
+
+    for name, policy in traced.items():
+        added = granted(policy)
+        assert added.pop("*") == {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+        assert added == granted(untraced[name])
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_the_stage", "traced"),
+    [({}, {}, False), ({"xray": True}, {}, True), ({}, {"xray": True}, True), ({"xray": True}, {"xray": False}, False)],
+)
+def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, of_the_stage, traced):
+    configuration = {**of_all, "stages": {STAGE: of_the_stage}}
+    (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
+
+    policies.write(STAGE, tmp_path)
+
+    for name, policy in policies.of_functions(STAGE, traced=traced).items():
+        assert json.loads((tmp_path / "policies" / STAGE / name).read_text(encoding="utf-8")) == policy
+
+
+def test_the_policies_lie_where_the_configuration_names_them(tmp_path):
+    source = PROJECT / ".chalice" / "config.json"
+    shutil.copy(source, tmp_path)
+
+    for stage, its_own in json.loads(source.read_text(encoding="utf-8"))["stages"].items():
+        policies.write(stage, tmp_path)
+        for function in its_own["lambda_functions"].values():
+            assert (tmp_path / function["iam_policy_file"]).exists()
