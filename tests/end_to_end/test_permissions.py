@@ -20,7 +20,6 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from ops import policies
 from tests.building import an_event, message_body
 from tests.end_to_end.conftest import eventually, ops
 from tests.permissions import FUNCTIONS, NEEDED, QUEUES, TABLES, arn, function_name
@@ -155,9 +154,9 @@ def as_function(function: str) -> Iterator[boto3.Session]:
 
 @contextlib.contextmanager
 def as_operator() -> Iterator[boto3.Session]:
-    """Whoever has the operator's policy of stage local, and nothing else."""
+    """Whoever has the policy that is printed for operators of stage local, and nothing else."""
     iam, name = boto3.client("iam"), f"operator-{uuid.uuid4()}"
-    has = {"operates": policies.of_operator("local"), "several-at-once": SEVERAL_AT_ONCE}
+    has = {"operates": json.loads(ops("policy", "--stage", "local").stdout), "several-at-once": SEVERAL_AT_ONCE}
     iam.create_user(UserName=name)
     for policy, document in has.items():
         iam.put_user_policy(UserName=name, PolicyName=policy, PolicyDocument=json.dumps(document))

@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib import settings, telemetry
 from ops.__main__ import main
+from tests.permissions import NEEDED
 
 PROJECT = Path(__file__).parent.parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -71,6 +72,23 @@ def test_what_can_be_set_of_the_template_is_there_with_its_default():
     rows = dict(re.findall(r"^\| `([A-Z][a-z]\w+)` \| `(\w+)` \|", section("Operating"), re.MULTILINE))
 
     assert rows == {name: default for name, default in defaults.items() if name != "Shards"}
+
+
+def test_everybody_is_there_with_what_they_may_do():
+    may = section("Deploying").partition("### Permissions\n")[2].partition("\n### ")[0]
+    head, *rows = re.findall(r"^\| (`?\w+`?) \|(.*) \|$", may, re.MULTILINE)
+    resources = [cell.strip() for cell in head[1].split("|")]
+    told = {
+        who.strip("`"): dict(
+            zip(resources, (set(re.findall(r"`(\w+)`", cell)) for cell in cells.split("|")), strict=True)
+        )
+        for who, cells in rows
+    }
+
+    for who, needed in NEEDED.items():
+        of_log_and_stream = {*needed.get("event log", ()), *needed.get("stream", ())}
+        assert told.pop(who) == {name: {*needed.get(name, ())} for name in resources} | {"event log": of_log_and_stream}
+    assert told == {}
 
 
 def test_every_make_target_is_there_and_no_other():
