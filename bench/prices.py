@@ -53,8 +53,13 @@ BYTES_OUT: Final = Price(
 )
 
 INVOCATIONS: Final = Price(0.20, _MILLION, "invocations of a function", _LAMBDA, _LAMBDA_EXPLAINED)
-#: x86, which Chalice deploys to; arm64 is 20 % less.
-GB_SECONDS: Final = Price(0.0000166667, 1, "GB-seconds, x86", _LAMBDA, _LAMBDA_EXPLAINED)
+GB_SECONDS: Final = Price(
+    0.0000133334,
+    1,
+    "GB-seconds, arm64",
+    _LAMBDA,
+    "https://app.unpkg.com/artillery@2.0.28/files/lib/platform/aws-lambda/prices.js, undated",
+)
 
 WRITE_UNITS: Final = Price(0.625, _MILLION, "write request units", _DYNAMODB, _DYNAMODB_EXPLAINED)
 READ_UNITS: Final = Price(0.125, _MILLION, "read request units", _DYNAMODB, _DYNAMODB_EXPLAINED)
