@@ -15,7 +15,7 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
-from chalicelib import codec, http, settings, starting, telemetry, timing
+from chalicelib import codec, deployment, http, settings, starting, telemetry, timing
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
@@ -86,7 +86,7 @@ def index() -> Response:
 
 
 @app.on_dynamodb_record(
-    stream_arn=_settings.event_log_stream_arn,
+    stream_arn=deployment.event_log_stream_arn(_settings),
     batch_size=1000,
     starting_position="TRIM_HORIZON",
     maximum_batching_window_in_seconds=_settings.batching_window_s,

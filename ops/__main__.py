@@ -35,9 +35,9 @@ def main() -> None:
     """  # noqa: D301  (\\b is click's own mark)
 
 
-def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
+def _command(work: Callable[..., Outcome], prepare: Callable[..., None] | None = None) -> Callable[..., None]:
     """
-    A command that does `work` on a stage and prints its outcome, as lines or as JSON.
+    A command that does `work` on a stage, once it is prepared, and prints its outcome, as lines or as JSON.
 
     What a command needs is imported when it runs: the tables' names are read once, from the stage's environment.
     """
@@ -48,6 +48,8 @@ def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
     @functools.wraps(work)
     def run(stage: str, as_json: bool, **options: Any) -> None:
         with _clear_errors():
+            if prepare:
+                prepare(stage, **options)
             outcome = work(stages.enter(stage), **options)
         click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
         if not outcome.holds:
@@ -56,12 +58,30 @@ def _command(work: Callable[..., Outcome]) -> Callable[..., None]:
     return run
 
 
-@_command
-def _provision(settings: Settings) -> Outcome:
-    """Make the stage's tables, queues, buckets and alarms, or bring them up to the template. Safe to repeat."""
-    from ops import provision
+def _make_known(stage: str, *, yes: bool) -> None:
+    if not stages.is_known(stage):
+        _confirm(
+            f"Stage {stage} is new: add it to .chalice/config.json?",
+            yes=yes,
+            otherwise=f"{stages.unknown(stage)} Add --yes to make it.",
+        )
+        stages.add(stage)
 
-    return Outcome(dict(provision.provision(settings)))
+
+@functools.partial(_command, prepare=_make_known)
+@click.option("--yes", is_flag=True, help="Do not ask whether a new stage is to be added to .chalice/config.json.")
+def _provision(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (asked for before)
+    """
+    Make the stage's tables, queues, buckets and alarms, or bring them up to the template. Safe to repeat.
+
+    A stage that is not in .chalice/config.json is added to it. The policies of its functions are written beside that
+    file, where Chalice looks for them.
+    """
+    from ops import policies, provision
+
+    outputs = provision.provision(settings)
+    policies.write(settings.stage, stages.PROJECT / ".chalice")
+    return Outcome(dict(outputs))
 
 
 @_command
@@ -210,17 +230,17 @@ def _rebuild(
     return rebuild.rebuild(settings, counter_ids)
 
 
-def _confirm(question: str, *, yes: bool) -> None:
+def _confirm(question: str, *, yes: bool, otherwise: str = "This has to be confirmed: add --yes.") -> None:
     """
     Somebody wants this.
 
     Raises:
-        OperatorError: nobody is there to ask.
+        OperatorError: nobody is there to ask, which is told in the words of `otherwise`.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise errors.OperatorError("This has to be confirmed: add --yes.")
+        raise errors.OperatorError(otherwise)
     click.confirm(question, abort=True, err=True)
 
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
-from ops.errors import OperatorError
+from ops.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
+
+_CONFIGURATION = PROJECT / ".chalice" / "config.json"
+
+#: The functions, as Chalice names them, and the policy that each has.
+_POLICIES = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
 
 
 def settings_of(stage: str) -> Settings:
@@ -38,22 +43,52 @@ def environment_of(stage: str) -> dict[str, str]:
     Raises:
         OperatorError: the configuration has no such stage.
     """
-    stages = _configured()
-    if stage not in stages:
-        raise OperatorError(f"There is no stage {stage!r} in .chalice/config.json; there are: {', '.join(stages)}.")
-    found: dict[str, str] = stages[stage].get("environment_variables", {})
+    if not is_known(stage):
+        raise OperatorError(f"{unknown(stage)} `python -m ops provision --stage {stage}` makes it.")
+    found: dict[str, str] = _configuration()["stages"][stage].get("environment_variables", {})
+    return found
+
+
+def is_known(stage: str) -> bool:
+    """Whether the configuration has this stage."""
+    return stage in _configuration()["stages"]
+
+
+def unknown(stage: str) -> str:
+    """What to tell of a stage that the configuration does not have."""
+    return f"There is no stage {stage!r} in .chalice/config.json; there are: {', '.join(_configuration()['stages'])}."
+
+
+def add(stage: str) -> None:
+    """
+    The configuration has the stage, with the settings that `dev` and `prod` come with.
+
+    Raises:
+        InputError: no stage can have this name. Nothing is written.
+    """
+    try:
+        settings.read({"STAGE": stage})
+    except SettingsError as error:
+        raise InputError(f"{error}.") from error
+    configuration = _configuration()
+    configuration["stages"][stage] = {
+        "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*"},
+        "lambda_functions": {
+            function: {"iam_policy_file": f"policies/{stage}/{policy}.json"} for function, policy in _POLICIES.items()
+        },
+    }
+    _CONFIGURATION.write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+
+
+def _configuration() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_CONFIGURATION.read_text(encoding="utf-8"))
     return found
 
 
 def template_parameters_of(stage: str) -> dict[str, str]:
     """What the configuration says of the template's parameters for this stage: nothing, where their defaults hold."""
-    found = _configured().get(stage, {}).get("template_parameters", {})
+    found = _configuration()["stages"].get(stage, {}).get("template_parameters", {})
     return {name: str(value) for name, value in found.items()}
-
-
-def _configured() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
-    return found
 
 
 def enter(stage: str) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -73,17 +74,31 @@ class Operator:
         )
 
 
-def ops(*arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """The operators' program, run to its end in a process of its own, in which `said` is typed."""
+PROJECT = Path(__file__).parent.parent.parent
+
+
+def ops(*arguments: str, said: str = "", at: Path = PROJECT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The operators' program of a checkout, run to its end in a process of its own, in which `said` is typed."""
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=at,
         env={**os.environ, **environment},
         input=said,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def copied(folder: Path) -> Path:
+    """What an operator needs of the project lies in this folder, too, as it is committed."""
+    left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
+    for name in ("chalicelib", "ops", ".chalice"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=left)
+    shutil.copytree(PROJECT / "infrastructure", folder / "infrastructure")
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy(PROJECT / name, folder)
+    return folder
 
 
 def eventually(holds: Callable[[], bool]) -> None:

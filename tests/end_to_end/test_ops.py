@@ -12,7 +12,12 @@ from click.testing import CliRunner
 from ops import deploy, errors, provision, stages
 from ops.__main__ import main
 from ops.errors import OperatorError
-from tests.end_to_end.conftest import ops
+from tests.end_to_end.conftest import copied, ops
+
+
+def configuration(project):
+    """What the configuration of the stages says, to the letter."""
+    return (project / ".chalice" / "config.json").read_text(encoding="utf-8")
 
 
 def event_sources(function):
@@ -79,13 +84,51 @@ def test_every_function_and_api_that_an_alarm_looks_at_is_deployed(api_url):
     assert {one for one in looked_at if one[0] in ("FunctionName", "ApiName")} <= functions | apis
 
 
-def test_a_stage_that_is_not_configured_is_refused_by_name():
-    refused = ops("provision", "--stage", "nowhere")
+def test_a_stage_that_is_not_configured_is_refused_with_the_way_to_make_it():
+    refused = ops("deploy", "--stage", "nowhere")
 
     assert refused.returncode == 1
-    assert (
-        refused.stderr == "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local, dev, prod.\n"
+    assert refused.stderr == (
+        "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local, dev, prod. "
+        "`python -m ops provision --stage nowhere` makes it.\n"
     )
+
+
+def test_a_new_stage_is_made_only_if_somebody_says_so(tmp_path):
+    project = copied(tmp_path)
+
+    refused = ops("provision", "--stage", "beta", at=project)
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "Error: There is no stage 'beta' in .chalice/config.json; there are: local, dev, prod. Add --yes to make it.\n"
+    )
+    assert configuration(project) == configuration(stages.PROJECT)
+
+
+def test_a_new_stage_is_added_to_the_configuration_and_nothing_else_of_it_changes(tmp_path, place):
+    project = copied(tmp_path)
+
+    made = ops("provision", "--stage", "beta", "--yes", at=project)
+
+    before = configuration(stages.PROJECT)
+    expected = json.loads(before)
+    expected["stages"]["beta"] = json.loads(json.dumps(expected["stages"]["prod"]).replace("prod", "beta"))
+    assert (made.returncode, made.stderr) == (0, "")
+    assert before == f"{json.dumps(json.loads(before), indent=2)}\n"
+    assert configuration(project) == f"{json.dumps(expected, indent=2)}\n"
+    assert (project / ".chalice" / "policies" / "beta" / "api.json").exists()
+
+
+@pytest.mark.parametrize("name", ["Beta", "my_stage", "a" * 21, "1st", ""])
+def test_a_name_that_no_stage_can_have_is_refused_and_nothing_is_written(tmp_path, name):
+    project = copied(tmp_path)
+
+    refused = ops("provision", "--stage", name, "--yes", at=project)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "STAGE must be 1 to 20 lower-case letters" in refused.stderr
+    assert configuration(project) == configuration(stages.PROJECT)
 
 
 @pytest.mark.parametrize(

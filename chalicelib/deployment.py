@@ -1,0 +1,61 @@
+"""What Chalice's command line must know of a stage. A deployed function needs none of it, and never asks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+    from chalicelib.settings import Settings
+
+
+def event_log_stream_arn(settings: Settings) -> str:
+    """
+    The stream of the stage's event log: as the settings have it, or else, for Chalice's command line, as AWS has it.
+
+    Empty in a deployed function, whose event source is there. Asked with the profile that Chalice was given.
+
+    Raises:
+        click.ClickException: it cannot be found; or `chalice deploy` would take over what a stack owns. Chalice's
+            command line tells the message, one line with the way out.
+    """
+    if settings.event_log_stream_arn or os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
+        return settings.event_log_stream_arn
+    return _found(settings)
+
+
+def _found(settings: Settings) -> str:
+    import boto3  # noqa: PLC0415  (a function lacks click, and starts faster without the others)
+    import click  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    stage = settings.stage
+    chalice = click.get_current_context(silent=True)
+    try:
+        session = boto3.Session(profile_name=chalice.params.get("profile") if chalice else None)
+        stack = _stack_of(session.client("lambda"), f"counter-{stage}")
+        if stack and chalice and chalice.info_name == "deploy":
+            raise click.ClickException(
+                f"Stage {stage} was deployed as stack {stack}: go on with `python -m ops deploy --stage {stage}`, "
+                f"or run `python -m ops destroy --stage {stage}` first, which leaves the data."
+            )
+        return session.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]["LatestStreamArn"]
+    except (BotoCoreError, ClientError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException":
+            raise click.ClickException(
+                f"Stage {stage} is not provisioned in {session.region_name}: run "
+                f"`python -m ops provision --stage {stage}` first, or look at your region."
+            ) from error
+        raise click.ClickException(
+            f"AWS does not tell where the stream of {settings.event_log_table} is: look at your credentials and your "
+            f"region. ({' '.join(str(error).split())})"
+        ) from error
+
+
+def _stack_of(client: LambdaClient, function: str) -> str | None:
+    try:
+        return client.get_function(FunctionName=function).get("Tags", {}).get("aws:cloudformation:stack-name")
+    except client.exceptions.ResourceNotFoundException:
+        return None
