@@ -26,7 +26,12 @@ def main() -> None:
     """
     Operate the counter, on the embedded AWS (stage local) or on the account that your AWS credentials belong to.
 
-    The exit status is 0 only if what was asked holds, and 2 if what was asked is not understood.
+    \b
+    Exit status:
+      0  what was asked holds
+      1  it does not: it is refused, or something differs; the message says what to do
+      2  what was asked is not understood
+      3  AWS is out of reach, or refuses for reasons of its own: nothing is known but what the message says
 
     \b
     Examples:
@@ -284,12 +289,6 @@ def _adjust(_settings: Settings, counter_id: str, *, dry_run: bool, yes: bool, *
     return adjust.adjust(adjust.command(counter_id, **asked), dry_run=dry_run, yes=yes)
 
 
-class _MisunderstoodError(click.ClickException):
-    """One line, and the exit status of click's own usage errors."""
-
-    exit_code = 2
-
-
 @_command
 def _policy(settings: Settings) -> Outcome:
     """
@@ -312,8 +311,8 @@ def _clear_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise click.ClickException("Stopped. What is done is done; run it again to finish.") from None
     except errors.FORESEEN as error:
-        told = _MisunderstoodError if isinstance(error, errors.InputError) else click.ClickException
-        raise told(errors.in_one_line(error)) from error
+        click.echo(f"Error: {errors.in_one_line(error)}", err=True)
+        raise click.exceptions.Exit(errors.exit_status(error)) from error
 
 
 if __name__ == "__main__":

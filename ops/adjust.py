@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import commands, counting, read_model
 from chalicelib.errors import InvalidRequestError, KeyReusedError, UnavailableError
 from ops import errors
-from ops.errors import InputError, OperatorError
+from ops.errors import InputError, OperatorError, OutageError
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _record(adjustment: Adjust) -> Accepted | None:
     try:
         return commands.adjust(adjustment)
     except UnavailableError as error:
-        raise OperatorError(
+        raise OutageError(
             f"{errors.in_one_line(error)}. Whether it was recorded is not known. "
             f"Run it again with --key {adjustment.key}: it is recorded once."
         ) from error

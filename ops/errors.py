@@ -6,7 +6,7 @@ import sqlite3
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
 
-from chalicelib.errors import CounterError
+from chalicelib.errors import CounterError, UnavailableError
 
 
 class OperatorError(Exception):
@@ -17,18 +17,35 @@ class InputError(OperatorError):
     """What was asked is not understood, or cannot be asked: the exit status is 2."""
 
 
+class OutageError(OperatorError):
+    """AWS does not answer, or not as foreseen, so that what was asked is neither done nor refused: status 3."""
+
+
 #: What can go wrong outside this program, and is told in one line.
 FORESEEN = (OperatorError, CounterError, BotoCoreError, ClientError, sqlite3.Error)
+
+_NOT_PROVISIONED = "The stage is not provisioned here: run provision first, or look at your region."
 
 _WAYS_OUT = {
     "AccessDenied": "Your credentials lack a permission. Use others, as in AWS_PROFILE=name, or have it granted.",
     "ExpiredToken": "Your credentials have expired: sign in again, as in aws sso login.",
     "InvalidClientTokenId": "Your credentials are not known to AWS. Use others, as in AWS_PROFILE=name.",
     "UnrecognizedClient": "Your credentials are not known to AWS. Use others, as in AWS_PROFILE=name.",
-    "ResourceNotFound": "The stage is not provisioned here: run provision first, or look at your region.",
-    "NonExistentQueue": "The stage is not provisioned here: run provision first, or look at your region.",
-    "QueueDoesNotExist": "The stage is not provisioned here: run provision first, or look at your region.",
+    "ResourceNotFound": _NOT_PROVISIONED,
+    "NonExistentQueue": _NOT_PROVISIONED,
+    "QueueDoesNotExist": _NOT_PROVISIONED,
 }
+
+
+def exit_status(error: Exception) -> int:
+    """What the program ends with at a foreseen error: 1 where it is refused, 2 if not understood, 3 for an outage."""
+    if isinstance(error, InputError):
+        return 2
+    if isinstance(error, OutageError):
+        return 3
+    if isinstance(error, UnavailableError) or not isinstance(error, OperatorError | CounterError):
+        return 1 if _way_out(error) == _NOT_PROVISIONED else 3
+    return 1
 
 
 def in_one_line(error: Exception) -> str:
@@ -39,6 +56,15 @@ def in_one_line(error: Exception) -> str:
         return "There is no AWS region: set AWS_DEFAULT_REGION, as in AWS_DEFAULT_REGION=eu-central-1."
     if isinstance(error, sqlite3.Error):
         return f"The temporary file failed: {error}. Point SQLITE_TMPDIR to a folder with room."
-    said = " ".join(str(error).split())
-    found = next((way_out for name, way_out in _WAYS_OUT.items() if name in said), None)
-    return said if found is None or isinstance(error, OperatorError) else f"{found} ({said})"
+    found = _way_out(error)
+    return f"{found} ({_said(error)})" if found else _said(error)
+
+
+def _way_out(error: Exception) -> str | None:
+    if isinstance(error, OperatorError):
+        return None
+    return next((way_out for name, way_out in _WAYS_OUT.items() if name in _said(error)), None)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -29,6 +29,21 @@ def shown(label: str, about: int | None, unit: str = "events") -> Iterator[Calla
         progress.end()
 
 
+@contextlib.contextmanager
+def told() -> Iterator[Callable[[str], None]]:
+    """While the block runs, the last thing that was told to the function that it gets is shown, in one line."""
+    visible = sys.stderr.isatty()
+
+    def tell(line: str) -> None:
+        if visible:
+            click.echo(f"\r\033[K{line}", err=True, nl=False)
+
+    try:
+        yield tell
+    finally:
+        tell("")
+
+
 class _Progress:
     def __init__(self, label: str, about: int | None, unit: str) -> None:
         self._label, self._about, self._unit = label, about, unit

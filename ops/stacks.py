@@ -1,20 +1,44 @@
-"""CloudFormation stacks: apply a template, and read what it made. The same on the embedded AWS and a real account."""
+"""CloudFormation stacks: apply a template, read what it made, delete it. The same on the embedded and the real AWS."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import ClientError
 
-from ops.errors import OperatorError
+from ops import progress
+from ops.errors import OperatorError, OutageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef
 
-_NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "REVIEW_IN_PROGRESS"}
+_WAITS_S = 30 * 60
+_LOOKS_EVERY_S = 5.0
+
+_NEVER_WHOLE = (
+    "it was never made whole. Mend the reason, remove what there is of it "
+    "(python -m ops destroy, with --data if it was to hold the data), and run this again"
+)
+_WAYS_OUT = {
+    "CREATE_FAILED": _NEVER_WHOLE,
+    "ROLLBACK_COMPLETE": _NEVER_WHOLE,
+    "ROLLBACK_FAILED": _NEVER_WHOLE,
+    "REVIEW_IN_PROGRESS": _NEVER_WHOLE,
+    "DELETE_FAILED": "deleting it did not finish. Mend the reason, and delete it again (python -m ops destroy)",
+    "UPDATE_FAILED": (
+        "an update failed and was left as it was. Undo it "
+        "(aws cloudformation rollback-stack --stack-name {name}), and run this again"
+    ),
+    "UPDATE_ROLLBACK_FAILED": (
+        "an update failed and could not be undone. Mend the reason, finish undoing it "
+        "(aws cloudformation continue-update-rollback --stack-name {name}), and run this again"
+    ),
+}
 
 
 def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str) -> dict[str, str]:
@@ -25,7 +49,9 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
     work is refused.
 
     Raises:
-        OperatorError: CloudFormation refuses; the message has the first reason it gave.
+        OperatorError: CloudFormation refuses, with the first reason it gave; or the stack is in a state that somebody
+            has to lead it out of, and the message says how.
+        OutageError: it takes longer than half an hour.
     """
     client = boto3.client("cloudformation")
     request: Any = {
@@ -36,24 +62,60 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }
     status = _status(client, name)
+    if status and (stuck := way_out(name, status)):
+        raise OperatorError(f"{stuck}. {_first_failure(client, name)}".rstrip())
     try:
-        if status is None:
-            client.create_stack(**request)
-            client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
-        elif status in _NEVER_MADE:
-            raise OperatorError(
-                f"Stack {name} is in state {status}: it was never made whole. Look at its events for the reason, "
-                f"delete it (aws cloudformation delete-stack --stack-name {name}), and run this again."
-            )
-        else:
-            client.update_stack(**request)
-            client.get_waiter("stack_update_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
-    except WaiterError as error:
-        raise OperatorError(f"Stack {name} could not be applied: {_first_failure(client, name)}") from error
+        stack_id = (client.update_stack(**request) if status else client.create_stack(**request))["StackId"]
     except ClientError as error:
-        if "No updates are to be performed" not in str(error):
-            raise OperatorError(f"Stack {name} could not be applied: {error}") from error
+        if "No updates are to be performed" in str(error):
+            return outputs(name)
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise OperatorError(f"Stack {name} could not be applied: {error}") from error
+    reached = _settled(client, name, stack_id)
+    if reached not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        raise OperatorError(
+            f"Stack {name} could not be applied, and is in state {reached}. {_first_failure(client, stack_id)}".rstrip()
+        )
     return outputs(name)
+
+
+def delete(name: str) -> bool:
+    """
+    There is no such stack, and of what it made only what its template retains. Returns whether there was one.
+
+    Raises:
+        OperatorError: CloudFormation refuses, with the first reason it gave; or somebody else is at work on it.
+        OutageError: it takes longer than half an hour.
+    """
+    client = boto3.client("cloudformation")
+    status = _status(client, name)
+    if status is None:
+        return False
+    if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+        raise OperatorError(f"{way_out(name, status)}.")
+    stack_id = client.describe_stacks(StackName=name)["Stacks"][0].get("StackId", name)
+    try:
+        client.delete_stack(StackName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise OperatorError(f"Stack {name} could not be deleted: {error}") from error
+    reached = _settled(client, name, stack_id)
+    if reached not in (None, "DELETE_COMPLETE"):
+        raise OperatorError(
+            f"Stack {name} could not be deleted, and is in state {reached}. {_first_failure(client, stack_id)}".rstrip()
+        )
+    return True
+
+
+def way_out(name: str, status: str) -> str | None:
+    """What to tell of a stack that cannot be changed in this state, or None if it can be."""
+    if status in _WAYS_OUT:
+        return f"Stack {name} is in state {status}: {_WAYS_OUT[status].format(name=name)}"
+    if status.endswith("_IN_PROGRESS"):
+        return f"Stack {name} is in state {status}: somebody is at work on it. Run this again when that is done"
+    return None
 
 
 def outputs(name: str) -> dict[str, str]:
@@ -63,10 +125,12 @@ def outputs(name: str) -> dict[str, str]:
     Raises:
         OperatorError: there is no such stack.
     """
-    try:
-        stack = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-    except ClientError as error:
-        raise OperatorError(f"There is no stack {name} here: run provision first. ({error})") from error
+    client = boto3.client("cloudformation")
+    if _status(client, name) is None:
+        raise OperatorError(
+            f"There is no stack {name} in {client.meta.region_name}: run provision first, or look at your region."
+        )
+    stack = client.describe_stacks(StackName=name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
@@ -75,19 +139,60 @@ def exists(name: str) -> bool:
     return _status(boto3.client("cloudformation"), name) is not None
 
 
+def resources(name: str) -> list[tuple[str, str]]:
+    """What the stack holds, each thing's type and its name on AWS; nothing if there is no such stack."""
+    if not exists(name):
+        return []
+    pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    return [
+        (resource["ResourceType"], resource.get("PhysicalResourceId", ""))
+        for page in pages
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceStatus"] not in ("DELETE_COMPLETE", "DELETE_SKIPPED")
+    ]
+
+
 def _status(client: CloudFormationClient, name: str) -> str | None:
     try:
         return client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
     except ClientError as error:
         if "does not exist" in str(error):
             return None
-        raise OperatorError(f"CloudFormation does not answer as it should: {error}") from error
+        raise
+
+
+def _settled(client: CloudFormationClient, name: str, stack_id: str) -> str | None:
+    """The state in which the stack comes to rest."""
+    began = time.monotonic()
+    pause_s = 0.2
+    with progress.told() as tell:
+        while (status := _status(client, stack_id)) and status.endswith("_IN_PROGRESS"):
+            if time.monotonic() - began > _WAITS_S:
+                raise OutageError(f"Stack {name} is {status} for half an hour: look at it in the console of AWS.")
+            newest = client.describe_stack_events(StackName=stack_id)["StackEvents"][0]
+            tell(f"{name}: {newest.get('LogicalResourceId')} {newest.get('ResourceStatus')}")
+            time.sleep(pause_s)
+            pause_s = min(_LOOKS_EVERY_S, pause_s * 1.5)
+    return status
 
 
 def _first_failure(client: CloudFormationClient, name: str) -> str:
-    events = client.describe_stack_events(StackName=name)["StackEvents"]
-    failures = [event for event in events if event.get("ResourceStatus", "").endswith("_FAILED")]
+    """What went wrong first in the newest operation that somebody began, if CloudFormation says so."""
+    failures: list[StackEventTypeDef] = []
+    for event in _newest_events(client, name):
+        status = event.get("ResourceStatus", "")
+        if event.get("LogicalResourceId") != event["StackName"]:
+            failures += [event] if status.endswith("_FAILED") else []
+        elif status in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"):
+            break
     if not failures:
-        return "it gave no reason"
+        return ""
     first = failures[-1]
-    return f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason', 'no reason given')}"
+    return (
+        f"What failed first: {first.get('LogicalResourceId')}, {first.get('ResourceStatusReason', 'no reason given')}"
+    )
+
+
+def _newest_events(client: CloudFormationClient, name: str) -> Iterator[StackEventTypeDef]:
+    for page in client.get_paginator("describe_stack_events").paginate(StackName=name):
+        yield from page["StackEvents"]

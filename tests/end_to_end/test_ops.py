@@ -6,12 +6,13 @@ import json
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoRegionError
 from click.testing import CliRunner
 
+from chalicelib.errors import KeyReusedError, LogUnavailableError
 from ops import deploy, errors, provision, stages
 from ops.__main__ import main
-from ops.errors import OperatorError
+from ops.errors import InputError, OperatorError, OutageError
 from tests.end_to_end.conftest import copied, ops
 
 
@@ -144,7 +145,7 @@ def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, vari
 
     refused = ops("provision", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
 
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
     assert way_out in refused.stderr
 
 
@@ -170,3 +171,39 @@ def test_functions_with_another_number_of_shards_are_not_deployed(stage, four_sh
 
 def test_the_local_stage_is_what_the_configuration_says():
     assert stages.settings_of("local").stage == "local"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OperatorError("no"), 1),
+        (InputError("no"), 2),
+        (OutageError("no"), 3),
+        (ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "Scan"), 1),
+        (ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "Scan"), 3),
+        (ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "no"}}, "Scan"), 3),
+        (NoRegionError(), 3),
+        (LogUnavailableError("no"), 3),
+        (KeyReusedError("clicks", "no"), 1),
+    ],
+)
+def test_the_exit_status_tells_a_refusal_from_what_is_not_understood_and_from_an_outage(error, status):
+    assert errors.exit_status(error) == status
+
+
+def test_credentials_that_expired_are_told_with_the_way_out():
+    said = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
+
+    assert errors.in_one_line(said).startswith("Your credentials have expired: sign in again, as in aws sso login.")
+
+
+def test_a_region_where_the_stage_is_not_is_named(place, tmp_path):
+    elsewhere = (place.folder / "env").read_text().replace("=us-east-1", "=eu-west-2")
+    (tmp_path / "env").write_text(elsewhere)
+
+    refused = ops("deploy", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: There is no stack counter-local-data in eu-west-2: run provision first, or look at your region.\n",
+    )
