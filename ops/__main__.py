@@ -118,6 +118,52 @@ def _site(settings: Settings, api_url: str | None, dry_run: bool) -> Outcome:
     return site.publish(settings, stages.PROJECT / "web", api_url or site.api_url_of(settings.stage), dry_run=dry_run)
 
 
+@_command
+@click.option("--data", is_flag=True, help="The data, too: every event, counter, bucket and message. For good.")
+@click.option("--confirm", metavar="STAGE", help="With --data: the name of the stage, once more.")
+@click.option("--dry-run", is_flag=True, help="Remove nothing, and list what would be removed.")
+@click.option("--yes", is_flag=True, help="Do not ask before the application is removed.")
+def _destroy(settings: Settings, *, data: bool, confirm: str | None, dry_run: bool, yes: bool) -> Outcome:
+    """
+    Take the application of the stage down: API, functions, event sources. Its data stays. Safe to repeat.
+
+    With --data, the data is removed as well, the event log last; that has to be said twice.
+
+    \b
+    Examples:
+      python -m ops destroy --stage dev
+      python -m ops destroy --stage dev --data --confirm dev
+    """  # noqa: D301
+    from ops import destroy
+
+    if dry_run:
+        return destroy.listed(settings, data=data)
+    if destroy.is_there(settings, data=data):
+        if data:
+            _confirm_loss(settings.stage, confirm)
+        else:
+            _confirm(f"The application of stage {settings.stage} is removed; its data stays. Go on?", yes=yes)
+    return destroy.destroy(settings, data=data)
+
+
+def _confirm_loss(stage: str, confirm: str | None) -> None:
+    """
+    Somebody wants to lose all data of this stage, and has said so twice.
+
+    Raises:
+        OperatorError: nobody is there to ask.
+        InputError: they named another stage.
+    """
+    if confirm is None:
+        if not sys.stdin.isatty():
+            raise errors.OperatorError(
+                f"All data of stage {stage} would be removed, for good: say so again, with --confirm {stage}."
+            )
+        confirm = click.prompt(f"All data of stage {stage} is removed, for good. Type the stage's name", err=True)
+    if confirm != stage:
+        raise errors.InputError(f"That is another name than {stage}. Nothing was removed.")
+
+
 _some_counters = click.option(
     "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. May be given again."
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from ops import package, provision, stacks
+from ops.errors import OperatorError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +32,39 @@ def stack_name(stage: str) -> str:
     return f"counter-{stage}-app"
 
 
+def by_chalice(stage: str) -> bool:
+    """Whether the stage's functions were made by `chalice deploy`, and so belong to no stack."""
+    client = boto3.client("lambda")
+    try:
+        tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags", {})
+    except client.exceptions.ResourceNotFoundException:
+        return False
+    return "aws:cloudformation:stack-name" not in tags
+
+
+def check_not_by_chalice(stage: str) -> None:
+    """
+    No stack would come upon functions of the same names that are not its own.
+
+    Raises:
+        OperatorError: it would.
+    """
+    if by_chalice(stage):
+        raise OperatorError(
+            f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` first, where that "
+            "was run. The data stays."
+        )
+
+
 def deploy(settings: Settings, work: Path) -> Deployed:
     """
     The application of this checkout serves the stage. Safe to repeat; `work` is a folder for what is built on the way.
 
     Raises:
-        OperatorError: the stage is not provisioned, or with other shards; packaging fails; or CloudFormation refuses.
+        OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
+            fails; or CloudFormation refuses.
     """
+    check_not_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)
     made = package.package(settings, work / f"package-{settings.stage}")

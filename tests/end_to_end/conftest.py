@@ -91,13 +91,15 @@ def ops(*arguments: str, said: str = "", at: Path = PROJECT, **environment: str)
 
 
 def copied(folder: Path) -> Path:
-    """What an operator needs of the project lies in this folder, too, as it is committed."""
+    """What an operator needs of the project lies in this folder, too, as it is committed; and what was downloaded."""
     left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
     for name in ("chalicelib", "ops", ".chalice"):
         shutil.copytree(PROJECT / name, folder / name, ignore=left)
     shutil.copytree(PROJECT / "infrastructure", folder / "infrastructure")
     for name in ("app.py", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
+    (folder / ".local").mkdir()
+    (folder / ".local" / "wheels").symlink_to(PROJECT / ".local" / "wheels")
     return folder
 
 
