@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,6 +117,24 @@ def _site(settings: Settings, api_url: str | None, dry_run: bool) -> Outcome:
     from ops import site
 
     return site.publish(settings, stages.PROJECT / "web", api_url or site.api_url_of(settings.stage), dry_run=dry_run)
+
+
+@_command
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def _package(settings: Settings, folder: Path) -> Outcome:
+    """
+    Leave in FOLDER what deploy would apply, for a pipeline that applies it. Needs no AWS account.
+
+    It is deployment.zip, the code; sam.json, the template; and overlay.json, what the template has beyond what
+    `chalice package` writes by itself. Prints the commands that apply it to a provisioned stage.
+
+    \b
+    Examples:
+      python -m ops package --stage prod build
+    """  # noqa: D301
+    from ops import pipeline
+
+    return pipeline.package(settings, folder)
 
 
 @_command
