@@ -272,7 +272,26 @@ def test_an_increment_is_counted(first):
 
 
 @pytest.fixture(scope="module")
-def repeated(first, project) -> Deployment:
+def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
+    """The operators' program is to deploy, and to take down, what Chalice deployed."""
+    return {
+        "deploy": ops("deploy", "--stage", STAGE, at=project.folder),
+        "destroy": ops("destroy", "--stage", STAGE, "--data", "--confirm", STAGE, at=project.folder),
+        "dry run": ops("destroy", "--stage", STAGE, "--dry-run", at=project.folder),
+    }
+
+
+def test_what_chalice_deployed_is_left_to_chalice(others):
+    told = (
+        "Error: Stage chalice was deployed by `chalice deploy`: run `chalice delete --stage chalice` first, where that "
+        "was run. The data stays.\n"
+    )
+
+    assert {name: (said.returncode, said.stderr) for name, said in others.items()} == dict.fromkeys(others, (1, told))
+
+
+@pytest.fixture(scope="module")
+def repeated(others, project) -> Deployment:
     """Deployed again, with nothing changed."""
     return deployed(project, lambda client: {"counted": client.get("/counters/clicks")})
 
