@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
+
 from chalicelib.http import cors
 from ops import archive, policies, stages
 from ops.errors import OperatorError
@@ -143,10 +145,15 @@ def package(settings: Settings, folder: Path) -> Path:
     pip = _pip(source / "requirements.txt", settings.sdk)
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
     _run(
-        [sys.executable, "-c", "from chalice.cli import main; main()", *command],
+        [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *command],
         "chalice package",
         source,
-        {"EVENT_LOG_STREAM_ARN": _LATER, **pip},
+        {
+            "EVENT_LOG_STREAM_ARN": _LATER,
+            # Chalice insists on one. What it writes is the same for all regions of a partition.
+            "AWS_DEFAULT_REGION": boto3.Session().region_name or "us-east-1",
+            **pip,
+        },
     )
     archive.finish(result / "deployment.zip", settings.stage)
     return result

@@ -19,11 +19,13 @@ import pytest
 from tests.building import a_counter_id, an_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from chalicelib.counting import Incremented
+
+PROJECT = Path(__file__).parent.parent.parent
 
 #: How long a thing that has to happen may take before it counts as not happening, on the slowest machine.
 PATIENCE_S = 120
@@ -74,15 +76,19 @@ class Operator:
         )
 
 
-PROJECT = Path(__file__).parent.parent.parent
+def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of this process with these variables, and without those that are None."""
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
 
 
-def ops(*arguments: str, said: str = "", at: Path = PROJECT, **environment: str) -> subprocess.CompletedProcess[str]:
+def ops(
+    *arguments: str, said: str = "", at: Path = PROJECT, **environment: str | None
+) -> subprocess.CompletedProcess[str]:
     """The operators' program of a checkout, run to its end in a process of its own, in which `said` is typed."""
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
         cwd=at,
-        env={**os.environ, **environment},
+        env=environment_with(environment),
         input=said,
         capture_output=True,
         text=True,

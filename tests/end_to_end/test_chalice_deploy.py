@@ -20,7 +20,7 @@ import pytest
 
 from ops import policies, stages
 from tests import gateway_door
-from tests.end_to_end.conftest import copied, eventually, ops
+from tests.end_to_end.conftest import copied, environment_with, eventually, ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,19 +50,20 @@ class Project:
     door: str
     data: dict[str, str]
 
-    def chalice(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def chalice(self, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
         wheels = stages.PROJECT / ".local" / "wheels"
         return subprocess.run(
             [Path(sys.executable).parent / "chalice", *arguments],
             cwd=self.folder,
-            env={
-                **os.environ,
-                "AWS_ENDPOINT_URL": self.door,
-                "PIP_NO_DEPS": "1",
-                "PIP_NO_INDEX": "1",
-                "PIP_FIND_LINKS": str(wheels),
-                **environment,
-            },
+            env=environment_with(
+                {
+                    "AWS_ENDPOINT_URL": self.door,
+                    "PIP_NO_DEPS": "1",
+                    "PIP_NO_INDEX": "1",
+                    "PIP_FIND_LINKS": str(wheels),
+                    **environment,
+                }
+            ),
             capture_output=True,
             text=True,
             check=False,
@@ -359,6 +360,7 @@ def test_deleting_leaves_nothing_behind_but_the_data(deleted, changed):
     [
         ("dev", {}, "Stage dev is not provisioned in us-east-1: run `python -m ops provision --stage dev` first"),
         (STAGE, {"AWS_DEFAULT_REGION": "eu-west-3"}, "Stage chalice is not provisioned in eu-west-3"),
+        (STAGE, {"AWS_DEFAULT_REGION": None}, "look at your credentials and your region. (You must specify a region.)"),
         (STAGE, {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "look at your credentials"),
         (
             STAGE,

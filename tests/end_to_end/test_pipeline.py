@@ -24,11 +24,11 @@ STAGE = "piped"
 STACK = f"counter-{STAGE}-app"
 
 #: As on a machine that knows no AWS account.
-NOWHERE = {
+NOWHERE: dict[str, Any] = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-    "AWS_ACCESS_KEY_ID": "",
-    "AWS_SECRET_ACCESS_KEY": "",
-    "AWS_DEFAULT_REGION": "",
+    "AWS_ACCESS_KEY_ID": None,
+    "AWS_SECRET_ACCESS_KEY": None,
+    "AWS_DEFAULT_REGION": None,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
