@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ def event_log_stream_arn(settings: Settings) -> str:
     Empty in a deployed function, whose event source is there. Asked with the profile that Chalice was given.
 
     Raises:
-        click.ClickException: it cannot be found; or `chalice deploy` would take over what a stack owns. Chalice's
-            command line tells the message, one line with the way out.
+        click.ClickException: it cannot be found; or what else Chalice needs is missing, or `chalice deploy` would take
+            over what a stack owns. Chalice's command line tells the message, one line with the way out.
     """
     if settings.event_log_stream_arn or os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn
@@ -32,26 +33,31 @@ def _found(settings: Settings) -> str:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     stage = settings.stage
+    provision = f"run `python -m ops provision --stage {stage}`"
     chalice = click.get_current_context(silent=True)
+    command, profile = (chalice.info_name, chalice.params.get("profile")) if chalice else (None, None)
     try:
-        session = boto3.Session(profile_name=chalice.params.get("profile") if chalice else None)
-        stack = _stack_of(session.client("lambda"), f"counter-{stage}")
-        if stack and chalice and chalice.info_name == "deploy":
+        session = boto3.Session(profile_name=profile)
+        if command == "deploy" and (stack := _stack_of(session.client("lambda"), f"counter-{stage}")):
             raise click.ClickException(
                 f"Stage {stage} was deployed as stack {stack}: go on with `python -m ops deploy --stage {stage}`, "
                 f"or run `python -m ops destroy --stage {stage}` first, which leaves the data."
             )
-        return session.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]["LatestStreamArn"]
+        table = session.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException":
             raise click.ClickException(
-                f"Stage {stage} is not provisioned in {session.region_name}: run "
-                f"`python -m ops provision --stage {stage}` first, or look at your region."
+                f"Stage {stage} is not provisioned in {session.region_name}: {provision} first, or look at your region."
             ) from error
         raise click.ClickException(
             f"AWS does not tell where the stream of {settings.event_log_table} is: look at your credentials and your "
             f"region. ({' '.join(str(error).split())})"
         ) from error
+    if command in ("deploy", "package") and not Path(".chalice", "policies", stage).is_dir():
+        raise click.ClickException(
+            f"The policies of stage {stage} are not in this checkout: {provision}, which is safe to repeat."
+        )
+    return table["LatestStreamArn"]
 
 
 def _stack_of(client: LambdaClient, function: str) -> str | None:

@@ -260,6 +260,20 @@ def test_the_check_has_its_schedule_and_each_caller_its_permission(first):
     }
 
 
+def test_a_checkout_without_the_policies_is_told_to_provision(first, project):
+    policies_of_stage = project.folder / ".chalice" / "policies" / STAGE
+    elsewhere = policies_of_stage.rename(policies_of_stage.with_suffix(".elsewhere"))
+
+    refused = project.chalice("deploy", "--stage", STAGE)
+
+    elsewhere.rename(policies_of_stage)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: The policies of stage chalice are not in this checkout: run `python -m ops provision --stage chalice`, "
+        "which is safe to repeat.\n",
+    )
+
+
 def test_every_route_is_there_and_browsers_may_use_it(first):
     assert first.after.apis[first.api_id] == PATHS
     for path, methods in PATHS.items():
@@ -277,7 +291,7 @@ def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
     """The operators' program is to deploy, and to take down, what Chalice deployed."""
     return {
         "deploy": ops("deploy", "--stage", STAGE, at=project.folder),
-        "destroy": ops("destroy", "--stage", STAGE, "--data", "--confirm", STAGE, at=project.folder),
+        "destroy": ops("destroy", "--stage", STAGE, at=project.folder),
         "dry run": ops("destroy", "--stage", STAGE, "--dry-run", at=project.folder),
     }
 

@@ -1,0 +1,84 @@
+"""What Chalice's command line is told of a stage when it imports the application, and what a function is not."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+import pytest
+
+from chalicelib import deployment, settings
+
+
+@pytest.fixture
+def by_chalice(monkeypatch, tmp_path):
+    """In a folder without policies, makes this process the one of a command of Chalice's."""
+    monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
+    monkeypatch.chdir(tmp_path)
+
+    @contextlib.contextmanager
+    def running(name, profile=None):
+        with click.Context(click.Command(name), info_name=name) as context:
+            context.params["profile"] = profile
+            yield
+
+    return running
+
+
+def of(stage, **variables):
+    return settings.read({"STAGE": stage, **variables})
+
+
+def test_a_function_asks_nobody(monkeypatch):
+    monkeypatch.delenv("AWS_CHALICE_CLI_MODE", raising=False)
+
+    assert deployment.event_log_stream_arn(of("never-provisioned")) == ""
+
+
+def test_what_is_set_is_believed(by_chalice):
+    with by_chalice("package"):
+        assert deployment.event_log_stream_arn(of("dev", EVENT_LOG_STREAM_ARN="arn:it")) == "arn:it"
+
+
+def test_the_stream_of_the_stage_is_found(stage, by_chalice):
+    with by_chalice("local"):
+        assert deployment.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
+
+
+def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
+    assert deployment.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
+
+
+@pytest.mark.usefixtures("api_url", "stage")
+@pytest.mark.parametrize(
+    ("command", "name", "profile", "told"),
+    [
+        (
+            "deploy",
+            "never-provisioned",
+            None,
+            "is not provisioned in us-east-1: run `python -m ops provision --stage never",
+        ),
+        (
+            "deploy",
+            "local",
+            None,
+            "Stage local was deployed as stack counter-local-app: go on with `python -m ops deploy",
+        ),
+        (
+            "package",
+            "pipeline",
+            None,
+            "The policies of stage pipeline are not in this checkout: run `python -m ops provi",
+        ),
+        (
+            "deploy",
+            "pipeline",
+            "none-such",
+            r"look at your credentials .*The config profile \(none-such\) could not be",
+        ),
+    ],
+)
+def test_what_is_missing_is_one_line_with_the_way_out(by_chalice, command, name, profile, told):
+    with by_chalice(command, profile), pytest.raises(click.ClickException, match=told):
+        deployment.event_log_stream_arn(of(name))
