@@ -30,12 +30,16 @@ def listed(settings: Settings, *, data: bool) -> Outcome:
 
 
 def is_there(settings: Settings, *, data: bool) -> bool:
-    """Whether there is anything to remove."""
-    return (
-        stacks.exists(deploy.stack_name(settings.stage))
-        or deploy.by_chalice(settings.stage)
-        or (data and (stacks.exists(provision.stack_name(settings.stage)) or _has_log(settings)))
-    )
+    """
+    Whether there is anything to remove.
+
+    Raises:
+        OperatorError: the application was deployed by `chalice deploy`.
+    """
+    deploy.check_not_by_chalice(settings.stage)
+    if stacks.exists(deploy.stack_name(settings.stage)):
+        return True
+    return data and (stacks.exists(provision.stack_name(settings.stage)) or _has_log(settings))
 
 
 def destroy(settings: Settings, *, data: bool) -> Outcome:
@@ -45,10 +49,8 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     The application goes first, for it needs the data; the event log goes last, when all else is gone.
 
     Raises:
-        OperatorError: the application was deployed by `chalice deploy`, or CloudFormation refuses. What is removed by
-            then stays removed, and the same again goes on.
+        OperatorError: CloudFormation refuses. What is removed by then stays removed, and the same again goes on.
     """
-    deploy.check_not_by_chalice(settings.stage)
     application, storage = deploy.stack_name(settings.stage), provision.stack_name(settings.stage)
     removed = [application] if stacks.delete(application) else []
     if data:
@@ -61,7 +63,7 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     if left:
         lines.append(f"Left: {storage}, with all events, counters and queues.")
     if settings.event_log_table in removed:
-        lines.append("AWS keeps a last backup of the event log for 35 days, from which it can be restored.")
+        lines.append("A real account keeps a last backup of the event log for 35 days, from which it can be restored.")
     return Outcome({"removed": removed, "left": left}, lines)
 
 

@@ -156,6 +156,6 @@ def test_the_data_is_removed_whole_with_the_log_that_its_stack_retains(gone):
     assert gone.said.returncode == 0, gone.said.stderr
     assert gone.said.stdout.splitlines() == [
         f"Removed: {DATA}, {LOG}.",
-        "AWS keeps a last backup of the event log for 35 days, from which it can be restored.",
+        "A real account keeps a last backup of the event log for 35 days, from which it can be restored.",
     ]
     assert (gone.stacks, gone.tables, gone.buckets) == (set(), set(), set())
