@@ -59,7 +59,15 @@ def _pack(folder: Path, package: Path) -> None:
 
 
 def _python(folder: Path, stage: str, *arguments: str) -> str:
-    environment = {**os.environ, "STAGE": stage, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "STAGE": stage,
+        # A client wants to know where it would ask, though it asks nobody here.
+        "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     done = subprocess.run(  # noqa: S603  (our own command line)
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from ops import deploy, provision, stacks
+from ops import deploy, provision, site, stacks
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     removed = [application] if stacks.delete(application) else []
     if data:
         for name in (name for kind, name in stacks.resources(storage) if kind == _BUCKET):
-            boto3.resource("s3").Bucket(name).object_versions.delete()
+            site.empty(name)
         removed += [storage] if stacks.delete(storage) else []
         removed += [settings.event_log_table] if _delete_log(settings) else []
     left = [] if data or not stacks.exists(storage) else [storage]

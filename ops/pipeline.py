@@ -45,5 +45,5 @@ def _commands(settings: Settings, folder: Path) -> list[str]:
         f"--output-template-file {folder / 'packaged.yaml'}",
         f"aws cloudformation deploy --template-file {folder / 'packaged.yaml'} --s3-bucket $BUCKET "
         f"--stack-name {application} --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND "
-        "--tags application=counter --no-fail-on-empty-changeset",
+        f"--tags application=counter stage={settings.stage} --no-fail-on-empty-changeset",
     ]

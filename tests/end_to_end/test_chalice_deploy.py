@@ -201,7 +201,7 @@ PATHS = {
 
 
 def test_each_function_has_a_role_of_its_own_with_its_policy(first):
-    expected = {name.removesuffix(".json"): json.loads(text) for name, text in policies.of_stage(STAGE).items()}
+    expected = {name.removesuffix(".json"): of for name, of in policies.of_functions(STAGE, traced=False).items()}
 
     assert first.after.policies == {
         f"{PREFIX}-{role}/{PREFIX}-{role}": expected[name]
@@ -224,7 +224,7 @@ def test_functions_have_what_the_configuration_says(first):
         f"{PREFIX}-check": ("app.check", 512, 300),
     }
     assert all(one["Environment"] == environment for one in functions.values())
-    assert all(one["Architectures"] == ["x86_64"] for one in functions.values())
+    assert all(one["Architectures"] == ["arm64"] for one in functions.values())
     assert all(one["CodeSize"] < 2_000_000 for one in functions.values())
 
 

@@ -103,12 +103,12 @@ def down_again(down, project) -> Step:
 
 @pytest.fixture(scope="module")
 def gone(down_again, project) -> Step:
-    """The data is removed, with a bucket that holds old versions and what was deleted before."""
-    (bucket,) = down_again.buckets
-    boto3.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    for body in (b"old", b"new"):
-        boto3.client("s3").put_object(Bucket=bucket, Key="left", Body=body)
-    boto3.client("s3").delete_object(Bucket=bucket, Key="left")
+    """The data is removed, with buckets that hold old versions and what was deleted before."""
+    for bucket in down_again.buckets:
+        boto3.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for body in (b"old", b"new"):
+            boto3.client("s3").put_object(Bucket=bucket, Key="left", Body=body)
+        boto3.client("s3").delete_object(Bucket=bucket, Key="left")
     return step(project, "--data", "--confirm", STAGE)
 
 

@@ -34,29 +34,34 @@ def name(place):
 
 def test_a_stack_that_was_never_made_whole_says_why_and_what_to_do(name):
     with pytest.raises(OperatorError, match=rf"Stack {name} could not be applied.* ROLLBACK_COMPLETE\. .*: Broken, "):
-        stacks.apply(name, a_template(Queue=a_queue(name), Broken=a_broken_queue()), {})
+        stacks.apply(name, a_template(Queue=a_queue(name), Broken=a_broken_queue()), {}, stage="stacks")
 
     with pytest.raises(OperatorError, match=r"never made whole\. .*python -m ops destroy.* What failed first: Broken"):
-        stacks.apply(name, a_template(Queue=a_queue(name)), {})
+        stacks.apply(name, a_template(Queue=a_queue(name)), {}, stage="stacks")
 
 
 def test_an_update_that_fails_is_undone_and_tells_its_own_reason(name):
-    stacks.apply(name, a_template(Queue=a_queue(name)), {})
+    stacks.apply(name, a_template(Queue=a_queue(name)), {}, stage="stacks")
     with pytest.raises(OperatorError, match=r"UPDATE_ROLLBACK_COMPLETE\. What failed first: First"):
-        stacks.apply(name, a_template(Queue=a_queue(name), First=a_broken_queue()), {})
+        stacks.apply(name, a_template(Queue=a_queue(name), First=a_broken_queue()), {}, stage="stacks")
 
     with pytest.raises(OperatorError, match=r"UPDATE_ROLLBACK_COMPLETE\. What failed first: Second"):
-        stacks.apply(name, a_template(Queue=a_queue(name), Second=a_broken_queue()), {})
+        stacks.apply(name, a_template(Queue=a_queue(name), Second=a_broken_queue()), {}, stage="stacks")
 
 
 def test_a_stack_that_cannot_be_deleted_says_why_and_can_be_deleted_once_that_is_mended(name):
-    stacks.apply(name, a_template(Network={"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}), {})
+    stacks.apply(
+        name,
+        a_template(Network={"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}),
+        {},
+        stage="stacks",
+    )
     ((_, network),) = stacks.resources(name)
     inside = boto3.client("ec2").create_subnet(VpcId=network, CidrBlock="10.0.0.0/24")["Subnet"]
     with pytest.raises(OperatorError, match=rf"Stack {name} could not be deleted.* DELETE_FAILED\. .*: Network, "):
         stacks.delete(name)
     with pytest.raises(OperatorError, match=r"DELETE_FAILED: deleting it did not finish\. Mend the reason"):
-        stacks.apply(name, a_template(Queue=a_queue(name)), {})
+        stacks.apply(name, a_template(Queue=a_queue(name)), {}, stage="stacks")
     boto3.client("ec2").delete_subnet(SubnetId=inside["SubnetId"])
 
     assert stacks.delete(name)
@@ -70,7 +75,7 @@ def test_a_stack_that_is_not_there_is_told_with_the_region(place):
 
 def test_what_cloudformation_does_not_take_is_told_in_its_words(name):
     with pytest.raises(OperatorError, match=f"Stack {name} could not be applied: "):
-        stacks.apply(name, a_template(Unheard={"Type": "AWS::Of::Nothing"}), {})
+        stacks.apply(name, a_template(Unheard={"Type": "AWS::Of::Nothing"}), {}, stage="stacks")
 
 
 @pytest.mark.parametrize(
