@@ -24,6 +24,9 @@ CHECK_EVERY_S = 3600
 
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
+#: What the names of a stage's functions end in: a stage `x-publish` would have the API where stage `x` publishes.
+_TAKEN = ("-publish", "-project", "-check")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -81,6 +84,8 @@ def read(environment: Mapping[str, str]) -> Settings:
             "STAGE must be 1 to 20 lower-case letters, digits or hyphens that start with a letter "
             f"(local, dev, prod), not {stage!r}"
         )
+    if stage.endswith(_TAKEN):
+        raise SettingsError(f"STAGE must not end in {', '.join(_TAKEN)}, as functions of other stages do: {stage!r}")
     return Settings(
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),

@@ -58,6 +58,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
             "RestAPI": {
                 "Properties": {
                     "Name": name,
+                    "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
                     "MethodSettings": [
                         {
                             "HttpMethod": "*",

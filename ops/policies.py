@@ -41,12 +41,16 @@ def of_operator(stage: str) -> dict[str, Any]:
 
 def write(stage: str, configuration: Path) -> None:
     """The policies of the stage's functions lie where the Chalice configuration in this folder names them."""
-    of_all = json.loads((configuration / "config.json").read_text(encoding="utf-8"))
-    traced = of_all["stages"][stage].get("xray", of_all.get("xray", False))
     folder = configuration / "policies" / stage
     folder.mkdir(parents=True, exist_ok=True)
-    for name, policy in of_functions(stage, traced=traced).items():
+    for name, policy in of_functions(stage, traced=is_traced(stage, configuration)).items():
         (folder / name).write_text(json.dumps(policy, indent=2), encoding="utf-8")
+
+
+def is_traced(stage: str, configuration: Path) -> bool:
+    """Whether X-Ray traces the stage, as the Chalice configuration in this folder says."""
+    of_all = json.loads((configuration / "config.json").read_text(encoding="utf-8"))
+    return bool(of_all["stages"][stage].get("xray", of_all.get("xray", False)))
 
 
 def _in_words_of(stage: str, source: Path) -> dict[str, Any]:

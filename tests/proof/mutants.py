@@ -319,6 +319,13 @@ MUTANTS = {
         "            raise trouble\n",
         f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
     ),
+    "late-attempts": Mutant(
+        "An attempt is begun however little of the function's time is left",
+        "chalicelib.timing",
+        "time_left_ms() < RESERVE_S * 1000",
+        "time_left_ms() < 0",
+        "tests/proof/test_time.py::test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again",
+    ),
     "parked-before-sent": Mutant(
         "The publisher parks before it sends, so that its trouble keeps the neighbours from being published",
         "chalicelib.publisher",

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from ops import policies
+from chalicelib import settings
+from ops import package, policies, stages
 from ops.stages import PROJECT
 from tests.permissions import FUNCTIONS, NEEDED, QUEUES, TABLES, arn, function_name, granted, of
 
@@ -73,6 +74,17 @@ def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, 
 
     for name, policy in policies.of_functions(STAGE, traced=traced).items():
         assert json.loads((tmp_path / "policies" / STAGE / name).read_text(encoding="utf-8")) == policy
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_the_gateway_is_traced_where_the_functions_are(tmp_path, monkeypatch, traced):
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {STAGE: {"xray": traced}}}))
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+
+    api = package.overlay(settings.read({"STAGE": STAGE}))["Resources"]["RestAPI"]["Properties"]
+
+    assert api["TracingEnabled"] is traced
 
 
 def test_the_policies_lie_where_the_configuration_names_them(tmp_path):

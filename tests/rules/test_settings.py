@@ -30,6 +30,7 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
         ("STAGE", ""),
         ("STAGE", "Prod"),
         ("STAGE", "a" * 21),
+        ("STAGE", "dev-publish"),
         ("MAX_INCREMENT", "0"),
         ("MAX_INCREMENT", "many"),
         ("MAX_INCREMENT", str(2**53)),
