@@ -143,7 +143,6 @@ def package(settings: Settings, folder: Path) -> Path:
     policies.write(settings.stage, source / ".chalice")
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
-    pip = _pip(source / "requirements.txt", settings.sdk)
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
     _run(
         [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *command],
@@ -153,15 +152,22 @@ def package(settings: Settings, folder: Path) -> Path:
             "EVENT_LOG_STREAM_ARN": _LATER,
             # Chalice insists on one. What it writes is the same for all regions of a partition.
             "AWS_DEFAULT_REGION": boto3.Session().region_name or "us-east-1",
-            **pip,
+            **pip_variables(source / "requirements.txt", settings.sdk),
         },
     )
     archive.finish(result / "deployment.zip", settings.stage)
     return result
 
 
-def _pip(requirements: Path, sdk: str) -> dict[str, str]:
-    """What pip is told of what ships, which is downloaded once, so that deploying again needs no network."""
+def pip_variables(requirements: Path, sdk: str) -> dict[str, str]:
+    """
+    What pip is told of what ships, which is downloaded once, so that deploying again needs no network.
+
+    Where the SDK is part of the package, the requirements get boto3, too.
+
+    Raises:
+        OperatorError: it cannot be downloaded.
+    """
     if sdk == "package":
         pins = stages.PROJECT / "requirements-dev.txt"
         with requirements.open("a", encoding="utf-8") as file:

@@ -105,7 +105,8 @@ def copied(folder: Path) -> Path:
     for name in ("app.py", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
     (folder / ".local").mkdir()
-    (folder / ".local" / "wheels").symlink_to(PROJECT / ".local" / "wheels")
+    for wheels in (PROJECT / ".local").glob("wheels-*"):
+        (folder / ".local" / wheels.name).symlink_to(wheels)
     return folder
 
 

@@ -18,7 +18,8 @@ import boto3
 import httpx
 import pytest
 
-from ops import policies, stages
+from ops import package as packaging
+from ops import policies
 from tests import gateway_door
 from tests.end_to_end.conftest import copied, environment_with, eventually, ops
 
@@ -51,16 +52,13 @@ class Project:
     data: dict[str, str]
 
     def chalice(self, *arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        wheels = stages.PROJECT / ".local" / "wheels"
         return subprocess.run(
             [Path(sys.executable).parent / "chalice", *arguments],
             cwd=self.folder,
             env=environment_with(
                 {
                     "AWS_ENDPOINT_URL": self.door,
-                    "PIP_NO_DEPS": "1",
-                    "PIP_NO_INDEX": "1",
-                    "PIP_FIND_LINKS": str(wheels),
+                    **packaging.pip_variables(self.folder / "requirements.txt", "runtime"),
                     **environment,
                 }
             ),

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ops import embedded_gaps, stages
+from ops import package as packaging
 from tests.end_to_end.conftest import copied, eventually, ops
 
 if TYPE_CHECKING:
@@ -120,12 +121,7 @@ def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
             *("package", "--stage", STAGE, "--merge-template", "build/overlay.json", "by-chalice"),
         ],
         cwd=packaged.project,
-        env={
-            **os.environ,
-            "PIP_NO_DEPS": "1",
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(stages.PROJECT / ".local" / "wheels"),
-        },
+        env={**os.environ, **packaging.pip_variables(packaged.project / "requirements.txt", "runtime")},
         capture_output=True,
         text=True,
         check=False,
