@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any, Self
 
 from chalicelib import event_log, queues
-from ops import replay
+from ops import progress, replay
 from ops.errors import OperatorError
 from ops.outcome import Outcome
 
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from chalicelib.settings import Settings
-
-_T = TypeVar("_T")
 
 #: What SQS itself moves to the dead-letter queue comes without a reason.
 MOVED_BY_SQS = "failed too often"
@@ -90,10 +85,13 @@ def redrive(
             if len(chosen) >= most:
                 break
         _check_fit(ids, hidden.receipts)
-        for letter_id in _with_progress("Sending back", [] if dry_run else bodies):
-            sent_as = _send_back(settings, bodies[letter_id])
-            hidden.delete(letter_id)
-            chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
+        if not dry_run:
+            with progress.shown("Sending back", len(bodies), "messages") as advance:
+                for letter_id, body in bodies.items():
+                    sent_as = _send_back(settings, body)
+                    hidden.delete(letter_id)
+                    chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
+                    advance(1)
     for letter_id in chosen.keys() - bodies.keys():
         chosen[letter_id] = replace(chosen[letter_id], outcome="too large")
     oldest_first = sorted(chosen.values(), key=lambda letter: -letter.age_s)
@@ -149,13 +147,15 @@ class _Hidden:
         """All that lies on the queue, with its body, each message hidden from here on."""
         began_s = time.time()
         about = _number(self._queue, "ApproximateNumberOfMessages")
-        for messages in _with_progress("Reading", self._received(), length=about // 10 + 1):
-            # What comes in meanwhile is left for the next run, or this one might go on for ever.
-            is_end = all(_sent_s(one) > began_s or one["MessageId"] in self.receipts for one in messages)
-            self.receipts |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
-            yield from ((_letter(message, began_s), message["Body"]) for message in messages)
-            if is_end:
-                return
+        with progress.shown("Reading", about, "messages") as advance:
+            for messages in self._received():
+                # What comes in meanwhile is left for the next run, or this one might go on for ever.
+                is_end = all(_sent_s(one) > began_s or one["MessageId"] in self.receipts for one in messages)
+                self.receipts |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+                yield from ((_letter(message, began_s), message["Body"]) for message in messages)
+                advance(len(messages))
+                if is_end:
+                    return
 
     def delete(self, message_id: str) -> None:
         """The message is gone from the queue."""
@@ -208,7 +208,8 @@ def _told(letters: list[Letter], *, left: int, largest: int, complete: bool, dry
     too_large = sum(letter.outcome == "too large" for letter in letters)
     sent = sum(letter.outcome == "sent" for letter in letters)
     lines = [line for letter in letters for line in _lines(letter)]
-    lines.append(f"Sent back: {sent}. On the dead-letter queue: {left}.")
+    said = "Nothing was sent: this was a dry run." if dry_run else f"Sent back: {sent}."
+    lines.append(f"{said} On the dead-letter queue: {left}.")
     if too_large:
         lines.append(
             f"Too large for the projection queue, which takes {largest} bytes: {too_large}. They stay where they are: "
@@ -239,10 +240,3 @@ def _printable(text: str) -> str:
 def _number(queue: str, attribute: Any) -> int:
     answer = queues.client().get_queue_attributes(QueueUrl=queues.url(queue), AttributeNames=[attribute])
     return int(answer["Attributes"][attribute])
-
-
-def _with_progress(label: str, things: Iterable[_T], length: int | None = None) -> Iterator[_T]:
-    context = click.get_current_context(silent=True)
-    is_hidden = context is None or bool(context.params.get("as_json"))
-    with click.progressbar(things, label=label, length=length, file=sys.stderr, hidden=is_hidden) as bar:
-        yield from bar
