@@ -45,11 +45,12 @@ def _command(work: Callable[..., Outcome], prepare: Callable[..., None] | None =
     """
     A command that does `work` on a stage, once it is prepared, and prints its outcome, as lines or as JSON.
 
-    What a command needs is imported when it runs: the tables' names are read once, from the stage's environment.
+    What a command needs is imported when it runs: the tables' names are read once, from the stage's environment. The
+    command is called as `work` is, without the underscore that tells the two apart from the room of that name.
     """
 
     @main.command(work.__name__.strip("_"), help=inspect.getdoc(work))
-    @click.option("--stage", required=True, help="One of the stages in .chalice/config.json.")
+    @click.option("--stage", required=True, help="A stage in .chalice/config.json; provision takes a new one, too.")
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     @functools.wraps(work)
     def run(stage: str, as_json: bool, **options: Any) -> None:
@@ -92,7 +93,11 @@ def _provision(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (a
 
 @_command
 def _deploy(settings: Settings) -> Outcome:
-    """Deploy this checkout's application on the provisioned stage. Safe to repeat."""
+    """
+    Deploy this checkout's application on the provisioned stage. Safe to repeat.
+
+    The address that it prints is AWS's. On the embedded AWS, the API of stage local is at the one in .local/env.
+    """
     from ops import deploy
 
     deployed = deploy.deploy(settings, stages.local_folder())
@@ -126,7 +131,8 @@ def _package(settings: Settings, folder: Path) -> Outcome:
     Leave in FOLDER what deploy would apply, for a pipeline that applies it. Needs no AWS account.
 
     It is deployment.zip, the code; sam.json, the template; and overlay.json, what the template has beyond what
-    `chalice package` writes by itself. Prints the commands that apply it to a provisioned stage.
+    `chalice package` writes by itself. Prints the commands that apply it to a provisioned stage; these are AWS's
+    command line, `aws`, which is not part of the project.
 
     \b
     Examples:
@@ -225,7 +231,9 @@ def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits:
     "--rate", type=click.IntRange(1), default=5000, show_default=True, help="The most events to send in a second."
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing, and tell how much it would be.")
-@click.option("--from-start", is_flag=True, help="Begin anew where an earlier run of the same was cut off.")
+@click.option(
+    "--from-start", is_flag=True, help="Begin from the start, even if an earlier run of the same was cut off."
+)
 def _replay(
     settings: Settings,
     counter_ids: tuple[str, ...],
@@ -321,7 +329,14 @@ def _confirm(question: str, *, yes: bool, otherwise: str = "This has to be confi
 @click.option("--reason", default="", metavar="TEXT", help="Only those that have this in their reason.")
 @click.option("--dry-run", is_flag=True, help="List them, and send nothing.")
 def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool) -> Outcome:
-    """List what lies on the dead-letter queue, and send it back to be counted. Always safe: it counts once."""
+    """
+    List what lies on the dead-letter queue, and send it back to be counted. Always safe: it counts once.
+
+    \b
+    Examples:
+      python -m ops redrive --stage prod --dry-run
+      python -m ops redrive --stage prod --reason "too new"
+    """  # noqa: D301
     from ops import redrive
 
     return redrive.redrive(settings, ids, reason, dry_run=dry_run)
