@@ -84,24 +84,20 @@ def _provision(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (a
     A stage that is not in .chalice/config.json is added to it. The policies of its functions are written beside that
     file, where Chalice looks for them.
     """
-    from ops import policies, provision
+    from ops import policies, provision, where
 
     outputs = provision.provision(settings)
     policies.write(settings.stage, stages.PROJECT / ".chalice")
-    return Outcome(dict(outputs))
+    return Outcome({"Where": where.place(), **outputs})
 
 
 @_command
 def _deploy(settings: Settings) -> Outcome:
-    """
-    Deploy this checkout's application on the provisioned stage. Safe to repeat.
-
-    The address that it prints is AWS's. On the embedded AWS, the API of stage local is at the one in .local/env.
-    """
-    from ops import deploy
+    """Deploy this checkout's application on the provisioned stage. Safe to repeat."""
+    from ops import deploy, where
 
     deployed = deploy.deploy(settings, stages.local_folder())
-    return Outcome({"ApiId": deployed.api_id, "Url": deployed.url})
+    return Outcome({"Where": where.place(), "ApiId": deployed.api_id, "Url": deployed.url})
 
 
 @_command
@@ -159,19 +155,22 @@ def _destroy(settings: Settings, *, data: bool, confirm: str | None, dry_run: bo
       python -m ops destroy --stage dev
       python -m ops destroy --stage dev --data --confirm dev
     """  # noqa: D301
-    from ops import destroy
+    from ops import destroy, where
 
+    if confirm and not data:
+        raise click.UsageError("--confirm is for --data: without it, the data stays.")
     if dry_run:
         return destroy.listed(settings, data=data)
     if destroy.is_there(settings, data=data):
         if data:
-            _confirm_loss(settings.stage, confirm)
+            _confirm_loss(settings.stage, where.place(), confirm)
         else:
-            _confirm(f"The application of stage {settings.stage} is removed; its data stays. Go on?", yes=yes)
+            what = f"The application of stage {settings.stage} in {where.place()} is removed; its data stays."
+            _confirm(f"{what} Go on?", yes=yes)
     return destroy.destroy(settings, data=data)
 
 
-def _confirm_loss(stage: str, confirm: str | None) -> None:
+def _confirm_loss(stage: str, place: str, confirm: str | None) -> None:
     """
     Somebody wants to lose all data of this stage, and has said so twice.
 
@@ -182,11 +181,12 @@ def _confirm_loss(stage: str, confirm: str | None) -> None:
     if confirm is None:
         if not sys.stdin.isatty():
             raise errors.OperatorError(
-                f"All data of stage {stage} would be removed, for good: say so again, with --confirm {stage}."
+                f"All data of stage {stage} in {place} would go, for good: say so again, with --confirm {stage}."
             )
-        confirm = click.prompt(f"All data of stage {stage} is removed, for good. Type the stage's name", err=True)
+        what = f"All data of stage {stage} in {place} goes, for good."
+        confirm = click.prompt(f"{what} Type the stage's name", err=True)
     if confirm != stage:
-        raise errors.InputError(f"That is another name than {stage}. Nothing was removed.")
+        raise errors.InputError(f"{confirm} is another name than {stage}. Nothing was removed.")
 
 
 _some_counters = click.option(

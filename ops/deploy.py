@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from ops import package, provision, stacks
+from ops import package, provision, stacks, where
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -77,4 +77,4 @@ def deploy(settings: Settings, work: Path) -> Deployed:
             resource["Properties"]["CodeUri"] = {"Bucket": data["ArtifactsBucket"], "Key": location}
     given = stacks.apply(stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
     definition = template["Resources"]["RestAPI"]["Properties"]
-    return Deployed(given["RestAPIId"], given["EndpointURL"].rstrip("/"), definition)
+    return Deployed(given["RestAPIId"], where.api_url(given["RestAPIId"], given["EndpointURL"]), definition)

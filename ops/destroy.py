@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from ops import deploy, provision, site, stacks
+from ops import deploy, provision, site, stacks, where
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def listed(settings: Settings, *, data: bool) -> Outcome:
     deploy.check_not_by_chalice(settings.stage)
     found = _found(settings, data=data)
     facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in found]}
-    lines = [f"Of stage {settings.stage} would be removed:", *(f"  {kind} {name}" for kind, name in found)]
+    head = f"Of stage {settings.stage} in {where.place()} would be removed:"
+    lines = [head, *(f"  {kind} {name}" for kind, name in found)]
     return Outcome(facts, lines if found else [_nothing(settings, data=data)])
 
 

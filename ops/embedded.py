@@ -338,7 +338,7 @@ def _deploy(place: Place) -> str:
     embedded_gaps.fill_in_api(deployed.api_id, "api", deployed.definition)
     if again := embedded_gaps.deliver_again(local):
         click.echo(f"Delivering {again} events again: some were not counted at the last stop ...")
-    return f"{place.aws_url}/restapis/{deployed.api_id}/api/_user_request_"
+    return deployed.url
 
 
 def write_environment(place: Place, api_url: str, page_url: str) -> None:

@@ -9,7 +9,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ops import deploy, progress, provision, site_files, stacks, stages
+from ops import deploy, progress, provision, site_files, stacks, stages, where
 from ops.errors import OperatorError
 from ops.outcome import Outcome
 
@@ -73,14 +73,13 @@ def api_url_of(stage: str) -> str:
     Raises:
         OperatorError: it is not deployed, or the embedded AWS does not run.
     """
-    if stage == stages.LOCAL_STAGE:
-        return stages.addresses(stages.local_folder())["API_URL"]
     if not stacks.exists(deploy.stack_name(stage)):
         raise OperatorError(
             f"The API of stage {stage} has no address yet: run deploy first, or give one, as in "
             "--api https://api.example/path."
         )
-    return stacks.outputs(deploy.stack_name(stage))["EndpointURL"].rstrip("/")
+    application = stacks.outputs(deploy.stack_name(stage))
+    return where.api_url(application["RestAPIId"], application["EndpointURL"])
 
 
 def address(settings: Settings, bucket: str) -> str:

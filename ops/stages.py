@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
 
-_CONFIGURATION = PROJECT / ".chalice" / "config.json"
 
 #: The functions, as Chalice names them, and the policy that each has.
 _POLICIES = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
@@ -77,11 +76,15 @@ def add(stage: str) -> None:
             function: {"iam_policy_file": f"policies/{stage}/{policy}.json"} for function, policy in _POLICIES.items()
         },
     }
-    _CONFIGURATION.write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+    _file().write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+
+
+def _file() -> Path:
+    return PROJECT / ".chalice" / "config.json"
 
 
 def _configuration() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_CONFIGURATION.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ def refusals(project) -> dict[str, Step]:
         "data": step(project, "--data"),
         "data, with --yes": step(project, "--data", "--yes"),
         "data of another stage": step(project, "--data", "--confirm", "prod"),
+        "confirmed, and not asked for": step(project, "--confirm", STAGE, "--yes"),
     }
 
 
@@ -120,13 +122,15 @@ def gone_again(gone, project) -> Step:
 
 def test_nothing_is_removed_that_was_not_confirmed(refusals):
     said = {name: (one.said.returncode, one.said.stderr) for name, one in refusals.items()}
-    twice = f"Error: All data of stage {STAGE} would be removed, for good: say so again, with --confirm {STAGE}.\n"
+    place = f"the embedded AWS at {os.environ['AWS_ENDPOINT_URL']}"
+    twice = f"Error: All data of stage {STAGE} in {place} would go, for good: say so again, with --confirm {STAGE}.\n"
 
+    assert said.pop("confirmed, and not asked for")[0] == 2
     assert said == {
         "application": (1, "Error: This has to be confirmed: add --yes.\n"),
         "data": (1, twice),
         "data, with --yes": (1, twice),
-        "data of another stage": (2, f"Error: That is another name than {STAGE}. Nothing was removed.\n"),
+        "data of another stage": (2, f"Error: prod is another name than {STAGE}. Nothing was removed.\n"),
     }
     assert all(one.stacks == {APPLICATION, DATA} for one in refusals.values())
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, NoRegionError
 from click.testing import CliRunner
 
 from chalicelib.errors import KeyReusedError, LogUnavailableError
-from ops import deploy, errors, provision, stages
+from ops import deploy, errors, provision, stages, where
 from ops.__main__ import main
 from ops.errors import InputError, OperatorError, OutageError
 from tests.end_to_end.conftest import copied, ops
@@ -41,7 +41,9 @@ def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counte
 
     assert (provisioned.returncode, deployed.returncode) == (0, 0)
     assert json.loads(provisioned.stdout)["EventLogStreamArn"].startswith("arn:aws:dynamodb:")
-    assert json.loads(deployed.stdout)["ApiId"] in api_url
+    assert json.loads(deployed.stdout)["Url"] == api_url
+    assert json.loads(provisioned.stdout)["Where"] == json.loads(deployed.stdout)["Where"]
+    assert place.aws_url in json.loads(deployed.stdout)["Where"]
     assert client.counter(counter_id)["value"] == 3
 
 
@@ -130,6 +132,14 @@ def test_a_name_that_no_stage_can_have_is_refused_and_nothing_is_written(tmp_pat
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "STAGE must be 1 to 20 lower-case letters" in refused.stderr
     assert configuration(project) == configuration(stages.PROJECT)
+
+
+def test_on_an_account_it_is_told_which_and_in_which_region(place, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", place.aws_url)
+
+    assert where.place() == "account 000000000000, us-east-1"
+    assert where.api_url("abc", "https://abc.example/api/") == "https://abc.example/api"
 
 
 @pytest.mark.parametrize(

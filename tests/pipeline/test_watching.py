@@ -60,6 +60,15 @@ def subscriber(stage):
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName=f"alarmed-{uuid.uuid4()}")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": stage["AlarmTopicArn"]}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     sns: Any = boto3.client("sns")
     told = sns.subscribe(TopicArn=stage["AlarmTopicArn"], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)[
         "SubscriptionArn"
