@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_lambda import LambdaClient
 
     from chalicelib.settings import Settings
@@ -20,22 +21,33 @@ def event_log_stream_arn(settings: Settings) -> str:
 
     Raises:
         click.ClickException: it cannot be found; or what else Chalice needs is missing, or `chalice deploy` would take
-            over what a stack owns. Chalice's command line tells the message, one line with the way out.
+            over what a stack owns, or deploy settings with which increments are lost or doubled. Chalice's command line
+            tells the message, one line with the way out.
     """
-    if settings.event_log_stream_arn or os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
+    if os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn
-    return _found(settings)
+    import click  # noqa: PLC0415  (a function lacks it)
+
+    chalice = click.get_current_context(silent=True)
+    command, profile = (chalice.info_name, chalice.params.get("profile")) if chalice else (None, None)
+    if settings.event_log_stream_arn and command != "deploy":
+        return settings.event_log_stream_arn
+    if settings.partial_batch_responses and command == "deploy":
+        raise click.ClickException(
+            "Take PARTIAL_BATCH_RESPONSES out of .chalice/config.json: the event source that `chalice deploy` makes "
+            "does not read them, so that messages which are not counted would be removed."
+        )
+    found = _found(settings, command, profile)
+    return settings.event_log_stream_arn or found
 
 
-def _found(settings: Settings) -> str:
+def _found(settings: Settings, command: str | None, profile: str | None) -> str:
     import boto3  # noqa: PLC0415  (a function lacks click, and starts faster without the others)
     import click  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     stage = settings.stage
     provision = f"run `python -m ops provision --stage {stage}`"
-    chalice = click.get_current_context(silent=True)
-    command, profile = (chalice.info_name, chalice.params.get("profile")) if chalice else (None, None)
     try:
         session = boto3.Session(profile_name=profile)
         if command == "deploy" and (stack := _stack_of(session.client("lambda"), f"counter-{stage}")):
@@ -44,6 +56,7 @@ def _found(settings: Settings) -> str:
                 f"or run `python -m ops destroy --stage {stage}` first, which leaves the data."
             )
         table = session.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]
+        shards = _shards_of(session.client("cloudformation"), f"counter-{stage}-data")
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException":
             raise click.ClickException(
@@ -53,11 +66,27 @@ def _found(settings: Settings) -> str:
             f"AWS does not tell where the stream of {settings.event_log_table} is: look at your credentials and your "
             f"region. ({' '.join(str(error).split())})"
         ) from error
+    if shards not in (None, str(settings.shards)):
+        raise click.ClickException(
+            f"Stage {stage} was made with SHARDS={shards}, and .chalice/config.json says SHARDS={settings.shards}: "
+            f"keep SHARDS={shards}, for with another number idempotency keys would be forgotten."
+        )
     if command in ("deploy", "package") and not Path(".chalice", "policies", stage).is_dir():
         raise click.ClickException(
             f"The policies of stage {stage} are not in this checkout: {provision}, which is safe to repeat."
         )
     return table["LatestStreamArn"]
+
+
+def _shards_of(client: CloudFormationClient, stack: str) -> str | None:
+    """What the stage was made with, if `provision` made it."""
+    try:
+        outputs = client.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
+    except client.exceptions.ClientError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    return next((output["OutputValue"] for output in outputs if output["OutputKey"] == "Shards"), None)
 
 
 def _stack_of(client: LambdaClient, function: str) -> str | None:

@@ -33,10 +33,12 @@ def overlay(settings: Settings) -> dict[str, Any]:
     may read them: of a path that does not exist, of too large a body, of a function that does not answer.
     """
     name = f"counter-{settings.stage}"
+    # What the stage was made with, whatever the configuration says by now: keys are looked up by it.
+    shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
     dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{settings.dead_letter_queue}"
     return {
         "Resources": {
-            "APIHandler": {"Properties": {"FunctionName": name}},
+            "APIHandler": {"Properties": {"FunctionName": name, "Environment": {"Variables": shards}}},
             "Publish": {
                 "Properties": {
                     "FunctionName": f"{name}-publish",
@@ -46,7 +48,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
             "Project": {
                 "Properties": {
                     "FunctionName": f"{name}-project",
-                    "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1"}},
+                    "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1", **shards}},
                     "Events": {
                         "ProjectSqsEventSource": {
                             "Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]},
@@ -54,7 +56,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
                     },
                 }
             },
-            "Check": {"Properties": {"FunctionName": f"{name}-check"}},
+            "Check": {"Properties": {"FunctionName": f"{name}-check", "Environment": {"Variables": shards}}},
             "RestAPI": {
                 "Properties": {
                     "Name": name,

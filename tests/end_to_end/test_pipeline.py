@@ -102,6 +102,20 @@ def test_deploying_goes_on_with_what_a_pipeline_applied(applied, packaged):
     assert json.loads(deployed.stdout)["ApiId"] in applied
 
 
+def test_functions_take_the_number_of_shards_from_the_data_whatever_the_configuration_says(packaged):
+    functions = [one for one in packaged.template["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
+    variables = {one["Properties"]["Handler"]: one["Properties"]["Environment"]["Variables"] for one in functions}
+
+    for handler in ("app.app", "app.project", "app.check"):
+        assert variables[handler]["SHARDS"] == {"Fn::ImportValue": f"counter-{STAGE}-shards"}
+
+
+def test_what_is_deployed_has_the_number_of_shards_that_the_stage_was_made_with(applied):
+    found = boto3.client("lambda").get_function_configuration(FunctionName=f"counter-{STAGE}")
+
+    assert found["Environment"]["Variables"]["SHARDS"] == "1"
+
+
 def test_the_commands_name_the_stacks_of_the_stage_and_the_files_that_are_there(packaged):
     bucket, package, deploy = packaged.said["commands"]
 

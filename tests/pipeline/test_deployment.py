@@ -49,6 +49,20 @@ def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
     assert deployment.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
 
 
+@pytest.mark.usefixtures("stage")
+@pytest.mark.parametrize("known", [{}, {"EVENT_LOG_STREAM_ARN": "arn:it"}])
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"SHARDS": "4"}, "was made with SHARDS=1, and .chalice/config.json says SHARDS=4: keep SHARDS=1"),
+        ({"PARTIAL_BATCH_RESPONSES": "1"}, "messages which are not counted would be removed"),
+    ],
+)
+def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, variables, known, told):
+    with by_chalice("deploy"), pytest.raises(click.ClickException, match=told):
+        deployment.event_log_stream_arn(of("pipeline", **variables, **known))
+
+
 @pytest.mark.usefixtures("api_url", "stage")
 @pytest.mark.parametrize(
     ("command", "name", "profile", "told"),
