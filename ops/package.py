@@ -60,6 +60,10 @@ def overlay(settings: Settings) -> dict[str, Any]:
             "RestAPI": {
                 "Properties": {
                     "Name": name,
+                    # An import may name the API by this again, and alarms find it by its name.
+                    "DefinitionBody": {"info": {"title": name}},
+                    # Any value keeps SAM from adding a stage `Stage`, on which there would be no limit.
+                    "OpenApiVersion": "2.0",
                     "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
                     "MethodSettings": [
                         {

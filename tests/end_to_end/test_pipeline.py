@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import httpx
 import pytest
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
 
 from ops import embedded_gaps, stages
 from ops import package as packaging
@@ -100,6 +102,22 @@ def test_deploying_goes_on_with_what_a_pipeline_applied(applied, packaged):
     deployed = ops("deploy", "--stage", STAGE, "--json", at=packaged.project)
 
     assert json.loads(deployed.stdout)["ApiId"] in applied
+
+
+def test_the_api_has_one_stage_with_its_limit_and_is_named_by_what_its_alarms_look_for(packaged):
+    template = packaged.template
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+
+    made = list(transform(template, {}, ManagedPolicyLoader(None))["Resources"].values())
+
+    (api,) = (one["Properties"] for one in made if one["Type"] == "AWS::ApiGateway::RestApi")
+    (stage,) = (one["Properties"] for one in made if one["Type"] == "AWS::ApiGateway::Stage")
+    (deployment,) = (one["Properties"] for one in made if one["Type"] == "AWS::ApiGateway::Deployment")
+    assert api["Name"] == api["Body"]["info"]["title"] == f"counter-{STAGE}"
+    assert stage["MethodSettings"][0]["ThrottlingRateLimit"] == 1000
+    assert "StageName" not in deployment
 
 
 def test_functions_take_the_number_of_shards_from_the_data_whatever_the_configuration_says(packaged):
