@@ -40,7 +40,7 @@ def is_there(settings: Settings, *, data: bool) -> bool:
     deploy.check_not_by_chalice(settings.stage)
     if stacks.exists(deploy.stack_name(settings.stage)):
         return True
-    return data and (stacks.exists(provision.stack_name(settings.stage)) or _has_log(settings))
+    return data and (stacks.exists(provision.stack_name(settings.stage)) or provision.has_log(settings))
 
 
 def destroy(settings: Settings, *, data: bool) -> Outcome:
@@ -73,7 +73,7 @@ def _found(settings: Settings, *, data: bool) -> list[tuple[str, str]]:
     if data:
         found += stacks.resources(provision.stack_name(settings.stage))
         log = (_TABLE, settings.event_log_table)
-        found += [log] if log not in found and _has_log(settings) else []
+        found += [log] if log not in found and provision.has_log(settings) else []
     return found
 
 
@@ -83,17 +83,8 @@ def _nothing(settings: Settings, *, data: bool) -> str:
     )
 
 
-def _has_log(settings: Settings) -> bool:
-    client = boto3.client("dynamodb")
-    try:
-        client.describe_table(TableName=settings.event_log_table)
-    except client.exceptions.ResourceNotFoundException:
-        return False
-    return True
-
-
 def _delete_log(settings: Settings) -> bool:
-    if not _has_log(settings):
+    if not provision.has_log(settings):
         return False
     client = boto3.client("dynamodb")
     table = settings.event_log_table

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import boto3
+
 from ops import site_files, stacks, stages
 from ops.errors import OperatorError
 
@@ -25,12 +27,18 @@ def provision(settings: Settings) -> dict[str, str]:
     Safe to repeat.
 
     Raises:
-        OperatorError: CloudFormation refuses, the configuration is malformed, or the number of shards is not the one
-            that the log was made with.
+        OperatorError: CloudFormation refuses, the configuration is malformed, the number of shards is not the one that
+            the log was made with, or the log is there without its stack.
     """
     name = stack_name(settings.stage)
     if stacks.exists(name):
         check_shards(settings, stacks.outputs(name))
+    elif has_log(settings):
+        raise OperatorError(
+            f"The table {settings.event_log_table} is there, and stack {name}, which leaves it when it is deleted, is "
+            "not. To keep its events, take it into the stack anew (aws cloudformation create-change-set "
+            f"--change-set-type IMPORT). Only to lose them: python -m ops destroy --stage {settings.stage} --data."
+        )
     parameters = {
         **stages.template_parameters_of(settings.stage),
         "Stage": settings.stage,
@@ -38,6 +46,16 @@ def provision(settings: Settings) -> dict[str, str]:
         "SiteHost": site_files.host_of(settings.allowed_origin),
     }
     return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters, stage=settings.stage)
+
+
+def has_log(settings: Settings) -> bool:
+    """Whether the stage's event log is there, with or without its stack."""
+    client = boto3.client("dynamodb")
+    try:
+        client.describe_table(TableName=settings.event_log_table)
+    except client.exceptions.ResourceNotFoundException:
+        return False
+    return True
 
 
 def check_shards(settings: Settings, outputs: dict[str, str]) -> None:

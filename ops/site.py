@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
@@ -95,17 +96,18 @@ def address(settings: Settings, bucket: str) -> str:
 
 def empty(bucket: str) -> int:
     """
-    No object is in the bucket, nor any older version of one. Returns how many were.
+    No object is in the bucket, nor any older version of one, or there is no such bucket. Returns how many were.
 
     Raises:
         OperatorError: some could not be removed.
     """
     client = boto3.client("s3")
     removed = 0
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        found: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        _remove(client, bucket, [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found])
-        removed += len(found)
+    with contextlib.suppress(client.exceptions.NoSuchBucket):
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            found: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            _remove(client, bucket, [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found])
+            removed += len(found)
     return removed
 
 

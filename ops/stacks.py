@@ -12,10 +12,10 @@ from ops import progress
 from ops.errors import OperatorError, OutageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef
+    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackResourceSummaryTypeDef
 
 _WAITS_S = 30 * 60
 _LOOKS_EVERY_S = 5.0
@@ -144,11 +144,19 @@ def resources(name: str) -> list[tuple[str, str]]:
     if not exists(name):
         return []
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    return held(resource for page in pages for resource in page["StackResourceSummaries"])
+
+
+def held(listed: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[str, str]]:
+    """
+    Of what CloudFormation lists, what the stack holds.
+
+    What it could not make is none of it: where the name was taken, that is somebody else's.
+    """
     return [
         (resource["ResourceType"], resource.get("PhysicalResourceId", ""))
-        for page in pages
-        for resource in page["StackResourceSummaries"]
-        if resource["ResourceStatus"] not in ("DELETE_COMPLETE", "DELETE_SKIPPED")
+        for resource in listed
+        if resource["ResourceStatus"] not in ("CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED")
     ]
 
 

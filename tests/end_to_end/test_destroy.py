@@ -14,6 +14,7 @@ from tests.end_to_end.conftest import copied, ops
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
 
 STAGE = "doomed"
@@ -105,8 +106,10 @@ def down_again(down, project) -> Step:
 
 @pytest.fixture(scope="module")
 def gone(down_again, project) -> Step:
-    """The data is removed, with buckets that hold old versions and what was deleted before."""
-    for bucket in down_again.buckets:
+    """The data is removed, with a bucket that holds old versions and what was deleted before, and one that is gone."""
+    *left, gone = sorted(down_again.buckets)
+    boto3.client("s3").delete_bucket(Bucket=gone)
+    for bucket in left:
         boto3.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         for body in (b"old", b"new"):
             boto3.client("s3").put_object(Bucket=bucket, Key="left", Body=body)
@@ -154,6 +157,29 @@ def test_what_is_removed_can_be_removed_again(down_again, gone_again):
     assert (down_again.said.returncode, gone_again.said.returncode) == (0, 0)
     assert f"There is nothing to remove: stage {STAGE} has no application here." in down_again.said.stdout
     assert f"There is nothing to remove: stage {STAGE} has no application and no data here." in gone_again.said.stdout
+
+
+@pytest.fixture
+def a_log_alone(gone_again) -> Iterator[None]:
+    """The event log of the stage, as its stack leaves it when somebody deletes that."""
+    client = boto3.client("dynamodb")
+    client.create_table(
+        TableName=LOG,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "partition", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}],
+    )
+    yield
+    client.delete_table(TableName=LOG)
+
+
+@pytest.mark.usefixtures("a_log_alone")
+def test_a_log_without_its_stack_is_not_taken_for_a_stage_that_failed(project):
+    refused = ops("provision", "--stage", STAGE, at=project)
+
+    assert refused.returncode == 1
+    assert f"The table {LOG} is there, and stack {DATA}, which leaves it" in refused.stderr
+    assert "To keep its events" in refused.stderr
 
 
 def test_the_data_is_removed_whole_with_the_log_that_its_stack_retains(gone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from typing import Any
 
 import boto3
 import pytest
@@ -76,6 +77,16 @@ def test_a_stack_that_is_not_there_is_told_with_the_region(place):
 def test_what_cloudformation_does_not_take_is_told_in_its_words(name):
     with pytest.raises(OperatorError, match=f"Stack {name} could not be applied: "):
         stacks.apply(name, a_template(Unheard={"Type": "AWS::Of::Nothing"}), {}, stage="stacks")
+
+
+@pytest.mark.parametrize("status", ["CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED"])
+def test_a_stack_does_not_hold_what_it_could_not_make_and_what_it_let_go(status):
+    listed: list[Any] = [
+        {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "ours", "ResourceStatus": "CREATE_COMPLETE"},
+        {"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "somebody-elses", "ResourceStatus": status},
+    ]
+
+    assert stacks.held(listed) == [("AWS::S3::Bucket", "ours")]
 
 
 @pytest.mark.parametrize(
