@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -98,12 +99,17 @@ def enter(stage: str) -> Settings:
     """
     From now on the process reads and writes the stage, as the stage's own functions do. Returns its settings.
 
+    What the process was started with of the settings' variables is forgotten: the functions do not see it, and with
+    other SHARDS, for one, an adjustment would be written to where they do not look for its key.
+
     To be called before what reads its settings once is imported.
 
     Raises:
         OperatorError: the configuration has no such stage, or the embedded AWS, for stage local, is not running.
     """
     found = settings_of(stage)
+    for field in dataclasses.fields(found):
+        os.environ.pop(field.name.upper(), None)
     os.environ.update(environment_of(stage))
     if stage == LOCAL_STAGE:
         os.environ.update(addresses(local_folder()))

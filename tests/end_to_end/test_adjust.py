@@ -81,6 +81,14 @@ def test_the_same_key_is_the_same_adjustment_and_with_another_amount_it_is_refus
     assert client.counter(counter_id)["value"] == 5
 
 
+def test_settings_that_the_operator_happens_to_have_in_the_environment_are_not_those_of_the_stage(client, counter_id):
+    first = recorded(counter_id, "--by", "5", "--key", "ticket 17", SHARDS="4", LOG_LEVEL="none")
+    second = recorded(counter_id, "--by", "5", "--key", "ticket 17")
+
+    assert (first["recorded"], second["recorded_before"]) == (True, True)
+    assert client.counter(counter_id)["value"] == 5
+
+
 def test_a_value_is_reached_though_clients_count_meanwhile(new_client, client, counter_id):
     client.increment(counter_id, 1, If_Match='"0"')
     stop = threading.Event()
