@@ -313,5 +313,5 @@ def test_an_operator_with_that_policy_can_do_all_five_things(as_that_operator, c
 def test_an_operator_with_that_policy_is_told_what_is_denied(as_that_operator):
     refused = as_that_operator("provision")
 
-    assert refused.returncode == 1
+    assert refused.returncode == 3
     assert "not authorized to perform: cloudformation:" in refused.stderr
