@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -31,3 +32,26 @@ def test_a_bucket_has_a_name_that_s3_takes_for_any_stage_in_any_region(name):
 
 def test_no_package_is_forgotten_that_undoing_a_deployment_would_need():
     assert "ExpirationInDays" not in TEMPLATE
+
+
+def resource(name):
+    return TEMPLATE.partition(f"\n  {name}:\n")[2].partition("\n\n")[0]
+
+
+def number(name, of):
+    return int(re.findall(rf"^ +{name}: (\d+)$", resource(of), re.MULTILINE)[0])
+
+
+def test_the_log_is_kept_protected_and_backed_up():
+    assert "DeletionPolicy: Retain" in resource("EventLog")
+    assert "UpdateReplacePolicy: Retain" in resource("EventLog")
+    assert "DeletionProtectionEnabled: !If [IsLocal, false, true]" in resource("EventLog")
+    assert "PointInTimeRecoveryEnabled: true" in resource("EventLog")
+
+
+def test_a_message_is_hidden_for_six_times_as_long_as_project_may_take_and_given_up_after_an_hour_of_that():
+    functions = json.loads((PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))["lambda_functions"]
+    hidden_s = number("VisibilityTimeout", "ProjectionQueue")
+
+    assert hidden_s == 6 * functions["project"]["lambda_timeout"]
+    assert hidden_s * number("maxReceiveCount", "ProjectionQueue") == 3600
