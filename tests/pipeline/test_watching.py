@@ -55,6 +55,15 @@ def dashboard(stage):
 
 
 @pytest.fixture
+def at_rest(alarms):
+    """No alarm is off, whatever other tests have measured."""
+    for alarm in alarms:
+        boto3.client("cloudwatch").set_alarm_state(
+            AlarmName=alarm["AlarmName"], StateValue="OK", StateReason="a test begins"
+        )
+
+
+@pytest.fixture
 def subscriber(stage):
     """Someone whom the stage's alarms reach: reads what they were told since the last time."""
     sqs = boto3.client("sqs")
@@ -75,8 +84,10 @@ def subscriber(stage):
     ]
 
     def read():
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        return [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+        found: list[Any] = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            found += [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+        return found
 
     yield read
     sns.unsubscribe(SubscriptionArn=told)
@@ -177,7 +188,7 @@ def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_
 
 
 def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
-    pipeline, subscriber, every_counter_at_each_check, capsys
+    pipeline, at_rest, subscriber, every_counter_at_each_check, capsys
 ):
     import app
 
