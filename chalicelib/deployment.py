@@ -90,7 +90,12 @@ def _shards_of(client: CloudFormationClient, stack: str) -> str | None:
 
 
 def _stack_of(client: LambdaClient, function: str) -> str | None:
+    import click  # noqa: PLC0415
+
     try:
-        return client.get_function(FunctionName=function).get("Tags", {}).get("aws:cloudformation:stack-name")
+        tags = client.get_function(FunctionName=function).get("Tags")
     except client.exceptions.ResourceNotFoundException:
         return None
+    if tags is None:  # both ways of deploying set some
+        raise click.ClickException("Your credentials lack lambda:ListTags, by which a stack's functions are known.")
+    return tags.get("aws:cloudformation:stack-name")

@@ -33,12 +33,19 @@ def stack_name(stage: str) -> str:
 
 
 def by_chalice(stage: str) -> bool:
-    """Whether the stage's functions were made by `chalice deploy`, and so belong to no stack."""
+    """
+    Whether the stage's functions were made by `chalice deploy`, and so belong to no stack.
+
+    Raises:
+        OperatorError: the functions are there, and their tags, which tell it, may not be seen.
+    """
     client = boto3.client("lambda")
     try:
-        tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags", {})
+        tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags")
     except client.exceptions.ResourceNotFoundException:
         return False
+    if tags is None:  # both ways of deploying set some
+        raise OperatorError("Your credentials lack lambda:ListTags, by which a stack's functions are known.")
     return "aws:cloudformation:stack-name" not in tags
 
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from chalicelib import event_log, queues
+from chalicelib.spool import some_at_a_time
 from ops import progress, replay
 from ops.errors import OperatorError
 from ops.outcome import Outcome
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
+    from chalicelib.counting import Event
     from chalicelib.settings import Settings
 
 #: What SQS itself moves to the dead-letter queue comes without a reason.
@@ -41,6 +43,9 @@ _MARGIN_MS = 300_000
 #: So many are sent in one run, which takes less time than what is gathered stays hidden from others.
 MOST_IN_ONE_RUN = 5_000
 _HIDDEN_S = 900
+
+#: Events of the log that are sent together.
+_AT_ONCE = 1000
 
 _SHOWN_LINES = 3
 _SHOWN_COLUMNS = 100
@@ -86,12 +91,9 @@ def redrive(
                 break
         _check_fit(ids, hidden.receipts)
         if not dry_run:
-            with progress.shown("Sending back", len(bodies), "messages") as advance:
-                for letter_id, body in bodies.items():
-                    sent_as = _send_back(settings, body)
-                    hidden.delete(letter_id)
-                    chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
-                    advance(1)
+            for letter_id, sent_as in _sent_back(settings, bodies):
+                hidden.delete(letter_id)
+                chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
     for letter_id in chosen.keys() - bodies.keys():
         chosen[letter_id] = replace(chosen[letter_id], outcome="too large")
     oldest_first = sorted(chosen.values(), key=lambda letter: -letter.age_s)
@@ -99,13 +101,28 @@ def redrive(
     return _told(oldest_first, left=len(hidden.receipts), largest=largest, complete=complete, dry_run=dry_run)
 
 
-def _send_back(settings: Settings, body: str) -> str:
-    """What a letter stands for is on the projection queue. Returns as what."""
-    given_up = _given_up(body)
-    if given_up is None:
-        return queues.send(settings.projection_queue, body)
-    events = [event for event in event_log.readable(event_log.scan()) if given_up.has(event)]
-    return f"{len(events)} events of the log in {replay.send(settings, events)} messages"
+def _sent_back(settings: Settings, bodies: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What the letters with these bodies stand for is on the projection queue. Gives the id of each, and as what."""
+    notes = {letter_id: span for letter_id, body in bodies.items() if (span := _given_up(body))}
+    with progress.shown("Sending back", len(bodies) - len(notes), "messages") as advance:
+        for letter_id in [letter_id for letter_id in bodies if letter_id not in notes]:
+            yield letter_id, queues.send(settings.projection_queue, bodies[letter_id])
+            advance(1)
+    if notes:
+        # However many notes an outage left, the log is read once.
+        events = (event for event in _log() if any(span.has(event) for span in notes.values()))
+        number = 0
+        for some in some_at_a_time(events, _AT_ONCE):
+            replay.send(settings, some)
+            number += len(some)
+        yield from ((letter_id, f"{number} events of the log") for letter_id in notes)
+
+
+def _log() -> Iterator[Event]:
+    with progress.shown("Reading the log", None) as advance:
+        for event in event_log.readable(event_log.scan()):
+            yield event
+            advance(1)
 
 
 def _given_up(body: str) -> replay.Selection | None:

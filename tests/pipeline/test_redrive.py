@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib import event_log, queues, settings
 from ops import redrive
-from tests import faults
+from tests import aws, faults
 from tests.building import an_event, message_body, stream_note
 
 #: A time at which no other test's events are recorded.
@@ -92,12 +92,16 @@ def test_where_the_stream_gave_a_batch_up_its_events_are_sent_from_the_log(pipel
     long_ago, then, later = (an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + ms) for ms in HOURS)
     for event in (long_ago, then, later):
         event_log.append(event)
-    queues.send(settings.current().dead_letter_queue, stream_note(then.recorded_at_ms, then.recorded_at_ms + 900))
+    for _ in range(2):
+        queues.send(settings.current().dead_letter_queue, stream_note(then.recorded_at_ms, then.recorded_at_ms + 900))
 
-    done = run()
+    with aws.requests() as requests:
+        done = run()
 
-    (told,) = done.facts["messages"]
-    assert (told["reason"], told["source"]) == ("not published in half a day", "event log stream")
+    assert [(told["reason"], told["source"], told["sent_as"]) for told in done.facts["messages"]] == [
+        ("not published in half a day", "event log stream", "1 events of the log")
+    ] * 2
+    assert requests.operations.count("SendMessage") == 1
     assert pipeline.published() == [message_body(then)]
     assert pipeline.parked() == []
 
