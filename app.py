@@ -104,6 +104,15 @@ def project(batch: SQSEvent) -> dict[str, Any]:
     return projector.project(codec.records_in(batch.to_dict()))
 
 
+if _settings.sql_url:
+
+    @app.on_sqs_message(queue=_settings.sql_projection_queue, batch_size=10)
+    def project_sql(batch: SQSEvent) -> dict[str, Any]:
+        from chalicelib import sql_projector
+
+        return sql_projector.project(codec.records_in(batch.to_dict()))
+
+
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
     from chalicelib import checker

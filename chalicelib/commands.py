@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import counting, dynamodb, event_log, read_model, telemetry
+from chalicelib import counting, event_log, read_model, retries, telemetry
 from chalicelib.errors import ContendedError, KeyReusedError, RecordedBeforeError, VersionMismatchError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def adjust(command: Adjust) -> Accepted | None:
         ContendedError: others wrote to the counter at every try; nothing is recorded.
         UnavailableError: whether it is recorded is unknown; sending it again with the same key is safe.
     """
-    for _ in dynamodb.attempts(_TRIES_TO_ADJUST):
+    for _ in retries.attempts(_TRIES_TO_ADJUST):
         if before := adjusted_before(command):
             read_model.count([before])
             return Accepted(before, read_model.counter(command.counter_id), again=True)
@@ -116,7 +116,7 @@ def _append(command: Increment, event: Event) -> Accepted:
 
 
 def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Accepted:
-    for _ in dynamodb.attempts(_TRIES_TO_SWAP):
+    for _ in retries.attempts(_TRIES_TO_SWAP):
         counter = read_model.counter(command.counter_id)
         if counter.version != at_version:
             if command.idempotency_key is None or event_log.find(command.counter_id, event.event_id) is None:
@@ -132,7 +132,7 @@ def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Acce
 
 
 def _add_and_get(command: Increment, event: Event) -> Accepted:
-    for _ in dynamodb.attempts(_TRIES_TO_ADD_AND_GET):
+    for _ in retries.attempts(_TRIES_TO_ADD_AND_GET):
         try:
             counter = read_model.append_counted(event, read_model.counter(command.counter_id))
         except RecordedBeforeError:

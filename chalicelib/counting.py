@@ -432,13 +432,17 @@ def page_of_events(events: Iterable[Event], limit: int, before: Place | None, ol
     return EventPage(page, place_of(page[-1]) if page else older)
 
 
-def oldest_ms(events: Iterable[Event], updates: Iterable[CounterUpdate]) -> int | None:
-    """When the oldest of these events that these updates count was recorded; None if they count none of them."""
-    new = {
+def newly_counted(updates: Iterable[CounterUpdate]) -> frozenset[tuple[str, str]]:
+    """The events that queries see by these updates and did not before, each as its counter's id and its own."""
+    return frozenset(
         (update.counter_id, event_id)
         for update in updates
         for bucket in update.buckets
         if bucket.key.generation == update.generations.live
         for event_id in bucket.event_ids
-    }
+    )
+
+
+def oldest_ms(events: Iterable[Event], new: Set[tuple[str, str]]) -> int | None:
+    """When the oldest of these events that are new was recorded; None if none of them is."""
     return min((event.recorded_at_ms for event in events if (event.counter_id, event.event_id) in new), default=None)

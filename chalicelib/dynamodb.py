@@ -1,10 +1,8 @@
-"""What the event log and the read model share: DynamoDB's refusals and outages told as ours, and waits between."""
+"""What the event log and the read model share: DynamoDB's refusals and outages told as ours."""
 
 from __future__ import annotations
 
 import contextlib
-import random
-import time
 from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 
 CONDITION_FAILED = "ConditionalCheckFailed"
 CONFLICT = "TransactionConflict"
-
-_FIRST_WAIT_S = 0.01
-_LONGEST_WAIT_S = 0.5
 
 
 @contextlib.contextmanager
@@ -36,19 +31,6 @@ def code(error: PynamoDBException) -> str | None:
     response: Any = getattr(error.cause, "response", None) or {}
     said: str | None = response.get("Error", {}).get("Code")
     return said
-
-
-def attempts(most: int) -> Iterator[int]:
-    """
-    0, 1, 2, ... up to `most` - 1, with a random wait before each but the first.
-
-    The bound of the wait doubles from 20 ms to half a second, and the wait is anywhere below it ("full jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rivals spread out.
-    """
-    for attempt in range(most):
-        if attempt:
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))  # noqa: S311  (no secret)
-        yield attempt
 
 
 def refusals(error: TransactWriteError) -> list[str | None]:

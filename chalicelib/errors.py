@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chalicelib.counting import Counter, CounterUpdate
+    from chalicelib.counting import Counter
 
 
 class CounterError(Exception):
@@ -131,9 +131,13 @@ class ContendedError(UnavailableError):
 
 
 class PartlyCountedError(UnavailableError):
-    """Events of the counters `uncounted` are not counted, all others are; `new` is what was written of those."""
+    """
+    Events of the counters `uncounted` are not counted, and all others are.
 
-    def __init__(self, new: list[CounterUpdate], uncounted: frozenset[str]) -> None:
+    `new` are those that were not before, each as its counter's id and its own.
+    """
+
+    def __init__(self, new: frozenset[tuple[str, str]], uncounted: frozenset[str]) -> None:
         super().__init__(f"not counted: events of {len(uncounted)} of the counters")
         self.new = new
         self.uncounted = uncounted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pynamodb.exceptions import DoesNotExist, PutError
 
-from chalicelib import codec, counting, dynamodb, settings
+from chalicelib import codec, counting, dynamodb, retries, settings
 from chalicelib.errors import (
     ContendedError,
     EventNotFoundError,
@@ -50,7 +50,7 @@ def append(event: Event) -> Appended:
         LogUnavailableError: DynamoDB throttles or does not answer. Nothing is known: retry with the same id.
         ContendedError: transactions on the very same event id were in the way each time.
     """
-    for _ in dynamodb.attempts(_TRIES):
+    for _ in retries.attempts(_TRIES):
         try:
             _item(event).save(condition=EventItem.event_id.does_not_exist())
         except PutError as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pynamodb.exceptions import UpdateError
 
-from chalicelib import codec, dynamodb, read_model, settings
+from chalicelib import codec, dynamodb, read_model, retries, settings
 from chalicelib.counting import BucketKey, Counter
 from chalicelib.errors import ContendedError, ReadModelUnavailableError
 from chalicelib.tables import BucketItem, CounterItem
@@ -40,7 +40,7 @@ def begin(counter_id: str) -> Counter:
     Raises:
         ReadModelUnavailableError, ContendedError: run it again.
     """
-    for _ in dynamodb.attempts(_TRIES):
+    for _ in retries.attempts(_TRIES):
         found = read_model.counter(counter_id)
         if found.unseen:
             return found
@@ -61,7 +61,7 @@ def switch(counter_id: str, to: int) -> Counter:
     Raises:
         ReadModelUnavailableError, ContendedError: run it again.
     """
-    for _ in dynamodb.attempts(_TRIES):
+    for _ in retries.attempts(_TRIES):
         found = read_model.counter(counter_id)
         live, other = found.generations.live, found.generations.other
         if other != to:
@@ -93,7 +93,7 @@ def drop(counter_id: str) -> int:
         ReadModelUnavailableError, ContendedError: run it again.
     """
     removed = 0
-    for _ in dynamodb.attempts(_TRIES):
+    for _ in retries.attempts(_TRIES):
         found = read_model.counter(counter_id)
         with contextlib.suppress(_MovedOnError):
             if found.dropping is not None:

@@ -13,7 +13,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import queues, settings, telemetry
+from chalicelib import queues, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,9 +37,9 @@ class Parked:
     message_id: object = None
 
 
-def park(things: Iterable[Parked]) -> None:
+def park(things: Iterable[Parked], queue: str) -> None:
     """
-    Each of these is on the dead-letter queue. One that is delivered and parked again is there again.
+    Each of these is on this dead-letter queue. One that is delivered and parked again is there again.
 
     Raises:
         QueueUnavailableError: SQS does not take one; those before it are parked.
@@ -49,7 +49,7 @@ def park(things: Iterable[Parked]) -> None:
         if len(body) > _LONGEST_BODY_BYTES:
             body, reason = body[:_LONGEST_BODY_BYTES], f"cut, for it has {len(body)} bytes; {reason}"
         attributes = {"reason": reason[:_LONGEST_REASON], "source": thing.source}
-        parked_as = queues.send(settings.current().dead_letter_queue, body.decode(errors="ignore"), attributes)
+        parked_as = queues.send(queue, body.decode(errors="ignore"), attributes)
         telemetry.parked(thing.source, attributes["reason"], thing.message_id, parked_as)
 
 

@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import codec, counting, parking, read_model, settings, telemetry
-from chalicelib.errors import PartlyCountedError
-from chalicelib.parking import Parked
+from chalicelib import counting, projection, read_model, settings
+from chalicelib.projection import Projection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from chalicelib.counting import Event
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    message_id: Any
-    events: list[Event]
-    parked: Parked | None
-
-    def is_about(self, counter_ids: Collection[str]) -> bool:
-        return any(event.counter_id in counter_ids for event in self.events)
-
-
 def project(records: Iterable[object]) -> dict[str, Any]:
     """
-    Every event in these SQS records is counted, once, and a record with anything else in it is parked.
-
-    Except in the records that the answer names, in the shape that Lambda reads if its event source says so: the queue
-    keeps those and delivers them again. Some are named only if the settings say that they are read, and only if not all
-    would be. Records may come again, late, in any order and company.
+    Every event in these SQS records is counted in the read model, once; see `projection.project`.
 
     Raises:
         ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
             queue keeps all the records and delivers them again, and what is counted by then stays counted once.
     """
-    messages = [_message(record) for record in records]
-    events = [event for message in messages for event in message.events]
-    again: list[_Message] = []
-    try:
-        new = read_model.count(events)
-    except PartlyCountedError as error:
-        again = [message for message in messages if message.is_about(error.uncounted)]
-        if not settings.current().partial_batch_responses or len(again) == len(messages):
-            raise
-        telemetry.not_counted([message.message_id for message in again], error.uncounted)
-        new = error.new
-        events = [event for event in events if event.counter_id not in error.uncounted]
-    done = [message for message in messages if message not in again]
-    number = sum(update.new for update in new)
-    oldest_ms = counting.oldest_ms(events, new)
-    telemetry.projected([message.message_id for message in done], events=len(events), new=number, oldest_ms=oldest_ms)
-    parking.park(message.parked for message in done if message.parked)
-    return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
+    dead_letter_queue = settings.current().dead_letter_queue
+    return projection.project(records, Projection("projection queue", dead_letter_queue, _count))
 
 
-def _message(record: object) -> _Message:
-    body, message_id = (record.get("body"), record.get("messageId")) if isinstance(record, dict) else (None, None)
-    events, reasons = codec.from_message(body)
-    original = record if body is None else body
-    parked = Parked("projection queue", "; ".join(reasons), original, message_id) if reasons else None
-    return _Message(message_id, events, parked)
+def _count(events: list[Event]) -> frozenset[tuple[str, str]]:
+    return counting.newly_counted(read_model.count(events))

@@ -21,7 +21,7 @@ from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.expressions.condition import size
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import codec, counting, dynamodb, event_log, settings
+from chalicelib import codec, counting, dynamodb, event_log, retries, settings
 from chalicelib.counting import Bucket, BucketKey, Counter, Generations, Tally
 from chalicelib.errors import (
     ContendedError,
@@ -93,7 +93,7 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
     if len(troubles) == len(batch) > 0:
         raise next(iter(troubles.values()))
     if troubles:
-        raise PartlyCountedError(new, frozenset(troubles)) from next(iter(troubles.values()))
+        raise PartlyCountedError(counting.newly_counted(new), frozenset(troubles)) from next(iter(troubles.values()))
     return new
 
 
@@ -118,7 +118,7 @@ def _count_for(
     counted: Mapping[BucketKey, set[str]],
 ) -> list[CounterUpdate]:
     new: list[CounterUpdate] = []
-    for attempt in dynamodb.attempts(_TRIES):
+    for attempt in retries.attempts(_TRIES):
         if attempt:
             counted = ids_in(counting.in_each(generations, buckets))
         try:

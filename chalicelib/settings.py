@@ -19,6 +19,9 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: Whose boto3 and botocore the functions use: that of Lambda's runtime, or one of their own, in the package.
 SDKS = ("runtime", "package")
 
+#: The databases that the relational read model may be in, as SQL_URL names them with their drivers.
+SQL_DATABASES = ("sqlite", "postgresql+psycopg", "auroradsql+psycopg")
+
 #: How often the scheduled check runs.
 CHECK_EVERY_S = 3600
 
@@ -26,6 +29,14 @@ _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 #: What the names of a stage's functions end in: a stage `x-publish` would have the API where stage `x` publishes.
 _TAKEN = ("-publish", "-project", "-check")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Who gets all events, on a queue of its own, and what it does not understand on another."""
+
+    queue: str
+    dead_letter_queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class Settings:
     requests_per_s: int
     partial_batch_responses: int
     sdk: str
+    sql_url: str
 
     @property
     def event_log_table(self) -> str:
@@ -69,6 +81,22 @@ class Settings:
     def dead_letter_queue(self) -> str:
         """What could not be understood, and what failed too often."""
         return f"counter-{self.stage}-projection-dead-letter"
+
+    @property
+    def sql_projection_queue(self) -> str:
+        """From `publish` to `project_sql`, where `sql_url` is set."""
+        return f"counter-{self.stage}-sql-projection"
+
+    @property
+    def sql_dead_letter_queue(self) -> str:
+        """What `project_sql` could not understand, and what failed there too often."""
+        return f"counter-{self.stage}-sql-projection-dead-letter"
+
+    @property
+    def receivers(self) -> list[Receiver]:
+        """One for each projection that the stage has."""
+        of_sql = [Receiver(self.sql_projection_queue, self.sql_dead_letter_queue)] if self.sql_url else []
+        return [Receiver(self.projection_queue, self.dead_letter_queue), *of_sql]
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -99,6 +127,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
         partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
         sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
+        sql_url=_sql_url(environment.get("SQL_URL", "")),
     )
 
 
@@ -113,6 +142,18 @@ def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest:
     if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
         raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, not {text!r}")
     return int(text)
+
+
+def _sql_url(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    user, at, _ = rest.partition("@")
+    has_password = scheme != "sqlite" and ((at and ":" in user) or "password=" in rest)
+    if text and (scheme not in SQL_DATABASES or has_password):
+        raise SettingsError(
+            "SQL_URL must be sqlite:///PATH, postgresql+psycopg://USER@HOST/DATABASE or "
+            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not hold a password"
+        )
+    return text
 
 
 def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:

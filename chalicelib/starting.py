@@ -12,15 +12,20 @@ FUNCTIONS = {
     "app.check": ("checker", "tables"),
 }
 
+#: And the function that a stage has only with SQL_URL.
+WITH_SQL = {"app.project_sql": ("sql_projector", "sql_model")}
+
 
 def make_ready(function: str) -> None:
     """
-    The rooms that this function enters are loaded, and its client of AWS is made; of any other name, nothing is.
+    The rooms that this function enters are loaded, and its client, of AWS or of a database, is made; of any other
+    name, nothing is.
 
     While a function starts, Lambda gives it a whole CPU or two, and then a share by its memory: what is left to the
     first event takes several times as long.
     """
-    if function in FUNCTIONS:
-        room, clients = FUNCTIONS[function]
+    known = FUNCTIONS | WITH_SQL
+    if function in known:
+        room, clients = known[function]
         importlib.import_module(f"chalicelib.{room}")
         importlib.import_module(f"chalicelib.{clients}").client()

@@ -4,8 +4,8 @@ What operators see of the functions: one line of JSON for each thing that happen
 One increment is followed by the ids in these lines:
 
     command accepted    request_id (the gateway's), counter_id, event_id
-    published           message_id (the queue's), event_ids: one line for each message
-    projected           message_ids: one line for each batch
+    published           message_id (the queue's), event_ids: one line for each message on each queue
+    projected           message_ids: one line for each batch of each projection
     drift               counter_id, event_id: what the scheduled check found wrong and could not repair
 
 and all lines of one run of a function have its `invocation_id`. Metrics gather while a function runs and leave as one
@@ -45,11 +45,14 @@ METRICS = {
     "Published": "Count",
     "Counted": "Count",
     "Duplicates": "Count",
+    "SqlCounted": "Count",
+    "SqlDuplicates": "Count",
     "NotCounted": "Count",
     "Parked": "Count",
     "Refused": "Count",
     "Unavailable": "Count",
     "Lag": "Seconds",
+    "SqlLag": "Seconds",
     "Drift": "Count",
     "Repaired": "Count",
     "LeftOut": "Count",
@@ -145,23 +148,31 @@ def not_answered(error: Exception) -> None:
             _log.error("request not answered", exc_info=True)
 
 
-def published(message_id: str, event_ids: Sequence[str]) -> None:
-    """A message with these events is on the projection queue."""
-    _log.info("published", extra={"message_id": message_id, "events": len(event_ids), "event_ids": event_ids})
-    _count("Published", len(event_ids))
+def published(message_id: str, event_ids: Sequence[str], queue: str) -> None:
+    """A message with these events is on this queue, which is one projection's."""
+    what = {"queue": queue, "message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
+    _log.info("published", extra=what)
+    if queue == settings.current().projection_queue:  # each event is published once, to however many
+        _count("Published", len(event_ids))
 
 
-def projected(message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None) -> None:
-    """So many events of a batch of messages are counted, the new ones now; `oldest_ms` is when their oldest was."""
+def projected(
+    message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None, metrics: str = ""
+) -> None:
+    """
+    So many events of a batch of messages are counted, the new ones now; `oldest_ms` is when their oldest was.
+
+    `metrics` is what the names of the projection's metrics begin with.
+    """
     if not events:
         return
     lag_s = None if oldest_ms is None else max(0, time.time_ns() // 1_000_000 - oldest_ms) / 1000
     what = {"events": events, "new": new, "lag_s": lag_s, "message_ids": message_ids}
     _log.info("projected", extra=what)
-    _count("Counted", new)
-    _count("Duplicates", events - new)
+    _count(f"{metrics}Counted", new)
+    _count(f"{metrics}Duplicates", events - new)
     if lag_s is not None:
-        _measure("Lag", lag_s)
+        _measure(f"{metrics}Lag", lag_s)
 
 
 def not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:

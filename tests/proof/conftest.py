@@ -1,17 +1,24 @@
-"""The pipeline on the engine within this process."""
+"""The pipeline on the engine within this process, and the databases of the relational read model."""
 
 from __future__ import annotations
 
+import os
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib import settings
+from tests import databases
+from tests.databases import Guard
 from tests.harness import Pipeline
 from tests.proof.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.databases import Database, PostgreSQL
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +49,64 @@ def pipeline_on(engine: Engine, seed: int) -> Pipeline:
         random.Random(seed),
         client=engine.client,
     )
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server of the tests' own."""
+    programs = databases.binaries()
+    if programs is None:
+        assert "CI" not in os.environ, "there is no PostgreSQL"
+        pytest.skip("there is no PostgreSQL: neither Debian's, nor on the path, nor the wheel of pgserver")
+    with databases.a_postgresql(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    """What Aurora DSQL refuses is refused."""
+    with Guard().standing() as standing:
+        yield standing
+
+
+@pytest.fixture(scope="session")
+def a_postgresql_database(postgresql: PostgreSQL) -> Database:
+    """With the schema."""
+    return with_schema(databases.postgresql_in(postgresql, "counter"))
+
+
+@pytest.fixture(scope="session")
+def a_dsql_database(postgresql: PostgreSQL) -> Database:
+    """With the schema, which is made while the guard of who asks first stands."""
+    return with_schema(databases.dsql_in(postgresql, databases.TlsDoor(postgresql), "counter_like_dsql"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])
+def database(
+    request: pytest.FixtureRequest, guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    """The relational read model is on, and empty, in each of the databases that there are."""
+    from chalicelib import sql_model
+
+    if request.param == "sqlite":
+        found = with_schema(databases.sqlite_in(tmp_path / "read-model.sqlite"))
+    else:
+        found = request.getfixturevalue(f"a_{request.param.removeprefix('aurora')}_database")
+        found.ask("DELETE FROM events")
+        found.ask("DELETE FROM counters")
+    monkeypatch.setenv("SQL_URL", found.url)
+    settings.current.cache_clear()
+    sql_model.client.cache_clear()
+    yield found
+    sql_model.client().dispose()
+    sql_model.client.cache_clear()
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+def with_schema(made: Database) -> Database:
+    """The same, with tables and views."""
+    from chalicelib import sql_model
+
+    sql_model.make_schema(made.url)
+    return made

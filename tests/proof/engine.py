@@ -95,6 +95,8 @@ class Engine:
             "EventLogStreamArn": stream,
             "ProjectionQueueUrl": self.client("sqs").create_queue(QueueName=names.projection_queue)["QueueUrl"],
             "DeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=names.dead_letter_queue)["QueueUrl"],
+            "SqlProjectionQueueUrl": self.client("sqs").create_queue(QueueName=names.sql_projection_queue)["QueueUrl"],
+            "SqlDeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=names.sql_dead_letter_queue)["QueueUrl"],
         }
 
 

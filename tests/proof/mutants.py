@@ -49,6 +49,9 @@ ORDERS = "tests/proof/test_interleavings.py"
 REQUESTS = "tests/proof/test_crash_points.py::test_a_scenario_makes_the_requests_that_are_disturbed"
 READS = "tests/proof/test_reads.py"
 NEIGHBOURS = "tests/proof/test_neighbours.py"
+SQL_CRASHES = "tests/proof/test_sql_crash_points.py::test_at_every_step_of_a_scenario_a_fault_changes_no_total"
+SQL = "tests/proof/test_sql_model.py"
+FAN_OUT = "tests/proof/test_two_projections.py"
 PROCESSES = "tests/proof/test_every_process.py"
 
 MUTANTS = {
@@ -77,7 +80,7 @@ MUTANTS = {
     ),
     "deduplicated-by-message": Mutant(
         "What was seen is told by the queue's message id, which is new at each send",
-        "chalicelib.projector",
+        "chalicelib.projection",
         "    events, reasons = codec.from_message(body)\n",
         "    events, reasons = codec.from_message(body)\n"
         "    import dataclasses, uuid\n"
@@ -116,10 +119,10 @@ MUTANTS = {
     ),
     "parked-before-counted": Mutant(
         "Parking comes first, so that its trouble keeps the neighbours from being counted",
-        "chalicelib.projector",
-        "    try:\n        new = read_model.count(events)\n",
-        "    parking.park(message.parked for message in messages if message.parked)\n"
-        "    try:\n        new = read_model.count(events)\n",
+        "chalicelib.projection",
+        "    try:\n        new = onto.count(events)\n",
+        "    parking.park((message.parked for message in messages if message.parked), onto.dead_letter_queue)\n"
+        "    try:\n        new = onto.count(events)\n",
         f"{NEIGHBOURS}::test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",
     ),
     "version-checked-outside": Mutant(
@@ -153,8 +156,8 @@ MUTANTS = {
     "poison-dropped": Mutant(
         "What is not understood is dropped",
         "chalicelib.publisher",
-        "    parking.park(parked)\n",
-        "",
+        "        parking.park(parked, receiver.dead_letter_queue)\n",
+        "        pass\n",
         f"{CRASHES}[publish, a batch with poison-the answer is lost, once]",
     ),
     "in-flight-doubled": Mutant(
@@ -293,23 +296,23 @@ MUTANTS = {
     ),
     "contention-acknowledged": Mutant(
         "The projector returns when rivals were quicker each time, and the queue forgets the message",
-        "chalicelib.projector",
+        "chalicelib.projection",
         "            raise\n        telemetry.not_counted(",
         "            return {'batchItemFailures': []}\n        telemetry.not_counted(",
         f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
     ),
     "named-unheard": Mutant(
         "The projector names the messages that are not counted where nobody reads it, and the queue forgets them",
-        "chalicelib.projector",
+        "chalicelib.projection",
         "        if not settings.current().partial_batch_responses or len(again) == len(messages):\n",
         "        if len(again) == len(messages):\n",
         f"{NEIGHBOURS}::test_where_it_is_not_heard_the_whole_batch_comes_again",
     ),
     "neighbours-parked-too-early": Mutant(
         "What a message holds beside the uncounted is parked each time that it comes",
-        "chalicelib.projector",
-        "for message in done if message.parked)",
-        "for message in messages if message.parked)",
+        "chalicelib.projection",
+        "for message in done if message.parked), onto",
+        "for message in messages if message.parked), onto",
         f"{NEIGHBOURS}::test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_is_counted",
     ),
     "first-trouble-raised": Mutant(
@@ -329,16 +332,16 @@ MUTANTS = {
     "parked-before-sent": Mutant(
         "The publisher parks before it sends, so that its trouble keeps the neighbours from being published",
         "chalicelib.publisher",
-        "    for message in codec.messages(events):\n",
-        "    parking.park(parked)\n    for message in codec.messages(events):\n",
+        "    messages = [*codec.messages(events)]\n",
+        "    messages = [*codec.messages(events)]\n    parking.park(parked, settings.current().dead_letter_queue)\n",
         f"{NEIGHBOURS}::"
         "test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already",
     ),
     "send-forgotten": Mutant(
         "A send that fails is forgotten, so as not to hold up the stream",
         "chalicelib.publisher",
-        "        message_id = queues.send(settings.current().projection_queue, message.body)\n",
-        "        try:\n            message_id = queues.send(settings.current().projection_queue, message.body)\n"
+        "        message_id = queues.send(receiver.queue, message.body)\n",
+        "        try:\n            message_id = queues.send(receiver.queue, message.body)\n"
         "        except Exception:\n            continue\n",
         f"{CRASHES}[publish, a batch-the request never arrives, however often]",
     ),
@@ -366,11 +369,64 @@ MUTANTS = {
     ),
     "parking-forgotten": Mutant(
         "What cannot be parked is forgotten, so as not to hold up the queue",
-        "chalicelib.projector",
-        "    parking.park(message.parked for message in done if message.parked)\n",
-        "    try:\n        parking.park(message.parked for message in done if message.parked)\n"
+        "chalicelib.projection",
+        "    parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)\n",
+        "    try:\n        parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)\n"
         "    except Exception:\n        pass\n",
         f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
+    ),
+    "sql-totals-apart": Mutant(
+        "The totals in SQL are moved in a transaction of their own",
+        "chalicelib.sql_model",
+        "    if new:\n        upsert",
+        "    if new:\n        connection.commit()\n        upsert",
+        f"{SQL_CRASHES}[one event-sqlite-the function dies before it]",
+    ),
+    "sql-totals-of-all": Mutant(
+        "The totals in SQL are moved by the whole batch, with what was there already",
+        "chalicelib.sql_model",
+        "_sums(new))",
+        "_sums(events))",
+        f"{SQL_CRASHES}[a batch that is counted in part-sqlite-the function dies before it]",
+    ),
+    "sql-read-before-insert": Mutant(
+        "What is there is looked up before it is inserted, so that two workers both find it missing",
+        "chalicelib.sql_model",
+        "    if_new = insert(logged).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
+        "    added = frozenset((row.counter_id, row.event_id)"
+        " for row in connection.execute(if_new, [*map(_row, events)]))\n",
+        "    there = {tuple(row) for row in connection.execute(logged.select().with_only_columns(*key))}\n"
+        "    added = frozenset((one.counter_id, one.event_id) for one in events) - there\n"
+        "    connection.execute(insert(logged).on_conflict_do_nothing(index_elements=key), [*map(_row, events)])\n",
+        f"{SQL}::test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one[postgresql]",
+    ),
+    "sql-total-set": Mutant(
+        "The total in SQL is set to the batch's sum instead of adding it",
+        "chalicelib.sql_model",
+        "counters.c[name] + upsert.excluded[name]",
+        "upsert.excluded[name]",
+        f"{SQL}::test_any_schedule_of_duplicates_orders_and_splits_ends_at_the_sum_of_what_came[sqlite]",
+    ),
+    "sql-conflict-raised": Mutant(
+        "A transaction in SQL that met a rival is taken for an outage, and not made again",
+        "chalicelib.sql_model",
+        'locked or getattr(error, "sqlstate", None) in _CONFLICTS',
+        "locked",
+        f"{SQL}::test_a_conflict_is_tried_again_whatever_it_is_called[2-40001-postgresql]",
+    ),
+    "first-queue-raised": Mutant(
+        "Trouble with one projection's queue keeps the events from the other's",
+        "chalicelib.publisher",
+        "            troubles.append(trouble)\n",
+        "            raise\n",
+        f"{FAN_OUT}::test_trouble_with_one_queue_keeps_nothing_from_the_other",
+    ),
+    "second-queue-forgotten": Mutant(
+        "A batch is taken for published once the first projection's queue has it",
+        "chalicelib.publisher",
+        "    if troubles:\n        raise troubles[0]\n",
+        "    if len(troubles) == len(settings.current().receivers):\n        raise troubles[0]\n",
+        f"{FAN_OUT}::test_trouble_with_one_queue_keeps_nothing_from_the_other",
     ),
     "split-drops-one": Mutant(
         "The event that would not fit into a message is in none",
@@ -402,7 +458,7 @@ MUTANTS = {
     ),
     "seen-in-memory": Mutant(
         "What was seen is kept in the process's memory, and noted before it is counted",
-        "chalicelib.projector",
+        "chalicelib.projection",
         "    again: list[_Message] = []\n",
         "    again: list[_Message] = []\n"
         "    seen = project.__dict__.setdefault('seen', set())\n"

@@ -247,8 +247,8 @@ def test_the_oldest_of_a_batch_is_the_oldest_that_was_not_counted():
 
     written = still_to_count([young, old, middle], {key: set(events) for key, events in buckets.items()})
 
-    assert counting.oldest_ms([young, old, middle], written) == 2_500
-    assert counting.oldest_ms([young, old, middle], []) is None
+    assert counting.oldest_ms([young, old, middle], counting.newly_counted(written)) == 2_500
+    assert counting.oldest_ms([young, old, middle], counting.newly_counted([])) is None
 
 
 def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():

@@ -1,0 +1,85 @@
+"""What every projection does with messages from its queue: count what is understood, once, and park the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import codec, counting, parking, settings, telemetry
+from chalicelib.errors import PartlyCountedError
+from chalicelib.parking import Parked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Set
+
+    from chalicelib.counting import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """
+    A read model that is made from the messages of a queue.
+
+    `count` counts events, each once, and gives those that were new, each as its counter's id and its own; it raises a
+    `PartlyCountedError` where some counters have to wait and others do not. `source` is what parked messages are said
+    to come from, `dead_letter_queue` where they go, and `metrics` what the names of its metrics begin with.
+    """
+
+    source: str
+    dead_letter_queue: str
+    count: Callable[[list[Event]], Set[tuple[str, str]]]
+    metrics: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    message_id: Any
+    events: list[Event]
+    parked: Parked | None
+
+    def is_about(self, counter_ids: Collection[str]) -> bool:
+        return any(event.counter_id in counter_ids for event in self.events)
+
+
+def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
+    """
+    Every event in these SQS records is counted, once, and a record with anything else in it is parked.
+
+    Except in the records that the answer names, in the shape that Lambda reads if its event source says so: the queue
+    keeps those and delivers them again. Some are named only if the settings say that they are read, and only if not all
+    would be. Records may come again, late, in any order and company.
+
+    Raises:
+        UnavailableError: a passing failure; the queue keeps all the records and delivers them again, and what is
+            counted by then stays counted once.
+    """
+    messages = [_message(record, onto.source) for record in records]
+    events = [event for message in messages for event in message.events]
+    again: list[_Message] = []
+    try:
+        new = onto.count(events)
+    except PartlyCountedError as error:
+        again = [message for message in messages if message.is_about(error.uncounted)]
+        if not settings.current().partial_batch_responses or len(again) == len(messages):
+            raise
+        telemetry.not_counted([message.message_id for message in again], error.uncounted)
+        new = error.new
+        events = [event for event in events if event.counter_id not in error.uncounted]
+    done = [message for message in messages if message not in again]
+    telemetry.projected(
+        [message.message_id for message in done],
+        events=len(events),
+        new=len(new),
+        oldest_ms=counting.oldest_ms(events, new),
+        metrics=onto.metrics,
+    )
+    parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)
+    return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
+
+
+def _message(record: object, source: str) -> _Message:
+    body, message_id = (record.get("body"), record.get("messageId")) if isinstance(record, dict) else (None, None)
+    events, reasons = codec.from_message(body)
+    original = record if body is None else body
+    parked = Parked(source, "; ".join(reasons), original, message_id) if reasons else None
+    return _Message(message_id, events, parked)

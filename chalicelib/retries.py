@@ -1,0 +1,26 @@
+"""Trying again what met a rival, after a wait that is another for each."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FIRST_WAIT_S = 0.01
+_LONGEST_WAIT_S = 0.5
+
+
+def attempts(most: int) -> Iterator[int]:
+    """
+    0, 1, 2, ... up to `most` - 1, with a random wait before each but the first.
+
+    The bound of the wait doubles from 20 ms to half a second, and the wait is anywhere below it ("full jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rivals spread out.
+    """
+    for attempt in range(most):
+        if attempt:
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))  # noqa: S311  (no secret)
+        yield attempt

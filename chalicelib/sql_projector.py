@@ -1,0 +1,23 @@
+"""Project: apply the events in messages from the SQL projection queue to the relational read model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import projection, settings, sql_model
+from chalicelib.projection import Projection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def project(records: Iterable[object]) -> dict[str, Any]:
+    """
+    Every event in these SQS records is counted in the relational read model, once; see `projection.project`.
+
+    Raises:
+        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
+            queue keeps all the records and delivers them again, and what is counted by then stays counted once.
+    """
+    dead_letter_queue = settings.current().sql_dead_letter_queue
+    return projection.project(records, Projection("SQL projection queue", dead_letter_queue, sql_model.count, "Sql"))

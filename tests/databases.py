@@ -1,0 +1,260 @@
+"""
+The databases that the relational read model may be in, each real: a file of SQLite, and a PostgreSQL of the tests' own.
+
+Aurora DSQL runs nowhere but on AWS. In its place stands that PostgreSQL, behind AWS's own connector and dialect, with
+snapshots as transactions see them there, so that rivals get real 40001s, and with a guard that refuses what it refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import ssl
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy import Engine, event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: A name that AWS's connector takes for a cluster's.
+_CLUSTER = "tests.dsql.us-east-1.on.aws"
+
+#: Aurora DSQL user guide, "Cluster quotas and database limits".
+MOST_ROWS = 3_000
+MOST_BYTES = 10 * 1024 * 1024
+
+#: Same guide, "Unsupported PostgreSQL features", and on indexes: only CREATE INDEX ASYNC. Foreign keys and sequences
+#: have come since, with conditions; ours are to do without.
+_REFUSED = re.compile(
+    r"\b(REFERENCES|FOREIGN KEY|SEQUENCE|SERIAL|IDENTITY|TEMP|TEMPORARY|TRUNCATE|SAVEPOINT|VACUUM|TRIGGER|EXTENSION"
+    r"|TABLESPACE|PARTITION BY RANGE|MATERIALIZED|COLLATE|INHERITS|LOCK TABLE|ALTER SYSTEM|EXCLUDE)\b"
+    r"|\bINDEX (?!ASYNC)",
+    re.IGNORECASE,
+)
+_IS_DDL = re.compile(r"\s*(CREATE|DROP|ALTER|GRANT|REVOKE)\b", re.IGNORECASE)
+
+
+@dataclass
+class Database:
+    """A database with an address, and a way to ask it that is not the application's."""
+
+    name: str
+    url: str
+    ask: Callable[[str], list[tuple[Any, ...]]]
+
+    def counters(self) -> dict[str, tuple[int, int]]:
+        """Value and version of each counter."""
+        return {name: (int(value), version) for name, value, version in self.ask("SELECT * FROM counters")}
+
+    def event_ids(self) -> set[tuple[str, str]]:
+        """Counter id and id of each event that is there."""
+        return {(name, str(event_id)) for name, event_id in self.ask("SELECT counter_id, event_id FROM events")}
+
+
+@dataclass
+class PostgreSQL:
+    """A server of our own, which listens on a socket in its folder only."""
+
+    folder: Path
+    binaries: Path
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """It answers."""
+        data = self.folder / "data"
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "nobody")  # PostgreSQL refuses to run as root
+        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").wait()
+        options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", f"unix_socket_directories={self.folder}"]
+        self._process = self._run("postgres", "-D", data, *options)
+        while True:
+            try:
+                self.ask("postgres", "SELECT 1")
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                threading.Event().wait(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        """It is gone."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+
+    def ask(self, database: str, question: str) -> list[tuple[Any, ...]]:
+        """The answer, from a connection of its own."""
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True) as connection:
+            cursor = connection.execute(question.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def _run(self, program: str, *arguments: object) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                [str(self.binaries / program), *map(str, arguments)],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user="nobody" if os.geteuid() == 0 else None,
+            )
+
+
+def binaries() -> Path | None:
+    """Where PostgreSQL's programs are on this machine, if they are: Debian's, those on the path, or a wheel's."""
+    on_path = shutil.which("postgres")
+    wheel = importlib.util.find_spec("pgserver")
+    found = [
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True),
+        *([Path(on_path).parent] if on_path else []),
+        *([Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []),
+    ]
+    return next((path for path in found if (path / "initdb").exists() and (path / "postgres").exists()), None)
+
+
+@contextlib.contextmanager
+def a_postgresql(programs: Path) -> Iterator[PostgreSQL]:
+    """A server that runs meanwhile."""
+    folder = tempfile.mkdtemp(prefix="pg-")
+    server = PostgreSQL(Path(folder), programs)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sqlite_in(file: Path) -> Database:
+    """A database in this file."""
+
+    def ask(question: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            return connection.execute(question).fetchall()
+
+    return Database("sqlite", f"sqlite:///{file}", ask)
+
+
+def postgresql_in(server: PostgreSQL, name: str) -> Database:
+    """An empty database on this server."""
+    server.ask("postgres", f"CREATE DATABASE {name}")
+    return Database(
+        "postgresql",
+        f"postgresql+psycopg://postgres@/{name}?host={server.folder}",
+        lambda question: server.ask(name, question),
+    )
+
+
+class TlsDoor:
+    """Where a server is reached as Aurora DSQL is: through TLS from the first byte on, and by a cluster's name."""
+
+    def __init__(self, server: PostgreSQL) -> None:
+        self.certificate = server.folder / "certificate.pem"
+        self._server = server
+        key = server.folder / "key.pem"
+        subject = ["-subj", "/CN=tests", "-addext", f"subjectAltName=DNS:{_CLUSTER}"]
+        files = ["-keyout", str(key), "-out", str(self.certificate)]
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files],
+            check=True,
+            capture_output=True,
+        )
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(self.certificate, key)
+        self._tls.set_alpn_protocols(["postgresql"])
+        self._loop = asyncio.new_event_loop()
+        listening = self._loop.run_until_complete(asyncio.start_server(self._pass, "127.0.0.1", 0, ssl=self._tls))
+        self.port = listening.sockets[0].getsockname()[1]
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    async def _pass(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_unix_connection(str(self._server.folder / ".s.PGSQL.5432"))
+        await asyncio.gather(_pump(client, to_server), _pump(server, to_client))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def dsql_in(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
+    """An empty database on this server, to be reached as one of Aurora DSQL is."""
+    made = postgresql_in(server, name)
+    server.ask("postgres", f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    reached = f"hostaddr=127.0.0.1&port={door.port}&sslrootcert={door.certificate}"
+    return Database("auroradsql", f"auroradsql+psycopg://postgres@{_CLUSTER}/{name}?{reached}", made.ask)
+
+
+class RefusedByDsqlError(AssertionError):
+    """Aurora DSQL would not have taken this."""
+
+
+class Guard:
+    """What Aurora DSQL refuses is refused, of whatever is asked of it while this stands."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+        self.most_rows = 0
+        self._listeners: dict[str, Callable[..., Any]] = {
+            "begin": self._begin,
+            "before_cursor_execute": self._before,
+            "after_cursor_execute": self._after,
+        }
+
+    @contextlib.contextmanager
+    def standing(self) -> Iterator[Guard]:
+        for name, listener in self._listeners.items():
+            event.listen(Engine, name, listener, retval=name == "before_cursor_execute")
+        try:
+            yield self
+        finally:
+            for name, listener in self._listeners.items():
+                event.remove(Engine, name, listener)
+
+    def _begin(self, connection: Any) -> None:
+        if connection.dialect.name == "auroradsql":
+            connection.info[self] = {"ddl": 0, "dml": 0, "rows": 0, "bytes": 0}
+
+    def _before(
+        self, connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _executemany: bool
+    ) -> tuple[str, Any]:
+        if connection.dialect.name != "auroradsql":
+            return statement, parameters
+        self.statements.append(statement)
+        so_far = connection.info[self]
+        so_far["ddl" if _IS_DDL.match(statement) else "dml"] += 1
+        if found := _REFUSED.search(statement):
+            raise RefusedByDsqlError(f"{found[0]!r} in: {statement}")
+        if so_far["ddl"] > 1 or (so_far["ddl"] and so_far["dml"]):
+            raise RefusedByDsqlError(f"a second statement beside DDL: {statement}")
+        so_far["bytes"] += len(str(parameters).encode())
+        return statement.replace(" INDEX ASYNC ", " INDEX "), parameters
+
+    def _after(
+        self, connection: Any, cursor: Any, statement: str, _parameters: Any, _context: Any, _executemany: bool
+    ) -> None:
+        if connection.dialect.name != "auroradsql" or _IS_DDL.match(statement):
+            return
+        so_far = connection.info[self]
+        of_events = statement.startswith("INSERT INTO events")
+        # An entry of an index is a row, too, and events have one besides their key.
+        so_far["rows"] += cursor.rowcount * (2 if of_events else 1) if statement.startswith("INSERT") else 0
+        self.most_rows = max(self.most_rows, so_far["rows"])
+        if so_far["rows"] > MOST_ROWS or so_far["bytes"] > MOST_BYTES:
+            raise RefusedByDsqlError(f"{so_far['rows']} rows, {so_far['bytes']} bytes in one transaction")

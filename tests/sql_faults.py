@@ -1,0 +1,107 @@
+"""Faults between the relational read model and its database: below our code and SQLAlchemy, above the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy import event
+
+from tests.faults import DiedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+
+@dataclass(frozen=True)
+class Step:
+    """A statement, or the end of a transaction, on a connection of the driver's, which `carry_out` lets happen."""
+
+    what: str
+    connection: Any
+    carry_out: Callable[[], None]
+
+
+Fault = Callable[[Step], None]
+
+
+def carried_out(step: Step) -> None:
+    """No fault."""
+    step.carry_out()
+
+
+def dies_before(step: Step) -> None:
+    """The function dies, and this was not done."""
+    raise DiedError(step.what)
+
+
+def dies_after(step: Step) -> None:
+    """The function dies once it is done."""
+    step.carry_out()
+    raise DiedError(step.what)
+
+
+def meets_a_rival(step: Step) -> None:
+    """The database gives up the transaction, because of another."""
+    raise conflict(step.connection, "40001")
+
+
+def loses_the_connection(step: Step) -> None:
+    """The connection breaks, and this was not done."""
+    step.connection.close()
+    raise psycopg.OperationalError("the connection is lost")
+
+
+def loses_its_answer(step: Step) -> None:
+    """It is done, and the connection breaks before anybody hears of it."""
+    step.carry_out()
+    loses_the_connection(step)
+
+
+def conflict(connection: Any, code: str) -> Exception:
+    """What the driver raises of a conflict that the database calls so; SQLite has one only."""
+    if isinstance(connection, sqlite3.Connection):
+        locked = sqlite3.OperationalError("database is locked")
+        locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        return locked
+    found = psycopg.OperationalError(f"change conflicts with another transaction ({code})")
+    found.sqlstate = code
+    return found
+
+
+@contextlib.contextmanager
+def met(engine: Engine, fault: Callable[[int, Step], None]) -> Iterator[list[str]]:
+    """Each step, from 0, goes through the fault; gives what they were."""
+    steps: list[str] = []
+
+    def take(what: str, connection: Any, carry_out: Callable[[], None]) -> None:
+        steps.append(what)
+        fault(len(steps) - 1, Step(what, connection, carry_out))
+
+    def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        what = " ".join(statement.split()[:3])
+        take(what, cursor.connection, lambda: dialect.do_execute(cursor, statement, parameters, context))
+        return True
+
+    def commit(connection: Any) -> None:
+        # What the pool hands out stands for the driver's own.
+        raw = getattr(connection, "driver_connection", connection)
+        take("COMMIT", raw, lambda: usual_commit(connection))
+
+    with engine.connect():
+        pass  # or what a first connection asks for would be among the steps
+    dialect: Any = engine.dialect
+    usual_commit = dialect.do_commit
+    event.listen(engine, "do_execute", execute)
+    dialect.do_commit = commit
+    try:
+        yield steps
+    finally:
+        del dialect.do_commit
+        event.remove(engine, "do_execute", execute)
