@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -85,6 +85,17 @@ def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
     if refused:
         raise PartlyCountedError(frozenset(new), frozenset(refused)) from next(iter(refused.values()))
     return frozenset(new)
+
+
+def counted() -> int:
+    """
+    How many events are counted, of all counters.
+
+    Raises:
+        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
+    """
+    number = select(func.count()).select_from(logged)
+    return _within_transaction(client(), lambda connection: connection.execute(number).scalar_one())
 
 
 def make_schema(url: str) -> None:

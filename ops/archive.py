@@ -13,9 +13,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from ops.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 #: Where Lambda unpacks a package.
 _UNPACKED = "/var/task"
@@ -26,16 +30,16 @@ _NEVER_LOADED = "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-
 _LOADED = """
 import os, sys, app
 from chalicelib import starting
-for function in starting.FUNCTIONS:
+for function in sys.argv[1:]:
     starting.make_ready(function)
 files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
 print(*sorted(file for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py")), sep="\\n")
 """
 
 
-def finish(package: Path, stage: str) -> None:
+def finish(package: Path, functions: Iterable[str], environment: Mapping[str, str]) -> None:
     """
-    The package is as it ships. The same package becomes the same file, byte by byte.
+    The package is as it ships, for these functions in this environment. The same becomes the same file, byte by byte.
 
     Raises:
         OperatorError: a function of the stage cannot be loaded from the package.
@@ -44,9 +48,9 @@ def finish(package: Path, stage: str) -> None:
         folder = Path(name).resolve()
         with ZipFile(package) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if not name.startswith(_NEVER_LOADED)])
-        loaded = _python(folder, stage, "-c", _LOADED).splitlines()
+        loaded = _python(folder, environment, "-c", _LOADED, *functions).splitlines()
         options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", _UNPACKED]
-        _python(folder, stage, "-m", "compileall", *options, *loaded)
+        _python(folder, environment, "-m", "compileall", *options, *loaded)
         _pack(folder, package)
 
 
@@ -58,10 +62,8 @@ def _pack(folder: Path, package: Path) -> None:
             archive.writestr(member, file.read_bytes(), ZIP_DEFLATED, compresslevel=9)
 
 
-def _python(folder: Path, stage: str, *arguments: str) -> str:
-    environment = {
-        **os.environ,
-        "STAGE": stage,
+def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> str:
+    alike = {
         # A client wants to know where it would ask, though it asks nobody here.
         "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -69,7 +71,12 @@ def _python(folder: Path, stage: str, *arguments: str) -> str:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     done = subprocess.run(  # noqa: S603  (our own command line)
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment, **alike},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise OperatorError(f"What was packaged cannot be loaded:\n{done.stdout}{done.stderr}".rstrip())

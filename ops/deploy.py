@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from ops import package, provision, stacks, where
+from ops import package, provision, stacks, stages, where
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ def deploy(settings: Settings, work: Path) -> Deployed:
 
     Raises:
         OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
-            fails; or CloudFormation refuses.
+            fails; SQLite is asked for on Lambda; or CloudFormation refuses.
     """
+    if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
+        raise OperatorError("SQLite is a file on one machine, and functions run on many: SQL_URL must name a server.")
     check_not_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)

@@ -62,19 +62,25 @@ def forget_stream_positions(state: Path) -> None:
 
 def deliver_again(settings: Settings) -> int:
     """
-    What was on the stream at the last stop, and uncounted, is on the projection queue. Returns how many were sent.
+    What was on the stream at the last stop, and uncounted, is on the projections' queues. Returns how many were sent.
 
-    All of the log is, if its length differs from the number of counted events: what is counted stays counted once.
+    All of the log is sent to a projection if its length differs from the number of events counted there: what is
+    counted stays counted once.
     """
     # They read the stage's settings once, when they are imported, and that is not before the stage is there.
     from chalicelib import event_log, read_model  # noqa: PLC0415
     from ops import replay  # noqa: PLC0415
 
-    counted = sum(counter.version for counter in read_model.scan_counters())
+    counted = {settings.projection_queue: sum(counter.version for counter in read_model.scan_counters())}
+    if settings.sql_url:
+        from chalicelib import sql_model  # noqa: PLC0415
+
+        counted[settings.sql_projection_queue] = sql_model.counted()
     logged = sum(1 for _ in event_log.scan())
-    if logged != counted:
-        replay.send(settings, event_log.readable(event_log.scan()))
-    return logged if logged != counted else 0
+    lacking = [queue for queue, number in counted.items() if number != logged]
+    for queue in lacking:
+        replay.send(queue, event_log.readable(event_log.scan()))
+    return logged if lacking else 0
 
 
 def _put_preflights(client: APIGatewayClient, api_id: str, paths: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from chalicelib import starting
 from chalicelib.http import cors
 from ops import archive, policies, stages
 from ops.errors import OperatorError
@@ -22,6 +23,26 @@ if TYPE_CHECKING:
 
 #: In place of the stream's ARN, which the overlay imports.
 _LATER = "arn:aws:dynamodb:::table/log/stream/imported"
+
+#: What pip calls the functions' processor and its system.
+_PLATFORM = "manylinux2014_aarch64"
+
+#: The one package with parts that are made for a processor.
+_BINARY = "psycopg-binary"
+
+#: The packages of requirements-sql.txt that each database needs.
+_NEEDED_BY = {
+    "sqlite": ("SQLAlchemy",),
+    "postgresql+psycopg": ("SQLAlchemy", "psycopg", _BINARY),
+    "auroradsql+psycopg": (
+        "SQLAlchemy",
+        "psycopg",
+        _BINARY,
+        "psycopg-pool",
+        "aurora-dsql-python-connector",
+        "aurora-dsql-sqlalchemy",
+    ),
+}
 
 
 def overlay(settings: Settings) -> dict[str, Any]:
@@ -45,17 +66,8 @@ def overlay(settings: Settings) -> dict[str, Any]:
                     "Events": {"PublishDynamodbEventSource": {"Properties": _stream_source(name, dead_letters)}},
                 }
             },
-            "Project": {
-                "Properties": {
-                    "FunctionName": f"{name}-project",
-                    "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1", **shards}},
-                    "Events": {
-                        "ProjectSqsEventSource": {
-                            "Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]},
-                        }
-                    },
-                }
-            },
+            "Project": _queue_consumer(name, "Project", "project", shards),
+            **({"ProjectSql": _queue_consumer(name, "ProjectSql", "project_sql", {})} if settings.sql_url else {}),
             "Check": {"Properties": {"FunctionName": f"{name}-check", "Environment": {"Variables": shards}}},
             "RestAPI": {
                 "Properties": {
@@ -75,6 +87,18 @@ def overlay(settings: Settings) -> dict[str, Any]:
                     ],
                     "GatewayResponses": _gateway_responses(settings.allowed_origin),
                 }
+            },
+        }
+    }
+
+
+def _queue_consumer(name: str, resource: str, function: str, variables: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Properties": {
+            "FunctionName": f"{name}-{function}",
+            "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1", **variables}},
+            "Events": {
+                f"{resource}SqsEventSource": {"Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]}}
             },
         }
     }
@@ -146,7 +170,9 @@ def package(settings: Settings, folder: Path) -> Path:
     shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
     for name in ("app.py", "requirements.txt"):
         shutil.copy(stages.PROJECT / name, source)
-    policies.write(settings.stage, source / ".chalice")
+    _configure(settings, source / ".chalice" / "config.json")
+    policies.write(settings.stage, source / ".chalice", settings.sql_url)
+    environment = {"STAGE": settings.stage, "SQL_URL": settings.sql_url}
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
@@ -158,14 +184,26 @@ def package(settings: Settings, folder: Path) -> Path:
             "EVENT_LOG_STREAM_ARN": _LATER,
             # Chalice insists on one. What it writes is the same for all regions of a partition.
             "AWS_DEFAULT_REGION": boto3.Session().region_name or "us-east-1",
-            **pip_variables(source / "requirements.txt", settings.sdk),
+            **environment,
+            **pip_variables(source / "requirements.txt", settings),
         },
     )
-    archive.finish(result / "deployment.zip", settings.stage)
+    functions = starting.FUNCTIONS | (starting.WITH_SQL if settings.sql_url else {})
+    archive.finish(result / "deployment.zip", functions, environment)
     return result
 
 
-def pip_variables(requirements: Path, sdk: str) -> dict[str, str]:
+def _configure(settings: Settings, config: Path) -> None:
+    """The configuration says where the relational read model is, if it is anywhere: also for what is only here."""
+    found = json.loads(config.read_text(encoding="utf-8"))
+    variables = found["stages"][settings.stage]["environment_variables"]
+    variables.pop("SQL_URL", None)
+    if settings.sql_url:
+        variables["SQL_URL"] = settings.sql_url
+    config.write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     """
     What pip is told of what ships, which is downloaded once, so that deploying again needs no network.
 
@@ -174,7 +212,7 @@ def pip_variables(requirements: Path, sdk: str) -> dict[str, str]:
     Raises:
         OperatorError: it cannot be downloaded.
     """
-    if sdk == "package":
+    if settings.sdk == "package":
         pins = stages.PROJECT / "requirements-dev.txt"
         with requirements.open("a", encoding="utf-8") as file:
             file.write("boto3\n")
@@ -182,12 +220,32 @@ def pip_variables(requirements: Path, sdk: str) -> dict[str, str]:
     else:
         # The runtime has botocore, all that our requirements require: the package is small without it.
         wanted, how = requirements.read_bytes(), {"PIP_NO_DEPS": "1"}
+    pure, binary = _for_sql(settings.sql_url)
+    wanted += "".join([*pure, *binary]).encode()
     folder = stages.PROJECT / ".local" / f"wheels-{hashlib.sha256(wanted).hexdigest()[:12]}"
     if not folder.exists():
-        download = ["download", "--quiet", "-r", str(requirements), "-d", f"{folder}.part"]
-        _run([sys.executable, "-m", "pip", *download], "pip download", stages.PROJECT, how)
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "-d", f"{folder}.part"]
+        for arguments in (
+            ["-r", str(requirements)],
+            # SQLAlchemy's, too, which is faster where it is compiled, and would then be for one processor.
+            ["--no-deps", "--only-binary=:all:", "--platform", "any", *pure] if pure else [],
+            ["--no-deps", *binary] if binary else [],
+            ["--no-deps", "--only-binary=:all:", "--platform", _PLATFORM, *binary] if binary else [],
+        ):
+            if arguments:
+                _run([*download, *arguments], "pip download", stages.PROJECT, how)
         Path(f"{folder}.part").rename(folder)
+    with requirements.open("a", encoding="utf-8") as file:
+        file.writelines(f"{pin}\n" for pin in (*pure, *binary))
     return {**how, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
+
+
+def _for_sql(sql_url: str) -> tuple[list[str], list[str]]:
+    """The pins that the database at this address needs: of what runs on any processor, and of what does not."""
+    needed = _NEEDED_BY.get(sql_url.partition("://")[0], ())
+    pins = (stages.PROJECT / "requirements-sql.txt").read_text(encoding="utf-8").splitlines()
+    found = [pin for pin in pins if pin.partition("==")[0] in needed]
+    return [pin for pin in found if not pin.startswith(_BINARY)], [pin for pin in found if pin.startswith(_BINARY)]
 
 
 def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:

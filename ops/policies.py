@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from ops import stages
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FUNCTIONS = stages.PROJECT / "infrastructure" / "policies"
+WITH_SQL = FUNCTIONS / "sql"
 OPERATOR = stages.PROJECT / "infrastructure" / "operator-policy.json"
 
 #: Stands for the stage's name in the sources. No name that AWS takes has capital letters here.
@@ -25,9 +27,22 @@ _TRACING = {
 }
 
 
-def of_functions(stage: str, *, traced: bool) -> dict[str, dict[str, Any]]:
-    """The policies that the stage's functions have, by the names of their files."""
+#: A cluster of Aurora DSQL, by the host name that it has.
+_CLUSTER = re.compile(r"([a-z0-9]+)\.dsql\.([a-z0-9-]+)\.on\.aws")
+
+
+def of_functions(stage: str, *, traced: bool, sql_url: str = "") -> dict[str, dict[str, Any]]:
+    """
+    The policies that the stage's functions have, by the names of their files.
+
+    Where SQL is on, there is one function more, and others may do more.
+    """
     found = {source.name: _in_words_of(stage, source) for source in sorted(FUNCTIONS.glob("*.json"))}
+    for source in sorted(WITH_SQL.glob("*.json")) if sql_url else ():
+        added = _in_words_of(stage, source)
+        found.setdefault(source.name, {**added, "Statement": []})["Statement"] += added["Statement"]
+    if cluster := _CLUSTER.search(sql_url):
+        found["project_sql.json"]["Statement"].append(_connecting(sql_url, *cluster.groups()))
     if traced:
         for policy in found.values():
             policy["Statement"].append(_TRACING)
@@ -39,11 +54,23 @@ def of_operator(stage: str) -> dict[str, Any]:
     return _in_words_of(stage, OPERATOR)
 
 
-def write(stage: str, configuration: Path) -> None:
+def _connecting(sql_url: str, cluster: str, region: str) -> dict[str, Any]:
+    """Whoever connects as another role than `admin` has only the rights that this role was granted in the database."""
+    is_admin = sql_url.partition("://")[2].partition("@")[0] == "admin"
+    return {
+        "Sid": "Connect",
+        "Effect": "Allow",
+        "Action": "dsql:DbConnectAdmin" if is_admin else "dsql:DbConnect",
+        "Resource": f"arn:aws:dsql:{region}:*:cluster/{cluster}",
+    }
+
+
+def write(stage: str, configuration: Path, sql_url: str = "") -> None:
     """The policies of the stage's functions lie where the Chalice configuration in this folder names them."""
     folder = configuration / "policies" / stage
     folder.mkdir(parents=True, exist_ok=True)
-    for name, policy in of_functions(stage, traced=is_traced(stage, configuration)).items():
+    traced = is_traced(stage, configuration)
+    for name, policy in of_functions(stage, traced=traced, sql_url=sql_url).items():
         (folder / name).write_text(json.dumps(policy, indent=2), encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import boto3
@@ -24,11 +25,13 @@ def provision(settings: Settings) -> dict[str, str]:
     """
     The stage's tables, queues, buckets, logs, alarms and dashboard are there. Returns the stack's outputs.
 
-    Safe to repeat.
+    Where SQL is on, so are the database's tables and views, made by who connects with SQL_OWNER_URL, if that is in the
+    environment. Safe to repeat.
 
     Raises:
         OperatorError: CloudFormation refuses, the configuration is malformed, the number of shards is not the one that
             the log was made with, or the log is there without its stack.
+        ReadModelUnavailableError: the database refuses or does not answer.
     """
     name = stack_name(settings.stage)
     if stacks.exists(name):
@@ -44,8 +47,14 @@ def provision(settings: Settings) -> dict[str, str]:
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "SiteHost": site_files.host_of(settings.allowed_origin),
+        "Sql": "on" if settings.sql_url else "off",
     }
-    return stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters, stage=settings.stage)
+    outputs = stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters, stage=settings.stage)
+    if settings.sql_url:
+        from chalicelib import sql_model  # noqa: PLC0415  (nothing of it is loaded where SQL is off)
+
+        sql_model.make_schema(os.environ.get("SQL_OWNER_URL", settings.sql_url))
+    return outputs
 
 
 def has_log(settings: Settings) -> bool:

@@ -113,7 +113,7 @@ def _sent_back(settings: Settings, bodies: dict[str, str]) -> Iterator[tuple[str
         events = (event for event in _log() if any(span.has(event) for span in notes.values()))
         number = 0
         for some in some_at_a_time(events, _AT_ONCE):
-            replay.send(settings, some)
+            replay.send(settings.projection_queue, some)
             number += len(some)
         yield from ((letter_id, f"{number} events of the log") for letter_id in notes)
 

@@ -70,7 +70,7 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     with progress.shown("Replaying", about) as advance:
         for read in some_at_a_time(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
-            messages = sum(1 for _ in codec.to_messages(events)) if dry_run else send(settings, events)
+            messages = sum(1 for _ in codec.to_messages(events)) if dry_run else send(settings.projection_queue, events)
             so_far = _further(so_far, read, len(events), messages)
             advance(len(read))
             if not dry_run:
@@ -94,11 +94,11 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     return Outcome(facts, lines)
 
 
-def send(settings: Settings, events: Iterable[Event]) -> int:
-    """These events are on the projection queue. Returns in how many messages."""
+def send(queue: str, events: Iterable[Event]) -> int:
+    """These events are on this queue, which is one projection's. Returns in how many messages."""
     messages = 0
     for message in codec.to_messages(events):
-        queues.send(settings.projection_queue, message)
+        queues.send(queue, message)
         messages += 1
     return messages
 

@@ -45,7 +45,9 @@ def environment_of(stage: str) -> dict[str, str]:
     """
     if not is_known(stage):
         raise OperatorError(f"{unknown(stage)} `python -m ops provision --stage {stage}` makes it.")
-    found: dict[str, str] = _configuration()["stages"][stage].get("environment_variables", {})
+    found: dict[str, str] = {**_configuration()["stages"][stage].get("environment_variables", {})}
+    if "SQL_URL" in found:
+        found["SQL_URL"] = _absolute(found["SQL_URL"])
     return found
 
 
@@ -87,6 +89,12 @@ def _file() -> Path:
 def _configuration() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
     return found
+
+
+def _absolute(sql_url: str) -> str:
+    """The same address; that of a file without a leading slash is in the local folder."""
+    scheme, is_file, path = sql_url.partition("sqlite:///")
+    return f"{scheme}{is_file}{local_folder().resolve() / path}" if is_file else sql_url
 
 
 def template_parameters_of(stage: str) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Project:
             env=environment_with(
                 {
                     "AWS_ENDPOINT_URL": self.door,
-                    **packaging.pip_variables(self.folder / "requirements.txt", "runtime"),
+                    **packaging.pip_variables(self.folder / "requirements.txt", settings.read({"STAGE": STAGE})),
                     **environment,
                 }
             ),

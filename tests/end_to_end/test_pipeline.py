@@ -153,7 +153,7 @@ def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
             *("package", "--stage", STAGE, "--merge-template", "build/overlay.json", "by-chalice"),
         ],
         cwd=packaged.project,
-        env={**os.environ, **packaging.pip_variables(packaged.project / "requirements.txt", "runtime")},
+        env={**os.environ, **packaging.pip_variables(packaged.project / "requirements.txt", settings.read({"STAGE": STAGE}))},
         capture_output=True,
         text=True,
         check=False,

@@ -371,7 +371,8 @@ MUTANTS = {
         "What cannot be parked is forgotten, so as not to hold up the queue",
         "chalicelib.projection",
         "    parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)\n",
-        "    try:\n        parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)\n"
+        "    try:\n"
+        "        parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)\n"
         "    except Exception:\n        pass\n",
         f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
     ),

@@ -1,0 +1,80 @@
+"""The relational read model behind the deployed system: its own queue and function, and a file to ask."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import boto3
+import pytest
+
+from chalicelib import codec
+from tests.building import message_body
+from tests.end_to_end.conftest import eventually
+
+
+@pytest.fixture
+def ask(place):
+    """Asks the file that the stage's functions keep."""
+
+    def answer(question, *values):
+        connection = sqlite3.connect(place.folder / "counter.sqlite", isolation_level=None)
+        try:
+            return connection.execute(question, values).fetchall()
+        finally:
+            connection.close()
+
+    return answer
+
+
+@pytest.fixture
+def outputs(api_url):
+    """What the stage's data gives out."""
+    from ops import provision, stacks
+
+    return stacks.outputs(provision.stack_name("local"))
+
+
+def total(ask, counter_id):
+    return ask("SELECT value, version FROM counters WHERE counter_id = ?", counter_id)
+
+
+def test_increments_over_http_arrive_as_rows_and_totals_once(client, counter_id, ask):
+    for by in (1, 2, 3):
+        client.increment(counter_id, by, Idempotency_Key=f"k{by}")
+        client.increment(counter_id, by, Idempotency_Key=f"k{by}")
+    swapped = client.increment(counter_id, 4, Prefer="return=representation")
+
+    eventually(lambda: total(ask, counter_id) == [(10, 4)])
+
+    assert swapped.status_code == 200
+    rows = ask("SELECT amount FROM events WHERE counter_id = ? ORDER BY amount", counter_id)
+    assert rows == [(1,), (2,), (3,), (4,)]
+    assert ask("SELECT events, total FROM daily WHERE counter_id = ?", counter_id) == [(4, 10)]
+    eventually(lambda: client.counter(counter_id)["value"] == 10)
+
+
+def test_what_is_delivered_again_and_beside_something_broken_changes_nothing(counter_id, ask, outputs, an_event_of):
+    event = an_event_of(counter_id, 5)
+    sqs, queue = boto3.client("sqs"), outputs["SqlProjectionQueueUrl"]
+
+    for body in (message_body(event), "broken " + counter_id, message_body(event), message_body(event)):
+        sqs.send_message(QueueUrl=queue, MessageBody=body)
+
+    def parked():
+        found = sqs.receive_message(
+            QueueUrl=outputs["SqlDeadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
+        )
+        return [message["Body"] for message in found.get("Messages", [])]
+
+    eventually(lambda: "broken " + counter_id in parked())
+    eventually(lambda: total(ask, counter_id) == [(5, 1)])
+    eventually(
+        lambda: (
+            sqs.get_queue_attributes(
+                QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            )["Attributes"]
+            == {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"}
+        )
+    )
+    assert total(ask, counter_id) == [(5, 1)]
+    assert ask("SELECT type, amount FROM events WHERE counter_id = ?", counter_id) == [(codec.type_of(event), 5)]
