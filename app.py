@@ -2,7 +2,8 @@
 The Chalice application: what is exposed, and nothing else.
 
 Follow one increment down the files: `increment` below, `chalicelib/commands.py`, `event_log.py`; then `publish` below
-and `publisher.py`; then `project` below, `projector.py` and `read_model.py`; and back to `counter` below.
+and `publisher.py`; then `project` below, `projector.py`, `projection.py` and `read_model.py`; and back to `counter`
+below. Where SQL_URL is set, `project_sql` does the same with `sql_projector.py` and `sql_model.py`.
 
 Each entry point imports the rooms that it enters, so that no function loads what only others need.
 """

@@ -165,7 +165,7 @@ def package(settings: Settings, folder: Path) -> Path:
     source, result = folder / "source", folder / "result"
     shutil.rmtree(source / "chalicelib", ignore_errors=True)
     shutil.rmtree(result, ignore_errors=True)
-    unshipped = shutil.ignore_patterns("__pycache__")
+    unshipped = shutil.ignore_patterns("__pycache__", *([] if settings.sql_url else ["sql_*.py"]))
     shutil.copytree(stages.PROJECT / "chalicelib", source / "chalicelib", ignore=unshipped)
     shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
     for name in ("app.py", "requirements.txt"):

@@ -17,10 +17,13 @@ _RESOURCES = {
     "buckets": "table/counter-{stage}-buckets",
     "projection queue": "counter-{stage}-projection",
     "dead-letter queue": "counter-{stage}-projection-dead-letter",
+    "SQL projection queue": "counter-{stage}-sql-projection",
+    "SQL dead-letter queue": "counter-{stage}-sql-projection-dead-letter",
 }
 
 TABLES = ("event log", "counters", "buckets")
 QUEUES = ("projection queue", "dead-letter queue")
+SQL_QUEUES = ("SQL projection queue", "SQL dead-letter queue")
 FUNCTIONS = ("api", "publish", "project", "check")
 
 #: What each function, and who operates the stage, needs of each resource. What is not here is refused.
@@ -58,6 +61,18 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
 }
 
+#: What is needed besides where SQL is on.
+NEEDED_FOR_SQL: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "publish": {
+        "SQL projection queue": frozenset({"GetQueueUrl", "SendMessage"}),
+        "SQL dead-letter queue": frozenset({"GetQueueUrl", "SendMessage"}),
+    },
+    "project_sql": {
+        "SQL projection queue": frozenset({"DeleteMessage", "GetQueueAttributes", "ReceiveMessage"}),
+        "SQL dead-letter queue": frozenset({"GetQueueUrl", "SendMessage"}),
+    },
+}
+
 #: What Lambda itself does with a function's permissions, before and after the function runs.
 BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
     "publish": {"stream": NEEDED["publish"]["stream"]},
@@ -67,7 +82,7 @@ BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
 
 def arn(resource: str, stage: str) -> str:
     """The resource's ARN in policies, in any region and account."""
-    service = "sqs" if resource in QUEUES else "dynamodb"
+    service = "sqs" if resource in (*QUEUES, *SQL_QUEUES) else "dynamodb"
     return f"arn:aws:{service}:*:*:{_RESOURCES[resource].format(stage=stage)}"
 
 

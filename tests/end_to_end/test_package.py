@@ -22,8 +22,8 @@ PROJECT = Path(__file__).parent.parent.parent
 MOST_BYTES = 1_500_000
 
 
-def packaged(folder, **changed):
-    return packaging.package(dataclasses.replace(stages.settings_of("local"), **changed), folder)
+def packaged(folder, sql_url="", **changed):
+    return packaging.package(dataclasses.replace(stages.settings_of("local"), sql_url=sql_url, **changed), folder)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,44 @@ def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, f
     assert {(function["Handler"], *function["Architectures"]) for function in functions} == {
         (function, "arm64") for function in starting.FUNCTIONS
     }
+
+
+def test_where_sql_is_off_nothing_of_it_is_packaged(archive, functions):
+    assert not [name for name in archive.namelist() if "sql" in name.lower()]
+    assert not [function for function in functions if "SQL_URL" in function["Environment"]["Variables"]]
+
+
+@pytest.mark.parametrize(
+    ("sql_url", "more"),
+    [
+        ("sqlite:////some/file", {"sqlalchemy"}),
+        ("postgresql+psycopg://counter@host/counter", {"sqlalchemy", "psycopg", "psycopg-binary"}),
+        (
+            "auroradsql+psycopg://counter@abc.dsql.eu-west-1.on.aws/postgres",
+            {name.lower() for name in pins("requirements-sql.txt")},
+        ),
+    ],
+)
+def test_where_sql_is_on_what_its_database_needs_is_packaged_for_the_functions_processor(tmp_path, sql_url, more):
+    package = packaged(tmp_path, sql_url=sql_url)
+
+    with zipfile.ZipFile(package / "deployment.zip") as archive:
+        found = {name.lower(): version for name, version in versions(archive).items()}
+        libraries = [name for name in archive.namelist() if re.search(r"\.so(\.[0-9]+)*$", name)]
+    wanted = {
+        name.lower(): version for name, version in (pins("requirements.txt") | pins("requirements-sql.txt")).items()
+    }
+    resources = json.loads((package / "sam.json").read_text())["Resources"]
+    function = resources["ProjectSql"]["Properties"]
+    assert found == {name: wanted[name] for name in {*pins("requirements.txt"), *more}}
+    assert bool(libraries) is ("psycopg-binary" in more)
+    assert all("aarch64" in name for name in libraries if "cpython" in name)
+    assert (function["Handler"], function["FunctionName"]) == ("app.project_sql", "counter-local-project_sql")
+    assert function["Environment"]["Variables"]["SQL_URL"] == sql_url
+    assert function["Environment"]["Variables"]["PARTIAL_BATCH_RESPONSES"] == "1"
+    assert function["Events"]["ProjectSqlSqsEventSource"]["Properties"]["FunctionResponseTypes"] == [
+        "ReportBatchItemFailures"
+    ]
 
 
 def test_the_same_sources_make_the_same_package(package, tmp_path):

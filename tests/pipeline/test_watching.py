@@ -37,21 +37,41 @@ MEASURED_BY_AWS = {
 }
 MEASURED = MEASURED_BY_AWS | {telemetry.NAMESPACE: (set(telemetry.METRICS), {"service", "stage"})}
 
+#: The name of a stage that has a second projection.
+WITH_SQL = "with-sql"
+
 #: Metrics of which a stage has several, by what they are of; a function, for one, fails by itself.
 OF_EACH_FUNCTION = {"Errors", "Throttles"}
 
 
+@pytest.fixture(scope="session")
+def stage_with_sql(place, tmp_path_factory):
+    """A stage with a second projection: its outputs."""
+    from ops import provision
+
+    file = tmp_path_factory.mktemp("sql") / "read-model.sqlite"
+    return provision.provision(settings.read({"STAGE": WITH_SQL, "SQL_URL": f"sqlite:///{file}"}))
+
+
+@pytest.fixture(params=["pipeline", WITH_SQL])
+def name(request, stage, stage_with_sql):
+    """A stage's name: of one without SQL, and of one with it."""
+    return request.param
+
+
 @pytest.fixture
-def alarms(stage):
+def alarms(name):
     """The stage's alarms."""
-    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix="counter-pipeline-")
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"counter-{name}-")
     return [alarm for page in pages for alarm in page["MetricAlarms"]]
 
 
 @pytest.fixture
-def dashboard(stage):
-    """The stage's dashboard."""
-    return json.loads(boto3.client("cloudwatch").get_dashboard(DashboardName="counter-pipeline")["DashboardBody"])
+def dashboard(name):
+    """The widgets of the stage's dashboards."""
+    names = [f"counter-{name}", *([f"counter-{name}-sql"] if name == WITH_SQL else [])]
+    bodies = [boto3.client("cloudwatch").get_dashboard(DashboardName=one)["DashboardBody"] for one in names]
+    return {"widgets": [widget for body in bodies for widget in json.loads(body)["widgets"]]}
 
 
 @pytest.fixture
@@ -119,6 +139,7 @@ def functions_of(stage):
     """The names of the stage's functions."""
     config = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     named = {name for name in config["lambda_functions"] if name != "api_handler"}
+    named -= set() if stage == WITH_SQL else {"project_sql"}
     return {f"counter-{stage}", *(f"counter-{stage}-{name}" for name in named)}
 
 
@@ -141,10 +162,10 @@ def test_every_metric_that_is_looked_at_is_one_that_there_is(alarms, dashboard):
         assert set(dimensions) == names
 
 
-def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(alarms, dashboard):
-    ours = settings.current()
+def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(name, alarms, dashboard):
+    ours = settings.read({"STAGE": name, "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
     existing = {
-        "QueueName": {ours.projection_queue, ours.dead_letter_queue},
+        "QueueName": {queue for one in ours.receivers for queue in (one.queue, one.dead_letter_queue)},
         "TableName": {ours.event_log_table, ours.counters_table, ours.buckets_table},
         "FunctionName": functions_of(ours.stage),
         "ApiName": {f"counter-{ours.stage}"},
@@ -155,36 +176,38 @@ def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(
 
     seen: dict[str, set[str]] = {}
     for _, _, dimensions in looked_at(alarms, dashboard):
-        for name, value in dimensions.items():
-            seen.setdefault(name, set()).add(value)
+        for kind, value in dimensions.items():
+            seen.setdefault(kind, set()).add(value)
 
     assert seen == existing
 
 
-def test_errors_and_throttles_of_every_function_have_an_alarm(alarms):
+def test_errors_and_throttles_of_every_function_have_an_alarm(name, alarms):
     watched = {
         (alarm["MetricName"], alarm["Dimensions"][0]["Value"])
         for alarm in alarms
         if alarm["MetricName"] in OF_EACH_FUNCTION
     }
 
-    assert watched == {(metric, name) for metric in OF_EACH_FUNCTION for name in functions_of("pipeline")}
+    assert watched == {(metric, function) for metric in OF_EACH_FUNCTION for function in functions_of(name)}
 
 
-def test_every_metric_of_our_own_is_on_the_dashboard(dashboard):
+def test_every_metric_of_our_own_is_on_the_dashboard(name, dashboard):
     shown = {metric for namespace, metric, _ in looked_at([], dashboard) if namespace == telemetry.NAMESPACE}
 
-    assert shown == set(telemetry.METRICS)
+    of_sql = {metric for metric in telemetry.METRICS if metric.startswith("Sql")}
+    assert shown == set(telemetry.METRICS) - (set() if name == WITH_SQL else of_sql)
 
 
 def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_and_when_it_is_over(
-    stage, alarms, dashboard
+    name, stage, stage_with_sql, alarms, dashboard
 ):
-    (shown,) = [widget["properties"]["alarms"] for widget in dashboard["widgets"] if widget["type"] == "alarm"]
+    lists = [widget["properties"]["alarms"] for widget in dashboard["widgets"] if widget["type"] == "alarm"]
+    topic = (stage_with_sql if name == WITH_SQL else stage)["AlarmTopicArn"]
 
-    assert sorted(shown) == sorted(alarm["AlarmArn"] for alarm in alarms)
+    assert sorted(arn for shown in lists for arn in shown) == sorted(alarm["AlarmArn"] for alarm in alarms)
     for alarm in alarms:
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [stage["AlarmTopicArn"]]
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [topic]
 
 
 def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
@@ -204,13 +227,23 @@ def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
     assert (told["counter-pipeline-drift"], told["counter-pipeline-repaired"]) == ("ALARM", "ALARM")
 
 
-def test_the_functions_logs_are_kept_for_a_while(stage):
-    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-pipeline")["logGroups"]
+def test_the_functions_logs_are_kept_for_a_while(name):
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/counter-{name}")["logGroups"]
 
     kept = {group["logGroupName"]: group["retentionInDays"] for group in groups}
-    assert kept == {f"/aws/lambda/{name}": 30 for name in functions_of("pipeline")}
+    assert kept == {f"/aws/lambda/{function}": 30 for function in functions_of(name)}
 
 
+def test_a_stage_without_sql_has_no_queue_of_it(stage):
+    urls = boto3.client("sqs").list_queues(QueueNamePrefix="counter-pipeline").get("QueueUrls", [])
+
+    assert {url.rpartition("/")[2] for url in urls} == {
+        "counter-pipeline-projection",
+        "counter-pipeline-projection-dead-letter",
+    }
+
+
+@pytest.mark.parametrize("name", ["pipeline"], indirect=True)
 def test_what_is_made_is_tagged_with_the_application_and_the_stage(stage, alarms):
     wanted: Any = [{"Key": "application", "Values": ["counter"]}, {"Key": "stage", "Values": ["pipeline"]}]
     pages = boto3.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=wanted)

@@ -10,7 +10,17 @@ import pytest
 from chalicelib import settings
 from ops import package, policies, stages
 from ops.stages import PROJECT
-from tests.permissions import FUNCTIONS, NEEDED, QUEUES, TABLES, arn, function_name, granted, of
+from tests.permissions import (
+    FUNCTIONS,
+    NEEDED,
+    NEEDED_FOR_SQL,
+    QUEUES,
+    TABLES,
+    arn,
+    function_name,
+    granted,
+    of,
+)
 
 STAGE = "some-stage"
 EVERYBODY = sorted(NEEDED)
@@ -34,6 +44,33 @@ def test_there_is_a_policy_for_each_function():
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_a_policy_allows_what_is_needed_of_named_resources_and_nothing_else(who):
     assert granted(of(who, STAGE)) == needed(who)
+
+
+CLUSTER = "abc123.dsql.eu-west-1.on.aws/postgres"
+
+
+@pytest.mark.parametrize(
+    ("sql_url", "connecting"),
+    [
+        ("sqlite:////some/file", {}),
+        ("postgresql+psycopg://counter@host/counter", {}),
+        (f"auroradsql+psycopg://counter@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnect"}}),
+        (f"auroradsql+psycopg://admin@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnectAdmin"}}),
+    ],
+)
+def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_url, connecting):
+    without = policies.of_functions(STAGE, traced=False)
+
+    found = policies.of_functions(STAGE, traced=False, sql_url=sql_url)
+
+    for who, more in NEEDED_FOR_SQL.items():
+        log = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
+        before = granted(without[f"{who}.json"]) if f"{who}.json" in without else connecting
+        added = {arn(resource, STAGE): {f"sqs:{action}" for action in actions} for resource, actions in more.items()}
+        assert granted(found.pop(f"{who}.json")) == before | added | {
+            log: {"logs:CreateLogStream", "logs:PutLogEvents"}
+        }
+    assert found == {name: policy for name, policy in without.items() if name in found}
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
@@ -92,6 +129,6 @@ def test_the_policies_lie_where_the_configuration_names_them(tmp_path):
     shutil.copy(source, tmp_path)
 
     for stage, its_own in json.loads(source.read_text(encoding="utf-8"))["stages"].items():
-        policies.write(stage, tmp_path)
+        policies.write(stage, tmp_path, stages.environment_of(stage).get("SQL_URL", ""))
         for function in its_own["lambda_functions"].values():
             assert (tmp_path / function["iam_policy_file"]).exists()

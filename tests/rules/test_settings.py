@@ -22,6 +22,25 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
     assert found.buckets_table == "counter-dev-buckets"
     assert found.projection_queue == "counter-dev-projection"
     assert found.dead_letter_queue == "counter-dev-projection-dead-letter"
+    assert found.sql_projection_queue == "counter-dev-sql-projection"
+    assert found.sql_dead_letter_queue == "counter-dev-sql-projection-dead-letter"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///some/file",
+        "sqlite:////a:b@c/file",
+        "postgresql+psycopg://counter@host:5432/counter",
+        "postgresql+psycopg://counter@/counter?host=/run/postgresql",
+        "auroradsql+psycopg://counter@abc.dsql.eu-west-1.on.aws/postgres",
+    ],
+)
+def test_each_database_has_its_address_and_its_projection_a_queue(url):
+    found = settings.read({"STAGE": "dev", "SQL_URL": url})
+
+    assert found.sql_url == url
+    assert [receiver.queue for receiver in found.receivers] == ["counter-dev-projection", "counter-dev-sql-projection"]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +61,10 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
         ("LOG_LEVEL", "debug"),
         ("SDK", "mine"),
         ("LOG_LEVEL", ""),
+        ("SQL_URL", "mysql://counter@host/counter"),
+        ("SQL_URL", "postgresql+psycopg://counter:secret@host/counter"),
+        ("SQL_URL", "postgresql+psycopg://counter@host/counter?password=secret"),
+        ("SQL_URL", "counter.sqlite"),
     ],
 )
 def test_a_variable_out_of_range_is_refused_by_name(name, value):

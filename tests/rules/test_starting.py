@@ -27,6 +27,10 @@ HEAVY = {
     "chalicelib.checker",
     "chalicelib.verifier",
     "sqlite3",
+    "sqlalchemy",
+    "psycopg",
+    "chalicelib.sql_model",
+    "chalicelib.sql_projector",
     "multiprocessing",
     "hypothesis",
     "ops",
@@ -36,11 +40,11 @@ DATABASE = {"botocore", "pynamodb", "chalicelib.tables"}
 QUEUES = {"botocore", "boto3", "multiprocessing", "chalicelib.queues"}
 
 
-def said_by_a_process_that_starts(function: str, program: str) -> list[str]:
+def said_by_a_process_that_starts(function: str, program: str, **environment: str) -> list[str]:
     return subprocess.run(
         [sys.executable, "-c", f"import sys, app\n{program}"],
         cwd=PROJECT,
-        env={**os.environ, "_HANDLER": function},
+        env={**os.environ, **environment, "_HANDLER": function},
         capture_output=True,
         text=True,
         check=True,
@@ -60,6 +64,26 @@ def test_a_function_loads_what_it_uses_and_nothing_else(function, loaded):
     names = said_by_a_process_that_starts(function, "print(*sys.modules)")
 
     assert HEAVY & set(names) == loaded
+
+
+SQL = {"sqlalchemy", "sqlite3", "botocore", "chalicelib.queues", "chalicelib.sql_model", "chalicelib.sql_projector"}
+
+
+@pytest.mark.parametrize(
+    ("sql_url", "driver"),
+    [("sqlite:///file", set()), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
+)
+def test_project_sql_loads_its_database_and_nothing_of_dynamodb(sql_url, driver):
+    names = said_by_a_process_that_starts("app.project_sql", "print(*sys.modules)", SQL_URL=sql_url)
+
+    assert HEAVY & set(names) == SQL | driver
+
+
+@pytest.mark.parametrize("function", starting.FUNCTIONS)
+def test_no_other_function_loads_anything_of_sql_where_it_is_on(function):
+    names = said_by_a_process_that_starts(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
+
+    assert not {"sqlalchemy", "psycopg", "chalicelib.sql_model", "chalicelib.sql_projector"} & set(names)
 
 
 def test_what_is_loaded_by_any_other_program_waits_until_it_is_used():
