@@ -150,9 +150,10 @@ def not_answered(error: Exception) -> None:
 
 def published(message_id: str, event_ids: Sequence[str], queue: str) -> None:
     """A message with these events is on this queue, which is one projection's."""
-    what = {"queue": queue, "message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
-    _log.info("published", extra=what)
-    if queue == settings.current().projection_queue:  # each event is published once, to however many
+    is_first = queue == settings.current().projection_queue
+    what = {"message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
+    _log.info("published", extra=what if is_first else {"queue": queue, **what})
+    if is_first:  # each event is published once, to however many
         _count("Published", len(event_ids))
 
 
