@@ -18,6 +18,7 @@ import boto3
 import httpx
 import pytest
 
+from chalicelib import settings
 from ops import package as packaging
 from ops import policies
 from tests import gateway_door
