@@ -71,6 +71,15 @@ def history(counter_id: str) -> Response:
     return http.history(read_model.history(http.counter_named(counter_id), span))
 
 
+@app.route("/counters/{counter_id}/badge.svg", **_route)
+@http.answers_problems
+def badge(counter_id: str) -> Response:
+    from chalicelib import badges, read_model
+
+    look = badges.look(http.counter_named(counter_id), http.parameters(_request(), badges.PARAMETERS))
+    return http.badge(_request(), badges.drawn(look, read_model.counter(counter_id).value))
+
+
 @app.route("/counters", **_route)
 @http.answers_problems
 def counters() -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import json
 import math
 import re
@@ -199,6 +200,19 @@ def span_of_history(request: Request, now_s: float) -> Span:
     return span
 
 
+def parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]:
+    """
+    What is asked for of these query parameters, by name.
+
+    Raises:
+        InvalidRequestError: another is there, or one is there more than once.
+    """
+    if unknown := sorted(set(request.query) - set(names)):
+        raise InvalidRequestError(f"There is no parameter {unknown[0][:40]!a} here; there are {', '.join(names)}.")
+    found = {name: _single(request.query, name) for name in names}
+    return {name: text for name, text in found.items() if text is not None}
+
+
 def accepted(command: Increment, result: Accepted) -> Response:
     """202 with the event; or, where it was counted at once, 200 with the counter."""
     event, counter = result.event, result.counter
@@ -217,10 +231,20 @@ def accepted(command: Increment, result: Accepted) -> Response:
 def counter_state(request: Request, counter: Counter) -> Response:
     """200 with the counter, or 304 if the client says that it has this version."""
     headers = {"ETag": _etag(counter), "Cache-Control": "no-cache"}
-    known = [tag.strip() for value in request.headers.get("if-none-match", []) for tag in value.split(",")]
-    if "*" in known or any(tag.removeprefix("W/") == _etag(counter) for tag in known):
-        return _response(304, "", headers)
-    return _response(200, _counter_body(counter), headers)
+    return _unless_known(request, _counter_body(counter), headers)
+
+
+def badge(request: Request, svg: str) -> Response:
+    """200 with the picture, which caches may show for a minute, or 304 if the client says that it has it."""
+    headers = {
+        "Content-Type": "image/svg+xml",
+        "Cache-Control": "public, max-age=60",
+        "ETag": _tag_of(svg),
+        # Opened by itself, an SVG document is a page: this one runs and loads nothing.
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return _unless_known(request, svg, headers)
 
 
 def event_state(event: Event, *, counted: bool) -> Response:
@@ -268,6 +292,7 @@ def service() -> Response:
             "event": "/counters/{counter_id}/events/{event_id}",
             "events": "/counters/{counter_id}/events{?limit,cursor}",
             "history": "/counters/{counter_id}/history{?from,to,resolution}",
+            "badge": "/counters/{counter_id}/badge.svg{?label,color,labelColor,style}",
             "counters": "/counters{?limit,cursor}",
         },
     }
@@ -367,6 +392,17 @@ def _problem(status: int, kind: str, title: str, detail: str) -> Response:
         "detail": detail,
     }
     return _response(status, body, {"Content-Type": _PROBLEM_JSON, "Cache-Control": "no-store"})
+
+
+def _unless_known(request: Request, body: object, headers: Mapping[str, str]) -> Response:
+    tags = [tag.strip() for value in request.headers.get("if-none-match", []) for tag in value.split(",")]
+    if "*" in tags or any(tag.removeprefix("W/") == headers["ETag"] for tag in tags):
+        return _response(304, "", headers)
+    return _response(200, body, headers)
+
+
+def _tag_of(text: str) -> str:
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
 
 
 def _response(status: int, body: object, headers: Mapping[str, str]) -> Response:

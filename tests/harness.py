@@ -71,6 +71,9 @@ class Pipeline:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.send("GET", "/counters/{counter_id}", headers=sent)
 
+    def badge(self, **query: Any) -> Answer:
+        return self.send("GET", "/counters/{counter_id}/badge.svg", query=_query(query))
+
     def event(self, event_id: str) -> Answer:
         return self.send("GET", "/counters/{counter_id}/events/{event_id}", path={"event_id": event_id})
 

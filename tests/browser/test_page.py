@@ -1,5 +1,5 @@
 """
-The page in a real browser, on the whole system: what is clicked is recorded, published, counted and shown.
+The page and the badge in a real browser, on the whole system: what is clicked is recorded, published, counted, shown.
 
 Between the page and the API stands nothing but, in some tests, a network that holds or loses what these tests choose.
 Such a network answers preflights itself, so the tests of what crosses origins go without it.
@@ -15,6 +15,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from chalicelib import badges
 
 if os.environ.get("CI"):
     from playwright.sync_api import expect, sync_playwright
@@ -530,3 +532,21 @@ def test_the_error_page_loads_nothing_and_leads_to_the_page(page: Page, site_url
 
     expect(page.get_by_role("link")).to_have_attribute("href", "/")
     assert asked == [error_url]
+
+
+@pytest.mark.parametrize("style", badges.STYLES)
+def test_a_badge_is_an_image_on_pages_from_anywhere(page: Page, api_url: str, counter_id: str, style: str) -> None:
+    page.set_content(f'<img src="{api_url}/counters/{counter_id}/badge.svg?style={style}" alt="counter">')
+
+    page.wait_for_function("document.images[0].complete")
+
+    size = page.evaluate("[document.images[0].naturalWidth > 20, document.images[0].naturalHeight]")
+    assert size == [True, badges.STYLES[style].height]
+
+
+def test_a_badge_that_is_opened_by_itself_is_shown_and_its_value_is_read_out(
+    page: Page, api_url: str, counter_id: str
+) -> None:
+    page.goto(f"{api_url}/counters/{counter_id}/badge.svg?label=visits")
+
+    expect(page.get_by_role("img", name="visits: 0")).to_be_visible()

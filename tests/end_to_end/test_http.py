@@ -70,6 +70,11 @@ def test_what_is_exposed_to_a_page_is_what_it_needs_of_the_gateways_own_errors_t
         ("GET", "/counters/a/history?resolution=hour&resolution=day", {}, 400),
         ("GET", "/counters/a/history?from=1970-01-01T00:00:00Z", {}, 400),
         ("GET", "/counters/a%20b/history", {}, 400),
+        ("GET", "/counters/a%20b/badge.svg", {}, 400),
+        ("GET", "/counters/a/badge.svg?color=%234c1", {}, 400),
+        ("GET", "/counters/a/badge.svg?colour=red", {}, 400),
+        ("GET", "/counters/a/badge.svg?label=a%0Ab", {}, 400),
+        ("GET", "/counters/a/badge.svg?style=flat&style=plastic", {}, 400),
         ("POST", "/counters/a/history", {}, 404),
         ("POST", "/counters/a/adjustments", {"json": {"by": -1, "reason": "none"}}, 404),
         ("POST", "/counters/a/increments", {"json": {"by": -1}}, 400),
@@ -111,6 +116,22 @@ def test_a_counter_that_has_not_changed_is_not_sent_again(client, counter_id):
     second = client.http.get(f"/counters/{counter_id}", headers={"If-None-Match": first.headers["ETag"]})
 
     assert (second.status_code, second.content) == (304, b"")
+
+
+def test_a_badge_is_a_picture_of_the_value_that_caches_may_keep_for_a_minute(client, counter_id):
+    client.increment(counter_id, 1000, If_Match='"0"')
+
+    first = client.http.get(f"/counters/{counter_id}/badge.svg", params={"label": "räder & co"})
+    again = client.http.get(str(first.request.url), headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, first.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert first.headers["Cache-Control"] == again.headers["Cache-Control"] == "public, max-age=60"
+    assert "<title>räder &amp; co: 1,000</title>" in first.content.decode()
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_counter_that_was_never_incremented_has_a_badge(client, counter_id):
+    assert ">0</text>" in client.http.get(f"/counters/{counter_id}/badge.svg").raise_for_status().text
 
 
 def test_the_location_of_an_accepted_event_leads_to_it(client, counter_id):

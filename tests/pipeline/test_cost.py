@@ -34,6 +34,17 @@ def test_a_query_is_one_request_and_one_unit(pipeline):
     assert requests.read_units() == 1
 
 
+def test_a_badge_is_one_request_and_one_unit(pipeline):
+    pipeline.increment(If_Match='"0"')
+
+    with aws.requests() as requests:
+        answer = pipeline.badge()
+
+    assert "<title>" in answer.body
+    assert requests.operations == ["GetItem"]
+    assert requests.read_units() == 1
+
+
 def test_asking_for_a_counted_event_is_two_requests_and_two_units(pipeline):
     event_id = pipeline.increment(If_Match='"0"').headers["Location"].rpartition("/")[2]
 

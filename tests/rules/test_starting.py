@@ -26,6 +26,7 @@ HEAVY = {
     "chalicelib.projector",
     "chalicelib.checker",
     "chalicelib.verifier",
+    "chalicelib.badges",
     "sqlite3",
     "sqlalchemy",
     "psycopg",
