@@ -95,6 +95,14 @@ def index() -> Response:
     return http.service()
 
 
+@app.route("/openapi.json", **_route)
+@http.answers_problems
+def description() -> Response:
+    from chalicelib import openapi
+
+    return http.description(_request(), openapi.document(_settings))
+
+
 @app.on_dynamodb_record(
     stream_arn=deployment.event_log_stream_arn(_settings),
     batch_size=1000,

@@ -45,7 +45,8 @@ COLOURS = {
 HEX_COLOUR = "[0-9A-Fa-f]{3}([0-9A-Fa-f]{3})?"
 
 #: What a label consists of: no controls, marks that turn the direction of text, or what XML cannot hold.
-LABEL = "[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]*"
+LABEL = r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]*"
+_HALVES_OF_CHARACTERS = re.compile("[\ud800-\udfff]")
 
 USUAL_COLOUR = "blue"
 USUAL_LABEL_COLOUR = "grey"
@@ -169,7 +170,7 @@ def look(counter_id: str, asked: Mapping[str, str]) -> Look:
         InvalidRequestError: a label, colour or style is none; the detail says what would be right.
     """
     label = asked.get("label", counter_id)
-    if not re.fullmatch(LABEL, label):
+    if not re.fullmatch(LABEL, label) or _HALVES_OF_CHARACTERS.search(label):
         raise InvalidRequestError("label is text without control characters and marks that turn its direction.")
     style = asked.get("style", USUAL_STYLE)
     if style not in STYLES:

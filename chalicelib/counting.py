@@ -30,8 +30,8 @@ MOST_SHARDS = 64
 #: The largest time that RFC 3339 can write: the end of the year 9999.
 LATEST_MS = 253_402_300_799_999
 
-_COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-_EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: No controls, line ends, marks that turn the direction of text, or halves of characters: the same in every version of
 #: Unicode, so that what one function wrote another can read.
@@ -255,12 +255,12 @@ class EventPage:
 
 def is_counter_id(text: object) -> bool:
     """Whether this names a counter: 1 to 64 unreserved URI characters (RFC 3986, section 2.3)."""
-    return isinstance(text, str) and _COUNTER_ID.fullmatch(text) is not None
+    return isinstance(text, str) and COUNTER_ID.fullmatch(text) is not None
 
 
 def is_event_id(text: object) -> bool:
     """Whether this is a UUID in its canonical text form (RFC 9562, section 4)."""
-    return isinstance(text, str) and _EVENT_ID.fullmatch(text) is not None
+    return isinstance(text, str) and EVENT_ID.fullmatch(text) is not None
 
 
 def is_remark(text: object) -> bool:

@@ -51,17 +51,30 @@ if TYPE_CHECKING:
     from chalicelib.counting import Event, EventPage, Point
     from chalicelib.read_model import Page
 
-_LONGEST_BODY_BYTES = 1024
-_LONGEST_PAGE = 100
-_USUAL_PAGE = 50
+PROBLEM_JSON = "application/problem+json"
 
-_MOST_STEPS = 10_000
-_USUAL_RESOLUTION = "minute"
+#: What the gateway answers by itself, by its own name for it: the status (if None, its own), the type, and the title.
+GATEWAY_PROBLEMS = {
+    "MISSING_AUTHENTICATION_TOKEN": (404, "not-found", "There is no such path, or it has no such method"),
+    "REQUEST_TOO_LARGE": (413, "body-too-large", "The body is too large"),
+    "THROTTLED": (429, "throttled", "Too many requests"),
+    "INTEGRATION_TIMEOUT": (503, "unavailable", "The service did not answer in time"),
+    "INTEGRATION_FAILURE": (503, "unavailable", "The service is out of reach"),
+    "DEFAULT_4XX": (None, "gateway-error", "The gateway refused the request"),
+    "DEFAULT_5XX": (None, "gateway-error", "The gateway failed"),
+}
+
+LONGEST_BODY_BYTES = 1024
+LONGEST_PAGE = 100
+USUAL_PAGE = 50
+
+MOST_STEPS = 10_000
+USUAL_RESOLUTION = "minute"
 
 #: How long a history is if its start is left out, by resolution: an hour, a day, 30 days, 365 days.
 _USUAL_SPAN_S = {"second": 3600, "minute": 86_400, "hour": 30 * 86_400, "day": 365 * 86_400}
 
-_VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
+VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2})(\.[0-9]{1,9})?"
@@ -183,7 +196,7 @@ def span_of_history(request: Request, now_s: float) -> Span:
     """
     resolution = _single(request.query, "resolution")
     if resolution is None:
-        resolution = _USUAL_RESOLUTION
+        resolution = USUAL_RESOLUTION
     if resolution not in RESOLUTIONS:
         raise InvalidRequestError("resolution is second, minute, hour or day; left out, it is minute.")
     end = _time(request, "to")
@@ -195,7 +208,7 @@ def span_of_history(request: Request, now_s: float) -> Span:
     if start >= end:
         raise InvalidRequestError("from is a time before to; left out, to is now.")
     span = Span(_within_time(math.floor(start)), _within_time(math.ceil(end)), RESOLUTIONS[resolution])
-    if span.steps > _MOST_STEPS:
+    if span.steps > MOST_STEPS:
         raise _too_many_steps(span, resolution)
     return span
 
@@ -247,6 +260,13 @@ def badge(request: Request, svg: str) -> Response:
     return _unless_known(request, svg, headers)
 
 
+def description(request: Request, document: Mapping[str, Any]) -> Response:
+    """200 with the description of this API, or 304 if the client says that it has it."""
+    text = json.dumps(document)
+    headers = {"Content-Type": "application/json", "Cache-Control": "public, max-age=60", "ETag": _tag_of(text)}
+    return _unless_known(request, text, headers)
+
+
 def event_state(event: Event, *, counted: bool) -> Response:
     """200 with the event and whether it is part of its counter's value yet."""
     status = "counted" if counted else "pending"
@@ -294,6 +314,7 @@ def service() -> Response:
             "history": "/counters/{counter_id}/history{?from,to,resolution}",
             "badge": "/counters/{counter_id}/badge.svg{?label,color,labelColor,style}",
             "counters": "/counters{?limit,cursor}",
+            "description": "/openapi.json",
         },
     }
     return _response(200, body, {"Cache-Control": "no-cache"})
@@ -335,7 +356,7 @@ def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
 
 def as_problem(response: Response) -> Response:
     """What Chalice itself refuses (a method that a path lacks, say) in the shape of all errors; the rest as it is."""
-    if response.status_code < 400 or response.headers.get("Content-Type") == _PROBLEM_JSON:
+    if response.status_code < 400 or response.headers.get("Content-Type") == PROBLEM_JSON:
         return response
     said = response.body.get("Message") if isinstance(response.body, dict) else None
     detail = said if said and response.status_code < 500 else _UNFORESEEN
@@ -374,7 +395,12 @@ def problem(error: CounterError | None) -> Response:
     return response
 
 
-_PROBLEM_JSON = "application/problem+json"
+def gateway_problem(status: int | None, kind: str, title: str) -> dict[str, Any]:
+    """The problem document that the gateway answers by itself. Where the status is its own, it cannot say it."""
+    detail = f"{title}. GET / lists what there is."
+    return {"type": _urn(kind), "title": title, **({"status": status} if status else {}), "detail": detail}
+
+
 _TRY_AGAIN = (
     "Whether anything was recorded is not known. Send the request again with the same Idempotency-Key: "
     "it counts once. Without a key it may count twice."
@@ -386,12 +412,16 @@ _UNFORESEEN = "Something failed that was not foreseen; it is in the service's lo
 
 def _problem(status: int, kind: str, title: str, detail: str) -> Response:
     body = {
-        "type": kind if ":" in kind else f"urn:counter:problem:{kind}",
+        "type": kind if ":" in kind else _urn(kind),
         "title": title,
         "status": status,
         "detail": detail,
     }
-    return _response(status, body, {"Content-Type": _PROBLEM_JSON, "Cache-Control": "no-store"})
+    return _response(status, body, {"Content-Type": PROBLEM_JSON, "Cache-Control": "no-store"})
+
+
+def _urn(kind: str) -> str:
+    return f"urn:counter:problem:{kind}"
 
 
 def _unless_known(request: Request, body: object, headers: Mapping[str, str]) -> Response:
@@ -421,8 +451,8 @@ def _body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
 def _by(request: Request, max_increment: int) -> int:
     if not request.body:
         return 1
-    if len(request.body) > _LONGEST_BODY_BYTES:
-        raise BodyTooLargeError(f"A body has at most {_LONGEST_BODY_BYTES} bytes; this one has {len(request.body)}.")
+    if len(request.body) > LONGEST_BODY_BYTES:
+        raise BodyTooLargeError(f"A body has at most {LONGEST_BODY_BYTES} bytes; this one has {len(request.body)}.")
     _check_media_type(request)
     rule = f'The body is {{"by": N}}, with N an integer from 1 to {max_increment}, or there is none, which means 1'
     try:
@@ -470,7 +500,7 @@ def _at_version(request: Request) -> int | None:
     tag = _single(request.headers, "if-match")
     if tag is None:
         return None
-    if not (match := _VERSION_TAG.fullmatch(tag)):
+    if not (match := VERSION_TAG.fullmatch(tag)):
         raise InvalidRequestError('If-Match holds one version as GET gives it in ETag, in double quotes: "16"')
     return int(match[1])
 
@@ -485,9 +515,9 @@ def _wants_counter(request: Request) -> bool:
 def _limit(request: Request) -> int:
     text = _single(request.query, "limit")
     if text is None:
-        return _USUAL_PAGE
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= _LONGEST_PAGE:
-        raise InvalidRequestError(f"limit is an integer from 1 to {_LONGEST_PAGE}.")
+        return USUAL_PAGE
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= LONGEST_PAGE:
+        raise InvalidRequestError(f"limit is an integer from 1 to {LONGEST_PAGE}.")
     return int(text)
 
 
@@ -539,11 +569,11 @@ def _within_time(second: int) -> int:
 
 
 def _too_many_steps(span: Span, resolution: str) -> RangeTooLongError:
-    coarser = (name for name, step_s in RESOLUTIONS.items() if Span(span.first, span.end, step_s).steps <= _MOST_STEPS)
-    detail = f"At resolution {resolution} a range has at most {_MOST_STEPS:,} steps; this one has {span.steps:,}."
+    coarser = (name for name, step_s in RESOLUTIONS.items() if Span(span.first, span.end, step_s).steps <= MOST_STEPS)
+    detail = f"At resolution {resolution} a range has at most {MOST_STEPS:,} steps; this one has {span.steps:,}."
     if (name := next(coarser, None)) is not None:
         detail += f" Ask for resolution={name}, or for a shorter range:"
-    return RangeTooLongError(detail, (span.first // span.step_s + _MOST_STEPS) * span.step_s)
+    return RangeTooLongError(detail, (span.first // span.step_s + MOST_STEPS) * span.step_s)
 
 
 def _single(values: Mapping[str, list[str]], name: str) -> str | None:

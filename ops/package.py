@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from chalicelib import starting
-from chalicelib.http import cors
+from chalicelib.http import GATEWAY_PROBLEMS, PROBLEM_JSON, cors, gateway_problem
 from ops import archive, policies, stages
 from ops.errors import OperatorError
 
@@ -116,15 +116,6 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
 
 
 def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
-    problems = {
-        "MISSING_AUTHENTICATION_TOKEN": (404, "not-found", "There is no such path, or it has no such method"),
-        "REQUEST_TOO_LARGE": (413, "body-too-large", "The body is too large"),
-        "THROTTLED": (429, "throttled", "Too many requests"),
-        "INTEGRATION_TIMEOUT": (503, "unavailable", "The service did not answer in time"),
-        "INTEGRATION_FAILURE": (503, "unavailable", "The service is out of reach"),
-        "DEFAULT_4XX": (None, "gateway-error", "The gateway refused the request"),
-        "DEFAULT_5XX": (None, "gateway-error", "The gateway failed"),
-    }
     readable = {name: f"'{value}'" for name, value in cors(allowed_origin).get_access_control_headers().items()}
     return {
         kind: {
@@ -132,22 +123,13 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
             "ResponseParameters": {
                 "Headers": {
                     **readable,
-                    "Content-Type": "'application/problem+json'",
+                    "Content-Type": f"'{PROBLEM_JSON}'",
                     **({"Retry-After": "'1'"} if status in (429, 503) else {}),
                 }
             },
-            "ResponseTemplates": {
-                "application/json": json.dumps(
-                    {
-                        "type": f"urn:counter:problem:{name}",
-                        "title": title,
-                        **({"status": status} if status else {}),
-                        "detail": f"{title}. GET / lists what there is.",
-                    }
-                )
-            },
+            "ResponseTemplates": {"application/json": json.dumps(gateway_problem(status, name, title))},
         }
-        for kind, (status, name, title) in problems.items()
+        for kind, (status, name, title) in GATEWAY_PROBLEMS.items()
     }
 
 

@@ -27,6 +27,7 @@ HEAVY = {
     "chalicelib.checker",
     "chalicelib.verifier",
     "chalicelib.badges",
+    "chalicelib.openapi",
     "sqlite3",
     "sqlalchemy",
     "psycopg",
