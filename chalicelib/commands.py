@@ -49,7 +49,7 @@ def increment(command: Increment) -> Accepted:
         UnavailableError: whether it is recorded is unknown; sending it again with the same idempotency key is safe.
     """
     now_ms = time.time_ns() // 1_000_000
-    event = counting.decide(command, _event_id(command, now_ms), now_ms)
+    event = counting.decide(command, event_id(command, now_ms), now_ms)
     telemetry.about(event)
     accepted = _carry_out(command, event)
     telemetry.accepted(counted=accepted.counter is not None, replayed=accepted.again)
@@ -150,7 +150,8 @@ def _counted_before(command: Increment, event: Event) -> Accepted:
     return Accepted(recorded, read_model.counter(event.counter_id), again=command.idempotency_key is not None)
 
 
-def _event_id(command: Increment, now_ms: int) -> str:
+def event_id(command: Increment, now_ms: int) -> str:
+    """The id of the event that this command leads to: with an idempotency key always the same, else a fresh one."""
     if command.idempotency_key is not None:
         # No counter id holds a slash, so no two pairs of counter and key make the same name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import chalicelib
 from chalicelib import badges, http
-from chalicelib.commands import Accepted
+from chalicelib.commands import Accepted, event_id
 from chalicelib.counting import (
     COUNTER_ID,
     LARGEST_AMOUNT,
@@ -85,7 +85,8 @@ Pages of the allowed origin may read every answer, errors too (CORS), and each p
 
 _A_TIME_MS = 1_700_000_000_123
 _A_COUNTER = Counter("clicks", value=21, version=16, updated_at_ms=_A_TIME_MS)
-_AN_INCREMENT = Incremented("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", 5, _A_TIME_MS)
+_A_COMMAND = Increment("clicks", by=5, idempotency_key="my first click", wants_counter=True)
+_AN_INCREMENT = Incremented(_A_COMMAND.counter_id, event_id(_A_COMMAND, _A_TIME_MS), _A_COMMAND.by, _A_TIME_MS)
 _AN_ADJUSTMENT = Adjusted("clicks", "2f1c7c0e-93a7-5a53-8b43-6d2f2a1f9c10", -3, _A_TIME_MS, "counted twice", "ann")
 _NOBODY = http.Request()
 
@@ -373,9 +374,8 @@ _OF_COUNTER = {"400": "BadRequest", "404": "NotFound"}
 
 
 def _increment(max_increment: int) -> JSON:
-    command = Increment("clicks", by=5, wants_counter=True)
-    recorded = http.accepted(command, Accepted(_AN_INCREMENT, None, again=False))
-    counted = http.accepted(command, Accepted(_AN_INCREMENT, _A_COUNTER, again=False))
+    recorded = http.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, None, again=False))
+    counted = http.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, _A_COUNTER, again=False))
     event = {"counter_id": "$response.body#/counter_id", "event_id": "$response.body#/event_id"}
     counter = {"counter_id": "$response.body#/counter_id"}
     return _operation(
@@ -389,7 +389,7 @@ def _increment(max_increment: int) -> JSON:
                 "description": "All requests with this key on this counter are one increment, however late they come. "
                 "1 to 255 printable ASCII characters; blanks around a header do not count.",
                 "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
-                "example": "my first click",
+                "example": _A_COMMAND.idempotency_key,
             },
             {
                 "name": "If-Match",
@@ -430,7 +430,9 @@ def _increment(max_increment: int) -> JSON:
         requestBody={
             "description": f"At most {http.LONGEST_BODY_BYTES} bytes. Without it, `by` is 1.",
             "required": False,
-            "content": {"application/json": {"schema": _object(by=_integer(1, max_increment)), "example": {"by": 1}}},
+            "content": {
+                "application/json": {"schema": _object(by=_integer(1, max_increment)), "example": {"by": _A_COMMAND.by}}
+            },
         },
     )
 
