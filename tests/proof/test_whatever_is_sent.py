@@ -60,7 +60,7 @@ EVENT_IDS = st.one_of(
     st.uuids().map(str), st.uuids().map(lambda found: str(found).upper()), st.sampled_from(["", "1", "{1}"]), TEXTS
 )
 QUERIES = st.dictionaries(
-    st.sampled_from(["limit", "cursor", "x"]),
+    st.sampled_from(["limit", "cursor", "x", "label", "color", "style"]),
     st.lists(
         st.one_of(
             st.sampled_from(["1", "100", "0", "101", "-1", "1.0", "\u0661", "9" * 5000, "", "MSBjbGlja3M", "MSBhIGI"]),
@@ -78,8 +78,10 @@ ROUTES = st.sampled_from(
         *[("POST", "/counters/{counter_id}/increments")] * 8,
         ("GET", "/counters/{counter_id}"),
         ("GET", "/counters/{counter_id}/events/{event_id}"),
+        ("GET", "/counters/{counter_id}/badge.svg"),
         ("GET", "/counters"),
         ("GET", "/"),
+        ("GET", "/openapi.json"),
     ]
 )
 
