@@ -196,6 +196,8 @@ PATHS = {
     "/counters/{counter_id}/events": {"GET"},
     "/counters/{counter_id}/events/{event_id}": {"GET"},
     "/counters/{counter_id}/history": {"GET"},
+    "/counters/{counter_id}/badge.svg": {"GET"},
+    "/openapi.json": {"GET"},
 }
 
 
