@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
+import boto3
 import click
 import pytest
+from botocore.stub import Stubber
 
 from chalicelib import deployment, settings
 
@@ -96,3 +98,16 @@ def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, va
 def test_what_is_missing_is_one_line_with_the_way_out(by_chalice, command, name, profile, told):
     with by_chalice(command, profile), pytest.raises(click.ClickException, match=told):
         deployment.event_log_stream_arn(of(name))
+
+
+def test_a_stage_that_provision_did_not_make_was_made_with_no_known_number_of_shards(place):
+    assert deployment._shards_of(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
+
+
+def test_functions_whose_tags_may_not_be_seen_are_nobodys_to_take():
+    client = boto3.client("lambda")
+    with Stubber(client) as answers:
+        answers.add_response("get_function", {"Configuration": {"FunctionName": "counter-dev"}})
+
+        with pytest.raises(click.ClickException, match="lack lambda:ListTags"):
+            deployment._stack_of(client, "counter-dev")
