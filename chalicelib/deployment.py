@@ -50,7 +50,7 @@ def _found(settings: Settings, command: str | None, profile: str | None) -> str:
     provision = f"run `python -m ops provision --stage {stage}`"
     try:
         session = boto3.Session(profile_name=profile)
-        if command == "deploy" and (stack := _stack_of(session.client("lambda"), f"counter-{stage}")):
+        if command == "deploy" and (stack := stack_of(session.client("lambda"), stage)):
             raise click.ClickException(
                 f"Stage {stage} was deployed as stack {stack}: go on with `python -m ops deploy --stage {stage}`, "
                 f"or run `python -m ops destroy --stage {stage}` first, which leaves the data."
@@ -89,13 +89,19 @@ def _shards_of(client: CloudFormationClient, stack: str) -> str | None:
     return next((output["OutputValue"] for output in outputs if output["OutputKey"] == "Shards"), None)
 
 
-def _stack_of(client: LambdaClient, function: str) -> str | None:
+def stack_of(client: LambdaClient, stage: str) -> str | None:
+    """
+    The stack that the stage's functions belong to: empty, where they belong to none; None, where there are none.
+
+    Raises:
+        click.ClickException: they are there, and their tags, which tell it, may not be seen.
+    """
     import click  # noqa: PLC0415
 
     try:
-        tags = client.get_function(FunctionName=function).get("Tags")
+        tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags")
     except client.exceptions.ResourceNotFoundException:
         return None
     if tags is None:  # both ways of deploying set some
         raise click.ClickException("Your credentials lack lambda:ListTags, by which a stack's functions are known.")
-    return tags.get("aws:cloudformation:stack-name")
+    return tags.get("aws:cloudformation:stack-name", "")

@@ -27,8 +27,9 @@ CHECK_EVERY_S = 3600
 
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
-#: What the names of a stage's functions end in: a stage `x-publish` would have the API where stage `x` publishes.
-_TAKEN = ("-publish", "-project", "-check")
+#: What names end in that a stage has besides its own: stage `x-publish` would have the API where stage `x` publishes,
+#: and stage `x-sql` its queue where that of the second projection of stage `x` is.
+_TAKEN = ("-publish", "-project", "-check", "-sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,9 @@ def read(environment: Mapping[str, str]) -> Settings:
             f"(local, dev, prod), not {stage!r}"
         )
     if stage.endswith(_TAKEN):
-        raise SettingsError(f"STAGE must not end in {', '.join(_TAKEN)}, as functions of other stages do: {stage!r}")
+        raise SettingsError(
+            f"STAGE must not end in {', '.join(_TAKEN)}, as names of what other stages have do: {stage!r}"
+        )
     return Settings(
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),

@@ -87,7 +87,7 @@ def _provision(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (a
     from ops import policies, provision, where
 
     outputs = provision.provision(settings)
-    policies.write(settings.stage, stages.PROJECT / ".chalice", settings.sql_url)
+    policies.write(settings, stages.PROJECT / ".chalice")
     return Outcome({"Where": where.place(), **outputs})
 
 

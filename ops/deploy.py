@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from chalicelib import deployment
 from ops import package, provision, stacks, stages, where
 from ops.errors import OperatorError
 
@@ -32,31 +33,15 @@ def stack_name(stage: str) -> str:
     return f"counter-{stage}-app"
 
 
-def by_chalice(stage: str) -> bool:
-    """
-    Whether the stage's functions were made by `chalice deploy`, and so belong to no stack.
-
-    Raises:
-        OperatorError: the functions are there, and their tags, which tell it, may not be seen.
-    """
-    client = boto3.client("lambda")
-    try:
-        tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags")
-    except client.exceptions.ResourceNotFoundException:
-        return False
-    if tags is None:  # both ways of deploying set some
-        raise OperatorError("Your credentials lack lambda:ListTags, by which a stack's functions are known.")
-    return "aws:cloudformation:stack-name" not in tags
-
-
 def check_not_by_chalice(stage: str) -> None:
     """
     No stack would come upon functions of the same names that are not its own.
 
     Raises:
         OperatorError: it would.
+        click.ClickException: the functions' tags, which tell it, may not be seen.
     """
-    if by_chalice(stage):
+    if deployment.stack_of(boto3.client("lambda"), stage) == "":
         raise OperatorError(
             f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` first, where that "
             "was run. The data stays."

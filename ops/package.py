@@ -153,7 +153,7 @@ def package(settings: Settings, folder: Path) -> Path:
     for name in ("app.py", "requirements.txt"):
         shutil.copy(stages.PROJECT / name, source)
     _configure(settings, source / ".chalice" / "config.json")
-    policies.write(settings.stage, source / ".chalice", settings.sql_url)
+    policies.write(settings, source / ".chalice")
     environment = {"STAGE": settings.stage, "SQL_URL": settings.sql_url}
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
@@ -176,7 +176,7 @@ def package(settings: Settings, folder: Path) -> Path:
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """The configuration says where the relational read model is, if it is anywhere: also for what is only here."""
+    """The functions are told the address of the relational read model as it is from here, a file's in full, or none."""
     found = json.loads(config.read_text(encoding="utf-8"))
     variables = found["stages"][settings.stage]["environment_variables"]
     variables.pop("SQL_URL", None)

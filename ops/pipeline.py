@@ -30,7 +30,7 @@ def package(settings: Settings, folder: Path) -> Outcome:
             shutil.copy(made, folder)
     overlay = json.dumps(packaging.overlay(settings), indent=2)
     (folder / "overlay.json").write_text(f"{overlay}\n", encoding="utf-8")
-    policies.write(settings.stage, stages.PROJECT / ".chalice")
+    policies.write(settings, stages.PROJECT / ".chalice")
     files = [str(folder / name) for name in ("deployment.zip", "sam.json", "overlay.json")]
     commands = _commands(settings, folder)
     return Outcome({"files": files, "commands": commands}, [f"Written: {', '.join(files)}. To apply it:", *commands])

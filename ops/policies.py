@@ -11,6 +11,8 @@ from ops import stages
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from chalicelib.settings import Settings
+
 FUNCTIONS = stages.PROJECT / "infrastructure" / "policies"
 WITH_SQL = FUNCTIONS / "sql"
 OPERATOR = stages.PROJECT / "infrastructure" / "operator-policy.json"
@@ -25,7 +27,6 @@ _TRACING = {
     "Action": ["xray:PutTelemetryRecords", "xray:PutTraceSegments"],
     "Resource": "*",
 }
-
 
 #: A cluster of Aurora DSQL, by the host name that it has.
 _CLUSTER = re.compile(r"([a-z0-9]+)\.dsql\.([a-z0-9-]+)\.on\.aws")
@@ -65,12 +66,12 @@ def _connecting(sql_url: str, cluster: str, region: str) -> dict[str, Any]:
     }
 
 
-def write(stage: str, configuration: Path, sql_url: str = "") -> None:
+def write(settings: Settings, configuration: Path) -> None:
     """The policies of the stage's functions lie where the Chalice configuration in this folder names them."""
-    folder = configuration / "policies" / stage
+    folder = configuration / "policies" / settings.stage
     folder.mkdir(parents=True, exist_ok=True)
-    traced = is_traced(stage, configuration)
-    for name, policy in of_functions(stage, traced=traced, sql_url=sql_url).items():
+    traced = is_traced(settings.stage, configuration)
+    for name, policy in of_functions(settings.stage, traced=traced, sql_url=settings.sql_url).items():
         (folder / name).write_text(json.dumps(policy, indent=2), encoding="utf-8")
 
 

@@ -110,4 +110,4 @@ def test_functions_whose_tags_may_not_be_seen_are_nobodys_to_take():
         answers.add_response("get_function", {"Configuration": {"FunctionName": "counter-dev"}})
 
         with pytest.raises(click.ClickException, match="lack lambda:ListTags"):
-            deployment._stack_of(client, "counter-dev")
+            deployment.stack_of(client, "dev")

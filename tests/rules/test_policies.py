@@ -107,7 +107,7 @@ def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, 
     configuration = {**of_all, "stages": {STAGE: of_the_stage}}
     (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
 
-    policies.write(STAGE, tmp_path)
+    policies.write(settings.read({"STAGE": STAGE}), tmp_path)
 
     for name, policy in policies.of_functions(STAGE, traced=traced).items():
         assert json.loads((tmp_path / "policies" / STAGE / name).read_text(encoding="utf-8")) == policy
@@ -129,6 +129,6 @@ def test_the_policies_lie_where_the_configuration_names_them(tmp_path):
     shutil.copy(source, tmp_path)
 
     for stage, its_own in json.loads(source.read_text(encoding="utf-8"))["stages"].items():
-        policies.write(stage, tmp_path, stages.environment_of(stage).get("SQL_URL", ""))
+        policies.write(stages.settings_of(stage), tmp_path)
         for function in its_own["lambda_functions"].values():
             assert (tmp_path / function["iam_policy_file"]).exists()

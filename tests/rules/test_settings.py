@@ -50,6 +50,7 @@ def test_each_database_has_its_address_and_its_projection_a_queue(url):
         ("STAGE", "Prod"),
         ("STAGE", "a" * 21),
         ("STAGE", "dev-publish"),
+        ("STAGE", "dev-sql"),
         ("MAX_INCREMENT", "0"),
         ("MAX_INCREMENT", "many"),
         ("MAX_INCREMENT", str(2**53)),
