@@ -11,7 +11,9 @@ from ministack.app import main
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Past Python's own buffer, whose lock a thread that waits there would not give back when the process ends.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
