@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from chalicelib import settings
 from tests.harness import Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @pytest.fixture
@@ -20,6 +21,28 @@ def pipeline(stage: dict[str, str]) -> Pipeline:
     return Pipeline(
         stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
     )
+
+
+#: Of the log and of the buckets.
+KEYS = {"partition", "second", "event_id"}
+
+
+@pytest.fixture
+def put_for_now(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
+    """Puts items into a table until the test ends: so many would hold up whatever reads all of the stage later."""
+    keys: dict[str, list[dict[str, Any]]] = {}
+
+    def put(table: str, items: Iterable[dict[str, Any]]) -> None:
+        with boto3.resource("dynamodb").Table(table).batch_writer() as batch:
+            for item in items:
+                batch.put_item(Item=item)
+                keys.setdefault(table, []).append({name: item[name] for name in item.keys() & KEYS})
+
+    yield put
+    for table, put_there in keys.items():
+        with boto3.resource("dynamodb").Table(table).batch_writer() as batch:
+            for key in put_there:
+                batch.delete_item(Key=key)
 
 
 @pytest.fixture

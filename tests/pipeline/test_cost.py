@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import boto3
 import pytest
 
 from bench import cost
@@ -177,7 +176,7 @@ def test_a_page_of_50_events_one_a_second_is_six_requests_and_31_units(pipeline)
 
 
 @pytest.mark.parametrize("lone", [59, 99])
-def test_the_dearest_page_of_events_costs_what_readme_says_at_most(pipeline, lone):
+def test_the_dearest_page_of_events_costs_what_readme_says_at_most(pipeline, put_for_now, lone):
     """The cursor at the end of a full second, then seconds of one event, then full ones, of which one is needed."""
     full = [
         (0, 1000),
@@ -190,7 +189,12 @@ def test_the_dearest_page_of_events_costs_what_readme_says_at_most(pipeline, lon
         ]
         for second, held in full
     }
-    put_as_if_counted(pipeline, events, logged=lone + 2)
+    put_for_now(settings.current().buckets_table, [a_bucket(pipeline.counter_id, *held) for held in events.values()])
+    logged = [event for of_second in list(events.values())[: lone + 2] for event in of_second]
+    put_for_now(
+        settings.current().event_log_table,
+        [{"partition": pipeline.counter_id, **codec.fields(event)} for event in logged],
+    )
     oldest_of_first = min(events[0], key=lambda event: (event.recorded_at_ms, event.event_id))
 
     with aws.requests() as requests:
@@ -208,23 +212,13 @@ def cursor_behind(event):
     return http.events_page(EventPage([], place_of(event))).body["next_cursor"]
 
 
-def put_as_if_counted(pipeline, events, *, logged):
-    """Buckets with these events by second, and the first so many seconds' events in the log, too."""
-    names, tables = settings.current(), boto3.resource("dynamodb")
-    with tables.Table(names.buckets_table).batch_writer() as batch:
-        for of_second in events.values():
-            batch.put_item(
-                Item={
-                    "partition": pipeline.counter_id,
-                    "second": of_second[0].recorded_at_ms // 1000,
-                    "ids": {codec.id_bytes(event.event_id) for event in of_second},
-                    "sum": len(of_second),
-                }
-            )
-    with tables.Table(names.event_log_table).batch_writer() as batch:
-        for of_second in list(events.values())[:logged]:
-            for event in of_second:
-                batch.put_item(Item={"partition": pipeline.counter_id, **codec.fields(event)})
+def a_bucket(partition, *events):
+    return {
+        "partition": partition,
+        "second": events[0].recorded_at_ms // 1000,
+        "ids": {codec.id_bytes(event.event_id) for event in events},
+        "sum": len(events),
+    }
 
 
 def test_what_the_cost_table_is_computed_from_is_what_is_measured_now(pipeline):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import boto3
 import pytest
 
 from chalicelib import event_log, generations, read_model, settings
@@ -40,12 +39,18 @@ def newest_first(events):
     return [event.event_id for event in sorted(events, key=lambda e: (e.recorded_at_ms, e.event_id), reverse=True)]
 
 
-def put_buckets(partition, seconds, ids):
+@pytest.fixture
+def put_buckets(put_for_now):
     """Buckets as they would be, had so many events been counted in each of the first so many seconds."""
-    with boto3.resource("dynamodb").Table(settings.current().buckets_table).batch_writer() as batch:
-        for second in range(seconds):
-            held = {number.to_bytes(16, "big") for number in range(1, ids + 1)}
-            batch.put_item(Item={"partition": partition, "second": A_TIME_S + second, "ids": held, "sum": ids})
+
+    def put(partition, seconds, ids):
+        held = {number.to_bytes(16, "big") for number in range(1, ids + 1)}
+        buckets = (
+            {"partition": partition, "second": A_TIME_S + second, "ids": held, "sum": ids} for second in range(seconds)
+        )
+        put_for_now(settings.current().buckets_table, buckets)
+
+    return put
 
 
 def test_a_counter_that_was_never_incremented_has_no_history_and_no_events(pipeline):
@@ -168,7 +173,7 @@ def test_a_malformed_history_is_a_problem_that_says_what_is_right(pipeline, quer
     assert says in answer.body["detail"]
 
 
-def test_a_range_with_more_buckets_than_may_be_read_is_refused_and_the_end_it_names_is_accepted(pipeline):
+def test_a_range_with_more_buckets_than_may_be_read_is_refused_and_the_end_it_names_is_accepted(pipeline, put_buckets):
     put_buckets(pipeline.counter_id, 300, ids=1000)
     asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
 
@@ -184,7 +189,7 @@ def test_a_range_with_more_buckets_than_may_be_read_is_refused_and_the_end_it_na
 
 
 @pytest.mark.parametrize("seconds", [180, 191])
-def test_three_megabytes_of_buckets_are_answered(pipeline, seconds):
+def test_three_megabytes_of_buckets_are_answered(pipeline, put_buckets, seconds):
     put_buckets(pipeline.counter_id, seconds, ids=1000)
 
     answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T23:00:00Z", resolution="second")
@@ -194,7 +199,7 @@ def test_three_megabytes_of_buckets_are_answered(pipeline, seconds):
 
 
 @pytest.mark.parametrize("heavy", [4, 2])
-def test_with_shards_the_end_that_a_refusal_names_is_accepted_too(pipeline, four_shards, heavy):
+def test_with_shards_the_end_that_a_refusal_names_is_accepted_too(pipeline, put_buckets, four_shards, heavy):
     for shard in range(heavy):
         put_buckets(f"{pipeline.counter_id}#{shard}", 300, ids=1000)
     asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}

@@ -38,7 +38,7 @@ MEASURED_BY_AWS = {
 MEASURED = MEASURED_BY_AWS | {telemetry.NAMESPACE: (set(telemetry.METRICS), {"service", "stage"})}
 
 #: The name of a stage that has a second projection.
-WITH_SQL = "with-sql"
+WITH_SQL = "two-projections"
 
 #: Metrics of which a stage has several, by what they are of; a function, for one, fails by itself.
 OF_EACH_FUNCTION = {"Errors", "Throttles"}
