@@ -7,6 +7,7 @@ import contextlib
 import boto3
 import click
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from chalicelib import deployment, settings
@@ -102,6 +103,15 @@ def test_what_is_missing_is_one_line_with_the_way_out(by_chalice, command, name,
 
 def test_a_stage_that_provision_did_not_make_was_made_with_no_known_number_of_shards(place):
     assert deployment._shards_of(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
+
+
+def test_that_nobody_may_look_is_not_taken_for_nothing_being_there():
+    client = boto3.client("cloudformation")
+    with Stubber(client) as answers:
+        answers.add_client_error("describe_stacks", "AccessDenied")
+
+        with pytest.raises(ClientError, match="AccessDenied"):
+            deployment._shards_of(client, "counter-dev-data")
 
 
 def test_functions_whose_tags_may_not_be_seen_are_nobodys_to_take():

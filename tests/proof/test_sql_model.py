@@ -49,6 +49,16 @@ def test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one(da
     check_in_the_end_of_all(database)
 
 
+def test_how_many_are_counted_is_the_number_of_different_events_of_all_counters(database):
+    before = sql_model.counted()
+    events = [an_event(counter_id=a_counter_id()) for _ in range(7)]
+
+    sql_model.count([*events, *events[:3]])
+    sql_model.count(events[2:])
+
+    assert sql_model.counted() - before == 7
+
+
 def test_rivals_in_snapshots_meet_and_try_again(database):
     """Where a transaction sees a snapshot, as on Aurora DSQL, one that loses has to be made again."""
     met: list[object] = []
