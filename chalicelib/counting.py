@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from chalicelib.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Set
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 #: The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
@@ -180,7 +180,7 @@ class BucketUpdate:
 
 @dataclass(frozen=True, slots=True)
 class CounterUpdate:
-    """What one transaction writes: some buckets of one counter and the counter itself, if it has these generations."""
+    """Some buckets of one counter and the counter itself, to be written at once, if it has these generations."""
 
     counter_id: str
     generations: Generations
@@ -355,6 +355,28 @@ def updates(
     at_once = most_buckets // len(generations.kept)
     for start in range(0, len(lacking), at_once):
         yield CounterUpdate(counter_id, generations, tuple(chain.from_iterable(lacking[start : start + at_once])))
+
+
+def together(updates: Mapping[str, Sequence[CounterUpdate]], most_items: int) -> Iterator[list[str]]:
+    """
+    Groups of counters whose updates can be written in one transaction, of at most so many items.
+
+    A counter with nothing to write is in no group, and one with more than a transaction or `most_items` by itself.
+    """
+    group: list[str] = []
+    room = most_items
+    for counter_id, its_own in updates.items():
+        items = sum(len(update.buckets) + 1 for update in its_own)
+        if len(its_own) == 1 and items <= most_items:
+            if items > room:
+                yield group
+                group, room = [], most_items
+            group.append(counter_id)
+            room -= items
+        elif its_own:
+            yield [counter_id]
+    if group:
+        yield group
 
 
 def _bucket_updates(

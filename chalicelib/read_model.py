@@ -1,10 +1,11 @@
 """
 The read model: count events once, and read what is counted. Late, disposable, and made from the log alone.
 
-Counting a batch: read the buckets it touches, drop what they hold, and in one transaction per counter add the rest to
-the buckets, each on condition that it is unchanged, and the sum to the counter. A bucket's set only grows, so its size
+Counting a batch: read the buckets it touches, drop what they hold, and in one transaction add the rest to a counter's
+buckets, each on condition that it is unchanged, and the sum to the counter. A bucket's set only grows, so its size
 tells whether it is unchanged. Duplicates, order and batch boundaries make no difference: the bucket of an event depends
-on the event alone.
+on the event alone. A transaction takes several counters of which little is to be written; if it is refused because of
+one of them, each is written by itself, so that none waits for another.
 
 While a counter's read model is made anew (see `generations`), the same transaction writes both makings. Which there are
 stands in the counter's own item, and is a condition of every write to it: who believes otherwise is refused, and looks.
@@ -34,7 +35,7 @@ from chalicelib.errors import (
 from chalicelib.tables import BucketItem, CounterItem, connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 BUCKETS_PER_TRANSACTION = 99
+
+#: Of several counters, fewer are written together: DynamoDB takes no more than 4 MB at once, and charges for a
+#: transaction that it refuses.
+ITEMS_OF_SEVERAL = 50
 
 _TRIES = 12
 
@@ -85,11 +90,20 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
     counted = ids_in(key for name, buckets in batch.items() for key in counting.in_each(believed[name], buckets))
     new: list[CounterUpdate] = []
     troubles: dict[str, UnavailableError] = {}
-    for counter_id, buckets in batch.items():
-        try:
-            new += _count_for(counter_id, buckets, believed[counter_id], counted)
-        except UnavailableError as trouble:  # of this counter: the others are not to wait for it
-            troubles[counter_id] = trouble
+    lacking = {
+        name: [*counting.updates(name, buckets, counted, believed[name], BUCKETS_PER_TRANSACTION)]
+        for name, buckets in batch.items()
+    }
+    for names in counting.together(lacking, ITEMS_OF_SEVERAL):
+        updates = [update for name in names for update in lacking[name]]
+        if len(names) > 1 and _are_written(updates):
+            new += updates
+            continue
+        for counter_id in names:
+            try:
+                new += _count_for(counter_id, batch[counter_id], believed[counter_id], counted)
+            except UnavailableError as trouble:  # of this counter: the others are not to wait for it
+                troubles[counter_id] = trouble
     if len(troubles) == len(batch) > 0:
         raise next(iter(troubles.values()))
     if troubles:
@@ -123,7 +137,7 @@ def _count_for(
             counted = ids_in(counting.in_each(generations, buckets))
         try:
             for update in counting.updates(counter_id, buckets, counted, generations, BUCKETS_PER_TRANSACTION):
-                _write(update)
+                _write([update])
                 new.append(update)
         except _OtherGenerationsError:
             generations = _believe(counter(counter_id))
@@ -401,17 +415,28 @@ _beliefs: dict[str, Generations] = {}
 _MOST_BELIEFS = 100_000
 
 
-def _write(update: CounterUpdate) -> None:
+def _are_written(updates: Sequence[CounterUpdate]) -> bool:
+    """Whether all of these are, in one transaction. If not, it is not known which of the counters is the reason."""
+    try:
+        _write(updates)
+    except (_OtherGenerationsError, UnavailableError):
+        return False
+    return True
+
+
+def _write(updates: Sequence[CounterUpdate]) -> None:
     transaction = TransactWrite(connection=connection())
-    for bucket in update.buckets:
-        _add_to_bucket(transaction, bucket, condition=_is_unchanged(bucket))
-    _add_to_counter(transaction, update, _now_ms(), condition=None)
+    for update in updates:
+        for bucket in update.buckets:
+            _add_to_bucket(transaction, bucket, condition=_is_unchanged(bucket))
+        _add_to_counter(transaction, update, _now_ms(), condition=None)
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
-        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:
+        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:  # which is the last counter's own
             raise _OtherGenerationsError from cancelled
-        raise ContendedError(f"counter {update.counter_id} is being counted by others") from cancelled
+        names = ", ".join(update.counter_id for update in updates)
+        raise ContendedError(f"counter {names} is being counted by others") from cancelled
 
 
 def _commit(transaction: TransactWrite) -> None:

@@ -91,6 +91,23 @@ def test_two_projectors_that_share_only_the_counter_in_every_order(engine, new_p
     assert all(len(ran.requests) == 4 for _, ran in results), "nobody is in anybody's way"
 
 
+def test_two_projectors_that_write_several_counters_together_in_every_order(engine, new_pipeline):
+    def workers_of(pipeline):
+        hot = [logged(pipeline, by=2**n) for n in range(2)]
+        calm = {name: an_event(counter_id=f"{pipeline.counter_id}.{name}") for name in ("first", "second")}
+        return {name: lambda event=calm[name]: pipeline.project([message_body(*hot, event)]) for name in calm}
+
+    orders, results = every_order(engine, new_pipeline, workers_of, at_most=500, counts_all=True)
+
+    assert orders == ORDERS_OF_TWO_PROJECTORS
+    assert any(len(ran.requests) > 4 for _, ran in results), "in some order one has to write each by itself"
+    for pipeline, _ in results:
+        own = pipeline.counter_id
+        for name in ("first", "second"):
+            pipeline.counter_id = f"{own}.{name}"
+            assert (pipeline.value, pipeline.version) == (1, 1)
+
+
 def test_a_projector_and_an_add_and_get_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         events = [logged(pipeline, by=2**n) for n in range(2)]
