@@ -115,7 +115,7 @@ def publish(batch: DynamoDBEvent) -> None:
     publisher.publish(codec.records_in(batch.to_dict()))
 
 
-@app.on_sqs_message(queue=_settings.projection_queue, batch_size=10)
+@app.on_sqs_message(queue=_settings.projection_queue, batch_size=10, maximum_concurrency=_settings.projectors)
 def project(batch: SQSEvent) -> dict[str, Any]:
     from chalicelib import projector
 
@@ -124,7 +124,7 @@ def project(batch: SQSEvent) -> dict[str, Any]:
 
 if _settings.sql_url:
 
-    @app.on_sqs_message(queue=_settings.sql_projection_queue, batch_size=10)
+    @app.on_sqs_message(queue=_settings.sql_projection_queue, batch_size=10, maximum_concurrency=_settings.projectors)
     def project_sql(batch: SQSEvent) -> dict[str, Any]:
         from chalicelib import sql_projector
 

@@ -49,6 +49,7 @@ class Settings:
     max_increment: int
     shards: int
     batching_window_s: int
+    projectors: int | None
     log_level: str
     event_log_stream_arn: str
     check_parts: int
@@ -123,6 +124,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MOST_SHARDS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
+        projectors=_integer(environment, "PROJECTORS", default=2, lowest=2, highest=1000)
+        if "PROJECTORS" in environment
+        else None,
         log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
         check_parts=_integer(environment, "CHECK_PARTS", default=24, lowest=1, highest=1_000_000),

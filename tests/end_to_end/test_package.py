@@ -17,6 +17,7 @@ import pytest
 from chalicelib import starting
 from ops import package as packaging
 from ops import stages
+from tests.end_to_end.conftest import copied, ops
 
 PROJECT = Path(__file__).parent.parent.parent
 MOST_BYTES = 1_500_000
@@ -106,6 +107,30 @@ def test_where_sql_is_on_what_its_database_needs_is_packaged_for_the_functions_p
     assert function["Events"]["ProjectSqlSqsEventSource"]["Properties"]["FunctionResponseTypes"] == [
         "ReportBatchItemFailures"
     ]
+
+
+def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tmp_path):
+    checkout = copied(tmp_path / "checkout")
+    config = checkout / ".chalice" / "config.json"
+    said = json.loads(config.read_text())
+    said["stages"]["dev"] = json.loads(json.dumps(said["stages"]["local"]).replace("/local/", "/dev/"))
+    said["stages"]["dev"]["environment_variables"] |= {"STAGE": "dev", "PROJECTORS": "5", "BATCHING_WINDOW_S": "7"}
+    config.write_text(json.dumps(said))
+
+    done = ops("package", "--stage", "dev", str(tmp_path / "build"), at=checkout)
+
+    assert done.returncode == 0, done.stderr
+    resources = json.loads((tmp_path / "build" / "sam.json").read_text())["Resources"]
+    sources = {
+        name: source["Properties"]
+        for function in ("Publish", "Project", "ProjectSql")
+        for name, source in resources[function]["Properties"]["Events"].items()
+    }
+    unsaid = [source["Properties"] for one in functions for source in one.get("Events", {}).values()]
+    assert sources["ProjectSqsEventSource"]["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert sources["ProjectSqlSqsEventSource"]["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert [source.get("MaximumBatchingWindowInSeconds") for source in sources.values()].count(7) == 1
+    assert not [source for source in unsaid if "ScalingConfig" in source]
 
 
 def test_the_same_sources_make_the_same_package(package, tmp_path):

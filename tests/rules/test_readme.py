@@ -33,12 +33,12 @@ def test_every_route_is_there_and_no_other():
 def test_every_setting_is_there_with_its_default():
     rows = re.findall(r"^\| `([A-Z_]+)` \| [^|]+ \| (none|`[^`]+`) \|", section("Settings"), re.MULTILINE)
     found = settings.read({"STAGE": "dev"})
-    defaults = {name: str(getattr(found, name.lower())) for name, _ in rows}
+    defaults = {name: getattr(found, name.lower()) for name, _ in rows}
 
     assert {name.lower() for name, _ in rows} == {field.name for field in dataclasses.fields(settings.Settings)}
     for name, default in rows:
         if name != "STAGE":
-            assert default.strip("`") == (defaults[name] or "none")
+            assert default.strip("`") == ("none" if defaults[name] in ("", None) else str(defaults[name]))
 
 
 def test_every_metric_is_there_with_its_unit_and_no_other():

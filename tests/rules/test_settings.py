@@ -26,6 +26,11 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
     assert found.sql_dead_letter_queue == "counter-dev-sql-projection-dead-letter"
 
 
+def test_as_many_projectors_run_at_once_as_come_unless_it_is_said():
+    assert settings.read({"STAGE": "dev"}).projectors is None
+    assert settings.read({"STAGE": "dev", "PROJECTORS": "2"}).projectors == 2
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -59,6 +64,9 @@ def test_each_database_has_its_address_and_its_projection_a_queue(url):
         ("SHARDS", "-1"),
         ("BATCHING_WINDOW_S", "301"),
         ("BATCHING_WINDOW_S", "1.5"),
+        ("PROJECTORS", "1"),
+        ("PROJECTORS", "1001"),
+        ("PROJECTORS", ""),
         ("LOG_LEVEL", "debug"),
         ("SDK", "mine"),
         ("LOG_LEVEL", ""),
