@@ -192,6 +192,9 @@ def down(place: Place) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     _wait_until(lambda: _pid(place) is None, f"Process {pid} did not stop", _ALL_STOPS_WITHIN_S)
+    for child in [one for one in _background if one.pid == pid]:
+        child.wait(_STOPS_WITHIN_S)
+        _background.remove(child)
     click.echo("Stopped. State is kept for the next start.")
 
 
