@@ -58,6 +58,7 @@ class Settings:
     partial_batch_responses: int
     sdk: str
     sql_url: str
+    sql_reader_url: str
 
     @property
     def event_log_table(self) -> str:
@@ -118,6 +119,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(
             f"STAGE must not end in {', '.join(_TAKEN)}, as names of what other stages have do: {stage!r}"
         )
+    sql_url = _sql_url(environment, "SQL_URL")
+    sql_reader_url = _sql_url(environment, "SQL_READER_URL") or sql_url
+    if sql_reader_url and not sql_url:
+        raise SettingsError("SQL_READER_URL says as whom to read what SQL_URL keeps: set SQL_URL, too, or neither")
     return Settings(
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
@@ -134,7 +139,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
         partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
         sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
-        sql_url=_sql_url(environment.get("SQL_URL", "")),
+        sql_url=sql_url,
+        sql_reader_url=sql_reader_url,
     )
 
 
@@ -151,13 +157,14 @@ def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest:
     return int(text)
 
 
-def _sql_url(text: str) -> str:
+def _sql_url(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
     scheme, _, rest = text.partition("://")
     user, at, _ = rest.partition("@")
     has_password = scheme != "sqlite" and ((at and ":" in user) or "password=" in rest)
     if text and (scheme not in SQL_DATABASES or has_password):
         raise SettingsError(
-            "SQL_URL must be sqlite:///PATH, postgresql+psycopg://USER@HOST/DATABASE or "
+            f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST/DATABASE or "
             "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not hold a password"
         )
     return text

@@ -106,7 +106,7 @@ def make_schema(url: str) -> None:
         ReadModelUnavailableError: the database refuses or does not answer.
         ContendedError: others change its schema all the time.
     """
-    engine = _engine(url)
+    engine = engine_at(url)
     try:
         if engine.dialect.name == "sqlite":
             # Who reads does not hold up who writes. It is kept in the file.
@@ -121,7 +121,19 @@ def make_schema(url: str) -> None:
 @functools.cache
 def client() -> Engine:
     """The one engine, and so the one pool of connections, of this process. It connects when it is first used."""
-    return _engine(settings.current().sql_url)
+    return engine_at(settings.current().sql_url)
+
+
+def engine_at(url: str) -> Engine:
+    """An engine for the database at this address. It connects when it is first used, and does not wait for it long."""
+    address = make_url(url)
+    match address.get_backend_name():
+        case "sqlite":
+            return create_engine(address, connect_args={"timeout": _WAIT_S})
+        case "auroradsql":
+            return _dsql_engine(address)
+        case _:
+            return create_engine(address, connect_args={"connect_timeout": _WAIT_S})
 
 
 class _RefusedError(ReadModelUnavailableError):
@@ -198,17 +210,6 @@ def _within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
 def _is_conflict(error: object) -> bool:
     locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED  # the rest of it says more exactly why
     return locked or getattr(error, "sqlstate", None) in _CONFLICTS
-
-
-def _engine(url: str) -> Engine:
-    address = make_url(url)
-    match address.get_backend_name():
-        case "sqlite":
-            return create_engine(address, connect_args={"timeout": _WAIT_S})
-        case "auroradsql":
-            return _dsql_engine(address)
-        case _:
-            return create_engine(address, connect_args={"connect_timeout": _WAIT_S})
 
 
 def _dsql_engine(address: URL) -> Engine:

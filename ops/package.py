@@ -180,6 +180,7 @@ def _configure(settings: Settings, config: Path) -> None:
     found = json.loads(config.read_text(encoding="utf-8"))
     variables = found["stages"][settings.stage]["environment_variables"]
     variables.pop("SQL_URL", None)
+    variables.pop("SQL_READER_URL", None)  # for operators
     if settings.sql_url:
         variables["SQL_URL"] = settings.sql_url
     config.write_text(json.dumps(found, indent=2), encoding="utf-8")

@@ -46,8 +46,8 @@ def environment_of(stage: str) -> dict[str, str]:
     if not is_known(stage):
         raise OperatorError(f"{unknown(stage)} `python -m ops provision --stage {stage}` makes it.")
     found: dict[str, str] = {**_configuration()["stages"][stage].get("environment_variables", {})}
-    if "SQL_URL" in found:
-        found["SQL_URL"] = _absolute(found["SQL_URL"])
+    for name in {"SQL_URL", "SQL_READER_URL"} & found.keys():
+        found[name] = _absolute(found[name])
     return found
 
 

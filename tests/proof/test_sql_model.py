@@ -215,7 +215,7 @@ def test_the_guard_refuses_what_aurora_dsql_refuses(database, statements):
 def test_a_connection_to_aurora_dsql_has_a_token_of_iam_for_its_password(database, postgresql, user, action):
     if not postgresql.ask("postgres", f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'"):
         postgresql.ask("postgres", f"CREATE ROLE {user} LOGIN")
-    engine = sql_model._engine(database.url.replace("postgres@", f"{user}@", 1))
+    engine = sql_model.engine_at(database.url.replace("postgres@", f"{user}@", 1))
 
     with engine.connect() as connection:
         of_the_driver: Any = connection.connection.driver_connection

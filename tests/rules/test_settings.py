@@ -48,6 +48,15 @@ def test_each_database_has_its_address_and_its_projection_a_queue(url):
     assert [receiver.queue for receiver in found.receivers] == ["counter-dev-projection", "counter-dev-sql-projection"]
 
 
+def test_who_reads_does_so_by_the_address_by_which_is_written_unless_there_is_another():
+    written = {"STAGE": "dev", "SQL_URL": "postgresql+psycopg://counter@host/counter"}
+    reader = "postgresql+psycopg://reader@host/counter"
+
+    assert settings.read({"STAGE": "dev"}).sql_reader_url == ""
+    assert settings.read(written).sql_reader_url == written["SQL_URL"]
+    assert settings.read({**written, "SQL_READER_URL": reader}).sql_reader_url == reader
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -74,6 +83,9 @@ def test_each_database_has_its_address_and_its_projection_a_queue(url):
         ("SQL_URL", "postgresql+psycopg://counter:secret@host/counter"),
         ("SQL_URL", "postgresql+psycopg://counter@host/counter?password=secret"),
         ("SQL_URL", "counter.sqlite"),
+        ("SQL_READER_URL", "counter.sqlite"),
+        ("SQL_READER_URL", "postgresql+psycopg://reader:secret@host/counter"),
+        ("SQL_READER_URL", "sqlite:///without-another"),
     ],
 )
 def test_a_variable_out_of_range_is_refused_by_name(name, value):
