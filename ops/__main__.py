@@ -369,6 +369,45 @@ def _adjust(_settings: Settings, counter_id: str, *, dry_run: bool, yes: bool, *
     return adjust.adjust(adjust.command(counter_id, **asked), dry_run=dry_run, yes=yes)
 
 
+@main.command("sql")
+@click.argument("statement", required=False)
+@click.option("--stage", required=True, help="A stage in .chalice/config.json that has SQL_URL.")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects, one for each row.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values, after the names of the columns.")
+@click.option(
+    "--limit", "most", type=click.IntRange(1), metavar="ROWS", help="The most rows. Of a table 1,000, otherwise all."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.IntRange(1, 86_400),
+    default=60,
+    show_default=True,
+    help="Seconds until the last row is read, after which the database stops.",
+)
+def _sql(statement: str | None, stage: str, *, as_json: bool, as_csv: bool, most: int | None, timeout_s: int) -> None:
+    """
+    Ask the relational read model, in SQL. The database refuses to write.
+
+    Without STATEMENT, those on standard input are answered, up to the first that is refused; at a terminal, a prompt
+    takes them. \\d lists tables and views with their columns. Needs no AWS, where the database does not.
+
+    \b
+    Examples:
+      python -m ops sql --stage prod "SELECT * FROM top_counters LIMIT 10"
+      python -m ops sql --stage prod --csv "SELECT * FROM events" > events.csv
+      python -m ops sql --stage prod
+    """  # noqa: D301
+    with _clear_errors():
+        from ops import answers, sql
+
+        if as_json and as_csv:
+            raise click.UsageError("--json and --csv are two forms: choose one.")
+        form: answers.Form = "json" if as_json else "csv" if as_csv else "table"
+        write = functools.partial(answers.write, form=form, most=most)
+        sql.run(stages.settings_of(stage), statement, write, timeout_s)
+
+
 @_command
 def _policy(settings: Settings) -> Outcome:
     """

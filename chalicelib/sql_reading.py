@@ -1,0 +1,138 @@
+"""
+Reading the relational read model: transactions in which its database refuses every write, for whoever asks there.
+
+SQLite opens the file for reading only, and is told besides to refuse whatever is not a read, for a connection like that
+may still make other files, as `ATTACH` and `VACUUM INTO` do. The servers open a READ ONLY transaction, which nothing in
+it can turn into another once it has read. What they let through all the same acts outside of the data, as
+`pg_terminate_backend` does, or `COPY` to a file of the server's: that is for the role to have no right to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from chalicelib import sql_model
+from chalicelib.errors import ReadModelUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+#: What a statement that only reads asks SQLite for.
+_READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+
+#: What only tells of the schema. Others change the connection, or the file.
+_PRAGMAS = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"})
+
+#: After so many of SQLite's own instructions it is looked whether the time is up: some thousand times a second.
+_INSTRUCTIONS = 20_000
+
+
+def engine_at(url: str) -> Engine:
+    """An engine for `reading` from the database at this address. It connects when it is first used."""
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return sql_model.engine_at(url).execution_options(postgresql_readonly=True)
+    file = Path(address.database or "").absolute().as_uri()
+    return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}))
+
+
+@contextlib.contextmanager
+def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
+    """
+    A transaction in which all sees one moment, nothing can be written, and no statement takes longer than this.
+
+    SQLite and PostgreSQL themselves stop a statement then. Aurora DSQL knows no such setting: it is asked to stop the
+    statement that runs when the whole transaction has lasted so long, and ends a transaction after 5 minutes anyway.
+
+    Raises:
+        ReadModelUnavailableError: the database does not answer, or refuses to be read.
+    """
+    try:
+        connection = engine.connect()
+    except DBAPIError as error:
+        raise ReadModelUnavailableError(str(error.orig)) from error.orig
+    with connection, _begun(connection, timeout_s):
+        yield connection
+
+
+@contextlib.contextmanager
+def _begun(connection: Connection, timeout_s: float) -> Iterator[None]:
+    transaction = connection.begin()
+    of_the_driver: Any = connection.connection.driver_connection
+    try:
+        with _BEGINNINGS[connection.dialect.name](connection, of_the_driver, timeout_s):
+            yield
+    finally:
+        with contextlib.suppress(DBAPIError):  # of a connection that broke nothing is left to be undone
+            transaction.rollback()
+
+
+@contextlib.contextmanager
+def _on_sqlite(connection: Connection, of_the_driver: sqlite3.Connection, timeout_s: float) -> Iterator[None]:
+    _ask(connection, "BEGIN")
+    deadline = time.monotonic() + timeout_s
+    of_the_driver.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
+    of_the_driver.set_authorizer(_is_read)
+    try:
+        yield
+    finally:
+        of_the_driver.set_authorizer(None)
+        of_the_driver.set_progress_handler(None, 0)
+
+
+def _is_read(action: int, what: str | None, *_: str | None) -> int:
+    # The last is asked for what is computed, such as `json_each`, too; the table itself SQLite never changes that way.
+    is_read = (
+        action in _READS
+        or (action == sqlite3.SQLITE_PRAGMA and what in _PRAGMAS)
+        or (action == sqlite3.SQLITE_UPDATE and what == "sqlite_master")
+    )
+    return sqlite3.SQLITE_OK if is_read else sqlite3.SQLITE_DENY
+
+
+@contextlib.contextmanager
+def _on_postgresql(connection: Connection, _of_the_driver: Any, timeout_s: float) -> Iterator[None]:
+    # Read by a query, so that no later statement can make the transaction another: only before its first could one.
+    _ask(
+        connection,
+        "SELECT set_config('statement_timeout', :ms, true), set_config('timezone', 'UTC', true)",
+        ms=str(round(timeout_s * 1000)),
+    )
+    yield
+
+
+@contextlib.contextmanager
+def _on_dsql(connection: Connection, of_the_driver: Any, timeout_s: float) -> Iterator[None]:
+    _ask(connection, "SELECT 1")
+
+    def stop() -> None:
+        with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # then it ends by itself
+            of_the_driver.cancel_safe()
+
+    timer = threading.Timer(timeout_s, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+_BEGINNINGS: dict[str, Any] = {"sqlite": _on_sqlite, "postgresql": _on_postgresql, "auroradsql": _on_dsql}
+
+
+def _ask(connection: Connection, statement: str, **values: str) -> None:
+    try:
+        connection.execute(text(statement), values)
+    except DBAPIError as error:
+        raise ReadModelUnavailableError(str(error.orig)) from error.orig

@@ -1,0 +1,118 @@
+"""A prompt for questions in SQL: names are completed, what was asked is remembered, and no error ends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import completion_is_selected, has_focus
+from prompt_toolkit.history import FileHistory
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.lexers import PygmentsLexer
+from pygments.lexers.sql import PostgresLexer
+
+from ops import errors, statements
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prompt_toolkit.key_binding import KeyPressEvent
+
+    from ops.asking import Column
+
+Answering = Callable[[str], None]
+
+_HELP = """\
+A statement may span lines, and ends with a semicolon. Nothing can be written here.
+  \\d          tables and views with their columns
+  \\d NAME     the columns of one of them, with their types
+  Tab         completes names
+  Ctrl-C      cancels what is typed, or stops what runs
+  Ctrl-D      ends"""
+
+_ENDS = frozenset({"\\q", "quit", "exit"})
+_HELPS = frozenset({"help", "\\?", "\\h"})
+
+
+def run(answer: Answering, catalogue: Callable[[], list[Column]], history: Path) -> None:
+    """
+    Each statement that is typed is answered, until somebody ends it. What cannot be answered is told in one line.
+
+    Raises:
+        ReadModelUnavailableError: the database is out of reach from the beginning.
+    """
+    names = {name for column in catalogue() for name in (column.table, column.name)}
+    history.parent.mkdir(parents=True, exist_ok=True)
+    history.touch(mode=0o600)
+    session: PromptSession[str] = PromptSession(
+        history=FileHistory(str(history)),
+        completer=WordCompleter(sorted(names), ignore_case=True, pattern=re.compile(r"\w+")),
+        lexer=PygmentsLexer(PostgresLexer),
+        key_bindings=_keys(),
+        multiline=True,
+        prompt_continuation="   ...> ",
+    )
+    click.echo("Questions in SQL, each ended with a semicolon. \\d lists tables and views; help says more.")
+    while True:
+        try:
+            typed = session.prompt("sql> ").strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if _without_semicolon(typed) in _ENDS:
+            return
+        for asked in _asked(typed):
+            if not _is_answered(answer, asked):
+                break
+
+
+def _asked(typed: str) -> list[str]:
+    """What is to be answered of what was typed, in order."""
+    if typed.startswith("\\d"):
+        return [_without_semicolon(typed)]
+    if _without_semicolon(typed) in _HELPS:
+        click.echo(_HELP)
+        return ["\\d"]
+    return statements.split(typed)[0]
+
+
+def _is_answered(answer: Answering, asked: str) -> bool:
+    try:
+        answer(asked)
+    except errors.FORESEEN as error:
+        click.echo(f"Error: {errors.in_one_line(error)}", err=True)
+        return False
+    return True
+
+
+def _without_semicolon(typed: str) -> str:
+    return typed.rstrip("; \t\n")
+
+
+def _is_complete(typed: str) -> bool:
+    """Whether it is to be answered now, or goes on in another line."""
+    line = typed.strip()
+    if not line or line.startswith("\\") or _without_semicolon(line) in _ENDS | _HELPS:
+        return True
+    ended, rest = statements.split(line)
+    return bool(ended) and not rest
+
+
+def _keys() -> KeyBindings:
+    bindings = KeyBindings()
+
+    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER) & ~completion_is_selected)
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if _is_complete(buffer.text):
+            buffer.validate_and_handle()
+        else:
+            buffer.newline(copy_margin=False)
+
+    return bindings
