@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -208,10 +209,10 @@ def local(place: Place, port: int) -> None:
     environment = {**os.environ, **stages.addresses(place.folder)}
     _check_free(port, "PORT")
     os.chdir(stages.PROJECT)
-    programs = Path(sys.executable).parent
     # Chalice's own reloader watches the whole checkout, and so every line that the embedded AWS writes into .local.
-    watch = [str(programs / "watchfiles"), f"{programs / 'chalice'} local --stage local --no-autoreload --port {port}"]
-    os.execve(watch[0], [*watch, "app.py", "chalicelib", ".chalice"], environment)  # noqa: S606
+    watch = str(Path(sys.executable).parent / "watchfiles")
+    server = shlex.join([sys.executable, "-m", "ops.local_server", str(port)])
+    os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice"], environment)  # noqa: S606
 
 
 def _place() -> Place:

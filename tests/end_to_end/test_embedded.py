@@ -184,6 +184,23 @@ def test_local_serves_the_same_counters_with_chalices_development_server(place, 
     assert (found["value"], malformed.status_code) == (7, 400)
 
 
+def test_local_reads_the_file_that_the_stages_functions_write(place):
+    program = "from ops import local_server, stages; local_server.factory().create_config_obj('local').chalice_app"
+    environment = at(place) | {"EVENT_LOG_STREAM_ARN": "arn"}
+
+    said = subprocess.run(
+        [sys.executable, "-c", f"{program}; import os; print(os.environ['SQL_URL'], os.environ['STAGE'])"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert said.split() == [f"sqlite:///{place.folder.resolve() / 'counter.sqlite'}", "local"]
+    assert (place.folder / "counter.sqlite").exists()
+
+
 def answers(client):
     try:
         return client.get("/").status_code == 200
