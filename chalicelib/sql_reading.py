@@ -40,10 +40,15 @@ _INSTRUCTIONS = 20_000
 def engine_at(url: str) -> Engine:
     """An engine for `reading` from the database at this address. It connects when it is first used."""
     address = make_url(url)
-    if address.get_backend_name() != "sqlite":
-        return sql_model.engine_at(url).execution_options(postgresql_readonly=True)
-    file = Path(address.database or "").absolute().as_uri()
-    return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}))
+    match address.get_backend_name():
+        case "sqlite":
+            file = Path(address.database or "").absolute().as_uri()
+            return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}))
+        case "auroradsql":  # sees snapshots anyway, and takes no other level
+            return sql_model.engine_at(url).execution_options(postgresql_readonly=True)
+        case _:
+            snapshot = {"isolation_level": "REPEATABLE READ"}
+            return sql_model.engine_at(url).execution_options(postgresql_readonly=True, **snapshot)
 
 
 @contextlib.contextmanager
