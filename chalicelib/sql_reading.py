@@ -39,16 +39,18 @@ _INSTRUCTIONS = 20_000
 
 def engine_at(url: str) -> Engine:
     """An engine for `reading` from the database at this address. It connects when it is first used."""
+    if file := file_at(url):
+        return create_engine(URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"}))
+    engine = sql_model.engine_at(url).execution_options(postgresql_readonly=True)
+    if engine.dialect.name == "auroradsql":  # where each transaction sees a snapshot, and no other level is known
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+def file_at(url: str) -> Path | None:
+    """The file, in full, that the database at this address is; None, if it is on a server."""
     address = make_url(url)
-    match address.get_backend_name():
-        case "sqlite":
-            file = Path(address.database or "").absolute().as_uri()
-            return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}))
-        case "auroradsql":  # sees snapshots anyway, and takes no other level
-            return sql_model.engine_at(url).execution_options(postgresql_readonly=True)
-        case _:
-            snapshot = {"isolation_level": "REPEATABLE READ"}
-            return sql_model.engine_at(url).execution_options(postgresql_readonly=True, **snapshot)
+    return Path(address.database or "").absolute() if address.get_backend_name() == "sqlite" else None
 
 
 @contextlib.contextmanager

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from sqlalchemy import make_url
 
 from chalicelib import sql_reading
 from ops import sql_prompt, stages, statements
@@ -53,11 +51,9 @@ def _address(settings: Settings) -> str:
             f"Stage {settings.stage} has no relational read model: set SQL_URL among its environment_variables in "
             ".chalice/config.json, then provision and deploy."
         )
-    address = make_url(settings.sql_reader_url)
-    if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
-        raise OperatorError(
-            f"There is no database yet at {address.database}: `make up`, or `python -m ops provision`, makes it."
-        )
+    file = sql_reading.file_at(settings.sql_reader_url)
+    if file and not file.exists():
+        raise OperatorError(f"There is no database yet at {file}: `make up`, or `python -m ops provision`, makes it.")
     return settings.sql_reader_url
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.completion import Completer, WordCompleter
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import completion_is_selected, has_focus
+from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.lexers import PygmentsLexer
@@ -19,8 +19,11 @@ from pygments.lexers.sql import PostgresLexer
 from ops import errors, statements
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from prompt_toolkit.completion import CompleteEvent, Completion
+    from prompt_toolkit.document import Document
     from prompt_toolkit.key_binding import KeyPressEvent
 
     from ops.asking import Column
@@ -35,6 +38,8 @@ A statement may span lines, and ends with a semicolon. Nothing can be written he
   Ctrl-C      cancels what is typed, or stops what runs
   Ctrl-D      ends"""
 
+_WORD = re.compile(r"\w+")
+
 _ENDS = frozenset({"\\q", "quit", "exit"})
 _HELPS = frozenset({"help", "\\?", "\\h"})
 
@@ -46,12 +51,12 @@ def run(answer: Answering, catalogue: Callable[[], list[Column]], history: Path)
     Raises:
         ReadModelUnavailableError: the database is out of reach from the beginning.
     """
-    names = {name for column in catalogue() for name in (column.table, column.name)}
+    columns = catalogue()
     history.parent.mkdir(parents=True, exist_ok=True)
     history.touch(mode=0o600)
     session: PromptSession[str] = PromptSession(
         history=FileHistory(str(history)),
-        completer=WordCompleter(sorted(names), ignore_case=True, pattern=re.compile(r"\w+")),
+        completer=completer(columns),
         lexer=PygmentsLexer(PostgresLexer),
         key_bindings=_keys(),
         multiline=True,
@@ -67,9 +72,22 @@ def run(answer: Answering, catalogue: Callable[[], list[Column]], history: Path)
             return
         if _without_semicolon(typed) in _ENDS:
             return
-        for asked in _asked(typed):
-            if not _is_answered(answer, asked):
-                break
+        _answer_all(answer, typed)
+
+
+def completer(columns: Iterable[Column]) -> Completer:
+    """Completes the names of these, and of their tables and views, whatever their case, once one of them is begun."""
+    names = {name for column in columns for name in (column.table, column.name)}
+    return _OfBegun(WordCompleter(sorted(names), ignore_case=True, pattern=_WORD))
+
+
+class _OfBegun(Completer):
+    def __init__(self, words: Completer) -> None:
+        self._words = words
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        if complete_event.completion_requested or document.get_word_before_cursor(pattern=_WORD):
+            yield from self._words.get_completions(document, complete_event)
 
 
 def _asked(typed: str) -> list[str]:
@@ -82,13 +100,15 @@ def _asked(typed: str) -> list[str]:
     return statements.split(typed)[0]
 
 
-def _is_answered(answer: Answering, asked: str) -> bool:
+def _answer_all(answer: Answering, typed: str) -> None:
+    """Up to the first that cannot be answered, which is told."""
     try:
-        answer(asked)
+        for asked in _asked(typed):
+            answer(asked)
     except errors.FORESEEN as error:
         click.echo(f"Error: {errors.in_one_line(error)}", err=True)
-        return False
-    return True
+    except KeyboardInterrupt:  # before it was asked, or after
+        click.echo("Error: Stopped.", err=True)
 
 
 def _without_semicolon(typed: str) -> str:
@@ -100,14 +120,13 @@ def _is_complete(typed: str) -> bool:
     line = typed.strip()
     if not line or line.startswith("\\") or _without_semicolon(line) in _ENDS | _HELPS:
         return True
-    ended, rest = statements.split(line)
-    return bool(ended) and not rest
+    return not statements.split(line)[1]
 
 
 def _keys() -> KeyBindings:
     bindings = KeyBindings()
 
-    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER) & ~completion_is_selected)
+    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER))
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if _is_complete(buffer.text):
