@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from decimal import Decimal
@@ -24,6 +26,8 @@ from ops.__main__ import main
 from ops.asking import Questions
 from ops.errors import InputError, OperatorError
 from tests.building import an_adjustment, an_event
+
+PROJECT = stages.PROJECT
 
 #: Without end, for as long as nobody stops it.
 ENDLESS = {
@@ -354,6 +358,7 @@ def test_a_mistake_is_one_line_with_what_the_database_says_and_where(database, a
     misspelt = asks("SELECT\n  valu FROM counters")
     no_sql = asks("SELEC 1")
     ends = asks("SELECT 1 +")
+    nothing = asks("/* nothing */")
 
     if database.name == "sqlite":
         assert misspelt[2] == "Error: no such column: valu\n"
@@ -363,7 +368,8 @@ def test_a_mistake_is_one_line_with_what_the_database_says_and_where(database, a
         assert misspelt[2] == f'Error: {told} (Perhaps you meant to reference the column "counters.value".)\n'
         assert no_sql[2] == 'Error: syntax error at or near "SELEC", in line 1 at: SELEC 1\n'
         assert ends[2] == "Error: syntax error at end of input, in line 1, at its end\n"
-    assert [(status, error.count("\n")) for status, _, error in (misspelt, no_sql, ends)] == [(1, 1)] * 3
+    assert nothing[2].startswith("Error: Not run, for it answers with no rows.")
+    assert [(status, error.count("\n")) for status, _, error in (misspelt, no_sql, ends, nothing)] == [(1, 1)] * 4
 
 
 def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, asks):
@@ -475,11 +481,24 @@ def test_what_is_no_text_is_refused(questions, asks):
 def test_rows_come_one_by_one(database, questions):
     endless = {
         "sqlite": "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r",
-        "postgresql": "SELECT x FROM generate_series(1, 100000000) AS x",
+        "postgresql": "SELECT generate_series(1, 100000000) AS x",
     }
 
     with questions.asked(endless["sqlite" if database.name == "sqlite" else "postgresql"]) as answer:
         assert [next(answer.rows) for _ in range(3)] == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
+def test_a_connection_that_was_ended_since_is_an_outage(database):
+    engine = sql_reading.engine_at(database.url)
+    with sql_reading.reading(engine, 60) as connection:
+        backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    database.ask(f"SELECT pg_terminate_backend({backend}, 10000)")
+
+    with pytest.raises(ReadModelUnavailableError), sql_reading.reading(engine, 60):
+        pass
+
+    engine.dispose()
 
 
 def test_reading_needs_a_database_that_is_there():
@@ -488,3 +507,27 @@ def test_reading_needs_a_database_that_is_there():
         sql_reading.reading(sql_reading.engine_at("sqlite:////no/such/folder/file"), 60),
     ):
         pass
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_who_has_read_enough_ends_it_without_a_word(database, tmp_path, form):
+    (tmp_path / "counter.sqlite").hardlink_to(tmp_path / "read-model.sqlite")
+    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "sql", "--stage", "local", form, endless],
+        cwd=PROJECT,
+        env={**os.environ, "LOCAL_FOLDER": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stderr
+
+    first = process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait() == 1
+    assert (first, error) == ({"--csv": b"x\n", "--json": b"[\n"}[form], b"")
