@@ -32,7 +32,7 @@ def main() -> None:
       0  what was asked holds
       1  it does not: it is refused, or something differs; the message says what to do
       2  what was asked is not understood
-      3  AWS is out of reach, or refuses for reasons of its own: nothing is known but what the message says
+      3  AWS or the database is out of reach, or AWS refuses for reasons of its own: all that is known is in the message
 
     \b
     Examples:
