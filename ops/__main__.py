@@ -399,12 +399,12 @@ def _sql(statement: str | None, stage: str, *, as_json: bool, as_csv: bool, most
       python -m ops sql --stage prod
     """  # noqa: D301
     with _clear_errors():
-        from ops import answers, sql
+        from ops import sql, sql_answers
 
         if as_json and as_csv:
             raise click.UsageError("--json and --csv are two forms: choose one.")
-        form: answers.Form = "json" if as_json else "csv" if as_csv else "table"
-        write = functools.partial(answers.write, form=form, most=most)
+        form: sql_answers.Form = "json" if as_json else "csv" if as_csv else "table"
+        write = functools.partial(sql_answers.write, form=form, most=most)
         sql.run(stages.settings_of(stage), statement, write, timeout_s)
 
 

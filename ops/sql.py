@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from chalicelib import sql_reading
-from ops import sql_prompt, stages, statements
-from ops.asking import Answer, Questions
+from ops import sql_prompt, sql_statements, stages
 from ops.errors import InputError, OperatorError
+from ops.sql_asking import Answer, Questions
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
@@ -58,7 +58,7 @@ def _address(settings: Settings) -> str:
 
 
 def _answer_all(answer: sql_prompt.Answering, text: str) -> None:
-    ended, rest = statements.split(text)
+    ended, rest = sql_statements.split(text)
     asked = [*ended, rest] if rest else ended
     if not asked:
         raise InputError("There is no statement: give one as an argument or on standard input.")

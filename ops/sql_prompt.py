@@ -16,7 +16,7 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import PostgresLexer
 
-from ops import errors, statements
+from ops import errors, sql_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.document import Document
     from prompt_toolkit.key_binding import KeyPressEvent
 
-    from ops.asking import Column
+    from ops.sql_asking import Column
 
 Answering = Callable[[str], None]
 
@@ -97,7 +97,7 @@ def _asked(typed: str) -> list[str]:
     if _without_semicolon(typed) in _HELPS:
         click.echo(_HELP)
         return ["\\d"]
-    return statements.split(typed)[0]
+    return sql_statements.split(typed)[0]
 
 
 def _answer_all(answer: Answering, typed: str) -> None:
@@ -120,7 +120,7 @@ def _is_complete(typed: str) -> bool:
     line = typed.strip()
     if not line or line.startswith("\\") or _without_semicolon(line) in _ENDS | _HELPS:
         return True
-    return not statements.split(line)[1]
+    return not sql_statements.split(line)[1]
 
 
 def _keys() -> KeyBindings:

@@ -18,8 +18,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from ops import sql_prompt, stages
-from ops.asking import Column
 from ops.errors import OperatorError
+from ops.sql_asking import Column
 
 COLUMNS = [Column("events", "counter_id", "text"), Column("events", "amount", "bigint"), Column("daily", "day", "date")]
 

@@ -23,8 +23,8 @@ from chalicelib import sql_model, sql_reading
 from chalicelib.errors import ReadModelUnavailableError
 from ops import stages
 from ops.__main__ import main
-from ops.asking import Questions
 from ops.errors import InputError, OperatorError
+from ops.sql_asking import Questions
 from tests.building import an_adjustment, an_event
 
 PROJECT = stages.PROJECT

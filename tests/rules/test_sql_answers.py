@@ -11,9 +11,9 @@ from decimal import Decimal
 
 import pytest
 
-from ops import answers, statements
-from ops.asking import Answer
+from ops import sql_answers, sql_statements
 from ops.errors import InputError
+from ops.sql_asking import Answer
 
 VALUES = [
     None,
@@ -41,7 +41,7 @@ def answer_of(*rows, columns=("a", "b")):
 
 
 def test_csv_is_exact_and_null_is_nothing(capsys):
-    answers.write(answer_of(*((number, value) for number, value in enumerate(VALUES))), "csv", None)
+    sql_answers.write(answer_of(*((number, value) for number, value in enumerate(VALUES))), "csv", None)
 
     head, *rows = csv.reader(io.StringIO(capsys.readouterr().out, newline=""))
     assert head == ["a", "b"]
@@ -67,7 +67,7 @@ def test_csv_is_exact_and_null_is_nothing(capsys):
 
 
 def test_json_has_each_digit_and_null(capsys):
-    answers.write(answer_of(*((number, value) for number, value in enumerate(VALUES))), "json", None)
+    sql_answers.write(answer_of(*((number, value) for number, value in enumerate(VALUES))), "json", None)
 
     rows = json.loads(capsys.readouterr().out, parse_float=Decimal)
     assert [row["b"] for row in rows] == [
@@ -92,14 +92,14 @@ def test_json_has_each_digit_and_null(capsys):
 
 
 def test_json_without_rows_is_an_empty_array(capsys):
-    answers.write(answer_of(), "json", None)
+    sql_answers.write(answer_of(), "json", None)
 
     assert json.loads(capsys.readouterr().out) == []
 
 
 def test_json_that_would_lose_a_column_is_refused_before_anything_is_written(capsys):
     with pytest.raises(InputError, match="called a: tell them apart"):
-        answers.write(answer_of((1, 2), columns=("a", "a")), "json", None)
+        sql_answers.write(answer_of((1, 2), columns=("a", "a")), "json", None)
 
     assert capsys.readouterr().out == ""
 
@@ -114,7 +114,7 @@ def test_rows_are_written_while_others_come_in(form, capsys):
             seen = max(seen, len(capsys.readouterr().out))
             yield number, "x" * 10
 
-    answers.write(Answer(("a", "b"), rows()), form, None)
+    sql_answers.write(Answer(("a", "b"), rows()), form, None)
 
     assert 0 < seen < 100
 
@@ -123,7 +123,7 @@ def test_rows_are_written_while_others_come_in(form, capsys):
 def test_no_more_rows_are_read_than_asked_for_and_that_there_are_more_is_said(form, capsys):
     rows = iter([(number, "x") for number in range(10)])
 
-    answers.write(Answer(("a", "b"), rows), form, 3)
+    sql_answers.write(Answer(("a", "b"), rows), form, 3)
 
     written = capsys.readouterr()
     assert "there are more" in (written.out if form == "table" else written.err)
@@ -132,14 +132,14 @@ def test_no_more_rows_are_read_than_asked_for_and_that_there_are_more_is_said(fo
 
 
 def test_a_limit_that_all_rows_keep_is_not_mentioned(capsys):
-    answers.write(answer_of((1, "x"), (2, "x")), "csv", 2)
+    sql_answers.write(answer_of((1, "x"), (2, "x")), "csv", 2)
 
     assert capsys.readouterr().err == ""
 
 
 def test_a_table_has_a_thousand_rows_unless_more_are_asked_for(capsys):
     for most in (None, 1001):
-        answers.write(Answer(("a",), iter([(number,) for number in range(1001)])), "table", most)
+        sql_answers.write(Answer(("a",), iter([(number,) for number in range(1001)])), "table", most)
 
     written = capsys.readouterr().out
     assert "(1,000 rows; there are more: see --limit)\n" in written
@@ -147,7 +147,7 @@ def test_a_table_has_a_thousand_rows_unless_more_are_asked_for(capsys):
 
 
 def test_a_table_tells_null_from_text_and_lets_nothing_through_to_the_terminal(capsys):
-    answers.write(answer_of((None, "NULL"), (12345, "\x1b[31mred\n")), "table", None)
+    sql_answers.write(answer_of((None, "NULL"), (12345, "\x1b[31mred\n")), "table", None)
 
     assert lines_of(capsys) == [
         "    a │ b",
@@ -159,7 +159,7 @@ def test_a_table_tells_null_from_text_and_lets_nothing_through_to_the_terminal(c
 
 
 def test_a_table_for_no_terminal_breaks_nothing(capsys):
-    answers.write(answer_of((1, "x" * 500)), "table", None)
+    sql_answers.write(answer_of((1, "x" * 500)), "table", None)
 
     assert "x" * 500 in capsys.readouterr().out
 
@@ -185,7 +185,7 @@ def test_on_a_terminal_only_wide_text_is_folded_and_none_of_it_is_lost(terminal,
     terminal(60)
     words = " ".join(f"word{number}" for number in range(30))
 
-    answers.write(answer_of(("2026-01-31T12:00:00.123Z", words)), "table", None)
+    sql_answers.write(answer_of(("2026-01-31T12:00:00.123Z", words)), "table", None)
 
     lines = lines_of(capsys)
     assert max(map(len, lines)) <= 60
@@ -197,7 +197,7 @@ def test_where_there_is_no_room_for_all_columns_they_stand_below_each_other(term
     terminal(40)
     names = [f"column{number}" for number in range(9)]
 
-    answers.write(answer_of(tuple(range(9)), tuple(range(100, 109)), columns=names), "table", None)
+    sql_answers.write(answer_of(tuple(range(9)), tuple(range(100, 109)), columns=names), "table", None)
 
     lines = lines_of(capsys)
     assert [line for line in lines if line.startswith("column8")] == ["column8  8", "column8  108"]
@@ -222,4 +222,4 @@ def test_where_there_is_no_room_for_all_columns_they_stand_below_each_other(term
     ],
 )
 def test_where_statements_end(text, ended, rest):
-    assert statements.split(text) == (ended, rest)
+    assert sql_statements.split(text) == (ended, rest)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
-    from ops.asking import Answer
+    from ops.sql_asking import Answer
 
 Form = Literal["table", "csv", "json"]
 
