@@ -56,8 +56,11 @@ def deploy(settings: Settings, work: Path) -> Deployed:
         OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
             fails; SQLite is asked for on Lambda; or CloudFormation refuses.
     """
-    if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
-        raise OperatorError("SQLite is a file on one machine, and functions run on many: SQL_URL must name a server.")
+    for name, address in {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}.items():
+        if address.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
+            raise OperatorError(
+                f"SQLite is a file on one machine, and functions run on many: {name} must name a server."
+            )
     check_not_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)

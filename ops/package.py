@@ -154,7 +154,7 @@ def package(settings: Settings, folder: Path) -> Path:
         shutil.copy(stages.PROJECT / name, source)
     _configure(settings, source / ".chalice" / "config.json")
     policies.write(settings, source / ".chalice")
-    environment = {"STAGE": settings.stage, "SQL_URL": settings.sql_url}
+    environment = {"STAGE": settings.stage, "SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
     merged = folder / "overlay.json"
     merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
     command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
@@ -176,13 +176,16 @@ def package(settings: Settings, folder: Path) -> Path:
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """The functions are told the address of the relational read model as it is from here, a file's in full, or none."""
+    """The functions are told the addresses of the relational read model as they are from here, a file's in full."""
     found = json.loads(config.read_text(encoding="utf-8"))
     variables = found["stages"][settings.stage]["environment_variables"]
-    variables.pop("SQL_URL", None)
-    variables.pop("SQL_READER_URL", None)  # for operators
-    if settings.sql_url:
-        variables["SQL_URL"] = settings.sql_url
+    addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
+    if settings.sql_reader_url == settings.sql_url:
+        addresses["SQL_READER_URL"] = ""
+    for name, address in addresses.items():
+        variables.pop(name, None)
+        if address:
+            variables[name] = address
     config.write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 

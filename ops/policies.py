@@ -32,18 +32,20 @@ _TRACING = {
 _CLUSTER = re.compile(r"([a-z0-9]+)\.dsql\.([a-z0-9-]+)\.on\.aws")
 
 
-def of_functions(stage: str, *, traced: bool, sql_url: str = "") -> dict[str, dict[str, Any]]:
+def of_functions(stage: str, *, traced: bool, sql_url: str = "", sql_reader_url: str = "") -> dict[str, dict[str, Any]]:
     """
     The policies that the stage's functions have, by the names of their files.
 
-    Where SQL is on, there is one function more, and others may do more.
+    Where SQL is on, there is one function more, and others may do more. Without an address of its own, the API reads by
+    the one by which is written.
     """
     found = {source.name: _in_words_of(stage, source) for source in sorted(FUNCTIONS.glob("*.json"))}
     for source in sorted(WITH_SQL.glob("*.json")) if sql_url else ():
         added = _in_words_of(stage, source)
         found.setdefault(source.name, {**added, "Statement": []})["Statement"] += added["Statement"]
-    if cluster := _CLUSTER.search(sql_url):
-        found["project_sql.json"]["Statement"].append(_connecting(sql_url, *cluster.groups()))
+    for name, address in {"project_sql.json": sql_url, "api.json": sql_reader_url or sql_url}.items():
+        if cluster := _CLUSTER.search(address):
+            found[name]["Statement"].append(_connecting(address, *cluster.groups()))
     if traced:
         for policy in found.values():
             policy["Statement"].append(_TRACING)
@@ -71,7 +73,8 @@ def write(settings: Settings, configuration: Path) -> None:
     folder = configuration / "policies" / settings.stage
     folder.mkdir(parents=True, exist_ok=True)
     traced = is_traced(settings.stage, configuration)
-    for name, policy in of_functions(settings.stage, traced=traced, sql_url=settings.sql_url).items():
+    addresses = {"sql_url": settings.sql_url, "sql_reader_url": settings.sql_reader_url}
+    for name, policy in of_functions(settings.stage, traced=traced, **addresses).items():
         (folder / name).write_text(json.dumps(policy, indent=2), encoding="utf-8")
 
 

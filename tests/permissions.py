@@ -73,6 +73,9 @@ NEEDED_FOR_SQL: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
 }
 
+#: Who connects to the database, where there is one, and by which setting's address.
+CONNECT: Mapping[str, str] = {"project_sql": "sql_url", "api": "sql_reader_url"}
+
 #: What Lambda itself does with a function's permissions, before and after the function runs.
 BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
     "publish": {"stream": NEEDED["publish"]["stream"]},

@@ -20,11 +20,13 @@ from ops import stages
 from tests.end_to_end.conftest import copied, ops
 
 PROJECT = Path(__file__).parent.parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MOST_BYTES = 1_500_000
 
 
 def packaged(folder, sql_url="", **changed):
-    return packaging.package(dataclasses.replace(stages.settings_of("local"), sql_url=sql_url, **changed), folder)
+    addresses = {"sql_url": sql_url, "sql_reader_url": sql_url}
+    return packaging.package(dataclasses.replace(stages.settings_of("local"), **addresses, **changed), folder)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,11 @@ def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, f
 
 def test_where_sql_is_off_nothing_of_it_is_packaged(archive, functions):
     assert not [name for name in archive.namelist() if "sql" in name.lower()]
-    assert not [function for function in functions if "SQL_URL" in function["Environment"]["Variables"]]
+    assert not [
+        function
+        for function in functions
+        if {"SQL_URL", "SQL_READER_URL"} & function["Environment"]["Variables"].keys()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,7 @@ def test_where_sql_is_on_what_its_database_needs_is_packaged_for_the_functions_p
     assert all("aarch64" in name for name in libraries if "cpython" in name)
     assert (function["Handler"], function["FunctionName"]) == ("app.project_sql", "counter-local-project_sql")
     assert function["Environment"]["Variables"]["SQL_URL"] == sql_url
+    assert "SQL_READER_URL" not in function["Environment"]["Variables"]
     assert function["Environment"]["Variables"]["PARTIAL_BATCH_RESPONSES"] == "1"
     assert function["Events"]["ProjectSqlSqsEventSource"]["Properties"]["FunctionResponseTypes"] == [
         "ReportBatchItemFailures"
@@ -131,6 +138,30 @@ def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tm
     assert sources["ProjectSqlSqsEventSource"]["ScalingConfig"] == {"MaximumConcurrency": 5}
     assert [source.get("MaximumBatchingWindowInSeconds") for source in sources.values()].count(7) == 1
     assert not [source for source in unsaid if "ScalingConfig" in source]
+
+
+def test_a_stage_that_is_switched_on_as_readme_says_reads_and_writes_each_with_its_own_password(tmp_path, monkeypatch):
+    project = copied(tmp_path / "project")
+    (told,) = re.findall(r"Where a stage is switched on:\n\n```json\n(.+?)\n```", README, re.DOTALL)
+    of_dev = json.loads(f"{{{told}}}")["dev"]
+    config = json.loads((project / ".chalice" / "config.json").read_text())
+    config["stages"]["dev"]["environment_variables"] |= of_dev["environment_variables"]
+    config["stages"]["dev"]["lambda_functions"] |= of_dev["lambda_functions"]
+    (project / ".chalice" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(stages, "PROJECT", project)
+
+    package = packaging.package(stages.settings_of("dev"), tmp_path / "package")
+
+    resources = json.loads((package / "sam.json").read_text())["Resources"]
+    variables = {
+        name: one["Properties"]["Environment"]["Variables"]
+        for name, one in resources.items()
+        if one["Type"] == "AWS::Serverless::Function"
+    }
+    passwords = {name: of["PGPASSWORD"].rpartition(":")[2] for name, of in variables.items() if "PGPASSWORD" in of}
+    assert passwords == {"APIHandler": "reader}}", "ProjectSql": "password}}"}
+    assert variables["APIHandler"]["SQL_READER_URL"] == "postgresql+psycopg://reader@db.example/counter"
+    assert variables["ProjectSql"]["SQL_URL"] == "postgresql+psycopg://counter@db.example/counter"
 
 
 def test_the_same_sources_make_the_same_package(package, tmp_path):

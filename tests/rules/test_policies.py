@@ -11,6 +11,7 @@ from chalicelib import settings
 from ops import package, policies, stages
 from ops.stages import PROJECT
 from tests.permissions import (
+    CONNECT,
     FUNCTIONS,
     NEEDED,
     NEEDED_FOR_SQL,
@@ -63,14 +64,34 @@ def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_ur
 
     found = policies.of_functions(STAGE, traced=False, sql_url=sql_url)
 
-    for who, more in NEEDED_FOR_SQL.items():
+    for who in {*NEEDED_FOR_SQL, *CONNECT}:
         log = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
-        before = granted(without[f"{who}.json"]) if f"{who}.json" in without else connecting
+        before = granted(without[f"{who}.json"]) if f"{who}.json" in without else {}
+        more = NEEDED_FOR_SQL.get(who, {})
         added = {arn(resource, STAGE): {f"sqs:{action}" for action in actions} for resource, actions in more.items()}
-        assert granted(found.pop(f"{who}.json")) == before | added | {
+        assert granted(found.pop(f"{who}.json")) == before | added | (connecting if who in CONNECT else {}) | {
             log: {"logs:CreateLogStream", "logs:PutLogEvents"}
         }
     assert found == {name: policy for name, policy in without.items() if name in found}
+
+
+@pytest.mark.parametrize("who", CONNECT)
+def test_who_connects_may_do_so_as_the_settings_say_to_no_other_cluster(who, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"stages": {STAGE: {}}}), encoding="utf-8")
+    urls = {
+        "sql_url": "auroradsql+psycopg://admin@writer.dsql.eu-west-1.on.aws/postgres",
+        "sql_reader_url": "auroradsql+psycopg://reader@reader.dsql.eu-north-1.on.aws/postgres",
+    }
+    variables = {name.upper(): url for name, url in urls.items()}
+
+    policies.write(settings.read({"STAGE": STAGE, **variables}), tmp_path)
+
+    found = granted(json.loads((tmp_path / "policies" / STAGE / f"{who}.json").read_text(encoding="utf-8")))
+    assert {resource: actions for resource, actions in found.items() if ":dsql:" in resource} == (
+        {"arn:aws:dsql:eu-west-1:*:cluster/writer": {"dsql:DbConnectAdmin"}}
+        if CONNECT[who] == "sql_url"
+        else {"arn:aws:dsql:eu-north-1:*:cluster/reader": {"dsql:DbConnect"}}
+    )
 
 
 @pytest.mark.parametrize("who", EVERYBODY)

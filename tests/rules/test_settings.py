@@ -44,7 +44,7 @@ def test_as_many_projectors_run_at_once_as_come_unless_it_is_said():
 def test_each_database_has_its_address_and_its_projection_a_queue(url):
     found = settings.read({"STAGE": "dev", "SQL_URL": url})
 
-    assert found.sql_url == url
+    assert found.sql_url == found.sql_reader_url == url
     assert [receiver.queue for receiver in found.receivers] == ["counter-dev-projection", "counter-dev-sql-projection"]
 
 
@@ -55,6 +55,21 @@ def test_who_reads_does_so_by_the_address_by_which_is_written_unless_there_is_an
     assert settings.read({"STAGE": "dev"}).sql_reader_url == ""
     assert settings.read(written).sql_reader_url == written["SQL_URL"]
     assert settings.read({**written, "SQL_READER_URL": reader}).sql_reader_url == reader
+
+
+def test_who_reads_by_sql_may_be_another_than_who_writes():
+    writer, reader = (f"postgresql+psycopg://{who}@host/counter" for who in ("counter", "reader"))
+
+    found = settings.read({"STAGE": "dev", "SQL_URL": writer, "SQL_READER_URL": reader})
+
+    assert (found.sql_url, found.sql_reader_url) == (writer, reader)
+
+
+def test_there_is_nobody_to_read_by_sql_where_nothing_is_kept():
+    assert settings.read({"STAGE": "dev", "SQL_READER_URL": ""}).sql_reader_url == ""
+
+    with pytest.raises(SettingsError, match=r"SQL_READER_URL says .* SQL_URL, too"):
+        settings.read({"STAGE": "dev", "SQL_READER_URL": "sqlite:///file"})
 
 
 @pytest.mark.parametrize(
@@ -90,4 +105,4 @@ def test_who_reads_does_so_by_the_address_by_which_is_written_unless_there_is_an
 )
 def test_a_variable_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(SettingsError, match=name):
-        settings.read({"STAGE": "dev", name: value})
+        settings.read({"STAGE": "dev", "SQL_URL": "sqlite:///file", name: value})
