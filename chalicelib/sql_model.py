@@ -136,6 +136,12 @@ def engine_at(url: str) -> Engine:
             return create_engine(address, connect_args={"connect_timeout": _WAIT_S})
 
 
+def is_conflict(error: object) -> bool:
+    """Whether this, which a driver raised, is passing and due to others: the same may be asked for again at once."""
+    locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED  # the rest of it says more exactly why
+    return locked or getattr(error, "sqlstate", None) in _CONFLICTS
+
+
 class _RefusedError(ReadModelUnavailableError):
     """The database cannot hold one of these rows, whenever it is asked to."""
 
@@ -199,17 +205,12 @@ def _within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
         except (DataError, IntegrityError) as error:
             raise _RefusedError(str(error.orig)) from error.orig
         except DBAPIError as error:
-            if not (error.connection_invalidated or _is_conflict(error.orig)):
+            if not (error.connection_invalidated or is_conflict(error.orig)):
                 raise ReadModelUnavailableError(str(error.orig)) from error.orig
             met = error.orig
         except (SQLAlchemyError, BotoCoreError) as error:
             raise ReadModelUnavailableError(str(error)) from error
     raise ContendedError(f"not done in {_TRIES} tries: {met}") from met
-
-
-def _is_conflict(error: object) -> bool:
-    locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED  # the rest of it says more exactly why
-    return locked or getattr(error, "sqlstate", None) in _CONFLICTS
 
 
 def _dsql_engine(address: URL) -> Engine:

@@ -72,7 +72,13 @@ def session() -> Session:
     return made
 
 
-def _refuse_if_late(**_attempt: Any) -> None:
+def left_s() -> float | None:
+    """How long an attempt may take that begins now, 0 or less if none may; None where there is no limit."""
     time_left_ms = _time_left_ms.get()
-    if time_left_ms is not None and time_left_ms() < RESERVE_S * 1000:
+    return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
+
+
+def _refuse_if_late(**_attempt: Any) -> None:
+    time_left_s = left_s()
+    if time_left_s is not None and time_left_s < 0:
         raise OutOfTimeError
