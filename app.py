@@ -89,6 +89,26 @@ def counters() -> Response:
     return http.counters_page(read_model.counters(limit, after))
 
 
+@app.route("/reports", **_route)
+@http.answers_problems
+def reports() -> Response:
+    from chalicelib import http_reports
+
+    return http_reports.listing(_settings)
+
+
+@app.route("/reports/{name}", **_route)
+@http.answers_problems
+def report(name: str) -> Response:
+    from chalicelib import http_reports
+
+    asked = http_reports.asked(_settings, name, _request())
+
+    from chalicelib import sql_reports  # there only where reports are on
+
+    return http_reports.answer(asked, sql_reports.run(asked.question))
+
+
 @app.route("/", **_route)
 @http.answers_problems
 def index() -> Response:

@@ -4,10 +4,13 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     CounterError
     ├── RequestError                 the caller has to change something
     │   ├── InvalidRequestError          a part of the request is malformed
+    │   │   └── BadCursorError
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history would take more than one request may cost
     │   ├── EventNotFoundError
+    │   ├── ReportNotFoundError
+    │   ├── ReportsOffError              the stage has no relational read model
     │   ├── KeyReusedError               an idempotency key came back with another body
     │   └── VersionMismatchError         the counter is not at the version asked for
     ├── NotUnderstoodError           not ours, of an unknown version, or corrupt: to be parked
@@ -16,6 +19,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   ├── QueueUnavailableError
+    │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
     │   ├── ContendedError               others were quicker each time
     │   └── PartlyCountedError           some counters' events are not counted, and the others' are
     └── SettingsError                the environment is wrong: nothing can run
@@ -45,6 +49,13 @@ class InvalidRequestError(RequestError):
     """A path segment, header, query parameter or body is malformed."""
 
 
+class BadCursorError(InvalidRequestError):
+    """The cursor was not given out by this service, or for another question; `more` is said of it besides."""
+
+    def __init__(self, more: str = "") -> None:
+        super().__init__(f"cursor is what an answer gave as next_cursor; leave it out for the first page.{more}")
+
+
 class BodyTooLargeError(RequestError):
     """The body is longer than any command needs."""
 
@@ -68,6 +79,20 @@ class EventNotFoundError(RequestError):
         super().__init__(f"The log of counter {counter_id} holds no event {event_id}.")
         self.counter_id = counter_id
         self.event_id = event_id
+
+
+class ReportNotFoundError(RequestError):
+    """There is no report of this name."""
+
+
+class ReportsOffError(RequestError):
+    """The stage has no relational read model, from which all reports are made."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Reports are made from the relational read model, which this stage does not have. Whoever operates it "
+            "switches it on with the setting SQL_URL, and `provision` and `deploy` after that: see SQL in README."
+        )
 
 
 class KeyReusedError(RequestError):
@@ -124,6 +149,12 @@ class ReadModelUnavailableError(UnavailableError):
 
 class QueueUnavailableError(UnavailableError):
     """A queue throttles, refuses or does not answer."""
+
+
+class ReportUnavailableError(UnavailableError):
+    """The relational read model refuses, does not answer, or takes longer than a request may. Nothing was changed."""
+
+    retry_after_s = 5
 
 
 class ContendedError(UnavailableError):

@@ -29,6 +29,7 @@ from chalicelib.counting import (
     is_event_id,
 )
 from chalicelib.errors import (
+    BadCursorError,
     BodyTooLargeError,
     CounterError,
     EventNotFoundError,
@@ -36,6 +37,9 @@ from chalicelib.errors import (
     KeyReusedError,
     NotUnderstoodError,
     RangeTooLongError,
+    ReportNotFoundError,
+    ReportsOffError,
+    ReportUnavailableError,
     RequestError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -163,10 +167,10 @@ def page_of_counters(request: Request) -> tuple[int, str | None]:
     Raises:
         InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
     """
-    after = _from_cursor(request)
+    after = from_cursor(request)
     if after is not None and not is_counter_id(after):
-        raise InvalidRequestError(_BAD_CURSOR)
-    return _limit(request), after
+        raise BadCursorError
+    return limit(request), after
 
 
 def page_of_events(request: Request) -> tuple[int, Place | None]:
@@ -176,12 +180,12 @@ def page_of_events(request: Request) -> tuple[int, Place | None]:
     Raises:
         InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
     """
-    text = _from_cursor(request)
+    text = from_cursor(request)
     if text is None:
-        return _limit(request), None
+        return limit(request), None
     if not (found := _EVENT_CURSOR.fullmatch(text)) or int(found[1]) > LATEST_MS or not is_event_id(found[2]):
-        raise InvalidRequestError(_BAD_CURSOR)
-    return _limit(request), Place(int(found[1]), found[2])
+        raise BadCursorError
+    return limit(request), Place(int(found[1]), found[2])
 
 
 def span_of_history(request: Request, now_s: float) -> Span:
@@ -224,6 +228,67 @@ def parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]:
         raise InvalidRequestError(f"There is no parameter {unknown[0][:40]!a} here; there are {', '.join(names)}.")
     found = {name: _single(request.query, name) for name in names}
     return {name: text for name, text in found.items() if text is not None}
+
+
+def limit(request: Request) -> int:
+    """
+    How many rows of a page are asked for.
+
+    Raises:
+        InvalidRequestError: it is out of range.
+    """
+    text = _single(request.query, "limit")
+    if text is None:
+        return USUAL_PAGE
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= LONGEST_PAGE:
+        raise InvalidRequestError(f"limit is an integer from 1 to {LONGEST_PAGE}.")
+    return int(text)
+
+
+def to_cursor(last: str) -> str:
+    """A cursor that says what was last on a page, in ASCII; opaque to clients, and no secret."""
+    return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
+
+
+def from_cursor(request: Request) -> str | None:
+    """
+    What the cursor that came says was last; None where there is none.
+
+    Raises:
+        InvalidRequestError: it was not given out by this service.
+    """
+    cursor = _single(request.query, "cursor")
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        text = ""
+    version, _, last = text.partition(" ")
+    if version != "1":
+        raise BadCursorError
+    return last
+
+
+def seconds(text: str) -> Decimal:
+    """
+    Seconds since 1970 of a time as RFC 3339 writes it, of which a fraction is left as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (found := _TIME.fullmatch(text)):
+        raise ValueError(text)
+    date, clock, fraction, sign, hours, minutes = found.groups()
+    # An offset is subtracted by hand: with it, a time may lie beyond the years that a datetime has.
+    at = datetime.fromisoformat(f"{date}T{clock}+00:00") - datetime(1970, 1, 1, tzinfo=UTC)
+    offset_s = int(f"{sign}1") * (int(hours) * 3600 + int(minutes) * 60) if sign else 0
+    return at.days * 86_400 + at.seconds - offset_s + Decimal(fraction or 0)
+
+
+def rfc3339(ms: int) -> str:
+    """A time in milliseconds since 1970 as answers write it: RFC 3339, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03}Z"
 
 
 def accepted(command: Increment, result: Accepted) -> Response:
@@ -278,16 +343,14 @@ def events_page(page: EventPage) -> Response:
     last = page.last
     body = {
         "events": [_typed_event_body(event) for event in page.events],
-        "next_cursor": _to_cursor(f"{last.recorded_at_ms} {last.event_id}") if last is not None else None,
+        "next_cursor": to_cursor(f"{last.recorded_at_ms} {last.event_id}") if last is not None else None,
     }
     return _response(200, body, {"Cache-Control": "no-cache"})
 
 
 def history(points: list[Point]) -> Response:
     """200 with the steps of a history that hold events."""
-    shown = [
-        {"start": _rfc3339(point.start * 1000), "increments": point.events, "sum": point.total} for point in points
-    ]
+    shown = [{"start": rfc3339(point.start * 1000), "increments": point.events, "sum": point.total} for point in points]
     return _response(200, {"points": shown}, {"Cache-Control": "no-cache"})
 
 
@@ -295,7 +358,7 @@ def counters_page(page: Page) -> Response:
     """200 with some counters, and the cursor for those behind them."""
     body = {
         "counters": [_counter_body(counter) for counter in page.counters],
-        "next_cursor": _to_cursor(page.last) if page.last is not None else None,
+        "next_cursor": to_cursor(page.last) if page.last is not None else None,
     }
     return _response(200, body, {"Cache-Control": "no-cache"})
 
@@ -314,6 +377,8 @@ def service() -> Response:
             "history": "/counters/{counter_id}/history{?from,to,resolution}",
             "badge": "/counters/{counter_id}/badge.svg{?label,color,labelColor,style}",
             "counters": "/counters{?limit,cursor}",
+            "reports": "/reports",
+            "report": "/reports/{name}{?limit,cursor,format,counter_id,from,to}",
             "description": "/openapi.json",
         },
     }
@@ -325,7 +390,7 @@ def cors(allowed_origin: str) -> CORSConfig:
     return CORSConfig(
         allow_origin=allowed_origin,
         allow_headers=["Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"],
-        expose_headers=["ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After"],
+        expose_headers=["ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link"],
         max_age=600,
     )
 
@@ -376,8 +441,12 @@ def problem(error: CounterError | None) -> Response:
             response = _problem(422, "key-reused", "The idempotency key was used for another body", error.detail)
         case EventNotFoundError():
             response = _problem(404, "event-not-found", "There is no such event", error.detail)
+        case ReportNotFoundError():
+            response = _problem(404, "report-not-found", "There is no such report", error.detail)
+        case ReportsOffError():
+            response = _problem(404, "reports-off", "There are no reports here", error.detail)
         case RangeTooLongError():
-            detail = f"{error.detail} to={_rfc3339(error.end * 1000)} would be accepted."
+            detail = f"{error.detail} to={rfc3339(error.end * 1000)} would be accepted."
             response = _problem(400, "range-too-long", "The range is too long", detail)
         case BodyTooLargeError():
             response = _problem(413, "body-too-large", "The body is too large", error.detail)
@@ -388,7 +457,8 @@ def problem(error: CounterError | None) -> Response:
         case NotUnderstoodError():
             response = _problem(500, "unreadable-event", "The event is of a newer kind", _UNREADABLE)
         case UnavailableError():
-            response = _problem(503, "unavailable", "The service is busy or out of reach", _TRY_AGAIN)
+            advice = _ASK_AGAIN if isinstance(error, ReportUnavailableError) else _TRY_AGAIN
+            response = _problem(503, "unavailable", "The service is busy or out of reach", advice)
             response.headers["Retry-After"] = str(error.retry_after_s)
         case _:
             response = _problem(500, "internal-error", "The service failed", _UNFORESEEN)
@@ -405,7 +475,10 @@ _TRY_AGAIN = (
     "Whether anything was recorded is not known. Send the request again with the same Idempotency-Key: "
     "it counts once. Without a key it may count twice."
 )
-_BAD_CURSOR = "cursor is what an answer gave as next_cursor; leave it out for the first page."
+_ASK_AGAIN = (
+    "The relational read model is out of reach or busy, or the report takes longer than a request may. Nothing was "
+    "changed. Ask again later; and where it stays so, for less: with counter_id, or from and to, where there are such."
+)
 _UNREADABLE = "The log holds an event of a newer kind. It is safe there, and counted once the service can read it."
 _UNFORESEEN = "Something failed that was not foreseen; it is in the service's log. Nothing you sent explains it."
 
@@ -512,55 +585,18 @@ def _wants_counter(request: Request) -> bool:
     return bool(returns) and _PREFER_REPRESENTATION.fullmatch(returns[0]) is not None
 
 
-def _limit(request: Request) -> int:
-    text = _single(request.query, "limit")
-    if text is None:
-        return USUAL_PAGE
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= LONGEST_PAGE:
-        raise InvalidRequestError(f"limit is an integer from 1 to {LONGEST_PAGE}.")
-    return int(text)
-
-
-def _to_cursor(last: str) -> str:
-    return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
-
-
-def _from_cursor(request: Request) -> str | None:
-    cursor = _single(request.query, "cursor")
-    if cursor is None:
-        return None
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-    except ValueError:
-        text = ""
-    version, _, last = text.partition(" ")
-    if version != "1":
-        raise InvalidRequestError(_BAD_CURSOR)
-    return last
-
-
 def _time(request: Request, name: str) -> Decimal | None:
     """Seconds since 1970, of which a fraction is left as it is."""
     text = _single(request.query, name)
     if text is None:
         return None
     try:
-        return _seconds(text)
+        return seconds(text)
     except ValueError as error:
         raise InvalidRequestError(
             f"{name} is a time as RFC 3339 writes it, such as 2023-11-14T22:13:20Z or 2023-11-14T23:13:20.5+01:00; "
             "in an address, + is written %2B."
         ) from error
-
-
-def _seconds(text: str) -> Decimal:
-    if not (found := _TIME.fullmatch(text)):
-        raise ValueError(text)
-    date, clock, fraction, sign, hours, minutes = found.groups()
-    # An offset is subtracted by hand: with it, a time may lie beyond the years that a datetime has.
-    at = datetime.fromisoformat(f"{date}T{clock}+00:00") - datetime(1970, 1, 1, tzinfo=UTC)
-    offset_s = int(f"{sign}1") * (int(hours) * 3600 + int(minutes) * 60) if sign else 0
-    return at.days * 86_400 + at.seconds - offset_s + Decimal(fraction or 0)
 
 
 def _within_time(second: int) -> int:
@@ -588,7 +624,7 @@ def _counter_body(counter: Counter) -> dict[str, Any]:
         "counter_id": counter.counter_id,
         "value": counter.value,
         "version": counter.version,
-        "updated_at": None if counter.updated_at_ms is None else _rfc3339(counter.updated_at_ms),
+        "updated_at": None if counter.updated_at_ms is None else rfc3339(counter.updated_at_ms),
     }
 
 
@@ -597,7 +633,7 @@ def _event_body(event: Event) -> dict[str, Any]:
         "counter_id": event.counter_id,
         "event_id": event.event_id,
         "by": event.by,
-        "recorded_at": _rfc3339(event.recorded_at_ms),
+        "recorded_at": rfc3339(event.recorded_at_ms),
     }
 
 
@@ -609,7 +645,3 @@ def _typed_event_body(event: Event) -> dict[str, Any]:
 
 def _etag(counter: Counter) -> str:
     return f'"{counter.version}"'
-
-
-def _rfc3339(ms: int) -> str:
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03}Z"

@@ -7,10 +7,11 @@ that neither can differ. What is said of the rest is held against the deployed s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import chalicelib
-from chalicelib import badges, http
+from chalicelib import badges, http, http_reports, reports
 from chalicelib.commands import Accepted, event_id
 from chalicelib.counting import (
     COUNTER_ID,
@@ -32,17 +33,23 @@ from chalicelib.errors import (
     KeyReusedError,
     NotUnderstoodError,
     RangeTooLongError,
+    ReportNotFoundError,
+    ReportsOffError,
+    ReportUnavailableError,
     UnavailableError,
     UnsupportedMediaTypeError,
     VersionMismatchError,
 )
+from chalicelib.http_reports import Asked
 from chalicelib.read_model import Page
+from chalicelib.reports import REPORTS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chalice.app import Response
 
+    from chalicelib.reports import Column, Report
     from chalicelib.settings import Settings
 
 JSON = dict[str, Any]
@@ -112,6 +119,7 @@ _TIME: JSON = {
     "format": "date-time",
     "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
 }
+_DAY: JSON = {"type": "string", "format": "date"}
 _CURSOR: JSON = {"type": ["string", "null"], "description": "Asks for what is behind this page; null on the last."}
 _RECORDED: JSON = {"counter_id": _COUNTER_ID, "event_id": _EVENT_ID, "recorded_at": _TIME}
 
@@ -128,6 +136,27 @@ def _events(**more: JSON) -> JSON:
     return {"oneOf": [incremented, adjusted]}
 
 
+#: What stands in each kind of column.
+_CELLS: dict[Kind, JSON] = {
+    Kind.COUNTER_ID: _COUNTER_ID,
+    Kind.EVENT_ID: _EVENT_ID,
+    Kind.TEXT: _TEXT,
+    Kind.INTEGER: _integer(),
+    Kind.TIME: _TIME,
+    Kind.DAY: _DAY,
+}
+
+
+def _cell(column: Column) -> JSON:
+    found = _CELLS[column.kind]
+    return {"anyOf": [found, {"type": "null"}]} if column.nullable else found
+
+
+def _report_body(report: Report) -> JSON:
+    row = _object(**{column.name: _cell(column) for column in report.columns})
+    return _object(report={"const": report.name}, rows={"type": "array", "items": row}, next_cursor=_CURSOR)
+
+
 _SCHEMAS: JSON = {
     "Counter": _object(
         counter_id=_COUNTER_ID,
@@ -138,6 +167,7 @@ _SCHEMAS: JSON = {
     "AcceptedEvent": _object(**_RECORDED, by=_integer(1, LARGEST_AMOUNT)),
     "Event": _events(),
     "EventAndStatus": _events(status={"enum": ["pending", "counted"]}),
+    "Report": {"oneOf": [_report_body(report) for report in REPORTS.values()]},
     "Point": _object(
         start=_TIME,
         increments=_integer(1) | {"description": "How many events, adjustments among them."},
@@ -208,6 +238,16 @@ def _time(name: str, description: str, example: str) -> JSON:
     }
 
 
+def _day_or_time(name: str, description: str, example: str) -> JSON:
+    return {
+        "name": name,
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]},
+        "example": example,
+    }
+
+
 #: Headers whose values differ from answer to answer; of the others, each answer has the one that it has here.
 _VARYING: JSON = {
     "ETag": {"required": True, "schema": {"type": "string", "pattern": '^".+"$'}, "example": '"16"'},
@@ -222,6 +262,11 @@ _VARYING: JSON = {
         "schema": {"const": "true"},
     },
     "Preference-Applied": {"schema": {"const": "return=representation"}},
+    "Link": {
+        "description": "Where the next page is, if there is one, relative to the address of the request.",
+        "schema": {"type": "string", "pattern": r'^<\?.+>; rel="next"$'},
+        "example": '<?counter_id=clicks&cursor=MSBjbGlja3M>; rel="next"',
+    },
     "Retry-After": {"required": True, "description": "Seconds.", "schema": _integer(0), "example": 1},
 }
 
@@ -299,6 +344,13 @@ _REFUSALS: JSON = {
         _problem(EventNotFoundError("clicks", _AN_INCREMENT.event_id)),
         _NOWHERE,
     ),
+    "NoSuchReport": _refusal(
+        "There is no such report; or the stage has none; or there is no such path.",
+        _problem(ReportNotFoundError(f"There is no report 'yearly'; there are {', '.join(REPORTS)}.")),
+        _problem(ReportsOffError()),
+        _NOWHERE,
+    ),
+    "ReportsOff": _refusal("The stage has no reports.", _problem(ReportsOffError())),
     "OtherVersion": _refusal(
         "The counter is at another version than `If-Match` says; nothing was recorded.",
         _problem(VersionMismatchError(15, _A_COUNTER)),
@@ -323,6 +375,13 @@ _REFUSALS: JSON = {
         "The service failed. Nothing that was sent explains it.", _problem(None), _problem(NotUnderstoodError(""))
     ),
     "GatewayFailed": _refusal("The gateway failed.", _by_gateway("DEFAULT_5XX")),
+    "ReportUnavailable": _refusal(
+        "The relational read model is busy or out of reach, or the report takes too long.",
+        _problem(ReportUnavailableError()),
+        _by_gateway("INTEGRATION_TIMEOUT"),
+        _by_gateway("INTEGRATION_FAILURE"),
+        header="Retry-After",
+    ),
     "Unavailable": _refusal(
         "The service is busy or out of reach. Whether anything was recorded is not known: send it again.",
         _problem(UnavailableError()),
@@ -344,7 +403,7 @@ _REFUSED_ANYWHERE = {
 def _operation(
     name: str, summary: str, parameters: list[JSON], answers: JSON, refusals: dict[str, str], **more: Any
 ) -> JSON:
-    refused = {status: _one("responses", which) for status, which in (refusals | _REFUSED_ANYWHERE).items()}
+    refused = {status: _one("responses", which) for status, which in (_REFUSED_ANYWHERE | refusals).items()}
     responses = dict(sorted((answers | refused).items()))
     return {
         "operationId": name,
@@ -365,6 +424,8 @@ def _paths(settings: Settings) -> JSON:
         f"{of_counter}/history": {"get": _history()},
         f"{of_counter}/badge.svg": {"get": _badge()},
         "/counters": {"get": _pages_of_counters()},
+        "/reports": {"get": _reports(settings)},
+        "/reports/{name}": {"get": _report()},
         "/": {"get": _index()},
         "/openapi.json": {"get": _description()},
     }
@@ -561,6 +622,90 @@ def _pages_of_counters() -> JSON:
         {"200": _answer("A page.", schema, page)},
         {"400": "BadRequest"},
     )
+
+
+def _reports(settings: Settings) -> JSON:
+    names = {"type": "array", "items": _TEXT}
+    one = _object(
+        name={"enum": list(REPORTS)}, description=_TEXT, parameters=names, required=names, columns=names, path=_TEXT
+    )
+    return _operation(
+        "reports",
+        "All reports on the relational read model, where the stage has one, and what each takes.",
+        [],
+        {
+            "200": _answer(
+                "The reports.",
+                _object(reports={"type": "array", "items": one}),
+                http_reports.listing(replace(settings, sql_url="sqlite:///any")),
+            )
+        },
+        {"404": "ReportsOff"},
+    )
+
+
+def _report() -> JSON:
+    top = _page_of("top_counters", (1, "clicks", 21, 16), more=True)
+    totals = ("clicks", _AN_ADJUSTMENT.event_id, "Adjusted", -3, reports.at(Kind.TIME, _A_TIME_MS), "counted twice", 21)
+    answered = _answer(
+        "A page.",
+        _one("schemas", "Report"),
+        top,
+        _page_of("daily", _A_DAILY_ROW),
+        _page_of("running_totals", totals),
+        sometimes=("Link",),
+    )
+    in_csv = _answer("", _TEXT, _page_of("daily", _A_DAILY_ROW, as_csv=True))
+    only_in_csv = {name: {"schema": _TEXT} for name in ("Content-Disposition", "X-Content-Type-Options")}
+    which = "A day, or a time with any offset; rows of steps that lie partly in between are whole."
+    return _operation(
+        "report",
+        "A report, page by page. `GET /reports` says which of the parameters each takes; another is a 400.",
+        [
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "schema": {"enum": list(REPORTS)},
+                "example": "top_counters",
+            },
+            _one("parameters", "limit"),
+            _cursor(top),
+            {
+                "name": "format",
+                "in": "query",
+                "description": "CSV begins with a line of names, and says where the next page is in `Link` alone.",
+                "schema": {"enum": list(http_reports.FORMATS), "default": http_reports.JSON_FORMAT},
+                "example": http_reports.JSON_FORMAT,
+            },
+            {
+                "name": "counter_id",
+                "in": "query",
+                "description": "Of this counter alone; `running_totals` needs it.",
+                "schema": _COUNTER_ID,
+                "example": "clicks",
+            },
+            _day_or_time("from", f"The start. {which}", "2023-11-14"),
+            _day_or_time("to", f"The end, not part of it, and later than `from`. {which}", "2023-11-15T00:00:00Z"),
+        ],
+        {
+            "200": answered
+            | {
+                "content": answered["content"] | {"text/csv": in_csv["content"][http_reports.CSV]},
+                "headers": answered["headers"] | only_in_csv,
+            }
+        },
+        {"400": "BadRequest", "404": "NoSuchReport", "503": "ReportUnavailable"},
+    )
+
+
+_A_DAILY_ROW: reports.Row = ("clicks", reports.at(Kind.DAY, _A_TIME_MS), 3, 7)
+
+
+def _page_of(name: str, row: reports.Row, *, more: bool = False, as_csv: bool = False) -> Response:
+    report = REPORTS[name]
+    page = reports.Page([row], reports.place_of(report, row) if more else None)
+    return http_reports.answer(Asked(reports.Question(report, 1), as_csv, {}), page)
 
 
 def _index() -> JSON:

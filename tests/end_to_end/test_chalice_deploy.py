@@ -183,7 +183,12 @@ def first(project) -> Deployment:
         recorded = client.post("/counters/clicks/increments", json={"by": 3})
         eventually(lambda: client.get("/counters/clicks").json()["value"] == 3)
         preflights = {path: client.options(path.replace("{counter_id}", "clicks")) for path in PATHS}
-        return {**preflights, "recorded": recorded, "counted": client.get("/counters/clicks")}
+        return {
+            **preflights,
+            "recorded": recorded,
+            "counted": client.get("/counters/clicks"),
+            "reports": client.get("/reports"),
+        }
 
     return deployed(project, asked)
 
@@ -197,6 +202,8 @@ PATHS = {
     "/counters/{counter_id}/events/{event_id}": {"GET"},
     "/counters/{counter_id}/history": {"GET"},
     "/counters/{counter_id}/badge.svg": {"GET"},
+    "/reports": {"GET"},
+    "/reports/{name}": {"GET"},
     "/openapi.json": {"GET"},
 }
 
@@ -285,6 +292,13 @@ def test_every_route_is_there_and_browsers_may_use_it(first):
 def test_an_increment_is_counted(first):
     assert first.answers["recorded"].status_code == 202
     assert (first.answers["counted"].json()["value"], first.answers["counted"].json()["version"]) == (3, 1)
+
+
+def test_a_stage_without_sql_has_no_reports_and_says_how_to_have_some(first):
+    refused = first.answers["reports"]
+
+    assert (refused.status_code, refused.json()["type"]) == (404, "urn:counter:problem:reports-off")
+    assert "SQL_URL" in refused.json()["detail"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 ORIGIN = {"Origin": "https://page.example"}
-READABLE = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After"}
+READABLE = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link"}
 SENDABLE = {"Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"}
 
 
@@ -24,6 +24,8 @@ def listed(response, header):
         (f"/counters/a/events/{uuid.uuid4()}", "GET"),
         ("/counters/a/events", "GET"),
         ("/counters/a/history", "GET"),
+        ("/reports", "GET"),
+        ("/reports/daily", "GET"),
     ],
 )
 def test_a_browsers_preflight_is_answered(client, path, method):
@@ -75,6 +77,16 @@ def test_what_is_exposed_to_a_page_is_what_it_needs_of_the_gateways_own_errors_t
         ("GET", "/counters/a/badge.svg?colour=red", {}, 400),
         ("GET", "/counters/a/badge.svg?label=a%0Ab", {}, 400),
         ("GET", "/counters/a/badge.svg?style=flat&style=plastic", {}, 400),
+        ("GET", "/reports/yearly", {}, 404),
+        ("GET", "/reports/daily/more", {}, 404),
+        ("POST", "/reports/daily", {}, 404),
+        ("GET", "/reports/daily?limit=101", {}, 400),
+        ("GET", "/reports/daily?cursor=nonsense", {}, 400),
+        ("GET", "/reports/daily?format=xml", {}, 400),
+        ("GET", "/reports/daily?counter_id=a%27%3B%20DROP%20TABLE%20events%3B--", {}, 400),
+        ("GET", "/reports/daily?from=2026-11-27&to=2026-11-26", {}, 400),
+        ("GET", "/reports/top_counters?from=2026-11-27", {}, 400),
+        ("GET", "/reports/running_totals", {}, 400),
         ("POST", "/counters/a/history", {}, 404),
         ("POST", "/counters/a/adjustments", {"json": {"by": -1, "reason": "none"}}, 404),
         ("POST", "/counters/a/increments", {"json": {"by": -1}}, 400),

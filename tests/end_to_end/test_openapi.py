@@ -90,6 +90,11 @@ def allows_less(document):
     document["components"]["parameters"]["counter_id"]["schema"]["pattern"] = "^[a-z]{1,64}$"
 
 
+def takes_numbers_for_texts(document):
+    rows = document["components"]["schemas"]["Report"]["oneOf"][0]["properties"]["rows"]
+    rows["items"]["properties"]["value"] = {"type": "string"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "operation", "difference"),
     [
@@ -100,6 +105,7 @@ def allows_less(document):
         (says_another_media_type, "badge", "Undocumented Content-Type"),
         (allows_longer_pages, "counters", "Schema-valid request rejected"),
         (allows_less, "counter", "Schema-violating request accepted"),
+        (takes_numbers_for_texts, "report", "Response violates schema"),
     ],
 )
 def test_a_document_that_is_wrong_does_not_pass(document, ask, wrong, operation, difference):

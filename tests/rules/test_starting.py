@@ -33,6 +33,9 @@ HEAVY = {
     "psycopg",
     "chalicelib.sql_model",
     "chalicelib.sql_projector",
+    "chalicelib.sql_reports",
+    "chalicelib.http_reports",
+    "chalicelib.reports",
     "multiprocessing",
     "hypothesis",
     "ops",
@@ -81,11 +84,45 @@ def test_project_sql_loads_its_database_and_nothing_of_dynamodb(sql_url, driver)
     assert HEAVY & set(names) == SQL | driver
 
 
+OF_SQL = {
+    "sqlalchemy",
+    "psycopg",
+    "chalicelib.sql_schema",
+    "chalicelib.sql_model",
+    "chalicelib.sql_projector",
+    "chalicelib.sql_reports",
+}
+
+
 @pytest.mark.parametrize("function", starting.FUNCTIONS)
 def test_no_other_function_loads_anything_of_sql_where_it_is_on(function):
     names = said_by_a_process_that_starts(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
 
-    assert not {"sqlalchemy", "psycopg", "chalicelib.sql_model", "chalicelib.sql_projector"} & set(names)
+    assert not OF_SQL & set(names)
+
+
+@pytest.mark.parametrize(
+    ("path", "loaded"),
+    [
+        ("/", set()),
+        ("/openapi.json", set()),
+        ("/reports", set()),
+        ("/reports/yearly", set()),
+        ("/reports/daily", OF_SQL - {"psycopg", "chalicelib.sql_projector"}),
+    ],
+)
+def test_the_api_loads_what_is_of_sql_for_a_report_only(path, loaded):
+    program = f"""
+from tests.building import api_event
+name = "{path}".removeprefix("/reports").strip("/")
+resource = "/reports/{{name}}" if name and "report" in "{path}" else "{path}"
+app.app(api_event("GET", resource, path={{"name": name}}), None)
+print("modules:", *sys.modules)
+"""
+
+    names = said_by_a_process_that_starts("app.app", program, SQL_URL="sqlite:////no/such/file")
+
+    assert OF_SQL & set(names[names.index("modules:") :]) == loaded
 
 
 def test_what_is_loaded_by_any_other_program_waits_until_it_is_used():

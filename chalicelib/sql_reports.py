@@ -1,0 +1,178 @@
+"""
+Reports: one page of a view, from a session that can only read, within the time that the function has.
+
+Each has a connection of its own, closed behind it: of the many processes that an API has, none keeps one. All that is
+asked for is bound to the statement and never part of its text. SQLAlchemy and the drivers below it stop here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from botocore.exceptions import BotoCoreError
+from sqlalchemy import and_, create_engine, func, make_url, or_, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from chalicelib import reports, retries, settings, sql_model, timing
+from chalicelib.errors import BadCursorError, ReportUnavailableError
+from chalicelib.reports import Page
+from chalicelib.sql_schema import views
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select
+
+    from chalicelib.reports import Place, Question, Report
+
+#: How long a report may take, if the function has so much time.
+LONGEST_S = 10
+
+#: How much later the connection is cut by us than the database was to give up by itself.
+_GRACE_S = 1
+
+#: Of those that met a conflict, which is rare where nothing is written.
+_TRIES = 3
+
+#: How long SQLite waits for a lock.
+_WAIT_S = 2
+
+#: How many of its steps SQLite takes between two looks at the clock: some tenths of a millisecond.
+_STEPS_AT_ONCE = 10_000
+
+_VIEWS = {view.table.name: view.table for view in views}
+
+
+def run(question: Question) -> Page:
+    """
+    A page of a report, as it is at one moment.
+
+    Raises:
+        BadCursorError: the place has a number that the database does not know.
+        ReportUnavailableError: the database refuses, does not answer, or not in time.
+    """
+    left_s = timing.left_s()
+    deadline = time.monotonic() + (LONGEST_S if left_s is None else min(LONGEST_S, left_s))
+    met: object = "there was no time for it"
+    for _ in retries.attempts(_TRIES):
+        if time.monotonic() >= deadline:
+            break
+        # The driver's error is kept as the cause, and not SQLAlchemy's, which would put the statement into the log.
+        try:
+            with _reading(client(), deadline) as connection:
+                return _page(question, connection)
+        except OverflowError as error:
+            # SQLite's integers have 64 bits; nobody was given a cursor with a larger one.
+            raise BadCursorError from error
+        except DBAPIError as error:
+            if not (error.connection_invalidated or sql_model.is_conflict(error.orig)):
+                raise ReportUnavailableError(str(error.orig)) from error.orig
+            met = error.orig
+        except (SQLAlchemyError, BotoCoreError) as error:
+            raise ReportUnavailableError(str(error)) from error
+    raise ReportUnavailableError(f"not answered in {LONGEST_S} s or {_TRIES} tries: {met}")
+
+
+@functools.cache
+def client() -> Engine:
+    """The one engine of this process for reports. It connects when it is used."""
+    url = settings.current().sql_reader_url
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        return create_engine(address, creator=functools.partial(_file_to_read, address.database or ""))
+    return sql_model.engine_at(url)
+
+
+def statement(question: Question) -> Select[Any]:
+    """What is asked of the database: a row more than the page has, which tells whether there is another page."""
+    report, view = question.report, _VIEWS[question.report.name]
+    moment = view.c[report.order[0].column.name]
+    conditions: list[ColumnElement[bool]] = []
+    if question.counter_id is not None:
+        conditions.append(view.c.counter_id == question.counter_id)
+    if question.first is not None:
+        conditions.append(moment >= question.first)
+    if question.end is not None:
+        conditions.append(moment < question.end)
+    if question.after is not None:
+        conditions.append(_is_behind(report, view, question.after))
+    by = [(view.c[key.column.name], key.descending) for key in report.order]
+    return (
+        select(*(view.c[column.name] for column in report.columns))
+        .where(*conditions)
+        .order_by(*(column.desc() if descending else column for column, descending in by))
+        .limit(question.limit + 1)
+    )
+
+
+def _is_behind(report: Report, view: FromClause, place: Place) -> ColumnElement[bool]:
+    """The first key that is not the place's decides."""
+    ways: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for key, value in zip(report.order, place, strict=True):
+        column = view.c[key.column.name]
+        ways.append(and_(*same, column < value if key.descending else column > value))
+        same.append(column == value)
+    return or_(*ways)
+
+
+@contextlib.contextmanager
+def _reading(engine: Engine, deadline: float) -> Iterator[Connection]:
+    """A connection that can only read, whose statements are given up when the deadline comes, and which is closed."""
+    with engine.connect() as connection:
+        try:
+            connection.execution_options(postgresql_readonly=True)
+            with _limited(connection, deadline):
+                yield connection
+        finally:
+            connection.invalidate()  # closed, and not kept for others
+
+
+@contextlib.contextmanager
+def _limited(connection: Connection, deadline: float) -> Iterator[None]:
+    driver: Any = connection.connection.driver_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_AT_ONCE)
+        yield
+        return
+    left_s = max(deadline - time.monotonic(), 0)
+    with _cut_after(driver.fileno(), left_s + _GRACE_S):
+        if connection.dialect.name == "postgresql":  # Aurora DSQL refuses to be told, and goes on for up to 5 minutes
+            connection.execute(select(func.set_config("statement_timeout", f"{max(left_s * 1000, 1):.0f}", True)))
+        yield
+
+
+@contextlib.contextmanager
+def _cut_after(descriptor: int, seconds: float) -> Iterator[None]:
+    """A connection on which nothing comes for so long is broken, so that who waits for it hears of it."""
+    with socket.socket(fileno=os.dup(descriptor)) as connected:
+        timer = threading.Timer(seconds, _cut, [connected])
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _cut(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side was quicker
+        connected.shutdown(socket.SHUT_RDWR)
+
+
+def _file_to_read(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=_WAIT_S)
+
+
+def _page(question: Question, connection: Connection) -> Page:
+    found = [tuple(row) for row in connection.execute(statement(question))]
+    rows = found[: question.limit]
+    return Page(rows, reports.place_of(question.report, rows[-1]) if len(found) > question.limit else None)
