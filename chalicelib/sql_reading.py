@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+#: How long SQLite waits for a lock.
+_WAIT_S = 2
+
 #: What a statement that only reads asks SQLite for.
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
@@ -40,7 +43,8 @@ _INSTRUCTIONS = 20_000
 def engine_at(url: str) -> Engine:
     """An engine for `reading` from the database at this address. It connects when it is first used."""
     if file := file_at(url):
-        return create_engine(URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"}))
+        address = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
+        return create_engine(address, connect_args={"timeout": _WAIT_S})
     engine = sql_model.engine_at(url).execution_options(postgresql_readonly=True)
     if engine.dialect.name == "auroradsql":  # where each transaction sees a snapshot, and no other level is known
         return engine
@@ -56,7 +60,8 @@ def file_at(url: str) -> Path | None:
 @contextlib.contextmanager
 def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     """
-    A transaction in which all sees one moment, nothing can be written, and no statement takes longer than this.
+    A transaction in which all sees one moment, nothing can be written, and no statement takes longer than this. It has
+    a connection of its own, closed behind it: nothing is left for the next, and of many processes none keeps one.
 
     SQLite and PostgreSQL themselves stop a statement then. Aurora DSQL knows no such setting: it is asked to stop the
     statement that runs when the whole transaction has lasted so long, and ends a transaction after 5 minutes anyway.
@@ -68,8 +73,12 @@ def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
         connection = engine.connect()
     except DBAPIError as error:
         raise ReadModelUnavailableError(str(error.orig)) from error.orig
-    with connection, _begun(connection, timeout_s):
-        yield connection
+    with connection:
+        try:
+            with _begun(connection, timeout_s):
+                yield connection
+        finally:
+            connection.invalidate()  # or the pool would keep it
 
 
 @contextlib.contextmanager

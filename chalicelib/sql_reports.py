@@ -1,8 +1,8 @@
 """
-Reports: one page of a view, from a session that can only read, within the time that the function has.
+Reports: one page of a view, from a transaction that can only read, within the time that the function has.
 
-Each has a connection of its own, closed behind it: of the many processes that an API has, none keeps one. All that is
-asked for is bound to the statement and never part of its text. SQLAlchemy and the drivers below it stop here.
+All that is asked for is bound to the statement and never part of its text. SQLAlchemy and the drivers below it stop
+here.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import contextlib
 import functools
 import os
 import socket
-import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError
-from sqlalchemy import and_, create_engine, func, make_url, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chalicelib import reports, retries, settings, sql_model, timing
-from chalicelib.errors import BadCursorError, ReportUnavailableError
+from chalicelib import reports, retries, settings, sql_model, sql_reading, timing
+from chalicelib.errors import BadCursorError, ReadModelUnavailableError, ReportUnavailableError
 from chalicelib.reports import Page
 from chalicelib.sql_schema import views
 
@@ -41,12 +39,6 @@ _GRACE_S = 1
 
 #: Of those that met a conflict, which is rare where nothing is written.
 _TRIES = 3
-
-#: How long SQLite waits for a lock.
-_WAIT_S = 2
-
-#: How many of its steps SQLite takes between two looks at the clock: some tenths of a millisecond.
-_STEPS_AT_ONCE = 10_000
 
 _VIEWS = {view.table.name: view.table for view in views}
 
@@ -76,7 +68,7 @@ def run(question: Question) -> Page:
             if not (error.connection_invalidated or sql_model.is_conflict(error.orig)):
                 raise ReportUnavailableError(str(error.orig)) from error.orig
             met = error.orig
-        except (SQLAlchemyError, BotoCoreError) as error:
+        except (SQLAlchemyError, BotoCoreError, ReadModelUnavailableError) as error:
             raise ReportUnavailableError(str(error)) from error
     raise ReportUnavailableError(f"not answered in {LONGEST_S} s or {_TRIES} tries: {met}")
 
@@ -84,11 +76,7 @@ def run(question: Question) -> Page:
 @functools.cache
 def client() -> Engine:
     """The one engine of this process for reports. It connects when it is used."""
-    url = settings.current().sql_reader_url
-    address = make_url(url)
-    if address.get_backend_name() == "sqlite":
-        return create_engine(address, creator=functools.partial(_file_to_read, address.database or ""))
-    return sql_model.engine_at(url)
+    return sql_reading.engine_at(settings.current().sql_reader_url)
 
 
 def statement(question: Question) -> Select[Any]:
@@ -126,28 +114,13 @@ def _is_behind(report: Report, view: FromClause, place: Place) -> ColumnElement[
 
 @contextlib.contextmanager
 def _reading(engine: Engine, deadline: float) -> Iterator[Connection]:
-    """A connection that can only read, whose statements are given up when the deadline comes, and which is closed."""
-    with engine.connect() as connection:
-        try:
-            connection.execution_options(postgresql_readonly=True)
-            with _limited(connection, deadline):
-                yield connection
-        finally:
-            connection.invalidate()  # closed, and not kept for others
-
-
-@contextlib.contextmanager
-def _limited(connection: Connection, deadline: float) -> Iterator[None]:
-    driver: Any = connection.connection.driver_connection
-    if isinstance(driver, sqlite3.Connection):
-        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_AT_ONCE)
-        yield
-        return
-    left_s = max(deadline - time.monotonic(), 0)
-    with _cut_after(driver.fileno(), left_s + _GRACE_S):
-        if connection.dialect.name == "postgresql":  # Aurora DSQL refuses to be told, and goes on for up to 5 minutes
-            connection.execute(select(func.set_config("statement_timeout", f"{max(left_s * 1000, 1):.0f}", True)))
-        yield
+    """A transaction that can only read, and is given up when the deadline comes, by us if the database does not."""
+    left_s = max(deadline - time.monotonic(), 0.001)
+    with sql_reading.reading(engine, left_s) as connection:
+        driver: Any = connection.connection.driver_connection
+        is_far = connection.dialect.name != "sqlite"
+        with _cut_after(driver.fileno(), left_s + _GRACE_S) if is_far else contextlib.nullcontext():
+            yield connection
 
 
 @contextlib.contextmanager
@@ -166,10 +139,6 @@ def _cut_after(descriptor: int, seconds: float) -> Iterator[None]:
 def _cut(connected: socket.socket) -> None:
     with contextlib.suppress(OSError):  # the other side was quicker
         connected.shutdown(socket.SHUT_RDWR)
-
-
-def _file_to_read(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=_WAIT_S)
 
 
 def _page(question: Question, connection: Connection) -> Page:

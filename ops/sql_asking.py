@@ -3,7 +3,8 @@ Questions to the relational read model, in SQL: rows come back, one by one, and 
 
 A server is asked what a statement is before it runs anything of it: it gets one statement only, and tells the columns
 of its answer. What has none, such as `COPY` to a file, `DO` or `COMMIT`, is no question and is not run. What has some
-runs in a transaction that refuses to write (`chalicelib/sql_reading.py`), on a connection of its own.
+runs in a transaction that refuses to write (`chalicelib/sql_reading.py`), on a connection of its own, so that no lock
+outlives it.
 """
 
 from __future__ import annotations
@@ -101,8 +102,6 @@ class Questions:
                     yield answer
         except (sqlite3.Error, sqlite3.Warning, psycopg.Error) as error:
             raise self._told(error, statement, time.monotonic() - began) from error
-        finally:
-            self.engine.dispose()  # so that nothing of one question is left for the next: locks, above all
 
     def catalogue(self) -> list[Column]:
         """All tables and views that may be asked, with their columns."""

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import text
 
 import app
-from chalicelib import reports, settings, sql_model, sql_reports, timing
+from chalicelib import reports, settings, sql_model, sql_reading, sql_reports, timing
 from chalicelib.errors import BadCursorError, ReportUnavailableError
 from chalicelib.reports import REPORTS, Question
 from tests import sql_faults
@@ -288,7 +288,7 @@ def written_by_a_report():
 def test_whoever_reads_reports_cannot_write_with_the_right_to_do_so(database):
     sql_model.count([an_event(counter_id="a")])
 
-    with pytest.raises(Exception, match=r"read-?only"):
+    with pytest.raises(Exception, match=r"read-only|not authorized"):
         written_by_a_report()
 
     assert database.counters() == {"a": (1, 1)}
@@ -299,7 +299,7 @@ def impatient(monkeypatch):
     """What takes longer than a moment is given up."""
     monkeypatch.setattr(sql_reports, "LONGEST_S", 0.3)
     monkeypatch.setattr(sql_reports, "_GRACE_S", 0.3)
-    monkeypatch.setattr(sql_reports, "_WAIT_S", 0.1)
+    monkeypatch.setattr(sql_reading, "_WAIT_S", 0.1)
 
 
 #: A view that never comes to an end.
@@ -477,8 +477,11 @@ def test_no_report_is_begun_in_a_functions_last_seconds(database):
 def test_a_report_that_meets_a_conflict_is_asked_again(database):
     sql_model.count([an_event(counter_id="a")])
 
-    def conflicts_once(number, step):
-        if number == 0:
+    met: list[object] = []
+
+    def conflicts_once(_, step):
+        if "top_counters" in step.what and not met:
+            met.append(step)
             raise sql_faults.conflict(step.connection, "OC001")
         step.carry_out()
 
@@ -541,8 +544,8 @@ def test_nothing_is_set_that_aurora_dsql_refuses_to_be_told(database, guard):
 
     sql_reports.run(some_of("daily"))
 
-    assert [said.split()[0] for said in guard.statements] == ["SELECT"]
-    assert "set_config" not in guard.statements[0]
+    assert {said.split()[0] for said in guard.statements} == {"SELECT"}
+    assert not [said for said in guard.statements if "set_config" in said]
 
 
 @pytest.fixture

@@ -100,7 +100,6 @@ def test_there_is_nobody_to_read_by_sql_where_nothing_is_kept():
         ("SQL_URL", "counter.sqlite"),
         ("SQL_READER_URL", "counter.sqlite"),
         ("SQL_READER_URL", "postgresql+psycopg://reader:secret@host/counter"),
-        ("SQL_READER_URL", "sqlite:///without-another"),
     ],
 )
 def test_a_variable_out_of_range_is_refused_by_name(name, value):
