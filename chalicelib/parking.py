@@ -18,6 +18,9 @@ from chalicelib import queues, telemetry
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: What `source` says of what came by the event log's stream, and so concerns every projection.
+FROM_THE_STREAM = "event log stream"
+
 #: SQS takes 1 MiB with the attributes. What comes by a queue or a stream is smaller; the rest is cut here.
 _LONGEST_BODY_BYTES = 1_000_000
 _LONGEST_REASON = 1_000

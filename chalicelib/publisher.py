@@ -29,7 +29,7 @@ def publish(records: Iterable[object]) -> None:
         try:
             events.append(codec.from_stream_record(record))
         except NotUnderstoodError as error:
-            parked.append(Parked("event log stream", error.reason, record))
+            parked.append(Parked(parking.FROM_THE_STREAM, error.reason, record))
     messages = [*codec.messages(events)]
     troubles: list[QueueUnavailableError] = []
     for receiver in settings.current().receivers:

@@ -22,6 +22,10 @@ SDKS = ("runtime", "package")
 #: The databases that the relational read model may be in, as SQL_URL names them with their drivers.
 SQL_DATABASES = ("sqlite", "postgresql+psycopg", "auroradsql+psycopg")
 
+#: The projections that a stage may have, by the names by which operators choose them.
+READ_MODEL, SQL = "read-model", "sql"
+PROJECTIONS = (READ_MODEL, SQL)
+
 #: How often the scheduled check runs.
 CHECK_EVERY_S = 3600
 
@@ -34,8 +38,9 @@ _TAKEN = ("-publish", "-project", "-check", "-sql")
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Who gets all events, on a queue of its own, and what it does not understand on another."""
+    """The projection that gets all events, on a queue of its own, and what it does not understand on another."""
 
+    projection: str
     queue: str
     dead_letter_queue: str
 
@@ -98,8 +103,8 @@ class Settings:
     @property
     def receivers(self) -> list[Receiver]:
         """One for each projection that the stage has."""
-        of_sql = [Receiver(self.sql_projection_queue, self.sql_dead_letter_queue)] if self.sql_url else []
-        return [Receiver(self.projection_queue, self.dead_letter_queue), *of_sql]
+        of_sql = [Receiver(SQL, self.sql_projection_queue, self.sql_dead_letter_queue)] if self.sql_url else []
+        return [Receiver(READ_MODEL, self.projection_queue, self.dead_letter_queue), *of_sql]
 
 
 def read(environment: Mapping[str, str]) -> Settings:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chalicelib.settings import PROJECTIONS
 from ops import errors, stages
 from ops.options import COUNTER_ID, TIME
 from ops.outcome import Outcome
@@ -189,6 +190,13 @@ def _confirm_loss(stage: str, place: str, confirm: str | None) -> None:
         raise errors.InputError(f"{confirm} is another name than {stage}. Nothing was removed.")
 
 
+_projection = click.option(
+    "--projection",
+    type=click.Choice(PROJECTIONS),
+    default=None,
+    help="Only this one: the read model, or the relational one. By default, all that the stage has.",
+)
+
 _some_counters = click.option(
     "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. May be given again."
 )
@@ -228,12 +236,17 @@ def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits:
 @click.option("--from", "from_ms", type=TIME, default=None, help="Only what was recorded from then on.")
 @click.option("--to", "to_ms", type=TIME, help="Only what was recorded before then.")
 @click.option(
-    "--rate", type=click.IntRange(1), default=5000, show_default=True, help="The most events to send in a second."
+    "--rate",
+    type=click.IntRange(1),
+    default=5000,
+    show_default=True,
+    help="The most events to send in a second, to each queue.",
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing, and tell how much it would be.")
 @click.option(
     "--from-start", is_flag=True, help="Begin from the start, even if an earlier run of the same was cut off."
 )
+@_projection
 def _replay(
     settings: Settings,
     counter_ids: tuple[str, ...],
@@ -242,25 +255,28 @@ def _replay(
     rate: int,
     dry_run: bool,
     from_start: bool,
+    projection: str | None,
 ) -> Outcome:
     """
-    Send events of the log to the projection queue again. What is counted stays counted once.
+    Send events of the log to the projection queue again, and to that of the relational read model, where there is one.
 
-    Cut off, the same command goes on where it stopped.
+    What is counted stays counted once. Cut off, the same command goes on where it stopped.
 
     \b
     Examples:
       python -m ops replay --stage prod --counter clicks
+      python -m ops replay --stage prod --projection sql
       python -m ops replay --stage prod --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z --rate 500
     """  # noqa: D301
-    from ops import known, replay
+    from ops import known, projections, replay
 
     if len(counter_ids) > 1:
         raise click.UsageError("One counter at a time, or all: replay each of them by itself.")
     if to_ms is not None and (from_ms or 0) >= to_ms:
         raise click.UsageError("--from has to be before --to.")
+    names = projections.chosen(settings, projection)
     known.check_counters(counter_ids)
-    selection = replay.Selection(next(iter(counter_ids), None), from_ms or 0, to_ms)
+    selection = replay.Selection(next(iter(counter_ids), None), from_ms or 0, to_ms, names)
     memory = replay.memory_in(stages.local_folder(), settings.stage, selection)
     if from_start:
         memory.unlink(missing_ok=True)
@@ -328,18 +344,24 @@ def _confirm(question: str, *, yes: bool, otherwise: str = "This has to be confi
 )
 @click.option("--reason", default="", metavar="TEXT", help="Only those that have this in their reason.")
 @click.option("--dry-run", is_flag=True, help="List them, and send nothing.")
-def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool) -> Outcome:
+@_projection
+def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool, projection: str | None) -> Outcome:
     """
-    List what lies on the dead-letter queue, and send it back to be counted. Always safe: it counts once.
+    List what lies on the dead-letter queues, and send it back to be counted. Always safe: it counts once.
+
+    What a projection did not understand, or failed to count, goes back to its own queue. What was not published goes to
+    the queues of all projections, whichever is chosen.
 
     \b
     Examples:
       python -m ops redrive --stage prod --dry-run
       python -m ops redrive --stage prod --reason "too new"
+      python -m ops redrive --stage prod --projection sql
     """  # noqa: D301
-    from ops import redrive
+    from ops import projections, redrive
 
-    return redrive.redrive(settings, ids, reason, dry_run=dry_run)
+    names = projections.chosen(settings, projection)
+    return redrive.redrive(settings, ids, reason, dry_run=dry_run, names=names)
 
 
 @_command
@@ -413,13 +435,16 @@ def _policy(settings: Settings) -> Outcome:
     """
     Print the IAM policy that suffices to verify, replay, rebuild, redrive and adjust on this stage.
 
+    Where SQL is on, it covers both projections. For Aurora DSQL it allows to connect as the database role of SQL_URL,
+    or of SQL_OWNER_URL, if that is in the environment, as it should be then for the commands, too.
+
     \b
     Example:
       python -m ops policy --stage prod > operator.json
     """  # noqa: D301
-    from ops import policies
+    from ops import policies, sql_owner
 
-    policy = policies.of_operator(settings.stage)
+    policy = policies.of_operator(settings.stage, sql_url=sql_owner.address(settings))
     return Outcome(policy, [json.dumps(policy, indent=2)])
 
 

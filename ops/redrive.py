@@ -1,8 +1,9 @@
 """
-Redrive: send back to the projection queue what lies on the dead-letter queue.
+Redrive: send back to each projection's queue what lies on its dead-letter queue.
 
-Where the stream gave a batch up, Lambda leaves a note there, which says when its events were recorded, and not what
-they are: those are in the log, and sent from there.
+What comes from the log's stream concerns all projections, and is sent to the queues of all: what `publish` did not
+understand; and, where the stream gave a batch up, its events. For that Lambda leaves a note, on the first projection's
+dead-letter queue alone, which says when they were recorded, and not what they are: they are in the log.
 
 First all is gathered, then what was chosen is sent, so that what this makes the projector park anew is not taken again.
 A message leaves the dead-letter queue only once it is sent: ended in between, it is sent twice, and counted once.
@@ -10,6 +11,7 @@ A message leaves the dead-letter queue only once it is sent: ended in between, i
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import time
@@ -18,8 +20,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from chalicelib import event_log, queues
+from chalicelib.parking import FROM_THE_STREAM
+from chalicelib.settings import PROJECTIONS
 from chalicelib.spool import some_at_a_time
-from ops import progress, replay
+from ops import progress, projections, replay
 from ops.errors import OperatorError
 from ops.outcome import Outcome
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from chalicelib.counting import Event
-    from chalicelib.settings import Settings
+    from chalicelib.settings import Receiver, Settings
 
 #: What SQS itself moves to the dead-letter queue comes without a reason.
 MOVED_BY_SQS = "failed too often"
@@ -53,9 +57,14 @@ _SHOWN_COLUMNS = 100
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What lies on the dead-letter queue. Its `outcome` is "listed", "too large", or "sent", and then as what."""
+    """
+    What lies on a projection's dead-letter `queue`. Its `outcome` is "listed", "too large", or "sent", and then as
+    what: the ids of the messages.
+    """
 
     id: str
+    projection: str
+    queue: str
     reason: str
     source: str
     age_s: int
@@ -65,55 +74,81 @@ class Letter:
     sent_as: str | None = None
 
 
-def redrive(
-    settings: Settings, ids: Sequence[str], reason: str, *, dry_run: bool, most: int = MOST_IN_ONE_RUN
+def redrive(  # noqa: PLR0913  (what is chosen, by name)
+    settings: Settings,
+    ids: Sequence[str],
+    reason: str,
+    *,
+    dry_run: bool,
+    names: Sequence[str] = PROJECTIONS,
+    most: int = MOST_IN_ONE_RUN,
 ) -> Outcome:
     """
-    What is chosen is on the projection queue and not on the dead-letter queue; all else is as it was.
+    What is chosen is on the queues that it belongs to and not on a dead-letter queue; all else is as it was.
 
-    Chosen is what has `reason` in its reason and, if there are `ids`, an id that begins with one of them. A `dry_run`
-    sends nothing. What was asked holds unless something is too large for the projection queue, or `most` were chosen.
+    Chosen is, of the dead letters of these projections, what has `reason` in its reason and, if there are `ids`, an id
+    that begins with one of them. A `dry_run` sends nothing. What was asked holds unless something is too large for a
+    queue, or `most` were chosen.
 
     Raises:
         OperatorError: one of the `ids` fits no message or several. Nothing is sent.
         QueueUnavailableError: SQS throttles or does not answer. What is sent is sent, and all else is as it was.
     """
-    largest = _number(settings.projection_queue, "MaximumMessageSize")
     chosen: dict[str, Letter] = {}
     bodies: dict[str, str] = {}
-    with _Hidden(settings.dead_letter_queue) as hidden:
-        for letter, body in hidden.gather():
-            if reason in letter.reason and letter.id.startswith(tuple(ids) or ""):
-                chosen[letter.id] = letter
-                if letter.size_bytes <= largest:
-                    bodies[letter.id] = body
-            if len(chosen) >= most:
-                break
-        _check_fit(ids, hidden.receipts)
+    largest = {one.queue: _number(one.queue, "MaximumMessageSize") for one in settings.receivers}
+    with contextlib.ExitStack() as all_hidden:
+        hidden: dict[str, _Hidden] = {}
+        for receiver in projections.receivers(settings, names):
+            of_this = hidden[receiver.projection] = all_hidden.enter_context(_Hidden(receiver))
+            for letter, body in of_this.gather() if len(chosen) < most else ():
+                if reason in letter.reason and letter.id.startswith(tuple(ids) or ""):
+                    chosen[letter.id] = letter
+                    if all(letter.size_bytes <= largest[queue] for queue in _queues_for(letter, settings)):
+                        bodies[letter.id] = body
+                if len(chosen) >= most:
+                    break
+        _check_fit(ids, [letter_id for one in hidden.values() for letter_id in one.receipts])
         if not dry_run:
-            for letter_id, sent_as in _sent_back(settings, bodies):
-                hidden.delete(letter_id)
+            for letter_id, sent_as in _sent_back(settings, chosen, bodies):
+                hidden[chosen[letter_id].projection].delete(letter_id)
                 chosen[letter_id] = replace(chosen[letter_id], outcome="sent", sent_as=sent_as)
     for letter_id in chosen.keys() - bodies.keys():
         chosen[letter_id] = replace(chosen[letter_id], outcome="too large")
     oldest_first = sorted(chosen.values(), key=lambda letter: -letter.age_s)
+    left = {name: len(one.receipts) for name, one in hidden.items()}
     complete = len(chosen) < most
-    return _told(oldest_first, left=len(hidden.receipts), largest=largest, complete=complete, dry_run=dry_run)
+    return _told(oldest_first, left=left, largest=min(largest.values()), complete=complete, dry_run=dry_run)
 
 
-def _sent_back(settings: Settings, bodies: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What the letters with these bodies stand for is on the projection queue. Gives the id of each, and as what."""
+def _queues_for(letter: Letter, settings: Settings) -> list[str]:
+    """The queues that are to get it: that of its projection, or all."""
+    is_for_all = letter.source == FROM_THE_STREAM
+    return [one.queue for one in settings.receivers if is_for_all or one.projection == letter.projection]
+
+
+def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What the letters with these bodies stand for is where it belongs. Gives the id of each, and as what."""
     notes = {letter_id: span for letter_id, body in bodies.items() if (span := _given_up(body))}
+    # What was parked for each projection is on the dead-letter queue of each, and not to be sent to all for each.
+    sent: dict[tuple[str, str], str] = {}
     with progress.shown("Sending back", len(bodies) - len(notes), "messages") as advance:
         for letter_id in [letter_id for letter_id in bodies if letter_id not in notes]:
-            yield letter_id, queues.send(settings.projection_queue, bodies[letter_id])
+            letter, body = letters[letter_id], bodies[letter_id]
+            sent_as = []
+            for queue in _queues_for(letter, settings):
+                before = sent.get((queue, body)) if letter.source == FROM_THE_STREAM else None
+                sent[queue, body] = before or queues.send(queue, body)
+                sent_as.append(sent[queue, body])
+            yield letter_id, ", ".join(sent_as)
             advance(1)
     if notes:
         # However many notes an outage left, the log is read once.
         events = (event for event in _log() if any(span.has(event) for span in notes.values()))
         number = 0
         for some in some_at_a_time(events, _AT_ONCE):
-            replay.send(settings.projection_queue, some)
+            for receiver in settings.receivers:
+                replay.send(receiver.queue, some)
             number += len(some)
         yield from ((letter_id, f"{number} events of the log") for letter_id in notes)
 
@@ -146,9 +181,9 @@ def _given_up(body: str) -> replay.Selection | None:
 class _Hidden:
     """Messages of a queue that nobody else sees. What is not deleted when the block ends, however, is visible again."""
 
-    def __init__(self, queue: str) -> None:
-        self._queue = queue
-        self._url = queues.url(queue)
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._url = queues.url(receiver.dead_letter_queue)
         self.receipts: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -163,13 +198,13 @@ class _Hidden:
     def gather(self) -> Iterator[tuple[Letter, str]]:
         """All that lies on the queue, with its body, each message hidden from here on."""
         began_s = time.time()
-        about = _number(self._queue, "ApproximateNumberOfMessages")
+        about = _number(self._receiver.dead_letter_queue, "ApproximateNumberOfMessages")
         with progress.shown("Reading", about, "messages") as advance:
             for messages in self._received():
                 # What comes in meanwhile is left for the next run, or this one might go on for ever.
                 is_end = all(_sent_s(one) > began_s or one["MessageId"] in self.receipts for one in messages)
                 self.receipts |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
-                yield from ((_letter(message, began_s), message["Body"]) for message in messages)
+                yield from ((_letter(message, self._receiver, began_s), message["Body"]) for message in messages)
                 advance(len(messages))
                 if is_end:
                     return
@@ -195,14 +230,16 @@ class _Hidden:
             yield messages
 
 
-def _letter(message: MessageTypeDef, now_s: float) -> Letter:
+def _letter(message: MessageTypeDef, receiver: Receiver, now_s: float) -> Letter:
     said = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
     body = message["Body"]
     is_note = "reason" not in said and _given_up(body) is not None
     return Letter(
         id=message["MessageId"],
+        projection=receiver.projection,
+        queue=receiver.dead_letter_queue,
         reason=said.get("reason", GIVEN_UP if is_note else MOVED_BY_SQS),
-        source=said.get("source", "event log stream" if is_note else "projection queue"),
+        source=said.get("source", FROM_THE_STREAM if is_note else projections.queue_of(receiver.projection)),
         age_s=max(0, round(now_s - _sent_s(message))),
         size_bytes=len(body.encode()),
         first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],
@@ -221,12 +258,13 @@ def _check_fit(ids: Sequence[str], found: Iterable[str]) -> None:
             raise OperatorError(f"--message {asked} fits {what} on the dead-letter queue. Nothing was sent.")
 
 
-def _told(letters: list[Letter], *, left: int, largest: int, complete: bool, dry_run: bool) -> Outcome:
+def _told(letters: list[Letter], *, left: dict[str, int], largest: int, complete: bool, dry_run: bool) -> Outcome:
     too_large = sum(letter.outcome == "too large" for letter in letters)
     sent = sum(letter.outcome == "sent" for letter in letters)
     lines = [line for letter in letters for line in _lines(letter)]
     said = "Nothing was sent: this was a dry run." if dry_run else f"Sent back: {sent}."
-    lines.append(f"{said} On the dead-letter queue: {left}.")
+    lefts = (f"On the {projections.dead_letter_queue_of(name)}: {number}." for name, number in left.items())
+    lines.append(" ".join([said, *lefts]))
     if too_large:
         lines.append(
             f"Too large for the projection queue, which takes {largest} bytes: {too_large}. They stay where they are: "
@@ -234,13 +272,21 @@ def _told(letters: list[Letter], *, left: int, largest: int, complete: bool, dry
         )
     if not complete:
         lines.append("There may be more: run it again.")
-    facts = {"sent": sent, "left": left, "messages": [asdict(letter) for letter in letters]}
-    return Outcome(facts, lines, holds=complete and (dry_run or not too_large))
+    told = {
+        name: {
+            "sent": sum(letter.outcome == "sent" for letter in letters if letter.projection == name),
+            "left": number,
+            "messages": [asdict(letter) for letter in letters if letter.projection == name],
+        }
+        for name, number in left.items()
+    }
+    return Outcome(projections.facts(told), lines, holds=complete and (dry_run or not too_large))
 
 
 def _lines(letter: Letter) -> list[str]:
     came = f"{letter.outcome} as {letter.sent_as}" if letter.sent_as else letter.outcome
-    head = f"{letter.id}  {_age(letter.age_s)} old, {came}; from the {letter.source}: {letter.reason}"
+    place = f"on the {projections.dead_letter_queue_of(letter.projection)}"
+    head = f"{letter.id}  {place}, {_age(letter.age_s)} old, {came}; from the {letter.source}: {letter.reason}"
     return [_printable(head), *(f"    {_printable(line)}" for line in letter.first_lines)]
 
 

@@ -1,4 +1,4 @@
-"""Replay: events of the log sent to the projection queue again, at a given rate, from where the last run stopped."""
+"""Replay: events of the log sent to the projections' queues again, at a given rate, from where the last run stopped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec, event_log, queues
 from chalicelib.event_log import Position, Unreadable
+from chalicelib.settings import PROJECTIONS, READ_MODEL
 from chalicelib.spool import some_at_a_time
-from ops import known, progress
+from ops import known, progress, projections
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from chalicelib.counting import Event
@@ -28,11 +29,15 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which events: of this counter, or of all; recorded from and before these times, in ms since 1970."""
+    """
+    Which events: of this counter, or of all; recorded from and before these times, in ms since 1970. And for which
+    projections, of those that the stage has.
+    """
 
     counter_id: str | None = None
     from_ms: int = 0
     to_ms: int | None = None
+    projections: Sequence[str] = PROJECTIONS
 
     def has(self, event: Event) -> bool:
         """Whether this event is among them."""
@@ -41,7 +46,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a replay got: behind which event of the log, and what was sent by then."""
+    """How far a replay got: behind which event of the log, and what was sent by then to each queue."""
 
     after: Position | None = None
     events: int = 0
@@ -51,17 +56,22 @@ class Progress:
 
 def memory_in(folder: Path, stage: str, selection: Selection) -> Path:
     """Where a replay of this selection remembers how far it got, undisturbed by others."""
-    digest = hashlib.sha256(json.dumps(asdict(selection)).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(_as_json(selection)).encode()).hexdigest()
     return folder / f"replay-{stage}-{digest[:16]}.json"
 
 
 def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *, dry_run: bool) -> Outcome:
     """
-    The selected events are on the projection queue, at most `rate` of them a second; what was counted stays counted
-    once. Cut off, it is gone on with by the next call with the same selection and `memory`, a file of its own.
+    The selected events are on the queue of each selected projection that the stage has, at most `rate` of them a second
+    on each; what was counted stays counted once. Cut off, the next call with the same selection goes on where it
+    stopped: that is in `memory`, a file of its own.
 
     With `dry_run`, nothing is sent, and it is told how much would be.
+
+    Raises:
+        LogUnavailableError, QueueUnavailableError: the next call with the same selection goes on.
     """
+    receivers = projections.receivers(settings, selection.projections)
     so_far = Progress() if dry_run else _remembered(memory, selection)
     resumed_after = so_far.events
     began = time.monotonic()
@@ -70,37 +80,46 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     with progress.shown("Replaying", about) as advance:
         for read in some_at_a_time(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
-            messages = sum(1 for _ in codec.to_messages(events)) if dry_run else send(settings.projection_queue, events)
-            so_far = _further(so_far, read, len(events), messages)
+            messages = [*codec.to_messages(events)]
+            for receiver in () if dry_run else receivers:
+                _send(receiver.queue, messages)
+            so_far = _further(so_far, read, len(events), len(messages))
             advance(len(read))
             if not dry_run:
                 _remember(memory, selection, so_far)
                 pause.wait(max(0.0, began + (so_far.events - resumed_after) / rate - time.monotonic()))
     if not dry_run:
         memory.unlink(missing_ok=True)
-    facts = {
+    return _told([receiver.projection for receiver in receivers], so_far, resumed_after, dry_run=dry_run)
+
+
+def _told(names: list[str], so_far: Progress, resumed_after: int, *, dry_run: bool) -> Outcome:
+    told = {
         "events": so_far.events,
         "messages": so_far.messages,
         "unreadable": so_far.unreadable,
         "resumed_after": resumed_after,
-        "dry_run": dry_run,
     }
     verb = "would be sent" if dry_run else "were sent"
-    lines = [f"{so_far.events:,} events {verb} in {so_far.messages:,} messages. What is counted stays counted once."]
+    queues_told = "" if names == [READ_MODEL] else f" to the {' and to the '.join(map(projections.queue_of, names))}"
+    lines = [
+        f"{so_far.events:,} events {verb}{queues_told} in {so_far.messages:,} messages"
+        f"{' each' if len(names) > 1 else ''}. What is counted stays counted once."
+    ]
     if resumed_after:
         lines.append(f"{resumed_after:,} of them by an earlier run, which this one went on with.")
     if so_far.unreadable:
         lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were left out.")
-    return Outcome(facts, lines)
+    return Outcome({**projections.facts(dict.fromkeys(names, told)), "dry_run": dry_run}, lines)
 
 
 def send(queue: str, events: Iterable[Event]) -> int:
     """These events are on this queue, which is one projection's. Returns in how many messages."""
-    messages = 0
-    for message in codec.to_messages(events):
-        queues.send(queue, message)
-        messages += 1
-    return messages
+    return _send(queue, codec.to_messages(events))
+
+
+def _send(queue: str, messages: Iterable[str]) -> int:
+    return sum(1 for message in messages if queues.send(queue, message))
 
 
 def _log(selection: Selection, after: Position | None) -> Iterator[Event | Unreadable]:
@@ -122,7 +141,7 @@ def _further(so_far: Progress, read: list[Event | Unreadable], events: int, mess
 def _remembered(memory: Path, selection: Selection) -> Progress:
     try:
         found: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
-        if found["selection"] != asdict(selection):
+        if found["selection"] != _as_json(selection):
             return Progress()
         so_far = Progress(**found["progress"])
         return replace(so_far, after=Position(**found["progress"]["after"]))
@@ -133,5 +152,10 @@ def _remembered(memory: Path, selection: Selection) -> Progress:
 def _remember(memory: Path, selection: Selection, so_far: Progress) -> None:
     memory.parent.mkdir(parents=True, exist_ok=True)
     written = memory.with_suffix(f".{os.getpid()}")
-    written.write_text(json.dumps({"selection": asdict(selection), "progress": asdict(so_far)}), encoding="utf-8")
+    written.write_text(json.dumps({"selection": _as_json(selection), "progress": asdict(so_far)}), encoding="utf-8")
     written.replace(memory)
+
+
+def _as_json(selection: Selection) -> dict[str, Any]:
+    """As it comes back from a file."""
+    return {**asdict(selection), "projections": list(selection.projections)}

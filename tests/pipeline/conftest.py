@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
 from chalicelib import settings
+from tests import databases
 from tests.harness import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from tests.databases import Database
 
 
 @pytest.fixture
@@ -52,5 +57,48 @@ def a_small_budget(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setenv("CHECK_EVENTS", "20")
     settings.current.cache_clear()
     yield 20
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+@dataclass
+class Second:
+    """The second projection: its queues, in the test's hands, and its database."""
+
+    pipeline: Pipeline
+    database: Database
+    queue_url: str
+    dead_letter_url: str
+
+    def published(self) -> list[str]:
+        """The bodies of the messages on its queue, which is empty then."""
+        return [message["Body"] for message in self.pipeline.drain(self.queue_url)]
+
+    def parked(self) -> list[dict[str, Any]]:
+        """The messages on its dead-letter queue, which is empty then."""
+        return self.pipeline.drain(self.dead_letter_url)
+
+
+@pytest.fixture
+def second(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Second]:
+    """SQL is on, in a file, and everything of it is empty."""
+    from chalicelib import sql_model
+
+    database = databases.sqlite_in(tmp_path / "read-model.sqlite")
+    sql_model.make_schema(database.url)
+    monkeypatch.setenv("SQL_URL", database.url)
+    settings.current.cache_clear()
+    sql_model.client.cache_clear()
+    sqs, names = boto3.client("sqs"), settings.current()
+    urls = [
+        sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": "196608"})["QueueUrl"]
+        for name in (names.sql_projection_queue, names.sql_dead_letter_queue)
+    ]
+    found = Second(pipeline, database, *urls)
+    found.published()
+    found.parked()
+    yield found
+    sql_model.client().dispose()
+    sql_model.client.cache_clear()
     monkeypatch.undo()
     settings.current.cache_clear()

@@ -1,0 +1,222 @@
+"""What operators do, on a stage that has both projections: each gets what is its own, and both what concerns all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chalicelib import event_log, queues, settings
+from chalicelib.errors import QueueUnavailableError
+from chalicelib.settings import READ_MODEL, SQL
+from ops import projections, redrive, replay
+from ops.errors import OperatorError
+from tests import aws, faults
+from tests.building import an_event, message_body, stream_note, stream_record
+
+#: Times at which no other test's events are recorded.
+A_TIME_MS = 1_134_567_890_000
+
+
+def logged(pipeline, number):
+    events = [an_event(counter_id=pipeline.counter_id, by=2**n) for n in range(number)]
+    for event in events:
+        event_log.append(event)
+    return events
+
+
+def replayed(pipeline, folder, *names, dry_run=False):
+    current = settings.current()
+    selection = replay.Selection(pipeline.counter_id, projections=names or projections.chosen(current, None))
+    memory = replay.memory_in(folder, current.stage, selection)
+    return replay.replay(current, selection, 1000, memory, dry_run=dry_run)
+
+
+def park(queue, body, reason="too new", source="projection queue"):
+    return queues.send(queue, body, {"reason": reason, "source": source} if reason else None)
+
+
+def redriven(*names, ids=(), dry_run=False, **options):
+    current = settings.current()
+    names = names or projections.chosen(current, None)
+    return redrive.redrive(current, ids, "", dry_run=dry_run, names=names, **options)
+
+
+def test_a_stage_has_the_projections_that_it_was_given(second):
+    without = settings.read({"STAGE": "dev"})
+
+    assert projections.chosen(settings.current(), None) == (READ_MODEL, SQL)
+    assert projections.chosen(settings.current(), SQL) == (SQL,)
+    assert projections.chosen(without, None) == (READ_MODEL,)
+    with pytest.raises(OperatorError, match="Stage dev has no projection sql: set SQL_URL"):
+        projections.chosen(without, SQL)
+
+
+def test_a_replay_is_sent_to_each_queue_or_to_the_one_that_is_chosen(pipeline, second, tmp_path):
+    body = message_body(*sorted(logged(pipeline, 3), key=lambda event: event.event_id))
+
+    both = replayed(pipeline, tmp_path)
+    after_both = pipeline.published(), second.published()
+    one = replayed(pipeline, tmp_path, SQL)
+    after_one = pipeline.published(), second.published()
+
+    assert after_both == ([body], [body])
+    assert after_one == ([], [body])
+    told = {"events": 3, "messages": 1, "unreadable": 0, "resumed_after": 0}
+    assert both.facts == {**told, "sql": told, "dry_run": False}
+    assert one.facts == {"sql": told, "dry_run": False}
+    assert both.text.startswith(
+        "3 events were sent to the projection queue and to the SQL projection queue in 1 messages each."
+    )
+
+
+def test_a_dry_replay_sends_nothing_to_either(pipeline, second, tmp_path):
+    logged(pipeline, 3)
+
+    done = replayed(pipeline, tmp_path, dry_run=True)
+
+    assert (done.facts["events"], done.facts["sql"]["events"], done.facts["dry_run"]) == (3, 3, True)
+    assert (pipeline.published(), second.published()) == ([], [])
+
+
+def test_a_replay_for_one_projection_does_not_go_on_with_one_for_another(pipeline, second, tmp_path, monkeypatch):
+    logged(pipeline, 3)
+    monkeypatch.setattr(replay, "_AT_ONCE", 1)
+    sent = []
+
+    def third_is_lost(attempt):
+        sent.append(attempt)
+        return attempt.carry_out() if len(sent) < 3 else faults.never_arrives(attempt)
+
+    with faults.at("SendMessage", third_is_lost, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        replayed(pipeline, tmp_path)
+    pipeline.published()
+    second.published()
+    for_one = replayed(pipeline, tmp_path, SQL)
+    of_one = second.published()
+    again = replayed(pipeline, tmp_path)
+
+    assert (for_one.facts["sql"]["resumed_after"], len(of_one)) == (0, 3)
+    assert (again.facts["resumed_after"], again.facts["sql"]["resumed_after"]) == (1, 1)
+    assert (len(pipeline.published()), len(second.published())) == (2, 2)
+    assert list(tmp_path.glob("replay-*")) == []
+
+
+def test_each_dead_letter_goes_back_to_its_own_projection(pipeline, second):
+    first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
+    names = settings.current()
+    park(names.dead_letter_queue, first)
+    park(names.sql_dead_letter_queue, other, source="SQL projection queue")
+    park(names.sql_dead_letter_queue, other, reason=None)
+
+    listed = redriven(dry_run=True)
+    done = redriven()
+
+    assert (pipeline.published(), second.published()) == ([first], [other, other])
+    assert (pipeline.parked(), second.parked()) == ([], [])
+    assert (done.facts["sent"], done.facts["left"], done.facts["sql"]["sent"], done.facts["sql"]["left"]) == (
+        1,
+        0,
+        2,
+        0,
+    )
+    assert [one["queue"] for one in done.facts["messages"]] == [names.dead_letter_queue]
+    assert {one["queue"] for one in done.facts["sql"]["messages"]} == {names.sql_dead_letter_queue}
+    assert "  on the dead-letter queue, " in listed.text
+    assert listed.text.count("  on the SQL dead-letter queue, ") == 2
+    assert "from the SQL projection queue: failed too often" in listed.text
+    assert listed.text.endswith(
+        "Nothing was sent: this was a dry run. On the dead-letter queue: 1. On the SQL dead-letter queue: 2."
+    )
+
+
+def test_dead_letters_of_the_other_projection_stay_where_they_are(pipeline, second):
+    first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
+    names = settings.current()
+    park(names.dead_letter_queue, first)
+    park(names.sql_dead_letter_queue, other)
+
+    done = redriven(SQL)
+
+    assert (done.facts["sql"]["sent"], done.facts.keys()) == (1, {"sql"})
+    assert (pipeline.published(), second.published()) == ([], [other])
+    assert [letter["Body"] for letter in pipeline.parked()] == [first]
+
+
+def test_an_id_is_looked_for_on_both_dead_letter_queues(pipeline, second):
+    names = settings.current()
+    park(names.dead_letter_queue, "the first's")
+    letter = park(names.sql_dead_letter_queue, "the other's")
+
+    done = redriven(ids=[letter])
+
+    assert (done.facts["sent"], done.facts["sql"]["sent"]) == (0, 1)
+    assert (pipeline.published(), second.published()) == ([], ["the other's"])
+    with pytest.raises(OperatorError, match="fits no message"):
+        redriven(ids=[letter])
+    assert len(pipeline.parked()) == 1
+
+
+def test_what_was_given_up_by_the_stream_is_sent_to_both_projections_whichever_is_chosen(pipeline, second):
+    event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS)
+    event_log.append(event)
+    park(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS), reason=None)
+
+    done = redriven(READ_MODEL)
+
+    assert [letter["sent_as"] for letter in done.facts["messages"]] == ["1 events of the log"]
+    assert (pipeline.published(), second.published()) == ([message_body(event)], [message_body(event)])
+    assert pipeline.parked() == []
+
+
+def test_what_publish_did_not_understand_reaches_both_projections_once_each(pipeline, second):
+    record = stream_record(an_event(counter_id=pipeline.counter_id), eventName="MODIFY")
+    pipeline.publish([record])
+
+    with aws.requests() as requests:
+        done = redriven()
+
+    assert requests.operations.count("SendMessage") == 2
+    assert (done.facts["sent"], done.facts["sql"]["sent"]) == (1, 1)
+    assert [[json.loads(body) for body in bodies] for bodies in (pipeline.published(), second.published())] == [
+        [record],
+        [record],
+    ]
+    assert (pipeline.parked(), second.parked()) == ([], [])
+
+
+def test_what_publish_did_not_understand_before_there_was_a_second_projection_reaches_it_too(pipeline, second):
+    body = json.dumps(stream_record(an_event(counter_id=pipeline.counter_id)))
+    park(settings.current().dead_letter_queue, body, source="event log stream")
+
+    redriven()
+
+    assert (pipeline.published(), second.published()) == ([body], [body])
+
+
+def test_the_most_of_one_run_are_counted_over_both_queues(pipeline, second):
+    names = settings.current()
+    for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
+        park(queue, "one")
+
+    first, again = redriven(most=1), redriven(most=2)
+
+    assert (first.facts["sent"], first.facts["sql"]["sent"], first.holds) == (1, 0, False)
+    assert (again.facts["sent"], again.facts["sql"]["sent"], again.holds) == (0, 1, True)
+    assert (pipeline.published(), second.published()) == (["one"], ["one"])
+
+
+def test_interrupted_on_the_second_queue_all_of_both_is_visible_at_once(pipeline, second):
+    names = settings.current()
+    for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
+        park(queue, "one")
+
+    def interrupted_there(attempt):
+        if names.sql_dead_letter_queue in str(attempt.request.body):
+            raise KeyboardInterrupt
+        return attempt.carry_out()
+
+    with faults.at("ReceiveMessage", interrupted_there, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+        redriven()
+
+    assert (len(pipeline.parked()), len(second.parked())) == (1, 1)
