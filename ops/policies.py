@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FUNCTIONS = stages.PROJECT / "infrastructure" / "policies"
 WITH_SQL = FUNCTIONS / "sql"
 OPERATOR = stages.PROJECT / "infrastructure" / "operator-policy.json"
+OPERATOR_WITH_SQL = stages.PROJECT / "infrastructure" / "operator-policy-sql.json"
 
 #: Stands for the stage's name in the sources. No name that AWS takes has capital letters here.
 _PLACEHOLDER = "STAGE"
@@ -43,29 +44,45 @@ def of_functions(stage: str, *, traced: bool, sql_url: str = "", sql_reader_url:
     for source in sorted(WITH_SQL.glob("*.json")) if sql_url else ():
         added = _in_words_of(stage, source)
         found.setdefault(source.name, {**added, "Statement": []})["Statement"] += added["Statement"]
-    for name, address in {"project_sql.json": sql_url, "api.json": sql_reader_url or sql_url}.items():
-        if cluster := _CLUSTER.search(address):
-            found[name]["Statement"].append(_connecting(address, *cluster.groups()))
+    if sql_url:
+        found["project_sql.json"]["Statement"] += _connecting(sql_url)
+        found["api.json"]["Statement"] += _connecting(sql_reader_url or sql_url)
     if traced:
         for policy in found.values():
             policy["Statement"].append(_TRACING)
     return found
 
 
-def of_operator(stage: str) -> dict[str, Any]:
-    """The policy that suffices to verify, replay, rebuild, redrive and adjust on this stage."""
-    return _in_words_of(stage, OPERATOR)
+def of_operator(stage: str, *, sql_url: str = "") -> dict[str, Any]:
+    """
+    The policy that suffices to verify, replay, rebuild, redrive and adjust on this stage.
+
+    Where SQL is on, for both projections, by who connects to the database at this address.
+    """
+    found = _in_words_of(stage, OPERATOR)
+    if sql_url:
+        found["Statement"] += [*_in_words_of(stage, OPERATOR_WITH_SQL)["Statement"], *_connecting(sql_url)]
+    return found
 
 
-def _connecting(sql_url: str, cluster: str, region: str) -> dict[str, Any]:
-    """Whoever connects as another role than `admin` has only the rights that this role was granted in the database."""
+def _connecting(sql_url: str) -> list[dict[str, Any]]:
+    """
+    What it takes to connect to a database at this address, if it is one of Aurora DSQL, of any other nothing.
+
+    Whoever connects as another role than `admin` has only the rights that this role was granted in the database.
+    """
+    if not (found := _CLUSTER.search(sql_url)):
+        return []
+    cluster, region = found.groups()
     is_admin = sql_url.partition("://")[2].partition("@")[0] == "admin"
-    return {
-        "Sid": "Connect",
-        "Effect": "Allow",
-        "Action": "dsql:DbConnectAdmin" if is_admin else "dsql:DbConnect",
-        "Resource": f"arn:aws:dsql:{region}:*:cluster/{cluster}",
-    }
+    return [
+        {
+            "Sid": "Connect",
+            "Effect": "Allow",
+            "Action": "dsql:DbConnectAdmin" if is_admin else "dsql:DbConnect",
+            "Resource": f"arn:aws:dsql:{region}:*:cluster/{cluster}",
+        }
+    ]
 
 
 def write(settings: Settings, configuration: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import boto3
 
-from ops import site_files, stacks, stages
+from ops import site_files, sql_owner, stacks, stages
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def provision(settings: Settings) -> dict[str, str]:
     if settings.sql_url:
         from chalicelib import sql_model  # noqa: PLC0415  (nothing of it is loaded where SQL is off)
 
-        sql_model.make_schema(os.environ.get("SQL_OWNER_URL", settings.sql_url))
+        sql_model.make_schema(sql_owner.address(settings))
     return outputs
 
 

@@ -71,6 +71,10 @@ NEEDED_FOR_SQL: Mapping[str, Mapping[str, frozenset[str]]] = {
         "SQL projection queue": frozenset({"DeleteMessage", "GetQueueAttributes", "ReceiveMessage"}),
         "SQL dead-letter queue": frozenset({"GetQueueUrl", "SendMessage"}),
     },
+    "operator": {
+        "SQL projection queue": NEEDED["operator"]["projection queue"],
+        "SQL dead-letter queue": NEEDED["operator"]["dead-letter queue"],
+    },
 }
 
 #: Who connects to the database, where there is one, and by which setting's address.
@@ -100,11 +104,16 @@ def granted(policy: Mapping[str, Any]) -> dict[str, set[str]]:
     return found
 
 
-def of(who: str, stage: str) -> dict[str, Any]:
+def needed(who: str, *, with_sql: bool) -> dict[str, frozenset[str]]:
+    """All that somebody needs, by resource."""
+    return {**NEEDED.get(who, {}), **(NEEDED_FOR_SQL.get(who, {}) if with_sql else {})}
+
+
+def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
     """The policy of this function, or of who operates the stage."""
     if who == "operator":
-        return policies.of_operator(stage)
-    return policies.of_functions(stage, traced=False)[f"{who}.json"]
+        return policies.of_operator(stage, sql_url=sql_url)
+    return policies.of_functions(stage, traced=False, sql_url=sql_url)[f"{who}.json"]
 
 
 def function_name(function: str, stage: str) -> str:

@@ -22,12 +22,14 @@ from botocore.exceptions import ClientError
 
 from tests.building import an_event, message_body
 from tests.end_to_end.conftest import eventually, ops
-from tests.permissions import FUNCTIONS, NEEDED, QUEUES, TABLES, arn, function_name
+from tests.permissions import FUNCTIONS, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, function_name, needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EVERYBODY = sorted(NEEDED)
+#: Stage local has SQL on.
+LOCAL_FUNCTIONS = (*FUNCTIONS, "project_sql")
+EVERYBODY = sorted([*LOCAL_FUNCTIONS, "operator"])
 
 #: Lambda gives whatever runs as a function the credentials of the function's role: this hands them out.
 HANDS_OUT_ITS_CREDENTIALS = """
@@ -174,7 +176,7 @@ def as_operator() -> Iterator[boto3.Session]:
 def session_of(api_url):
     """What everybody does with AWS, with credentials of their own."""
     with contextlib.ExitStack() as stack:
-        sessions = {function: stack.enter_context(as_function(function)) for function in FUNCTIONS}
+        sessions = {function: stack.enter_context(as_function(function)) for function in LOCAL_FUNCTIONS}
         sessions["operator"] = stack.enter_context(as_operator())
         yield sessions
 
@@ -191,17 +193,17 @@ def url_of(stage):
 
 
 def requests_for(session, resource, stage, url_of):
-    if resource in QUEUES:
+    if resource in (*QUEUES, *SQL_QUEUES):
         return on_a_queue(session.client("sqs"), url_of(resource, stage))
     return on_a_table(session.client("dynamodb"), arn(resource, stage).rpartition("/")[2], KEYS[resource])
 
 
-@pytest.mark.parametrize("resource", [*TABLES, *QUEUES])
+@pytest.mark.parametrize("resource", [*TABLES, *QUEUES, *SQL_QUEUES])
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_what_somebody_needs_of_a_resource_is_allowed_and_all_else_is_denied(session_of, url_of, who, resource):
     requests = requests_for(session_of[who], resource, "local", url_of)
 
-    assert allowed(requests) == expected(NEEDED[who].get(resource, frozenset()), requests)
+    assert allowed(requests) == expected(needed(who, with_sql=True).get(resource, frozenset()), requests)
 
 
 @pytest.mark.parametrize("resource", [*TABLES, *QUEUES])
@@ -258,7 +260,7 @@ def test_nobody_speaks_partiql_or_removes_whole_tables(is_allowed_by_iam, who, r
         assert not is_allowed_by_iam(who, f"dynamodb:{action}", table)
 
 
-@pytest.mark.parametrize("group_of", FUNCTIONS)
+@pytest.mark.parametrize("group_of", LOCAL_FUNCTIONS)
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_a_function_writes_its_own_log_and_no_other(is_allowed_by_iam, who, group_of):
     group = f"arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/{function_name(group_of, 'local')}"

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from chalicelib import settings
-from ops import package, policies, stages
+from ops import package, policies, sql_owner, stages
 from ops.stages import PROJECT
 from tests.permissions import (
     CONNECT,
@@ -50,21 +50,22 @@ def test_a_policy_allows_what_is_needed_of_named_resources_and_nothing_else(who)
 CLUSTER = "abc123.dsql.eu-west-1.on.aws/postgres"
 
 
-@pytest.mark.parametrize(
-    ("sql_url", "connecting"),
-    [
-        ("sqlite:////some/file", {}),
-        ("postgresql+psycopg://counter@host/counter", {}),
-        (f"auroradsql+psycopg://counter@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnect"}}),
-        (f"auroradsql+psycopg://admin@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnectAdmin"}}),
-    ],
-)
+#: What it takes to connect to each kind of database.
+CONNECTING = [
+    ("sqlite:////some/file", {}),
+    ("postgresql+psycopg://counter@host/counter", {}),
+    (f"auroradsql+psycopg://counter@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnect"}}),
+    (f"auroradsql+psycopg://admin@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnectAdmin"}}),
+]
+
+
+@pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
 def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_url, connecting):
     without = policies.of_functions(STAGE, traced=False)
 
     found = policies.of_functions(STAGE, traced=False, sql_url=sql_url)
 
-    for who in {*NEEDED_FOR_SQL, *CONNECT}:
+    for who in {*NEEDED_FOR_SQL, *CONNECT} - {"operator"}:
         log = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
         before = granted(without[f"{who}.json"]) if f"{who}.json" in without else {}
         more = NEEDED_FOR_SQL.get(who, {})
@@ -92,6 +93,28 @@ def test_who_connects_may_do_so_as_the_settings_say_to_no_other_cluster(who, tmp
         if CONNECT[who] == "sql_url"
         else {"arn:aws:dsql:eu-north-1:*:cluster/reader": {"dsql:DbConnect"}}
     )
+
+
+@pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
+def test_where_sql_is_on_the_operator_may_do_on_its_queues_what_on_the_others_and_connect(sql_url, connecting):
+    added = {
+        arn(resource, STAGE): {f"sqs:{action}" for action in actions}
+        for resource, actions in NEEDED_FOR_SQL["operator"].items()
+    }
+
+    assert granted(of("operator", STAGE, sql_url)) == needed("operator") | added | connecting
+
+
+def test_the_operator_connects_as_who_owns_the_tables_where_that_address_is_given(monkeypatch):
+    owned = f"auroradsql+psycopg://admin@{CLUSTER}"
+    with_sql = settings.read({"STAGE": STAGE, "SQL_URL": f"auroradsql+psycopg://counter@{CLUSTER}"})
+
+    before = sql_owner.address(with_sql)
+    monkeypatch.setenv("SQL_OWNER_URL", owned)
+
+    assert before == with_sql.sql_url
+    assert sql_owner.address(with_sql) == owned
+    assert sql_owner.address(settings.read({"STAGE": STAGE})) == ""
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
