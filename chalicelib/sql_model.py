@@ -162,8 +162,9 @@ def _add(connection: Connection, events: list[Event]) -> frozenset[tuple[str, st
         upsert = insert(counters)
         sums = {name: counters.c[name] + upsert.excluded[name] for name in ("value", "version")}
         in_addition = upsert.on_conflict_do_update(index_elements=[counters.c.counter_id], set_=sums)
-        # What is returned is of no use, but makes it one statement, whatever the driver.
-        connection.execute(in_addition.returning(counters.c.counter_id), _sums(new))
+        # What is returned is of no use, but makes it one statement, whatever the driver. SQLite commits nothing while a
+        # statement that writes has not given out all that it returns.
+        connection.execute(in_addition.returning(counters.c.counter_id), _sums(new)).close()
     return added
 
 

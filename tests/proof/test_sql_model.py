@@ -261,6 +261,17 @@ def test_rivals_that_are_quicker_each_time_are_a_passing_failure(database, monke
     check_in_the_end(database, events)
 
 
+def test_what_counting_returns_does_not_hold_up_its_commit(database):
+    """SQLite commits nothing while a statement that writes has not given out all that it returns."""
+    cursors: list[object] = []  # so that nobody else closes them in time
+    listening.listen(sql_model.client(), "after_cursor_execute", lambda _connection, cursor, *_: cursors.append(cursor))
+
+    sql_model.count([an_event(counter_id="a")])
+
+    assert len(cursors) == 2, "it was tried again"
+    assert database.counters() == {"a": (1, 1)}
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_who_reads_does_not_hold_up_who_counts(database):
     sql_model.count([an_event(counter_id="before")])
