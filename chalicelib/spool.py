@@ -1,5 +1,6 @@
 """
-A spool on disk in which the log, the buckets and the counters are held against each other, however large they are.
+Spools on disk in which the log and a read model are held against each other, however large they are: one for buckets
+and counters, one for rows.
 
 SQLite keeps it in a temporary file that is gone with the connection, so memory stays flat; what differs is a question
 in SQL each. Sums may be larger than its integers, of 64 bits: they are kept as text, and added up by us (`exact_sum`).
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from chalicelib.counting import BucketKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from chalicelib.counting import Bucket, Event
 
@@ -66,6 +67,35 @@ FROM folded LEFT JOIN counter USING (counter_id) GROUP BY counter_id
 """
 
 
+_COLUMNS = "counter_id, event_id, type, amount, recorded_at_ms, reason"
+
+_SCHEMA_OF_ROWS = f"""
+CREATE TABLE logged ({_COLUMNS}, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
+CREATE TABLE kept ({_COLUMNS}, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
+CREATE TABLE unreadable (counter_id, event_id, reason, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
+CREATE TABLE named (counter_id PRIMARY KEY) WITHOUT ROWID;
+"""
+
+_IS_KEPT = "SELECT EXISTS (SELECT 1 FROM kept WHERE (counter_id, event_id) = (?, ?))"
+
+_MISSING = "SELECT logged.* FROM logged LEFT JOIN kept USING (counter_id, event_id) WHERE kept.event_id IS NULL"
+
+_STRANGERS = """
+SELECT kept.* FROM kept LEFT JOIN logged USING (counter_id, event_id) LEFT JOIN unreadable USING (counter_id, event_id)
+WHERE logged.event_id IS NULL AND unreadable.event_id IS NULL
+"""
+
+_DIFFERING = """
+SELECT logged.* FROM logged JOIN kept USING (counter_id, event_id)
+WHERE (logged.type, logged.amount, logged.recorded_at_ms, logged.reason)
+    IS NOT (kept.type, kept.amount, kept.recorded_at_ms, kept.reason)
+"""
+
+_NAMES = """
+SELECT counter_id FROM logged UNION SELECT counter_id FROM kept UNION SELECT counter_id FROM named ORDER BY counter_id
+"""
+
+
 class Uncounted(NamedTuple):
     """An event of the log that its bucket lacks."""
 
@@ -85,19 +115,43 @@ class Fold(NamedTuple):
     moved: bool
 
 
-class Spool:
-    """What was read, of one generation of each counter. Several threads may add at once."""
-
-    def __init__(self) -> None:
+class _TemporaryFile:
+    def __init__(self, schema: str) -> None:
         self._lock = threading.Lock()
         # An empty name stands for a temporary file (https://www.sqlite.org/inmemorydb.html).
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
-        self._database.executescript(_SCHEMA)
+        self._database.executescript(schema)
 
     def close(self) -> None:
         """The file is gone."""
         self._database.close()
+
+    def _numbers(self, question: str) -> tuple[int, ...]:
+        with self._lock:
+            return tuple(self._database.execute(question).fetchone())
+
+    def _rows(self, question: str) -> Iterator[tuple]:  # type: ignore[type-arg]
+        cursor = self._database.execute(question)
+        while True:
+            with self._lock:
+                rows = cursor.fetchmany(_ROWS_AT_ONCE)
+            if not rows:
+                return
+            yield from rows
+
+    def _insert(self, into: str, rows: Sequence[tuple[object, ...]], otherwise: str = "IGNORE") -> None:
+        with self._lock:
+            self._database.execute("BEGIN")
+            self._database.executemany(f"INSERT OR {otherwise} INTO {into}", rows)
+            self._database.execute("COMMIT")
+
+
+class Spool(_TemporaryFile):
+    """What was read, of one generation of each counter. Several threads may add at once."""
+
+    def __init__(self) -> None:
+        super().__init__(_SCHEMA)
 
     def add_counter(self, counter_id: str, generation: int, value: int, version: int, *, moved: bool = False) -> None:
         """The counter's item says so of this generation, and said something else before if it `moved`."""
@@ -166,11 +220,8 @@ class Spool:
 
     def sizes(self) -> tuple[int, int]:
         """How many events and buckets there are in it."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM bucket)"
-            ).fetchone()
-        return int(row[0]), int(row[1])
+        events, buckets = self._numbers("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM bucket)")
+        return events, buckets
 
     def uncounted(self) -> Iterator[Uncounted]:
         """The events that the log holds and their buckets lack."""
@@ -199,20 +250,82 @@ class Spool:
             )
             yield Fold(counter_id, log, buckets, itself, bool(moved))
 
-    def _rows(self, question: str) -> Iterator[tuple]:  # type: ignore[type-arg]
-        cursor = self._database.execute(question)
-        while True:
-            with self._lock:
-                rows = cursor.fetchmany(_ROWS_AT_ONCE)
-            if not rows:
-                return
-            yield from rows
 
-    def _insert(self, into: str, rows: list[tuple]) -> None:  # type: ignore[type-arg]
+class Row(NamedTuple):
+    """
+    What an event is as a row, in the log's words: all that the relational read model keeps of it.
+
+    From a database that takes anything anywhere, as SQLite does, a row may hold what no event has: `recorded_at_ms`
+    is a number for any moment, and what stands there for anything else.
+    """
+
+    counter_id: str
+    event_id: str
+    type: str
+    amount: int
+    recorded_at_ms: float | str | None
+    reason: str | None
+
+
+class RowSpool(_TemporaryFile):
+    """The events of the log as rows, and the rows of the relational read model. Several threads may add at once."""
+
+    def __init__(self) -> None:
+        super().__init__(_SCHEMA_OF_ROWS)
+
+    def add_logged(self, rows: Iterable[Row]) -> None:
+        """The log holds these events."""
+        for some in some_at_a_time(rows, _ROWS_AT_ONCE):
+            self._insert("logged VALUES (?, ?, ?, ?, ?, ?)", some)
+
+    def add_unreadable(self, counter_id: str, event_id: str, reason: str) -> None:
+        """The log holds this event, which cannot be read, and why."""
+        self._insert("unreadable VALUES (?, ?, ?)", [(counter_id, event_id, reason)])
+
+    def add_kept(self, rows: Iterable[Row]) -> None:
+        """The read model holds these rows, whatever was there before."""
+        for some in some_at_a_time(rows, _ROWS_AT_ONCE):
+            self._insert("kept VALUES (?, ?, ?, ?, ?, ?)", some, "REPLACE")
+
+    def add_counters(self, counter_ids: Iterable[str]) -> None:
+        """These counters are to be looked at, whether anything else is known of them or not."""
+        for some in some_at_a_time(counter_ids, _ROWS_AT_ONCE):
+            self._insert("named VALUES (?)", [(one,) for one in some])
+
+    def forget_kept(self, row: Row) -> None:
+        """The row is not there any more."""
         with self._lock:
-            self._database.execute("BEGIN")
-            self._database.executemany(f"INSERT OR IGNORE INTO {into}", rows)
-            self._database.execute("COMMIT")
+            self._database.execute("DELETE FROM kept WHERE (counter_id, event_id) = (?, ?)", row[:2])
+
+    def sizes(self) -> tuple[int, int]:
+        """How many events of the log, and how many rows there are in it."""
+        events, rows = self._numbers("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM kept)")
+        return events, rows
+
+    def is_kept(self, counter_id: str, event_id: str) -> bool:
+        """Whether such a row was there."""
+        with self._lock:
+            return bool(self._database.execute(_IS_KEPT, [counter_id, event_id]).fetchone()[0])
+
+    def unreadable(self) -> Iterator[tuple[str, str, str]]:
+        """The events that cannot be read: whose, its id, and why."""
+        yield from self._rows("SELECT counter_id, event_id, reason FROM unreadable")
+
+    def missing(self) -> Iterator[Row]:
+        """The events that the log holds and the read model lacks."""
+        return map(Row._make, self._rows(_MISSING))
+
+    def strangers(self) -> Iterator[Row]:
+        """The rows that the read model holds and the log lacks."""
+        return map(Row._make, self._rows(_STRANGERS))
+
+    def differing(self) -> Iterator[Row]:
+        """The events whose rows say something else, as the log has them."""
+        return map(Row._make, self._rows(_DIFFERING))
+
+    def counter_ids(self) -> Iterator[str]:
+        """Each counter that was read of anywhere, in order."""
+        return (name for (name,) in self._rows(_NAMES))
 
 
 class _ExactSum:

@@ -10,13 +10,14 @@ SQLAlchemy and the drivers below it stop here; what they raise leaves as ours.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
-from sqlalchemy import create_engine, func, make_url, select, text
+from sqlalchemy import create_engine, func, inspect, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -24,11 +25,11 @@ from chalicelib import codec, retries, settings
 from chalicelib.counting import Adjusted
 from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.spool import some_at_a_time
-from chalicelib.sql_schema import counters, statements
+from chalicelib.sql_schema import counters, statements, tables
 from chalicelib.sql_schema import events as logged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqlalchemy import URL, Connection, Engine
 
@@ -56,18 +57,20 @@ _CONFLICTS = frozenset({"40001", "40P01", "OC000", "OC001"})
 _LOCKED = frozenset({5, 6})
 
 
-def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
+def count(events: Iterable[Event], engine: Engine | None = None) -> frozenset[tuple[str, str]]:
     """
     Every one of these events is counted, and once. Returns those that were not before, as counter's id and own.
 
-    Twice, in part, in another order or at once with other workers: the counters end the same. A worker that stops half
-    way has counted some transactions wholly and the others not at all.
+    In the process's own database, unless another `engine` is given. Twice, in part, in another order or at once with
+    other workers: the counters end the same. A worker that stops half way has counted some transactions wholly and the
+    others not at all.
 
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer. Some may be counted: deliver all again.
         ContendedError: other workers were quicker at every try. Likewise.
         PartlyCountedError: the events of some counters cannot be counted, and those of the others are.
     """
+    engine = engine or client()
     by_identity = {(event.counter_id, event.event_id): event for event in events}
     # In one order everywhere, so that no two transactions wait for each other.
     in_order = [by_identity[identity] for identity in sorted(by_identity)]
@@ -75,11 +78,11 @@ def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
     refused: dict[str, UnavailableError] = {}
     for some in some_at_a_time(in_order, EVENTS_PER_TRANSACTION):
         try:
-            new |= _count(some)
+            new |= _count(some, engine)
         except _RefusedError:
             for counter_id, its_own in _by_counter(some).items():
                 try:
-                    new |= _count(its_own)
+                    new |= _count(its_own, engine)
                 except _RefusedError as trouble:  # of this counter: the others are not to wait for it
                     refused[counter_id] = trouble
     if refused:
@@ -95,7 +98,7 @@ def counted() -> int:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
     number = select(func.count()).select_from(logged)
-    return _within_transaction(client(), lambda connection: connection.execute(number).scalar_one())
+    return within_transaction(client(), lambda connection: connection.execute(number).scalar_one())
 
 
 def make_schema(url: str) -> None:
@@ -106,14 +109,33 @@ def make_schema(url: str) -> None:
         ReadModelUnavailableError: the database refuses or does not answer.
         ContendedError: others change its schema all the time.
     """
-    engine = engine_at(url)
-    try:
+    with connected(url) as engine:
         if engine.dialect.name == "sqlite":
             # Who reads does not hold up who writes. It is kept in the file.
-            _within_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
+            within_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
         for statement in statements(engine.dialect.name):
             # One for each: Aurora DSQL takes no more.
-            _within_transaction(engine, lambda connection, one=statement: connection.execute(one))  # type: ignore[misc]
+            within_transaction(engine, lambda connection, one=statement: connection.execute(one))  # type: ignore[misc]
+
+
+def has_schema(engine: Engine) -> bool:
+    """
+    Whether the database has the tables.
+
+    Raises:
+        ReadModelUnavailableError: the database refuses or does not answer.
+    """
+    return within_transaction(
+        engine, lambda connection: all(inspect(connection).has_table(table.name) for table in tables)
+    )
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[Engine]:
+    """An engine of the database at this address, which is asked when it is first used; gone when the block ends."""
+    engine = engine_at(url)
+    try:
+        yield engine
     finally:
         engine.dispose()
 
@@ -146,17 +168,21 @@ class _RefusedError(ReadModelUnavailableError):
     """The database cannot hold one of these rows, whenever it is asked to."""
 
 
-def _count(events: list[Event]) -> frozenset[tuple[str, str]]:
+def _count(events: list[Event], engine: Engine) -> frozenset[tuple[str, str]]:
     """In one transaction. These are in one order, and each once."""
-    return _within_transaction(client(), lambda connection: _add(connection, events))
+    return within_transaction(engine, lambda connection: add(connection, events))
 
 
-def _add(connection: Connection, events: list[Event]) -> frozenset[tuple[str, str]]:
-    """Which of these events were not there; they are now, and in the totals."""
+def add(connection: Connection, events: list[Event]) -> frozenset[tuple[str, str]]:
+    """
+    Which of these events, each given once, were not there; they are now, and in the totals, in this transaction.
+
+    Raises what the driver does, for who opened the transaction.
+    """
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     key = (logged.c.counter_id, logged.c.event_id)
     if_new = insert(logged).on_conflict_do_nothing(index_elements=key).returning(*key)
-    added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, [*map(_row, events)]))
+    added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, [*map(row_of, events)]))
     new = [event for event in events if (event.counter_id, event.event_id) in added]
     if new:
         upsert = insert(counters)
@@ -168,7 +194,8 @@ def _add(connection: Connection, events: list[Event]) -> frozenset[tuple[str, st
     return added
 
 
-def _row(event: Event) -> dict[str, Any]:
+def row_of(event: Event) -> dict[str, Any]:
+    """The event's row, by columns."""
     return {
         "counter_id": event.counter_id,
         "event_id": event.event_id,
@@ -196,8 +223,14 @@ def _by_counter(events: list[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
-    """The work is done, wholly and once, or not at all. What met a rival, or a connection that broke, is done again."""
+def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
+    """
+    The work is done, wholly and once, or not at all. What met a rival, or a connection that broke, is done again.
+
+    Raises:
+        ReadModelUnavailableError: the database refuses or does not answer. Of its last statement, nothing is known.
+        ContendedError: others were quicker at every try.
+    """
     # The driver's error is kept as the cause, and not SQLAlchemy's, which would put all of the statement into the log.
     for _ in retries.attempts(_TRIES):
         try:
@@ -205,6 +238,8 @@ def _within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
                 return work(connection)
         except (DataError, IntegrityError) as error:
             raise _RefusedError(str(error.orig)) from error.orig
+        except OverflowError as error:  # SQLite's driver, of what its integers cannot hold
+            raise _RefusedError(str(error)) from error
         except DBAPIError as error:
             if not (error.connection_invalidated or is_conflict(error.orig)):
                 raise ReadModelUnavailableError(str(error.orig)) from error.orig

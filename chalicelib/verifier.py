@@ -65,13 +65,15 @@ class Report:
     What was compared, and what came of it.
 
     `pending` are events that are not counted and are younger than the lag that is allowed; `lag_s` is the age of the
-    oldest event that is not counted. `numbers` has every difference by kind, and `differences` the first of them.
-    `lacking` are all counters that have not counted an event.
+    oldest event that is not counted. `buckets` are those of the read model, `rows` those of the relational one.
+    `numbers` has every difference by kind, and `differences` the first of them. `lacking` are all counters that have
+    not counted an event.
     """
 
     counters: int = 0
     events: int = 0
     buckets: int = 0
+    rows: int = 0
     pending: int = 0
     lag_s: float = 0
     numbers: Tally[str] = field(default_factory=Tally)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.settings import PROJECTIONS
+from chalicelib.settings import PROJECTIONS, READ_MODEL, SQL
 from ops import errors, stages
 from ops.options import COUNTER_ID, TIME
 from ops.outcome import Outcome
@@ -213,22 +213,46 @@ _some_counters = click.option(
     help="Seconds that an event may be pending.",
 )
 @click.option("--no-wait", "waits", default=True, flag_value=False, help="Do not wait for what is pending.")
-def _verify(settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool) -> Outcome:
+@_projection
+def _verify(
+    settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool, projection: str | None
+) -> Outcome:
     """
-    Compare the read model with the log, event by event; exit with 1 if they differ.
+    Compare the read model with the log, event by event, and the relational one, too; exit with 1 if they differ.
 
     It may run beside all traffic. An event that is not counted yet is pending until it is as old as the lag allows;
-    verifying waits for it. Memory stays flat; a temporary file takes some 250 bytes for each event.
+    verifying waits for it. The log is read once. Memory stays flat; a temporary file takes some 250 bytes for each
+    event and projection.
 
     \b
     Examples:
       python -m ops verify --stage prod
       python -m ops verify --stage prod --counter clicks --json
     """  # noqa: D301
-    from ops import known, verify
+    from ops import projections, verify
 
-    known.check_counters(counter_ids)
-    return verify.verify(settings, counter_ids, lag_s, waits=waits)
+    names = projections.chosen(settings, projection)
+    _check_counters(settings, counter_ids, names)
+    return verify.verify(settings, counter_ids, lag_s, waits=waits, names=names)
+
+
+def _check_counters(settings: Settings, counter_ids: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """
+    Each of these counters is in the log, or in what one of these projections made of it.
+
+    Raises:
+        OperatorError: one is not.
+    """
+    from ops import known
+
+    if SQL not in names or not counter_ids:
+        known.check_counters(counter_ids)
+        return
+    from chalicelib import sql_rows
+    from ops import sql_verify
+
+    with sql_verify.connected(settings) as engine:
+        known.check_counters(counter_ids, lambda counter_id: sql_rows.has(engine, counter_id))
 
 
 @_command
@@ -289,6 +313,7 @@ def _replay(
 @click.option("--drop", is_flag=True, help="Remove what queries do not see: what was begun, or what was before.")
 @click.option("--dry-run", is_flag=True, help="Change nothing, and tell how many counters it would concern.")
 @click.option("--yes", is_flag=True, help="Do not ask before dropping.")
+@_projection
 def _rebuild(
     settings: Settings,
     counter_ids: tuple[str, ...],
@@ -296,6 +321,7 @@ def _rebuild(
     drop: bool,
     dry_run: bool,
     yes: bool,
+    projection: str | None,
 ) -> Outcome:
     """
     Make the read model anew from the log, while queries are answered and increments accepted.
@@ -303,25 +329,40 @@ def _rebuild(
     It is filled beside the live one and verified; only then do queries switch, each counter's at once. What was before
     is kept current, at twice the cost of counting, until it is dropped. Cut off, the same command finishes it.
 
+    The relational read model is put right in place: what is missing is counted, and rows that differ from the log are
+    replaced or removed. There, nothing stands beside, so --back and --drop do not concern it. So is it filled, too,
+    where SQL has just been switched on.
+
     \b
     Examples:
       python -m ops rebuild --stage prod
       python -m ops rebuild --stage prod --back     when what was before was better after all
       python -m ops rebuild --stage prod --drop     when it was not
+      python -m ops rebuild --stage prod --projection sql
     """  # noqa: D301
-    from ops import known, rebuild
+    from ops import projections, rebuild
 
-    known.check_counters(counter_ids)
+    names = projections.chosen(settings, projection)
     if back and drop:
         raise click.UsageError("--back and --drop are two things: choose one.")
-    if dry_run:
-        return rebuild.concerned(counter_ids)
-    if back:
+    if (back or drop) and READ_MODEL not in names:
+        raise click.UsageError("The relational read model is rebuilt in place: there is nothing to go back to or drop.")
+    _check_counters(settings, counter_ids, names)
+    if back and not dry_run:
         return rebuild.back(counter_ids)
-    if drop:
+    if drop and not dry_run:
         _confirm("What stands beside the live read model is removed, and there is no way back to it. Go on?", yes=yes)
         return rebuild.drop(counter_ids)
-    return rebuild.rebuild(settings, counter_ids)
+    outcomes = {}
+    if READ_MODEL in names:
+        outcomes[READ_MODEL] = rebuild.concerned(counter_ids) if dry_run else rebuild.rebuild(settings, counter_ids)
+    if SQL in names and not (back or drop):
+        from ops import sql_rebuild
+
+        outcomes[SQL] = (
+            sql_rebuild.concerned(settings, counter_ids) if dry_run else sql_rebuild.rebuild(settings, counter_ids)
+        )
+    return projections.together(outcomes)
 
 
 def _confirm(question: str, *, yes: bool, otherwise: str = "This has to be confirmed: add --yes.") -> None:

@@ -34,6 +34,7 @@ _WAYS_OUT = {
     "ResourceNotFound": _NOT_PROVISIONED,
     "NonExistentQueue": _NOT_PROVISIONED,
     "QueueDoesNotExist": _NOT_PROVISIONED,
+    "permission denied for": "The database role lacks a right: connect as one that has it, by SQL_OWNER_URL.",
 }
 
 

@@ -10,7 +10,7 @@ from chalicelib import event_log, read_model
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def about_how_many(table: str) -> int:
@@ -18,13 +18,14 @@ def about_how_many(table: str) -> int:
     return boto3.client("dynamodb").describe_table(TableName=table)["Table"]["ItemCount"]
 
 
-def check_counters(counter_ids: Iterable[str]) -> None:
+def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], bool] = lambda _: False) -> None:
     """
-    Each of these counters has an event in the log, or a state in the read model.
+    Each of these counters has an event in the log, or a state in the read model, or is somewhere else.
 
     Raises:
-        OperatorError: one has neither. It is probably misspelt.
+        OperatorError: one is nowhere. It is probably misspelt.
     """
     for counter_id in counter_ids:
-        if read_model.counter(counter_id).version == 0 and next(event_log.of_counter(counter_id), None) is None:
+        is_known = read_model.counter(counter_id).version or next(event_log.of_counter(counter_id), None) is not None
+        if not is_known and not is_elsewhere(counter_id):
             raise OperatorError(f"There is no counter {counter_id} on this stage: names are case-sensitive.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from chalicelib import event_log, generations, read_model, verifier
 from chalicelib.spool import some_at_a_time
-from ops import known, progress, verify
+from ops import known, parts, progress, verify
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_PARTS = 4
 _WORKERS = 8
 _EVENTS_AT_ONCE = 2000
 
@@ -39,7 +37,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
         begun = _each(lambda counter: generations.begin(counter.counter_id), _counters(counter_ids), advance)
     with progress.shown("Filling", about) as advance:
         _fill(counter_ids, advance)
-    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(_PARTS)
+    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(parts.PARTS)
     with progress.shown("Verifying", None, "events and buckets") as advance:
         switched = 0
 
@@ -135,25 +133,14 @@ def _drop(counter: Counter) -> bool:
 
 
 def _fill(counter_ids: Sequence[str], advance: Callable[[int], None]) -> None:
-    parts = (
-        [event_log.of_counter(counter_id) for counter_id in counter_ids]
-        if counter_ids
-        else [event_log.scan(part, _PARTS) for part in range(_PARTS)]
-    )
-    cut_off = threading.Event()
+    parts.each(log(counter_ids), _fill_from, advance)
 
-    def advance_unless_cut_off(by: int) -> None:
-        if cut_off.is_set():
-            raise CancelledError
-        advance(by)
 
-    with ThreadPoolExecutor(_PARTS) as pool:
-        try:
-            for done in [pool.submit(_fill_from, part, advance_unless_cut_off) for part in parts]:
-                done.result()
-        except BaseException:
-            cut_off.set()  # or the end of the block would wait until all is filled
-            raise
+def log(counter_ids: Sequence[str]) -> list[Iterator[Event | Unreadable]]:
+    """The log of these counters, or all of it in parts if there are none."""
+    if counter_ids:
+        return [event_log.of_counter(counter_id) for counter_id in counter_ids]
+    return [event_log.scan(part, parts.PARTS) for part in range(parts.PARTS)]
 
 
 def _fill_from(events: Iterable[Event | Unreadable], advance: Callable[[int], None]) -> None:

@@ -1,4 +1,4 @@
-"""Verify: whether the stage's read model is what its log says."""
+"""Verify: whether the stage's read models are what its log says."""
 
 from __future__ import annotations
 
@@ -7,35 +7,61 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chalicelib import verifier
-from ops import known, progress
+from chalicelib.settings import PROJECTIONS, READ_MODEL, SQL
+from ops import known, parts, progress, projections
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chalicelib.settings import Settings
-    from chalicelib.verifier import Difference, Report
-
-_PARTS = 4
+    from chalicelib.verifier import Difference, Readings, Report
 
 
-def verify(settings: Settings, counter_ids: Sequence[str], lag_s: float, *, waits: bool) -> Outcome:
-    """The read model of these counters, or of all if there are none, has been compared with the log."""
-    about = (
-        None
-        if counter_ids
-        else known.about_how_many(settings.event_log_table) + known.about_how_many(settings.buckets_table)
+def verify(
+    settings: Settings,
+    counter_ids: Sequence[str],
+    lag_s: float,
+    *,
+    waits: bool,
+    names: Sequence[str] = PROJECTIONS,
+) -> Outcome:
+    """
+    What these projections, of those that the stage has, made of these counters, or of all if there are none, has been
+    compared with the log, which is read once for all.
+
+    Raises:
+        OperatorError: the relational read model has no tables.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: nothing is known.
+    """
+    chosen = [receiver.projection for receiver in projections.receivers(settings, names)]
+    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(parts.PARTS)
+
+    def read_model(readings: Readings) -> Outcome:
+        about = (
+            None
+            if counter_ids
+            else known.about_how_many(settings.event_log_table) + known.about_how_many(settings.buckets_table)
+        )
+        with progress.shown("Verifying", about, "events and buckets") as advance:
+            report = verifier.verify(readings, lag_s=lag_s, waits=waits, advance=advance)
+        return outcome(report)
+
+    if SQL not in chosen:
+        return read_model(readings)
+    from ops import sql_verify  # noqa: PLC0415  (nothing of it is loaded where SQL is off)
+
+    first = read_model if READ_MODEL in chosen else None
+    return projections.together(
+        sql_verify.verify(settings, counter_ids, readings, lag_s=lag_s, waits=waits, first=first)
     )
-    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(_PARTS)
-    with progress.shown("Verifying", about, "events and buckets") as advance:
-        report = verifier.verify(readings, lag_s=lag_s, waits=waits, advance=advance)
-    return outcome(report)
 
 
-def outcome(report: Report) -> Outcome:
-    """What to tell of a report."""
+def outcome(report: Report, kept_in: str = "buckets") -> Outcome:
+    """What to tell of a report. What was read of the read model are its `buckets` or its `rows`."""
+    kept = getattr(report, kept_in)
     summary = (
-        f"{report.counters:,} counters, {report.events:,} events, {report.buckets:,} buckets: "
+        f"{report.counters:,} counters, {report.events:,} events, {kept:,} {kept_in}: "
         f"{'all is as the log says' if report.holds else f'{report.numbers.total():,} differences'}"
         f"{f', {report.pending:,} events pending' if report.pending else ''}."
     )
@@ -46,7 +72,7 @@ def outcome(report: Report) -> Outcome:
         "holds": report.holds,
         "counters": report.counters,
         "events": report.events,
-        "buckets": report.buckets,
+        kept_in: kept,
         "pending": report.pending,
         "numbers": dict(report.numbers),
         "differences": [asdict(difference) for difference in report.differences],

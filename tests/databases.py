@@ -71,6 +71,7 @@ class PostgreSQL:
     folder: Path
     binaries: Path
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _connections: dict[str, psycopg.Connection[Any]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """It answers."""
@@ -91,15 +92,20 @@ class PostgreSQL:
 
     def stop(self) -> None:
         """It is gone."""
+        for connection in self._connections.values():
+            connection.close()
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait()
 
     def ask(self, database: str, question: str) -> list[tuple[Any, ...]]:
-        """The answer, from a connection of its own."""
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True) as connection:
-            cursor = connection.execute(question.encode())
-            return cursor.fetchall() if cursor.description else []
+        """The answer, from a connection that is nobody else's."""
+        if database not in self._connections:
+            self._connections[database] = psycopg.connect(
+                host=str(self.folder), user="postgres", dbname=database, autocommit=True
+            )
+        cursor = self._connections[database].execute(question.encode())
+        return cursor.fetchall() if cursor.description else []
 
     def _run(self, program: str, *arguments: object) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("a") as log:
@@ -201,6 +207,17 @@ def dsql_in(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
     return Database("auroradsql", f"auroradsql+psycopg://postgres@{_CLUSTER}/{name}?{reached}", made.ask)
 
 
+def _rows_of(statement: str) -> int:
+    """
+    How many rows of a transaction one row of this statement is.
+
+    An entry of an index is a row, too, and events have one besides their key; who changes it writes it anew.
+    """
+    of_events = {"INSERT INTO events ": 2, "DELETE FROM events ": 2, "UPDATE events ": 3}
+    changes = statement.startswith(("INSERT", "UPDATE", "DELETE"))
+    return next((rows for start, rows in of_events.items() if statement.startswith(start)), int(changes))
+
+
 class RefusedByDsqlError(AssertionError):
     """Aurora DSQL would not have taken this."""
 
@@ -252,9 +269,7 @@ class Guard:
         if connection.dialect.name != "auroradsql" or _IS_DDL.match(statement):
             return
         so_far = connection.info[self]
-        of_events = statement.startswith("INSERT INTO events")
-        # An entry of an index is a row, too, and events have one besides their key.
-        so_far["rows"] += cursor.rowcount * (2 if of_events else 1) if statement.startswith("INSERT") else 0
+        so_far["rows"] += max(cursor.rowcount, 0) * _rows_of(statement)
         self.most_rows = max(self.most_rows, so_far["rows"])
         if so_far["rows"] > MOST_ROWS or so_far["bytes"] > MOST_BYTES:
             raise RefusedByDsqlError(f"{so_far['rows']} rows, {so_far['bytes']} bytes in one transaction")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +53,11 @@ def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id
     as_json = json.loads(ops("verify", "--stage", "local", "--counter", counter_id, "--json").stdout)
 
     assert verified.returncode == 0
-    assert verified.stdout == f"1 counters, 5 events, {as_json['buckets']} buckets: all is as the log says.\n"
+    assert verified.stdout.splitlines() == [
+        f"1 counters, 5 events, {as_json['buckets']} buckets: all is as the log says.",
+        "Relational read model:",
+        "1 counters, 5 events, 5 rows: all is as the log says.",
+    ]
     assert (as_json["holds"], as_json["events"], as_json["pending"], as_json["differences"]) == (True, 5, 0, [])
 
 
@@ -83,6 +89,33 @@ def test_a_wrong_value_is_found_told_and_put_right_by_a_rebuild(client, counter_
     assert (rebuilt.returncode, json.loads(rebuilt.stdout)["switched"]) == (0, 1)
     assert (right.returncode, dropped.returncode) == (0, 0)
     assert client.counter(counter_id)["value"] == 10
+
+
+def test_rows_that_are_lost_or_wrong_are_found_told_and_put_right_by_a_rebuild(client, counter_id, place):
+    for by in (1, 2, 4):
+        client.increment(counter_id, by)
+    assert ops("verify", "--stage", "local", "--counter", counter_id).returncode == 0
+    with contextlib.closing(sqlite3.connect(place.folder / "counter.sqlite", timeout=60)) as database, database:
+        database.execute("DELETE FROM events WHERE counter_id = ? AND amount = 1", [counter_id])
+        database.execute("UPDATE events SET amount = 9 WHERE counter_id = ? AND amount = 2", [counter_id])
+
+    wrong = ops("verify", "--stage", "local", "--counter", counter_id, "--json")
+    rebuilt = ops("rebuild", "--stage", "local", "--counter", counter_id, "--projection", "sql")
+    right = ops("verify", "--stage", "local", "--counter", counter_id, "--json")
+
+    facts = json.loads(wrong.stdout)
+    assert (wrong.returncode, facts["holds"], facts["sql"]["holds"]) == (1, True, False)
+    assert facts["sql"]["numbers"] == {
+        "event not counted": 1,
+        "row that says something else": 1,
+        "value too low": 1,
+    }
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    assert "1 events that were missing were counted, 1 rows replaced and 0 removed" in rebuilt.stdout
+    assert (right.returncode, json.loads(right.stdout)["sql"]["rows"]) == (0, 3)
+    with contextlib.closing(sqlite3.connect(place.folder / "counter.sqlite")) as database:
+        found = database.execute("SELECT value, version FROM counters WHERE counter_id = ?", [counter_id])
+        assert found.fetchall() == [(7, 3)]
 
 
 def test_a_replay_of_what_is_counted_changes_nothing_and_counts_what_was_lost(client, counter_id):
@@ -132,6 +165,8 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (["rebuild", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
         (["rebuild", "--back", "--drop"], 2, "--back and --drop are two things"),
         (["rebuild", "--drop"], 1, "This has to be confirmed: add --yes."),
+        (["rebuild", "--drop", "--projection", "sql"], 2, "The relational read model is rebuilt in place"),
+        (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(place, arguments, status, said):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from chalicelib import event_log, queues, settings
 from chalicelib.errors import QueueUnavailableError
 from chalicelib.settings import READ_MODEL, SQL
-from ops import projections, redrive, replay
+from ops import projections, redrive, replay, stages, verify
+from ops.__main__ import main
 from ops.errors import OperatorError
 from tests import aws, faults
 from tests.building import an_event, message_body, stream_note, stream_record
@@ -220,3 +222,121 @@ def test_interrupted_on_the_second_queue_all_of_both_is_visible_at_once(pipeline
         redriven()
 
     assert (len(pipeline.parked()), len(second.parked())) == (1, 1)
+
+
+def counted(pipeline, number=3):
+    """Events in the log, and counted in both."""
+    from chalicelib import sql_model
+
+    events = logged(pipeline, number)
+    pipeline.count(*events)
+    sql_model.count(events)
+    return events
+
+
+def verified(pipeline, *names):
+    current = settings.current()
+    names = names or projections.chosen(current, None)
+    return verify.verify(current, (pipeline.counter_id,), 0, waits=False, names=names)
+
+
+def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, second):
+    counted(pipeline)
+
+    with aws.requests() as requests:
+        done = verified(pipeline)
+
+    of_the_log = [asked for operation, asked in requests.made if operation == "Query" and "event-log" in str(asked)]
+    assert len(of_the_log) == 1
+    told = {"holds": True, "counters": 1, "events": 3, "pending": 0, "numbers": {}, "differences": []}
+    assert done.facts == {**told, "buckets": 1, "sql": {**told, "rows": 3}}
+    assert done.text.splitlines() == [
+        "1 counters, 3 events, 1 buckets: all is as the log says.",
+        "Relational read model:",
+        "1 counters, 3 events, 3 rows: all is as the log says.",
+    ]
+
+
+def test_a_difference_in_either_is_a_difference_and_told_where_it_is(pipeline, second):
+    counted(pipeline)
+    second.database.ask("UPDATE counters SET value = 8")
+
+    both, first, other = verified(pipeline), verified(pipeline, READ_MODEL), verified(pipeline, SQL)
+
+    assert (both.holds, both.facts["holds"], both.facts["sql"]["holds"]) == (False, True, False)
+    assert (first.holds, "sql" in first.facts) == (True, False)
+    assert (other.holds, other.facts.keys(), other.facts["sql"]["events"]) == (False, {"sql"}, 3)
+    assert "value too high: it is 8, and its rows add up to 7" in both.text
+
+
+def test_the_whole_stage_is_verified_in_both(pipeline, second):
+    counted(pipeline)
+
+    done = verify.verify(settings.current(), (), 3600, waits=False)
+
+    mine = [one for one in done.facts["sql"]["differences"] if one["counter_id"] == pipeline.counter_id]
+    assert mine == []
+    assert done.facts["sql"]["rows"] == 3
+    assert done.facts["sql"]["events"] == done.facts["events"]
+
+
+def rebuilt(pipeline, *arguments):
+    """As the command line has it."""
+    done = CliRunner().invoke(
+        main, ["rebuild", "--stage", "pipeline", "--counter", pipeline.counter_id, "--json", *arguments]
+    )
+    assert done.stderr == "" or done.exit_code, done.stderr
+    return done
+
+
+@pytest.fixture
+def known(second, monkeypatch):
+    """The second, on a stage that the operators' program knows, with the environment that this process has."""
+    monkeypatch.setattr(stages, "settings_of", lambda _: settings.current())
+    monkeypatch.setattr(stages, "environment_of", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
+    return second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "other"),
+    [((), 1, 2), (("--projection", "sql"), None, 2), (("--projection", "read-model"), 1, None)],
+)
+def test_a_rebuild_is_of_both_or_of_the_one_that_is_chosen(pipeline, known, arguments, first, other):
+    events = counted(pipeline)
+    known.database.ask(f"DELETE FROM events WHERE event_id <> '{events[0].event_id}'")
+
+    facts = json.loads(rebuilt(pipeline, *arguments).stdout)
+
+    assert facts.get("switched") == first
+    assert facts.get("sql", {}).get("counted") == other
+    assert known.database.counters() == {pipeline.counter_id: (7, 3)}
+    assert len(known.database.event_ids()) == (3 if other else 1)
+
+
+def test_what_stands_beside_is_of_the_first_only(pipeline, known):
+    counted(pipeline)
+    rebuilt(pipeline)
+
+    back, dropped = (json.loads(rebuilt(pipeline, *one).stdout) for one in (["--back"], ["--drop", "--yes"]))
+    listed = json.loads(rebuilt(pipeline, "--dry-run").stdout)
+    of_the_first = json.loads(rebuilt(pipeline, "--dry-run", "--back").stdout)
+    refused = rebuilt(pipeline, "--back", "--projection", "sql")
+
+    assert (back, dropped) == ({"switched": 1}, {"dropped": 1})
+    assert listed == {"counters": 1, "before": 0, "begun": 0, "sql": {"counters": 1, "rows": 3}}
+    assert of_the_first == {"counters": 1, "before": 0, "begun": 0}
+    assert refused.exit_code == 2
+    assert "is rebuilt in place: there is nothing to go back to or drop." in refused.stderr
+
+
+def test_a_counter_that_only_the_second_knows_is_no_misspelling(pipeline, known):
+    from chalicelib import sql_model
+
+    sql_model.count([an_event(counter_id=pipeline.counter_id)])
+
+    for_one = rebuilt(pipeline, "--projection", "read-model")
+    for_both = rebuilt(pipeline, "--projection", "sql")
+
+    assert "There is no counter" in for_one.stderr
+    assert json.loads(for_both.stdout)["sql"]["removed"] == 1
+    assert known.database.counters() == {}

@@ -12,8 +12,8 @@ import pytest
 
 from chalicelib import checker, event_log, generations, settings
 from tests import aws
-from tests.building import an_adjustment, an_event, message_body, stream_record
-from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, TABLES, arn
+from tests.building import an_adjustment, an_event, message_body, queue_batch, stream_record
+from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
 
 #: A transaction is no action of IAM's: each of its members is one.
 MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
@@ -21,7 +21,9 @@ MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "Co
 #: And what is asked for several messages at once is allowed as it is for one.
 SINGLY = {"ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
 
-RESOURCES = {arn(one, "pipeline").rpartition(":")[2].removeprefix("table/"): one for one in (*TABLES, *QUEUES)}
+RESOURCES = {
+    arn(one, "pipeline").rpartition(":")[2].removeprefix("table/"): one for one in (*TABLES, *QUEUES, *SQL_QUEUES)
+}
 
 
 class Asked:
@@ -154,3 +156,17 @@ def test_operators_ask_for_all_that_they_may_and_for_nothing_else(pipeline, tmp_
     found = all_that_operators_do(pipeline, tmp_path)
 
     assert found.of == NEEDED["operator"]
+
+
+def test_where_sql_is_on_they_ask_for_what_they_may_then_and_for_nothing_else(pipeline, second, tmp_path):
+    from chalicelib import sql_projector
+    from ops import sql_rebuild
+
+    sql_projector.project(queue_batch(["what nobody understands"])["Records"])
+
+    found = all_that_operators_do(pipeline, tmp_path)
+    with asked() as besides:
+        sql_rebuild.rebuild(settings.current(), (pipeline.counter_id,))
+
+    assert found.of == needed("operator", with_sql=True)
+    assert all(actions <= found.of[resource] for resource, actions in besides.of.items())

@@ -402,10 +402,10 @@ MUTANTS = {
         "chalicelib.sql_model",
         "    if_new = insert(logged).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
         "    added = frozenset((row.counter_id, row.event_id)"
-        " for row in connection.execute(if_new, [*map(_row, events)]))\n",
+        " for row in connection.execute(if_new, [*map(row_of, events)]))\n",
         "    there = {tuple(row) for row in connection.execute(logged.select().with_only_columns(*key))}\n"
         "    added = frozenset((one.counter_id, one.event_id) for one in events) - there\n"
-        "    connection.execute(insert(logged).on_conflict_do_nothing(index_elements=key), [*map(_row, events)])\n",
+        "    connection.execute(insert(logged).on_conflict_do_nothing(index_elements=key), [*map(row_of, events)])\n",
         f"{SQL}::test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one[postgresql]",
     ),
     "sql-total-set": Mutant(

@@ -6,13 +6,17 @@ import json
 
 import pytest
 
-from chalicelib import settings, sql_model, sql_projector
+from chalicelib import event_log, queues, settings, sql_model, sql_projector
 from chalicelib.counting import LARGEST_AMOUNT
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, UnavailableError
+from ops import redrive
 from tests import faults, sql_faults
-from tests.building import an_event, message_body, queue_batch, stream_record
+from tests.building import an_event, message_body, queue_batch, stream_note, stream_record
 from tests.proof.invariant import Watcher
 from tests.proof.test_sql_crash_points import fold
+
+#: A time at which no other test's events are recorded.
+GIVEN_UP_MS = 1_034_567_890_000
 
 
 class Both:
@@ -166,6 +170,30 @@ def test_messages_of_a_counter_that_cannot_be_counted_are_named_and_the_others_a
     assert database.counters()["small"] == (1, 1)
     with pytest.raises(PartlyCountedError):
         both.project(again)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_the_stream_gave_up_is_sent_to_both_from_the_log(both):
+    event = an_event(counter_id=both.pipeline.counter_id, recorded_at_ms=GIVEN_UP_MS)
+    event_log.append(event)
+    queues.send(settings.current().dead_letter_queue, stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
+
+    done = redrive.redrive(settings.current(), (), "", dry_run=False)
+
+    assert done.holds
+    assert (both.pipeline.published(), both.published()) == ([message_body(event)], [message_body(event)])
+    assert (both.pipeline.parked(), both.parked()) == ([], [])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_dead_letter_goes_back_to_the_projection_that_it_is_of(both):
+    first, other = (message_body(an_event(counter_id=both.pipeline.counter_id, by=by)) for by in (1, 2))
+    queues.send(settings.current().dead_letter_queue, first)
+    queues.send(settings.current().sql_dead_letter_queue, other)
+
+    redrive.redrive(settings.current(), (), "", dry_run=False)
+
+    assert (both.pipeline.published(), both.published()) == ([first], [other])
 
 
 def test_where_sql_is_off_an_event_is_sent_once_and_nothing_of_it_is_known(new_pipeline, engine):

@@ -1,0 +1,190 @@
+"""
+Rebuild the relational read model: make it what the log says, in place, while everything goes on.
+
+First each counter's totals are made those of its rows; and from then on, each transaction leaves them so. Then what is
+missing is counted, as the projector does it; and rows that say something else than their event, or have none, are put
+right. Each step is right whenever it happens and however often, so what was cut off is finished by the next call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chalicelib import event_log, sql_model, sql_rows, sql_verifier, verifier
+from chalicelib.errors import PartlyCountedError
+from chalicelib.settings import SQL
+from chalicelib.spool import RowSpool, some_at_a_time
+from ops import known, parts, progress, sql_verify
+from ops.outcome import Outcome
+from ops.rebuild import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sqlalchemy import Engine
+
+    from chalicelib.counting import Event
+    from chalicelib.event_log import Unreadable
+    from chalicelib.settings import Settings
+    from chalicelib.spool import Row
+
+_COUNTERS_AT_ONCE = 100
+_EVENTS_AT_ONCE = 1000
+
+#: Of rows that differ. Each is removed and inserted anew, with its entry in the index: 4 of the 3,000 rows that Aurora
+#: DSQL takes in a transaction. And the log is asked for as many at once.
+_ROWS_AT_ONCE = 100
+
+
+def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
+    """
+    The relational read model of these counters, or of all if there are none, is what the log says; verified at the end.
+
+    Queries are answered, and events counted, meanwhile; a counter's totals are never seen to differ from its rows by
+    what is done here. Cut off, it is finished by the next call.
+
+    Raises:
+        OperatorError: there are no tables yet.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: what is done is done; run it again.
+    """
+    counter_ids = tuple(dict.fromkeys(counter_ids))
+    done = mend(settings, counter_ids)
+    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(parts.PARTS)
+    found = sql_verify.verify(settings, counter_ids, readings)[SQL]
+    lines = [
+        *(found.lines or []),
+        f"{done.counted:,} events that were missing were counted, {done.replaced:,} rows replaced and {done.removed:,} "
+        f"removed; {done.recomputed:,} counters were not the sum of their rows.",
+    ]
+    if done.refused:
+        names = ", ".join(sorted(done.refused)[:3])
+        lines.append(f"{len(done.refused):,} counters come to more than the database holds exactly: {names}.")
+    if not found.holds:
+        lines.append("Look at the differences, then rebuild again.")
+    facts = {name: getattr(done, name) for name in ("counted", "replaced", "removed", "recomputed")}
+    return Outcome({**found.facts, **facts}, lines, found.holds)
+
+
+@dataclass(slots=True)
+class Mended:
+    """
+    How many events were counted that were missing, rows replaced and removed, and counters' totals made those of their
+    rows; and the counters that come to more than the database can hold.
+    """
+
+    counted: int = 0
+    replaced: int = 0
+    removed: int = 0
+    recomputed: int = 0
+    refused: set[str] = field(default_factory=set)
+
+
+def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
+    """
+    The same, not verified yet.
+
+    Raises:
+        OperatorError: there are no tables yet.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: what is done is done; run it again.
+    """
+    about = None if counter_ids else known.about_how_many(settings.event_log_table)
+    done = Mended()
+    with sql_verify.connected(settings) as engine, contextlib.closing(RowSpool()) as spool:
+        with progress.shown("Reading", about, "rows") as advance:
+            # Before the log, so that of all rows that are read now the log has the event by then, or never.
+            sql_verifier.read(engine, spool, counter_ids, advance)
+        with progress.shown("Adding up", None, "counters") as advance:
+            done.recomputed = _recompute(engine, spool, advance)
+        with progress.shown("Filling", about) as advance:
+            parts.each(log(counter_ids), _Filling(engine, spool, done).fill_from, advance)
+        with progress.shown("Putting right", None, "rows") as advance:
+            done.replaced = _replace(engine, spool, advance)
+            done.removed = _remove(engine, spool, advance)
+    return done
+
+
+def concerned(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
+    """
+    How much would be compared with the log, of these counters or of all.
+
+    Raises:
+        OperatorError: there are no tables yet.
+        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
+    """
+    with sql_verify.connected(settings) as engine:
+        counters, rows = sql_rows.sizes(engine, counter_ids)
+    line = f"{counters:,} counters with {rows:,} rows, which would be compared with the log and put right in place."
+    return Outcome({"counters": counters, "rows": rows}, [line])
+
+
+def _recompute(engine: Engine, spool: RowSpool, advance: Callable[[int], None]) -> int:
+    """How many counters' totals were not those of their rows."""
+    recomputed = 0
+    for names in some_at_a_time(spool.counter_ids(), _COUNTERS_AT_ONCE):
+        for state in sql_rows.states(engine, names):
+            if not state.is_right:
+                sql_rows.recompute(engine, state.counter_id)
+                recomputed += 1
+        advance(len(names))
+    return recomputed
+
+
+class _Filling:
+    """Counts the log, in several threads."""
+
+    def __init__(self, engine: Engine, spool: RowSpool, done: Mended) -> None:
+        self._engine = engine
+        self._spool = spool
+        self._done = done
+        self._lock = threading.Lock()
+
+    def fill_from(self, events: Iterable[Event | Unreadable], advance: Callable[[int], None]) -> None:
+        """Each of these is in the spool, and counted if it was not."""
+        for some in some_at_a_time(events, _EVENTS_AT_ONCE):
+            sql_verifier.note(some, self._spool)
+            missing = [
+                event for event in event_log.readable(some) if not self._spool.is_kept(event.counter_id, event.event_id)
+            ]
+            uncounted: frozenset[str] = frozenset()
+            try:
+                new = sql_model.count(missing, self._engine)
+            except PartlyCountedError as error:  # the others are not to wait for these
+                new, uncounted = error.new, error.uncounted
+            with self._lock:
+                self._done.counted += len(new)
+                self._done.refused |= uncounted
+            advance(len(some))
+
+
+def _replace(engine: Engine, spool: RowSpool, advance: Callable[[int], None]) -> int:
+    """How many rows said something else than the log, which has them now."""
+    replaced = 0
+    for some in some_at_a_time(spool.differing(), _ROWS_AT_ONCE):
+        for counter_id, its_own in _by_counter(some).items():
+            event_ids = {row.event_id for row in its_own}
+            # Asked for anew, for the spool has not all of an event.
+            events = [*event_log.readable(event_log.find_many(counter_id, event_ids))]
+            sql_rows.put_right(engine, counter_id, {event.event_id for event in events}, events)
+            replaced += len(events)
+            advance(len(its_own))
+    return replaced
+
+
+def _remove(engine: Engine, spool: RowSpool, advance: Callable[[int], None]) -> int:
+    """How many rows had no event in the log, and are gone now."""
+    removed = 0
+    for some in sql_verifier.strangers(spool):
+        sql_rows.put_right(engine, some[0].counter_id, {row.event_id for row in some}, [])
+        removed += len(some)
+        advance(len(some))
+    return removed
+
+
+def _by_counter(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.counter_id, []).append(row)
+    return found
