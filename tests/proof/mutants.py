@@ -51,8 +51,20 @@ READS = "tests/proof/test_reads.py"
 NEIGHBOURS = "tests/proof/test_neighbours.py"
 SQL_CRASHES = "tests/proof/test_sql_crash_points.py::test_at_every_step_of_a_scenario_a_fault_changes_no_total"
 SQL = "tests/proof/test_sql_model.py"
+SQL_REBUILD = "tests/proof/test_sql_rebuild.py"
+SQL_VERIFY = "tests/proof/test_sql_verifying.py"
 FAN_OUT = "tests/proof/test_two_projections.py"
 PROCESSES = "tests/proof/test_every_process.py"
+
+_LOCK_FIRST = """\
+        _lock(connection, counter_id)
+        # In a statement of its own: one that waits for a lock sees what was there before it waited.
+        (high, low, number) = connection.execute(select(*_sums()).where(logged.c.counter_id == counter_id)).one()
+"""
+_ADD_UP_FIRST = """\
+        (high, low, number) = connection.execute(select(*_sums()).where(logged.c.counter_id == counter_id)).one()
+        _lock(connection, counter_id)
+"""
 
 MUTANTS = {
     "add-outside-transaction": Mutant(
@@ -421,6 +433,83 @@ MUTANTS = {
         'locked or getattr(error, "sqlstate", None) in _CONFLICTS',
         "locked",
         f"{SQL}::test_a_conflict_is_tried_again_whatever_it_is_called[2-40001-postgresql]",
+    ),
+    "sql-recomputed-unlocked": Mutant(
+        "A counter's rows are added up before its totals are locked, and what was counted in between is forgotten",
+        "chalicelib.sql_rows",
+        _LOCK_FIRST,
+        _ADD_UP_FIRST,
+        f"{SQL_REBUILD}::test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing[postgresql]",
+    ),
+    "sql-recomputed-in-one-statement": Mutant(
+        "A counter's totals are set by one statement, which has waited for a rival and does not see what it counted",
+        "chalicelib.sql_rows",
+        "        _lock(connection, counter_id)\n        # In a",
+        "        its = logged.c.counter_id == counter_id\n"
+        "        total = select(func.sum(logged.c.amount)).where(its).scalar_subquery()\n"
+        "        number = select(func.count()).select_from(logged).where(its).scalar_subquery()\n"
+        "        connection.execute(_its(counter_id).values(value=total, version=number))\n"
+        "        return\n        # In a",
+        f"{SQL_REBUILD}::test_who_has_waited_for_a_rival_knows_what_it_counted[True-postgresql]",
+    ),
+    "sql-replaced-apart": Mutant(
+        "A row is removed in one transaction, and what the log has in its place is counted in the next",
+        "chalicelib.sql_rows",
+        "        if events:\n",
+        "        if events:\n            connection.commit()\n",
+        f"{SQL_REBUILD}::test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing[sqlite]",
+    ),
+    "sql-removed-with-its-amount": Mutant(
+        "A row that has no event is removed, and what it added to its counter stays",
+        "chalicelib.sql_rows",
+        "literal(sum(amounts), Total)",
+        "literal(0, Total)",
+        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-a row has no event]",
+    ),
+    "sql-kept-as-it-was": Mutant(
+        "What is there already is taken for right, whatever it says",
+        "chalicelib.spool",
+        "IS NOT (kept.type",
+        "IS NULL AND (kept.type",
+        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-an amount is another]",
+    ),
+    "sql-strangers-unasked": Mutant(
+        "A row of which the log held nothing when it was read is a stranger, though it was recorded since",
+        "chalicelib.sql_verifier",
+        "        logged = _in_the_log(counter_id, [row.event_id for row in some])\n",
+        "        logged: list = []\n",
+        f"{SQL_VERIFY}::test_what_is_recorded_and_counted_at_any_moment_meanwhile_is_no_difference[sqlite]",
+    ),
+    "sql-missing-told-at-once": Mutant(
+        "An event without a row is told at once, though it was counted since the rows were read",
+        "chalicelib.sql_verifier",
+        "            self._spool.add_kept(now.values())\n",
+        "",
+        f"{SQL_VERIFY}::test_what_is_counted_after_the_rows_were_read_is_not_missing[sqlite]",
+    ),
+    "sql-totals-of-two-moments": Mutant(
+        "A counter's totals and its rows are read one after the other, and traffic is taken for a difference",
+        "chalicelib.sql_rows",
+        "    for of, name, high, low, number in sql_model.within_transaction"
+        "(engine, lambda one: one.execute(both).all()):\n",
+        "    there = [row for one in (totals, rows.group_by(logged.c.counter_id))\n"
+        "        for row in sql_model.within_transaction(engine, lambda c, one=one: c.execute(one).all())]\n"
+        "    for of, name, high, low, number in there:\n",
+        f"{SQL_VERIFY}::test_beside_workers_on_real_threads_there_is_no_difference[postgresql]",
+    ),
+    "given-up-for-the-first": Mutant(
+        "What the stream gave up is sent from the log to the first projection alone",
+        "ops.redrive",
+        "            for receiver in settings.receivers:\n",
+        "            for receiver in settings.receivers[:1]:\n",
+        f"{FAN_OUT}::test_what_the_stream_gave_up_is_sent_to_both_from_the_log",
+    ),
+    "dead-letters-for-the-first": Mutant(
+        "All dead letters are sent back to the first projection's queue",
+        "ops.redrive",
+        "for one in settings.receivers if is_for_all or one.projection == letter.projection]",
+        "for one in settings.receivers[:1]]",
+        f"{FAN_OUT}::test_a_dead_letter_goes_back_to_the_projection_that_it_is_of",
     ),
     "first-queue-raised": Mutant(
         "Trouble with one projection's queue keeps the events from the other's",

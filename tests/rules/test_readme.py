@@ -110,6 +110,7 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
         test_interleavings,
         test_races,
         test_sql_crash_points,
+        test_sql_rebuild,
         test_state_machine,
         test_whatever_arrives,
         test_whatever_is_sent,
@@ -121,6 +122,7 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
 
     assert f"| {test_crash_points.POINTS}, all of them |" in proof
     assert f"| {test_sql_crash_points.POINTS}, all of them |" in proof
+    assert f"| {test_sql_rebuild.POINTS}, all of them |" in proof
     assert f"| {test_interleavings.ORDERS_OF_TWO_PROJECTORS}, all of them |" in proof
     assert f"| {test_interleavings.SEEDS} in the gate |" in proof
     assert f"`make load` | {load.EVENTS:,} in CI |" in proof
