@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,3 +20,19 @@ def test_the_rules_import_the_standard_library_only(room):
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"chalicelib"}
+
+
+def test_nothing_of_sql_is_loaded_by_the_operators_commands_before_a_stage_has_it():
+    rooms = ("adjust", "policies", "projections", "rebuild", "redrive", "replay", "sql", "verify")
+    program = f"import sys; from ops import __main__, {', '.join(rooms)}; print('sqlalchemy' in sys.modules)"
+
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        env={**os.environ, "STAGE": "pipeline"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout == "False\n"
