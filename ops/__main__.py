@@ -474,10 +474,11 @@ def _sql(statement: str | None, stage: str, *, as_json: bool, as_csv: bool, most
 @_command
 def _policy(settings: Settings) -> Outcome:
     """
-    Print the IAM policy that suffices to verify, replay, rebuild, redrive and adjust on this stage.
+    Print the IAM policy that suffices to verify, replay, rebuild, redrive and adjust on this stage, and for sql.
 
     Where SQL is on, it covers both projections. For Aurora DSQL it allows to connect as the database role of SQL_URL,
-    or of SQL_OWNER_URL, if that is in the environment, as it should be then for the commands, too.
+    or of SQL_OWNER_URL, if that is in the environment, as it should be then for the commands, too; and for sql as that
+    of SQL_READER_URL.
 
     \b
     Example:
@@ -485,7 +486,9 @@ def _policy(settings: Settings) -> Outcome:
     """  # noqa: D301
     from ops import policies, sql_owner
 
-    policy = policies.of_operator(settings.stage, sql_url=sql_owner.address(settings))
+    policy = policies.of_operator(
+        settings.stage, sql_url=sql_owner.address(settings), sql_reader_url=settings.sql_reader_url
+    )
     return Outcome(policy, [json.dumps(policy, indent=2)])
 
 

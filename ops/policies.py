@@ -53,19 +53,21 @@ def of_functions(stage: str, *, traced: bool, sql_url: str = "", sql_reader_url:
     return found
 
 
-def of_operator(stage: str, *, sql_url: str = "") -> dict[str, Any]:
+def of_operator(stage: str, *, sql_url: str = "", sql_reader_url: str = "") -> dict[str, Any]:
     """
-    The policy that suffices to verify, replay, rebuild, redrive and adjust on this stage.
+    The policy that suffices to verify, replay, rebuild, redrive and adjust on this stage, and to ask in SQL.
 
-    Where SQL is on, for both projections, by who connects to the database at this address.
+    Where SQL is on, for both projections, by who connects to the databases at these addresses.
     """
     found = _in_words_of(stage, OPERATOR)
     if sql_url:
         found["Statement"] += [*_in_words_of(stage, OPERATOR_WITH_SQL)["Statement"], *_connecting(sql_url)]
+    if _connecting(sql_reader_url) != _connecting(sql_url):
+        found["Statement"] += _connecting(sql_reader_url, "ConnectToRead")
     return found
 
 
-def _connecting(sql_url: str) -> list[dict[str, Any]]:
+def _connecting(sql_url: str, sid: str = "Connect") -> list[dict[str, Any]]:
     """
     What it takes to connect to a database at this address, if it is one of Aurora DSQL, of any other nothing.
 
@@ -77,7 +79,7 @@ def _connecting(sql_url: str) -> list[dict[str, Any]]:
     is_admin = sql_url.partition("://")[2].partition("@")[0] == "admin"
     return [
         {
-            "Sid": "Connect",
+            "Sid": sid,
             "Effect": "Allow",
             "Action": "dsql:DbConnectAdmin" if is_admin else "dsql:DbConnect",
             "Resource": f"arn:aws:dsql:{region}:*:cluster/{cluster}",

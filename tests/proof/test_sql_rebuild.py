@@ -240,7 +240,7 @@ def rival_of(database):
     """An engine that waits for no lock, or hardly."""
     if database.name == "sqlite":
         return create_engine(database.url, connect_args={"timeout": 0})
-    return sql_model._engine(f"{database.url}&options=-c%20lock_timeout%3D20")
+    return sql_model.engine_at(f"{database.url}&options=-c%20lock_timeout%3D20")
 
 
 def test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing(database, name, one_engine):

@@ -105,6 +105,19 @@ def test_where_sql_is_on_the_operator_may_do_on_its_queues_what_on_the_others_an
     assert granted(of("operator", STAGE, sql_url)) == needed("operator") | added | connecting
 
 
+def test_the_operator_asks_as_who_may_only_read_where_that_is_another():
+    writer, reader = (f"auroradsql+psycopg://{who}@{CLUSTER}" for who in ("admin", "reader"))
+    cluster = "arn:aws:dsql:eu-west-1:*:cluster/abc123"
+
+    both = policies.of_operator(STAGE, sql_url=writer, sql_reader_url=reader)
+    one = policies.of_operator(STAGE, sql_url=writer, sql_reader_url=writer)
+
+    assert granted(both)[cluster] == {"dsql:DbConnectAdmin", "dsql:DbConnect"}
+    assert one == policies.of_operator(STAGE, sql_url=writer)
+    sids = [statement["Sid"] for statement in both["Statement"]]
+    assert len(sids) == len(set(sids))
+
+
 def test_the_operator_connects_as_who_owns_the_tables_where_that_address_is_given(monkeypatch):
     owned = f"auroradsql+psycopg://admin@{CLUSTER}"
     with_sql = settings.read({"STAGE": STAGE, "SQL_URL": f"auroradsql+psycopg://counter@{CLUSTER}"})

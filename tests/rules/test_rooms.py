@@ -23,7 +23,7 @@ def test_the_rules_import_the_standard_library_only(room):
 
 
 def test_nothing_of_sql_is_loaded_by_the_operators_commands_before_a_stage_has_it():
-    rooms = ("adjust", "policies", "projections", "rebuild", "redrive", "replay", "sql", "verify")
+    rooms = ("adjust", "policies", "projections", "rebuild", "redrive", "replay", "sql_owner", "verify")
     program = f"import sys; from ops import __main__, {', '.join(rooms)}; print('sqlalchemy' in sys.modules)"
 
     said = subprocess.run(
