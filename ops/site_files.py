@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 INDEX, ERROR, CONFIG = "index.html", "error.html", "config.json"
+#: A browser runs a service worker only for pages beside it or below, and asks for it anew by the same name.
+WORKER = "worker.js"
 
 #: Of these names there is always one version, the current one.
 _SHORT = "public, max-age=60"
@@ -83,7 +85,7 @@ def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
         OperatorError: a file is of a type that is not known, or the page does not limit what it connects to.
     """
     origin = origin_of(api_url)
-    assets = {name: body for name, body in sorted(web.items()) if name not in (INDEX, ERROR, CONFIG)}
+    assets = {name: body for name, body in sorted(web.items()) if name not in (INDEX, ERROR, CONFIG, WORKER)}
     version = _version(assets)
     config = json.dumps({"api_url": api_url.rstrip("/")}).encode()
     page = _narrowed(_pointed(web[INDEX].decode(), assets, version), origin)
@@ -92,6 +94,7 @@ def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
         (
             *(_file(f"v/{version}/{name}", body, _LONG) for name, body in assets.items()),
             _file(ERROR, web[ERROR], _SHORT),
+            *(_file(name, body, _SHORT) for name, body in web.items() if name == WORKER),
             _file(CONFIG, config, _SHORT),
             _file(INDEX, page.encode(), _SHORT),
         ),

@@ -53,6 +53,16 @@ def test_all_but_the_page_and_what_it_is_told_is_named_by_content_and_kept_for_a
     }
 
 
+def test_a_service_worker_keeps_its_name_beside_the_page_and_is_none_of_a_version():
+    with_worker = {**a_web(), "worker.js": b'addEventListener("fetch", () => {});'}
+
+    files = files_by_key(with_worker)
+
+    assert files["worker.js"].cache_control == MINUTE
+    assert [key for key in files if key.endswith("worker.js")] == ["worker.js"]
+    assert site_of(with_worker, API).version == site_of(a_web(), API).version
+
+
 def test_what_refers_to_something_is_put_after_it():
     keys = [file.key for file in site_of(a_web(), API).files]
 
