@@ -1,76 +1,88 @@
 /** Longer than API Gateway takes to give up. */
 const TIMEOUT_MS = 30_000;
 
-/** Nothing is known about what became of the request: send it again, an increment with the same key. */
+/** Nothing is known about what became of it: send it again, a command with the same key. */
 export class UnavailableError extends Error {
-  /** @param {number} retryAfterMs what the API asks for, 0 if nothing */
+  /** @param {number} retryAfterMs what the API asks for */
   constructor(retryAfterMs = 0) {
     super("The API is out of reach.");
     this.retryAfterMs = retryAfterMs;
   }
 }
 
-/** The request was understood and not done; the message is the API's own. Sending it again changes nothing. */
-export class RefusedError extends Error {}
-
-/**
- * The requests that this page makes. All of them throw UnavailableError or RefusedError, or stop with their signal.
- *
- * Reads bypass the browser's own cache. For the command that would only bring a preflight before each one.
- */
-export class Api {
-  constructor(url) {
-    this.url = url;
-  }
-
-  /** Record an increment, once however often it is sent with this key. Returns the address of its event. */
-  async increment(counterId, key) {
-    const url = `${this.url}/counters/${counterId}/increments`;
-    const response = await ask(url, { method: "POST", headers: { "Idempotency-Key": key } });
-    return new URL(response.headers.get("Location"), response.url).href;
-  }
-
-  /** The counter's state, or null if that is still the given version. */
-  async counter(counterId, knownVersion, signal) {
-    const headers = knownVersion === undefined ? {} : { "If-None-Match": `"${knownVersion}"` };
-    const response = await ask(`${this.url}/counters/${counterId}`, { headers, signal, cache: "no-store" });
-    return response.status === 304 ? null : body(response);
-  }
-
-  /** Whether the event at this address is part of its counter's value. */
-  async isCounted(eventUrl, signal) {
-    const { status } = await body(await ask(eventUrl, { signal, cache: "no-store" }));
-    return status === "counted";
+/** It was understood and not done, for the API's own reason; `current` is the counter's state if that was it. */
+export class RefusedError extends Error {
+  constructor(status, problem) {
+    super(problem.detail ?? `The API answered ${status} and does not say why.`);
+    this.status = status;
+    this.current = problem.current;
   }
 }
 
-async function ask(url, { signal, ...options }) {
+/**
+ * The requests of this page. All throw UnavailableError or RefusedError, or stop with their signal.
+ *
+ * Reads take no preflight, for they have no headers of their own: with "no-cache", the browser itself sends the ETag of
+ * what it keeps, and a 304 arrives here as that.
+ */
+export function makeApi(root) {
+  let hasReports = true;
+
+  /** The address of what stands at this path below the counter's. */
+  function url(counterId, path) {
+    return `${root}/counters/${counterId}${path}`;
+  }
+
+  /** What stands there; the counter's state if the path is empty. */
+  function get(counterId, path, signal, options) {
+    return ask(url(counterId, path), signal, options);
+  }
+
+  /**
+   * It is recorded, once however often it is sent with this key. Returns the event.
+   *
+   * With a version: only if the counter is at that. Returns the counter's new state.
+   */
+  function increment(counterId, key, by, version) {
+    const condition = version === undefined ? {} : { "If-Match": `"${version}"` };
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": key, ...condition };
+    return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
+  }
+
+  /** The rows of a report, or null where the API makes none, which is asked once. */
+  async function report(path, signal) {
+    try {
+      return hasReports ? (await ask(`${root}/reports/${path}`, signal)).rows : null;
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      hasReports = false;
+      return null;
+    }
+  }
+
+  return { url, get, increment, report };
+}
+
+async function ask(url, signal, { as = "json", ...options } = {}) {
   const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
   let response;
   try {
-    response = await fetch(url, { ...options, signal: AbortSignal.any(signals) });
+    response = await fetch(url, { cache: "no-cache", ...options, signal: AbortSignal.any(signals) });
+    if (response.ok) return await response[as]();
   } catch {
     signal?.throwIfAborted();
     throw new UnavailableError();
   }
-  if (response.ok || response.status === 304) return response;
   if (response.status === 429 || response.status >= 500) throw new UnavailableError(retryAfterMs(response));
   const problem = await response.json().catch(() => ({}));
-  throw new RefusedError(problem.detail ?? `The API answered ${response.status} and does not say why.`);
-}
-
-async function body(response) {
-  try {
-    return await response.json();
-  } catch {
-    // Cut off on the way.
-    throw new UnavailableError();
-  }
+  // A command that somebody on the way refused, and not the API, is not to be lost for it.
+  if (options.method && !problem.detail) throw new UnavailableError();
+  throw new RefusedError(response.status, problem);
 }
 
 /** The header holds seconds or a date (RFC 9110, section 10.2.3). */
 function retryAfterMs(response) {
-  const text = response.headers.get("Retry-After") ?? "0";
-  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  const text = response.headers.get("Retry-After");
+  const ms = 1000 * text || Date.parse(text) - Date.now();
   return Math.min(Math.max(ms || 0, 0), 3_600_000);
 }

@@ -1,85 +1,113 @@
-import { Api, UnavailableError } from "./api.js";
+import { makeApi, UnavailableError } from "./api.js";
 import { readApiUrl } from "./config.js";
-import { Counter, isCounterId } from "./counter.js";
-import { Outbox } from "./outbox.js";
+import { isCounterId, makeCounter } from "./counter.js";
+import { makeDetails } from "./details.js";
+import { keepPage } from "./keep.js";
+import { makeOutbox } from "./outbox.js";
+import * as panels from "./panels.js";
+import { openStore } from "./store.js";
 import * as view from "./view.js";
-import { Watch } from "./watch.js";
+import { watch } from "./watch.js";
 
 const DEFAULT_COUNTER = "clicks";
 
-function start(apiUrl) {
-  const api = new Api(apiUrl);
-  const outbox = new Outbox(api, show);
-  const counters = new Map();
+async function start(apiUrl) {
+  const api = makeApi(apiUrl);
+  const outbox = makeOutbox(api, await openStore(), { recorded, refused, changed: show });
+  let shownId = null;
   let counter = null;
-  let watch = null;
+  let details = null;
+  let watching = null;
   let readError = null;
   let refusal = "";
+  let isSwapping = false;
 
   function show() {
     const canRead = !(readError instanceof UnavailableError);
-    view.showCounter(counter);
-    view.showConnection(canRead && !outbox.waiting, outbox.waiting);
-    view.showProblem(refusal || (canRead && readError?.message) || "");
+    view.showCounter(counter, isSwapping);
+    view.showConnection(canRead && !outbox.waiting(), outbox.waiting(), outbox.isAtRisk());
+    view.put(view.page.problem, refusal || (canRead && readError?.message) || "");
+    panels.showDetails(details);
   }
 
-  /** The address names another counter, or the page was hidden or is seen again. */
+  /** The address names another counter, the page was hidden or is seen again, or the network is back. */
   function follow() {
-    const id = counterInAddress();
-    watch?.stop();
+    const id = location.hash.replace(/^#\/?/, "") || DEFAULT_COUNTER;
+    watching?.stop();
     readError = null;
-    if (counter?.id !== id) refusal = "";
-    if (!isCounterId(id)) {
-      counter = null;
-      refusal = `“${id}” names no counter. A name is 1 to 64 characters of A-Z a-z 0-9 . _ ~ - as in #/${DEFAULT_COUNTER}`;
-    } else {
-      if (!counters.has(id)) counters.set(id, new Counter(id, api, outbox));
-      counter = counters.get(id);
-      watch = document.hidden ? null : new Watch(counter, refreshed);
-    }
+    if (id !== shownId) turnTo(id);
+    watching = counter && !document.hidden ? watch(counter, refreshed) : null;
+    if (!document.hidden) outbox.adopt();
     show();
+  }
+
+  function turnTo(id) {
+    details?.stop();
+    shownId = id;
+    counter = isCounterId(id) ? makeCounter(id, api, outbox) : null;
+    details = counter && makeDetails(id, api, show);
+    refusal = counter ? "" : `“${id}” names no counter: a name is 1 to 64 characters of A-Z a-z 0-9 . _ ~ -`;
+    view.put(view.page.swapped, "");
   }
 
   function refreshed(error) {
     readError = error;
+    if (!error) details.follow(counter.state.version);
     show();
   }
 
-  async function increment() {
+  function recorded() {
+    refusal = "";
+    watching?.wake();
+  }
+
+  function refused(click, error) {
+    refusal = `An increment of ${click.counterId} was refused: ${error.message}`;
+  }
+
+  async function swap(by) {
     const target = counter;
-    const recorded = target.increment();
+    const said = view.format(target.state.value);
+    const { swapped } = view.page;
+    view.put(swapped, "");
+    isSwapping = true;
     show();
-    try {
-      await recorded;
-      refusal = "";
-      watch?.wake();
-    } catch (error) {
-      refusal = `An increment of ${target.id} was refused: ${error.message}`;
-    }
-    show();
+    const [text, className] = await target.swap(by).then(
+      ({ value }) => [`Counted: it still said ${said}, and then ${view.format(value)}.`, "done"],
+      (error) => [whyNot(error, said), ""],
+    );
+    if (counter === target) view.put(Object.assign(swapped, { className }), text);
+    isSwapping = false;
+    follow();
   }
 
-  view.showApi(apiUrl);
-  view.onIncrement(increment);
+  Object.assign(view.page.api, { href: `${apiUrl}/`, hidden: false });
+  view.onCommand((by) => outbox.add(counter.id, by), swap, (id) => (location.hash = `#/${id}`));
+  panels.onRange((range) => details.choose(range));
+  panels.copyOnClick();
+  await outbox.adopt();
   addEventListener("hashchange", follow);
   document.addEventListener("visibilitychange", follow);
-  addEventListener("beforeunload", (event) => {
-    if (outbox.unanswered) event.preventDefault();
+  addEventListener("online", () => {
+    outbox.hurry();
+    follow();
   });
+  addEventListener("beforeunload", (event) => outbox.isAtRisk() && event.preventDefault());
+  setInterval(() => document.hidden || outbox.adopt(), 30_000);
   follow();
 }
 
-function counterInAddress() {
-  const text = location.hash.replace(/^#\/?/, "");
-  try {
-    return decodeURIComponent(text) || DEFAULT_COUNTER;
-  } catch {
-    return text;
+function whyNot(error, said) {
+  if (error.current) {
+    return `Not counted: somebody was quicker. It said ${said}, and says ${view.format(error.current.value)} now.`;
   }
+  if (!(error instanceof UnavailableError)) return `Not counted: ${error.message}`;
+  return "No answer, so whether it was counted is not known. Press again: it is the same one, and counts once at most.";
 }
 
 try {
-  start(await readApiUrl());
+  await start(await readApiUrl());
+  keepPage();
 } catch (error) {
-  view.showProblem(error.message);
+  view.put(view.page.problem, error.message);
 }

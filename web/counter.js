@@ -1,39 +1,36 @@
 import { RefusedError } from "./api.js";
 
+/** Up to a few events are asked about one by one, and more by a page of the latest. */
+const FEW = 2;
+const PAGE = 100;
+
 /** "." and ".." are good ids too, but a browser takes them out of every address. */
 export function isCounterId(text) {
   return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
 }
 
-/** One counter as this page knows it: what the API counted, and the increments made here that are not part of it. */
-export class Counter {
-  /** The state that is shown: `value`, `version`, `updated_at`; null until the API has answered. */
-  state = null;
-  #api;
-  #outbox;
-  #pending = new Set();
+/**
+ * One counter as this page knows it: what the API counted, and the increments made here that are not part of it.
+ *
+ * `state` is what is shown: `value`, `version`, `updated_at`; null until the API has answered.
+ */
+export function makeCounter(id, api, outbox) {
+  const counter = { id, state: null, pending, swap, refresh };
+  const swapper = crypto.randomUUID();
 
-  constructor(id, api, outbox) {
-    this.id = id;
-    this.#api = api;
-    this.#outbox = outbox;
+  /** The increments made here that are not known to be part of the value shown. */
+  function pending() {
+    return outbox.of(id);
   }
 
-  /** How many increments made here are not known to be part of the value shown. */
-  get pending() {
-    return this.#pending.size;
-  }
-
-  /** One more is pending at once; returns when it is recorded. Throws RefusedError, and then it is no longer pending. */
-  async increment() {
-    const event = { url: null, counted: false, absentFrom: null };
-    this.#pending.add(event);
-    try {
-      event.url = await this.#outbox.send(this.id);
-    } catch (error) {
-      this.#pending.delete(event);
-      throw error;
-    }
+  /**
+   * It is recorded only if the counter is at the version shown. Returns the new state.
+   *
+   * It is about now: not kept, and not sent again. Where the answer is lost, the same again is still the same swap.
+   */
+  function swap(by) {
+    const { version } = counter.state;
+    return api.increment(id, `${swapper} ${version} ${by}`, by, version);
   }
 
   /**
@@ -42,33 +39,49 @@ export class Counter {
    * Value and events come in answers of their own, between which the counter moves on. An event found counted before
    * the value was read is part of it; one found pending after is not. Whichever fits neither: read the value again.
    */
-  async refresh(signal) {
-    let state = this.state;
+  async function refresh(signal) {
+    let state;
     for (let moved = true; moved; ) {
-      state = (await this.#api.counter(this.id, state?.version, signal)) ?? state;
+      state = await api.get(id, "", signal);
       moved = false;
-      for (let open; !moved && (open = this.#notKnownToBeIn(state.version)).length; ) {
-        await Promise.all(open.map((event) => this.#check(event, state.version, signal)));
-        moved = open.some((event) => event.counted);
+      for (let open; !moved && (open = pending().filter(isOpen(state.version))).length; ) {
+        await check(open, state.version, signal);
+        moved = open.some((click) => click.counted);
       }
     }
-    this.state = state;
-    for (const event of this.#pending) if (event.counted) this.#pending.delete(event);
+    counter.state = state;
+    for (const click of pending()) if (click.counted) outbox.settle(click);
   }
 
-  /** A version is the number of events counted: as long as it stands, no event need be asked about twice. */
-  #notKnownToBeIn(version) {
-    return [...this.#pending].filter((event) => event.url && !event.counted && event.absentFrom !== version);
+  async function check(clicks, version, signal) {
+    if (clicks.length > FEW) {
+      const { events, next_cursor: more } = await api.get(id, `/events?limit=${PAGE}`, signal);
+      const ids = new Set(events.map((event) => event.event_id));
+      // Times of one form sort as text. What is not on this page may be on one behind it only if it is older.
+      const oldest = more ? events.at(-1).recorded_at : "";
+      for (const click of clicks) {
+        click.counted = ids.has(click.event.id);
+        if (!click.counted && click.event.recordedAt > oldest) click.absentFrom = version;
+      }
+    }
+    await Promise.all(clicks.filter(isOpen(version)).map((click) => checkOne(click, version, signal)));
   }
 
-  async #check(event, version, signal) {
+  async function checkOne(click, version, signal) {
     try {
-      event.counted = await this.#api.isCounted(event.url, signal);
-      event.absentFrom = version;
+      click.counted = (await api.get(id, `/events/${click.event.id}`, signal)).status === "counted";
+      click.absentFrom = version;
     } catch (error) {
-      // The log was emptied under us: there is nothing left to wait for.
-      if (error instanceof RefusedError) this.#pending.delete(event);
+      // The log was emptied under us.
+      if (error instanceof RefusedError) outbox.settle(click);
       throw error;
     }
   }
+
+  return counter;
+}
+
+/** A version is the number of events counted: as long as it stands, no event need be asked about twice. */
+function isOpen(version) {
+  return (click) => click.event && !click.counted && click.absentFrom !== version;
 }

@@ -3,46 +3,51 @@ import { backoffMs, pause } from "./waiting.js";
 
 const PENDING_MS = 400;
 const IDLE_MS = 5_000;
+const LONGEST_IDLE_MS = 60_000;
+const GROWTH = 1.5;
 
-/** Keeps one counter fresh until it is stopped: often while something is pending, seldom otherwise. */
-export class Watch {
-  #stop = new AbortController();
-  #wake = new AbortController();
+/**
+ * Keeps one counter fresh until it is stopped: often while something is pending, ever more seldom while it stands.
+ *
+ * @param {(error: Error | null) => void} onRefresh called after each attempt, with what went wrong
+ */
+export function watch(counter, onRefresh) {
+  const stop = new AbortController();
+  let wake = stop;
+  let quiet = 0;
+  // What is not even recorded is no reason to look.
+  const isPending = () => counter.pending().some((click) => click.event);
 
-  /** @param {(error: Error | null) => void} onRefresh called after each attempt, with what went wrong */
-  constructor(counter, onRefresh) {
-    this.#run(counter, onRefresh);
-  }
-
-  /** Something is pending now: look again soon. */
-  wake() {
-    this.#wake.abort();
-  }
-
-  stop() {
-    this.#stop.abort();
-    this.wake();
-  }
-
-  async #run(counter, onRefresh) {
-    const { signal } = this.#stop;
+  async function run({ signal }) {
     for (let failures = 0; !signal.aborted; ) {
-      let error = null;
-      try {
-        await counter.refresh(signal);
-      } catch (caught) {
-        error = caught;
-      }
+      const version = counter.state?.version;
+      wake = new AbortController();
+      const error = await counter.refresh(signal).then(() => null, (caught) => caught);
       if (signal.aborted) return;
       onRefresh(error);
       failures = error ? failures + 1 : 0;
+      quiet = counter.state?.version === version ? quiet + 1 : 0;
       if (error instanceof UnavailableError) {
         await pause(backoffMs(failures, error.retryAfterMs), signal);
       } else {
-        this.#wake = new AbortController();
-        if (!counter.pending) await pause(IDLE_MS, this.#wake.signal);
-        if (counter.pending) await pause(PENDING_MS, signal);
+        const growth = GROWTH ** quiet;
+        const first = isPending() ? Math.min(PENDING_MS * growth, IDLE_MS) - PENDING_MS : IDLE_MS * growth;
+        await pause(Math.min(first, LONGEST_IDLE_MS), wake.signal);
+        if (isPending()) await pause(PENDING_MS, signal);
       }
     }
   }
+
+  run(stop);
+  return {
+    /** Something is recorded: look soon, and often again. */
+    wake() {
+      quiet = 0;
+      wake.abort();
+    },
+    stop() {
+      stop.abort();
+      wake.abort();
+    },
+  };
 }

@@ -1,127 +1,68 @@
 """
-The page and the badge in a real browser, on the whole system: what is clicked is recorded, published, counted, shown.
+The page and the badge: what is clicked is shown as pending and then as counted, whatever else happens meanwhile.
 
-Between the page and the API stands nothing but, in some tests, a network that holds or loses what these tests choose.
-Such a network answers preflights itself, so the tests of what crosses origins go without it.
+What crosses origins, and what it costs, is tested without anything between the page and the API.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import urllib.request
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from chalicelib import badges
-
-if os.environ.get("CI"):
-    from playwright.sync_api import expect, sync_playwright
-else:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    expect, sync_playwright = sync_api.expect, sync_api.sync_playwright
+from tests.browser.pages import (
+    Gate,
+    click_at_once,
+    click_increment,
+    cut_off,
+    events_counted,
+    expect_shown,
+    increment_elsewhere,
+    reconnect,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
     from ops.embedded import Place
 
-# Under a coverage tracer and on a busy machine, the first call of each function takes seconds.
-expect.set_options(timeout=30_000)
 
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+def complaints_of(page: Page) -> list[str]:
+    """
+    What the page writes on its console, and what it fails with.
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "there is no `chromium` on the PATH (Debian's package of that name provides it)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
-        yield browser
-        browser.close()
+    But for what the browser itself writes about reports that a stage without SQL does not have.
+    """
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if "/reports/" not in said.location["url"] else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
-    yield context.new_page()
-    context.close()
+def note_pauses(page: Page) -> None:
+    """How long the page pauses between looks at a counter that stands is noted on it, see `expect_pauses`."""
+    page.add_init_script(
+        """{
+            const { setTimeout } = window;
+            const pauses = [];
+            window.setTimeout = (callback, ms, ...rest) => {
+                if (ms >= 5_000 && ms < 30_000) pauses.push(ms);
+                document.documentElement.dataset.pauses = pauses.join(" ");
+                return setTimeout(callback, ms, ...rest);
+            };
+        }"""
+    )
 
 
-@pytest.fixture
-def counter_id() -> str:
-    return f"page-{uuid.uuid4()}"
-
-
-@pytest.fixture
-def open_counter(page: Page, page_url: str) -> Callable[[str], None]:
-    """Opens the page at a counter that stands at 0, and waits until it is shown."""
-
-    def open_(counter_id: str) -> None:
-        page.goto(f"{page_url}#/{counter_id}")
-        expect_shown(page, value=0)
-
-    return open_
-
-
-class Gate:
-    """Between the page and the API: requests to addresses that match wait here until it is opened."""
-
-    def __init__(self, page: Page, pattern: str) -> None:
-        self._is_open = False
-        self._waiting: list[Route] = []
-        page.route(pattern, self._arrive)
-
-    def open(self) -> None:
-        """What waited goes on, and nothing waits any more."""
-        self._is_open = True
-        for route in self._waiting:
-            route.continue_()
-
-    def _arrive(self, route: Route) -> None:
-        if self._is_open:
-            route.continue_()
-        else:
-            self._waiting.append(route)
-
-
-def click_increment(page: Page, times: int = 1) -> None:
-    button = page.get_by_role("button", name="Increment")
-    for _ in range(times):
-        button.click()
-
-
-def expect_shown(page: Page, *, value: int, pending: int = 0) -> None:
-    expect(page.locator("#value")).to_have_text(str(value))
-    if pending:
-        expect(page.locator("#pending")).to_have_text(f"+{pending} pending")
-    else:
-        expect(page.locator("#pending")).to_be_hidden()
-
-
-def events_counted(api_url: str, counter_id: str) -> tuple[int, int]:
-    """Value and version, as the API says."""
-    with urllib.request.urlopen(f"{api_url}/counters/{counter_id}", timeout=60) as response:
-        counter = json.load(response)
-    return counter["value"], counter["version"]
+def expect_pauses(page: Page, *pauses_ms: int) -> None:
+    """These were all so far, and the last of them is going on."""
+    expect(page.locator("html")).to_have_attribute("data-pauses", " ".join(map(str, pauses_ms)))
 
 
 def test_a_click_is_shown_as_pending_and_then_as_counted(
@@ -159,7 +100,7 @@ def test_thirty_quick_clicks_end_at_exactly_thirty(
 ) -> None:
     open_counter(counter_id)
 
-    page.get_by_role("button").evaluate("button => { for (let i = 0; i < 30; i++) button.click(); }")
+    click_at_once(page, times=30)
 
     expect_shown(page, value=30)
     assert events_counted(api_url, counter_id) == (30, 30)
@@ -235,13 +176,13 @@ def test_what_was_clicked_while_the_api_is_out_of_reach_waits_and_is_sent(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     open_counter(counter_id)
-    page.route(f"{api_url}/**", lambda route: route.abort("internetdisconnected"))
+    cut_off(page, api_url)
 
     click_increment(page, times=2)
 
     expect(page.locator("#connection")).to_have_text("Cannot reach the API. 2 increments wait and will be sent.")
     expect_shown(page, value=0, pending=2)
-    page.unroute(f"{api_url}/**")
+    reconnect(page, api_url)
     expect_shown(page, value=2)
     expect(page.locator("#connection")).to_be_empty()
     assert events_counted(api_url, counter_id) == (2, 2)
@@ -250,13 +191,13 @@ def test_what_was_clicked_while_the_api_is_out_of_reach_waits_and_is_sent(
 def test_when_the_api_cannot_be_read_the_page_says_so_until_it_can(
     page: Page, page_url: str, api_url: str, counter_id: str
 ) -> None:
-    page.route(f"{api_url}/**", lambda route: route.abort("internetdisconnected"))
+    cut_off(page, api_url)
 
     page.goto(f"{page_url}#/{counter_id}")
 
     expect(page.locator("#connection")).to_have_text("Cannot reach the API. Trying again.")
     expect(page.locator("#value")).to_have_text("–")  # noqa: RUF001  (a number that is not known)
-    page.unroute(f"{api_url}/**")
+    reconnect(page, api_url)
     expect_shown(page, value=0)
     expect(page.locator("#connection")).to_be_empty()
 
@@ -334,12 +275,12 @@ def test_another_address_shows_another_counter(
 
     page.evaluate("id => { location.hash = `#/${id}` }", other)
 
-    expect(page.get_by_role("heading")).to_have_text(other)
+    expect(page.get_by_role("heading", level=1)).to_have_text(other)
     expect_shown(page, value=0)
     click_increment(page, times=2)
     expect_shown(page, value=2)
     page.go_back()
-    expect(page.get_by_role("heading")).to_have_text(counter_id)
+    expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
     expect_shown(page, value=1)
 
 
@@ -364,19 +305,18 @@ def test_an_address_that_names_no_counter_is_said_to_be_none(page: Page, page_ur
     page.goto(page_url + address)
 
     if address == "#/":
-        expect(page.get_by_role("heading")).to_have_text("clicks")
+        expect(page.get_by_role("heading", level=1)).to_have_text("clicks")
         expect(page.get_by_role("alert")).to_be_empty()
     else:
         expect(page.get_by_role("alert")).to_contain_text("names no counter")
-        expect(page.get_by_role("button")).to_be_disabled()
+        expect(page.get_by_role("button", name="Increment")).to_be_disabled()
 
 
 def test_the_api_is_of_another_origin_and_no_browser_objects(
-    page: Page, page_url: str, api_url: str, counter_id: str
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
 ) -> None:
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page = new_context(service_workers="allow").new_page()
+    complaints = complaints_of(page)
     preflights: dict[str, int] = {}
     devtools = page.context.new_cdp_session(page)
 
@@ -389,27 +329,64 @@ def test_the_api_is_of_another_origin_and_no_browser_objects(
 
     page.goto(f"{page_url}#/{counter_id}")
     expect_shown(page, value=0)
+    expect(page.get_by_role("img", name="Badge")).to_be_visible()
     click_increment(page)
     expect_shown(page, value=1)
 
     assert not api_url.startswith(page_url)
-    counter = f"{api_url}/counters/{counter_id}"
-    assert preflights == {counter: 200, f"{counter}/increments": 200}
+    assert preflights == {f"{api_url}/counters/{counter_id}/increments": 200}
     assert complaints == []
 
 
-def test_a_counter_that_stands_still_is_asked_for_by_its_version_every_five_seconds(
+def test_a_counter_that_stands_still_costs_answers_without_a_body_ever_more_seldom(
+    page: Page, page_url: str, api_url: str, counter_id: str
+) -> None:
+    counter = f"{api_url}/counters/{counter_id}"
+    sent: dict[str, str] = {}
+    statuses: list[tuple[str | None, int]] = []
+    devtools = page.context.new_cdp_session(page)
+    devtools.on("Network.requestWillBeSent", lambda it: sent.update({it["requestId"]: it["request"]["url"]}))
+    asked_with: dict[str, str | None] = {}
+    devtools.on(
+        "Network.requestWillBeSentExtraInfo",
+        lambda it: asked_with.update({it["requestId"]: it["headers"].get("If-None-Match")}),
+    )
+
+    def note(received: dict[str, Any]) -> None:
+        if sent.get(received["requestId"]) == counter:
+            statuses.append((asked_with[received["requestId"]], received["statusCode"]))
+
+    devtools.on("Network.responseReceivedExtraInfo", note)
+    devtools.send("Network.enable")
+    page.clock.install()
+    note_pauses(page)
+    page.goto(f"{page_url}#/{counter_id}")
+
+    pauses_ms = (5_000, 7_500, 11_250, 16_875)
+    for number, pause_ms in enumerate(pauses_ms, start=1):
+        expect_pauses(page, *pauses_ms[:number])
+        page.clock.run_for(pause_ms)
+    expect(page.locator("html")).to_have_attribute("data-pauses", re.compile(r"16875 25312"))
+
+    assert statuses == [(None, 200), *[('"0"', 304)] * 4]
+    expect_shown(page, value=0)
+
+
+def test_what_was_quiet_is_looked_at_often_again_after_a_click(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     page.clock.install()
+    note_pauses(page)
     open_counter(counter_id)
+    expect_pauses(page, 5_000)
+    page.clock.run_for(5_000)
+    expect_pauses(page, 5_000, 7_500)
+    page.clock.resume()
 
-    with page.expect_response(f"**/counters/{counter_id}") as answer:
-        page.clock.run_for(5_000)
+    click_increment(page)
 
-    assert answer.value.request.header_value("if-none-match") == '"0"'
-    assert answer.value.status == 304
-    expect_shown(page, value=0)
+    expect_shown(page, value=1)
+    expect_pauses(page, 5_000, 7_500, 5_000)
 
 
 def test_what_others_increment_is_shown_without_a_click(
@@ -417,7 +394,7 @@ def test_what_others_increment_is_shown_without_a_click(
 ) -> None:
     open_counter(counter_id)
 
-    urllib.request.urlopen(f"{api_url}/counters/{counter_id}/increments", data=b"", timeout=60).close()
+    increment_elsewhere(api_url, counter_id)
 
     expect_shown(page, value=1)
 
@@ -454,7 +431,7 @@ def test_a_page_that_is_not_told_its_api_says_what_to_do(page: Page, page_url: s
     page.goto(page_url)
 
     expect(page.get_by_role("alert")).to_contain_text("make run")
-    expect(page.get_by_role("button")).to_be_disabled()
+    expect(page.get_by_role("button", name="Increment")).to_be_disabled()
 
 
 def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browser: Browser, page_url: str) -> None:
@@ -466,7 +443,7 @@ def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browse
     expect(page.locator("noscript p")).to_contain_text("needs JavaScript", use_inner_text=True)
     expect(page.locator("noscript a")).to_have_attribute("href", "config.json")
     expect(page.locator("noscript a")).to_be_visible()
-    expect(page.locator("button")).to_be_hidden()
+    expect(page.get_by_role("button")).to_have_count(0)
     context.close()
 
 
@@ -484,12 +461,11 @@ def origin(url: str) -> str:
 
 
 def test_the_page_from_its_bucket_counts_and_asks_nobody_but_its_bucket_and_the_api(
-    page: Page, site_url: str, api_url: str, counter_id: str
+    new_context: Callable[..., BrowserContext], site_url: str, api_url: str, counter_id: str
 ) -> None:
-    complaints: list[str] = []
+    page = new_context(service_workers="allow").new_page()
+    complaints = complaints_of(page)
     asked: set[str] = set()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda sent: asked.add(origin(sent.url)))
 
     page.goto(f"{site_url}#/{counter_id}")
@@ -497,6 +473,7 @@ def test_the_page_from_its_bucket_counts_and_asks_nobody_but_its_bucket_and_the_
     click_increment(page, times=2)
 
     expect_shown(page, value=2)
+    expect(page.get_by_role("img", name="Badge")).to_be_visible()
     assert events_counted(api_url, counter_id) == (2, 2)
     assert origin(site_url) != origin(api_url)
     assert asked == {origin(site_url), origin(api_url)}
@@ -507,7 +484,7 @@ def test_the_page_from_its_bucket_may_not_connect_to_anything_else(
     page: Page, site_url: str, page_url: str, api_url: str
 ) -> None:
     page.goto(site_url)
-    expect(page.get_by_role("button")).to_be_enabled()
+    expect(page.get_by_role("button", name="Increment")).to_be_enabled()
 
     blocked = page.evaluate(
         """async urls => {

@@ -31,6 +31,10 @@ def a_web(index=None, **assets):
     }
 
 
+def the_page():
+    return {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
+
+
 def files_by_key(web, api_url=API):
     return {file.key: file for file in site_of(web, api_url).files}
 
@@ -214,8 +218,20 @@ def test_outdated_are_files_of_other_versions_and_nothing_that_is_not_named_like
     ]
 
 
+def test_the_page_is_small_and_readme_says_how_small():
+    web = the_page()
+    loaded = {name: body for name, body in web.items() if name != "error.html"}
+    sent = [file for file in site_of(web, API).files if file.key not in ("error.html", "config.json")]
+
+    readme = " ".join((stages.PROJECT / "README.md").read_text(encoding="utf-8").split())
+
+    assert sum(map(len, web.values())) < 40_000
+    sizes_kb = [sum(map(len, bodies)) / 1000 for bodies in ([file.body for file in sent], loaded.values())]
+    assert f"all that the page loads is {sizes_kb[0]:.1f} KB in place of {sizes_kb[1]:.1f}" in readme
+
+
 def test_all_of_the_page_is_published_and_all_that_it_refers_to_is_there():
-    web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
+    web = the_page()
     site = site_of(web, API)
     keys = {file.key for file in site.files}
 

@@ -1,0 +1,100 @@
+"""
+A browser, and the page in it, on the whole system: what is clicked is recorded, published, counted, shown.
+
+Between the page and the API stands nothing but, in some tests, a network that holds or loses what these tests choose.
+Such a network answers preflights itself and keeps nothing, so the tests of what crosses origins go without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+try:
+    from playwright.sync_api import expect, sync_playwright
+
+    from tests.browser.pages import expect_shown
+except ModuleNotFoundError:
+    if os.environ.get("CI"):
+        raise
+    collect_ignore_glob = ["test_*.py"]
+else:
+    # Under a coverage tracer and on a busy machine, the first call of each function takes seconds.
+    expect.set_options(timeout=30_000)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        reason = "there is no `chromium` on the PATH (Debian's package of that name provides it)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """
+    Makes browsers that share nothing: cookies, storage and caches of their own.
+
+    Without a service worker, unless it is asked for: Playwright's routes do not see what a worker asks.
+    """
+    made: list[BrowserContext] = []
+
+    def make(**options: object) -> BrowserContext:
+        made.append(browser.new_context(**{"service_workers": "block", **options}))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for context in made:
+        context.close()
+
+
+@pytest.fixture
+def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
+    return new_context()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def counter_id() -> str:
+    return f"page-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def open_counter(page: Page, page_url: str) -> Callable[[str], None]:
+    """Opens the page at a counter that stands at 0, and waits until it is shown."""
+
+    def open_(counter_id: str) -> None:
+        page.goto(f"{page_url}#/{counter_id}")
+        expect_shown(page, value=0)
+
+    return open_

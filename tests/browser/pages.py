@@ -1,0 +1,91 @@
+"""What the tests of the page do with it, and what they see there."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Request, Route
+
+
+class Gate:
+    """Between the page and the API: requests to addresses that match wait here until it is opened."""
+
+    def __init__(self, page: Page, pattern: str) -> None:
+        self._is_open = False
+        self._waiting: list[Route] = []
+        page.route(pattern, self._arrive)
+
+    def open(self) -> None:
+        """What waited goes on, and nothing waits any more."""
+        self._is_open = True
+        for route in self._waiting:
+            route.continue_()
+
+    @property
+    def waiting(self) -> list[Request]:
+        """What waits now."""
+        return [] if self._is_open else [route.request for route in self._waiting]
+
+    def _arrive(self, route: Route) -> None:
+        if self._is_open:
+            route.continue_()
+        else:
+            self._waiting.append(route)
+
+
+def cut_off(page: Page, api_url: str) -> None:
+    """The page does not reach the API until its routes are removed."""
+    page.route(f"{api_url}/**", lambda route: route.abort("internetdisconnected"))
+
+
+def reconnect(page: Page, api_url: str) -> None:
+    """What `cut_off` did is over, and the browser tells the page so."""
+    page.unroute(f"{api_url}/**")
+    page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def set_amount(page: Page, by: int | str) -> None:
+    page.get_by_label("by", exact=True).fill(str(by))
+
+
+def click_increment(page: Page, times: int = 1) -> None:
+    button = page.get_by_role("button", name="Increment")
+    for _ in range(times):
+        button.click()
+
+
+def click_at_once(page: Page, times: int) -> None:
+    """So many clicks, faster than anybody."""
+    page.locator("#increment").evaluate("(button, times) => { for (let i = 0; i < times; i++) button.click(); }", times)
+
+
+def expect_shown(page: Page, *, value: int, pending: int = 0) -> None:
+    expect(page.locator("#value")).to_have_text(f"{value:,}")
+    expect_pending(page, pending)
+
+
+def expect_pending(page: Page, pending: int) -> None:
+    if pending:
+        expect(page.locator("#pending")).to_have_text(f"+{pending:,} pending")
+    else:
+        expect(page.locator("#pending")).to_be_hidden()
+
+
+def events_counted(api_url: str, counter_id: str) -> tuple[int, int]:
+    """Value and version, as the API says."""
+    with urllib.request.urlopen(f"{api_url}/counters/{counter_id}", timeout=60) as response:
+        counter = json.load(response)
+    return counter["value"], counter["version"]
+
+
+def increment_elsewhere(api_url: str, counter_id: str) -> None:
+    """Somebody else increments the counter, which is counted at once."""
+    asked = urllib.request.Request(
+        f"{api_url}/counters/{counter_id}/increments", data=b"", headers={"Prefer": "return=representation"}
+    )
+    urllib.request.urlopen(asked, timeout=60).close()

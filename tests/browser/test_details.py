@@ -1,0 +1,186 @@
+"""What stands beside the number: its past, the latest events, what is to be shared, and other counters."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import click_at_once, click_increment, expect_shown, set_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext, Page
+
+
+TOP = [
+    {"rank": 1, "counter_id": "visits", "value": 51231, "version": 40000},
+    {"rank": 2, "counter_id": "clicks", "value": 16, "version": 16},
+]
+
+
+def reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
+    """The API makes reports: these. Returns the addresses at which they are asked for."""
+    asked: list[str] = []
+
+    def answer(rows: list[dict[str, Any]]) -> Any:
+        def fulfil(route: Any) -> None:
+            asked.append(route.request.url)
+            headers = {"Access-Control-Allow-Origin": "*"}
+            route.fulfill(json={"rows": rows, "next_cursor": None}, headers=headers)
+
+        return fulfil
+
+    page.route("**/reports/top_counters?*", answer(TOP))
+    page.route("**/reports/daily?*", answer(daily or []))
+    return asked
+
+
+def paths_below(asked: list[str], counter_id: str) -> list[str]:
+    return [re.sub(r"\?.*", "", url.partition(f"/counters/{counter_id}")[2]) for url in asked]
+
+
+def test_the_last_hour_is_a_chart_that_says_what_it_shows(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    set_amount(page, 5)
+    click_increment(page, times=2)
+    expect_shown(page, value=10)
+
+    chart = page.get_by_role("img", name="Last hour, by minute")
+
+    expect(chart.locator("desc")).to_have_text(re.compile(r"^\+10 since \d\d:\d\d\. Most in one minute: \+(5|10), "))
+    expect(chart.locator("rect")).to_have_count(60)
+    assert sum(bar.get_attribute("class") == "" for bar in chart.locator("rect").all()) in {1, 2}
+    expect(page.locator("#since")).to_contain_text("+10 since")
+    page.get_by_label("Last day").check()
+    expect(page.get_by_role("img", name="Last day, by hour").locator("desc")).to_contain_text("+10 since")
+
+
+def test_the_latest_events_are_listed(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+    open_counter(counter_id)
+    expect(page.locator("#events li")).to_have_text("None yet.")
+
+    set_amount(page, 7)
+    click_increment(page)
+
+    expect(page.locator("#events li")).to_have_text(re.compile(r"^\+7.*\d\d:\d\d:\d\d$"))
+    assert page.locator("#events time").get_attribute("datetime").endswith("Z")  # type: ignore[union-attr]
+
+
+def test_what_stands_beside_the_number_is_asked_for_when_that_has_changed_and_not_per_look(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+    page.clock.install()
+    open_counter(counter_id)
+    expect(page.locator("#events li")).to_have_text("None yet.")
+    at_first = paths_below(asked, counter_id)
+    assert sorted(set(at_first)) == ["", "/badge.svg", "/events", "/history"] or "/reports" in str(asked)
+    asked.clear()
+
+    for _ in range(3):
+        with page.expect_response(f"**/counters/{counter_id}"):
+            page.clock.fast_forward(60_000)
+
+    assert set(paths_below(asked, counter_id)) == {""}
+
+
+def test_many_changes_are_followed_by_few_questions(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    expect(page.locator("#events li")).to_have_text("None yet.")
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+
+    click_at_once(page, times=20)
+
+    expect_shown(page, value=20)
+    expect(page.locator("#since")).to_contain_text("+20 since")
+    assert paths_below(asked, counter_id).count("/history") <= 3
+
+
+def test_where_there_are_no_reports_nothing_is_shown_and_that_is_asked_once(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url) if "/reports/" in sent.url else None)
+    page.route("**/reports/**", lambda route: route.fulfill(status=404, headers={"Access-Control-Allow-Origin": "*"}))
+    open_counter(counter_id)
+    expect(page.locator("#events li")).to_have_text("None yet.")
+
+    click_increment(page)
+
+    expect(page.locator("#events li")).to_contain_text("+1")
+    expect(page.get_by_role("heading", name="Top counters")).to_be_hidden()
+    expect(page.get_by_label("Last two weeks")).to_be_hidden()
+    assert len(asked) == 1
+
+
+def test_where_there_are_reports_the_top_counters_are_links(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    reports(page)
+    open_counter(counter_id)
+    expect(page.locator("#counters li")).to_have_text(["visits51,231", "clicks16"])
+
+    page.get_by_role("link", name="visits").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("visits")
+
+
+def test_where_there_are_reports_the_last_days_are_a_chart(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    today = datetime.now(UTC).date()
+    days = [
+        {"counter_id": counter_id, "day": str(today - timedelta(days=ago)), "events": 2, "total": total}
+        for ago, total in ((0, 3), (1, -1), (13, 7))
+    ]
+    asked = reports(page, days)
+    open_counter(counter_id)
+    page.get_by_label("Last two weeks").check()
+
+    chart = page.get_by_role("img", name="Last two weeks, by day")
+
+    expect(chart.locator("desc")).to_contain_text("+9 since")
+    bars = chart.locator("rect").all()
+    assert [bar.get_attribute("class") for bar in bars] == ["", *["none"] * 11, "", ""]
+    below = [float(bar.get_attribute("y") or 0) for bar in bars]
+    assert below[12] == pytest.approx(7 / 8 * 100)
+    assert asked[-1].endswith(f"/reports/daily?counter_id={counter_id}&limit=14")
+
+
+def test_the_counters_address_and_its_badge_can_be_copied(
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
+) -> None:
+    page = new_context(permissions=["clipboard-read", "clipboard-write"]).new_page()
+    page.goto(f"{page_url}#/{counter_id}")
+    link = f"{page_url}#/{counter_id}"
+    copied = []
+    for number in range(2):
+        page.get_by_role("button", name="Copy").first.click()
+        expect(page.get_by_role("button", name="Copied")).to_have_count(number + 1)
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+
+    assert copied == [link, f"[![{counter_id}]({api_url}/counters/{counter_id}/badge.svg)]({link})"]
+    expect(page.locator("#spoken")).to_have_text("Copied")
+    expect(page.get_by_role("img", name=f"Badge of {counter_id}")).to_be_visible()
+
+
+def test_another_counter_can_be_gone_to(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+    open_counter(counter_id)
+
+    page.get_by_label("Another counter").fill(f"{counter_id}-b")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-b")
+    expect_shown(page, value=0)
+    expect(page.get_by_label("Another counter")).to_have_value("")

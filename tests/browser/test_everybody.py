@@ -1,0 +1,161 @@
+"""The page is for everybody: with a keyboard, with a screen reader, in the dark, on a small phone, without motion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.pages import Gate, click_increment, cut_off, expect_pending, expect_shown, set_amount
+from tests.browser.test_details import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from playwright.sync_api import BrowserContext, Page
+
+PHONE = {"viewport": {"width": 320, "height": 568}, "has_touch": True}
+
+
+def expect_no_violation(page: Page) -> None:
+    """Axe finds nothing, in the light and in the dark."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        found = [
+            f"{scheme}: {rule['id']}: {node['failureSummary']} {node['html']}"
+            for rule in Axe().run(page).response["violations"]
+            for node in rule["nodes"]
+        ]
+        assert found == []
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_no_violation_whatever_is_shown(
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str, device: dict[str, Any]
+) -> None:
+    page = new_context(**device).new_page()
+    reports(page)
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    expect(page.locator("#counters li")).to_have_count(2)
+    expect_no_violation(page)
+
+    click_increment(page)
+    expect_shown(page, value=1)
+    expect(page.locator("#events li")).to_contain_text("+1")
+    cut_off(page, api_url)
+    page.get_by_role("button", name="Only if it still says").click()
+    expect(page.locator("#swapped")).to_contain_text("No answer")
+    set_amount(page, 1000)
+    click_increment(page, times=3)
+    expect(page.locator("#connection")).to_contain_text("3 increments wait")
+    expect_no_violation(page)
+
+    page.goto(f"{page_url}#/no counter")
+    expect(page.get_by_role("alert")).to_contain_text("names no counter")
+    expect_no_violation(page)
+
+
+@pytest.mark.parametrize("width", [320, 768, 1440])
+def test_nothing_is_wider_than_the_window(
+    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, width: int
+) -> None:
+    page = new_context(viewport={"width": width, "height": 800}).new_page()
+    reports(page)
+    state = {"counter_id": "x", "value": 123456789012, "version": 7, "updated_at": "2026-01-31T12:00:00.000Z"}
+    page.route("**/counters/*", lambda route: route.fulfill(json=state, headers={"Access-Control-Allow-Origin": "*"}))
+
+    page.goto(f"{page_url}#/{'x' * 64}")
+    expect(page.locator("#value")).to_have_text("123,456,789,012")
+    expect(page.locator("#counters li")).to_have_count(2)
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    for shown in ("#value", "#increment"):
+        room = page.locator(shown).evaluate(
+            "it => it.scrollWidth <= it.clientWidth && it.scrollHeight <= it.clientHeight"
+        )
+        assert room, shown
+
+
+def test_the_keyboard_increments_with_a_key_of_its_own_outside_of_fields(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    commands = Gate(page, "**/increments")
+
+    page.keyboard.press("+")
+    expect_pending(page, 1)
+    page.get_by_label("Another counter").press("+")
+    page.get_by_label("by", exact=True).press("+")
+    page.get_by_role("button", name="Increment").press("Control++")
+    expect(page.get_by_label("Another counter")).to_have_value("+")
+    expect_pending(page, 1)
+
+    page.get_by_label("The + key").uncheck()
+    page.keyboard.press("+")
+    page.get_by_label("The + key").check()
+    page.keyboard.press("+")
+
+    expect_pending(page, 2)
+    commands.open()
+    expect_shown(page, value=2)
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space", "+"])
+def test_a_key_that_is_held_down_is_one_increment(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, key: str
+) -> None:
+    open_counter(counter_id)
+    commands = Gate(page, "**/increments")
+    page.get_by_role("button", name="Increment").focus()
+
+    for _ in range(5):
+        page.keyboard.down(key)
+    page.keyboard.up(key)
+
+    expect_pending(page, 1)
+    commands.open()
+    expect_shown(page, value=1)
+
+
+def test_what_was_clicked_is_read_out_once_when_it_is_counted(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    expect(page.locator("#spoken")).to_have_text(f"{counter_id}: 0")
+    page.evaluate(
+        """() => {
+            const spoken = document.getElementById("spoken");
+            spoken.said = [];
+            new MutationObserver(() => spoken.said.push(spoken.textContent)).observe(spoken, { childList: true });
+        }"""
+    )
+
+    click_increment(page, times=5)
+
+    expect_shown(page, value=5)
+    said = page.locator("#spoken").evaluate("spoken => spoken.said")
+    assert said[-1] == f"{counter_id}: 5"
+    assert len(said) <= 5
+
+
+def test_nothing_moves_for_those_who_want_that(
+    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
+) -> None:
+    moved = {}
+    for motion in ("reduce", "no-preference"):
+        page = new_context(reduced_motion=motion).new_page()
+        page.add_init_script(
+            """Element.prototype.animate = function () { document.documentElement.dataset.moved = "yes"; return {}; };
+            document.addEventListener("animationstart", () => { document.documentElement.dataset.moved = "yes"; });"""
+        )
+        page.goto(f"{page_url}#/{counter_id}-{motion}")
+        expect_shown(page, value=0)
+        click_increment(page)
+        expect_shown(page, value=1)
+        moved[motion] = page.locator("html").get_attribute("data-moved")
+
+    assert moved == {"reduce": None, "no-preference": "yes"}

@@ -1,0 +1,317 @@
+"""What is clicked is never lost nor counted twice: offline, over reloads, from several tabs, with lost answers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import (
+    Gate,
+    click_at_once,
+    click_increment,
+    cut_off,
+    events_counted,
+    expect_pending,
+    expect_shown,
+    reconnect,
+    set_amount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext, Page, Route
+
+WITHOUT_STORAGE = """Object.defineProperty(window, "indexedDB", {
+    get() { throw new DOMException("not in private mode", "SecurityError"); },
+});"""
+
+
+def key_of(route: Route) -> str:
+    return route.request.headers["idempotency-key"]
+
+
+def test_what_could_not_be_sent_is_known_after_a_reload_and_sent_with_its_keys(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    keys: list[str] = []
+
+    def refuse_connections(route: Route) -> None:
+        if route.request.method == "POST":
+            keys.append(key_of(route))
+        route.abort("internetdisconnected")
+
+    def note_keys(route: Route) -> None:
+        keys.append(key_of(route))
+        route.continue_()
+
+    open_counter(counter_id)
+    page.route(f"{api_url}/**", refuse_connections)
+    click_increment(page, times=3)
+    expect(page.locator("#connection")).to_contain_text("3 increments wait")
+
+    page.reload()
+
+    expect_pending(page, 3)
+    expect(page.locator("#connection")).to_contain_text("3 increments wait and will be sent.")
+    page.route("**/increments", note_keys)
+    reconnect(page, api_url)
+    expect_shown(page, value=3)
+    expect(page.locator("#connection")).to_be_empty()
+    assert len(set(keys)) == 3
+    assert events_counted(api_url, counter_id) == (3, 3)
+
+
+def test_an_answer_lost_before_a_reload_is_asked_for_after_it_and_counts_once(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    keys: list[str] = []
+
+    def lose_answers(route: Route) -> None:
+        keys.append(key_of(route))
+        assert route.fetch().status == 202
+        route.abort("connectionreset")
+
+    def note_keys(route: Route) -> None:
+        keys.append(key_of(route))
+        route.continue_()
+
+    open_counter(counter_id)
+    page.route("**/increments", lose_answers)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+    page.unroute("**/increments")
+    page.route("**/increments", note_keys)
+
+    page.reload()
+
+    expect_shown(page, value=1)
+    assert len(keys) >= 2
+    assert len(set(keys)) == 1
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_what_is_recorded_and_not_yet_counted_is_pending_after_a_reload_too(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    reads = Gate(page, f"**/counters/{counter_id}")
+    with page.expect_response("**/increments"):
+        click_increment(page)
+    expect(page.locator("#dots i.recorded")).to_have_count(1)
+
+    page.reload()
+
+    expect_pending(page, 1)
+    expect(page.locator("#dots i.recorded")).to_have_count(1)
+    reads.open()
+    expect_shown(page, value=1)
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_offline_the_page_opens_takes_clicks_and_sends_them_when_the_network_is_back(
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
+) -> None:
+    context = new_context(service_workers="allow")
+    page = context.new_page()
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    page.evaluate(
+        """async () => {
+            await navigator.serviceWorker.ready;
+            const kept = async () => (await (await caches.open("page")).keys()).length;
+            while (!(await kept())) await new Promise((resume) => setTimeout(resume, 20));
+        }"""
+    )
+    context.set_offline(True)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+
+    page.reload()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
+    expect_pending(page, 1)
+    click_increment(page, times=2)
+    expect_pending(page, 3)
+    context.set_offline(False)
+    expect_shown(page, value=3)
+    assert events_counted(api_url, counter_id) == (3, 3)
+
+
+def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
+    context: BrowserContext, page_url: str, api_url: str, counter_id: str
+) -> None:
+    tabs = [context.new_page() for _ in range(2)]
+    for tab in tabs:
+        tab.goto(f"{page_url}#/{counter_id}")
+        expect_shown(tab, value=0)
+
+    for tab in tabs:
+        click_at_once(tab, times=100)
+
+    for tab in tabs:
+        expect_shown(tab, value=200)
+    assert events_counted(api_url, counter_id) == (200, 200)
+
+
+def test_what_a_closed_tab_left_is_sent_by_another(
+    context: BrowserContext, page_url: str, api_url: str, counter_id: str
+) -> None:
+    closed, other = (context.new_page() for _ in range(2))
+    for tab in (closed, other):
+        tab.goto(f"{page_url}#/{counter_id}")
+        expect_shown(tab, value=0)
+    cut_off(closed, api_url)
+    click_increment(closed, times=2)
+    expect(closed.locator("#connection")).to_contain_text("2 increments wait")
+
+    closed.close()
+    other.evaluate(
+        """async () => {
+            const held = async () => (await navigator.locks.query()).held.length;
+            while ((await held()) > 1) await new Promise((resume) => setTimeout(resume, 20));
+            dispatchEvent(new Event("online"));
+        }"""
+    )
+
+    expect_shown(other, value=2)
+    assert events_counted(api_url, counter_id) == (2, 2)
+
+
+def test_one_tab_at_a_time_sends_a_click(context: BrowserContext, page_url: str, api_url: str, counter_id: str) -> None:
+    first, second = (context.new_page() for _ in range(2))
+    first.goto(f"{page_url}#/{counter_id}")
+    expect_shown(first, value=0)
+    commands = Gate(first, "**/increments")
+    click_increment(first)
+    expect_pending(first, 1)
+    sent: list[str] = []
+    second.on("request", lambda asked: sent.append(asked.method))
+
+    second.goto(f"{page_url}#/{counter_id}")
+    expect_shown(second, value=0)
+    second.evaluate("dispatchEvent(new Event('online'))")
+    with second.expect_response(f"**/counters/{counter_id}"):
+        second.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    assert "POST" not in sent
+    commands.open()
+    expect_shown(first, value=1)
+
+
+def test_a_browser_that_keeps_nothing_counts_all_the_same_and_says_so_only_when_it_matters(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    page.add_init_script(WITHOUT_STORAGE)
+    open_counter(counter_id)
+    click_increment(page)
+    expect_shown(page, value=1)
+    expect(page.locator("#connection")).to_be_empty()
+
+    cut_off(page, api_url)
+    click_increment(page)
+
+    expect(page.locator("#connection")).to_contain_text(
+        "1 increment waits and will be sent. Keep this page open until then: this browser stores nothing for it."
+    )
+    reconnect(page, api_url)
+    expect_shown(page, value=2)
+    assert events_counted(api_url, counter_id) == (2, 2)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_leaving_is_warned_of_only_where_a_click_would_be_lost(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str, keeps: bool
+) -> None:
+    if not keeps:
+        page.add_init_script(WITHOUT_STORAGE)
+    open_counter(counter_id)
+    cut_off(page, api_url)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+
+    is_warned = page.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+
+    assert is_warned is not keeps
+
+
+def test_a_kept_click_that_the_api_refuses_is_dropped_for_good_with_its_reason(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    cut_off(page, api_url)
+    set_amount(page, 1001)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+    page.reload()
+    expect_pending(page, 1001)
+    sent: list[str] = []
+    page.on("request", lambda asked: sent.append(asked.method) if "/increments" in asked.url else None)
+
+    reconnect(page, api_url)
+
+    expect(page.get_by_role("alert")).to_contain_text("an integer from 1 to 1000")
+    expect_shown(page, value=0)
+    page.reload()
+    expect_shown(page, value=0)
+    assert sent == ["POST"]
+    assert events_counted(api_url, counter_id) == (0, 0)
+
+
+def test_a_refusal_by_somebody_on_the_way_costs_no_click(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    answers = [{"status": 403, "body": "<h1>Please sign in to this network.</h1>"}]
+    page.route("**/increments", lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
+
+    click_increment(page)
+
+    expect_shown(page, value=1)
+    assert answers == []
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_where_the_api_fails_one_click_tries_for_all(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    failures: list[str] = []
+
+    def fail(route: Route) -> None:
+        failures.append(key_of(route))
+        route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
+
+    page.clock.install()
+    open_counter(counter_id)
+    page.route("**/increments", fail)
+    click_at_once(page, times=40)
+    expect(page.locator("#connection")).to_contain_text("40 increments wait")
+    at_first = len(failures)
+
+    with page.expect_response("**/increments"):
+        page.clock.run_for(500)
+
+    expect(page.locator("#connection")).to_contain_text("40 increments wait")
+    assert at_first == 5
+    assert len(failures) == 6
+    page.unroute("**/increments")
+    page.clock.resume()
+    expect_shown(page, value=40)
+
+
+def test_whether_many_are_counted_is_asked_at_once_and_not_one_by_one(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+
+    click_at_once(page, times=60)
+
+    expect_shown(page, value=60)
+    one_by_one = [url for url in asked if re.search(r"/events/[0-9a-f-]{36}$", url)]
+    assert len(one_by_one) < 20
+    assert any(url.endswith("/events?limit=100") for url in asked)

@@ -1,0 +1,148 @@
+"""Compare-and-swap on the page: only if it still says what its reader saw, now or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import (
+    Gate,
+    cut_off,
+    events_counted,
+    expect_shown,
+    increment_elsewhere,
+    reconnect,
+    set_amount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext, Locator, Page, Route
+
+
+def swap_button(page: Page) -> Locator:
+    return page.get_by_role("button", name="Only if it still says")
+
+
+def test_a_swap_is_counted_at_once_if_nothing_has_changed(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    set_amount(page, 5)
+
+    with page.expect_request("**/increments") as sent:
+        swap_button(page).click()
+
+    assert sent.value.header_value("if-match") == '"0"'
+    expect(page.locator("#swapped")).to_have_text("Counted: it still said 0, and then 5.")
+    expect_shown(page, value=5)
+    expect(swap_button(page)).to_have_text("Only if it still says 5")
+    assert events_counted(api_url, counter_id) == (5, 1)
+
+
+def test_of_two_browsers_that_swap_from_the_same_version_one_wins_and_the_other_explains(
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
+) -> None:
+    pages = [new_context().new_page() for _ in range(2)]
+    gates = []
+    for page in pages:
+        page.goto(f"{page_url}#/{counter_id}")
+        expect_shown(page, value=0)
+        gates.append(Gate(page, "**/increments"))
+    for page in pages:
+        with page.expect_request("**/increments"):
+            swap_button(page).click()
+
+    for gate in gates:
+        gate.open()
+
+    for page in pages:
+        expect(page.locator("#swapped")).not_to_be_empty()
+        expect_shown(page, value=1)
+    said = sorted(page.locator("#swapped").inner_text() for page in pages)
+    assert said == [
+        "Counted: it still said 0, and then 1.",
+        "Not counted: somebody was quicker. It said 0, and says 1 now.",
+    ]
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_a_swap_whose_answer_is_lost_is_the_same_one_when_it_is_asked_again(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    keys: list[str] = []
+
+    def lose_the_first_answer(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        answer = route.fetch()
+        assert answer.status == 200
+        if len(keys) == 1:
+            route.abort("connectionreset")
+        else:
+            route.fulfill(response=answer)
+
+    open_counter(counter_id)
+    reads = Gate(page, f"**/counters/{counter_id}")
+    page.route("**/increments", lose_the_first_answer)
+    swap_button(page).click()
+    expect(page.locator("#swapped")).to_contain_text("No answer, so whether it was counted is not known.")
+    expect(swap_button(page)).to_have_text("Only if it still says 0")
+
+    swap_button(page).click()
+
+    expect(page.locator("#swapped")).to_have_text("Counted: it still said 0, and then 1.")
+    reads.open()
+    expect_shown(page, value=1)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_a_swap_is_not_kept_to_be_sent_later(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    cut_off(page, api_url)
+    swap_button(page).click()
+    expect(page.locator("#swapped")).to_contain_text("No answer")
+    sent: list[str] = []
+    page.on("request", lambda asked: sent.append(asked.method))
+
+    reconnect(page, api_url)
+    increment_elsewhere(api_url, counter_id)
+    page.reload()
+
+    expect_shown(page, value=1)
+    assert "POST" not in sent
+
+
+@pytest.mark.parametrize("by", ["0", "1.5", ""])
+def test_what_no_api_would_accept_is_not_sent(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, by: str
+) -> None:
+    open_counter(counter_id)
+    sent: list[str] = []
+    page.on("request", lambda asked: sent.append(asked.method))
+    set_amount(page, by)
+
+    swap_button(page).click()
+    page.get_by_role("button", name="Increment").click()
+
+    assert page.get_by_label("by", exact=True).evaluate("field => !field.validity.valid")
+    expect_shown(page, value=0)
+    assert "POST" not in sent
+
+
+def test_a_swap_that_the_api_refuses_for_its_amount_says_why(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    set_amount(page, 1001)
+
+    swap_button(page).click()
+
+    expect(page.locator("#swapped")).to_contain_text("Not counted: The body is")
+    expect_shown(page, value=0)
