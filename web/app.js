@@ -20,11 +20,10 @@ async function start(apiUrl) {
   let watching = null;
   let readError = null;
   let refusal = "";
-  let isSwapping = false;
 
   function show() {
     const canRead = !(readError instanceof UnavailableError);
-    view.showCounter(counter, isSwapping);
+    view.showCounter(counter);
     view.showConnection(canRead && !outbox.waiting(), outbox.waiting(), outbox.isAtRisk());
     view.put(view.page.problem, refusal || (canRead && readError?.message) || "");
     panels.showDetails(details);
@@ -70,14 +69,11 @@ async function start(apiUrl) {
     const said = view.format(target.state.value);
     const { swapped } = view.page;
     view.put(swapped, "");
-    isSwapping = true;
-    show();
     const [text, className] = await target.swap(by).then(
       ({ value }) => [`Counted: it still said ${said}, and then ${view.format(value)}.`, "done"],
       (error) => [whyNot(error, said), ""],
     );
     if (counter === target) view.put(Object.assign(swapped, { className }), text);
-    isSwapping = false;
     follow();
   }
 

@@ -52,7 +52,7 @@ export function showDetails(details) {
   page.markdown.value = `[![${id}](${badgeUrl})](${page.link.value})`;
   page.badge.alt = `Badge of ${id}`;
   page.badge.hidden = !badge;
-  if (badge) page.badge.src = `data:image/svg+xml,${encodeURIComponent(badge)}`;
+  if (badge && !isDrawn("badge", badge)) page.badge.src = `data:image/svg+xml,${encodeURIComponent(badge)}`;
 }
 
 function showChart(steps, range) {

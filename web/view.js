@@ -28,7 +28,7 @@ export function onCommand(increment, swap, go) {
 }
 
 /** The page shows this counter; null where there is none to show. */
-export function showCounter(counter, isSwapping) {
+export function showCounter(counter) {
   const state = counter?.state;
   const text = state ? format(state.value) : "–";
   const pending = counter?.pending() ?? [];
@@ -44,7 +44,7 @@ export function showCounter(counter, isSwapping) {
   const since = state?.updated_at && `version ${format(state.version)}, updated ${formatTime(state.updated_at)}`;
   put(page.facts, since ?? (state ? "never incremented" : ""));
   put(page.swap, `Only if it still says ${text}`);
-  page.swap.disabled = !state || isSwapping;
+  page.swap.disabled = !state;
   page.increment.disabled = !counter;
   document.title = `${counter ? `${text} – ${counter.id} – ` : ""}Counter`;
   // What was clicked here is read out once it has settled; what others count would be chatter.

@@ -40,6 +40,7 @@ def test_a_swap_is_counted_at_once_if_nothing_has_changed(
     expect(page.locator("#swapped")).to_have_text("Counted: it still said 0, and then 5.")
     expect_shown(page, value=5)
     expect(swap_button(page)).to_have_text("Only if it still says 5")
+    expect(swap_button(page)).to_be_focused()
     assert events_counted(api_url, counter_id) == (5, 1)
 
 
@@ -98,6 +99,20 @@ def test_a_swap_whose_answer_is_lost_is_the_same_one_when_it_is_asked_again(
     expect_shown(page, value=1)
     assert len(keys) == 2
     assert len(set(keys)) == 1
+    assert events_counted(api_url, counter_id) == (1, 1)
+
+
+def test_a_swap_that_is_pressed_twice_is_one(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    commands = Gate(page, "**/increments")
+
+    swap_button(page).dblclick()
+
+    commands.open()
+    expect(page.locator("#swapped")).to_have_text("Counted: it still said 0, and then 1.")
+    expect_shown(page, value=1)
     assert events_counted(api_url, counter_id) == (1, 1)
 
 

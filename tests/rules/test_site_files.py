@@ -226,8 +226,11 @@ def test_the_page_is_small_and_readme_says_how_small():
     readme = " ".join((stages.PROJECT / "README.md").read_text(encoding="utf-8").split())
 
     assert sum(map(len, web.values())) < 40_000
-    sizes_kb = [sum(map(len, bodies)) / 1000 for bodies in ([file.body for file in sent], loaded.values())]
-    assert f"all that the page loads is {sizes_kb[0]:.1f} KB in place of {sizes_kb[1]:.1f}" in readme
+    said = re.search(r"all that the page loads is ([\d.]+) KB in place of ([\d.]+)\.", readme)
+    assert said
+    # Another build of zlib may compress a little better.
+    assert float(said[1]) == pytest.approx(sum(len(file.body) for file in sent) / 1000, abs=0.3)
+    assert float(said[2]) == pytest.approx(sum(map(len, loaded.values())) / 1000, abs=0.06)
 
 
 def test_all_of_the_page_is_published_and_all_that_it_refers_to_is_there():
