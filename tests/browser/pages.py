@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
@@ -36,6 +37,13 @@ class Gate:
             route.continue_()
         else:
             self._waiting.append(route)
+
+
+def stop_clock(page: Page) -> None:
+    """Time stands still on the page, a little ahead of ours, until a test moves it."""
+    now = datetime.now(UTC)
+    page.clock.install(time=now)
+    page.clock.pause_at(now + timedelta(seconds=1))
 
 
 def cut_off(page: Page, api_url: str) -> None:

@@ -41,7 +41,8 @@ def reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
 
 
 def paths_below(asked: list[str], counter_id: str) -> list[str]:
-    return [re.sub(r"\?.*", "", url.partition(f"/counters/{counter_id}")[2]) for url in asked]
+    """What was asked of this counter, as paths below it; of anything else, whole addresses."""
+    return [re.sub(rf".*/counters/{counter_id}|\?.*", "", url) for url in asked]
 
 
 def test_the_last_hour_is_a_chart_that_says_what_it_shows(
@@ -81,8 +82,7 @@ def test_what_stands_beside_the_number_is_asked_for_when_that_has_changed_and_no
     page.clock.install()
     open_counter(counter_id)
     expect(page.locator("#events li")).to_have_text("None yet.")
-    at_first = paths_below(asked, counter_id)
-    assert sorted(set(at_first)) == ["", "/badge.svg", "/events", "/history"] or "/reports" in str(asked)
+    assert {"", "/badge.svg", "/events", "/history"} < set(paths_below(asked, counter_id))
     asked.clear()
 
     for _ in range(3):

@@ -18,6 +18,7 @@ from tests.browser.pages import (
     expect_shown,
     reconnect,
     set_amount,
+    stop_clock,
 )
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def test_where_the_api_fails_one_click_tries_for_all(
         failures.append(key_of(route))
         route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
 
-    page.clock.install()
+    stop_clock(page)
     open_counter(counter_id)
     page.route("**/increments", fail)
     click_at_once(page, times=40)
