@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -173,6 +174,18 @@ def test_the_counters_address_and_its_badge_can_be_copied(
     assert copied == [link, f"[![{counter_id}]({api_url}/counters/{counter_id}/badge.svg)]({link})"]
     expect(page.locator("#spoken")).to_have_text("Copied")
     expect(page.get_by_role("img", name=f"Badge of {counter_id}")).to_be_visible()
+
+
+def test_the_badge_is_shown_as_it_is_now_though_caches_may_keep_it(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    badge = page.locator("#badge")
+    open_counter(counter_id)
+    expect(badge).to_have_attribute("src", re.compile(re.escape(quote(f'"{counter_id}: 0"'))))
+
+    click_increment(page)
+
+    expect(badge).to_have_attribute("src", re.compile(re.escape(quote(f'"{counter_id}: 1"'))))
 
 
 def test_another_counter_can_be_gone_to(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
