@@ -1,8 +1,8 @@
 """
 What a million increments cost, in USD: python -m bench.cost [--measure]
 
-Prints the tables that stand in README, from the list prices in bench/prices.py and the figures in bench/measured.json.
-With --measure those figures are taken anew: the functions are run on an embedded AWS of their own.
+Prints the tables that stand in docs/cost.md, from the list prices in bench/prices.py and the figures in
+bench/measured.json. With --measure those figures are taken anew: the functions are run on an embedded AWS of their own.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def loads() -> tuple[Load, Load, Load]:
 
 
 def tables(figures: Figures, deployed: Setup) -> list[str]:
-    """The tables as they stand in README."""
+    """The tables as they stand in docs/cost.md."""
     one, many, gathered = loads()
     parts_at_each = [by_part(figures, deployed, one, rate) for rate in RATES]
     queries = costing.queries(deployed, figures.steps["counter"])
@@ -93,7 +93,7 @@ def tables(figures: Figures, deployed: Setup) -> list[str]:
             ("an increment, spread over many counters", *_usd(totals(many))),
         ],
     )
-    rows = [("this one", *_usd(totals(one)), "what is not guaranteed under [the proof](#the-proof)")]
+    rows = [("this one", *_usd(totals(one)), "what is not guaranteed under [the proof](../README.md#the-proof)")]
     rows += [
         (rival.name, *_usd(_rival(figures, deployed, rival, rate) for rate in RATES), rival.lacks)
         for rival in rivals.ALL

@@ -17,10 +17,10 @@ import pytest
 from chalicelib import starting
 from ops import package as packaging
 from ops import stages
+from tests.documents import section
 from tests.end_to_end.conftest import copied, ops
 
 PROJECT = Path(__file__).parent.parent.parent
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
 MOST_BYTES = 1_500_000
 
 
@@ -142,7 +142,7 @@ def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tm
 
 def test_a_stage_that_is_switched_on_as_readme_says_reads_and_writes_each_with_its_own_password(tmp_path, monkeypatch):
     project = copied(tmp_path / "project")
-    (told,) = re.findall(r"Where a stage is switched on:\n\n```json\n(.+?)\n```", README, re.DOTALL)
+    (told,) = re.findall(r"Where a stage is switched on:\n\n```json\n(.+?)\n```", section("Switching it on"), re.DOTALL)
     of_dev = json.loads(f"{{{told}}}")["dev"]
     config = json.loads((project / ".chalice" / "config.json").read_text())
     config["stages"]["dev"]["environment_variables"] |= of_dev["environment_variables"]

@@ -1,18 +1,17 @@
-"""What a million increments cost, by figures that can be followed by hand, and as README says."""
+"""What a million increments cost, by figures that can be followed by hand, and as docs/cost.md says."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 
 from bench import cost, costing, prices, rivals
 from bench.costing import Batch, Load, RivalBatch, Setup, Step
+from tests.documents import PAGES, README
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-COST = README.partition("\n## Cost\n")[2].partition("\n## ")[0]
+COST = PAGES["docs/cost.md"]
 TEXT = " ".join(COST.split())
 
 SETUP = Setup(stream_batch=1000, queue_batch=10, memory_mb={"api_handler": 1769, "publish": 1769, "project": 1769})
@@ -22,6 +21,16 @@ NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
 def test_every_table_in_readme_is_what_the_stored_figures_and_the_prices_come_to():
     for table in cost.tables(cost.read(), cost.setup()):
         assert f"\n{table}\n" in COST
+
+
+def test_readme_says_what_the_tables_come_to_and_in_how_many_requests_many_counters_are_counted():
+    one, _, _ = cost.loads()
+    alone, busy = (sum(cost.by_part(cost.read(), cost.setup(), one, rate).values()) for rate in (1, 1000))
+    requests = cost.read().steps["project 250 of many counters"].requests
+    said = " ".join(README.split())
+
+    assert f"cost some {alone:.0f} USD at one a second and {busy:.0f} at a thousand" in said
+    assert f"a message with events of 250 counters is counted in {requests} requests" in said
 
 
 def test_readme_says_when_prices_were_read_and_functions_measured():

@@ -1,25 +1,19 @@
-"""README says what is so: its routes, settings, commands and files, held against the code."""
+"""README and the pages it leads to say what is so: routes, settings, commands and files, held against the code."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 
-from chalicelib import settings, telemetry
+from chalicelib import reports, settings, sql_schema, telemetry
 from ops.__main__ import main
+from tests.documents import PAGES, PROJECT, README, TEXT, anchors, section
 from tests.permissions import NEEDED
 
-PROJECT = Path(__file__).parent.parent.parent
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
 TEMPLATE = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
-
-
-def section(title):
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def test_every_route_is_there_and_no_other():
@@ -45,7 +39,7 @@ def test_every_setting_is_there_with_its_default():
 
 
 def test_every_metric_is_there_with_its_unit_and_no_other():
-    rows = re.findall(r"^\| `([A-Z][A-Za-z]+)` \| (\w+) \|", section("Operating"), re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z][A-Za-z]+)` \| (\w+) \|", section("Logs and metrics"), re.MULTILINE)
 
     assert {name: unit.capitalize() for name, unit in rows} == telemetry.METRICS
 
@@ -78,7 +72,7 @@ def test_what_can_be_set_of_the_template_is_there_with_its_default():
 
 
 def test_everybody_is_there_with_what_they_may_do():
-    may = section("Deploying").partition("### Permissions\n")[2].partition("\n### ")[0]
+    may = section("Permissions")
     head, *rows = re.findall(r"^\| (`?\w+`?) \|(.*) \|$", may, re.MULTILINE)
     resources = [cell.strip() for cell in head[1].split("|")]
     told = {
@@ -97,7 +91,7 @@ def test_everybody_is_there_with_what_they_may_do():
 def test_every_make_target_is_there_and_no_other():
     targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
-    named = re.findall(r"(?:`make ([a-z]+)`)|(?:^make ([a-z]+)  )", README, re.MULTILINE)
+    named = re.findall(r"(?:`make ([a-z]+)`)|(?:^make ([a-z]+)  )", TEXT, re.MULTILINE)
 
     assert {one or other for one, other in named} == targets - {"help"}
 
@@ -133,13 +127,49 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
     assert f"| {len(mutants.MUTANTS)}, see `docs/mutants.md` |" in proof
 
 
-@pytest.mark.parametrize("command", re.findall(r"python -m ops (\w+)", README))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m ops (\w+)", TEXT))))
 def test_every_operators_command_exists(command):
     assert command in main.commands
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:chalicelib|tests|infrastructure|\.chalice)/[\w./]+)`", README)))
+    "path", sorted(set(re.findall(r"`((?:chalicelib|tests|infrastructure|bench|ops|\.chalice)/[\w./]+)`", TEXT)))
 )
 def test_every_file_it_names_exists(path):
     assert (PROJECT / path).exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", PAGES[page])
+
+    for path, anchor in links:
+        target = (PROJECT / page).parent / path if path else PROJECT / page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+def test_every_page_is_linked_from_readme():
+    assert {page for page in PAGES if f"({page}" not in README} <= {"README.md", "docs/mutants.md"}
+
+
+def test_every_view_is_there_with_its_columns_and_no_other():
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|:]+: (.+) \|$", section("Views"), re.MULTILINE)
+    told = {
+        name: set(re.findall(r"`(\w+)`", columns)) for names, columns in rows for name in re.findall(r"`(\w+)`", names)
+    }
+    steps = {"daily": {"hour", "week"}, "hourly": {"day", "week"}, "weekly": {"day", "hour"}}
+
+    assert told.keys() == {view.table.name for view in sql_schema.views} == reports.REPORTS.keys()
+    for name, report in reports.REPORTS.items():
+        assert told[name] - steps.get(name, set()) == {column.name for column in report.columns}
+
+
+def test_the_application_is_as_long_as_it_says():
+    lines = sum(
+        len(path.read_text(encoding="utf-8").splitlines())
+        for path in (PROJECT / "app.py", *(PROJECT / "chalicelib").glob("*.py"))
+    )
+
+    assert f"some {round(lines / 500) * 500:,} lines" in README

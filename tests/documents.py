@@ -1,0 +1,30 @@
+"""What the project says of itself: README, and the pages that it leads to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+
+#: Each page by its path from the project's root.
+PAGES = {
+    str(path.relative_to(PROJECT)): path.read_text(encoding="utf-8")
+    for path in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
+
+#: All of them, one behind the other.
+TEXT = "\n".join(PAGES.values())
+
+
+def section(title: str) -> str:
+    """What stands below this heading, on the one page that has it, up to the next of its kind or of a larger one."""
+    (found,) = re.finditer(rf"^(#+) {re.escape(title)}$", TEXT, re.MULTILINE)
+    return re.split(rf"^#{{1,{len(found[1])}}} ", TEXT[found.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def anchors(page: str) -> set[str]:
+    """What a link to a place on this page may name, as GitHub makes it from headings."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
