@@ -428,9 +428,9 @@ def ids_for_page(buckets: Iterable[Bucket], limit: int, before: Place | None) ->
     """
     Which events have to be read for a page of so many, and the place behind which further ones stand, if there are any.
 
-    The buckets come newest first, from the second of `before` on back. They are taken only as far as
-    they are needed, and whole: that only the events themselves tell their order within a second. Of the second of
-    `before` any number may have been on earlier pages, so that it is read besides.
+    The buckets come newest first, from the second of `before` on back. They are taken only as far as they are needed,
+    and each as a whole, for only the events themselves tell their order within a second. Of the second of `before` any
+    number may have been on earlier pages, so that it is read besides.
     """
     ids: set[str] = set()
     enough = 0

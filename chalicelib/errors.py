@@ -91,7 +91,7 @@ class ReportsOffError(RequestError):
     def __init__(self) -> None:
         super().__init__(
             "Reports are made from the relational read model, which this stage does not have. Whoever operates it "
-            "switches it on with the setting SQL_URL, and `provision` and `deploy` after that: see SQL in README."
+            "switches it on with the setting SQL_URL, and `provision` and `deploy` after that."
         )
 
 

@@ -433,7 +433,9 @@ def _write(updates: Sequence[CounterUpdate]) -> None:
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
-        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:  # which is the last counter's own
+        if (
+            cancelled.reasons[-1] == dynamodb.CONDITION_FAILED
+        ):  # the last counter's own; of several, any refusal is as good
             raise _OtherGenerationsError from cancelled
         names = ", ".join(update.counter_id for update in updates)
         raise ContendedError(f"counter {names} is being counted by others") from cancelled

@@ -26,7 +26,7 @@ from chalicelib.counting import Adjusted
 from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.spool import some_at_a_time
 from chalicelib.sql_schema import counters, statements, tables
-from chalicelib.sql_schema import events as logged
+from chalicelib.sql_schema import events as event_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -68,7 +68,7 @@ def count(events: Iterable[Event], engine: Engine | None = None) -> frozenset[tu
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer. Some may be counted: deliver all again.
         ContendedError: other workers were quicker at every try. Likewise.
-        PartlyCountedError: the events of some counters cannot be counted, and those of the others are.
+        PartlyCountedError: the events of some counters cannot be counted, and those of the others, if any, are.
     """
     engine = engine or client()
     by_identity = {(event.counter_id, event.event_id): event for event in events}
@@ -97,7 +97,7 @@ def counted() -> int:
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
-    number = select(func.count()).select_from(logged)
+    number = select(func.count()).select_from(event_rows)
     return within_transaction(client(), lambda connection: connection.execute(number).scalar_one())
 
 
@@ -180,8 +180,8 @@ def add(connection: Connection, events: list[Event]) -> frozenset[tuple[str, str
     Raises what the driver does, for who opened the transaction.
     """
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    key = (logged.c.counter_id, logged.c.event_id)
-    if_new = insert(logged).on_conflict_do_nothing(index_elements=key).returning(*key)
+    key = (event_rows.c.counter_id, event_rows.c.event_id)
+    if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)
     added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, [*map(row_of, events)]))
     new = [event for event in events if (event.counter_id, event.event_id) in added]
     if new:

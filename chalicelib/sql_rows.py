@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from chalicelib import sql_model
 from chalicelib.spool import Row
 from chalicelib.sql_schema import Total, counters
-from chalicelib.sql_schema import events as logged
+from chalicelib.sql_schema import events as event_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -68,10 +68,10 @@ def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
-    key = tuple_(logged.c.counter_id, logged.c.event_id)
-    in_order = _rows().order_by(logged.c.counter_id, logged.c.event_id).limit(_PAGE)
+    key = tuple_(event_rows.c.counter_id, event_rows.c.event_id)
+    in_order = _rows().order_by(event_rows.c.counter_id, event_rows.c.event_id).limit(_PAGE)
     if counter_id is not None:
-        in_order = in_order.where(logged.c.counter_id == counter_id)
+        in_order = in_order.where(event_rows.c.counter_id == counter_id)
     after = None
     while page := _read(engine, in_order if after is None else in_order.where(key > after)):
         yield from page
@@ -87,7 +87,7 @@ def find(engine: Engine, keys: Collection[tuple[str, str]]) -> list[Row]:
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
-    return _read(engine, _rows().where(tuple_(logged.c.counter_id, logged.c.event_id).in_(list(keys))))
+    return _read(engine, _rows().where(tuple_(event_rows.c.counter_id, event_rows.c.event_id).in_(list(keys))))
 
 
 def counter_ids(engine: Engine) -> Iterator[str]:
@@ -113,11 +113,11 @@ def sizes(engine: Engine, names: Collection[str] = ()) -> tuple[int, int]:
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
-    numbers = [select(func.count()).select_from(table) for table in (counters, logged)]
+    numbers = [select(func.count()).select_from(table) for table in (counters, event_rows)]
     if names:
         numbers = [
             number.where(table.c.counter_id.in_(names))
-            for number, table in zip(numbers, (counters, logged), strict=True)
+            for number, table in zip(numbers, (counters, event_rows), strict=True)
         ]
     both = select(*(number.scalar_subquery() for number in numbers))
     of_counters, of_rows = sql_model.within_transaction(engine, lambda connection: connection.execute(both).one())
@@ -148,8 +148,8 @@ def states(engine: Engine, names: Collection[str]) -> list[State]:
         counters.c.value.label("low"),
         counters.c.version.label("number"),
     ).where(counters.c.counter_id.in_(names))
-    rows = select(literal(1), logged.c.counter_id, *_sums()).where(logged.c.counter_id.in_(names))
-    both = union_all(totals, rows.group_by(logged.c.counter_id))
+    rows = select(literal(1), event_rows.c.counter_id, *_sums()).where(event_rows.c.counter_id.in_(names))
+    both = union_all(totals, rows.group_by(event_rows.c.counter_id))
     found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in names}
     for of, name, high, low, number in sql_model.within_transaction(engine, lambda one: one.execute(both).all()):
         found[name][of] = (int(high) * _HALF + int(low), number)
@@ -167,7 +167,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
         # In a statement of its own: one that waits for a lock sees what was there before it waited.
-        (high, low, number) = connection.execute(select(*_sums()).where(logged.c.counter_id == counter_id)).one()
+        (high, low, number) = connection.execute(select(*_sums()).where(event_rows.c.counter_id == counter_id)).one()
         value = int(high or 0) * _HALF + int(low or 0)
         connection.execute(_its(counter_id).values(value=value, version=number))
         _drop_if_empty(connection, counter_id)
@@ -186,8 +186,10 @@ def put_right(engine: Engine, counter_id: str, event_ids: Collection[str], event
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        gone = delete(logged).where(logged.c.counter_id == counter_id, logged.c.event_id.in_(list(event_ids)))
-        amounts = connection.execute(gone.returning(cast(logged.c.amount, BigInteger))).scalars().all()
+        gone = delete(event_rows).where(
+            event_rows.c.counter_id == counter_id, event_rows.c.event_id.in_(list(event_ids))
+        )
+        amounts = connection.execute(gone.returning(cast(event_rows.c.amount, BigInteger))).scalars().all()
         value, version = counters.c.value - literal(sum(amounts), Total), counters.c.version - len(amounts)
         connection.execute(_its(counter_id).values(value=value, version=version))
         if events:
@@ -218,14 +220,21 @@ def _its(counter_id: str) -> Any:
 
 
 def _sums() -> Iterable[ColumnElement[Any]]:
-    amount = cast(logged.c.amount, BigInteger)
+    amount = cast(event_rows.c.amount, BigInteger)
     return func.sum(amount.op("/")(_HALF)), func.sum(amount.op("%")(_HALF)), func.count()
 
 
 def _rows() -> Select[Any]:
     # Times as the driver gives them: of what is no time, too, it is to be told what it is.
-    recorded_at = type_coerce(logged.c.recorded_at, String)
-    return select(logged.c.counter_id, logged.c.event_id, logged.c.type, logged.c.amount, recorded_at, logged.c.reason)
+    recorded_at = type_coerce(event_rows.c.recorded_at, String)
+    return select(
+        event_rows.c.counter_id,
+        event_rows.c.event_id,
+        event_rows.c.type,
+        event_rows.c.amount,
+        recorded_at,
+        event_rows.c.reason,
+    )
 
 
 def _read(engine: Engine, question: Select[Any]) -> list[Row]:

@@ -18,7 +18,7 @@ from ops.options import COUNTER_ID, TIME
 from ops.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from chalicelib.settings import Settings
 
@@ -330,8 +330,8 @@ def _rebuild(
     is kept current, at twice the cost of counting, until it is dropped. Cut off, the same command finishes it.
 
     The relational read model is put right in place: what is missing is counted, and rows that differ from the log are
-    replaced or removed. There, nothing stands beside, so --back and --drop do not concern it. So is it filled, too,
-    where SQL has just been switched on.
+    replaced or removed. There, nothing stands beside, so --back and --drop do not concern it. The same fills it after
+    SQL is switched on.
 
     \b
     Examples:
@@ -347,6 +347,8 @@ def _rebuild(
         raise click.UsageError("--back and --drop are two things: choose one.")
     if (back or drop) and READ_MODEL not in names:
         raise click.UsageError("The relational read model is rebuilt in place: there is nothing to go back to or drop.")
+    if back or drop:
+        names = (READ_MODEL,)
     _check_counters(settings, counter_ids, names)
     if back and not dry_run:
         return rebuild.back(counter_ids)
@@ -356,13 +358,24 @@ def _rebuild(
     outcomes = {}
     if READ_MODEL in names:
         outcomes[READ_MODEL] = rebuild.concerned(counter_ids) if dry_run else rebuild.rebuild(settings, counter_ids)
-    if SQL in names and not (back or drop):
+    if SQL in names:
         from ops import sql_rebuild
 
-        outcomes[SQL] = (
-            sql_rebuild.concerned(settings, counter_ids) if dry_run else sql_rebuild.rebuild(settings, counter_ids)
-        )
+        with _told_at_least(outcomes):
+            work = sql_rebuild.concerned if dry_run else sql_rebuild.rebuild
+            outcomes[SQL] = work(settings, counter_ids)
     return projections.together(outcomes)
+
+
+@contextlib.contextmanager
+def _told_at_least(outcomes: Mapping[str, Outcome]) -> Iterator[None]:
+    """What has come of the work so far is told, should what comes now fail."""
+    try:
+        yield
+    except BaseException:
+        for outcome in outcomes.values():
+            click.echo(outcome.text, err=True)
+        raise
 
 
 def _confirm(question: str, *, yes: bool, otherwise: str = "This has to be confirmed: add --yes.") -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chalicelib import sql_model, sql_verifier
+from chalicelib.errors import ReadModelUnavailableError
 from chalicelib.settings import READ_MODEL, SQL
 from chalicelib.spool import RowSpool
 from ops import known, parts, progress, sql_owner
@@ -71,7 +72,11 @@ def connected(settings: Settings) -> Iterator[Engine]:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
     with sql_model.connected(sql_owner.address(settings)) as engine:
-        if not sql_model.has_schema(engine):
+        try:
+            has_schema = sql_model.has_schema(engine)
+        except ReadModelUnavailableError as error:
+            raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL} leaves it alone)") from error
+        if not has_schema:
             raise OperatorError(
                 f"The relational read model of stage {settings.stage} has no tables: run provision, and deploy, first."
             )
