@@ -29,9 +29,10 @@ def clients() -> list[BaseClient]:
 
 @dataclass
 class Requests:
-    """Requests in the order in which they were made: operation and parameters."""
+    """Requests in the order in which they were made: operation and parameters. `reader` reads what they wrote."""
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    reader: DynamoDBClient | None = None
 
     @property
     def operations(self) -> list[str]:
@@ -44,7 +45,8 @@ class Requests:
         A write costs 1 unit for each started KB of the item, and 2 in a transaction; of an item before and after, the
         larger counts (DynamoDB developer guide, "Capacity consumption"). Our items only grow, so "now" is the larger.
         """
-        return sum(_write_units(operation, parameters) for operation, parameters in self.made)
+        items = _Items(self.reader or _reader())
+        return sum(_write_units(operation, parameters, items) for operation, parameters in self.made)
 
     def read_units(self) -> float:
         """
@@ -54,13 +56,18 @@ class Requests:
         half: of each item by itself, and of all that one page of a query reads together (DynamoDB developer guide,
         "Capacity consumption").
         """
-        return sum(_read_units(operation, parameters) for operation, parameters in self.made)
+        items = _Items(self.reader or _reader())
+        return sum(_read_units(operation, parameters, items) for operation, parameters in self.made)
 
 
 @contextlib.contextmanager
-def requests(*of: BaseClient) -> Iterator[Requests]:
-    """Notes the requests that are made inside: by these clients, or else by the application's."""
-    seen = Requests()
+def requests(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
+    """
+    Notes the requests that are made inside: by these clients, or else by the application's.
+
+    What they cost is asked for through `reader`, or else at the embedded AWS.
+    """
+    seen = Requests(reader=reader)
     watched = of or clients()
 
     def note(params: dict[str, Any], model: Any, **_: Any) -> None:
@@ -76,32 +83,46 @@ def requests(*of: BaseClient) -> Iterator[Requests]:
             client.meta.events.unregister(f"{_EVENT}.*.*", note)
 
 
-def _write_units(operation: str, parameters: dict[str, Any]) -> int:
+class _Items:
+    """The items as they are now, each read once."""
+
+    def __init__(self, reader: DynamoDBClient) -> None:
+        self.reader = reader
+        self._sizes: dict[tuple[str, str], int] = {}
+
+    def size(self, table: str, key: dict[str, Any]) -> int:
+        """The item's size, or 0 if it is not there."""
+        place = (table, repr(key))
+        if place not in self._sizes:
+            found = self.reader.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+            self._sizes[place] = size(found)
+        return self._sizes[place]
+
+
+def _write_units(operation: str, parameters: dict[str, Any], items: _Items) -> int:
     match operation:
         case "PutItem":
             return math.ceil(size(parameters["Item"]) / 1024)
         case "UpdateItem":
-            return math.ceil(size(_item(parameters["TableName"], parameters["Key"])) / 1024)
+            return math.ceil(items.size(parameters["TableName"], parameters["Key"]) / 1024)
         case "TransactWriteItems":
-            return sum(2 * math.ceil(size(_written(member)) / 1024) for member in parameters["TransactItems"])
+            return sum(2 * math.ceil(_written(member, items) / 1024) for member in parameters["TransactItems"])
         case "DeleteItem" | "BatchWriteItem":
             raise AssertionError(f"what a {operation} costs is not known here")
         case _:
             return 0
 
 
-def _read_units(operation: str, parameters: dict[str, Any]) -> float:
+def _read_units(operation: str, parameters: dict[str, Any], items: _Items) -> float:
     match operation:
         case "GetItem":
-            return _units(size(_item(parameters["TableName"], parameters["Key"])), parameters)
+            return _units(items.size(parameters["TableName"], parameters["Key"]), parameters)
         case "Query":
-            page = _reader().query(**parameters)
+            page = items.reader.query(**parameters)
             return _units(sum(map(size, page["Items"])), parameters)
         case "BatchGetItem":
             ((table, asked),) = parameters["RequestItems"].items()
-            found = _reader().batch_get_item(**parameters)["Responses"][table]
-            nothing: list[dict[str, Any]] = [{}] * (len(asked["Keys"]) - len(found))
-            return sum(_units(size(item), asked) for item in [*found, *nothing])
+            return sum(_units(items.size(table, key), asked) for key in asked["Keys"])
         case _:
             return 0
 
@@ -111,19 +132,15 @@ def _units(size: int, read: dict[str, Any]) -> float:
     return started if read.get("ConsistentRead") else started / 2
 
 
-def _written(member: dict[str, Any]) -> dict[str, Any]:
+def _written(member: dict[str, Any], items: _Items) -> int:
     ((kind, parameters),) = member.items()
-    return parameters["Item"] if kind == "Put" else _item(parameters["TableName"], parameters["Key"])
+    return size(parameters["Item"]) if kind == "Put" else items.size(parameters["TableName"], parameters["Key"])
 
 
 @functools.cache
 def _reader() -> DynamoDBClient:
     """Of our own, so that what is asked to know a cost is not noted."""
     return boto3.client("dynamodb")
-
-
-def _item(table: str, key: dict[str, Any]) -> dict[str, Any]:
-    return _reader().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
 
 
 def size(item: dict[str, Any]) -> int:

@@ -138,6 +138,24 @@ def dies_after(attempt: Attempt) -> AWSResponse:
     raise DiedError(attempt.operation)
 
 
+class Disturbance:
+    """Lets a fault happen at the k-th request (from 0), at its first attempt or at all."""
+
+    def __init__(self, at: int | None, fault: Fault, every_attempt: bool) -> None:
+        self.calls: list[str] = []
+        self._at = at
+        self._fault = fault
+        self._every_attempt = every_attempt
+
+    def __call__(self, attempt: Attempt) -> AWSResponse:
+        is_first = attempt.call not in self.calls
+        if is_first:
+            self.calls.append(attempt.call)
+        if self.calls.index(attempt.call) == self._at and (is_first or self._every_attempt):
+            return self._fault(attempt)
+        return attempt.carry_out()
+
+
 #: More attempts than anything makes.
 ALWAYS = 1_000_000
 

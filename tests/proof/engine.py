@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from botocore.awsrequest import AWSResponse
+    from botocore.client import BaseClient
 
 _TEMPLATE = Path(__file__).parent.parent.parent / "infrastructure" / "template.yaml"
 _SERVICES: Any = {"DynamoDB": dynamodb, "DynamoDBStreams": dynamodb_streams, "AmazonSQS": sqs}
@@ -57,16 +58,17 @@ class Engine:
         return self._session.client(service, config=Config(signature_version=UNSIGNED))  # type: ignore[call-overload]
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """The application's clients are served from here."""
-        for client in aws.clients():
+    def serving(self, *others: BaseClient) -> Iterator[None]:
+        """The application's clients are served from here, and these."""
+        served = [*aws.clients(), *others]
+        for client in served:
             client.meta.events.register("before-send.*.*", self._pass_gate)
             # The SDK tries again at once: waiting changes nothing here.
             client.meta.events.register_first("needs-retry.*.*", _at_once)
         try:
             yield
         finally:
-            for client in aws.clients():
+            for client in served:
                 client.meta.events.unregister("before-send.*.*", self._pass_gate)
                 client.meta.events.unregister("needs-retry.*.*", _at_once)
 

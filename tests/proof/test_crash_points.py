@@ -22,7 +22,7 @@ from tests.proof.invariant import Watcher
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.faults import Attempt, Fault
+    from tests.faults import Fault
     from tests.harness import Pipeline
     from tests.proof.engine import Engine
 
@@ -224,25 +224,7 @@ SCENARIOS = {
 POINTS = 73 * len(FAULTS)
 
 
-class Disturbance:
-    """Lets a fault happen at the k-th request (from 0), at its first attempt or at all."""
-
-    def __init__(self, at: int | None, fault: Fault, every_attempt: bool) -> None:
-        self.calls: list[str] = []
-        self._at = at
-        self._fault = fault
-        self._every_attempt = every_attempt
-
-    def __call__(self, attempt: Attempt):
-        is_first = attempt.call not in self.calls
-        if is_first:
-            self.calls.append(attempt.call)
-        if self.calls.index(attempt.call) == self._at and (is_first or self._every_attempt):
-            return self._fault(attempt)
-        return attempt.carry_out()
-
-
-def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: Disturbance) -> None:
+def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: faults.Disturbance) -> None:
     """The scenario with its disturbance, then what clients and the platform do about it, then the invariant."""
     counters = [pipeline.counter_id, *(others(pipeline) if scenario.has_others else ())]
     watchers = [Watcher(engine.client, counter_id) for counter_id in counters]
@@ -288,7 +270,7 @@ def check_in_the_end(pipeline, watchers, prepared):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_makes_the_requests_that_are_disturbed(engine, new_pipeline, name):
     scenario = SCENARIOS[name]
-    disturbance = Disturbance(None, faults.carried_out, every_attempt=False)
+    disturbance = faults.Disturbance(None, faults.carried_out, every_attempt=False)
 
     run(engine, new_pipeline(1), scenario, disturbance)
 
@@ -301,7 +283,7 @@ def test_at_every_request_of_a_scenario_a_fault_changes_no_total(engine, new_pip
     scenario = SCENARIOS[name]
 
     for at in range(scenario.requests):
-        run(engine, new_pipeline(at), scenario, Disturbance(at, *FAULTS[fault]))
+        run(engine, new_pipeline(at), scenario, faults.Disturbance(at, *FAULTS[fault]))
 
 
 def test_the_number_of_crash_points_is_what_it_was():

@@ -15,7 +15,7 @@ from tests import faults
 from tests.building import an_event, message_body
 from tests.proof import scheduler
 from tests.proof.invariant import Watcher
-from tests.proof.test_crash_points import FAULTS, Disturbance
+from tests.proof.test_crash_points import FAULTS
 
 A_SECOND_MS = 1_700_000_000_000
 
@@ -387,7 +387,7 @@ def test_wherever_a_rebuild_is_cut_off_the_next_one_finishes_it(engine, new_pipe
         watcher = Watcher(engine.client, pipeline.counter_id)
         events = logged(pipeline, 3)
         pipeline.count(*events[:2])
-        disturbance = engine.gate = Disturbance(at, *FAULTS[fault])
+        disturbance = engine.gate = faults.Disturbance(at, *FAULTS[fault])
         try:
             rebuild(pipeline.counter_id)
             generations.drop(pipeline.counter_id)
