@@ -96,7 +96,7 @@ def tables(figures: Figures, deployed: Setup) -> list[str]:
     rows = [("this one", *_usd(totals(one)), "what is not guaranteed under [the proof](../README.md#the-proof)")]
     rows += [
         (rival.name, *_usd(_rival(figures, deployed, rival, rate) for rate in RATES), rival.lacks)
-        for rival in rivals.ALL
+        for rival in rivals.PRICED
     ]
     compared = _table(("one counter", *(f"{rate:,} a second" for rate in RATES), "lacks"), rows)
     return [ours, compared, _standing(figures)]
@@ -157,7 +157,7 @@ def measured(deployed: Setup, repeats: int) -> Figures:
         wanted[_project(load, rate, size)] = functools.partial(measuring.project, load, rate, size)
     steps = {name: measuring.measured(prepare, repeats) for name, prepare in wanted.items()}
     database = measuring.database()
-    for rival, rate in itertools.product(rivals.ALL, RATES):
+    for rival, rate in itertools.product(rivals.PRICED, RATES):
         size = deployed.rival_batch(rate, loads()[0].window_s)
         if _work(rival, size) not in steps:
             prepare = functools.partial(measuring.work, rival, database, size)

@@ -160,7 +160,7 @@ def queries(setup: Setup, query: Step) -> float:
     return MILLION * (_gateway(query) + function + _database(query) + _lines(query))
 
 
-def fits_one_item(units: int, rate: int) -> bool:
+def fits_one_item(units: float, rate: int) -> bool:
     """Whether one item takes so many write units so many times a second."""
     return units * rate <= _WRITES_OF_ONE_PARTITION_A_SECOND
 

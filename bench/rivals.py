@@ -2,7 +2,7 @@
 The designs that people usually pick for a counter behind a queue, each as short as a careful reader would write it.
 
 Behind the same front each increment is a message of its own, and a worker that the queue triggers counts it. There is
-no event log. They differ in what the worker writes, and so in what they lack.
+no event log. They differ in what the worker writes, one also in its queue, and so in what they lack.
 """
 
 from __future__ import annotations
@@ -27,19 +27,27 @@ MARKERS = "rivals-markers"
 
 _REMEMBERED_FOR_S = 30 * 24 * 3600
 
+#: DynamoDB's limit is 100 items a transaction; one of them is the counter.
+_MARKERS_AT_ONCE = 99
+
+#: What a transaction says of a marker that is there already.
+_MARKED = "ConditionalCheckFailed"
+
 
 @dataclass(frozen=True, slots=True)
 class Rival:
     """
     A design: how its worker is made from a client, what it lacks, and what one increment writes to its counter's item.
 
-    A worker takes Lambda's event, a batch of messages, and Lambda's context.
+    A worker takes Lambda's event, a batch of messages, and Lambda's context. Where the queue is a FIFO queue, it takes
+    a message for the same as another of the last five minutes if their bodies are the same, and drops it.
     """
 
     name: str
     worker: Callable[[DynamoDBClient], Callable[[dict[str, Any], Any], None]]
-    counter_units: int
+    counter_units: float
     lacks: str
+    fifo: bool = False
 
 
 def provision(database: DynamoDBClient) -> None:
@@ -78,19 +86,12 @@ def _unprotected(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], No
 def _marking(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     def work(batch: dict[str, Any], _context: Any) -> None:
         for increment in _increments(batch):
-            put: Any = {
-                "TableName": MARKERS,
-                "Item": {
-                    "id": {"S": increment["event_id"]},
-                    "counter_id": {"S": increment["counter_id"]},
-                    "by": {"N": str(increment["by"])},
-                },
-                "ConditionExpression": "attribute_not_exists(id)",
-            }
             try:
-                database.transact_write_items(TransactItems=[{"Put": put}, {"Update": _addition(increment)}])
+                database.transact_write_items(
+                    TransactItems=[{"Put": _marker(increment)}, {"Update": _addition(increment)}]
+                )
             except database.exceptions.TransactionCanceledException as error:
-                if error.response["CancellationReasons"][0]["Code"] != "ConditionalCheckFailed":
+                if error.response["CancellationReasons"][0]["Code"] != _MARKED:
                     raise
 
     return work
@@ -114,8 +115,74 @@ def _remembering(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], No
     return work
 
 
+def _marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+    def work(batch: dict[str, Any], _context: Any) -> None:
+        counters: dict[str, dict[str, dict[str, Any]]] = {}
+        for increment in _increments(batch):
+            counters.setdefault(increment["counter_id"], {})[increment["event_id"]] = increment
+        for distinct in counters.values():
+            increments = list(distinct.values())
+            for start in range(0, len(increments), _MARKERS_AT_ONCE):
+                count(increments[start : start + _MARKERS_AT_ONCE])
+
+    def count(increments: list[dict[str, Any]]) -> None:
+        while increments:
+            total = sum(increment["by"] for increment in increments)
+            update = _addition({"counter_id": increments[0]["counter_id"], "by": total})
+            puts: list[Any] = [{"Put": _marker(increment)} for increment in increments]
+            try:
+                database.transact_write_items(TransactItems=[*puts, {"Update": update}])
+            except database.exceptions.TransactionCanceledException as error:
+                codes = [reason["Code"] for reason in error.response["CancellationReasons"]]
+                unmarked = [one for one, code in zip(increments, codes, strict=False) if code != _MARKED]
+                if len(unmarked) == len(increments):
+                    raise
+                increments = unmarked
+            else:
+                return
+
+    return work
+
+
+def _swapping(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+    def work(batch: dict[str, Any], _context: Any) -> None:
+        for increment in _increments(batch):
+            while not swap(increment):
+                pass
+
+    def swap(increment: dict[str, Any]) -> bool:
+        key = {"counter_id": {"S": increment["counter_id"]}}
+        before = database.get_item(TableName=COUNTERS, Key=key, ConsistentRead=True).get("Item")
+        value = int(before["value"]["N"]) if before else 0
+        try:
+            database.put_item(
+                TableName=COUNTERS,
+                Item={**key, "value": {"N": str(value + increment["by"])}},
+                ConditionExpression="#value = :value OR attribute_not_exists(counter_id)",
+                ExpressionAttributeNames={"#value": "value"},
+                ExpressionAttributeValues={":value": {"N": str(value)}},
+            )
+        except database.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    return work
+
+
 def _increments(batch: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(record["body"]) for record in batch["Records"]]
+
+
+def _marker(increment: dict[str, Any]) -> Any:
+    return {
+        "TableName": MARKERS,
+        "Item": {
+            "id": {"S": increment["event_id"]},
+            "counter_id": {"S": increment["counter_id"]},
+            "by": {"N": str(increment["by"])},
+        },
+        "ConditionExpression": "attribute_not_exists(id)",
+    }
 
 
 def _addition(increment: dict[str, Any]) -> Any:
@@ -147,4 +214,26 @@ MARKING = Rival(
     "room: each increment is a transaction on the counter's one item, which takes 500 a second",
 )
 
-ALL = (UNPROTECTED, REMEMBERING, MARKING)
+MARKING_BATCHES = Rival(
+    "a transaction per batch, with markers",
+    _marking_batches,
+    2 / _MARKERS_AT_ONCE,
+    "cheap redeliveries, each of which cancels its transaction first; and room, where events come alone",
+)
+SWAPPING = Rival(
+    "compare-and-swap in a loop",
+    _swapping,
+    1,
+    "any protection, as the unprotected `ADD`: the value read again is no sign that an event was counted; and room",
+)
+FIFO = Rival(
+    "a FIFO queue and an `ADD`",
+    _unprotected,
+    1,
+    "protection behind the queue, which drops what is sent twice within five minutes, and delivers again what it has",
+    fifo=True,
+)
+
+#: Those whose price `make cost` works out.
+PRICED = (UNPROTECTED, REMEMBERING, MARKING)
+ALL = (*PRICED, MARKING_BATCHES, SWAPPING, FIFO)
