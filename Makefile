@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, checkov into .local/checkov, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench cost pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick cost pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -53,9 +53,11 @@ load: .venv/ready ## increments end to end while functions die, answers get lost
 mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
 	@$(PY) -m tests.proof.mutants
 
-bench: .venv/ready ## what starting a function takes; and verify, replay and rebuild, for logs of SIZES events
-	@$(PY) -m bench.starting
-	@$(PY) -m bench.operating $(or $(SIZES),10000 100000)
+bench: .venv/ready ## what this costs, survives and takes beside what people would do instead: writes docs/figures.md; SECTIONS, SIZES
+	@SIZES="$(SIZES)" $(PY) -m bench $(SECTIONS)
+
+bench-quick: .venv/ready ## the same in little, into .local/bench
+	@$(PY) -m bench --quick $(SECTIONS)
 
 cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take
 	@$(PY) -m bench.cost $(if $(MEASURE),--measure)

@@ -45,20 +45,29 @@ _COMMANDS = {
 def main(sizes: tuple[int, ...], port: int) -> None:
     click.echo("| events | command | events a second | its own CPU time | peak memory |\n|---|---|---|---|---|")
     for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            place = embedded.Place(Path(folder), port, port + 1)
-            with contextlib.redirect_stdout(sys.stderr), embedded.aws_of(place, "bench.linear_aws"):
-                # In a process of its own: a command's peak memory starts with that of the process that it came from.
-                filling = multiprocessing.get_context("spawn").Process(target=_fill, args=(place, size))
-                filling.start()
-                filling.join()
-                for name, arguments in _COMMANDS.items():
-                    if arguments[-1] == "sql":
-                        (place.folder / "counter.sqlite").unlink()
-                        _make_schema(place)
-                    seconds, cpu_s, peak_mb = _measured(place, arguments)
-                    row = f"{size / seconds:,.0f} | {cpu_s:,.1f} s | {peak_mb:,.0f} MB"
-                    click.echo(f"| {size:,} | {name} | {row} |", file=sys.__stdout__)
+        for row in measured(size, port):
+            taken = f"{row['a_second']:,.0f} | {row['cpu_s']:,.1f} s | {row['peak_mb']:,.0f} MB"
+            click.echo(f"| {size:,} | {row['command']} | {taken} |")
+
+
+def measured(size: int, port: int) -> list[dict[str, Any]]:
+    """What each command takes for a log of so many events, on an embedded AWS of its own at this port and the next."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = embedded.Place(Path(folder), port, port + 1)
+        with contextlib.redirect_stdout(sys.stderr), embedded.aws_of(place, "bench.linear_aws"):
+            # In a process of its own: a command's peak memory starts with that of the process that it came from.
+            filling = multiprocessing.get_context("spawn").Process(target=_fill, args=(place, size))
+            filling.start()
+            filling.join()
+            for name, arguments in _COMMANDS.items():
+                if arguments[-1] == "sql":
+                    (place.folder / "counter.sqlite").unlink()
+                    _make_schema(place)
+                seconds, cpu_s, peak_mb = _measured(place, arguments)
+                taken = {"a_second": round(size / seconds), "cpu_s": round(cpu_s, 1), "peak_mb": round(peak_mb)}
+                rows.append({"events": size, "command": name, **taken})
+    return rows
 
 
 def _fill(place: embedded.Place, size: int) -> None:

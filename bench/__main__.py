@@ -1,0 +1,42 @@
+"""
+Measure, and write the report: python -m bench [--quick] [SECTION ...]
+
+Without sections, all of them. What is measured is stored first, in figures.json, and the page and its plots are made
+from that alone; sections that are not asked for stay as they are stored. Takes less than ten minutes, and with --quick,
+which measures less of everything, and not how operators' commands grow with the log, less than one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench import measurements, report
+
+PROJECT = Path(__file__).parent.parent
+
+
+@click.command(help=__doc__)
+@click.argument("sections", nargs=-1, type=click.Choice([*measurements.SECTIONS]))
+@click.option("--quick", is_flag=True, help="Less of everything, into .local/bench if not elsewhere.")
+@click.option(
+    "--into", type=click.Path(file_okay=False, path_type=Path), help="The folder of the report.  [default: docs]"
+)
+@click.option("--render", is_flag=True, help="Measure nothing: write the report anew from what is stored.")
+def main(sections: tuple[str, ...], quick: bool, into: Path | None, render: bool) -> None:
+    folder = into or (PROJECT / ".local" / "bench" if quick else PROJECT / "docs")
+    if not render:
+        measurements.measure(folder, sections or _usual(quick=quick), quick=quick)
+    for name, text in report.rendered(measurements.read(folder)).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    click.echo(f"Written: {folder / 'figures.md'}")
+
+
+def _usual(*, quick: bool) -> tuple[str, ...]:
+    return tuple(name for name in measurements.SECTIONS if not (quick and name in measurements.NOT_QUICK))
+
+
+if __name__ == "__main__":
+    main()

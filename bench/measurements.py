@@ -1,0 +1,191 @@
+"""
+What `make bench` measures, section by section, and where that is stored. Each section is stored as soon as it is done.
+
+A section is a function that measures, in full or in little, and tells how far it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import logging
+import multiprocessing
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from bench import scope
+from ops import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_SIZES: Final = (10_000, 100_000)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """
+    What is stored in this folder.
+
+    Raises:
+        ClickException: nothing is.
+    """
+    try:
+        stored: dict[str, Any] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise click.ClickException(f"{folder / 'figures.json'} is not there: run `make bench` first") from error
+    return stored
+
+
+def measure(folder: Path, sections: Sequence[str], *, quick: bool) -> None:
+    """These sections are measured anew and stored in this folder; others stay as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SECTIONS:
+        if name not in sections:
+            continue
+        click.echo(f"Measuring: {name}", err=True)
+        machine = _machine()
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            raw = process.apply(_measured, (name, quick))
+        stored = read(folder) if (folder / "figures.json").exists() else {}
+        kept = stored.get(name, {}).get("raw")
+        raw = _KEPT[name](raw, kept) if kept and name in _KEPT else raw
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        stored[name] = {"measured_on": today, "machine": machine, "raw": raw}
+        (folder / "figures.json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+
+
+def _measured(name: str, quick: bool) -> Any:
+    """In a process of its own, so that no section finds what another left behind."""
+    from tests import conftest  # noqa: F401, PLC0415  (sets what the application reads when it is imported)
+
+    logging.disable(logging.INFO)  # of the engine, which tells of each table
+    with contextlib.redirect_stdout(sys.stderr):
+        return SECTIONS[name](quick)
+
+
+def _spending(quick: bool) -> Any:
+    from bench import spending  # noqa: PLC0415  (reads the stage's settings)
+
+    batches = scope.BATCHES[:2] if quick else scope.BATCHES
+    with progress.shown("Units", spending.total_events(batches, scope.SPREADS)) as advance:
+        return spending.measured(_engine(), batches, scope.SPREADS, advance)
+
+
+def _surviving(_quick: bool) -> Any:
+    from bench import surviving  # noqa: PLC0415  (as above)
+
+    with progress.shown("Faults", len(scope.DESIGNS), "designs") as advance:
+        return surviving.measured(_engine(), advance)
+
+
+def _working(quick: bool) -> Any:
+    rounds, repeats = (3, 5) if quick else (9, 40)
+    with _an_aws():
+        from bench import working  # noqa: PLC0415  (as above)
+
+        with progress.shown("CPU time", working.total_rounds(rounds), "rounds") as advance:
+            return working.measured(rounds, repeats, advance)
+
+
+def _crowding(quick: bool) -> Any:
+    from bench import crowding  # noqa: PLC0415  (as above)
+
+    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 0.8)
+    if quick:
+        crowd = crowding.Crowd((1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.4)
+    with progress.shown("Workers", crowd.runs, "runs") as advance:
+        return crowding.measured(_engine(), crowd, advance)
+
+
+def _starting(quick: bool) -> Any:
+    from bench import starting  # noqa: PLC0415  (as above)
+
+    times = 3 if quick else 40
+    with progress.shown("Starts", times, "rounds") as advance:
+        return starting.measured(times, advance)
+
+
+def _operating(_quick: bool) -> Any:
+    from bench import operating  # noqa: PLC0415  (as above)
+    from tests.conftest import free_ports  # noqa: PLC0415
+
+    given = tuple(int(size) for size in os.environ.get("SIZES", "").split())
+    sizes = given or _SIZES
+    rows: list[dict[str, Any]] = []
+    with progress.shown("Operators' commands", len(sizes), "logs") as advance:
+        for size in sizes:
+            rows += operating.measured(size, free_ports(1)[0])
+            advance(1)
+    return rows
+
+
+SECTIONS: Final[dict[str, Callable[[bool], Any]]] = {
+    "spending": _spending,
+    "surviving": _surviving,
+    "working": _working,
+    "crowding": _crowding,
+    "starting": _starting,
+    "operating": _operating,
+}
+
+
+def _with_other_sizes(raw: list[dict[str, Any]], kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was just measured, and what was before of logs of other sizes, which can take an hour."""
+    sizes = {row["events"] for row in raw}
+    return sorted([*raw, *(row for row in kept if row["events"] not in sizes)], key=lambda row: row["events"])
+
+
+def _with_what_was_before(raw: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    return {**raw, "before": kept["before"]} if "before" in kept else raw
+
+
+#: What takes too long to be done in little.
+NOT_QUICK: Final = ("operating",)
+
+#: What of an earlier measurement stays when a section is measured again.
+_KEPT: Final[dict[str, Callable[[Any, Any], Any]]] = {"operating": _with_other_sizes, "working": _with_what_was_before}
+
+
+def _engine() -> Any:
+    from tests.proof.engine import Engine  # noqa: PLC0415  (as above)
+
+    return Engine()
+
+
+@contextlib.contextmanager
+def _an_aws() -> Iterator[None]:
+    """An embedded AWS of our own runs, where the environment says, with the stage's tables and queues."""
+    from chalicelib import settings  # noqa: PLC0415  (as above)
+    from ops import embedded, provision  # noqa: PLC0415
+
+    ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
+    with embedded.aws_of(embedded.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)):
+        provision.provision(settings.current())
+        yield
+
+
+def _machine() -> dict[str, Any]:
+    import boto3  # noqa: PLC0415  (slow)
+
+    return {
+        "cpus": os.cpu_count(),
+        "processor": _processor(),
+        "load": round(os.getloadavg()[0], 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "boto3": boto3.__version__,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

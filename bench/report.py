@@ -1,0 +1,541 @@
+"""
+The report, from stored figures: docs/figures.json in, Markdown and plots out. Pure: nothing here measures or writes.
+
+Each section is a function from what one measurement stored to Markdown; another measurement adds another section.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bench import costing, plots, scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_DASH: Final = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report: its title, what it says of raw figures, and its plots by the names of their files."""
+
+    title: str
+    says: Callable[[Any], str]
+    plots: Callable[[Any], dict[str, str]] = lambda _raw: {}
+
+
+def rendered(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The files of the report by their paths below docs/: the page, and a plot each."""
+    files: dict[str, str] = {}
+    parts = [_INTRODUCTION]
+    for name, section in SECTIONS.items():
+        if name in figures:
+            stored = figures[name]
+            parts += [f"## {section.title}", section.says(stored["raw"]), f"*{_measured(stored)}*"]
+            files |= {f"figures/{plot}.svg": svg for plot, svg in section.plots(stored["raw"]).items()}
+    return {"figures.md": "\n\n".join(parts) + "\n", **files}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" if line is not lines[1] else f"|{'|'.join(line)}|" for line in lines)
+
+
+_INTRODUCTION: Final = """\
+# Figures
+
+What this design costs, survives and takes, beside what people would do instead. `make bench` measures it anew and
+writes this page, its plots and the raw numbers, `figures.json`; `make bench SECTIONS="spending surviving"` some of
+it. `make bench-quick` does most of it in little, in less than a minute, into `.local/bench`. Units, requests, bytes and
+faults are counted, and come out the same on any machine; times do not, and are given as ratios of what was measured in
+turn.
+
+The rivals are in `bench/rivals.py`, each as short as a careful reader would write it: an increment is a message of its
+own, and a worker that a queue triggers counts it."""
+
+
+def _measured(stored: Mapping[str, Any]) -> str:
+    machine = stored["machine"]
+    return (
+        f"Measured on {stored['measured_on']}, {machine['cpus']} cores ({machine['processor']}), load "
+        f"{machine['load']:.1f} when it began, {machine['system']}, Python {machine['python']}, "
+        f"boto3 {machine['boto3']}."
+    )
+
+
+# --- what an increment asks of AWS
+
+
+def per_increment(
+    raw: Sequence[Mapping[str, Any]], design: str, events: int, spread: int, measure: str
+) -> float | None:
+    """All that an increment takes, part for part added up, or None where that was not measured."""
+    found = [row for row in raw if (row["design"], row["events"], row["spread"]) == (design, events, spread)]
+    return sum(row[measure] for row in found) if found else None
+
+
+def _spending(raw: Sequence[Mapping[str, Any]]) -> str:
+    batches = sorted({row["events"] for row in raw})
+    parts = [
+        "From the command, or a rival's front, to the counter: everything that the functions themselves ask of "
+        "DynamoDB "
+        "and SQS, for one increment. A batch is counted in one run. Its events are spread over so many counters, "
+        "each of which has 1,000 a second, all new. Bytes are those of requests and answers.",
+        "![Write units](figures/write-units.svg)",
+        "![Write units, spread](figures/write-units-spread.svg)",
+    ]
+    for measure, name in scope.MEASURES.items():
+        parts.append(f"**{name[0].upper()}{name[1:]}**")
+        parts.append(table([f"{name}, in batches of", "counters", *_numbers(batches)], _totals(raw, batches, measure)))
+    parts.append(
+        f"A {_DASH} is what was not measured: who counts each message by itself takes as much for each however many "
+        f"there "
+        "are. This design is cheapest where many increments meet in a counter. Where no two meet, each is a "
+        "transaction and a share of a read, and it is the dearest in requests and bytes but for Powertools."
+    )
+    parts.append("**Part by part**, of this design:")
+    parts.append(table(["", "counters", "part", *scope.MEASURES.values()], _by_part(raw, batches)))
+    parts.append(
+        "**In the middle of a busy second** a bucket is written again, at 2 units for each KB. Counting alone, in a "
+        "second "
+        f"of which {scope.HALF} events are counted before, beside a new one:"
+    )
+    halves = [
+        [*_numbers([events]), *(_short(_counting(raw, name, events, "write_units")) for name in _BEFORE.values())]
+        for events in batches
+    ]
+    parts.append(table(["batch", *(f"write units, {what}" for what in _BEFORE)], halves))
+    return "\n\n".join(parts)
+
+
+_BEFORE: Final = {"new second": scope.OURS, "half counted": scope.HALF_FULL}
+
+
+def _counting(raw: Sequence[Mapping[str, Any]], design: str, events: int, measure: str) -> float | None:
+    return next(
+        (
+            row[measure]
+            for row in raw
+            if (row["design"], row["events"], row["spread"], row["part"]) == (design, events, 1, scope.COUNTING)
+        ),
+        None,
+    )
+
+
+def _totals(raw: Sequence[Mapping[str, Any]], batches: Sequence[int], measure: str) -> list[list[str]]:
+    """A row for each design and spread; spreads that make no difference share one."""
+    rows = []
+    for design in scope.DESIGNS:
+        by_spread = {
+            spread: [_short(per_increment(raw, design, events, spread, measure)) for events in batches]
+            for spread in sorted({row["spread"] for row in raw})
+        }
+        first = next(iter(by_spread.values()))
+        if all(_agree(first, other) for other in by_spread.values()):
+            rows.append([_bold(design), "any", *first])
+        else:
+            rows += [[_bold(design), *_numbers([spread]), *cells] for spread, cells in by_spread.items()]
+    return rows
+
+
+def _agree(one: Sequence[str], other: Sequence[str]) -> bool:
+    return all(_DASH in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
+
+
+def _by_part(raw: Sequence[Mapping[str, Any]], batches: Sequence[int]) -> Iterable[list[str]]:
+    for row in raw:
+        if row["design"] != scope.OURS:
+            continue
+        if row["part"] == scope.COMMAND and (row["events"], row["spread"]) != (batches[0], 1):
+            continue  # it knows no batch
+        which = "each" if row["part"] == scope.COMMAND else f"{row['events']:,}"
+        counters = "any" if row["part"] == scope.COMMAND else f"{row['spread']:,}"
+        yield [which, counters, row["part"], *(_short(row[measure]) for measure in scope.MEASURES)]
+
+
+def _spending_plots(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    batches = sorted({row["events"] for row in raw})
+    spreads = sorted({row["spread"] for row in raw})
+
+    def plot(spread: int, title: str) -> str:
+        series = {
+            design: [
+                (events, found)
+                for events in batches
+                if (found := per_increment(raw, design, events, spread, "write_units")) is not None
+            ]
+            for design in scope.DESIGNS
+        }
+        return plots.lines(title, "events in a batch", "write units for an increment", series)
+
+    return {
+        "write-units": plot(spreads[0], "Write units, one counter"),
+        "write-units-spread": plot(spreads[-1], f"Write units, spread over {spreads[-1]:,} counters"),
+    }
+
+
+# --- which faults it survives
+
+
+def survives(outcome: Mapping[str, int]) -> bool:
+    """Whether in every run all was acknowledged, and the value exact."""
+    return not any(outcome[what] for what in ("too_much", "too_little", "never_acknowledged"))
+
+
+def _surviving(raw: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
+    faults = list(next(iter(raw.values())))
+    rows = [[fault, *(_outcome(outcomes[fault]) for outcomes in raw.values())] for fault in faults]
+    survived = [sum(map(survives, outcomes.values())) for outcomes in raw.values()]
+    runs = sum(outcome["runs"] for outcomes in raw.values() for outcome in outcomes.values())
+    return "\n\n".join(
+        (
+            f"Each design was run through each fault, in each way in which it can strike: {runs:,} runs, on the "
+            f"engine and "
+            "with the faults of the proof, of four events on two counters. Everything is delivered at least once, "
+            "until "
+            "it is acknowledged: what fails or dies gets the same again once the visibility timeout has passed. Then "
+            "the values have to be exact. *Yes* is that they were in all runs; otherwise the cell says in how many "
+            "they "
+            "were not. Faults strike each request of the sender (`publish`, or a rival's front) and of the worker.",
+            table(["", *map(_bold, raw)], [*rows, ["**survived**", *(f"**{n} of {len(faults)}**" for n in survived)]]),
+            "A lost answer is sent again by the SDK, which is what counts an `ADD` twice; a transaction has a token by "
+            "which DynamoDB knows it again. The idempotency table is wrong where its worker gets no further than the "
+            "`ADD`, and once its entries, here of 30 days, have expired. A FIFO queue takes no message twice within "
+            "five "
+            "minutes, and delivers what it has again all the same.",
+        )
+    )
+
+
+def _outcome(outcome: Mapping[str, int]) -> str:
+    if survives(outcome):
+        return "yes"
+    wrong = [
+        f"{outcome[what]} {name}"
+        for what, name in (
+            ("too_much", "too high"),
+            ("too_little", "too low"),
+            ("never_acknowledged", "never acknowledged"),
+        )
+        if outcome[what]
+    ]
+    return f"**no**: {', '.join(wrong)}, of {outcome['runs']}"
+
+
+# --- our own work
+
+
+def ratio(raw: Mapping[str, Any], subject: str, what: str = scope.FUNCTION) -> float:
+    """The median of the rounds."""
+    found = sorted(raw["compared"][subject]["ratios"][what])
+    middle = len(found) // 2
+    return float(found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2)
+
+
+def _working(raw: Mapping[str, Any]) -> str:
+    rows = [
+        [_subject(subject), what, *_ratio(raw, subject, what), f"{compared['bare_ms']:.2f} ms"]
+        for subject, compared in raw["compared"].items()
+        for what in compared["ratios"]
+    ]
+    parts = [
+        "CPU time of the process in which a function runs, the SDK and its connections with it, as a multiple of bare "
+        "boto3 calls that do the same: a conditional `put_item` for a command, a `send_message` for each message to "
+        "publish, and for counting the one `transact_write_items`, on a counter and second that are new. "
+        f"{raw['rounds']} rounds, in which what is compared takes turns.",
+        "![CPU time](figures/cpu-time.svg)",
+        table(["", "what", "times the bare calls", "least to most", "the bare calls"], rows),
+        _goals(raw),
+    ]
+    if before := raw.get("before"):
+        parts += ["**Before and after** what was made quicker since, in the same units:", _before(raw, before)]
+    for name, profile in raw["profiles"].items():
+        parts.append(
+            f"**Where {name} spends its time**, by package, and by function (its own time, without what it calls):"
+        )
+        shares = profile["packages"].items()
+        parts.append(table([package for package, _ in shares], [[_percent(share) for _, share in shares]]))
+        parts.append(
+            table(
+                ["function", "package", "share", "calls"],
+                [
+                    [f"`{one['function']}`", one["package"], _percent(one["share"]), f"{one['calls']:,g}"]
+                    for one in profile["functions"]
+                ],
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def _goals(raw: Mapping[str, Any]) -> str:
+    command = ratio(raw, "command", scope.BY_GATEWAY)
+    sizes = [size for size in scope.WORKED if size >= scope.COUNTING_GOAL_FROM and f"count {size}" in raw["compared"]]
+    counting = {size: ratio(raw, f"count {size}") for size in sizes}
+    read = {size: ratio(raw, f"count {size}", scope.READ_TOO) for size in sizes}
+    missed = [size for size in sizes if counting[size] > scope.COUNTING_GOAL]
+    of_command = "met" if command <= scope.COMMAND_GOAL else "**missed**"
+    of_counting = "**missed**" if missed else "met"
+    listed = " and ".join(f"{counting[size]:.2f} at {size:,}" for size in sizes)
+    reading = " and ".join(f"{read[size]:.2f}" for size in sizes)
+    return (
+        f"A command was to take at most {scope.COMMAND_GOAL} times the bare put: {command:.2f}, {of_command}. Counting "
+        f"was to take at most {scope.COUNTING_GOAL} times the bare transaction in batches of "
+        f"{scope.COUNTING_GOAL_FROM} or "
+        f"more: {listed}, {of_counting}. The strongly consistent read, without which nothing is known of duplicates, "
+        f"makes "
+        f"the bare calls {reading} by itself; the rest is reading each event from JSON, checking it, and sorting it "
+        f"into "
+        "its bucket, which the bare calls are handed ready."
+    )
+
+
+def _before(raw: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    rows = [
+        [_subject(subject), f"{ratio(before, subject, what):.2f}", f"{ratio(raw, subject, what):.2f}"]
+        for subject, compared in before["compared"].items()
+        for what in (scope.BY_GATEWAY, scope.FUNCTION)
+        if what in compared["ratios"] and subject in raw["compared"]
+    ]
+    return table(["", "before", "after"], rows)
+
+
+def _subject(name: str) -> str:
+    kind, _, size = name.partition(" ")
+    return {"command": "a command", "publish": f"publish, {size} events", "count": f"count, {size} events"}[kind]
+
+
+def _ratio(raw: Mapping[str, Any], subject: str, what: str) -> list[str]:
+    found = raw["compared"][subject]["ratios"][what]
+    return [f"{ratio(raw, subject, what):.2f}", f"{min(found):.2f} to {max(found):.2f}"]
+
+
+def _working_plots(raw: Mapping[str, Any]) -> dict[str, str]:
+    def points(kind: str, what: str) -> list[tuple[float, float]]:
+        sizes = [size for size in scope.WORKED if f"{kind} {size}" in raw["compared"]]
+        return [(size, ratio(raw, f"{kind} {size}", what)) for size in sizes]
+
+    series = {
+        "publish": points("publish", scope.FUNCTION),
+        "count": points("count", scope.FUNCTION),
+        "bare transaction and read": points("count", scope.READ_TOO),
+    }
+    return {"cpu-time": plots.lines("CPU time of a batch", "events in a batch", "times the bare calls", series)}
+
+
+# --- workers
+
+
+def pace(raw: Sequence[Mapping[str, Any]], design: str, batch: int, spread: int, workers: int) -> float:
+    """Events a second."""
+    wanted = (design, batch, spread, workers)
+    return next(
+        float(row["a_second"]) for row in raw if (row["design"], row["batch"], row["spread"], row["workers"]) == wanted
+    )
+
+
+def _crowding(raw: Sequence[Mapping[str, Any]]) -> str:
+    batches, spreads, workers, names = (
+        list(dict.fromkeys(row[what] for row in raw)) for what in ("batch", "spread", "workers", "design")
+    )
+    parts = [
+        "Threads of one process on the engine of the proof, where each request takes "
+        f"{costing.WAIT_MS} ms and a transaction holds its items for as long, so that others who write them meet a "
+        f"conflict. As multiples of *{scope.PACE_UNIT}*, by one worker, in batches of the same size and spread. What "
+        "limits one worker is its waiting, what limits many on one counter is the conflicts, and elsewhere the one "
+        "processor that the process has. A batch that failed is delivered again at once. FIFO queues give a counter's "
+        "messages to one worker at a time: they are left out, and one worker of theirs is one of *one `ADD` per "
+        "message*.",
+        "![Workers](figures/workers.svg)",
+    ]
+    for spread in spreads:
+        where = "On one counter" if spread == 1 else f"Spread over {spread} counters"
+        rows = [
+            [
+                _bold(name),
+                f"{batch:,}",
+                *(
+                    _times(pace(raw, name, batch, spread, crowd), pace(raw, scope.PACE_UNIT, batch, spread, 1))
+                    for crowd in workers
+                ),
+            ]
+            for batch in batches
+            for name in names
+        ]
+        head = ["", "batch", *(f"{crowd} worker{'s' if crowd > 1 else ''}" for crowd in workers)]
+        parts += [f"**{where}**", table(head, rows)]
+    parts.append(_goals_of_workers(raw, batches, spreads, workers))
+    return "\n\n".join(parts)
+
+
+def advantages(raw: Sequence[Mapping[str, Any]], spread: int) -> dict[tuple[int, int], float]:
+    """How many times as many events a second as the marker per event, with as many workers, by batch and workers."""
+    cells = dict.fromkeys((row["batch"], row["workers"]) for row in raw)
+    return {
+        (batch, crowd): pace(raw, scope.OURS, batch, spread, crowd)
+        / max(pace(raw, scope.PACE_UNIT, batch, spread, crowd), 0.1)
+        for batch, crowd in cells
+    }
+
+
+def _goals_of_workers(
+    raw: Sequence[Mapping[str, Any]], batches: Sequence[int], spreads: Sequence[int], workers: Sequence[int]
+) -> str:
+    large = [batch for batch in batches if batch >= scope.PACE_GOAL_FROM]
+    said = []
+    for spread in spreads:
+        of_large = [times for (batch, _), times in advantages(raw, spread).items() if batch in large]
+        where = "on one counter" if spread == 1 else f"spread over {spread} counters"
+        verdict = "met" if min(of_large) >= scope.PACE_GOAL else "**missed**"
+        said.append(f"{where} it is {min(of_large):,.1f} to {max(of_large):,.0f} times ({verdict})")
+    held = {
+        batch: pace(raw, scope.OURS, batch, 1, workers[-1]) / pace(raw, scope.OURS, batch, 1, workers[0])
+        for batch in batches
+    }
+    verdict = "met" if min(held.values()) >= 1 else "**missed**"
+    listed = ", ".join(f"{times:.2f} in batches of {batch:,}" for batch, times in held.items())
+    return (
+        f"In batches of {scope.PACE_GOAL_FROM} or more this design was to count at least {scope.PACE_GOAL} times as "
+        f"fast as a "
+        f"marker per event, with as many workers: {'; '.join(said)}. {workers[-1]} workers on one counter were to be "
+        f"at "
+        f"least as fast as one: {listed} times ({verdict}). Spread, a transaction is made for each counter, one after "
+        f"the "
+        "other, which is where it loses."
+    )
+
+
+def _crowding_plots(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    batches, workers, names = (list(dict.fromkeys(row[what] for row in raw)) for what in ("batch", "workers", "design"))
+    batch = max(size for size in batches if size <= scope.PACE_GOAL_FROM)
+    unit = pace(raw, scope.PACE_UNIT, batch, 1, 1)
+    series = {name: [(crowd, pace(raw, name, batch, 1, crowd) / unit) for crowd in workers] for name in names}
+    title = f"Events a second on one counter, in batches of {batch:,}"
+    return {"workers": plots.lines(title, "workers", "one worker with markers = 1", series)}
+
+
+# --- starting and operating
+
+
+def _starting(raw: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            _started(name),
+            f"{row['median']:.2f}",
+            f"{row['least']:.2f}",
+            f"{row['low']:.2f} to {row['high']:.2f}",
+            f"{row['modules']}",
+        ]
+        for name, row in raw["starts"].items()
+    ]
+    sizes = [[name, f"{size:,}"] for name, size in raw["bytes"].items()]
+    return "\n\n".join(
+        (
+            f"Of a process, to where it can take its first event, as multiples of `import boto3`; {raw['times']} of "
+            f"each, in "
+            "turn. The minimal app is a route that asks DynamoDB, as `chalice package` packs it and with bytecode as "
+            "we add "
+            "it; the bare handler does the same without a framework. Both make a client of DynamoDB.",
+            table(["", "median", "least", "middle half", "modules"], rows),
+            table(["package", "bytes"], sizes),
+        )
+    )
+
+
+def _started(name: str) -> str:
+    function, comma, what = name.partition(", ")
+    return (
+        {scope.START_UNIT: "`import boto3`"}.get(function, f"`{function}`" if "." in function else function)
+        + comma
+        + what
+    )
+
+
+_FUNCTIONS: Final = {
+    "app.app": "the API",
+    "app.publish": "`publish`",
+    "app.project": "`project`",
+    "app.check": "`check`",
+}
+
+
+def starts_for_readme(raw: Mapping[str, Any]) -> str:
+    """The table of starts as it stands in README."""
+
+    def row(name: str, imports: str, with_client: str) -> list[str]:
+        starts = raw["starts"]
+        first, second = (f"{starts[start]['median']:.2f}" for start in (imports, with_client))
+        return [name, "1" if imports == scope.START_UNIT else first, second, f"{starts[with_client]['modules']}"]
+
+    rows = [row("`import boto3`, and a client of DynamoDB", scope.START_UNIT, f"{scope.START_UNIT}, with a client")]
+    rows += [row(name, f"{start}, imports", f"{start}, with its client") for start, name in _FUNCTIONS.items()]
+    rows += [
+        [name, _DASH, f"{raw['starts'][name]['median']:.2f}", f"{raw['starts'][name]['modules']}"]
+        for name in (scope.MINIMAL, scope.BARE)
+    ]
+    return table(["", "imports", "and makes its client", "modules"], rows)
+
+
+def operating_table(raw: Sequence[Mapping[str, Any]]) -> str:
+    """The table of operators' commands, as it stands in README, too."""
+    rows = [
+        [
+            f"{row['events']:,}",
+            row["command"],
+            f"{row['a_second']:,}",
+            f"{row['cpu_s']:,.1f} s",
+            f"{row['peak_mb']:,} MB",
+        ]
+        for row in raw
+    ]
+    return table(["events", "command", "events a second", "its own CPU time", "peak memory"], rows)
+
+
+def _operating(raw: Sequence[Mapping[str, Any]]) -> str:
+    return (
+        "Logs of so many events, of a hundred counters; the embedded AWS does most of the work. Time grows as the log "
+        "does, "
+        f"and memory does not.\n\n{operating_table(raw)}"
+    )
+
+
+# --- how numbers are written
+
+
+def _short(number: float | None) -> str:
+    """Three digits that say something, or all of a whole number."""
+    if number is None:
+        return _DASH
+    if number == 0 or number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.3g}"
+
+
+def _numbers(numbers: Iterable[int]) -> list[str]:
+    return [f"{number:,}" for number in numbers]
+
+
+def _times(one: float, unit: float) -> str:
+    times = one / unit
+    return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _bold(design: str) -> str:
+    return f"**{design}**" if design == scope.OURS else design
+
+
+#: In the order of the report, by the names under which their figures are stored.
+SECTIONS: Final[dict[str, Section]] = {
+    "spending": Section("What an increment asks of AWS", _spending, _spending_plots),
+    "surviving": Section("Which faults it survives", _surviving),
+    "working": Section("The work of our own code", _working, _working_plots),
+    "crowding": Section("Workers, one and several", _crowding, _crowding_plots),
+    "starting": Section("Starting a function", _starting),
+    "operating": Section("Verifying, replaying, rebuilding", _operating),
+}
