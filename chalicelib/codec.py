@@ -163,7 +163,7 @@ def from_stream_record(record: object) -> Event:
         case _:
             raise NotUnderstoodError("this is no stream record of an insert with its new image")
     keys = others.get("Keys", {})
-    if not isinstance(keys, dict) or any(image.get(name) != key for name, key in keys.items()):
+    if not isinstance(keys, dict) or not keys.items() <= image.items():
         raise NotUnderstoodError(f"the record's keys are not those of its image: {_shown(keys)}")
     return from_fields(owner(plain.get("partition")), plain)
 

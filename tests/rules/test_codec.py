@@ -201,7 +201,9 @@ def test_a_partition_with_another_suffix_than_a_shards_is_nobodys(suffix):
         codec.from_stream_record(record)
 
 
-@pytest.mark.parametrize("keys", [{"partition": {"S": "visits"}}, {"no": {"S": "such"}}, ["partition"], None])
+@pytest.mark.parametrize(
+    "keys", [{"partition": {"S": "visits"}}, {"no": {"S": "such"}}, {"no": None}, ["partition"], None]
+)
 def test_a_stream_record_whose_keys_are_not_its_images_is_not_understood(keys):
     record = stream_record(an_event())
     record["dynamodb"]["Keys"] = keys
