@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _SHARDS = frozenset(str(shard) for shard in range(MOST_SHARDS))
 
+#: One for all: `json.dumps` makes an encoder each time.
+_in_json = json.JSONEncoder(separators=(",", ":")).encode
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
@@ -87,7 +90,7 @@ def bucket_key(partition: str, second: int) -> BucketKey:
 
 def id_bytes(event_id: str) -> bytes:
     """An event id as a bucket holds it: 16 bytes."""
-    return uuid.UUID(event_id).bytes
+    return bytes.fromhex(event_id.replace("-", ""))
 
 
 def id_text(stored: bytes) -> str:
@@ -187,7 +190,7 @@ def messages(events: Iterable[Event]) -> Iterator[Message]:
     event_ids: list[str] = []
     size = 0
     for event in events:
-        entry = json.dumps({"counter_id": event.counter_id, **fields(event)}, separators=(",", ":"))
+        entry = _in_json({"counter_id": event.counter_id, **fields(event)})
         if size + len(entry) > MESSAGE_BYTES:
             yield _message(entries, event_ids)
             entries, event_ids, size = [], [], 0
@@ -262,13 +265,15 @@ def _message(entries: list[str], event_ids: list[str]) -> Message:
 
 def _plain(value: object) -> object:
     """A DynamoDB value as text or integer; what is neither is no part of an event."""
-    match value:
-        case {"S": str(text), **others} if not others:
-            return text
-        case {"N": str(number), **others} if not others and _INTEGER.fullmatch(number):
-            return int(number)
-        case _:
-            return None
+    # Six for each event of a batch, and so without patterns, which take five times as long.
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    ((kind, said),) = value.items()
+    if not isinstance(said, str):
+        return None
+    if kind == "S":
+        return said
+    return int(said) if kind == "N" and _INTEGER.fullmatch(said) else None
 
 
 def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int) -> int:
