@@ -327,6 +327,20 @@ def in_buckets(events: Iterable[Event], shards: int) -> dict[str, dict[BucketKey
     return {counter_id: dict(buckets) for counter_id, buckets in counters.items()}
 
 
+def spread_out(batch: Mapping[str, Mapping[BucketKey, Mapping[str, Event]]]) -> list[str]:
+    """
+    The counters of a batch in an order of its own: workers with other events of the same counters take them in another.
+
+    The order is that of the random ends of event ids, so it is the same whenever the same batch is counted.
+    """
+
+    def by_chance(counter_id: str) -> str:
+        event_ids = next(iter(batch[counter_id].values()))
+        return next(iter(event_ids))[-12:]
+
+    return sorted(batch, key=by_chance)
+
+
 def in_each(generations: Generations, keys: Iterable[BucketKey]) -> Iterator[BucketKey]:
     """The buckets with these keys in every generation that is kept."""
     for key in keys:

@@ -91,14 +91,17 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
     new: list[CounterUpdate] = []
     troubles: dict[str, UnavailableError] = {}
     lacking = {
-        name: [*counting.updates(name, buckets, counted, believed[name], BUCKETS_PER_TRANSACTION)]
-        for name, buckets in batch.items()
+        name: [*counting.updates(name, batch[name], counted, believed[name], BUCKETS_PER_TRANSACTION)]
+        for name in counting.spread_out(batch)
     }
+    met_rivals = False
     for names in counting.together(lacking, ITEMS_OF_SEVERAL):
         updates = [update for name in names for update in lacking[name]]
-        if len(names) > 1 and _are_written(updates):
-            new += updates
-            continue
+        if len(names) > 1 and not met_rivals:
+            if _are_written(updates):
+                new += updates
+                continue
+            met_rivals = True  # who may be about the others, too: a refusal of many costs as much as writing them
         for counter_id in names:
             try:
                 new += _count_for(counter_id, batch[counter_id], believed[counter_id], counted)

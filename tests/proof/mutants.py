@@ -337,8 +337,8 @@ MUTANTS = {
     "refused-together": Mutant(
         "Counters that were refused together are taken for written",
         "chalicelib.read_model",
-        "        if len(names) > 1 and _are_written(updates):\n",
-        "        if len(names) > 1 and (_are_written(updates) or True):\n",
+        "            if _are_written(updates):\n",
+        "            if _are_written(updates) or True:\n",
         f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
     ),
     "late-attempts": Mutant(

@@ -278,3 +278,14 @@ def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():
 
     assert [text for text in good if not counting.is_counter_id(text)] == []
     assert [text for text in bad if counting.is_counter_id(text)] == []
+
+
+def test_batches_with_the_same_counters_take_them_in_orders_of_their_own_and_each_always_in_its_own():
+    counter_ids = [f"counter-{n}" for n in range(20)]
+    one, other = (counting.in_buckets([an_event(counter_id=name) for name in counter_ids], 1) for _ in range(2))
+
+    orders = [counting.spread_out(batch) for batch in (one, other)]
+
+    assert orders[0] != orders[1]
+    assert orders[0] == counting.spread_out(one)
+    assert [sorted(order) for order in orders] == [sorted(counter_ids)] * 2
