@@ -45,7 +45,7 @@ class _TimeIsUpError(BaseException):
 
 
 @dataclass
-class _Wire:
+class Wire:
     """A gate at which each request takes its time, and at which a transaction holds its items meanwhile."""
 
     ends_at: float
@@ -164,7 +164,7 @@ def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) ->
     threads = [threading.Thread(target=work, args=(number,)) for number in range(row["workers"])]
     for thread in threads:
         thread.start()
-    wire = _Wire(time.monotonic() + seconds)
+    wire = Wire(time.monotonic() + seconds)
     engine.gate = wire
     try:
         begins.wait()

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import platform
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,14 +51,20 @@ def measure(folder: Path, sections: Sequence[str], *, quick: bool) -> None:
             continue
         click.echo(f"Measuring: {name}", err=True)
         machine = _machine()
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            raw = process.apply(_measured, (name, quick))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            raw = process.submit(_measured, name, quick).result()
         stored = read(folder) if (folder / "figures.json").exists() else {}
-        kept = stored.get(name, {}).get("raw")
-        raw = _KEPT[name](raw, kept) if kept and name in _KEPT else raw
+        if name in stored:
+            raw = kept(name, raw, stored[name]["raw"])
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         stored[name] = {"measured_on": today, "machine": machine, "raw": raw}
-        (folder / "figures.json").write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        in_order = {section: stored[section] for section in SECTIONS if section in stored}
+        (folder / "figures.json").write_text(json.dumps(in_order, indent=1) + "\n", encoding="utf-8")
+
+
+def kept(name: str, raw: Any, before: Any) -> Any:
+    """What was measured of this section, with what stays of what was stored before."""
+    return _KEPT[name](raw, before) if name in _KEPT else raw
 
 
 def _measured(name: str, quick: bool) -> Any:
@@ -96,7 +103,7 @@ def _working(quick: bool) -> Any:
 def _crowding(quick: bool) -> Any:
     from bench import crowding  # noqa: PLC0415  (as above)
 
-    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 0.8)
+    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 0.6)
     if quick:
         crowd = crowding.Crowd((1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.4)
     with progress.shown("Workers", crowd.runs, "runs") as advance:
@@ -106,7 +113,7 @@ def _crowding(quick: bool) -> Any:
 def _starting(quick: bool) -> Any:
     from bench import starting  # noqa: PLC0415  (as above)
 
-    times = 3 if quick else 40
+    times = 3 if quick else 25
     with progress.shown("Starts", times, "rounds") as advance:
         return starting.measured(times, advance)
 
@@ -135,21 +142,23 @@ SECTIONS: Final[dict[str, Callable[[bool], Any]]] = {
 }
 
 
-def _with_other_sizes(raw: list[dict[str, Any]], kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_other_sizes(raw: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was just measured, and what was before of logs of other sizes, which can take an hour."""
     sizes = {row["events"] for row in raw}
-    return sorted([*raw, *(row for row in kept if row["events"] not in sizes)], key=lambda row: row["events"])
+    earlier = [{**row, "earlier": True} for row in before if row["events"] not in sizes]
+    return sorted([*raw, *earlier], key=lambda row: row["events"])
 
 
-def _with_what_was_before(raw: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    return {**raw, "before": kept["before"]} if "before" in kept else raw
+def _with_what_was_slower(raw: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """With what was measured before our code was made quicker, which cannot be measured any more."""
+    return {**raw, "before": before["before"]} if "before" in before else raw
 
 
 #: What takes too long to be done in little.
 NOT_QUICK: Final = ("operating",)
 
 #: What of an earlier measurement stays when a section is measured again.
-_KEPT: Final[dict[str, Callable[[Any, Any], Any]]] = {"operating": _with_other_sizes, "working": _with_what_was_before}
+_KEPT: Final[dict[str, Callable[[Any, Any], Any]]] = {"operating": _with_other_sizes, "working": _with_what_was_slower}
 
 
 def _engine() -> Any:

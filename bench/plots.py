@@ -68,7 +68,9 @@ def lines(title: str, x_name: str, y_name: str, series: Mapping[str, Points]) ->
         x = across.at(shown[name][-1][0])
         colour = _COLOURS[number % len(_COLOURS)]
         drawn.append(f'<path d="M{x + 7:.1f} {y:.1f}L{x + 18:.1f} {below:.1f}" stroke="{colour}" stroke-width="0.7"/>')
-        drawn.append(f'<text x="{x + 22:.1f}" y="{below + 4:.1f}" fill="{colour}">{escape(name)}</text>')
+        drawn.append(
+            f'<text x="{x + 22:.1f}" y="{below + 4:.1f}" fill="{colour}">{escape(name).replace("`", "")}</text>'
+        )
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
@@ -105,6 +107,8 @@ def _frame(title: str, x_name: str, y_name: str, across: _Axis, up: _Axis) -> It
 
 
 def _line(places: Points, colour: str, mark: str) -> Iterable[str]:
+    if not places:
+        return
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     yield f'<path d="M{path}" stroke="{colour}" stroke-width="2"/>'
     for x, y in places:
