@@ -49,7 +49,7 @@ def measured(rounds: int, repeats: int, advance: Callable[[int], None]) -> dict[
     queues.url.cache_clear()
     with contextlib.redirect_stdout(io.StringIO()):
         found = {}
-        for name, (unit, others, share) in _subjects().items():
+        for name, (unit, others, share) in subjects(boto3.client("dynamodb"), boto3.client("sqs")).items():
             found[name] = _compared(unit, others, rounds, max(2, int(repeats * share)), advance)
         profiles = {
             "a command": _profile(_command_by_gateway, repeats * 4),
@@ -65,11 +65,14 @@ def total_rounds(rounds: int) -> int:
     return rounds * (1 + 2 * len(scope.WORKED))
 
 
-def _subjects() -> dict[str, tuple[Prepare, dict[str, Prepare], float]]:
-    """By name: what is 1, what is compared with it, and how large a share of the repetitions is enough."""
-    client, queue = boto3.client("dynamodb"), boto3.client("sqs")
+def subjects(client: Any, queue: Any) -> dict[str, tuple[Prepare, dict[str, Prepare], float]]:
+    """
+    By name: what is 1, what is compared with it, and how large a share of the repetitions is enough.
+
+    The bare calls are made by these clients, of DynamoDB and SQS.
+    """
     minimal = _minimal_app(client)
-    subjects: dict[str, tuple[Prepare, dict[str, Prepare], float]] = {
+    found: dict[str, tuple[Prepare, dict[str, Prepare], float]] = {
         "command": (
             lambda: _put(client),
             {
@@ -82,12 +85,12 @@ def _subjects() -> dict[str, tuple[Prepare, dict[str, Prepare], float]]:
     }
     for size in scope.WORKED:
         share = 1 if size < 100 else 0.5 if size < 1000 else 0.1
-        subjects[f"publish {size}"] = (
+        found[f"publish {size}"] = (
             lambda size=size: _send(queue, size),  # type: ignore[misc]
             {scope.FUNCTION: lambda size=size: _publish_records(size)},  # type: ignore[misc]
             share,
         )
-        subjects[f"count {size}"] = (
+        found[f"count {size}"] = (
             lambda size=size: _transact(client, size, read=False),  # type: ignore[misc]
             {
                 scope.FUNCTION: lambda size=size: _count_messages(size),  # type: ignore[misc]
@@ -95,7 +98,7 @@ def _subjects() -> dict[str, tuple[Prepare, dict[str, Prepare], float]]:
             },
             share,
         )
-    return subjects
+    return found
 
 
 def _compared(

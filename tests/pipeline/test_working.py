@@ -1,0 +1,51 @@
+"""The bare calls that our code is compared with do what our code does, and what is measured can be said."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import boto3
+import pytest
+
+from bench import report, scope, working
+from tests import aws
+
+
+@pytest.mark.parametrize(("subject", "what"), [("command", scope.BY_GATEWAY), ("count 10", scope.FUNCTION)])
+def test_the_bare_calls_write_what_the_functions_write(stage, subject, what):
+    client = boto3.client("dynamodb")
+    bare, others, _ = working.subjects(client, boto3.client("sqs"))[subject]
+
+    with aws.requests(client) as by_hand, aws.requests() as by_function, contextlib.redirect_stdout(io.StringIO()):
+        bare()()
+        others[what]()()
+
+    assert by_hand.write_units() == by_function.write_units() > 0
+    assert by_hand.operations == [name for name in by_function.operations if name != "BatchGetItem"]
+
+
+def test_the_bare_read_reads_what_counting_reads(stage):
+    client = boto3.client("dynamodb")
+    _, others, _ = working.subjects(client, boto3.client("sqs"))["count 10"]
+
+    with aws.requests(client) as by_hand, aws.requests() as by_function, contextlib.redirect_stdout(io.StringIO()):
+        others[scope.READ_TOO]()()
+        others[scope.FUNCTION]()()
+
+    assert by_hand.operations == by_function.operations
+    assert by_hand.read_units() == by_function.read_units() > 0
+
+
+def test_own_work_is_measured_beside_the_bare_calls_and_said(stage):
+    done: list[int] = []
+
+    raw = working.measured(2, 2, done.append)
+
+    assert sum(done) == working.total_rounds(2)
+    assert all(ratio > 0 for one in raw["compared"].values() for ratios in one["ratios"].values() for ratio in ratios)
+    said = report.SECTIONS["working"].says(raw)
+    assert (
+        f"at most {scope.COMMAND_GOAL} times the bare put: {report.ratio(raw, 'command', scope.BY_GATEWAY):.2f}" in said
+    )
+    assert "**Where counting 100 events spends its time**" in said
