@@ -491,7 +491,7 @@ _FUNCTIONS: Final = {
 
 
 def starts_for_readme(raw: Mapping[str, Any]) -> str:
-    """The table of starts as it stands in README."""
+    """The table of starts as it stands in docs/deploying.md."""
 
     def row(name: str, imports: str, with_client: str) -> list[str]:
         starts = raw["starts"]

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from chalicelib import read_model
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError, UnavailableError
 from tests import faults
 from tests.building import an_event, message_body, stream_record
@@ -85,6 +86,32 @@ def test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_c
         pipeline.project([message_body(hot, calm)])
 
     assert pipeline.value == 1
+
+
+def test_who_has_met_rivals_writes_one_counter_at_a_time_from_then_on(engine, new_pipeline, monkeypatch):
+    monkeypatch.setattr(read_model, "ITEMS_OF_SEVERAL", 4)  # two counters
+    pipeline = new_pipeline(0)
+    own = pipeline.counter_id
+    names = [f"{own}.{name}" for name in ("a", "b", "c", "hot1", "d", "hot2", "e", "f")]
+    ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(len(names))]
+    batch = [an_event(counter_id=name, event_id=event_id) for name, event_id in zip(names, ids, strict=True)]
+    refused, written = [], []
+
+    def gate(attempt):
+        if attempt.operation != "TransactWriteItems":
+            return attempt.carry_out()
+        of = {name for name in names if f'"{name}"'.encode() in attempt.request.body}
+        is_hot = any(".hot" in name for name in of)
+        (refused if is_hot else written).append(of)
+        return faults.is_cancelled(attempt) if is_hot else attempt.carry_out()
+
+    engine.gate = gate
+    with pytest.raises(PartlyCountedError):
+        pipeline.project([message_body(*batch)])
+    engine.gate = faults.carried_out
+
+    assert [len(of) for of in written] == [2, 1, 1, 1, 1]
+    assert [of for of in refused if len(of) > 1] == [{f"{own}.c", f"{own}.hot1"}]
 
 
 def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again(
