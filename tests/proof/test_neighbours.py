@@ -95,7 +95,8 @@ def test_who_has_met_rivals_writes_one_counter_at_a_time_from_then_on(engine, ne
     names = [f"{own}.{name}" for name in ("a", "b", "c", "hot1", "d", "hot2", "e", "f")]
     ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(len(names))]
     batch = [an_event(counter_id=name, event_id=event_id) for name, event_id in zip(names, ids, strict=True)]
-    refused, written = [], []
+    refused: list[set[str]] = []
+    written: list[set[str]] = []
 
     def gate(attempt):
         if attempt.operation != "TransactWriteItems":
