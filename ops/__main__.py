@@ -42,9 +42,13 @@ def main() -> None:
     """  # noqa: D301  (\\b is click's own mark)
 
 
-def _command(work: Callable[..., Outcome], prepare: Callable[..., None] | None = None) -> Callable[..., None]:
+def _command(
+    work: Callable[..., Outcome], prepare: Callable[..., None] | None = None, *, reads_log: bool = False
+) -> Callable[..., None]:
     """
     A command that does `work` on a stage, once it is prepared, and prints its outcome, as lines or as JSON.
+
+    One that reads the log, or writes to it, does so only where it lies as the settings say.
 
     What a command needs is imported when it runs: the tables' names are read once, from the stage's environment. The
     command is called as `work` is, without the underscore that tells the two apart from the room of that name.
@@ -58,12 +62,20 @@ def _command(work: Callable[..., Outcome], prepare: Callable[..., None] | None =
         with _clear_errors():
             if prepare:
                 prepare(stage, **options)
-            outcome = work(stages.enter(stage), **options)
+            settings = stages.enter(stage)
+            if reads_log:
+                from ops import provision
+
+                provision.check_log(settings)
+            outcome = work(settings, **options)
         click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
         if not outcome.holds:
             raise click.exceptions.Exit(1)
 
     return run
+
+
+_command_on_the_log = functools.partial(_command, reads_log=True)
 
 
 def _make_known(stage: str, *, yes: bool) -> None:
@@ -202,7 +214,7 @@ _some_counters = click.option(
 )
 
 
-@_command
+@_command_on_the_log
 @_some_counters
 @click.option(
     "--lag",
@@ -255,7 +267,7 @@ def _check_counters(settings: Settings, counter_ids: tuple[str, ...], names: tup
         known.check_counters(counter_ids, lambda counter_id: sql_rows.has(engine, counter_id))
 
 
-@_command
+@_command_on_the_log
 @click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter.")
 @click.option("--from", "from_ms", type=TIME, default=None, help="Only what was recorded from then on.")
 @click.option("--to", "to_ms", type=TIME, help="Only what was recorded before then.")
@@ -307,7 +319,7 @@ def _replay(
     return replay.replay(settings, selection, rate, memory, dry_run=dry_run)
 
 
-@_command
+@_command_on_the_log
 @_some_counters
 @click.option("--back", is_flag=True, help="Let queries see again what they saw before the last rebuild.")
 @click.option("--drop", is_flag=True, help="Remove what queries do not see: what was begun, or what was before.")
@@ -392,7 +404,7 @@ def _confirm(question: str, *, yes: bool, otherwise: str = "This has to be confi
     click.confirm(question, abort=True, err=True)
 
 
-@_command
+@_command_on_the_log
 @click.option(
     "--message", "ids", multiple=True, metavar="ID", help="Only this one; the start of its id will do. Repeatable."
 )
@@ -418,7 +430,7 @@ def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: boo
     return redrive.redrive(settings, ids, reason, dry_run=dry_run, names=names)
 
 
-@_command
+@_command_on_the_log
 @click.argument("counter_id")
 @click.option("--by", type=int, metavar="N", help="What is added: an integer of either sign, and not 0.")
 @click.option("--to", type=int, metavar="VALUE", help="The value to be reached, whatever that takes.")

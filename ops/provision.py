@@ -66,6 +66,16 @@ def has_log(settings: Settings) -> bool:
     return True
 
 
+def check_log(settings: Settings) -> None:
+    """
+    The stage's log lies where these settings look for it.
+
+    Raises:
+        OperatorError: there is no such stage, or it was made with another number of shards.
+    """
+    check_shards(settings, stacks.outputs(stack_name(settings.stage)))
+
+
 def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
     """
     The number of shards is the one that the stage, whose outputs these are, was made with.

@@ -16,7 +16,7 @@ import pytest
 
 from chalicelib.commands import time_ordered_id
 from tests.building import a_counter_id, an_event, log_items
-from tests.end_to_end.conftest import eventually, ops
+from tests.end_to_end.conftest import copied, eventually, ops
 
 #: Of which a read model is made anew under traffic. `make load` does it with 50,000.
 EVENTS = int(os.environ.get("REBUILT_EVENTS", "3000"))
@@ -215,3 +215,28 @@ def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client
     assert verified.returncode == 0, verified.stdout
     assert client.counter(name)["value"] == total
     assert ops("verify", "--stage", "local", "--counter", name).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify"],
+        ["replay", "--dry-run"],
+        ["rebuild"],
+        ["redrive", "--dry-run"],
+        ["adjust", "clicks", "--by=1", "--reason=a test", "--yes"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_with_other_shards_than_the_log_was_made_with_nothing_is_looked_for_or_done(place, tmp_path, command):
+    checkout = copied(tmp_path)
+    config = checkout / ".chalice" / "config.json"
+    said = json.loads(config.read_text())
+    said["stages"]["local"]["environment_variables"]["SHARDS"] = "4"
+    config.write_text(json.dumps(said))
+
+    done = ops(*command, "--stage", "local", at=checkout, STAGE=None)
+
+    assert done.returncode == 1
+    assert "was made with SHARDS=1, and now SHARDS=4 is asked for" in done.stderr
+    assert done.stdout == ""

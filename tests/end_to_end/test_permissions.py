@@ -278,6 +278,7 @@ def as_that_operator(session_of, place, tmp_path):
     own = {"AWS_ACCESS_KEY_ID": key.access_key, "AWS_SECRET_ACCESS_KEY": key.secret_key}
     text = "\n".join(f"{name}={value}" for name, value in {**dict(line.split("=", 1) for line in lines), **own}.items())
     (tmp_path / "env").write_text(text, encoding="utf-8")
+    (tmp_path / "counter.sqlite").symlink_to(place.folder / "counter.sqlite")
 
     def run(*arguments):
         return ops(*arguments, "--stage", "local", LOCAL_FOLDER=str(tmp_path))

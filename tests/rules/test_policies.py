@@ -32,7 +32,9 @@ def needed(who):
         arn(resource, STAGE): {f"{'sqs' if resource in QUEUES else 'dynamodb'}:{action}" for action in actions}
         for resource, actions in NEEDED[who].items()
     }
-    if who != "operator":
+    if who == "operator":
+        found[f"arn:aws:cloudformation:*:*:stack/counter-{STAGE}-data/*"] = {"cloudformation:DescribeStacks"}
+    else:
         group = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
         found[group] = {"logs:CreateLogStream", "logs:PutLogEvents"}
     return found
