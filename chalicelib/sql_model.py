@@ -46,6 +46,15 @@ _TRIES = 12
 #: How long a rival's lock, or a connection, is waited for. The tries and this are less than the function's time.
 _WAIT_S = 2
 
+#: Of servers. A connection whose other end is gone, as happens while a function sleeps, is known for one in seconds.
+_CONNECTING = {
+    "connect_timeout": _WAIT_S,
+    "tcp_user_timeout": 3000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
+
 #: Aurora DSQL ends a connection after an hour, whatever it does (user guide, "Cluster quotas and database limits").
 _KEPT_S = 3000
 
@@ -155,7 +164,7 @@ def engine_at(url: str) -> Engine:
         case "auroradsql":
             return _dsql_engine(address)
         case _:
-            return create_engine(address, connect_args={"connect_timeout": _WAIT_S})
+            return create_engine(address, connect_args=_CONNECTING)
 
 
 def is_conflict(error: object) -> bool:
@@ -258,6 +267,6 @@ def _dsql_engine(address: URL) -> Engine:
         user=address.username or "admin",
         dbname=address.database or "postgres",
         pool_recycle=_KEPT_S,
-        connect_args={"connect_timeout": _WAIT_S, **address.query},
+        connect_args={**_CONNECTING, **address.query},
     )
     return engine

@@ -10,13 +10,16 @@ it can turn into another once it has read. What they let through all the same ac
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import sqlite3
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib import sql_model
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
+
+#: How much later we hang up than the database was to give up by itself.
+_GRACE_S = 1
 
 #: How long SQLite waits for a lock.
 _WAIT_S = 2
@@ -45,7 +51,11 @@ def engine_at(url: str) -> Engine:
     if file := file_at(url):
         address = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
         return create_engine(address, connect_args={"timeout": _WAIT_S})
-    engine = sql_model.engine_at(url).execution_options(postgresql_readonly=True)
+    of_server = sql_model.engine_at(url)
+    # Before SQLAlchemy's own, which asks the server things; and again for a connection that somebody made before.
+    event.listen(of_server, "connect", _watch, insert=True)
+    event.listen(of_server, "checkout", lambda of_the_driver, record, _: _watch(of_the_driver, record))
+    engine = of_server.execution_options(postgresql_readonly=True)
     if engine.dialect.name == "auroradsql":  # where each transaction sees a snapshot, and no other level is known
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
@@ -64,21 +74,73 @@ def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     a connection of its own, closed behind it: nothing is left for the next, and of many processes none keeps one.
 
     SQLite and PostgreSQL themselves stop a statement then. Aurora DSQL knows no such setting: it is asked to stop the
-    statement that runs when the whole transaction has lasted so long, and ends a transaction after 5 minutes anyway.
+    statement that runs when the whole transaction has lasted so long, and ends a transaction after 5 minutes anyway. On
+    a server that says nothing is hung up a second later, whatever it was asked.
 
     Raises:
         ReadModelUnavailableError: the database does not answer, or refuses to be read.
     """
-    try:
-        connection = engine.connect()
-    except DBAPIError as error:
-        raise ReadModelUnavailableError(str(error.orig)) from error.orig
-    with connection:
+    with _patience(timeout_s + _GRACE_S):
         try:
-            with _begun(connection, timeout_s):
-                yield connection
-        finally:
-            connection.invalidate()  # or the pool would keep it
+            connection = engine.connect()
+        except DBAPIError as error:
+            raise ReadModelUnavailableError(str(error.orig)) from error.orig
+        with connection:
+            try:
+                with _begun(connection, timeout_s):
+                    yield connection
+            finally:
+                connection.invalidate()  # or the pool would keep it
+
+
+class _Patience:
+    """With the servers of some connections: when it is over, these are broken, so that who waits hears of it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.timer = threading.Timer(seconds, self._end)
+        self.timer.daemon = True
+        self._watched: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def watch(self, descriptor: int) -> None:
+        with self._lock:
+            self._watched.append(socket.socket(fileno=os.dup(descriptor)))
+        if self._is_over:
+            self._end()
+
+    def close(self) -> None:
+        self.timer.cancel()
+        with self._lock:
+            for watched in self._watched:
+                watched.close()
+
+    def _end(self) -> None:
+        self._is_over = True
+        with self._lock:
+            for watched in self._watched:
+                with contextlib.suppress(OSError):  # the other side was quicker
+                    watched.shutdown(socket.SHUT_RDWR)
+
+
+_patient: ContextVar[_Patience | None] = ContextVar("patient", default=None)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    patience = _Patience(seconds)
+    patience.timer.start()
+    outer = _patient.set(patience)
+    try:
+        yield
+    finally:
+        _patient.reset(outer)
+        patience.close()
+
+
+def _watch(of_the_driver: Any, _record: object) -> None:
+    if patience := _patient.get():
+        patience.watch(of_the_driver.fileno())
 
 
 @contextlib.contextmanager

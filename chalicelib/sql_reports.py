@@ -7,11 +7,7 @@ here.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import socket
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +21,12 @@ from chalicelib.reports import Page
 from chalicelib.sql_schema import views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select
 
     from chalicelib.reports import Place, Question, Report
 
 #: How long a report may take, if the function has so much time.
 LONGEST_S = 10
-
-#: How much later the connection is cut by us than the database was to give up by itself.
-_GRACE_S = 1
 
 #: Of those that met a conflict, which is rare where nothing is written.
 _TRIES = 3
@@ -59,7 +50,7 @@ def run(question: Question) -> Page:
             break
         # The driver's error is kept as the cause, and not SQLAlchemy's, which would put the statement into the log.
         try:
-            with _reading(client(), deadline) as connection:
+            with sql_reading.reading(client(), max(deadline - time.monotonic(), 0.001)) as connection:
                 return _page(question, connection)
         except OverflowError as error:
             # SQLite's integers have 64 bits; nobody was given a cursor with a larger one.
@@ -110,35 +101,6 @@ def _is_behind(report: Report, view: FromClause, place: Place) -> ColumnElement[
         ways.append(and_(*same, column < value if key.descending else column > value))
         same.append(column == value)
     return or_(*ways)
-
-
-@contextlib.contextmanager
-def _reading(engine: Engine, deadline: float) -> Iterator[Connection]:
-    """A transaction that can only read, and is given up when the deadline comes, by us if the database does not."""
-    left_s = max(deadline - time.monotonic(), 0.001)
-    with sql_reading.reading(engine, left_s) as connection:
-        driver: Any = connection.connection.driver_connection
-        is_far = connection.dialect.name != "sqlite"
-        with _cut_after(driver.fileno(), left_s + _GRACE_S) if is_far else contextlib.nullcontext():
-            yield connection
-
-
-@contextlib.contextmanager
-def _cut_after(descriptor: int, seconds: float) -> Iterator[None]:
-    """A connection on which nothing comes for so long is broken, so that who waits for it hears of it."""
-    with socket.socket(fileno=os.dup(descriptor)) as connected:
-        timer = threading.Timer(seconds, _cut, [connected])
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
-
-
-def _cut(connected: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the other side was quicker
-        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _page(question: Question, connection: Connection) -> Page:

@@ -239,12 +239,13 @@ def test_the_functions_logs_are_kept_for_a_while(name):
 
 
 def test_a_stage_without_sql_has_no_queue_of_it(stage):
-    urls = boto3.client("sqs").list_queues(QueueNamePrefix="counter-pipeline").get("QueueUrls", [])
-
-    assert {url.rpartition("/")[2] for url in urls} == {
-        "counter-pipeline-projection",
-        "counter-pipeline-projection-dead-letter",
+    resources = boto3.client("cloudformation").describe_stack_resources(StackName="counter-pipeline-data")
+    made = {
+        resource["PhysicalResourceId"].rpartition("/")[2]
+        for resource in resources["StackResources"]
+        if resource["ResourceType"] == "AWS::SQS::Queue"
     }
+    assert made == {"counter-pipeline-projection", "counter-pipeline-projection-dead-letter"}
 
 
 @pytest.mark.parametrize("name", ["pipeline"], indirect=True)

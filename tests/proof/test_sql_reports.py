@@ -280,7 +280,7 @@ def test_no_value_is_part_of_a_statements_text(database):
 
 def written_by_a_report():
     """Tries to write on the connection of a report."""
-    with sql_reports._reading(sql_reports.client(), time.monotonic() + 60) as connection:
+    with sql_reading.reading(sql_reports.client(), 60) as connection:
         connection.execute(text("DELETE FROM counters"))
         connection.commit()
 
@@ -298,7 +298,7 @@ def test_whoever_reads_reports_cannot_write_with_the_right_to_do_so(database):
 def impatient(monkeypatch):
     """What takes longer than a moment is given up."""
     monkeypatch.setattr(sql_reports, "LONGEST_S", 0.3)
-    monkeypatch.setattr(sql_reports, "_GRACE_S", 0.3)
+    monkeypatch.setattr(sql_reading, "_GRACE_S", 0.3)
     monkeypatch.setattr(sql_reading, "_WAIT_S", 0.1)
 
 
@@ -317,7 +317,8 @@ def endless(database):
     database.ask(ENDLESS)
     yield database
     if database.name != "sqlite":  # it may be at work for somebody who is gone, as Aurora DSQL may for 5 minutes
-        database.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        database.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
     database.ask("DROP VIEW busiest_hour")
     sql_model.make_schema(database.url)
 
@@ -353,6 +354,45 @@ def test_a_server_that_falls_silent_is_given_up(database):
             os.kill(process, signal.SIGCONT)
 
     assert len(stopped) == 1
+
+
+@contextlib.contextmanager
+def falling_silent(address, after):
+    """A door to the PostgreSQL at this address, through which so many of its messages pass, and then none."""
+    with contextlib.ExitStack() as stack:
+        door = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def pass_on(source, target, most=None):
+            passed = 0
+            with contextlib.suppress(OSError):
+                while (data := source.recv(65_536)) and (most is None or passed < most):
+                    passed += 1
+                    target.sendall(data)
+
+        def open_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    client = stack.enter_context(door.accept()[0])
+                    server = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    server.connect(address)
+                    threading.Thread(target=pass_on, args=(client, server), daemon=True).start()
+                    threading.Thread(target=pass_on, args=(server, client, after), daemon=True).start()
+
+        threading.Thread(target=open_up, daemon=True).start()
+        yield door.getsockname()[1]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("after", range(1, 14))
+def test_a_server_that_falls_silent_anywhere_is_given_up(postgresql, a_postgresql_database, read_from, after):
+    with falling_silent(f"{postgresql.folder}/.s.PGSQL.5432", after) as port:
+        read_from(f"postgresql+psycopg://postgres@127.0.0.1:{port}/counter?sslmode=disable&gssencmode=disable")
+        began = time.monotonic()
+
+        with contextlib.suppress(ReportUnavailableError):  # who has said all may fall silent
+            sql_reports.run(some_of("daily"))
+
+        assert time.monotonic() - began < 10  # and not until the test is given up
 
 
 @contextlib.contextmanager
