@@ -12,7 +12,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import BigInteger, String, cast, delete, func, literal, select, tuple_, type_coerce, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    String,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chalicelib import sql_model
@@ -23,7 +36,7 @@ from chalicelib.sql_schema import events as event_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from sqlalchemy import ColumnElement, Connection, Engine, Select
+    from sqlalchemy import ColumnElement, Connection, Delete, Engine, Select
 
     from chalicelib.counting import Event
 
@@ -161,6 +174,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
     The counter's totals are those of its rows, whoever counts meanwhile; without rows, it has none.
 
     Raises:
+        RefusedError: the rows come to more than the database holds exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
 
@@ -181,14 +195,13 @@ def put_right(engine: Engine, counter_id: str, event_ids: Collection[str], event
     moved by as much. Meant for some hundred.
 
     Raises:
+        RefusedError: the totals would come to more than the database holds exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        gone = delete(event_rows).where(
-            event_rows.c.counter_id == counter_id, event_rows.c.event_id.in_(list(event_ids))
-        )
+        gone = _rows_of(counter_id, event_ids)
         amounts = connection.execute(gone.returning(cast(event_rows.c.amount, BigInteger))).scalars().all()
         value, version = counters.c.value - literal(sum(amounts), Total), counters.c.version - len(amounts)
         connection.execute(_its(counter_id).values(value=value, version=version))
@@ -199,20 +212,44 @@ def put_right(engine: Engine, counter_id: str, event_ids: Collection[str], event
     sql_model.within_transaction(engine, work)
 
 
+def replace(engine: Engine, counter_id: str, event_ids: Collection[str], events: list[Event]) -> None:
+    """
+    Of the counter's rows with these ids only those of these events are left, as the events say. Meant for some hundred.
+
+    Its totals are as they were: `recompute` is to follow. For who cannot move them by as much, for the rows are of
+    amounts that add up to more than the database holds.
+
+    Raises:
+        ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
+    """
+
+    def work(connection: Connection) -> None:
+        _lock(connection, counter_id)
+        connection.execute(_rows_of(counter_id, event_ids))
+        if rows := [*map(sql_model.row_of, events)]:
+            connection.execute(insert(event_rows), rows)
+
+    sql_model.within_transaction(engine, work)
+
+
 def _lock(connection: Connection, counter_id: str) -> None:
     """
     No other transaction of this counter ends before this one. It has totals, which need not be right.
 
     To read them FOR UPDATE would lock nothing where they are missing, and in SQLite not even begin a transaction.
     """
-    insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    nothing = insert(counters).values(counter_id=counter_id, value=0, version=0)
+    insert_or: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    nothing = insert_or(counters).values(counter_id=counter_id, value=0, version=0)
     as_it_is = {"value": counters.c.value}
     connection.execute(nothing.on_conflict_do_update(index_elements=[counters.c.counter_id], set_=as_it_is))
 
 
 def _drop_if_empty(connection: Connection, counter_id: str) -> None:
     connection.execute(delete(counters).where(counters.c.counter_id == counter_id, counters.c.version == 0))
+
+
+def _rows_of(counter_id: str, event_ids: Collection[str]) -> Delete:
+    return delete(event_rows).where(event_rows.c.counter_id == counter_id, event_rows.c.event_id.in_(list(event_ids)))
 
 
 def _its(counter_id: str) -> Any:

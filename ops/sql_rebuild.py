@@ -4,6 +4,9 @@ Rebuild the relational read model: make it what the log says, in place, while ev
 First each counter's totals are made those of its rows; and from then on, each transaction leaves them so. Then what is
 missing is counted, as the projector does it; and rows that say something else than their event, or have none, are put
 right. Each step is right whenever it happens and however often, so what was cut off is finished by the next call.
+
+Where the database cannot hold what a counter comes to on the way, it is set aside: its rows are put right first, and
+its totals after that. The others do not wait for it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chalicelib import event_log, sql_model, sql_rows, sql_verifier, verifier
-from chalicelib.errors import PartlyCountedError
+from chalicelib.errors import PartlyCountedError, RefusedError
 from chalicelib.settings import SQL
 from chalicelib.spool import RowSpool, some_at_a_time
 from ops import known, parts, progress, sql_verify
@@ -44,7 +47,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
     The relational read model of these counters, or of all if there are none, is what the log says; verified at the end.
 
     Queries are answered, and events counted, meanwhile; a counter's totals are never seen to differ from its rows by
-    what is done here. Cut off, it is finished by the next call.
+    what is done here, unless its rows come to more than the database holds. Cut off, it is finished by the next call.
 
     Raises:
         OperatorError: there are no tables yet.
@@ -72,7 +75,8 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
 class Mended:
     """
     How many events were counted that were missing, rows replaced and removed, and counters' totals made those of their
-    rows; and the counters that come to more than the database can hold.
+    rows; and the counters that come to more than the database can hold: `refused`, whose rows are put right all the
+    same, and `aside`, of which that was so on the way.
     """
 
     counted: int = 0
@@ -80,6 +84,7 @@ class Mended:
     removed: int = 0
     recomputed: int = 0
     refused: set[str] = field(default_factory=set)
+    aside: set[str] = field(default_factory=set)
 
 
 def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
@@ -97,12 +102,15 @@ def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
             # Before the log, so that of all rows that are read now the log has the event by then, or never.
             sql_verifier.read(engine, spool, counter_ids, advance)
         with progress.shown("Adding up", None, "counters") as advance:
-            done.recomputed = _recompute(engine, spool, advance)
+            done.recomputed, done.aside = _recompute(engine, spool.counter_ids(), advance)
         with progress.shown("Filling", about) as advance:
-            parts.each(log(counter_ids), _Filling(engine, spool, done).fill_from, advance)
+            parts.each(log(counter_ids), _Filling(engine, spool, done, done.aside).fill_from, advance)
         with progress.shown("Putting right", None, "rows") as advance:
-            done.replaced = _replace(engine, spool, advance)
-            done.removed = _remove(engine, spool, advance)
+            _replace(engine, spool, done, advance)
+            _remove(engine, spool, done, advance)
+        if done.aside:
+            with progress.shown("Adding up what was set aside", None, "counters") as advance:
+                _take_up(engine, spool, done, advance)
     return done
 
 
@@ -120,25 +128,39 @@ def concerned(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
     return Outcome({"counters": counters, "rows": rows}, [line])
 
 
-def _recompute(engine: Engine, spool: RowSpool, advance: Callable[[int], None]) -> int:
-    """How many counters' totals were not those of their rows."""
-    recomputed = 0
-    for names in some_at_a_time(spool.counter_ids(), _COUNTERS_AT_ONCE):
-        for state in sql_rows.states(engine, names):
+def _recompute(engine: Engine, names: Iterable[str], advance: Callable[[int], None]) -> tuple[int, set[str]]:
+    """How many counters' totals were not those of their rows, and are now; and those that come to too much."""
+    recomputed, refused = 0, set()
+    for some in some_at_a_time(names, _COUNTERS_AT_ONCE):
+        for state in sql_rows.states(engine, some):
             if not state.is_right:
-                sql_rows.recompute(engine, state.counter_id)
-                recomputed += 1
-        advance(len(names))
-    return recomputed
+                try:
+                    sql_rows.recompute(engine, state.counter_id)
+                    recomputed += 1
+                except RefusedError:
+                    refused.add(state.counter_id)
+        advance(len(some))
+    return recomputed, refused
+
+
+def _take_up(engine: Engine, spool: RowSpool, done: Mended, advance: Callable[[int], None]) -> None:
+    """The counters that were set aside, whose rows are right now, have right totals; and what was not counted is."""
+    names = sorted(done.aside)
+    recomputed, refused = _recompute(engine, names, advance)
+    done.recomputed += recomputed
+    done.refused |= refused
+    if left := [name for name in names if name not in refused]:
+        parts.each(log(left), _Filling(engine, spool, done, done.refused).fill_from, lambda _: None)
 
 
 class _Filling:
-    """Counts the log, in several threads."""
+    """Counts the log, in several threads. Counters of which not all could be counted are in `uncounted` then."""
 
-    def __init__(self, engine: Engine, spool: RowSpool, done: Mended) -> None:
+    def __init__(self, engine: Engine, spool: RowSpool, done: Mended, uncounted: set[str]) -> None:
         self._engine = engine
         self._spool = spool
         self._done = done
+        self._uncounted = uncounted
         self._lock = threading.Lock()
 
     def fill_from(self, events: Iterable[Event | Unreadable], advance: Callable[[int], None]) -> None:
@@ -155,32 +177,39 @@ class _Filling:
                 new, uncounted = error.new, error.uncounted
             with self._lock:
                 self._done.counted += len(new)
-                self._done.refused |= uncounted
+                self._uncounted |= uncounted
             advance(len(some))
 
 
-def _replace(engine: Engine, spool: RowSpool, advance: Callable[[int], None]) -> int:
-    """How many rows said something else than the log, which has them now."""
-    replaced = 0
+def _replace(engine: Engine, spool: RowSpool, done: Mended, advance: Callable[[int], None]) -> None:
+    """The rows that said something else than the log have it now."""
     for some in some_at_a_time(spool.differing(), _ROWS_AT_ONCE):
         for counter_id, its_own in _by_counter(some).items():
             event_ids = {row.event_id for row in its_own}
             # Asked for anew, for the spool has not all of an event.
             events = [*event_log.readable(event_log.find_many(counter_id, event_ids))]
-            sql_rows.put_right(engine, counter_id, {event.event_id for event in events}, events)
-            replaced += len(events)
+            _put_right(engine, counter_id, {event.event_id for event in events}, events, done)
+            done.replaced += len(events)
             advance(len(its_own))
-    return replaced
 
 
-def _remove(engine: Engine, spool: RowSpool, advance: Callable[[int], None]) -> int:
-    """How many rows had no event in the log, and are gone now."""
-    removed = 0
+def _remove(engine: Engine, spool: RowSpool, done: Mended, advance: Callable[[int], None]) -> None:
+    """The rows that had no event in the log are gone."""
     for some in sql_verifier.strangers(spool):
-        sql_rows.put_right(engine, some[0].counter_id, {row.event_id for row in some}, [])
-        removed += len(some)
+        _put_right(engine, some[0].counter_id, {row.event_id for row in some}, [], done)
+        done.removed += len(some)
         advance(len(some))
-    return removed
+
+
+def _put_right(engine: Engine, counter_id: str, event_ids: set[str], events: list[Event], done: Mended) -> None:
+    """The rows are as the events say; and the totals have moved by as much, or the counter is set aside."""
+    if counter_id not in done.aside:
+        try:
+            sql_rows.put_right(engine, counter_id, event_ids, events)
+        except RefusedError:
+            done.aside.add(counter_id)
+    if counter_id in done.aside:
+        sql_rows.replace(engine, counter_id, event_ids, events)
 
 
 def _by_counter(rows: Iterable[Row]) -> dict[str, list[Row]]:

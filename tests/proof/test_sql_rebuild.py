@@ -15,10 +15,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib import event_log, settings, sql_model, sql_rows, verifier
+from chalicelib import event_log, settings, sql_model, sql_rows, sql_schema, verifier
 from chalicelib.counting import LARGEST_AMOUNT
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.settings import SQL
@@ -169,6 +169,71 @@ def test_a_counter_that_the_database_cannot_hold_keeps_no_other_from_being_put_r
     assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
     assert database.counters()[f"{name}.small"] == (1, 1)
     assert disagreeing(database) == set()
+
+
+FAR = 9_000_000_000_000_000_000
+END = 2**63 - 1
+
+#: What makes a counter come to more than SQLite holds: with the rows that it has, or on the way to what they ought to
+#: be.
+BEYOND = {
+    "amounts": ["UPDATE events SET amount = {far}"],
+    "amounts, and the totals are at their end, so that nothing can be counted": [
+        "UPDATE events SET amount = {far}",
+        "DELETE FROM events WHERE event_id = '{last}'",
+        "UPDATE counters SET value = {end}",
+    ],
+    "rows without events": [
+        "UPDATE events SET event_id = 'no-event-' || rowid, amount = {far}",
+    ],
+    "amounts of which some are negative": [
+        "UPDATE events SET amount = -{far}",
+        "UPDATE events SET amount = {far} WHERE event_id IN ('{first}', '{last}')",
+    ],
+    "amounts that come to less together than without the first": [
+        "UPDATE events SET amount = 0",
+        "UPDATE events SET amount = -{far} WHERE event_id = '{first}'",
+        "UPDATE events SET amount = {far} WHERE event_id IN ('{second}', '{last}')",
+        "UPDATE counters SET value = {far}",
+    ],
+}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("damage", BEYOND)
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_a_counter_whose_rows_come_to_too_much_is_put_right_as_are_the_others(
+    database, name, monkeypatch, damage, at_once
+):
+    events, others = sql_damage.counted(f"{name}.a"), sql_damage.logged(f"{name}.b")
+    first, second, *_, last = sorted(event.event_id for event in events)
+    for statement in BEYOND[damage]:
+        database.ask(statement.format(far=FAR, end=END, first=first, second=second, last=last))
+    monkeypatch.setattr(sql_rebuild, "_ROWS_AT_ONCE", at_once)
+
+    done, again = rebuilt(f"{name}.a", f"{name}.b"), rebuilt(f"{name}.a", f"{name}.b")
+
+    assert (done.holds, again.holds) == (True, True), done.text
+    assert "more than the database holds" not in done.text
+    assert [again.facts[one] for one in ("counted", "replaced", "removed", "recomputed")] == [0, 0, 0, 0]
+    check_in_the_end(database, [*events, *others])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_counter_that_comes_to_too_much_by_the_log_too_has_its_rows_put_right_and_is_told(database, name):
+    events = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
+    other = an_event(counter_id=f"{name}.small")
+    for event in (*events, other):
+        event_log.append(event)
+    sql_model.count([events[0]])
+    with sql_model.client().begin() as connection:
+        connection.execute(insert(sql_schema.events), [sql_model.row_of(event) for event in events[1:]])
+
+    done = rebuilt(f"{name}.large", f"{name}.small")
+
+    assert not done.holds
+    assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
+    assert database.counters()[f"{name}.small"] == (1, 1)
 
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
