@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from chalicelib import deployment
-from ops import package, provision, stacks, stages, where
+from ops import package, provision, stacks, where
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ def deploy(settings: Settings, work: Path) -> Deployed:
         OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
             fails; SQLite is asked for on Lambda; or CloudFormation refuses.
     """
-    for name, address in {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}.items():
-        if address.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
-            raise OperatorError(
-                f"SQLite is a file on one machine, and functions run on many: {name} must name a server."
-            )
+    package.check_functions_can_have(settings)
     check_not_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)

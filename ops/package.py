@@ -133,6 +133,20 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
     }
 
 
+def check_functions_can_have(settings: Settings) -> None:
+    """
+    The databases that the stage names are such as its functions can reach.
+
+    Raises:
+        OperatorError: SQLite is asked for on Lambda.
+    """
+    for name, address in {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}.items():
+        if address.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
+            raise OperatorError(
+                f"SQLite is a file on one machine, and functions run on many: {name} must name a server."
+            )
+
+
 def package(settings: Settings, folder: Path) -> Path:
     """
     A folder with `deployment.zip`, the code, and `sam.json`, the template of the stage's application.
@@ -142,8 +156,9 @@ def package(settings: Settings, folder: Path) -> Path:
     checkout gets in. The same each time.
 
     Raises:
-        OperatorError: packaging fails.
+        OperatorError: packaging fails, or SQLite is asked for on Lambda.
     """
+    check_functions_can_have(settings)
     source, result = folder / "source", folder / "result"
     shutil.rmtree(source / "chalicelib", ignore_errors=True)
     shutil.rmtree(result, ignore_errors=True)

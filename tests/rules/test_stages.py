@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ops import deploy, stages
+from ops import deploy, package, pipeline, stages
 from ops.errors import OperatorError
 
 
@@ -47,8 +47,9 @@ def test_who_reads_reads_what_is_written_where_nothing_else_is_said(configured):
         ("SQL_READER_URL", {"SQL_URL": "postgresql+psycopg://counter@host/counter", "SQL_READER_URL": "sqlite:////a"}),
     ],
 )
-def test_a_file_is_not_deployed(configured, tmp_path, name, variables):
+@pytest.mark.parametrize("make", [deploy.deploy, package.package, pipeline.package])
+def test_a_file_is_not_deployed_nor_packaged(configured, tmp_path, make, name, variables):
     configured("dev", **variables)
 
     with pytest.raises(OperatorError, match=f"functions run on many: {name} must name a server"):
-        deploy.deploy(stages.settings_of("dev"), tmp_path)
+        make(stages.settings_of("dev"), tmp_path)
