@@ -29,6 +29,9 @@ PROJECTIONS = (READ_MODEL, SQL)
 #: How often the scheduled check runs.
 CHECK_EVERY_S = 3600
 
+#: What comes before the path: who, on which host, and at which port, where there is one.
+_AUTHORITY = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^:@]*)(?::[0-9]{1,5})?")
+
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 #: What names end in that a stage has besides its own: stage `x-publish` would have the API where stage `x` publishes,
@@ -128,6 +131,11 @@ def read(environment: Mapping[str, str]) -> Settings:
     sql_reader_url = _sql_url(environment, "SQL_READER_URL") or sql_url
     if sql_reader_url and not sql_url:
         raise SettingsError("SQL_READER_URL says as whom to read what SQL_URL keeps: set SQL_URL, too, or neither")
+    scheme = sql_url.partition("://")[0]
+    if sql_reader_url.partition("://")[0] != scheme:
+        raise SettingsError(
+            f"SQL_READER_URL must begin with {scheme}://, as SQL_URL does: it says as whom to read the same database"
+        )
     return Settings(
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
@@ -171,6 +179,10 @@ def _sql_url(environment: Mapping[str, str], name: str) -> str:
         raise SettingsError(
             f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST/DATABASE or "
             "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not hold a password"
+        )
+    if scheme != "sqlite" and not _AUTHORITY.fullmatch(re.split("[/?]", rest)[0]):
+        raise SettingsError(
+            f"{name} must have a port of 1 to 5 digits or none, as in postgresql+psycopg://USER@HOST:5432/DATABASE"
         )
     return text
 

@@ -140,11 +140,8 @@ def check_functions_can_have(settings: Settings) -> None:
     Raises:
         OperatorError: SQLite is asked for on Lambda.
     """
-    for name, address in {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}.items():
-        if address.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
-            raise OperatorError(
-                f"SQLite is a file on one machine, and functions run on many: {name} must name a server."
-            )
+    if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
+        raise OperatorError("SQLite is a file on one machine, and functions run on many: SQL_URL must name a server.")
 
 
 def package(settings: Settings, folder: Path) -> Path:

@@ -38,6 +38,11 @@ def test_as_many_projectors_run_at_once_as_come_unless_it_is_said():
         "sqlite:////a:b@c/file",
         "postgresql+psycopg://counter@host:5432/counter",
         "postgresql+psycopg://counter@/counter?host=/run/postgresql",
+        "postgresql+psycopg://counter@/counter?host=/run/postgresql&options=-c%20a:b",
+        "postgresql+psycopg://counter@[::1]:5432/counter",
+        "postgresql+psycopg://counter@[::1]/counter",
+        "postgresql+psycopg://counter@host:5432?options=-c%20a:b",
+        "postgresql+psycopg://host/counter",
         "auroradsql+psycopg://counter@abc.dsql.eu-west-1.on.aws/postgres",
     ],
 )
@@ -70,6 +75,21 @@ def test_there_is_nobody_to_read_by_sql_where_nothing_is_kept():
 
     with pytest.raises(SettingsError, match=r"SQL_READER_URL says .* SQL_URL, too"):
         settings.read({"STAGE": "dev", "SQL_READER_URL": "sqlite:///file"})
+
+
+@pytest.mark.parametrize("reader", ["sqlite:///file", "auroradsql+psycopg://reader@abc.dsql.eu-west-1.on.aws/postgres"])
+def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
+    writer = "postgresql+psycopg://counter@host/counter"
+
+    with pytest.raises(SettingsError, match=r"SQL_READER_URL must begin with postgresql\+psycopg://, as SQL_URL does"):
+        settings.read({"STAGE": "dev", "SQL_URL": writer, "SQL_READER_URL": reader})
+
+
+@pytest.mark.parametrize("port", ["abc", "", "123456", "-1", "٣", "5432,other:5432"])
+@pytest.mark.parametrize("host", ["host", "counter@host", "counter@[::1]", "counter@"])
+def test_a_port_is_a_number(host, port):
+    with pytest.raises(SettingsError, match="SQL_URL must have a port of 1 to 5 digits or none"):
+        settings.read({"STAGE": "dev", "SQL_URL": f"postgresql+psycopg://{host}:{port}/counter"})
 
 
 @pytest.mark.parametrize(
