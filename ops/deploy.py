@@ -54,9 +54,10 @@ def deploy(settings: Settings, work: Path) -> Deployed:
 
     Raises:
         OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
-            fails; SQLite is asked for on Lambda; or CloudFormation refuses.
+            fails; SQLite is asked for on Lambda; the configuration has no policy for `project_sql`; or CloudFormation
+            refuses.
     """
-    package.check_functions_can_have(settings)
+    package.check_sql(settings)
     check_not_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)

@@ -133,15 +133,22 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
     }
 
 
-def check_functions_can_have(settings: Settings) -> None:
+def check_sql(settings: Settings) -> None:
     """
-    The databases that the stage names are such as its functions can reach.
+    Where SQL is on, the database is one that functions can reach, and the function that writes to it has a policy.
 
     Raises:
-        OperatorError: SQLite is asked for on Lambda.
+        OperatorError: SQLite is asked for on Lambda, or the configuration has no policy for `project_sql`.
     """
     if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
         raise OperatorError("SQLite is a file on one machine, and functions run on many: SQL_URL must name a server.")
+    # Chalice would look for a policy of another name, and fail.
+    if settings.sql_url and "iam_policy_file" not in stages.functions_of(settings.stage).get("project_sql", {}):
+        policy = json.dumps({"iam_policy_file": f"policies/{settings.stage}/project_sql.json"})
+        raise OperatorError(
+            f"Stage {settings.stage} has SQL_URL and lacks the function that writes there: add "
+            f'"project_sql": {policy} to its lambda_functions in .chalice/config.json.'
+        )
 
 
 def package(settings: Settings, folder: Path) -> Path:
@@ -153,9 +160,10 @@ def package(settings: Settings, folder: Path) -> Path:
     checkout gets in. The same each time.
 
     Raises:
-        OperatorError: packaging fails, or SQLite is asked for on Lambda.
+        OperatorError: packaging fails; SQLite is asked for on Lambda; or the configuration has no policy for
+            `project_sql`.
     """
-    check_functions_can_have(settings)
+    check_sql(settings)
     source, result = folder / "source", folder / "result"
     shutil.rmtree(source / "chalicelib", ignore_errors=True)
     shutil.rmtree(result, ignore_errors=True)

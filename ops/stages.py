@@ -103,6 +103,12 @@ def template_parameters_of(stage: str) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
+def functions_of(stage: str) -> dict[str, dict[str, Any]]:
+    """What the configuration says of this stage's functions, as Chalice names them: nothing, if it says nothing."""
+    found: dict[str, dict[str, Any]] = _configuration()["stages"].get(stage, {}).get("lambda_functions", {})
+    return found
+
+
 def enter(stage: str) -> Settings:
     """
     From now on the process reads and writes the stage, as the stage's own functions do. Returns its settings.

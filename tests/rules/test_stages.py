@@ -46,3 +46,23 @@ def test_a_file_is_not_deployed_nor_packaged(configured, tmp_path, make):
 
     with pytest.raises(OperatorError, match="functions run on many: SQL_URL must name a server"):
         make(stages.settings_of("dev"), tmp_path)
+
+
+@pytest.mark.parametrize("make", [deploy.deploy, package.package, pipeline.package])
+@pytest.mark.parametrize("functions", [None, {}, {"project_sql": {}}])
+def test_a_stage_that_lacks_the_second_projector_is_told_in_one_line_what_to_add(configured, tmp_path, make, functions):
+    configured("dev", SQL_URL="postgresql+psycopg://counter@host/counter")
+    file = tmp_path / ".chalice" / "config.json"
+    configuration = json.loads(file.read_text())
+    if functions is not None:
+        configuration["stages"]["dev"]["lambda_functions"] = functions
+    file.write_text(json.dumps(configuration))
+
+    with pytest.raises(OperatorError) as refused:
+        make(stages.settings_of("dev"), tmp_path)
+
+    assert str(refused.value) == (
+        "Stage dev has SQL_URL and lacks the function that writes there: add "
+        '"project_sql": {"iam_policy_file": "policies/dev/project_sql.json"} to its lambda_functions in '
+        ".chalice/config.json."
+    )
