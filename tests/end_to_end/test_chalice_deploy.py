@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import httpx
 import pytest
+from botocore.session import Session
+from botocore.stub import Stubber
+from chalice.awsclient import TypedAWSClient
 
 from chalicelib import settings
 from ops import package as packaging
@@ -404,3 +408,16 @@ def test_what_chalice_cannot_deploy_is_one_line_with_the_way_out(project, api_ur
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert way_out in refused.stderr
+
+
+def test_chalice_says_nothing_of_a_limit_on_runs_that_is_taken_out_again():
+    """As docs/deploying.md tells: AWS keeps what an update does not name."""
+    client = TypedAWSClient(Session())
+    source: dict[str, Any] = {"UUID": str(uuid.uuid4()), "BatchSize": 10, "MaximumBatchingWindowInSeconds": 1}
+
+    with Stubber(client._client("lambda")) as aws:
+        for limit in ({"ScalingConfig": {"MaximumConcurrency": 5}}, {}):
+            aws.add_response("update_event_source_mapping", {}, {**source, **limit})
+        for projectors in (5, None):
+            client.update_lambda_event_source(source["UUID"], 10, 1, projectors)
+        aws.assert_no_pending_responses()
