@@ -227,7 +227,7 @@ def replace(engine: Engine, counter_id: str, event_ids: Collection[str], events:
         _lock(connection, counter_id)
         connection.execute(_rows_of(counter_id, event_ids))
         if rows := [*map(sql_model.row_of, events)]:
-            connection.execute(insert(event_rows), rows)
+            connection.execute(insert(event_rows).values(rows))
 
     sql_model.within_transaction(engine, work)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +172,9 @@ def test_a_counter_that_the_database_cannot_hold_keeps_no_other_from_being_put_r
     assert disagreeing(database) == set()
 
 
+#: Statements and commits that it takes to put right one counter whose rows come to too much, and one that is missing.
+BEYOND_STEPS = 23
+
 FAR = 9_000_000_000_000_000_000
 END = 2**63 - 1
 
@@ -217,6 +221,36 @@ def test_a_counter_whose_rows_come_to_too_much_is_put_right_as_are_the_others(
     assert "more than the database holds" not in done.text
     assert [again.facts[one] for one in ("counted", "replaced", "removed", "recomputed")] == [0, 0, 0, 0]
     check_in_the_end(database, [*events, *others])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("fault", ["the function dies before it", "the function dies after it"])
+def test_cut_off_at_any_step_a_rebuild_of_what_comes_to_too_much_is_finished_by_the_next(
+    database, name, one_engine, fault
+):
+    happens, _ = FAULTS[fault]
+    whole = None
+
+    for at in itertools.count():
+        events, others = sql_damage.counted(f"{name}.{at}.a"), sql_damage.logged(f"{name}.{at}.b")
+        names = [others[0].counter_id, events[0].counter_id]
+        database.ask(f"UPDATE events SET amount = {FAR}")
+        database.ask("UPDATE counters SET value = 0")
+
+        def disturb(number, step, at=at):
+            happens(step) if number >= at else step.carry_out()
+
+        with contextlib.suppress(DiedError), sql_faults.met(sql_model.client(), disturb) as steps:
+            whole = mended(*names)
+        gc.collect()
+        mended(*names)
+        check_in_the_end(database, [*events, *others])
+        if whole:
+            break
+        database.ask("DELETE FROM events")
+        database.ask("DELETE FROM counters")
+
+    assert at == len(steps) == BEYOND_STEPS, steps
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
