@@ -59,10 +59,10 @@ PROCESSES = "tests/proof/test_every_process.py"
 _LOCK_FIRST = """\
         _lock(connection, counter_id)
         # In a statement of its own: one that waits for a lock sees what was there before it waited.
-        (high, low, number) = connection.execute(select(*_sums()).where(logged.c.counter_id == counter_id)).one()
+        (high, low, number) = connection.execute(select(*_sums()).where(event_rows.c.counter_id == counter_id)).one()
 """
 _ADD_UP_FIRST = """\
-        (high, low, number) = connection.execute(select(*_sums()).where(logged.c.counter_id == counter_id)).one()
+        (high, low, number) = connection.execute(select(*_sums()).where(event_rows.c.counter_id == counter_id)).one()
         _lock(connection, counter_id)
 """
 
@@ -412,12 +412,13 @@ MUTANTS = {
     "sql-read-before-insert": Mutant(
         "What is there is looked up before it is inserted, so that two workers both find it missing",
         "chalicelib.sql_model",
-        "    if_new = insert(logged).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
+        "    if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
         "    added = frozenset((row.counter_id, row.event_id)"
         " for row in connection.execute(if_new, [*map(row_of, events)]))\n",
-        "    there = {tuple(row) for row in connection.execute(logged.select().with_only_columns(*key))}\n"
+        "    there = {tuple(row) for row in connection.execute(event_rows.select().with_only_columns(*key))}\n"
         "    added = frozenset((one.counter_id, one.event_id) for one in events) - there\n"
-        "    connection.execute(insert(logged).on_conflict_do_nothing(index_elements=key), [*map(row_of, events)])\n",
+        "    inserted = insert(event_rows).on_conflict_do_nothing(index_elements=key)\n"
+        "    connection.execute(inserted, [*map(row_of, events)])\n",
         f"{SQL}::test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one[postgresql]",
     ),
     "sql-total-set": Mutant(
@@ -445,9 +446,9 @@ MUTANTS = {
         "A counter's totals are set by one statement, which has waited for a rival and does not see what it counted",
         "chalicelib.sql_rows",
         "        _lock(connection, counter_id)\n        # In a",
-        "        its = logged.c.counter_id == counter_id\n"
-        "        total = select(func.sum(logged.c.amount)).where(its).scalar_subquery()\n"
-        "        number = select(func.count()).select_from(logged).where(its).scalar_subquery()\n"
+        "        its = event_rows.c.counter_id == counter_id\n"
+        "        total = select(func.sum(event_rows.c.amount)).where(its).scalar_subquery()\n"
+        "        number = select(func.count()).select_from(event_rows).where(its).scalar_subquery()\n"
         "        connection.execute(_its(counter_id).values(value=total, version=number))\n"
         "        return\n        # In a",
         f"{SQL_REBUILD}::test_who_has_waited_for_a_rival_knows_what_it_counted[True-postgresql]",
@@ -492,7 +493,7 @@ MUTANTS = {
         "chalicelib.sql_rows",
         "    for of, name, high, low, number in sql_model.within_transaction"
         "(engine, lambda one: one.execute(both).all()):\n",
-        "    there = [row for one in (totals, rows.group_by(logged.c.counter_id))\n"
+        "    there = [row for one in (totals, rows.group_by(event_rows.c.counter_id))\n"
         "        for row in sql_model.within_transaction(engine, lambda c, one=one: c.execute(one).all())]\n"
         "    for of, name, high, low, number in there:\n",
         f"{SQL_VERIFY}::test_beside_workers_on_real_threads_there_is_no_difference[postgresql]",
