@@ -10,7 +10,7 @@ export class UnavailableError extends Error {
   }
 }
 
-/** It was understood and not done, for the API's own reason; `current` is the counter's state if that was it. */
+/** The API did not do it, for a reason; `current` is the counter's state if that was it. */
 export class RefusedError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? `The API answered ${status} and does not say why.`);
@@ -22,21 +22,16 @@ export class RefusedError extends Error {
 /**
  * The requests of this page. All throw UnavailableError or RefusedError, or stop with their signal.
  *
- * Reads take no preflight, for they have no headers of their own: with "no-cache", the browser itself sends the ETag of
- * what it keeps, and a 304 arrives here as that.
+ * Reads have no headers of their own, and so take no preflight: the browser itself sends the ETag of what it keeps.
  */
 export function makeApi(root) {
   let hasReports = true;
 
   /** The address of what stands at this path below the counter's. */
-  function url(counterId, path) {
-    return `${root}/counters/${counterId}${path}`;
-  }
+  const url = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
   /** What stands there; the counter's state if the path is empty. */
-  function get(counterId, path, signal, options) {
-    return ask(url(counterId, path), signal, options);
-  }
+  const get = (counterId, path, signal, options) => ask(url(counterId, path), signal, options);
 
   /**
    * It is recorded, once however often it is sent with this key. Returns the event.

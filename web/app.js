@@ -66,10 +66,11 @@ async function start(apiUrl) {
 
   async function swap(by) {
     const target = counter;
-    const said = view.format(target.state.value);
     const { swapped } = view.page;
     view.put(swapped, "");
-    const [text, className] = await target.swap(by).then(
+    const answer = target.swap(by);
+    const said = view.format(target.asked.value);
+    const [text, className] = await answer.then(
       ({ value }) => [`Counted: it still said ${said}, and then ${view.format(value)}.`, "done"],
       (error) => [whyNot(error, said), ""],
     );
@@ -98,7 +99,7 @@ function whyNot(error, said) {
     return `Not counted: somebody was quicker. It said ${said}, and says ${view.format(error.current.value)} now.`;
   }
   if (!(error instanceof UnavailableError)) return `Not counted: ${error.message}`;
-  return "No answer, so whether it was counted is not known. Press again: it is the same one, and counts once at most.";
+  return "No answer, so whether it was counted is not known. Ask again: it counts once at most.";
 }
 
 try {

@@ -4,7 +4,6 @@ export async function readApiUrl() {
     const { api_url: apiUrl } = await (await fetch("config.json", { cache: "no-store" })).json();
     return new URL(apiUrl).href.replace(/\/+$/, "");
   } catch {
-    const why = "This page does not know its API: config.json cannot be read or has no api_url.";
-    throw new Error(`${why} On your own machine, open the address that “make run” prints.`);
+    throw new Error("config.json does not say where the API is. On your own machine, open what “make run” prints.");
   }
 }

@@ -1,4 +1,4 @@
-import { RefusedError } from "./api.js";
+import { RefusedError, UnavailableError } from "./api.js";
 
 /** Up to a few events are asked about one by one, and more by a page of the latest. */
 const FEW = 2;
@@ -12,25 +12,33 @@ export function isCounterId(text) {
 /**
  * One counter as this page knows it: what the API counted, and the increments made here that are not part of it.
  *
- * `state` is what is shown: `value`, `version`, `updated_at`; null until the API has answered.
+ * `state` is what is shown: `value`, `version`, `updated_at`; null until the API has answered. `asked` is the swap whose
+ * answer is not there yet, `isLost` if it was lost.
  */
 export function makeCounter(id, api, outbox) {
-  const counter = { id, state: null, pending, swap, refresh };
-  const swapper = crypto.randomUUID();
 
   /** The increments made here that are not known to be part of the value shown. */
-  function pending() {
-    return outbox.of(id);
-  }
+  const pending = () => outbox.of(id);
+  const counter = { id, state: null, asked: null, pending, swap, refresh };
 
   /**
    * It is recorded only if the counter is at the version shown. Returns the new state.
    *
-   * It is about now: not kept, and not sent again. Where the answer is lost, the same again is still the same swap.
+   * It is about now: not kept, and sent again only by another call, which is about the same swap until that is answered.
    */
-  function swap(by) {
-    const { version } = counter.state;
-    return api.increment(id, `${swapper} ${version} ${by}`, by, version);
+  async function swap(by) {
+    const asked = (counter.asked ??= { ...counter.state, key: crypto.randomUUID(), by });
+    try {
+      asked.answer ??= api.increment(id, asked.key, asked.by, asked.version);
+      const state = await asked.answer;
+      counter.asked = null;
+      return state;
+    } catch (error) {
+      asked.answer = null;
+      if (error instanceof UnavailableError) asked.isLost = true;
+      else counter.asked = null;
+      throw error;
+    }
   }
 
   /**

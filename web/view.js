@@ -43,7 +43,7 @@ export function showCounter(counter) {
   page.pending.hidden = !pending.length;
   const since = state?.updated_at && `version ${format(state.version)}, updated ${formatTime(state.updated_at)}`;
   put(page.facts, since ?? (state ? "never incremented" : ""));
-  put(page.swap, `Only if it still says ${text}`);
+  put(page.swap, counter?.asked?.isLost ? "Ask again about that one" : `Only if it still says ${text}`);
   page.swap.disabled = !state;
   page.increment.disabled = !counter;
   document.title = `${counter ? `${text} – ${counter.id} – ` : ""}Counter`;
@@ -54,10 +54,10 @@ export function showCounter(counter) {
   isToBeSaid = false;
 }
 
-/** The page says that the API is out of reach, and how many increments wait; or it ceases to. */
+/** The page says whether the API is out of reach, and how many increments wait. */
 export function showConnection(isReachable, waiting, isAtRisk) {
   const wait = waiting === 1 ? "1 increment waits" : `${format(waiting)} increments wait`;
-  const keep = isAtRisk ? " Keep this page open until then: this browser stores nothing for it." : "";
+  const keep = isAtRisk ? " Keep this page open until then: this browser stores nothing." : "";
   const what = waiting ? `${wait} and will be sent.${keep}` : "Trying again.";
   put(page.connection, isReachable ? "" : `Cannot reach the API. ${what}`);
 }

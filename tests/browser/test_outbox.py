@@ -216,7 +216,7 @@ def test_a_browser_that_keeps_nothing_counts_all_the_same_and_says_so_only_when_
     click_increment(page)
 
     expect(page.locator("#connection")).to_contain_text(
-        "1 increment waits and will be sent. Keep this page open until then: this browser stores nothing for it."
+        "1 increment waits and will be sent. Keep this page open until then: this browser stores nothing."
     )
     reconnect(page, api_url)
     expect_shown(page, value=2)
