@@ -1,6 +1,9 @@
 /** Longer than API Gateway takes to give up. */
 const TIMEOUT_MS = 30_000;
 
+/** With which the API refuses a command, and says why. */
+const REFUSALS = [400, 412, 413, 415, 422];
+
 /** Nothing is known about what became of it: send it again, a command with the same key. */
 export class UnavailableError extends Error {
   /** @param {number} retryAfterMs what the API asks for */
@@ -68,11 +71,11 @@ async function ask(url, signal, { as = "json", ...options } = {}) {
     signal?.throwIfAborted();
     throw new UnavailableError();
   }
-  if (response.status === 429 || response.status >= 500) throw new UnavailableError(retryAfterMs(response));
+  const { status } = response;
   const problem = await response.json().catch(() => ({}));
   // A command that somebody on the way refused, and not the API, is not to be lost for it.
-  if (options.method && !problem.detail) throw new UnavailableError();
-  throw new RefusedError(response.status, problem);
+  const isRefused = options.method ? REFUSALS.includes(status) && problem.detail : status !== 429 && status < 500;
+  throw isRefused ? new RefusedError(status, problem) : new UnavailableError(retryAfterMs(response));
 }
 
 /** The header holds seconds or a date (RFC 9110, section 10.2.3). */

@@ -262,11 +262,22 @@ def test_a_kept_click_that_the_api_refuses_is_dropped_for_good_with_its_reason(
     assert events_counted(api_url, counter_id) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, "<h1>Please sign in to this network.</h1>"),
+        (400, "<h1>Bad request</h1>"),
+        *(
+            (status, '{"title": "The gateway refused the request", "detail": "Forbidden"}')
+            for status in (401, 403, 404)
+        ),
+    ],
+)
 def test_a_refusal_by_somebody_on_the_way_costs_no_click(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str, status: int, body: str
 ) -> None:
     open_counter(counter_id)
-    answers = [{"status": 403, "body": "<h1>Please sign in to this network.</h1>"}]
+    answers = [{"status": status, "body": body, "headers": {"Access-Control-Allow-Origin": "*"}}]
     page.route("**/increments", lambda route: route.fulfill(**answers.pop()) if answers else route.continue_())
 
     click_increment(page)
