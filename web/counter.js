@@ -44,8 +44,8 @@ export function makeCounter(id, api, outbox) {
   /**
    * Read the state anew, and in the same step cease to call pending what the new value contains.
    *
-   * Value and events come in answers of their own, between which the counter moves on. An event found counted before
-   * the value was read is part of it; one found pending after is not. Whichever fits neither: read the value again.
+   * Value and events come in answers of their own. An event found counted before the value was read is part of it; one
+   * found pending after is not. Whichever fits neither: read the value again.
    */
   async function refresh(signal) {
     let state;

@@ -13,7 +13,7 @@ export const RANGES = {
  * What stands beside a counter's value: the latest `events`, the `badge` as SVG, those steps of the `range` in which
  * something was counted (`points`), and the `top` counters where there are reports.
  *
- * Asked for when the version has changed, at most every few seconds. What cannot be had stays as it was.
+ * Asked for when the version has changed. What cannot be had stays as it was.
  */
 export function makeDetails(id, api, onChange) {
   const badgeUrl = api.url(id, "/badge.svg");

@@ -8,7 +8,7 @@ const AT_ONCE = 5;
  * The increments made here, from the click until they are known to be counted, over reloads.
  *
  * Each is sent, always with its own key, until the API has accepted or refused it. When that cannot be reached, all
- * wait, and then one goes first. `heard` is told what is recorded, refused (and dropped), and changed.
+ * wait, and then one goes first, of another counter if there is. `heard` is told what is recorded, refused, and changed.
  */
 export function makeOutbox(api, store, heard) {
   const clicks = new Map();
@@ -34,6 +34,7 @@ export function makeOutbox(api, store, heard) {
   }
 
   async function send(click) {
+    const isBeside = ({ counterId }) => counterId === click.counterId;
     sending++;
     try {
       const { event_id: id, recorded_at: recordedAt } = await api.increment(click.counterId, click.key, click.by);
@@ -43,7 +44,9 @@ export function makeOutbox(api, store, heard) {
       heard.recorded();
     } catch (error) {
       if (error instanceof UnavailableError) {
-        unsent.unshift(click);
+        unsent.push(click);
+        // A counter that keeps failing holds up no other.
+        unsent.sort((one, other) => isBeside(one) - isBeside(other));
         notBefore = Math.max(notBefore, Date.now() + error.retryAfterMs);
         // Those that were under way together fail together, once.
         if (!timer) failures++;

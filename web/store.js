@@ -4,13 +4,13 @@ const RECORDED_KEPT_MS = 86_400_000;
  * What was clicked and is not known to be counted, kept by the browser over reloads.
  *
  * Each click belongs to one tab, which sends it. A tab holds a lock while it lives, so that others know whose clicks
- * are left over. Where the browser keeps nothing, `isKept` is false, and all of this does nothing.
+ * are left over. Where the browser keeps nothing, `isKept` is false.
  */
 export async function openStore() {
   const tab = crypto.randomUUID();
   let db = await open(tab).catch(() => null);
 
-  /** Resolves when the change is made, or cannot be: then, for want of room say, nothing is kept from now on. */
+  /** The change is made; or it cannot be, for want of room say, and nothing is kept from now on. */
   function change(make) {
     return new Promise((resolve) => {
       const fail = () => resolve((db = null));

@@ -314,6 +314,29 @@ def test_where_the_api_fails_one_click_tries_for_all(
     expect_shown(page, value=40)
 
 
+def test_a_counter_that_keeps_failing_holds_up_no_other(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    other = f"{counter_id}-other"
+    open_counter(counter_id)
+    failing = {"status": 503, "headers": {"Access-Control-Allow-Origin": "*"}}
+    page.route(f"**/counters/{counter_id}/increments", lambda route: route.fulfill(**failing))
+    click_increment(page, times=7)
+    expect(page.locator("#connection")).to_contain_text("7 increments wait")
+
+    page.evaluate("id => { location.hash = `#/${id}` }", other)
+    expect_shown(page, value=0)
+    click_increment(page)
+
+    expect_shown(page, value=1)
+    expect(page.locator("#connection")).to_contain_text("7 increments wait")
+    assert events_counted(api_url, other) == (1, 1)
+    page.unroute(f"**/counters/{counter_id}/increments")
+    page.go_back()
+    expect_shown(page, value=7)
+    assert events_counted(api_url, counter_id) == (7, 7)
+
+
 def test_whether_many_are_counted_is_asked_at_once_and_not_one_by_one(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
