@@ -6,7 +6,6 @@ const REFUSALS = [400, 412, 413, 415, 422];
 
 /** Nothing is known about what became of it: send it again, a command with the same key. */
 export class UnavailableError extends Error {
-  /** @param {number} retryAfterMs what the API asks for */
   constructor(retryAfterMs = 0) {
     super("The API is out of reach.");
     this.retryAfterMs = retryAfterMs;

@@ -9,8 +9,6 @@ import { openStore } from "./store.js";
 import * as view from "./view.js";
 import { watch } from "./watch.js";
 
-const DEFAULT_COUNTER = "clicks";
-
 async function start(apiUrl) {
   const api = makeApi(apiUrl);
   const outbox = makeOutbox(api, await openStore(), { recorded, refused, changed: show });
@@ -29,9 +27,9 @@ async function start(apiUrl) {
     panels.showDetails(details);
   }
 
-  /** The address names another counter, the page was hidden or is seen again, or the network is back. */
+  /** The counter that the address names is shown and, while the page is seen, looked at. */
   function follow() {
-    const id = location.hash.replace(/^#\/?/, "") || DEFAULT_COUNTER;
+    const id = location.hash.replace(/^#\/?/, "") || "clicks";
     watching?.stop();
     readError = null;
     if (id !== shownId) turnTo(id);

@@ -9,7 +9,7 @@ export function stepsUpTo(now, points, { stepMs, steps }) {
   });
 }
 
-/** A bar for each step, as high as its sum, below the line if that is negative; `tip` is what it says. */
+/** A bar for each step, as high as its sum, below the line if that is negative. */
 export function bars(steps, label, description, tip) {
   const sums = steps.map(({ sum }) => sum);
   const highest = Math.max(0, ...sums);

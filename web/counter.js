@@ -12,8 +12,7 @@ export function isCounterId(text) {
 /**
  * One counter as this page knows it: what the API counted, and the increments made here that are not part of it.
  *
- * `state` is what is shown: `value`, `version`, `updated_at`; null until the API has answered. `asked` is the swap whose
- * answer is not there yet, `isLost` if it was lost.
+ * `state` is what is shown, null until the API has answered; `asked` is the swap without an answer, `isLost` if that is.
  */
 export function makeCounter(id, api, outbox) {
 
@@ -24,7 +23,7 @@ export function makeCounter(id, api, outbox) {
   /**
    * It is recorded only if the counter is at the version shown. Returns the new state.
    *
-   * It is about now: not kept, and sent again only by another call, which is about the same swap until that is answered.
+   * It is about now, and not kept. Until there is an answer, another call is about the same swap.
    */
   async function swap(by) {
     const asked = (counter.asked ??= { ...counter.state, key: crypto.randomUUID(), by });

@@ -3,10 +3,17 @@ export async function keepPage() {
   try {
     await navigator.serviceWorker.register("worker.js");
     const page = location.href.replace(/[#?].*/, "");
-    const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
-    const wanted = [page, ...new Set(loaded.filter((url) => url.startsWith(new URL(".", page))))];
+    const index = await fetch(page);
+    // If another version is published by now, its page would find none of these scripts.
+    if (!(await index.clone().text()).includes(`"${document.scripts[0].getAttribute("src")}"`)) return;
+    const parts = performance.getEntriesByType("resource").filter(
+      // What was fetched is of the API, which may have the same host.
+      ({ name, initiatorType }) => initiatorType !== "fetch" && name.startsWith(new URL(".", import.meta.url)),
+    );
+    const wanted = new Set([new URL("config.json", page).href, ...parts.map(({ name }) => name)]);
     const cache = await caches.open("page");
     await cache.addAll(wanted);
-    for (const { url } of await cache.keys()) if (!wanted.includes(url)) await cache.delete(url);
+    await cache.put(page, index);
+    for (const { url } of await cache.keys()) if (url !== page && !wanted.has(url)) await cache.delete(url);
   } catch {}
 }

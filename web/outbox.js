@@ -8,7 +8,7 @@ const AT_ONCE = 5;
  * The increments made here, from the click until they are known to be counted, over reloads.
  *
  * Each is sent, always with its own key, until the API has accepted or refused it. When that cannot be reached, all
- * wait, and then one goes first, of another counter if there is. `heard` is told what is recorded, refused, and changed.
+ * wait, and then one goes first, of another counter if there is. `heard` is told what becomes of them.
  */
 export function makeOutbox(api, store, heard) {
   const clicks = new Map();

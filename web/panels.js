@@ -14,7 +14,7 @@ export function onRange(callback) {
   }
 }
 
-/** What is there to be copied is, at a click on its button. */
+/** A click on its button copies a field. */
 export function copyOnClick() {
   for (const button of page.details.querySelectorAll("button")) {
     button.onclick = async () => {
@@ -28,7 +28,7 @@ export function copyOnClick() {
   }
 }
 
-/** What stands beside the counter's value is shown; null where there is none. */
+/** This is shown beside the counter's value; null where there is nothing. */
 export function showDetails(details) {
   page.details.hidden = !details?.events;
   if (!details?.events) return;
@@ -72,7 +72,7 @@ function list(element, rows, partsOf) {
   if (!rows.length) element.append(make("li", {}, "None yet."));
 }
 
-/** Whether this was the last thing that was drawn there, which it is from now on. */
+/** Whether this was the last thing drawn there, which it is from now on. */
 function isDrawn(where, what) {
   return drawn[where] === (drawn[where] = JSON.stringify(what));
 }

@@ -36,7 +36,7 @@ export async function openStore() {
     /**
      * What closed tabs left is this tab's now. Returns it; of several tabs at once, each gets its own.
      *
-     * What was recorded long ago is forgotten: it is counted without us.
+     * What was recorded long ago is forgotten.
      */
     async adopt() {
       const alive = db && (await navigator.locks.query()).held.map((lock) => lock.name);

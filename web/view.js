@@ -8,7 +8,7 @@ let isToBeSaid = true;
 /** The elements, by id. */
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((found) => [found.id, found]));
 
-/** Calls back with the amount at each click and + key, outside of fields; and with the counter to go to. */
+/** Calls back with the amount at each click and + key, and with the counter to go to. */
 export function onCommand(increment, swap, go) {
   const { act, by, other, plus } = page;
   onSubmit(act, () => increment(by.valueAsNumber));
@@ -33,7 +33,6 @@ export function showCounter(counter) {
   const text = state ? format(state.value) : "–";
   const pending = counter?.pending() ?? [];
   const isSame = page.name.textContent === counter?.id;
-  if (isSame && page.value.value && text !== page.value.textContent) move(page.value, { translate: "0 -.06em" }, {});
   put(page.name, counter?.id ?? "Counter");
   put(page.value, text);
   page.value.value = state?.value ?? "";
@@ -83,8 +82,7 @@ function showDots(pending, isSame) {
   const dots = [...page.dots.children];
   for (const dot of dots.filter(({ click }) => click && !shown.includes(click))) {
     dot.click = null;
-    const rise = isSame && move(dot, {}, { translate: "0 -1.5rem", opacity: 0 });
-    if (rise) rise.onfinish = () => dot.remove();
+    if (isSame && !still.matches && !document.hidden) rise(dot);
     else dot.remove();
   }
   for (const click of shown) {
@@ -93,8 +91,8 @@ function showDots(pending, isSame) {
   }
 }
 
-function move(element, ...frames) {
-  return still.matches || document.hidden ? null : element.animate(frames, { duration: 280, easing: "ease-out" });
+function rise(dot) {
+  dot.animate({ translate: "0 -1.5rem", opacity: 0 }, { duration: 280, easing: "ease-out" }).onfinish = () => dot.remove();
 }
 
 function onSubmit(form, callback) {

@@ -8,8 +8,7 @@ const GROWTH = 1.5;
 
 /**
  * Keeps one counter fresh until it is stopped: often while something is pending, ever more seldom while it stands.
- *
- * @param {(error: Error | null) => void} onRefresh called after each attempt, with what went wrong
+ * Calls back after each attempt, with what went wrong or null.
  */
 export function watch(counter, onRefresh) {
   const stop = new AbortController();

@@ -1,12 +1,7 @@
-/** What the page loads comes from the network, and where there is none, from what keep.js has kept. */
+/** What the page is made of comes from the network, and where there is none, from what keep.js has kept. */
 addEventListener("fetch", (event) => {
-  if (event.request.url.startsWith(registration.scope)) event.respondWith(answer(event.request));
+  const { request } = event;
+  // What a script fetches has no destination, and is of the API, which may have the same host, but for this.
+  if (!request.destination && request.url !== new URL("config.json", location).href) return;
+  event.respondWith(fetch(request).catch(() => caches.match(request, { ignoreSearch: true })));
 });
-
-async function answer(request) {
-  try {
-    return await fetch(request);
-  } catch (error) {
-    return (await caches.match(request, { ignoreSearch: true })) ?? Promise.reject(error);
-  }
-}

@@ -1,0 +1,187 @@
+"""What the browser keeps of the page: one version of it whole, and nothing of the API, whichever host that has."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from ops import site_files, stages
+from tests.browser.pages import click_increment, events_counted, expect_pending, expect_shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import BrowserContext, Page
+
+
+class Host:
+    """One host with the page at its root and the API below /api, as a path route at a CDN makes it."""
+
+    def __init__(self, api_url: str) -> None:
+        outer = self
+        self.api_url = api_url
+        self.files: dict[str, site_files.File] = {}
+        # What is served from the moment on in which a page has started.
+        self.next: dict[str, site_files.File] = {}
+        self.has_worker = threading.Event()
+        self.has_worker.set()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def do_POST(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.files = self.version("")
+
+    def version(self, style: str) -> dict[str, site_files.File]:
+        """The page as it is published, with more style."""
+        web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
+        web["style.css"] += style.encode()
+        return {file.key: file for file in site_files.site_of(web, f"{self.url}api").files}
+
+    def answer(self, asked: http.server.BaseHTTPRequestHandler) -> None:
+        key = urlsplit(asked.path).path.removeprefix("/") or "index.html"
+        if key.startswith("api/"):
+            self._pass_on(asked)
+            return
+        if key == "worker.js":
+            self.has_worker.wait(60)
+        if key == "config.json":
+            self.files.update(self.next)
+        file = self.files.get(key)
+        if file is None:
+            _send(asked, 404, {}, b"")
+            return
+        headers = {"Content-Type": file.content_type, "Cache-Control": "no-cache"}
+        if file.content_encoding:
+            headers["Content-Encoding"] = file.content_encoding
+        _send(asked, 200, headers, file.body)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pass_on(self, asked: http.server.BaseHTTPRequestHandler) -> None:
+        body = asked.rfile.read(int(asked.headers.get("Content-Length") or 0)) if asked.command == "POST" else None
+        passed = {name: asked.headers[name] for name in ("Content-Type", "Idempotency-Key") if name in asked.headers}
+        request = urllib.request.Request(
+            self.api_url + asked.path.removeprefix("/api"), data=body, headers=passed, method=asked.command
+        )
+        try:
+            answer = urllib.request.urlopen(request, timeout=60)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            headers = {name: answer.headers[name] for name in ("Content-Type", "Cache-Control") if answer.headers[name]}
+            _send(asked, answer.status, headers, answer.read())
+
+
+def _send(asked: http.server.BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    asked.send_response(status)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        asked.send_header(name, value)
+    asked.end_headers()
+    asked.wfile.write(body)
+
+
+@pytest.fixture
+def host(api_url: str) -> Iterator[Host]:
+    host = Host(api_url)
+    yield host
+    host.close()
+
+
+KEPT = """async () => {
+    const cache = await caches.open("page");
+    const index = await cache.match(location.href.replace(/[#?].*/, ""));
+    if (!index) return null;
+    const paths = (await cache.keys()).map(({ url }) => new URL(url).pathname).sort();
+    return { paths, version: (await index.text()).match(/v\\/(\\w+)/)[1] };
+}"""
+
+
+def wait_until_kept(page: Page, version: str) -> list[str]:
+    """The page of this version is kept, and nothing of another. Returns the paths."""
+    paths: list[str] = page.evaluate(
+        f"""async version => {{
+            for (const end = Date.now() + 30_000; Date.now() < end; ) {{
+                const {{ paths, version: found }} = (await ({KEPT})()) ?? {{}};
+                const others = paths?.filter((path) => path.startsWith("/v/") && !path.includes(version));
+                if (found === version && !others.length) return paths;
+                await new Promise((resume) => setTimeout(resume, 20));
+            }}
+        }}""",
+        version,
+    )
+    return paths
+
+
+def version_of(files: dict[str, site_files.File]) -> str:
+    return next(key for key in files if key.startswith("v/")).split("/")[1]
+
+
+@pytest.fixture
+def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
+    return new_context(service_workers="allow")
+
+
+def test_what_is_kept_is_of_one_version_though_another_is_published_meanwhile(
+    context: BrowserContext, page: Page, host: Host, counter_id: str
+) -> None:
+    old, new = host.version(""), host.version("/* new */")
+    page.goto(f"{host.url}#/{counter_id}")
+    expect_shown(page, value=0)
+    kept = wait_until_kept(page, version_of(old))
+
+    host.next = new
+    page.reload()
+    expect_shown(page, value=0)
+    page.wait_for_load_state("networkidle")
+
+    assert page.evaluate(KEPT) == {"paths": kept, "version": version_of(old)}
+    context.set_offline(True)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
+    context.set_offline(False)
+    page.reload()
+    assert f"/v/{version_of(new)}/app.js" in wait_until_kept(page, version_of(new))
+
+
+def test_where_page_and_api_have_one_host_nothing_of_the_api_is_kept(
+    context: BrowserContext, page: Page, host: Host, api_url: str, counter_id: str
+) -> None:
+    host.has_worker.clear()
+    page.goto(f"{host.url}#/{counter_id}")
+    expect_shown(page, value=0)
+    click_increment(page)
+    expect_shown(page, value=1)
+    host.has_worker.set()
+
+    kept = wait_until_kept(page, version_of(host.files))
+
+    published = {f"/{key}" for key in host.files if key.startswith("v/")}
+    assert set(kept) == {"/", "/config.json", *published}
+    context.set_offline(True)
+    page.reload()
+    expect(page.locator("#connection")).to_contain_text("Cannot reach the API.")
+    expect(page.locator("#value")).to_have_text("–")  # noqa: RUF001  (a number that is not known)
+    click_increment(page)
+    expect_pending(page, 1)
+    context.set_offline(False)
+    expect_shown(page, value=2)
+    assert events_counted(api_url, counter_id) == (2, 2)
