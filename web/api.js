@@ -24,7 +24,7 @@ export class RefusedError extends Error {
 /**
  * The requests of this page. All throw UnavailableError or RefusedError, or stop with their signal.
  *
- * Reads have no headers of their own, and so take no preflight: the browser itself sends the ETag of what it keeps.
+ * Reads have no headers of their own, and so take no preflight.
  */
 export function makeApi(root) {
   let hasReports = true;
@@ -49,7 +49,7 @@ export function makeApi(root) {
   /** The rows of a report, or null where the API makes none, which is asked once. */
   async function report(path, signal) {
     try {
-      return hasReports ? (await ask(`${root}/reports/${path}`, signal)).rows : null;
+      return hasReports ? (await ask(`${root}/reports/${path}`, signal, { cache: "default" })).rows : null;
     } catch (error) {
       if (error.status !== 404) throw error;
       hasReports = false;

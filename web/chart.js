@@ -1,6 +1,6 @@
 const HEIGHT = 100;
 
-/** All steps up to now, oldest first, with what was counted in each. */
+/** All steps up to now, oldest first, with what each counted. */
 export function stepsUpTo(now, points, { stepMs, steps }) {
   const first = Math.floor(now / stepMs) - steps + 1;
   const found = new Map(points.map((point) => [Math.floor(Date.parse(point.start) / stepMs), point]));

@@ -1,4 +1,4 @@
-/** The API's address, from config.json beside the page; or an Error that says what to do. */
+/** The API's address, from config.json; or an Error that says what to do. */
 export async function readApiUrl() {
   try {
     const { api_url: apiUrl } = await (await fetch("config.json", { cache: "no-store" })).json();

@@ -1,6 +1,7 @@
 import { pause } from "./waiting.js";
 
 const EVERY_MS = 3_000;
+const REPORTS_EVERY_MS = 30_000;
 
 /** The spans that can be chosen: of so many steps, the last of which is now. */
 export const RANGES = {
@@ -23,6 +24,7 @@ export function makeDetails(id, api, onChange) {
   let known;
   let wanted;
   let askedAt = 0;
+  let reportsAt = 0;
   let isRunning = false;
 
   /** The counter is at this version now. */
@@ -34,11 +36,13 @@ export function makeDetails(id, api, onChange) {
       await pause(askedAt + EVERY_MS - Date.now(), signal);
       const asked = wanted;
       askedAt = Date.now();
+      const isTurn = askedAt - reportsAt >= REPORTS_EVERY_MS;
+      if (isTurn) reportsAt = askedAt;
       const all = await Promise.allSettled([
-        loadPoints(),
+        (isTurn || shown.range !== "days") && loadPoints(),
         load("events", api.get(id, "/events?limit=8", signal), (page) => page.events),
         load("badge", api.get(id, "/badge.svg", signal, { as: "text" })),
-        load("top", api.report("top_counters?limit=5", signal)),
+        isTurn && load("top", api.report("top_counters?limit=5", signal)),
       ]);
       if (all.some(({ reason }) => reason)) break;
       known = asked;

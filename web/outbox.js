@@ -48,7 +48,7 @@ export function makeOutbox(api, store, heard) {
         // A counter that keeps failing holds up no other.
         unsent.sort((one, other) => isBeside(one) - isBeside(other));
         notBefore = Math.max(notBefore, Date.now() + error.retryAfterMs);
-        // Those that were under way together fail together, once.
+        // What was under way together fails together, once.
         if (!timer) failures++;
         wait(backoffMs(failures, notBefore - Date.now()));
       } else {

@@ -137,6 +137,28 @@ def test_where_there_are_reports_the_top_counters_are_links(
     expect(page.get_by_role("heading", level=1)).to_have_text("visits")
 
 
+def test_reports_are_asked_for_more_seldom_than_the_rest(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    asked = reports(page)
+    page.clock.install()
+    open_counter(counter_id)
+    expect(page.locator("#events li")).to_have_text("None yet.")
+
+    for number in (1, 2):
+        click_increment(page)
+        expect_shown(page, value=number)
+        page.clock.fast_forward(4_000)
+        expect(page.locator("#events li")).to_have_count(number)
+
+    assert len(asked) == 1
+    page.clock.fast_forward(30_000)
+    with page.expect_request("**/reports/top_counters?*"):
+        click_increment(page)
+        expect_shown(page, value=3)
+        page.clock.fast_forward(4_000)
+
+
 def test_where_there_are_reports_the_last_days_are_a_chart(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
