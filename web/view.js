@@ -63,7 +63,7 @@ export function showConnection(isReachable, waiting, isAtRisk) {
 
 /** A number as people read it. */
 export function format(value) {
-  return number.format(value).replace("-", "−");
+  return (Math.abs(value) > Number.MAX_SAFE_INTEGER ? "≈" : "") + number.format(value).replace("-", "−");
 }
 
 /** A time as people read it. */

@@ -373,6 +373,16 @@ def test_a_counter_that_stands_still_costs_answers_without_a_body_ever_more_seld
     expect_shown(page, value=0)
 
 
+def test_a_value_that_is_not_shown_to_the_last_digit_says_so(page: Page, page_url: str, counter_id: str) -> None:
+    body = f'{{"counter_id": "{counter_id}", "value": 9007199254740993, "version": 2, "updated_at": null}}'
+    headers = {"Access-Control-Allow-Origin": "*"}
+    page.route(f"**/counters/{counter_id}", lambda route: route.fulfill(body=body, headers=headers))
+
+    page.goto(f"{page_url}#/{counter_id}")
+
+    expect(page.locator("#value")).to_have_text("≈9,007,199,254,740,992")
+
+
 def test_what_was_quiet_is_looked_at_often_again_after_a_click(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
