@@ -27,9 +27,9 @@ class Host:
     def __init__(self, api_url: str) -> None:
         outer = self
         self.api_url = api_url
-        self.files: dict[str, site_files.File] = {}
+        self.files: dict[str, site_files.SiteFile] = {}
         # What is served from the moment on in which a page has started.
-        self.next: dict[str, site_files.File] = {}
+        self.next: dict[str, site_files.SiteFile] = {}
         self.has_worker = threading.Event()
         self.has_worker.set()
 
@@ -48,7 +48,7 @@ class Host:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.files = self.version("")
 
-    def version(self, style: str) -> dict[str, site_files.File]:
+    def version(self, style: str) -> dict[str, site_files.SiteFile]:
         """The page as it is published, with more style."""
         web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
         web["style.css"] += style.encode()
@@ -131,7 +131,7 @@ def wait_until_kept(page: Page, version: str) -> list[str]:
     return paths
 
 
-def version_of(files: dict[str, site_files.File]) -> str:
+def version_of(files: dict[str, site_files.SiteFile]) -> str:
     return next(key for key in files if key.startswith("v/")).split("/")[1]
 
 
