@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything installs into .venv, checkov into .local/checkov, and state lies in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick cost pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -58,6 +58,9 @@ bench: .venv/ready ## what this costs, survives and takes beside what people wou
 
 bench-quick: .venv/ready ## the same in little, into .local/bench
 	@$(PY) -m bench --quick $(SECTIONS)
+
+scale: .venv/ready ## how far it goes, by simulation; VALIDATE=1 runs the embedded AWS beside the model
+	@$(PY) -m bench.scale $(if $(VALIDATE),--validate)
 
 cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take
 	@$(PY) -m bench.cost $(if $(MEASURE),--measure)
