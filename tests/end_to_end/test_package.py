@@ -121,7 +121,12 @@ def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tm
     config = checkout / ".chalice" / "config.json"
     said = json.loads(config.read_text())
     said["stages"]["dev"] = json.loads(json.dumps(said["stages"]["local"]).replace("/local/", "/dev/"))
-    said["stages"]["dev"]["environment_variables"] |= {"STAGE": "dev", "PROJECTORS": "5", "BATCHING_WINDOW_S": "7"}
+    said["stages"]["dev"]["environment_variables"] |= {
+        "STAGE": "dev",
+        "SQL_URL": "postgresql+psycopg://counter@host/counter",
+        "PROJECTORS": "5",
+        "BATCHING_WINDOW_S": "7",
+    }
     config.write_text(json.dumps(said))
 
     done = ops("package", "--stage", "dev", str(tmp_path / "build"), at=checkout)
