@@ -77,6 +77,8 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
     """
     Every one of these events is counted, and once. Returns what was written: those that were not counted before.
 
+    What several counters had written together when the answer was lost is found counted, and so is not returned.
+
     Twice, in part, in another order or at once with other workers: the counters end the same. A worker that stops half
     way has counted some transactions wholly and the others not at all.
 
@@ -94,14 +96,14 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
         name: [*counting.updates(name, batch[name], counted, believed[name], BUCKETS_PER_TRANSACTION)]
         for name in counting.spread_out(batch)
     }
-    met_rivals = False
+    one_by_one = False
     for names in counting.together(lacking, ITEMS_OF_SEVERAL):
         updates = [update for name in names for update in lacking[name]]
-        if len(names) > 1 and not met_rivals:
+        if len(names) > 1 and not one_by_one:
             if _are_written(updates):
                 new += updates
                 continue
-            met_rivals = True  # who may be about the others, too: a refusal of many costs as much as writing them
+            one_by_one = True  # rivals may be about the others, too: a refusal of many costs as much as writing them
         for counter_id in names:
             try:
                 new += _count_for(counter_id, batch[counter_id], believed[counter_id], counted)
@@ -436,9 +438,8 @@ def _write(updates: Sequence[CounterUpdate]) -> None:
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
-        if (
-            cancelled.reasons[-1] == dynamodb.CONDITION_FAILED
-        ):  # the last counter's own; of several, any refusal is as good
+        # The last member is the last counter. Of several counters, whose refusal it is makes no difference.
+        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:
             raise _OtherGenerationsError from cancelled
         names = ", ".join(update.counter_id for update in updates)
         raise ContendedError(f"counter {names} is being counted by others") from cancelled

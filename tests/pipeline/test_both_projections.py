@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from ops import projections, redrive, replay, stages, verify
 from ops.__main__ import main
 from ops.errors import OperatorError
 from tests import aws, faults
-from tests.building import an_event, message_body, stream_note, stream_record
+from tests.building import a_counter_id, an_event, message_body, stream_note, stream_record
 
 #: Times at which no other test's events are recorded.
 A_TIME_MS = 1_134_567_890_000
@@ -271,14 +272,15 @@ def test_a_difference_in_either_is_a_difference_and_told_where_it_is(pipeline, s
 
 def test_the_whole_stage_is_verified_in_both(pipeline, second):
     counted(pipeline)
+    event_log.append(an_event(counter_id=a_counter_id(), recorded_at_ms=time.time_ns() // 1_000_000))
 
     done = verify.verify(settings.current(), (), 3600, waits=False)
 
     mine = [one for one in done.facts["sql"]["differences"] if one["counter_id"] == pipeline.counter_id]
     assert mine == []
     assert done.facts["sql"]["rows"] == 3
-    # Others' tests leave events that this version cannot read, which the rows' spool counts, too.
-    assert done.facts["sql"]["events"] >= done.facts["events"]
+    # Of what is pending in the first read model, it has not made up its mind; others' tests may have left some.
+    assert done.facts["sql"]["events"] == done.facts["events"] + done.facts["pending"]
 
 
 def rebuilt(pipeline, *arguments):
