@@ -7,7 +7,6 @@ meantime, or wrong; and whatever seems to differ is looked at again before it is
 
 from __future__ import annotations
 
-import threading
 import time
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from chalicelib.verifier import (
     WRONG_VERSION,
     Difference,
     Report,
+    looked_again,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ EMPTY = "counter without events"
 
 _AT_ONCE = 100
 _NOTED_AT_ONCE = 1000
-_LOOK_AGAIN_AFTER_S = 0.5
 
 
 def noted(events: Iterable[Event | Unreadable], spool: RowSpool) -> Iterator[Event | Unreadable]:
@@ -161,15 +160,7 @@ class _Verification:
             self.report.tell(Difference(UNREADABLE, counter_id, reason, event_id))
 
     def wait_for_what_is_pending(self, lag_s: float, *, waits: bool) -> None:
-        pause = threading.Event()
-        oldest_ms = 0
-        while True:
-            young_from_ms = _now_ms() - int(lag_s * 1000)
-            young = self._look_again(oldest_ms, young_from_ms)
-            if not (young and waits):
-                break
-            oldest_ms = max(oldest_ms, young_from_ms)
-            pause.wait(_LOOK_AGAIN_AFTER_S)
+        young_from_ms = looked_again(self._look_again, lag_s, waits=waits)
         self._look_again(0, young_from_ms)
         for row in self._spool.missing():
             age_s = (_now_ms() - _recorded_ms(row)) / 1000

@@ -246,15 +246,7 @@ class _Verification:
                 yield bucket
 
     def wait_for_what_is_pending(self, lag_s: float, *, waits: bool) -> None:
-        pause = threading.Event()
-        oldest_ms = 0
-        while True:
-            young_from_ms = _now_ms() - int(lag_s * 1000)
-            young = self._look_again(oldest_ms, young_from_ms)
-            if not (young and waits):
-                break
-            oldest_ms = max(oldest_ms, young_from_ms)
-            pause.wait(_LOOK_AGAIN_AFTER_S)
+        young_from_ms = looked_again(self._look_again, lag_s, waits=waits)
         # It may have been counted in a generation that was not there yet when the buckets were read.
         for counter_id in self._spool.lagging():
             self._read_again(read_model.counter(counter_id))
@@ -346,6 +338,23 @@ class _Verification:
 
     def _tell(self, kind: str, key: BucketKey, detail: str, event_id: str | None = None) -> None:
         self._report.tell(Difference(kind, key.counter_id, detail, event_id, key.second))
+
+
+def looked_again(look_again: Callable[[int, int], int], lag_s: float, *, waits: bool) -> int:
+    """
+    It was looked again for what is pending until none of it is young, or once. Returns from when on events are young.
+
+    `look_again` takes the oldest and the youngest time of what it is about, in ms since 1970, and gives how many events
+    younger than that are pending.
+    """
+    pause = threading.Event()
+    oldest_ms = 0
+    while True:
+        young_from_ms = _now_ms() - int(lag_s * 1000)
+        if not (look_again(oldest_ms, young_from_ms) and waits):
+            return young_from_ms
+        oldest_ms = max(oldest_ms, young_from_ms)
+        pause.wait(_LOOK_AGAIN_AFTER_S)
 
 
 def _buckets_of(counter: Counter) -> Iterator[Bucket]:
