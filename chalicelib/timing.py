@@ -11,9 +11,12 @@ import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
+
+import chalicelib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +30,10 @@ LONGEST_PAUSE_S = 2 ** (ATTEMPTS - 2)
 
 #: What a last attempt may take, with the pause before the one that is not made any more, and a second for the answer.
 RESERVE_S = CONNECT_S + READ_S + LONGEST_PAUSE_S + 1
+
+#: How requests name their sender to AWS, and to who reads CloudTrail. For a client that has no name the SDK puts one
+#: together at each request, character by character, which takes a seventh of the time of a command.
+USER_AGENT = f"event-sourced-counter/{chalicelib.__version__} Botocore/{botocore.__version__}"
 
 _time_left_ms: ContextVar[Callable[[], int] | None] = ContextVar("time_left_ms", default=None)
 
@@ -66,6 +73,7 @@ def session() -> Session:
             read_timeout=READ_S,
             retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
             tcp_keepalive=True,
+            user_agent=USER_AGENT,
         )
     )
     made.register("before-send.*.*", _refuse_if_late)
