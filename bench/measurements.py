@@ -103,7 +103,7 @@ def _working(quick: bool) -> Any:
 def _crowding(quick: bool) -> Any:
     from bench import crowding  # noqa: PLC0415  (as above)
 
-    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 0.6)
+    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 2.0)
     if quick:
         crowd = crowding.Crowd((1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.4)
     with progress.shown("Workers", crowd.runs, "runs") as advance:

@@ -433,8 +433,8 @@ def _goals_of_workers(
         f"In batches of {scope.PACE_GOAL_FROM} or more this design was to count at least {scope.PACE_GOAL} times as "
         f"fast as a marker per event, with as many workers: {'; '.join(said)}. {workers[-1]} workers on one counter "
         f"were to be at least as fast as one: {listed} times ({verdict}). Spread, alone it writes "
-        "25 counters in a transaction; workers that have events of all the same counters meet in most of them, and who "
-        "has met a rival writes one counter at a time, which is where it loses."
+        "25 counters in a transaction; workers that have events of all the same counters meet in whole transactions, "
+        "and what is refused is read again and written again, fewer counters at a time."
     )
 
 

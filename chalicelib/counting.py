@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from chalicelib.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterable, Iterator, Mapping, Set
 
 #: The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
@@ -110,6 +110,9 @@ class Adjusted:
 
 #: Every kind of event. What they have in common is counted: counter_id, event_id, recorded_at_ms and amount.
 Event = Incremented | Adjusted
+
+#: Events to be counted: by counter id, then by bucket, then by event id.
+Batch = dict[str, dict["BucketKey", dict[str, "Event"]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +322,7 @@ def bucket_of(event: Event, shards: int, generation: int = 1) -> BucketKey:
     return BucketKey(event.counter_id, shard_of(event.event_id, shards), event.recorded_at_ms // 1000, generation)
 
 
-def in_buckets(events: Iterable[Event], shards: int) -> dict[str, dict[BucketKey, dict[str, Event]]]:
+def in_buckets(events: Iterable[Event], shards: int) -> Batch:
     """A batch by counter, then by bucket, then by event id, so that what is in it twice is in the result once."""
     counters: dict[str, dict[BucketKey, dict[str, Event]]] = defaultdict(lambda: defaultdict(dict))
     for event in events:
@@ -327,18 +330,9 @@ def in_buckets(events: Iterable[Event], shards: int) -> dict[str, dict[BucketKey
     return {counter_id: dict(buckets) for counter_id, buckets in counters.items()}
 
 
-def spread_out(batch: Mapping[str, Mapping[BucketKey, Mapping[str, Event]]]) -> list[str]:
-    """
-    The counters of a batch in an order of its own: workers with other events of the same counters take them in another.
-
-    The order is that of the random ends of event ids, so it is the same whenever the same batch is counted.
-    """
-
-    def by_chance(counter_id: str) -> str:
-        event_ids = next(iter(batch[counter_id].values()))
-        return next(iter(event_ids))[-12:]
-
-    return sorted(batch, key=by_chance)
+def chance_of(buckets: Mapping[BucketKey, Mapping[str, Event]]) -> str:
+    """Something random, and the same whenever the same events are counted: the random end of the first one's id."""
+    return next(iter(next(iter(buckets.values()))))[-12:]
 
 
 def in_each(generations: Generations, keys: Iterable[BucketKey]) -> Iterator[BucketKey]:
@@ -371,26 +365,22 @@ def updates(
         yield CounterUpdate(counter_id, generations, tuple(chain.from_iterable(lacking[start : start + at_once])))
 
 
-def together(updates: Mapping[str, Sequence[CounterUpdate]], most_items: int) -> Iterator[list[str]]:
+def together(items: Mapping[str, int], most_items: int) -> list[list[str]]:
     """
-    Groups of counters whose updates can be written in one transaction, of at most so many items.
+    The counters, in groups that have at most `most_items` items in all; one that has more is by itself.
 
-    A counter with nothing to write is in no group, and one with more than a transaction or `most_items` by itself.
+    Their ids give the order in which groups are filled, so two workers with the same counters have whole groups in
+    common: who meets a rival in one group meets none in the others.
     """
-    group: list[str] = []
-    room = most_items
-    for counter_id, its_own in updates.items():
-        items = sum(len(update.buckets) + 1 for update in its_own)
-        if len(its_own) == 1 and items <= most_items:
-            if items > room:
-                yield group
-                group, room = [], most_items
-            group.append(counter_id)
-            room -= items
-        elif its_own:
-            yield [counter_id]
-    if group:
-        yield group
+    groups: list[list[str]] = []
+    room = 0
+    for counter_id in sorted(items):
+        if items[counter_id] > room:
+            groups.append([])
+            room = most_items
+        groups[-1].append(counter_id)
+        room -= items[counter_id]
+    return groups
 
 
 def _bucket_updates(

@@ -4,8 +4,8 @@ The read model: count events once, and read what is counted. Late, disposable, a
 Counting a batch: read the buckets it touches, drop what they hold, and in one transaction add the rest to a counter's
 buckets, each on condition that it is unchanged, and the sum to the counter. A bucket's set only grows, so its size
 tells whether it is unchanged. Duplicates, order and batch boundaries make no difference: the bucket of an event depends
-on the event alone. A transaction takes several counters of which little is to be written; if it is refused because of
-one of them, each is written by itself, so that none waits for another.
+on the event alone. A transaction takes several counters of which little is to be written; those because of which it is
+refused are tried again in fewer together, down to each by itself, so that none waits for another.
 
 While a counter's read model is made anew (see `generations`), the same transaction writes both makings. Which there are
 stands in the counter's own item, and is a condition of every write to it: who believes otherwise is refused, and looks.
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.expressions.condition import size
@@ -35,13 +36,13 @@ from chalicelib.errors import (
 from chalicelib.tables import BucketItem, CounterItem, connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
     from pynamodb.pagination import PageIterator
 
-    from chalicelib.counting import BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
+    from chalicelib.counting import Batch, BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
 
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 BUCKETS_PER_TRANSACTION = 99
@@ -51,6 +52,11 @@ BUCKETS_PER_TRANSACTION = 99
 ITEMS_OF_SEVERAL = 50
 
 _TRIES = 12
+
+_T = TypeVar("_T")
+
+#: Refusals after which a counter is written by itself.
+_ALONE = ITEMS_OF_SEVERAL.bit_length()
 
 #: What one request for a history may read of buckets, and what one page of a query holds of that at most (DynamoDB
 #: developer guide, "Paginating table query results").
@@ -88,32 +94,7 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
         PartlyCountedError: either happened to some of the counters, and not to others.
     """
     batch = counting.in_buckets(events, settings.current().shards)
-    believed = {counter_id: _believed(counter_id) for counter_id in batch}
-    counted = ids_in(key for name, buckets in batch.items() for key in counting.in_each(believed[name], buckets))
-    new: list[CounterUpdate] = []
-    troubles: dict[str, UnavailableError] = {}
-    lacking = {
-        name: [*counting.updates(name, batch[name], counted, believed[name], BUCKETS_PER_TRANSACTION)]
-        for name in counting.spread_out(batch)
-    }
-    one_by_one = False
-    for names in counting.together(lacking, ITEMS_OF_SEVERAL):
-        updates = [update for name in names for update in lacking[name]]
-        if len(names) > 1 and not one_by_one:
-            if _are_written(updates):
-                new += updates
-                continue
-            one_by_one = True  # rivals may be about the others, too: a refusal of many costs as much as writing them
-        for counter_id in names:
-            try:
-                new += _count_for(counter_id, batch[counter_id], believed[counter_id], counted)
-            except UnavailableError as trouble:  # of this counter: the others are not to wait for it
-                troubles[counter_id] = trouble
-    if len(troubles) == len(batch) > 0:
-        raise next(iter(troubles.values()))
-    if troubles:
-        raise PartlyCountedError(counting.newly_counted(new), frozenset(troubles)) from next(iter(troubles.values()))
-    return new
+    return _count(batch, {counter_id: _believed(counter_id) for counter_id in batch})
 
 
 def fill(counter: Counter, events: Iterable[Event]) -> None:
@@ -125,32 +106,90 @@ def fill(counter: Counter, events: Iterable[Event]) -> None:
     Raises:
         ReadModelUnavailableError, ContendedError: as of `count`.
     """
-    for counter_id, buckets in counting.in_buckets(events, settings.current().shards).items():
-        counted = ids_in(counting.in_each(counter.generations, buckets))
-        _count_for(counter_id, buckets, counter.generations, counted)
+    _count(counting.in_buckets(events, settings.current().shards), {counter.counter_id: counter.generations})
 
 
-def _count_for(
-    counter_id: str,
-    buckets: Mapping[BucketKey, Mapping[str, Event]],
-    generations: Generations,
-    counted: Mapping[BucketKey, set[str]],
-) -> list[CounterUpdate]:
+def _count(batch: Batch, generations: dict[str, Generations]) -> list[CounterUpdate]:
+    """
+    As `count`, given what each counter's generations are believed to be.
+
+    What is refused is tried again, up to so many times, in groups half as large each time, beside what was refused as
+    often: a counter that rivals are always about ends up by itself, and those that it was written with go on together.
+    """
     new: list[CounterUpdate] = []
+    troubles: dict[str, UnavailableError] = {}
+    refusals = dict.fromkeys(batch, 0)  # of each counter that is not counted yet
+    counted = ids_in(_keys(batch, generations))
     for attempt in retries.attempts(_TRIES):
-        if attempt:
-            counted = ids_in(counting.in_each(generations, buckets))
-        try:
-            for update in counting.updates(counter_id, buckets, counted, generations, BUCKETS_PER_TRANSACTION):
-                _write([update])
-                new.append(update)
-        except _OtherGenerationsError:
-            generations = _believe(counter(counter_id))
-        except ContendedError:
-            continue
-        else:
-            return new
-    raise ContendedError(f"counter {counter_id} is being counted by others")
+        for group in _groups(batch, refusals):
+            try:
+                if attempt:
+                    generations |= {name: _believe(counter(name)) for name in group if name not in generations}
+                    counted = ids_in(_keys({name: batch[name] for name in group}, generations))
+                _write_each(_transactions(group, batch, counted, generations), new)
+            except _RefusedError as refusal:
+                refusals |= {name: refusals[name] + 1 for name in refusal.counter_ids}
+                generations = _without(generations, refusal.of_other_generations)
+            except UnavailableError as trouble:
+                if len(group) > 1:
+                    refusals |= dict.fromkeys(group, _ALONE)
+                else:  # it is this counter's: the others are not to wait for it
+                    refusals = _without(refusals, group)
+                    troubles[group[0]] = trouble
+            else:
+                refusals = _without(refusals, group)
+        if not refusals:
+            break
+    troubles |= {name: ContendedError(f"counter {name} is being counted by others") for name in refusals}
+    _raise_of(troubles, batch, new)
+    return new
+
+
+def _without(of_counters: Mapping[str, _T], names: Collection[str]) -> dict[str, _T]:
+    return {name: value for name, value in of_counters.items() if name not in names}
+
+
+def _raise_of(troubles: Mapping[str, UnavailableError], batch: Batch, new: list[CounterUpdate]) -> None:
+    if len(troubles) == len(batch) > 0:
+        raise next(iter(troubles.values()))
+    if troubles:
+        raise PartlyCountedError(counting.newly_counted(new), frozenset(troubles)) from next(iter(troubles.values()))
+
+
+def _groups(batch: Batch, refusals: Mapping[str, int]) -> list[list[str]]:
+    """
+    Counters to be written together: of as many refusals, and the fewer the more those are.
+
+    In an order of the batch's own, so that workers that have the same counters begin at different ones.
+    """
+    of_refusals: dict[int, dict[str, int]] = defaultdict(dict)
+    for name, number in refusals.items():
+        of_refusals[number][name] = len(batch[name]) + 1
+    groups = [
+        group for number, items in of_refusals.items() for group in counting.together(items, ITEMS_OF_SEVERAL >> number)
+    ]
+    return sorted(groups, key=lambda group: counting.chance_of(batch[group[0]]))
+
+
+def _transactions(
+    group: list[str], batch: Batch, counted: Mapping[BucketKey, set[str]], generations: Mapping[str, Generations]
+) -> Iterator[list[CounterUpdate]]:
+    """What is to be written at once: all that several counters lack, or one after another what one counter lacks."""
+    updates = [
+        update
+        for name in group
+        for update in counting.updates(name, batch[name], counted, generations[name], BUCKETS_PER_TRANSACTION)
+    ]
+    if len(group) > 1:
+        yield from [updates] if updates else []
+    else:
+        yield from ([update] for update in updates)
+
+
+def _keys(batch: Batch, generations: Mapping[str, Generations]) -> Iterator[BucketKey]:
+    """The buckets of these counters in every generation."""
+    for name, buckets in batch.items():
+        yield from counting.in_each(generations[name], buckets)
 
 
 def append_counted(event: Event, counter: Counter) -> Counter:
@@ -397,8 +436,13 @@ class _CancelledError(Exception):
         self.reasons = reasons
 
 
-class _OtherGenerationsError(Exception):
-    """The counter has other generations than was believed."""
+class _RefusedError(Exception):
+    """Rivals of these counters were quicker, and nothing was written; some have other generations than was believed."""
+
+    def __init__(self, counter_ids: Set[str], of_other_generations: Set[str]) -> None:
+        super().__init__(counter_ids)
+        self.counter_ids = counter_ids
+        self.of_other_generations = of_other_generations
 
 
 def _believed(counter_id: str) -> Generations:
@@ -420,13 +464,11 @@ _beliefs: dict[str, Generations] = {}
 _MOST_BELIEFS = 100_000
 
 
-def _are_written(updates: Sequence[CounterUpdate]) -> bool:
-    """Whether all of these are, in one transaction. If not, it is not known which of the counters is the reason."""
-    try:
+def _write_each(transactions: Iterable[list[CounterUpdate]], written: list[CounterUpdate]) -> None:
+    """All of these transactions are written, and each is in `written` as soon as it is."""
+    for updates in transactions:
         _write(updates)
-    except (_OtherGenerationsError, UnavailableError):
-        return False
-    return True
+        written += updates
 
 
 def _write(updates: Sequence[CounterUpdate]) -> None:
@@ -438,11 +480,18 @@ def _write(updates: Sequence[CounterUpdate]) -> None:
     try:
         _commit(transaction)
     except _CancelledError as cancelled:
-        # The last member is the last counter. Of several counters, whose refusal it is makes no difference.
-        if cancelled.reasons[-1] == dynamodb.CONDITION_FAILED:
-            raise _OtherGenerationsError from cancelled
-        names = ", ".join(update.counter_id for update in updates)
-        raise ContendedError(f"counter {names} is being counted by others") from cancelled
+        refused = [(*member, why) for member, why in zip(_members(updates), cancelled.reasons, strict=False) if why]
+        raise _RefusedError(
+            {name for name, _, _ in refused},
+            {name for name, is_counter, why in refused if is_counter and why == dynamodb.CONDITION_FAILED},
+        ) from cancelled
+
+
+def _members(updates: Sequence[CounterUpdate]) -> Iterator[tuple[str, bool]]:
+    """Of each item of the transaction, whose it is, and whether it is the counter itself."""
+    for update in updates:
+        yield from ((update.counter_id, False) for _ in update.buckets)
+        yield update.counter_id, True
 
 
 def _commit(transaction: TransactWrite) -> None:

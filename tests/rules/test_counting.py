@@ -100,27 +100,6 @@ def test_more_buckets_than_a_transaction_takes_are_written_in_several_each_compl
     assert [update.total(1) for update in found] == [3, 3, 1]
 
 
-def counters_of(**seconds):
-    """The updates of counters of which so many seconds are still to be counted."""
-    return {
-        counter_id: still_to_count([an_event(counter_id=counter_id, recorded_at_ms=n * 1000) for n in range(number)])
-        for counter_id, number in seconds.items()
-    }
-
-
-def test_counters_are_written_together_as_far_as_a_transaction_has_room():
-    assert [*counting.together(counters_of(a=1, b=1, c=1), 4)] == [["a", "b"], ["c"]]
-    assert [*counting.together(counters_of(a=3, b=1, c=1), 4)] == [["a"], ["b", "c"]]
-
-
-def test_a_counter_with_too_much_to_be_written_together_is_by_itself_and_one_with_nothing_is_left_out():
-    several_transactions = still_to_count([an_event(recorded_at_ms=n * 1000) for n in range(3)], most_buckets=2)
-    updates = {**counters_of(a=1, much=4, nothing=0), "more": several_transactions, **counters_of(b=1)}
-
-    assert [*counting.together(updates, 4)] == [["much"], ["more"], ["a", "b"]]
-    assert [*counting.together(counters_of(nothing=0), 4)] == []
-
-
 def test_the_state_after_an_event_is_one_version_on():
     after = Counter("clicks", value=10, version=4, updated_at_ms=1).after(an_event(by=5), now_ms=9)
 
@@ -280,12 +259,15 @@ def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():
     assert [text for text in bad if counting.is_counter_id(text)] == []
 
 
-def test_batches_with_the_same_counters_take_them_in_orders_of_their_own_and_each_always_in_its_own():
-    counter_ids = [f"counter-{n}" for n in range(20)]
-    one, other = (counting.in_buckets([an_event(counter_id=name) for name in counter_ids], 1) for _ in range(2))
+def test_counters_are_written_together_as_far_as_a_transaction_has_room():
+    assert counting.together({"a": 2, "b": 2, "c": 2}, 5) == [["a", "b"], ["c"]]
+    assert counting.together({"a": 4, "b": 2, "c": 2}, 5) == [["a"], ["b", "c"]]
+    assert counting.together({}, 5) == []
 
-    orders = [counting.spread_out(batch) for batch in (one, other)]
 
-    assert orders[0] != orders[1]
-    assert orders[0] == counting.spread_out(one)
-    assert [sorted(order) for order in orders] == [sorted(counter_ids)] * 2
+def test_workers_with_the_same_counters_divide_them_alike():
+    assert counting.together({"c": 2, "a": 2, "b": 2}, 5) == counting.together({"b": 2, "c": 2, "a": 2}, 5)
+
+
+def test_a_counter_with_too_much_to_be_written_with_others_is_by_itself():
+    assert counting.together({"a": 2, "b": 60, "c": 2, "d": 2}, 50) == [["a"], ["b"], ["c", "d"]]
