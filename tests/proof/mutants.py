@@ -381,9 +381,9 @@ MUTANTS = {
     "filled-as-delivered": Mutant(
         "A new generation is filled as if it were a delivery, which makes no write for what the live one holds",
         "chalicelib.read_model",
-        "        counted = ids_in(counting.in_each(counter.generations, buckets))\n"
-        "        _count_for(counter_id, buckets, counter.generations, counted)\n",
-        "        count(event for events in buckets.values() for event in events.values())\n",
+        "    _count(counting.in_buckets(events, settings.current().shards), "
+        "{counter.counter_id: counter.generations})\n",
+        "    count(events)\n",
         f"{GENERATIONS}::test_what_was_wrong_is_right_once_queries_see_the_new_generation",
     ),
     "parking-forgotten": Mutant(
