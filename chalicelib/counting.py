@@ -330,11 +330,6 @@ def in_buckets(events: Iterable[Event], shards: int) -> Batch:
     return {counter_id: dict(buckets) for counter_id, buckets in counters.items()}
 
 
-def chance_of(buckets: Mapping[BucketKey, Mapping[str, Event]]) -> str:
-    """Something random, and the same whenever the same events are counted: the random end of the first one's id."""
-    return next(iter(next(iter(buckets.values()))))[-12:]
-
-
 def in_each(generations: Generations, keys: Iterable[BucketKey]) -> Iterator[BucketKey]:
     """The buckets with these keys in every generation that is kept."""
     for key in keys:
@@ -365,13 +360,23 @@ def updates(
         yield CounterUpdate(counter_id, generations, tuple(chain.from_iterable(lacking[start : start + at_once])))
 
 
-def together(items: Mapping[str, int], most_items: int) -> list[list[str]]:
+def groups(batch: Batch, refusals: Mapping[str, int], most_items: int) -> list[list[str]]:
     """
-    The counters, in groups that have at most `most_items` items in all; one that has more is by itself.
+    Which of a batch's counters are written together, and in which order; of each, how often it was refused is given.
 
-    Their ids give the order in which groups are filled, so two workers with the same counters have whole groups in
-    common: who meets a rival in one group meets none in the others.
+    Together are those that were refused as often: never, and they have at most `most_items` items in all; once, and it
+    is half of that, and so on. A counter that has more is by itself. Ids give the order in which groups are filled, so
+    two workers with the same counters have whole groups in common, and a rival in one is none in the others; and chance
+    gives the order of groups, the same whenever the same events are counted, so they begin at different ones.
     """
+    by_refusals: dict[int, dict[str, int]] = defaultdict(dict)
+    for counter_id, number in refusals.items():
+        by_refusals[number][counter_id] = len(batch[counter_id]) + 1  # the counter itself is an item, too
+    found = [group for number, items in by_refusals.items() for group in _together(items, most_items >> number)]
+    return sorted(found, key=lambda group: _chance_of(batch[group[0]]))
+
+
+def _together(items: Mapping[str, int], most_items: int) -> list[list[str]]:
     groups: list[list[str]] = []
     room = 0
     for counter_id in sorted(items):
@@ -381,6 +386,11 @@ def together(items: Mapping[str, int], most_items: int) -> list[list[str]]:
         groups[-1].append(counter_id)
         room -= items[counter_id]
     return groups
+
+
+def _chance_of(buckets: Mapping[BucketKey, Mapping[str, Event]]) -> str:
+    """The random end of the first event's id."""
+    return next(iter(next(iter(buckets.values()))))[-12:]
 
 
 def _bucket_updates(

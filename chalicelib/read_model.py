@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,19 +43,19 @@ if TYPE_CHECKING:
 
     from chalicelib.counting import Batch, BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
 
+_T = TypeVar("_T")
+
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 BUCKETS_PER_TRANSACTION = 99
 
 #: Of several counters, fewer are written together: DynamoDB takes no more than 4 MB at once, and charges for a
-#: transaction that it refuses.
+#: transaction that it refuses. They still fit where each of their buckets is to be written in two generations.
 ITEMS_OF_SEVERAL = 50
-
-_TRIES = 12
-
-_T = TypeVar("_T")
 
 #: Refusals after which a counter is written by itself.
 _ALONE = ITEMS_OF_SEVERAL.bit_length()
+
+_TRIES = 12
 
 #: What one request for a history may read of buckets, and what one page of a query holds of that at most (DynamoDB
 #: developer guide, "Paginating table query results").
@@ -121,7 +120,7 @@ def _count(batch: Batch, generations: dict[str, Generations]) -> list[CounterUpd
     refusals = dict.fromkeys(batch, 0)  # of each counter that is not counted yet
     counted = ids_in(_keys(batch, generations))
     for attempt in retries.attempts(_TRIES):
-        for group in _groups(batch, refusals):
+        for group in counting.groups(batch, refusals, ITEMS_OF_SEVERAL):
             try:
                 if attempt:
                     generations |= {name: _believe(counter(name)) for name in group if name not in generations}
@@ -150,25 +149,11 @@ def _without(of_counters: Mapping[str, _T], names: Collection[str]) -> dict[str,
 
 
 def _raise_of(troubles: Mapping[str, UnavailableError], batch: Batch, new: list[CounterUpdate]) -> None:
+    """Returns if no counter is in trouble; who calls is told which are, unless all of the batch are."""
     if len(troubles) == len(batch) > 0:
         raise next(iter(troubles.values()))
     if troubles:
         raise PartlyCountedError(counting.newly_counted(new), frozenset(troubles)) from next(iter(troubles.values()))
-
-
-def _groups(batch: Batch, refusals: Mapping[str, int]) -> list[list[str]]:
-    """
-    Counters to be written together: of as many refusals, and the fewer the more those are.
-
-    In an order of the batch's own, so that workers that have the same counters begin at different ones.
-    """
-    of_refusals: dict[int, dict[str, int]] = defaultdict(dict)
-    for name, number in refusals.items():
-        of_refusals[number][name] = len(batch[name]) + 1
-    groups = [
-        group for number, items in of_refusals.items() for group in counting.together(items, ITEMS_OF_SEVERAL >> number)
-    ]
-    return sorted(groups, key=lambda group: counting.chance_of(batch[group[0]]))
 
 
 def _transactions(

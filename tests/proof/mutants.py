@@ -311,7 +311,8 @@ MUTANTS = {
         "chalicelib.projection",
         "            raise\n        telemetry.not_counted(",
         "            return {'batchItemFailures': []}\n        telemetry.not_counted(",
-        f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
+        f"{NEIGHBOURS}::test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted"
+        "[hot_is_cancelled]",
     ),
     "named-unheard": Mutant(
         "The projector names the messages that are not counted where nobody reads it, and the queue forgets them",
@@ -332,7 +333,16 @@ MUTANTS = {
         "chalicelib.read_model",
         "    if len(troubles) == len(batch) > 0:\n",
         "    if troubles:\n",
-        f"{NEIGHBOURS}::test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted",
+        f"{NEIGHBOURS}::test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted"
+        "[hot_is_cancelled]",
+    ),
+    "outage-raised": Mutant(
+        "One counter's outage holds up the others in its batch",
+        "chalicelib.read_model",
+        "                    troubles[group[0]] = trouble\n",
+        "                    raise\n",
+        f"{NEIGHBOURS}::test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted"
+        "[hot_is_throttled]",
     ),
     "refused-together": Mutant(
         "Counters whose common transaction met an outage are taken for written",

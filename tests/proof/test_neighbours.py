@@ -47,6 +47,10 @@ def hot_is_cancelled(attempt):
     return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
+def hot_is_throttled(attempt):
+    return faults.is_throttled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+
+
 def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(
     engine, new_pipeline
 ):
@@ -77,15 +81,17 @@ def test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_ar
     assert [message["Body"] for message in pipeline.parked()] == ["broken"]
 
 
-def test_one_counters_rivals_do_not_hold_up_the_others_and_it_is_not_taken_for_counted(engine, new_pipeline):
+@pytest.mark.parametrize("fault", [hot_is_cancelled, hot_is_throttled])
+def test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted(engine, new_pipeline, fault):
     pipeline = new_pipeline(0)
-    hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
-    calm = an_event(counter_id=pipeline.counter_id)
+    calm = [f"{pipeline.counter_id}.{number}" for number in range(6)]
+    hot = f"{pipeline.counter_id}.hot"
 
-    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(PartlyCountedError):
-        pipeline.project([message_body(hot, calm)])
+    with at(engine, "TransactWriteItems", fault), pytest.raises(PartlyCountedError) as told:
+        pipeline.project([message_body(*(an_event(counter_id=name) for name in (hot, *calm)))])
 
-    assert pipeline.value == 1
+    assert told.value.uncounted == {hot}
+    assert [read_model.counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 
 def test_a_counter_that_rivals_are_always_about_ends_up_by_itself_and_the_others_go_on_together(

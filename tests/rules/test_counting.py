@@ -259,15 +259,49 @@ def test_counter_ids_are_the_unreserved_characters_of_uris_and_at_most_64():
     assert [text for text in bad if counting.is_counter_id(text)] == []
 
 
+def grouped(most_items, refusals=None, **seconds):
+    """How counters of which so many seconds are to be counted are written together."""
+    batch = counting.in_buckets(
+        [an_event(counter_id=name, recorded_at_ms=n * 1000) for name, number in seconds.items() for n in range(number)],
+        1,
+    )
+    return sorted(counting.groups(batch, dict.fromkeys(batch, 0) | (refusals or {}), most_items))
+
+
 def test_counters_are_written_together_as_far_as_a_transaction_has_room():
-    assert counting.together({"a": 2, "b": 2, "c": 2}, 5) == [["a", "b"], ["c"]]
-    assert counting.together({"a": 4, "b": 2, "c": 2}, 5) == [["a"], ["b", "c"]]
-    assert counting.together({}, 5) == []
+    assert grouped(5, a=1, b=1, c=1) == [["a", "b"], ["c"]]
+    assert grouped(5, a=3, b=1, c=1) == [["a"], ["b", "c"]]
+    assert grouped(5) == []
 
 
 def test_workers_with_the_same_counters_divide_them_alike():
-    assert counting.together({"c": 2, "a": 2, "b": 2}, 5) == counting.together({"b": 2, "c": 2, "a": 2}, 5)
+    assert grouped(5, c=1, a=1, b=1) == grouped(5, b=1, c=1, a=1)
 
 
 def test_a_counter_with_too_much_to_be_written_with_others_is_by_itself():
-    assert counting.together({"a": 2, "b": 60, "c": 2, "d": 2}, 50) == [["a"], ["b"], ["c", "d"]]
+    assert grouped(50, a=1, b=59, c=1, d=1) == [["a"], ["b"], ["c", "d"]]
+
+
+def test_those_refused_as_often_are_together_and_half_as_many_with_each_refusal():
+    refusals = {"a": 1, "b": 1, "c": 1, "d": 2, "e": 2}
+    names = dict.fromkeys("abcdefghi", 1)
+
+    assert grouped(8, refusals, **names) == [["a", "b"], ["c"], ["d"], ["e"], ["f", "g", "h", "i"]]
+
+
+def test_who_is_not_to_be_counted_any_more_is_in_no_group():
+    batch = counting.in_buckets([an_event(counter_id=name) for name in ("a", "b")], 1)
+
+    assert counting.groups(batch, {"b": 3}, 50) == [["b"]]
+
+
+def test_batches_with_the_same_counters_begin_at_different_ones_and_each_always_at_its_own():
+    names = [f"counter-{n:02}" for n in range(20)]
+    one, other = (counting.in_buckets([an_event(counter_id=name) for name in names], 1) for _ in range(2))
+    never = dict.fromkeys(names, 0)
+
+    orders = [counting.groups(batch, never, 2) for batch in (one, other)]
+
+    assert orders[0] != orders[1]
+    assert orders[0] == counting.groups(one, never, 2)
+    assert [sorted(order) for order in orders] == [[[name] for name in names]] * 2
