@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,7 +231,18 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     wanted += "".join([*pure, *binary]).encode()
     folder = stages.PROJECT / ".local" / f"wheels-{hashlib.sha256(wanted).hexdigest()[:12]}"
     if not folder.exists():
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "-d", f"{folder}.part"]
+        _download(requirements, pure, binary, how, folder)
+    with requirements.open("a", encoding="utf-8") as file:
+        file.writelines(f"{pin}\n" for pin in (*pure, *binary))
+    return {**how, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
+
+
+def _download(requirements: Path, pure: list[str], binary: list[str], how: dict[str, str], folder: Path) -> None:
+    """These wheels lie in this folder, whole, whoever else downloads the same at the same time."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as own:
+        downloaded = Path(own, "wheels")
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "-d", str(downloaded)]
         for arguments in (
             ["-r", str(requirements)],
             # SQLAlchemy's, too, which is faster where it is compiled, and would then be for one processor.
@@ -240,10 +252,11 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
         ):
             if arguments:
                 _run([*download, *arguments], "pip download", stages.PROJECT, how)
-        Path(f"{folder}.part").rename(folder)
-    with requirements.open("a", encoding="utf-8") as file:
-        file.writelines(f"{pin}\n" for pin in (*pure, *binary))
-    return {**how, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
+        try:
+            downloaded.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
 
 
 def _for_sql(sql_url: str) -> tuple[list[str], list[str]]:

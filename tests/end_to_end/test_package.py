@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -217,3 +218,30 @@ def test_a_stage_may_bring_its_own_sdk_at_the_versions_that_are_tested(tmp_path)
     tested = pins("requirements-dev.txt")
     assert {"boto3", "botocore", "jmespath", "s3transfer", "urllib3"} <= found.keys()
     assert found == {name: tested[name] for name in found}
+
+
+@pytest.mark.parametrize("others_are_quicker", [True, False])
+def test_what_others_download_at_the_same_time_is_neither_mixed_nor_missed(tmp_path, monkeypatch, others_are_quicker):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("pynamodb==6.1.0\n")
+    shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)
+    own = []
+
+    def download(command, *_):
+        folder = Path(command[command.index("-d") + 1])
+        folder.mkdir()
+        (folder / "one.whl").write_text("ours")
+        own.append(folder)
+        if others_are_quicker and len(own) == 1:
+            packaging.pip_variables(requirements, settings)
+
+    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+    monkeypatch.setattr(packaging, "_run", download)
+
+    variables = packaging.pip_variables(requirements, settings)
+
+    (folder,) = (tmp_path / ".local").iterdir()
+    assert variables["PIP_FIND_LINKS"] == str(folder)
+    assert [wheel.name for wheel in folder.iterdir()] == ["one.whl"]
+    assert len({*own}) == 1 + others_are_quicker
