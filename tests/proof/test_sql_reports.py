@@ -295,11 +295,13 @@ def test_whoever_reads_reports_cannot_write_with_the_right_to_do_so(database):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """What takes longer than a moment is given up."""
-    monkeypatch.setattr(sql_reports, "LONGEST_S", 0.3)
-    monkeypatch.setattr(sql_reading, "_GRACE_S", 0.3)
-    monkeypatch.setattr(sql_reading, "_WAIT_S", 0.1)
+def impatience():
+    """What takes longer than a moment is given up, until this is undone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql_reports, "LONGEST_S", 0.3)
+        patch.setattr(sql_reading, "_GRACE_S", 0.3)
+        patch.setattr(sql_reading, "_WAIT_S", 0.1)
+        yield patch
 
 
 #: A view that never comes to an end.
@@ -323,10 +325,10 @@ def endless(database):
     sql_model.make_schema(database.url)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_what_takes_too_long_is_given_up_by_the_database_too(endless):
+def test_what_takes_too_long_is_given_up_by_the_database_too(endless, impatience):
     with pytest.raises(ReportUnavailableError):
         sql_reports.run(some_of("busiest_hour"))
+    impatience.undo()
 
     sql_model.count([an_event(counter_id="a")])
     assert sql_reports.run(some_of("top_counters")).rows == [(1, "a", 1, 1)]
@@ -335,7 +337,7 @@ def test_what_takes_too_long_is_given_up_by_the_database_too(endless):
         assert endless.ask(f"{running} AND pid <> pg_backend_pid()") == []
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 def test_a_server_that_falls_silent_is_given_up(database):
     stopped = []
@@ -382,7 +384,7 @@ def falling_silent(address, after):
         yield door.getsockname()[1]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("after", range(1, 14))
 def test_a_server_that_falls_silent_anywhere_is_given_up(postgresql, a_postgresql_database, read_from, after):
     with falling_silent(f"{postgresql.folder}/.s.PGSQL.5432", after) as port:
@@ -411,14 +413,14 @@ def locked(database):
         engine.dispose()
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-def test_a_locked_database_is_a_passing_failure(database):
+def test_a_locked_database_is_a_passing_failure(database, impatience):
     sql_model.count([an_event(counter_id="a")])
     sql_model.client().dispose()
 
     with locked(database), pytest.raises(ReportUnavailableError):
         sql_reports.run(some_of("top_counters"))
+    impatience.undo()
 
     assert sql_reports.run(some_of("top_counters")).rows == [(1, "a", 1, 1)]
 
@@ -615,7 +617,7 @@ def test_a_report_is_answered_over_http(get):
     assert behind["rows"] == [{"counter_id": "b", "day": "2024-01-01", "events": 1, "total": 3}]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_a_report_that_is_not_to_be_had_is_503_over_http_and_nothing_is_told_of_why(endless, get):
     status, headers, problem = get("busiest_hour")
