@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib import settings
+from chalicelib import retries, settings
 from tests import databases
 from tests.databases import Guard
 from tests.harness import Pipeline
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from tests.databases import Database, PostgreSQL
 
 
-@pytest.fixture(scope="session")
-def the_engine() -> Engine:
-    """One for all tests: each has counters of its own."""
-    return Engine()
+@pytest.fixture(scope="module")
+def the_engine() -> Iterator[Engine]:
+    """One for all tests of a file, and empty for the first: each has counters of its own."""
+    engine = Engine()
+    yield engine
+    engine.remove_tables_and_queues()
 
 
 @pytest.fixture
@@ -32,6 +34,12 @@ def engine(the_engine: Engine) -> Iterator[Engine]:
     """Serves the application's clients during the test."""
     with the_engine.serving():
         yield the_engine
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has met a rival tries again at once, where it is the test that says who comes next, and not the clock."""
+    monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.0)
 
 
 @pytest.fixture

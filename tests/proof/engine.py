@@ -72,6 +72,13 @@ class Engine:
                 client.meta.events.unregister("before-send.*.*", self._pass_gate)
                 client.meta.events.unregister("needs-retry.*.*", _at_once)
 
+    def remove_tables_and_queues(self) -> None:
+        """Nothing is left, neither of the settings' stage nor of what else was made here: for the next engine."""
+        for name in self.client("dynamodb").list_tables()["TableNames"]:
+            self.client("dynamodb").delete_table(TableName=name)
+        for url in self.client("sqs").list_queues().get("QueueUrls", []):
+            self.client("sqs").delete_queue(QueueUrl=url)
+
     def _pass_gate(self, request: Any, event_name: str, **_: Any) -> Any:
         operation = event_name.rpartition(".")[2]
         return self.gate(Attempt(operation, request, lambda: _stale(operation, request) or self._serve(request)))

@@ -17,6 +17,8 @@ from tests.proof import scheduler
 from tests.proof.invariant import Watcher
 from tests.proof.test_crash_points import FAULTS
 
+pytestmark = pytest.mark.usefixtures("no_waits")
+
 A_SECOND_MS = 1_700_000_000_000
 
 
@@ -275,6 +277,7 @@ def test_an_event_counted_in_a_generation_that_came_while_verifying_is_no_differ
     assert report.holds, report.differences
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("rival", RIVALS)
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_of_a_rebuild_beside_a_worker_in_every_order(engine, new_pipeline, step, rival):

@@ -9,6 +9,8 @@ from tests.proof import scheduler
 from tests.proof.invariant import Watcher
 from tests.proof.simulate import simulate
 
+pytestmark = pytest.mark.usefixtures("no_waits")
+
 #: How many seeds the gate runs; `make simulate SEEDS=N` runs as many as wanted.
 SEEDS = 150
 
