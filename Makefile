@@ -5,6 +5,11 @@
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 
+# Files of tests are shared out between processes: one more than there are processors, for many tests wait for what they
+# have started, and no more than six, for each has an embedded AWS of its own.
+WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count() + 1, 6))')
+PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-8s %s\n", $$1, $$2}'
 
@@ -22,11 +27,11 @@ local: .venv/ready ## `chalice local` with reload, against the embedded AWS of `
 
 test: .venv/ready ## all set-up, then the tests
 	@scripts/setup-browser
-	@$(PY) -m pytest
+	@$(PYTEST)
 
 check: .venv/ready lint types layers ## the gate: format, lint, types, layers, tests with branch coverage
 	@scripts/setup-browser
-	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 format: .venv/ready ## bring the code into form
 	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .

@@ -48,6 +48,23 @@ os.environ.update(
 )
 
 
+#: Files that take a minute or more, the longest first: begun last, they would keep one process at work when the others
+#: have ended.
+LONGEST = [
+    "tests/end_to_end/test_openapi.py",
+    "tests/proof/test_sql_rebuild.py",
+    "tests/proof/test_mutants.py",
+    "tests/proof/test_generations.py",
+]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files, they are handed out in this order."""
+    if hasattr(config, "workerinput"):
+        order = {file: number for number, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.location[0], len(order)))
+
+
 @pytest.fixture(scope="session")
 def place() -> Iterator[Place]:
     """The whole system runs here for as long as the session lasts."""

@@ -41,7 +41,10 @@ class Mutant:
 
 
 #: Ourselves, and none of those that only take time to load.
-_PLUGINS = ("-p", "tests.proof.mutants", "-p", "no:hypothesispytest", "-p", "no:cov", "-p", "no:cacheprovider")
+_PLUGINS = (
+    "-ptests.proof.mutants",
+    *(f"-pno:{name}" for name in ("hypothesispytest", "cov", "xdist", "cacheprovider")),
+)
 
 CRASHES = "tests/proof/test_crash_points.py::test_at_every_request_of_a_scenario_a_fault_changes_no_total"
 GENERATIONS = "tests/proof/test_generations.py"

@@ -277,6 +277,7 @@ def test_a_scenario_makes_the_requests_that_are_disturbed(engine, new_pipeline, 
     assert len(disturbance.calls) == scenario.requests
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_at_every_request_of_a_scenario_a_fault_changes_no_total(engine, new_pipeline, name, fault):

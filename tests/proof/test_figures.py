@@ -35,6 +35,7 @@ def test_an_increment_asks_of_aws_what_the_report_says(the_engine, figures):
     assert spending.measured(the_engine, batches, scope.SPREADS, lambda _: None) == stored
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("fault", surviving.FAULTS)
 def test_each_design_survives_what_the_report_says(the_engine, figures, every, fault):
     found = {design.name: surviving.Trials(the_engine, design).outcome(fault) for design in every}

@@ -295,6 +295,7 @@ def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one
     check_in_the_end(database, events)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("database", "fault"), [(name, fault) for name in OF for fault in OF[name]], indirect=["database"]
 )
