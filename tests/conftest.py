@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -46,6 +47,9 @@ os.environ.update(
     AWS_SECRET_ACCESS_KEY="test",
     AWS_DEFAULT_REGION="us-east-1",
 )
+
+# A shell has what it starts in the background ignore this signal, with which tests stop what they have started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: Files that take a minute or more, the longest first: begun last, they would keep one process at work when the others
