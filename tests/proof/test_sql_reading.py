@@ -403,16 +403,18 @@ def test_a_statement_that_somebody_stops_has_stopped_in_the_database_too(databas
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_statement_that_the_servers_keeper_stops_is_told_so(database, questions):
+    ended = threading.Event()
+
     def cancel():
-        running = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-        while not (found := database.ask(running)):
-            pass
-        database.ask(f"SELECT pg_cancel_backend({found[0][0]})")
+        running = "state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+        while not ended.wait(0.01):  # again, for a server that has yet to be told to execute it has nothing to cancel
+            database.ask(f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {running}")
 
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
     with pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"):
         answered(questions, ENDLESS["postgresql"])
+    ended.set()
     cancelling.join()
 
 
