@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bench import prices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MILLION: Final = 1_000_000
 RATES: Final = (1, 10, 100, 1000)
@@ -33,6 +36,10 @@ _HOURS_A_MONTH: Final = 30 * 24
 #: Lambda starts with five pollers on a queue (Lambda developer guide, "Using Lambda with Amazon SQS"), and a long poll
 #: lasts 20 seconds at most: so many receives a second come back empty when nothing is there.
 EMPTY_RECEIVES_A_SECOND: Final = 5 / 20
+
+#: What a bucket takes: its key and sum, of a counter with a name of 20 characters, and each id.
+_BYTES_OF_A_BUCKET: Final = 64
+_BYTES_OF_AN_ID: Final = 16
 
 #: What an item takes in storage beyond its size (DynamoDB developer guide, "Item sizes and formats").
 _BYTES_AROUND_AN_ITEM: Final = 100
@@ -158,6 +165,17 @@ def queries(setup: Setup, query: Step) -> float:
     """What a million queries cost, in USD, all parts together."""
     function = _function(setup, "api_handler", query)
     return MILLION * (_gateway(query) + function + _database(query) + _lines(query))
+
+
+def counting_units(events_in_buckets: Iterable[float]) -> tuple[int, int]:
+    """
+    Write units of the transaction that leaves a counter's buckets with so many events, and read units of these buckets.
+
+    Units are those of the items as they are afterwards, which for what is read before is a little too much.
+    """
+    sizes = [_BYTES_OF_A_BUCKET + _BYTES_OF_AN_ID * events for events in events_in_buckets]
+    written = 2 + sum(2 * math.ceil(size / 1024) for size in sizes)
+    return written, sum(math.ceil(size / 4096) for size in sizes)
 
 
 def fits_one_item(units: float, rate: int) -> bool:

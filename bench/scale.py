@@ -123,18 +123,7 @@ def simulate(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
     """What one case comes to, as it is kept in docs/scale.json."""
     deployed = replace(deployed, memory_mb={**deployed.memory_mb, "project": case.project_mb})
     publish, project = steps_of(case, figures)
-    system = System(
-        rate=case.accepted,
-        shards=case.stream_shards,
-        one_counter=case.counters == 1,
-        window_s=case.window_s,
-        stream_batch=deployed.stream_batch,
-        queue_batch=deployed.queue_batch,
-        publish_s=_seconds(deployed, "publish", publish),
-        project_s=_seconds(deployed, "project", project),
-        transaction_s=deployed.wait_ms / 1000,
-        most_pollers=case.project_at_once,
-    )
+    system = system_of(case, figures, deployed)
     warm = replace(system, first_pollers=system.most_pollers)
     steady = simulated(warm, warm_up_s=5 + 2 * case.window_s, measured_s=40 + 5 * case.window_s)
     sudden = simulated(system, warm_up_s=0, measured_s=_SUDDEN_S)
@@ -160,6 +149,23 @@ def simulate(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
         "usd": round(sum(parts.values()), 2),
         "uses": [asdict(use) for use in uses(case, figures, deployed, batch)],
     }
+
+
+def system_of(case: Case, figures: Figures, deployed: Setup) -> System:
+    """What is simulated of a case, with as few pollers as a queue has at first."""
+    publish, project = steps_of(case, figures)
+    return System(
+        rate=case.accepted,
+        shards=case.stream_shards,
+        one_counter=case.counters == 1,
+        window_s=case.window_s,
+        stream_batch=deployed.stream_batch,
+        queue_batch=deployed.queue_batch,
+        publish_s=_seconds(deployed, "publish", publish),
+        project_s=_seconds(deployed, "project", project),
+        transaction_s=deployed.wait_ms / 1000,
+        most_pollers=case.project_at_once,
+    )
 
 
 def uses(case: Case, figures: Figures, deployed: Setup, batch: int) -> list[Use]:
@@ -223,12 +229,13 @@ def steps_of(case: Case, figures: Figures) -> tuple[_Interpolated, _Interpolated
         project = {int(name.split()[1]): step for name, step in steps.items() if name.endswith("of many counters")}
     else:
         # Of one shard of one counter: as many events in a window of one second, or of ten.
+        window_s = 1 if case.window_s <= 1 else 10
         project = {
             size: step
             for name, step in steps.items()
             if "of one counter" in name
             for size, rate in [(int(name.split()[1]), int(name.split()[5]))]
-            if size == rate * case.window_s or (size == 1000 and rate == 1000)
+            if size == rate * window_s or (size == 1000 and rate == 1000)
         }
     return _Interpolated(publish), _Interpolated(project)
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import simpy
 
-from bench import limits
+from bench import costing, limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -71,7 +71,8 @@ class Result:
     """
     What a simulation came to. `lags_s` has seconds from accepted to counted, each with how many events it is for, and
     `oldest_s` those of the first event of each run of `project`; `waiting` is how many events are accepted and not
-    counted at the end, and `given_up` how many were at some time left for the queue to deliver again.
+    counted at the end, and `given_up` how many were at some time left for the queue to deliver again. Units are of the
+    requests that count, those that were refused included, and told of one counter only.
     """
 
     counted: int = 0
@@ -82,6 +83,8 @@ class Result:
     refused: int = 0
     given_up: int = 0
     most_pollers: int = 0
+    write_units: int = 0
+    read_units: int = 0
     lags_s: list[tuple[float, float]] = field(default_factory=list)
     oldest_s: list[float] = field(default_factory=list)
 
@@ -116,8 +119,16 @@ class _Message:
     last_s: float
 
     @property
-    def buckets(self) -> list[tuple[int, int]]:
-        return [(self.shard, second) for second in range(int(self.first_s), int(self.last_s) + 1)]
+    def buckets(self) -> dict[tuple[int, int], float]:
+        """How many of the events are in each bucket, as they come evenly."""
+        seconds = range(int(self.first_s), int(self.last_s) + 1)
+        if len(seconds) == 1:
+            return {(self.shard, seconds[0]): self.events}
+        each_s = self.events / (self.last_s - self.first_s)
+        return {
+            (self.shard, second): each_s * (min(second + 1, self.last_s) - max(second, self.first_s))
+            for second in seconds
+        }
 
 
 class _Arrivals:
@@ -156,6 +167,7 @@ class _Run:
         self._queue: Store = simpy.Store(environment)
         self._busy_until_s = 0.0
         self._writes: dict[tuple[int, int], int] = defaultdict(int)
+        self._events: dict[tuple[int, int], float] = defaultdict(float)
         self.arrivals = [_Arrivals(system.rate / system.shards, chance) for _ in range(system.shards)]
         for shard in range(system.shards):
             environment.process(self._publish(shard))
@@ -211,7 +223,10 @@ class _Run:
                 self._count(messages)
 
     def _write(self, messages: list[_Message]) -> Steps:
-        buckets = {bucket for message in messages for bucket in message.buckets}
+        buckets: dict[tuple[int, int], float] = defaultdict(float)
+        for message in messages:
+            for bucket, events in message.buckets.items():
+                buckets[bucket] += events
         for attempt in range(_TRIES):
             if attempt:
                 longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
@@ -222,9 +237,14 @@ class _Run:
             if is_free:
                 self._busy_until_s = self._now.now + self._system.transaction_s
             yield self._now.timeout(self._system.transaction_s)
+            if self._now.now >= self._begins_s:
+                units = costing.counting_units(self._events[bucket] + events for bucket, events in buckets.items())
+                self.result.write_units += units[0]
+                self.result.read_units += units[1]
             if is_free and all(self._writes[bucket] == number for bucket, number in read.items()):
-                for bucket in buckets:
+                for bucket, events in buckets.items():
                     self._writes[bucket] += 1
+                    self._events[bucket] += events
                 self._count(messages)
                 return
             self.result.refused += 1

@@ -77,6 +77,23 @@ def test_who_reads_while_another_writes_the_same_second_has_to_read_again():
     assert found.refused > 0
 
 
+def test_a_second_that_is_counted_in_several_batches_is_written_again_with_each():
+    at_once = of(rate=100, poll_s=0, window_s=10, first_pollers=1, most_pollers=1)
+    piecemeal = of(rate=100, poll_s=0, window_s=0, first_pollers=1, most_pollers=1, transaction_s=0.001)
+
+    assert at_once.write_units / at_once.counted == pytest.approx(
+        0.042, rel=0.1
+    )  # ten seconds of 2 KB, and the counter
+    assert piecemeal.batch == pytest.approx(10, rel=0.1)
+    assert piecemeal.write_units / piecemeal.runs == pytest.approx(2 + 2 * 1.5, rel=0.2)  # half of a second is 1 KB
+
+
+def test_lone_events_are_written_as_one_bucket_and_the_counter():
+    found = simulated(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=10_000)
+
+    assert (found.write_units, found.read_units) == (4 * found.runs, found.runs)
+
+
 @pytest.mark.parametrize(
     ("case", "accepted", "shards", "minutes"),
     [
