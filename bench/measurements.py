@@ -110,6 +110,24 @@ def _crowding(quick: bool) -> Any:
         return crowding.measured(_engine(), crowd, advance)
 
 
+def _lag(quick: bool) -> Any:
+    from bench import cost, lagging, windows  # noqa: PLC0415  (as above)
+    from ops import embedded  # noqa: PLC0415
+
+    rows, rates, seconds = scope.LAGGED, scope.WINDOWED, scope.WINDOWS
+    if quick:
+        rows, rates, seconds = ((5, 3, 1), (20, 3, 1)), (1, 10), (0, 1, 10)
+    with progress.shown("Windows", len(rates), "rates") as advance:
+        said = []
+        for rate in rates:
+            said += windows.all_traded(rate, seconds, cost.read(), cost.setup())
+            advance(1)
+    ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
+    place = embedded.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)
+    with progress.shown("Lag", len(rows), "loads") as advance:
+        return {**lagging.measured(place, [lagging.Load(*row) for row in rows], advance), "windows": said}
+
+
 def _starting(quick: bool) -> Any:
     from bench import starting  # noqa: PLC0415  (as above)
 
@@ -137,6 +155,7 @@ SECTIONS: Final[dict[str, Callable[[bool], Any]]] = {
     "surviving": _surviving,
     "working": _working,
     "crowding": _crowding,
+    "lag": _lag,
     "starting": _starting,
     "operating": _operating,
 }

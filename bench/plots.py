@@ -50,11 +50,15 @@ class _Axis:
         return self.start + (math.log10(value) - first) / (last - first) * self.length
 
 
-def lines(title: str, x_name: str, y_name: str, series: Mapping[str, Points]) -> str:
-    """The plot of these lines, each with its name. Points that are not positive have no place, and are left out."""
+def lines(title: str, x_name: str, y_name: str, series: Mapping[str, Points], *, x_decades: bool = False) -> str:
+    """
+    The plot of these lines, each with its name. Points that are not positive have no place, and are left out.
+
+    Where points of different lines are at different places across, decades mark the axis, and not these places.
+    """
     shown = {name: [(x, y) for x, y in points if x > 0 and y > 0] for name, points in series.items()}
     xs = sorted({x for points in shown.values() for x, _ in points})
-    across = _Axis(xs, _LEFT, _WIDTH - _LEFT - _RIGHT)
+    across = _Axis(_decades(xs) if x_decades else xs, _LEFT, _WIDTH - _LEFT - _RIGHT)
     up = _Axis(_decades(y for points in shown.values() for _, y in points), _HEIGHT - _BOTTOM, _TOP + _BOTTOM - _HEIGHT)
     drawn = [*_frame(title, x_name, y_name, across, up)]
     named = sorted(((up.at(points[-1][1]), name) for name, points in shown.items() if points))

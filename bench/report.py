@@ -50,7 +50,7 @@ _INTRODUCTION: Final = """\
 
 What this design costs, survives and takes, beside what people would do instead. `make bench` measures it anew and
 writes this page, its plots and the raw numbers, `figures.json`; `make bench SECTIONS="spending surviving"` some of
-it. `make bench-quick` does most of it in little, in less than a minute, into `.local/bench`. Units, requests, bytes and
+it. `make bench-quick` does most of it in little, in some two minutes, into `.local/bench`. Units, requests, bytes and
 faults are counted, and come out the same on any machine; times do not, and are given as ratios of what was measured in
 turn.
 
@@ -447,6 +447,172 @@ def _crowding_plots(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {"workers": plots.lines(title, "workers", "one worker with markers = 1", series)}
 
 
+# --- lag
+
+#: What the parts of a lag are called, in their order.
+_PARTS: Final = {
+    "appending": "the command's append",
+    "in_stream": "until `publish` runs",
+    "publishing": "`publish`, until it has sent",
+    "in_queue": "until `project` runs",
+    "projecting": "`project`, until it has counted",
+}
+
+
+def _lag(raw: Mapping[str, Any]) -> str:
+    kept_up = [row for row in raw["loads"] if row["keeps_up"]]
+    too_much = [row for row in raw["loads"] if not row["keeps_up"]]
+    head = ["a second", "counters", "increments", "busy", "before", "events a message", "50 %", "99 %", "the most"]
+    rows = [
+        [
+            f"{row['rate']:g}",
+            f"{row['counters']}",
+            f"{row['sent']:,}",
+            f"{100 * row['busy']:.0f} %",
+            f"{100 * row['busy_before']:.0f} %",
+            f"{row['events_a_message']:.1f}",
+            *(
+                [f"{row['lag_ms'][what]:,} ms" for what in ("p50", "p99", "most")]
+                if row["keeps_up"]
+                else ["**grows**", _DASH, _DASH]
+            ),
+        ]
+        for row in raw["loads"]
+    ]
+    parts = [
+        "**Measured**, on the embedded AWS with everything deployed: increments are sent at a steady pace, whatever "
+        "becomes of those before, and the functions' own lines tell when each was accepted (the time that its event "
+        "bears), published and counted, to a millisecond. Sender, AWS and functions, the relational read model's "
+        "among them, share one machine, so that milliseconds are this machine's; *busy* is how much of its "
+        "processors was, by whomever, while increments were sent, and a second before. No wait of AWS's own is in "
+        "it, nor a window: what comes while `publish` runs is its next batch.",
+        table(head, rows),
+    ]
+    if too_much:
+        listed = " and ".join(f"{row['rate']:g} a second" for row in too_much)
+        parts.append(
+            f"It did not keep up with {listed}: the last quarter of the increments waited over twice as long as the "
+            "first, or they could not be sent in time. Their lags would say how long was measured, and nothing else."
+        )
+    if kept_up:
+        parts += _parts_of_lag(kept_up)
+    parts.append(
+        f"The first increment of all, for which every function has to start, took {raw['first_ms'] / 1000:.1f} s. It "
+        "is in none of these rows."
+    )
+    return "\n\n".join((*parts, *_windows(raw["windows"])))
+
+
+def _parts_of_lag(kept_up: Sequence[Mapping[str, Any]]) -> list[str]:
+    def cell(row: Mapping[str, Any], part: str) -> str:
+        lasts = row["parts_ms"][part]
+        return f"{lasts['p50']:,} / {lasts['p99']:,} ms, {100 * row['shares'][part]:.0f} %"
+
+    rows = [[f"{row['rate']:g}", f"{row['counters']}", *(cell(row, part) for part in _PARTS)] for row in kept_up]
+    first, last = (
+        f"{_PARTS[part]}, {100 * row['shares'][part]:.0f} %"
+        for row in (kept_up[0], kept_up[-1])
+        for part in [max(_PARTS, key=lambda part: row["shares"][part])]
+    )
+    return [
+        "**What it is made of.** Each increment's parts add up to its lag; shown are what half and 99 % of them do not "
+        "exceed, and which share of all lags together each part is.",
+        *(["![Lag](figures/lag.svg)"] if len(_plotted(kept_up)) > 1 else []),
+        table(["a second", "counters", *_PARTS.values()], rows),
+        f"The largest part is in the first row *{first}*, and in the last *{last}*. Two parts are the embedded "
+        "AWS's ways more than ours. It looks at the stream again only 50 ms after a look that found nothing, where "
+        "something woke it, which is met most at some twenty a second. And it looks into the queue when `publish` has "
+        "ended, which has by then to send to the other projection's queue, too.",
+    ]
+
+
+def _windows(raw: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        [
+            f"{row['rate']:,}",
+            _window(row),
+            f"{row['lag_p50_s']:.1f} s",
+            f"{row['lag_p99_s']:.1f} s",
+            f"{row['batch']:,.0f}",
+            f"{row['write_units']:.2f}",
+            _short(row["runs"]),
+            _percent(row["given_up_share"]),
+            f"{row['usd']:.2f}",
+        ]
+        for row in raw
+    ]
+    head = ["a second", "window", "50 %", "99 %", "a batch", "write units", "runs", "given up", "USD"]
+    return [
+        "**What the batching window trades**, by the model of [scale](scale.md) and not measured, from the same "
+        "`bench/measured.json`, for one counter: lag; how many events are in a batch; write units to count an event; "
+        "runs of `publish` and `project` for an event; what share of events is left to the queue because too many "
+        "wrote the counter at once, which has it delivered again after three minutes; and USD for a million "
+        "increments, all told, but for the time in which functions try again. Units are those of the seconds' buckets "
+        "as they fill. A window begins with its first event, so that a batch has more than come in a window by itself, "
+        "which is what [cost](cost.md) reckons with.",
+        "![Window](figures/window.svg)",
+        table(head, rows),
+        _bought(raw),
+    ]
+
+
+def _window(row: Mapping[str, Any]) -> str:
+    few = row["projectors"] == scope.FEW_PROJECTORS
+    return f"{row['window_s']} s" + (f", `PROJECTORS` = {scope.FEW_PROJECTORS}" if few else "")
+
+
+def saved(raw: Sequence[Mapping[str, Any]], rate: int, shorter_s: int, longer_s: int) -> float:
+    """How many USD a million increments cost less with the longer window."""
+    usd = {
+        row["window_s"]: row["usd"] for row in raw if row["rate"] == rate and row["projectors"] != scope.FEW_PROJECTORS
+    }
+    return float(usd[shorter_s] - usd[longer_s])
+
+
+def _bought(raw: Sequence[Mapping[str, Any]]) -> str:
+    rates = list(dict.fromkeys(row["rate"] for row in raw))
+
+    def listed(shorter_s: int, longer_s: int) -> str:
+        return ", ".join(f"{saved(raw, rate, shorter_s, longer_s):.2f} at {rate:,}" for rate in rates)
+
+    return (
+        f"The first second of window saves, in USD for a million increments at so many a second: {listed(0, 1)}. Nine "
+        f"more save {listed(1, 10)}. Without a window a busy counter is written by many batches at once, which refuse "
+        f"each other; `PROJECTORS` = {scope.FEW_PROJECTORS} mends that, if it has to be soon. A second of window is "
+        "what is deployed."
+    )
+
+
+def _plotted(loads: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in loads if row["keeps_up"] and row["counters"] == 1]
+
+
+def _lag_plots(raw: Mapping[str, Any]) -> dict[str, str]:
+    rows = _plotted(raw["loads"])
+    series = {
+        "all, 99 %": [(row["rate"], row["lag_ms"]["p99"]) for row in rows],
+        "all, 50 %": [(row["rate"], row["lag_ms"]["p50"]) for row in rows],
+        **{name: [(row["rate"], row["parts_ms"][part]["mean"]) for row in rows] for part, name in _PARTS.items()},
+    }
+    windows = [row for row in raw["windows"] if row["projectors"] != scope.FEW_PROJECTORS]
+    traded = {
+        f"{rate:,} a second": [(row["lag_p50_s"], row["usd_after_command"]) for row in windows if row["rate"] == rate]
+        for rate in dict.fromkeys(row["rate"] for row in windows)
+        if rate <= scope.WINDOWED_PLOTTED
+    }
+    window = plots.lines(
+        "What a window trades, by the model",
+        "lag in seconds, 50 %",
+        "USD a million, beyond the command",
+        traded,
+        x_decades=True,
+    )
+    if len(rows) < 2:
+        return {"window": window}
+    lag = plots.lines("Lag of one counter, and the means of its parts", "increments a second", "ms", series)
+    return {"lag": lag, "window": window}
+
+
 # --- starting and operating
 
 
@@ -567,6 +733,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "surviving": Section("Which faults it survives", _surviving),
     "working": Section("The work of our own code", _working, _working_plots),
     "crowding": Section("Workers, one and several", _crowding, _crowding_plots),
+    "lag": Section("From accepted to counted", _lag, _lag_plots),
     "starting": Section("Starting a function", _starting),
     "operating": Section("Verifying, replaying, rebuilding", _operating),
 }

@@ -41,6 +41,24 @@ PACE_UNIT: Final = rivals.MARKING.name
 PACE_GOAL: Final = 10
 PACE_GOAL_FROM: Final = 100
 
+#: Of `lag`: increments a second, for how many seconds, on how many counters; for which of these the model is asked what
+#: a window trades, a partition taking 1,000 a second at most; windows in seconds, and with how few runs of `project` at
+#: once the shortest is tried again.
+LAGGED: Final[tuple[tuple[int, int, int], ...]] = (
+    (1, 60, 1),
+    (5, 40, 1),
+    (20, 30, 1),
+    (50, 20, 1),
+    (100, 15, 1),
+    (200, 10, 1),
+    (20, 30, 20),
+    (50, 20, 20),
+)
+WINDOWED: Final[tuple[int, ...]] = (1, 10, 100, 900)
+WINDOWED_PLOTTED: Final = 100  # beyond, batches are full, and all windows are one
+WINDOWS: Final[tuple[int, ...]] = (0, 1, 2, 5, 10, 20, 60)
+FEW_PROJECTORS: Final = 2
+
 #: Of `starting`: what a start is a multiple of, and what else is started beside our functions.
 START_UNIT: Final = "boto3"
 MINIMAL: Final = "a minimal Chalice app"

@@ -115,6 +115,14 @@ def test_a_plot_is_drawn_the_same_each_time_with_every_line_named_and_placed_by_
     assert falls[0][1] < flat[0][1] < falls[1][1]
 
 
+def test_a_plot_of_points_at_different_places_is_marked_by_decades():
+    drawn = ET.fromstring(plots.lines("", "", "", {"one": [(2, 1), (50, 10)]}, x_decades=True))
+
+    (line,) = (path.get("d", "") for path in drawn.iter(f"{SVG}path") if path.get("stroke-width") == "2")
+    assert line.startswith("M139.2 ")  # 2 is three tenths of the way from 1 to 10, which is half of the axis
+    assert {"1", "10", "100"} <= {text.text for text in drawn.iter(f"{SVG}text")}
+
+
 def test_nothing_can_be_said_before_anything_is_measured(tmp_path):
     with pytest.raises(Exception, match="run `make bench` first"):
         measurements.read(tmp_path)
