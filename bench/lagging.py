@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from bench.driving import Lines
     from ops.embedded import Place
 
-#: At this pace and for so long the functions are warmed up, in as many workers as they will have.
-_WARM_UP: Final = (40, 3)
-
 #: For so long before each load it is seen what else the machine does.
 _IDLE_S: Final = 1
 
@@ -67,12 +64,16 @@ class Way:
 PARTS: Final = tuple(one.name for one in fields(Way))
 
 
-def measured(place: Place, loads: Sequence[Load], advance: Callable[[int], None]) -> dict[str, Any]:
-    """The lag of the first increment of all, which meets no function that runs, and a row for each load."""
+def measured(place: Place, warm_up: Load, loads: Sequence[Load], advance: Callable[[int], None]) -> dict[str, Any]:
+    """
+    The lag of the first increment of all, which meets no function that runs, and a row for each load.
+
+    The functions are warmed up in between, in about as many workers as they will have.
+    """
     with driving.deployed(place) as api:
         first = driving.driven(api, 1, 1)
         (first_way,) = ways(first.recorded_s, driving.lines_of(first))
-        driving.driven(api, *_WARM_UP)
+        driving.driven(api, warm_up.rate, warm_up.span_s)
         rows = []
         for load in loads:
             rows.append(_row(api, load))

@@ -115,8 +115,10 @@ def _lag(quick: bool) -> Any:
     from ops import embedded  # noqa: PLC0415
 
     rows, rates, seconds = scope.LAGGED, scope.WINDOWED, scope.WINDOWS
+    warm_up = lagging.Load(40, 3)
     if quick:
-        rows, rates, seconds = ((5, 3, 1), (20, 3, 1)), (1, 10), (0, 1, 10)
+        rows, rates, seconds = ((5, 2, 1), (15, 2, 1)), (1, 10), (0, 1, 10)
+        warm_up = lagging.Load(10, 1)
     with progress.shown("Windows", len(rates), "rates") as advance:
         said = []
         for rate in rates:
@@ -125,7 +127,7 @@ def _lag(quick: bool) -> Any:
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
     place = embedded.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)
     with progress.shown("Lag", len(rows), "loads") as advance:
-        return {**lagging.measured(place, [lagging.Load(*row) for row in rows], advance), "windows": said}
+        return {**lagging.measured(place, warm_up, [lagging.Load(*row) for row in rows], advance), "windows": said}
 
 
 def _starting(quick: bool) -> Any:
