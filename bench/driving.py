@@ -26,7 +26,7 @@ import httpx
 from ops import deploy, embedded, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _CLIENTS: Final = 32
 _ALL_COUNTED_WITHIN_S: Final = 120
@@ -109,26 +109,21 @@ def lines_of(sent: Sent) -> Lines:
     missing = len(wanted)
     for _ in range(_ALL_COUNTED_WITHIN_S):
         time.sleep(1)  # also before the first look, which takes processors from those who count
-        began_s: dict[str, float] = {}
-        written = {
-            function: _written(function, sent.began_s, began_s) for function in ("APIHandler", "Publish", "Project")
-        }
         accepted_s = {
             line["event_id"]: time_of(line)
-            for line in written["APIHandler"]
-            if line["message"] == "command accepted" and line["event_id"] in wanted
+            for line in _written("APIHandler", "command accepted", sent.began_s)
+            if line["event_id"] in wanted
         }
         published = [
             line
-            for line in written["Publish"]
-            if line["message"] == "published" and "queue" not in line and not wanted.isdisjoint(line["event_ids"])
+            for line in _written("Publish", "published", sent.began_s)
+            if "queue" not in line and not wanted.isdisjoint(line["event_ids"])
         ]
         ids = {line["message_id"] for line in published}
         projected = [
-            line
-            for line in written["Project"]
-            if line["message"] == "projected" and not ids.isdisjoint(line["message_ids"])
+            line for line in _written("Project", "projected", sent.began_s) if not ids.isdisjoint(line["message_ids"])
         ]
+        began_s = {**_began("Publish", sent.began_s), **_began("Project", sent.began_s)}
         counted = {one for line in projected for one in line["message_ids"]}
         done = {one for line in published if line["message_id"] in counted for one in line["event_ids"]}
         missing = len(wanted - (done & accepted_s.keys()))
@@ -149,19 +144,26 @@ def busy_s() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def _written(function: str, since_s: float, began_s: dict[str, float]) -> list[dict[str, Any]]:
-    """A function's own lines since then; when its runs began is added to `began_s`."""
+def _written(function: str, message: str, since_s: float) -> list[dict[str, Any]]:
+    """A function's own lines with this message since then."""
+    lines = [json.loads(event["message"]) for event in _events(function, '"message"', since_s)]
+    return [line for line in lines if line["message"] == message]
+
+
+def _began(function: str, since_s: float) -> dict[str, float]:
+    """When those runs of a function began, by their ids, that have ended since then."""
+    events = _events(function, '"REPORT RequestId"', since_s)
+    reports = [(event, found) for event in events if (found := _REPORT.match(event["message"]))]
+    return {found[1]: (event["timestamp"] - float(found[2])) / 1000 for event, found in reports}
+
+
+def _events(function: str, pattern: str, since_s: float) -> Iterable[Mapping[str, Any]]:
+    """What is logged of a function; the embedded AWS gives 10,000 at most, and no next page, so ask for few."""
     resources = boto3.client("cloudformation").describe_stack_resources(StackName=deploy.stack_name("local"))
     (name,) = [one["PhysicalResourceId"] for one in resources["StackResources"] if one["LogicalResourceId"] == function]
     pages = (
         boto3.client("logs")
         .get_paginator("filter_log_events")
-        .paginate(logGroupName=f"/aws/lambda/{name}", startTime=int(since_s * 1000))
+        .paginate(logGroupName=f"/aws/lambda/{name}", filterPattern=pattern, startTime=int(since_s * 1000))
     )
-    lines = []
-    for event in (event for page in pages for event in page["events"]):
-        if report := _REPORT.match(event["message"]):
-            began_s[report[1]] = (event["timestamp"] - float(report[2])) / 1000
-        elif event["message"].startswith("{") and '"message"' in event["message"]:
-            lines.append(json.loads(event["message"]))
-    return lines
+    return (event for page in pages for event in page["events"])
