@@ -110,9 +110,9 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """So many events that are published together and projected together."""
+    """So many events, on the average, that are published together and projected together."""
 
-    events: int
+    events: float
     publish: Step
     project: Step
 

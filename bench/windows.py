@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from bench.cost import Figures
     from bench.costing import Setup
 
-
 #: So long that what is given up, and comes again after three minutes, is in it.
 _MEASURED_S: Final = 600
 _WINDOWS_MEASURED: Final = 30
 _INCREMENTS_MEASURED: Final = 1000
 
-#: With a batch of so many, only what a command costs by itself is left.
+#: With a batch of so many, only what a command costs by itself is left, and the polling of a queue that is empty.
 _ENDLESS: Final = 10**12
 
 
@@ -58,11 +57,11 @@ def traded(rate: int, window: Window, figures: Figures, deployed: Setup) -> dict
         warm_up_s=5 + 2 * window.seconds,
         measured_s=_MEASURED_S + _WINDOWS_MEASURED * window.seconds + _INCREMENTS_MEASURED / rate,
     )
-    batch = max(1, round(found.batch))
     publish, project = scale.steps_of(case, figures)
-    steps = publish(batch), project(batch)
+    typical = max(1, round(found.batch))
+    steps = publish(typical), project(typical)
     command = costing.increments(deployed, figures.steps["increment"], Batch(_ENDLESS, *steps), rate)
-    parts = costing.increments(deployed, figures.steps["increment"], Batch(batch, *steps), rate)
+    parts = costing.increments(deployed, figures.steps["increment"], Batch(found.batch, *steps), rate)
     write_units, read_units = found.write_units / found.counted, found.read_units / found.counted
     parts["counting"] = prices.WRITE_UNITS.of(MILLION * write_units) + prices.READ_UNITS.of(MILLION * read_units)
     usd = sum(parts.values())

@@ -81,11 +81,11 @@ def test_a_second_that_is_counted_in_several_batches_is_written_again_with_each(
     at_once = of(rate=100, poll_s=0, window_s=10, first_pollers=1, most_pollers=1)
     piecemeal = of(rate=100, poll_s=0, window_s=0, first_pollers=1, most_pollers=1, transaction_s=0.001)
 
-    assert at_once.write_units / at_once.counted == pytest.approx(
-        0.042, rel=0.1
-    )  # ten seconds of 2 KB, and the counter
+    a_batch_of_ten_seconds = 2 + 10 * 2 * 2  # the counter, and each second's bucket of 2 KB
+    a_batch_of_a_tenth = 2 + 2 * 1.5  # the counter, and a bucket that fills to 2 KB
+    assert at_once.write_units / at_once.runs == pytest.approx(a_batch_of_ten_seconds, rel=0.1)
     assert piecemeal.batch == pytest.approx(10, rel=0.1)
-    assert piecemeal.write_units / piecemeal.runs == pytest.approx(2 + 2 * 1.5, rel=0.2)  # half of a second is 1 KB
+    assert piecemeal.write_units / piecemeal.runs == pytest.approx(a_batch_of_a_tenth, rel=0.2)
 
 
 def test_lone_events_are_written_as_one_bucket_and_the_counter():
