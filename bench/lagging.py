@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: For so long before each load it is seen what else the machine does.
 _IDLE_S: Final = 1
 
-#: A load is too much if the last quarter of it waits so many times as long as the first, and by so much longer.
+#: A load is too much if the last quarter of it waits so many times as long as the first, and by so much longer, or if
+#: more than this share of it is sent late.
 _GROWS_TIMES: Final = 2
 _GROWS_BY_S: Final = 0.1
 _LATE_SHARE: Final = 0.02
@@ -46,7 +47,8 @@ class Way:
     """
     The parts of one increment's lag, in seconds and in their order.
 
-    The stream may bring an event before the command that appended it has said so: then appending ends there.
+    The stream may bring an event before the command that appended it has said so: then appending ends when the run of
+    `publish` begins.
     """
 
     appending: float
@@ -109,7 +111,8 @@ def _way(accepted_s: float, written_s: tuple[float, float, float], began_s: tupl
     """
     From when the lines of the command, `publish` and `project` were written, and the runs of the latter two began.
 
-    Times of different clocks are brought into their order: what is reckoned gives way to what was written.
+    They may be out of order, for beginnings are known to some milliseconds only. Then a beginning gives way to the end
+    of its run and to what it follows, and the command's line to the beginning of `publish`.
     """
     appended_s, published_s, counted_s = written_s
     read_s = min(max(accepted_s, began_s[0]), published_s)

@@ -51,8 +51,8 @@ _INTRODUCTION: Final = """\
 What this design costs, survives and takes, beside what people would do instead. `make bench` measures it anew and
 writes this page, its plots and the raw numbers, `figures.json`; `make bench SECTIONS="spending surviving"` some of
 it. `make bench-quick` does most of it in little, in some two minutes, into `.local/bench`. Units, requests, bytes and
-faults are counted, and come out the same on any machine; times do not, and are given as ratios of what was measured in
-turn.
+faults are counted, and come out the same on any machine; times do not, and most are given as ratios of what was
+measured in turn.
 
 The rivals are in `bench/rivals.py`, each as short as a careful reader would write it: an increment is a message of its
 own, and a worker that a queue triggers counts it."""
@@ -462,19 +462,20 @@ _PARTS: Final = {
 def _lag(raw: Mapping[str, Any]) -> str:
     kept_up = [row for row in raw["loads"] if row["keeps_up"]]
     too_much = [row for row in raw["loads"] if not row["keeps_up"]]
-    head = ["a second", "counters", "increments", "busy", "before", "events a message", "50 %", "99 %", "the most"]
+    disturbed = [row for row in raw["loads"] if row["busy_before"] > scope.BUSY]
+    head = ["a second", "counters", "increments", "before", "busy", "events a message", "50 %", "99 %", "the most"]
     rows = [
         [
             f"{row['rate']:g}",
             f"{row['counters']}",
             f"{row['sent']:,}",
-            f"{100 * row['busy']:.0f} %",
             f"{100 * row['busy_before']:.0f} %",
+            f"{100 * row['busy']:.0f} %",
             f"{row['events_a_message']:.1f}",
             *(
                 [f"{row['lag_ms'][what]:,} ms" for what in ("p50", "p99", "most")]
                 if row["keeps_up"]
-                else ["**grows**", _DASH, _DASH]
+                else ["**too much**", _DASH, _DASH]
             ),
         ]
         for row in raw["loads"]
@@ -482,17 +483,26 @@ def _lag(raw: Mapping[str, Any]) -> str:
     parts = [
         "**Measured**, on the embedded AWS with everything deployed: increments are sent at a steady pace, whatever "
         "becomes of those before, and the functions' own lines tell when each was accepted (the time that its event "
-        "bears), published and counted, to a millisecond. Sender, AWS and functions, the relational read model's "
-        "among them, share one machine, so that milliseconds are this machine's; *busy* is how much of its "
-        "processors was, by whomever, while increments were sent, and a second before. No wait of AWS's own is in "
-        "it, nor a window: what comes while `publish` runs is its next batch.",
+        "bears), published and counted, to a millisecond. When a run of `publish` or `project` began is reckoned from "
+        "its end and its duration, as the platform tells them, to some milliseconds. Sender, AWS and functions, the "
+        "relational read model's among them, share one machine, so that milliseconds are this machine's: *busy* is "
+        "how much of its processors was in use, by whomever, while increments were sent, and *before* in the second "
+        "before that. AWS's own waits are not in it, nor is a window: what comes while `publish` runs is its next "
+        "batch. Of fewer than a hundred increments, 99 % is the most.",
         table(head, rows),
     ]
-    if too_much:
-        listed = " and ".join(f"{row['rate']:g} a second" for row in too_much)
+    if disturbed:
         parts.append(
-            f"It did not keep up with {listed}: the last quarter of the increments waited over twice as long as the "
-            "first, or they could not be sent in time. Their lags would say how long was measured, and nothing else."
+            f"**Something else kept the machine busy** before {len(disturbed)} of these {len(rows)} loads. Their "
+            "longest lags, above all, may be longer than this system makes them by itself, and what was too much need "
+            "not be too much for a machine that has nothing else to do."
+        )
+    if too_much:
+        listed = " and ".join(f"{row['rate']:g} a second (which became {row['sent_a_second']:.0f})" for row in too_much)
+        parts.append(
+            f"It did not keep up with {listed}. A load is too much if increments cannot be sent in time, because "
+            "too many others have no answer yet, or if the last quarter of them wait over twice as long to be counted "
+            "as the first. No lag is told of it: it would be that of fewer a second, or grow with the time measured."
         )
     if kept_up:
         parts += _parts_of_lag(kept_up)
@@ -520,9 +530,10 @@ def _parts_of_lag(kept_up: Sequence[Mapping[str, Any]]) -> list[str]:
         *(["![Lag](figures/lag.svg)"] if len(_plotted(kept_up)) > 1 else []),
         table(["a second", "counters", *_PARTS.values()], rows),
         f"The largest part is in the first row *{first}*, and in the last *{last}*. Two parts are the embedded "
-        "AWS's ways more than ours. It looks at the stream again only 50 ms after a look that found nothing, where "
-        "something woke it, which is met most at some twenty a second. And it looks into the queue when `publish` has "
-        "ended, which has by then to send to the other projection's queue, too.",
+        "AWS's ways more than ours. *Until `publish` runs*: each write wakes it to look at the stream, but if it was "
+        "woken and found nothing, it sleeps for 50 ms, and at some twenty a second the next event often comes in that "
+        "time. *Until `project` runs*: it looks into the queue only when `publish` has ended, which by then has sent "
+        "to the other projection's queue, too.",
     ]
 
 
@@ -533,7 +544,7 @@ def _windows(raw: Sequence[Mapping[str, Any]]) -> list[str]:
             _window(row),
             f"{row['lag_p50_s']:.1f} s",
             f"{row['lag_p99_s']:.1f} s",
-            f"{row['batch']:,.0f}",
+            f"{row['batch']:.1f}" if row["batch"] < 10 else f"{row['batch']:,.0f}",
             f"{row['write_units']:.2f}",
             _short(row["runs"]),
             _percent(row["given_up_share"]),
@@ -544,12 +555,13 @@ def _windows(raw: Sequence[Mapping[str, Any]]) -> list[str]:
     head = ["a second", "window", "50 %", "99 %", "a batch", "write units", "runs", "given up", "USD"]
     return [
         "**What the batching window trades**, by the model of [scale](scale.md) and not measured, from the same "
-        "`bench/measured.json`, for one counter: lag; how many events are in a batch; write units to count an event; "
-        "runs of `publish` and `project` for an event; what share of events is left to the queue because too many "
-        "wrote the counter at once, which has it delivered again after three minutes; and USD for a million "
-        "increments, all told, but for the time in which functions try again. Units are those of the seconds' buckets "
-        "as they fill. A window begins with its first event, so that a batch has more than come in a window by itself, "
-        "which is what [cost](cost.md) reckons with.",
+        "`bench/measured.json`, for one counter: what half and 99 % of lags do not exceed; how many events are in a "
+        "*batch*; *write units* to count an event; *runs* of `publish` and `project` for an event; what share of "
+        "events is *given up*, left to the queue because too many wrote the counter at once, and delivered again after "
+        "three minutes, which these lags have in them; and *USD* for a million increments, all told, but for the time "
+        "in which functions try again. A second that is counted in several batches is written again with each, at the "
+        "size that its bucket has by then. A window begins with its first event, and what comes in it is added to that "
+        "one. [Cost](cost.md) reckons without the first, so that few a second are dearer there.",
         "![Window](figures/window.svg)",
         table(head, rows),
         _bought(raw),
@@ -569,18 +581,31 @@ def saved(raw: Sequence[Mapping[str, Any]], rate: int, shorter_s: int, longer_s:
     return float(usd[shorter_s] - usd[longer_s])
 
 
+def saved_beside_few(raw: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """The same of a second of window beside none with few `PROJECTORS`, by the rates at which that was tried."""
+    few = {row["rate"]: row["usd"] for row in raw if row["projectors"] == scope.FEW_PROJECTORS and not row["window_s"]}
+    one_s = {row["rate"]: row["usd"] for row in raw if row["window_s"] == 1}
+    return {rate: usd - one_s[rate] for rate, usd in few.items()}
+
+
 def _bought(raw: Sequence[Mapping[str, Any]]) -> str:
     rates = list(dict.fromkeys(row["rate"] for row in raw))
 
     def listed(shorter_s: int, longer_s: int) -> str:
         return ", ".join(f"{saved(raw, rate, shorter_s, longer_s):.2f} at {rate:,}" for rate in rates)
 
-    return (
+    said = (
         f"The first second of window saves, in USD for a million increments at so many a second: {listed(0, 1)}. Nine "
-        f"more save {listed(1, 10)}. Without a window a busy counter is written by many batches at once, which refuse "
-        f"each other; `PROJECTORS` = {scope.FEW_PROJECTORS} mends that, if it has to be soon. A second of window is "
-        "what is deployed."
+        f"more save {listed(1, 10)}. A second of window is what is deployed."
     )
+    if few := saved_beside_few(raw):
+        beside = ", ".join(f"{usd:.2f} at {rate:,}" for rate, usd in few.items())
+        said += (
+            " Without a window a busy counter is written by many batches at once, which refuse each other, and most of "
+            f"what a second saves there is that. `PROJECTORS` = {scope.FEW_PROJECTORS} mends it, too, for whom a "
+            f"second is too late: beside that, a second of window saves {beside}."
+        )
+    return said
 
 
 def _plotted(loads: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -600,8 +625,9 @@ def _lag_plots(raw: Mapping[str, Any]) -> dict[str, str]:
         for rate in dict.fromkeys(row["rate"] for row in windows)
         if rate <= scope.WINDOWED_PLOTTED
     }
+    windows_s = ", ".join(str(seconds) for seconds in dict.fromkeys(row["window_s"] for row in windows))
     window = plots.lines(
-        "What a window trades, by the model",
+        f"What a window of {windows_s} s trades, by the model",
         "lag in seconds, 50 %",
         "USD a million, beyond the command",
         traded,

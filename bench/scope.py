@@ -41,9 +41,10 @@ PACE_UNIT: Final = rivals.MARKING.name
 PACE_GOAL: Final = 10
 PACE_GOAL_FROM: Final = 100
 
-#: Of `lag`: increments a second, for how many seconds, on how many counters; for which of these the model is asked what
-#: a window trades, a partition taking 1,000 a second at most; windows in seconds, and with how few runs of `project` at
-#: once the shortest is tried again.
+#: Of `lag`: increments a second, for how many seconds, on how many counters; with how much of the processors in use
+#: before, a load is said to be disturbed; how many a second the model is asked what a window trades for, a partition
+#: taking 1,000 at most; windows in seconds, and with how few runs of `project` at once one is tried again in which
+#: events are given up.
 LAGGED: Final[tuple[tuple[int, int, int], ...]] = (
     (1, 60, 1),
     (5, 40, 1),
@@ -55,6 +56,7 @@ LAGGED: Final[tuple[tuple[int, int, int], ...]] = (
     (20, 30, 20),
     (50, 20, 20),
 )
+BUSY: Final = 0.2
 WINDOWED: Final[tuple[int, ...]] = (1, 10, 100, 900)
 WINDOWED_PLOTTED: Final = 100  # beyond, batches are full, and all windows are one
 WINDOWS: Final[tuple[int, ...]] = (0, 1, 2, 5, 10, 20, 60)

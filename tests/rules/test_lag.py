@@ -107,9 +107,20 @@ def test_of_a_load_that_was_too_much_no_lag_is_told(stored):
     changed["loads"][0] |= {"keeps_up": False, "lag_ms": {"p50": 123_456, "p99": 123_456, "most": 123_456}}
     said = report.SECTIONS["lag"]
 
-    assert "| **grows** |" in said.says(changed)
+    assert "| **too much** |" in said.says(changed)
     assert "123,456" not in said.says(changed)
     assert said.plots(changed)["lag"] != said.plots(stored)["lag"]
+
+
+def test_where_something_else_kept_the_machine_busy_the_report_says_before_how_many_loads(stored):
+    quiet, disturbed = copy.deepcopy(stored), copy.deepcopy(stored)
+    for row in (*quiet["loads"], *disturbed["loads"]):
+        row["busy_before"] = 0.02
+    disturbed["loads"][3]["busy_before"] = 0.9
+    said = report.SECTIONS["lag"]
+
+    assert "kept the machine busy" not in said.says(quiet)
+    assert f"before 1 of these {len(stored['loads'])} loads" in said.says(disturbed)
 
 
 def test_where_nothing_keeps_up_the_report_says_so_and_has_no_plot_of_it(stored):
@@ -144,6 +155,7 @@ def test_what_a_window_saves_is_the_difference_of_two_rows():
     ]
 
     assert report.saved(rows, 1, 0, 1) == 1.5
+    assert report.saved_beside_few(rows) == {1: 0.5}
 
 
 @pytest.mark.parametrize(
