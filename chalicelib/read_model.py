@@ -114,12 +114,15 @@ def _count(batch: Batch, generations: dict[str, Generations]) -> list[CounterUpd
 
     What is refused is tried again, up to so many times, in groups half as large each time, beside what was refused as
     often: a counter that rivals are always about ends up by itself, and those that it was written with go on together.
+    Of many, one or another may meet a rival at every try: so every second try counts as a refusal of all that are left,
+    and the last ones are made for each by itself.
     """
     new: list[CounterUpdate] = []
     troubles: dict[str, UnavailableError] = {}
     refusals = dict.fromkeys(batch, 0)  # of each counter that is not counted yet
     counted = ids_in(_keys(batch, generations))
     for attempt in retries.attempts(_TRIES):
+        refusals = {name: max(number, attempt // 2) for name, number in refusals.items()}
         for group in counting.groups(batch, refusals, ITEMS_OF_SEVERAL):
             try:
                 if attempt:

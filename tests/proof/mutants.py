@@ -354,6 +354,13 @@ MUTANTS = {
         "refusals = _without(refusals, group)",
         f"{NEIGHBOURS}::test_a_batch_that_is_wholly_uncounted_fails_where_messages_could_be_named_too",
     ),
+    "together-to-the-end": Mutant(
+        "Counters that met no rival are written together at every try, while one or another of them meets one",
+        "chalicelib.read_model",
+        "max(number, attempt // 2)",
+        "number",
+        f"{NEIGHBOURS}::test_a_counter_does_not_wait_until_none_of_many_others_meets_a_rival",
+    ),
     "late-attempts": Mutant(
         "An attempt is begun however little of the function's time is left",
         "chalicelib.timing",

@@ -127,6 +127,27 @@ def test_a_counter_that_rivals_are_always_about_ends_up_by_itself_and_the_others
     assert all(len(of) == 1 for of in refused[4:])
 
 
+def test_a_counter_does_not_wait_until_none_of_many_others_meets_a_rival(engine, new_pipeline, no_waits):
+    pipeline = new_pipeline(0)
+    names = [f"{pipeline.counter_id}.{number:02}" for number in range(25)]
+    have_met_one: set[str] = set()
+
+    def each_meets_one_and_no_two_at_once(attempt):
+        members = [json.dumps(member) for member in json.loads(attempt.request.body)["TransactItems"]]
+        of = [next(name for name in names if name in member) for member in members]
+        first = next((name for name in of if name not in have_met_one), None)
+        if first is None:
+            return attempt.carry_out()
+        have_met_one.add(first)
+        return faults.cancelled_for(*("TransactionConflict" if name == first else None for name in of))(attempt)
+
+    with at(engine, "TransactWriteItems", each_meets_one_and_no_two_at_once):
+        pipeline.project([message_body(*(an_event(counter_id=name) for name in names))])
+
+    assert have_met_one == set(names)
+    assert [read_model.counter(name).value for name in names] == [1] * 25
+
+
 def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again(
     engine, new_pipeline, answers_by_message
 ):
