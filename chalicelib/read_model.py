@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pynamodb.exceptions import DoesNotExist, TransactWriteError
 from pynamodb.expressions.condition import size
@@ -35,15 +35,13 @@ from chalicelib.errors import (
 from chalicelib.tables import BucketItem, CounterItem, connection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
     from pynamodb.pagination import PageIterator
 
     from chalicelib.counting import Batch, BucketUpdate, CounterUpdate, Event, EventPage, Place, Point, Span
-
-_T = TypeVar("_T")
 
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 BUCKETS_PER_TRANSACTION = 99
@@ -131,15 +129,15 @@ def _count(batch: Batch, generations: dict[str, Generations]) -> list[CounterUpd
                 _write_each(_transactions(group, batch, counted, generations), new)
             except _RefusedError as refusal:
                 refusals |= {name: refusals[name] + 1 for name in refusal.counter_ids}
-                generations = _without(generations, refusal.of_other_generations)
+                _forget(generations, refusal.of_other_generations)
             except UnavailableError as trouble:
                 if len(group) > 1:
                     refusals |= dict.fromkeys(group, _ALONE)
                 else:  # it is this counter's: the others are not to wait for it
-                    refusals = _without(refusals, group)
+                    _forget(refusals, group)
                     troubles[group[0]] = trouble
             else:
-                refusals = _without(refusals, group)
+                _forget(refusals, group)
         if not refusals:
             break
     troubles |= {name: ContendedError(f"counter {name} is being counted by others") for name in refusals}
@@ -147,8 +145,9 @@ def _count(batch: Batch, generations: dict[str, Generations]) -> list[CounterUpd
     return new
 
 
-def _without(of_counters: Mapping[str, _T], names: Collection[str]) -> dict[str, _T]:
-    return {name: value for name, value in of_counters.items() if name not in names}
+def _forget(of_counters: dict[str, Any], counter_ids: Iterable[str]) -> None:
+    for counter_id in counter_ids:
+        del of_counters[counter_id]
 
 
 def _raise_of(troubles: Mapping[str, UnavailableError], batch: Batch, new: list[CounterUpdate]) -> None:

@@ -107,7 +107,7 @@ MUTANTS = {
         "A conflict while counting is taken for done",
         "chalicelib.read_model",
         "refusals |= {name: refusals[name] + 1 for name in refusal.counter_ids}",
-        "refusals = _without(refusals, group)",
+        "_forget(refusals, group)",
         f"{ORDERS}::test_two_projectors_with_overlapping_batches_in_every_order",
     ),
     "batch-dropped": Mutant(
@@ -351,7 +351,7 @@ MUTANTS = {
         "Counters whose common transaction met an outage are taken for written",
         "chalicelib.read_model",
         "refusals |= dict.fromkeys(group, _ALONE)",
-        "refusals = _without(refusals, group)",
+        "_forget(refusals, group)",
         f"{NEIGHBOURS}::test_a_batch_that_is_wholly_uncounted_fails_where_messages_could_be_named_too",
     ),
     "together-to-the-end": Mutant(
