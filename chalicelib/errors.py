@@ -168,9 +168,9 @@ class ContendedError(UnavailableError):
 
 class PartlyCountedError(UnavailableError):
     """
-    Events of the counters `uncounted` are not counted, and all others are.
+    Not all events of the counters `uncounted` are counted, and all events of the others are.
 
-    `new` are those that were not before, each as its counter's id and its own.
+    `new` are those, of either, that are counted now and were not before, each as its counter's id and its own.
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], uncounted: frozenset[str]) -> None:

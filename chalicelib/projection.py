@@ -64,7 +64,11 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
             raise
         telemetry.not_counted([message.message_id for message in again], error.uncounted)
         new = error.new
-        events = [event for event in events if event.counter_id not in error.uncounted]
+        events = [
+            event
+            for event in events
+            if event.counter_id not in error.uncounted or (event.counter_id, event.event_id) in new
+        ]
     done = [message for message in messages if message not in again]
     telemetry.projected(
         [message.message_id for message in done],

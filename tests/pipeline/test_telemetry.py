@@ -241,6 +241,28 @@ def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(p
     assert "Duplicates" not in found.sums
 
 
+def test_of_a_counter_that_is_to_come_again_what_is_counted_by_then_is_measured_with_its_events(
+    pipeline, seen, answers_by_message
+):
+    hot = [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(100)]
+    calm = an_event(counter_id=pipeline.counter_id)
+
+    def hot_is_throttled_after_99(attempt):
+        is_second = b".hot" in attempt.request.body and len(json.loads(attempt.request.body)["TransactItems"]) == 2
+        return faults.exceeds_the_throughput(attempt) if is_second else attempt.carry_out()
+
+    with faults.at("TransactWriteItems", hot_is_throttled_after_99, faults.ALWAYS):
+        again = pipeline.project([message_body(*hot), message_body(calm)])
+    first = seen()
+    pipeline.project(again)
+    second = seen()
+
+    projected = [first.lines[-1], second.lines[-1]]
+    assert [(line["events"], line["new"]) for line in projected] == [(100, 100), (100, 1)]
+    assert "Duplicates" not in first.sums
+    assert second.sums["Duplicates"] == 99
+
+
 def test_what_one_invocation_leaves_is_not_in_the_next(pipeline, seen):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.increment()
