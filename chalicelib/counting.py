@@ -362,12 +362,15 @@ def updates(
 
 def groups(batch: Batch, refusals: Mapping[str, int], most_items: int) -> list[list[str]]:
     """
-    Which of a batch's counters are written together, and in which order; of each, how often it was refused is given.
+    Which of a batch's counters are written together, group by group, in the order in which groups are to be written.
 
-    Together are those that were refused as often: never, and they have at most `most_items` items in all; once, and it
-    is half of that, and so on. A counter that has more is by itself. Ids give the order in which groups are filled, so
-    two workers with the same counters have whole groups in common, and a rival in one is none in the others; and chance
-    gives the order of groups, the same whenever the same events are counted, so they begin at different ones.
+    `refusals` has the counters that are still to be counted, and how often each was refused. The counters of a group
+    were refused equally often, and have at most `most_items` items in all: half of that after one refusal, a quarter
+    after two, and so on. A counter that has more is by itself.
+
+    Groups are filled in the order of ids, so two workers with the same counters have whole groups in common, and a
+    rival in one is none in the others. The order of groups is by chance, the same whenever the same events are counted,
+    so the two begin at different ones.
     """
     by_refusals: dict[int, dict[str, int]] = defaultdict(dict)
     for counter_id, number in refusals.items():

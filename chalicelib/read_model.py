@@ -131,7 +131,7 @@ def _count(batch: Batch, generations: dict[str, Generations]) -> list[CounterUpd
                 refusals |= {name: refusals[name] + 1 for name in refusal.counter_ids}
                 _forget(generations, refusal.of_other_generations)
             except UnavailableError as trouble:
-                if len(group) > 1:
+                if len(group) > 1:  # nobody says whose it is
                     refusals |= dict.fromkeys(group, _ALONE)
                 else:  # it is this counter's: the others are not to wait for it
                     _forget(refusals, group)
