@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from bench import driving
+from bench import driving, scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from bench.driving import Lines
     from ops.embedded import Place
 
-#: For so long before each load it is seen what else the machine does.
-_IDLE_S: Final = 1
+#: For so many seconds at most it is awaited before each load that others, who count what was sent before, come to rest.
+_AT_REST_WITHIN_S: Final = 60
 
 #: A load is too much if the last quarter of it waits so many times as long as the first, and by so much longer, or if
 #: more than this share of it is sent late.
@@ -151,12 +151,10 @@ def summed_up(found: Sequence[Way]) -> dict[str, Any]:
 
 
 def _row(api: str, load: Load) -> dict[str, Any]:
-    began_s = driving.busy_s()
-    time.sleep(_IDLE_S)
+    before = busy_at_rest()
     before_s = driving.busy_s()
     sent = driving.driven(api, load.rate, load.span_s, load.counters)
     after_s = driving.busy_s()
-    processors = os.cpu_count() or 1
     lines = driving.lines_of(sent)
     found = ways(sent.recorded_s, lines)
     late = sent.late / len(found)
@@ -167,12 +165,23 @@ def _row(api: str, load: Load) -> dict[str, Any]:
         "sent_a_second": round(sent.rate, 1),
         "late_share": round(late, 3),
         "keeps_up": late <= _LATE_SHARE and not grows([way.lag_s for way in found]),
-        "busy_before": round((before_s - began_s) / _IDLE_S / processors, 2),
-        "busy": round((after_s - before_s) / sent.took_s / processors, 2),
+        "busy_before": round(before, 2),
+        "busy": round((after_s - before_s) / sent.took_s / (os.cpu_count() or 1), 2),
         "events_a_message": round(statistics.mean(line["events"] for line in lines.published), 2),
         "events_a_run": round(statistics.mean(line["events"] for line in lines.projected), 2),
         **summed_up(found),
     }
+
+
+def busy_at_rest() -> float:
+    """How much of the processors was in use in the last second, once it is little or has been awaited long enough."""
+    for _ in range(_AT_REST_WITHIN_S):
+        began_s, busy_s = time.monotonic(), driving.busy_s()
+        time.sleep(1)
+        busy = (driving.busy_s() - busy_s) / (time.monotonic() - began_s) / (os.cpu_count() or 1)
+        if busy <= scope.BUSY:
+            break
+    return busy
 
 
 def _halves(values_s: Sequence[float]) -> dict[str, int]:

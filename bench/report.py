@@ -487,8 +487,8 @@ def _lag(raw: Mapping[str, Any]) -> str:
         "its end and its duration, as the platform tells them, to some milliseconds. Sender, AWS and functions, the "
         "relational read model's among them, share one machine, so that milliseconds are this machine's: *busy* is "
         "how much of its processors was in use, by whomever, while increments were sent, and *before* in the second "
-        "before that. AWS's own waits are not in it, nor is a window: what comes while `publish` runs is its next "
-        "batch. Of fewer than a hundred increments, 99 % is the most.",
+        "before that, for which rest was awaited, up to a minute. AWS's own waits are not in it, nor is a window: what "
+        "comes while `publish` runs is its next batch. Of fewer than a hundred increments, 99 % is the most.",
         table(head, rows),
     ]
     if disturbed:

@@ -129,7 +129,7 @@ def simulate(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
     sudden = simulated(system, warm_up_s=0, measured_s=_SUDDEN_S)
     batch = max(1, round(steady.batch))
     parts = costing.increments(
-        deployed, figures.steps["increment"], Batch(batch, publish(batch), project(batch)), case.rate
+        deployed, figures.steps["increment"], Batch(steady.batch, publish(batch), project(batch)), case.rate
     )
     refused_for_each = steady.refused / max(1, steady.runs)
     parts["counting"] *= 1 + refused_for_each  # which is charged like what is written

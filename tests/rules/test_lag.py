@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import astuple
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,6 +88,22 @@ def test_a_load_grows_if_its_last_increments_wait_much_longer_than_its_first():
     assert not lagging.grows([0.2] * 60 + [0.35] * 40)  # longer, and not twice as long
     assert not lagging.grows([0.01] * 60 + [0.05] * 40)  # five times as long, which is soon enough
     assert not lagging.grows([5.0] + [0.1] * 99)
+
+
+@pytest.mark.parametrize(("each_second", "looks"), [([1.0, 0.4, 0.1, 0.9], 3), ([0.4] * 100, 60)])
+def test_a_load_is_sent_when_others_have_come_to_rest_or_do_not(monkeypatch, each_second, looks):
+    clock = iter(range(1000))
+    used = [0.0]
+
+    def a_second_passes(_):
+        used.append(used[-1] + each_second[len(used) - 1] * 2)
+
+    monkeypatch.setattr("bench.lagging.time", SimpleNamespace(sleep=a_second_passes, monotonic=lambda: next(clock)))
+    monkeypatch.setattr("bench.lagging.os", SimpleNamespace(cpu_count=lambda: 2))
+    monkeypatch.setattr("bench.lagging.driving", SimpleNamespace(busy_s=lambda: used[-1]))
+
+    assert lagging.busy_at_rest() == pytest.approx(each_second[looks - 1])
+    assert len(used) == looks + 1
 
 
 def test_shares_are_of_all_lags_together():
