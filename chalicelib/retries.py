@@ -1,4 +1,4 @@
-"""Trying again what met a rival, after a wait that is another for each."""
+"""Trying again what met a rival or found no throughput, after a wait that is another for each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT_S = 0.01
 _LONGEST_WAIT_S = 0.5
+_PAUSE_S = 0.1
 
 
 def attempts(most: int) -> Iterator[int]:
@@ -24,3 +25,8 @@ def attempts(most: int) -> Iterator[int]:
         if attempt:
             time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))  # noqa: S311  (no secret)
         yield attempt
+
+
+def pause() -> None:
+    """A random wait of up to a tenth of a second is over."""
+    time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311  (no secret)

@@ -12,7 +12,7 @@ from pynamodb.attributes import BinarySetAttribute, BooleanAttribute, NumberAttr
 from pynamodb.connection import Connection
 from pynamodb.models import Model
 
-from chalicelib import settings, timing
+from chalicelib import retries, settings, timing
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -21,7 +21,23 @@ if TYPE_CHECKING:
 _names = settings.current()
 
 
-class EventItem(Model):
+class _Table(Model):
+    """
+    A batch of keys is read as a whole, with a pause before those are asked for again that DynamoDB handed back.
+
+    It does so where it has no throughput for them, and wants to be left alone a little (API reference, "BatchGetItem");
+    PynamoDB asks again at once, without end.
+    """
+
+    @classmethod
+    def _batch_get_page(cls, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        found, handed_back = super()._batch_get_page(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if handed_back:
+            retries.pause()
+        return found, handed_back
+
+
+class EventItem(_Table):
     """One event of the log. Written once, never changed. What has another type than it should reads as missing."""
 
     class Meta:
@@ -68,7 +84,7 @@ class CounterItem(Model):
     newest = NumberAttribute(null=True)
 
 
-class BucketItem(Model):
+class BucketItem(_Table):
     """What is counted of one counter (and shard) and one second: the events' ids, 16 bytes each, and their sum."""
 
     class Meta:

@@ -253,6 +253,14 @@ MUTANTS = {
         "BucketItem.batch_get(by_item_key, consistent_read=False)",
         f"{READS}::test_what_was_just_counted_is_known_to_be",
     ),
+    "handed-back": Mutant(
+        "Keys that DynamoDB handed back are asked for again at once, and again",
+        "chalicelib.tables",
+        "            retries.pause()\n",
+        "            pass\n",
+        "tests/proof/test_crash_points.py::"
+        "test_buckets_that_were_not_read_for_want_of_throughput_are_asked_for_again_after_a_pause",
+    ),
     "stale-counter": Mutant(
         "The counter is read without asking for consistency",
         "chalicelib.read_model",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from chalicelib import codec, generations, queues, settings
+from chalicelib import codec, generations, queues, retries, settings
 from chalicelib.errors import UnavailableError
 from tests import faults
 from tests.building import an_event, message_body, stream_record
@@ -328,14 +328,17 @@ def test_each_service_throttles_in_its_own_words(engine, new_pipeline, operation
     assert len(met) == (1 if is_cancelled else 4)
 
 
-def test_buckets_that_were_not_read_for_want_of_throughput_are_asked_for_again(engine, new_pipeline):
+def test_buckets_that_were_not_read_for_want_of_throughput_are_asked_for_again_after_a_pause(
+    engine, new_pipeline, monkeypatch
+):
     pipeline = new_pipeline(0)
     pipeline.count(counted := an_event(counter_id=pipeline.counter_id))
-    met = []
+    met: list[str] = []
+    monkeypatch.setattr(retries, "pause", lambda: met.append("pause"))
 
     def hand_back_once(attempt):
         met.append(attempt.operation)
-        is_first_read = met == ["BatchGetItem"]
+        is_first_read = len(met) == 1
         return faults.is_answered_with_nothing_yet(attempt) if is_first_read else attempt.carry_out()
 
     engine.gate = hand_back_once
@@ -344,5 +347,5 @@ def test_buckets_that_were_not_read_for_want_of_throughput_are_asked_for_again(e
     finally:
         engine.gate = faults.carried_out
 
-    assert met == ["BatchGetItem", "BatchGetItem", "TransactWriteItems"]
+    assert met == ["BatchGetItem", "pause", "BatchGetItem", "TransactWriteItems"]
     assert (pipeline.value, pipeline.version) == (2, 2)
