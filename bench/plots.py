@@ -2,7 +2,8 @@
 Plots as SVG, drawn from numbers alone: the same numbers make the same text, so that a plot can be held to its figures.
 
 Both axes are logarithmic. Each line has a colour and a mark of its own, chosen so that who sees few colours can tell
-them apart (the palette of Okabe and Ito), and its name stands beside its end.
+them apart (the palette of Okabe and Ito), and its name stands beside the plot, joined to its end. Lines that lie on
+each other end in one point, from which each has its name.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _MARKS: Final = (
     "M-5 0H5",
 )
 
-#: Names of lines keep this distance from each other.
+#: Names of lines keep this distance from each other, and this one from the right end of the plot.
 _LINE_HEIGHT: Final = 16
+_TO_NAMES: Final = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,24 @@ def lines(title: str, x_name: str, y_name: str, series: Mapping[str, Points], *,
     shown = {name: [(x, y) for x, y in points if x > 0 and y > 0] for name, points in series.items()}
     xs = sorted({x for points in shown.values() for x, _ in points})
     across = _Axis(_decades(xs) if x_decades else xs, _LEFT, _WIDTH - _LEFT - _RIGHT)
-    up = _Axis(_decades(y for points in shown.values() for _, y in points), _HEIGHT - _BOTTOM, _TOP + _BOTTOM - _HEIGHT)
+    ys = [y for points in shown.values() for _, y in points]
+    up = _Axis(_between_decades(_decades(ys)), _HEIGHT - _BOTTOM, _TOP + _BOTTOM - _HEIGHT)
     drawn = [*_frame(title, x_name, y_name, across, up)]
-    named = sorted(((up.at(points[-1][1]), name) for name, points in shown.items() if points))
     for number, points in enumerate(shown.values()):
         places = [(across.at(x), up.at(y)) for x, y in points]
         drawn += _line(places, _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)])
-    below = 0.0
-    for y, name in named:
-        number = [*shown].index(name)
-        below = max(y, below + _LINE_HEIGHT)
-        x = across.at(shown[name][-1][0])
-        colour = _COLOURS[number % len(_COLOURS)]
-        drawn.append(f'<path d="M{x + 7:.1f} {y:.1f}L{x + 18:.1f} {below:.1f}" stroke="{colour}" stroke-width="0.7"/>')
+    ends = {name: (across.at(points[-1][0]), up.at(points[-1][1])) for name, points in shown.items() if points}
+    right = across.start + across.length
+    for name, beside in _apart({name: y for name, (_, y) in ends.items()}).items():
+        x, y = ends[name]
+        colour = _COLOURS[[*shown].index(name) % len(_COLOURS)]
+        dashes = ' stroke-dasharray="2 3"' if x < right else ""
         drawn.append(
-            f'<text x="{x + 22:.1f}" y="{below + 4:.1f}" fill="{colour}">{escape(name).replace("`", "")}</text>'
+            f'<path d="M{x + 7:.1f} {y:.1f}H{right + 7}L{right + _TO_NAMES - 4} {beside:.1f}" stroke="{colour}" '
+            f'stroke-width="0.7"{dashes}/>'
+        )
+        drawn.append(
+            f'<text x="{right + _TO_NAMES}" y="{beside + 4:.1f}" fill="{colour}">{escape(name).replace("`", "")}</text>'
         )
     return "\n".join(
         (
@@ -124,3 +129,20 @@ def _decades(values: Iterable[float]) -> list[float]:
     found = sorted(values)
     first, last = math.floor(math.log10(found[0])), math.ceil(math.log10(found[-1]))
     return [10.0**exponent for exponent in range(first, max(last, first + 1) + 1)]
+
+
+def _between_decades(decades: Sequence[float]) -> Sequence[float]:
+    """With twice and five times each power of ten, where there are few of them."""
+    if len(decades) > 3:
+        return decades
+    return [times * decade for decade in decades[:-1] for times in (1, 2, 5)] + [decades[-1]]
+
+
+def _apart(places: Mapping[str, float]) -> dict[str, float]:
+    """Where names stand that would stand at these heights, so that none is on another, or below the axis."""
+    found: dict[str, float] = {}
+    lowest = _HEIGHT - _BOTTOM + _LINE_HEIGHT / 2
+    for name in sorted(places, key=lambda name: places[name], reverse=True):
+        found[name] = lowest = min(places[name], lowest)
+        lowest -= _LINE_HEIGHT
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -121,6 +122,25 @@ def test_a_plot_of_points_at_different_places_is_marked_by_decades():
     (line,) = (path.get("d", "") for path in drawn.iter(f"{SVG}path") if path.get("stroke-width") == "2")
     assert line.startswith("M139.2 ")  # 2 is three tenths of the way from 1 to 10, which is half of the axis
     assert {"1", "10", "100"} <= {text.text for text in drawn.iter(f"{SVG}text")}
+
+
+def test_names_of_lines_are_apart_and_above_the_axis_at_one_place_across_wherever_a_line_ends():
+    ends_early: dict[str, Any] = {name: [(1, 1), (10, 1)] for name in ("one", "two", "three")}
+
+    drawn = ET.fromstring(plots.lines("", "", "", {**ends_early, "four": [(1, 2), (100, 1)]}))
+
+    named = [text for text in drawn.iter(f"{SVG}text") if text.text in {*ends_early, "four"}]
+    heights = sorted(float(text.get("y", "")) for text in named)
+    assert {text.get("x") for text in named} == {"552"}
+    assert all(below - above >= 15 for above, below in itertools.pairwise(heights))
+    assert heights[-1] < 366  # where the axis across has its numbers
+
+
+@pytest.mark.parametrize(("highest", "numbers"), [(9, ["1", "2", "5", "10"]), (900, ["1", "10", "100", "1,000"])])
+def test_few_decades_are_marked_between_their_ends_too(highest, numbers):
+    drawn = ET.fromstring(plots.lines("", "", "", {"one": [(3, 1), (4, highest)]}))
+
+    assert [text.text for text in drawn.iter(f"{SVG}text") if text.get("text-anchor") == "end"] == numbers
 
 
 def test_nothing_can_be_said_before_anything_is_measured(tmp_path):
