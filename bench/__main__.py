@@ -2,8 +2,8 @@
 Measure, and write the report: python -m bench [--quick] [SECTION ...]
 
 Without sections, all of them. What is measured is stored first, in figures.json, and the page and its plots are made
-from that alone; sections that are not asked for stay as they are stored. Takes a quarter of an hour, and with --quick,
-which measures less of everything, and not how operators' commands grow with the log, two minutes.
+from that alone; sections that are not asked for stay as they are stored. Takes some twenty minutes, and with --quick,
+which measures less of everything, and not how operators' commands grow with the log, two.
 """
 
 from __future__ import annotations

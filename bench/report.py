@@ -27,10 +27,19 @@ class Section:
     plots: Callable[[Any], dict[str, str]] = lambda _raw: {}
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What was hoped for before it was measured, and what was found."""
+
+    hoped: str
+    found: str
+    is_met: bool
+
+
 def rendered(figures: Mapping[str, Any]) -> dict[str, str]:
     """The files of the report by their paths below docs/: the page, and a plot each."""
     files: dict[str, str] = {}
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION, *_in_short(figures)]
     for name, section in SECTIONS.items():
         if name in figures:
             stored = figures[name]
@@ -48,14 +57,64 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 _INTRODUCTION: Final = """\
 # Figures
 
-What this design costs, survives and takes, beside what people would do instead. `make bench` measures it anew and
-writes this page, its plots and the raw numbers, `figures.json`; `make bench SECTIONS="spending surviving"` some of
-it. `make bench-quick` does most of it in little, in some two minutes, into `.local/bench`. Units, requests, bytes and
-faults are counted, and come out the same on any machine; times do not, and most are given as ratios of what was
-measured in turn.
+What this design costs, survives and takes, beside what people would do instead. What a million increments cost in USD
+is under [cost](cost.md), and what becomes of it at up to a million a second under [scale](scale.md).
 
-The rivals are in `bench/rivals.py`, each as short as a careful reader would write it: an increment is a message of its
-own, and a worker that a queue triggers counts it."""
+`make bench` measures everything anew and writes this page, its plots and the raw numbers, `figures.json`; that takes
+some twenty minutes on two processors, which should have nothing else to do. `make bench SECTIONS="spending surviving"`
+measures some of it, by the names in `figures.json`. `make bench-quick` does most of it in little, in some two minutes,
+into `.local/bench`. Units, requests, bytes and faults are counted, and come out the same on any machine. Times do not,
+and most are given as multiples of something that was measured in turn with them. **None of it was measured on AWS.**
+
+## Words
+
+- A *command* appends one *event* to the log for each increment.
+- `publish` sends what the log's stream brings to a queue, 1,000 events in a message at most.
+- `project` takes up to ten messages and counts their events: it adds them to their *counters*, and their ids to
+  *buckets*, one for each counter and second, by which it knows what is counted.
+- A *batch* is the events that one run of a function gets.
+- A *write unit* pays for writing up to 1 KB of an item, and in a transaction for half of that; a *read unit* for
+  reading up to 4 KB, strongly consistently.
+- *Rivals* are the other designs. They are in `bench/rivals.py`, each as short as a careful reader would write it: a
+  *front* sends each increment as a message of its own, and a *worker* that the queue triggers counts it. None of them
+  has an event log.
+- *Bare* calls are boto3 calls that ask the same of AWS as a function does, without the rest of the function.
+- The *engine* is what the embedded AWS is made of, run within the process that measures."""
+
+_WHICH: Final = """\
+**Which to pick.** Where a count may be wrong now and then, *one `ADD` per message* is the least work, and the cheapest
+while few increments meet in a counter. Where it has to be exact and nothing else is wanted, *a marker per event, in a
+transaction* is short and takes the same however increments are spread, up to some 500 a second on a counter; *a
+transaction per batch, with markers* takes less where increments of one counter come together. This design is for
+exact counts where many increments meet in a counter, or for whoever wants an event log, from which counts can be
+verified, made anew and projected otherwise. Where hardly two increments of a batch are of one counter, it takes the
+most write units of all."""
+
+
+def goals(figures: Mapping[str, Any]) -> list[Goal]:
+    """All goals that what was measured has."""
+    return [goal for name, of in _GOALS.items() if name in figures for goal in of(figures[name]["raw"])]
+
+
+def _in_short(figures: Mapping[str, Any]) -> list[str]:
+    """The goals and what became of them, and what follows for who has to choose; of what was measured."""
+    parts = []
+    if found := goals(figures):
+        parts.append(
+            "**Goals**, and what was found. Why one is missed, and what would change it, is said in its section.\n\n"
+            + _of_goals(found)
+        )
+    if "surviving" in figures:
+        raw = figures["surviving"]["raw"]
+        exact = [f"*{design}*" for design, outcomes in raw.items() if all(map(survives, outcomes.values()))]
+        parts.append(f"**Exact under every fault** that was tried: {', '.join(exact) or 'none'}.")
+        parts.append(_WHICH)
+    return ["## In short", *parts] if parts else []
+
+
+def _of_goals(found: Iterable[Goal]) -> str:
+    rows = [[goal.hoped, goal.found, "met" if goal.is_met else "**missed**"] for goal in found]
+    return table(["goal", "found", "verdict"], rows)
 
 
 def _measured(stored: Mapping[str, Any]) -> str:
@@ -64,7 +123,7 @@ def _measured(stored: Mapping[str, Any]) -> str:
         return f"Measured on {stored['measured_on']}, 2 cores that others use, too."
     return (
         f"Measured on {stored['measured_on']}, {machine['cpus']} cores ({machine['processor']}), load "
-        f"{machine['load']:.1f} when it began, {machine['system']}, Python {machine['python']}, "
+        f"average {machine['load']:.1f} in the minute before, {machine['system']}, Python {machine['python']}, "
         f"boto3 {machine['boto3']}."
     )
 
@@ -83,9 +142,12 @@ def per_increment(
 def _spending(raw: Sequence[Mapping[str, Any]]) -> str:
     batches = sorted({row["events"] for row in raw})
     parts = [
-        "From the command, or a rival's front, to the counter: everything that the functions themselves ask of "
-        "DynamoDB and SQS, for one increment. A batch is counted in one run. Its events are spread over so many "
-        "counters, each of which has 1,000 a second, all new. Bytes are those of requests and answers.",
+        "What one increment takes from the command, or a rival's front, to the counter: everything that the functions "
+        "themselves ask of DynamoDB and SQS. The columns are sizes of batches, each counted in one run; *counters* is "
+        "over how many a batch's events are spread, *any* where that makes no difference. Each counter gets 1,000 "
+        "events a second, of which none is counted before: 10,000 events of one counter are those of ten seconds. "
+        "Bytes are those of requests and answers. In the plots, as in all on this page, both axes are logarithmic, and "
+        "lines that lie on each other end in one point, from which each has its name.",
         "![Write units](figures/write-units.svg)",
         "![Write units, spread](figures/write-units-spread.svg)",
     ]
@@ -93,14 +155,16 @@ def _spending(raw: Sequence[Mapping[str, Any]]) -> str:
         parts.append(f"**{name[0].upper()}{name[1:]}**")
         parts.append(table([f"{name}, in batches of", "counters", *_numbers(batches)], _totals(raw, batches, measure)))
     parts.append(
-        f"A {_DASH} is what was not measured: who counts each message by itself takes as much for each, however many "
-        f"there are. This design is cheap where many increments meet in a counter. {_dearest(raw, batches)}"
+        f"A {_DASH} is what was not measured: a worker that counts each message by itself takes as much for each in a "
+        "larger batch. This design is cheap where many increments meet in a counter. "
+        f"{_dearest(raw, batches)}"
     )
     parts.append("**Part by part**, of this design:")
-    parts.append(table(["", "counters", "part", *scope.MEASURES.values()], _by_part(raw, batches)))
+    parts.append(table(["batch", "counters", "part", *scope.MEASURES.values()], _by_part(raw, batches)))
     parts.append(
-        "**In the middle of a busy second** a bucket is written again, at 2 units for each KB. Counting alone, in a "
-        f"second of which {scope.HALF} events are counted before, beside a new one:"
+        "**In the middle of a busy second** a bucket is written again, at 2 units for each KB that it has by then. "
+        f"What counting takes for an event of one counter, in a second of which {scope.HALF} events are counted "
+        "before, beside a new second:"
     )
     halves = [
         [*_numbers([events]), *(_short(_counting(raw, name, events, "write_units")) for name in _BEFORE.values())]
@@ -216,7 +280,7 @@ def headlines(figures: Mapping[str, Any]) -> str:
         ]
         for design in scope.DESIGNS
     ]
-    head = ["", "faults survived", "write units, alone", "100 of one counter", "1,000 of 1,000 counters", "pace"]
+    head = ["design", "faults survived", "write units, alone", "100 of one counter", "1,000 of 1,000 counters", "pace"]
     return table(head, rows)
 
 
@@ -235,13 +299,15 @@ def _surviving(raw: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
     runs = sum(outcome["runs"] for outcomes in raw.values() for outcome in outcomes.values())
     return "\n\n".join(
         (
-            f"Each design was run through each fault, in each way in which it can strike: {runs:,} runs, on the "
-            "engine and with the faults of the proof, of four events on two counters. Everything is delivered at "
-            "least once, until it is acknowledged: what fails or dies gets the same again once the visibility "
-            "timeout has passed. Then the values have to be exact. *Yes* is that they were in all runs; otherwise "
-            "the cell says in how many they were not. Faults strike each request of the sender (`publish`, or a "
-            "rival's front) and of the worker.",
-            table(["", *map(_bold, raw)], [*rows, ["**survived**", *(f"**{n} of {len(faults)}**" for n in survived)]]),
+            f"Each design was run through each fault, in each way in which it can strike, on four events of two "
+            f"counters: {runs:,} runs, with the engine and the faults of [the proof](../README.md#the-proof). Faults "
+            "strike each request of the sender (`publish`, or a rival's front) and of the worker. Everything is "
+            "delivered until it is acknowledged: whoever fails or dies gets the same again once the visibility timeout "
+            "has passed. When all is acknowledged, the values have to be exact. *Yes* is that they were in all runs; "
+            "otherwise a cell says in how many they were not.",
+            table(
+                ["fault", *map(_bold, raw)], [*rows, ["**survived**", *(f"**{n} of {len(faults)}**" for n in survived)]]
+            ),
             "A lost answer is sent again by the SDK, which is what counts an `ADD` twice; a transaction has a token "
             "by which DynamoDB knows it again. The idempotency table is wrong where its worker gets no further than "
             "the `ADD`, and once its entries, here of 30 days, have expired. A FIFO queue takes no message twice "
@@ -282,16 +348,22 @@ def _working(raw: Mapping[str, Any]) -> str:
         for what in compared["ratios"]
     ]
     parts = [
-        "CPU time of the process in which a function runs, the SDK and its connections with it, as a multiple of bare "
-        "boto3 calls that do the same: a conditional `put_item` for a command, a `send_message` for each message to "
-        "publish, and for counting the one `transact_write_items`, on a counter and second that are new. "
-        f"{raw['rounds']} rounds, in which what is compared takes turns.",
+        "CPU time of the process in which a function runs, the SDK and its connections with it, as a multiple of *the "
+        "bare calls*: boto3 calls that ask the same of AWS, and are handed ready what they send. They are a "
+        "conditional `put_item` for a command, a `send_message` for each message to publish, and for counting the one "
+        "`transact_write_items`, on a counter and second that are new. What is compared takes turns in "
+        f"{raw['rounds']} rounds; *times the bare calls* is the median of the rounds, and *the bare calls* are in "
+        "milliseconds of this machine.",
         "![CPU time](figures/cpu-time.svg)",
-        table(["", "what", "times the bare calls", "least to most", "the bare calls"], rows),
-        _goals(raw),
+        table(["of", "what", "times the bare calls", "least to most", "the bare calls"], rows),
+        _of_goals(_goals_of_working(raw)),
+        _why_of_working(raw),
     ]
     if before := raw.get("before"):
-        parts += ["**Before and after** what was made quicker since, in the same units:", _before(raw, before)]
+        parts += [
+            "**Before and after** our code was made quicker, as multiples of the bare calls:",
+            _before(raw, before),
+        ]
     for name, profile in raw["profiles"].items():
         parts.append(
             f"**Where {name} spends its time**, by package, and by function (its own time, without what it calls):"
@@ -310,23 +382,47 @@ def _working(raw: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _goals(raw: Mapping[str, Any]) -> str:
+def _goals_of_working(raw: Mapping[str, Any]) -> list[Goal]:
     command = ratio(raw, "command", scope.BY_GATEWAY)
-    sizes = [size for size in scope.WORKED if size >= scope.COUNTING_GOAL_FROM and f"count {size}" in raw["compared"]]
-    counting = {size: ratio(raw, f"count {size}") for size in sizes}
-    read = {size: ratio(raw, f"count {size}", scope.READ_TOO) for size in sizes}
-    missed = [size for size in sizes if counting[size] > scope.COUNTING_GOAL]
-    of_command = "met" if command <= scope.COMMAND_GOAL else "**missed**"
-    of_counting = "**missed**" if missed else "met"
-    listed = " and ".join(f"{counting[size]:.2f} at {size:,}" for size in sizes)
-    reading = " and ".join(f"{read[size]:.2f}" for size in sizes)
-    return (
-        f"A command was to take at most {scope.COMMAND_GOAL} times the bare put: {command:.2f}, {of_command}. Counting "
-        f"was to take at most {scope.COUNTING_GOAL} times the bare transaction in batches of "
-        f"{scope.COUNTING_GOAL_FROM} or more: {listed}, {of_counting}. The strongly consistent read, without which "
-        f"nothing is known of duplicates, makes the bare calls {reading} by itself; the rest is reading each event "
-        "from JSON, checking it, and sorting it into its bucket, which the bare calls are handed ready."
+    counting = {size: ratio(raw, f"count {size}") for size in _judged(raw)}
+    return [
+        Goal(
+            f"a command takes at most {scope.COMMAND_GOAL} times the CPU time of the bare put",
+            f"{command:.2f}",
+            command <= scope.COMMAND_GOAL,
+        ),
+        Goal(
+            f"counting takes at most {scope.COUNTING_GOAL} times that of the bare transaction, in batches of "
+            f"{scope.COUNTING_GOAL_FROM} or more",
+            ", ".join(f"{times:.2f} at {size:,}" for size, times in counting.items()),
+            all(times <= scope.COUNTING_GOAL for times in counting.values()),
+        ),
+    ]
+
+
+def _judged(raw: Mapping[str, Any]) -> list[int]:
+    """The sizes of batches that the goal of counting is about."""
+    return [size for size in scope.WORKED if size >= scope.COUNTING_GOAL_FROM and f"count {size}" in raw["compared"]]
+
+
+def _why_of_working(raw: Mapping[str, Any]) -> str:
+    read = {size: ratio(raw, f"count {size}", scope.READ_TOO) for size in _judged(raw)}
+    said = (
+        "Counting reads the buckets first, strongly consistently, for without that nothing is known of duplicates: the "
+        f"bare transaction and that read alone come to {' and '.join(f'{times:.2f}' for times in read.values())}. The "
+        "rest is reading each event from JSON, checking it, and sorting it into its bucket."
     )
+    if read and min(read.values()) > scope.COUNTING_GOAL:
+        said += (
+            f" So no code that makes this read by boto3 can meet the goal of {scope.COUNTING_GOAL}. It would take a "
+            "design that learns of duplicates without reading, as with a marker per event, which takes 2 write units "
+            "for each."
+        )
+    said += (
+        " `publish` has no goal: its bare call is handed one finished message, however many stream records that stands "
+        "for."
+    )
+    return said
 
 
 def _before(raw: Mapping[str, Any], before: Mapping[str, Any]) -> str:
@@ -341,7 +437,9 @@ def _before(raw: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 
 def _subject(name: str) -> str:
     kind, _, size = name.partition(" ")
-    return {"command": "a command", "publish": f"publish, {size} events", "count": f"count, {size} events"}[kind]
+    if kind == "command":
+        return "a command"
+    return f"{kind}, {int(size):,} event{'' if size == '1' else 's'}"
 
 
 def _ratio(raw: Mapping[str, Any], subject: str, what: str) -> list[str]:
@@ -378,13 +476,15 @@ def _crowding(raw: Sequence[Mapping[str, Any]]) -> str:
         list(dict.fromkeys(row[what] for row in raw)) for what in ("batch", "spread", "workers", "design")
     )
     parts = [
-        "Threads of one process on the engine of the proof, where each request takes "
-        f"{costing.WAIT_MS} ms and a transaction holds its items for as long, so that others who write them meet a "
-        f"conflict. As multiples of *{scope.PACE_UNIT}*, by one worker, in batches of the same size and spread. What "
-        "limits one worker is its waiting, what limits many on one counter is the conflicts, and elsewhere the one "
-        "processor that the process has. A batch that failed is delivered again at once. FIFO queues give a counter's "
-        "messages to one worker at a time: they are left out, and one worker of theirs is one of *one `ADD` per "
-        "message*.",
+        "How many events a second are counted by several workers at once: threads of one process, on the engine of "
+        f"[the proof](../README.md#the-proof). Each request takes {costing.WAIT_MS} ms, and a transaction holds its "
+        "items for as long, so that others who write them meet a conflict. A batch that failed is delivered again at "
+        "once. Figures are multiples of *one* worker with *a marker per event, in a transaction*, in batches of the "
+        f"same size and spread: 2 is twice as many events a second. Each is of one run, of seconds, so small "
+        "differences say little. One worker is limited by its waiting, many on one counter by conflicts, and many "
+        "elsewhere by the one processor that the process has, which functions on Lambda do not share. FIFO queues "
+        "give a counter's messages to one worker at a time: they are left out, and one worker of theirs is one of *one "
+        "`ADD` per message*.",
         "![Workers](figures/workers.svg)",
     ]
     for spread in spreads:
@@ -401,9 +501,9 @@ def _crowding(raw: Sequence[Mapping[str, Any]]) -> str:
             for batch in batches
             for name in names
         ]
-        head = ["", "batch", *(f"{crowd} worker{'s' if crowd > 1 else ''}" for crowd in workers)]
+        head = ["design", "batch", *(f"{crowd} worker{'s' if crowd > 1 else ''}" for crowd in workers)]
         parts += [f"**{where}**", table(head, rows)]
-    parts.append(_goals_of_workers(raw, batches, spreads, workers))
+    parts += [_of_goals(_goals_of_workers(raw)), *_why_of_workers(raw)]
     return "\n\n".join(parts)
 
 
@@ -413,29 +513,71 @@ def advantage(raw: Sequence[Mapping[str, Any]], batch: int, spread: int, workers
     return pace(raw, scope.OURS, batch, spread, workers) / others if others else math.inf
 
 
-def _goals_of_workers(
-    raw: Sequence[Mapping[str, Any]], batches: Sequence[int], spreads: Sequence[int], workers: Sequence[int]
-) -> str:
-    large = [batch for batch in batches if batch >= scope.PACE_GOAL_FROM]
-    said = []
-    for spread in spreads:
-        least = min(advantage(raw, batch, spread, crowd) for batch in large for crowd in workers)
-        where = "on one counter" if spread == 1 else f"spread over {spread} counters"
-        verdict = "met" if least >= scope.PACE_GOAL else "**missed**"
-        said.append(f"{where} it is {least:,.1f} times or more ({verdict})")
-    held = {
-        batch: pace(raw, scope.OURS, batch, 1, workers[-1]) / pace(raw, scope.OURS, batch, 1, workers[0])
-        for batch in batches
-    }
-    verdict = "met" if min(held.values()) >= 1 else "**missed**"
-    listed = ", ".join(f"{times:.2f} in batches of {batch:,}" for batch, times in held.items())
-    return (
-        f"In batches of {scope.PACE_GOAL_FROM} or more this design was to count at least {scope.PACE_GOAL} times as "
-        f"fast as a marker per event, with as many workers: {'; '.join(said)}. {workers[-1]} workers on one counter "
-        f"were to be at least as fast as one: {listed} times ({verdict}). Spread, alone it writes "
-        "25 counters in a transaction; workers that have events of all the same counters meet in whole transactions, "
-        "and what is refused is read again and written again, fewer counters at a time."
+def _goals_of_workers(raw: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    batches, spreads, workers = (
+        list(dict.fromkeys(row[what] for row in raw)) for what in ("batch", "spread", "workers")
     )
+    hoped = []
+    for spread in spreads:
+        found = [times for of_batch in _advantages(raw, spread).values() for times in of_batch.values()]
+        hoped.append(
+            Goal(
+                f"{_where(spread)}, this design counts at least {scope.PACE_GOAL} times as fast as a marker per event "
+                f"with as many workers, in batches of {scope.PACE_GOAL_FROM} or more",
+                f"{_advantage(min(found))} to {_advantage(max(found))} times",
+                min(found) >= scope.PACE_GOAL,
+            )
+        )
+    one, most = workers[0], workers[-1]
+    held = {batch: pace(raw, scope.OURS, batch, 1, most) / pace(raw, scope.OURS, batch, 1, one) for batch in batches}
+    hoped.append(
+        Goal(
+            f"{_where(1)}, {most} workers with this design count at least as fast as one",
+            ", ".join(f"{times:.2f} times in batches of {batch:,}" for batch, times in held.items()),
+            min(held.values()) >= 1,
+        )
+    )
+    return hoped
+
+
+def _advantages(raw: Sequence[Mapping[str, Any]], spread: int) -> dict[int, dict[int, float]]:
+    """Of each batch size that the goal is about, the advantage by the number of workers."""
+    batches, workers = (list(dict.fromkeys(row[what] for row in raw)) for what in ("batch", "workers"))
+    return {
+        batch: {crowd: advantage(raw, batch, spread, crowd) for crowd in workers}
+        for batch in batches
+        if batch >= scope.PACE_GOAL_FROM
+    }
+
+
+def _advantage(times: float) -> str:
+    if math.isinf(times):
+        return "\N{INFINITY}"
+    return f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+
+
+def _where(spread: int) -> str:
+    return "on one counter" if spread == 1 else f"spread over {spread} counters"
+
+
+def _why_of_workers(raw: Sequence[Mapping[str, Any]]) -> list[str]:
+    spread = max(row["spread"] for row in raw)
+    by_batch = _advantages(raw, spread)
+    workers = list(next(iter(by_batch.values())))
+    return [
+        f"**{_where(spread).capitalize()}**, this design counts so many times as fast as a marker per event with as "
+        "many workers:",
+        table(
+            ["batch", *(f"{crowd} worker{'s' if crowd > 1 else ''}" for crowd in workers)],
+            [[f"{batch:,}", *(_advantage(times) for times in found.values())] for batch, found in by_batch.items()],
+        ),
+        f"In a batch of {spread} over {spread} counters no two events meet, so nothing is added up before it is "
+        "written. One worker writes 25 such counters in a transaction, which is its advantage. Several workers with "
+        "events of the same counters meet in whole transactions. The counters because of which one is refused are read "
+        "again and tried again, in groups half as large each time, and in the end each by itself, while a "
+        "marker's transaction holds one counter. What helps is fewer workers (`PROJECTORS`), and batches in which more "
+        "events meet (a longer `BATCHING_WINDOW_S`): the first column of this table and its last row are such.",
+    ]
 
 
 def _crowding_plots(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -444,7 +586,7 @@ def _crowding_plots(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     unit = pace(raw, scope.PACE_UNIT, batch, 1, 1)
     series = {name: [(crowd, pace(raw, name, batch, 1, crowd) / unit) for crowd in workers] for name in names}
     title = f"Events a second on one counter, in batches of {batch:,}"
-    return {"workers": plots.lines(title, "workers", "one worker with markers = 1", series)}
+    return {"workers": plots.lines(title, "workers", "times one worker with a marker per event", series)}
 
 
 # --- lag
@@ -463,7 +605,7 @@ def _lag(raw: Mapping[str, Any]) -> str:
     kept_up = [row for row in raw["loads"] if row["keeps_up"]]
     too_much = [row for row in raw["loads"] if not row["keeps_up"]]
     disturbed = [row for row in raw["loads"] if row["busy_before"] > scope.BUSY]
-    head = ["a second", "counters", "increments", "before", "busy", "events a message", "50 %", "99 %", "the most"]
+    head = ["a second", "counters", "increments", "before", "busy", "events a message", "lag, 50 %", "99 %", "the most"]
     rows = [
         [
             f"{row['rate']:g}",
@@ -481,14 +623,16 @@ def _lag(raw: Mapping[str, Any]) -> str:
         for row in raw["loads"]
     ]
     parts = [
-        "**Measured**, on the embedded AWS with everything deployed: increments are sent at a steady pace, whatever "
-        "becomes of those before, and the functions' own lines tell when each was accepted (the time that its event "
-        "bears), published and counted, to a millisecond. When a run of `publish` or `project` began is reckoned from "
-        "its end and its duration, as the platform tells them, to some milliseconds. Sender, AWS and functions, the "
-        "relational read model's among them, share one machine, so that milliseconds are this machine's: *busy* is "
-        "how much of its processors was in use, by whomever, while increments were sent, and *before* in the second "
-        "before that, for which rest was awaited, up to a minute. AWS's own waits are not in it, nor is a window: what "
-        "comes while `publish` runs is its next batch. Of fewer than a hundred increments, 99 % is the most.",
+        "The *lag* of an increment is the time from when it is accepted to when it is counted.",
+        "**Measured**, on the embedded AWS with everything deployed. Increments are sent at a steady pace, whether or "
+        "not those before have been answered. The functions' log lines tell when each was accepted (the time that its "
+        "event bears), published and counted, to a millisecond; when a run of `publish` or `project` began is reckoned "
+        "from its end and its duration, as the platform tells them, to some milliseconds. *50 %* and *99 %* are what "
+        "so many of the lags do not exceed; of fewer than a hundred increments, 99 % is the most. Sender, AWS and "
+        "functions, the relational read model's among them, share one machine, so milliseconds are this machine's. "
+        "*Busy* is how much of its processors was in use, by whomever, while increments were sent, and *before* how "
+        "much in the second before: each load waits for the machine to come to rest, for a minute at most. AWS's own "
+        "waits are not in these figures, nor is a batching window: what comes while `publish` runs is its next batch.",
         table(head, rows),
     ]
     if disturbed:
@@ -498,11 +642,12 @@ def _lag(raw: Mapping[str, Any]) -> str:
             "not be too much for a machine that has nothing else to do."
         )
     if too_much:
-        listed = " and ".join(f"{row['rate']:g} a second (which became {row['sent_a_second']:.0f})" for row in too_much)
+        listed = " and ".join(f"{row['rate']:g} a second ({row['sent_a_second']:.0f} were sent)" for row in too_much)
         parts.append(
-            f"It did not keep up with {listed}. A load is too much if increments cannot be sent in time, because "
-            "too many others have no answer yet, or if the last quarter of them wait over twice as long to be counted "
-            "as the first. No lag is told of it: it would be that of fewer a second, or grow with the time measured."
+            f"This machine did not keep up with {listed}. A load is too much if increments cannot be sent in time, "
+            "because too many others have no answer yet, or if the last quarter of them wait over twice as long to be "
+            "counted as the first. No lag is told of it: it would be that of fewer a second, or grow with the time "
+            "measured. What AWS takes is under [scale](scale.md)."
         )
     if kept_up:
         parts += _parts_of_lag(kept_up)
@@ -525,8 +670,8 @@ def _parts_of_lag(kept_up: Sequence[Mapping[str, Any]]) -> list[str]:
         for part in [max(_PARTS, key=lambda part: row["shares"][part])]
     )
     return [
-        "**What it is made of.** Each increment's parts add up to its lag; shown are what half and 99 % of them do not "
-        "exceed, and which share of all lags together each part is.",
+        "**What it is made of.** Each increment's lag is the sum of five parts. A cell has what half and 99 % of "
+        "them do not exceed, and the part's share of all lags together. In the plot the parts are means.",
         *(["![Lag](figures/lag.svg)"] if len(_plotted(kept_up)) > 1 else []),
         table(["a second", "counters", *_PARTS.values()], rows),
         f"The largest part is in the first row *{first}*, and in the last *{last}*. Two parts are the embedded "
@@ -554,18 +699,26 @@ def _windows(raw: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     head = ["a second", "window", "50 %", "99 %", "a batch", "write units", "runs", "given up", "USD"]
     return [
-        "**What the batching window trades**, by the model of [scale](scale.md) and not measured, from the same "
-        "`bench/measured.json`, for one counter: what half and 99 % of lags do not exceed; how many events are in a "
-        "*batch*; *write units* to count an event; *runs* of `publish` and `project` for an event; what share of "
-        "events is *given up*, left to the queue because too many wrote the counter at once, and delivered again after "
-        "three minutes, which these lags have in them; and *USD* for a million increments, all told, but for the time "
-        "in which functions try again. A second that is counted in several batches is written again with each, at the "
-        "size that its bucket has by then. A window begins with its first event, and what comes in it is added to that "
-        "one. [Cost](cost.md) reckons without the first, so that few a second are dearer there.",
+        "**What the batching window trades**, for one counter, by the model of [scale](scale.md) and not measured. The "
+        "stream waits for `BATCHING_WINDOW_S` from an event on and gives `publish` all that came: a longer window "
+        "makes fewer and fuller batches, which are cheaper, and later. *50 %* and *99 %* are what so many of the lags "
+        "do not exceed, *a batch* is how many events are in one, *write units* are for counting an event, and *runs* "
+        "are those of `publish` and `project` for an event. *Given up* is what share of events is left to the queue "
+        "because too many write the counter at once; it is delivered again after three minutes, which these lags have "
+        "in them. *USD* are for a million increments, all told, but for the time in which functions try again. A "
+        "second that is counted in several batches is written again with each, at the size that its bucket has by "
+        "then. [Cost](cost.md) is dearer at few a second, for it reckons a batch as what comes in a window, without "
+        "the event that begins it. In the plot, "
+        f"USD are without {_commands_own(raw)} that the command and a queue that is empty cost whatever the window.",
         "![Window](figures/window.svg)",
         table(head, rows),
         _bought(raw),
     ]
+
+
+def _commands_own(raw: Sequence[Mapping[str, Any]]) -> str:
+    each = [row["usd"] - row["usd_after_command"] for row in raw]
+    return f"the {min(each):.2f} to {max(each):.2f}"
 
 
 def _window(row: Mapping[str, Any]) -> str:
@@ -602,8 +755,8 @@ def _bought(raw: Sequence[Mapping[str, Any]]) -> str:
         beside = ", ".join(f"{usd:.2f} at {rate:,}" for rate, usd in few.items())
         said += (
             " Without a window a busy counter is written by many batches at once, which refuse each other, and most of "
-            f"what a second saves there is that. `PROJECTORS` = {scope.FEW_PROJECTORS} mends it, too, for whom a "
-            f"second is too late: beside that, a second of window saves {beside}."
+            f"what a second saves there is that. Where a second is too late, `PROJECTORS` = {scope.FEW_PROJECTORS} "
+            f"mends it, too: beside that, a second of window saves {beside}."
         )
     return said
 
@@ -627,15 +780,15 @@ def _lag_plots(raw: Mapping[str, Any]) -> dict[str, str]:
     }
     windows_s = ", ".join(str(seconds) for seconds in dict.fromkeys(row["window_s"] for row in windows))
     window = plots.lines(
-        f"What a window of {windows_s} s trades, by the model",
+        f"Windows of {windows_s} s, from left to right, by the model",
         "lag in seconds, 50 %",
-        "USD a million, beyond the command",
+        "USD a million, without the command",
         traded,
         x_decades=True,
     )
     if len(rows) < 2:
         return {"window": window}
-    lag = plots.lines("Lag of one counter, and the means of its parts", "increments a second", "ms", series)
+    lag = plots.lines("Lag of one counter, and the means of its parts, measured", "increments a second", "ms", series)
     return {"lag": lag, "window": window}
 
 
@@ -656,11 +809,12 @@ def _starting(raw: Mapping[str, Any]) -> str:
     sizes = [[name, f"{size:,}"] for name, size in raw["bytes"].items()]
     return "\n\n".join(
         (
-            f"Of a process, to where it can take its first event, as multiples of `import boto3`; {raw['times']} of "
-            "each, in turn. The minimal app is a route that asks DynamoDB, as `chalice package` packs it and with "
-            "bytecode as we add it; the bare handler does the same without a framework. Both make a client of "
-            "DynamoDB.",
-            table(["", "median", "least", "middle half", "modules"], rows),
+            f"The time of a new process to where it can take its first event, as multiples of that of `import boto3`: "
+            f"{raw['times']} starts of each, in turn. *Median* and *middle half* are those of the starts over the "
+            "median of `import boto3`, *least* is the shortest start over its shortest, and *modules* is how many are "
+            "loaded. The minimal app is a route that asks DynamoDB, as `chalice package` packs it and with bytecode as "
+            "we add it; the bare handler does the same without a framework. Both make a client of DynamoDB.",
+            table(["process", "median", "least", "middle half", "modules"], rows),
             table(["package", "bytes"], sizes),
         )
     )
@@ -717,8 +871,10 @@ def operating_table(raw: Sequence[Mapping[str, Any]]) -> str:
 
 def _operating(raw: Sequence[Mapping[str, Any]]) -> str:
     return (
-        "Logs of so many events, of a hundred counters; the embedded AWS does most of the work. Time grows as the log "
-        f"does, and memory does not.\n\n{operating_table(raw)}"
+        "The operators' commands on logs of so many events, of a hundred counters; the embedded AWS does most of the "
+        "work. *Earlier* is what was measured in another run of `make bench` than the rest, and maybe beside other "
+        "work. Within one run, time grows no faster than the log, and memory hardly.\n\n"
+        f"{operating_table(raw)}"
     )
 
 
@@ -762,4 +918,10 @@ SECTIONS: Final[dict[str, Section]] = {
     "lag": Section("From accepted to counted", _lag, _lag_plots),
     "starting": Section("Starting a function", _starting),
     "operating": Section("Verifying, replaying, rebuilding", _operating),
+}
+
+#: Those that have goals, likewise.
+_GOALS: Final[dict[str, Callable[[Any], list[Goal]]]] = {
+    "working": _goals_of_working,
+    "crowding": _goals_of_workers,
 }

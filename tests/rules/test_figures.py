@@ -43,6 +43,13 @@ def test_readme_says_which_faults_each_design_survives_as_it_was_found(figures):
     assert f"\n{report.headlines(figures)}\n" in README
 
 
+def test_readme_says_how_many_goals_were_missed(figures):
+    missed = [goal for goal in report.goals(figures) if not goal.is_met]
+
+    assert len(missed) == 2
+    assert "Two of the goals were missed" in README
+
+
 def test_another_number_makes_another_report(figures):
     changed = json.loads(json.dumps(figures))
     changed["surviving"]["raw"][scope.OURS]["an answer is lost"]["too_much"] = 1
@@ -53,6 +60,21 @@ def test_another_number_makes_another_report(figures):
     assert before["figures.md"] != after["figures.md"]
     assert before["figures/write-units.svg"] != after["figures/write-units.svg"]
     assert report.headlines(figures) != report.headlines(changed)
+
+
+def test_the_goals_and_what_became_of_them_are_told_first_and_of_what_was_measured(figures):
+    changed = json.loads(json.dumps(figures))
+    ratios = changed["working"]["raw"]["compared"]["command"]["ratios"]
+    ratios[scope.BY_GATEWAY] = [scope.COMMAND_GOAL + 0.01] * 3
+
+    def in_short(of):
+        return report.rendered(of)["figures.md"].partition("## In short")[2].partition("\n## ")[0]
+
+    goal = f"at most {scope.COMMAND_GOAL} times the CPU time of the bare put"
+    assert f"{goal} | {scope.COMMAND_GOAL + 0.01:.2f} | **missed** |" in in_short(changed)
+    assert f"{goal} |" in in_short({"working": figures["working"]})
+    assert f"{goal} |" not in in_short({"crowding": figures["crowding"]})
+    assert in_short({"spending": figures["spending"]}) == ""
 
 
 @pytest.mark.parametrize("fault", ["too_much", "too_little", "never_acknowledged"])
