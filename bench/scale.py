@@ -90,26 +90,30 @@ SECTIONS: Final[Mapping[str, tuple[dict[str, int], str]]] = {
     ),
     "One counter, `BATCHING_WINDOW_S` = 10": (
         {"counters": 1, "window_s": 10},
-        "Cheaper up to some ten a second, and later. From a full batch in a window on it makes no difference.",
+        "Cheaper up to some ten a second, and later. Where 1,000 events, which are a full batch, come in less than a "
+        "window, `publish` does not wait for its end, and a longer one makes no difference.",
     ),
     "One counter, `SHARDS` = 64": (
         {"counters": 1, "shards": 64},
-        "The log is wide, and now 64 shards bring 64 messages a second to one item: most transactions are refused "
-        "and written again, which costs lag and units.",
+        "The log takes 64 times as much, and now 64 shards bring up to 64 messages a second to one item: from some "
+        "1,000 a second on most transactions are refused and written again, which costs lag and units. Where one shard "
+        "would do, 64 only cost more, for their batches are smaller.",
     ),
     "One counter, `SHARDS` = 64, `PROJECTORS` = 5": (
         {"counters": 1, "shards": 64, "project_at_once": 5},
-        "Each of a few runs takes several messages: there are fewer transactions, and far fewer are refused or given "
-        "up.",
+        "Each of a few runs takes several messages: there are fewer transactions, and where many were refused or given "
+        "up, far fewer are.",
     ),
     "A million counters, as it is deployed": (
         {"counters": MANY},
-        "Each event is of another counter, which is the dearest case. What is named under *have raised* are quotas of "
-        "the account; the last row needs more batches at once than a queue has pollers.",
+        "Each event is of another counter, which is the dearest case, and no two runs of `project` are taken to write "
+        "the same counter at once; where they do, [several workers](figures.md#workers-one-and-several) are in each "
+        "other's way. The last row needs more batches at once than a queue has pollers.",
     ),
     "A million counters, `project` with 1,769 MB": (
         {"counters": MANY, "project_mb": 1769},
-        "A whole CPU for `project` counts a batch sooner, so that the pollers suffice, for a cent a million.",
+        "With a whole CPU, `project` counts a batch sooner, so that the pollers suffice, for some cents a million. In "
+        "the last row they do not in the first two minutes, for there are not as many by then.",
     ),
 }
 
@@ -285,7 +289,7 @@ def _use(name: str, demand: float, limit: Limit, change: str) -> Use:
 
 def document(raw: Mapping[str, Any]) -> str:
     """docs/scale.md, from what is kept in docs/scale.json."""
-    parts = [_HEAD]
+    parts = [_HEAD, _in_short(raw["cases"])]
     for title, (settings, follows) in SECTIONS.items():
         wanted = [asdict(Case(rate, **settings)) for rate in RATES]
         rows = [row for row in raw["cases"] if {name: row[name] for name in wanted[0]} in wanted]
@@ -294,20 +298,66 @@ def document(raw: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _in_short(rows: Iterable[Mapping[str, Any]]) -> str:
+    lines = [
+        "## In short",
+        "",
+        "| case | takes, a second | lag, 50 % and 99 % | USD a million |",
+        "|---|---:|---:|---:|",
+    ]
+    for title, (settings, _) in SECTIONS.items():
+        wanted = [asdict(Case(rate, **settings)) for rate in RATES]
+        of_case = [row for row in rows if {name: row[name] for name in wanted[0]} in wanted and row["keeps_up"]]
+        most = max(of_case, key=lambda row: (row["accepted"], -row["rate"]))
+        lines.append(
+            f"| {title} | {most['accepted']:,} | {most['lag_p50_s']:.1f} s and {most['lag_p99_s']:.1f} s "
+            f"| {most['usd']:.2f} |"
+        )
+    lines += ["", _IN_SHORT]
+    return "\n".join(lines)
+
+
+_IN_SHORT: Final = """\
+This is the most that each takes of the rates below, with the account's quotas raised as they say. A counter's log is
+written to one partition of its table for each of its `SHARDS`, which takes 1,000 a second: that is what limits one
+counter. Many counters share the log, and are limited by quotas, and in the end by how many runs a queue starts at once.
+`SHARDS` are fixed when a stage is provisioned, so a counter that may get hot is worth a thought before; everything else
+can be changed later."""
+
+
 _HEAD = """# Scale
 
 How lag, cost and what binds move from 10 to 1,000,000 increments a second: a discrete-event model of the stream,
 `publish`, the queue, `project` and the counter's item (`bench/simulation.py`), with AWS's published limits
 (`bench/limits.py`) and what a run of each function was measured to take (`bench/measured.json`; 10 ms for each request
-is assumed). `python -m bench.scale` writes this page. **None of it has been seen on AWS.**
+is assumed). `make scale` writes this page. **None of it has been seen on AWS.**
 
-*Lag* is from accepted to counted, of what is accepted, once everything runs. *Suddenly* is what 99 % of it do not
-exceed in the first two minutes, in which the queue is read by 5 pollers at first and 300 more each minute. *Table* is
-after how many minutes a new table of the log takes this much, which grows to twice its peak each half hour, unless it
-is warmed up before; the lag does not have this in it. *Refused* is how many transactions are refused for each run of
-`project`, and *given up* what share of events is left to the queue after twelve of them, which delivers it again after
-three minutes: no lag here has that in it. `REQUESTS_PER_S` is set to what comes. *Binds* is the limit that is used
-most. USD are for a million increments that are accepted."""
+`publish` sends what a shard of the log's stream gathers in `BATCHING_WINDOW_S`, a second as it is deployed, to the
+queue in one message. A *poller* of the queue takes messages and runs `project`, which counts their events in
+transactions. One is refused if another run writes the same counter at the same time, and is then tried again.
+
+What the columns of the tables below say:
+
+- *a second*: so many increments are sent, and `REQUESTS_PER_S` is set to that;
+- *accepted*: so many of them the log takes; the others are answered `503`;
+- *lag, 50 %* and *99 %*, from accepted to counted: what so many of the lags do not exceed once everything runs; it
+  *grows* where counting never keeps up;
+- *suddenly*: what 99 % of lags do not exceed in the first two minutes from nothing, in which the queue has 5 pollers at
+  first and 300 more each minute; it *grows* where these are too few;
+- *table*: after how many minutes a new table of the log takes this much, for it grows to twice its peak each half hour,
+  unless it is warmed up before; the lag does not have this in it;
+- *refused*: how many transactions are refused for each run of `project`;
+- *given up*: what share of events is left to the queue after twelve refusals, which delivers it again after three
+  minutes; no lag here has that in it;
+- *a batch*: how many events `publish` sends in one message;
+- *USD*: for a million increments that are accepted;
+- *binds*: the limit that is used most, and how much of it; of the gateway and the log's partitions, what is sent uses
+  it, accepted or not;
+- *what to do*: about each limit of which more than all would be used; *have raised* is about quotas of the account.
+
+USD differ by some cents from those in [cost](cost.md), which takes a batch for what comes in a window, and from those
+of windows in [figures](figures.md#from-accepted-to-counted), where a bucket is priced at the size that it has by
+then."""
 
 
 _COLUMNS: Final = (
@@ -363,14 +413,16 @@ def _validation(raw: Mapping[str, Any]) -> str:
     lines = [
         "## Beside the embedded AWS",
         "",
-        "The same model with the embedded AWS's own ways: no window, a stream that is asked at once, five batches of a",
-        "queue at most, and one machine for everything. What it learnt from lone increments: "
-        f"{alone_ms['publish_s']} ms until an",
-        f"event is published, {alone_ms['project_s']} ms more until it is counted, and {alone_ms['work_s']} ms of a "
-        "processor, all told. *Age* is that",
-        "of the oldest event of a run of `project` when it is counted.",
+        "Whether the model is right was tried on the embedded AWS, with its own ways: no window, a stream that is",
+        "asked at once, five batches of a queue at most, and one machine for everything. *Seen* is what happened, and",
+        "*said* what the model says; *a second* is how many could be sent. The model was told what lone increments",
+        f"take: {alone_ms['publish_s']} ms until an event is published, {alone_ms['project_s']} ms more until it is "
+        f"counted, and {alone_ms['work_s']} ms of a",
+        "processor, all told. *Age* is that of the oldest event of a run of `project` when it is counted. The embedded",
+        "AWS's stream sometimes sleeps for 50 ms ([figures](figures.md#from-accepted-to-counted) say when), which the",
+        "model does not know.",
         "",
-        "| a second | load of the machine | | a batch | age, 50 % | 90 % |",
+        "| a second | load of the machine | which | a batch | age, 50 % | 90 % |",
         "|---:|---:|---|---:|---:|---:|",
     ]
     for row in raw["rows"]:

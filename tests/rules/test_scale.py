@@ -141,6 +141,16 @@ def test_what_is_kept_is_what_the_model_says_now():
         assert scale.simulate(case, figures, deployed) == kept[rate, 1, 1, 1]
 
 
+def test_first_the_document_says_the_most_that_each_case_takes_and_keeps_up_with():
+    raw = scale.read()
+    in_short = scale.document(raw).partition("## In short")[2].partition("\n## ")[0]
+
+    assert all(f"| {title} |" in in_short for title in scale.SECTIONS)
+    assert "| One counter, as it is deployed | 1,000 |" in in_short
+    assert "| A million counters, as it is deployed | 100,000 |" in in_short  # of a million a second, the lag grows
+    assert "| A million counters, `project` with 1,769 MB | 1,000,000 |" in in_short
+
+
 def test_where_a_design_breaks_the_document_says_so_and_what_to_change_helps():
     rows = {(row["rate"], row["counters"], row["project_mb"]): row for row in scale.read()["cases"]}
 
