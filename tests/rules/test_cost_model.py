@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from bench import cost, costing, prices, rivals
+from bench import cost, costing, measurements, prices, rivals
 from bench.costing import Batch, Load, RivalBatch, Setup, Step
-from tests.documents import PAGES, README
+from tests.documents import PAGES, PROJECT, README
 
 COST = PAGES["docs/cost.md"]
 TEXT = " ".join(COST.split())
@@ -80,6 +80,21 @@ def test_what_readme_says_of_the_gateways_share_is_what_the_tables_say():
     shares = [100 * parts["gateway"] / sum(parts.values()) for parts in (alone, among_many)]
 
     assert f"{shares[0]:.0f} % at one increment a second, {shares[1]:.0f} % at a thousand" in TEXT
+
+
+def test_what_it_says_of_the_model_of_windows_is_what_the_figures_say():
+    one, _, _ = cost.loads()
+    here = sum(cost.by_part(cost.read(), cost.setup(), one, 1).values())
+    rows = measurements.read(PROJECT / "docs")["lag"]["raw"]["windows"]
+    (there,) = [row["usd"] for row in rows if (row["rate"], row["window_s"]) == (1, one.window_s)]
+
+    assert 1 - there / here == pytest.approx(0.25, abs=0.05)
+    assert "one a second by about a quarter" in TEXT
+
+
+def test_as_many_rivals_are_priced_as_it_says():
+    assert (len(rivals.PRICED), len(rivals.ALL)) == (3, 6)
+    assert "three of the six designs" in TEXT
 
 
 def test_what_readme_says_of_markers_ten_at_a_time_follows_from_their_units():
