@@ -321,8 +321,8 @@ _IN_SHORT: Final = """\
 This is the most that each takes of the rates below, with the account's quotas raised as they say. A counter's log is
 written to one partition of its table for each of its `SHARDS`, which takes 1,000 a second: that is what limits one
 counter. Many counters share the log, and are limited by quotas, and in the end by how many runs a queue starts at once.
-`SHARDS` are fixed when a stage is provisioned, so a counter that may get hot is worth a thought before; everything else
-can be changed later."""
+`SHARDS` are fixed when a stage is provisioned, so a counter that may get hot is worth a thought before; what else
+stands here can be changed later."""
 
 
 _HEAD = """# Scale
