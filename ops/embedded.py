@@ -209,10 +209,11 @@ def local(place: Place, port: int) -> None:
     environment = {**os.environ, **stages.addresses(place.folder)}
     _check_free(port, "PORT")
     os.chdir(stages.PROJECT)
-    # Chalice's own reloader watches the whole checkout, and so every line that the embedded AWS writes into .local.
+    # Chalice's own reloader watches the whole checkout, and so every line that the embedded AWS writes into .local. Nor
+    # does it matter here that `provision` writes policies.
     watch = str(Path(sys.executable).parent / "watchfiles")
     server = shlex.join([sys.executable, "-m", "ops.local_server", str(port)])
-    os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice"], environment)  # noqa: S606
+    os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice/config.json"], environment)  # noqa: S606
 
 
 def _place() -> Place:
