@@ -17,6 +17,7 @@ class Gate:
     """Between the page and the API: requests to addresses that match wait here until it is opened."""
 
     def __init__(self, page: Page, pattern: str) -> None:
+        self._page = page
         self._is_open = False
         self._waiting: list[Route] = []
         page.route(pattern, self._arrive)
@@ -27,10 +28,13 @@ class Gate:
         for route in self._waiting:
             route.continue_()
 
-    @property
-    def waiting(self) -> list[Request]:
-        """What waits now."""
-        return [] if self._is_open else [route.request for route in self._waiting]
+    def arrived(self) -> list[Request]:
+        """What waits here once anything does, for the page may be a little ahead of it; nothing after half a minute."""
+        for _ in range(1500):
+            if self._waiting:
+                break
+            self._page.wait_for_timeout(20)
+        return [route.request for route in self._waiting]
 
     def _arrive(self, route: Route) -> None:
         if self._is_open:

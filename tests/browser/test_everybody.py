@@ -117,7 +117,7 @@ def test_a_key_that_is_held_down_is_one_increment(
     page.keyboard.up(key)
 
     expect_pending(page, 1)
-    assert len(commands.waiting) == 1
+    assert len(commands.arrived()) == 1
 
 
 def test_what_was_clicked_is_read_out_once_when_it_is_counted(
