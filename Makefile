@@ -5,9 +5,9 @@
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 
-# Files of tests are shared out between processes: one more than there are processors, for many tests wait for what they
-# have started, and no more than six, for each has an embedded AWS of its own.
-WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count() + 1, 6))')
+# Files of tests are shared out between as many processes as there are processors, and six at most, for each has an
+# embedded AWS of its own.
+WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count(), 6))')
 PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## what there is
