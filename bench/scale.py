@@ -291,14 +291,18 @@ def document(raw: Mapping[str, Any]) -> str:
     """docs/scale.md, from what is kept in docs/scale.json."""
     parts = [_HEAD, _in_short(raw["cases"])]
     for title, (settings, follows) in SECTIONS.items():
-        wanted = [asdict(Case(rate, **settings)) for rate in RATES]
-        rows = [row for row in raw["cases"] if {name: row[name] for name in wanted[0]} in wanted]
+        rows = _rows_of(settings, raw["cases"])
         parts.append(f"## {title}\n\n{_table(rows)}\n\n{follows}")
     parts.append(_validation(raw["validation"]))
     return "\n\n".join(parts) + "\n"
 
 
-def _in_short(rows: Iterable[Mapping[str, Any]]) -> str:
+def _rows_of(settings: dict[str, int], cases: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    wanted = [asdict(Case(rate, **settings)) for rate in RATES]
+    return [row for row in cases if {name: row[name] for name in wanted[0]} in wanted]
+
+
+def _in_short(cases: Iterable[Mapping[str, Any]]) -> str:
     lines = [
         "## In short",
         "",
@@ -306,9 +310,8 @@ def _in_short(rows: Iterable[Mapping[str, Any]]) -> str:
         "|---|---:|---:|---:|",
     ]
     for title, (settings, _) in SECTIONS.items():
-        wanted = [asdict(Case(rate, **settings)) for rate in RATES]
-        of_case = [row for row in rows if {name: row[name] for name in wanted[0]} in wanted and row["keeps_up"]]
-        most = max(of_case, key=lambda row: (row["accepted"], -row["rate"]))
+        kept_up = [row for row in _rows_of(settings, cases) if row["keeps_up"]]
+        most = max(kept_up, key=lambda row: (row["accepted"], -row["rate"]))
         lines.append(
             f"| {title} | {most['accepted']:,} | {most['lag_p50_s']:.1f} s and {most['lag_p99_s']:.1f} s "
             f"| {most['usd']:.2f} |"

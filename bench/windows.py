@@ -7,10 +7,10 @@ written again with each, at 2 units for each KB that it has by then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from bench import costing, limits, prices, scale, scope
+from bench import costing, prices, scale, scope
 from bench.costing import MILLION, Batch
 from bench.scale import Case
 from bench.simulation import simulated
@@ -30,45 +30,37 @@ _INCREMENTS_MEASURED: Final = 1000
 _ENDLESS: Final = 10**12
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A batching window, and at most so many runs of `project` at once."""
-
-    seconds: int
-    projectors: int = int(limits.POLLERS.most)
-
-
 def all_traded(rate: int, windows_s: Iterable[int], figures: Figures, deployed: Setup) -> list[dict[str, Any]]:
     """A row for each window, and one more with few `PROJECTORS` where so many give up without them."""
     rows = []
     for seconds in windows_s:
-        rows.append(traded(rate, Window(seconds), figures, deployed))
+        case = Case(rate, counters=1, window_s=seconds)
+        rows.append(traded(case, figures, deployed))
         if rows[-1]["given_up_share"]:
-            rows.append(traded(rate, Window(seconds, scope.FEW_PROJECTORS), figures, deployed))
+            rows.append(traded(replace(case, project_at_once=scope.FEW_PROJECTORS), figures, deployed))
     return rows
 
 
-def traded(rate: int, window: Window, figures: Figures, deployed: Setup) -> dict[str, Any]:
-    """What so many increments a second come to with this window, once everything runs."""
-    case = Case(rate, 1, window_s=window.seconds, project_at_once=window.projectors)
+def traded(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
+    """What a case of one counter comes to, once everything runs."""
     system = scale.system_of(case, figures, deployed)
     found = simulated(
         replace(system, first_pollers=system.most_pollers),
-        warm_up_s=5 + 2 * window.seconds,
-        measured_s=_MEASURED_S + _WINDOWS_MEASURED * window.seconds + _INCREMENTS_MEASURED / rate,
+        warm_up_s=5 + 2 * case.window_s,
+        measured_s=_MEASURED_S + _WINDOWS_MEASURED * case.window_s + _INCREMENTS_MEASURED / case.rate,
     )
     publish, project = scale.steps_of(case, figures)
     typical = max(1, round(found.batch))
     steps = publish(typical), project(typical)
-    command = costing.increments(deployed, figures.steps["increment"], Batch(_ENDLESS, *steps), rate)
-    parts = costing.increments(deployed, figures.steps["increment"], Batch(found.batch, *steps), rate)
+    command = costing.increments(deployed, figures.steps["increment"], Batch(_ENDLESS, *steps), case.rate)
+    parts = costing.increments(deployed, figures.steps["increment"], Batch(found.batch, *steps), case.rate)
     write_units, read_units = found.write_units / found.counted, found.read_units / found.counted
     parts["counting"] = prices.WRITE_UNITS.of(MILLION * write_units) + prices.READ_UNITS.of(MILLION * read_units)
     usd = sum(parts.values())
     return {
-        "rate": rate,
-        "window_s": window.seconds,
-        "projectors": window.projectors,
+        "rate": case.rate,
+        "window_s": case.window_s,
+        "projectors": case.project_at_once,
         "lag_p50_s": round(found.lag_s(0.5), 2),
         "lag_p99_s": round(found.lag_s(0.99), 2),
         "batch": round(found.batch, 1),
