@@ -412,10 +412,12 @@ def test_a_statement_that_the_servers_keeper_stops_is_told_so(database, question
 
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
-    with pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"):
-        answered(questions, ENDLESS["postgresql"])
-    ended.set()
-    cancelling.join()
+    try:
+        with pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"):
+            answered(questions, ENDLESS["postgresql"])
+    finally:
+        ended.set()
+        cancelling.join()
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
