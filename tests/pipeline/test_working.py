@@ -8,7 +8,8 @@ import io
 import boto3
 import pytest
 
-from bench import report, scope, working
+from bench import scope, working
+from bench.telling import working as told
 from tests import aws
 
 
@@ -44,7 +45,7 @@ def test_own_work_is_measured_beside_the_bare_calls_and_said(stage):
 
     assert sum(done) == working.total_rounds(2)
     assert all(ratio > 0 for one in raw["compared"].values() for ratios in one["ratios"].values() for ratio in ratios)
-    said = report.SECTIONS["working"].says(raw)
+    said = told.SECTION.says(raw)
     goal = f"a command takes at most {scope.COMMAND_GOAL} times the CPU time of the bare put"
-    assert f"| {goal} | {report.ratio(raw, 'command', scope.BY_GATEWAY):.2f} |" in said
+    assert f"| {goal} | {told.ratio(raw, 'command', scope.BY_GATEWAY):.2f} |" in said
     assert "**Where counting 100 events spends its time**" in said

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench import measurements, plots, report, scope
+from bench.telling import operating, spending, starting, surviving, working
 from tests.documents import PAGES, PROJECT, README
 
 DOCS = PROJECT / "docs"
@@ -34,9 +35,9 @@ def test_every_section_that_can_be_measured_is_stored_and_said(figures):
 
 
 def test_readme_and_its_pages_have_the_tables_that_are_measured(figures):
-    assert f"\n{report.starts_for_readme(figures['starting']['raw'])}\n" in DEPLOYING
+    assert f"\n{starting.readme_table(figures['starting']['raw'])}\n" in DEPLOYING
     assert f"({figures['starting']['raw']['times']} of each, medians)" in " ".join(DEPLOYING.split())
-    assert f"\n{report.operating_table(figures['operating']['raw'])}\n" in README
+    assert f"\n{operating.readme_table(figures['operating']['raw'])}\n" in README
 
 
 def test_readme_says_which_faults_each_design_survives_as_it_was_found(figures):
@@ -81,8 +82,8 @@ def test_the_goals_and_what_became_of_them_are_told_first_and_of_what_was_measur
 def test_a_design_survives_only_what_left_it_exact_and_acknowledged_each_time(fault):
     unharmed = {"runs": 9, "too_much": 0, "too_little": 0, "never_acknowledged": 0}
 
-    assert report.survives(unharmed)
-    assert not report.survives({**unharmed, fault: 1})
+    assert surviving.survives(unharmed)
+    assert not surviving.survives({**unharmed, fault: 1})
 
 
 def test_what_an_increment_takes_is_added_up_over_its_parts_and_unknown_where_nothing_was_measured():
@@ -92,16 +93,16 @@ def test_what_an_increment_takes_is_added_up_over_its_parts_and_unknown_where_no
         {"design": "a", "events": 10, "spread": 10, "part": "counting", "requests": 7},
     ]
 
-    assert report.per_increment(rows, "a", 10, 1, "requests") == pytest.approx(1.2)
-    assert report.per_increment(rows, "a", 100, 1, "requests") is None
+    assert spending.per_increment(rows, "a", 10, 1, "requests") == pytest.approx(1.2)
+    assert spending.per_increment(rows, "a", 100, 1, "requests") is None
 
 
 def test_a_ratio_is_the_median_of_its_rounds():
     def raw(*rounds):
         return {"compared": {"command": {"ratios": {"it": list(rounds)}}}}
 
-    assert report.ratio(raw(3, 1, 2), "command", "it") == 2
-    assert report.ratio(raw(4, 1, 2, 3), "command", "it") == 2.5
+    assert working.ratio(raw(3, 1, 2), "command", "it") == 2
+    assert working.ratio(raw(4, 1, 2, 3), "command", "it") == 2.5
 
 
 def test_what_is_measured_again_keeps_what_is_not():

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import cost, costing, lagging, measurements, report, scope, windows
+from bench import cost, costing, lagging, measurements, scope, windows
 from bench.driving import Lines
 from bench.lagging import Way
+from bench.telling import lag
 from tests.documents import PROJECT
 
 
@@ -122,7 +123,7 @@ def test_shares_are_of_all_lags_together():
 def test_of_a_load_that_was_too_much_no_lag_is_told(stored):
     changed = copy.deepcopy(stored)
     changed["loads"][0] |= {"keeps_up": False, "lag_ms": {"p50": 123_456, "p99": 123_456, "most": 123_456}}
-    said = report.SECTIONS["lag"]
+    said = lag.SECTION
 
     assert "| **too much** |" in said.says(changed)
     assert "123,456" not in said.says(changed)
@@ -134,7 +135,7 @@ def test_where_something_else_kept_the_machine_busy_the_report_says_before_how_m
     for row in (*quiet["loads"], *disturbed["loads"]):
         row["busy_before"] = 0.02
     disturbed["loads"][3]["busy_before"] = 0.9
-    said = report.SECTIONS["lag"]
+    said = lag.SECTION
 
     assert "kept the machine busy" not in said.says(quiet)
     assert f"before 1 of these {len(stored['loads'])} loads" in said.says(disturbed)
@@ -144,7 +145,7 @@ def test_where_nothing_keeps_up_the_report_says_so_and_has_no_plot_of_it(stored)
     changed = copy.deepcopy(stored)
     for row in changed["loads"]:
         row["keeps_up"] = False
-    said = report.SECTIONS["lag"]
+    said = lag.SECTION
 
     assert said.plots(changed).keys() == {"window"}
     assert "figures/lag.svg" not in said.says(changed)
@@ -171,8 +172,8 @@ def test_what_a_window_saves_is_the_difference_of_two_rows():
         {"rate": 1, "window_s": 1, "projectors": 1000, "usd": 7.5},
     ]
 
-    assert report.saved(rows, 1, 0, 1) == 1.5
-    assert report.saved_beside_few(rows) == {1: 0.5}
+    assert lag.saved(rows, 1, 0, 1) == 1.5
+    assert lag.saved_beside_few(rows) == {1: 0.5}
 
 
 @pytest.mark.parametrize(
