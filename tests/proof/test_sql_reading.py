@@ -381,14 +381,23 @@ def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, as
         assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
+def endless_on(database):
+    """
+    The process of the server that is at the endless statement, once there is one.
+
+    One that is active may not have been told yet to execute what it was told to prepare, and ignores to be stopped.
+    """
+    while not (found := database.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'")):
+        pass
+    return found[0][0]
+
+
 def test_a_statement_that_somebody_stops_has_stopped_in_the_database_too(database, asks):
     def interrupt():
         if database.name == "sqlite":
             time.sleep(0.3)
         else:
-            running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-            while database.ask(running) == [(0,)]:
-                pass
+            endless_on(database)
         os.kill(os.getpid(), signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
@@ -403,30 +412,20 @@ def test_a_statement_that_somebody_stops_has_stopped_in_the_database_too(databas
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_statement_that_the_servers_keeper_stops_is_told_so(database, questions):
-    ended = threading.Event()
-
     def cancel():
-        running = "state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-        while not ended.wait(0.01):  # again, for a server that has yet to be told to execute it has nothing to cancel
-            database.ask(f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {running}")
+        database.ask(f"SELECT pg_cancel_backend({endless_on(database)})")
 
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
-    try:
-        with pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"):
-            answered(questions, ENDLESS["postgresql"])
-    finally:
-        ended.set()
-        cancelling.join()
+    with pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"):
+        answered(questions, ENDLESS["postgresql"])
+    cancelling.join()
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_server_that_goes_away_meanwhile_is_an_outage(database, asks):
     def end():
-        running = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-        while not (found := database.ask(running)):
-            pass
-        database.ask(f"SELECT pg_terminate_backend({found[0][0]})")
+        database.ask(f"SELECT pg_terminate_backend({endless_on(database)})")
 
     ending = threading.Thread(target=end)
     ending.start()
