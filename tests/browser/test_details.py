@@ -46,6 +46,14 @@ def paths_below(asked: list[str], counter_id: str) -> list[str]:
     return [re.sub(rf".*/counters/{counter_id}|\?.*", "", url) for url in asked]
 
 
+def expect_all_shown(page: Page) -> None:
+    """Every answer has arrived: one that is on its way when a test moves the clock is given up, and asked for again."""
+    expect(page.locator("#events li")).to_have_text("None yet.")
+    expect(page.locator("#since")).to_contain_text("0 since")
+    expect(page.locator("#badge")).to_be_visible()
+    expect(page.locator("#counters li")).to_have_count(len(TOP))
+
+
 def test_the_last_hour_is_a_chart_that_says_what_it_shows(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
@@ -80,9 +88,10 @@ def test_what_stands_beside_the_number_is_asked_for_when_that_has_changed_and_no
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda sent: asked.append(sent.url))
+    reports(page)
     page.clock.install()
     open_counter(counter_id)
-    expect(page.locator("#events li")).to_have_text("None yet.")
+    expect_all_shown(page)
     assert {"", "/badge.svg", "/events", "/history"} < set(paths_below(asked, counter_id))
     asked.clear()
 
@@ -143,7 +152,7 @@ def test_reports_are_asked_for_more_seldom_than_the_rest(
     asked = reports(page)
     page.clock.install()
     open_counter(counter_id)
-    expect(page.locator("#events li")).to_have_text("None yet.")
+    expect_all_shown(page)
 
     for number in (1, 2):
         click_increment(page)
@@ -152,8 +161,8 @@ def test_reports_are_asked_for_more_seldom_than_the_rest(
         expect(page.locator("#events li")).to_have_count(number)
 
     assert len(asked) == 1
-    page.clock.fast_forward(30_000)
     with page.expect_request("**/reports/top_counters?*"):
+        page.clock.fast_forward(30_000)
         click_increment(page)
         expect_shown(page, value=3)
         page.clock.fast_forward(4_000)
