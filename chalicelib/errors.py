@@ -18,7 +18,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     ├── UnavailableError             a passing failure: nothing is known, try again
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
-    │   │   └── RefusedError                 the database cannot hold what it was given
+    │   │   └── DoesNotFitError              the database cannot hold what it was given
     │   ├── QueueUnavailableError
     │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
     │   ├── ContendedError               others were quicker each time
@@ -148,7 +148,7 @@ class ReadModelUnavailableError(UnavailableError):
     """The read model throttles, refuses or does not answer."""
 
 
-class RefusedError(ReadModelUnavailableError):
+class DoesNotFitError(ReadModelUnavailableError):
     """The relational read model cannot hold such a row or total, whenever it is asked to. Nothing is changed."""
 
 

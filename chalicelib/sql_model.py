@@ -25,9 +25,9 @@ from chalicelib import codec, retries, settings
 from chalicelib.counting import Adjusted
 from chalicelib.errors import (
     ContendedError,
+    DoesNotFitError,
     PartlyCountedError,
     ReadModelUnavailableError,
-    RefusedError,
     UnavailableError,
 )
 from chalicelib.spool import some_at_a_time
@@ -94,11 +94,11 @@ def count(events: Iterable[Event], engine: Engine | None = None) -> frozenset[tu
     for some in some_at_a_time(in_order, EVENTS_PER_TRANSACTION):
         try:
             new |= _count(some, engine)
-        except RefusedError:
+        except DoesNotFitError:
             for counter_id, its_own in _by_counter(some).items():
                 try:
                     new |= _count(its_own, engine)
-                except RefusedError as trouble:  # of this counter: the others are not to wait for it
+                except DoesNotFitError as trouble:  # of this counter: the others are not to wait for it
                     refused[counter_id] = trouble
     if refused:
         raise PartlyCountedError(frozenset(new), frozenset(refused)) from next(iter(refused.values()))
@@ -239,7 +239,7 @@ def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
     The work is done, wholly and once, or not at all. What met a rival, or a connection that broke, is done again.
 
     Raises:
-        RefusedError: the database cannot hold what the work wrote; it is not done.
+        DoesNotFitError: the database cannot hold what the work wrote; it is not done.
         ReadModelUnavailableError: the database refuses or does not answer. Of its last statement, nothing is known.
         ContendedError: others were quicker at every try.
     """
@@ -249,9 +249,9 @@ def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
             with engine.begin() as connection:
                 return work(connection)
         except (DataError, IntegrityError) as error:
-            raise RefusedError(str(error.orig)) from error.orig
+            raise DoesNotFitError(str(error.orig)) from error.orig
         except OverflowError as error:  # SQLite's driver, of what its integers cannot hold
-            raise RefusedError(str(error)) from error
+            raise DoesNotFitError(str(error)) from error
         except DBAPIError as error:
             if not (error.connection_invalidated or is_conflict(error.orig)):
                 raise ReadModelUnavailableError(str(error.orig)) from error.orig

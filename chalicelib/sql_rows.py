@@ -174,7 +174,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
     The counter's totals are those of its rows, whoever counts meanwhile; without rows, it has none.
 
     Raises:
-        RefusedError: the rows come to more than the database holds exactly; nothing is changed.
+        DoesNotFitError: the rows come to more than the database holds exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
 
@@ -195,7 +195,7 @@ def put_right(engine: Engine, counter_id: str, event_ids: Collection[str], event
     moved by as much. Meant for some hundred.
 
     Raises:
-        RefusedError: the totals would come to more than the database holds exactly; nothing is changed.
+        DoesNotFitError: the totals would come to more than the database holds exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chalicelib import event_log, sql_model, sql_rows, sql_verifier, verifier
-from chalicelib.errors import PartlyCountedError, RefusedError
+from chalicelib.errors import DoesNotFitError, PartlyCountedError
 from chalicelib.settings import SQL
 from chalicelib.spool import RowSpool, some_at_a_time
 from ops import known, parts, progress, sql_verify
@@ -137,7 +137,7 @@ def _recompute(engine: Engine, names: Iterable[str], advance: Callable[[int], No
                 try:
                     sql_rows.recompute(engine, state.counter_id)
                     recomputed += 1
-                except RefusedError:
+                except DoesNotFitError:
                     refused.add(state.counter_id)
         advance(len(some))
     return recomputed, refused
@@ -206,7 +206,7 @@ def _put_right(engine: Engine, counter_id: str, event_ids: set[str], events: lis
     if counter_id not in done.aside:
         try:
             sql_rows.put_right(engine, counter_id, event_ids, events)
-        except RefusedError:
+        except DoesNotFitError:
             done.aside.add(counter_id)
     if counter_id in done.aside:
         sql_rows.replace(engine, counter_id, event_ids, events)
