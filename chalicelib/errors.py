@@ -22,7 +22,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     │   ├── QueueUnavailableError
     │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
     │   ├── ContendedError               others were quicker each time
-    │   └── PartlyCountedError           some counters' events are not counted, and the others' are
+    │   └── PartlyCountedError           some events are counted, and others are not
     └── SettingsError                the environment is wrong: nothing can run
 """
 
@@ -31,6 +31,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chalicelib.counting import Counter
 
 
@@ -168,15 +170,16 @@ class ContendedError(UnavailableError):
 
 class PartlyCountedError(UnavailableError):
     """
-    Not all events of the counters `uncounted` are counted, and all events of the others are.
+    Not all events of the counters `uncounted` are counted, and all events of the others, if any, are.
 
-    `new` are those, of either, that are counted now and were not before, each as its counter's id and its own.
+    `new` are those, of either, that are counted now and were not before, each as its counter's id and its own. The
+    `troubles` say of each counter that is not counted what was in the way.
     """
 
-    def __init__(self, new: frozenset[tuple[str, str]], uncounted: frozenset[str]) -> None:
-        super().__init__(f"not counted: events of {len(uncounted)} of the counters")
+    def __init__(self, new: frozenset[tuple[str, str]], troubles: Mapping[str, UnavailableError]) -> None:
+        super().__init__(f"counters not counted: {len(troubles)}; the first: {next(iter(troubles.values()))}")
         self.new = new
-        self.uncounted = uncounted
+        self.uncounted = frozenset(troubles)
 
 
 class SettingsError(CounterError):

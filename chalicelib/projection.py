@@ -54,31 +54,36 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
             counted by then stays counted once.
     """
     messages = [_message(record, onto.source) for record in records]
-    events = [event for message in messages for event in message.events]
     again: list[_Message] = []
     try:
-        new = onto.count(events)
+        new = onto.count([event for message in messages for event in message.events])
+        _report(messages, new, frozenset(), onto.metrics)
     except PartlyCountedError as error:
+        _report(messages, error.new, error.uncounted, onto.metrics)
         again = [message for message in messages if message.is_about(error.uncounted)]
         if not settings.current().partial_batch_responses or len(again) == len(messages):
             raise
         telemetry.not_counted([message.message_id for message in again], error.uncounted)
-        new = error.new
-        events = [
-            event
-            for event in events
-            if event.counter_id not in error.uncounted or (event.counter_id, event.event_id) in new
-        ]
     done = [message for message in messages if message not in again]
-    telemetry.projected(
-        [message.message_id for message in done],
-        events=len(events),
-        new=len(new),
-        oldest_ms=counting.oldest_ms(events, new),
-        metrics=onto.metrics,
-    )
     parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)
     return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
+
+
+def _report(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Collection[str], metrics: str) -> None:
+    """Of these messages' events, those that are counted are in the log and the metrics, even if all come again."""
+    counted = [
+        event
+        for message in messages
+        for event in message.events
+        if event.counter_id not in uncounted or (event.counter_id, event.event_id) in new
+    ]
+    telemetry.projected(
+        [message.message_id for message in messages if not message.is_about(uncounted)],
+        events=len(counted),
+        new=len(new),
+        oldest_ms=counting.oldest_ms(counted, new),
+        metrics=metrics,
+    )
 
 
 def _message(record: object, source: str) -> _Message:

@@ -88,7 +88,7 @@ def count(events: Iterable[Event]) -> list[CounterUpdate]:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
         ContendedError: other workers were quicker at every try. Likewise.
-        PartlyCountedError: either happened to some of the counters, and not to others.
+        PartlyCountedError: either happened to some of the counters, or after a part of their events was counted.
     """
     batch = counting.in_buckets(events, settings.current().shards)
     return _count(batch, {counter_id: _believed(counter_id) for counter_id in batch})
@@ -101,7 +101,7 @@ def fill(counter: Counter, events: Iterable[Event]) -> None:
     (`count` does not know of a generation until a write tells it, and makes none for what the live one holds.)
 
     Raises:
-        ReadModelUnavailableError, ContendedError: as of `count`.
+        ReadModelUnavailableError, ContendedError, PartlyCountedError: as of `count`.
     """
     _count(counting.in_buckets(events, settings.current().shards), {counter.counter_id: counter.generations})
 
@@ -151,11 +151,12 @@ def _forget(of_counters: dict[str, Any], counter_ids: Iterable[str]) -> None:
 
 
 def _raise_of(troubles: Mapping[str, UnavailableError], batch: Batch, new: list[CounterUpdate]) -> None:
-    """Returns if no counter is in trouble; who calls is told which are, unless all of the batch are."""
-    if len(troubles) == len(batch) > 0:
-        raise next(iter(troubles.values()))
+    """Returns if no counter is in trouble; who calls is told which are, unless nothing of the batch was written."""
     if troubles:
-        raise PartlyCountedError(counting.newly_counted(new), frozenset(troubles)) from next(iter(troubles.values()))
+        first = next(iter(troubles.values()))
+        if len(troubles) == len(batch) and not new:
+            raise first
+        raise PartlyCountedError(counting.newly_counted(new), troubles) from first
 
 
 def _transactions(

@@ -101,7 +101,7 @@ def count(events: Iterable[Event], engine: Engine | None = None) -> frozenset[tu
                 except DoesNotFitError as trouble:  # of this counter: the others are not to wait for it
                     refused[counter_id] = trouble
     if refused:
-        raise PartlyCountedError(frozenset(new), frozenset(refused)) from next(iter(refused.values()))
+        raise PartlyCountedError(frozenset(new), refused) from next(iter(refused.values()))
     return frozenset(new)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib import commands, publisher, settings, telemetry
 from chalicelib.counting import Increment
-from chalicelib.errors import QueueUnavailableError, ReadModelUnavailableError
+from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError
 from tests import faults
 from tests.building import an_event, api_event, message_body, queue_record, stream_batch, stream_record
 
@@ -232,7 +232,7 @@ def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(p
         again = pipeline.project([message_body(hot), message_body(calm)])
 
     found = seen()
-    left, projected = found.lines
+    projected, left = found.lines
     assert again == [message_body(hot)]
     assert (left["level"], left["message"], left["counter_ids"]) == ("WARNING", "not counted", [hot.counter_id])
     assert (len(left["message_ids"]), len(projected["message_ids"])) == (1, 1)
@@ -241,15 +241,16 @@ def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(p
     assert "Duplicates" not in found.sums
 
 
+def hot_is_throttled_after_99(attempt):
+    is_second = b".hot" in attempt.request.body and len(json.loads(attempt.request.body)["TransactItems"]) == 2
+    return faults.exceeds_the_throughput(attempt) if is_second else attempt.carry_out()
+
+
 def test_of_a_counter_that_is_to_come_again_what_is_counted_by_then_is_measured_with_its_events(
     pipeline, seen, answers_by_message
 ):
     hot = [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(100)]
     calm = an_event(counter_id=pipeline.counter_id)
-
-    def hot_is_throttled_after_99(attempt):
-        is_second = b".hot" in attempt.request.body and len(json.loads(attempt.request.body)["TransactItems"]) == 2
-        return faults.exceeds_the_throughput(attempt) if is_second else attempt.carry_out()
 
     with faults.at("TransactWriteItems", hot_is_throttled_after_99, faults.ALWAYS):
         again = pipeline.project([message_body(*hot), message_body(calm)])
@@ -257,10 +258,27 @@ def test_of_a_counter_that_is_to_come_again_what_is_counted_by_then_is_measured_
     pipeline.project(again)
     second = seen()
 
-    projected = [first.lines[-1], second.lines[-1]]
+    projected = [first.lines[0], second.lines[0]]
     assert [(line["events"], line["new"]) for line in projected] == [(100, 100), (100, 1)]
     assert "Duplicates" not in first.sums
     assert second.sums["Duplicates"] == 99
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_of_a_batch_that_comes_again_as_a_whole_what_is_counted_by_then_is_measured(pipeline, seen, others):
+    hot = [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(100)]
+    bodies = [message_body(*hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
+
+    with faults.at("TransactWriteItems", hot_is_throttled_after_99, faults.ALWAYS), pytest.raises(PartlyCountedError):
+        pipeline.project(bodies)
+    first = seen()
+    pipeline.project(bodies)
+    second = seen()
+
+    assert [line["message"] for line in first.lines] == ["projected", "the function failed"]
+    assert first.sums["Counted"] == 99 + others
+    assert "Duplicates" not in first.sums
+    assert (second.sums["Counted"], second.sums["Duplicates"]) == (1, 99 + others)
 
 
 def test_what_one_invocation_leaves_is_not_in_the_next(pipeline, seen):
