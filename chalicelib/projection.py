@@ -54,9 +54,10 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
             counted by then stays counted once.
     """
     messages = [_message(record, onto.source) for record in records]
+    events = [event for message in messages for event in message.events]
     again: list[_Message] = []
     try:
-        new = onto.count([event for message in messages for event in message.events])
+        new = onto.count(events)
         _report(messages, new, frozenset(), onto.metrics)
     except PartlyCountedError as error:
         _report(messages, error.new, error.uncounted, onto.metrics)

@@ -342,8 +342,8 @@ MUTANTS = {
     "first-trouble-raised": Mutant(
         "One counter's rivals hold up the others in its batch",
         "chalicelib.read_model",
-        "    if len(troubles) == len(batch) > 0:\n",
-        "    if troubles:\n",
+        "        if len(troubles) == len(batch) and not new:\n            raise first\n",
+        "        raise first\n",
         f"{NEIGHBOURS}::test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted"
         "[hot_is_cancelled]",
     ),
