@@ -22,7 +22,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     │   ├── QueueUnavailableError
     │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
     │   ├── ContendedError               others were quicker each time
-    │   └── PartlyCountedError           some events are counted, and others are not
+    │   └── PartlyCountedError           events of some counters are not counted
     └── SettingsError                the environment is wrong: nothing can run
 """
 
@@ -170,10 +170,10 @@ class ContendedError(UnavailableError):
 
 class PartlyCountedError(UnavailableError):
     """
-    Not all events of the counters `uncounted` are counted, and all events of the others, if any, are.
+    Events of the counters `uncounted` may not be counted; all events of the others, if there are any, are.
 
-    `new` are those, of either, that are counted now and were not before, each as its counter's id and its own. The
-    `troubles` say of each counter that is not counted what was in the way.
+    `new` are those, of either, that are known to be counted now and not before, each as its counter's id and its own.
+    The `troubles` say of each of the `uncounted` what was in the way.
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], troubles: Mapping[str, UnavailableError]) -> None:

@@ -20,9 +20,9 @@ class Projection:
     """
     A read model that is made from the messages of a queue.
 
-    `count` counts events, each once, and gives those that were new, each as its counter's id and its own; it raises a
-    `PartlyCountedError` where some counters have to wait and others do not. `source` is what parked messages are said
-    to come from, `dead_letter_queue` where they go, and `metrics` what the names of its metrics begin with.
+    `count` counts events, each once, and gives those that were new, each as its counter's id and its own; where it can
+    count a part only, it raises a `PartlyCountedError` that says which. `source` is what parked messages are said to
+    come from, `dead_letter_queue` where they go, and `metrics` what the names of its metrics begin with.
     """
 
     source: str
@@ -58,9 +58,9 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
     again: list[_Message] = []
     try:
         new = onto.count(events)
-        _report(messages, new, frozenset(), onto.metrics)
+        _measure(messages, new, frozenset(), onto.metrics)
     except PartlyCountedError as error:
-        _report(messages, error.new, error.uncounted, onto.metrics)
+        _measure(messages, error.new, error.uncounted, onto.metrics)
         again = [message for message in messages if message.is_about(error.uncounted)]
         if not settings.current().partial_batch_responses or len(again) == len(messages):
             raise
@@ -70,8 +70,8 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
 
 
-def _report(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Collection[str], metrics: str) -> None:
-    """Of these messages' events, those that are counted are in the log and the metrics, even if all come again."""
+def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Collection[str], metrics: str) -> None:
+    """Operators see how many of these messages' events are counted, even if all of the messages come again."""
     counted = [
         event
         for message in messages

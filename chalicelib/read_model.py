@@ -151,7 +151,7 @@ def _forget(of_counters: dict[str, Any], counter_ids: Iterable[str]) -> None:
 
 
 def _raise_of(troubles: Mapping[str, UnavailableError], batch: Batch, new: list[CounterUpdate]) -> None:
-    """Returns if no counter is in trouble; who calls is told which are, unless nothing of the batch was written."""
+    """Returns if no counter is in trouble. Who calls is told which are, unless all are and nothing was written."""
     if troubles:
         first = next(iter(troubles.values()))
         if len(troubles) == len(batch) and not new:

@@ -163,7 +163,8 @@ def projected(
     """
     So many events of a batch of messages are counted, the new ones now; `oldest_ms` is when their oldest was.
 
-    `metrics` is what the names of the projection's metrics begin with.
+    `message_ids` are of the messages that are counted as a whole; of others, too, events may be. `metrics` is what the
+    names of the projection's metrics begin with.
     """
     if not events:
         return
