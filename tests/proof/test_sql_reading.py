@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -381,56 +381,62 @@ def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, as
         assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
-def endless_on(database):
+@contextlib.contextmanager
+def once_it_is_endless(database, act):
     """
-    The process of the server that is at the endless statement, once there is one.
+    While the block runs, and the server is at the endless statement, this is done once, with the server's process.
 
     One that is active may not have been told yet to execute what it was told to prepare, and ignores to be stopped.
     """
-    while not (found := database.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'")):
-        pass
-    return found[0][0]
+    ended = threading.Event()
+
+    def watch():
+        while not ended.is_set():
+            if found := database.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+                act(found[0][0])
+                break
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
 
 
-def test_a_statement_that_somebody_stops_has_stopped_in_the_database_too(database, asks):
-    def interrupt():
-        if database.name == "sqlite":
-            time.sleep(0.3)
-        else:
-            endless_on(database)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    interrupting = threading.Thread(target=interrupt)
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_statement_that_somebody_stops_has_stopped(asks):
+    interrupting = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
     interrupting.start()
-    stopped = asks(ENDLESS[database.name])
+    stopped = asks(ENDLESS["sqlite"])
     interrupting.join()
 
     assert stopped == (1, "", "Error: Stopped.\n")
-    if database.name != "sqlite":
-        assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
+
+
+@pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
+def test_a_statement_that_somebody_stops_has_stopped_in_the_database_too(database, asks):
+    with once_it_is_endless(database, lambda _: os.kill(os.getpid(), signal.SIGINT)):
+        stopped = asks(ENDLESS[database.name])
+
+    assert stopped == (1, "", "Error: Stopped.\n")
+    assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_statement_that_the_servers_keeper_stops_is_told_so(database, questions):
-    def cancel():
-        database.ask(f"SELECT pg_cancel_backend({endless_on(database)})")
-
-    cancelling = threading.Thread(target=cancel)
-    cancelling.start()
-    with pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"):
+    with (
+        once_it_is_endless(database, lambda process: database.ask(f"SELECT pg_cancel_backend({process})")),
+        pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"),
+    ):
         answered(questions, ENDLESS["postgresql"])
-    cancelling.join()
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_server_that_goes_away_meanwhile_is_an_outage(database, asks):
-    def end():
-        database.ask(f"SELECT pg_terminate_backend({endless_on(database)})")
-
-    ending = threading.Thread(target=end)
-    ending.start()
-    status, _, error = asks(ENDLESS["postgresql"])
-    ending.join()
+    with once_it_is_endless(database, lambda process: database.ask(f"SELECT pg_terminate_backend({process})")):
+        status, _, error = asks(ENDLESS["postgresql"])
 
     assert (status, error.count("\n")) == (3, 1)
 
