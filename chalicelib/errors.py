@@ -179,6 +179,7 @@ class PartlyCountedError(UnavailableError):
     def __init__(self, new: frozenset[tuple[str, str]], troubles: Mapping[str, UnavailableError]) -> None:
         super().__init__(f"counters not counted: {len(troubles)}; the first: {next(iter(troubles.values()))}")
         self.new = new
+        self.troubles = troubles
         self.uncounted = frozenset(troubles)
 
 

@@ -30,7 +30,6 @@ from chalicelib.errors import (
     ReadModelUnavailableError,
     UnavailableError,
 )
-from chalicelib.spool import some_at_a_time
 from chalicelib.sql_schema import counters, statements, tables
 from chalicelib.sql_schema import events as event_rows
 
@@ -83,26 +82,40 @@ def count(events: Iterable[Event], engine: Engine | None = None) -> frozenset[tu
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer. Some may be counted: deliver all again.
         ContendedError: other workers were quicker at every try. Likewise.
-        PartlyCountedError: the events of some counters cannot be counted, and those of the others, if any, are.
+        PartlyCountedError: the events of some counters do not fit, or one of these failures came after some were
+            counted; all events of the other counters, if there are any, are.
     """
     engine = engine or client()
     by_identity = {(event.counter_id, event.event_id): event for event in events}
     # In one order everywhere, so that no two transactions wait for each other.
     in_order = [by_identity[identity] for identity in sorted(by_identity)]
     new: set[tuple[str, str]] = set()
-    refused: dict[str, UnavailableError] = {}
-    for some in some_at_a_time(in_order, EVENTS_PER_TRANSACTION):
+    troubles: dict[str, UnavailableError] = {}
+    for start in range(0, len(in_order), EVENTS_PER_TRANSACTION):
         try:
-            new |= _count(some, engine)
-        except DoesNotFitError:
-            for counter_id, its_own in _by_counter(some).items():
-                try:
-                    new |= _count(its_own, engine)
-                except DoesNotFitError as trouble:  # of this counter: the others are not to wait for it
-                    refused[counter_id] = trouble
-    if refused:
-        raise PartlyCountedError(frozenset(new), refused) from next(iter(refused.values()))
+            _count_what_fits(in_order[start : start + EVENTS_PER_TRANSACTION], engine, new, troubles)
+        except UnavailableError as outage:  # of all that is left
+            if not new:
+                raise
+            troubles |= {event.counter_id: outage for event in in_order[start:]}
+            break
+    if troubles:
+        raise PartlyCountedError(frozenset(new), troubles) from next(iter(troubles.values()))
     return frozenset(new)
+
+
+def _count_what_fits(
+    events: list[Event], engine: Engine, new: set[tuple[str, str]], troubles: dict[str, UnavailableError]
+) -> None:
+    """These are counted, each that was not is in `new` as soon as it is, and counters that do not fit in `troubles`."""
+    try:
+        new |= _count(events, engine)
+    except DoesNotFitError:
+        for counter_id, its_own in _by_counter(events).items():
+            try:
+                new |= _count(its_own, engine)
+            except DoesNotFitError as trouble:  # of this counter: the others are not to wait for it
+                troubles[counter_id] = trouble
 
 
 def counted() -> int:

@@ -51,7 +51,8 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
 
     Raises:
         OperatorError: there are no tables yet.
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: what is done is done; run it again.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: what is done is done; run it
+            again.
     """
     counter_ids = tuple(dict.fromkeys(counter_ids))
     done = mend(settings, counter_ids)
@@ -93,7 +94,8 @@ def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
 
     Raises:
         OperatorError: there are no tables yet.
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: what is done is done; run it again.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: what is done is done; run it
+            again.
     """
     about = None if counter_ids else known.about_how_many(settings.event_log_table)
     done = Mended()
@@ -173,7 +175,10 @@ class _Filling:
             uncounted: frozenset[str] = frozenset()
             try:
                 new = sql_model.count(missing, self._engine)
-            except PartlyCountedError as error:  # the others are not to wait for these
+            except PartlyCountedError as error:
+                if not all(isinstance(trouble, DoesNotFitError) for trouble in error.troubles.values()):
+                    raise
+                # The others are not to wait for what does not fit.
                 new, uncounted = error.new, error.uncounted
             with self._lock:
                 self._done.counted += len(new)

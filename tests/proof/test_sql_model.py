@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -172,6 +173,36 @@ def test_what_sqlite_cannot_hold_exactly_is_refused_and_holds_nobody_up(database
     assert refused.value.uncounted == {"large"}
     assert refused.value.new == {("small", small.event_id)}
     assert database.counters() == {"large": (1024 * LARGEST_AMOUNT, 1024), "small": (1, 1)}
+
+
+def gone_from(number):
+    """The server is gone when so many steps are done, for as long as anybody tries."""
+
+    def disturb(now, step):
+        if now >= number:
+            raise psycopg.OperationalError("the server is gone")
+        step.carry_out()
+
+    return disturb
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_of_an_outage_between_transactions_is_told_what_was_counted_before(database, monkeypatch):
+    monkeypatch.setattr(sql_model, "EVENTS_PER_TRANSACTION", 2)
+    events = [an_event(counter_id=name) for name in ("a", "b", "b", "c")]
+
+    with sql_faults.met(sql_model.client(), gone_from(3)), pytest.raises(PartlyCountedError) as told:
+        sql_model.count(events)
+    with sql_faults.met(sql_model.client(), gone_from(2)), pytest.raises(ReadModelUnavailableError):
+        sql_model.count(events)  # the first two are found counted, and nothing is new
+    new_meanwhile, counted_meanwhile = told.value.new, database.event_ids()
+    the_rest = sql_model.count(events)
+
+    assert told.value.uncounted == {"b", "c"}
+    assert new_meanwhile == counted_meanwhile
+    assert (len(new_meanwhile), len(the_rest)) == (2, 2)
+    assert "the server is gone" in str(told.value)
+    check_in_the_end(database, events)
 
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)

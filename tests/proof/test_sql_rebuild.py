@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError
@@ -268,6 +269,30 @@ def test_a_counter_that_comes_to_too_much_by_the_log_too_has_its_rows_put_right_
     assert not done.holds
     assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
     assert database.counters()[f"{name}.small"] == (1, 1)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, one_engine, monkeypatch):
+    monkeypatch.setattr(sql_model, "EVENTS_PER_TRANSACTION", 1)
+    events = sql_damage.logged(name)
+    outages: list[str] = []
+
+    def gone_once_when_the_first_is_counted(_, step):
+        if not outages and database.event_ids():
+            outages.append(step.what)
+            raise psycopg.OperationalError("the server is gone")
+        step.carry_out()
+
+    with (
+        sql_faults.met(sql_model.client(), gone_once_when_the_first_is_counted),
+        pytest.raises(UnavailableError, match="the server is gone"),
+    ):
+        rebuilt(name)
+    counted_meanwhile = len(database.event_ids())
+    mended(name)
+
+    assert counted_meanwhile == 1
+    check_in_the_end(database, events)
 
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)

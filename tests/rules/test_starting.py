@@ -71,12 +71,12 @@ def test_a_function_loads_what_it_uses_and_nothing_else(function, loaded):
     assert HEAVY & set(names) == loaded
 
 
-SQL = {"sqlalchemy", "sqlite3", "botocore", "chalicelib.queues", "chalicelib.sql_model", "chalicelib.sql_projector"}
+SQL = {"sqlalchemy", "botocore", "chalicelib.queues", "chalicelib.sql_model", "chalicelib.sql_projector"}
 
 
 @pytest.mark.parametrize(
     ("sql_url", "driver"),
-    [("sqlite:///file", set()), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
+    [("sqlite:///file", {"sqlite3"}), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
 )
 def test_project_sql_loads_its_database_and_nothing_of_dynamodb(sql_url, driver):
     names = said_by_a_process_that_starts("app.project_sql", "print(*sys.modules)", SQL_URL=sql_url)
