@@ -116,9 +116,10 @@ KEPT = """async () => {
 
 
 def wait_until_kept(page: Page, version: str) -> list[str]:
-    """The page of this version is kept, and nothing of another. Returns the paths."""
+    """The page of this version is kept, and nothing of another, and a worker answers with it. Returns the paths."""
     paths: list[str] = page.evaluate(
         f"""async version => {{
+            await navigator.serviceWorker.ready;
             for (const end = Date.now() + 30_000; Date.now() < end; ) {{
                 const {{ paths, version: found }} = (await ({KEPT})()) ?? {{}};
                 const others = paths?.filter((path) => path.startsWith("/v/") && !path.includes(version));
