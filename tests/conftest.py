@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ os.environ.update(
     AWS_SECRET_ACCESS_KEY="test",
     AWS_DEFAULT_REGION="us-east-1",
 )
+
+# How long an example takes is the machine's affair, and on a busy one many take longer than Hypothesis expects.
+hypothesis.settings.register_profile(
+    "whatever it takes",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("whatever it takes")
 
 # A shell has what it starts in the background ignore this signal, with which tests stop what they have started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
