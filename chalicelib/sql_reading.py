@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: How much later we hang up than the database was to give up by itself.
 _GRACE_S = 1
 
+#: How much later a server that goes on is told again to stop.
+_STOP_AGAIN_S = 0.2
+
 #: How long SQLite waits for a lock.
 _WAIT_S = 2
 
@@ -73,13 +76,14 @@ def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     A transaction in which all sees one moment, nothing can be written, and no statement takes longer than this. It has
     a connection of its own, closed behind it: nothing is left for the next, and of many processes none keeps one.
 
-    SQLite and PostgreSQL themselves stop a statement then. Aurora DSQL knows no such setting: it is asked to stop the
-    statement that runs when the whole transaction has lasted so long, and ends a transaction after 5 minutes anyway. On
-    a server that says nothing is hung up a second later, whatever it was asked.
+    That includes the time in which it is connected. SQLite and PostgreSQL themselves stop a statement then. Aurora DSQL
+    knows no such setting: it is asked to stop the statement that runs, and ends a transaction after 5 minutes anyway.
+    On a server that says nothing is hung up a second later, whatever it was asked.
 
     Raises:
         ReadModelUnavailableError: the database does not answer, or refuses to be read.
     """
+    deadline = time.monotonic() + timeout_s
     with _patience(timeout_s + _GRACE_S):
         try:
             connection = engine.connect()
@@ -87,7 +91,7 @@ def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
             raise ReadModelUnavailableError(str(error.orig)) from error.orig
         with connection:
             try:
-                with _begun(connection, timeout_s):
+                with _begun(connection, deadline):
                     yield connection
             finally:
                 connection.invalidate()  # or the pool would keep it
@@ -144,11 +148,11 @@ def _watch(of_the_driver: Any, _record: object) -> None:
 
 
 @contextlib.contextmanager
-def _begun(connection: Connection, timeout_s: float) -> Iterator[None]:
+def _begun(connection: Connection, deadline: float) -> Iterator[None]:
     transaction = connection.begin()
     of_the_driver: Any = connection.connection.driver_connection
     try:
-        with _BEGINNINGS[connection.dialect.name](connection, of_the_driver, timeout_s):
+        with _BEGINNINGS[connection.dialect.name](connection, of_the_driver, deadline):
             yield
     finally:
         with contextlib.suppress(DBAPIError):  # of a connection that broke nothing is left to be undone
@@ -156,9 +160,8 @@ def _begun(connection: Connection, timeout_s: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_sqlite(connection: Connection, of_the_driver: sqlite3.Connection, timeout_s: float) -> Iterator[None]:
+def _on_sqlite(connection: Connection, of_the_driver: sqlite3.Connection, deadline: float) -> Iterator[None]:
     _ask(connection, "BEGIN")
-    deadline = time.monotonic() + timeout_s
     of_the_driver.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
     of_the_driver.set_authorizer(_is_read)
     try:
@@ -179,31 +182,34 @@ def _is_read(action: int, what: str | None, *_: str | None) -> int:
 
 
 @contextlib.contextmanager
-def _on_postgresql(connection: Connection, _of_the_driver: Any, timeout_s: float) -> Iterator[None]:
+def _on_postgresql(connection: Connection, _of_the_driver: Any, deadline: float) -> Iterator[None]:
     # Read by a query, so that no later statement can make the transaction another: only before its first could one.
     _ask(
         connection,
         "SELECT set_config('statement_timeout', :ms, true), set_config('timezone', 'UTC', true)",
-        ms=str(round(timeout_s * 1000)),
+        ms=str(max(round((deadline - time.monotonic()) * 1000), 1)),  # 0 would be no limit
     )
     yield
 
 
 @contextlib.contextmanager
-def _on_dsql(connection: Connection, of_the_driver: Any, timeout_s: float) -> Iterator[None]:
+def _on_dsql(connection: Connection, of_the_driver: Any, deadline: float) -> Iterator[None]:
     _ask(connection, "SELECT 1")
+    ended = threading.Event()
 
     def stop() -> None:
-        with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # then it ends by itself
-            of_the_driver.cancel_safe()
+        pause_s = max(deadline - time.monotonic(), 0)
+        # Again and again, for a server that has yet to be told to execute a statement has nothing to stop.
+        while not ended.wait(pause_s):
+            with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # then it ends by itself
+                of_the_driver.cancel_safe()
+            pause_s = _STOP_AGAIN_S
 
-    timer = threading.Timer(timeout_s, stop)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=stop, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
 
 
 _BEGINNINGS: dict[str, Any] = {"sqlite": _on_sqlite, "postgresql": _on_postgresql, "auroradsql": _on_dsql}
