@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -372,7 +375,10 @@ def test_a_mistake_is_one_line_with_what_the_database_says_and_where(database, a
     assert [(status, error.count("\n")) for status, _, error in (misspelt, no_sql, ends, nothing)] == [(1, 1)] * 4
 
 
-def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, asks):
+def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, asks, monkeypatch):
+    # Who takes long to connect is not to hang up before the database itself has stopped it.
+    monkeypatch.setattr(sql_reading, "_GRACE_S", 60)
+
     status, said, error = asks("--timeout", "1", ENDLESS[database.name])
 
     assert (status, said) == (1, "")
@@ -405,9 +411,27 @@ def once_it_is_endless(database, act):
         watching.join()
 
 
+@pytest.fixture
+def at_work(monkeypatch):
+    """Set once SQLite has been at a statement for a while: it looks at the clock, beyond a first time before."""
+    is_at_work, looks = threading.Event(), itertools.count()
+
+    def look():
+        if next(looks):
+            is_at_work.set()
+        return time.monotonic()
+
+    monkeypatch.setattr(sql_reading, "time", SimpleNamespace(monotonic=look))
+    return is_at_work
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_statement_that_somebody_stops_has_stopped(asks):
-    interrupting = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+def test_a_statement_that_somebody_stops_has_stopped(asks, at_work):
+    def interrupt():
+        at_work.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
     interrupting.start()
     stopped = asks(ENDLESS["sqlite"])
     interrupting.join()
