@@ -19,8 +19,9 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import Pool
 
 from chalicelib import sql_model, sql_reading
 from chalicelib.errors import ReadModelUnavailableError
@@ -385,6 +386,22 @@ def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, as
     assert error == "Error: Stopped after 1 seconds. Ask for less, or give it more time with --timeout.\n"
     if database.name != "sqlite":
         assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
+
+
+@pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
+def test_a_statement_is_stopped_by_the_database_also_where_connecting_took_all_its_time(database, asks, monkeypatch):
+    def takes_long(*_):
+        time.sleep(6)
+
+    monkeypatch.setattr(sql_reading, "_GRACE_S", 5)
+    event.listen(Pool, "connect", takes_long)
+    try:
+        status, _, error = asks("--timeout", "6", ENDLESS[database.name])
+    finally:
+        event.remove(Pool, "connect", takes_long)
+
+    assert (status, error[:24]) == (1, "Error: Stopped after 6 s")
+    assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
 @contextlib.contextmanager
