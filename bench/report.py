@@ -90,8 +90,6 @@ def _in_short(figures: Mapping[str, Any]) -> list[str]:
 
 def _measured(stored: Mapping[str, Any]) -> str:
     machine = stored["machine"]
-    if machine is None:
-        return f"Measured on {stored['measured_on']}, 2 cores that others use, too."
     return (
         f"Measured on {stored['measured_on']}, {machine['cpus']} cores ({machine['processor']}), load "
         f"average {machine['load']:.1f} in the minute before, {machine['system']}, Python {machine['python']}, "

@@ -58,13 +58,14 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
     again: list[_Message] = []
     try:
         new = onto.count(events)
-        _measure(messages, new, frozenset(), onto.metrics)
     except PartlyCountedError as error:
         _measure(messages, error.new, error.uncounted, onto.metrics)
         again = [message for message in messages if message.is_about(error.uncounted)]
         if not settings.current().partial_batch_responses or len(again) == len(messages):
             raise
         telemetry.not_counted([message.message_id for message in again], error.uncounted)
+    else:
+        _measure(messages, new, frozenset(), onto.metrics)
     done = [message for message in messages if message not in again]
     parking.park((message.parked for message in done if message.parked), onto.dead_letter_queue)
     return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
