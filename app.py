@@ -1,11 +1,11 @@
 """
-The Chalice application: what is exposed, and nothing else.
+The Chalice application: routes, stream handler, queue handlers and schedule; nothing else.
 
-Follow one increment down the files: `increment` below, `chalicelib/commands.py`, `event_log.py`; then `publish` below
-and `publisher.py`; then `project` below, `projector.py`, `projection.py` and `read_model.py`; and back to `counter`
-below. Where SQL_URL is set, `project_sql` does the same with `sql_projector.py` and `sql_model.py`.
+Follow one increment through the files: `increment` below, `chalicelib/commands.py`, `event_log.py`; then `publish`
+below and `publisher.py`; then `project` below, `projector.py`, `projection.py` and `read_model/writer.py`; and back to
+`counter` below. If SQL_URL is set, `project_sql` does the same with `sql_projector.py` and `sql_model.py`.
 
-Each entry point imports the rooms that it enters, so that no function loads what only others need.
+Each entry point imports the modules that it uses, so that no function loads what only others need.
 """
 
 import os
@@ -38,55 +38,57 @@ def increment(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}", **_route)
 @http.answers_problems
 def counter(counter_id: str) -> Response:
-    from chalicelib import read_model
+    from chalicelib.read_model import queries
 
-    state = read_model.counter(http.counter_named(counter_id))
+    state = queries.counter(http.counter_named(counter_id))
     return http.counter_state(_request(), state)
 
 
 @app.route("/counters/{counter_id}/events/{event_id}", **_route)
 @http.answers_problems
 def event(counter_id: str, event_id: str) -> Response:
-    from chalicelib import event_log, read_model
+    from chalicelib import event_log
+    from chalicelib.read_model import queries
 
     found = event_log.get(http.counter_named(counter_id), http.event_named(event_id))
-    return http.event_state(found, counted=read_model.has_counted(found))
+    return http.event_state(found, counted=queries.has_counted(found))
 
 
 @app.route("/counters/{counter_id}/events", **_route)
 @http.answers_problems
 def events(counter_id: str) -> Response:
-    from chalicelib import read_model
+    from chalicelib.read_model import queries
 
     limit, before = http.page_of_events(_request())
-    return http.events_page(read_model.events(http.counter_named(counter_id), limit, before))
+    return http.events_page(queries.events(http.counter_named(counter_id), limit, before))
 
 
 @app.route("/counters/{counter_id}/history", **_route)
 @http.answers_problems
 def history(counter_id: str) -> Response:
-    from chalicelib import read_model
+    from chalicelib.read_model import queries
 
     span = http.span_of_history(_request(), time.time())
-    return http.history(read_model.history(http.counter_named(counter_id), span))
+    return http.history(queries.history(http.counter_named(counter_id), span))
 
 
 @app.route("/counters/{counter_id}/badge.svg", **_route)
 @http.answers_problems
 def badge(counter_id: str) -> Response:
-    from chalicelib import badges, read_model
+    from chalicelib import badges
+    from chalicelib.read_model import queries
 
     look = badges.look(http.counter_named(counter_id), http.parameters(_request(), badges.PARAMETERS))
-    return http.badge(_request(), badges.drawn(look, read_model.counter(counter_id).value))
+    return http.badge(_request(), badges.drawn(look, queries.counter(counter_id).value))
 
 
 @app.route("/counters", **_route)
 @http.answers_problems
 def counters() -> Response:
-    from chalicelib import read_model
+    from chalicelib.read_model import queries
 
     limit, after = http.page_of_counters(_request())
-    return http.counters_page(read_model.counters(limit, after))
+    return http.counters_page(queries.counters(limit, after))
 
 
 @app.route("/reports", **_route)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench import costing, designs, rivals, scope
 from chalicelib import codec, commands, settings
-from chalicelib.counting import Incremented
+from chalicelib.domain.events import Incremented
 from tests import faults
 from tests.building import a_counter_id
 

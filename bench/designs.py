@@ -23,7 +23,7 @@ from tests.building import queue_batch, stream_batch, stream_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from chalicelib.counting import Incremented
+    from chalicelib.domain.events import Incremented
     from tests.proof.engine import Engine
 
 _MS_LEFT = 30_000

@@ -21,7 +21,7 @@ import app
 from bench import rivals
 from bench.costing import Load, Step
 from chalicelib import codec, commands, read_model
-from chalicelib.counting import Incremented
+from chalicelib.domain.events import Incremented
 from tests import aws
 from tests.building import api_event, queue_batch, stream_batch, stream_record
 

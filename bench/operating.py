@@ -96,7 +96,7 @@ def _make_schema(place: embedded.Place) -> None:
 
 def _items(size: int) -> Iterator[list[dict[str, dict[str, str]]]]:
     from chalicelib import codec, commands  # noqa: PLC0415  (as above)
-    from chalicelib.counting import Incremented  # noqa: PLC0415
+    from chalicelib.domain.events import Incremented
 
     batch = []
     for n in range(size):

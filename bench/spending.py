@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import app
 from bench import designs, rivals, scope
 from chalicelib import codec, commands, read_model
-from chalicelib.counting import Incremented
+from chalicelib.domain.events import Incremented
 from tests import aws
 from tests.building import api_event, stream_batch, stream_record
 

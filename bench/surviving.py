@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench import designs, rivals
 from chalicelib import commands
-from chalicelib.counting import Incremented
+from chalicelib.domain.events import Incremented
 from tests import faults
 from tests.building import A_TIME_MS, a_counter_id
 from tests.proof import scheduler

@@ -26,7 +26,8 @@ from chalice.app import Chalice, Response
 import app
 from bench import designs, scope
 from chalicelib import codec, commands, queues, settings
-from chalicelib.counting import Increment, Incremented
+from chalicelib.domain.commands import Increment
+from chalicelib.domain.events import Incremented
 from tests.building import api_event, queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:

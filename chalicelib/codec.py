@@ -21,23 +21,21 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.counting import (
+from chalicelib.domain.events import (
     LARGEST_AMOUNT,
     LATEST_MS,
-    MOST_SHARDS,
+    MAX_PARTS,
     Adjusted,
-    BucketKey,
     Event,
     Incremented,
-    is_adjustment,
     is_counter_id,
     is_event_id,
-    is_remark,
-    shard_of,
+    is_valid_adjustment,
+    is_valid_text,
+    part_of,
 )
 from chalicelib.errors import NotUnderstoodError
 
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
-_SHARDS = frozenset(str(shard) for shard in range(MOST_SHARDS))
+_SHARDS = frozenset(str(shard) for shard in range(MAX_PARTS))
 
 #: One for all: `json.dumps` makes an encoder each time.
 _in_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -53,18 +51,21 @@ _in_json = json.JSONEncoder(separators=(",", ":")).encode
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
+#: The attribute of messages whose events are likely to be counted already, because an operator sent them again.
+REPLAY = "replay"
+
 #: A message stays under the queue's 192 KiB with room for what the last event adds.
 MESSAGE_BYTES = 180 * 1024
 
 
 def partition(counter_id: str, shard: int, shards: int) -> str:
-    """The partition key of a counter's events and buckets: a suffix only where there is more than one shard."""
+    """Return the partition key of a part's events and archive pages: with a suffix if `shards` is greater than 1."""
     return counter_id if shards == 1 else f"{counter_id}#{shard}"
 
 
 def log_partition(counter_id: str, event_id: str, shards: int) -> str:
     """The partition of the log that holds this event."""
-    return partition(counter_id, shard_of(event_id, shards), shards)
+    return partition(counter_id, part_of(event_id, shards), shards)
 
 
 def owner(place: object) -> object:
@@ -73,29 +74,6 @@ def owner(place: object) -> object:
         return place
     owner, marked, shard = place.partition("#")
     return owner if not marked or shard in _SHARDS else place
-
-
-def bucket_partition(key: BucketKey, shards: int) -> str:
-    """The partition that holds this bucket; its sort key is the second. The first generation has no prefix."""
-    prefix = "" if key.generation == 1 else f"{key.generation}@"
-    return prefix + partition(key.counter_id, key.shard, shards)
-
-
-def bucket_key(partition: str, second: int) -> BucketKey:
-    """The bucket that is held under this key."""
-    generation, mark, rest = partition.rpartition("@")
-    counter_id, _, shard = rest.partition("#")
-    return BucketKey(counter_id, int(shard or 0), second, int(generation) if mark else 1)
-
-
-def id_bytes(event_id: str) -> bytes:
-    """An event id as a bucket holds it: 16 bytes."""
-    return bytes.fromhex(event_id.replace("-", ""))
-
-
-def id_text(stored: bytes) -> str:
-    """An event id as everybody else writes it."""
-    return str(uuid.UUID(bytes=bytes(stored)))
 
 
 def fields(event: Event) -> dict[str, Any]:
@@ -285,7 +263,7 @@ def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int)
 
 def _remark(stored: Mapping[str, Any], name: str) -> str:
     value = stored.get(name)
-    if not is_remark(value):
+    if not is_valid_text(value):
         raise NotUnderstoodError(f"{name} is no text of 1 to 200 printable characters: {_shown(value)}")
     return str(value)
 
@@ -302,7 +280,7 @@ def _incremented(counter_id: str, event_id: str, recorded_at_ms: int, stored: Ma
 
 def _adjusted(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mapping[str, Any]) -> Event:
     by = _integer(stored, "by", lowest=-LARGEST_AMOUNT, highest=LARGEST_AMOUNT)
-    if not is_adjustment(by):
+    if not is_valid_adjustment(by):
         raise NotUnderstoodError("by is 0, which adjusts nothing")
     return Adjusted(counter_id, event_id, by, recorded_at_ms, _remark(stored, "reason"), _remark(stored, "who"))
 

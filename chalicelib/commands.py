@@ -1,4 +1,4 @@
-"""Commands: one in, an event in the log out; with a condition or a wish for the result, counted at once."""
+"""Handle commands: each becomes one event in the log. With a condition, or on request, it is counted at once, too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import counting, event_log, read_model, retries, telemetry
-from chalicelib.errors import ContendedError, KeyReusedError, RecordedBeforeError, VersionMismatchError
+from chalicelib import event_log, retries, telemetry
+from chalicelib.domain.commands import InvalidAdjustmentError, decide_adjustment, decide_increment, is_result_of
+from chalicelib.errors import (
+    ContendedError,
+    InvalidRequestError,
+    KeyReusedError,
+    RecordedBeforeError,
+    UnavailableError,
+    VersionMismatchError,
+)
+from chalicelib.read_model import queries, store, writer
 
 if TYPE_CHECKING:
-    from chalicelib.counting import Adjust, Counter, Event, Increment
+    from chalicelib.domain.commands import Adjust, Increment
+    from chalicelib.domain.counter import Counter
+    from chalicelib.domain.events import Event
 
 #: The namespace of event ids that are derived from idempotency keys. Changing it would double what is sent again.
 _KEYED_EVENTS = uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")
@@ -21,13 +32,12 @@ _KEYED_EVENTS = uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")
 _KEYED_ADJUSTMENTS = uuid.UUID("b7c0a3de-52c4-5a3e-8d0f-0b8f6f0e9a27")
 
 _TRIES_TO_SWAP = 8
-_TRIES_TO_ADD_AND_GET = 4
 _TRIES_TO_ADJUST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The event that a command led to, the counter if it was counted at once, and whether it was recorded before."""
+    """The event that a command led to; the counter's state, if it was counted at once; `again`: it was recorded before."""
 
     event: Event
     counter: Counter | None
@@ -36,27 +46,27 @@ class Accepted:
 
 def increment(command: Increment) -> Accepted:
     """
-    The increment is durably in the log, once for each idempotency key.
+    Record the increment in the log, once for each idempotency key.
 
-    Plainly, that is all: one request, and the stream does the rest. With `at_version` or `wants_counter` the event is
-    recorded and counted in one transaction, and the counter's state right after it is part of the answer.
-    With `wants_counter` alone, where others are quicker each time, it is recorded plainly.
+    A plain increment is one request; the stream tells the rest of the system. With `at_version`, the event is recorded
+    and counted in one transaction. With `wants_counter`, it is recorded first, then counted at once; if the function
+    dies in between, or counting fails, the stream counts it.
 
     Raises:
-        KeyReusedError: the idempotency key came with another amount before.
+        KeyReusedError: the idempotency key was already used with a different amount.
         VersionMismatchError: the counter is not at `at_version`; nothing is recorded.
-        ContendedError: others wrote to the same counter at every try at a swap; nothing is recorded.
-        UnavailableError: whether it is recorded is unknown; sending it again with the same idempotency key is safe.
+        ContendedError: concurrent writers changed the counter at every try at a swap; nothing is recorded.
+        UnavailableError: the outcome is unknown; retry with the same idempotency key.
     """
-    now_ms = time.time_ns() // 1_000_000
-    event = counting.decide(command, event_id(command, now_ms), now_ms)
+    now_ms = _now_ms()
+    event = decide_increment(command, event_id(command, now_ms), now_ms)
     telemetry.about(event)
-    accepted = _carry_out(command, event)
+    accepted = _execute(command, event)
     telemetry.accepted(counted=accepted.counter is not None, replayed=accepted.again)
     return accepted
 
 
-def _carry_out(command: Increment, event: Event) -> Accepted:
+def _execute(command: Increment, event: Event) -> Accepted:
     if command.at_version is not None:
         return _compare_and_swap(command, event, command.at_version)
     if command.wants_counter:
@@ -66,42 +76,45 @@ def _carry_out(command: Increment, event: Event) -> Accepted:
 
 def adjust(command: Adjust) -> Accepted | None:
     """
-    The adjustment is in the log and counted, once for its key; or None, if the counter stands at `to` already.
+    Record and count the adjustment, once for its key; return None if the counter's value already is `to`.
 
-    What `to` takes is decided from the counter's state and recorded if that is its state still, else decided again:
-    when it is recorded, the counter stands there. What is in the log then and not counted yet is added afterwards.
+    The amount is decided from the counter's state, and recorded only if that is still its state; else it is decided
+    again. Events that are in the log and not counted yet at that moment are counted on top of `to` later.
 
     Raises:
-        KeyReusedError: the key names another adjustment of this counter.
+        KeyReusedError: the key was already used for a different adjustment of this counter.
         InvalidRequestError: the amount is 0 or too large.
-        ContendedError: others wrote to the counter at every try; nothing is recorded.
-        UnavailableError: whether it is recorded is unknown; sending it again with the same key is safe.
+        ContendedError: concurrent writers changed the counter at every try; nothing is recorded.
+        UnavailableError: the outcome is unknown; retry with the same key.
     """
     for _ in retries.attempts(_TRIES_TO_ADJUST):
         if before := adjusted_before(command):
-            read_model.count([before])
-            return Accepted(before, read_model.counter(command.counter_id), again=True)
-        counter = read_model.counter(command.counter_id)
-        event = counting.decide_adjustment(command, counter, _adjustment_id(command), time.time_ns() // 1_000_000)
+            return Accepted(before, writer.count_and_get(before), again=True)
+        parts = store.read_parts(command.counter_id)
+        counter = store.add_up(command.counter_id, parts)
+        try:
+            event = decide_adjustment(command, counter, _adjustment_id(command), _now_ms())
+        except InvalidAdjustmentError as error:
+            raise InvalidRequestError(str(error)) from error
         if event is None:
             return None
         try:
-            return Accepted(event, read_model.append_counted(event, counter), again=False)
+            return Accepted(event, writer.append_and_count(event, parts), again=False)
         except (RecordedBeforeError, ContendedError):
             continue
-    raise ContendedError(f"counter {command.counter_id} is being written by others")
+    raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
 
 
 def adjusted_before(command: Adjust) -> Event | None:
     """
-    The event that this adjustment led to when it was sent before with its key, or None. One read.
+    Return the event that this adjustment led to when it was sent before with its key, or None. One read.
 
     Raises:
-        KeyReusedError: the key names another adjustment of this counter.
+        KeyReusedError: the key was already used for a different adjustment of this counter.
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
     found = event_log.find(command.counter_id, _adjustment_id(command))
-    if found is not None and not counting.is_adjustment_by(command, found):
+    if found is not None and not is_result_of(command, found):
         raise KeyReusedError(found.counter_id, found.event_id)
     return found
 
@@ -117,37 +130,33 @@ def _append(command: Increment, event: Event) -> Accepted:
 
 def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Accepted:
     for _ in retries.attempts(_TRIES_TO_SWAP):
-        counter = read_model.counter(command.counter_id)
+        parts = store.read_parts(command.counter_id)
+        counter = store.add_up(command.counter_id, parts)
         if counter.version != at_version:
             if command.idempotency_key is None or event_log.find(command.counter_id, event.event_id) is None:
                 raise VersionMismatchError(at_version, counter)
-            return _counted_before(command, event)
+            return _recorded_before(command, event)
         try:
-            return Accepted(event, read_model.append_counted(event, counter), again=False)
+            return Accepted(event, writer.append_and_count(event, parts), again=False)
         except RecordedBeforeError:
-            return _counted_before(command, event)
+            return _recorded_before(command, event)
         except ContendedError:
             continue
-    raise ContendedError(f"counter {command.counter_id} is being written by others")
+    raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
 
 
 def _add_and_get(command: Increment, event: Event) -> Accepted:
-    for _ in retries.attempts(_TRIES_TO_ADD_AND_GET):
-        try:
-            counter = read_model.append_counted(event, read_model.counter(command.counter_id))
-        except RecordedBeforeError:
-            return _counted_before(command, event)
-        except ContendedError:
-            continue
-        return Accepted(event, counter, again=False)
-    return _append(command, event)
+    accepted = _append(command, event)
+    try:
+        return Accepted(accepted.event, writer.count_and_get(accepted.event), accepted.again)
+    except UnavailableError:
+        return accepted  # it is recorded, so the stream counts it: a preference is no reason to fail
 
 
-def _counted_before(command: Increment, event: Event) -> Accepted:
-    """The event is in the log: see that it is counted, too, so that the counter's state now includes it."""
+def _recorded_before(command: Increment, event: Event) -> Accepted:
+    """Count the event that is in the log, if it is not counted yet, so that the counter's state includes it."""
     recorded = event_log.recorded(event)
-    read_model.count([recorded])
-    return Accepted(recorded, read_model.counter(event.counter_id), again=command.idempotency_key is not None)
+    return Accepted(recorded, writer.count_and_get(recorded), again=command.idempotency_key is not None)
 
 
 def event_id(command: Increment, now_ms: int) -> str:
@@ -163,3 +172,7 @@ def time_ordered_id(now_ms: int) -> str:
     random_bits = int.from_bytes(os.urandom(10), "big")
     high, low = random_bits >> 68, random_bits & (1 << 62) - 1
     return str(uuid.UUID(int=now_ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -18,6 +18,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     ├── UnavailableError             a passing failure: nothing is known, try again
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
+    │   │   ├── DamagedReadModelError        an item of the read model cannot be decoded: rebuild it
     │   │   └── DoesNotFitError              the database cannot hold what it was given
     │   ├── QueueUnavailableError
     │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chalicelib.counting import Counter
+    from chalicelib.domain.counter import Counter
 
 
 class CounterError(Exception):
@@ -148,6 +149,14 @@ class LogUnavailableError(UnavailableError):
 
 class ReadModelUnavailableError(UnavailableError):
     """The read model throttles, refuses or does not answer."""
+
+
+class DamagedReadModelError(ReadModelUnavailableError):
+    """An item of this counter's read model is not what this application writes. `rebuild` repairs it from the log."""
+
+    def __init__(self, counter_id: str, detail: str) -> None:
+        super().__init__(f"the read model of counter {counter_id} is damaged ({detail}): run rebuild")
+        self.counter_id = counter_id
 
 
 class DoesNotFitError(ReadModelUnavailableError):

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from pynamodb.exceptions import DoesNotExist, PutError
 
-from chalicelib import codec, counting, dynamodb, retries, settings
+from chalicelib import codec, retries, settings
+from chalicelib.aws import dynamodb
+from chalicelib.aws.tables import EventItem
+from chalicelib.domain.events import same_content
 from chalicelib.errors import (
     ContendedError,
     EventNotFoundError,
@@ -15,14 +18,13 @@ from chalicelib.errors import (
     LogUnavailableError,
     NotUnderstoodError,
 )
-from chalicelib.tables import EventItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Set
 
     from pynamodb.transactions import TransactWrite
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 _TRIES = 8
 
@@ -216,7 +218,7 @@ def recorded(event: Event) -> Event:
     found = find(event.counter_id, event.event_id)
     if found is None:
         raise LogUnavailableError(f"event {event.event_id} is in the log and cannot be read")
-    if not counting.says_the_same(found, event):
+    if not same_content(found, event):
         raise KeyReusedError(event.counter_id, event.event_id)
     return found
 

@@ -17,17 +17,10 @@ from chalice.app import CORSConfig, Response
 
 import chalicelib
 from chalicelib import codec, telemetry
-from chalicelib.counting import (
-    LATEST_MS,
-    RESOLUTIONS,
-    Adjusted,
-    Counter,
-    Increment,
-    Place,
-    Span,
-    is_counter_id,
-    is_event_id,
-)
+from chalicelib.domain.commands import Increment
+from chalicelib.domain.counter import Counter
+from chalicelib.domain.events import Adjusted, LATEST_MS, is_counter_id, is_event_id
+from chalicelib.domain.history import EventPosition, RESOLUTIONS, Span
 from chalicelib.errors import (
     BadCursorError,
     BodyTooLargeError,
@@ -52,8 +45,9 @@ if TYPE_CHECKING:
     from chalice.app import Request as GatewayRequest
 
     from chalicelib.commands import Accepted
-    from chalicelib.counting import Event, EventPage, Point
-    from chalicelib.read_model import Page
+    from chalicelib.domain.events import Event
+    from chalicelib.domain.history import EventPage, Point
+    from chalicelib.read_model.queries import CounterPage
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -173,7 +167,7 @@ def page_of_counters(request: Request) -> tuple[int, str | None]:
     return limit(request), after
 
 
-def page_of_events(request: Request) -> tuple[int, Place | None]:
+def page_of_events(request: Request) -> tuple[int, EventPosition | None]:
     """
     How many events are asked for, and the place behind which they start.
 
@@ -185,14 +179,14 @@ def page_of_events(request: Request) -> tuple[int, Place | None]:
         return limit(request), None
     if not (found := _EVENT_CURSOR.fullmatch(text)) or int(found[1]) > LATEST_MS or not is_event_id(found[2]):
         raise BadCursorError
-    return limit(request), Place(int(found[1]), found[2])
+    return limit(request), EventPosition(int(found[1]), found[2])
 
 
 def span_of_history(request: Request, now_s: float) -> Span:
     """
     The seconds, and the steps, for which a history is asked.
 
-    Buckets know whole seconds: `from` is rounded down and `to`, which is not part of it, up.
+    Steps consist of whole seconds: `from` is rounded down and `to`, which is exclusive, up.
 
     Raises:
         InvalidRequestError: a parameter is malformed, or `from` is not before `to`.
@@ -354,7 +348,7 @@ def history(points: list[Point]) -> Response:
     return _response(200, {"points": shown}, {"Cache-Control": "no-cache"})
 
 
-def counters_page(page: Page) -> Response:
+def counters_page(page: CounterPage) -> Response:
     """200 with some counters, and the cursor for those behind them."""
     body = {
         "counters": [_counter_body(counter) for counter in page.counters],

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from chalice.app import Response
 
 from chalicelib import http, reports
-from chalicelib.counting import LATEST_MS, is_counter_id, is_event_id
+from chalicelib.domain.events import LATEST_MS, is_counter_id, is_event_id
 from chalicelib.errors import BadCursorError, InvalidRequestError, ReportsOffError
 from chalicelib.reports import REPORTS, Kind, Question
 

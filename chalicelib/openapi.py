@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any
 import chalicelib
 from chalicelib import badges, http, http_reports, reports
 from chalicelib.commands import Accepted, event_id
-from chalicelib.counting import (
-    COUNTER_ID,
-    LARGEST_AMOUNT,
-    RESOLUTIONS,
-    Adjusted,
-    Counter,
-    EventPage,
-    Increment,
-    Incremented,
-    Place,
-    Point,
-)
+from chalicelib.domain.commands import Increment
+from chalicelib.domain.counter import Counter
+from chalicelib.domain.events import Adjusted, COUNTER_ID, Incremented, LARGEST_AMOUNT
+from chalicelib.domain.history import EventPage, EventPosition, Point, RESOLUTIONS
 from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
@@ -41,7 +33,7 @@ from chalicelib.errors import (
     VersionMismatchError,
 )
 from chalicelib.http_reports import Asked
-from chalicelib.read_model import Page
+from chalicelib.read_model.queries import CounterPage
 from chalicelib.reports import REPORTS, Kind
 
 if TYPE_CHECKING:
@@ -526,7 +518,7 @@ def _event() -> JSON:
 
 
 def _pages_of_events() -> JSON:
-    place = Place(_A_TIME_MS, _AN_INCREMENT.event_id)
+    place = EventPosition(_A_TIME_MS, _AN_INCREMENT.event_id)
     page = http.events_page(EventPage([_AN_ADJUSTMENT, _AN_INCREMENT], place))
     schema = _object(events={"type": "array", "items": _one("schemas", "Event")}, next_cursor=_CURSOR)
     return _operation(
@@ -613,7 +605,7 @@ def _badge() -> JSON:
 
 
 def _pages_of_counters() -> JSON:
-    page = http.counters_page(Page([_A_COUNTER], "clicks"))
+    page = http.counters_page(CounterPage([_A_COUNTER], "clicks"))
     schema = _object(counters={"type": "array", "items": _one("schemas", "Counter")}, next_cursor=_CURSOR)
     return _operation(
         "counters",
@@ -704,7 +696,7 @@ _A_DAILY_ROW: reports.Row = ("clicks", reports.at(Kind.DAY, _A_TIME_MS), 3, 7)
 
 def _page_of(name: str, row: reports.Row, *, more: bool = False, as_csv: bool = False) -> Response:
     report = REPORTS[name]
-    page = reports.Page([row], reports.place_of(report, row) if more else None)
+    page = reports.CounterPage([row], reports.place_of(report, row) if more else None)
     return http_reports.answer(Asked(reports.Question(report, 1), as_csv, {}), page)
 
 

@@ -1,18 +1,19 @@
-"""What every projection does with messages from its queue: count what is understood, once, and park the rest."""
+"""Project the messages of a queue onto a read model: count each event once, and park what cannot be understood."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import codec, counting, parking, settings, telemetry
+from chalicelib import codec, parking, settings, telemetry
+from chalicelib.domain.events import oldest_ms
 from chalicelib.errors import PartlyCountedError
 from chalicelib.parking import Parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Set
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,15 @@ class Projection:
     """
     A read model that is made from the messages of a queue.
 
-    `count` counts events, each once, and gives those that were new, each as its counter's id and its own; where it can
-    count a part only, it raises a `PartlyCountedError` that says which. `source` is what parked messages are said to
-    come from, `dead_letter_queue` where they go, and `metrics` what the names of its metrics begin with.
+    `count` counts events, each once, and returns those that were not counted before, as (counter id, event id). Its
+    second argument are the counters whose events are likely to be counted already. If it can count only a part, it
+    raises a `PartlyCountedError`. `source` is the source that parked messages name, `dead_letter_queue` their queue,
+    and `metrics` the prefix of the metrics' names.
     """
 
     source: str
     dead_letter_queue: str
-    count: Callable[[list[Event]], Set[tuple[str, str]]]
+    count: Callable[[list[Event], Collection[str]], Set[tuple[str, str]]]
     metrics: str = ""
 
 
@@ -36,6 +38,7 @@ class _Message:
     message_id: Any
     events: list[Event]
     parked: Parked | None
+    is_repeated: bool
 
     def is_about(self, counter_ids: Collection[str]) -> bool:
         return any(event.counter_id in counter_ids for event in self.events)
@@ -43,21 +46,22 @@ class _Message:
 
 def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
     """
-    Every event in these SQS records is counted, once, and a record with anything else in it is parked.
+    Count every event in these SQS records, once, and park each record that has anything else in it.
 
-    Except in the records that the answer names, in the shape that Lambda reads if its event source says so: the queue
-    keeps those and delivers them again. Some are named only if the settings say that they are read, and only if not all
-    would be. Records may come again, late, in any order and company.
+    Records may be delivered again, late, in any order and in any batch. Returns a partial batch response: the records
+    whose events could not all be counted, which the queue delivers again. If the event source does not read partial
+    batch responses, or no record was counted, this raises instead.
 
     Raises:
-        UnavailableError: a passing failure; the queue keeps all the records and delivers them again, and what is
-            counted by then stays counted once.
+        UnavailableError: a passing failure. The queue delivers all records again; events that were counted stay counted
+            once.
     """
     messages = [_message(record, onto.source) for record in records]
     events = [event for message in messages for event in message.events]
+    repeated = {event.counter_id for message in messages if message.is_repeated for event in message.events}
     again: list[_Message] = []
     try:
-        new = onto.count(events)
+        new = onto.count(events, repeated)
     except PartlyCountedError as error:
         _measure(messages, error.new, error.uncounted, onto.metrics)
         again = [message for message in messages if message.is_about(error.uncounted)]
@@ -83,14 +87,25 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
         [message.message_id for message in messages if not message.is_about(uncounted)],
         events=len(counted),
         new=len(new),
-        oldest_ms=counting.oldest_ms(counted, new),
+        oldest_ms=oldest_ms(counted, new),
         metrics=metrics,
     )
 
 
 def _message(record: object, source: str) -> _Message:
-    body, message_id = (record.get("body"), record.get("messageId")) if isinstance(record, dict) else (None, None)
+    fields = record if isinstance(record, dict) else {}
+    body, message_id = fields.get("body"), fields.get("messageId")
     events, reasons = codec.from_message(body)
     original = record if body is None else body
     parked = Parked(source, "; ".join(reasons), original, message_id) if reasons else None
-    return _Message(message_id, events, parked)
+    return _Message(message_id, events, parked, is_repeated=_is_repeated(fields))
+
+
+def _is_repeated(record: dict[str, Any]) -> bool:
+    """Check whether SQS delivered this record before, or an operator replayed it."""
+    match record:
+        case {"attributes": {"ApproximateReceiveCount": str(times)}} if times not in ("0", "1"):
+            return True
+        case {"messageAttributes": dict(attributes)}:
+            return codec.REPLAY in attributes
+    return False

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import counting, projection, read_model, settings
+from chalicelib import projection, settings
 from chalicelib.projection import Projection
+from chalicelib.read_model import writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chalicelib.counting import Event
-
 
 def project(records: Iterable[object]) -> dict[str, Any]:
     """
-    Every event in these SQS records is counted in the read model, once; see `projection.project`.
+    Count every event in these SQS records in the read model, once; see `projection.project`.
 
     Raises:
-        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
-            queue keeps all the records and delivers them again, and what is counted by then stays counted once.
+        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure. The
+            queue delivers all records again; events that were counted stay counted once.
     """
-    dead_letter_queue = settings.current().dead_letter_queue
-    return projection.project(records, Projection("projection queue", dead_letter_queue, _count))
-
-
-def _count(events: list[Event]) -> frozenset[tuple[str, str]]:
-    return counting.newly_counted(read_model.count(events))
+    return projection.project(
+        records, Projection("projection queue", settings.current().dead_letter_queue, writer.count)
+    )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.counting import LATEST_MS
+from chalicelib.domain.events import LATEST_MS
 from chalicelib.errors import ReportNotFoundError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib.counting import LARGEST_AMOUNT, MOST_SHARDS
+from chalicelib.domain.events import LARGEST_AMOUNT, MAX_PARTS
 from chalicelib.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ class Settings:
         return f"counter-{self.stage}-counters"
 
     @property
-    def buckets_table(self) -> str:
-        """Read model: which events are counted, by counter and second."""
-        return f"counter-{self.stage}-buckets"
+    def archive_table(self) -> str:
+        """Read model: the entries of older counted events, in pages that each cover a span of time."""
+        return f"counter-{self.stage}-archive"
 
     @property
     def projection_queue(self) -> str:
@@ -140,7 +140,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
-        shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MOST_SHARDS),
+        shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MAX_PARTS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
         projectors=_integer(environment, "PROJECTORS", default=2, lowest=2, highest=1000)
         if "PROJECTORS" in environment

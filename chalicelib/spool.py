@@ -13,12 +13,13 @@ import threading
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from chalicelib.counting import BucketKey
+from chalicelib.counting import BucketKey  # FIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from chalicelib.counting import Bucket, Event
+    from chalicelib.domain.events import Event
+    from chalicelib.counting import Bucket  # FIX
 
 _T = TypeVar("_T")
 

@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from chalicelib import codec, retries, settings
-from chalicelib.counting import Adjusted
+from chalicelib.domain.events import Adjusted
 from chalicelib.errors import (
     ContendedError,
     DoesNotFitError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection, Engine
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 _T = TypeVar("_T")
 
@@ -224,7 +224,7 @@ def row_of(event: Event) -> dict[str, Any]:
         "counter_id": event.counter_id,
         "event_id": event.event_id,
         "type": codec.type_of(event),
-        "amount": event.amount,
+        "amount": event.by,
         "recorded_at": datetime.fromtimestamp(event.recorded_at_ms // 1000, UTC).replace(
             microsecond=event.recorded_at_ms % 1000 * 1000
         ),
@@ -234,7 +234,7 @@ def row_of(event: Event) -> dict[str, Any]:
 
 def _sums(events: list[Event]) -> list[dict[str, Any]]:
     return [
-        {"counter_id": counter_id, "value": sum(event.amount for event in its_own), "version": len(its_own)}
+        {"counter_id": counter_id, "value": sum(event.by for event in its_own), "version": len(its_own)}
         for counter_id, its_own in _by_counter(events).items()
     ]
 

@@ -8,16 +8,22 @@ from chalicelib import projection, settings, sql_model
 from chalicelib.projection import Projection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+
+    from chalicelib.domain.events import Event
 
 
 def project(records: Iterable[object]) -> dict[str, Any]:
     """
-    Every event in these SQS records is counted in the relational read model, once; see `projection.project`.
+    Count every event in these SQS records in the relational read model, once; see `projection.project`.
 
     Raises:
         ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
             queue keeps all the records and delivers them again, and what is counted by then stays counted once.
     """
     dead_letter_queue = settings.current().sql_dead_letter_queue
-    return projection.project(records, Projection("SQL projection queue", dead_letter_queue, sql_model.count, "Sql"))
+    return projection.project(records, Projection("SQL projection queue", dead_letter_queue, _count, "Sql"))
+
+
+def _count(events: list[Event], _likely_counted: Collection[str]) -> frozenset[tuple[str, str]]:
+    return sql_model.count(events)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Delete, Engine, Select
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 #: Rows in one answer to who reads many.
 _PAGE = 2000
@@ -69,7 +69,7 @@ class State(NamedTuple):
 def of_event(event: Event) -> Row:
     """The row that this event is to have."""
     row = sql_model.row_of(event)
-    return Row(event.counter_id, event.event_id, row["type"], event.amount, event.recorded_at_ms, row["reason"])
+    return Row(event.counter_id, event.event_id, row["type"], event.by, event.recorded_at_ms, row["reason"])
 
 
 def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:

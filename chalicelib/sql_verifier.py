@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from chalicelib import codec, event_log, sql_rows
-from chalicelib.counting import is_counter_id, is_event_id
+from chalicelib.domain.events import is_counter_id, is_event_id
 from chalicelib.event_log import Unreadable
 from chalicelib.spool import some_at_a_time
 from chalicelib.verifier import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
     from chalicelib.spool import Row, RowSpool
     from chalicelib.sql_rows import State
 

@@ -6,10 +6,10 @@ import importlib
 
 #: The functions, as Lambda calls them, and what each is sure to enter and to be a client of.
 FUNCTIONS = {
-    "app.app": ("commands", "tables"),
+    "app.app": ("commands", "aws.tables"),
     "app.publish": ("publisher", "queues"),
-    "app.project": ("projector", "tables"),
-    "app.check": ("checker", "tables"),
+    "app.project": ("projector", "aws.tables"),
+    "app.check": ("checker", "aws.tables"),
 }
 
 #: And the function that a stage has only with SQL_URL.

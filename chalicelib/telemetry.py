@@ -33,7 +33,7 @@ from chalicelib.errors import KeyReusedError, RequestError, UnavailableError, Ve
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 #: Also the name of the Chalice application, whose own lines are therefore written in the same way.
 SERVICE = "counter"

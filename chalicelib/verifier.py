@@ -24,7 +24,9 @@ from chalicelib.spool import Spool, some_at_a_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from chalicelib.counting import Bucket, BucketKey, Counter, Event
+    from chalicelib.domain.counter import Counter
+    from chalicelib.domain.events import Event
+    from chalicelib.counting import Bucket, BucketKey  # FIX
     from chalicelib.spool import Fold
 
 UNCOUNTED = "event not counted"

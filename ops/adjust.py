@@ -11,7 +11,10 @@ import click
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import commands, counting, read_model
+from chalicelib import commands
+from chalicelib.domain import commands as domain_commands
+from chalicelib.domain import events as domain_events
+from chalicelib.read_model import queries
 from chalicelib.errors import InvalidRequestError, KeyReusedError, UnavailableError
 from ops import errors
 from ops.errors import InputError, OperatorError, OutageError
@@ -19,7 +22,9 @@ from ops.outcome import Outcome
 
 if TYPE_CHECKING:
     from chalicelib.commands import Accepted
-    from chalicelib.counting import Adjust, Counter, Event
+    from chalicelib.domain.commands import Adjust
+    from chalicelib.domain.counter import Counter
+    from chalicelib.domain.events import Event
 
 
 def command(  # noqa: PLR0913  (one for each option)
@@ -32,19 +37,19 @@ def command(  # noqa: PLR0913  (one for each option)
         InputError: one of them is malformed.
         OperatorError: it cannot be found out who asks.
     """
-    if not counting.is_counter_id(counter_id):
+    if not domain_events.is_counter_id(counter_id):
         raise InputError(f"A counter id is 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, and not {counter_id!r}.")
     if (by is None) == (to is None):
         raise InputError("Give either --by, what is to be added, or --to, the value to be reached.")
-    if by is not None and not counting.is_adjustment(by):
+    if by is not None and not domain_events.is_valid_adjustment(by):
         raise InputError(f"--by is an integer from -(2**53 - 1) to 2**53 - 1 and not 0; this is {by}.")
-    if to is not None and abs(to) > counting.LARGEST_AMOUNT:
+    if to is not None and abs(to) > domain_events.LARGEST_AMOUNT:
         raise InputError(f"--to is an integer from -(2**53 - 1) to 2**53 - 1; this is {to}.")
     given = {"--reason": reason, "--who": who, "--key": key}
     for name, text in given.items():
-        if text is not None and not counting.is_remark(text):
+        if text is not None and not domain_events.is_valid_text(text):
             raise InputError(f"{name} is 1 to 200 printable characters, not all of them blank.")
-    return counting.Adjust(counter_id, key or str(uuid.uuid4()), reason, who or caller(), by or 0, to)
+    return domain_commands.Adjust(counter_id, key or str(uuid.uuid4()), reason, who or caller(), by or 0, to)
 
 
 def caller() -> str:
@@ -63,7 +68,7 @@ def caller() -> str:
             found = getpass.getuser()
         except (OSError, KeyError, ImportError):  # differs between versions of Python
             found = ""
-    if not counting.is_remark(found):
+    if not domain_events.is_valid_text(found):
         raise OperatorError("It cannot be found out who you are: say it with --who.")
     return str(found)
 
@@ -78,8 +83,8 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     """
     try:
         before = commands.adjusted_before(adjustment)
-        counter = read_model.counter(adjustment.counter_id)
-        planned = before or counting.decide_adjustment(adjustment, counter, event_id="", now_ms=0)
+        counter = queries.counter(adjustment.counter_id)
+        planned = before or domain_commands.decide_adjustment(adjustment, counter, event_id="", now_ms=0)
         if dry_run:
             return _dry(adjustment, counter, planned, recorded_before=before is not None)
         if planned is not None and before is None and not yes:
@@ -109,7 +114,7 @@ def _record(adjustment: Adjust) -> Accepted | None:
 def _preview(counter: Counter, planned: Event) -> str:
     return (
         f"counter: {counter.counter_id}\nvalue now: {counter.value}\n"
-        f"value after: {counter.value + planned.amount} ({planned.amount:+})"
+        f"value after: {counter.value + planned.by} ({planned.by:+})"
     )
 
 
@@ -119,7 +124,7 @@ def _dry(adjustment: Adjust, counter: Counter, planned: Event | None, *, recorde
         return Outcome(facts, ["This was recorded before, and would not be again."])
     if planned is None:
         return Outcome(facts, [f"{counter.counter_id} stands at {counter.value} already: nothing would be recorded."])
-    facts["value_after"] = counter.value + planned.amount
+    facts["value_after"] = counter.value + planned.by
     return Outcome(facts, [_preview(counter, planned), "Nothing was recorded: this was a dry run."])
 
 
@@ -129,7 +134,7 @@ def _done(adjustment: Adjust, accepted: Accepted | None) -> Outcome:
         return Outcome(facts, [f"{adjustment.counter_id} stands at {adjustment.to} already: nothing was recorded."])
     event, value = accepted.event, accepted.counter.value if accepted.counter else None
     facts = _facts(adjustment, event, value, recorded=not accepted.again, before=accepted.again)
-    said = f"{event.amount:+} of {event.counter_id}, event {event.event_id}"
+    said = f"{event.by:+} of {event.counter_id}, event {event.event_id}"
     if accepted.again:
         return Outcome(facts, [f"Recorded before: {said}. Nothing was recorded now. It stands at {value}."])
     return Outcome(facts, [f"Recorded: {said}. It stands at {value}."])
@@ -142,9 +147,9 @@ def _facts(
         "counter_id": adjustment.counter_id,
         "key": adjustment.key,
         "event_id": event.event_id or None if event else None,
-        "by": event.amount if event else 0,
+        "by": event.by if event else 0,
         "reason": adjustment.reason,
-        "who": event.who if isinstance(event, counting.Adjusted) else adjustment.who,
+        "who": event.who if isinstance(event, domain_events.Adjusted) else adjustment.who,
         "value": value,
         "recorded": recorded,
         "recorded_before": before,

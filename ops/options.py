@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chalicelib.counting import is_counter_id
+from chalicelib.domain.events import is_counter_id
 
 if TYPE_CHECKING:
     from typing import Any

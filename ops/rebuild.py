@@ -14,7 +14,8 @@ from ops.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from chalicelib.counting import Counter, Event
+    from chalicelib.domain.counter import Counter
+    from chalicelib.domain.events import Event
     from chalicelib.event_log import Unreadable
     from chalicelib.settings import Settings
 

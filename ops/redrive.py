@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
     from chalicelib.settings import Receiver, Settings
 
 #: What SQS itself moves to the dead-letter queue comes without a reason.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
 
 _AT_ONCE = 1000

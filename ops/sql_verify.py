@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
     from chalicelib.event_log import Unreadable
     from chalicelib.settings import Settings
     from chalicelib.verifier import Readings

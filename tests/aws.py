@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from chalicelib import queues, tables
+from chalicelib import queues
+from chalicelib.aws import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

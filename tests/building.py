@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec
-from chalicelib.counting import Adjusted, Incremented
+from chalicelib.domain.events import Adjusted, Incremented
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 _sequence = itertools.count(1)
 

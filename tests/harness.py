@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 
 @dataclass

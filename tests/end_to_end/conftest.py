@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-    from chalicelib.counting import Incremented
+    from chalicelib.domain.events import Incremented
 
 PROJECT = Path(__file__).parent.parent.parent
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import commands, event_log
-from chalicelib.counting import Adjust, Adjusted, Increment
+from chalicelib.domain.commands import Adjust, Increment
+from chalicelib.domain.events import Adjusted
 from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
 from tests import faults
 from tests.building import an_event

@@ -207,9 +207,9 @@ def test_the_dearest_page_of_events_costs_what_readme_says_at_most(pipeline, put
 
 def cursor_behind(event):
     from chalicelib import http
-    from chalicelib.counting import EventPage, place_of
+    from chalicelib.domain.history import EventPage, position_of
 
-    return http.events_page(EventPage([], place_of(event))).body["next_cursor"]
+    return http.events_page(EventPage([], position_of(event))).body["next_cursor"]
 
 
 def a_bucket(partition, *events):
@@ -245,7 +245,7 @@ def test_the_hourly_check_writes_as_many_metrics_as_the_cost_table_says(pipeline
 
 def test_an_adjustment_is_two_reads_and_a_transaction(pipeline):
     from chalicelib import commands
-    from chalicelib.counting import Adjust
+    from chalicelib.domain.commands import Adjust
 
     with aws.requests() as requests:
         commands.adjust(Adjust(pipeline.counter_id, "k", "a test", "ann", by=5))

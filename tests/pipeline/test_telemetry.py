@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib import commands, publisher, settings, telemetry
-from chalicelib.counting import Increment
+from chalicelib.domain.commands import Increment
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError
 from tests import faults
 from tests.building import an_event, api_event, message_body, queue_record, stream_batch, stream_record

@@ -255,7 +255,7 @@ MUTANTS = {
     ),
     "handed-back": Mutant(
         "Keys that DynamoDB handed back are asked for again at once, and again",
-        "chalicelib.tables",
+        "chalicelib.aws.tables",
         "            retries.pause()\n",
         "            pass\n",
         "tests/proof/test_crash_points.py::"
@@ -305,14 +305,14 @@ MUTANTS = {
     ),
     "throttled-for-contended": Mutant(
         "A transaction cancelled by throttling is taken for one that met a rival, and tried again at once",
-        "chalicelib.dynamodb",
+        "chalicelib.aws.dynamodb",
         "return reasons if set(reasons) <= {None, CONDITION_FAILED, CONFLICT} else []",
         "return reasons",
         f"{NEIGHBOURS}::test_a_transaction_that_was_throttled_is_an_outage_and_is_not_tried_again_here",
     ),
     "contended-for-throttled": Mutant(
         "A transaction that met a rival is taken for an outage, and given up",
-        "chalicelib.dynamodb",
+        "chalicelib.aws.dynamodb",
         "<= {None, CONDITION_FAILED, CONFLICT}",
         "<= {None, CONDITION_FAILED}",
         f"{NEIGHBOURS}::test_a_transaction_that_met_a_rival_is_tried_again_here",

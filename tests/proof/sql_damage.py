@@ -12,7 +12,7 @@ from tests.building import A_TIME_MS, an_adjustment, an_event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
     from tests.databases import Database
 
 AMOUNTS = (1, 2, 4, 8)

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from chalicelib import event_log, generations, read_model, settings, verifier
-from chalicelib.counting import Generations
+from chalicelib.counting import Generations  # FIX
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from ops import rebuild as ops_rebuild
 from tests import faults

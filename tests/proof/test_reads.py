@@ -48,7 +48,7 @@ def test_what_was_just_counted_is_delivered_again_for_one_read_and_no_write(new_
 
 
 def test_the_engine_answers_a_read_that_may_be_stale_with_nothing(engine, new_pipeline):
-    from chalicelib.tables import BucketItem, CounterItem
+    from chalicelib.aws.tables import BucketItem, CounterItem
 
     pipeline = new_pipeline(0)
     event = an_event(counter_id=pipeline.counter_id)

@@ -27,7 +27,7 @@ from tests.faults import DiedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
     from tests.sql_faults import Fault
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -93,7 +93,7 @@ def fold(events):
     folded: dict[str, tuple[int, int]] = {}
     for event in {(event.counter_id, event.event_id): event for event in events}.values():
         value, version = folded.get(event.counter_id, (0, 0))
-        folded[event.counter_id] = (value + event.amount, version + 1)
+        folded[event.counter_id] = (value + event.by, version + 1)
     return folded
 
 

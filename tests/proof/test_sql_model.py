@@ -16,7 +16,7 @@ from sqlalchemy import event as listening
 from sqlalchemy import select
 
 from chalicelib import settings, sql_model
-from chalicelib.counting import LARGEST_AMOUNT, LATEST_MS
+from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError
 from chalicelib.sql_schema import events as events_table
 from tests import databases, sql_faults
@@ -25,7 +25,7 @@ from tests.harness import at_once
 from tests.proof.test_sql_crash_points import check_in_the_end, check_meanwhile, fold
 
 if TYPE_CHECKING:
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 ROUNDS = 6
 WORKERS = 4
@@ -125,7 +125,7 @@ def test_an_event_is_there_as_it_was_recorded(database):
     with sql_model.client().connect() as connection:
         rows = connection.execute(select(events_table).order_by(events_table.c.recorded_at)).all()
     assert [(row.counter_id, row.event_id, row.amount) for row in rows] == [
-        (event.counter_id, event.event_id, event.amount) for event in events
+        (event.counter_id, event.event_id, event.by) for event in events
     ]
     assert [row.recorded_at.isoformat(timespec="milliseconds") for row in rows] == [
         "1970-01-01T00:00:00.000+00:00",

@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib import event_log, settings, sql_model, sql_rows, sql_schema, verifier
-from chalicelib.counting import LARGEST_AMOUNT
+from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.settings import SQL
 from ops import parts, sql_rebuild, sql_verify
@@ -34,7 +34,7 @@ from tests.proof.sql_damage import DAMAGES, disagreeing
 from tests.proof.test_sql_crash_points import FAULTS, OF, check_in_the_end
 
 if TYPE_CHECKING:
-    from chalicelib.counting import Event
+    from chalicelib.domain.events import Event
 
 #: All that may be wrong, where it can be wrong at once, and what else there is.
 TOGETHER = ("an event is missing", "a row has no event", "an amount is another", "a value is too high")

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from chalicelib import sql_model, sql_schema
-from chalicelib.counting import LARGEST_AMOUNT, LATEST_MS
+from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from tests.building import an_adjustment, an_event
 
 HOUR_MS = 3_600_000
@@ -66,7 +66,7 @@ def steps(events, step):
     """Number and sum of the events by counter and step."""
     found = defaultdict(list)
     for event in events:
-        found[event.counter_id, step(event)].append(event.amount)
+        found[event.counter_id, step(event)].append(event.by)
     return {key: (len(amounts), sum(amounts)) for key, amounts in found.items()}
 
 
@@ -81,7 +81,7 @@ def test_events_and_their_sum_by_hour_day_and_week(events, view, column, step):
 
 def test_the_top_counters(events):
     sums = {
-        name: (sum(e.amount for e in events if e.counter_id == name), sum(e.counter_id == name for e in events))
+        name: (sum(e.by for e in events if e.counter_id == name), sum(e.counter_id == name for e in events))
         for name in "abc"
     }
     ranked = sorted(sums.items(), key=lambda item: -item[1][0])
@@ -130,7 +130,7 @@ def test_every_event_with_its_running_total(events):
     expected = []
     for _, its_own in itertools.groupby(in_order, key=lambda event: event.counter_id):
         its_events = list(its_own)
-        totals = itertools.accumulate(event.amount for event in its_events)
+        totals = itertools.accumulate(event.by for event in its_events)
         expected += [(event.event_id, time_of(event), total) for event, total in zip(its_events, totals, strict=True)]
 
     rows = answered("running_totals", "counter_id", "recorded_at", "event_id")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chalicelib import event_log, queues, settings, sql_model, sql_projector
-from chalicelib.counting import LARGEST_AMOUNT
+from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, UnavailableError
 from ops import redrive
 from tests import faults, sql_faults

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import codec
-from chalicelib.counting import LARGEST_AMOUNT, LATEST_MS, Adjusted, Incremented, is_remark
+from chalicelib.domain.events import Adjusted, Incremented, LARGEST_AMOUNT, LATEST_MS, is_valid_text
 from chalicelib.errors import NotUnderstoodError
 from tests.building import an_adjustment, an_event, message_body, stream_record
 
@@ -18,7 +18,7 @@ what_all_have = {
     "event_id": st.uuids().map(str),
     "recorded_at_ms": st.integers(0, LATEST_MS),
 }
-any_remark = st.text(min_size=1, max_size=200).filter(is_remark)
+any_remark = st.text(min_size=1, max_size=200).filter(is_valid_text)
 any_event = st.builds(Incremented, **what_all_have, by=st.integers(1, LARGEST_AMOUNT)) | st.builds(
     Adjusted,
     **what_all_have,

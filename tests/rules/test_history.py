@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib import counting
-from chalicelib.counting import RESOLUTIONS, Bucket, BucketKey, Place, Point, Span, Tally
+from chalicelib.domain.history import EventPosition, Point, RESOLUTIONS, Span
+from chalicelib.counting import Bucket, BucketKey, Tally  # FIX
 from tests.building import an_adjustment, an_event
 
 AN_HOUR = 3600
@@ -119,7 +120,7 @@ class Counted:
 
 
 def newest_first(events):
-    return sorted(events, key=counting.place_of, reverse=True)
+    return sorted(events, key=domain_history.position_of, reverse=True)
 
 
 @given(
@@ -136,7 +137,7 @@ def test_pages_one_after_another_are_all_events_whatever_is_counted_meanwhile(th
         assert len(page.events) <= limit
         seen += page.events
         arriving = counted.count(meanwhile.pop()) if meanwhile and page.last else []
-        late += [event for event in arriving if counting.place_of(event) < page.last]
+        late += [event for event in arriving if domain_history.position_of(event) < page.last]
 
     assert seen == newest_first([*there, *late])
     assert len({event.event_id for event in seen}) == len(seen)
@@ -156,7 +157,7 @@ def test_only_as_many_seconds_are_read_as_a_page_needs():
     ids, older = counting.ids_for_page(iter(seconds), 10, None)
 
     assert ids == {str(second) for second in range(91, 101)}
-    assert older == Place(91_000, "00000000-0000-0000-0000-000000000000")
+    assert older == EventPosition(91_000, "00000000-0000-0000-0000-000000000000")
 
 
 def test_ids_that_the_log_lacks_end_no_listing():

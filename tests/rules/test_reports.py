@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import http, http_reports, reports, settings
-from chalicelib.counting import COUNTER_ID, EVENT_ID, LATEST_MS
+from chalicelib.domain.events import COUNTER_ID, EVENT_ID, LATEST_MS
 from chalicelib.errors import (
     BadCursorError,
     InvalidRequestError,

@@ -19,7 +19,7 @@ HEAVY = {
     "boto3",
     "botocore",
     "pynamodb",
-    "chalicelib.tables",
+    "chalicelib.aws.tables",
     "chalicelib.queues",
     "chalicelib.commands",
     "chalicelib.publisher",
@@ -41,7 +41,7 @@ HEAVY = {
     "ops",
 }
 
-DATABASE = {"botocore", "pynamodb", "chalicelib.tables"}
+DATABASE = {"botocore", "pynamodb", "chalicelib.aws.tables"}
 QUEUES = {"botocore", "boto3", "multiprocessing", "chalicelib.queues"}
 
 

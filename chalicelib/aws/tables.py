@@ -1,14 +1,15 @@
 """
-The three tables, declared. What may be done with them is in `event_log` and `read_model`.
+The three tables as PynamoDB models, and the one client that they share.
 
-PynamoDB reads `Meta` once, when a table is first used, so the stage is that of the process's settings.
+`event_log` and `read_model` use them. PynamoDB reads `Meta` once, when a table is first used, so the stage is that of
+the process's settings.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from pynamodb.attributes import BinarySetAttribute, BooleanAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import BinaryAttribute, BinarySetAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.connection import Connection
 from pynamodb.models import Model
 
@@ -23,10 +24,10 @@ _names = settings.current()
 
 class _Table(Model):
     """
-    A batch of keys is read as a whole, with a pause before those are asked for again that DynamoDB handed back.
+    Read batches of keys with a pause before the unprocessed ones are requested again.
 
-    It does so where it has no throughput for them, and wants to be left alone a little (API reference, "BatchGetItem");
-    PynamoDB asks again at once, without end.
+    DynamoDB returns keys unprocessed when it lacks throughput, and asks for a backoff (API reference, "BatchGetItem");
+    PynamoDB retries at once, without limit.
     """
 
     @classmethod
@@ -60,40 +61,31 @@ class EventItem(_Table):
 
 
 class CounterItem(Model):
-    """
-    One counter of the read model. Its sums are written only in a transaction with the buckets that they sum up.
-
-    While its read model is made anew, `other` names the generation beside the live one, with sums of its own.
-    `unseen` is set as long as no query has seen that one. `dropping` is one whose buckets are being removed, and
-    `newest` the last that was begun. Without `generation`, the live one is the first.
-    """
+    """One part of a counter: its totals, and the latest entries that are part of them. See `domain.counter.Part`."""
 
     class Meta:
         table_name = _names.counters_table
 
     counter_id = UnicodeAttribute(hash_key=True)
+    part = NumberAttribute(range_key=True)
     value = NumberAttribute(null=True)
     version = NumberAttribute(null=True)
+    recent = BinarySetAttribute(legacy_encoding=False, null=True)
+    archived_until = NumberAttribute(null=True)
+    revision = NumberAttribute(null=True)
     updated_at = NumberAttribute(null=True)
-    generation = NumberAttribute(null=True)
-    other = NumberAttribute(null=True)
-    other_value = NumberAttribute(null=True)
-    other_version = NumberAttribute(null=True)
-    unseen = BooleanAttribute(null=True)
-    dropping = NumberAttribute(null=True)
-    newest = NumberAttribute(null=True)
 
 
-class BucketItem(_Table):
-    """What is counted of one counter (and shard) and one second: the events' ids, 16 bytes each, and their sum."""
+class PageItem(Model):
+    """One page of a part's archive: the entries up to `end`, in ms since 1970, from the end of the page before."""
 
     class Meta:
-        table_name = _names.buckets_table
+        table_name = _names.archive_table
 
     partition = UnicodeAttribute(hash_key=True)
-    second = NumberAttribute(range_key=True)
-    ids = BinarySetAttribute(legacy_encoding=False)
-    sum = NumberAttribute()
+    end = NumberAttribute(range_key=True)
+    entries = BinaryAttribute(legacy_encoding=False)
+    revision = NumberAttribute()
 
 
 class _Connection(Connection):
@@ -130,4 +122,4 @@ def _shared_by(*models: type[Model]) -> Connection:
     return shared
 
 
-_shared = _shared_by(EventItem, CounterItem, BucketItem)
+_shared = _shared_by(EventItem, CounterItem, PageItem)

@@ -1,0 +1,114 @@
+"""What the event log and the read model share: DynamoDB's errors as ours, and requests that PynamoDB cannot express."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import PynamoDBException, TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.aws.tables import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
+    from pynamodb.models import Model
+
+    from chalicelib.errors import UnavailableError
+
+#: An item in DynamoDB's own JSON, values by name and type: `{"version": {"N": "3"}}`.
+RawItem = dict[str, dict[str, Any]]
+
+CONDITION_FAILED = "ConditionalCheckFailed"
+CONFLICT = "TransactionConflict"
+
+
+class RefusedError(Exception):
+    """
+    A conditional write was refused because of concurrent writers; nothing was written.
+
+    `item` is what a refused update found, if its condition failed. `reasons` has one entry for each member of a refused
+    transaction: None, `CONDITION_FAILED` or `CONFLICT`.
+    """
+
+    def __init__(self, item: RawItem | None = None, reasons: list[str | None] | None = None) -> None:
+        super().__init__()
+        self.item = item
+        self.reasons = reasons or []
+
+
+@contextlib.contextmanager
+def unavailable_as(error: type[UnavailableError]) -> Iterator[None]:
+    """Raise whatever PynamoDB raises inside as `error`, with its cause kept for the log."""
+    try:
+        yield
+    except PynamoDBException as cause:
+        raise error(f"{code(cause) or type(cause.cause).__name__}: {cause.msg}") from cause
+
+
+def code(error: PynamoDBException) -> str | None:
+    """Return DynamoDB's error code, or None if there was no response."""
+    # PynamoDB's property of this purpose fails on a broken connection, whose response is None.
+    response: Any = getattr(error.cause, "response", None) or {}
+    found: str | None = response.get("Error", {}).get("Code")
+    return found
+
+
+def update(item: Model, actions: list[Action], condition: Condition, error: type[UnavailableError]) -> RawItem:
+    """
+    Update the item if the condition holds, and return it as it is then. One request.
+
+    Raises:
+        RefusedError: the condition failed, or a transaction was in progress on the item.
+        UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    # PynamoDB's own update cannot ask for the item that failed the condition, so this goes one level below it.
+    hash_key, range_key = item._get_hash_range_key_serialized_values()
+    table = item._get_connection()
+    request = table.get_operation_kwargs(
+        hash_key,
+        range_key=range_key,
+        actions=actions,
+        condition=condition,
+        return_values="ALL_NEW",
+        return_values_on_condition_failure="ALL_OLD",
+    )
+    try:
+        updated: RawItem = table.connection.dispatch("UpdateItem", request)["Attributes"]
+    except ClientError as cause:
+        match cause.response.get("Error", {}).get("Code"):
+            case "ConditionalCheckFailedException":
+                # PynamoDB's error leaves the item out, and has botocore's as its cause.
+                original: Any = cause.__cause__
+                raise RefusedError(original.response.get("Item") or {}) from cause
+            case "TransactionConflictException":
+                raise RefusedError from cause
+        raise error(str(cause)) from cause
+    except BotoCoreError as cause:
+        raise error(f"{type(cause).__name__}: {cause}") from cause
+    return updated
+
+
+def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError]) -> None:
+    """
+    Commit a transaction that `fill` puts members into.
+
+    Raises:
+        RefusedError: a condition failed, or a concurrent writer was at work on one of the items.
+        UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    transaction = TransactWrite(connection=connection())
+    fill(transaction)
+    try:
+        with transaction:
+            pass  # PynamoDB commits when the block ends
+    except TransactWriteError as cause:
+        reasons = [reason.code if reason else None for reason in cause.cancellation_reasons]
+        # Any other reason, such as a throttled or invalid member, is an outage, whatever the other members say.
+        if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:
+            raise RefusedError(reasons=reasons) from cause
+        raise error(str(cause)) from cause

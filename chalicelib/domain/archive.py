@@ -1,0 +1,196 @@
+"""
+Counting exactly once: what has to be written so that entries are counted that were not.
+
+A part of a counter (`Part`) remembers its latest entries; archive pages hold the older ones. A page covers the times
+after the previous page's end, up to its own end, so pages never overlap. What an entry's time says about where it must
+be is all there is to finding it again:
+
+    later than `archived_until_ms`   it is in `recent`, or it is not counted
+    not later                        it is in the page that covers its time, or it is not counted
+
+`plan` decides and does no I/O; `read_model.store` executes its plans. Each plan names the conditions under which it is
+right. A plan whose conditions fail writes nothing: read the part and its pages again, then plan again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence, Set
+
+    from chalicelib.domain.counter import Part
+    from chalicelib.domain.entries import Entry
+
+#: Recent entries that keep a counter's item within 1 KB, the size of one write unit: 23 bytes each for amounts up to
+#: 63, and up to 64 characters of counter id. Larger amounts may make the item larger, which costs a unit and no more.
+RECENT_MAX = 36
+
+#: Entries of a page: about 19 bytes each, so that a page has less than 4 KB, the size of one read unit.
+PAGE_MAX = 200
+
+#: Entries younger than this stay in `recent` when older ones are archived, so that an event that arrives a little late,
+#: or that a fast clock dated too early, is not late for the archive.
+KEEP_MS = 5000
+
+#: At most this many of them stay, so that `recent` has room for the next batches; at least some, whatever the batch.
+KEPT_MAX = 16
+KEPT_MIN = 4
+
+#: Bounds of what `plan` is asked for at once. A page is split in two or more where entries are missing, so a plan within
+#: these bounds writes at most 91 pages; DynamoDB's limit is 100 items a transaction.
+ENTRIES_PER_PLAN = 2000
+PAGES_PER_PLAN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it was read: its entries are sorted. `revision` rises with each write."""
+
+    end_ms: int
+    revision: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageWrite:
+    """A page to be written, if its revision still is `revision_before`; None: if there is no page with this end."""
+
+    end_ms: int
+    revision_before: int | None
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """
+    Add entries to `recent`: one update of the counter's item.
+
+    Conditions: `recent` contains none of them and has room for them, and all are later than `archived_until_ms`.
+    """
+
+    entries: frozenset[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Archiving:
+    """
+    Write pages, and count `entries`, in one transaction with the counter's item.
+
+    Conditions: each page's own; and, if `revision` is not None, that the part still has this revision. Then `recent`
+    and `archived_until_ms` replace what the part has. If `revision` is None, both stay as they are.
+    """
+
+    entries: frozenset[Entry]
+    pages: tuple[PageWrite, ...]
+    revision: int | None = None
+    recent: frozenset[Entry] = frozenset()
+    archived_until_ms: int = -1
+
+
+#: What `plan` decides on.
+Plan = Addition | Archiving
+
+
+class PageMissingError(ValueError):
+    """No page covers a time that is not later than `archived_until_ms`: the archive is damaged."""
+
+
+def late(part: Part, entries: Iterable[Entry]) -> list[Entry]:
+    """Return those entries, in order, whose pages `plan` needs: not recent, and not later than the archive's end."""
+    return sorted(
+        entry for entry in entries if entry.recorded_at_ms <= part.archived_until_ms and entry not in part.recent
+    )
+
+
+def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) -> Plan | None:
+    """
+    Decide what to write so that all of these entries are counted; None if they are.
+
+    `pages` must have been read after the part, and include every page that covers one of its `late` entries. At most
+    `ENTRIES_PER_PLAN` entries, with late ones in at most `PAGES_PER_PLAN` pages, fit into one transaction.
+
+    Raises:
+        PageMissingError: no page covers a late entry.
+    """
+    fresh = frozenset(
+        entry for entry in entries if entry.recorded_at_ms > part.archived_until_ms and entry not in part.recent
+    )
+    missing: frozenset[Entry] = frozenset()
+    writes: list[PageWrite] = []
+    for page, missing_here in _missing_by_page(pages, late(part, entries)):
+        missing |= missing_here
+        writes += amend(page, missing_here)
+    if not fresh:
+        return Archiving(missing, tuple(writes)) if writes else None
+    together = part.recent | fresh
+    if len(together) <= RECENT_MAX:
+        if not writes:
+            return Addition(fresh)
+        return Archiving(fresh | missing, tuple(writes), part.revision, together, part.archived_until_ms)
+    archived, recent = _divide(together, len(fresh), now_ms)
+    writes += (PageWrite(chunk[-1].recorded_at_ms, None, chunk) for chunk in split(archived))
+    return Archiving(
+        fresh | missing, tuple(writes), part.revision, frozenset(recent), archived[-1].recorded_at_ms
+    )
+
+
+def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
+    """
+    Write these entries into the page that covers them, and split it by time if it grows too large.
+
+    The last page keeps the end, and so the coverage, of the original; the others take its first times from it.
+    """
+    *first, last = split(sorted({*page.entries, *missing})) or [()]
+    for chunk in first:
+        yield PageWrite(chunk[-1].recorded_at_ms, None, chunk)
+    yield PageWrite(page.end_ms, page.revision, last)
+
+
+def split(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
+    """
+    Split sorted entries into chunks of similar size, each small enough for a page.
+
+    Entries of the same millisecond stay together, for a page's end is a time: a chunk may be larger because of them.
+    """
+    chunks: list[tuple[Entry, ...]] = []
+    size = -(-len(entries) // max(1, -(-len(entries) // PAGE_MAX)))
+    start = 0
+    while start < len(entries):
+        end = min(start + size, len(entries))
+        while end < len(entries) and entries[end].recorded_at_ms == entries[end - 1].recorded_at_ms:
+            end += 1
+        chunks.append(tuple(entries[start:end]))
+        start = end
+    return chunks
+
+
+def _divide(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entry], list[Entry]]:
+    """Divide a part's entries into those to archive, of which there is at least one, and those to keep recent."""
+    ordered = sorted(entries)
+    kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - new))
+    cut = max(1, len(ordered) - kept)
+    while cut < len(ordered) and (
+        ordered[cut].recorded_at_ms <= now_ms - KEEP_MS
+        or ordered[cut].recorded_at_ms == ordered[cut - 1].recorded_at_ms
+    ):
+        cut += 1
+    return ordered[:cut], ordered[cut:]
+
+
+def _missing_by_page(pages: Sequence[Page], entries: Sequence[Entry]) -> Iterator[tuple[Page, set[Entry]]]:
+    """Yield each page that lacks some of these sorted entries, in order, with the entries that it lacks."""
+    by_end: dict[int, set[Entry]] = defaultdict(set)
+    ordered = sorted(pages, key=lambda page: page.end_ms)
+    at = 0
+    for entry in entries:
+        while at < len(ordered) and ordered[at].end_ms < entry.recorded_at_ms:
+            at += 1
+        if at == len(ordered):
+            raise PageMissingError(f"no archive page covers the time {entry.recorded_at_ms}")
+        by_end[ordered[at].end_ms].add(entry)
+    for page in ordered:
+        if missing := by_end[page.end_ms].difference(page.entries):
+            yield page, missing

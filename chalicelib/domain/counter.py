@@ -1,0 +1,48 @@
+"""The state of a counter, as queries see it, and the state of one of its parts, as counting changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chalicelib.domain.entries import Entry
+
+#: `archived_until_ms` of a part without archive: before every time.
+NOTHING_ARCHIVED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """The sum (`value`) and the number (`version`) of the events counted so far."""
+
+    counter_id: str
+    value: int = 0
+    version: int = 0
+    updated_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PartKey:
+    """The address of one part of a counter: part 0 is the only one unless `SHARDS` is greater than 1."""
+
+    counter_id: str
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """
+    One part of a counter: its own totals, its latest entries, and how far its archive reaches.
+
+    `value` and `version` are sum and number of all entries, recent and archived. Every recent entry is later than
+    `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
+    """
+
+    key: PartKey
+    value: int = 0
+    version: int = 0
+    recent: frozenset[Entry] = frozenset()
+    archived_until_ms: int = NOTHING_ARCHIVED
+    revision: int = 0
+    updated_at_ms: int | None = None

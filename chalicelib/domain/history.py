@@ -1,0 +1,85 @@
+"""Queries over entries: a counter's history step by step, and its events page by page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chalicelib.domain.entries import Entry
+    from chalicelib.domain.events import Event
+
+#: Seconds in a step of a history, by the name of its resolution, the finest first.
+RESOLUTIONS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds since 1970 from `first` to before `end`, in steps of `step_s` seconds that begin at multiples of it."""
+
+    first: int
+    end: int
+    step_s: int
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that it touches."""
+        return max(0, -(-self.end // self.step_s) - self.first // self.step_s)
+
+    def contains(self, recorded_at_ms: int) -> bool:
+        """Check whether a time, in ms since 1970, is in it."""
+        return self.first * 1000 <= recorded_at_ms < self.end * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A step of a history: the second at which it starts, the number of its events, and their sum."""
+
+    start: int
+    events: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EventPosition:
+    """The position of an event in its counter's list: by time, and within a millisecond by id."""
+
+    recorded_at_ms: int
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Counted events, newest first. The next page starts behind `last`; None means that this page is the last one."""
+
+    events: list[Event]
+    last: EventPosition | None
+
+
+def points(entries: Iterable[Entry], span: Span) -> list[Point]:
+    """Add these entries up step by step, in order of time; those outside the span, and empty steps, are left out."""
+    steps: dict[int, tuple[int, int]] = {}
+    for entry in entries:
+        if span.contains(entry.recorded_at_ms):
+            start = entry.recorded_at_ms // 1000 // span.step_s * span.step_s
+            events, total = steps.get(start, (0, 0))
+            steps[start] = (events + 1, total + entry.amount)
+    return [Point(start, *steps[start]) for start in sorted(steps)]
+
+
+def acceptable_end(reached_ms: int, span: Span) -> int:
+    """
+    Return an end, in seconds, for a history that was read from the start of this span up to a time, and no further.
+
+    The end is where a step starts, unless not even the first step was read whole.
+    """
+    end = reached_ms // 1000
+    aligned = end // span.step_s * span.step_s
+    return aligned if aligned > span.first else max(end, span.first + 1)
+
+
+def position_of(event: Event) -> EventPosition:
+    """Return the event's position in its counter's list."""
+    return EventPosition(event.recorded_at_ms, event.event_id)

@@ -1,0 +1,7 @@
+"""
+The read model: late, disposable, and made from the log alone.
+
+    writer    count events exactly once
+    store     items of DynamoDB to and from the states of `domain`
+    queries   what clients ask for
+"""

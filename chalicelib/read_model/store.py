@@ -1,0 +1,411 @@
+"""
+Items of DynamoDB to and from the states of `domain`: consistent reads, and the conditional writes of its plans.
+
+A damaged item is an error with a name, never a crash: `verify` reports it and `rebuild` repairs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pynamodb.expressions.condition import size
+
+from chalicelib import codec, settings
+from chalicelib.aws import dynamodb
+from chalicelib.aws.dynamodb import RawItem, RefusedError
+from chalicelib.aws.tables import CounterItem, PageItem
+from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late
+from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
+from chalicelib.domain.entries import DamagedError, decode_entry, decode_page, encode_entry, encode_page
+from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence, Set
+
+    from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
+    from pynamodb.transactions import TransactWrite
+
+    from chalicelib.domain.archive import Archiving, PageWrite, Plan
+    from chalicelib.domain.entries import Entry
+
+#: Pages that one request reads: few at first, for one may be enough, then twice as many each time.
+_FEW_PAGES = 1
+_MANY_PAGES = 32
+
+
+class ChangedError(Exception):
+    """A concurrent writer changed what a plan was made for. Nothing was written. `part` is its new state, if known."""
+
+    def __init__(self, part: Part | None = None) -> None:
+        super().__init__()
+        self.part = part
+
+
+def read(key: PartKey) -> Part:
+    """
+    Return the part's state now. One consistent read, of at most 1 read unit.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        DamagedReadModelError: the item cannot be decoded.
+    """
+    return part_from(read_raw(key), key)
+
+
+def read_raw(key: PartKey) -> RawItem:
+    """
+    Return the part's item now, undecoded; empty if there is none. One consistent read.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        found = CounterItem._get_connection().get_item(key.counter_id, range_key=str(key.part), consistent_read=True)
+    return found.get("Item") or {}
+
+
+def read_parts(counter_id: str) -> list[Part]:
+    """
+    Return the state now of each part of the counter that was ever counted in. One consistent request.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        DamagedReadModelError: an item cannot be decoded.
+    """
+    return [part_from(item) for item in _query_parts(counter_id)]
+
+
+def read_counter(counter_id: str) -> Counter:
+    """
+    Return the counter's state now: the sum of its parts. One consistent request, of 1 read unit for each 4 parts.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        DamagedReadModelError: an item cannot be decoded.
+    """
+    return add_up(counter_id, (totals_from(item) for item in _query_parts(counter_id)))
+
+
+def add_up(counter_id: str, parts: Iterable[Counter | Part]) -> Counter:
+    """Return the state of a counter that has these parts."""
+    value = version = 0
+    updated_at_ms: int | None = None
+    for part in parts:
+        value += part.value
+        version += part.version
+        updated_at_ms = max(updated_at_ms or 0, part.updated_at_ms or 0) or None
+    return Counter(counter_id, value, version, updated_at_ms)
+
+
+def pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[Entry]]:
+    """
+    Return the pages that `plan` needs for these entries, and the entries among them that it can plan for with these.
+
+    At most `PAGES_PER_PLAN` pages are read: with late entries in more pages, only the oldest are planned for at first.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        DamagedReadModelError: a page cannot be decoded.
+    """
+    needed = late(part, entries)
+    pages: list[Page] = []
+    reached, at_once = 0, _FEW_PAGES
+    while reached < len(needed):
+        if len(pages) >= PAGES_PER_PLAN:
+            return pages, frozenset(needed[:reached])
+        found = read_pages(part.key, needed[reached].recorded_at_ms, min(at_once, PAGES_PER_PLAN - len(pages)))
+        before = reached
+        useful = []
+        for page in found:
+            covered = reached
+            while reached < len(needed) and needed[reached].recorded_at_ms <= page.end_ms:
+                reached += 1
+            if reached > covered:
+                useful.append(page)
+        pages += useful
+        if reached == before:
+            break  # no page covers it, which `plan` reports
+        at_once = min(2 * at_once, _MANY_PAGES) if useful == found else _FEW_PAGES
+    return pages, frozenset(entries)
+
+
+def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
+    """
+    Return up to `limit` pages, ascending, from the one that covers a time on. One consistent request.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        DamagedReadModelError: a page cannot be decoded.
+    """
+    return [page_from(item) for item in next(query_pages(key, from_ms, limit), [])]
+
+
+def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawItem]]:
+    """
+    Yield the part's pages, ascending, from the one that covers a time on, undecoded, as many as each request brings.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    yield from _requests(
+        PageItem.query(partition_of(key), PageItem.end >= from_ms, consistent_read=True, page_size=at_once).page_iter
+    )
+
+
+def query_pages_back(key: PartKey, before_end_ms: int | None, at_once: int) -> Iterator[list[RawItem]]:
+    """
+    Yield the part's pages, newest first, from the one before an end on, undecoded, as many as each request brings.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    bound = None if before_end_ms is None else PageItem.end < before_end_ms
+    yield from _requests(
+        PageItem.query(
+            partition_of(key), bound, consistent_read=True, page_size=at_once, scan_index_forward=False
+        ).page_iter
+    )
+
+
+def scan_parts(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
+    """
+    Yield every counter's item, undecoded, as many as each request brings, of one of `segments` equal parts of all.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    yield from _requests(CounterItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter)
+
+
+def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
+    """
+    Yield every archive page, undecoded, as many as each request brings, of one of `segments` equal parts of all.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    yield from _requests(PageItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter)
+
+
+def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
+    """
+    Add entries to the part's recent ones without reading it first, and return its totals then. One request.
+
+    Raises:
+        ChangedError: some are counted already, there is no room, or some are late: `part` tells.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+        DamagedReadModelError: the item cannot be decoded.
+    """
+    actions, condition = _counter_change(Addition(entries), now_ms)
+    try:
+        updated = dynamodb.update(_item(key), actions, condition, ReadModelUnavailableError)
+    except RefusedError as refused:
+        raise ChangedError(None if refused.item is None else part_from(refused.item, key)) from refused
+    return totals_from(updated)
+
+
+def write(key: PartKey, plan: Plan, now_ms: int) -> None:
+    """
+    Execute a plan: wholly and if its conditions hold, or not at all. One request.
+
+    Raises:
+        ChangedError: a condition does not hold any more.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+        DamagedReadModelError: the item cannot be decoded.
+    """
+    if isinstance(plan, Addition):
+        add(key, plan.entries, now_ms)
+        return
+    try:
+        dynamodb.transact(
+            lambda transaction: add_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError
+        )
+    except RefusedError as refused:
+        raise ChangedError from refused
+
+
+def add_plan(
+    transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, also: Condition | None
+) -> None:
+    """Make a plan part of a transaction. `also` is one more condition on the counter's item."""
+    if not isinstance(plan, Addition):
+        for page in plan.pages:
+            put_page(transaction, key, page)
+    actions, condition = _counter_change(plan, now_ms)
+    conditions = [each for each in (condition, also) if each is not None]
+    transaction.update(_item(key), actions=actions, condition=_all(conditions) if conditions else None)
+
+
+def put_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
+    """Make the write of a page part of a transaction, on the page's own condition."""
+    transaction.save(
+        PageItem(
+            partition_of(key),
+            page.end_ms,
+            entries=encode_page(page.entries),
+            revision=(page.revision_before or 0) + 1,
+        ),
+        condition=PageItem.end.does_not_exist()
+        if page.revision_before is None
+        else PageItem.revision == page.revision_before,
+    )
+
+
+def add_version_check(transaction: TransactWrite, part: Part) -> None:
+    """Make it a condition of a transaction that this part's version is unchanged."""
+    transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=is_at_version(part))
+
+
+def is_at_version(part: Part) -> Condition:
+    """Return the condition that nothing was counted in this part since it was read."""
+    if part.revision == 0:
+        missing: Condition = CounterItem.revision.does_not_exist()
+        return missing
+    same: Condition = CounterItem.version == part.version
+    return same
+
+
+def partition_of(key: PartKey) -> str:
+    """Return the archive's partition of this part: that of its events in the log."""
+    return codec.partition(key.counter_id, key.part, settings.current().shards)
+
+
+def key_of(partition: str) -> PartKey:
+    """Return the part whose archive has this partition."""
+    counter_id, _, part = partition.partition("#")
+    return PartKey(counter_id, int(part or 0))
+
+
+def part_from(item: RawItem, key: PartKey | None = None) -> Part:
+    """
+    Decode a counter's item; an empty one is a part in which nothing was counted yet, and needs the `key`.
+
+    Raises:
+        DamagedReadModelError: it cannot be decoded.
+    """
+    if not item and key is not None:
+        return Part(key)
+    totals = totals_from(item)
+    found = key or PartKey(totals.counter_id, _integer(item, "part"))
+    try:
+        recent = frozenset(decode_entry(stored) for stored in item.get("recent", {"BS": []})["BS"])
+    except (DamagedError, KeyError, TypeError) as error:
+        raise DamagedReadModelError(totals.counter_id, f"recent: {error}") from error
+    archived_until_ms = _integer(item, "archived_until") if "archived_until" in item else NOTHING_ARCHIVED
+    if any(entry.recorded_at_ms <= archived_until_ms for entry in recent):
+        raise DamagedReadModelError(totals.counter_id, "a recent entry is not later than archived_until")
+    revision = _integer(item, "revision")
+    return Part(found, totals.value, totals.version, recent, archived_until_ms, revision, totals.updated_at_ms)
+
+
+def totals_from(item: RawItem) -> Counter:
+    """
+    Decode only the totals of a counter's item.
+
+    Raises:
+        DamagedReadModelError: they cannot be decoded.
+    """
+    return Counter(
+        item["counter_id"]["S"],
+        _integer(item, "value"),
+        _integer(item, "version"),
+        _integer(item, "updated_at") if "updated_at" in item else None,
+    )
+
+
+def page_from(item: RawItem) -> Page:
+    """
+    Decode an archive page.
+
+    Raises:
+        DamagedReadModelError: it cannot be decoded.
+    """
+    owner = key_of(item["partition"]["S"]).counter_id
+    end_ms = int(item["end"]["N"])
+    try:
+        entries = decode_page(item["entries"]["B"])
+        revision = int(item["revision"]["N"])
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        raise DamagedReadModelError(owner, f"archive page {end_ms}: {error}") from error
+    if entries and entries[-1].recorded_at_ms > end_ms:
+        raise DamagedReadModelError(owner, f"archive page {end_ms}: an entry is later than its end")
+    return Page(end_ms, revision, entries)
+
+
+def _query_parts(counter_id: str) -> list[RawItem]:
+    pages = _requests(CounterItem.query(counter_id, consistent_read=True).page_iter)
+    return [item for page in pages for item in page]
+
+
+def _requests(page_iter: Any) -> Iterator[list[RawItem]]:
+    """Yield the raw items that each request of a query or scan brings. PynamoDB would decode them item by item."""
+    while True:
+        with dynamodb.unavailable_as(ReadModelUnavailableError):
+            found = next(page_iter, None)
+        if found is None:
+            return
+        yield found["Items"]
+
+
+def _item(key: PartKey) -> CounterItem:
+    return CounterItem(key.counter_id, key.part)
+
+
+def _counter_change(plan: Plan, now_ms: int) -> tuple[list[Action], Condition | None]:
+    """Return what a plan does to the counter's item, and on what condition."""
+    item = CounterItem
+    actions: list[Action] = [
+        item.value.add(sum(entry.amount for entry in plan.entries)),
+        item.version.add(len(plan.entries)),
+        item.revision.add(1),
+        item.updated_at.set(now_ms),
+    ]
+    if isinstance(plan, Addition):
+        stored = {encode_entry(entry) for entry in plan.entries}
+        return [*actions, item.recent.add(stored)], _can_add(plan.entries, stored)
+    if plan.revision is None:
+        return actions, None
+    actions += _replacements(plan)
+    return actions, item.revision == plan.revision if plan.revision else item.revision.does_not_exist()
+
+
+def _replacements(plan: Archiving) -> Iterator[Action]:
+    stored = {encode_entry(entry) for entry in plan.recent}
+    yield CounterItem.recent.set(stored) if stored else CounterItem.recent.remove()
+    if plan.archived_until_ms != NOTHING_ARCHIVED:
+        yield CounterItem.archived_until.set(plan.archived_until_ms)
+
+
+def _can_add(entries: frozenset[Entry], stored: Set[bytes]) -> Condition:
+    """
+    Return the condition under which a part has counted none of these entries, and has room for them.
+
+    One attribute that is missing makes a comparison false in DynamoDB, so each has its own way out.
+    """
+    recent, archived_until = CounterItem.recent, CounterItem.archived_until
+    fits = size(recent) <= RECENT_MAX - len(stored)  # type: ignore[no-untyped-call]
+    earliest_ms = min(entry.recorded_at_ms for entry in entries)
+    return _all(
+        [
+            *(~recent.contains(each) for each in sorted(stored)),
+            recent.does_not_exist() | fits,
+            archived_until.does_not_exist() | (archived_until < earliest_ms),
+        ]
+    )
+
+
+def _all(conditions: Sequence[Condition]) -> Condition:
+    """Join conditions as a balanced tree: DynamoDB limits how deep an expression may be nested."""
+    if len(conditions) == 1:
+        return conditions[0]
+    middle = len(conditions) // 2
+    both: Condition = _all(conditions[:middle]) & _all(conditions[middle:])
+    return both
+
+
+def _integer(item: RawItem, name: str) -> int:
+    try:
+        return int(item[name]["N"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedReadModelError(item["counter_id"]["S"], f"{name} must be an integer") from error

@@ -1,0 +1,200 @@
+"""
+Count events exactly once, in the counter's own item.
+
+The usual case is one request without a read: an update that adds to the counter's value, version and recent entries,
+on condition that none of the entries is counted. If it is refused, the response has the item, and `archive.plan` decides
+the next write from it. Duplicates, order and batch boundaries make no difference: where an event is counted depends on
+the event alone.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from chalicelib import event_log, retries, settings
+from chalicelib.aws import dynamodb
+from chalicelib.aws.dynamodb import RefusedError
+from chalicelib.domain import archive
+from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX, PageMissingError
+from chalicelib.domain.counter import Counter, Part, PartKey
+from chalicelib.domain.entries import entry_of
+from chalicelib.domain.events import part_of
+from chalicelib.errors import (
+    ContendedError,
+    DamagedReadModelError,
+    PartlyCountedError,
+    ReadModelUnavailableError,
+    RecordedBeforeError,
+    UnavailableError,
+)
+from chalicelib.read_model import store
+from chalicelib.read_model.store import ChangedError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pynamodb.transactions import TransactWrite
+
+    from chalicelib.domain.archive import Page, Plan
+    from chalicelib.domain.entries import Entry
+    from chalicelib.domain.events import Event
+
+_TRIES = 12
+
+#: Parts that are counted at the same time. Each spends nearly all of its time waiting for DynamoDB.
+_THREADS = 8
+
+
+def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozenset[tuple[str, str]]:
+    """
+    Count every one of these events, once, and return those that were not counted before, as (counter id, event id).
+
+    The result is the same if events come twice, in another order, in other batches, or to several workers at once.
+    A worker that is cut off has counted some of the events; the rest is counted when they are delivered again. Each
+    counter is counted by itself, several at a time: one that fails or conflicts delays no other.
+
+    `read_first` are counters whose events are likely to be counted already: a read then tells, and no refused write,
+    which costs as much as a write, is made. A response that is lost on the way hides which events were new: they are
+    counted, and not returned.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
+        ContendedError: conflicts with other workers at every try. Likewise.
+        PartlyCountedError: either happened to some of the counters only.
+    """
+    shards = settings.current().shards
+    batches: dict[PartKey, dict[Entry, str]] = {}
+    for event in events:
+        key = PartKey(event.counter_id, part_of(event.event_id, shards))
+        batches.setdefault(key, {})[entry_of(event)] = event.event_id
+    new: set[tuple[str, str]] = set()
+    failures: dict[str, UnavailableError] = {}
+
+    def count_batch(key: PartKey) -> None:
+        batch = batches[key]
+        try:
+            counted = _count_entries(key, batch, read_first=key.counter_id in read_first)
+        except UnavailableError as failure:
+            failures[key.counter_id] = failure
+        else:
+            new.update((key.counter_id, batch[entry]) for entry in counted)
+
+    if len(batches) == 1:
+        count_batch(*batches)
+    elif batches:
+        with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
+            # The remaining time of the invocation is in the context, which each thread needs a copy of.
+            for done in [pool.submit(contextvars.copy_context().run, count_batch, key) for key in batches]:
+                done.result()
+    if failures:
+        first = next(iter(failures.values()))
+        if not new and len(failures) == len({key.counter_id for key in batches}):
+            raise first
+        raise PartlyCountedError(frozenset(new), failures) from first
+    return frozenset(new)
+
+
+def count_and_get(event: Event) -> Counter:
+    """
+    Count one event, once, and return the counter's state, which includes it. One request in the usual case.
+
+    Raises:
+        ReadModelUnavailableError, ContendedError: as of `count`.
+    """
+    shards = settings.current().shards
+    key = PartKey(event.counter_id, part_of(event.event_id, shards))
+    try:
+        state = store.add(key, frozenset([entry_of(event)]), _now_ms())
+    except ChangedError as changed:
+        _count_planned(key, frozenset([entry_of(event)]), changed.part)
+    else:
+        if shards == 1:
+            return state
+    return store.read_counter(event.counter_id)
+
+
+def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
+    """
+    Append the event to the log and count it, in one transaction, if the counter's version still is that of `parts`.
+
+    `parts` are those that `store.read_parts` returned. Returns the counter's next state. The stream delivers the event
+    later all the same, and the projector finds it counted.
+
+    Raises:
+        RecordedBeforeError: the log has the event's id; nothing was written.
+        ContendedError: concurrent writers changed the counter after it was read; nothing was written.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same
+            event id.
+    """
+    shards = settings.current().shards
+    by_key = {PartKey(event.counter_id, number): Part(PartKey(event.counter_id, number)) for number in range(shards)}
+    by_key |= {part.key: part for part in parts}
+    own = by_key.pop(PartKey(event.counter_id, part_of(event.event_id, shards)))
+    now_ms = _now_ms()
+    pages, entries = store.pages_for(own, frozenset([entry_of(event)]))
+    if not (plan := _plan(own, pages, entries)):
+        raise RecordedBeforeError(event.counter_id, event.event_id)
+
+    def fill(transaction: TransactWrite) -> None:
+        for other in by_key.values():
+            store.add_version_check(transaction, other)
+        event_log.append_within(transaction, event)
+        store.add_plan(transaction, own.key, plan, now_ms, store.is_at_version(own))
+
+    try:
+        dynamodb.transact(fill, ReadModelUnavailableError)
+    except RefusedError as refused:
+        # PynamoDB puts condition checks first, then what is put, in the order in which members were added.
+        if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:
+            raise RecordedBeforeError(event.counter_id, event.event_id) from refused
+        raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused
+    before = store.add_up(event.counter_id, parts)
+    return Counter(event.counter_id, before.value + event.by, before.version + 1, now_ms)
+
+
+def _count_entries(key: PartKey, batch: Collection[Entry], *, read_first: bool) -> frozenset[Entry]:
+    """Count one part's entries, and return those that were not counted before."""
+    entries = frozenset(batch)
+    if len(entries) <= RECENT_MAX and not read_first:
+        try:
+            store.add(key, entries, _now_ms())
+        except ChangedError as changed:
+            return _count_planned(key, entries, changed.part)
+        return entries
+    counted: frozenset[Entry] = frozenset()
+    ordered = sorted(entries)
+    for start in range(0, len(ordered), ENTRIES_PER_PLAN):
+        counted |= _count_planned(key, frozenset(ordered[start : start + ENTRIES_PER_PLAN]), None)
+    return counted
+
+
+def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -> frozenset[Entry]:
+    """Read, plan and write until all entries are counted. `part` is the part's state, if it was read just now."""
+    counted: frozenset[Entry] = frozenset()
+    for _ in retries.attempts(_TRIES):
+        try:
+            while entries:
+                pages, planned = store.pages_for(part := part or store.read(key), entries)
+                if plan := _plan(part, pages, planned):
+                    store.write(key, plan, _now_ms())
+                    counted |= plan.entries
+                entries, part = entries - planned, None
+        except ChangedError:
+            part = None
+            continue
+        return counted
+    raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
+
+
+def _plan(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
+    try:
+        return archive.plan(part, pages, entries, _now_ms())
+    except PageMissingError as error:
+        raise DamagedReadModelError(part.key.counter_id, str(error)) from error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
