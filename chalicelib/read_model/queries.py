@@ -105,9 +105,7 @@ def events(counter_id: str, limit: int, before: EventPosition | None = None) -> 
         NotUnderstoodError: an event cannot be read by this version of the code.
     """
     bound = None if before is None else (before.recorded_at_ms, id_bytes(before.event_id))
-    newest_first = heapq.merge(
-        *(_entries_back(part, bound) for part in store.read_parts(counter_id)), reverse=True
-    )
+    newest_first = heapq.merge(*(_entries_back(part, bound) for part in store.read_parts(counter_id)), reverse=True)
     entries = list(islice(newest_first, limit + 1))
     page = entries[:limit]
     found = event_log.get_many(counter_id, {entry.event_id for entry in page})
@@ -130,6 +128,7 @@ def history(counter_id: str, span: Span) -> list[Point]:
     entries: list[Entry] = [entry for part in parts for entry in part.recent]
     at_once = max(1, min(_PAGES_AT_ONCE, HISTORY_BYTES // 4096 // (2 * max(1, len(parts)))))
     requests = {part.key: store.query_pages(part.key, span.first * 1000, at_once) for part in parts}
+    archived_until_ms = {part.key: part.archived_until_ms for part in parts}
     reached_ms = dict.fromkeys(requests, -1)
     size = 0
     while reached_ms:
@@ -141,7 +140,8 @@ def history(counter_id: str, span: Span) -> list[Point]:
         items = next(requests[key], [])
         size += sum(_size_of(item) for item in items)
         pages = [store.page_from(item) for item in items]
-        entries += (entry for page in pages for entry in page.entries)
+        # A later entry was recent when the part was read, and archived since: it is in `entries` already.
+        entries += (entry for page in pages for entry in page.entries if entry.recorded_at_ms <= archived_until_ms[key])
         if pages and pages[-1].end_ms < span.end * 1000 - 1:
             reached_ms[key] = pages[-1].end_ms
         else:
@@ -150,12 +150,23 @@ def history(counter_id: str, span: Span) -> list[Point]:
 
 
 def _entries_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
-    """Yield a part's entries, newest first, from the one before `bound` on. Pages are read as they are needed."""
-    yield from (entry for entry in sorted(part.recent, reverse=True) if bound is None or entry[:2] < bound)
+    """
+    Yield a part's entries, newest first, from the one before `bound` on, each once. Pages are read as they are needed.
+
+    A concurrent writer may archive recent entries, or split a page, between two reads: then a page repeats entries.
+    """
+    for entry in _stored_back(part, bound):
+        if bound is None or entry[:2] < bound:
+            yield entry
+            bound = entry[:2]
+
+
+def _stored_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
+    yield from sorted(part.recent, reverse=True)
     before_end_ms: int | None = None
     if bound is not None and bound[0] <= part.archived_until_ms:
         for page in store.read_pages(part.key, bound[0], limit=1):
-            yield from (entry for entry in reversed(page.entries) if entry[:2] < bound)
+            yield from reversed(page.entries)
             before_end_ms = page.end_ms
     for items in store.query_pages_back(part.key, before_end_ms, _FEW_PAGES):
         for item in items:
