@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from chalicelib import queues
 from chalicelib.aws import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from botocore.client import BaseClient
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_EVENT = "before-parameter-build"
+_UNIT_BYTES = 1024
+_READ_UNIT_BYTES = 4096
 
 
 def clients() -> list[BaseClient]:
@@ -30,10 +32,18 @@ def clients() -> list[BaseClient]:
 
 @dataclass
 class Requests:
-    """Requests in the order in which they were made: operation and parameters. `reader` reads what they wrote."""
+    """
+    Requests in the order in which they were made: operation and parameters.
+
+    With a `reader`, each write is priced when it is made, because an item may shrink later.
+    """
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     reader: DynamoDBClient | None = None
+    _write_units: int = 0
+    _read_units: float = 0
+    _keys: dict[str, list[str]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def operations(self) -> list[str]:
@@ -41,110 +51,182 @@ class Requests:
 
     def write_units(self) -> int:
         """
-        What the writes among these requests cost, given the items as they are now.
+        Return the cost of the writes among these requests.
 
         A write costs 1 unit for each started KB of the item, and 2 in a transaction; of an item before and after, the
-        larger counts (DynamoDB developer guide, "Capacity consumption"). Our items only grow, so "now" is the larger.
+        larger one counts. A condition that fails, and a member of a transaction that only checks a condition, cost the
+        same (DynamoDB developer guide, "Capacity consumption").
         """
-        items = _Items(self.reader or _reader())
-        return sum(_write_units(operation, parameters, items) for operation, parameters in self.made)
+        assert self.reader is not None, "writes are priced as they are made: pass `reader`"
+        return self._write_units
 
     def read_units(self) -> float:
         """
-        What the reads among these requests cost, given the items as they are now.
+        Return the cost of the reads among these requests.
 
-        A strongly consistent read costs 1 unit for each started 4 KB, also of nothing, and an eventually consistent one
-        half: of each item by itself, and of all that one page of a query reads together (DynamoDB developer guide,
-        "Capacity consumption").
+        A strongly consistent read costs 1 unit for each started 4 KB, also of nothing, and an eventually consistent
+        read half: of each item by itself, and of all that one page of a query or scan reads together (DynamoDB
+        developer guide, "Capacity consumption").
         """
-        items = _Items(self.reader or _reader())
-        return sum(_read_units(operation, parameters, items) for operation, parameters in self.made)
+        return self._read_units
+
+    def note(self, operation: str, parameters: dict[str, Any], context: dict[Any, Any]) -> None:
+        """Note a request that is about to be made, with the sizes of the items that it is about to write."""
+        targets = [] if self.reader is None else self._targets(operation, parameters)
+        context[id(self)] = parameters, targets, [self._size_now(target) for target in targets]
+        with self._lock:
+            self.made.append((operation, parameters))
+
+    def price(self, operation: str, answer: dict[str, Any], context: dict[Any, Any]) -> None:
+        """Add the cost of a request that was made, whatever the outcome."""
+        parameters, targets, before = context[id(self)]
+        written = sum(
+            target.factor * _started(max(size_before, self._size_now(target), target.put_bytes), _UNIT_BYTES)
+            for target, size_before in zip(targets, before, strict=True)
+        )
+        read = _cost_of_read(operation, parameters, answer)
+        with self._lock:
+            self._write_units += written
+            self._read_units += read
+
+    def _size_now(self, target: _Target) -> int:
+        assert self.reader is not None
+        found = self.reader.get_item(TableName=target.table, Key=target.key, ConsistentRead=True).get("Item", {})
+        return size(found)
+
+    def _targets(self, operation: str, parameters: dict[str, Any]) -> list[_Target]:
+        match operation:
+            case "PutItem" | "UpdateItem" | "DeleteItem":
+                return [self._target(parameters, factor=1)]
+            case "TransactWriteItems":
+                members = [member for each in parameters["TransactItems"] for member in each.values()]
+                return [self._target(member, factor=2) for member in members]
+            case "BatchWriteItem":
+                written = [(table, member) for table, each in parameters["RequestItems"].items() for member in each]
+                return [
+                    self._target({"TableName": table, **request}, factor=1)
+                    for table, member in written
+                    for request in member.values()
+                ]
+            case _:
+                return []
+
+    def _target(self, member: dict[str, Any], factor: int) -> _Target:
+        table, item = member["TableName"], member.get("Item", {})
+        key = member.get("Key") or {name: item[name] for name in self._key_names(table)}
+        return _Target(table, key, size(item), factor)
+
+    def _key_names(self, table: str) -> list[str]:
+        assert self.reader is not None
+        if table not in self._keys:
+            schema = self.reader.describe_table(TableName=table)["Table"]["KeySchema"]
+            self._keys[table] = [each["AttributeName"] for each in schema]
+        return self._keys[table]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An item that a request writes or checks, and the units that it costs for each started KB."""
+
+    table: str
+    key: dict[str, Any]
+    put_bytes: int
+    factor: int
 
 
 @contextlib.contextmanager
 def requests(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
     """
-    Notes the requests that are made inside: by these clients, or else by the application's.
+    Note the requests that are made inside: by these clients, or else by the application's.
 
-    What they cost is asked for through `reader`, or else at the embedded AWS.
+    Only with a `reader`, whose own requests are not noted, are writes priced: it reads each item before and after.
     """
     seen = Requests(reader=reader)
     watched = of or clients()
 
-    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+    def before(params: dict[str, Any], model: Any, context: dict[Any, Any], **_: Any) -> None:
         if model.name != "GetQueueUrl":  # once in the life of a process
-            seen.made.append((model.name, params))
+            seen.note(model.name, params, context)
 
+    def after(model: Any, context: dict[Any, Any], parsed: dict[str, Any] | None = None, **_: Any) -> None:
+        if id(seen) in context:
+            seen.price(model.name, parsed or {}, context)
+
+    def failed(context: dict[Any, Any], event_name: str, **_: Any) -> None:
+        if id(seen) in context:
+            seen.price(event_name.rpartition(".")[2], {}, context)
+
+    hooks: dict[str, Any] = {"before-parameter-build": before, "after-call": after, "after-call-error": failed}
     for client in watched:
-        client.meta.events.register(f"{_EVENT}.*.*", note)
+        for event, hook in hooks.items():
+            client.meta.events.register(f"{event}.*.*", hook)
     try:
         yield seen
     finally:
         for client in watched:
-            client.meta.events.unregister(f"{_EVENT}.*.*", note)
-
-
-class _Items:
-    """The items as they are now, each read once."""
-
-    def __init__(self, reader: DynamoDBClient) -> None:
-        self.reader = reader
-        self._sizes: dict[tuple[str, str], int] = {}
-
-    def size(self, table: str, key: dict[str, Any]) -> int:
-        """The item's size, or 0 if it is not there."""
-        place = (table, repr(key))
-        if place not in self._sizes:
-            found = self.reader.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
-            self._sizes[place] = size(found)
-        return self._sizes[place]
-
-
-def _write_units(operation: str, parameters: dict[str, Any], items: _Items) -> int:
-    match operation:
-        case "PutItem":
-            return math.ceil(size(parameters["Item"]) / 1024)
-        case "UpdateItem":
-            return math.ceil(items.size(parameters["TableName"], parameters["Key"]) / 1024)
-        case "TransactWriteItems":
-            return sum(2 * math.ceil(_written(member, items) / 1024) for member in parameters["TransactItems"])
-        case "DeleteItem" | "BatchWriteItem":
-            raise AssertionError(f"what a {operation} costs is not known here")
-        case _:
-            return 0
-
-
-def _read_units(operation: str, parameters: dict[str, Any], items: _Items) -> float:
-    match operation:
-        case "GetItem":
-            return _units(items.size(parameters["TableName"], parameters["Key"]), parameters)
-        case "Query":
-            page = items.reader.query(**parameters)
-            return _units(sum(map(size, page["Items"])), parameters)
-        case "BatchGetItem":
-            ((table, asked),) = parameters["RequestItems"].items()
-            return sum(_units(items.size(table, key), asked) for key in asked["Keys"])
-        case _:
-            return 0
-
-
-def _units(size: int, read: dict[str, Any]) -> float:
-    started = max(1, math.ceil(size / 4096))
-    return started if read.get("ConsistentRead") else started / 2
-
-
-def _written(member: dict[str, Any], items: _Items) -> int:
-    ((kind, parameters),) = member.items()
-    return size(parameters["Item"]) if kind == "Put" else items.size(parameters["TableName"], parameters["Key"])
+            for event, hook in hooks.items():
+                client.meta.events.unregister(f"{event}.*.*", hook)
 
 
 @functools.cache
-def _reader() -> DynamoDBClient:
-    """Of our own, so that what is asked to know a cost is not noted."""
+def reader() -> DynamoDBClient:
+    """Return a client of the embedded AWS whose requests are not noted."""
     return boto3.client("dynamodb")
 
 
+def _cost_of_read(operation: str, parameters: dict[str, Any], answer: dict[str, Any]) -> float:
+    match operation:
+        case "GetItem":
+            return _read_cost([answer.get("Item", {})], parameters)
+        case "Query" | "Scan":
+            return _read_cost(answer.get("Items", []), parameters)
+        case "BatchGetItem":
+            return sum(
+                _read_cost([item], asked)
+                for table, asked in parameters["RequestItems"].items()
+                for item in _read_of(table, asked, answer)
+            )
+        case _:
+            return 0
+
+
+def _read_of(table: str, asked: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an item for each key that a batch read, empty for one that is missing."""
+    found: list[dict[str, Any]] = answer.get("Responses", {}).get(table, [])
+    left = len(answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []))
+    return found + [{}] * (len(asked["Keys"]) - len(found) - left)
+
+
+def _read_cost(items: list[dict[str, Any]], read: dict[str, Any]) -> float:
+    units = _started(sum(map(size, items)), _READ_UNIT_BYTES)
+    return units if read.get("ConsistentRead") else units / 2
+
+
+def _started(bytes_: int, unit: int) -> int:
+    return max(1, math.ceil(bytes_ / unit))
+
+
 def size(item: dict[str, Any]) -> int:
-    """Bytes, as the developer guide counts them ("Item sizes and formats"), each number at its largest."""
-    sizes = {"S": lambda text: len(text.encode()), "N": lambda _: 21, "B": len, "BS": lambda ids: sum(map(len, ids))}
-    return sum(len(name.encode()) + sizes[kind](value) for name, typed in item.items() for kind, value in typed.items())
+    """Return an item's bytes, as the developer guide counts them ("Item sizes and formats")."""
+    return sum(len(name.encode()) + _size_of_value(typed) for name, typed in item.items())
+
+
+def _size_of_value(typed: dict[str, Any]) -> int:
+    ((kind, value),) = typed.items()
+    sizes: dict[str, Callable[[], int]] = {
+        "S": lambda: len(value.encode()),
+        "N": lambda: _size_of_number(value),
+        "B": lambda: len(value),
+        "L": lambda: 3 + sum(1 + _size_of_value(member) for member in value),
+        "M": lambda: 3 + sum(1 + len(name.encode()) + _size_of_value(member) for name, member in value.items()),
+        "BOOL": lambda: 1,
+        "NULL": lambda: 1,
+        **dict.fromkeys(("SS", "NS", "BS"), lambda: sum(_size_of_value({kind[0]: member}) for member in value)),
+    }
+    return sizes[kind]()
+
+
+def _size_of_number(text: str) -> int:
+    """Return "approximately" one byte for each two significant digits, and one more; another one for a sign."""
+    digits = text.lstrip("-").replace(".", "").strip("0")
+    return math.ceil(len(digits) / 2) + 1 + text.startswith("-")
