@@ -54,6 +54,9 @@ _SHORT.maxstring = 60
 #: The attribute of messages whose events are likely to be counted already, because an operator sent them again.
 REPLAY = "replay"
 
+#: The attributes of such a message. The projector then reads first, instead of paying for writes that are refused.
+REPLAYED = {REPLAY: "true"}
+
 #: A message stays under the queue's 192 KiB with room for what the last event adds.
 MESSAGE_BYTES = 180 * 1024
 

@@ -14,8 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import commands
 from chalicelib.domain import commands as domain_commands
 from chalicelib.domain import events as domain_events
-from chalicelib.read_model import queries
+from chalicelib.domain.commands import InvalidAdjustmentError
 from chalicelib.errors import InvalidRequestError, KeyReusedError, UnavailableError
+from chalicelib.read_model import queries
 from ops import errors
 from ops.errors import InputError, OperatorError, OutageError
 from ops.outcome import Outcome
@@ -96,8 +97,8 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
             f"--key {adjustment.key} was used before for another adjustment of {adjustment.counter_id}, event "
             f"{error.event_id}: repeat that, or use a new key. Nothing was recorded."
         ) from error
-    except InvalidRequestError as error:
-        raise InputError(f"{error.detail} Nothing was recorded.") from error
+    except (InvalidAdjustmentError, InvalidRequestError) as error:
+        raise InputError(f"{error} Nothing was recorded.") from error
     return _done(adjustment, accepted)
 
 

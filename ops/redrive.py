@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from chalicelib import event_log, queues
+from chalicelib import codec, event_log, queues
 from chalicelib.parking import FROM_THE_STREAM
 from chalicelib.settings import PROJECTIONS
 from chalicelib.spool import some_at_a_time
@@ -50,6 +50,9 @@ _HIDDEN_S = 900
 
 #: Events of the log that are sent together.
 _AT_ONCE = 1000
+
+#: The attributes that messages are sent back with count as parts of them.
+_ATTRIBUTE_BYTES = sum(len(f"{name}String{value}") for name, value in codec.REPLAYED.items())
 
 _SHOWN_LINES = 3
 _SHOWN_COLUMNS = 100
@@ -104,7 +107,10 @@ def redrive(  # noqa: PLR0913  (what is chosen, by name)
             for letter, body in of_this.gather() if len(chosen) < most else ():
                 if reason in letter.reason and letter.id.startswith(tuple(ids) or ""):
                     chosen[letter.id] = letter
-                    if all(letter.size_bytes <= largest[queue] for queue in _queues_for(letter, settings)):
+                    if all(
+                        letter.size_bytes + _ATTRIBUTE_BYTES <= largest[queue]
+                        for queue in _queues_for(letter, settings)
+                    ):
                         bodies[letter.id] = body
                 if len(chosen) >= most:
                     break
@@ -138,7 +144,7 @@ def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str,
             sent_as = []
             for queue in _queues_for(letter, settings):
                 before = sent.get((queue, body)) if letter.source == FROM_THE_STREAM else None
-                sent[queue, body] = before or queues.send(queue, body)
+                sent[queue, body] = before or queues.send(queue, body, codec.REPLAYED)
                 sent_as.append(sent[queue, body])
             yield letter_id, ", ".join(sent_as)
             advance(1)
