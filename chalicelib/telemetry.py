@@ -43,6 +43,7 @@ NAMESPACE = "Counter"
 METRICS = {
     "Recorded": "Count",
     "Published": "Count",
+    "Delivered": "Count",
     "Counted": "Count",
     "Duplicates": "Count",
     "SqlCounted": "Count",
@@ -55,9 +56,9 @@ METRICS = {
     "SqlLag": "Seconds",
     "Drift": "Count",
     "Repaired": "Count",
-    "LeftOut": "Count",
     "OnDeadLetterQueue": "Count",
     "OldestUncounted": "Seconds",
+    "CheckAge": "Seconds",
 }
 
 
@@ -123,10 +124,16 @@ def about(event: Event) -> None:
 
 
 def accepted(*, counted: bool, replayed: bool) -> None:
-    """A command's event is in the log: since before, or now; and if `counted`, it is counted, too."""
+    """
+    Report that a command's event is in the log: since before if `replayed`, and counted already if `counted`.
+
+    Each recorded event also adds 0 to `Delivered`. So a period in which events are recorded and none are delivered has
+    a data point, which an alarm can compare with 1 without metric math.
+    """
     _log.info("command accepted", extra={"outcome": "counted" if counted else "recorded", "replayed": replayed})
     if not replayed:
         _count("Recorded", 1)
+        _measure("Delivered", 0)
         _count("Counted", int(counted))
 
 
@@ -161,16 +168,19 @@ def projected(
     message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None, metrics: str = ""
 ) -> None:
     """
-    So many events of a batch of messages are counted, the new ones now; `oldest_ms` is when their oldest was.
+    Report how many events of a batch of messages are counted, and how many of them are `new`.
 
-    `message_ids` are of the messages that are counted as a whole; of others, too, events may be. `metrics` is what the
-    names of the projection's metrics begin with.
+    `oldest_ms` is when the oldest new event was recorded. `message_ids` are the messages of which every event is
+    counted. `metrics` is the prefix of the names of the projection's metrics. `Delivered` is of the first projection
+    only: a duplicate shows as well as a new event that events arrive.
     """
     if not events:
         return
     lag_s = None if oldest_ms is None else max(0, time.time_ns() // 1_000_000 - oldest_ms) / 1000
     what = {"events": events, "new": new, "lag_s": lag_s, "message_ids": message_ids}
     _log.info("projected", extra=what)
+    if not metrics:
+        _count("Delivered", events)
     _count(f"{metrics}Counted", new)
     _count(f"{metrics}Duplicates", events - new)
     if lag_s is not None:
@@ -192,7 +202,7 @@ def parked(source: str, reason: str, message_id: object, parked_as: str) -> None
 
 
 def checked(counters: int, events: int, found: Mapping[str, float]) -> None:
-    """A part of the counters was verified; `found` holds metrics, which are written also where they are 0."""
+    """Report what a run of the scheduled check read and found. `found` holds metrics; zeros are written, too."""
     _log.info("checked", extra={"counters": counters, "events": events, "found": found})
     for name, value in found.items():
         _measure(name, value)

@@ -1,4 +1,4 @@
-"""Who needs what: one table, against which policies, requests and refusals are held."""
+"""The permissions that each function and the operator need: policies, requests and refusals are compared with them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from ops import policies
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: What is on an ARN behind a resource's name, by what the table below calls the resource.
+#: The end of each resource's ARN, by the name that the table below has for the resource.
 _RESOURCES = {
     "event log": "table/counter-{stage}-event-log",
     "stream": "table/counter-{stage}-event-log/stream/*",
     "counters": "table/counter-{stage}-counters",
-    "buckets": "table/counter-{stage}-buckets",
+    "archive": "table/counter-{stage}-archive",
     "projection queue": "counter-{stage}-projection",
     "dead-letter queue": "counter-{stage}-projection-dead-letter",
     "SQL projection queue": "counter-{stage}-sql-projection",
     "SQL dead-letter queue": "counter-{stage}-sql-projection-dead-letter",
 }
 
-TABLES = ("event log", "counters", "buckets")
+TABLES = ("event log", "counters", "archive")
 QUEUES = ("projection queue", "dead-letter queue")
 SQL_QUEUES = ("SQL projection queue", "SQL dead-letter queue")
 FUNCTIONS = ("api", "publish", "project", "check")
 
-#: What each function, and who operates the stage, needs of each resource. What is not here is refused.
+#: The actions on each resource that each function, and the operator of a stage, need. All others are refused.
 NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     "api": {
         "event log": frozenset({"BatchGetItem", "GetItem", "PutItem"}),
-        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
-        "buckets": frozenset({"BatchGetItem", "Query", "UpdateItem"}),
+        "counters": frozenset({"ConditionCheckItem", "GetItem", "Query", "Scan", "UpdateItem"}),
+        "archive": frozenset({"PutItem", "Query"}),
     },
     "publish": {
         "stream": frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}),
@@ -40,20 +40,20 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
     "project": {
         "counters": frozenset({"GetItem", "UpdateItem"}),
-        "buckets": frozenset({"BatchGetItem", "UpdateItem"}),
+        "archive": frozenset({"PutItem", "Query"}),
         "projection queue": frozenset({"DeleteMessage", "GetQueueAttributes", "ReceiveMessage"}),
         "dead-letter queue": frozenset({"GetQueueUrl", "SendMessage"}),
     },
     "check": {
-        "event log": frozenset({"BatchGetItem", "Query"}),
-        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
-        "buckets": frozenset({"BatchGetItem", "Query", "UpdateItem"}),
+        "event log": frozenset({"BatchGetItem", "Query", "Scan"}),
+        "counters": frozenset({"GetItem", "Query", "Scan", "UpdateItem"}),
+        "archive": frozenset({"GetItem", "PutItem", "Query", "Scan"}),
         "dead-letter queue": frozenset({"GetQueueAttributes", "GetQueueUrl"}),
     },
     "operator": {
         "event log": frozenset({"BatchGetItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan"}),
-        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
-        "buckets": frozenset({"BatchGetItem", "BatchWriteItem", "DescribeTable", "Query", "Scan", "UpdateItem"}),
+        "counters": frozenset({"ConditionCheckItem", "GetItem", "Query", "Scan", "UpdateItem"}),
+        "archive": frozenset({"DescribeTable", "GetItem", "PutItem", "Query", "Scan"}),
         "projection queue": frozenset({"GetQueueAttributes", "GetQueueUrl", "SendMessage"}),
         "dead-letter queue": frozenset(
             {"ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage"}
