@@ -15,8 +15,8 @@ from chalicelib.domain.counter import Counter, PartKey
 from chalicelib.domain.entries import entry_of, id_bytes
 from chalicelib.domain.events import MAX_PARTS, part_of
 from chalicelib.domain.history import EventPage, EventPosition, position_of
-from chalicelib.errors import RangeTooLongError, ReadModelUnavailableError
-from chalicelib.read_model import store
+from chalicelib.errors import DamagedReadModelError, RangeTooLongError, ReadModelUnavailableError
+from chalicelib.read_model import store, writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def counters(limit: int, after: str | None = None) -> CounterPage:
     """
     start = {"counter_id": {"S": after}, "part": {"N": str(MAX_PARTS)}} if after else None
     # A counter's parts stand together. One more item tells whether the last counter is there with all of its parts.
-    size = limit * settings.current().shards + 1
+    size = max(limit * settings.current().shards, MAX_PARTS) + 1
     with dynamodb.unavailable_as(ReadModelUnavailableError):
         found = next(CounterItem.scan(page_size=size, last_evaluated_key=start).page_iter)
     groups = [
@@ -89,7 +89,27 @@ def has_counted(event: Event) -> bool:
     part = store.read(PartKey(event.counter_id, part_of(event.event_id, settings.current().shards)))
     if entry in part.recent or entry.recorded_at_ms > part.archived_until_ms:
         return entry in part.recent
-    return any(entry in page.entries for page in store.read_pages(part.key, entry.recorded_at_ms, limit=1))
+    pages = store.read_pages(part.key, entry.recorded_at_ms, limit=1)
+    if not pages:
+        raise DamagedReadModelError(event.counter_id, f"no archive page covers the time {entry.recorded_at_ms}")
+    return entry in pages[0].entries
+
+
+def uncounted(key: PartKey, entries: frozenset[Entry]) -> frozenset[Entry]:
+    """
+    Return those of one part's entries that are not counted. One read, and one for each few pages with older entries.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
+    """
+    part = store.read(key)
+    missing: frozenset[Entry] = frozenset()
+    while entries:
+        pages, planned = store.pages_for(part, entries)
+        if needed := writer.plan_next(part, pages, planned):
+            missing |= needed.entries
+        entries -= planned
+    return missing
 
 
 def events(counter_id: str, limit: int, before: EventPosition | None = None) -> EventPage:
@@ -138,8 +158,8 @@ def history(counter_id: str, span: Span) -> list[Point]:
         # The part that was read least far is read next, so that all parts get equally far.
         key = min(reached_ms, key=lambda key: reached_ms[key])
         items = next(requests[key], [])
-        size += sum(_size_of(item) for item in items)
         pages = [store.page_from(item) for item in items]
+        size += sum(_size_of(item) for item in items)
         # A later entry was recent when the part was read, and archived since: it is in `entries` already.
         entries += (entry for page in pages for entry in page.entries if entry.recorded_at_ms <= archived_until_ms[key])
         if pages and pages[-1].end_ms < span.end * 1000 - 1:
