@@ -75,16 +75,17 @@ def test_metrics_are_one_line_in_the_embedded_metric_format(pipeline, seen):
     (described,) = metric["_aws"]["CloudWatchMetrics"]
     assert described["Namespace"] == "Counter"
     assert sorted(described["Dimensions"][0]) == ["service", "stage"]
-    assert described["Metrics"] == [{"Name": "Recorded", "Unit": "Count"}]
-    assert (metric["service"], metric["stage"], metric["Recorded"]) == ("counter", "pipeline", [1])
+    assert described["Metrics"] == [{"Name": "Recorded", "Unit": "Count"}, {"Name": "Delivered", "Unit": "Count"}]
+    assert (metric["service"], metric["stage"]) == ("counter", "pipeline")
+    assert (metric["Recorded"], metric["Delivered"]) == ([1], [0])
 
 
 @pytest.mark.parametrize(
     ("headers", "outcome", "sums"),
     [
-        ({}, "recorded", {"Recorded": 1}),
-        ({"If_Match": '"0"'}, "counted", {"Recorded": 1, "Counted": 1}),
-        ({"Prefer": "return=representation"}, "counted", {"Recorded": 1, "Counted": 1}),
+        ({}, "recorded", {"Recorded": 1, "Delivered": 0}),
+        ({"If_Match": '"0"'}, "counted", {"Recorded": 1, "Delivered": 0, "Counted": 1}),
+        ({"Prefer": "return=representation"}, "counted", {"Recorded": 1, "Delivered": 0, "Counted": 1}),
     ],
 )
 def test_a_command_tells_what_it_came_to_and_a_replay_measures_nothing(pipeline, seen, headers, outcome, sums):
@@ -114,7 +115,8 @@ def test_many_events_are_one_line_for_their_message_and_one_for_their_batch(pipe
     assert published.sums == {"Published": 2}
     (line,) = projected.lines
     assert (line["events"], line["new"], len(line["message_ids"])) == (4, 2, 2)
-    assert {name: projected.sums[name] for name in ("Counted", "Duplicates")} == {"Counted": 2, "Duplicates": 2}
+    names = ("Delivered", "Counted", "Duplicates")
+    assert {name: projected.sums[name] for name in names} == {"Delivered": 4, "Counted": 2, "Duplicates": 2}
 
 
 def test_lag_is_that_of_the_oldest_event_that_is_new(pipeline, seen):
@@ -219,7 +221,7 @@ def test_what_was_counted_before_a_function_failed_is_measured_all_the_same(pipe
     assert (projected["message"], projected["new"]) == ("projected", 1)
     assert (failed["level"], failed["message"]) == ("WARNING", "the function failed")
     assert failed["exception_name"] == "QueueUnavailableError"
-    assert found.sums.keys() == {"Counted", "Lag"}
+    assert found.sums.keys() == {"Delivered", "Counted", "Lag"}
 
 
 def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(pipeline, seen, answers_by_message):
@@ -334,7 +336,7 @@ def test_below_the_level_only_metrics_are_written(pipeline, seen):
         telemetry.set_level(settings.current().log_level)
 
     found = seen()
-    assert (found.lines, found.sums) == ([], {"Recorded": 1})
+    assert (found.lines, found.sums) == ([], {"Recorded": 1, "Delivered": 0})
 
 
 def test_what_chalice_itself_has_to_say_is_a_line_like_ours(pipeline, seen):

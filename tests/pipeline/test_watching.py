@@ -40,7 +40,10 @@ MEASURED = MEASURED_BY_AWS | {telemetry.NAMESPACE: (set(telemetry.METRICS), {"se
 #: The name of a stage that has a second projection.
 WITH_SQL = "two-projections"
 
-#: Metrics of which a stage has several, by what they are of; a function, for one, fails by itself.
+#: Alarms that send no message when they end: a quiet stage has no data, so this would be at the first event after it.
+WITHOUT_END = {f"counter-{stage}-counting-stopped" for stage in ("pipeline", WITH_SQL)}
+
+#: Metrics that each function has.
 OF_EACH_FUNCTION = {"Errors", "Throttles"}
 
 
@@ -119,9 +122,8 @@ def subscriber(stage):
 
 
 @pytest.fixture
-def every_counter_at_each_check(monkeypatch):
-    """The scheduled check leaves none to another hour, and none out."""
-    monkeypatch.setenv("CHECK_PARTS", "1")
+def whole_log_at_each_check(monkeypatch):
+    """Let each run of the scheduled check read the whole log."""
     monkeypatch.setenv("CHECK_EVENTS", "1000000")
     settings.current.cache_clear()
     yield
@@ -170,7 +172,7 @@ def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(
     ours = settings.read({"STAGE": name, "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
     existing = {
         "QueueName": {queue for one in ours.receivers for queue in (one.queue, one.dead_letter_queue)},
-        "TableName": {ours.event_log_table, ours.counters_table, ours.buckets_table},
+        "TableName": {ours.event_log_table, ours.counters_table, ours.archive_table},
         "FunctionName": functions_of(ours.stage),
         "ApiName": {f"counter-{ours.stage}"},
         "Stage": {"api"},
@@ -211,11 +213,13 @@ def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_
 
     assert sorted(arn for shown in lists for arn in shown) == sorted(alarm["AlarmArn"] for alarm in alarms)
     for alarm in alarms:
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [topic]
+        tells_the_end = alarm["AlarmName"] not in WITHOUT_END
+        assert alarm["AlarmActions"] == [topic]
+        assert alarm["OKActions"] == ([topic] if tells_the_end else [])
 
 
 def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
-    pipeline, at_rest, subscriber, every_counter_at_each_check, capsys
+    pipeline, at_rest, subscriber, whole_log_at_each_check, capsys
 ):
     import app
 
@@ -229,6 +233,74 @@ def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
     measure(line)
     told = {one["AlarmName"]: one["NewStateValue"] for one in subscriber()}
     assert (told["counter-pipeline-drift"], told["counter-pipeline-repaired"]) == ("ALARM", "ALARM")
+
+
+@pytest.fixture
+def counting_stopped(stage):
+    """
+    Return a function that puts the metrics among these lines into CloudWatch, and returns the alarm's state then.
+
+    The alarm is a copy in a namespace of its own, where other tests measure nothing. The embedded AWS evaluates it when
+    data arrives, on all data of the last 10 minutes at once: what the functions report is tested here, and when the
+    alarm goes off in `tests/rules/test_template.py`.
+    """
+    cloudwatch = boto3.client("cloudwatch")
+    (original,) = cloudwatch.describe_alarms(AlarmNames=["counter-pipeline-counting-stopped"])["MetricAlarms"]
+    name = f"copy-{uuid.uuid4()}"
+    kept = ("MetricName", "Dimensions", "Statistic", "Period", "EvaluationPeriods", "Threshold", "ComparisonOperator")
+    copy: Any = {key: original[key] for key in (*kept, "TreatMissingData", "AlarmActions", "OKActions")}
+    cloudwatch.put_metric_alarm(**copy, AlarmName=name, Namespace=name)
+
+    def state(lines):
+        for line in lines:
+            for described in line.get("_aws", {}).get("CloudWatchMetrics", []):
+                described["Namespace"] = name
+            if "_aws" in line:
+                measure(line)
+        (found,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        return found["StateValue"]
+
+    yield state
+    cloudwatch.delete_alarms(AlarmNames=[name])
+
+
+@pytest.fixture
+def written(capsys):
+    """Return a function that returns the lines written since the last time."""
+    capsys.readouterr()
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_counting_stopped_alarm_goes_off_if_publish_is_disabled(pipeline, counting_stopped, subscriber, written):
+    for _ in range(25):
+        pipeline.increment()
+
+    state = counting_stopped(written())
+
+    assert state == "ALARM"
+    assert [one["NewStateValue"] for one in subscriber()] == ["ALARM"]
+
+
+def test_counting_stopped_alarm_goes_off_if_project_is_disabled(pipeline, counting_stopped, written):
+    pipeline.increment()
+    pipeline.publish(pipeline.new_records())
+
+    state = counting_stopped(written())
+
+    assert state == "ALARM"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "return=representation"}, {"If_Match": '"0"'}])
+def test_counting_stopped_alarm_ends_when_events_arrive(pipeline, counting_stopped, written, headers):
+    """An event that was counted at once arrives as a duplicate, which ends the alarm as well."""
+    pipeline.increment(**headers)
+    stopped = counting_stopped(written())
+    pipeline.publish(pipeline.new_records())
+    pipeline.project(pipeline.published())
+
+    state = counting_stopped(written())
+
+    assert (stopped, state) == ("ALARM", "OK")
 
 
 def test_the_functions_logs_are_kept_for_a_while(name):

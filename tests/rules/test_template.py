@@ -111,7 +111,7 @@ def delivered(recorded_s, delay_s, works):
 
 
 #: When events are recorded, in seconds: steadily, sparsely, in a burst, and a lone one at several seconds of a minute.
-TRAFFIC = {
+TRAFFIC: dict[str, list[float]] = {
     "10 a second": [second / 10 for second in range(60 * 600)],
     "1 a minute": [minute * 60 + 59 for minute in range(60)],
     "1 each 5 minutes": [minute * 60 + 59 for minute in range(0, 60, 5)],
