@@ -1,170 +1,96 @@
-"""History and pages of events, from buckets that are counted meanwhile: the laws, without AWS."""
+"""History and event positions over entries, without DynamoDB."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import counting
-from chalicelib.domain.history import EventPosition, Point, RESOLUTIONS, Span
-from chalicelib.counting import Bucket, BucketKey, Tally  # FIX
+from chalicelib.domain import history
+from chalicelib.domain.entries import Entry, entry_of
+from chalicelib.domain.events import LARGEST_AMOUNT
+from chalicelib.domain.history import RESOLUTIONS, EventPosition, Point, Span, position_of
 from tests.building import an_adjustment, an_event
 
-AN_HOUR = 3600
-
-increments = st.builds(an_event, by=st.integers(1, 1000), recorded_at_ms=st.integers(0, 200_000_000))
-adjustments = st.builds(an_adjustment, by=st.integers(-1000, -1), recorded_at_ms=st.integers(0, 200_000_000))
-#: Many in few seconds, many in one millisecond.
-crowded = st.builds(an_event, event_id=st.uuids().map(str), recorded_at_ms=st.integers(0, 30).map(lambda n: n * 250))
-
-
-def tallies_of(events, shards=1):
-    by_key = defaultdict(list)
-    for event in events:
-        by_key[counting.bucket_of(event, shards)].append(event)
-    return [Tally(key.second, len(held), sum(event.amount for event in held)) for key, held in by_key.items()]
+steps = st.sampled_from(sorted(RESOLUTIONS.values()))
+entries = st.builds(
+    Entry,
+    st.integers(0, 200_000_000),
+    st.binary(min_size=16, max_size=16),
+    st.integers(-1000, 1000).filter(bool) | st.sampled_from([LARGEST_AMOUNT, -LARGEST_AMOUNT]),
+)
+spans = st.builds(
+    lambda first, length, step_s: Span(first, first + length, step_s), *[st.integers(0, 200_000)] * 2, steps
+)
 
 
-@given(st.lists(increments | adjustments), st.sampled_from(sorted(RESOLUTIONS.values())), st.integers(1, 4))
-def test_points_add_up_to_the_events_whatever_the_resolution(events, step_s, shards):
-    points = counting.points(tallies_of(events, shards), step_s)
+@given(st.lists(entries), spans)
+def test_points_add_up_to_the_entries_within_the_span(held, span):
+    within = [entry for entry in held if span.first * 1000 <= entry.recorded_at_ms < span.end * 1000]
 
-    assert sum(point.total for point in points) == sum(event.amount for event in events)
-    assert sum(point.events for point in points) == len(events)
-    assert [point.start for point in points] == sorted({e.recorded_at_ms // 1000 // step_s * step_s for e in events})
+    points = history.points(held, span)
+
+    assert sum(point.total for point in points) == sum(entry.amount for entry in within)
+    assert sum(point.events for point in points) == len(within)
+    assert [point.start for point in points] == sorted(
+        {entry.recorded_at_ms // 1000 // span.step_s * span.step_s for entry in within}
+    )
+    assert len(points) <= span.steps
 
 
-@given(st.lists(increments | adjustments), st.integers(1, 4))
-def test_coarser_points_are_sums_of_finer_ones(events, shards):
-    tallies = tallies_of(events, shards)
+@given(st.lists(entries))
+def test_coarser_points_are_sums_of_finer_points(held):
     for finer, coarser in ((1, 60), (60, 3600), (3600, 86_400)):
-        again = [Tally(point.start, point.events, point.total) for point in counting.points(tallies, finer)]
+        found = history.points(held, Span(0, 10**6, coarser))
+        parts = history.points(held, Span(0, 10**6, finer))
 
-        assert counting.points(again, coarser) == counting.points(tallies, coarser)
+        for point in found:
+            of_this = [part for part in parts if point.start <= part.start < point.start + coarser]
+            assert point.events == sum(part.events for part in of_this)
+            assert point.total == sum(part.total for part in of_this)
 
 
-def test_a_point_whose_events_cancel_each_other_is_there():
-    events = [an_event(by=5, recorded_at_ms=61_000), an_adjustment(by=-5, recorded_at_ms=119_999)]
+def test_a_point_whose_amounts_cancel_out_is_not_empty():
+    held = [entry_of(an_event(by=5, recorded_at_ms=61_000)), entry_of(an_adjustment(by=-5, recorded_at_ms=119_999))]
 
-    assert counting.points(tallies_of(events), 60) == [Point(60, 2, 0)]
+    assert history.points(held, Span(0, 120, 60)) == [Point(60, 2, 0)]
+
+
+def test_a_span_includes_its_start_and_excludes_its_end():
+    held = [entry_of(an_event(recorded_at_ms=ms)) for ms in (59_999, 60_000, 119_999, 120_000)]
+
+    assert history.points(held, Span(60, 120, 1)) == [Point(60, 1, 1), Point(119, 1, 1)]
 
 
 @pytest.mark.parametrize(
-    ("first", "end", "steps"),
-    [(0, 60, 1), (0, 61, 2), (59, 60, 1), (59, 61, 2), (60, 120, 1), (61, 119, 1), (60, 60, 0)],
+    ("first", "end", "touched"),
+    [(0, 60, 1), (0, 61, 2), (59, 60, 1), (59, 61, 2), (60, 120, 1), (61, 119, 1), (60, 60, 0), (60, 59, 0)],
 )
-def test_a_span_touches_each_step_that_it_has_a_second_of(first, end, steps):
-    assert Span(first, end, 60).steps == steps
+def test_a_span_touches_each_step_of_which_it_has_a_second(first, end, touched):
+    assert Span(first, end, 60).steps == touched
 
 
-@given(
-    st.lists(st.tuples(st.integers(1000, 5000), st.integers(1, 900)), min_size=1),
-    st.integers(1001, 5000),
-    st.integers(1000, 20_000),
-    st.sampled_from([1, 60, 3600]),
-)
-def test_an_end_that_fits_leaves_no_more_than_fits_and_at_least_a_second(read, reached, most, step_s):
-    span = Span(1000, 6000, step_s)
+@given(st.integers(0, 10**7), spans)
+def test_an_acceptable_end_needs_no_later_page(reached_ms, span):
+    """All that is before the end was read; only the first second of the span is always accepted."""
+    end = history.acceptable_end(reached_ms, span)
 
-    end = counting.end_that_fits(read, reached, most, span)
-
-    assert span.first < end <= reached
-    assert sum(size for second, size in read if second < end) <= most or end == span.first + 1
+    assert end * 1000 <= reached_ms or end == span.first + 1
+    assert end > span.first
 
 
-def test_an_end_that_fits_is_where_a_step_starts_if_there_is_one():
-    read = [(second, 10) for second in range(1000, 2000)]
-
-    assert counting.end_that_fits(read, 2000, 5000, Span(1000, 6000, 60)) == 1500
-    assert counting.end_that_fits(read, 2000, 5050, Span(1000, 6000, 60)) == 1500
-    assert counting.end_that_fits(read, 2000, 5050, Span(1000, 6000, 3600)) == 1505
+@pytest.mark.parametrize(("step_s", "end"), [(1, 1_555), (60, 1_500), (600, 1_200), (3_600, 1_555)])
+def test_an_acceptable_end_is_at_a_step_if_one_was_read(step_s, end):
+    assert history.acceptable_end(1_555_999, Span(1_000, 6_000, step_s)) == end
 
 
-class Counted:
-    """A log and its buckets, as the two functions that make a page see them."""
+def test_positions_order_events_as_entries_are_ordered():
+    """Or a cursor would skip events of one millisecond."""
+    events = [
+        an_event(recorded_at_ms=ms, event_id=f"{number:08x}-0000-7000-8000-{number * 7 % 5:012x}")
+        for ms in (5, 6)
+        for number in (0, 1, 9, 10, 15, 16, 255)
+    ]
 
-    def __init__(self, events, shards):
-        self.shards = shards
-        self.log = {}
-        self.buckets = defaultdict(set)
-        self.count(events)
-
-    def count(self, events):
-        """Those that are new."""
-        new = list({event.event_id: event for event in events if event.event_id not in self.log}.values())
-        for event in new:
-            self.log[event.event_id] = event
-            self.buckets[counting.bucket_of(event, self.shards)].add(event.event_id)
-        return new
-
-    def pages(self, limit):
-        """Each page, as long as there is a next one; of pages with progress there are no more than events."""
-        before = None
-        for _ in range(1000):
-            page = self.page(limit, before)
-            yield page
-            before = page.last
-            if before is None:
-                return
-        raise AssertionError("the pages do not end")
-
-    def page(self, limit, before):
-        newest = sorted(self.buckets.items(), key=lambda item: -item[0].second)
-        back = [Bucket(key, frozenset(ids), 0) for key, ids in newest if before is None or key.second <= before.second]
-        ids, older = counting.ids_for_page(back, limit, before)
-        found = [self.log[event_id] for event_id in ids if event_id in self.log]
-        return counting.page_of_events(found, limit, before, older)
-
-
-def newest_first(events):
-    return sorted(events, key=domain_history.position_of, reverse=True)
-
-
-@given(
-    st.lists(crowded, max_size=40), st.lists(st.lists(crowded, max_size=5), max_size=30), st.integers(1, 7), st.data()
-)
-@example([], [], 1, None)
-def test_pages_one_after_another_are_all_events_whatever_is_counted_meanwhile(there, meanwhile, limit, data):
-    shards = data.draw(st.integers(1, 3)) if data else 1
-    counted = Counted(there, shards)
-    there = list(counted.log.values())
-    seen, late = [], []
-
-    for page in counted.pages(limit):
-        assert len(page.events) <= limit
-        seen += page.events
-        arriving = counted.count(meanwhile.pop()) if meanwhile and page.last else []
-        late += [event for event in arriving if domain_history.position_of(event) < page.last]
-
-    assert seen == newest_first([*there, *late])
-    assert len({event.event_id for event in seen}) == len(seen)
-
-
-def test_a_page_that_ends_with_the_last_event_has_no_next():
-    counted = Counted([an_event(recorded_at_ms=n * 700) for n in range(6)], 1)
-
-    assert counted.page(6, None).last is None
-    assert counted.page(7, None).last is None
-    assert counted.page(5, None).last is not None
-
-
-def test_only_as_many_seconds_are_read_as_a_page_needs():
-    seconds = [Bucket(BucketKey("clicks", 0, second), frozenset({str(second)}), 0) for second in range(100, 0, -1)]
-
-    ids, older = counting.ids_for_page(iter(seconds), 10, None)
-
-    assert ids == {str(second) for second in range(91, 101)}
-    assert older == EventPosition(91_000, "00000000-0000-0000-0000-000000000000")
-
-
-def test_ids_that_the_log_lacks_end_no_listing():
-    counted = Counted([an_event(recorded_at_ms=n * 1000) for n in range(10)], 1)
-    for event_id in [e.event_id for e in counted.log.values() if 3000 <= e.recorded_at_ms <= 7000]:
-        del counted.log[event_id]
-
-    seen = [event for page in counted.pages(2) for event in page.events]
-
-    assert seen == newest_first(counted.log.values())
+    assert sorted(events, key=position_of) == sorted(events, key=entry_of)
+    assert position_of(events[0]) == EventPosition(5, events[0].event_id)
