@@ -1,4 +1,4 @@
-"""What the functions and the operators' commands ask of AWS is all that their policies allow, and no more."""
+"""Functions and operators' commands use every permission that their policies grant, and no other."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib import checker, event_log, generations, settings
+from chalicelib import event_log, settings
+from chalicelib.domain.archive import RECENT_MAX
+from chalicelib.extras.verification import scheduled_check
+from chalicelib.read_model import writer
 from tests import aws
 from tests.building import an_adjustment, an_event, message_body, queue_batch, stream_record
 from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
 
-#: A transaction is no action of IAM's: each of its members is one.
+#: IAM has no action for a transaction: it checks the action of each member.
 MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
-#: And what is asked for several messages at once is allowed as it is for one.
+#: IAM checks a batch of messages as it checks one message.
 SINGLY = {"ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
+
+#: When old events were recorded: long enough ago to be archived at once.
+OLD_MS = 1_700_000_000_000
 
 RESOURCES = {
     arn(one, "pipeline").rpartition(":")[2].removeprefix("table/"): one for one in (*TABLES, *QUEUES, *SQL_QUEUES)
@@ -69,104 +75,148 @@ def asked():
     boto3.setup_default_session()
 
 
-def all_that_the_api_does(pipeline):
+@contextlib.contextmanager
+def shards(monkeypatch, number):
+    """Give this process another number of parts of each counter."""
+    with monkeypatch.context() as patch:
+        patch.setenv("SHARDS", str(number))
+        settings.current.cache_clear()
+        yield
+    settings.current.cache_clear()
+
+
+def use_api(pipeline, monkeypatch):
+    counter_id = pipeline.counter_id
+    count_old_events(counter_id)
     with asked() as found:
         event_id = pipeline.increment(Idempotency_Key="once").body["event_id"]
         pipeline.increment(Idempotency_Key="once")
-        pipeline.increment(If_Match='"0"')
+        pipeline.increment(If_Match=f'"{pipeline.version}"')
         pipeline.increment(Prefer="return=representation")
-        pipeline.counter()
+        for _ in range(RECENT_MAX):  # so that one of them archives
+            pipeline.increment(Prefer="return=representation")
         pipeline.event(event_id)
         pipeline.events()
         pipeline.history()
         pipeline.send("GET", "/counters")
+        with shards(monkeypatch, 4):
+            pipeline.counter_id = f"{counter_id}.parts"
+            pipeline.increment(If_Match='"0"')
     return found
 
 
-def all_that_publish_does(pipeline):
+def use_publish(pipeline, _monkeypatch):
     with asked() as found:
-        pipeline.publish([stream_record(an_event()), "what nobody understands"])
+        pipeline.publish([stream_record(an_event()), "unknown"])
     return found
 
 
-def all_that_project_does(pipeline):
-    generations.begin(pipeline.counter_id)  # which it learns when it writes
+def use_project(pipeline, _monkeypatch):
+    counter_id = pipeline.counter_id
+    count_old_events(counter_id)
+    late = an_event(counter_id=counter_id, recorded_at_ms=OLD_MS)
     with asked() as found:
-        pipeline.project([message_body(an_event(counter_id=pipeline.counter_id)), "what nobody understands"])
+        pipeline.project([message_body(an_event(counter_id=counter_id)), message_body(late), "unknown"])
+        pipeline.project([message_body(late)], received=2)
     return found
 
 
-def all_that_check_does(pipeline):
-    a_counter_with_all_that_may_be_wrong(pipeline)
-    with asked() as found:
-        for turn in range(settings.current().check_parts):
-            checker.check(turn * settings.CHECK_EVERY_S)
+def use_check(pipeline, monkeypatch):
+    damage_counter(pipeline)
+    with monkeypatch.context() as patch:
+        patch.setenv("CHECK_EVENTS", "1000000")
+        settings.current.cache_clear()
+        with asked() as found:
+            for _ in range(2):
+                scheduled_check.check(int(time.time()))
+    settings.current.cache_clear()
     return found
 
 
-def a_counter_with_all_that_may_be_wrong(pipeline):
-    """An event that is not counted, and one that is counted and not in the log."""
-    pipeline.count(an_event(counter_id=pipeline.counter_id))
-    event_log.append(an_event(counter_id=pipeline.counter_id))
+def count_old_events(counter_id):
+    """Count enough old events, which are in the log, that the counter has archive pages."""
+    events = [an_event(counter_id=counter_id, recorded_at_ms=OLD_MS + n) for n in range(2 * RECENT_MAX)]
+    for event in events:
+        event_log.append(event)
+    writer.count(events)
 
 
-def all_that_operators_do(pipeline, folder):
+def damage_counter(pipeline):
+    """Damage a counter in each way: events that are not counted, entries without an event, and damaged items."""
+    counter_id = pipeline.counter_id
+    count_old_events(counter_id)
+    for recorded_at_ms in (OLD_MS, OLD_MS + 100_000):
+        event_log.append(an_event(counter_id=counter_id, recorded_at_ms=recorded_at_ms))
+    pipeline.count(an_event(counter_id=counter_id), an_event(counter_id=counter_id, recorded_at_ms=OLD_MS))
+    names = settings.current()
+    client = boto3.client("dynamodb")
+    for table, key in (
+        (names.counters_table, {"counter_id": {"S": f"{counter_id}.damaged"}, "part": {"N": "0"}}),
+        (names.archive_table, {"partition": {"S": f"{counter_id}.damaged"}, "end": {"N": "5"}}),
+        (names.counters_table, {"counter_id": {"S": "not a counter"}, "part": {"N": "0"}}),
+        (names.archive_table, {"partition": {"S": "not a counter"}, "end": {"N": "5"}}),
+    ):
+        client.put_item(TableName=table, Item={**key, "entries": {"S": "not entries"}})
+
+
+def use_operator(pipeline, monkeypatch, folder):
     from ops import adjust, rebuild, redrive, replay, verify
 
     current, counter_id = settings.current(), pipeline.counter_id
-    a_counter_with_all_that_may_be_wrong(pipeline)
-    pipeline.project(["what nobody understands"])
+    damage_counter(pipeline)
+    pipeline.project(["unknown"])
     event_log.append(an_adjustment(counter_id=counter_id, recorded_at_ms=time.time_ns() // 1_000_000))
     with asked() as found:
         verify.verify(current, (), 0, waits=False)
         verify.verify(current, (counter_id,), 0, waits=False)
         for selection in (replay.Selection(), replay.Selection(counter_id)):
             replay.replay(current, selection, 10_000, folder / uuid.uuid4().hex, dry_run=False)
-        rebuild.rebuild(current, ())
         rebuild.rebuild(current, (counter_id,))
-        rebuild.back((counter_id,))
-        rebuild.drop(())
+        rebuild.rebuild(current, ())
         redrive.redrive(current, (), "", dry_run=True)
         redrive.redrive(current, (), "", dry_run=False)
         command = adjust.command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)
+        with shards(monkeypatch, 4):
+            parts = adjust.command(f"{counter_id}.parts", by=1, to=None, reason="a test", who="a test", key="a key")
+            adjust.adjust(parts, dry_run=False, yes=True)
     pipeline.published()
     return found
 
 
 FUNCTIONS = {
-    "api": all_that_the_api_does,
-    "publish": all_that_publish_does,
-    "project": all_that_project_does,
-    "check": all_that_check_does,
+    "api": use_api,
+    "publish": use_publish,
+    "project": use_project,
+    "check": use_check,
 }
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_asks_for_all_that_it_may_and_for_nothing_else(pipeline, function):
-    found = FUNCTIONS[function](pipeline)
+def test_function_uses_every_permission_and_no_other(pipeline, monkeypatch, function):
+    found = FUNCTIONS[function](pipeline, monkeypatch)
 
     for resource, actions in BY_LAMBDA.get(function, {}).items():
         found.of.setdefault(resource, set()).update(actions)
     assert found.of == NEEDED[function]
 
 
-def test_operators_ask_for_all_that_they_may_and_for_nothing_else(pipeline, tmp_path):
-    found = all_that_operators_do(pipeline, tmp_path)
+def test_operator_uses_every_permission_and_no_other(pipeline, monkeypatch, tmp_path):
+    found = use_operator(pipeline, monkeypatch, tmp_path)
 
     assert found.of == NEEDED["operator"]
 
 
-def test_where_sql_is_on_they_ask_for_what_they_may_then_and_for_nothing_else(pipeline, second, tmp_path):
+def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, monkeypatch, tmp_path):
     from chalicelib import sql_projector
     from ops import sql_rebuild
 
-    sql_projector.project(queue_batch(["what nobody understands"])["Records"])
+    sql_projector.project(queue_batch(["unknown"])["Records"])
 
-    found = all_that_operators_do(pipeline, tmp_path)
-    with asked() as besides:
+    found = use_operator(pipeline, monkeypatch, tmp_path)
+    with asked() as also:
         sql_rebuild.rebuild(settings.current(), (pipeline.counter_id,))
 
     assert found.of == needed("operator", with_sql=True)
-    assert all(actions <= found.of[resource] for resource, actions in besides.of.items())
+    assert all(actions <= found.of[resource] for resource, actions in also.of.items())
