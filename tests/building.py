@@ -111,19 +111,20 @@ def message_body(*events: Event) -> str:
     return body
 
 
-def queue_record(body: Any) -> dict[str, Any]:
+def queue_record(body: Any, received: int = 1) -> dict[str, Any]:
+    """A record that SQS delivers for the `received`-th time."""
     return {
         "messageId": str(uuid.uuid4()),
         "receiptHandle": uuid.uuid4().hex,
         "body": body,
-        "attributes": {"ApproximateReceiveCount": "1"},
+        "attributes": {"ApproximateReceiveCount": str(received)},
         "messageAttributes": {},
         "eventSource": "aws:sqs",
     }
 
 
-def queue_batch(bodies: Iterable[Any]) -> dict[str, Any]:
-    return {"Records": [queue_record(body) for body in bodies]}
+def queue_batch(bodies: Iterable[Any], received: int = 1) -> dict[str, Any]:
+    return {"Records": [queue_record(body, received) for body in bodies]}
 
 
 def api_event(

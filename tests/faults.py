@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,13 @@ def is_cancelled(attempt: Attempt) -> AWSResponse:
     return cancelled_for("TransactionConflict")(attempt)
 
 
+def meets_a_transaction(attempt: Attempt) -> AWSResponse:
+    """A concurrent transaction is in progress on the item that this request writes; a read does not notice it."""
+    if attempt.operation == "TransactWriteItems":
+        return is_cancelled(attempt)
+    return conflicts(attempt) if attempt.operation in ("PutItem", "UpdateItem") else attempt.carry_out()
+
+
 def cancelled_for(*reasons: str | None) -> Fault:
     """A transaction is cancelled, whole, for these reasons of its first members; the last is that of all the others."""
 
@@ -139,21 +147,30 @@ def dies_after(attempt: Attempt) -> AWSResponse:
 
 
 class Disturbance:
-    """Lets a fault happen at the k-th request (from 0), at its first attempt or at all."""
+    """
+    Lets a fault happen at the k-th request (from 0), at its first attempt or at each.
+
+    Requests of several threads are numbered as they arrive. A function that died makes no further request.
+    """
 
     def __init__(self, at: int | None, fault: Fault, every_attempt: bool) -> None:
         self.calls: list[str] = []
         self._at = at
         self._fault = fault
         self._every_attempt = every_attempt
+        self._lock = threading.Lock()
+        self._has_died = False
 
     def __call__(self, attempt: Attempt) -> AWSResponse:
-        is_first = attempt.call not in self.calls
-        if is_first:
-            self.calls.append(attempt.call)
-        if self.calls.index(attempt.call) == self._at and (is_first or self._every_attempt):
-            return self._fault(attempt)
-        return attempt.carry_out()
+        with self._lock:
+            if self._has_died:
+                raise DiedError(attempt.operation)
+            is_first = attempt.call not in self.calls
+            if is_first:
+                self.calls.append(attempt.call)
+            is_met = self.calls.index(attempt.call) == self._at and (is_first or self._every_attempt)
+            self._has_died = is_met and self._fault in (dies_before, dies_after)
+        return self._fault(attempt) if is_met else attempt.carry_out()
 
 
 #: More attempts than anything makes.

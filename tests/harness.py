@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from chalicelib import codec
-from tests.building import a_counter_id, api_event, queue_batch, stream_batch
+from chalicelib import codec, settings
+from tests.building import a_counter_id, api_event, log_items, queue_batch, stream_batch
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from chalicelib.domain.events import Event
 
@@ -106,11 +106,11 @@ class Pipeline:
 
         app.publish(stream_batch(records), self.context)
 
-    def project(self, bodies: list[Any]) -> list[Any]:
-        """Returns the bodies that are to be delivered again."""
+    def project(self, bodies: list[Any], received: int = 1) -> list[Any]:
+        """Deliver these for the `received`-th time, and return the bodies that are to be delivered again."""
         import app
 
-        batch = queue_batch(bodies)
+        batch = queue_batch(bodies, received)
         answer = app.project(batch, self.context)
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         return [record["body"] for record in batch["Records"] if record["messageId"] in again]
@@ -141,6 +141,13 @@ class Pipeline:
         for event in events:
             event_log.append(event)
         self.count(*events)
+
+    def log(self, events: Sequence[Event]) -> None:
+        """Put these events into the log, as commands leave them, in few requests. The stream brings them later."""
+        puts = [{"PutRequest": {"Item": item}} for item in log_items(events)]
+        for start in range(0, len(puts), 25):
+            request = {settings.current().event_log_table: puts[start : start + 25]}
+            assert not self.client("dynamodb").batch_write_item(RequestItems=request)["UnprocessedItems"]
 
     def drain(self, queue_url: str) -> list[dict[str, Any]]:
         found: list[Any] = []

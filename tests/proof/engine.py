@@ -111,16 +111,18 @@ class Engine:
 
 def _stale(operation: str, request: Any) -> AWSResponse | None:
     """
-    What DynamoDB may answer to a read of items that does not ask for consistency: that none of them is there.
+    Return what DynamoDB may answer to a read of items that does not request consistency: nothing.
 
     It promises of such a read only that it "might not reflect the results of a recently completed write" (developer
     guide, "Read consistency"), and everything in a test was written a moment ago. None for all other requests. A scan
-    or query is left alone: nothing that counts makes one.
+    is left alone: only a list of counters makes one, which is documented as eventually consistent.
     """
-    asked = json.loads(request.body) if operation in ("GetItem", "BatchGetItem") else {}
-    if operation == "GetItem" and not asked.get("ConsistentRead"):
+    parameters = json.loads(request.body) if operation in ("GetItem", "BatchGetItem", "Query") else {}
+    if operation == "GetItem" and not parameters.get("ConsistentRead"):
         return response(request, 200, {}, b"{}")
-    tables = asked.get("RequestItems", {})
+    if operation == "Query" and not parameters.get("ConsistentRead"):
+        return response(request, 200, {}, b'{"Items": [], "Count": 0, "ScannedCount": 0}')
+    tables = parameters.get("RequestItems", {})
     if not all(table.get("ConsistentRead") for table in tables.values()):
         nothing: dict[str, Any] = {"Responses": {name: [] for name in tables}, "UnprocessedKeys": {}}
         return response(request, 200, {}, json.dumps(nothing).encode())
