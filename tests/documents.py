@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parent.parent
 #: Each page by its path from the project's root.
 PAGES = {
     str(path.relative_to(PROJECT)): path.read_text(encoding="utf-8")
-    for path in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
+    for path in (PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")))
 }
 README = PAGES["README.md"]
 

@@ -169,7 +169,7 @@ def test_every_view_is_there_with_its_columns_and_no_other():
 def test_the_application_is_as_long_as_it_says():
     lines = sum(
         len(path.read_text(encoding="utf-8").splitlines())
-        for path in (PROJECT / "app.py", *(PROJECT / "chalicelib").glob("*.py"))
+        for path in (PROJECT / "app.py", *(PROJECT / "chalicelib").rglob("*.py"))
     )
 
     assert f"some {round(lines / 500) * 500:,} lines" in README
