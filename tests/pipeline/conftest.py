@@ -28,8 +28,8 @@ def pipeline(stage: dict[str, str]) -> Pipeline:
     )
 
 
-#: Of the log and of the buckets.
-KEYS = {"partition", "second", "event_id"}
+#: The names of keys in the log, in the archive and of counters.
+KEYS = {"partition", "event_id", "end", "counter_id", "part"}
 
 
 @pytest.fixture
