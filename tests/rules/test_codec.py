@@ -58,14 +58,6 @@ def test_a_message_knows_the_ids_of_the_events_in_it(events):
         assert message.event_ids == [event.event_id for event in codec.from_message(message.body)[0]]
 
 
-@given(st.uuids().map(str))
-def test_an_id_in_a_bucket_is_16_bytes_and_comes_back_as_it_was(event_id):
-    stored = codec.id_bytes(event_id)
-
-    assert len(stored) == 16
-    assert codec.id_text(stored) == event_id
-
-
 def test_a_message_never_outgrows_the_queue():
     events = [an_event(counter_id="x" * 64, by=LARGEST_AMOUNT, recorded_at_ms=LATEST_MS) for _ in range(3000)]
 
