@@ -19,7 +19,7 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
 
     assert found.event_log_table == "counter-dev-event-log"
     assert found.counters_table == "counter-dev-counters"
-    assert found.buckets_table == "counter-dev-buckets"
+    assert found.archive_table == "counter-dev-archive"
     assert found.projection_queue == "counter-dev-projection"
     assert found.dead_letter_queue == "counter-dev-projection-dead-letter"
     assert found.sql_projection_queue == "counter-dev-sql-projection"
