@@ -13,9 +13,12 @@ import pytest
 PROJECT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("room", ["badges", "counting", "errors"])
-def test_the_rules_import_the_standard_library_only(room):
-    tree = ast.parse((PROJECT / "chalicelib" / f"{room}.py").read_text(encoding="utf-8"))
+DOMAIN = [f"domain/{path.name}" for path in sorted((PROJECT / "chalicelib" / "domain").glob("*.py"))]
+
+
+@pytest.mark.parametrize("module", ["badges.py", "errors.py", *DOMAIN])
+def test_the_domain_imports_the_standard_library_only(module):
+    tree = ast.parse((PROJECT / "chalicelib" / module).read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
