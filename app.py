@@ -155,9 +155,9 @@ if _settings.sql_url:
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
-    from chalicelib import checker
+    from chalicelib.extras.verification import scheduled_check
 
-    checker.check(int(time.time()))
+    scheduled_check.check(int(time.time()))
 
 
 @app.middleware("all")

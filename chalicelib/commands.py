@@ -18,7 +18,7 @@ from chalicelib.errors import (
     UnavailableError,
     VersionMismatchError,
 )
-from chalicelib.read_model import queries, store, writer
+from chalicelib.read_model import store, writer
 
 if TYPE_CHECKING:
     from chalicelib.domain.commands import Adjust, Increment
@@ -37,7 +37,7 @@ _TRIES_TO_ADJUST = 12
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The event that a command led to; the counter's state, if it was counted at once; `again`: it was recorded before."""
+    """The event of a command, and the counter's state if it was counted at once. `again`: it was recorded before."""
 
     event: Event
     counter: Counter | None

@@ -157,6 +157,7 @@ class DamagedReadModelError(ReadModelUnavailableError):
     def __init__(self, counter_id: str, detail: str) -> None:
         super().__init__(f"the read model of counter {counter_id} is damaged ({detail}): run rebuild")
         self.counter_id = counter_id
+        self.detail = detail
 
 
 class DoesNotFitError(ReadModelUnavailableError):

@@ -174,20 +174,27 @@ def scan(segment: int = 0, segments: int = 1, after: Position | None = None) -> 
 
 def of_counter(counter_id: str, after: Position | None = None) -> Iterator[Event | Unreadable]:
     """
-    Every event of this counter that the log holds when this begins, shard by shard, by their ids, from a place on.
+    Yield every event of this counter that the log holds when this begins, part by part, by id, from a position on.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
     shards = settings.current().shards
-    partitions = [codec.partition(counter_id, shard, shards) for shard in range(shards)]
+    partitions = [codec.partition(counter_id, part, shards) for part in range(shards)]
+    for partition in partitions[partitions.index(after.partition) if after else 0 :]:
+        yield from of_partition(partition, after if after and after.partition == partition else None)
+
+
+def of_partition(partition: str, after: Position | None = None) -> Iterator[Event | Unreadable]:
+    """
+    Yield every event of one partition of the log, by id, from a position on.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
     with dynamodb.unavailable_as(LogUnavailableError):
-        for partition in partitions[partitions.index(after.partition) if after else 0 :]:
-            start = after if after and after.partition == partition else None
-            for item in EventItem.query(
-                partition, consistent_read=True, page_size=_PAGE, last_evaluated_key=_key(start)
-            ):
-                yield _read(item)
+        for item in EventItem.query(partition, consistent_read=True, page_size=_PAGE, last_evaluated_key=_key(after)):
+            yield _read(item)
 
 
 def readable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:

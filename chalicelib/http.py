@@ -18,9 +18,8 @@ from chalice.app import CORSConfig, Response
 import chalicelib
 from chalicelib import codec, telemetry
 from chalicelib.domain.commands import Increment
-from chalicelib.domain.counter import Counter
-from chalicelib.domain.events import Adjusted, LATEST_MS, is_counter_id, is_event_id
-from chalicelib.domain.history import EventPosition, RESOLUTIONS, Span
+from chalicelib.domain.events import LATEST_MS, Adjusted, is_counter_id, is_event_id
+from chalicelib.domain.history import RESOLUTIONS, EventPosition, Span
 from chalicelib.errors import (
     BadCursorError,
     BodyTooLargeError,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from chalice.app import Request as GatewayRequest
 
     from chalicelib.commands import Accepted
+    from chalicelib.domain.counter import Counter
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import EventPage, Point
     from chalicelib.read_model.queries import CounterPage

@@ -15,8 +15,8 @@ from chalicelib import badges, http, http_reports, reports
 from chalicelib.commands import Accepted, event_id
 from chalicelib.domain.commands import Increment
 from chalicelib.domain.counter import Counter
-from chalicelib.domain.events import Adjusted, COUNTER_ID, Incremented, LARGEST_AMOUNT
-from chalicelib.domain.history import EventPage, EventPosition, Point, RESOLUTIONS
+from chalicelib.domain.events import COUNTER_ID, LARGEST_AMOUNT, Adjusted, Incremented
+from chalicelib.domain.history import RESOLUTIONS, EventPage, EventPosition, Point
 from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
@@ -696,7 +696,7 @@ _A_DAILY_ROW: reports.Row = ("clicks", reports.at(Kind.DAY, _A_TIME_MS), 3, 7)
 
 def _page_of(name: str, row: reports.Row, *, more: bool = False, as_csv: bool = False) -> Response:
     report = REPORTS[name]
-    page = reports.CounterPage([row], reports.place_of(report, row) if more else None)
+    page = reports.Page([row], reports.place_of(report, row) if more else None)
     return http_reports.answer(Asked(reports.Question(report, 1), as_csv, {}), page)
 
 

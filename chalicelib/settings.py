@@ -60,7 +60,6 @@ class Settings:
     projectors: int | None
     log_level: str
     event_log_stream_arn: str
-    check_parts: int
     check_events: int
     requests_per_s: int
     partial_batch_responses: int
@@ -147,7 +146,6 @@ def read(environment: Mapping[str, str]) -> Settings:
         else None,
         log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
-        check_parts=_integer(environment, "CHECK_PARTS", default=24, lowest=1, highest=1_000_000),
         check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
         partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),

@@ -1,7 +1,7 @@
 """
 Verify the relational read model: hold its rows against the log, and its totals against its rows.
 
-As `verifier` does it, beside all traffic: the log is read first, so that a row without its event is one of the
+As `comparison` does it, under traffic: the log is read first, so that a row without its event is one of the
 meantime, or wrong; and whatever seems to differ is looked at again before it is told.
 """
 
@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING
 from chalicelib import codec, event_log, sql_rows
 from chalicelib.domain.events import is_counter_id, is_event_id
 from chalicelib.event_log import Unreadable
-from chalicelib.spool import some_at_a_time
-from chalicelib.verifier import (
+from chalicelib.extras.verification.comparison import poll_pending
+from chalicelib.extras.verification.report import (
     TOO_HIGH,
     TOO_LOW,
     UNCOUNTED,
-    UNKNOWN,
     UNREADABLE,
     WRONG_VERSION,
     Difference,
     Report,
-    looked_again,
 )
+from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from chalicelib.spool import Row, RowSpool
     from chalicelib.sql_rows import State
 
+UNKNOWN = "row without an event"
 OTHERWISE = "row that says something else"
 EMPTY = "counter without events"
 
@@ -85,7 +85,7 @@ def verify(  # noqa: PLR0913  (all but the first two are named)
     The relational read model of these counters, or of all if there are none, has been compared with their log, which is
     in the spool.
 
-    What is pending, and for how long this waits, is as with `verifier.verify`. `advance` is told how many more rows
+    What is pending, and for how long this waits, is as with `comparison.verify`. `advance` is told how many more rows
     were read. Memory does not grow with the log; the spool does.
 
     Raises:
@@ -157,10 +157,10 @@ class _Verification:
     def tell_what_cannot_be_read(self) -> None:
         for counter_id, event_id, reason in self._spool.unreadable():
             self.report.unreadable.add(counter_id)
-            self.report.tell(Difference(UNREADABLE, counter_id, reason, event_id))
+            self.report.add(Difference(UNREADABLE, counter_id, reason, event_id))
 
     def wait_for_what_is_pending(self, lag_s: float, *, waits: bool) -> None:
-        young_from_ms = looked_again(self._look_again, lag_s, waits=waits)
+        young_from_ms = poll_pending(self._look_again, lag_s, waits=waits)
         self._look_again(0, young_from_ms)
         for row in self._spool.missing():
             age_s = (_now_ms() - _recorded_ms(row)) / 1000
@@ -202,7 +202,7 @@ class _Verification:
             self.report.counters += len(names)
             for state in sql_rows.states(self._engine, names):
                 if difference := judged(state):
-                    self.report.tell(difference)
+                    self.report.add(difference)
 
     def _now(self, rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
         """What stands under the keys of these rows now."""
@@ -210,7 +210,7 @@ class _Verification:
         return {(row.counter_id, row.event_id): row for row in found}
 
     def _tell(self, kind: str, row: Row, detail: str) -> None:
-        self.report.tell(Difference(kind, row.counter_id, detail, row.event_id))
+        self.report.add(Difference(kind, row.counter_id, detail, row.event_id))
 
 
 def _recorded_ms(logged: Row) -> int:

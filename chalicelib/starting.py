@@ -9,7 +9,7 @@ FUNCTIONS = {
     "app.app": ("commands", "aws.tables"),
     "app.publish": ("publisher", "queues"),
     "app.project": ("projector", "aws.tables"),
-    "app.check": ("checker", "aws.tables"),
+    "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
 #: And the function that a stage has only with SQL_URL.

@@ -321,55 +321,32 @@ def _replay(
 
 @_command_on_the_log
 @_some_counters
-@click.option("--back", is_flag=True, help="Let queries see again what they saw before the last rebuild.")
-@click.option("--drop", is_flag=True, help="Remove what queries do not see: what was begun, or what was before.")
-@click.option("--dry-run", is_flag=True, help="Change nothing, and tell how many counters it would concern.")
-@click.option("--yes", is_flag=True, help="Do not ask before dropping.")
+@click.option("--dry-run", is_flag=True, help="Report the differences, and correct none.")
 @_projection
-def _rebuild(
-    settings: Settings,
-    counter_ids: tuple[str, ...],
-    back: bool,
-    drop: bool,
-    dry_run: bool,
-    yes: bool,
-    projection: str | None,
-) -> Outcome:
+def _rebuild(settings: Settings, counter_ids: tuple[str, ...], dry_run: bool, projection: str | None) -> Outcome:
     """
-    Make the read model anew from the log, while queries are answered and increments accepted.
+    Repair the read model from the log, in place, while queries are answered and increments counted.
 
-    It is filled beside the live one and verified; only then do queries switch, each counter's at once. What was before
-    is kept current, at twice the cost of counting, until it is dropped. Cut off, the same command finishes it.
+    Each difference is corrected by conditional writes, and totals last: no query sees a wrong number that was not
+    there before. A lost read model is filled, oldest events first. If it is cut off, run it again.
 
-    The relational read model is put right in place: what is missing is counted, and rows that differ from the log are
-    replaced or removed. There, nothing stands beside, so --back and --drop do not concern it. The same fills it after
-    SQL is switched on.
+    The relational read model is repaired in place, too: missing events are counted, and rows that differ from the log
+    are replaced or removed. The same command fills it after SQL is switched on.
 
     \b
     Examples:
       python -m ops rebuild --stage prod
-      python -m ops rebuild --stage prod --back     when what was before was better after all
-      python -m ops rebuild --stage prod --drop     when it was not
+      python -m ops rebuild --stage prod --counter clicks
+      python -m ops rebuild --stage prod --dry-run
       python -m ops rebuild --stage prod --projection sql
     """  # noqa: D301
     from ops import projections, rebuild
 
     names = projections.chosen(settings, projection)
-    if back and drop:
-        raise click.UsageError("--back and --drop are two things: choose one.")
-    if (back or drop) and READ_MODEL not in names:
-        raise click.UsageError("The relational read model is rebuilt in place: there is nothing to go back to or drop.")
-    if back or drop:
-        names = (READ_MODEL,)
     _check_counters(settings, counter_ids, names)
-    if back and not dry_run:
-        return rebuild.back(counter_ids)
-    if drop and not dry_run:
-        _confirm("What stands beside the live read model is removed, and there is no way back to it. Go on?", yes=yes)
-        return rebuild.drop(counter_ids)
     outcomes = {}
     if READ_MODEL in names:
-        outcomes[READ_MODEL] = rebuild.concerned(counter_ids) if dry_run else rebuild.rebuild(settings, counter_ids)
+        outcomes[READ_MODEL] = rebuild.rebuild(settings, counter_ids, dry_run=dry_run)
     if SQL in names:
         from ops import sql_rebuild
 

@@ -16,16 +16,16 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, sql_model, sql_rows, sql_verifier, verifier
+from chalicelib import event_log, sql_model, sql_rows, sql_verifier
 from chalicelib.errors import DoesNotFitError, PartlyCountedError
+from chalicelib.extras.verification import comparison
 from chalicelib.settings import SQL
 from chalicelib.spool import RowSpool, some_at_a_time
 from ops import known, parts, progress, sql_verify
 from ops.outcome import Outcome
-from ops.rebuild import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Engine
 
@@ -56,7 +56,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
     """
     counter_ids = tuple(dict.fromkeys(counter_ids))
     done = mend(settings, counter_ids)
-    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(parts.PARTS)
+    readings = comparison.some(counter_ids) if counter_ids else comparison.everything(parts.PARTS)
     found = sql_verify.verify(settings, counter_ids, readings)[SQL]
     lines = [
         *(found.lines or []),
@@ -106,7 +106,7 @@ def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
         with progress.shown("Adding up", None, "counters") as advance:
             done.recomputed, done.aside = _recompute(engine, spool.counter_ids(), advance)
         with progress.shown("Filling", about) as advance:
-            parts.each(log(counter_ids), _Filling(engine, spool, done, done.aside).fill_from, advance)
+            parts.each(_log(counter_ids), _Filling(engine, spool, done, done.aside).fill_from, advance)
         with progress.shown("Putting right", None, "rows") as advance:
             _replace(engine, spool, done, advance)
             _remove(engine, spool, done, advance)
@@ -114,6 +114,13 @@ def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
             with progress.shown("Adding up what was set aside", None, "counters") as advance:
                 _take_up(engine, spool, done, advance)
     return done
+
+
+def _log(counter_ids: Sequence[str]) -> list[Iterator[Event | Unreadable]]:
+    """Return the log of these counters, or the segments of the whole log if there are none."""
+    if counter_ids:
+        return [event_log.of_counter(counter_id) for counter_id in counter_ids]
+    return [event_log.scan(part, parts.PARTS) for part in range(parts.PARTS)]
 
 
 def concerned(settings: Settings, counter_ids: Sequence[str]) -> Outcome:
@@ -152,7 +159,7 @@ def _take_up(engine: Engine, spool: RowSpool, done: Mended, advance: Callable[[i
     done.recomputed += recomputed
     done.refused |= refused
     if left := [name for name in names if name not in refused]:
-        parts.each(log(left), _Filling(engine, spool, done, done.refused).fill_from, lambda _: None)
+        parts.each(_log(left), _Filling(engine, spool, done, done.refused).fill_from, lambda _: None)
 
 
 class _Filling:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.events import Event
     from chalicelib.event_log import Unreadable
+    from chalicelib.extras.verification.comparison import Readings
     from chalicelib.settings import Settings
-    from chalicelib.verifier import Readings
     from ops.outcome import Outcome
 
 

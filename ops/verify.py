@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from chalicelib import verifier
+from chalicelib.extras.verification import comparison
 from chalicelib.settings import PROJECTIONS, READ_MODEL, SQL
 from ops import known, parts, progress, projections
 from ops.outcome import Outcome
@@ -14,8 +13,9 @@ from ops.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chalicelib.extras.verification.comparison import Readings
+    from chalicelib.extras.verification.report import Difference, Report
     from chalicelib.settings import Settings
-    from chalicelib.verifier import Difference, Readings, Report
 
 
 def verify(
@@ -35,16 +35,18 @@ def verify(
         LogUnavailableError, ReadModelUnavailableError, ContendedError: nothing is known.
     """
     chosen = [receiver.projection for receiver in projections.receivers(settings, names)]
-    readings = verifier.some(counter_ids) if counter_ids else verifier.everything(parts.PARTS)
+    readings = comparison.some(counter_ids) if counter_ids else comparison.everything(parts.PARTS)
 
     def read_model(readings: Readings) -> Outcome:
         about = (
             None
             if counter_ids
-            else known.about_how_many(settings.event_log_table) + known.about_how_many(settings.buckets_table)
+            else sum(
+                map(known.about_how_many, (settings.event_log_table, settings.counters_table, settings.archive_table))
+            )
         )
-        with progress.shown("Verifying", about, "events and buckets") as advance:
-            report = verifier.verify(readings, lag_s=lag_s, waits=waits, advance=advance)
+        with progress.shown("Verifying", about, "events and items") as advance:
+            report = comparison.verify(readings, lag_s=lag_s, waits=waits, advance=advance)
         return outcome(report)
 
     if SQL not in chosen:
@@ -57,12 +59,12 @@ def verify(
     )
 
 
-def outcome(report: Report, kept_in: str = "buckets") -> Outcome:
-    """What to tell of a report. What was read of the read model are its `buckets` or its `rows`."""
+def outcome(report: Report, kept_in: str = "entries") -> Outcome:
+    """Return what to print of a report. `kept_in` names what it read of the read model: `entries` or `rows`."""
     kept = getattr(report, kept_in)
     summary = (
         f"{report.counters:,} counters, {report.events:,} events, {kept:,} {kept_in}: "
-        f"{'all is as the log says' if report.holds else f'{report.numbers.total():,} differences'}"
+        f"{'the read model is what the log says' if report.holds else f'{report.numbers.total():,} differences'}"
         f"{f', {report.pending:,} events pending' if report.pending else ''}."
     )
     numbers = [f"  {number:>8,}  {kind}" for kind, number in report.numbers.most_common()]
@@ -82,7 +84,4 @@ def outcome(report: Report, kept_in: str = "buckets") -> Outcome:
 
 def _line(difference: Difference) -> str:
     event = f", event {difference.event_id}" if difference.event_id else ""
-    second = (
-        "" if difference.second is None else f", {datetime.fromtimestamp(difference.second, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    )
-    return f"{difference.counter_id}{second}{event}: {difference.kind}: {difference.detail}"
+    return f"{difference.counter_id}{event}: {difference.kind}: {difference.detail}"

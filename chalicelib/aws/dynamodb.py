@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.aws.tables import connection
+from chalicelib.aws.tables import client, connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def code(error: PynamoDBException) -> str | None:
     return found
 
 
-def update(item: Model, actions: list[Action], condition: Condition, error: type[UnavailableError]) -> RawItem:
+def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:
     """
     Update the item if the condition holds, and return it as it is then. One request.
 
@@ -66,10 +66,9 @@ def update(item: Model, actions: list[Action], condition: Condition, error: type
         RefusedError: the condition failed, or a transaction was in progress on the item.
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    # PynamoDB's own update cannot ask for the item that failed the condition, so this goes one level below it.
+    # PynamoDB's own update cannot ask for the item that failed the condition, so PynamoDB only writes the request.
     hash_key, range_key = item._get_hash_range_key_serialized_values()
-    table = item._get_connection()
-    request = table.get_operation_kwargs(
+    parameters = item._get_connection().get_operation_kwargs(
         hash_key,
         range_key=range_key,
         actions=actions,
@@ -77,20 +76,32 @@ def update(item: Model, actions: list[Action], condition: Condition, error: type
         return_values="ALL_NEW",
         return_values_on_condition_failure="ALL_OLD",
     )
+    updated: RawItem = request("update_item", error, **parameters)["Attributes"]
+    return updated
+
+
+def request(operation: str, error: type[UnavailableError], **parameters: Any) -> dict[str, Any]:
+    """
+    Make a conditional write that PynamoDB's models cannot express, with the name and parameters of
+    boto3's client.
+
+    Raises:
+        RefusedError: the condition failed, or a transaction was in progress on the item.
+        UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
+    """
     try:
-        updated: RawItem = table.connection.dispatch("UpdateItem", request)["Attributes"]
+        response: dict[str, Any] = getattr(client(), operation)(**parameters)
     except ClientError as cause:
-        match cause.response.get("Error", {}).get("Code"):
+        refusal: Any = cause.response
+        match refusal.get("Error", {}).get("Code"):
             case "ConditionalCheckFailedException":
-                # PynamoDB's error leaves the item out, and has botocore's as its cause.
-                original: Any = cause.__cause__
-                raise RefusedError(original.response.get("Item") or {}) from cause
+                raise RefusedError(refusal.get("Item") or {}) from cause
             case "TransactionConflictException":
                 raise RefusedError from cause
         raise error(str(cause)) from cause
     except BotoCoreError as cause:
         raise error(f"{type(cause).__name__}: {cause}") from cause
-    return updated
+    return response
 
 
 def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError]) -> None:

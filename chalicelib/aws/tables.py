@@ -73,6 +73,7 @@ class CounterItem(Model):
     recent = BinarySetAttribute(legacy_encoding=False, null=True)
     archived_until = NumberAttribute(null=True)
     revision = NumberAttribute(null=True)
+    amended = NumberAttribute(null=True)
     updated_at = NumberAttribute(null=True)
 
 
@@ -86,6 +87,17 @@ class PageItem(Model):
     end = NumberAttribute(range_key=True)
     entries = BinaryAttribute(legacy_encoding=False)
     revision = NumberAttribute()
+
+
+class CheckpointItem(Model):
+    """How far a scheduled job got, in the archive's table: its name begins with "#", as no counter's does."""
+
+    class Meta:
+        table_name = _names.archive_table
+
+    partition = UnicodeAttribute(hash_key=True)
+    end = NumberAttribute(range_key=True, default_for_new=0)
+    state = UnicodeAttribute()
 
 
 class _Connection(Connection):
@@ -115,11 +127,14 @@ def _shared_by(*models: type[Model]) -> Connection:
         read_timeout_seconds=timing.READ_S,
         max_retry_attempts=timing.ATTEMPTS - 1,
     )
+    known: set[str] = set()
     for model in models:
         own = model._get_connection()
-        shared.add_meta_table(own.get_meta_table())
+        if own.table_name not in known:
+            shared.add_meta_table(own.get_meta_table())
+            known.add(own.table_name)
         own.connection = shared
     return shared
 
 
-_shared = _shared_by(EventItem, CounterItem, PageItem)
+_shared = _shared_by(EventItem, CounterItem, PageItem, CheckpointItem)

@@ -31,16 +31,16 @@ RECENT_MAX = 36
 #: Entries of a page: about 19 bytes each, so that a page has less than 4 KB, the size of one read unit.
 PAGE_MAX = 200
 
-#: Entries younger than this stay in `recent` when older ones are archived, so that an event that arrives a little late,
-#: or that a fast clock dated too early, is not late for the archive.
+#: Entries younger than this stay in `recent` when older ones are archived. So an event that arrives a little late is
+#: not late for the archive, and neither are the next ones after an event that a fast clock dated into the future.
 KEEP_MS = 5000
 
 #: At most this many of them stay, so that `recent` has room for the next batches; at least some, whatever the batch.
 KEPT_MAX = 16
 KEPT_MIN = 4
 
-#: Bounds of what `plan` is asked for at once. A page is split in two or more where entries are missing, so a plan within
-#: these bounds writes at most 91 pages; DynamoDB's limit is 100 items a transaction.
+#: Bounds of what `plan` is asked for at once. A page in which entries are missing is split in two or more, so a plan
+#: within these bounds writes at most 91 pages; DynamoDB's limit is 100 items a transaction.
 ENTRIES_PER_PLAN = 2000
 PAGES_PER_PLAN = 40
 
@@ -132,9 +132,7 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
         return Archiving(fresh | missing, tuple(writes), part.revision, together, part.archived_until_ms)
     archived, recent = _divide(together, len(fresh), now_ms)
     writes += (PageWrite(chunk[-1].recorded_at_ms, None, chunk) for chunk in split(archived))
-    return Archiving(
-        fresh | missing, tuple(writes), part.revision, frozenset(recent), archived[-1].recorded_at_ms
-    )
+    return Archiving(fresh | missing, tuple(writes), part.revision, frozenset(recent), archived[-1].recorded_at_ms)
 
 
 def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:

@@ -37,6 +37,7 @@ class Part:
 
     `value` and `version` are sum and number of all entries, recent and archived. Every recent entry is later than
     `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
+    Each write that changes a page that was there before raises `amended`, too.
     """
 
     key: PartKey
@@ -45,4 +46,5 @@ class Part:
     recent: frozenset[Entry] = frozenset()
     archived_until_ms: int = NOTHING_ARCHIVED
     revision: int = 0
+    amended: int = 0
     updated_at_ms: int | None = None

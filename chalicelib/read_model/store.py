@@ -6,6 +6,7 @@ A damaged item is an error with a name, never a crash: `verify` reports it and `
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pynamodb.expressions.condition import size
@@ -17,6 +18,7 @@ from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
 from chalicelib.domain.entries import DamagedError, decode_entry, decode_page, encode_entry, encode_page
+from chalicelib.domain.events import is_counter_id
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pynamodb.expressions.update import Action
     from pynamodb.transactions import TransactWrite
 
-    from chalicelib.domain.archive import Archiving, PageWrite, Plan
+    from chalicelib.domain.archive import PageWrite, Plan
     from chalicelib.domain.entries import Entry
 
 #: Pages that one request reads: few at first, for one may be enough, then twice as many each time.
@@ -73,7 +75,7 @@ def read_parts(counter_id: str) -> list[Part]:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
         DamagedReadModelError: an item cannot be decoded.
     """
-    return [part_from(item) for item in _query_parts(counter_id)]
+    return [part_from(item) for item in query_parts(counter_id)]
 
 
 def read_counter(counter_id: str) -> Counter:
@@ -84,7 +86,7 @@ def read_counter(counter_id: str) -> Counter:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
         DamagedReadModelError: an item cannot be decoded.
     """
-    return add_up(counter_id, (totals_from(item) for item in _query_parts(counter_id)))
+    return add_up(counter_id, (totals_from(item) for item in query_parts(counter_id)))
 
 
 def add_up(counter_id: str, parts: Iterable[Counter | Part]) -> Counter:
@@ -168,14 +170,20 @@ def query_pages_back(key: PartKey, before_end_ms: int | None, at_once: int) -> I
     )
 
 
-def scan_parts(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
+def scan_parts(segment: int = 0, segments: int = 1, after: RawItem | None = None) -> Iterator[list[RawItem]]:
     """
     Yield every counter's item, undecoded, as many as each request brings, of one of `segments` equal parts of all.
+
+    `after` is the key of the item to go on behind.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    yield from _requests(CounterItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter)
+    yield from _requests(
+        CounterItem.scan(
+            segment=segment, total_segments=segments, consistent_read=True, last_evaluated_key=after
+        ).page_iter
+    )
 
 
 def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
@@ -185,7 +193,9 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    yield from _requests(PageItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter)
+    for items in _requests(PageItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter):
+        # No counter's name begins with "#": such an item is a checkpoint.
+        yield [item for item in items if not item["partition"]["S"].startswith("#")]
 
 
 def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
@@ -199,7 +209,7 @@ def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     """
     actions, condition = _counter_change(Addition(entries), now_ms)
     try:
-        updated = dynamodb.update(_item(key), actions, condition, ReadModelUnavailableError)
+        updated = dynamodb.update(item_of(key), actions, condition, ReadModelUnavailableError)
     except RefusedError as refused:
         raise ChangedError(None if refused.item is None else part_from(refused.item, key)) from refused
     return totals_from(updated)
@@ -218,23 +228,19 @@ def write(key: PartKey, plan: Plan, now_ms: int) -> None:
         add(key, plan.entries, now_ms)
         return
     try:
-        dynamodb.transact(
-            lambda transaction: add_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError
-        )
+        dynamodb.transact(lambda transaction: add_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError)
     except RefusedError as refused:
         raise ChangedError from refused
 
 
-def add_plan(
-    transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, also: Condition | None
-) -> None:
+def add_plan(transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, also: Condition | None) -> None:
     """Make a plan part of a transaction. `also` is one more condition on the counter's item."""
     if not isinstance(plan, Addition):
         for page in plan.pages:
             put_page(transaction, key, page)
     actions, condition = _counter_change(plan, now_ms)
     conditions = [each for each in (condition, also) if each is not None]
-    transaction.update(_item(key), actions=actions, condition=_all(conditions) if conditions else None)
+    transaction.update(item_of(key), actions=actions, condition=_all(conditions) if conditions else None)
 
 
 def put_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
@@ -271,10 +277,19 @@ def partition_of(key: PartKey) -> str:
     return codec.partition(key.counter_id, key.part, settings.current().shards)
 
 
-def key_of(partition: str) -> PartKey:
-    """Return the part whose archive has this partition."""
+def page_key(item: RawItem) -> PartKey | None:
+    """Return the part that an archive page belongs to; None if its key is that of no part."""
+    partition = item["partition"]["S"]
     counter_id, _, part = partition.partition("#")
-    return PartKey(counter_id, int(part or 0))
+    key = PartKey(counter_id, int(part) if re.fullmatch("[0-9]{1,2}", part) else 0)
+    return key if is_counter_id(counter_id) and partition_of(key) == partition else None
+
+
+def part_key(item: RawItem) -> PartKey | None:
+    """Return the part that a counter's item is; None if its key is that of no part."""
+    counter_id, part = item["counter_id"]["S"], item["part"]["N"]
+    is_part = part.isdecimal() and int(part) < settings.current().shards
+    return PartKey(counter_id, int(part)) if is_counter_id(counter_id) and is_part else None
 
 
 def part_from(item: RawItem, key: PartKey | None = None) -> Part:
@@ -287,7 +302,7 @@ def part_from(item: RawItem, key: PartKey | None = None) -> Part:
     if not item and key is not None:
         return Part(key)
     totals = totals_from(item)
-    found = key or PartKey(totals.counter_id, _integer(item, "part"))
+    found = key or PartKey(totals.counter_id, int(item["part"]["N"]))
     try:
         recent = frozenset(decode_entry(stored) for stored in item.get("recent", {"BS": []})["BS"])
     except (DamagedError, KeyError, TypeError) as error:
@@ -295,8 +310,16 @@ def part_from(item: RawItem, key: PartKey | None = None) -> Part:
     archived_until_ms = _integer(item, "archived_until") if "archived_until" in item else NOTHING_ARCHIVED
     if any(entry.recorded_at_ms <= archived_until_ms for entry in recent):
         raise DamagedReadModelError(totals.counter_id, "a recent entry is not later than archived_until")
-    revision = _integer(item, "revision")
-    return Part(found, totals.value, totals.version, recent, archived_until_ms, revision, totals.updated_at_ms)
+    return Part(
+        key=found,
+        value=totals.value,
+        version=totals.version,
+        recent=recent,
+        archived_until_ms=archived_until_ms,
+        revision=_integer(item, "revision"),
+        amended=_integer(item, "amended") if "amended" in item else 0,
+        updated_at_ms=totals.updated_at_ms,
+    )
 
 
 def totals_from(item: RawItem) -> Counter:
@@ -321,19 +344,25 @@ def page_from(item: RawItem) -> Page:
     Raises:
         DamagedReadModelError: it cannot be decoded.
     """
-    owner = key_of(item["partition"]["S"]).counter_id
-    end_ms = int(item["end"]["N"])
+    owner, end = item["partition"]["S"].partition("#")[0], item["end"]["N"]
     try:
+        end_ms = int(end)
         entries = decode_page(item["entries"]["B"])
         revision = int(item["revision"]["N"])
     except (DamagedError, KeyError, TypeError, ValueError) as error:
-        raise DamagedReadModelError(owner, f"archive page {end_ms}: {error}") from error
+        raise DamagedReadModelError(owner, f"archive page {end}: {error}") from error
     if entries and entries[-1].recorded_at_ms > end_ms:
-        raise DamagedReadModelError(owner, f"archive page {end_ms}: an entry is later than its end")
+        raise DamagedReadModelError(owner, f"archive page {end}: an entry is later than its end")
     return Page(end_ms, revision, entries)
 
 
-def _query_parts(counter_id: str) -> list[RawItem]:
+def query_parts(counter_id: str) -> list[RawItem]:
+    """
+    Return the items of all parts of the counter, undecoded. One consistent request.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
     pages = _requests(CounterItem.query(counter_id, consistent_read=True).page_iter)
     return [item for page in pages for item in page]
 
@@ -348,7 +377,8 @@ def _requests(page_iter: Any) -> Iterator[list[RawItem]]:
         yield found["Items"]
 
 
-def _item(key: PartKey) -> CounterItem:
+def item_of(key: PartKey) -> CounterItem:
+    """Return the item of a part, to be updated."""
     return CounterItem(key.counter_id, key.part)
 
 
@@ -364,17 +394,27 @@ def _counter_change(plan: Plan, now_ms: int) -> tuple[list[Action], Condition | 
     if isinstance(plan, Addition):
         stored = {encode_entry(entry) for entry in plan.entries}
         return [*actions, item.recent.add(stored)], _can_add(plan.entries, stored)
+    if any(page.revision_before is not None for page in plan.pages):
+        actions.append(item.amended.add(1))
     if plan.revision is None:
         return actions, None
-    actions += _replacements(plan)
-    return actions, item.revision == plan.revision if plan.revision else item.revision.does_not_exist()
-
-
-def _replacements(plan: Archiving) -> Iterator[Action]:
-    stored = {encode_entry(entry) for entry in plan.recent}
-    yield CounterItem.recent.set(stored) if stored else CounterItem.recent.remove()
+    actions.append(set_recent(plan.recent))
     if plan.archived_until_ms != NOTHING_ARCHIVED:
-        yield CounterItem.archived_until.set(plan.archived_until_ms)
+        actions.append(item.archived_until.set(plan.archived_until_ms))
+    return actions, has_revision(plan.revision)
+
+
+def set_recent(entries: frozenset[Entry]) -> Action:
+    """Return the action that replaces the recent entries. DynamoDB has no empty set."""
+    stored = {encode_entry(entry) for entry in entries}
+    action: Action = CounterItem.recent.set(stored) if stored else CounterItem.recent.remove()
+    return action
+
+
+def has_revision(revision: int) -> Condition:
+    """Return the condition that a counter's item has this revision; 0: that there is no item."""
+    has: Condition = CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()
+    return has
 
 
 def _can_add(entries: frozenset[Entry], stored: Set[bytes]) -> Condition:

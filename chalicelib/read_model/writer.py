@@ -2,8 +2,8 @@
 Count events exactly once, in the counter's own item.
 
 The usual case is one request without a read: an update that adds to the counter's value, version and recent entries,
-on condition that none of the entries is counted. If it is refused, the response has the item, and `archive.plan` decides
-the next write from it. Duplicates, order and batch boundaries make no difference: where an event is counted depends on
+on condition that none of the entries is counted. If it is refused, the response has the item, from which `archive.plan`
+decides the next write. Duplicates, order and batch boundaries make no difference: where an event is counted depends on
 the event alone.
 """
 
@@ -76,7 +76,7 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     def count_batch(key: PartKey) -> None:
         batch = batches[key]
         try:
-            counted = _count_entries(key, batch, read_first=key.counter_id in read_first)
+            counted = count_entries(key, batch, read_first=key.counter_id in read_first)
         except UnavailableError as failure:
             failures[key.counter_id] = failure
         else:
@@ -135,7 +135,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     own = by_key.pop(PartKey(event.counter_id, part_of(event.event_id, shards)))
     now_ms = _now_ms()
     pages, entries = store.pages_for(own, frozenset([entry_of(event)]))
-    if not (plan := _plan(own, pages, entries)):
+    if not (plan := plan_next(own, pages, entries)):
         raise RecordedBeforeError(event.counter_id, event.event_id)
 
     def fill(transaction: TransactWrite) -> None:
@@ -155,8 +155,14 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     return Counter(event.counter_id, before.value + event.by, before.version + 1, now_ms)
 
 
-def _count_entries(key: PartKey, batch: Collection[Entry], *, read_first: bool) -> frozenset[Entry]:
-    """Count one part's entries, and return those that were not counted before."""
+def count_entries(key: PartKey, batch: Collection[Entry], *, read_first: bool = True) -> frozenset[Entry]:
+    """
+    Count entries of one part, each once, and return those that were not counted before; see `count`.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
+        ContendedError: conflicts with other workers at every try.
+    """
     entries = frozenset(batch)
     if len(entries) <= RECENT_MAX and not read_first:
         try:
@@ -178,7 +184,7 @@ def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -
         try:
             while entries:
                 pages, planned = store.pages_for(part := part or store.read(key), entries)
-                if plan := _plan(part, pages, planned):
+                if plan := plan_next(part, pages, planned):
                     store.write(key, plan, _now_ms())
                     counted |= plan.entries
                 entries, part = entries - planned, None
@@ -189,7 +195,13 @@ def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -
     raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
 
 
-def _plan(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
+def plan_next(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
+    """
+    Return what `archive.plan` decides now.
+
+    Raises:
+        DamagedReadModelError: the archive lacks a page.
+    """
     try:
         return archive.plan(part, pages, entries, _now_ms())
     except PageMissingError as error:

@@ -1,0 +1,226 @@
+"""
+Repair the read model in place, from the log, while increments are counted and queries answered.
+
+Each correction is one conditional write, decided from the part as it was at one moment (`comparison.settle`). If a
+concurrent writer changed it since, nothing is written and the part is read again. Cut off anywhere, running the repair
+again finishes it.
+
+If totals and entries agree, each correction of entries changes the totals, too. If they do not (say, a page was lost),
+entries are corrected first and the totals last, in one step: queries see the old number, then the right one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter as Numbers
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice, takewhile
+from typing import TYPE_CHECKING
+
+from chalicelib import retries
+from chalicelib.domain.archive import ENTRIES_PER_PLAN, Archiving, PageWrite
+from chalicelib.domain.counter import NOTHING_ARCHIVED, Part
+from chalicelib.domain.entries import DamagedError, decode_entry
+from chalicelib.errors import ContendedError
+from chalicelib.extras.verification import report as kinds
+from chalicelib.extras.verification.comparison import differences, settle, superfluous
+from chalicelib.extras.verification.staging_db import RECENT
+from chalicelib.read_model import corrections, store, writer
+from chalicelib.read_model.corrections import Correction
+from chalicelib.read_model.store import ChangedError
+from chalicelib.spool import some_at_a_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Set
+
+    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.counter import PartKey
+    from chalicelib.domain.entries import Entry
+    from chalicelib.extras.verification.comparison import Comparison
+    from chalicelib.extras.verification.staging_db import StagingDb
+
+_TRIES = 50
+_THREADS = 8
+
+#: Removals that are collected before they are written.
+_REMOVED_AT_ONCE = 10_000
+
+
+@dataclass(slots=True)
+class Repaired:
+    """Corrections by kind, with the number of events that were counted; and counters that changed at every try."""
+
+    corrected: Numbers[str] = field(default_factory=Numbers)
+    unsettled: set[str] = field(default_factory=set)
+
+
+def repair_all(found: Comparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
+    """
+    Make every part that a comparison has read what its log says, several at a time; see `repair`.
+
+    Raises:
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
+    """
+    repaired = Repaired()
+    wrong = [
+        key
+        for key in found.parts()
+        if next(differences(found.db, key), None) is not None or next(found.db.missing(key), None) is not None
+    ]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for key, done in [(key, pool.submit(repair, found.db, key, advance)) for key in wrong]:
+            try:
+                repaired.corrected += done.result()
+            except ContendedError:
+                repaired.unsettled.add(key.counter_id)
+    while found.strays:
+        corrections.delete_stray(found.strays.pop())
+        repaired.corrected[kinds.STRAY] += 1
+    return repaired
+
+
+def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda _: None) -> Numbers[str]:
+    """
+    Make one part of a counter what its log says, as far as the database has read the log.
+
+    Returns the numbers of differences by kind, as they were found, and of events that were not counted.
+    `advance` is told how many more events were counted. Safe to repeat, and to run next to any number of workers.
+
+    Raises:
+        ContendedError: the part changed at every try. It is partly corrected: run it again.
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Likewise.
+    """
+    found: Numbers[str] | None = None
+    for _ in retries.attempts(_TRIES):
+        try:
+            while (item := settle(db, key)) is not None:
+                if found is None:
+                    found = Numbers(difference.kind for difference in differences(db, key))
+                    found[kinds.UNCOUNTED] = sum(1 for _ in db.missing(key))
+                if not _correct(db, key, item):
+                    _count_missing(db, key, advance)
+                    return +found
+        except ChangedError:
+            continue
+    raise ContendedError(f"counter {key.counter_id} changed at every try to repair it")
+
+
+def _correct(db: StagingDb, key: PartKey, item: RawItem) -> bool:
+    """Write the first corrections that the part needs; return whether there were any. More may be needed after them."""
+    if not db.has_logged(key):
+        return _delete(db, key, item)
+    if db.item_damage(key) is not None:
+        corrections.replace_damaged_item(item, _sound_part(db, key, item))
+        return True
+    if damaged := db.damaged_pages(key):
+        for end_ms, _ in damaged:
+            corrections.replace_damaged_page(key, end_ms)
+        return True
+    part = store.part_from(item, key)
+    until_ms, last_ms = db.archive_ends(key)
+    if until_ms != last_ms:
+        corrections.correct(key, _same_end(part, last_ms))
+        return True
+    totals = db.totals(key)
+    is_consistent = (totals.value or 0, totals.version or 0) == (totals.sum, totals.number)
+    if _remove(db, key, part, is_consistent=is_consistent) or _add_late(db, key, part, is_consistent=is_consistent):
+        return True
+    if not is_consistent:
+        corrections.correct(key, Correction(totals=(totals.sum, totals.number), revision=part.revision))
+    return not is_consistent
+
+
+def _delete(db: StagingDb, key: PartKey, item: RawItem) -> bool:
+    """Delete what there is of a part of which the log has no event."""
+    ends = db.page_ends(key)
+    for end_ms in ends:
+        corrections.delete_page(key, end_ms)
+    if item:
+        corrections.delete_item(item)
+    return bool(ends or item)
+
+
+def _same_end(part: Part, last_ms: int) -> Correction:
+    """Return the correction after which the archive ends where the item says: at the later of both."""
+    if part.archived_until_ms > last_ms:
+        return Correction(pages=(PageWrite(part.archived_until_ms, None, ()),), revision=part.revision)
+    recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
+    return Correction(recent=recent, archived_until_ms=last_ms, revision=part.revision)
+
+
+def _remove(db: StagingDb, key: PartKey, part: Part, *, is_consistent: bool) -> bool:
+    """Remove entries without an event, in a wrong page, or that exist twice."""
+    wrong = chain(db.unknown(key), db.misplaced(key), superfluous(db, key))
+    by_page: dict[int, set[Entry]] = defaultdict(set)
+    for entry, page in islice(wrong, _REMOVED_AT_ONCE):
+        by_page[page].add(entry)
+    # The item comes first: its correction is conditional on the revision that each correction of a page raises.
+    for page, entries in sorted(by_page.items()):
+        if page == RECENT:
+            gone = part.recent & entries
+            correction = Correction(recent=part.recent - gone, revision=part.revision)
+        else:
+            found = next((each for each in store.read_pages(key, page, limit=1) if each.end_ms == page), None)
+            if found is None:
+                raise ChangedError
+            gone = frozenset(found.entries) & entries
+            left = tuple(entry for entry in found.entries if entry not in gone)
+            correction = Correction(pages=(PageWrite(page, found.revision, left),))
+        corrections.correct(key, _with_totals(correction, gone, -1 if is_consistent else 0))
+    return bool(by_page)
+
+
+def _add_late(db: StagingDb, key: PartKey, part: Part, *, is_consistent: bool) -> bool:
+    """Write missing entries that are not later than the end of the archive into the pages that cover them."""
+    archived = Part(key, archived_until_ms=part.archived_until_ms)
+    late = takewhile(lambda entry: entry.recorded_at_ms <= part.archived_until_ms, db.missing(key))
+    is_changed = False
+    for chunk in some_at_a_time(late, ENTRIES_PER_PLAN):
+        entries = frozenset(chunk)
+        while entries:
+            pages, planned = store.pages_for(archived, entries)
+            if plan := writer.plan_next(archived, pages, planned):
+                correction = Correction(pages=plan.pages if isinstance(plan, Archiving) else ())
+                corrections.correct(key, _with_totals(correction, plan.entries, 1 if is_consistent else 0))
+                is_changed = True
+            entries -= planned
+    return is_changed
+
+
+def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> None:
+    """Count missing events that are later than the end of the archive, as a worker does: the oldest first."""
+    for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
+        writer.count_entries(key, chunk)
+        advance(len(chunk))
+
+
+def _sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
+    """Return what can be saved of an item that cannot be decoded: later corrections do the rest."""
+    stored_until_ms = _integer(item, "archived_until")
+    until_ms = max(db.archive_ends(key)[1], NOTHING_ARCHIVED if stored_until_ms is None else stored_until_ms)
+    recent = frozenset(entry for entry in _decodable(item) if entry.recorded_at_ms > until_ms)
+    value, version = _integer(item, "value"), _integer(item, "version")
+    if value is None or version is None:
+        totals = db.totals(key)
+        value = totals.sum + sum(entry.amount for entry in recent)
+        version = totals.number + len(recent)
+    return Part(key, value, version, recent, until_ms)
+
+
+def _decodable(item: RawItem) -> Iterator[Entry]:
+    for stored in item.get("recent", {}).get("BS", []):
+        with contextlib.suppress(DamagedError):
+            yield decode_entry(stored)
+
+
+def _integer(item: RawItem, name: str) -> int | None:
+    text = item.get(name, {}).get("N", "")
+    return int(text) if re.fullmatch("-?[0-9]+", text) else None
+
+
+def _with_totals(correction: Correction, entries: Set[Entry], sign: int) -> Correction:
+    """Add to a correction what entries that come (1) or go (-1) change of the totals; 0: these are wrong anyway."""
+    return replace(correction, value=sign * sum(entry.amount for entry in entries), version=sign * len(entries))

@@ -1,0 +1,264 @@
+"""
+The scheduled check: at each run, compare a part of the log and of the read model, and count events that were missed.
+
+Two walks go around, each from where its last run stopped, so that every part gets its turn, however large a counter is:
+
+    the log           each event must be counted; those that are not are counted
+    the read model    each counter must be what its log says; differences are reported, for `rebuild` to correct
+
+The walk over the log finds counters that have no item yet. A counter with more events than a run may read is compared
+by its totals only, page by page over several runs; `verify` compares it whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import event_log, queues, settings, telemetry
+from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
+from chalicelib.domain.entries import entry_of
+from chalicelib.domain.events import part_of
+from chalicelib.errors import DamagedReadModelError
+from chalicelib.event_log import Position, Unreadable
+from chalicelib.extras.verification import comparison
+from chalicelib.extras.verification import report as kinds
+from chalicelib.extras.verification.comparison import Comparison
+from chalicelib.extras.verification.report import Difference, Report
+from chalicelib.extras.verification.staging_db import SEEN, Totals
+from chalicelib.read_model import checkpoint, queries, store, writer
+from chalicelib.spool import some_at_a_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.counter import Part
+    from chalicelib.domain.entries import Entry
+    from chalicelib.domain.events import Event
+
+#: An event that is not counted after 15 minutes is not on its way any more: `project` has had 5 tries at it.
+_LAG_S = 900
+
+#: Events of the log that are compared at once.
+_EVENTS_AT_ONCE = 1000
+
+#: Reading a counter's item or an archive page takes one read unit, as reading about this many events of the log does.
+_EVENTS_PER_UNIT = 20
+
+#: Archive pages that are read at once of a counter that is too large for one run.
+_PAGES_AT_ONCE = 50
+
+_JOB = "check"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """
+    What a run found. `repaired` events had not been counted, and are now; `drift` is the number of other differences.
+
+    `age_s` is the time since the start of the last walk over the whole log that was finished. The oldest event that was
+    not counted was recorded `oldest_s` seconds ago. `parked` messages are on the dead-letter queue.
+    """
+
+    events: int
+    counters: int
+    repaired: int
+    drift: int
+    oldest_s: float
+    age_s: float
+    parked: int
+
+
+@dataclass(slots=True)
+class _Walks:
+    """How far both walks got. `log` and `counter` are keys to go on behind; empty: from the start."""
+
+    log: dict[str, str] = field(default_factory=dict)
+    counter: dict[str, Any] = field(default_factory=dict)
+    large: dict[str, Any] = field(default_factory=dict)
+    started_s: int = 0
+    finished_s: int = 0
+
+
+def check(now_s: int) -> Checked:
+    """
+    Compare the next part of the log and of the read model, and count what was missed.
+
+    Reads about as much as `CHECK_EVENTS` events of the log take, half of it on each walk. Safe to run twice at once or
+    to cut off: the next run goes on where the last one that ended began or stopped.
+
+    Raises:
+        LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a passing failure. Nothing is lost.
+    """
+    current = settings.current()
+    walks = _resume(now_s)
+    report = Report()
+    repaired = _walk_log(walks, current.check_events // 2, now_s, report)
+    checkpoint.save(_JOB, asdict(walks))
+    repaired += _walk_counters(walks, current.check_events // 2, now_s, report)
+    checkpoint.save(_JOB, asdict(walks))
+    checked = Checked(
+        events=report.events,
+        counters=report.counters,
+        repaired=repaired,
+        drift=report.numbers.total(),
+        oldest_s=report.lag_s,
+        age_s=max(0, now_s - walks.finished_s),
+        parked=queues.length(current.dead_letter_queue),
+    )
+    for one in report.differences:
+        telemetry.drifted(one.counter_id, one.kind, one.detail, one.event_id)
+    found = {
+        "Repaired": checked.repaired,
+        "Drift": checked.drift,
+        "OnDeadLetterQueue": checked.parked,
+        "OldestUncounted": checked.oldest_s,
+        "CheckAge": checked.age_s,
+    }
+    telemetry.checked(checked.counters, checked.events, found)
+    return checked
+
+
+def _resume(now_s: int) -> _Walks:
+    saved = checkpoint.load(_JOB)
+    try:
+        walks = _Walks(**saved)
+    except TypeError:  # saved by another version
+        walks = _Walks()
+    walks.started_s = walks.started_s or now_s
+    walks.finished_s = walks.finished_s or now_s
+    return walks
+
+
+def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
+    """Count the next events of the log that are not counted and not pending; return their number."""
+    repaired = 0
+    after = Position(**walks.log) if walks.log else None
+    events = event_log.scan(after=after)
+    for batch in some_at_a_time(events, min(_EVENTS_AT_ONCE, max(1, budget))):
+        report.events += len(batch)
+        budget -= len(batch)
+        for key, entries in _by_part(batch, (now_s - _LAG_S) * 1000).items():
+            try:
+                missing = queries.uncounted(key, entries)
+                counted = writer.count_entries(key, missing) if missing else frozenset()
+            except DamagedReadModelError as error:
+                report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
+                continue
+            repaired += len(counted)
+            budget -= _EVENTS_PER_UNIT
+            report.lag_s = max([report.lag_s, *(now_s - entry.recorded_at_ms / 1000 for entry in counted)])
+        walks.log = asdict(_behind(batch[-1]))
+        if budget <= 0:
+            return repaired
+    walks.log, walks.finished_s, walks.started_s = {}, walks.started_s, 0
+    return repaired
+
+
+def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
+    """Compare the next counters with their log, and count events of theirs that were missed; return their number."""
+    capacity = budget
+    small: list[PartKey] = []
+    for item in chain.from_iterable(store.scan_parts(after=walks.counter or None)):
+        if (key := store.part_key(item)) is None:
+            report.add(Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}"))
+        elif (size := _size_of(item)) <= capacity:
+            if size > budget:
+                break
+            budget -= size
+            small.append(key)
+        else:
+            budget = _add_up(walks, key, budget, report)
+            if budget <= 0:
+                break
+        walks.counter = {"counter_id": item["counter_id"], "part": item["part"]}
+    else:
+        walks.counter = {}
+    return _compare(small, (now_s - _LAG_S) * 1000, report)
+
+
+def _size_of(item: RawItem) -> int:
+    """Return what comparing this part takes, in events: its log, and its item and archive."""
+    try:
+        return max(0, store.totals_from(item).version) + 2 * _EVENTS_PER_UNIT
+    except DamagedReadModelError:
+        return 2 * _EVENTS_PER_UNIT
+
+
+def _compare(keys: list[PartKey], young_from_ms: int, report: Report) -> int:
+    """Compare these parts with their log, whole."""
+    repaired = 0
+    with Comparison(report=report) as found:
+        found.read(comparison.of_parts(keys))
+        found.count_pending(0, young_from_ms)
+        for key in found.parts():
+            for chunk in some_at_a_time(list(found.db.missing(key)), _EVENTS_AT_ONCE):
+                old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
+                with contextlib.suppress(DamagedReadModelError):  # which is reported below
+                    repaired += len(writer.count_entries(key, old)) if old else 0
+                    found.db.add_counted(key, old, SEEN)
+            found.report_part(key, young_from_ms)
+        report.counters += len({key.counter_id for key in keys})
+    return repaired
+
+
+def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
+    """
+    Compare a large part's totals with its entries, as far as the budget lasts; return what is left of it.
+
+    The sum that was reached is kept for the next run. If an older page is amended meanwhile, the sum is of no use, and
+    the comparison waits for the next time around.
+    """
+    name = [key.counter_id, key.part]
+    try:
+        part = store.read(key)
+        if walks.large.get("part") != name:
+            walks.large = {"part": name, "end": NOTHING_ARCHIVED, "sum": 0, "number": 0, "amended": part.amended}
+        state = walks.large
+        while state["end"] < part.archived_until_ms:
+            if budget <= 0:
+                return budget
+            pages = store.read_pages(key, state["end"] + 1, _PAGES_AT_ONCE)
+            budget -= _EVENTS_PER_UNIT * max(1, len(pages))
+            if not pages:
+                detail = f"archived_until is {part.archived_until_ms}, and the last page ends at {state['end']}"
+                report.add(Difference(kinds.PAGE_MISSING, key.counter_id, detail))
+                break
+            state["end"] = pages[-1].end_ms
+            state["sum"] += sum(entry.amount for page in pages for entry in page.entries)
+            state["number"] += sum(len(page.entries) for page in pages)
+            part = store.read(key)
+    except DamagedReadModelError as error:
+        report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
+    else:
+        _report_totals(part, state, report)
+    report.counters += 1
+    walks.large = {}
+    return budget
+
+
+def _report_totals(part: Part, state: dict[str, Any], report: Report) -> None:
+    if (part.amended, part.archived_until_ms) != (state["amended"], state["end"]):
+        return
+    total = state["sum"] + sum(entry.amount for entry in part.recent)
+    number = state["number"] + len(part.recent)
+    for difference in comparison.compare_totals(part.key, Totals(part.value, part.version, total, number)):
+        report.add(difference)
+
+
+def _by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict[PartKey, frozenset[Entry]]:
+    """Return the entries of events that were recorded before a time, by part."""
+    shards = settings.current().shards
+    found: dict[PartKey, set[Entry]] = defaultdict(set)
+    for event in event_log.readable(events):
+        if event.recorded_at_ms < before_ms:
+            found[PartKey(event.counter_id, part_of(event.event_id, shards))].add(entry_of(event))
+    return {key: frozenset(entries) for key, entries in found.items()}
+
+
+def _behind(event: Event | Unreadable) -> Position:
+    return Position(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.position(event)

@@ -1,0 +1,220 @@
+"""The temporary database in which a comparison keeps what it read of the log and of the read model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
+from chalicelib.domain.entries import Entry
+from chalicelib.spool import TemporaryDatabase, some_at_a_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from chalicelib.domain.archive import Page
+    from chalicelib.domain.counter import Part
+
+#: Stands for a page: the entry is in the counter's item; and: it was seen to be counted, wherever it is.
+RECENT, SEEN = -1, -2
+
+_ROWS_AT_ONCE = 1000
+
+_SCHEMA = """
+CREATE TABLE logged (counter_id, part, id, recorded_at_ms, amount, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
+CREATE TABLE unreadable (counter_id, part, id, reason, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
+CREATE TABLE item (counter_id, part, value, version, archived_until_ms, damage, PRIMARY KEY (counter_id, part))
+    WITHOUT ROWID;
+CREATE TABLE page (counter_id, part, end_ms, damage, PRIMARY KEY (counter_id, part, end_ms)) WITHOUT ROWID;
+CREATE TABLE counted (counter_id, part, page, id, recorded_at_ms, amount, PRIMARY KEY (counter_id, part, page, id))
+    WITHOUT ROWID;
+CREATE INDEX counted_by_id ON counted (counter_id, part, id);
+"""
+
+_PARTS = " UNION ".join(f"SELECT counter_id, part FROM {table}" for table in ("logged", "item", "page"))  # noqa: S608
+
+_MISSING = """
+SELECT recorded_at_ms, id, amount FROM logged AS l WHERE (counter_id, part) = (?, ?) AND NOT EXISTS (
+    SELECT 1 FROM counted AS c WHERE (c.counter_id, c.part, c.id) = (l.counter_id, l.part, l.id)
+    AND (c.recorded_at_ms, c.amount) = (l.recorded_at_ms, l.amount)) ORDER BY recorded_at_ms, id
+"""
+
+_UNKNOWN = """
+SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?)
+AND NOT EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (c.counter_id, c.part, c.id)
+    AND (l.recorded_at_ms, l.amount) = (c.recorded_at_ms, c.amount))
+AND NOT EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id))
+"""
+
+#: A page covers the times after the end of the page before.
+_MISPLACED = """
+WITH span AS (SELECT end_ms, lag(end_ms, 1, -1) OVER (ORDER BY end_ms) AS before_ms FROM page
+    WHERE (counter_id, part) = (?1, ?2))
+SELECT recorded_at_ms, id, amount, page FROM counted JOIN span ON page = end_ms
+WHERE (counter_id, part) = (?1, ?2) AND recorded_at_ms <= before_ms
+"""
+
+#: In pages first: an entry that is there, too, stays there.
+_REPEATED = f"""
+SELECT recorded_at_ms, id, amount, page FROM counted WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN}
+AND id IN (
+    SELECT id FROM counted WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN} GROUP BY id HAVING count(*) > 1)
+ORDER BY id, page = {RECENT}, page
+"""  # noqa: S608
+
+_TOTALS = "SELECT value, version FROM item WHERE (counter_id, part) = (?, ?)"
+
+_SUM = f"""
+SELECT coalesce(exact_sum(amount), 0), count(*) FROM counted WHERE (counter_id, part) = (?, ?) AND page <> {SEEN}
+"""  # noqa: S608
+
+_HAS_LOGGED = """
+SELECT EXISTS (SELECT 1 FROM logged WHERE (counter_id, part) = (?1, ?2))
+    OR EXISTS (SELECT 1 FROM unreadable WHERE (counter_id, part) = (?1, ?2))
+"""
+
+
+class Counted(NamedTuple):
+    """An entry of the read model, and where it is: the end of its page, or `RECENT`."""
+
+    entry: Entry
+    page: int
+
+
+class Totals(NamedTuple):
+    """The totals that a part's item has, and those of its entries. Without item: None."""
+
+    value: int | None
+    version: int | None
+    sum: int
+    number: int
+
+
+class StagingDb(TemporaryDatabase):
+    """What was read of the log and of the read model. All questions but `parts` are about one part."""
+
+    def __init__(self) -> None:
+        super().__init__(_SCHEMA)
+
+    def add_logged(self, entries: Iterable[tuple[PartKey, Entry]]) -> None:
+        """Record that the log has these events."""
+        for some in some_at_a_time(entries, _ROWS_AT_ONCE):
+            rows = [(*_row(key), entry.id, entry.recorded_at_ms, entry.amount) for key, entry in some]
+            self.insert("logged VALUES (?, ?, ?, ?, ?)", rows)
+
+    def add_unreadable(self, key: PartKey, event_id: bytes, reason: str) -> None:
+        """Record that the log has this event, which cannot be read."""
+        self.insert("unreadable VALUES (?, ?, ?, ?)", [(*_row(key), event_id, reason)])
+
+    def add_part(self, part: Part) -> None:
+        """Record a part's item."""
+        row = (*_row(part.key), str(part.value), str(part.version), part.archived_until_ms, None)
+        self.insert("item VALUES (?, ?, ?, ?, ?, ?)", [row], "REPLACE")
+        self.add_counted(part.key, part.recent, RECENT)
+
+    def add_damaged_part(self, key: PartKey, damage: str) -> None:
+        """Record that a part's item cannot be decoded, and why."""
+        self.insert("item VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), None, None, NOTHING_ARCHIVED, damage)], "REPLACE")
+
+    def add_page(self, key: PartKey, page: Page) -> None:
+        """Record an archive page."""
+        self.insert("page VALUES (?, ?, ?, ?)", [(*_row(key), page.end_ms, None)], "REPLACE")
+        self.add_counted(key, page.entries, page.end_ms)
+
+    def add_damaged_page(self, key: PartKey, end_ms: int, damage: str) -> None:
+        """Record that an archive page cannot be decoded, and why."""
+        self.insert("page VALUES (?, ?, ?, ?)", [(*_row(key), end_ms, damage)], "REPLACE")
+
+    def add_counted(self, key: PartKey, entries: Iterable[Entry], page: int) -> None:
+        """Record where the read model has these entries."""
+        rows = [(*_row(key), page, entry.id, entry.recorded_at_ms, entry.amount) for entry in entries]
+        self.insert("counted VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def forget_part(self, key: PartKey, after_ms: int) -> None:
+        """Remove a part's item, and its pages that end after a time: they are to be read again."""
+        values = (*_row(key), after_ms)
+        self.execute("DELETE FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
+        self.execute("DELETE FROM page WHERE (counter_id, part) = (?, ?) AND end_ms > ?", values)
+        self.execute("DELETE FROM counted WHERE (counter_id, part) = (?, ?) AND (page > ? OR page < 0)", values)
+
+    def parts(self) -> Iterator[PartKey]:
+        """Yield every part of which anything was read, in order."""
+        return (PartKey(*row) for row in self.rows(f"{_PARTS} ORDER BY 1, 2"))
+
+    def sizes(self) -> tuple[int, int]:
+        """Return the numbers of the log's events and of the read model's entries."""
+        events, entries = self.row("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM counted)") or (0, 0)
+        return events, entries
+
+    def unreadable(self) -> Iterator[tuple[PartKey, Entry, str]]:
+        """Yield the events that cannot be read, of all parts."""
+        for counter_id, part, event_id, reason in self.rows("SELECT * FROM unreadable"):
+            yield PartKey(counter_id, part), Entry(0, event_id, 0), reason
+
+    def missing(self, key: PartKey) -> Iterator[Entry]:
+        """Yield the events that the log has and the read model has not counted, by time."""
+        return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
+
+    def unknown(self, key: PartKey) -> Iterator[Counted]:
+        """Yield the entries whose events the log has not, or has with another time or amount."""
+        return _counted(self.rows(_UNKNOWN, _row(key)))
+
+    def misplaced(self, key: PartKey) -> Iterator[Counted]:
+        """Yield the entries in pages that do not cover their times."""
+        return _counted(self.rows(_MISPLACED, _row(key)))
+
+    def repeated(self, key: PartKey) -> Iterator[Counted]:
+        """Yield the entries that share their id with another one, next to each other."""
+        return _counted(self.rows(_REPEATED, _row(key)))
+
+    def item_damage(self, key: PartKey) -> str | None:
+        """Return why the part's item cannot be decoded; None if it can, or if there is none."""
+        row = self.row("SELECT damage FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
+        return row[0] if row else None
+
+    def damaged_pages(self, key: PartKey) -> list[tuple[int, str]]:
+        """Return the ends of the pages that cannot be decoded, and why."""
+        question = "SELECT end_ms, damage FROM page WHERE (counter_id, part) = (?, ?) AND damage IS NOT NULL"
+        return list(self.rows(question, _row(key)))
+
+    def archive_ends(self, key: PartKey) -> tuple[int, int]:
+        """Return `archived_until_ms` of the part's item, and the end of its last page."""
+        question = "SELECT max({}) FROM {} WHERE (counter_id, part) = (?, ?)"
+        ends = [
+            self.row(question.format(*each), _row(key)) for each in (("archived_until_ms", "item"), ("end_ms", "page"))
+        ]
+        until, last = (NOTHING_ARCHIVED if row is None or row[0] is None else int(row[0]) for row in ends)
+        return until, last
+
+    def totals(self, key: PartKey) -> Totals:
+        """Return the part's totals."""
+        value, version = self.row(_TOTALS, _row(key)) or (None, None)
+        total, number = self.row(_SUM, _row(key)) or (0, 0)
+        return Totals(_maybe_int(value), _maybe_int(version), int(total), number)
+
+    def page_ends(self, key: PartKey) -> list[int]:
+        """Return the ends of the part's pages, ascending."""
+        question = "SELECT end_ms FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms"
+        return [end_ms for (end_ms,) in self.rows(question, _row(key))]
+
+    def has_logged(self, key: PartKey) -> bool:
+        """Check whether the log has any event of this part."""
+        return self.row(_HAS_LOGGED, _row(key)) == (1,)
+
+    def has_logged_id(self, key: PartKey, event_id: bytes) -> bool:
+        """Check whether the log has an event with this id, whatever it says."""
+        return (
+            self.row("SELECT 1 FROM logged WHERE (counter_id, part, id) = (?, ?, ?)", (*_row(key), event_id))
+            is not None
+        )
+
+
+def _counted(rows: Iterable[tuple[int, bytes, int, int]]) -> Iterator[Counted]:
+    return (Counted(Entry(*row[:3]), row[3]) for row in rows)
+
+
+def _row(key: PartKey) -> tuple[str, int]:
+    return key.counter_id, key.part
+
+
+def _maybe_int(text: str | None) -> int | None:
+    return None if text is None else int(text)

@@ -1,0 +1,38 @@
+"""How far a scheduled job got, kept between its runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pynamodb.exceptions import DoesNotExist
+
+from chalicelib.aws import dynamodb
+from chalicelib.aws.tables import CheckpointItem
+from chalicelib.errors import ReadModelUnavailableError
+
+
+def load(job: str) -> dict[str, Any]:
+    """
+    Return what this job saved last; empty if it saved nothing, or nothing that can be read. One read.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        try:
+            found = json.loads(CheckpointItem.get(f"#{job}", 0, consistent_read=True).state)
+        except (DoesNotExist, ValueError, TypeError):
+            return {}
+    return found if isinstance(found, dict) else {}
+
+
+def save(job: str, state: dict[str, Any]) -> None:
+    """
+    Save how far this job got, instead of what it saved before. One write.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.unavailable_as(ReadModelUnavailableError):
+        CheckpointItem(f"#{job}", 0, state=json.dumps(state)).save()

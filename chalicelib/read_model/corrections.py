@@ -1,0 +1,184 @@
+"""The conditional writes of repairs: they correct what counting never has to."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import settings
+from chalicelib.aws import dynamodb
+from chalicelib.aws.dynamodb import RefusedError
+from chalicelib.aws.tables import CounterItem
+from chalicelib.domain.counter import NOTHING_ARCHIVED
+from chalicelib.domain.entries import encode_entry, encode_page
+from chalicelib.errors import ReadModelUnavailableError
+from chalicelib.read_model import store
+from chalicelib.read_model.store import ChangedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pynamodb.expressions.update import Action
+    from pynamodb.transactions import TransactWrite
+
+    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.archive import PageWrite
+    from chalicelib.domain.counter import Part, PartKey
+    from chalicelib.domain.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """
+    Correct a part: write pages, on their own conditions, and change its item.
+
+    `value` and `version` are added, unless `totals` replaces both. `recent` and `archived_until_ms` replace what the
+    item has, unless they are None. If `revision` is not None, the item must still have it; 0: there is no item.
+    """
+
+    pages: tuple[PageWrite, ...] = ()
+    value: int = 0
+    version: int = 0
+    totals: tuple[int, int] | None = None
+    recent: frozenset[Entry] | None = None
+    archived_until_ms: int | None = None
+    revision: int | None = None
+
+
+def correct(key: PartKey, correction: Correction) -> None:
+    """
+    Execute a correction: wholly and if its conditions hold, or not at all. One request.
+
+    Raises:
+        ChangedError: a condition does not hold any more.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    item = CounterItem
+    actions: list[Action] = [item.revision.add(1), item.amended.add(1)]
+    if correction.totals is not None:
+        actions += [item.value.set(correction.totals[0]), item.version.set(correction.totals[1])]
+    else:
+        actions += [item.value.add(correction.value), item.version.add(correction.version)]
+    if correction.recent is not None:
+        actions.append(store.set_recent(correction.recent))
+    if correction.archived_until_ms is not None:
+        actions.append(item.archived_until.set(correction.archived_until_ms))
+
+    def fill(transaction: TransactWrite) -> None:
+        for page in correction.pages:
+            store.put_page(transaction, key, page)
+        condition = None if correction.revision is None else store.has_revision(correction.revision)
+        transaction.update(store.item_of(key), actions=actions, condition=condition)
+
+    with _changed():
+        dynamodb.transact(fill, ReadModelUnavailableError)
+
+
+def replace_damaged_item(found: RawItem, part: Part) -> None:
+    """
+    Replace a counter's item that cannot be decoded, if its revision, whatever it is, is unchanged. One request.
+
+    Raises:
+        ChangedError: it changed.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    new: RawItem = {
+        "counter_id": {"S": part.key.counter_id},
+        "part": {"N": str(part.key.part)},
+        "value": {"N": str(part.value)},
+        "version": {"N": str(part.version)},
+        "revision": {"N": str(_revision_of(found) + 1)},
+    }
+    if part.recent:
+        new["recent"] = {"BS": [encode_entry(entry) for entry in part.recent]}
+    if part.archived_until_ms != NOTHING_ARCHIVED:
+        new["archived_until"] = {"N": str(part.archived_until_ms)}
+    _replace(settings.current().counters_table, found, new)
+
+
+def replace_damaged_page(key: PartKey, end_ms: int) -> None:
+    """
+    Replace a page that cannot be decoded by an empty one with the same end, if its revision is unchanged.
+
+    Raises:
+        ChangedError: it changed, or there is no such page.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    for found in next(store.query_pages(key, end_ms, 1), []):
+        if found["end"] == {"N": str(end_ms)}:
+            new = {"partition": found["partition"], "end": found["end"], "entries": {"B": encode_page([])}}
+            _replace(settings.current().archive_table, found, {**new, "revision": {"N": str(_revision_of(found) + 1)}})
+            return
+    raise ChangedError
+
+
+def delete_item(found: RawItem) -> None:
+    """
+    Delete a counter's item, if its revision is unchanged. One request.
+
+    Raises:
+        ChangedError: it changed.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    _delete(settings.current().counters_table, {"counter_id": found["counter_id"], "part": found["part"]}, found)
+
+
+def delete_page(key: PartKey, end_ms: int) -> None:
+    """
+    Delete the archive page with this end. One request; safe to repeat.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    _delete(settings.current().archive_table, {"partition": {"S": store.partition_of(key)}, "end": {"N": str(end_ms)}})
+
+
+def delete_stray(item: RawItem) -> None:
+    """
+    Delete a counter's item or an archive page whose key is that of no part. One request; safe to repeat.
+
+    Raises:
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+    """
+    names = settings.current()
+    if "partition" in item:
+        _delete(names.archive_table, {"partition": item["partition"], "end": item["end"]})
+    else:
+        _delete(names.counters_table, {"counter_id": item["counter_id"], "part": item["part"]})
+
+
+def _revision_of(item: RawItem) -> int:
+    """Return the revision of an item that may be damaged."""
+    text = item.get("revision", {}).get("N", "")
+    return int(text) if text.isdecimal() else 0
+
+
+@contextlib.contextmanager
+def _changed() -> Iterator[None]:
+    """Raise a `ChangedError` where DynamoDB refuses a write because of a concurrent writer."""
+    try:
+        yield
+    except RefusedError as refused:
+        raise ChangedError from refused
+
+
+def _replace(table: str, found: RawItem, new: RawItem) -> None:
+    with _changed():
+        dynamodb.request("put_item", ReadModelUnavailableError, TableName=table, Item=new, **_unchanged(found))
+
+
+def _delete(table: str, key: RawItem, found: RawItem | None = None) -> None:
+    condition = {} if found is None else _unchanged(found)
+    with _changed():
+        dynamodb.request("delete_item", ReadModelUnavailableError, TableName=table, Key=key, **condition)
+
+
+def _unchanged(found: RawItem) -> dict[str, Any]:
+    """Return the condition that an item's revision, whatever it is, is that of the item that was found."""
+    if "revision" not in found:
+        return {"ConditionExpression": "attribute_not_exists(revision)"}
+    return {
+        "ConditionExpression": "revision = :revision",
+        "ExpressionAttributeValues": {":revision": found["revision"]},
+    }
