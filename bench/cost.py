@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bench import costing, prices, rivals
-from bench.costing import RATES, Batch, Load, RivalBatch, Setup, Step
+from bench import costing, prices, alternatives
+from bench.costing import RATES, Batch, Load, AlternativeBatch, Setup, Step
 from chalicelib import settings, telemetry
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Figures:
 
     measured_on: str
     event_bytes: int
-    rival_message_bytes: int
+    alternative_message_bytes: int
     steps: dict[str, Step]
 
 
@@ -95,8 +95,12 @@ def tables(figures: Figures, deployed: Setup) -> list[str]:
     )
     rows = [("this one", *_usd(totals(one)), "what is not guaranteed under [the proof](../README.md#the-proof)")]
     rows += [
-        (rival.name, *_usd(_rival(figures, deployed, rival, rate) for rate in RATES), rival.lacks)
-        for rival in rivals.PRICED
+        (
+            alternative.name,
+            *_usd(_alternative(figures, deployed, alternative, rate) for rate in RATES),
+            alternative.lacks,
+        )
+        for alternative in alternatives.PRICED
     ]
     compared = _table(("one counter", *(f"{rate:,} a second" for rate in RATES), "lacks"), rows)
     return [ours, compared, _standing(figures)]
@@ -125,13 +129,13 @@ def by_part(figures: Figures, deployed: Setup, load: Load, rate: int) -> dict[st
     return costing.increments(deployed, steps["increment"], batch, rate)
 
 
-def _rival(figures: Figures, deployed: Setup, rival: rivals.Rival, rate: int) -> float | None:
+def _alternative(figures: Figures, deployed: Setup, alternative: alternatives.Alternative, rate: int) -> float | None:
     """None where the design cannot do it."""
-    if not costing.fits_one_item(rival.counter_units, rate):
+    if not costing.fits_one_item(alternative.counter_units, rate):
         return None
-    size, steps = deployed.rival_batch(rate, loads()[0].window_s), figures.steps
-    batch = RivalBatch(size, figures.rival_message_bytes, steps[_work(rival, size)])
-    return costing.rival_increments(deployed, steps["increment"], batch, rate)
+    size, steps = deployed.alternative_batch(rate, loads()[0].window_s), figures.steps
+    batch = AlternativeBatch(size, figures.alternative_message_bytes, steps[_work(alternative, size)])
+    return costing.alternative_increments(deployed, steps["increment"], batch, rate)
 
 
 def _publish(size: int) -> str:
@@ -142,8 +146,8 @@ def _project(load: Load, rate: int, size: int) -> str:
     return f"project {size} of one counter, {rate} a second" if load.one_counter else f"project {size} of many counters"
 
 
-def _work(rival: rivals.Rival, size: int) -> str:
-    return f"{rival.name}: {size}"
+def _work(alternative: alternatives.Alternative, size: int) -> str:
+    return f"{alternative.name}: {size}"
 
 
 def measured(deployed: Setup, repeats: int) -> Figures:
@@ -157,13 +161,13 @@ def measured(deployed: Setup, repeats: int) -> Figures:
         wanted[_project(load, rate, size)] = functools.partial(measuring.project, load, rate, size)
     steps = {name: measuring.measured(prepare, repeats) for name, prepare in wanted.items()}
     database = measuring.database()
-    for rival, rate in itertools.product(rivals.PRICED, RATES):
-        size = deployed.rival_batch(rate, loads()[0].window_s)
-        if _work(rival, size) not in steps:
-            prepare = functools.partial(measuring.work, rival, database, size)
-            steps[_work(rival, size)] = measuring.measured(prepare, repeats, database)
+    for alternative, rate in itertools.product(alternatives.PRICED, RATES):
+        size = deployed.alternative_batch(rate, loads()[0].window_s)
+        if _work(alternative, size) not in steps:
+            prepare = functools.partial(measuring.work, alternative, database, size)
+            steps[_work(alternative, size)] = measuring.measured(prepare, repeats, database)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return Figures(today, measuring.event_bytes(), measuring.rival_message_bytes(), steps)
+    return Figures(today, measuring.event_bytes(), measuring.alternative_message_bytes(), steps)
 
 
 def read() -> Figures:

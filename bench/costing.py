@@ -103,7 +103,7 @@ class Setup:
         stretch = max(1, _MB_OF_A_CPU / self.memory_mb[function])
         return math.ceil(step.cpu_ms * stretch + step.requests * self.wait_ms)
 
-    def rival_batch(self, rate: int, window_s: int) -> int:
+    def alternative_batch(self, rate: int, window_s: int) -> int:
         """How many messages of one increment each a worker gets at once, if its queue gathers as our stream does."""
         return min(self.queue_batch, max(1, rate * window_s))
 
@@ -118,8 +118,8 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class RivalBatch:
-    """So many messages of one event each, of so many bytes, that a rival's worker counts in one run."""
+class AlternativeBatch:
+    """So many messages of one event each, of so many bytes, that a alternative's worker counts in one run."""
 
     events: int
     message_bytes: int
@@ -147,9 +147,9 @@ def increments(setup: Setup, command: Step, batch: Batch, rate: int) -> dict[str
     }
 
 
-def rival_increments(setup: Setup, command: Step, batch: RivalBatch, rate: int) -> float:
+def alternative_increments(setup: Setup, command: Step, batch: AlternativeBatch, rate: int) -> float:
     """
-    What a million increments at so many a second cost with a rival, in USD.
+    What a million increments at so many a second cost with a alternative, in USD.
 
     In its favour: its front takes no more than our command, its queue gathers messages as our stream does and brings
     them in full batches, and its worker writes no lines of its own.

@@ -80,7 +80,7 @@ def _spending(quick: bool) -> Any:
     from bench import spending  # noqa: PLC0415  (reads the stage's settings)
 
     batches = scope.BATCHES[:2] if quick else scope.BATCHES
-    with progress.shown("Units", spending.total_events(batches, scope.SPREADS)) as advance:
+    with progress.shown("Units", spending.total_cells(batches, scope.SPREADS), "cells") as advance:
         return spending.measured(_engine(), batches, scope.SPREADS, advance)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 import app
-from bench import rivals
+from bench import alternatives
 from bench.costing import Load, Step
 from chalicelib import codec, commands, read_model
 from chalicelib.domain.events import Incremented
@@ -63,11 +63,11 @@ def project(load: Load, rate: int, size: int) -> Callable[[], None]:
     return lambda: app.project(batch, _context())
 
 
-def work(rival: rivals.Rival, database: Any, size: int) -> Callable[[], None]:
-    """A rival's worker, of so many messages of one counter."""
+def work(alternative: alternatives.Alternative, database: Any, size: int) -> Callable[[], None]:
+    """A alternative's worker, of so many messages of one counter."""
     counter_id = _a_counter_id()
-    batch = queue_batch([rivals.message(counter_id, str(uuid.uuid4())) for _ in range(size)])
-    worker = rival.worker(database)
+    batch = queue_batch([alternatives.message(counter_id, str(uuid.uuid4())) for _ in range(size)])
+    worker = alternative.worker(database)
     return lambda: worker(batch, _context())
 
 
@@ -80,9 +80,9 @@ def event_bytes() -> int:
     return aws.size(put["Item"])
 
 
-def rival_message_bytes() -> int:
-    """What a message takes that a rival's front sends."""
-    return len(rivals.message(_a_counter_id(), str(uuid.uuid4())))
+def alternative_message_bytes() -> int:
+    """What a message takes that a alternative's front sends."""
+    return len(alternatives.message(_a_counter_id(), str(uuid.uuid4())))
 
 
 def measured(prepare: Prepare, repeats: int, *clients: BaseClient) -> Step:
@@ -157,7 +157,7 @@ def _context() -> Any:
 
 
 def database() -> Any:
-    """The one client of the rivals' workers; their tables are there, made anew."""
+    """The one client of the alternatives' workers; their tables are there, made anew."""
     client = boto3.client("dynamodb")
-    rivals.provision(client)
+    alternatives.provision(client)
     return client

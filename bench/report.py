@@ -49,7 +49,7 @@ and most are given as multiples of something that was measured in turn with them
 - A *batch* is the events that one run of a function gets.
 - A *write unit* pays for writing up to 1 KB of an item, and in a transaction for half of that; a *read unit* for
   reading up to 4 KB, strongly consistently.
-- *Rivals* are the other designs. They are in `bench/rivals.py`, each as short as a careful reader would write it: a
+- *Alternatives* are the other designs. They are in `bench/alternatives.py`, each as short as a careful reader would write it: a
   *front* sends each increment as a message of its own, and a *worker* that the queue triggers counts it. None of them
   has an event log.
 - *Bare* calls are boto3 calls that ask the same of AWS as a function does, without the rest of the function.

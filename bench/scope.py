@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench import rivals
+from bench import alternatives
 
 OURS: Final = "this one"
 
 #: Every design, in the order of all tables.
-DESIGNS: Final = (OURS, *(rival.name for rival in rivals.ALL))
+DESIGNS: Final = (OURS, *(alternative.name for alternative in alternatives.ALL))
 
 #: Of `spending`: events in a batch, over how many counters, and the parts of an increment in the order of its way.
 BATCHES: Final = (1, 10, 100, 1000, 10_000)
@@ -17,29 +17,37 @@ SPREADS: Final = (1, 10, 1000)
 COMMAND, PUBLISH, COUNTING = "command", "publish", "counting"
 MEASURES: Final = {"write_units": "write units", "read_units": "read units", "requests": "requests", "bytes": "bytes"}
 
-#: This design in the middle of a busy second, of which so many events are counted before.
-HALF_FULL: Final = f"{OURS}, in a second half counted"
+#: Of `spending`, this design alone: sizes of messages, in which order they come, and the paths that are less usual.
+#: Of a busy second, so many events are counted before the lone one.
+ORDERED: Final = (1, 10, 100, 1000)
+IN_ORDER, IN_PAIRS, DELAYED = "in order", "in pairs, the later one first", "one in ten delayed by 0.5 to 2.5 s"
+REDELIVERY, REPLAY = "redelivery of counted events", "replay of counted events"
+BUSY_SECOND, ADD_AND_GET, SWAP = "lone event in a busy second", "add-and-get", "compare-and-swap"
 HALF: Final = 500
 
-#: Of `working`: events in a batch, and how much a function may take: a command, as multiples of the bare put, and
-#: counting in batches of at least so many, as multiples of the bare transaction.
+#: Of `working`: events of one counter in a batch, and events of as many counters; and how much a function may take, a
+#: command as a multiple of the bare put, and counting by batch as multiples of the bare write.
 WORKED: Final = (1, 10, 100, 1000)
+WORKED_APART: Final = 1000
+APART: Final = f"count {WORKED_APART} of {WORKED_APART} counters"
+PROFILED: Final = 100
 COMMAND_GOAL: Final = 1.5
-COUNTING_GOAL: Final = 1.3
-COUNTING_GOAL_FROM: Final = 100
-BY_GATEWAY: Final = "the function, from the gateway's event to its answer"
+COUNTING_GOALS: Final = {1: 1.5, 100: 1.5, 1000: 2.0}
+BY_GATEWAY: Final = "the function, from the gateway's event to its response"
 FUNCTION: Final = "the function"
-READ_TOO: Final = "the bare transaction, and the read before it"
+READ_TOO: Final = "the bare write, and the read before it"
 
-#: Of `crowding`: events in a batch, workers, over how many counters, which designs, with which of them they are
-#: compared, and how many times its pace is hoped for, in batches of at least so many.
+#: Of `crowding`: events in a batch, workers, over how many counters, which designs, and how long a request takes. The
+#: goals compare with one worker, by batch on one counter and on all; and with another design, with as many workers.
 CROWDED: Final = (1, 10, 100, 1000)
 WORKERS: Final = (1, 2, 4, 8)
 CROWDED_SPREADS: Final = (1, 100)
-CROWDED_DESIGNS: Final = tuple(name for name in DESIGNS if name != rivals.FIFO.name)
-PACE_UNIT: Final = rivals.MARKING.name
-PACE_GOAL: Final = 10
-PACE_GOAL_FROM: Final = 100
+CROWDED_DESIGNS: Final = tuple(name for name in DESIGNS if name != alternatives.FIFO.name)
+READ_MS, WRITE_MS, TRANSACTION_MS = 3, 5, 10
+PACE_UNIT: Final = alternatives.MARKING.name
+SCALING_GOALS: Final = ((1, 1, 5), (10, 1, 4), (100, 100, 4))
+PACE_GOAL: Final = 2
+PACE_GOAL_AT: Final = (100, 100)
 
 #: Of `lag`: increments a second, for how many seconds, on how many counters; with how much of the processors in use
 #: before, a load is said to be disturbed; how many a second the model is asked what a window trades for, a partition

@@ -9,7 +9,7 @@ each take what lies there, up to a batch, and run `project`.
 
 On one counter, what `project` does is played through: it reads the buckets, and writes them and the counter in one
 transaction, which is refused if another is under way, or if one of the buckets has changed since; then it waits at
-random, as the application does, reads again and writes again. Many counters are taken to meet no rivals.
+random, as the application does, reads again and writes again. Many counters are taken to meet no alternatives.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SAMPLES = 5
 class System:
     """
     What is simulated. Times are in seconds; `publish_s` and `project_s` say how long a run takes for so many events,
-    the latter without what rivals cost, and `transaction_s` how long each of its requests takes.
+    the latter without what alternatives cost, and `transaction_s` how long each of its requests takes.
     """
 
     rate: float

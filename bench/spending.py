@@ -1,28 +1,36 @@
 """
-What an increment asks of AWS, part by part: write units, read units, requests, and bytes of requests and answers.
+What an increment asks of AWS, part by part: write units, read units, requests, and bytes of requests and responses.
 
-Counted on the engine within this process, at the clients, by the published rules for units (tests/aws.py): every run
-finds the same. A batch is counted in one run of the worker. Its events are recorded at 1,000 a second for each counter,
-which is what a partition takes, and the seconds are new; or, in one row, it begins half way through a second whose
-first half is counted before. The largest batches are spread only by designs that count messages together: for the
-others, whose every message costs the same, they would take minutes.
+Counted at the clients, on the engine within this process, by the published rules for units (tests/aws.py), in simulated
+time: every run finds the same.
+
+This design archives old entries now and then, so its counting is measured in the steady state: over whole cycles of the
+archive, and without the first ones. Each counter's events are spread evenly over one second, at whose end they are
+counted; more than 1,000 of a counter are spread over more seconds, because a partition of the log takes 1,000 a second.
+Counters share no request, so a few of the counters of a batch stand for all of them. The other designs keep no state
+between batches that changes what a batch costs: for them, one batch of new counters is measured. The largest batches
+are spread only by designs that count messages together.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import app
-from bench import designs, rivals, scope
-from chalicelib import codec, commands, read_model
+from bench import alternatives, clock, designs, scope, steady
+from bench.clock import Clock
+from chalicelib import codec, commands
+from chalicelib.domain.counter import PartKey
 from chalicelib.domain.events import Incremented
+from chalicelib.read_model import store
 from tests import aws
-from tests.building import api_event, stream_batch, stream_record
+from tests.building import api_event, queue_record, stream_batch, stream_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bench.designs import Design
     from tests.faults import Attempt
@@ -30,10 +38,21 @@ if TYPE_CHECKING:
 
 #: Of more events, only those are spread whose counting depends on the batch.
 _MOST_ALONE: Final = 1000
-_TOGETHER: Final = frozenset({scope.OURS, rivals.MARKING_BATCHES.name})
+_TOGETHER: Final = frozenset({scope.OURS, alternatives.MARKING_BATCHES.name})
 
-_A_SECOND_MS: Final = 1_700_000_000_000
+#: Counters of a batch that stand for all of them.
+_COUNTERS_MEASURED: Final = 2
+
+#: Archives that are written before the measurement begins, and at least so many archives and batches in it.
+_CYCLES_BEFORE: Final = 2
+_CYCLES_MEASURED: Final = 4
+_BATCHES_MEASURED: Final = 20
+
+_BEGAN_S: Final = 1_700_000_000
+_BEGAN_MS: Final = _BEGAN_S * 1000
 _STREAM_BATCH: Final = 1000
+
+Row = dict[str, Any]
 
 
 @dataclass
@@ -43,85 +62,194 @@ class _Bytes:
     total: int = 0
 
     def __call__(self, attempt: Attempt) -> Any:
-        answer = attempt.carry_out()
-        self.total += len(attempt.request.body) + len(answer.content)
-        return answer
+        response = attempt.carry_out()
+        self.total += len(attempt.request.body) + len(response.content)
+        return response
 
 
 def measured(
     engine: Engine, batches: Sequence[int], spreads: Sequence[int], advance: Callable[[int], None]
-) -> list[dict[str, Any]]:
+) -> dict[str, list[Row]]:
     """
-    What batches of so many events, spread over so many counters, take in each part and design, in rows.
+    Measure every design by batch and spread, this one by the order of messages, and its less usual paths.
 
-    `advance` is told of each event that is counted.
+    `advance` is called for each cell of the first, with 1.
     """
     with designs.on(engine) as every:
         for design in every:
             design.hand_over([])  # so that the addresses of queues are known
-        app.publish(stream_batch([stream_record(event) for event in _events(1, 1, "first")]), designs.context())
-        rows: list[dict[str, Any]] = []
+        app.publish(stream_batch([stream_record(event) for event in _batch("first", 1, 1)]), designs.context())
+        cells: list[Row] = []
         for number, (events, spread, design) in enumerate(_cells(every, batches, spreads)):
-            batch = _events(events, spread, f"{number:04}")
-            rows += _rows(engine, design, batch, {"design": design.name, "events": events, "spread": spread})
-            if spread == 1 and design is every[0]:
-                row = {"design": scope.HALF_FULL, "events": events, "spread": spread}
-                rows += _half_full(engine, design, _events(events, spread, f"half.{number:04}", scope.HALF), row)
-            advance(events)
-        return rows
+            row = {"design": design.name, "events": events, "spread": spread}
+            rows = _rows_of_ours if design.name == scope.OURS else _rows_of_alternative
+            cells += rows(engine, design, f"{number:04}", row)
+            advance(1)
+        return {"cells": cells, "orders": list(_orders(engine, every[0])), "paths": list(_paths(engine, every[0]))}
 
 
-def total_events(batches: Sequence[int], spreads: Sequence[int]) -> int:
-    """How many events `measured` counts."""
-    return sum(events for events, _, _ in _cells(scope.DESIGNS, batches, spreads))
+def total_cells(batches: Sequence[int], spreads: Sequence[int]) -> int:
+    """Return how many cells `measured` measures."""
+    return sum(1 for _ in _cells(scope.DESIGNS, batches, spreads))
 
 
 def _cells(every: Sequence[Any], batches: Sequence[int], spreads: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
-    """What is measured: so many events, over so many counters, by a design (or its name)."""
+    """Yield what is measured: so many events, over so many counters, by a design (or its name)."""
     for events, spread, design in itertools.product(batches, spreads, every):
         if events <= _MOST_ALONE or spread == min(spreads) or getattr(design, "name", design) in _TOGETHER:
             yield events, spread, design
 
 
-def _rows(engine: Engine, design: Design, batch: list[Incremented], row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One for each part, of all of the batch; the command, which knows no batch, stands for one increment alone."""
-    work, sample = design.worker(0), batch[:1]
-    is_ours = design.name == scope.OURS
-    if is_ours:
-        increment = api_event(
-            "POST",
-            "/counters/{counter_id}/increments",
-            path={"counter_id": sample[0].counter_id},
-            headers={"Idempotency-Key": "k" * 36},
-        )
-        yield {**row, "part": scope.COMMAND, **_taken(engine, lambda: app.app(increment, designs.context()), 1)}
-        parts = [batch[start : start + _STREAM_BATCH] for start in range(0, len(batch), _STREAM_BATCH)]
-        yield {
-            **row,
-            "part": scope.PUBLISH,
-            **_taken(engine, lambda: [*map(design.hand_over, parts)], len(batch)),
-        }
-        bodies = [*codec.to_messages(batch)]
-    else:
-        yield {**row, "part": scope.COMMAND, **_taken(engine, lambda: design.hand_over(sample), 1)}
-        bodies = [designs.rival_message(event) for event in batch]
+def _rows_of_alternative(engine: Engine, design: Design, name: str, row: Row) -> Iterator[Row]:
+    batch, work = _batch(name, row["events"], row["spread"]), design.worker(0)
+    yield {**row, "part": scope.COMMAND, **_taken(engine, lambda: design.hand_over(batch[:1]), 1)}
+    bodies = [designs.alternative_message(event) for event in batch]
     designs.bodies(engine, design.queue_url)
     yield {**row, "part": scope.COUNTING, **_taken(engine, lambda: work(bodies), len(batch))}
 
 
-def _half_full(engine: Engine, ours: Design, batch: list[Incremented], row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """As many as half a second of events was counted before the batch, in its second."""
-    counter_id, work = batch[0].counter_id, ours.worker(0)
-    read_model.count([_event(counter_id, _A_SECOND_MS) for _ in range(scope.HALF)])
-    yield {**row, "part": scope.COUNTING, **_taken(engine, lambda: work([*codec.to_messages(batch)]), len(batch))}
+def _rows_of_ours(engine: Engine, design: Design, name: str, row: Row) -> Iterator[Row]:
+    batch = _batch(name, row["events"], row["spread"])
+    increment = _request(f"{name}.0000", **{"Idempotency-Key": "k" * 36})
+    yield {**row, "part": scope.COMMAND, **_taken(engine, increment, 1)}
+    parts = [batch[start : start + _STREAM_BATCH] for start in range(0, len(batch), _STREAM_BATCH)]
+    yield {**row, "part": scope.PUBLISH, **_taken(engine, lambda: [*map(design.hand_over, parts)], len(batch))}
+    designs.bodies(engine, design.queue_url)
+    counters = min(_COUNTERS_MEASURED, row["spread"], row["events"])
+    each = max(1, row["events"] // row["spread"])
+    messages = steady.in_order(each, _span_ms(each))
+    yield {**row, "part": scope.COUNTING, **_steady(engine, design, f"steady.{name}", counters, messages)}
 
 
-def _taken(engine: Engine, run: Callable[[], object], events: int) -> dict[str, float]:
-    """What this run takes, for each of so many events."""
+def _orders(engine: Engine, ours: Design) -> Iterator[Row]:
+    """Yield what counting takes for an event of one counter, by size of the messages and by their order."""
+    for events, (order, reorder) in itertools.product(scope.ORDERED, ORDERS.items()):
+        messages = reorder(steady.in_order(events, _span_ms(events)))
+        taken = _steady(engine, ours, f"order.{events}.{len(order)}", 1, messages)
+        yield {"events": events, "order": order, **taken}
+
+
+#: How the messages of a counter may come.
+ORDERS: Final[dict[str, Callable[[Any], Any]]] = {
+    scope.IN_ORDER: lambda messages: messages,
+    scope.IN_PAIRS: steady.in_pairs,
+    scope.DELAYED: lambda messages: steady.delayed(messages, 0.1),
+}
+
+
+def _paths(engine: Engine, ours: Design) -> Iterator[Row]:
+    """Yield what a path takes for each event, the command included where there is one."""
+    work = ours.worker(0)
+    for events in (1, 100):
+        messages = [[*codec.to_messages(_at(f"again.{events}", times))] for times in _times(events, 3)]
+        for bodies in messages:
+            work(bodies)
+        for path, marks in _REPEATED.items():
+            batch = {"Records": [{**queue_record(body), **marks} for body in messages[1]]}
+            run = lambda batch=batch: app.project(batch, designs.context())  # noqa: E731
+            yield {"path": path, "events": events, **_taken(engine, run, events)}
+    yield {"path": scope.BUSY_SECOND, "events": 1, **_busy_second(engine, ours)}
+    for path, headers in (
+        (scope.ADD_AND_GET, lambda _: {"Prefer": "return=representation"}),
+        (scope.SWAP, lambda version: {"If-Match": f'"{version}"'}),
+    ):
+        yield {"path": path, "events": 1, **_commanded(engine, path.partition(" ")[0], headers)}
+
+
+_REPEATED: Final = {
+    scope.REDELIVERY: {"attributes": {"ApproximateReceiveCount": "2"}},
+    scope.REPLAY: {"messageAttributes": {codec.REPLAY: {"stringValue": "1", "dataType": "String"}}},
+}
+
+
+def _busy_second(engine: Engine, ours: Design) -> Row:
+    """Return what lone events take, command and counting, in seconds of each of which half of 1,000 are counted."""
+    taken = _Sum()
+    work = ours.worker(0)
+    with _simulated() as time:
+        for second in range(8):
+            began_ms = _BEGAN_MS + second * 1000
+            time.now_s = began_ms / 1000 + 0.5
+            work([*codec.to_messages(_at("busy", [began_ms + n for n in range(scope.HALF)]))])
+            for n in range(50):
+                at_ms = began_ms + 505 + n * 9
+                time.now_s = at_ms / 1000
+                bodies = [*codec.to_messages(_at("busy", [at_ms]))]
+                taken.add(_taken(engine, lambda bodies=bodies: work(bodies), 1))
+        command = _taken(engine, _request("busy"), 1)
+    return _Sum().add(taken.mean()).add(command).total
+
+
+def _commanded(engine: Engine, name: str, headers: Callable[[int], dict[str, str]]) -> Row:
+    """Return what a command takes that counts its event at once, one a second, in the steady state."""
+    taken = _Sum()
+    with _simulated() as time:
+        for version, is_measured in enumerate(_until_archived(name)):
+            run = _request(name, **headers(version))
+            found = _taken(engine, run, 1)
+            time.sleep(1)
+            if is_measured:
+                taken.add(found)
+    return taken.mean()
+
+
+def _until_archived(counter_id: str) -> Iterator[bool]:
+    """Yield for each event of a counter whether it is measured, until enough archives were written."""
+    archives = batches = 0
+    is_archived = False
+    while not (is_archived and archives >= _CYCLES_BEFORE + _CYCLES_MEASURED and batches >= _BATCHES_MEASURED):
+        before_ms = store.read(PartKey(counter_id)).archived_until_ms
+        yield archives >= _CYCLES_BEFORE
+        batches += archives >= _CYCLES_BEFORE
+        is_archived = store.read(PartKey(counter_id)).archived_until_ms != before_ms
+        archives += is_archived
+
+
+def _steady(engine: Engine, ours: Design, name: str, counters: int, messages: Iterable[Any]) -> Row:
+    """Return what counting takes for an event in the steady state, if each counter's messages come like these."""
+    work = ours.worker(0)
+    taken, events = _Sum(), 0
+    with _simulated() as time:
+        for is_measured, (now_ms, times) in zip(_until_archived(f"{name}.0"), messages, strict=False):
+            time.now_s = now_ms / 1000
+            batch = [event for number in range(counters) for event in _at(f"{name}.{number}", times)]
+            bodies = [*codec.to_messages(batch)]
+            found = _taken(engine, lambda bodies=bodies: work(bodies), 1)
+            if is_measured:
+                taken.add(found)
+                events += len(batch)
+    return {measure: total / events for measure, total in taken.total.items()}
+
+
+@contextlib.contextmanager
+def _simulated() -> Iterator[Clock]:
+    time = Clock(_BEGAN_S)
+    with clock.kept(time):
+        yield time
+
+
+class _Sum:
+    """What several runs take together."""
+
+    def __init__(self) -> None:
+        self.total: dict[str, float] = dict.fromkeys(scope.MEASURES, 0.0)
+        self.runs = 0
+
+    def add(self, taken: Row) -> _Sum:
+        self.runs += 1
+        self.total = {measure: total + taken[measure] for measure, total in self.total.items()}
+        return self
+
+    def mean(self) -> Row:
+        return {measure: total / self.runs for measure, total in self.total.items()}
+
+
+def _taken(engine: Engine, run: Callable[[], object], events: int) -> Row:
+    """Return what this run takes, for each of so many events."""
     gate = _Bytes()
     engine.gate, before = gate, engine.gate
     try:
-        with aws.requests(*aws.clients(), *designs.rivals_clients(), reader=engine.client("dynamodb")) as requests:
+        with aws.requests(*aws.clients(), *designs.alternative_clients(), reader=engine.client("dynamodb")) as requests:
             run()
     finally:
         engine.gate = before
@@ -133,9 +261,29 @@ def _taken(engine: Engine, run: Callable[[], object], events: int) -> dict[str, 
     }
 
 
-def _events(number: int, spread: int, name: str, first: int = 0) -> list[Incremented]:
-    """So many events of so many counters, which take turns, at 1,000 a second for each, from a millisecond on."""
-    return [_event(f"{name}.{n % spread:04}", _A_SECOND_MS + first + n // spread) for n in range(number)]
+def _request(counter_id: str, **headers: str) -> Callable[[], object]:
+    event = api_event(
+        "POST", "/counters/{counter_id}/increments", path={"counter_id": counter_id}, headers=headers or None
+    )
+    return lambda: app.app(event, designs.context())
+
+
+def _span_ms(events: int) -> int:
+    """Return over how long so many events of one counter are spread: a second, or as a partition takes them."""
+    return max(1000, events)
+
+
+def _times(events: int, batches: int) -> Iterator[Sequence[int]]:
+    return (times for _, times in itertools.islice(steady.in_order(events, 1000), batches))
+
+
+def _batch(name: str, events: int, spread: int) -> list[Incremented]:
+    """Return so many events of so many counters, which take turns, at 1,000 a second for each."""
+    return [_event(f"{name}.{n % spread:04}", _BEGAN_MS + n // spread) for n in range(events)]
+
+
+def _at(counter_id: str, times: Iterable[int]) -> list[Incremented]:
+    return [_event(counter_id, recorded_at_ms) for recorded_at_ms in times]
 
 
 def _event(counter_id: str, recorded_at_ms: int) -> Incremented:

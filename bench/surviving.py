@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bench import designs, rivals
+from bench import designs, alternatives
 from chalicelib import commands
 from chalicelib.domain.events import Incremented
 from tests import faults
@@ -57,7 +57,7 @@ class Trial:
     events: list[Incremented] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        rivals.provision(self.engine.client("dynamodb"))
+        alternatives.provision(self.engine.client("dynamodb"))
         counters = [a_counter_id(), a_counter_id()]
         self.events = [
             Incremented(counter_id, commands.time_ordered_id(A_TIME_MS), number + 1, A_TIME_MS + number * 1000)

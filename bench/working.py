@@ -16,6 +16,7 @@ import pstats
 import sysconfig
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -26,17 +27,24 @@ from chalice.app import Chalice, Response
 import app
 from bench import designs, scope
 from chalicelib import codec, commands, queues, settings
+from chalicelib.domain import archive
+from chalicelib.domain.archive import RECENT_MAX, Addition
 from chalicelib.domain.commands import Increment
+from chalicelib.domain.counter import Part, PartKey
+from chalicelib.domain.entries import encode_entry, encode_page, entry_of
 from chalicelib.domain.events import Incremented
 from tests.building import api_event, queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.domain.archive import Archiving
+
     #: Makes ready, and returns what is measured.
     Prepare = Callable[[], Callable[[], object]]
 
 _A_SECOND_MS: Final = 1_700_000_000_000
+_NOW_MS: Final = _A_SECOND_MS + 60_000
 _SHOWN: Final = 15
 _PLACES: Final = ("botocore", "boto3", "pynamodb", "chalice", "chalicelib", "aws_lambda_powertools", "urllib3")
 
@@ -54,16 +62,14 @@ def measured(rounds: int, repeats: int, advance: Callable[[int], None]) -> dict[
             found[name] = _compared(unit, others, rounds, max(2, int(repeats * share)), advance)
         profiles = {
             "a command": _profile(_command_by_gateway, repeats * 4),
-            f"counting {scope.COUNTING_GOAL_FROM} events": _profile(
-                lambda: _count_messages(scope.COUNTING_GOAL_FROM), repeats
-            ),
+            f"counting {scope.PROFILED} events": _profile(lambda: _count_messages(_events(scope.PROFILED)), repeats),
         }
     return {"rounds": rounds, "repeats": repeats, "compared": found, "profiles": profiles}
 
 
 def total_rounds(rounds: int) -> int:
     """How many rounds `measured` tells of."""
-    return rounds * (1 + 2 * len(scope.WORKED))
+    return rounds * (2 + 2 * len(scope.WORKED))
 
 
 def subjects(client: Any, queue: Any) -> dict[str, tuple[Prepare, dict[str, Prepare], float]]:
@@ -91,14 +97,15 @@ def subjects(client: Any, queue: Any) -> dict[str, tuple[Prepare, dict[str, Prep
             {scope.FUNCTION: lambda size=size: _publish_records(size)},  # type: ignore[misc]
             share,
         )
-        found[f"count {size}"] = (
-            lambda size=size: _transact(client, size, read=False),  # type: ignore[misc]
-            {
-                scope.FUNCTION: lambda size=size: _count_messages(size),  # type: ignore[misc]
-                scope.READ_TOO: lambda size=size: _transact(client, size, read=True),  # type: ignore[misc]
-            },
-            share,
-        )
+        others: dict[str, Prepare] = {scope.FUNCTION: lambda size=size: _count_messages(_events(size))}  # type: ignore[misc]
+        if size > RECENT_MAX:
+            others[scope.READ_TOO] = lambda size=size: _count_bare(client, size, read=True)  # type: ignore[misc]
+        found[f"count {size}"] = (lambda size=size: _count_bare(client, size, read=False), others, share)  # type: ignore[misc]
+    found[scope.APART] = (
+        lambda: _count_apart_bare(client, scope.WORKED_APART),
+        {scope.FUNCTION: lambda: _count_messages(_events_apart(scope.WORKED_APART))},
+        0.05,
+    )
     return found
 
 
@@ -182,49 +189,126 @@ def _send(client: Any, size: int) -> Callable[[], object]:
     return lambda: [client.send_message(QueueUrl=url, MessageBody=body) for body in bodies]
 
 
-def _count_messages(size: int) -> Callable[[], object]:
-    batch = queue_batch(list(codec.to_messages(_events(size))))
+def _count_messages(events: list[Incremented]) -> Callable[[], object]:
+    batch = queue_batch(list(codec.to_messages(events)))
     return lambda: app.project(batch, designs.context())
 
 
-def _transact(client: Any, size: int, *, read: bool) -> Callable[[], object]:
-    """The transaction that counts so many events of one second of one counter, as it would be written by hand."""
+def _count_bare(client: Any, size: int, *, read: bool) -> Callable[[], object]:
+    """Write what counts so many events of one counter, in the one request that would be written by hand."""
     events, names = _events(size), settings.current()
     counter_id = events[0].counter_id
-    key = {"partition": {"S": counter_id}, "second": {"N": str(_A_SECOND_MS // 1000)}}
-    ids = [codec.id_bytes(event.event_id) for event in events]
-    bucket = {
-        "TableName": names.buckets_table,
-        "Key": key,
-        "UpdateExpression": "ADD ids :ids, #sum :sum",
-        "ConditionExpression": "attribute_not_exists(ids)",
-        "ExpressionAttributeNames": {"#sum": "sum"},
-        "ExpressionAttributeValues": {":ids": {"BS": ids}, ":sum": {"N": str(size)}},
-    }
-    counter = {
-        "TableName": names.counters_table,
-        "Key": {"counter_id": {"S": counter_id}},
-        "UpdateExpression": "ADD #value :sum, version :events SET updated_at = :now",
-        "ConditionExpression": "attribute_not_exists(generation) AND attribute_not_exists(#other)",
-        "ExpressionAttributeNames": {"#value": "value", "#other": "other"},
-        "ExpressionAttributeValues": {
-            ":sum": {"N": str(size)},
-            ":events": {"N": str(size)},
-            ":now": {"N": str(_A_SECOND_MS)},
-        },
-    }
+    key = {"counter_id": {"S": counter_id}, "part": {"N": "0"}}
+    plan = archive.plan(Part(PartKey(counter_id)), [], frozenset(map(entry_of, events)), _NOW_MS)
+    assert plan is not None
+    if isinstance(plan, Addition):
+        update = _update_bare(key, plan)
+        return lambda: client.update_item(**update)
+    transaction = [
+        *(
+            {
+                "Put": {
+                    "TableName": names.archive_table,
+                    "Item": {
+                        "partition": {"S": counter_id},
+                        "end": {"N": str(page.end_ms)},
+                        "entries": {"B": encode_page(page.entries)},
+                        "revision": {"N": "1"},
+                    },
+                    "ConditionExpression": "attribute_not_exists(#end)",
+                    "ExpressionAttributeNames": {"#end": "end"},
+                }
+            }
+            for page in plan.pages
+        ),
+        {"Update": _replace_bare(key, plan)},
+    ]
 
     def run() -> None:
         if read:
-            client.batch_get_item(RequestItems={names.buckets_table: {"Keys": [key], "ConsistentRead": True}})
-        client.transact_write_items(TransactItems=[{"Update": bucket}, {"Update": counter}])
+            client.get_item(TableName=names.counters_table, Key=key, ConsistentRead=True)
+        client.transact_write_items(TransactItems=transaction)
 
     return run
 
 
+def _count_apart_bare(client: Any, size: int) -> Callable[[], object]:
+    """Write what counts so many events of as many counters: an update each, of which eight are under way at once."""
+    updates = []
+    for event in _events_apart(size):
+        plan = Addition(frozenset([entry_of(event)]))
+        updates.append(_update_bare({"counter_id": {"S": event.counter_id}, "part": {"N": "0"}}, plan))
+
+    def run() -> None:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(client.update_item, **update) for update in updates]:
+                done.result()
+
+    return run
+
+
+def _update_bare(key: dict[str, Any], plan: Addition) -> dict[str, Any]:
+    stored = sorted(map(encode_entry, plan.entries))
+    counted = " AND ".join(f"NOT contains(recent, :{number})" for number in range(len(stored)))
+    return {
+        "TableName": settings.current().counters_table,
+        "Key": key,
+        "UpdateExpression": "ADD #value :sum, version :n, revision :one, recent :recent SET updated_at = :now",
+        "ConditionExpression": (
+            f"{counted} AND (attribute_not_exists(recent) OR size(recent) <= :room) "
+            "AND (attribute_not_exists(archived_until) OR archived_until < :earliest)"
+        ),
+        "ExpressionAttributeNames": {"#value": "value"},
+        "ExpressionAttributeValues": {
+            ":sum": {"N": str(len(stored))},
+            ":n": {"N": str(len(stored))},
+            ":one": {"N": "1"},
+            ":recent": {"BS": stored},
+            ":now": {"N": str(_NOW_MS)},
+            ":room": {"N": str(RECENT_MAX - len(stored))},
+            ":earliest": {"N": str(_A_SECOND_MS)},
+            **{f":{number}": {"B": each} for number, each in enumerate(stored)},
+        },
+        "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def _replace_bare(key: dict[str, Any], plan: Archiving) -> dict[str, Any]:
+    recent: dict[str, Any] = {":recent": {"BS": [*map(encode_entry, plan.recent)]}} if plan.recent else {}
+    return {
+        "TableName": settings.current().counters_table,
+        "Key": key,
+        "UpdateExpression": (
+            "ADD #value :sum, version :n, revision :one SET updated_at = :now, archived_until = :until"
+            + (", recent = :recent" if recent else " REMOVE recent")
+        ),
+        "ConditionExpression": "attribute_not_exists(revision)",
+        "ExpressionAttributeNames": {"#value": "value"},
+        "ExpressionAttributeValues": {
+            ":sum": {"N": str(len(plan.entries))},
+            ":n": {"N": str(len(plan.entries))},
+            ":one": {"N": "1"},
+            ":now": {"N": str(_NOW_MS)},
+            ":until": {"N": str(plan.archived_until_ms)},
+            **recent,
+        },
+    }
+
+
 def _events(size: int) -> list[Incremented]:
+    """Return so many events of a new counter, a millisecond apart."""
     counter_id = _a_counter_id()
-    return [Incremented(counter_id, commands.time_ordered_id(_A_SECOND_MS), 1, _A_SECOND_MS) for _ in range(size)]
+    return [_event(counter_id, _A_SECOND_MS + number) for number in range(size)]
+
+
+def _events_apart(size: int) -> list[Incremented]:
+    """Return so many events, each of a new counter."""
+    return [_event(_a_counter_id(), _A_SECOND_MS) for _ in range(size)]
+
+
+def _event(counter_id: str, recorded_at_ms: int) -> Incremented:
+    return Incremented(counter_id, commands.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
 
 
 def _a_counter_id() -> str:

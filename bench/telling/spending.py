@@ -22,7 +22,7 @@ def per_increment(
 def _says(raw: Sequence[Mapping[str, Any]]) -> str:
     batches = sorted({row["events"] for row in raw})
     parts = [
-        "What one increment takes from the command, or a rival's front, to the counter: everything that the functions "
+        "What one increment takes from the command, or a alternative's front, to the counter: everything that the functions "
         "themselves ask of DynamoDB and SQS. The columns are sizes of batches, each counted in one run; *counters* is "
         "over how many a batch's events are spread, *any* where that makes no difference. Each counter gets 1,000 "
         "events a second, of which none is counted before: 10,000 events of one counter are those of ten seconds. "

@@ -24,7 +24,7 @@ def _says(raw: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
         (
             f"Each design was run through each fault, in each way in which it can strike, on four events of two "
             f"counters: {runs:,} runs, with the engine and the faults of [the proof](../README.md#the-proof). Faults "
-            "strike each request of the sender (`publish`, or a rival's front) and of the worker. Everything is "
+            "strike each request of the sender (`publish`, or a alternative's front) and of the worker. Everything is "
             "delivered until it is acknowledged: whoever fails or dies gets the same again once the visibility timeout "
             "has passed. When all is acknowledged, the values have to be exact. *Yes* is that they were in all runs; "
             "otherwise a cell says in how many they were not.",

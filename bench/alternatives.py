@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-COUNTERS = "rivals-counters"
-MARKERS = "rivals-markers"
+COUNTERS = "alternatives-counters"
+MARKERS = "alternatives-markers"
 
 _REMEMBERED_FOR_S = 30 * 24 * 3600
 
@@ -35,7 +35,7 @@ _MARKED = "ConditionalCheckFailed"
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Alternative:
     """
     A design: how its worker is made from a client, what it lacks, and what one increment writes to its counter's item.
 
@@ -51,7 +51,7 @@ class Rival:
 
 
 def provision(database: DynamoDBClient) -> None:
-    """The tables of all rivals are there, made anew. For the embedded AWS, where that is done at once."""
+    """The tables of all alternatives are there, made anew. For the embedded AWS, where that is done at once."""
     present = database.list_tables()["TableNames"]
     for table, key in ((COUNTERS, "counter_id"), (MARKERS, "id")):
         if table in present:
@@ -65,7 +65,7 @@ def provision(database: DynamoDBClient) -> None:
 
 
 def value(database: DynamoDBClient, counter_id: str) -> int:
-    """What a rival's counter stands at."""
+    """What a alternative's counter stands at."""
     item = database.get_item(TableName=COUNTERS, Key={"counter_id": {"S": counter_id}}, ConsistentRead=True)
     return int(item.get("Item", {"value": {"N": "0"}})["value"]["N"])
 
@@ -195,38 +195,38 @@ def _addition(increment: dict[str, Any]) -> Any:
     }
 
 
-UNPROTECTED = Rival(
+UNPROTECTED = Alternative(
     "one `ADD` per message",
     _unprotected,
     1,
     "any protection: what is delivered twice counts twice",
 )
-REMEMBERING = Rival(
+REMEMBERING = Alternative(
     "an idempotency table (Powertools)",
     _remembering,
     1,
     "the `ADD` in the same transaction: who dies between the two counts twice; and entries expire",
 )
-MARKING = Rival(
+MARKING = Alternative(
     "a marker per event, in a transaction",
     _marking,
     2,
     "room: each increment is a transaction on the counter's one item, which takes 500 a second",
 )
 
-MARKING_BATCHES = Rival(
+MARKING_BATCHES = Alternative(
     "a transaction per batch, with markers",
     _marking_batches,
     2 / _MARKERS_AT_ONCE,
     "cheap redeliveries, each of which cancels its transaction first; and room, where events come alone",
 )
-SWAPPING = Rival(
+SWAPPING = Alternative(
     "compare-and-swap in a loop",
     _swapping,
     1,
     "any protection, as the unprotected `ADD`: the value read again is no sign that an event was counted; and room",
 )
-FIFO = Rival(
+FIFO = Alternative(
     "a FIFO queue and an `ADD`",
     _unprotected,
     1,

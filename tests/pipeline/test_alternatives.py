@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import boto3
 import pytest
 
-from bench import rivals
+from bench import alternatives
 from tests import aws
 from tests.building import a_counter_id, queue_batch
 
@@ -16,7 +16,7 @@ from tests.building import a_counter_id, queue_batch
 @pytest.fixture
 def database(stage):
     client = boto3.client("dynamodb")
-    rivals.provision(client)
+    alternatives.provision(client)
     return client
 
 
@@ -26,46 +26,46 @@ def a_run(time_left_ms=30_000):
 
 
 @pytest.mark.parametrize(
-    ("rival", "operations", "units"),
+    ("alternative", "operations", "units"),
     [
-        (rivals.UNPROTECTED, ["UpdateItem"], 1),
-        (rivals.REMEMBERING, ["PutItem", "UpdateItem", "UpdateItem"], 3),
-        (rivals.MARKING, ["TransactWriteItems"], 4),
+        (alternatives.UNPROTECTED, ["UpdateItem"], 1),
+        (alternatives.REMEMBERING, ["PutItem", "UpdateItem", "UpdateItem"], 3),
+        (alternatives.MARKING, ["TransactWriteItems"], 4),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_rival_counts_each_message_with_its_own_writes(database, rival, operations, units):
+def test_a_rival_counts_each_message_with_its_own_writes(database, alternative, operations, units):
     counter_id = a_counter_id()
-    bodies = [rivals.message(counter_id, str(uuid.uuid4()), by) for by in (1, 2)]
+    bodies = [alternatives.message(counter_id, str(uuid.uuid4()), by) for by in (1, 2)]
 
     with aws.requests(database) as requests:
-        rival.worker(database)(queue_batch(bodies), a_run())
+        alternative.worker(database)(queue_batch(bodies), a_run())
 
-    assert rivals.value(database, counter_id) == 3
+    assert alternatives.value(database, counter_id) == 3
     assert requests.operations == 2 * operations
     assert requests.write_units() == 2 * units
 
 
 @pytest.mark.parametrize(
-    ("rival", "counted"),
-    [(rivals.UNPROTECTED, 2), (rivals.REMEMBERING, 1), (rivals.MARKING, 1)],
+    ("alternative", "counted"),
+    [(alternatives.UNPROTECTED, 2), (alternatives.REMEMBERING, 1), (alternatives.MARKING, 1)],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_message_delivered_again_counts_twice_without_protection_only(database, rival, counted):
+def test_a_message_delivered_again_counts_twice_without_protection_only(database, alternative, counted):
     counter_id = a_counter_id()
-    batch = queue_batch([rivals.message(counter_id, str(uuid.uuid4()))])
-    work = rival.worker(database)
+    batch = queue_batch([alternatives.message(counter_id, str(uuid.uuid4()))])
+    work = alternative.worker(database)
 
     work(batch, a_run())
     work(batch, a_run())
 
-    assert rivals.value(database, counter_id) == counted
+    assert alternatives.value(database, counter_id) == counted
 
 
 def test_an_idempotency_table_counts_twice_if_the_worker_dies_between_its_two_tables(database):
     counter_id = a_counter_id()
-    batch = queue_batch([rivals.message(counter_id, str(uuid.uuid4()))])
-    work = rivals.REMEMBERING.worker(database)
+    batch = queue_batch([alternatives.message(counter_id, str(uuid.uuid4()))])
+    work = alternatives.REMEMBERING.worker(database)
     dies = _Dies()
     database.meta.events.register("before-parameter-build.dynamodb.UpdateItem", dies.before_it_is_completed)
 
@@ -74,7 +74,7 @@ def test_an_idempotency_table_counts_twice_if_the_worker_dies_between_its_two_ta
     dies.again = False
     work(batch, a_run())
 
-    assert rivals.value(database, counter_id) == 2
+    assert alternatives.value(database, counter_id) == 2
 
 
 class _Died(BaseException):
@@ -85,5 +85,5 @@ class _Dies:
     again = True
 
     def before_it_is_completed(self, params, **_):
-        if self.again and params["TableName"] == rivals.MARKERS:
+        if self.again and params["TableName"] == alternatives.MARKERS:
             raise _Died
