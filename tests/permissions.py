@@ -46,14 +46,16 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
     "check": {
         "event log": frozenset({"BatchGetItem", "Query", "Scan"}),
-        "counters": frozenset({"GetItem", "Query", "Scan", "UpdateItem"}),
-        "archive": frozenset({"GetItem", "PutItem", "Query", "Scan"}),
+        "counters": frozenset({"GetItem", "Scan", "UpdateItem"}),
+        "archive": frozenset({"GetItem", "PutItem", "Query"}),
         "dead-letter queue": frozenset({"GetQueueAttributes", "GetQueueUrl"}),
     },
     "operator": {
         "event log": frozenset({"BatchGetItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan"}),
-        "counters": frozenset({"ConditionCheckItem", "GetItem", "Query", "Scan", "UpdateItem"}),
-        "archive": frozenset({"DescribeTable", "GetItem", "PutItem", "Query", "Scan"}),
+        "counters": frozenset(
+            {"ConditionCheckItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"}
+        ),
+        "archive": frozenset({"DeleteItem", "DescribeTable", "PutItem", "Query", "Scan"}),
         "projection queue": frozenset({"GetQueueAttributes", "GetQueueUrl", "SendMessage"}),
         "dead-letter queue": frozenset(
             {"ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage"}

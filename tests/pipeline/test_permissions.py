@@ -148,6 +148,7 @@ def damage_counter(pipeline):
     for recorded_at_ms in (OLD_MS, OLD_MS + 100_000):
         event_log.append(an_event(counter_id=counter_id, recorded_at_ms=recorded_at_ms))
     pipeline.count(an_event(counter_id=counter_id), an_event(counter_id=counter_id, recorded_at_ms=OLD_MS))
+    pipeline.record(an_event(counter_id=f"{counter_id}.damaged"))
     names = settings.current()
     client = boto3.client("dynamodb")
     for table, key in (
