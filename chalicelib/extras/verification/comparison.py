@@ -119,6 +119,7 @@ class Comparison:
         self.report = report or Report()
         self.strays: list[RawItem] = []
         self._advance = advance
+        self._lagging: list[PartKey] | None = None
         self._cut_off = threading.Event()
 
     def __enter__(self) -> Comparison:
@@ -140,7 +141,9 @@ class Comparison:
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
         """Look for each uncounted event from `oldest_ms` on again; return how many are uncounted and still young."""
         young = 0
-        for key in self.parts():
+        if self._lagging is None:
+            self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
+        for key in self._lagging:
             for some_entries in some_at_a_time(self.db.missing(key), _EVENTS_AT_ONCE):
                 entries = frozenset(entry for entry in some_entries if entry.recorded_at_ms >= oldest_ms)
                 try:
