@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from chalicelib import codec, queues
+from chalicelib import codec, queues, settings
 from chalicelib.domain.archive import PAGE_MAX, PAGES_PER_PLAN, RECENT_MAX
+from chalicelib.domain.entries import encode_page, entry_of
 from chalicelib.errors import UnavailableError
 from tests import faults
 from tests.building import A_TIME_MS, an_event, message_body
@@ -194,20 +195,38 @@ def late_and_full(pipeline):
     return [message_body(*logged(pipeline, [5, 1001, 2000]))]
 
 
+def stored(pipeline, pages: list[list[int]]) -> None:
+    """A counter with these archive pages, and nothing recent: the items that counting would write, in few requests."""
+    events = [logged(pipeline, times_ms) for times_ms in pages]
+    items = [
+        {
+            "partition": {"S": pipeline.counter_id},
+            "end": {"N": str(page[-1].recorded_at_ms)},
+            "entries": {"B": encode_page(map(entry_of, page))},
+            "revision": {"N": "1"},
+        }
+        for page in events
+    ]
+    names, dynamodb = settings.current(), pipeline.client("dynamodb")
+    for start in range(0, len(items), 25):
+        puts = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        dynamodb.batch_write_item(RequestItems={names.archive_table: puts})
+    number = sum(map(len, pages))
+    totals = {"part": 0, "value": 2 * number, "version": number, "revision": 1, "archived_until": items[-1]["end"]["N"]}
+    item = {"counter_id": {"S": pipeline.counter_id}} | {name: {"N": str(total)} for name, total in totals.items()}
+    dynamodb.put_item(TableName=names.counters_table, Item=item)
+
+
 def late_in_several_pages(pipeline):
     """Late events in three pages out of four, the second of which is full."""
-    for start in range(0, 3000, 1000):
-        counted(pipeline, range(start, start + 2 * PAGE_MAX, 2))
-    counted(pipeline, range(3000, 3000 + RECENT_MAX + 1))
+    stored(pipeline, [[0, 6], [1000 + 2 * ms for ms in range(PAGE_MAX)], [2000], [3001]])
     return [message_body(*logged(pipeline, [1, 2, 1001, 3000]))]
 
 
 def late_in_more_pages_than_a_plan_has(pipeline):
-    """Late events in each of many pages; each page has as few entries as any has when workers make it."""
-    page = range(RECENT_MAX + 1)
-    for number in range(PAGES_PER_PLAN + 1):
-        counted(pipeline, [100 * number + ms for ms in page])
-    return [message_body(*logged(pipeline, [100 * number + 1 for number in range(PAGES_PER_PLAN + 1)]))]
+    """A late event in each of many pages."""
+    stored(pipeline, [[100 * number] for number in range(PAGES_PER_PLAN + 1)])
+    return [message_body(*logged(pipeline, [100 * number - 1 for number in range(PAGES_PER_PLAN + 1)]))]
 
 
 def more_than_is_recent(pipeline):
