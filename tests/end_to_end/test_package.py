@@ -64,6 +64,18 @@ def test_the_package_is_small_and_leaves_to_the_runtime_what_it_has(package, arc
     assert versions(archive) == pins("requirements.txt")
 
 
+def test_package_has_every_module_of_the_application(archive):
+    """Chalice packages `chalicelib` with its folders. Modules for SQL are packaged only with `SQL_URL`."""
+    modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "chalicelib").rglob("*.py")}
+    with_sql = {module for module in modules if Path(module).name.startswith("sql_")}
+
+    packaged = {name for name in archive.namelist() if name.startswith("chalicelib/") and name.endswith(".py")}
+
+    assert packaged == modules - with_sql
+    folders = {"domain", "read_model", "aws", "extras"}
+    assert folders <= {name.split("/")[1] for name in packaged if name.count("/") > 1}
+
+
 def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, functions):
     wheels = [archive.read(name).decode() for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
 

@@ -127,9 +127,10 @@ def allowed(requests: dict[str, Callable[[], object]]) -> set[str]:
 
 
 def expected(actions: frozenset[str], requests: dict[str, Callable[[], object]]) -> set[str]:
-    """The requests whose actions these are. For each of them there is one: what cannot be tried is not tested."""
-    assert actions <= requests.keys()
-    return {request for request in requests if request.removesuffix(" in a transaction") in actions}
+    """Return the requests that use these actions. Every action has one: an action that is not tried is not tested."""
+    action_of = {request: request.removesuffix(" in a transaction") for request in requests}
+    assert actions <= {*action_of.values()}
+    return {request for request, action in action_of.items() if action in actions}
 
 
 @contextlib.contextmanager
