@@ -34,7 +34,7 @@ from chalicelib.read_model import store
 from chalicelib.read_model.store import ChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from pynamodb.transactions import TransactWrite
 
@@ -76,11 +76,10 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     def count_batch(key: PartKey) -> None:
         batch = batches[key]
         try:
-            counted = count_entries(key, batch, read_first=key.counter_id in read_first)
+            for counted in _count(key, frozenset(batch), read_first=key.counter_id in read_first):
+                new.update((key.counter_id, batch[entry]) for entry in counted)
         except UnavailableError as failure:
             failures[key.counter_id] = failure
-        else:
-            new.update((key.counter_id, batch[entry]) for entry in counted)
 
     if len(batches) == 1:
         count_batch(*batches)
@@ -109,7 +108,7 @@ def count_and_get(event: Event) -> Counter:
     try:
         state = store.add(key, frozenset([entry_of(event)]), _now_ms())
     except ChangedError as changed:
-        _count_planned(key, frozenset([entry_of(event)]), changed.part)
+        list(_count_planned(key, frozenset([entry_of(event)]), changed.part))
     else:
         if shards == 1:
             return state
@@ -155,43 +154,46 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     return Counter(event.counter_id, before.value + event.by, before.version + 1, now_ms)
 
 
-def count_entries(key: PartKey, batch: Collection[Entry], *, read_first: bool = True) -> frozenset[Entry]:
+def count_entries(key: PartKey, entries: Collection[Entry]) -> frozenset[Entry]:
     """
-    Count entries of one part, each once, and return those that were not counted before; see `count`.
+    Count entries of one part, each once, and return those that were not counted before; see `count`. Reads first.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
         ContendedError: conflicts with other workers at every try.
     """
-    entries = frozenset(batch)
+    return frozenset().union(*_count(key, frozenset(entries), read_first=True))
+
+
+def _count(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iterator[frozenset[Entry]]:
+    """Count one part's entries, and yield those that were not counted before, as soon as they are."""
     if len(entries) <= RECENT_MAX and not read_first:
         try:
             store.add(key, entries, _now_ms())
         except ChangedError as changed:
-            return _count_planned(key, entries, changed.part)
-        return entries
-    counted: frozenset[Entry] = frozenset()
+            yield from _count_planned(key, entries, changed.part)
+        else:
+            yield entries
+        return
     ordered = sorted(entries)
     for start in range(0, len(ordered), ENTRIES_PER_PLAN):
-        counted |= _count_planned(key, frozenset(ordered[start : start + ENTRIES_PER_PLAN]), None)
-    return counted
+        yield from _count_planned(key, frozenset(ordered[start : start + ENTRIES_PER_PLAN]), None)
 
 
-def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -> frozenset[Entry]:
+def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -> Iterator[frozenset[Entry]]:
     """Read, plan and write until all entries are counted. `part` is the part's state, if it was read just now."""
-    counted: frozenset[Entry] = frozenset()
     for _ in retries.attempts(_TRIES):
         try:
             while entries:
                 pages, planned = store.pages_for(part := part or store.read(key), entries)
                 if plan := plan_next(part, pages, planned):
                     store.write(key, plan, _now_ms())
-                    counted |= plan.entries
+                    yield plan.entries
                 entries, part = entries - planned, None
         except ChangedError:
             part = None
             continue
-        return counted
+        return
     raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
 
 

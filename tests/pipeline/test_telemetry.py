@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import commands, publisher, settings, telemetry
+from chalicelib import codec, commands, publisher, settings, telemetry
+from chalicelib.domain.archive import ENTRIES_PER_PLAN
 from chalicelib.domain.commands import Increment
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError
 from tests import faults
@@ -193,7 +194,7 @@ def test_a_request_that_fails_unforeseen_is_an_error_with_a_traceback(pipeline, 
     def breaks(_attempt):
         raise RuntimeError("broken")
 
-    with faults.at("GetItem", breaks, faults.ALWAYS):
+    with faults.at("Query", breaks, faults.ALWAYS):
         answer = pipeline.counter()
 
     (line,) = seen().lines
@@ -227,10 +228,10 @@ def test_what_was_counted_before_a_function_failed_is_measured_all_the_same(pipe
 def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(pipeline, seen, answers_by_message):
     hot, calm = an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id)
 
-    def hot_is_cancelled(attempt):
-        return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+    def hot_conflicts(attempt):
+        return faults.conflicts(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
-    with faults.at("TransactWriteItems", hot_is_cancelled, faults.ALWAYS):
+    with faults.at("UpdateItem", hot_conflicts, faults.ALWAYS):
         again = pipeline.project([message_body(hot), message_body(calm)])
 
     found = seen()
@@ -243,50 +244,56 @@ def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(p
     assert "Duplicates" not in found.sums
 
 
-def hot_is_throttled_after_99(attempt):
-    is_second = b".hot" in attempt.request.body and len(json.loads(attempt.request.body)["TransactItems"]) == 2
-    return faults.exceeds_the_throughput(attempt) if is_second else attempt.carry_out()
+#: One event more than one plan may count.
+MANY = ENTRIES_PER_PLAN + 1
 
 
-def test_of_a_counter_that_is_to_come_again_what_is_counted_by_then_is_measured_with_its_events(
-    pipeline, seen, answers_by_message
-):
-    hot = [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(100)]
+@pytest.fixture
+def hot(pipeline):
+    """The events of another counter, of which one transaction counts all but the last."""
+    return [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(MANY)]
+
+
+def hot_is_throttled(attempt):
+    return faults.exceeds_the_throughput(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+
+
+def test_events_counted_before_a_failure_are_measured_with_their_batch(pipeline, seen, answers_by_message, hot):
     calm = an_event(counter_id=pipeline.counter_id)
+    bodies = [*codec.to_messages(hot)]
 
-    with faults.at("TransactWriteItems", hot_is_throttled_after_99, faults.ALWAYS):
-        again = pipeline.project([message_body(*hot), message_body(calm)])
+    with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS):
+        again = pipeline.project([*bodies, message_body(calm)])
     first = seen()
     pipeline.project(again)
     second = seen()
 
     projected = [first.lines[0], second.lines[0]]
-    assert [(line["events"], line["new"]) for line in projected] == [(100, 100), (100, 1)]
+    assert [(line["events"], line["new"]) for line in projected] == [(MANY, MANY), (MANY, 1)]
     assert "Duplicates" not in first.sums
-    assert second.sums["Duplicates"] == 99
+    assert second.sums["Duplicates"] == MANY - 1
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_of_a_batch_that_comes_again_as_a_whole_what_is_counted_by_then_is_measured(pipeline, seen, others):
-    hot = [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(100)]
-    bodies = [message_body(*hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
+def test_events_counted_before_a_failure_are_measured_if_all_messages_return(pipeline, seen, hot, others):
+    bodies = [*codec.to_messages(hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
 
-    with faults.at("TransactWriteItems", hot_is_throttled_after_99, faults.ALWAYS), pytest.raises(PartlyCountedError):
+    with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS), pytest.raises(PartlyCountedError):
         pipeline.project(bodies)
     first = seen()
     pipeline.project(bodies)
     second = seen()
 
     assert [line["message"] for line in first.lines] == ["projected", "the function failed"]
-    assert first.sums["Counted"] == 99 + others
+    assert first.sums["Counted"] == MANY - 1 + others
     assert "Duplicates" not in first.sums
-    assert (second.sums["Counted"], second.sums["Duplicates"]) == (1, 99 + others)
+    assert (second.sums["Counted"], second.sums["Duplicates"]) == (1, MANY - 1 + others)
 
 
 def test_what_one_invocation_leaves_is_not_in_the_next(pipeline, seen):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.increment()
-    with faults.at("BatchGetItem", faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+    with faults.at("UpdateItem", faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
 
     pipeline.project([body])
