@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib import read_model
-from tests.building import an_event
+from chalicelib.read_model import queries
+from tests import aws
+from tests.building import an_event, message_body
 
 
 def test_an_increment_is_pending_until_it_is_counted(pipeline):
@@ -41,7 +42,7 @@ def test_everything_delivered_again_later_changes_nothing(pipeline):
     assert (pipeline.value, pipeline.version) == (5, 5)
 
 
-def test_a_second_is_counted_in_one_bucket_however_its_events_arrive(pipeline):
+def test_overlapping_batches_count_each_event_once(pipeline):
     events = [an_event(counter_id=pipeline.counter_id, by=2) for _ in range(6)]
 
     pipeline.count(*events[:4])
@@ -51,7 +52,7 @@ def test_a_second_is_counted_in_one_bucket_however_its_events_arrive(pipeline):
     assert (pipeline.value, pipeline.version) == (112, 7)
 
 
-def test_a_batch_of_more_seconds_than_a_transaction_takes_is_counted_whole(pipeline):
+def test_a_batch_of_many_seconds_is_counted_once_however_often(pipeline):
     events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=second * 1000) for second in range(250)]
 
     pipeline.count(*events)
@@ -60,13 +61,35 @@ def test_a_batch_of_more_seconds_than_a_transaction_takes_is_counted_whole(pipel
     assert (pipeline.value, pipeline.version) == (250, 250)
 
 
+def test_a_batch_too_large_for_one_transaction_is_counted_once(pipeline):
+    """More new events, and later more late events in more pages, than one plan may write."""
+    events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=n) for n in range(12_000)]
+    for start in range(0, 12_000, 2_500):
+        pipeline.count(*events[start : start + 2_500 : 2])
+    pipeline.count(*events[1::2])
+    pipeline.count(*events[::7])
+
+    assert (pipeline.value, pipeline.version) == (12_000, 12_000)
+
+
+def test_messages_delivered_again_are_counted_once_without_a_write(pipeline):
+    bodies = [message_body(an_event(counter_id=pipeline.counter_id)) for _ in range(3)]
+    pipeline.project(bodies)
+
+    with aws.requests() as requests:
+        pipeline.project(bodies, received=2)
+
+    assert requests.operations == ["GetItem"]
+    assert (pipeline.value, pipeline.version) == (3, 3)
+
+
 def test_a_batch_of_several_counters_is_counted_for_each(pipeline):
     other = f"{pipeline.counter_id}-other"
     events = [an_event(counter_id=name, by=by) for name in (pipeline.counter_id, other) for by in (1, 2, 4)]
 
     pipeline.count(*events)
 
-    assert (read_model.counter(other).value, pipeline.value) == (7, 7)
+    assert (queries.counter(other).value, pipeline.value) == (7, 7)
 
 
 def test_counters_of_one_page_follow_those_of_the_last(pipeline):

@@ -106,6 +106,14 @@ def test_where_the_stream_gave_a_batch_up_its_events_are_sent_from_the_log(pipel
     assert pipeline.parked() == []
 
 
+def test_messages_that_are_sent_back_say_so(pipeline, bodies):
+    """The projector then reads first: of the events in them, many are counted."""
+    run()
+
+    found = pipeline.drain(pipeline.queue_url)
+    assert [message["MessageAttributes"]["replay"]["StringValue"] for message in found] == ["true"] * len(bodies)
+
+
 def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
     pipeline.increment()
     queues.send(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS))

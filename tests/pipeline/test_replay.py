@@ -31,10 +31,10 @@ def cut_off(folder, selection, monkeypatch, after=2):
     """It stops once so many events, one at a time, were sent."""
     send, sent = queues.send, list[str]()
 
-    def send_some(queue, body):
+    def send_some(queue, body, attributes):
         if len(sent) == after:
             raise QueueUnavailableError("stopped")
-        sent.append(send(queue, body))
+        sent.append(send(queue, body, attributes))
 
     with monkeypatch.context() as patched:
         patched.setattr(replay, "_AT_ONCE", 1)
@@ -71,3 +71,11 @@ def test_a_position_of_another_shape_is_none(counter_id, tmp_path, monkeypatch):
     memory.write_text(json.dumps(remembered | {"progress": {"after": None, "events": 3}}))
 
     assert replayed(tmp_path, selection)["resumed_after"] == 0
+
+
+def test_messages_of_a_replay_say_so(pipeline, counter_id, tmp_path):
+    """The projector then reads first."""
+    replayed(tmp_path, replay.Selection(counter_id))
+
+    (message,) = pipeline.drain(pipeline.queue_url)
+    assert message["MessageAttributes"]["replay"] == {"StringValue": "true", "DataType": "String"}
