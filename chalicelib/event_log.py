@@ -152,11 +152,14 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     return [_read(item) for item in _batch(counter_id, event_ids, consistent_read=True)]
 
 
-def scan(segment: int = 0, segments: int = 1, after: Position | None = None) -> Iterator[Event | Unreadable]:
+def scan(
+    segment: int = 0, segments: int = 1, after: Position | None = None, at_once: int = _PAGE
+) -> Iterator[Event | Unreadable]:
     """
     Every event that the log holds when this begins, of one of so many equal parts of all counters, from a place on.
 
-    A partition's events come together, in the order of their ids. Strongly consistent.
+    A partition's events come together, in the order of their ids. Strongly consistent. Each request brings at most
+    `at_once` events.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
@@ -166,7 +169,7 @@ def scan(segment: int = 0, segments: int = 1, after: Position | None = None) -> 
             segment=segment,
             total_segments=segments,
             consistent_read=True,
-            page_size=_PAGE,
+            page_size=at_once,
             last_evaluated_key=_key(after),
         ):
             yield _read(item)

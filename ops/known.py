@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from chalicelib import event_log
-from chalicelib.read_model import queries
+from chalicelib.read_model import store
 from ops.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -27,6 +27,6 @@ def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], boo
         OperatorError: one is nowhere. It is probably misspelt.
     """
     for counter_id in counter_ids:
-        is_known = queries.counter(counter_id).version or next(event_log.of_counter(counter_id), None) is not None
+        is_known = next(event_log.of_counter(counter_id), None) is not None or store.query_parts(counter_id)
         if not is_known and not is_elsewhere(counter_id):
             raise OperatorError(f"There is no counter {counter_id} on this stage: names are case-sensitive.")

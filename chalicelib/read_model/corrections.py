@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.aws.tables import CounterItem
 from chalicelib.domain.counter import NOTHING_ARCHIVED
 from chalicelib.domain.entries import encode_entry, encode_page
-from chalicelib.errors import ReadModelUnavailableError
+from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.read_model import store
 from chalicelib.read_model.store import ChangedError
 
@@ -33,17 +34,17 @@ class Correction:
     """
     Correct a part: write pages, on their own conditions, and change its item.
 
-    `value` and `version` are added, unless `totals` replaces both. `recent` and `archived_until_ms` replace what the
-    item has, unless they are None. If `revision` is not None, the item must still have it; 0: there is no item.
+    `value` and `version` are added. `recent` and `archived_until_ms` replace what the item has, unless they are None.
+    If `revision` is not None, the item must still have it; 0: there is no item. Likewise `amended`.
     """
 
     pages: tuple[PageWrite, ...] = ()
     value: int = 0
     version: int = 0
-    totals: tuple[int, int] | None = None
     recent: frozenset[Entry] | None = None
     archived_until_ms: int | None = None
     revision: int | None = None
+    amended: int | None = None
 
 
 def correct(key: PartKey, correction: Correction) -> None:
@@ -55,20 +56,28 @@ def correct(key: PartKey, correction: Correction) -> None:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
     item = CounterItem
-    actions: list[Action] = [item.revision.add(1), item.amended.add(1)]
-    if correction.totals is not None:
-        actions += [item.value.set(correction.totals[0]), item.version.set(correction.totals[1])]
-    else:
-        actions += [item.value.add(correction.value), item.version.add(correction.version)]
+    actions: list[Action] = [
+        item.value.add(correction.value),
+        item.version.add(correction.version),
+        item.revision.add(1),
+        item.amended.add(1),
+        item.updated_at.set(item.updated_at | _now_ms()),  # only if it has none
+    ]
     if correction.recent is not None:
         actions.append(store.set_recent(correction.recent))
     if correction.archived_until_ms is not None:
-        actions.append(item.archived_until.set(correction.archived_until_ms))
+        until_ms = correction.archived_until_ms
+        is_none = until_ms == NOTHING_ARCHIVED
+        actions.append(item.archived_until.remove() if is_none else item.archived_until.set(until_ms))
 
     def fill(transaction: TransactWrite) -> None:
         for page in correction.pages:
             store.put_page(transaction, key, page)
         condition = None if correction.revision is None else store.has_revision(correction.revision)
+        if correction.amended is not None:
+            amended = item.amended
+            same = amended == correction.amended if correction.amended else amended.does_not_exist()
+            condition = same if condition is None else condition & same
         transaction.update(store.item_of(key), actions=actions, condition=condition)
 
     with _changed():
@@ -89,6 +98,8 @@ def replace_damaged_item(found: RawItem, part: Part) -> None:
         "value": {"N": str(part.value)},
         "version": {"N": str(part.version)},
         "revision": {"N": str(_revision_of(found) + 1)},
+        "amended": {"N": str(part.amended + 1)},
+        "updated_at": {"N": str(part.updated_at_ms or _now_ms())},
     }
     if part.recent:
         new["recent"] = {"BS": [encode_entry(entry) for entry in part.recent]}
@@ -99,18 +110,18 @@ def replace_damaged_item(found: RawItem, part: Part) -> None:
 
 def replace_damaged_page(key: PartKey, end_ms: int) -> None:
     """
-    Replace a page that cannot be decoded by an empty one with the same end, if its revision is unchanged.
+    Replace a page that cannot be decoded by an empty one with the same end, if its revision is unchanged. Two requests.
 
     Raises:
-        ChangedError: it changed, or there is no such page.
+        ChangedError: it changed, can be decoded, or does not exist.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    for found in next(store.query_pages(key, end_ms, 1), []):
-        if found["end"] == {"N": str(end_ms)}:
-            new = {"partition": found["partition"], "end": found["end"], "entries": {"B": encode_page([])}}
-            _replace(settings.current().archive_table, found, {**new, "revision": {"N": str(_revision_of(found) + 1)}})
-            return
-    raise ChangedError
+    found = _page_at(key, end_ms)
+    with contextlib.suppress(DamagedReadModelError):
+        store.page_from(found)
+        raise ChangedError
+    new = {"partition": found["partition"], "end": found["end"], "entries": {"B": encode_page([])}}
+    _replace(settings.current().archive_table, found, {**new, "revision": {"N": str(_revision_of(found) + 1)}})
 
 
 def delete_item(found: RawItem) -> None:
@@ -124,14 +135,22 @@ def delete_item(found: RawItem) -> None:
     _delete(settings.current().counters_table, {"counter_id": found["counter_id"], "part": found["part"]}, found)
 
 
-def delete_page(key: PartKey, end_ms: int) -> None:
+def delete_page(key: PartKey, end_ms: int, revision: int | None) -> None:
     """
-    Delete the archive page with this end. One request; safe to repeat.
+    Delete the archive page with this end, if it has this revision; None: if it cannot be decoded. Two requests.
 
     Raises:
+        ChangedError: it changed, or does not exist.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    _delete(settings.current().archive_table, {"partition": {"S": store.partition_of(key)}, "end": {"N": str(end_ms)}})
+    found = _page_at(key, end_ms)
+    try:
+        now: int | None = store.page_from(found).revision
+    except DamagedReadModelError:
+        now = None
+    if now != revision:
+        raise ChangedError
+    _delete(settings.current().archive_table, {"partition": found["partition"], "end": found["end"]}, found)
 
 
 def delete_stray(item: RawItem) -> None:
@@ -146,6 +165,14 @@ def delete_stray(item: RawItem) -> None:
         _delete(names.archive_table, {"partition": item["partition"], "end": item["end"]})
     else:
         _delete(names.counters_table, {"counter_id": item["counter_id"], "part": item["part"]})
+
+
+def _page_at(key: PartKey, end_ms: int) -> RawItem:
+    """Return the page with this end, undecoded."""
+    for found in next(store.query_pages(key, end_ms, 1), []):
+        if found["end"] == {"N": str(end_ms)}:
+            return found
+    raise ChangedError
 
 
 def _revision_of(item: RawItem) -> int:
@@ -172,6 +199,10 @@ def _delete(table: str, key: RawItem, found: RawItem | None = None) -> None:
     condition = {} if found is None else _unchanged(found)
     with _changed():
         dynamodb.request("delete_item", ReadModelUnavailableError, TableName=table, Key=key, **condition)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _unchanged(found: RawItem) -> dict[str, Any]:

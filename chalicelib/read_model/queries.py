@@ -19,7 +19,7 @@ from chalicelib.errors import DamagedReadModelError, RangeTooLongError, ReadMode
 from chalicelib.read_model import store, writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.counter import Part
@@ -95,17 +95,23 @@ def has_counted(event: Event) -> bool:
     return entry in pages[0].entries
 
 
-def uncounted(key: PartKey, entries: frozenset[Entry]) -> frozenset[Entry]:
+def uncounted(
+    key: PartKey, entries: frozenset[Entry], advance: Callable[[int], None] = lambda _: None
+) -> frozenset[Entry]:
     """
     Return those of one part's entries that are not counted. One read, and one for each few pages with older entries.
+
+    `advance` is told how many items and pages were read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
     """
     part = store.read(key)
+    advance(1)
     missing: frozenset[Entry] = frozenset()
     while entries:
         pages, planned = store.pages_for(part, entries)
+        advance(len(pages))
         if needed := writer.plan_next(part, pages, planned):
             missing |= needed.entries
         entries -= planned

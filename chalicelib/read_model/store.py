@@ -18,7 +18,7 @@ from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
 from chalicelib.domain.entries import DamagedError, decode_entry, decode_page, encode_entry, encode_page
-from chalicelib.domain.events import is_counter_id
+from chalicelib.domain.events import LATEST_MS, is_counter_id
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 
 if TYPE_CHECKING:
@@ -170,18 +170,20 @@ def query_pages_back(key: PartKey, before_end_ms: int | None, at_once: int) -> I
     )
 
 
-def scan_parts(segment: int = 0, segments: int = 1, after: RawItem | None = None) -> Iterator[list[RawItem]]:
+def scan_parts(
+    segment: int = 0, segments: int = 1, after: RawItem | None = None, at_once: int | None = None
+) -> Iterator[list[RawItem]]:
     """
     Yield every counter's item, undecoded, as many as each request brings, of one of `segments` equal parts of all.
 
-    `after` is the key of the item to go on behind.
+    `after` is the key of the item to continue behind. A request brings at most `at_once` items, or 1 MB.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
     yield from _requests(
         CounterItem.scan(
-            segment=segment, total_segments=segments, consistent_read=True, last_evaluated_key=after
+            segment=segment, total_segments=segments, consistent_read=True, last_evaluated_key=after, page_size=at_once
         ).page_iter
     )
 
@@ -278,11 +280,12 @@ def partition_of(key: PartKey) -> str:
 
 
 def page_key(item: RawItem) -> PartKey | None:
-    """Return the part that an archive page belongs to; None if its key is that of no part."""
-    partition = item["partition"]["S"]
+    """Return the part that an archive page belongs to; None if its key is that of no part, or its end is no time."""
+    partition, end = item["partition"]["S"], item["end"]["N"]
     counter_id, _, part = partition.partition("#")
     key = PartKey(counter_id, int(part) if re.fullmatch("[0-9]{1,2}", part) else 0)
-    return key if is_counter_id(counter_id) and partition_of(key) == partition else None
+    is_end = re.fullmatch("[0-9]{1,15}", end) and int(end) <= LATEST_MS
+    return key if is_counter_id(counter_id) and partition_of(key) == partition and is_end else None
 
 
 def part_key(item: RawItem) -> PartKey | None:
@@ -308,6 +311,9 @@ def part_from(item: RawItem, key: PartKey | None = None) -> Part:
     except (DamagedError, KeyError, TypeError) as error:
         raise DamagedReadModelError(totals.counter_id, f"recent: {error}") from error
     archived_until_ms = _integer(item, "archived_until") if "archived_until" in item else NOTHING_ARCHIVED
+    revision = _integer(item, "revision")
+    if not NOTHING_ARCHIVED <= archived_until_ms <= LATEST_MS or revision < 1:
+        raise DamagedReadModelError(totals.counter_id, "archived_until must be a time, and revision at least 1")
     if any(entry.recorded_at_ms <= archived_until_ms for entry in recent):
         raise DamagedReadModelError(totals.counter_id, "a recent entry is not later than archived_until")
     return Part(
@@ -316,7 +322,7 @@ def part_from(item: RawItem, key: PartKey | None = None) -> Part:
         version=totals.version,
         recent=recent,
         archived_until_ms=archived_until_ms,
-        revision=_integer(item, "revision"),
+        revision=revision,
         amended=_integer(item, "amended") if "amended" in item else 0,
         updated_at_ms=totals.updated_at_ms,
     )

@@ -5,8 +5,8 @@ Each correction is one conditional write, decided from the part as it was at one
 concurrent writer changed it since, nothing is written and the part is read again. Cut off anywhere, running the repair
 again finishes it.
 
-If totals and entries agree, each correction of entries changes the totals, too. If they do not (say, a page was lost),
-entries are corrected first and the totals last, in one step: queries see the old number, then the right one.
+Entries are corrected first, and the totals last, in one step: queries see the old number, then the right one. If the
+totals are those of the entries, missing events are counted as a worker counts them, the oldest first.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import re
 from collections import Counter as Numbers
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import chain, islice, takewhile
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from chalicelib import retries
-from chalicelib.domain.archive import ENTRIES_PER_PLAN, Archiving, PageWrite
-from chalicelib.domain.counter import NOTHING_ARCHIVED, Part
+from chalicelib.domain.archive import ENTRIES_PER_PLAN, Addition, PageWrite
+from chalicelib.domain.counter import Part
 from chalicelib.domain.entries import DamagedError, decode_entry
 from chalicelib.errors import ContendedError
 from chalicelib.extras.verification import report as kinds
@@ -34,9 +34,10 @@ from chalicelib.read_model.store import ChangedError
 from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Set
+    from collections.abc import Callable, Iterator
 
     from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.archive import Plan
     from chalicelib.domain.counter import PartKey
     from chalicelib.domain.entries import Entry
     from chalicelib.extras.verification.comparison import Comparison
@@ -65,20 +66,25 @@ def repair_all(found: Comparison, advance: Callable[[int], None] = lambda _: Non
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
     """
     repaired = Repaired()
+    # A page under a key of no part could be taken for the one that covers a time.
+    while found.strays:
+        corrections.delete_stray(found.strays.pop())
+        repaired.corrected[kinds.STRAY] += 1
     wrong = [
         key
         for key in found.parts()
         if next(differences(found.db, key), None) is not None or next(found.db.missing(key), None) is not None
     ]
     with ThreadPoolExecutor(_THREADS) as pool:
-        for key, done in [(key, pool.submit(repair, found.db, key, advance)) for key in wrong]:
-            try:
-                repaired.corrected += done.result()
-            except ContendedError:
-                repaired.unsettled.add(key.counter_id)
-    while found.strays:
-        corrections.delete_stray(found.strays.pop())
-        repaired.corrected[kinds.STRAY] += 1
+        try:
+            for key, done in [(key, pool.submit(repair, found.db, key, advance)) for key in wrong]:
+                try:
+                    repaired.corrected += done.result()
+                except ContendedError:
+                    repaired.unsettled.add(key.counter_id)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # or the end of the block would wait for every part
+            raise
     return repaired
 
 
@@ -120,38 +126,43 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem) -> bool:
             corrections.replace_damaged_page(key, end_ms)
         return True
     part = store.part_from(item, key)
-    until_ms, last_ms = db.archive_ends(key)
-    if until_ms != last_ms:
-        corrections.correct(key, _same_end(part, last_ms))
-        return True
+    return _correct_end(db, part) or _remove(db, key, part) or _correct_totals(db, key, part)
+
+
+def _correct_totals(db: StagingDb, key: PartKey, part: Part) -> bool:
+    """Add missing entries and correct the totals, if these are not those of the entries."""
     totals = db.totals(key)
-    is_consistent = (totals.value or 0, totals.version or 0) == (totals.sum, totals.number)
-    if _remove(db, key, part, is_consistent=is_consistent) or _add_late(db, key, part, is_consistent=is_consistent):
-        return True
-    if not is_consistent:
-        corrections.correct(key, Correction(totals=(totals.sum, totals.number), revision=part.revision))
-    return not is_consistent
+    value, version = totals.sum - part.value, totals.number - part.version
+    if (value, version) == (0, 0):
+        return False
+    if not _add_missing(db, key):
+        # Events that are counted meanwhile change totals and entries alike: the difference between both stays.
+        corrections.correct(key, Correction(value=value, version=version, amended=part.amended))
+    return True
 
 
 def _delete(db: StagingDb, key: PartKey, item: RawItem) -> bool:
     """Delete what there is of a part of which the log has no event."""
-    ends = db.page_ends(key)
-    for end_ms in ends:
-        corrections.delete_page(key, end_ms)
+    # The item comes first: if its revision is unchanged, no event was counted since, and none needs these pages.
     if item:
         corrections.delete_item(item)
-    return bool(ends or item)
+    pages = db.pages(key)
+    for end_ms, revision in pages:
+        corrections.delete_page(key, end_ms, revision)
+    return bool(pages or item)
 
 
-def _same_end(part: Part, last_ms: int) -> Correction:
-    """Return the correction after which the archive ends where the item says: at the later of both."""
-    if part.archived_until_ms > last_ms:
-        return Correction(pages=(PageWrite(part.archived_until_ms, None, ()),), revision=part.revision)
+def _correct_end(db: StagingDb, part: Part) -> bool:
+    """Make the item say where the archive ends: with its last page."""
+    until_ms, last_ms = db.archive_ends(part.key)
+    if until_ms == last_ms:
+        return False
     recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
-    return Correction(recent=recent, archived_until_ms=last_ms, revision=part.revision)
+    corrections.correct(part.key, Correction(recent=recent, archived_until_ms=last_ms, revision=part.revision))
+    return True
 
 
-def _remove(db: StagingDb, key: PartKey, part: Part, *, is_consistent: bool) -> bool:
+def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
     """Remove entries without an event, in a wrong page, or that exist twice."""
     wrong = chain(db.unknown(key), db.misplaced(key), superfluous(db, key))
     by_page: dict[int, set[Entry]] = defaultdict(set)
@@ -160,38 +171,43 @@ def _remove(db: StagingDb, key: PartKey, part: Part, *, is_consistent: bool) -> 
     # The item comes first: its correction is conditional on the revision that each correction of a page raises.
     for page, entries in sorted(by_page.items()):
         if page == RECENT:
-            gone = part.recent & entries
-            correction = Correction(recent=part.recent - gone, revision=part.revision)
+            correction = Correction(recent=part.recent - entries, revision=part.revision)
         else:
             found = next((each for each in store.read_pages(key, page, limit=1) if each.end_ms == page), None)
             if found is None:
                 raise ChangedError
-            gone = frozenset(found.entries) & entries
-            left = tuple(entry for entry in found.entries if entry not in gone)
+            left = tuple(entry for entry in found.entries if entry not in entries)
             correction = Correction(pages=(PageWrite(page, found.revision, left),))
-        corrections.correct(key, _with_totals(correction, gone, -1 if is_consistent else 0))
+        corrections.correct(key, correction)
     return bool(by_page)
 
 
-def _add_late(db: StagingDb, key: PartKey, part: Part, *, is_consistent: bool) -> bool:
-    """Write missing entries that are not later than the end of the archive into the pages that cover them."""
-    archived = Part(key, archived_until_ms=part.archived_until_ms)
-    late = takewhile(lambda entry: entry.recorded_at_ms <= part.archived_until_ms, db.missing(key))
+def _add_missing(db: StagingDb, key: PartKey) -> bool:
+    """Write missing entries, the oldest first, without a change of totals; return whether there were any."""
     is_changed = False
-    for chunk in some_at_a_time(late, ENTRIES_PER_PLAN):
+    for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
         entries = frozenset(chunk)
         while entries:
-            pages, planned = store.pages_for(archived, entries)
-            if plan := writer.plan_next(archived, pages, planned):
-                correction = Correction(pages=plan.pages if isinstance(plan, Archiving) else ())
-                corrections.correct(key, _with_totals(correction, plan.entries, 1 if is_consistent else 0))
+            part = store.read(key)
+            pages, planned = store.pages_for(part, entries)
+            if plan := writer.plan_next(part, pages, planned):
+                corrections.correct(key, _without_totals(plan, part))
                 is_changed = True
             entries -= planned
     return is_changed
 
 
+def _without_totals(plan: Plan, part: Part) -> Correction:
+    """Return the correction that writes the entries of a plan, and leaves the totals as they are."""
+    if isinstance(plan, Addition):
+        return Correction(recent=part.recent | plan.entries, revision=part.revision)
+    if plan.revision is None:
+        return Correction(pages=plan.pages)
+    return Correction(plan.pages, 0, 0, plan.recent, plan.archived_until_ms, plan.revision)
+
+
 def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> None:
-    """Count missing events that are later than the end of the archive, as a worker does: the oldest first."""
+    """Count missing events as a worker does, the oldest first."""
     for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
         writer.count_entries(key, chunk)
         advance(len(chunk))
@@ -199,15 +215,15 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
 
 def _sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
     """Return what can be saved of an item that cannot be decoded: later corrections do the rest."""
-    stored_until_ms = _integer(item, "archived_until")
-    until_ms = max(db.archive_ends(key)[1], NOTHING_ARCHIVED if stored_until_ms is None else stored_until_ms)
+    until_ms = db.archive_ends(key)[1]
     recent = frozenset(entry for entry in _decodable(item) if entry.recorded_at_ms > until_ms)
     value, version = _integer(item, "value"), _integer(item, "version")
     if value is None or version is None:
         totals = db.totals(key)
         value = totals.sum + sum(entry.amount for entry in recent)
         version = totals.number + len(recent)
-    return Part(key, value, version, recent, until_ms)
+    amended, updated_at_ms = _integer(item, "amended") or 0, _integer(item, "updated_at")
+    return Part(key, value, version, recent, until_ms, amended=amended, updated_at_ms=updated_at_ms)
 
 
 def _decodable(item: RawItem) -> Iterator[Entry]:
@@ -219,8 +235,3 @@ def _decodable(item: RawItem) -> Iterator[Entry]:
 def _integer(item: RawItem, name: str) -> int | None:
     text = item.get(name, {}).get("N", "")
     return int(text) if re.fullmatch("-?[0-9]+", text) else None
-
-
-def _with_totals(correction: Correction, entries: Set[Entry], sign: int) -> Correction:
-    """Add to a correction what entries that come (1) or go (-1) change of the totals; 0: these are wrong anyway."""
-    return replace(correction, value=sign * sum(entry.amount for entry in entries), version=sign * len(entries))

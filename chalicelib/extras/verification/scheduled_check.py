@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
-from itertools import chain
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import event_log, queues, settings, telemetry
@@ -33,7 +34,7 @@ from chalicelib.read_model import checkpoint, queries, store, writer
 from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.counter import Part
@@ -53,6 +54,9 @@ _EVENTS_PER_UNIT = 20
 _PAGES_AT_ONCE = 50
 
 _JOB = "check"
+
+#: Of what is saved: what another version saved is not used.
+_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,9 @@ def check(now_s: int) -> Checked:
     walks = _resume(now_s)
     report = Report()
     repaired = _walk_log(walks, current.check_events // 2, now_s, report)
-    checkpoint.save(_JOB, asdict(walks))
+    _save(walks)
     repaired += _walk_counters(walks, current.check_events // 2, now_s, report)
-    checkpoint.save(_JOB, asdict(walks))
+    _save(walks)
     checked = Checked(
         events=report.events,
         counters=report.counters,
@@ -125,32 +129,37 @@ def check(now_s: int) -> Checked:
 
 def _resume(now_s: int) -> _Walks:
     saved = checkpoint.load(_JOB)
-    try:
-        walks = _Walks(**saved)
-    except TypeError:  # saved by another version
-        walks = _Walks()
+    walks = _Walks(**saved["walks"]) if saved.get("format") == _FORMAT else _Walks()
     walks.started_s = walks.started_s or now_s
     walks.finished_s = walks.finished_s or now_s
     return walks
+
+
+def _save(walks: _Walks) -> None:
+    checkpoint.save(_JOB, {"format": _FORMAT, "walks": asdict(walks)})
 
 
 def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
     """Count the next events of the log that are not counted and not pending; return their number."""
     repaired = 0
     after = Position(**walks.log) if walks.log else None
-    events = event_log.scan(after=after)
-    for batch in some_at_a_time(events, min(_EVENTS_AT_ONCE, max(1, budget))):
+    at_once = min(_EVENTS_AT_ONCE, budget)
+
+    def spend(units: int) -> None:
+        nonlocal budget
+        budget -= _EVENTS_PER_UNIT * units
+
+    for batch in some_at_a_time(event_log.scan(after=after, at_once=at_once), at_once):
         report.events += len(batch)
         budget -= len(batch)
         for key, entries in _by_part(batch, (now_s - _LAG_S) * 1000).items():
             try:
-                missing = queries.uncounted(key, entries)
+                missing = queries.uncounted(key, entries, spend)
                 counted = writer.count_entries(key, missing) if missing else frozenset()
             except DamagedReadModelError as error:
                 report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
                 continue
             repaired += len(counted)
-            budget -= _EVENTS_PER_UNIT
             report.lag_s = max([report.lag_s, *(now_s - entry.recorded_at_ms / 1000 for entry in counted)])
         walks.log = asdict(_behind(batch[-1]))
         if budget <= 0:
@@ -163,7 +172,8 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
     """Compare the next counters with their log, and count events of theirs that were missed; return their number."""
     capacity = budget
     small: list[PartKey] = []
-    for item in chain.from_iterable(store.scan_parts(after=walks.counter or None)):
+    at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
+    for item in chain.from_iterable(store.scan_parts(after=walks.counter or None, at_once=at_once)):
         if (key := store.part_key(item)) is None:
             report.add(Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}"))
         elif (size := _size_of(item)) <= capacity:
@@ -173,12 +183,14 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
             small.append(key)
         else:
             budget = _add_up(walks, key, budget, report)
-            if budget <= 0:
+            if walks.large:
                 break
         walks.counter = {"counter_id": item["counter_id"], "part": item["part"]}
+        if budget <= 0:
+            break
     else:
         walks.counter = {}
-    return _compare(small, (now_s - _LAG_S) * 1000, report)
+    return _compare(small, capacity, (now_s - _LAG_S) * 1000, report)
 
 
 def _size_of(item: RawItem) -> int:
@@ -189,11 +201,14 @@ def _size_of(item: RawItem) -> int:
         return 2 * _EVENTS_PER_UNIT
 
 
-def _compare(keys: list[PartKey], young_from_ms: int, report: Report) -> int:
-    """Compare these parts with their log, whole."""
+def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Report) -> int:
+    """Compare these parts with their log, of which up to `at_most` events each are read."""
     repaired = 0
+    readings = comparison.of_parts(keys)
+    # A version that is too low hides how long the log is. The walk over the log finds what is beyond the limit.
+    limited = [partial(_first, at_most, read) for read in readings.log]
     with Comparison(report=report) as found:
-        found.read(comparison.of_parts(keys))
+        found.read(replace(readings, log=limited))
         found.count_pending(0, young_from_ms)
         for key in found.parts():
             for chunk in some_at_a_time(list(found.db.missing(key)), _EVENTS_AT_ONCE):
@@ -206,12 +221,17 @@ def _compare(keys: list[PartKey], young_from_ms: int, report: Report) -> int:
     return repaired
 
 
+def _first(number: int, read: Callable[[], Iterable[Event | Unreadable]]) -> Iterator[Event | Unreadable]:
+    """Read the log, but only this number of events."""
+    return islice(read(), number)
+
+
 def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     """
     Compare a large part's totals with its entries, as far as the budget lasts; return what is left of it.
 
-    The sum that was reached is kept for the next run. If an older page is amended meanwhile, the sum is of no use, and
-    the comparison waits for the next time around.
+    `walks.large` is empty once all entries are added up. The sum that was reached is kept for the next run. If an older
+    page is amended meanwhile, the sum is of no use, and the comparison waits for the next time around.
     """
     name = [key.counter_id, key.part]
     try:
@@ -222,7 +242,8 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
         while state["end"] < part.archived_until_ms:
             if budget <= 0:
                 return budget
-            pages = store.read_pages(key, state["end"] + 1, _PAGES_AT_ONCE)
+            at_once = min(_PAGES_AT_ONCE, -(-budget // _EVENTS_PER_UNIT))
+            pages = store.read_pages(key, state["end"] + 1, at_once)
             budget -= _EVENTS_PER_UNIT * max(1, len(pages))
             if not pages:
                 detail = f"archived_until is {part.archived_until_ms}, and the last page ends at {state['end']}"
@@ -238,7 +259,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
         _report_totals(part, state, report)
     report.counters += 1
     walks.large = {}
-    return budget
+    return budget - _EVENTS_PER_UNIT
 
 
 def _report_totals(part: Part, state: dict[str, Any], report: Report) -> None:

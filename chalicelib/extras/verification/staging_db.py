@@ -24,9 +24,9 @@ CREATE TABLE logged (counter_id, part, id, recorded_at_ms, amount, PRIMARY KEY (
 CREATE TABLE unreadable (counter_id, part, id, reason, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
 CREATE TABLE item (counter_id, part, value, version, archived_until_ms, damage, PRIMARY KEY (counter_id, part))
     WITHOUT ROWID;
-CREATE TABLE page (counter_id, part, end_ms, damage, PRIMARY KEY (counter_id, part, end_ms)) WITHOUT ROWID;
-CREATE TABLE counted (counter_id, part, page, id, recorded_at_ms, amount, PRIMARY KEY (counter_id, part, page, id))
-    WITHOUT ROWID;
+CREATE TABLE page (counter_id, part, end_ms, revision, damage, PRIMARY KEY (counter_id, part, end_ms)) WITHOUT ROWID;
+CREATE TABLE counted (counter_id, part, page, id, recorded_at_ms, amount,
+    PRIMARY KEY (counter_id, part, page, id, recorded_at_ms, amount)) WITHOUT ROWID;
 CREATE INDEX counted_by_id ON counted (counter_id, part, id);
 """
 
@@ -38,27 +38,33 @@ SELECT recorded_at_ms, id, amount FROM logged AS l WHERE (counter_id, part) = (?
     AND (c.recorded_at_ms, c.amount) = (l.recorded_at_ms, l.amount)) ORDER BY recorded_at_ms, id
 """
 
-_UNKNOWN = """
-SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?)
-AND NOT EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (c.counter_id, c.part, c.id)
+#: The entry's event is in the log as the entry has it, as far as it can be read.
+_HAS_EVENT = """
+(EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (c.counter_id, c.part, c.id)
     AND (l.recorded_at_ms, l.amount) = (c.recorded_at_ms, c.amount))
-AND NOT EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id))
+OR EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id)))
 """
 
-#: A page covers the times after the end of the page before.
-_MISPLACED = """
+_UNKNOWN = f"""
+SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?) AND NOT {_HAS_EVENT}
+"""  # noqa: S608
+
+#: A page covers the times after the end of the page before. An entry that is in the right page, too, is repeated.
+_MISPLACED = f"""
 WITH span AS (SELECT end_ms, lag(end_ms, 1, -1) OVER (ORDER BY end_ms) AS before_ms FROM page
     WHERE (counter_id, part) = (?1, ?2))
-SELECT recorded_at_ms, id, amount, page FROM counted JOIN span ON page = end_ms
-WHERE (counter_id, part) = (?1, ?2) AND recorded_at_ms <= before_ms
-"""
+SELECT recorded_at_ms, id, amount, page FROM counted AS c JOIN span ON page = end_ms
+WHERE (counter_id, part) = (?1, ?2) AND recorded_at_ms <= before_ms AND {_HAS_EVENT} AND NOT EXISTS (
+    SELECT 1 FROM counted AS o WHERE (o.counter_id, o.part, o.id) = (c.counter_id, c.part, c.id)
+    AND (o.recorded_at_ms, o.amount) = (c.recorded_at_ms, c.amount) AND o.page BETWEEN 0 AND c.page - 1)
+"""  # noqa: S608
 
-#: In pages first: an entry that is there, too, stays there.
+#: The earliest page first, which alone may cover the entry's time.
 _REPEATED = f"""
-SELECT recorded_at_ms, id, amount, page FROM counted WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN}
+SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN}
 AND id IN (
     SELECT id FROM counted WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN} GROUP BY id HAVING count(*) > 1)
-ORDER BY id, page = {RECENT}, page
+AND {_HAS_EVENT} ORDER BY id, page = {RECENT}, page
 """  # noqa: S608
 
 _TOTALS = "SELECT value, version FROM item WHERE (counter_id, part) = (?, ?)"
@@ -117,12 +123,12 @@ class StagingDb(TemporaryDatabase):
 
     def add_page(self, key: PartKey, page: Page) -> None:
         """Record an archive page."""
-        self.insert("page VALUES (?, ?, ?, ?)", [(*_row(key), page.end_ms, None)], "REPLACE")
+        self.insert("page VALUES (?, ?, ?, ?, ?)", [(*_row(key), page.end_ms, page.revision, None)], "REPLACE")
         self.add_counted(key, page.entries, page.end_ms)
 
     def add_damaged_page(self, key: PartKey, end_ms: int, damage: str) -> None:
         """Record that an archive page cannot be decoded, and why."""
-        self.insert("page VALUES (?, ?, ?, ?)", [(*_row(key), end_ms, damage)], "REPLACE")
+        self.insert("page VALUES (?, ?, ?, ?, ?)", [(*_row(key), end_ms, None, damage)], "REPLACE")
 
     def add_counted(self, key: PartKey, entries: Iterable[Entry], page: int) -> None:
         """Record where the read model has these entries."""
@@ -191,10 +197,10 @@ class StagingDb(TemporaryDatabase):
         total, number = self.row(_SUM, _row(key)) or (0, 0)
         return Totals(_maybe_int(value), _maybe_int(version), int(total), number)
 
-    def page_ends(self, key: PartKey) -> list[int]:
-        """Return the ends of the part's pages, ascending."""
-        question = "SELECT end_ms FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms"
-        return [end_ms for (end_ms,) in self.rows(question, _row(key))]
+    def pages(self, key: PartKey) -> list[tuple[int, int | None]]:
+        """Return the ends of the part's pages, ascending, and their revisions; None: it cannot be decoded."""
+        question = "SELECT end_ms, revision FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms"
+        return list(self.rows(question, _row(key)))
 
     def has_logged(self, key: PartKey) -> bool:
         """Check whether the log has any event of this part."""
