@@ -36,7 +36,7 @@ PAGE_MAX = 200
 KEEP_MS = 5000
 
 #: At most this many of them stay, so that `recent` has room for the next batches; at least some, whatever the batch.
-KEPT_MAX = 16
+KEPT_MAX = 10
 KEPT_MIN = 4
 
 #: Bounds of what `plan` is asked for at once. A page in which entries are missing is split in two or more, so a plan

@@ -170,7 +170,7 @@ def test_one_entry_more_than_fits_archives_in_the_same_plan():
 
 
 @pytest.mark.parametrize(
-    ("new", "kept"), [(1, KEPT_MAX), (20, KEPT_MAX), (26, 10), (RECENT_MAX - KEPT_MIN, KEPT_MIN), (1_000, KEPT_MIN)]
+    ("new", "kept"), [(1, KEPT_MAX), (20, KEPT_MAX), (28, 8), (RECENT_MAX - KEPT_MIN, KEPT_MIN), (1_000, KEPT_MIN)]
 )
 def test_young_entries_stay_recent_as_far_as_there_is_room(new, kept):
     """The next batch, of the same size, fits; but of a large batch, too, some stay."""
@@ -239,6 +239,18 @@ def test_a_page_that_grows_too_large_is_split_and_keeps_its_end():
     assert (first.revision_before, last.revision_before) == (None, 1)
     assert last.end_ms == PAGE_MAX * 2 * 10 - 10
     assert abs(len(first.entries) - len(last.entries)) <= 1
+    model.check()
+
+
+def test_a_page_keeps_an_end_that_is_later_than_its_entries():
+    model = an_archive(pages=1, entries=10)
+    model.pages = {500: Page(500, 7, model.pages[90].entries)}
+    model.part = replace(model.part, archived_until_ms=500)
+
+    plan = model.count({an_entry(95)}, now_ms=0)
+
+    assert isinstance(plan, Archiving)
+    assert [(page.end_ms, page.revision_before) for page in plan.pages] == [(500, 7)]
     model.check()
 
 

@@ -64,7 +64,7 @@ def test_a_span_includes_its_start_and_excludes_its_end():
 
 @pytest.mark.parametrize(
     ("first", "end", "touched"),
-    [(0, 60, 1), (0, 61, 2), (59, 60, 1), (59, 61, 2), (60, 120, 1), (61, 119, 1), (60, 60, 0), (60, 59, 0)],
+    [(0, 60, 1), (0, 61, 2), (59, 60, 1), (59, 61, 2), (60, 120, 1), (61, 119, 1), (60, 60, 0), (120, 60, 0)],
 )
 def test_a_span_touches_each_step_of_which_it_has_a_second(first, end, touched):
     assert Span(first, end, 60).steps == touched
