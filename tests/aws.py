@@ -227,6 +227,10 @@ def _size_of_value(typed: dict[str, Any]) -> int:
 
 
 def _size_of_number(text: str) -> int:
-    """Return "approximately" one byte for each two significant digits, and one more; another one for a sign."""
-    digits = text.lstrip("-").replace(".", "").strip("0")
+    """
+    Return "approximately" one byte for each two significant digits, and one more; another one for a sign.
+
+    DynamoDB trims zeros at the end, too. Here they count, so that an event's size does not depend on its time.
+    """
+    digits = text.lstrip("-").replace(".", "").lstrip("0")
     return math.ceil(len(digits) / 2) + 1 + text.startswith("-")
