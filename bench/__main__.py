@@ -1,9 +1,9 @@
 """
 Measure, and write the report: python -m bench [--quick] [SECTION ...]
 
-Without sections, all of them. What is measured is stored first, in figures.json, and the page and its plots are made
-from that alone; sections that are not asked for stay as they are stored. Takes some twenty minutes, and with --quick,
-which measures less of everything, and not how operators' commands grow with the log, two.
+Without sections, measure all of them. The figures are stored in figures.json first; the page and its plots are made
+from that file alone, and sections that are not measured stay as they are stored. Takes about an hour; with --quick,
+which measures less of everything and leaves out operators' commands, a few minutes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ PROJECT = Path(__file__).parent.parent
 
 @click.command(help=__doc__)
 @click.argument("sections", nargs=-1, type=click.Choice([*measurements.SECTIONS]))
-@click.option("--quick", is_flag=True, help="Less of everything, into .local/bench if not elsewhere.")
+@click.option("--quick", is_flag=True, help="Measure less of everything, into .local/bench by default.")
 @click.option(
     "--into", type=click.Path(file_okay=False, path_type=Path), help="The folder of the report.  [default: docs]"
 )
-@click.option("--render", is_flag=True, help="Measure nothing: write the report anew from what is stored.")
+@click.option("--render", is_flag=True, help="Measure nothing; only write the report from the stored figures.")
 def main(sections: tuple[str, ...], quick: bool, into: Path | None, render: bool) -> None:
     folder = into or (PROJECT / ".local" / "bench" if quick else PROJECT / "docs")
     if not render:

@@ -1,8 +1,8 @@
 """
-The designs that people usually pick for a counter behind a queue, each as short as a careful reader would write it.
+The usual designs of a counter behind a queue, each as short as a careful reader would write it.
 
-Behind the same front each increment is a message of its own, and a worker that the queue triggers counts it. There is
-no event log. They differ in what the worker writes, one also in its queue, and so in what they lack.
+Behind the same front, each increment is a message of its own, and a worker that the queue triggers counts it. There is
+no event log. The designs differ in the writes of the worker, one also in its queue, and so in what they lack.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _REMEMBERED_FOR_S = 30 * 24 * 3600
 #: DynamoDB's limit is 100 items a transaction; one of them is the counter.
 _MARKERS_AT_ONCE = 99
 
-#: What a transaction says of a marker that is there already.
+#: The reason of a cancelled transaction for a marker that exists.
 _MARKED = "ConditionalCheckFailed"
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """
-    A design: how its worker is made from a client, what it lacks, and what one increment writes to its counter's item.
+    A design: how to make its worker from a client, the write units of an increment on its counter's item, and what it
+    lacks.
 
-    A worker takes Lambda's event, a batch of messages, and Lambda's context. Where the queue is a FIFO queue, it takes
-    a message for the same as another of the last five minutes if their bodies are the same, and drops it.
+    A worker takes Lambda's event, a batch of messages, and Lambda's context. A FIFO queue drops a message with the body
+    of another message of the last five minutes.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Alternative:
 
 
 def provision(database: DynamoDBClient) -> None:
-    """The tables of all alternatives are there, made anew. For the embedded AWS, where that is done at once."""
+    """Create the tables of all alternatives from scratch, on the embedded AWS, which does so at once."""
     present = database.list_tables()["TableNames"]
     for table, key in ((COUNTERS, "counter_id"), (MARKERS, "id")):
         if table in present:
@@ -65,13 +66,13 @@ def provision(database: DynamoDBClient) -> None:
 
 
 def value(database: DynamoDBClient, counter_id: str) -> int:
-    """What a alternative's counter stands at."""
+    """Return the value of an alternative's counter."""
     item = database.get_item(TableName=COUNTERS, Key={"counter_id": {"S": counter_id}}, ConsistentRead=True)
     return int(item.get("Item", {"value": {"N": "0"}})["value"]["N"])
 
 
 def message(counter_id: str, event_id: str, by: int = 1) -> str:
-    """What the front sends for one increment."""
+    """Return the message that the front sends for one increment."""
     return json.dumps({"counter_id": counter_id, "event_id": event_id, "by": by}, separators=(",", ":"))
 
 
@@ -199,41 +200,41 @@ UNPROTECTED = Alternative(
     "one `ADD` per message",
     _unprotected,
     1,
-    "any protection: what is delivered twice counts twice",
+    "protection: a message that is delivered twice counts twice",
 )
 REMEMBERING = Alternative(
     "an idempotency table (Powertools)",
     _remembering,
     1,
-    "the `ADD` in the same transaction: who dies between the two counts twice; and entries expire",
+    "the `ADD` in the same transaction: a worker that dies in between counts twice; and entries expire",
 )
 MARKING = Alternative(
     "a marker per event, in a transaction",
     _marking,
     2,
-    "room: each increment is a transaction on the counter's one item, which takes 500 a second",
+    "throughput: each increment is a transaction on the counter's one item, which takes 500 a second",
 )
 
 MARKING_BATCHES = Alternative(
     "a transaction per batch, with markers",
     _marking_batches,
     2 / _MARKERS_AT_ONCE,
-    "cheap redeliveries, each of which cancels its transaction first; and room, where events come alone",
+    "cheap redeliveries, each of which cancels its transaction first; and throughput, if events come alone",
 )
 SWAPPING = Alternative(
     "compare-and-swap in a loop",
     _swapping,
     1,
-    "any protection, as the unprotected `ADD`: the value read again is no sign that an event was counted; and room",
+    "protection: the value does not tell whether an event was counted; and throughput",
 )
 FIFO = Alternative(
     "a FIFO queue and an `ADD`",
     _unprotected,
     1,
-    "protection behind the queue, which drops what is sent twice within five minutes, and delivers again what it has",
+    "protection behind the queue: messages sent twice within five minutes are dropped, but redelivered ones are not",
     fifo=True,
 )
 
-#: Those whose price `make cost` works out.
+#: The alternatives whose price `make cost` computes.
 PRICED = (UNPROTECTED, REMEMBERING, MARKING)
 ALL = (*PRICED, MARKING_BATCHES, SWAPPING, FIFO)

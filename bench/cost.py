@@ -1,8 +1,8 @@
 """
 What a million increments cost, in USD: python -m bench.cost [--measure]
 
-Prints the tables that stand in docs/cost.md, from the list prices in bench/prices.py and the figures in
-bench/measured.json. With --measure those figures are taken anew: the functions are run on an embedded AWS of their own.
+Prints the tables of docs/cost.md, from the list prices in bench/prices.py and the figures in bench/measured.json. With
+--measure, runs the functions on an embedded AWS of their own and stores new figures first.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import itertools
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bench import costing, prices, alternatives
-from bench.costing import RATES, Batch, Load, AlternativeBatch, Setup, Step
+from bench import alternatives, costing, prices, steady
+from bench.costing import RATES, AlternativeBatch, Batch, Load, Setup, Step
 from chalicelib import settings, telemetry
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ MEASURED = Path(__file__).with_name("measured.json")
 
 _REPEATS: Final = 15
 
+#: Counters of a batch that `project` counts at the same time.
+AT_ONCE: Final = 8
+
 #: Of our metrics, those that the hourly check writes each time; and what it reads at most, in units.
 METRICS_OF_THE_CHECK: Final = 5
 _READ_UNITS_OF_THE_CHECK: Final = 3000
@@ -39,7 +42,7 @@ _READ_UNITS_OF_THE_CHECK: Final = 3000
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Every step by its name, and the day on which they were measured."""
+    """Every step by its name, and the date of the measurement."""
 
     measured_on: str
     event_bytes: int
@@ -48,7 +51,7 @@ class Figures:
 
 
 @click.command(help=__doc__)
-@click.option("--measure", is_flag=True, help="Run the functions, and write down anew what they take.")
+@click.option("--measure", is_flag=True, help="Run the functions, and store what they take.")
 def main(measure: bool) -> None:
     from tests import conftest  # noqa: F401, PLC0415  (sets what the application reads when it is imported)
 
@@ -59,7 +62,7 @@ def main(measure: bool) -> None:
 
 
 def setup() -> Setup:
-    """What `app.py` and `.chalice/config.json` say."""
+    """Return what `app.py` and `.chalice/config.json` deploy."""
     import app  # noqa: PLC0415  (reads the stage's settings)
 
     batch = {source.name: getattr(source, "batch_size", 0) for source in app.app.event_sources}
@@ -69,13 +72,13 @@ def setup() -> Setup:
 
 
 def loads() -> tuple[Load, Load, Load]:
-    """One counter and many, with the default batching window; and one counter with a window of ten seconds."""
+    """Return one counter and many, with the default batching window; and one counter with a window of ten seconds."""
     window_s = settings.read({"STAGE": "dev"}).batching_window_s
     return Load(True, window_s), Load(False, window_s), Load(True, 10)
 
 
 def tables(figures: Figures, deployed: Setup) -> list[str]:
-    """The tables as they stand in docs/cost.md."""
+    """Return the tables of docs/cost.md."""
     one, many, gathered = loads()
     parts_at_each = [by_part(figures, deployed, one, rate) for rate in RATES]
     queries = costing.queries(deployed, figures.steps["counter"])
@@ -87,7 +90,7 @@ def tables(figures: Figures, deployed: Setup) -> list[str]:
         ("one counter", *(f"{rate:,} a second" for rate in RATES)),
         [
             *((part, *_usd(parts[part] for parts in parts_at_each)) for part in costing.PARTS),
-            ("**an increment, all told**", *_usd(totals(one), bold=True)),
+            ("**an increment, in total**", *_usd(totals(one), bold=True)),
             ("a query for each increment", *_usd([queries] * len(RATES))),
             (f"an increment, with `BATCHING_WINDOW_S` = {gathered.window_s}", *_usd(totals(gathered))),
             ("an increment, spread over many counters", *_usd(totals(many))),
@@ -109,28 +112,52 @@ def tables(figures: Figures, deployed: Setup) -> list[str]:
 def _standing(figures: Figures) -> str:
     others = len(telemetry.METRICS) - METRICS_OF_THE_CHECK
     amounts = {
-        "Lambda's polling of the projection queue when nothing comes": costing.idle_polling_a_month(),
-        f"the {METRICS_OF_THE_CHECK} metrics that the hourly check writes, whoever calls": prices.METRIC_MONTHS.of(
+        "Lambda's polling of an idle projection queue": costing.idle_polling_a_month(),
+        f"the {METRICS_OF_THE_CHECK} metrics that the hourly check always writes": prices.METRIC_MONTHS.of(
             METRICS_OF_THE_CHECK
         ),
-        f"the other {others} metrics, if each was written all the time": prices.METRIC_MONTHS.of(others),
+        f"the other {others} metrics, if each were written all the time": prices.METRIC_MONTHS.of(others),
         f"the hourly check, if each reads {_READ_UNITS_OF_THE_CHECK:,} units": costing.hourly_reads_a_month(
             _READ_UNITS_OF_THE_CHECK
         ),
         "a million events in the log, in storage": costing.keeping_a_million_a_month(figures.event_bytes),
     }
-    return _table(("each month, besides", "USD"), [(what, f"{usd:.2f}") for what, usd in amounts.items()])
+    return _table(("each month, in addition", "USD"), [(what, f"{usd:.2f}") for what, usd in amounts.items()])
 
 
 def by_part(figures: Figures, deployed: Setup, load: Load, rate: int) -> dict[str, float]:
-    """What a million increments of this load at so many a second cost by part, in USD."""
-    size, steps = load.batch(rate, deployed.stream_batch), figures.steps
-    batch = Batch(size, steps[_publish(size)], steps[_project(load, rate, size)])
-    return costing.increments(deployed, steps["increment"], batch, rate)
+    """Return what a million increments of this load at so many a second cost by part, in USD."""
+    size = load.batch(rate, deployed.stream_batch)
+    batch = Batch(size, figures.steps[_publish(size)], counting(figures, load, rate, size))
+    return costing.increments(deployed, figures.steps["increment"], batch, rate)
+
+
+def counting(figures: Figures, load: Load, rate: int, size: int) -> Step:
+    """
+    Return a run of `project` with a message of so many events, in the steady state.
+
+    CPU time is that of the measured run, in which all counters were new, in proportion to the requests.
+    """
+    measured = figures.steps[_project(load, size)]
+    each = counting_units(size if load.one_counter else 1, max(1000, size * 1000 // rate) if load.one_counter else 1000)
+    requests = each.requests * size
+    return replace(
+        measured,
+        requests=requests,
+        write_units=each.write * size,
+        read_units=each.read * size,
+        cpu_ms=measured.cpu_ms * requests / measured.requests,
+    )
+
+
+@functools.cache
+def counting_units(events: int, each_ms: int) -> steady.Units:
+    """Return what counting takes for an event, if a counter has so many in each message, and one in so many ms."""
+    return steady.steady(steady.in_order(events, each_ms))
 
 
 def _alternative(figures: Figures, deployed: Setup, alternative: alternatives.Alternative, rate: int) -> float | None:
-    """None where the design cannot do it."""
+    """Return what a million increments cost, or None if the design cannot do it."""
     if not costing.fits_one_item(alternative.counter_units, rate):
         return None
     size, steps = deployed.alternative_batch(rate, loads()[0].window_s), figures.steps
@@ -142,8 +169,8 @@ def _publish(size: int) -> str:
     return f"publish {size}"
 
 
-def _project(load: Load, rate: int, size: int) -> str:
-    return f"project {size} of one counter, {rate} a second" if load.one_counter else f"project {size} of many counters"
+def _project(load: Load, size: int) -> str:
+    return f"project {size} of {'one counter' if load.one_counter else 'many counters'}"
 
 
 def _work(alternative: alternatives.Alternative, size: int) -> str:
@@ -151,15 +178,20 @@ def _work(alternative: alternatives.Alternative, size: int) -> str:
 
 
 def measured(deployed: Setup, repeats: int) -> Figures:
-    """What is measured now, on the tables and queues that the process's environment names."""
+    """Measure every step, on the tables and queues that the process's environment names."""
     from bench import measuring  # noqa: PLC0415  (reads the stage's settings)
 
     wanted = {"increment": measuring.increment, "counter": measuring.query}
     for load, rate in itertools.product(loads(), RATES):
         size = load.batch(rate, deployed.stream_batch)
         wanted[_publish(size)] = functools.partial(measuring.publish, size)
-        wanted[_project(load, rate, size)] = functools.partial(measuring.project, load, rate, size)
+        project = measuring.project_one if load.one_counter else measuring.project_apart
+        wanted[_project(load, size)] = functools.partial(project, size)
     steps = {name: measuring.measured(prepare, repeats) for name, prepare in wanted.items()}
+    for load, rate in itertools.product(loads(), RATES):
+        if not load.one_counter:
+            name = _project(load, size := load.batch(rate, deployed.stream_batch))
+            steps[name] = replace(steps[name], at_once=min(AT_ONCE, size))
     database = measuring.database()
     for alternative, rate in itertools.product(alternatives.PRICED, RATES):
         size = deployed.alternative_batch(rate, loads()[0].window_s)
@@ -171,7 +203,7 @@ def measured(deployed: Setup, repeats: int) -> Figures:
 
 
 def read() -> Figures:
-    """What was measured last."""
+    """Return the stored figures."""
     stored = json.loads(MEASURED.read_text(encoding="utf-8"))
     steps = {
         name: Step(**{**step, "message_bytes": tuple(step["message_bytes"])}) for name, step in stored["steps"].items()

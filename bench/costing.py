@@ -1,32 +1,32 @@
 """
-What a million increments cost, from what one run of each function was measured to take. Pure: figures in, USD out.
+Compute what a million increments cost from what one run of each function takes. Pure: figures in, USD out.
 
-How increments become batches. The stream is read shard by shard, and `publish` runs once for all that a shard gathers
+How increments become batches: the stream is read shard by shard, and `publish` runs once for all that a shard gathers
 in a batching window: rate * window / shards events, at least 1 and at most the batch size. One counter's events are in
-one shard. Many counters' are in four, for a new table starts with 4,000 write units a second, and a partition takes
-1,000 (DynamoDB developer guide, "Warm throughput"); and no two events of a batch are of one counter, which is the
-dearest case. A batch is one message, and each message is projected alone, for a poller always waits for it.
+one shard. Many counters' are in four, because a new table starts with 4,000 write units a second, and a partition takes
+1,000 (DynamoDB developer guide, "Warm throughput"); and no two events of a batch are of one counter, which is the most
+expensive case. A batch is one message, and each message is projected alone, because a poller always waits for it.
 
-How long a function is billed for. Its CPU time, stretched because Lambda gives a function the share memory / 1,769 MB
-of a CPU (Lambda developer guide, "Configure Lambda function memory"), and a wait for each request it makes; rounded
-up to 1 ms. Left out: cold starts, retries, free tiers, lower prices for volume, and what the runtime itself takes.
+What counting takes is the steady state of bench/steady.py, which runs the rules of the application itself.
+
+How long a function is billed for: its CPU time, divided by the share of a CPU that Lambda gives it, memory / 1,769 MB
+(Lambda developer guide, "Configure Lambda function memory"), and a wait for each request; rounded up to 1 ms. Counters
+of a batch are counted in eight threads: then the function is billed for the longer one of CPU time and waits, where a
+wait is for eight requests. Left out: cold starts, retries, free tiers, volume discounts, and the runtime's own time.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bench import prices
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MILLION: Final = 1_000_000
 RATES: Final = (1, 10, 100, 1000)
 
-#: Assumed: the upper end of the single-digit milliseconds that AWS names for DynamoDB, for SQS and transactions, too.
+#: Assumed: the upper end of the single-digit milliseconds that AWS names for DynamoDB; also for SQS and transactions.
 WAIT_MS: Final = 10
 
 _MB_OF_A_CPU: Final = 1769
@@ -36,10 +36,6 @@ _HOURS_A_MONTH: Final = 30 * 24
 #: Lambda starts with five pollers on a queue (Lambda developer guide, "Using Lambda with Amazon SQS"), and a long poll
 #: lasts 20 seconds at most: so many receives a second come back empty when nothing is there.
 EMPTY_RECEIVES_A_SECOND: Final = 5 / 20
-
-#: What a bucket takes: its key and sum, of a counter with a name of 20 characters, and each id.
-_BYTES_OF_A_BUCKET: Final = 64
-_BYTES_OF_AN_ID: Final = 16
 
 #: What an item takes in storage beyond its size (DynamoDB developer guide, "Item sizes and formats").
 _BYTES_AROUND_AN_ITEM: Final = 100
@@ -63,17 +59,18 @@ GATEWAY_HEADERS: Final = (
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    One run of a function, measured: requests to AWS and their units, the bytes of each message it sent, of the lines it
-    wrote and of the answer it gave, and its CPU time on the machine where it was measured.
+    One run of a function: requests to AWS, how many of them it makes at once, and their units; bytes of each message
+    sent, of log lines and of the response; and CPU time on the machine of the measurement.
     """
 
-    requests: int
-    write_units: int
+    requests: float
+    write_units: float
     read_units: float
     message_bytes: tuple[int, ...]
     log_bytes: int
     answer_bytes: int
     cpu_ms: float
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Load:
     window_s: int
 
     def batch(self, rate: int, most: int) -> int:
-        """How many events are published together at so many a second."""
+        """Return how many events are published together at so many a second."""
         shards = 1 if self.one_counter else _SHARDS_OF_A_NEW_STREAM
         return min(most, max(1, rate * self.window_s // shards))
 
@@ -99,18 +96,19 @@ class Setup:
     wait_ms: int = WAIT_MS
 
     def billed_ms(self, function: str, step: Step) -> int:
-        """How long Lambda bills one run of this function for."""
-        stretch = max(1, _MB_OF_A_CPU / self.memory_mb[function])
-        return math.ceil(step.cpu_ms * stretch + step.requests * self.wait_ms)
+        """Return how long Lambda bills one run of this function for."""
+        cpu_ms = step.cpu_ms * max(1, _MB_OF_A_CPU / self.memory_mb[function])
+        waits_ms = step.requests / step.at_once * self.wait_ms
+        return math.ceil(max(cpu_ms, waits_ms) if step.at_once > 1 else cpu_ms + waits_ms)
 
     def alternative_batch(self, rate: int, window_s: int) -> int:
-        """How many messages of one increment each a worker gets at once, if its queue gathers as our stream does."""
+        """Return how many messages of one increment a worker gets at once, if its queue gathers as our stream does."""
         return min(self.queue_batch, max(1, rate * window_s))
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """So many events, on the average, that are published together and projected together."""
+    """So many events, on average, that are published together and projected together."""
 
     events: float
     publish: Step
@@ -119,26 +117,26 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class AlternativeBatch:
-    """So many messages of one event each, of so many bytes, that a alternative's worker counts in one run."""
+    """So many messages of one event each, of so many bytes, that an alternative's worker counts in one run."""
 
     events: int
     message_bytes: int
     work: Step
 
 
-#: In words of the table, in the order in which an increment meets them.
+#: The parts of the table, in the order in which an increment meets them.
 PARTS: Final = ("gateway", "functions", "event log", "stream", "queue", "counting", "logs and metrics")
 
 
 def increments(setup: Setup, command: Step, batch: Batch, rate: int) -> dict[str, float]:
-    """What a million increments at so many a second cost by part, in USD."""
+    """Return what a million increments at so many a second cost by part, in USD."""
     batches = MILLION / batch.events
     sent = batch.publish.message_bytes
     return {
         "gateway": MILLION * _gateway(command),
-        "functions": MILLION * _function(setup, "api_handler", command)
-        + batches * _function(setup, "publish", batch.publish)
-        + batches * _function(setup, "project", batch.project),
+        "functions": MILLION * run(setup, "api_handler", command)
+        + batches * run(setup, "publish", batch.publish)
+        + batches * run(setup, "project", batch.project),
         "event log": MILLION * _database(command),
         "stream": prices.STREAM_READS_BY_LAMBDA.of(batches),
         "queue": batches * sum(_sent(size) + _received_and_deleted(size) for size in sent) + _empty_receives(rate),
@@ -149,52 +147,40 @@ def increments(setup: Setup, command: Step, batch: Batch, rate: int) -> dict[str
 
 def alternative_increments(setup: Setup, command: Step, batch: AlternativeBatch, rate: int) -> float:
     """
-    What a million increments at so many a second cost with a alternative, in USD.
+    Return what a million increments at so many a second cost with an alternative, in USD.
 
-    In its favour: its front takes no more than our command, its queue gathers messages as our stream does and brings
-    them in full batches, and its worker writes no lines of its own.
+    In its favour: its front takes no more than our command, its queue gathers messages as our stream does and delivers
+    them in full batches, and its worker logs nothing.
     """
     batches = MILLION / batch.events
-    front = _gateway(command) + _function(setup, "api_handler", command) + _lines(command)
-    worker = _function(setup, "project", batch.work) + _database(batch.work) + _lines(batch.work)
+    front = _gateway(command) + run(setup, "api_handler", command) + _lines(command)
+    worker = run(setup, "project", batch.work) + _database(batch.work) + _lines(batch.work)
     received = _received_and_deleted(batch.events * batch.message_bytes)
     return MILLION * (front + _sent(batch.message_bytes)) + batches * (received + worker) + _empty_receives(rate)
 
 
 def queries(setup: Setup, query: Step) -> float:
-    """What a million queries cost, in USD, all parts together."""
-    function = _function(setup, "api_handler", query)
-    return MILLION * (_gateway(query) + function + _database(query) + _lines(query))
-
-
-def counting_units(events_in_buckets: Iterable[float]) -> tuple[int, int]:
-    """
-    Write units of the transaction that leaves a counter's buckets with so many events, and read units of these buckets.
-
-    Units are those of the items as they are afterwards, which for what is read before is a little too much.
-    """
-    sizes = [_BYTES_OF_A_BUCKET + _BYTES_OF_AN_ID * events for events in events_in_buckets]
-    written = 2 + sum(2 * math.ceil(size / 1024) for size in sizes)
-    return written, sum(math.ceil(size / 4096) for size in sizes)
+    """Return what a million queries cost in all parts, in USD."""
+    return MILLION * (_gateway(query) + run(setup, "api_handler", query) + _database(query) + _lines(query))
 
 
 def fits_one_item(units: float, rate: int) -> bool:
-    """Whether one item takes so many write units so many times a second."""
+    """Check whether one item takes so many write units so many times a second."""
     return units * rate <= _WRITES_OF_ONE_PARTITION_A_SECOND
 
 
 def idle_polling_a_month() -> float:
-    """What Lambda's polling of a queue costs in 30 days in which nothing comes, in USD."""
+    """Return what Lambda's polling of an idle queue costs in 30 days, in USD."""
     return prices.QUEUE_REQUESTS.of(EMPTY_RECEIVES_A_SECOND * _HOURS_A_MONTH * 3600)
 
 
 def hourly_reads_a_month(read_units: float) -> float:
-    """What reading so much each hour costs in 30 days, in USD."""
+    """Return what reading so much each hour costs in 30 days, in USD."""
     return prices.READ_UNITS.of(read_units * _HOURS_A_MONTH)
 
 
 def keeping_a_million_a_month(item_bytes: int) -> float:
-    """What a million items of this size cost to keep, in USD a month."""
+    """Return what storing a million items of this size costs, in USD a month."""
     return prices.STORED_BYTE_MONTHS.of(MILLION * (item_bytes + _BYTES_AROUND_AN_ITEM))
 
 
@@ -202,7 +188,8 @@ def _gateway(step: Step) -> float:
     return prices.REST_REQUESTS.of(1) + prices.BYTES_OUT.of(step.answer_bytes + len(GATEWAY_HEADERS))
 
 
-def _function(setup: Setup, function: str, step: Step) -> float:
+def run(setup: Setup, function: str, step: Step) -> float:
+    """Return what one run of a function costs by itself, in USD."""
     gb_seconds = setup.memory_mb[function] / 1024 * setup.billed_ms(function, step) / 1000
     return prices.INVOCATIONS.of(1) + prices.GB_SECONDS.of(gb_seconds)
 

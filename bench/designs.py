@@ -1,5 +1,5 @@
 """
-This design and the alternatives behind one interface, on the engine within this process (tests/proof/engine.py).
+Put this design and the alternatives behind one interface, on the engine within this process (tests/proof/engine.py).
 
 Events are handed over as messages on a queue, by `publish` or by the front of an alternative. A worker counts the
 messages. The caller decides which messages are delivered, when, and how often.

@@ -1,7 +1,7 @@
 """
-What `make bench` measures, section by section, and where that is stored. Each section is stored as soon as it is done.
+The sections of `make bench`, and where their figures are stored: each as soon as it is done.
 
-A section is a function that measures, in full or in little, and tells how far it is.
+A section is a function that measures, in full or a quick sample, and reports its progress.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _SIZES: Final = (10_000, 100_000)
 
 def read(folder: Path) -> dict[str, Any]:
     """
-    What is stored in this folder.
+    Return the figures that are stored in this folder.
 
     Raises:
-        ClickException: nothing is.
+        ClickException: there are none.
     """
     try:
         stored: dict[str, Any] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise click.ClickException(f"{folder / 'figures.json'} is not there: run `make bench` first") from error
+        raise click.ClickException(f"No such file: {folder / 'figures.json'}: run `make bench` first") from error
     return stored
 
 
 def measure(folder: Path, sections: Sequence[str], *, quick: bool) -> None:
-    """These sections are measured anew and stored in this folder; others stay as they are."""
+    """Measure these sections and store them in this folder. Other sections stay as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SECTIONS:
         if name not in sections:
@@ -63,15 +63,15 @@ def measure(folder: Path, sections: Sequence[str], *, quick: bool) -> None:
 
 
 def kept(name: str, raw: Any, before: Any) -> Any:
-    """What was measured of this section, with what stays of what was stored before."""
+    """Return what was measured of this section, with what is kept of the earlier figures."""
     return _KEPT[name](raw, before) if name in _KEPT else raw
 
 
 def _measured(name: str, quick: bool) -> Any:
-    """In a process of its own, so that no section finds what another left behind."""
+    """Measure a section in a process of its own, so that no section affects another."""
     from tests import conftest  # noqa: F401, PLC0415  (sets what the application reads when it is imported)
 
-    logging.disable(logging.INFO)  # of the engine, which tells of each table
+    logging.disable(logging.INFO)  # of the engine, which logs each table
     with contextlib.redirect_stdout(sys.stderr):
         return SECTIONS[name](quick)
 
@@ -103,31 +103,36 @@ def _working(quick: bool) -> Any:
 def _crowding(quick: bool) -> Any:
     from bench import crowding  # noqa: PLC0415  (as above)
 
-    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 2.0)
+    crowd = crowding.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 1.0)
     if quick:
-        crowd = crowding.Crowd((1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.4)
+        crowd = crowding.Crowd((1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)
     with progress.shown("Workers", crowd.runs, "runs") as advance:
         return crowding.measured(_engine(), crowd, advance)
 
 
 def _lag(quick: bool) -> Any:
-    from bench import cost, lagging, windows  # noqa: PLC0415  (as above)
+    from bench import lagging  # noqa: PLC0415  (as above)
     from ops import embedded  # noqa: PLC0415
 
-    rows, rates, seconds = scope.LAGGED, scope.WINDOWED, scope.WINDOWS
-    warm_up = lagging.Load(40, 3)
+    rows, warm_up = scope.LAGGED, lagging.Load(40, 3)
     if quick:
-        rows, rates, seconds = ((5, 2, 1), (15, 2, 1)), (1, 10), (0, 1, 10)
-        warm_up = lagging.Load(10, 1)
-    with progress.shown("Windows", len(rates), "rates") as advance:
-        said = []
-        for rate in rates:
-            said += windows.all_traded(rate, seconds, cost.read(), cost.setup())
-            advance(1)
+        rows, warm_up = ((5, 2, 1), (15, 2, 1)), lagging.Load(10, 1)
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
     place = embedded.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)
     with progress.shown("Lag", len(rows), "loads") as advance:
-        return {**lagging.measured(place, warm_up, [lagging.Load(*row) for row in rows], advance), "windows": said}
+        return lagging.measured(place, warm_up, [lagging.Load(*row) for row in rows], advance)
+
+
+def _windows(quick: bool) -> Any:
+    from bench import cost, windows  # noqa: PLC0415  (as above)
+
+    rates, seconds = ((1, 10), (0, 1, 10)) if quick else (scope.WINDOWED, scope.WINDOWS)
+    rows: list[dict[str, Any]] = []
+    with progress.shown("Windows", len(rates), "rates") as advance:
+        for rate in rates:
+            rows += windows.all_traded(rate, seconds, cost.read(), cost.setup())
+            advance(1)
+    return rows
 
 
 def _starting(quick: bool) -> Any:
@@ -158,27 +163,28 @@ SECTIONS: Final[dict[str, Callable[[bool], Any]]] = {
     "working": _working,
     "crowding": _crowding,
     "lag": _lag,
+    "windows": _windows,
     "starting": _starting,
     "operating": _operating,
 }
 
 
 def _with_other_sizes(raw: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was just measured, and what was before of logs of other sizes, which can take an hour."""
+    """Add the earlier figures of logs of other sizes, which can take an hour to measure."""
     sizes = {row["events"] for row in raw}
     earlier = [{**row, "earlier": True} for row in before if row["events"] not in sizes]
     return sorted([*raw, *earlier], key=lambda row: row["events"])
 
 
 def _with_what_was_slower(raw: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """With what was measured before our code was made quicker, which cannot be measured any more."""
+    """Add the figures from before the code was made faster, which cannot be measured any more."""
     return {**raw, "before": before["before"]} if "before" in before else raw
 
 
-#: What takes too long to be done in little.
+#: Sections that take too long for a quick sample.
 NOT_QUICK: Final = ("operating",)
 
-#: What of an earlier measurement stays when a section is measured again.
+#: How a section that is measured again keeps a part of its earlier figures.
 _KEPT: Final[dict[str, Callable[[Any, Any], Any]]] = {"operating": _with_other_sizes, "working": _with_what_was_slower}
 
 
@@ -190,7 +196,7 @@ def _engine() -> Any:
 
 @contextlib.contextmanager
 def _an_aws() -> Iterator[None]:
-    """An embedded AWS of our own runs, where the environment says, with the stage's tables and queues."""
+    """Run an embedded AWS with the stage's tables and queues, on the ports of the environment."""
     from chalicelib import settings  # noqa: PLC0415  (as above)
     from ops import embedded, provision  # noqa: PLC0415
 

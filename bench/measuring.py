@@ -1,7 +1,8 @@
 """
-What one run of each function asks of AWS, writes, answers and takes, on tables and queues of the embedded AWS.
+What one run of each function asks of AWS, logs, returns and takes, on tables and queues of the embedded AWS.
 
-Requests, units and bytes are the same on any machine; CPU time is not.
+Requests, units and bytes are the same on any machine; CPU time is not. Each batch is of counters that are new, and so
+are its units: what counting takes in the steady state follows from bench/steady.py.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import boto3
 
 import app
 from bench import alternatives
-from bench.costing import Load, Step
-from chalicelib import codec, commands, read_model
+from bench.costing import Step
+from chalicelib import codec, commands
 from chalicelib.domain.events import Incremented
+from chalicelib.read_model import writer
 from tests import aws
 from tests.building import api_event, queue_batch, stream_batch, stream_record
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from botocore.client import BaseClient
 
-    #: Makes ready, and returns what is to be measured. That returns the gateway's answer, if it is a request's.
+    #: Prepares a run, and returns it. A run of a request returns the gateway's response.
     Prepare = Callable[[], Callable[[], dict[str, Any] | None]]
 
 #: So that no event is old when it is counted, and lines about its age are of one length.
@@ -38,33 +40,42 @@ _IN_FUTURE_MS = 4_000_000_000_000
 
 
 def increment() -> Callable[[], Any]:
-    """The command, plain, by a client with an idempotency key."""
+    """Return a plain command, by a client with an idempotency key."""
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     return _request(api_event("POST", "/counters/{counter_id}/increments", path=_path(), headers=headers))
 
 
 def query() -> Callable[[], Any]:
-    """The query for a counter that has been incremented."""
+    """Return a query for a counter that has been incremented."""
     path = _path()
-    read_model.count([Incremented(path["counter_id"], str(uuid.uuid4()), 1, _IN_FUTURE_MS)])
+    writer.count([Incremented(path["counter_id"], str(uuid.uuid4()), 1, _IN_FUTURE_MS)])
     return _request(api_event("GET", "/counters/{counter_id}", path=path))
 
 
 def publish(size: int) -> Callable[[], None]:
-    """`publish`, of so many events."""
+    """Return a run of `publish`, of so many events."""
     batch = stream_batch([stream_record(event) for event in _events_of_many_counters(size)])
     return lambda: app.publish(batch, _context())
 
 
-def project(load: Load, rate: int, size: int) -> Callable[[], None]:
-    """`project`, of one message with so many events, as they come at this rate, while counting goes on."""
-    events = _events_of_one_counter(rate, size) if load.one_counter else _events_of_many_counters(size)
+def project_one(size: int) -> Callable[[], None]:
+    """Return a run of `project` with one message, of so many events of one counter."""
+    counter_id = _a_counter_id()
+    return _project([_event(counter_id, _IN_FUTURE_MS + number) for number in range(size)])
+
+
+def project_apart(size: int) -> Callable[[], None]:
+    """Return a run of `project` with one message, of so many events of as many counters."""
+    return _project(_events_of_many_counters(size))
+
+
+def _project(events: list[Incremented]) -> Callable[[], None]:
     batch = queue_batch(list(codec.to_messages(events)))
     return lambda: app.project(batch, _context())
 
 
 def work(alternative: alternatives.Alternative, database: Any, size: int) -> Callable[[], None]:
-    """A alternative's worker, of so many messages of one counter."""
+    """Return a run of an alternative's worker, of so many messages of one counter."""
     counter_id = _a_counter_id()
     batch = queue_batch([alternatives.message(counter_id, str(uuid.uuid4())) for _ in range(size)])
     worker = alternative.worker(database)
@@ -72,7 +83,7 @@ def work(alternative: alternatives.Alternative, database: Any, size: int) -> Cal
 
 
 def event_bytes() -> int:
-    """What an event takes in the log."""
+    """Return the size of an event in the log."""
     run = increment()
     with aws.requests() as requests, contextlib.redirect_stdout(io.StringIO()):
         run()
@@ -81,22 +92,21 @@ def event_bytes() -> int:
 
 
 def alternative_message_bytes() -> int:
-    """What a message takes that a alternative's front sends."""
+    """Return the size of a message from the front of an alternative."""
     return len(alternatives.message(_a_counter_id(), str(uuid.uuid4())))
 
 
 def measured(prepare: Prepare, repeats: int, *clients: BaseClient) -> Step:
-    """
-    One run, seen at these clients, or else the application's. CPU time is the median of so many repetitions.
-
-    Units are those of the items as they are afterwards, which for what is read before a write is a little too much.
-    """
+    """Measure one run at these clients, or else the application's. CPU time is the median of so many repetitions."""
+    run, written = prepare(), io.StringIO()
+    with aws.requests(*clients, reader=aws.reader()) as requests, contextlib.redirect_stdout(written):
+        answer = run()
     cpu_ms = []
     for _ in range(repeats):
-        run, written = prepare(), io.StringIO()
-        with aws.requests(*clients) as requests, contextlib.redirect_stdout(written):
+        run = prepare()  # and no one looks on, which would take time itself
+        with contextlib.redirect_stdout(io.StringIO()):
             began = time.process_time()
-            answer = run()
+            run()
             cpu_ms.append((time.process_time() - began) * 1000)
     return Step(
         requests=len(requests.made),
@@ -110,26 +120,11 @@ def measured(prepare: Prepare, repeats: int, *clients: BaseClient) -> Step:
 
 
 def _events_of_many_counters(size: int) -> list[Incremented]:
-    return [
-        Incremented(_a_counter_id(), commands.time_ordered_id(_IN_FUTURE_MS), 1, _IN_FUTURE_MS) for _ in range(size)
-    ]
+    return [_event(_a_counter_id(), _IN_FUTURE_MS) for _ in range(size)]
 
 
-def _events_of_one_counter(rate: int, size: int) -> list[Incremented]:
-    """
-    A batch that begins half way between two seconds, as batches do on the average, so many a second.
-
-    What the second holds by then has been counted with the batch before.
-    """
-    counter_id = _a_counter_id()
-
-    def at(number: int) -> Incremented:
-        recorded_at_ms = _IN_FUTURE_MS + number * 1000 // rate
-        return Incremented(counter_id, commands.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
-
-    half = rate // 2
-    read_model.count([at(number) for number in range(half)])
-    return [at(number) for number in range(half, half + size)]
+def _event(counter_id: str, recorded_at_ms: int) -> Incremented:
+    return Incremented(counter_id, commands.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
 
 
 def _request(event: dict[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -152,12 +147,12 @@ def _a_counter_id() -> str:
 
 
 def _context() -> Any:
-    """Lambda's context of a run."""
+    """Return Lambda's context of an invocation."""
     return SimpleNamespace(aws_request_id=str(uuid.uuid4()), get_remaining_time_in_millis=lambda: 30_000)
 
 
 def database() -> Any:
-    """The one client of the alternatives' workers; their tables are there, made anew."""
+    """Create the tables of the alternatives from scratch, and return the one client of their workers."""
     client = boto3.client("dynamodb")
     alternatives.provision(client)
     return client

@@ -1,7 +1,7 @@
 """
-The report, from stored figures: docs/figures.json in, Markdown and plots out. Pure: nothing here measures or writes.
+Render the report from stored figures: docs/figures.json in, Markdown and plots out. Pure: no measuring, no I/O.
 
-What it says of each measurement is in `telling`; another measurement adds another section there.
+The text of each measurement is in `telling`; a new measurement adds a section there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bench import scope
-from bench.telling import crowding, lag, operating, spending, starting, surviving, working
+from bench.telling import crowding, lag, operating, spending, starting, surviving, windows, working
 from bench.telling.writing import DASH, Goal, Section, bold, goals_table, multiple, short, table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def rendered(figures: Mapping[str, Any]) -> dict[str, str]:
-    """The files of the report by their paths below docs/: the page, and a plot each."""
+    """Return the files of the report, the page and the plots, by their paths below docs/."""
     files: dict[str, str] = {}
     parts = [_INTRODUCTION, *_in_short(figures)]
     for name, section in SECTIONS.items():
@@ -31,59 +31,58 @@ def rendered(figures: Mapping[str, Any]) -> dict[str, str]:
 _INTRODUCTION: Final = """\
 # Figures
 
-What this design costs, survives and takes, beside what people would do instead. What a million increments cost in USD
-is under [cost](cost.md), and what becomes of it at up to a million a second under [scale](scale.md).
+What this design costs, which faults it survives, and how long it takes, compared with the usual alternatives. What a
+million increments cost in USD is under [cost](cost.md), and how it scales to a million a second under
+[scale](scale.md).
 
-`make bench` measures everything anew and writes this page, its plots and the raw numbers, `figures.json`; that takes
-some twenty minutes on two processors, which should have nothing else to do. `make bench SECTIONS="spending surviving"`
-measures some of it, by the names in `figures.json`. `make bench-quick` does most of it in little, in some two minutes,
-into `.local/bench`. Units, requests, bytes and faults are counted, and come out the same on any machine. Times do not,
-and most are given as multiples of something that was measured in turn with them. **None of it was measured on AWS.**
+`make bench` measures everything and writes this page, its plots and the raw numbers, `figures.json`. It takes about an
+hour on two processors, which should have nothing else to do. `make bench SECTIONS="spending surviving"` measures only
+these sections, by their names in `figures.json`. `make bench-quick` measures less of everything, in a few minutes, into
+`.local/bench`. Units, requests, bytes, faults and simulated time come out the same on any machine. Times do not, and
+most are multiples of a unit that was measured in turn with them. Each section has its own date. **Nothing here was
+measured on AWS.**
 
 ## Words
 
 - A *command* appends one *event* to the log for each increment.
-- `publish` sends what the log's stream brings to a queue, 1,000 events in a message at most.
-- `project` takes up to ten messages and counts their events: it adds them to their *counters*, and their ids to
-  *buckets*, one for each counter and second, by which it knows what is counted.
+- `publish` sends the events of the log's stream to a queue, at most 1,000 in a message.
+- `project` takes up to ten messages and counts their events: it adds them to their *counters*. A counter's item
+  remembers its *recent entries*, by which an event is known to be counted. Older entries are *archived* in pages.
 - A *batch* is the events that one run of a function gets.
 - A *write unit* pays for writing up to 1 KB of an item, and in a transaction for half of that; a *read unit* for
-  reading up to 4 KB, strongly consistently.
-- *Alternatives* are the other designs. They are in `bench/alternatives.py`, each as short as a careful reader would write it: a
-  *front* sends each increment as a message of its own, and a *worker* that the queue triggers counts it. None of them
-  has an event log.
-- *Bare* calls are boto3 calls that ask the same of AWS as a function does, without the rest of the function.
-- The *engine* is what the embedded AWS is made of, run within the process that measures."""
+  reading up to 4 KB with strong consistency.
+- The *alternatives* are other designs. They are in `bench/alternatives.py`, each as short as a careful reader would
+  write it: a *front* sends each increment as a message of its own, and a *worker* that the queue triggers counts it.
+  None of them has an event log.
+- *Bare* calls are boto3 calls that make the same writes as a function, without the rest of the function.
+- The *engine* is the embedded AWS, run within the process that measures."""
 
 _WHICH: Final = """\
-**Which to pick.** Where a count may be wrong now and then, *one `ADD` per message* is the least work, and the cheapest
-while few increments meet in a counter. Where it has to be exact and nothing else is wanted, *a marker per event, in a
-transaction* is short and takes the same however increments are spread, up to some 500 a second on a counter; *a
-transaction per batch, with markers* takes less where increments of one counter come together. This design is for
-exact counts where many increments meet in a counter, or for whoever wants an event log, from which counts can be
-verified, made anew and projected otherwise. Where hardly two increments of a batch are of one counter, it takes the
-most write units of all."""
+**Which to pick.** If a count may be wrong now and then, *one `ADD` per message* is the least work. If it must be exact
+and nothing else is needed, *a marker per event, in a transaction* is short, costs twice as much to write, and takes up
+to 500 increments a second on a counter. This design is for exact counts at about the price of the unprotected `ADD`
+and of an event log, from which counts can be verified, repaired and projected in other ways. It costs more code: the
+recent entries and their archive."""
 
 
 def goals(figures: Mapping[str, Any]) -> list[Goal]:
-    """All goals that what was measured has."""
+    """Return the goals of all sections that were measured."""
     return [
         goal for name, section in SECTIONS.items() if name in figures for goal in section.goals(figures[name]["raw"])
     ]
 
 
 def _in_short(figures: Mapping[str, Any]) -> list[str]:
-    """The goals and what became of them, and what follows for who has to choose; of what was measured."""
+    """Return the goals with their results, and how to choose a design, as far as they were measured."""
     parts = []
     if found := goals(figures):
         parts.append(
-            "**Goals**, and what was found. Why one is missed, and what would change it, is said in its section.\n\n"
-            + goals_table(found)
+            "**Goals**, and the results. The section of a missed goal explains the limit.\n\n" + goals_table(found)
         )
     if "surviving" in figures:
         raw = figures["surviving"]["raw"]
         exact = [f"*{design}*" for design, outcomes in raw.items() if all(map(surviving.survives, outcomes.values()))]
-        parts.append(f"**Exact under every fault** that was tried: {', '.join(exact) or 'none'}.")
+        parts.append(f"**Exact under every fault** that was tested: {', '.join(exact) or 'none'}.")
         parts.append(_WHICH)
     return ["## In short", *parts] if parts else []
 
@@ -98,7 +97,7 @@ def _measured(stored: Mapping[str, Any]) -> str:
 
 
 def headlines(figures: Mapping[str, Any]) -> str:
-    """The few figures of each design that stand in README."""
+    """Return the table of designs in README."""
     spent, survived, crowded = (figures[name]["raw"] for name in ("spending", "surviving", "crowding"))
 
     def units(design: str, events: int, spread: int) -> str:
@@ -107,7 +106,7 @@ def headlines(figures: Mapping[str, Any]) -> str:
     def paces(design: str) -> str:
         if design not in {row["design"] for row in crowded}:
             return DASH
-        # The marker's own pace with so many may be none at all.
+        # With as many workers, the marker's own pace may be 0.
         return multiple(crowding.pace(crowded, design, 100, 1, 8), crowding.pace(crowded, scope.PACE_UNIT, 100, 1, 1))
 
     rows = [
@@ -132,6 +131,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "working": working.SECTION,
     "crowding": crowding.SECTION,
     "lag": lag.SECTION,
+    "windows": windows.SECTION,
     "starting": starting.SECTION,
     "operating": operating.SECTION,
 }

@@ -1,15 +1,16 @@
 """
-How far this design goes: lag, cost and what binds, from ten increments a second to a million.
+How this design scales: lag, cost and the tightest limit, from ten increments a second to a million.
 
     python -m bench.scale              simulate, and write docs/scale.json and docs/scale.md
-    python -m bench.scale --validate   run the embedded AWS beside the model first, and keep what both say
+    python -m bench.scale --validate   also compare the model with the embedded AWS
 
-What a run of a function takes is what `make cost` measured, between the sizes that were measured in proportion.
+What a run of a function takes is what `make cost` measured, interpolated between the measured sizes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import json
 import math
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from bench.cost import Figures
     from bench.costing import Setup
     from bench.limits import Limit
+    from bench.simulation import Result
+    from bench.steady import Units
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
 RAW = DOCUMENT.with_suffix(".json")
@@ -38,13 +41,13 @@ RAW = DOCUMENT.with_suffix(".json")
 RATES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 MANY: Final = 1_000_000
 
-#: For so long the model runs from nothing, with as few pollers as a queue has at first.
+#: How long the model runs from nothing, with as few pollers as a queue has at first.
 _SUDDEN_S: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """So many increments a second on so many counters, with these settings, and what was changed of `project`."""
+    """So many increments a second on so many counters, with these settings."""
 
     rate: int
     counters: int
@@ -55,26 +58,29 @@ class Case:
 
     @property
     def stream_shards(self) -> int:
-        """A partition of the log has a shard of the stream. A new table has four, and a hot one as many as it needs."""
+        """
+        Shards of the stream: one for each partition of the log, of which a new table has four, and a hot one "
+        "more.
+        """
         needed = math.ceil(self.rate / limits.PARTITION_UNITS.most)
         return self.shards if self.counters == 1 else max(4, needed)
 
     @property
     def accepted(self) -> int:
-        """What the log takes of it: on one counter, a partition for each of the setting's shards."""
+        """The rate that the log takes: on one counter, it has a partition for each of the `SHARDS`."""
         most = self.shards * int(limits.PARTITION_UNITS.most)
         return min(self.rate, most) if self.counters == 1 else self.rate
 
     @property
     def new_table_takes_it_after_min(self) -> int:
-        """How long a new table of the log takes to grow for it, by the published rule."""
+        """Minutes until a new table of the log takes this rate, by the published rule."""
         doublings = math.ceil(math.log2(max(1.0, self.accepted / limits.UNITS_OF_A_NEW_TABLE)))
         return doublings * limits.DOUBLES_IN_S // 60
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of a limit is used, 1 being all; and what to do where it is too much."""
+    """How much of a limit is used, 1 being all, and what to do if it is too much."""
 
     name: str
     used: float
@@ -82,49 +88,41 @@ class Use:
     change: str
 
 
-#: What is told, in the order of the document: of whom, with what, and what follows.
+#: The sections of the document in their order, each with its settings and its conclusion.
 SECTIONS: Final[Mapping[str, tuple[dict[str, int], str]]] = {
     "One counter, as it is deployed": (
         {"counters": 1},
-        "Its log is one partition, and takes 1,000 a second; what is beyond is answered `503`, and clients repeat it.",
+        "Its log is one partition, and takes 1,000 a second. Increments beyond are answered `503`, and clients retry.",
     ),
     "One counter, `BATCHING_WINDOW_S` = 10": (
         {"counters": 1, "window_s": 10},
-        "Cheaper up to some ten a second, and later. Where 1,000 events, which are a full batch, come in less than a "
-        "window, `publish` does not wait for its end, and a longer one makes no difference.",
+        "Cheaper up to some ten a second, and later. If 1,000 events, a full batch, come in less than a window, "
+        "`publish` does not wait for its end, and a longer window makes no difference.",
     ),
     "One counter, `SHARDS` = 64": (
         {"counters": 1, "shards": 64},
-        "The log takes 64 times as much, and now 64 shards bring up to 64 messages a second to one item: from some "
-        "1,000 a second on most transactions are refused and written again, which costs lag and units. Where one shard "
-        "would do, 64 only cost more, for their batches are smaller.",
-    ),
-    "One counter, `SHARDS` = 64, `PROJECTORS` = 5": (
-        {"counters": 1, "shards": 64, "project_at_once": 5},
-        "Each of a few runs takes several messages: there are fewer transactions, and where many were refused or given "
-        "up, far fewer are.",
+        "The log takes 64 times as much, and the counter has 64 parts, each with an item and an archive of its own, so "
+        "workers of different parts never conflict. If one shard is enough, 64 only cost more: batches are smaller.",
     ),
     "A million counters, as it is deployed": (
         {"counters": MANY},
-        "Each event is of another counter, which is the dearest case, and no two runs of `project` are taken to write "
-        "the same counter at once; where they do, [several workers](figures.md#workers-one-and-several) are in each "
-        "other's way. The last row needs more batches at once than a queue has pollers.",
+        "Each event of a batch is of another counter, which is the most expensive case, and no two runs of `project` "
+        "write the same counter at once. Runs that do may conflict ([workers](figures.md#workers)).",
     ),
     "A million counters, `project` with 1,769 MB": (
         {"counters": MANY, "project_mb": 1769},
-        "With a whole CPU, `project` counts a batch sooner, so that the pollers suffice, for some cents a million. In "
-        "the last row they do not in the first two minutes, for there are not as many by then.",
+        "With a whole CPU, `project` counts a batch sooner, so fewer pollers suffice.",
     ),
 }
 
 
 def cases() -> list[Case]:
-    """All that are told."""
+    """Return all cases of the document."""
     return [Case(rate, **settings) for settings, _ in SECTIONS.values() for rate in RATES]
 
 
 def simulate(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
-    """What one case comes to, as it is kept in docs/scale.json."""
+    """Return the outcome of one case, as it is kept in docs/scale.json."""
     deployed = replace(deployed, memory_mb={**deployed.memory_mb, "project": case.project_mb})
     publish, project = steps_of(case, figures)
     system = system_of(case, figures, deployed)
@@ -132,11 +130,11 @@ def simulate(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
     steady = simulated(warm, warm_up_s=5 + 2 * case.window_s, measured_s=40 + 5 * case.window_s)
     sudden = simulated(system, warm_up_s=0, measured_s=_SUDDEN_S)
     batch = max(1, round(steady.batch))
+    units = units_of(case, steady)
+    run = with_units(project(batch), units, steady.batch)
     parts = costing.increments(
-        deployed, figures.steps["increment"], Batch(steady.batch, publish(batch), project(batch)), case.rate
+        deployed, figures.steps["increment"], Batch(steady.batch, publish(batch), run), case.rate
     )
-    refused_for_each = steady.refused / max(1, steady.runs)
-    parts["counting"] *= 1 + refused_for_each  # which is charged like what is written
     return {
         **asdict(case),
         "accepted": case.accepted,
@@ -147,33 +145,45 @@ def simulate(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
         "keeps_up": steady.waiting <= case.accepted * (case.window_s + 5) + batch,
         "sudden_lag_p99_s": round(sudden.lag_s(0.99), 2),
         "sudden_keeps_up": sudden.waiting <= case.accepted * (case.window_s + 5) + batch,
-        "refused_for_each": round(refused_for_each, 2),
+        "write_units": round(units.write, 3),
+        "refused_for_each": round(steady.refused / max(1, steady.runs), 2),
         "given_up_share": round(steady.given_up / max(1, steady.published), 5),
         "new_table_takes_it_after_min": case.new_table_takes_it_after_min,
         "usd": round(sum(parts.values()), 2),
-        "uses": [asdict(use) for use in uses(case, figures, deployed, batch)],
+        "uses": [asdict(use) for use in uses(case, figures, deployed, batch, units)],
     }
 
 
+def units_of(case: Case, found: Result) -> Units:
+    """Return what counting takes for an event: as simulated, or alone in its batch if there are many counters."""
+    return found.units.each(max(1, found.counted)) if case.counters == 1 else cost.counting_units(1, 1000)
+
+
+def with_units(project: Step, units: Units, events: float) -> Step:
+    """Return a run of `project` of so many events that asks for these units for each."""
+    return replace(project, write_units=units.write * events, read_units=units.read * events)
+
+
 def system_of(case: Case, figures: Figures, deployed: Setup) -> System:
-    """What is simulated of a case, with as few pollers as a queue has at first."""
+    """Return what is simulated of a case, with as few pollers as a queue has at first."""
     publish, project = steps_of(case, figures)
+    one_counter = case.counters == 1
     return System(
         rate=case.accepted,
         shards=case.stream_shards,
-        one_counter=case.counters == 1,
+        one_counter=one_counter,
         window_s=case.window_s,
         stream_batch=deployed.stream_batch,
         queue_batch=deployed.queue_batch,
         publish_s=_seconds(deployed, "publish", publish),
-        project_s=_seconds(deployed, "project", project),
-        transaction_s=deployed.wait_ms / 1000,
+        project_s=_seconds(replace(deployed, wait_ms=0) if one_counter else deployed, "project", project),
+        request_s=deployed.wait_ms / 1000,
         most_pollers=case.project_at_once,
     )
 
 
-def uses(case: Case, figures: Figures, deployed: Setup, batch: int) -> list[Use]:
-    """Every limit that this case comes near, the most used first."""
+def uses(case: Case, figures: Figures, deployed: Setup, batch: int, units: Units) -> list[Use]:
+    """Return every limit that this case comes near, the most used first. `units` are those of counting an event."""
     publish, project = steps_of(case, figures)
     batches = case.accepted / batch
     command_s, publish_s, project_s = (
@@ -185,15 +195,14 @@ def uses(case: Case, figures: Figures, deployed: Setup, batch: int) -> list[Use]
         )
     )
     running = case.accepted * command_s + batches * (publish_s + project_s)
-    counters_a_batch = 1 if case.counters == 1 else batch
-    counter_units = 2 * batches * counters_a_batch
-    bucket_units = batches * project(batch).write_units - counter_units
+    item_units = case.accepted * units.item
+    page_units = case.accepted * (units.write - units.item)
     found = [
         _use("requests to the gateway", case.rate, limits.GATEWAY_REQUESTS, "have the quota raised"),
         _use("functions at once", running, limits.CONCURRENCY, "have the quota raised, or give functions more memory"),
         _use("the log's table", case.accepted, limits.TABLE_UNITS, "have the quota raised"),
-        _use("the counters' table", counter_units, limits.TABLE_UNITS, "have the quota raised"),
-        _use("the buckets' table", bucket_units, limits.TABLE_UNITS, "have the quota raised"),
+        _use("the counters' table", item_units, limits.TABLE_UNITS, "have the quota raised"),
+        _use("the archive's table", page_units, limits.TABLE_UNITS, "have the quota raised"),
         _use(
             "batches of the queue at once",
             batches * project_s,
@@ -216,43 +225,38 @@ def uses(case: Case, figures: Figures, deployed: Setup, batch: int) -> list[Use]
                 "more `SHARDS`, of which 64 are the most; beyond, add up in the client (`by`), or use several counters",
             ),
             _use(
-                "the counter's item",
-                counter_units,
+                "the item of a part of the counter",
+                item_units / case.shards,
                 limits.PARTITION_UNITS,
-                "a longer `BATCHING_WINDOW_S`, and few `PROJECTORS`",
+                "a longer `BATCHING_WINDOW_S`",
             ),
         ]
     return sorted(found, key=lambda use: -use.used)
 
 
 def steps_of(case: Case, figures: Figures) -> tuple[_Interpolated, _Interpolated]:
-    """What a run of `publish` and of `project` takes, by the number of events."""
-    steps = figures.steps
-    publish = {int(name.split()[1]): step for name, step in steps.items() if name.startswith("publish ")}
-    if case.counters > 1:
-        project = {int(name.split()[1]): step for name, step in steps.items() if name.endswith("of many counters")}
-    else:
-        # Of one shard of one counter: as many events in a window of one second, or of ten.
-        window_s = 1 if case.window_s <= 1 else 10
-        project = {
-            size: step
-            for name, step in steps.items()
-            if "of one counter" in name
-            for size, rate in [(int(name.split()[1]), int(name.split()[5]))]
-            if size == rate * window_s or (size == 1000 and rate == 1000)
+    """Return what a run of `publish` and of `project` takes by the number of events, if all counters are new."""
+    counters = "of one counter" if case.counters == 1 else "of many counters"
+
+    def by_size(function: str, ending: str) -> dict[int, Step]:
+        return {
+            int(name.split()[1]): step
+            for name, step in figures.steps.items()
+            if name.startswith(f"{function} ") and name.endswith(ending)
         }
-    return _Interpolated(publish), _Interpolated(project)
+
+    return _Interpolated(by_size("publish", "")), _Interpolated(by_size("project", counters))
 
 
 class _Interpolated:
-    """Steps of any size, in proportion between two that were measured, and beyond the last as from the last to it."""
+    """Steps of any size: interpolated between two measured ones, and extrapolated beyond the last."""
 
     def __init__(self, measured: Mapping[int, Step]) -> None:
         self._measured = sorted(measured.items())
         self._found = functools.cache(self._of)
 
     def __call__(self, size: int) -> Step:
-        """The step of this size."""
+        """Return the step of this size."""
         found: Step = self._found(size)
         return found
 
@@ -269,13 +273,14 @@ class _Interpolated:
 
         sent = [sum(step.message_bytes) for step in (below, above)]
         return Step(
-            requests=math.ceil(between("requests")),
-            write_units=math.ceil(between("write_units")),
+            requests=between("requests"),
+            write_units=between("write_units"),
             read_units=between("read_units"),
             message_bytes=(round(sent[0] + share * (sent[1] - sent[0])),) if sent[1] else (),
             log_bytes=round(between("log_bytes")),
             answer_bytes=0,
             cpu_ms=between("cpu_ms"),
+            at_once=max(1, round(min(size, above.at_once))) if above.at_once > 1 else 1,
         )
 
 
@@ -288,7 +293,7 @@ def _use(name: str, demand: float, limit: Limit, change: str) -> Use:
 
 
 def document(raw: Mapping[str, Any]) -> str:
-    """docs/scale.md, from what is kept in docs/scale.json."""
+    """Return docs/scale.md, from docs/scale.json."""
     parts = [_HEAD, _in_short(raw["cases"])]
     for title, (settings, follows) in SECTIONS.items():
         rows = _rows_of(settings, raw["cases"])
@@ -321,46 +326,47 @@ def _in_short(cases: Iterable[Mapping[str, Any]]) -> str:
 
 
 _IN_SHORT: Final = """\
-This is the most that each takes of the rates below, with the account's quotas raised as they say. A counter's log is
-written to one partition of its table for each of its `SHARDS`, which takes 1,000 a second: that is what limits one
-counter. Many counters share the log, and are limited by quotas, and in the end by how many runs a queue starts at once.
-`SHARDS` are fixed when a stage is provisioned, so a counter that may get hot is worth a thought before; what else
-stands here can be changed later."""
+Each row is the highest of the rates below that the case keeps up with, if the account's quotas are raised as stated. A
+counter's log is written to one partition of its table for each of its `SHARDS`, and each partition takes 1,000 a
+second: this limits one counter. Many counters share the log, and are limited by quotas and by the number of runs that a
+queue starts at once. `SHARDS` are fixed when a stage is provisioned, so decide them before a counter gets hot. All
+other settings can be changed later."""
 
 
 _HEAD = """# Scale
 
-How lag, cost and what binds move from 10 to 1,000,000 increments a second: a discrete-event model of the stream,
-`publish`, the queue, `project` and the counter's item (`bench/simulation.py`), with AWS's published limits
-(`bench/limits.py`) and what a run of each function was measured to take (`bench/measured.json`; 10 ms for each request
-is assumed). `make scale` writes this page. **None of it has been seen on AWS.**
+How lag, cost and the tightest limit change from 10 to 1,000,000 increments a second: a discrete-event model of the
+stream, `publish`, the queue, `project` and the items of a counter (`bench/simulation.py`), with AWS's published limits
+(`bench/limits.py`) and the measured work of each function (`bench/measured.json`; 10 ms for each request is assumed).
+The rules of counting are the application's own. `make scale` writes this page. **Nothing here was measured on AWS.**
 
-`publish` sends what a shard of the log's stream gathers in `BATCHING_WINDOW_S`, a second as it is deployed, to the
-queue in one message. A *poller* of the queue takes messages and runs `project`, which counts their events in
-transactions. One is refused if another run writes the same counter at the same time, and is then tried again.
+`publish` sends the events that a shard of the log's stream gathers in `BATCHING_WINDOW_S`, by default a second, to the
+queue in one message. A *poller* of the queue takes messages and runs `project`, which counts their events: a few with
+one update, many, or a full counter's item, with a transaction that archives. A write is refused if another run changes
+the same part of the counter at the same time. `project` then tries again.
 
-What the columns of the tables below say:
+The columns of the tables below:
 
-- *a second*: so many increments are sent, and `REQUESTS_PER_S` is set to that;
-- *accepted*: so many of them the log takes; the others are answered `503`;
-- *lag, 50 %* and *99 %*, from accepted to counted: what so many of the lags do not exceed once everything runs; it
-  *grows* where counting never keeps up;
-- *suddenly*: what 99 % of lags do not exceed in the first two minutes from nothing, in which the queue has 5 pollers at
-  first and 300 more each minute; it *grows* where these are too few;
-- *table*: after how many minutes a new table of the log takes this much, for it grows to twice its peak each half hour,
-  unless it is warmed up before; the lag does not have this in it;
-- *refused*: how many transactions are refused for each run of `project`;
-- *given up*: what share of events is left to the queue after twelve refusals, which delivers it again after three
-  minutes; no lag here has that in it;
-- *a batch*: how many events `publish` sends in one message;
-- *USD*: for a million increments that are accepted;
-- *binds*: the limit that is used most, and how much of it; of the gateway and the log's partitions, what is sent uses
-  it, accepted or not;
-- *what to do*: about each limit of which more than all would be used; *have raised* is about quotas of the account.
+- *a second*: the rate at which increments are sent; `REQUESTS_PER_S` is set to it;
+- *accepted*: the rate that the log takes; the other increments are answered `503`;
+- *lag, 50 %* and *99 %*, from accepted to counted: what these shares of the lags do not exceed in the steady state; it
+  *grows* if counting never keeps up;
+- *suddenly*: what 99 % of the lags do not exceed in the first two minutes after a start from nothing, in which the
+  queue has 5 pollers at first and 300 more each minute; it *grows* if these are too few;
+- *table*: the minutes until a new table of the log takes this rate, because it grows to twice its peak each half hour
+  unless it is pre-warmed; the lag does not include them;
+- *units*: write units of counting an event;
+- *refused*: refused writes for each run of `project`; a full counter's item refuses an update, too;
+- *given up*: the share of events that are left to the queue after twelve refusals, which redelivers them after three
+  minutes; the lags here do not include this;
+- *a batch*: events in a message of `publish`;
+- *USD*: for a million accepted increments;
+- *binds*: the limit that is used most, and how much of it; the gateway and the log's partitions are used by all
+  increments that are sent, accepted or not;
+- *what to do*: for each limit of which more than all is needed; *have raised* is for quotas of the account.
 
-USD differ by some cents from those in [cost](cost.md), which takes a batch for what comes in a window, and from those
-of windows in [figures](figures.md#from-accepted-to-counted), where a bucket is priced at the size that it has by
-then."""
+USD differ by some cents from those in [cost](cost.md), where a batch is what comes in a window, without the event that
+begins it."""
 
 
 _COLUMNS: Final = (
@@ -370,6 +376,7 @@ _COLUMNS: Final = (
     "99 %",
     "suddenly",
     "table",
+    "units",
     "refused",
     "given up",
     "a batch",
@@ -393,7 +400,8 @@ def _table(rows: Iterable[Mapping[str, Any]]) -> str:
             f"{row['lag_p99_s']:.1f} s" if keeps_up else "grows",
             f"{row['sudden_lag_p99_s']:.1f} s" if row["sudden_keeps_up"] else "grows",
             f"{row['new_table_takes_it_after_min']} min" if row["new_table_takes_it_after_min"] else "at once",
-            f"{row['refused_for_each']:.1f}",
+            f"{row['write_units']:.3f}",
+            f"{row['refused_for_each']:.2f}",
             f"{100 * row['given_up_share']:.1f} %",
             f"{row['batch']:,.0f}",
             f"{row['usd']:.2f}",
@@ -414,26 +422,26 @@ def _todo(found: Iterable[Mapping[str, Any]]) -> str:
 def _validation(raw: Mapping[str, Any]) -> str:
     alone_ms = {name: round(1000 * raw[name]) for name in ("publish_s", "project_s", "work_s")}
     lines = [
-        "## Beside the embedded AWS",
+        "## Validation",
         "",
-        "Whether the model is right was tried on the embedded AWS, with its own ways: no window, a stream that is",
-        "asked at once, five batches of a queue at most, and one machine for everything. *Seen* is what happened, and",
-        "*said* what the model says; *a second* is how many could be sent. The model was told what lone increments",
-        f"take: {alone_ms['publish_s']} ms until an event is published, {alone_ms['project_s']} ms more until it is "
-        f"counted, and {alone_ms['work_s']} ms of a",
-        "processor, all told. *Age* is that of the oldest event of a run of `project` when it is counted. The embedded",
-        "AWS's stream sometimes sleeps for 50 ms ([figures](figures.md#from-accepted-to-counted) say when), which the",
-        "model does not know.",
+        "The model was compared with the embedded AWS, which has no batching window, reads a stream at once, takes at",
+        "most five batches of a queue at a time, and shares one machine with everything else. *Measured* is what",
+        "happened, *model* what the model predicts; *a second* is the rate that could be sent. The model was given the",
+        f"times of lone increments: {alone_ms['publish_s']} ms until an event is published, {alone_ms['project_s']} ms "
+        f"more until it is counted, and {alone_ms['work_s']} ms of",
+        "a processor in total. *Age* is that of the oldest event of a run of `project` when it is counted. The embedded",
+        "AWS's stream sometimes sleeps for 50 ms ([lag](figures.md#lag) explains when), which the model does not know.",
+        f"Measured on {raw['measured_on']}.",
         "",
         "| a second | load of the machine | which | a batch | age, 50 % | 90 % |",
         "|---:|---:|---|---:|---:|---:|",
     ]
     for row in raw["rows"]:
-        for who, is_first in (("seen", True), ("said", False)):
-            figures = row[who]
-            head = f"{row['rate']:.0f} | {100 * row['load']:.0f} %" if is_first else " | "
+        for which, name in (("seen", "measured"), ("said", "model")):
+            figures = row[which]
+            head = f"{row['rate']:.0f} | {100 * row['load']:.0f} %" if which == "seen" else " | "
             lines.append(
-                f"| {head} | {who} | {figures['batch']:.1f} | {figures['oldest_p50_s']:.2f} s "
+                f"| {head} | {name} | {figures['batch']:.1f} | {figures['oldest_p50_s']:.2f} s "
                 f"| {figures['oldest_p90_s']:.2f} s |"
             )
     return "\n".join(lines)
@@ -448,13 +456,13 @@ def _percent(used: float) -> str:
 
 
 def read() -> dict[str, Any]:
-    """What was simulated, and seen, last."""
+    """Return what was simulated, and measured, last."""
     found: dict[str, Any] = json.loads(RAW.read_text(encoding="utf-8"))
     return found
 
 
 @click.command(help=__doc__)
-@click.option("--validate", is_flag=True, help="Run the embedded AWS beside the model.")
+@click.option("--validate", is_flag=True, help="Compare the model with the embedded AWS.")
 def main(validate: bool) -> None:
     from tests import conftest  # noqa: F401, PLC0415  (sets what the application reads when it is imported)
 
@@ -463,7 +471,8 @@ def main(validate: bool) -> None:
     with click.progressbar(cases(), label="Simulating", file=sys.stderr) as shown:
         raw["cases"] = [simulate(case, figures, deployed) for case in shown]
     if validate:
-        raw["validation"] = _validated(figures)
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        raw["validation"] = {**_validated(figures), "measured_on": today}
     RAW.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
     DOCUMENT.write_text(document(raw), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What is compared, in what sizes, and what is hoped for: said once, for those who measure and for the report."""
+"""What is compared, in which sizes, and the goals: defined once, for the measurements and for the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OURS: Final = "this one"
 #: Every design, in the order of all tables.
 DESIGNS: Final = (OURS, *(alternative.name for alternative in alternatives.ALL))
 
-#: Of `spending`: events in a batch, over how many counters, and the parts of an increment in the order of its way.
+#: Of `spending`: events in a batch, over how many counters, and the parts of an increment in their order.
 BATCHES: Final = (1, 10, 100, 1000, 10_000)
 SPREADS: Final = (1, 10, 1000)
 COMMAND, PUBLISH, COUNTING = "command", "publish", "counting"
@@ -24,6 +24,8 @@ IN_ORDER, IN_PAIRS, DELAYED = "in order", "in pairs, the later one first", "one 
 REDELIVERY, REPLAY = "redelivery of counted events", "replay of counted events"
 BUSY_SECOND, ADD_AND_GET, SWAP = "lone event in a busy second", "add-and-get", "compare-and-swap"
 HALF: Final = 500
+MOST_UNITS: Final = {1: 2.15, 10: 1.3, 100: 1.08, 1000: 1.05}
+MOST_UNITS_OF_PATHS: Final = {REDELIVERY: 0, REPLAY: 0, BUSY_SECOND: 2.15, ADD_AND_GET: 2.15, SWAP: 4.15}
 
 #: Of `working`: events of one counter in a batch, and events of as many counters; and how much a function may take, a
 #: command as a multiple of the bare put, and counting by batch as multiples of the bare write.
@@ -49,10 +51,9 @@ SCALING_GOALS: Final = ((1, 1, 5), (10, 1, 4), (100, 100, 4))
 PACE_GOAL: Final = 2
 PACE_GOAL_AT: Final = (100, 100)
 
-#: Of `lag`: increments a second, for how many seconds, on how many counters; with how much of the processors in use
-#: before, a load is said to be disturbed; how many a second the model is asked what a window trades for, a partition
-#: taking 1,000 at most; windows in seconds, and with how few runs of `project` at once one is tried again in which
-#: events are given up.
+#: Of `lag`: increments a second, for how many seconds, on how many counters. A load is disturbed if more than `BUSY` of
+#: the processors is in use before it. `WINDOWED` are rates a second for the model, of which a partition takes 1,000 at
+#: most; `WINDOWS` are in seconds; a window in which events are given up is tried again with `FEW_PROJECTORS`.
 LAGGED: Final[tuple[tuple[int, int, int], ...]] = (
     (1, 60, 1),
     (5, 40, 1),
@@ -70,7 +71,7 @@ WINDOWED_PLOTTED: Final = 100  # beyond, batches are full, and all windows are o
 WINDOWS: Final[tuple[int, ...]] = (0, 1, 2, 5, 10, 20, 60)
 FEW_PROJECTORS: Final = 2
 
-#: Of `starting`: what a start is a multiple of, and what else is started beside our functions.
+#: Of `starting`: the unit of all starts, and the programs that are started for comparison.
 START_UNIT: Final = "boto3"
 MINIMAL: Final = "a minimal Chalice app"
 WITH_BYTECODE: Final = f"{MINIMAL}, with bytecode"

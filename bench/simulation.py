@@ -1,15 +1,16 @@
 """
-Where events wait between being accepted and being counted: a discrete-event model of the stream, publish, the queue,
-project and the counter's item.
+Simulate where events wait between being accepted and being counted: a discrete-event model of the stream, `publish`,
+the queue, `project` and the items of one counter.
 
-What happens is simulated batch by batch. The events of a shard come evenly, or at random where they are few, so that a
-batch is told by its first and its last event and their number. A shard is read by one run of `publish` at a time, which
-begins when a batch is full or its window is over. Each batch is a message. So many pollers as the queue has by then
-each take what lies there, up to a batch, and run `project`.
+Events are simulated batch by batch. The events of a shard come evenly, or at random if they are few, so a batch is
+described by its first and its last event and their number. A shard is read by one run of `publish` at a time, which
+begins when a batch is full or its window is over. Each batch is a message. Each of the queue's pollers takes messages,
+up to a batch, and runs `project`.
 
-On one counter, what `project` does is played through: it reads the buckets, and writes them and the counter in one
-transaction, which is refused if another is under way, or if one of the buckets has changed since; then it waits at
-random, as the application does, reads again and writes again. Many counters are taken to meet no alternatives.
+For one counter, the requests of `project` are simulated one by one. A shard of the stream is a part of the counter, and
+`domain.archive` decides what is written to it (bench/steady.py). A write is refused if a transaction holds the item, or
+if the item has changed so that the write's condition fails; then `project` waits at random and tries again, as the
+application does. Many counters are taken to meet no conflicts.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import itertools
 import math
 import random
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import simpy
 
-from bench import costing, limits
+from bench import limits
+from bench.steady import Shelf, Units
+from chalicelib.domain.archive import RECENT_MAX, Addition
+from chalicelib.domain.entries import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from simpy import Environment, Event, Store
 
@@ -40,6 +44,8 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.5
 #: Below so many a second, the events of a shard come at random.
 _EVENLY_FROM = 100
 
+_BEGAN_MS = 1_700_000_000_000
+
 #: Of each batch, the lags of so many events, evenly chosen, stand for those of all.
 _SAMPLES = 5
 
@@ -47,8 +53,8 @@ _SAMPLES = 5
 @dataclass(frozen=True, slots=True)
 class System:
     """
-    What is simulated. Times are in seconds; `publish_s` and `project_s` say how long a run takes for so many events,
-    the latter without what alternatives cost, and `transaction_s` how long each of its requests takes.
+    What is simulated. Times are in seconds. `publish_s` and `project_s` are how long a run takes for so many events; of
+    one counter, `project_s` leaves out the requests, of which each takes `request_s`.
     """
 
     rate: float
@@ -59,7 +65,7 @@ class System:
     queue_batch: int
     publish_s: Callable[[int], float]
     project_s: Callable[[int], float]
-    transaction_s: float
+    request_s: float
     poll_s: float = limits.STREAM_POLL_S
     first_pollers: int = limits.FIRST_POLLERS
     pollers_more_a_minute: int = limits.POLLERS_MORE_A_MINUTE
@@ -69,10 +75,10 @@ class System:
 @dataclass(slots=True)
 class Result:
     """
-    What a simulation came to. `lags_s` has seconds from accepted to counted, each with how many events it is for, and
-    `oldest_s` those of the first event of each run of `project`; `waiting` is how many events are accepted and not
-    counted at the end, and `given_up` how many were at some time left for the queue to deliver again. Units are of the
-    requests that count, those that were refused included, and told of one counter only.
+    The outcome. `lags_s` has seconds from accepted to counted, each with how many events it is for, and `oldest_s`
+    those of the first event of each run of `project`. `waiting` is how many events are accepted and not counted at the
+    end, and `given_up` how many were left to the queue at some time. `units` are of one counter only, and include
+    refused requests.
     """
 
     counted: int = 0
@@ -83,8 +89,7 @@ class Result:
     refused: int = 0
     given_up: int = 0
     most_pollers: int = 0
-    write_units: int = 0
-    read_units: int = 0
+    units: Units = field(default_factory=Units)
     lags_s: list[tuple[float, float]] = field(default_factory=list)
     oldest_s: list[float] = field(default_factory=list)
 
@@ -117,18 +122,23 @@ class _Message:
     events: int
     first_s: float
     last_s: float
+    first_id: int
+    is_repeated: bool = False
 
-    @property
-    def buckets(self) -> dict[tuple[int, int], float]:
-        """How many of the events are in each bucket, as they come evenly."""
-        seconds = range(int(self.first_s), int(self.last_s) + 1)
-        if len(seconds) == 1:
-            return {(self.shard, seconds[0]): self.events}
-        each_s = self.events / (self.last_s - self.first_s)
-        return {
-            (self.shard, second): each_s * (min(second + 1, self.last_s) - max(second, self.first_s))
-            for second in seconds
-        }
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries of its events, as they come evenly."""
+        each_s = (self.last_s - self.first_s) / max(1, self.events - 1)
+        for number in range(self.events):
+            at_ms = _BEGAN_MS + int(1000 * (self.first_s + number * each_s))
+            yield Entry(at_ms, (self.first_id + number).to_bytes(16, "big"), 1)
+
+
+@dataclass(slots=True)
+class _Item:
+    """A part of the counter, and until when a transaction holds it."""
+
+    shelf: Shelf = field(default_factory=Shelf)
+    busy_until_s: float = 0.0
 
 
 class _Arrivals:
@@ -165,9 +175,7 @@ class _Run:
         self._chance = chance
         self._begins_s = begins_s
         self._queue: Store = simpy.Store(environment)
-        self._busy_until_s = 0.0
-        self._writes: dict[tuple[int, int], int] = defaultdict(int)
-        self._events: dict[tuple[int, int], float] = defaultdict(float)
+        self._shelves = [_Item() for _ in range(system.shards)]
         self.arrivals = [_Arrivals(system.rate / system.shards, chance) for _ in range(system.shards)]
         for shard in range(system.shards):
             environment.process(self._publish(shard))
@@ -195,7 +203,7 @@ class _Run:
             if self._now.now >= self._begins_s:
                 self.result.publishes += 1
                 self.result.published += events
-            self._queue.put(_Message(shard, events, first_s, last_s))
+            self._queue.put(_Message(shard, events, first_s, last_s, taken))
             taken += events
 
     def _pollers(self) -> Steps:
@@ -214,47 +222,76 @@ class _Run:
             while self._queue.items and len(messages) < self._system.queue_batch:
                 messages.append((yield self._queue.get()))  # type: ignore[arg-type]
             self.result.runs += self._now.now >= self._begins_s
-            before_s = self._system.project_s(sum(message.events for message in messages))
-            if self._system.one_counter:
-                yield self._now.timeout(max(0.0, before_s - 2 * self._system.transaction_s))
-                yield from self._write(messages)
-            else:
-                yield self._now.timeout(before_s)
+            yield self._now.timeout(self._system.project_s(sum(message.events for message in messages)))
+            if not self._system.one_counter:
                 self._count(messages)
+                continue
+            by_shard: dict[int, list[_Message]] = defaultdict(list)
+            for message in messages:
+                by_shard[message.shard].append(message)
+            yield simpy.AllOf(
+                self._now, [self._now.process(self._write(shard, of_part)) for shard, of_part in by_shard.items()]
+            )
 
-    def _write(self, messages: list[_Message]) -> Steps:
-        buckets: dict[tuple[int, int], float] = defaultdict(float)
-        for message in messages:
-            for bucket, events in message.buckets.items():
-                buckets[bucket] += events
+    def _write(self, shard: int, messages: list[_Message]) -> Steps:
+        """Count messages of one part, as `writer.count` does, or leave them to the queue after too many conflicts."""
+        item = self._shelves[shard]
+        entries = frozenset(entry for message in messages for entry in message.entries())
+        is_known = False
+        if len(entries) <= RECENT_MAX and not any(message.is_repeated for message in messages):
+            is_free = self._now.now >= item.busy_until_s
+            yield self._now.timeout(self._system.request_s)
+            added = item.shelf.add(entries) if is_free else None
+            if added is not None:
+                self._asked(added)
+                self._count(messages)
+                return
+            self._refused(item.shelf.refusal())
+            is_known = is_free  # the refusal returned the item
         for attempt in range(_TRIES):
             if attempt:
                 longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
                 yield self._now.timeout(self._chance.uniform(0, longest_s))
-            read = {bucket: self._writes[bucket] for bucket in buckets}
-            yield self._now.timeout(self._system.transaction_s)
-            is_free = self._now.now >= self._busy_until_s
-            if is_free:
-                self._busy_until_s = self._now.now + self._system.transaction_s
-            yield self._now.timeout(self._system.transaction_s)
-            if self._now.now >= self._begins_s:
-                units = costing.counting_units(self._events[bucket] + events for bucket, events in buckets.items())
-                self.result.write_units += units[0]
-                self.result.read_units += units[1]
-            if is_free and all(self._writes[bucket] == number for bucket, number in read.items()):
-                for bucket, events in buckets.items():
-                    self._writes[bucket] += 1
-                    self._events[bucket] += events
+            if not is_known:
+                yield self._now.timeout(self._system.request_s)
+                self._asked(Units(read=1, requests=1))
+            is_known = False
+            plan, read = item.shelf.plan(entries, _BEGAN_MS + int(1000 * self._now.now))
+            self._asked(read)
+            if read.requests:
+                yield self._now.timeout(read.requests * self._system.request_s)
+            if plan is None:
                 self._count(messages)
                 return
-            self.result.refused += 1
-        self.result.given_up += sum(message.events for message in messages)
+            is_free = self._now.now >= item.busy_until_s
+            if is_free and not isinstance(plan, Addition):
+                item.busy_until_s = self._now.now + self._system.request_s
+            yield self._now.timeout(self._system.request_s)
+            if is_free and item.shelf.holds(plan):
+                self._asked(item.shelf.write(plan))
+                self._count(messages)
+                return
+            self._refused(
+                item.shelf.refusal()
+                if isinstance(plan, Addition)
+                else item.shelf.refusal().plus(Units(write=item.shelf.plan_units(plan)))
+            )
+        if self._now.now >= self._begins_s:
+            self.result.given_up += sum(message.events for message in messages)
         self._now.process(self._deliver_again(messages))
+
+    def _asked(self, units: Units) -> None:
+        if self._now.now >= self._begins_s:
+            self.result.units = self.result.units.plus(units)
+
+    def _refused(self, units: Units) -> None:
+        self._asked(units)
+        self.result.refused += self._now.now >= self._begins_s
 
     def _deliver_again(self, messages: list[_Message]) -> Steps:
         yield self._now.timeout(limits.VISIBILITY_TIMEOUT_S)
         for message in messages:
-            self._queue.put(message)
+            self._queue.put(replace(message, is_repeated=True))
 
     def _count(self, messages: list[_Message]) -> None:
         self.counted += sum(message.events for message in messages)

@@ -9,16 +9,16 @@ item that it found. The proof of the figures compares this with what the applica
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import random
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.domain import archive
 from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX, Addition, Archiving, Page
 from chalicelib.domain.counter import Part, PartKey
 from chalicelib.domain.entries import Entry, encode_entry, encode_page
-from tests import aws
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,9 +36,10 @@ _PAGES_KEPT: Final = 40
 
 @dataclass(slots=True)
 class Units:
-    """What was asked for: write units, read units, requests, and how many of the requests were refused."""
+    """What was asked for: write units, those among them for the counter's item, read units, requests and refusals."""
 
     write: float = 0
+    item: float = 0
     read: float = 0
     requests: float = 0
     refused: float = 0
@@ -47,6 +48,7 @@ class Units:
         """Return the sum of both, the other one times as many."""
         return Units(
             self.write + times * other.write,
+            self.item + times * other.item,
             self.read + times * other.read,
             self.requests + times * other.requests,
             self.refused + times * other.refused,
@@ -61,7 +63,7 @@ class Units:
 class Shelf:
     """One part of a counter, and the latest pages of its archive."""
 
-    part: Part = Part(_KEY)
+    part: Part = field(default_factory=lambda: Part(_KEY))
     pages: list[Page] = field(default_factory=list)
 
     def add(self, entries: frozenset[Entry]) -> Units | None:
@@ -69,11 +71,11 @@ class Shelf:
         if not self._can_add(entries):
             return None
         self._count(entries, self.part.recent | entries, self.part.archived_until_ms)
-        return Units(write=self.item_units(), requests=1)
+        return self._update()
 
     def refusal(self) -> Units:
         """Return what a refused update costs."""
-        return Units(write=max(1, self.item_units()), requests=1, refused=1)
+        return replace(self._update(), refused=1)
 
     def plan(self, entries: frozenset[Entry], now_ms: int) -> tuple[Plan | None, Units]:
         """Decide what to write for these entries, and return it with what reading the pages for it costs."""
@@ -101,8 +103,18 @@ class Shelf:
             self._count(plan.entries, self.part.recent, self.part.archived_until_ms)
         else:
             self._count(plan.entries, plan.recent, plan.archived_until_ms)
-        written.write += 2 * max(before, self.item_units())
+        written.item = 2 * max(before, self.item_units())
+        written.write += written.item
         return written
+
+    def holds(self, plan: Plan) -> bool:
+        """Check whether the conditions of a plan still hold."""
+        if isinstance(plan, Addition):
+            return self._can_add(plan.entries)
+        revisions = {page.end_ms: page.revision for page in self.pages}
+        return plan.revision in (None, self.part.revision) and all(
+            revisions.get(page.end_ms, page.revision_before) == page.revision_before for page in plan.pages
+        )
 
     def plan_units(self, plan: Archiving) -> int:
         """Return what a plan costs but for the counter's own item: its pages, each at its larger size."""
@@ -112,7 +124,11 @@ class Shelf:
     def item_units(self) -> int:
         """Return what a write of the counter's item as it is now costs outside of a transaction."""
         recent = sum(len(encode_entry(entry)) for entry in self.part.recent)
-        return _write_units(_ITEM_BYTES + recent) if self.part.revision else 0
+        return _write_units(_item_bytes() + recent) if self.part.revision else 0
+
+    def _update(self) -> Units:
+        units = max(1, self.item_units())
+        return Units(write=units, item=units, requests=1)
 
     def _can_add(self, entries: frozenset[Entry]) -> bool:
         part = self.part
@@ -238,27 +254,40 @@ def _read_units(size: int) -> int:
 
 
 def _page_bytes(entries: Sequence[Entry]) -> int:
-    return _PAGE_BYTES + len(encode_page(entries))
+    return _empty_page_bytes() + len(encode_page(entries))
 
 
-#: What the counter's item and a page take without their entries.
-_ITEM_BYTES: Final = aws.size(
-    {
-        "counter_id": {"S": _KEY.counter_id},
-        "part": {"N": "0"},
-        "value": {"N": "1000000"},
-        "version": {"N": "1000000"},
-        "recent": {"BS": []},
-        "archived_until": {"N": str(_BEGAN_MS + 123)},
-        "revision": {"N": "1000000"},
-        "updated_at": {"N": str(_BEGAN_MS + 123)},
-    }
-)
-_PAGE_BYTES: Final = aws.size(
-    {
-        "partition": {"S": _KEY.counter_id},
-        "end": {"N": str(_BEGAN_MS + 123)},
-        "entries": {"B": b""},
-        "revision": {"N": "1"},
-    }
-)
+@functools.cache
+def _item_bytes() -> int:
+    """Return the size of the counter's item without its entries."""
+    return _size(
+        {
+            "counter_id": {"S": _KEY.counter_id},
+            "part": {"N": "0"},
+            "value": {"N": "1000000"},
+            "version": {"N": "1000000"},
+            "recent": {"BS": []},
+            "archived_until": {"N": str(_BEGAN_MS + 123)},
+            "revision": {"N": "1000000"},
+            "updated_at": {"N": str(_BEGAN_MS + 123)},
+        }
+    )
+
+
+@functools.cache
+def _empty_page_bytes() -> int:
+    """Return the size of a page without its entries."""
+    return _size(
+        {
+            "partition": {"S": _KEY.counter_id},
+            "end": {"N": str(_BEGAN_MS + 123)},
+            "entries": {"B": b""},
+            "revision": {"N": "1"},
+        }
+    )
+
+
+def _size(item: dict[str, Any]) -> int:
+    from tests import aws  # noqa: PLC0415  (reads the stage's settings)
+
+    return aws.size(item)

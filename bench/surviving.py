@@ -1,9 +1,9 @@
 """
-Which faults each design survives: run through them, on the engine and by the faults of the proof.
+Run each design through every fault, with the engine and the faults of the proof.
 
-Everything is delivered at least once, until it is acknowledged: a function that fails, or dies, gets the same again,
-once the queue's visibility timeout has passed. Then each counter has to stand at the sum of its events. Schedules are
-drawn by fixed seeds, so that every run finds the same.
+Everything is delivered at least once, until it is acknowledged: a function that fails or dies gets the same messages
+again after the queue's visibility timeout. Then each counter's value must be the sum of its events. Schedules are drawn
+by fixed seeds, so every run finds the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bench import designs, alternatives
+from bench import alternatives, designs
 from chalicelib import commands
 from chalicelib.domain.events import Incremented
 from tests import faults
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     #: All ways in which it can strike a design.
     Scripts = Callable[["Trials"], Iterator[Script]]
 
-#: What the template gives the projection queue.
+#: The visibility timeout of the projection queue in the template.
 _VISIBILITY_TIMEOUT_S: Final = 180
 
-#: A design that has not acknowledged by then never will.
+#: A design that has not acknowledged after so many deliveries never will.
 _MOST_DELIVERIES: Final = 10
 
 _MINUTE_S: Final = 60
@@ -45,12 +45,12 @@ _DAY_S: Final = 24 * 3600
 
 
 class NeverAcknowledgedError(Exception):
-    """However often it was delivered, the worker failed."""
+    """The worker failed at every delivery."""
 
 
 @dataclass
 class Trial:
-    """A design with two counters of its own that nothing has happened to, and two events of each."""
+    """A design with two new counters, and two events of each."""
 
     engine: Engine
     design: Design
@@ -66,17 +66,17 @@ class Trial:
         ]
 
     def hand_over(self, events: Sequence[Incremented], fault: Fault = faults.carried_out) -> list[str]:
-        """These events are handed over, the first time meeting the fault. Returns what lies on the queue then."""
+        """Hand these events over, the first time with the fault, and return the bodies on the queue."""
         self._until_done(lambda: self.design.hand_over(events), fault)
         return designs.bodies(self.engine, self.design.queue_url)
 
     def work(self, bodies: Sequence[str], fault: Fault = faults.carried_out) -> None:
-        """These messages are delivered, as one batch, until they are acknowledged; the first time meeting the fault."""
+        """Deliver these messages as one batch until they are acknowledged, the first time with the fault."""
         work = self.design.worker(0)
         self._until_done(lambda: work(bodies), fault)
 
     def work_at_once(self, one: Sequence[str], other: Sequence[str], chance: random.Random) -> None:
-        """Two workers with these messages take turns by chance, request by request; who failed gets them again."""
+        """Let two workers take turns by chance, request by request. A worker that fails gets its messages again."""
         batches = {"one": one, "other": other}
         workers: dict[str, Callable[[], Any]] = {
             name: functools.partial(self.design.worker(number), bodies)
@@ -88,13 +88,13 @@ class Trial:
                 designs.forget(self.engine, _VISIBILITY_TIMEOUT_S)
                 self.work(bodies)
 
-    def stands_off_by(self) -> int:
-        """What the counters have too much, or (negative) too little."""
-        off = 0
+    def error(self) -> int:
+        """Return the largest error of a counter: positive if its value is too high."""
+        error = 0
         for counter_id in {event.counter_id for event in self.events}:
-            right = sum(event.by for event in self.events if event.counter_id == counter_id)
-            off = max(off, self.design.value(counter_id) - right, key=abs)
-        return off
+            expected = sum(event.by for event in self.events if event.counter_id == counter_id)
+            error = max(error, self.design.value(counter_id) - expected, key=abs)
+        return error
 
     def _until_done(self, act: Callable[[], None], fault: Fault) -> None:
         self.engine.gate = fault
@@ -143,7 +143,7 @@ def _regrouped(_trials: Trials) -> Iterator[Script]:
 
 
 def _later(seconds: int) -> Scripts:
-    """Sent again, and delivered again, so much later."""
+    """Send, and deliver, the events again after so many seconds."""
 
     def script(trial: Trial, *, sent: bool) -> None:
         bodies = trial.hand_over(trial.events)
@@ -159,7 +159,7 @@ def _later(seconds: int) -> Scripts:
 
 
 def _two_workers(*, same: bool) -> Scripts:
-    """With the same messages, or each with its own, of the same counters."""
+    """Run two workers with the same messages, or each with its own, of the same counters."""
 
     def script(trial: Trial, seed: int) -> None:
         halves = (trial.hand_over(trial.events[:2]), trial.hand_over(trial.events[2:]))
@@ -175,7 +175,7 @@ def _two_workers(*, same: bool) -> Scripts:
 
 
 def _at_each_request(*kinds: tuple[Fault, bool], only: frozenset[str] = frozenset()) -> Scripts:
-    """Each request of the sender and of the worker meets each of these, at its first attempt or at all."""
+    """Let each request of the sender and of the worker meet each fault, at its first or at every attempt."""
 
     def script(trial: Trial, *, sender: bool, disturbance: Callable[[], Fault]) -> None:
         bodies = trial.hand_over(trial.events, disturbance() if sender else faults.carried_out)
@@ -207,7 +207,7 @@ FAULTS: dict[str, Scripts] = {
     "a function dies before one of its requests": _at_each_request((faults.dies_before, True)),
     "a function dies after one of its requests": _at_each_request((faults.dies_after, True)),
     "a request never arrives": _at_each_request(*((faults.never_arrives, always) for always in _ONCE_AND_ALWAYS)),
-    "an answer is lost": _at_each_request(*((faults.loses_its_answer, always) for always in _ONCE_AND_ALWAYS)),
+    "a response is lost": _at_each_request(*((faults.loses_its_answer, always) for always in _ONCE_AND_ALWAYS)),
     "a request is throttled": _at_each_request(
         *(
             (kind, always)
@@ -229,7 +229,7 @@ FAULTS: dict[str, Scripts] = {
 
 @dataclass
 class Trials:
-    """All that one design is put through, and the requests that its sender and its worker make undisturbed."""
+    """The trials of one design, and the requests that its sender and its worker make without a fault."""
 
     engine: Engine
     design: Design
@@ -237,13 +237,13 @@ class Trials:
     worked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        Trial(self.engine, self.design).hand_over([])  # so that the addresses of queues are known
+        Trial(self.engine, self.design).hand_over([])  # so that the addresses of queues are cached
         trial = Trial(self.engine, self.design)
         bodies = trial.hand_over(trial.events, self._noted(self.sent))
         trial.work(bodies, self._noted(self.worked))
 
     def outcome(self, fault: str) -> dict[str, Any]:
-        """In how many runs this fault struck; in how many the value was too large, too small, or never acknowledged."""
+        """Return the number of runs with this fault, and of those that ended too high, too low or unacknowledged."""
         found = {"runs": 0, "too_much": 0, "too_little": 0, "never_acknowledged": 0}
         for script in FAULTS[fault](self):
             trial = Trial(self.engine, self.design)
@@ -252,9 +252,9 @@ class Trials:
                 script(trial)
             except NeverAcknowledgedError:
                 found["never_acknowledged"] += 1
-            off = trial.stands_off_by()
-            found["too_much"] += off > 0
-            found["too_little"] += off < 0
+            error = trial.error()
+            found["too_much"] += error > 0
+            found["too_little"] += error < 0
         return found
 
     @staticmethod
@@ -267,7 +267,7 @@ class Trials:
 
 
 def measured(engine: Engine, advance: Callable[[int], None]) -> dict[str, dict[str, dict[str, int]]]:
-    """What came of each fault, by design. `advance` is told of each design that is done."""
+    """Return the outcomes by design and fault. `advance` is called with 1 after each design."""
     found = {}
     with designs.on(engine) as every:
         for design in every:

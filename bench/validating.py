@@ -58,7 +58,7 @@ def compared(place: Place, publish: Callable[[int], Step], project: Callable[[in
                 queue_batch=10,
                 publish_s=_stretched(stretch, publish_s, publish),
                 project_s=_stretched(stretch, project_s, project),
-                transaction_s=stretch * project_s / 3,
+                request_s=stretch * project_s / 3,
                 poll_s=0,
                 pollers_more_a_minute=0,
             )

@@ -1,8 +1,7 @@
 """
 What the batching window trades, lag against cost, by the model of bench/simulation.py on one counter.
 
-As in docs/scale.md, and with the units of each bucket as it fills: a second that is counted in several batches is
-written again with each, at 2 units for each KB that it has by then.
+Events come at random if they are few, and the event that begins a window is one more in its batch.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from bench import costing, prices, scale, scope
-from bench.costing import MILLION, Batch
+from bench import costing, scale, scope
+from bench.costing import Batch
 from bench.scale import Case
 from bench.simulation import simulated
 
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
     from bench.cost import Figures
     from bench.costing import Setup
 
-#: So long that what is given up, and comes again after three minutes, is in it.
+#: So long that it includes events that are given up, and delivered again after three minutes.
 _MEASURED_S: Final = 600
 _WINDOWS_MEASURED: Final = 30
 _INCREMENTS_MEASURED: Final = 1000
 
-#: With a batch of so many, only what a command costs by itself is left, and the polling of a queue that is empty.
+#: With batches of so many, only the cost of commands is left, and that of polling an empty queue.
 _ENDLESS: Final = 10**12
 
 
 def all_traded(rate: int, windows_s: Iterable[int], figures: Figures, deployed: Setup) -> list[dict[str, Any]]:
-    """A row for each window, and one more with few `PROJECTORS` where so many give up without them."""
+    """Return a row for each window, and one more with few `PROJECTORS` if events are given up without them."""
     rows = []
     for seconds in windows_s:
         case = Case(rate, counters=1, window_s=seconds)
@@ -42,7 +41,7 @@ def all_traded(rate: int, windows_s: Iterable[int], figures: Figures, deployed: 
 
 
 def traded(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
-    """What a case of one counter comes to, once everything runs."""
+    """Return the outcome of a case of one counter, once everything runs."""
     system = scale.system_of(case, figures, deployed)
     found = simulated(
         replace(system, first_pollers=system.most_pollers),
@@ -51,11 +50,10 @@ def traded(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
     )
     publish, project = scale.steps_of(case, figures)
     typical = max(1, round(found.batch))
-    steps = publish(typical), project(typical)
+    units = scale.units_of(case, found)
+    steps = publish(typical), scale.with_units(project(typical), units, found.batch)
     command = costing.increments(deployed, figures.steps["increment"], Batch(_ENDLESS, *steps), case.rate)
     parts = costing.increments(deployed, figures.steps["increment"], Batch(found.batch, *steps), case.rate)
-    write_units, read_units = found.write_units / found.counted, found.read_units / found.counted
-    parts["counting"] = prices.WRITE_UNITS.of(MILLION * write_units) + prices.READ_UNITS.of(MILLION * read_units)
     usd = sum(parts.values())
     return {
         "rate": case.rate,
@@ -64,7 +62,7 @@ def traded(case: Case, figures: Figures, deployed: Setup) -> dict[str, Any]:
         "lag_p50_s": round(found.lag_s(0.5), 2),
         "lag_p99_s": round(found.lag_s(0.99), 2),
         "batch": round(found.batch, 1),
-        "write_units": round(write_units, 3),
+        "write_units": round(units.write, 3),
         "runs": round((found.publishes + found.runs) / found.counted, 4),
         "given_up_share": round(found.given_up / found.published, 4),
         "usd": round(usd, 2),

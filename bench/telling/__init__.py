@@ -1,1 +1,1 @@
-"""What the report says of each measurement, from what was stored of it: a module for each."""
+"""The text of the report on each measurement, from its stored figures: a module for each."""

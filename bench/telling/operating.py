@@ -1,4 +1,4 @@
-"""Operators' commands, told."""
+"""The section on operators' commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def readme_table(raw: Sequence[Mapping[str, Any]]) -> str:
-    """The table of operators' commands, as it stands in README, too."""
+    """Return the table of operators' commands, which README has, too."""
     rows = [
         [
             f"{row['events']:,}{' (earlier)' if 'earlier' in row else ''}",
@@ -28,10 +28,10 @@ def readme_table(raw: Sequence[Mapping[str, Any]]) -> str:
 def _says(raw: Sequence[Mapping[str, Any]]) -> str:
     return (
         "The operators' commands on logs of so many events, of a hundred counters; the embedded AWS does most of the "
-        "work. *Earlier* is what was measured in another run of `make bench` than the rest, and maybe beside other "
-        "work. Within one run, time grows no faster than the log, and memory hardly.\n\n"
+        "work. *Earlier* rows are from another run of `make bench`, possibly on a busier machine. Within a run, time "
+        "grows no faster than the log, and memory hardly grows.\n\n"
         f"{readme_table(raw)}"
     )
 
 
-SECTION: Final = Section("Verifying, replaying, rebuilding", _says)
+SECTION: Final = Section("Verify, replay and rebuild", _says)

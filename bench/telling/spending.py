@@ -1,33 +1,42 @@
-"""What an increment asks of AWS, told."""
+"""The section on what an increment asks of AWS."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bench import plots, scope
-from bench.telling.writing import DASH, Section, bold, numbers, short, table
+from bench import alternatives, plots, scope
+from bench.telling.writing import DASH, Goal, Section, bold, goals_table, numbers, short, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-def per_increment(
-    raw: Sequence[Mapping[str, Any]], design: str, events: int, spread: int, measure: str
-) -> float | None:
-    """All that an increment takes, part for part added up, or None where that was not measured."""
-    found = [row for row in raw if (row["design"], row["events"], row["spread"]) == (design, events, spread)]
+def per_increment(raw: Mapping[str, Any], design: str, events: int, spread: int, measure: str) -> float | None:
+    """Return what an increment takes in all of its parts, or None if that was not measured."""
+    wanted = (design, events, spread)
+    found = [row for row in raw["cells"] if (row["design"], row["events"], row["spread"]) == wanted]
     return sum(row[measure] for row in found) if found else None
 
 
-def _says(raw: Sequence[Mapping[str, Any]]) -> str:
-    batches = sorted({row["events"] for row in raw})
+def in_order_of(raw: Mapping[str, Any], order: str, events: int) -> float:
+    """Return the write units of an increment of one counter, the command included, if messages come in this order."""
+    (row,) = [row for row in raw["orders"] if (row["order"], row["events"]) == (order, events)]
+    return _of_command(raw, "write_units") + float(row["write_units"])
+
+
+def of_path(raw: Mapping[str, Any], path: str, measure: str) -> float:
+    """Return what an event takes on one of the less usual paths; of several batch sizes, the most."""
+    return max(float(row[measure]) for row in raw["paths"] if row["path"] == path)
+
+
+def _says(raw: Mapping[str, Any]) -> str:
+    batches = sorted({row["events"] for row in raw["cells"]})
     parts = [
-        "What one increment takes from the command, or a alternative's front, to the counter: everything that the functions "
-        "themselves ask of DynamoDB and SQS. The columns are sizes of batches, each counted in one run; *counters* is "
-        "over how many a batch's events are spread, *any* where that makes no difference. Each counter gets 1,000 "
-        "events a second, of which none is counted before: 10,000 events of one counter are those of ten seconds. "
-        "Bytes are those of requests and answers. In the plots, as in all on this page, both axes are logarithmic, and "
-        "lines that lie on each other end in one point, from which each has its name.",
+        "What one increment takes from the command, or from the front of an alternative, to the counter: all requests "
+        "of the functions to DynamoDB and SQS. The columns are batch sizes. *Counters* is the number of counters over "
+        "which the events of a batch are spread; *any* means that it makes no difference. This design is measured in "
+        "its steady state: archiving is included, and each counter's batch covers one second. Bytes are those of "
+        "requests and responses. In the plots, as in all plots on this page, both axes are logarithmic.",
         "![Write units](figures/write-units.svg)",
         "![Write units, spread](figures/write-units-spread.svg)",
     ]
@@ -35,62 +44,91 @@ def _says(raw: Sequence[Mapping[str, Any]]) -> str:
         parts.append(f"**{name[0].upper()}{name[1:]}**")
         parts.append(table([f"{name}, in batches of", "counters", *numbers(batches)], _totals(raw, batches, measure)))
     parts.append(
-        f"A {DASH} is what was not measured: a worker that counts each message by itself takes as much for each in a "
-        "larger batch. This design is cheap where many increments meet in a counter. "
-        f"{_dearest(raw, batches)}"
+        f"A {DASH} is not measured: a worker that counts each message by itself takes as much for each in a larger "
+        f"batch. {_compared(raw, batches)}"
     )
     parts.append("**Part by part**, of this design:")
     parts.append(table(["batch", "counters", "part", *scope.MEASURES.values()], _by_part(raw, batches)))
     parts.append(
-        "**In the middle of a busy second** a bucket is written again, at 2 units for each KB that it has by then. "
-        f"What counting takes for an event of one counter, in a second of which {scope.HALF} events are counted "
-        "before, beside a new second:"
+        "**Order of messages.** An event that arrives after later ones were archived is written into the page that "
+        "covers its time. The newest entries of a counter are archived last, so a late message seldom meets this. "
+        "Write units of an increment of one counter:"
     )
-    halves = [
-        [*numbers([events]), *(short(_counting(raw, name, events, "write_units")) for name in _BEFORE.values())]
-        for events in batches
+    orders = [
+        [order, *(f"{in_order_of(raw, order, events):.3f}" for events in scope.ORDERED)]
+        for order in dict.fromkeys(row["order"] for row in raw["orders"])
     ]
-    parts.append(table(["batch", *(f"write units, {what}" for what in _BEFORE)], halves))
+    parts.append(table(["messages of", *numbers(scope.ORDERED)], orders))
+    parts.append(
+        "**Other paths.** Messages that SQS delivered before, and replayed messages, are read first, so they cost no "
+        f"refused write. The *busy second* has {scope.HALF} events of the counter that were counted before. The last "
+        "three rows include the command:"
+    )
+    parts.append(table(["path", "events", *scope.MEASURES.values()], _paths(raw)))
+    parts.append(goals_table(_goals(raw)))
     return "\n\n".join(parts)
 
 
-def _dearest(raw: Sequence[Mapping[str, Any]], batches: Sequence[int]) -> str:
-    """In what this design takes most of all where no two events of a batch are of one counter."""
-    spread = max(row["spread"] for row in raw)
+def _paths(raw: Mapping[str, Any]) -> Iterable[list[str]]:
+    for row in raw["paths"]:
+        yield [row["path"], *numbers([row["events"]]), *(short(row[measure]) for measure in scope.MEASURES)]
+
+
+def _goals(raw: Mapping[str, Any]) -> list[Goal]:
+    orders = dict.fromkeys(row["order"] for row in raw["orders"])
+    found = []
+    for events, most in scope.MOST_UNITS.items():
+        units = {order: in_order_of(raw, order, events) for order in orders}
+        found.append(
+            Goal(
+                f"increment of one counter: at most {most:g} write units, batches of {events:,}, in any order",
+                ", ".join(f"{each:.3f} {order}" for order, each in units.items()),
+                max(units.values()) <= most,
+            )
+        )
+    spread = max(row["spread"] for row in raw["cells"])
+    if (apart := per_increment(raw, scope.OURS, spread, spread, "write_units")) is not None:
+        most = scope.MOST_UNITS[1]
+        found.append(
+            Goal(
+                f"{spread:,} increments of {spread:,} counters take at most {most:g} write units each",
+                f"{apart:.3f}",
+                apart <= most,
+            )
+        )
+    for path, most in scope.MOST_UNITS_OF_PATHS.items():
+        units_of_path = of_path(raw, path, "write_units")
+        found.append(Goal(f"{path}: at most {most:g} write units", f"{units_of_path:.3f}", units_of_path <= most))
+    return found
+
+
+def _compared(raw: Mapping[str, Any], batches: Sequence[int]) -> str:
+    """Compare designs that count exactly where no two events of a batch are of one counter."""
+    spread = max(row["spread"] for row in raw["cells"])
     events = max(events for events in batches if events <= spread)
-    most = []
-    for measure, name in scope.MEASURES.items():
-        taken = {design: per_increment(raw, design, events, spread, measure) or 0 for design in scope.DESIGNS}
-        if taken[scope.OURS] == max(taken.values()):
-            most.append(name)
-    said = f"is the dearest of all in {' and '.join(most)}" if most else "is not the dearest of all in anything"
+    ours, marker = (
+        per_increment(raw, design, events, spread, "write_units") or 0
+        for design in (scope.OURS, alternatives.MARKING.name)
+    )
     return (
-        "Where no two events of a batch are of one counter, each has a bucket and a counter to itself, and this "
-        f"design {said}."
+        f"If no two events of a batch are of one counter, this design takes {short(ours)} write units: 1 for the event "
+        f"log, which no alternative has, and {short(ours - 1)} for counting. A marker per event takes {short(marker)}."
     )
 
 
-_BEFORE: Final = {"new second": scope.OURS, "half counted": scope.HALF_FULL}
-
-
-def _counting(raw: Sequence[Mapping[str, Any]], design: str, events: int, measure: str) -> float | None:
+def _of_command(raw: Mapping[str, Any], measure: str) -> float:
     return next(
-        (
-            row[measure]
-            for row in raw
-            if (row["design"], row["events"], row["spread"], row["part"]) == (design, events, 1, scope.COUNTING)
-        ),
-        None,
+        float(row[measure]) for row in raw["cells"] if (row["design"], row["part"]) == (scope.OURS, scope.COMMAND)
     )
 
 
-def _totals(raw: Sequence[Mapping[str, Any]], batches: Sequence[int], measure: str) -> list[list[str]]:
-    """A row for each design and spread; spreads that make no difference share one."""
+def _totals(raw: Mapping[str, Any], batches: Sequence[int], measure: str) -> list[list[str]]:
+    """Return a row for each design and spread; spreads that make no difference share a row."""
     rows = []
     for design in scope.DESIGNS:
         by_spread = {
             spread: [short(per_increment(raw, design, events, spread, measure)) for events in batches]
-            for spread in sorted({row["spread"] for row in raw})
+            for spread in sorted({row["spread"] for row in raw["cells"]})
         }
         first = next(iter(by_spread.values()))
         if all(_agree(first, other) for other in by_spread.values()):
@@ -104,20 +142,20 @@ def _agree(one: Sequence[str], other: Sequence[str]) -> bool:
     return all(DASH in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
 
 
-def _by_part(raw: Sequence[Mapping[str, Any]], batches: Sequence[int]) -> Iterable[list[str]]:
-    for row in raw:
+def _by_part(raw: Mapping[str, Any], batches: Sequence[int]) -> Iterable[list[str]]:
+    for row in raw["cells"]:
         if row["design"] != scope.OURS:
             continue
         if row["part"] == scope.COMMAND and (row["events"], row["spread"]) != (batches[0], 1):
-            continue  # it knows no batch
+            continue  # a command is the same in every batch
         which = "each" if row["part"] == scope.COMMAND else f"{row['events']:,}"
         counters = "any" if row["part"] == scope.COMMAND else f"{row['spread']:,}"
         yield [which, counters, row["part"], *(short(row[measure]) for measure in scope.MEASURES)]
 
 
-def _drawn(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    batches = sorted({row["events"] for row in raw})
-    spreads = sorted({row["spread"] for row in raw})
+def _drawn(raw: Mapping[str, Any]) -> dict[str, str]:
+    batches = sorted({row["events"] for row in raw["cells"]})
+    spreads = sorted({row["spread"] for row in raw["cells"]})
 
     def plot(spread: int, title: str) -> str:
         series = {
@@ -136,4 +174,4 @@ def _drawn(raw: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-SECTION: Final = Section("What an increment asks of AWS", _says, _drawn)
+SECTION: Final = Section("Units and requests", _says, _drawn, _goals)

@@ -1,4 +1,4 @@
-"""How functions start, told."""
+"""The section on how functions start."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def _says(raw: Mapping[str, Any]) -> str:
     sizes = [[name, f"{size:,}"] for name, size in raw["bytes"].items()]
     return "\n\n".join(
         (
-            f"The time of a new process to where it can take its first event, as multiples of that of `import boto3`: "
-            f"{raw['times']} starts of each, in turn. *Median* and *middle half* are those of the starts over the "
-            "median of `import boto3`, *least* is the shortest start over its shortest, and *modules* is how many are "
-            "loaded. The minimal app is a route that asks DynamoDB, as `chalice package` packs it and with bytecode as "
-            "we add it; the bare handler does the same without a framework. Both make a client of DynamoDB.",
+            f"The time from the start of a new process until it can take its first event, as multiples of that of "
+            f"`import boto3`: {raw['times']} starts of each, in turn. *Median* and *middle half* are those of the "
+            "starts over the median of `import boto3`, *least* is the shortest start over its shortest, and *modules* "
+            "is the number of loaded modules. The minimal app is a route that queries DynamoDB, as `chalice package` "
+            "packs it, and with bytecode as our package has it; the bare handler does the same without a framework. "
+            "Both create a "
+            "client of DynamoDB.",
             table(["process", "median", "least", "middle half", "modules"], rows),
             table(["package", "bytes"], sizes),
         )
@@ -54,7 +56,7 @@ _FUNCTIONS: Final = {
 
 
 def readme_table(raw: Mapping[str, Any]) -> str:
-    """The table of starts as it stands in docs/deploying.md."""
+    """Return the table of starts of docs/deploying.md."""
 
     def row(name: str, imports: str, with_client: str) -> list[str]:
         starts = raw["starts"]
@@ -70,4 +72,4 @@ def readme_table(raw: Mapping[str, Any]) -> str:
     return table(["", "imports", "and makes its client", "modules"], rows)
 
 
-SECTION: Final = Section("Starting a function", _says)
+SECTION: Final = Section("Cold starts", _says)

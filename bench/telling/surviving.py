@@ -1,4 +1,4 @@
-"""Which faults each design survives, told."""
+"""The section on the faults that each design survives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def survives(outcome: Mapping[str, int]) -> bool:
-    """Whether in every run all was acknowledged, and the value exact."""
+    """Check whether in every run everything was acknowledged, and the value was exact."""
     return not any(outcome[what] for what in ("too_much", "too_little", "never_acknowledged"))
 
 
@@ -22,19 +22,21 @@ def _says(raw: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
     runs = sum(outcome["runs"] for outcomes in raw.values() for outcome in outcomes.values())
     return "\n\n".join(
         (
-            f"Each design was run through each fault, in each way in which it can strike, on four events of two "
-            f"counters: {runs:,} runs, with the engine and the faults of [the proof](../README.md#the-proof). Faults "
-            "strike each request of the sender (`publish`, or a alternative's front) and of the worker. Everything is "
-            "delivered until it is acknowledged: whoever fails or dies gets the same again once the visibility timeout "
-            "has passed. When all is acknowledged, the values have to be exact. *Yes* is that they were in all runs; "
-            "otherwise a cell says in how many they were not.",
+            f"Each design ran through each fault, in each way in which it can strike, on four events of two counters: "
+            f"{runs:,} runs, with the engine and the faults of [the proof](../README.md#the-proof). Faults strike each "
+            "request of the sender (`publish`, or the front of an alternative) and of the worker. Messages are "
+            "delivered until they are acknowledged: a function that fails or dies gets the same messages again after "
+            "the visibility timeout. Then the values must be exact. *Yes*: they were in all runs. Otherwise, a cell "
+            "has the number of runs in which they were not.",
             table(
                 ["fault", *map(bold, raw)], [*rows, ["**survived**", *(f"**{n} of {len(faults)}**" for n in survived)]]
             ),
-            "A lost answer is sent again by the SDK, which is what counts an `ADD` twice; a transaction has a token "
-            "by which DynamoDB knows it again. The idempotency table is wrong where its worker gets no further than "
-            "the `ADD`, and once its entries, here of 30 days, have expired. A FIFO queue takes no message twice "
-            "within five minutes, and delivers what it has again all the same.",
+            "If a response is lost, the SDK sends the request again, which makes an `ADD` count twice. A transaction "
+            "has a token by which DynamoDB recognizes it. This design's update has a condition: the second attempt is "
+            "refused, because the entry is already there. The idempotency table is wrong if its worker dies after the "
+            "`ADD`, and when its entries, here after 30 days, have expired. A FIFO queue accepts no message twice "
+            "within "
+            "five minutes, but redelivers the messages that it has.",
         )
     )
 
@@ -54,4 +56,4 @@ def _outcome(outcome: Mapping[str, int]) -> str:
     return f"**no**: {', '.join(wrong)}, of {outcome['runs']}"
 
 
-SECTION: Final = Section("Which faults it survives", _says)
+SECTION: Final = Section("Faults", _says)

@@ -1,4 +1,4 @@
-"""What the sections of the report are made of, and how tables and numbers are written in them."""
+"""Sections of the report, and how they write tables and numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DASH: Final = "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What was hoped for before it was measured, and what was found."""
+    """A goal that was set before the measurement, and the result."""
 
     hoped: str
     found: str
@@ -24,7 +24,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the report: its title, and of raw figures the text, the plots by their files' names, and the goals."""
+    """A part of the report: its title; and its text, plots by file name, and goals, all from raw figures."""
 
     title: str
     says: Callable[[Any], str]
@@ -33,19 +33,19 @@ class Section:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" if line is not lines[1] else f"|{'|'.join(line)}|" for line in lines)
 
 
 def goals_table(found: Iterable[Goal]) -> str:
-    """A table of goals, each with its verdict."""
+    """Return a table of goals, each with its verdict."""
     rows = [[goal.hoped, goal.found, "met" if goal.is_met else "**missed**"] for goal in found]
-    return table(["goal", "found", "verdict"], rows)
+    return table(["goal", "measured", "verdict"], rows)
 
 
 def short(number: float | None) -> str:
-    """Three digits that say something, or all of a whole number."""
+    """Return three significant digits, or all digits of a larger number."""
     if number is None:
         return DASH
     if number == 0 or number >= 100:
@@ -54,12 +54,12 @@ def short(number: float | None) -> str:
 
 
 def numbers(whole: Iterable[int]) -> list[str]:
-    """Whole numbers, each with its thousands apart."""
+    """Return whole numbers with separators of thousands."""
     return [f"{number:,}" for number in whole]
 
 
 def multiple(one: float, unit: float) -> str:
-    """How many times the unit it is, in two digits that say something; a dash if the unit is nothing."""
+    """Return a number as a multiple of the unit, with two significant digits; a dash if the unit is 0."""
     if not unit:
         return DASH
     times = one / unit
@@ -67,10 +67,10 @@ def multiple(one: float, unit: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1, in per cent."""
+    """Return a share of 1 in per cent."""
     return f"{100 * share:.1f} %"
 
 
 def bold(design: str) -> str:
-    """A design's name, in bold if it is ours."""
+    """Return a design's name, in bold if it is this one."""
     return f"**{design}**" if design == scope.OURS else design

@@ -1,4 +1,4 @@
-"""How the functions' lines become the parts of each increment's lag, and what is told of a load that is too much."""
+"""How log lines become the parts of each increment's lag, and the report on lags and windows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import cost, costing, lagging, measurements, scope, windows
+from bench import cost, lagging, measurements, scope, windows
 from bench.driving import Lines
 from bench.lagging import Way
 from bench.telling import lag
+from bench.telling import windows as told
 from tests.documents import PROJECT
 
 
@@ -25,7 +26,7 @@ def a_line(at_s, run, **more):
     return {"timestamp": datetime.fromtimestamp(at_s, UTC).isoformat(), "invocation_id": run, **more}
 
 
-def test_the_parts_of_a_lag_are_between_its_lines_and_the_beginnings_of_runs_and_add_up_to_it():
+def test_parts_of_a_lag_are_between_lines_and_starts_and_add_up():
     lines = Lines(
         {"a": 1.004, "b": 1.006},
         [a_line(1.050, "p1", message_id="m1", event_ids=["a", "b"])],
@@ -40,7 +41,7 @@ def test_the_parts_of_a_lag_are_between_its_lines_and_the_beginnings_of_runs_and
     assert (a.lag_s, b.lag_s) == pytest.approx((0.110, 0.105))
 
 
-def test_of_what_is_published_and_projected_again_the_way_on_which_it_was_counted_first_is_told():
+def test_way_of_a_redelivered_event_is_the_one_that_counted_first():
     lines = Lines(
         {"a": 1.0},
         [
@@ -61,7 +62,7 @@ def test_of_what_is_published_and_projected_again_the_way_on_which_it_was_counte
     assert astuple(way) == pytest.approx((0.0, 0.9, 0.0, 0.5, 0.1))
 
 
-def test_no_part_is_less_than_nothing_where_clocks_disagree():
+def test_parts_are_not_negative_if_clocks_disagree():
     lines = Lines(
         {"a": 1.5},  # the stream was quicker than the command's own line
         [a_line(1.2, "p1", message_id="m1", event_ids=["a"])],
@@ -75,16 +76,16 @@ def test_no_part_is_less_than_nothing_where_clocks_disagree():
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.99, 99), (1, 100), (0.001, 1)])
-def test_a_share_of_values_does_not_exceed_what_is_said_of_it(share, expected):
+def test_share_of_values_does_not_exceed_the_result(share, expected):
     assert lagging.share_of(reversed(range(1, 101)), share) == expected
 
 
-def test_the_share_of_few_is_one_of_them():
+def test_share_of_few_values_is_one_of_them():
     assert lagging.share_of([3, 1, 2], 0.5) == 2
     assert lagging.share_of([7], 0.99) == 7
 
 
-def test_a_load_grows_if_its_last_increments_wait_much_longer_than_its_first():
+def test_load_grows_if_its_last_increments_wait_much_longer():
     assert lagging.grows([0.01 * number for number in range(100)])
     assert not lagging.grows([0.2] * 60 + [0.35] * 40)  # longer, and not twice as long
     assert not lagging.grows([0.01] * 60 + [0.05] * 40)  # five times as long, which is soon enough
@@ -92,7 +93,7 @@ def test_a_load_grows_if_its_last_increments_wait_much_longer_than_its_first():
 
 
 @pytest.mark.parametrize(("each_second", "looks"), [([1.0, 0.4, 0.1, 0.9], 3), ([0.4] * 100, 60)])
-def test_a_load_is_sent_when_others_have_come_to_rest_or_do_not(monkeypatch, each_second, looks):
+def test_load_waits_a_minute_at_most_for_an_idle_machine(monkeypatch, each_second, looks):
     clock = iter(range(1000))
     used = [0.0]
 
@@ -120,7 +121,7 @@ def test_shares_are_of_all_lags_together():
     assert summed["lag_ms"] == {"p50": 200, "p99": 800, "most": 800}
 
 
-def test_of_a_load_that_was_too_much_no_lag_is_told(stored):
+def test_load_that_is_too_much_has_no_lag_in_the_report(stored):
     changed = copy.deepcopy(stored)
     changed["loads"][0] |= {"keeps_up": False, "lag_ms": {"p50": 123_456, "p99": 123_456, "most": 123_456}}
     said = lag.SECTION
@@ -130,7 +131,7 @@ def test_of_a_load_that_was_too_much_no_lag_is_told(stored):
     assert said.plots(changed)["lag"] != said.plots(stored)["lag"]
 
 
-def test_where_something_else_kept_the_machine_busy_the_report_says_before_how_many_loads(stored):
+def test_report_counts_the_loads_before_which_the_machine_was_busy(stored):
     quiet, disturbed = copy.deepcopy(stored), copy.deepcopy(stored)
     for row in (*quiet["loads"], *disturbed["loads"]):
         row["busy_before"] = 0.02
@@ -141,17 +142,17 @@ def test_where_something_else_kept_the_machine_busy_the_report_says_before_how_m
     assert f"before 1 of these {len(stored['loads'])} loads" in said.says(disturbed)
 
 
-def test_where_nothing_keeps_up_the_report_says_so_and_has_no_plot_of_it(stored):
+def test_report_without_a_load_that_keeps_up_has_no_plot(stored):
     changed = copy.deepcopy(stored)
     for row in changed["loads"]:
         row["keeps_up"] = False
     said = lag.SECTION
 
-    assert said.plots(changed).keys() == {"window"}
+    assert said.plots(changed) == {}
     assert "figures/lag.svg" not in said.says(changed)
 
 
-def test_what_was_measured_is_what_is_asked_for_and_its_parts_are_all_of_it(stored):
+def test_stored_loads_are_those_of_the_scope_and_shares_add_up(stored):
     assert [(row["rate"], row["counters"]) for row in stored["loads"]] == [
         (rate, counters) for rate, _, counters in scope.LAGGED
     ]
@@ -159,35 +160,19 @@ def test_what_was_measured_is_what_is_asked_for_and_its_parts_are_all_of_it(stor
         assert sum(row["shares"].values()) == pytest.approx(1, abs=0.003)
 
 
-def test_what_a_window_trades_is_what_the_model_says_now(stored):
-    kept = [row for row in stored["windows"] if row["rate"] == 10]
+def test_stored_windows_are_what_the_model_finds_now():
+    stored = measurements.read(PROJECT / "docs")["windows"]["raw"]
+    kept = [row for row in stored if row["rate"] == 10]
 
     assert windows.all_traded(10, scope.WINDOWS, cost.read(), cost.setup()) == kept
 
 
-def test_what_a_window_saves_is_the_difference_of_two_rows():
+def test_saving_of_a_window_is_the_difference_of_two_rows():
     rows = [
         {"rate": 1, "window_s": 0, "projectors": 1000, "usd": 9.0},
         {"rate": 1, "window_s": 0, "projectors": scope.FEW_PROJECTORS, "usd": 8.0},
         {"rate": 1, "window_s": 1, "projectors": 1000, "usd": 7.5},
     ]
 
-    assert lag.saved(rows, 1, 0, 1) == 1.5
-    assert lag.saved_beside_few(rows) == {1: 0.5}
-
-
-@pytest.mark.parametrize(
-    ("step", "events_in_buckets"),
-    [
-        ("project 1 of one counter, 1 a second", [1]),
-        ("project 10 of one counter, 10 a second", [10, 5]),
-        ("project 100 of one counter, 100 a second", [100, 50]),
-        ("project 1000 of one counter, 1000 a second", [1000, 500]),
-        ("project 100 of one counter, 10 a second", [10] * 10 + [5]),
-        ("project 1000 of one counter, 100 a second", [100] * 10 + [50]),
-    ],
-)
-def test_the_units_of_counting_are_those_that_were_measured(step, events_in_buckets):
-    measured = cost.read().steps[step]
-
-    assert costing.counting_units(events_in_buckets) == (measured.write_units, measured.read_units)
+    assert told.saved(rows, 1, 0, 1) == 1.5
+    assert told.saved_beside_few(rows) == {1: 0.5}
