@@ -284,8 +284,9 @@ def page_key(item: RawItem) -> PartKey | None:
     partition, end = item["partition"]["S"], item["end"]["N"]
     counter_id, _, part = partition.partition("#")
     key = PartKey(counter_id, int(part) if re.fullmatch("[0-9]{1,2}", part) else 0)
+    is_part = key.part < settings.current().shards and partition_of(key) == partition
     is_end = re.fullmatch("[0-9]{1,15}", end) and int(end) <= LATEST_MS
-    return key if is_counter_id(counter_id) and partition_of(key) == partition and is_end else None
+    return key if is_counter_id(counter_id) and is_part and is_end else None
 
 
 def part_key(item: RawItem) -> PartKey | None:
