@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,10 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
         PartlyCountedError: either happened to some of the counters only.
     """
     shards = settings.current().shards
-    batches: dict[PartKey, dict[Entry, str]] = {}
+    by_part: defaultdict[tuple[str, int], dict[Entry, str]] = defaultdict(dict)
     for event in events:
-        key = PartKey(event.counter_id, part_of(event.event_id, shards))
-        batches.setdefault(key, {})[entry_of(event)] = event.event_id
+        by_part[event.counter_id, part_of(event.event_id, shards)][entry_of(event)] = event.event_id
+    batches = {PartKey(*key): batch for key, batch in by_part.items()}
     new: set[tuple[str, str]] = set()
     failures: dict[str, UnavailableError] = {}
 
