@@ -103,14 +103,14 @@ class _Pool:
         return task
 
     def _finish(self) -> None:
-        to_do, self._to_do = iter(self._to_do), []
+        to_do, self._to_do = self._to_do, []
+        tasks = iter(to_do)
 
         def work() -> None:
-            for task in to_do:
+            for task in tasks:
                 task()
 
-        if waiting := to_do.__length_hint__():
-            self._clock.run([work] * min(self._workers, waiting))
+        self._clock.run([work] * min(self._workers, len(to_do)))
 
 
 class _Task(Future[Any]):

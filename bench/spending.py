@@ -15,6 +15,7 @@ are spread only by designs that count messages together.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -146,7 +147,7 @@ def _paths(engine: Engine, ours: Design) -> Iterator[Row]:
             work(bodies)
         for path, marks in _REPEATED.items():
             batch = {"Records": [{**queue_record(body), **marks} for body in messages[1]]}
-            run = lambda batch=batch: app.project(batch, designs.context())  # noqa: E731
+            run = functools.partial(_project, batch)
             yield {"path": path, "events": events, **_taken(engine, run, events)}
     yield {"path": scope.BUSY_SECOND, "events": 1, **_busy_second(engine, ours)}
     for path, headers in (
@@ -156,7 +157,11 @@ def _paths(engine: Engine, ours: Design) -> Iterator[Row]:
         yield {"path": path, "events": 1, **_commanded(engine, path.partition(" ")[0], headers)}
 
 
-_REPEATED: Final = {
+def _project(batch: Row) -> object:
+    return app.project(batch, designs.context())
+
+
+_REPEATED: Final[dict[str, Row]] = {
     scope.REDELIVERY: {"attributes": {"ApproximateReceiveCount": "2"}},
     scope.REPLAY: {"messageAttributes": {codec.REPLAY: {"stringValue": "1", "dataType": "String"}}},
 }
@@ -175,7 +180,7 @@ def _busy_second(engine: Engine, ours: Design) -> Row:
                 at_ms = began_ms + 505 + n * 9
                 time.now_s = at_ms / 1000
                 bodies = [*codec.to_messages(_at("busy", [at_ms]))]
-                taken.add(_taken(engine, lambda bodies=bodies: work(bodies), 1))
+                taken.add(_taken(engine, functools.partial(work, bodies), 1))
         command = _taken(engine, _request("busy"), 1)
     return _Sum().add(taken.mean()).add(command).total
 
@@ -214,7 +219,7 @@ def _steady(engine: Engine, ours: Design, name: str, counters: int, messages: It
             time.now_s = now_ms / 1000
             batch = [event for number in range(counters) for event in _at(f"{name}.{number}", times)]
             bodies = [*codec.to_messages(batch)]
-            found = _taken(engine, lambda bodies=bodies: work(bodies), 1)
+            found = _taken(engine, functools.partial(work, bodies), 1)
             if is_measured:
                 taken.add(found)
                 events += len(batch)
