@@ -1,8 +1,8 @@
 """
 What a million increments cost, in USD: python -m bench.cost [--measure]
 
-Prints the tables of docs/cost.md, from the list prices in bench/prices.py and the figures in bench/measured.json. With
---measure, runs the functions on an embedded AWS of their own and stores new figures first.
+Writes docs/cost.md, and prints its tables, from the list prices in bench/prices.py and the figures in
+bench/measured.json. With --measure, first runs the functions on an embedded AWS of their own and stores new figures.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 MEASURED = Path(__file__).with_name("measured.json")
+DOCUMENT = PROJECT / "docs" / "cost.md"
 
 _REPEATS: Final = 15
 
@@ -58,7 +59,11 @@ def main(measure: bool) -> None:
     if measure:
         with contextlib.redirect_stdout(sys.stderr):
             _write(_measured_on_an_aws_of_its_own())
-    click.echo("\n\n".join(tables(read(), setup())))
+    from bench.telling import cost as telling  # noqa: PLC0415  (imports this module)
+
+    figures, deployed = read(), setup()
+    DOCUMENT.write_text(telling.document(figures, deployed), encoding="utf-8")
+    click.echo("\n\n".join(tables(figures, deployed)))
 
 
 def setup() -> Setup:

@@ -12,7 +12,7 @@ OURS: Final = "this one"
 DESIGNS: Final = (OURS, *(alternative.name for alternative in alternatives.ALL))
 
 #: Of `spending`: events in a batch, over how many counters, and the parts of an increment in their order.
-BATCHES: Final = (1, 10, 100, 1000, 10_000)
+BATCHES: Final = (1, 10, 100, 1000)
 SPREADS: Final = (1, 10, 1000)
 COMMAND, PUBLISH, COUNTING = "command", "publish", "counting"
 MEASURES: Final = {"write_units": "write units", "read_units": "read units", "requests": "requests", "bytes": "bytes"}

@@ -6,10 +6,8 @@ time: every run finds the same.
 
 This design archives old entries now and then, so its counting is measured in the steady state: over whole cycles of the
 archive, and without the first ones. Each counter's events are spread evenly over one second, at whose end they are
-counted; more than 1,000 of a counter are spread over more seconds, because a partition of the log takes 1,000 a second.
-Counters share no request, so a few of the counters of a batch stand for all of them. The other designs keep no state
-between batches that changes what a batch costs: for them, one batch of new counters is measured. The largest batches
-are spread only by designs that count messages together.
+counted. Counters share no request, so a few of the counters of a batch stand for all of them. The other designs keep no
+state between batches that changes what a batch costs: for them, one batch of new counters is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import app
-from bench import alternatives, clock, designs, scope, steady
+from bench import clock, designs, scope, steady
 from bench.clock import Clock
 from chalicelib import codec, commands
 from chalicelib.domain.counter import PartKey
@@ -37,10 +35,6 @@ if TYPE_CHECKING:
     from tests.faults import Attempt
     from tests.proof.engine import Engine
 
-#: Of more events, only those are spread whose counting depends on the batch.
-_MOST_ALONE: Final = 1000
-_TOGETHER: Final = frozenset({scope.OURS, alternatives.MARKING_BATCHES.name})
-
 #: Counters of a batch that stand for all of them.
 _COUNTERS_MEASURED: Final = 2
 
@@ -51,7 +45,7 @@ _BATCHES_MEASURED: Final = 20
 
 _BEGAN_S: Final = 1_700_000_000
 _BEGAN_MS: Final = _BEGAN_S * 1000
-_STREAM_BATCH: Final = 1000
+_WINDOW_MS: Final = 1000
 
 Row = dict[str, Any]
 
@@ -96,9 +90,7 @@ def total_cells(batches: Sequence[int], spreads: Sequence[int]) -> int:
 
 def _cells(every: Sequence[Any], batches: Sequence[int], spreads: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
     """Yield what is measured: so many events, over so many counters, by a design (or its name)."""
-    for events, spread, design in itertools.product(batches, spreads, every):
-        if events <= _MOST_ALONE or spread == min(spreads) or getattr(design, "name", design) in _TOGETHER:
-            yield events, spread, design
+    yield from itertools.product(batches, spreads, every)
 
 
 def _rows_of_alternative(engine: Engine, design: Design, name: str, row: Row) -> Iterator[Row]:
@@ -113,19 +105,18 @@ def _rows_of_ours(engine: Engine, design: Design, name: str, row: Row) -> Iterat
     batch = _batch(name, row["events"], row["spread"])
     increment = _request(f"{name}.0000", **{"Idempotency-Key": "k" * 36})
     yield {**row, "part": scope.COMMAND, **_taken(engine, increment, 1)}
-    parts = [batch[start : start + _STREAM_BATCH] for start in range(0, len(batch), _STREAM_BATCH)]
-    yield {**row, "part": scope.PUBLISH, **_taken(engine, lambda: [*map(design.hand_over, parts)], len(batch))}
+    yield {**row, "part": scope.PUBLISH, **_taken(engine, lambda: design.hand_over(batch), len(batch))}
     designs.bodies(engine, design.queue_url)
     counters = min(_COUNTERS_MEASURED, row["spread"], row["events"])
     each = max(1, row["events"] // row["spread"])
-    messages = steady.in_order(each, _span_ms(each))
+    messages = steady.in_order(each, _WINDOW_MS)
     yield {**row, "part": scope.COUNTING, **_steady(engine, design, f"steady.{name}", counters, messages)}
 
 
 def _orders(engine: Engine, ours: Design) -> Iterator[Row]:
     """Yield what counting takes for an event of one counter, by size of the messages and by their order."""
     for events, (order, reorder) in itertools.product(scope.ORDERED, ORDERS.items()):
-        messages = reorder(steady.in_order(events, _span_ms(events)))
+        messages = reorder(steady.in_order(events, _WINDOW_MS))
         taken = _steady(engine, ours, f"order.{events}.{len(order)}", 1, messages)
         yield {"events": events, "order": order, **taken}
 
@@ -273,13 +264,8 @@ def _request(counter_id: str, **headers: str) -> Callable[[], object]:
     return lambda: app.app(event, designs.context())
 
 
-def _span_ms(events: int) -> int:
-    """Return over how long so many events of one counter are spread: a second, or as a partition takes them."""
-    return max(1000, events)
-
-
 def _times(events: int, batches: int) -> Iterator[Sequence[int]]:
-    return (times for _, times in itertools.islice(steady.in_order(events, 1000), batches))
+    return (times for _, times in itertools.islice(steady.in_order(events, _WINDOW_MS), batches))
 
 
 def _batch(name: str, events: int, spread: int) -> list[Incremented]:

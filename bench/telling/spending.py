@@ -43,10 +43,7 @@ def _says(raw: Mapping[str, Any]) -> str:
     for measure, name in scope.MEASURES.items():
         parts.append(f"**{name[0].upper()}{name[1:]}**")
         parts.append(table([f"{name}, in batches of", "counters", *numbers(batches)], _totals(raw, batches, measure)))
-    parts.append(
-        f"A {DASH} is not measured: a worker that counts each message by itself takes as much for each in a larger "
-        f"batch. {_compared(raw, batches)}"
-    )
+    parts.append(_compared(raw, batches))
     parts.append("**Part by part**, of this design:")
     parts.append(table(["batch", "counters", "part", *scope.MEASURES.values()], _by_part(raw, batches)))
     parts.append(
