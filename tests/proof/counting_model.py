@@ -1,0 +1,450 @@
+"""
+A model of counting, explored exhaustively: one part of a counter, its pages, the log, and actors that each make one
+request at a time.
+
+An actor is a generator that yields requests and receives responses. Where its past no longer matters it hands over to
+another program, so that its state is the program, the arguments, and the responses since. Between any two requests of
+one actor all others may make any number of theirs. Each request may conflict (a concurrent transaction is in progress),
+and each response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its
+batch is delivered again.
+
+Sizes are small on purpose: few entries are recent, and few fit into a page. The rules are those of
+`chalicelib.domain.archive`, written down a second time. A mutant breaks one of them; the test names which must be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+RECENT_MAX = 2
+PAGE_MAX = 2
+KEPT = 1
+PAGES_PER_PLAN = 2
+
+
+class Entry(NamedTuple):
+    """An event, or its entry. `number` is different for each; its amount is 2**number, so sums tell entries apart."""
+
+    time: int
+    number: int
+
+
+Entries = frozenset[Entry]
+
+
+class Page(NamedTuple):
+    """A page: the entries from the end of the page before up to `end`."""
+
+    end: int
+    revision: int
+    entries: Entries
+
+
+class State(NamedTuple):
+    """All that is stored. `revision` 0: the counter has no item."""
+
+    value: int = 0
+    version: int = 0
+    recent: Entries = frozenset()
+    until: int = 0
+    revision: int = 0
+    pages: tuple[Page, ...] = ()
+    log: Entries = frozenset()
+
+
+class Change(NamedTuple):
+    """A conditional write. A condition that is None, or empty, is none."""
+
+    add: Entries = frozenset()
+    totals: tuple[int, int] | None = None
+    delta: Entries = frozenset()
+    minus: Entries = frozenset()
+    recent: Entries | None = None
+    until: int | None = None
+    pages: tuple[tuple[int, int | None, Entries], ...] = ()
+    seen_pages: tuple[Page, ...] = ()
+    revision: int | None = None
+    seen_recent: int | None = None
+    version: int | None = None
+    append: Entry | None = None
+
+
+class Read(NamedTuple):
+    """A consistent read: of the counter, of the page that covers a time, of all pages, or of the log."""
+
+    what: str
+    time: int = 0
+
+
+class Refused(NamedTuple):
+    """A refused write. `state` is the item that failed the condition, if the response has it."""
+
+    state: State | None
+    is_appended: bool = False
+
+
+CONFLICT = Refused(None)
+
+
+class Jump(NamedTuple):
+    """A program and its arguments: what an actor does next, whatever happened to it before."""
+
+    program: Callable[..., Program]
+    arguments: tuple[Any, ...]
+
+
+Program = Generator[Any, Any, Any]
+
+
+class BrokenError(Exception):
+    """An invariant does not hold."""
+
+
+def amount(entries: Iterable[Entry]) -> int:
+    """Return the sum of these entries' amounts."""
+    return sum(1 << entry.number for entry in entries)
+
+
+def covering(pages: Iterable[Page], time: int) -> Page | None:
+    """Return the page that covers a time: the first whose end is not before it."""
+    return next((page for page in pages if page.end >= time), None)
+
+
+@dataclass
+class Model:
+    """The rules, with one of them broken if `mutant` names it; and the time until which entries are older than kept."""
+
+    mutant: str = ""
+    old_until: int = 0
+    at_version: int = 0
+    states: int = field(default=0)
+
+    def is_broken(self, rule: str) -> bool:
+        """Check whether the mutant breaks this rule."""
+        return self.mutant == rule
+
+    # What the tables do.
+
+    def respond(self, state: State, request: Read | Change) -> tuple[State, Any]:
+        """Return the next state and the response of one request."""
+        if isinstance(request, Change):
+            return self._write(state, request)
+        match request.what:
+            case "counter":
+                return state, state._replace(pages=(), log=frozenset())
+            case "page":
+                return state, covering(state.pages, request.time)
+            case "pages":
+                return state, state.pages
+            case _:
+                return state, state.log
+
+    def _write(self, state: State, change: Change) -> tuple[State, Any]:
+        if change.append in state.log:
+            return state, Refused(None, is_appended=True)
+        if not self._holds(state, change):
+            is_update = not change.pages and change.append is None
+            return state, Refused(state._replace(pages=(), log=frozenset())) if is_update else CONFLICT
+        pages = {page.end: page for page in state.pages}
+        for end, before, entries in change.pages:
+            pages[end] = Page(end, (before or 0) + 1, entries)
+        value, version = change.totals or (
+            state.value + amount(change.delta) - amount(change.minus),
+            state.version + len(change.delta) - len(change.minus),
+        )
+        after = State(
+            value,
+            version,
+            (state.recent if change.recent is None else change.recent) | change.add,
+            state.until if change.until is None else change.until,
+            state.revision + 1,
+            tuple(pages[end] for end in sorted(pages)),
+            state.log if change.append is None else state.log | {change.append},
+        )
+        return after, after._replace(pages=(), log=frozenset())
+
+    def _holds(self, state: State, change: Change) -> bool:
+        by_end = {page.end: page for page in state.pages}
+        if change.add:
+            if change.add & state.recent and not self.is_broken("no contains condition"):
+                return False
+            is_early = min(entry.time for entry in change.add) <= state.until
+            if is_early and not self.is_broken("no archived_until condition"):
+                return False
+            is_full = len(state.recent) + len(change.add) > RECENT_MAX
+            if is_full and not self.is_broken("no room condition"):
+                return False
+        for end, before, _ in change.pages:
+            stored = by_end.get(end)
+            if before is None and stored and not self.is_broken("new page without condition"):
+                return False
+            if before is not None and not self._is_same_page(stored, before, change.seen_pages):
+                return False
+        if change.version is not None and change.version != state.version:
+            return False
+        if change.revision is None or self.is_broken("no counter revision"):
+            return True
+        if self.is_broken("size of recent for revision"):
+            return len(state.recent) == change.seen_recent
+        return state.revision == change.revision
+
+    def _is_same_page(self, stored: Page | None, revision: int, seen: tuple[Page, ...]) -> bool:
+        if self.is_broken("no page condition"):
+            return True
+        if self.is_broken("page size for revision"):
+            size = next((len(page.entries) for page in seen if stored and page.end == stored.end), None)
+            return stored is not None and len(stored.entries) == size
+        return stored is not None and stored.revision == revision
+
+    # What a worker does: `read_model.writer`.
+
+    def count(self, batch: Entries, read_first: bool) -> Program:
+        """Count a batch as it is delivered."""
+        if len(batch) <= RECENT_MAX and not read_first:
+            response = yield Change(add=batch, delta=batch)
+            if not isinstance(response, Refused):
+                return None
+            return Jump(self.count_planned, (batch, response.state))
+        return Jump(self.count_planned, (batch, None))
+
+    def count_planned(self, entries: Entries, part: State | None) -> Program:
+        """Read, plan and write until all entries are counted."""
+        if self.is_broken("pages read before the counter") and part is None:
+            pages = []
+            for entry in sorted(entries):
+                pages.append((yield Read("page", entry.time)))
+            part, planned = (yield Read("counter")), entries
+            pages = [page for page in pages if page]
+        else:
+            part = part or (yield Read("counter"))
+            pages, planned = yield from self._pages_for(part, entries)
+        if change := self.plan(part, tuple(sorted(set(pages))), planned):
+            response = yield change
+            if isinstance(response, Refused) and not self.is_broken("refusal taken for success"):
+                return Jump(self.count_planned, (entries, response.state))
+        rest = entries - planned
+        return Jump(self.count_planned, (rest, None)) if rest else None
+
+    def _pages_for(self, part: State, entries: Entries) -> Generator[Any, Any, tuple[list[Page], Entries]]:
+        needed = sorted(entry for entry in entries - part.recent if entry.time <= part.until)
+        pages: list[Page] = []
+        for number, entry in enumerate(needed):
+            if covering(pages, entry.time):
+                continue
+            if len(pages) == PAGES_PER_PLAN:
+                return pages, frozenset(needed[:number])
+            if page := (yield Read("page", entry.time)):
+                pages.append(page)
+        return pages, entries
+
+    def plan(self, part: State, pages: tuple[Page, ...], entries: Entries) -> Change | None:
+        """Decide what to write so that these entries are counted: `domain.archive.plan`."""
+        fresh = frozenset(entry for entry in entries if entry.time > part.until) - part.recent
+        missing: set[Entry] = set()
+        writes: list[tuple[int, int | None, Entries]] = []
+        late: dict[Page, set[Entry]] = {}
+        for entry in entries - fresh - part.recent:
+            page = covering(pages, entry.time)
+            if page is None:
+                raise BrokenError(f"no page covers {entry}")
+            if entry not in page.entries or self.is_broken("page not searched"):
+                late.setdefault(page, set()).add(entry)
+        for page, lacking in late.items():
+            missing |= lacking
+            *first, last = self._split(page.entries | lacking)
+            writes += [(max(entry.time for entry in chunk), None, chunk) for chunk in first]
+            writes.append((page.end, page.revision, last))
+        seen = {"seen_pages": pages, "seen_recent": len(part.recent)}
+        new = fresh | missing
+        if not fresh:
+            return Change(delta=new, pages=tuple(writes), **seen) if writes else None  # type: ignore[arg-type]
+        together = part.recent | fresh
+        if len(together) <= RECENT_MAX:
+            if not writes:
+                return Change(add=fresh, delta=fresh)
+            return Change(delta=new, recent=together, pages=tuple(writes), revision=part.revision, **seen)  # type: ignore[arg-type]
+        archived, kept = self._divide(together)
+        until = max(entry.time for entry in archived)
+        writes += [(max(entry.time for entry in chunk), None, chunk) for chunk in self._split(archived)]
+        return Change(
+            delta=new,
+            recent=kept,
+            until=part.until if self.is_broken("archive without moving archived_until") else until,
+            pages=tuple(writes),
+            revision=part.revision,
+            **seen,  # type: ignore[arg-type]
+        )
+
+    def _divide(self, entries: Entries) -> tuple[Entries, Entries]:
+        ordered = sorted(entries)
+        cut = max(1, len(ordered) - KEPT)
+        while cut < len(ordered) and (ordered[cut].time <= self.old_until or self._shares_time(ordered, cut)):
+            cut += 1
+        return frozenset(ordered[:cut]), frozenset(ordered[cut:])
+
+    def _split(self, entries: Entries) -> list[Entries]:
+        ordered = sorted(entries)
+        size = -(-len(ordered) // -(-len(ordered) // PAGE_MAX))
+        chunks, start = [], 0
+        while start < len(ordered):
+            end = min(start + size, len(ordered))
+            while end < len(ordered) and self._shares_time(ordered, end):
+                end += 1
+            chunks.append(frozenset(ordered[start:end]))
+            start = end
+        return chunks
+
+    def _shares_time(self, ordered: list[Entry], at: int) -> bool:
+        return ordered[at].time == ordered[at - 1].time and not self.is_broken("same times apart")
+
+    # What a client does: `commands._compare_and_swap` and `commands._add_and_get`.
+
+    def swap(self, event: Entry) -> Program:
+        """Append the event and count it in one transaction, if the counter is at `at_version`."""
+        part = yield Read("counter")
+        if part.version != self.at_version:
+            return "refused"
+        pages, _ = yield from self._pages_for(part, frozenset([event]))
+        if not (change := self.plan(part, tuple(pages), frozenset([event]))):
+            return "recorded before"
+        version = None if self.is_broken("no version condition") else part.version
+        response = yield change._replace(append=event, version=version)
+        if not isinstance(response, Refused):
+            return "succeeded"
+        return "recorded before" if response.is_appended else Jump(self.swap, (event,))
+
+    def append_and_get(self, event: Entry) -> Program:
+        """Append the event, then count it."""
+        yield Change(append=event, revision=None)
+        return Jump(self.count, (frozenset([event]), False))
+
+    def deliver(self, event: Entry) -> Program:
+        """Count an event that the stream brings, if it was recorded."""
+        log = yield Read("log")
+        return Jump(self.count, (frozenset([event]), False)) if event in log else None
+
+    # What a repair does: `extras.verification.repair`.
+
+    def repair(self) -> Program:
+        """Make the read model what the log says, one correction after another, each decided from one moment."""
+        log = (yield Read("log")) if self.is_broken("log read before the pages") else None
+        before = yield Read("counter")
+        pages = yield Read("pages")
+        after = yield Read("counter")
+        if after.revision != before.revision:
+            return Jump(self.repair, ())
+        log = (yield Read("log")) if log is None else log
+        change = self._correction(before, pages, log)
+        if change is None:
+            fresh = log - before.recent - {entry for page in pages for entry in page.entries}
+            return Jump(self.count_planned, (fresh, None)) if fresh else None
+        yield change
+        return Jump(self.repair, ())
+
+    def _correction(self, part: State, pages: tuple[Page, ...], log: Entries) -> Change | None:
+        held = [*part.recent, *(entry for page in pages for entry in page.entries)]
+        is_consistent = (part.value, part.version) == (amount(held), len(held))
+        if self.is_broken("totals corrected twice"):
+            is_consistent = True
+        if bogus := part.recent - log:
+            minus = bogus if is_consistent else frozenset()
+            return Change(
+                minus=minus, recent=part.recent - bogus, revision=part.revision, seen_recent=len(part.recent)
+            )
+        start = 0
+        for page in pages:
+            right = frozenset(entry for entry in log if start < entry.time <= page.end)
+            start = page.end
+            if page.entries != right:
+                return Change(
+                    delta=right - page.entries if is_consistent else frozenset(),
+                    minus=page.entries - right if is_consistent else frozenset(),
+                    pages=((page.end, page.revision, right),),
+                    seen_pages=(page,),
+                )
+        if not is_consistent:
+            return Change(totals=(amount(held), len(held)), revision=part.revision, seen_recent=len(part.recent))
+        return None
+
+    # All orders.
+
+    def explore(self, start: State, actors: list[Jump], *, is_damaged: bool = False, deaths: bool = True) -> set[Any]:
+        """
+        Visit every reachable state; return the actors' results in all final ones. The number visited adds to `states`.
+
+        Raises:
+            BrokenError: an invariant does not hold in one of them.
+        """
+        first = (start, tuple((actor, ()) for actor in actors))
+        known, waiting, results = {first}, [first], set()
+        while waiting:
+            state, locals_ = waiting.pop()
+            is_final = all(not isinstance(local[0], Jump) for local in locals_)
+            check(state, is_damaged=is_damaged and not is_final, is_final=is_final)
+            if is_final:
+                results.add(tuple(local[0] for local in locals_))
+            for number, local in enumerate(locals_):
+                for after, moved in self._steps(state, local, actors[number], deaths):
+                    found = (after, (*locals_[:number], moved, *locals_[number + 1 :]))
+                    if found not in known:
+                        known.add(found)
+                        waiting.append(found)
+        self.states += len(known)
+        return results
+
+    def _steps(self, state: State, local: Any, begin: Jump, deaths: bool) -> Iterable[tuple[State, Any]]:
+        jump, responses = local
+        if not isinstance(jump, Jump):
+            return
+        request = self._next(jump, responses)[1]
+        after, response = self.respond(state, request)
+        yield after, self._next(jump, (*responses, response))[0]
+        if isinstance(request, Change):
+            if after != state:
+                yield after, local  # the response is lost, and the SDK makes the request again
+            if request.append is None or request.pages or request.add or request.delta:
+                yield state, self._next(jump, (*responses, CONFLICT))[0]
+        if deaths and local != (begin, ()) and begin.program.__name__ in ("count", "deliver", "repair"):
+            yield state, (begin, ())
+
+    def _next(self, jump: Jump, responses: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return where an actor is after these responses, and its next request."""
+        program = jump.program(*jump.arguments)
+        try:
+            request = next(program)
+            for response in responses:
+                request = program.send(response)
+        except StopIteration as end:
+            if isinstance(end.value, Jump):
+                return self._next(end.value, ())
+            return (end.value, ()), None
+        return (jump, responses), request
+
+
+def check(state: State, *, is_damaged: bool, is_final: bool) -> None:
+    """
+    Check the invariants of one state; those of a damaged read model only when it is repaired.
+
+    Raises:
+        BrokenError: one does not hold.
+    """
+    held = [*state.recent, *(entry for page in state.pages for entry in page.entries)]
+    if len(held) != len(set(held)):
+        raise BrokenError("an event is counted twice", state)
+    if any(entry.time <= state.until for entry in state.recent):
+        raise BrokenError("a recent entry is not later than archived_until", state)
+    ends = [0, *(page.end for page in state.pages)]
+    for page, (before, end) in zip(state.pages, pairwise(ends), strict=True):
+        if any(not before < entry.time <= end for entry in page.entries):
+            raise BrokenError("an entry is not in the page that covers it", state)
+    if is_damaged:
+        return
+    if (state.value, state.version) != (amount(held), len(held)):
+        raise BrokenError("the totals are not those of the entries", state)
+    if set(held) - state.log:
+        raise BrokenError("an entry has no event", state)
+    if is_final and state.log - set(held):
+        raise BrokenError("an event is not counted", state)
