@@ -51,11 +51,8 @@ _in_json = json.JSONEncoder(separators=(",", ":")).encode
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
-#: The attribute of messages whose events are likely to be counted already, because an operator sent them again.
-REPLAY = "replay"
-
-#: The attributes of such a message. The projector then reads first, instead of paying for writes that are refused.
-REPLAYED = {REPLAY: "true"}
+#: The attribute of messages whose events are likely to be counted already: the projector reads before it counts them.
+LIKELY_COUNTED = {"likely_counted": "true"}
 
 #: A message stays under the queue's 192 KiB with room for what the last event adds.
 MESSAGE_BYTES = 180 * 1024
@@ -150,6 +147,14 @@ def from_stream_record(record: object) -> Event:
     if not isinstance(keys, dict) or not keys.items() <= image.items():
         raise NotUnderstoodError(f"the record's keys are not those of its image: {_shown(keys)}")
     return from_fields(owner(plain.get("partition")), plain)
+
+
+def is_counted_at_once(record: object) -> bool:
+    """Check whether a stream record announces an event that its own command counts, such as a compare-and-swap."""
+    match record:
+        case {"dynamodb": {"NewImage": {"counted_at_once": {"BOOL": True}}}}:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ def _adjustment_id(command: Adjust) -> str:
 
 
 def _append(command: Increment, event: Event) -> Accepted:
-    appended = event_log.append(event)
+    appended = event_log.append(event, counted_at_once=command.wants_counter)
     return Accepted(appended.event, None, again=appended.again and command.idempotency_key is not None)
 
 

@@ -40,21 +40,21 @@ class Appended:
     again: bool
 
 
-def append(event: Event) -> Appended:
+def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     """
-    Record the event, or find that it was recorded before. One request in the first case.
+    Append the event unless its id is already in the log. One request in the usual case.
 
-    Of several callers with the same event id, one appends and the others are told so; it makes no difference which,
-    nor whether an answer was lost on the way and the request was sent again.
+    Of several callers with the same id, one appends and the others get the recorded event. A retry after a lost
+    response is safe. `counted_at_once` tells the projector that the command counts the event itself, if all goes well.
 
     Raises:
-        KeyReusedError: the id is taken by an event that says something else.
-        LogUnavailableError: DynamoDB throttles or does not answer. Nothing is known: retry with the same id.
-        ContendedError: transactions on the very same event id were in the way each time.
+        KeyReusedError: the id belongs to a different event.
+        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same id.
+        ContendedError: conflicts with transactions on the same event id at every try.
     """
     for _ in retries.attempts(_TRIES):
         try:
-            _item(event).save(condition=EventItem.event_id.does_not_exist())
+            _item(event, counted_at_once=counted_at_once).save(condition=EventItem.event_id.does_not_exist())
         except PutError as error:
             match dynamodb.code(error):
                 case "ConditionalCheckFailedException":
@@ -63,12 +63,12 @@ def append(event: Event) -> Appended:
                     continue
             raise LogUnavailableError(str(error)) from error
         return Appended(event, again=False)
-    raise ContendedError(f"event {event.event_id} is being written by others")
+    raise ContendedError(f"event {event.event_id} is written by concurrent commands")
 
 
 def append_within(transaction: TransactWrite, event: Event) -> None:
-    """Make the append a member of a transaction: it is refused, and all of it with it, if the id is taken."""
-    transaction.save(_item(event), condition=EventItem.event_id.does_not_exist())
+    """Make the append a member of a transaction, which counts the event, too. It is refused if the id is taken."""
+    transaction.save(_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())
 
 
 def find(counter_id: str, event_id: str) -> Event | None:
@@ -240,6 +240,6 @@ def _batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> li
         return list(EventItem.batch_get(keys, consistent_read=consistent_read))
 
 
-def _item(event: Event) -> EventItem:
+def _item(event: Event, *, counted_at_once: bool) -> EventItem:
     partition = codec.log_partition(event.counter_id, event.event_id, settings.current().shards)
-    return EventItem(partition=partition, **codec.fields(event))
+    return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.fields(event))

@@ -38,7 +38,7 @@ class _Message:
     message_id: Any
     events: list[Event]
     parked: Parked | None
-    is_repeated: bool
+    is_likely_counted: bool
 
     def is_about(self, counter_ids: Collection[str]) -> bool:
         return any(event.counter_id in counter_ids for event in self.events)
@@ -58,10 +58,10 @@ def project(records: Iterable[object], onto: Projection) -> dict[str, Any]:
     """
     messages = [_message(record, onto.source) for record in records]
     events = [event for message in messages for event in message.events]
-    repeated = {event.counter_id for message in messages if message.is_repeated for event in message.events}
+    likely_counted = {event.counter_id for message in messages if message.is_likely_counted for event in message.events}
     again: list[_Message] = []
     try:
-        new = onto.count(events, repeated)
+        new = onto.count(events, likely_counted)
     except PartlyCountedError as error:
         _measure(messages, error.new, error.uncounted, onto.metrics)
         again = [message for message in messages if message.is_about(error.uncounted)]
@@ -98,14 +98,14 @@ def _message(record: object, source: str) -> _Message:
     events, reasons = codec.from_message(body)
     original = record if body is None else body
     parked = Parked(source, "; ".join(reasons), original, message_id) if reasons else None
-    return _Message(message_id, events, parked, is_repeated=_is_repeated(fields))
+    return _Message(message_id, events, parked, is_likely_counted=_is_likely_counted(fields))
 
 
-def _is_repeated(record: dict[str, Any]) -> bool:
-    """Check whether SQS delivered this record before, or an operator replayed it."""
+def _is_likely_counted(record: dict[str, Any]) -> bool:
+    """Check whether this record's events are likely to be counted already, so that a read is cheaper than a write."""
     match record:
         case {"attributes": {"ApproximateReceiveCount": str(times)}} if times not in ("0", "1"):
             return True
         case {"messageAttributes": dict(attributes)}:
-            return codec.REPLAY in attributes
+            return attributes.keys() >= codec.LIKELY_COUNTED.keys()
     return False

@@ -1,4 +1,4 @@
-"""Publish: forward what is new in the event log to the projections' queues. Decides nothing."""
+"""Publish: forward the events that the log's stream announces to the queue of each projection. Decides nothing."""
 
 from __future__ import annotations
 
@@ -11,39 +11,45 @@ from chalicelib.parking import Parked
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chalicelib.domain.events import Event
     from chalicelib.settings import Receiver
 
 
 def publish(records: Iterable[object]) -> None:
     """
-    Every event that these stream records announce is on each projection's queue, and every other record is parked
-    for each. Where one of the queues is in trouble, the others have it all the same.
+    Send every event that these stream records announce to each projection's queue, and park every other record.
 
-    Many events travel in one message. A batch that is delivered again is published again: only counting is done once.
+    Many events travel in one message. Events that their own commands count travel in messages that say so. If one
+    queue fails, the others get the events all the same. A batch that is delivered again is published again: only
+    counting happens once.
 
     Raises:
-        QueueUnavailableError: SQS throttles or does not answer; the stream keeps the batch and delivers it again.
+        QueueUnavailableError: SQS throttles or does not answer. The stream delivers the batch again.
     """
-    events, parked = [], []
+    recorded: list[Event] = []
+    counted: list[Event] = []
+    parked: list[Parked] = []
     for record in records:
         try:
-            events.append(codec.from_stream_record(record))
+            event = codec.from_stream_record(record)
         except NotUnderstoodError as error:
             parked.append(Parked(parking.FROM_THE_STREAM, error.reason, record))
-    messages = [*codec.messages(events)]
-    troubles: list[QueueUnavailableError] = []
+        else:
+            (counted if codec.is_counted_at_once(record) else recorded).append(event)
+    failures: list[QueueUnavailableError] = []
     for receiver in settings.current().receivers:
         try:
-            _send(messages, receiver)
-        except QueueUnavailableError as trouble:  # of this queue: the others are not to wait for it
-            troubles.append(trouble)
-    if troubles:
-        raise troubles[0]
+            _send(recorded, receiver, {})
+            _send(counted, receiver, codec.LIKELY_COUNTED)
+        except QueueUnavailableError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
     for receiver in settings.current().receivers:
         parking.park(parked, receiver.dead_letter_queue)
 
 
-def _send(messages: list[codec.Message], receiver: Receiver) -> None:
-    for message in messages:
-        message_id = queues.send(receiver.queue, message.body)
+def _send(events: Iterable[Event], receiver: Receiver, attributes: dict[str, str]) -> None:
+    for message in codec.messages(events):
+        message_id = queues.send(receiver.queue, message.body, attributes)
         telemetry.published(message_id, message.event_ids, receiver.queue)

@@ -52,7 +52,7 @@ _HIDDEN_S = 900
 _AT_ONCE = 1000
 
 #: The attributes that messages are sent back with count as parts of them.
-_ATTRIBUTE_BYTES = sum(len(f"{name}String{value}") for name, value in codec.REPLAYED.items())
+_ATTRIBUTE_BYTES = sum(len(f"{name}String{value}") for name, value in codec.LIKELY_COUNTED.items())
 
 _SHOWN_LINES = 3
 _SHOWN_COLUMNS = 100
@@ -144,7 +144,7 @@ def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str,
             sent_as = []
             for queue in _queues_for(letter, settings):
                 before = sent.get((queue, body)) if letter.source == FROM_THE_STREAM else None
-                sent[queue, body] = before or queues.send(queue, body, codec.REPLAYED)
+                sent[queue, body] = before or queues.send(queue, body, codec.LIKELY_COUNTED)
                 sent_as.append(sent[queue, body])
             yield letter_id, ", ".join(sent_as)
             advance(1)

@@ -119,7 +119,7 @@ def send(queue: str, events: Iterable[Event]) -> int:
 
 
 def _send(queue: str, messages: Iterable[str]) -> int:
-    return sum(1 for message in messages if queues.send(queue, message, codec.REPLAYED))
+    return sum(1 for message in messages if queues.send(queue, message, codec.LIKELY_COUNTED))
 
 
 def _log(selection: Selection, after: Position | None) -> Iterator[Event | Unreadable]:

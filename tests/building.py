@@ -123,6 +123,15 @@ def queue_record(body: Any, received: int = 1) -> dict[str, Any]:
     }
 
 
+def received_record(message: dict[str, Any]) -> dict[str, Any]:
+    """The record in which Lambda hands over a message that SQS returned to a receiver."""
+    attributes = {
+        name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+        for name, value in message.get("MessageAttributes", {}).items()
+    }
+    return {**queue_record(message["Body"]), "messageAttributes": attributes}
+
+
 def queue_batch(bodies: Iterable[Any], received: int = 1) -> dict[str, Any]:
     return {"Records": [queue_record(body, received) for body in bodies]}
 

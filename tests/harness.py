@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from chalicelib import codec, settings
-from tests.building import a_counter_id, api_event, log_items, queue_batch, stream_batch
+from tests.building import a_counter_id, api_event, log_items, queue_batch, received_record, stream_batch
 
 if TYPE_CHECKING:
     import random
@@ -115,6 +115,12 @@ class Pipeline:
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         return [record["body"] for record in batch["Records"] if record["messageId"] in again]
 
+    def project_messages(self, messages: list[dict[str, Any]]) -> None:
+        """Deliver these messages of the projection queue, with their attributes, for the first time."""
+        import app
+
+        app.project({"Records": [received_record(message) for message in messages]}, self.context)
+
     def published(self) -> list[str]:
         """The bodies of the messages on the projection queue, which is empty then."""
         return [message["Body"] for message in self.drain(self.queue_url)]
@@ -127,8 +133,8 @@ class Pipeline:
         """Everything recorded since the last time is published and projected, with all that at-least-once allows."""
         for records in self._hostile(self.new_records()):
             self.publish(records)
-        for bodies in self._hostile(self.published()):
-            self.project(bodies)
+        for messages in self._hostile(self.drain(self.queue_url)):
+            self.project_messages(messages)
 
     def count(self, *events: Event) -> None:
         """These events arrive at `project` as they are, in one batch of one message."""
