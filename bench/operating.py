@@ -1,10 +1,9 @@
 """
 What verify, replay and rebuild take, and how it grows with the log: python -m bench.operating SIZE [SIZE ...]
 
-For each size an embedded AWS of its own is started, and the log filled with so many events of a hundred counters, a
-hundred a second each, which are counted, in both projections; of the relational one, the rows are removed before they
-are rebuilt. The commands run each in a process of its own, whose time and peak memory are taken. Prints a table in
-Markdown.
+For each size, starts an embedded AWS of its own, and fills the log with so many events of a hundred counters, a hundred
+a second each, and both read models. Before a lost read model is rebuilt, its items or rows are removed. Each command
+runs in a process of its own, whose time and peak memory are measured. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -30,12 +29,15 @@ if TYPE_CHECKING:
 _COUNTERS = 100
 _A_SECOND_EACH = 100
 _BEGAN_MS = 1_700_000_000_000
+_LOST = "rebuild, all lost"
+_LOST_ROWS = "rebuild, all rows lost"
 _COMMANDS = {
     "verify": ["verify", "--projection", "read-model"],
     "replay": ["replay", "--projection", "read-model", "--rate", "1000000000"],
-    "rebuild": ["rebuild", "--projection", "read-model"],
+    "rebuild, nothing lost": ["rebuild", "--projection", "read-model"],
     "verify, of both": ["verify"],
-    "rebuild, of rows": ["rebuild", "--projection", "sql"],
+    _LOST: ["rebuild", "--projection", "read-model"],
+    _LOST_ROWS: ["rebuild", "--projection", "sql"],
 }
 
 
@@ -51,7 +53,7 @@ def main(sizes: tuple[int, ...], port: int) -> None:
 
 
 def measured(size: int, port: int) -> list[dict[str, Any]]:
-    """What each command takes for a log of so many events, on an embedded AWS of its own at this port and the next."""
+    """Measure each command on a log of so many events, on an embedded AWS of its own at this port and the next."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         place = embedded.Place(Path(folder), port, port + 1)
@@ -61,7 +63,9 @@ def measured(size: int, port: int) -> list[dict[str, Any]]:
             filling.start()
             filling.join()
             for name, arguments in _COMMANDS.items():
-                if arguments[-1] == "sql":
+                if name == _LOST:
+                    _remove_items(place)
+                if name == _LOST_ROWS:
                     (place.folder / "counter.sqlite").unlink()
                     _make_schema(place)
                 seconds, cpu_s, peak_mb = _measured(place, arguments)
@@ -71,7 +75,7 @@ def measured(size: int, port: int) -> list[dict[str, Any]]:
 
 
 def _fill(place: embedded.Place, size: int) -> None:
-    """So many events are in the log, and counted."""
+    """Fill the log with so many events, and both read models from it."""
     embedded.write_environment(place, "", "")
     os.environ["LOCAL_FOLDER"] = str(place.folder)
     stages.enter(stages.LOCAL_STAGE)
@@ -84,8 +88,17 @@ def _fill(place: embedded.Place, size: int) -> None:
             requests: Any = [{"PutRequest": {"Item": item}} for item in items]
             client.batch_write_item(RequestItems={"counter-local-event-log": requests})
             advance(len(items))
-    for arguments in (["rebuild"], ["rebuild", "--drop", "--yes"]):
-        subprocess.run(_program(arguments), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(_program(["rebuild"]), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
+
+
+def _remove_items(place: embedded.Place) -> None:
+    """Remove every item of the read model."""
+    client = boto3.client("dynamodb", endpoint_url=place.aws_url, region_name="us-east-1")
+    for table, *key in (("counters", "counter_id", "part"), ("archive", "partition", "end")):
+        name = f"counter-{stages.LOCAL_STAGE}-{table}"
+        for page in client.get_paginator("scan").paginate(TableName=name):
+            for item in page["Items"]:
+                client.delete_item(TableName=name, Key={attribute: item[attribute] for attribute in key})
 
 
 def _make_schema(place: embedded.Place) -> None:
@@ -96,7 +109,7 @@ def _make_schema(place: embedded.Place) -> None:
 
 def _items(size: int) -> Iterator[list[dict[str, dict[str, str]]]]:
     from chalicelib import codec, commands  # noqa: PLC0415  (as above)
-    from chalicelib.domain.events import Incremented
+    from chalicelib.domain.events import Incremented  # noqa: PLC0415
 
     batch = []
     for n in range(size):
@@ -114,7 +127,7 @@ def _items(size: int) -> Iterator[list[dict[str, dict[str, str]]]]:
 
 
 def _measured(place: embedded.Place, arguments: list[str]) -> tuple[float, float, float]:
-    """Seconds, seconds of CPU time, and peak memory in MB, of one command in a process of its own."""
+    """Return seconds, seconds of CPU time, and peak memory in MB, of one command in a process of its own."""
     began = time.monotonic()
     process = subprocess.Popen(_program(arguments), env=_environment(place), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
