@@ -154,7 +154,9 @@ def _project(batch: Row) -> object:
 
 _REPEATED: Final[dict[str, Row]] = {
     scope.REDELIVERY: {"attributes": {"ApproximateReceiveCount": "2"}},
-    scope.REPLAY: {"messageAttributes": {name: {"stringValue": "true", "dataType": "String"} for name in codec.LIKELY_COUNTED}},
+    scope.REPLAY: {
+        "messageAttributes": {name: {"stringValue": "true", "dataType": "String"} for name in codec.LIKELY_COUNTED}
+    },
 }
 
 

@@ -31,6 +31,7 @@ def document(figures: Figures, deployed: Setup) -> str:
     batches = [[load.batch(rate, deployed.stream_batch) for rate in costing.RATES] for load in (one, many)]
     units = [cost.counting_units(size, 1000).write for size in (1, 100)]
     command, query = (figures.steps[name] for name in ("increment", "counter"))
+    command_ms, query_ms = (deployed.billed_ms("api_handler", step) for step in (command, query))
     http_usd = prices.REST_REQUESTS.of(costing.MILLION) - prices.HTTP_REQUESTS.of(costing.MILLION)
     ten_markers_usd = prices.WRITE_UNITS.of((2 + 2) - (2 + 2 / 10)) * costing.MILLION
     ours, compared, standing = cost.tables(figures, deployed)
@@ -61,17 +62,17 @@ event, however events are spread, and {units[1]:.2f} for each of 100 events that
 **Measured and assumed.** Requests and bytes are measured by running the functions, and tests measure them again. Time
 has not been measured on Lambda. The {command.cpu_ms} ms of CPU time for a command, measured on {figures.measured_on} on
 the machine of the [figures](figures.md), are divided by the share of a CPU that the memory buys, and
-{costing.WAIT_MS} ms for each request are added, which is assumed. So a command is billed for {deployed.billed_ms("api_handler", command)} ms
-and a query for {deployed.billed_ms("api_handler", query)} ms. With {_SLOW_MS} ms, a million lone increments would cost
-{slower[0]:.2f} more, and busy ones {slower[1]:.2f}. `make cost MEASURE=1` measures the functions again. AWS's pages
-fill in their prices by script, so these were read in stored copies of pages that quote them, the oldest of
-{min(_dates())} and some {max(_dates())}; `bench/prices.py` names each page.
+{costing.WAIT_MS} ms for each request are added, which is assumed. So a command is billed for {command_ms} ms, and a
+query for {query_ms} ms. With {_SLOW_MS} ms, a million lone increments would cost {slower[0]:.2f} more, and busy ones
+{slower[1]:.2f}. `make cost MEASURE=1` measures the functions again. AWS's pages fill in their prices by script, so
+these were read in stored copies of pages that quote them, the oldest of {min(_dates())} and some {max(_dates())};
+`bench/prices.py` names each page.
 
 **Largest parts.** The gateway takes {shares[0]:.0f} % at one increment a second, and {shares[1]:.0f} % at a thousand.
-An HTTP API would save {http_usd:.2f} of it, a function URL all {prices.REST_REQUESTS.usd:.2f}. This project uses neither,
-because Chalice deploys REST APIs, and only with these are the gateway's own errors problem documents, too. If events
-come alone, the queue and the output of the functions are next. `LOG_LEVEL` = `WARNING` turns the log lines off, and
-keeps the metrics.
+An HTTP API would save {http_usd:.2f} of it, a function URL all {prices.REST_REQUESTS.usd:.2f}. This project uses
+neither, because Chalice deploys REST APIs, and only with these are the gateway's own errors problem documents, too. If
+events come alone, the queue and the output of the functions are next. `LOG_LEVEL` = `WARNING` turns the log lines off,
+and keeps the metrics.
 
 **Batching window.** With `BATCHING_WINDOW_S` = {gathered.window_s}, an increment is visible up to ten seconds later
 instead of one. This pays for counters of up to some ten increments a second. More windows, with their lags, are in
