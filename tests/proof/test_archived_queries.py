@@ -143,7 +143,8 @@ def test_pages_split_during_a_list_of_events_are_listed_once(pipeline, before_re
     record(pipeline, events, 1_000)
     late = [at(pipeline, 2 * n + 1) for n in range(950)]
     pipeline.log(late)
-    cursor = pipeline.events(limit=100).body["next_cursor"]
+    inside_a_page = pipeline.events(limit=50, cursor=pipeline.events(limit=100).body["next_cursor"])
+    cursor = inside_a_page.body["next_cursor"]
 
     queries = before_request("Query", 3, lambda: pipeline.count(*late))
     found = ids(pipeline.events(limit=100, cursor=cursor))
@@ -153,14 +154,13 @@ def test_pages_split_during_a_list_of_events_are_listed_once(pipeline, before_re
     assert found == [event_id for event_id in newest_first([*events, *late]) if event_id in set(found)]
 
 
-@pytest.mark.parametrize("number", [2])
-def test_entries_archived_during_a_history_are_added_once(pipeline, before_request, number):
+def test_entries_archived_during_a_history_are_added_once(pipeline, before_request):
     events = [at(pipeline, n) for n in range(86)]
     record(pipeline, events)
     newer = [at(pipeline, 1_000 + n) for n in range(60)]
     pipeline.log(newer)
 
-    queries = before_request("Query", number, lambda: pipeline.count(*newer))
+    queries = before_request("Query", 2, lambda: pipeline.count(*newer))
     history = pipeline.history(**SPAN, resolution="second").body["points"]
 
     assert len(queries) >= 2
