@@ -24,8 +24,8 @@ HEAVY = {
     "chalicelib.commands",
     "chalicelib.publisher",
     "chalicelib.projector",
-    "chalicelib.checker",
-    "chalicelib.verifier",
+    "chalicelib.extras.verification.scheduled_check",
+    "chalicelib.extras.verification.staging_db",
     "chalicelib.badges",
     "chalicelib.openapi",
     "sqlite3",
@@ -62,7 +62,16 @@ def said_by_a_process_that_starts(function: str, program: str, **environment: st
         ("app.app", {"chalicelib.commands", *DATABASE}),
         ("app.publish", {"chalicelib.publisher", *QUEUES}),
         ("app.project", {"chalicelib.projector", "chalicelib.queues", *DATABASE}),
-        ("app.check", {"chalicelib.checker", "chalicelib.verifier", "chalicelib.queues", "sqlite3", *DATABASE}),
+        (
+            "app.check",
+            {
+                "chalicelib.extras.verification.scheduled_check",
+                "chalicelib.extras.verification.staging_db",
+                "chalicelib.queues",
+                "sqlite3",
+                *DATABASE,
+            },
+        ),
     ],
 )
 def test_a_function_loads_what_it_uses_and_nothing_else(function, loaded):
