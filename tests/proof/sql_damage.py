@@ -6,7 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, sql_model, sql_verifier, verifier
+from chalicelib import event_log, sql_model, sql_verifier
+from chalicelib.extras.verification import report as kinds
 from tests.building import A_TIME_MS, an_adjustment, an_event
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _has_another_amount(database: Database, events: list[Event]) -> None:
 
 #: By what a person would call it.
 DAMAGES = {
-    "an event is missing": Damage(_loses_a_row, {verifier.UNCOUNTED: 1}),
-    "a row has no event": Damage(gets_a_row, {verifier.UNKNOWN: 1}),
+    "an event is missing": Damage(_loses_a_row, {kinds.UNCOUNTED: 1}),
+    "a row has no event": Damage(gets_a_row, {sql_verifier.UNKNOWN: 1}),
     "an amount is another": Damage(_has_another_amount, {sql_verifier.OTHERWISE: 1}),
     "a time is another": Damage(
         lambda database, events: database.ask(
@@ -93,29 +94,29 @@ DAMAGES = {
     ),
     "a value is too high": Damage(
         lambda database, events: database.ask(f"UPDATE counters SET value = value + 1 WHERE {_of(events)}"),
-        {verifier.TOO_HIGH: 1},
+        {kinds.TOO_HIGH: 1},
     ),
     "a value is too low": Damage(
         lambda database, events: database.ask(f"UPDATE counters SET value = value - 1 WHERE {_of(events)}"),
-        {verifier.TOO_LOW: 1},
+        {kinds.TOO_LOW: 1},
     ),
     "a version is wrong": Damage(
         lambda database, events: database.ask(f"UPDATE counters SET version = version + 1 WHERE {_of(events)}"),
-        {verifier.WRONG_VERSION: 1},
+        {kinds.WRONG_VERSION: 1},
     ),
     "the totals are gone": Damage(
-        lambda database, events: database.ask(f"DELETE FROM counters WHERE {_of(events)}"), {verifier.TOO_LOW: 1}
+        lambda database, events: database.ask(f"DELETE FROM counters WHERE {_of(events)}"), {kinds.TOO_LOW: 1}
     ),
     "the rows are gone": Damage(
         lambda database, events: database.ask(f"DELETE FROM events WHERE {_of(events)}"),
-        {verifier.UNCOUNTED: 5, sql_verifier.EMPTY: 1},
+        {kinds.UNCOUNTED: 5, sql_verifier.EMPTY: 1},
     ),
     "all is gone": Damage(
         lambda database, events: (
             database.ask(f"DELETE FROM events WHERE {_of(events)}"),
             database.ask(f"DELETE FROM counters WHERE {_of(events)}"),
         ),
-        {verifier.UNCOUNTED: 5},
+        {kinds.UNCOUNTED: 5},
     ),
 }
 

@@ -20,9 +20,10 @@ import pytest
 from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib import event_log, settings, sql_model, sql_rows, sql_schema, verifier
+from chalicelib import event_log, settings, sql_model, sql_rows, sql_schema
 from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
+from chalicelib.extras.verification import comparison
 from chalicelib.settings import SQL
 from ops import parts, sql_rebuild, sql_verify
 from ops.errors import OperatorError, in_one_line
@@ -144,7 +145,7 @@ def test_an_operator_needs_the_rights_that_readme_names_and_is_told_where_one_is
     database.ask("GRANT SELECT ON events, counters TO operator")
     monkeypatch.setenv("SQL_OWNER_URL", database.url.replace("postgres@", "operator@", 1))
 
-    verified = sql_verify.verify(settings.current(), names, verifier.some(names), lag_s=0, waits=False)[SQL]
+    verified = sql_verify.verify(settings.current(), names, comparison.some(names), lag_s=0, waits=False)[SQL]
     with pytest.raises(ReadModelUnavailableError) as lacking:
         rebuilt(*names)
     database.ask("GRANT INSERT, UPDATE, DELETE ON events, counters TO operator")

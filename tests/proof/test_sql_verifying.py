@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event as listening
 
-from chalicelib import event_log, sql_model, sql_verifier, verifier
+from chalicelib import event_log, sql_model, sql_verifier
+from chalicelib.extras.verification import report as kinds
 from chalicelib.spool import RowSpool
 from tests.building import a_counter_id, an_event
 from tests.proof import sql_damage
@@ -93,7 +94,7 @@ def test_a_counter_of_which_the_log_knows_nothing_is_told(database, name):
 
     told = {difference.counter_id: difference.kind for difference in of_all(name).differences}
 
-    assert told == {f"{name}.stranger": verifier.UNKNOWN, f"{name}.empty": sql_verifier.EMPTY}
+    assert told == {f"{name}.stranger": sql_verifier.UNKNOWN, f"{name}.empty": sql_verifier.EMPTY}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -107,9 +108,9 @@ def test_what_a_file_takes_that_no_event_has_is_told_and_ends_nothing(database, 
 
     assert dict(report.numbers) == {
         sql_verifier.OTHERWISE: 2,
-        verifier.UNCOUNTED: 1,
-        verifier.UNKNOWN: 1,
-        verifier.TOO_HIGH: 1,
+        kinds.UNCOUNTED: 1,
+        sql_verifier.UNKNOWN: 1,
+        kinds.TOO_HIGH: 1,
     }
 
 
@@ -125,7 +126,7 @@ def test_sums_beyond_64_bits_are_compared_exactly(database, name):
     wrong = verified(name)
 
     assert right.holds
-    assert dict(wrong.numbers) == {verifier.TOO_HIGH: 1}
+    assert dict(wrong.numbers) == {kinds.TOO_HIGH: 1}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -136,7 +137,7 @@ def test_a_young_event_is_pending_and_an_old_one_is_wrong(database, name):
     young, old = verified(name, lag_s=3600), verified(name, lag_s=0)
 
     assert (young.holds, young.pending) == (True, 1)
-    assert dict(old.numbers) == {verifier.UNCOUNTED: 1}
+    assert dict(old.numbers) == {kinds.UNCOUNTED: 1}
     assert old.differences[0].detail.startswith("by 1, recorded ")
 
 
@@ -181,7 +182,7 @@ def test_verifying_waits_until_it_is_known_of_each_pending_event(database, name)
 def test_verifying_gives_up_on_an_event_once_it_is_old(database, name):
     event_log.append(an_event(counter_id=name, recorded_at_ms=now_ms()))
 
-    assert dict(verified(name, waits=True, lag_s=1).numbers) == {verifier.UNCOUNTED: 1}
+    assert dict(verified(name, waits=True, lag_s=1).numbers) == {kinds.UNCOUNTED: 1}
 
 
 def test_what_is_recorded_and_counted_at_any_moment_meanwhile_is_no_difference(database, name):
@@ -206,7 +207,7 @@ def test_traffic_does_not_hide_a_total_that_is_wrong(database, name):
 
     report = verified(name, advance=lambda _: sql_damage.counted(name))
 
-    assert dict(report.numbers) == {verifier.TOO_HIGH: 1}
+    assert dict(report.numbers) == {kinds.TOO_HIGH: 1}
 
 
 def test_beside_workers_on_real_threads_there_is_no_difference(database, name):
@@ -263,7 +264,7 @@ def test_an_event_that_cannot_be_read_is_told_and_its_row_is_no_stranger(databas
 
     report = verified(name)
 
-    assert dict(report.numbers) == {verifier.UNREADABLE: 1}
+    assert dict(report.numbers) == {kinds.UNREADABLE: 1}
     assert (report.differences[0].event_id, report.unreadable) == (newer, {name})
 
 
