@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from chalicelib.extras.verification import report as kinds
 from tests.building import A_TIME_MS, a_counter_id, an_event
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterable
 
     from chalicelib.domain.events import Event
@@ -100,8 +100,8 @@ class Stage:
     def page(self, number: int) -> list[Entry]:
         return self.entries[number * IN_PAGE : (number + 1) * IN_PAGE]
 
-    def put_item(self, recent: list[Entry], /, **changes: Any) -> None:
-        """Put the item with these recent entries; a change of None removes an attribute."""
+    def put_item(self, recent: list[Entry], /, **changes: Any) -> Stage:
+        """Put the item with these recent entries; a change of None removes an attribute. Returns the stage."""
         item = {
             "counter_id": {"S": self.counter_id},
             "part": {"N": str(self.part)},
@@ -114,9 +114,10 @@ class Stage:
         } | changes
         put = {name: value for name, value in item.items() if value is not None}
         self.client.put_item(TableName=settings.current().counters_table, Item=put)
+        return self
 
-    def put_page(self, entries: list[Entry], end_ms: int | None = None, /, **changes: Any) -> None:
-        """Put a page; a change of None removes an attribute."""
+    def put_page(self, entries: list[Entry], end_ms: int | None = None, /, **changes: Any) -> Stage:
+        """Put a page; a change of None removes an attribute. Returns the stage."""
         item = {
             "partition": {"S": self.partition},
             "end": {"N": str(max(entries).recorded_at_ms if end_ms is None else end_ms)},
@@ -125,6 +126,7 @@ class Stage:
         } | changes
         put = {name: value for name, value in item.items() if value is not None}
         self.client.put_item(TableName=settings.current().archive_table, Item=put)
+        return self
 
     def delete_item(self) -> None:
         key = {"counter_id": {"S": self.counter_id}, "part": {"N": str(self.part)}}
@@ -163,6 +165,20 @@ class Stage:
             ConsistentRead=True,
         )["Items"]
         return found
+
+
+def empty_tables(engine: Engine) -> None:
+    """Remove what other tests left in the tables."""
+    client, names = engine.client("dynamodb"), settings.current()
+    tables = {
+        names.event_log_table: ("partition", "event_id"),
+        names.counters_table: ("counter_id", "part"),
+        names.archive_table: ("partition", "end"),
+    }
+    for table, key in tables.items():
+        for page in client.get_paginator("scan").paginate(TableName=table):
+            for item in page["Items"]:
+                client.delete_item(TableName=table, Key={name: item[name] for name in key})
 
 
 @dataclass(frozen=True)
@@ -260,15 +276,11 @@ _DAMAGED_PAGE = {kinds.DAMAGED: 1, kinds.UNCOUNTED: IN_PAGE}
 
 DAMAGES: dict[str, Damage] = {
     "everything is lost": Damage(_loses_all, {kinds.UNCOUNTED: _ALL}, rises=True),
-    "the item is lost": Damage(
-        Stage.delete_item, {kinds.PAGE_BEYOND: 1, kinds.UNCOUNTED: RECENT, kinds.TOO_LOW: 1}
-    ),
+    "the item is lost": Damage(Stage.delete_item, {kinds.PAGE_BEYOND: 1, kinds.UNCOUNTED: RECENT, kinds.TOO_LOW: 1}),
     "the item is that of an older backup": Damage(
         _is_older, {kinds.PAGE_BEYOND: 1, kinds.REPEATED: IN_PAGE, kinds.UNCOUNTED: RECENT, kinds.TOO_LOW: 1}
     ),
-    "the first page is lost": Damage(
-        lambda stage: stage.delete_page(0), {kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1}
-    ),
+    "the first page is lost": Damage(lambda stage: stage.delete_page(0), {kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1}),
     "the last page is lost": Damage(
         lambda stage: stage.delete_page(PAGES - 1),
         {kinds.PAGE_MISSING: 1, kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1},
@@ -369,12 +381,8 @@ DAMAGES: dict[str, Damage] = {
     "archived_until is too early": Damage(
         lambda stage: stage.put_item(stage.recent, archived_until={"N": str(A_TIME_MS)}), {kinds.PAGE_BEYOND: 1}
     ),
-    "the value is too high": Damage(
-        lambda stage: stage.put_item(stage.recent, **stage.totals(5)), {kinds.TOO_HIGH: 1}
-    ),
-    "the value is too low": Damage(
-        lambda stage: stage.put_item(stage.recent, **stage.totals(-5)), {kinds.TOO_LOW: 1}
-    ),
+    "the value is too high": Damage(lambda stage: stage.put_item(stage.recent, **stage.totals(5)), {kinds.TOO_HIGH: 1}),
+    "the value is too low": Damage(lambda stage: stage.put_item(stage.recent, **stage.totals(-5)), {kinds.TOO_LOW: 1}),
     "the version is wrong": Damage(
         lambda stage: stage.put_item(stage.recent, **stage.totals(0, 2)), {kinds.WRONG_VERSION: 1}
     ),
@@ -422,10 +430,7 @@ DAMAGES |= {
     for wrong in several
 }
 DAMAGES["the item has only its key"] = Damage(
-    lambda stage: stage.put_item(
-        [], value=None, version=None, revision=None, archived_until=None, updated_at=None
-    ),
+    lambda stage: stage.put_item([], value=None, version=None, revision=None, archived_until=None, updated_at=None),
     {kinds.DAMAGED: 1, kinds.UNCOUNTED: RECENT},
     rises=True,
 )
-

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +20,10 @@ from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import queries, store, writer
 from tests import faults
-from tests.building import A_TIME_MS, an_event, message_body
+from tests.building import A_TIME_MS, message_body
 from tests.proof import scheduler
 from tests.proof.invariant import Watcher
-from tests.proof.read_model_damage import DAMAGES, PAGES, WRONG, Stage
+from tests.proof.read_model_damage import DAMAGES, WRONG, Stage, empty_tables
 
 if TYPE_CHECKING:
     from chalicelib.extras.verification.report import Report
@@ -69,24 +71,10 @@ def rebuilt(stage, *, is_whole=False):
     return dict(repaired.corrected)
 
 
-def empty(engine) -> None:
-    """Remove what other tests left in the tables."""
-    client, names = engine.client("dynamodb"), settings.current()
-    tables = {
-        names.event_log_table: ("partition", "event_id"),
-        names.counters_table: ("counter_id", "part"),
-        names.archive_table: ("partition", "end"),
-    }
-    for table, key in tables.items():
-        for page in client.get_paginator("scan").paginate(TableName=table):
-            for item in page["Items"]:
-                client.delete_item(TableName=table, Key={name: item[name] for name in key})
-
-
 def damaged(engine, name):
     """Return a stage with this damage; the only one if it takes the whole stage to find it."""
     if DAMAGES[name].is_whole:
-        empty(engine)
+        empty_tables(engine)
     stage = Stage(engine, random.Random(name))
     DAMAGES[name].make(stage)
     return stage
@@ -128,7 +116,7 @@ class Observer:
             assert all(value <= right for value in seen)
         else:
             assert set(seen) <= {self.values[0], right}
-            assert len([1 for before, after in zip(seen, seen[1:], strict=False) if before != after]) <= 1
+            assert len([1 for before, after in itertools.pairwise(seen) if before != after]) <= 1
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -227,3 +215,186 @@ def test_the_number_of_crash_points_of_repairs_is_asserted(engine):
 
     print(f"{points} crash points of repairs")  # noqa: T201  (for pytest -s)
     assert points == POINTS
+
+
+def fresh(stage):
+    """Events that are later than all others, not counted yet."""
+    return [stage.event(2000 + ms) for ms in range(2)]
+
+
+def late(stage):
+    """An event that belongs into the second page."""
+    return [stage.event(45)]
+
+
+def archiving(stage):
+    """More events than the recent entries have room for, the last of them pending until then."""
+    return [stage.event(2000 + ms) for ms in range(RECENT_MAX)]
+
+
+def duplicates(stage):
+    """Events that were counted before the damage, in a page and recent, delivered once more."""
+    return []
+
+
+#: What a worker counts next to the repair, and the damage that is repaired.
+NEXT_TO = {"fresh events": fresh, "a late event": late, "a batch that archives": archiving, "duplicates": duplicates}
+MET = [
+    *(("the value is too high", worker) for worker in NEXT_TO),
+    ("the first page is lost", "a late event"),
+    *(
+        (damage, worker)
+        for damage in (
+            "the first page is lost",
+            "a recent entry has no event",
+            "an entry in a page has another amount",
+            "the item is lost",
+            "there are no events",
+        )
+        for worker in ("fresh events", "a batch that archives")
+    ),
+]
+
+#: Bound of the schedules of one case.
+MOST = 3000
+
+
+def repair_alone(stage):
+    """Compare and repair one part in this thread, as `rebuild` does it in several."""
+    key = PartKey(stage.counter_id, stage.part)
+    with Comparison() as found:
+        found.read(comparison.of_parts([key]))
+        return repair(found.db, key)
+
+
+def schedules_of(engine, damage, worker_of) -> int:
+    """Run a repair next to a worker in every order of their requests, and return how many orders there are."""
+
+    def run_with(choose):
+        stage = damaged(engine, damage)
+        new = NEXT_TO[worker_of](stage)
+        stage.log(new)
+        stage.events += new
+        delivered = new or [stage.events[1], stage.events[6], stage.events[-1]]
+
+        def work():
+            try:
+                return writer.count(delivered)
+            except UnavailableError as error:  # what it met was damaged: the queue delivers again
+                return error
+
+        ran = scheduler.run(engine, {"repair": lambda: repair_alone(stage), "worker": work}, choose)
+
+        assert not isinstance(ran.results["repair"], Exception), ran.results
+        if isinstance(ran.results["worker"], Exception):
+            assert isinstance(ran.results["worker"], UnavailableError)
+            writer.count(delivered)
+        check_is_right(stage, stage.logged())
+        return ran
+
+    return scheduler.all_schedules(run_with, MOST)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(("damage", "worker"), MET)
+def test_a_repair_next_to_a_worker_holds_in_every_order(engine, damage, worker):
+    orders = schedules_of(engine, damage, worker)
+
+    print(f"{orders} orders")  # noqa: T201  (for pytest -s)
+    assert orders > 1
+
+
+#: Random orders of a repair with several workers, clients and other repairs, of random damage.
+SEEDS = 300
+
+
+def random_worker(pipeline, stage, chance):
+    """Return what a worker or client does next to a repair."""
+    kind = chance.choice(["project", "project", "swap", "add", "repair"])
+    number = chance.randint(1, 5)
+    new = [stage.event(chance.choice([5, 45, 1500, 3000]) + at) for at in range(number)]
+    if chance.random() < 0.2:
+        new += archiving(stage)
+    again = chance.sample(stage.events, min(len(stage.events), chance.randint(0, 4)))
+    version = len(stage.events) + chance.choice([0, 0, 1])
+    match kind:
+        case "project":
+            stage.log(new)
+            stage.events += new
+            return lambda: pipeline.project([message_body(*new, *again)])
+        case "swap":
+            return lambda: pipeline.increment({"by": 3}, If_Match=f'"{version}"')
+        case "add":
+            return lambda: pipeline.increment({"by": 3}, Prefer="return=representation")
+    return lambda: repair_alone(stage)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("tens", range(SEEDS // 10))
+def test_a_repair_next_to_random_workers_holds(engine, new_pipeline, tens):
+    names = [name for name in DAMAGES if not DAMAGES[name].is_whole and kinds.STRAY not in DAMAGES[name].found]
+    for seed in range(tens * 10, tens * 10 + 10):
+        chance = random.Random(seed)
+        name = chance.choice(names)
+        pipeline = new_pipeline(seed)
+        stage = Stage(engine, chance, pipeline.counter_id)
+        DAMAGES[name].make(stage)
+        pipeline.new_records()  # the events of the stage are counted, unless the damage removed them
+        workers: dict[str, Any] = {"repair": partial(repair_alone, stage)}
+        workers |= {f"worker {n}": random_worker(pipeline, stage, chance) for n in range(chance.randint(1, 3))}
+
+        ran = scheduler.run(engine, workers, chance.randrange)
+
+        unexpected = [
+            result
+            for result in ran.results.values()
+            if isinstance(result, Exception) and not isinstance(result, UnavailableError)
+        ]
+        assert unexpected == [], (seed, name, ran.schedule)
+        repair_alone(stage)
+        pipeline.deliver()
+        Watcher(engine.client, stage.counter_id).check_in_the_end()
+        assert dict(verified(stage).numbers) == {}, (seed, name, ran.schedule)
+
+
+def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
+    """The pages of 3,000 events lose 10 entries, have 10 that they should not have, and 10 with other amounts."""
+    chance = random.Random(3000)
+    stage = Stage(engine, chance)
+    more = [stage.event(1000 + 10 * at) for at in range(3000 - len(stage.events))]
+    stage.log(more)
+    stage.events += more
+    for start in range(0, len(more), 500):
+        writer.count(more[start : start + 500])
+    key = PartKey(stage.counter_id)
+    pages = chance.sample(store.read_pages(key, 0, 200), 15)
+    extra = 0
+    for number, page in enumerate(pages):
+        entries: list[Any] = list(page.entries)
+        for at in chance.sample(range(len(entries) - 1), 2):
+            match number // 5:
+                case 0:
+                    extra -= entries[at].amount
+                    entries[at] = None
+                case 1:
+                    entries.append(entry_of(stage.event(entries[at].recorded_at_ms - A_TIME_MS + 1, by=WRONG)))
+                    extra += WRONG
+                case _:
+                    extra += WRONG - entries[at].amount
+                    entries[at] = entries[at]._replace(amount=WRONG)
+        kept = sorted(entry for entry in entries if entry)
+        stage.put_page(kept, page.end_ms, entries={"B": encode_page(kept)}, revision={"N": str(page.revision + 1)})
+    assert extra
+    log = stage.logged()
+
+    before = dict(verified(stage).numbers)
+    engine.gate = observer = Observer(stage)
+    corrected = rebuilt(stage)
+    engine.gate = faults.carried_out
+
+    found = {kinds.UNCOUNTED: 20, kinds.UNKNOWN: 10, kinds.DIFFERENT: 10}
+    assert {kind: before[kind] for kind in found} == found
+    assert {kind: corrected[kind] for kind in found} == found
+    assert set(observer.values) == {sum(event.by for event in stage.events)}
+    check_is_right(stage, log)
+    assert rebuilt(stage) == {}
