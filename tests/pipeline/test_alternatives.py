@@ -1,4 +1,4 @@
-"""The designs that the cost table compares with: each counts, and each lacks what README says it lacks."""
+"""The designs of the cost table: each counts, and lacks what the table states."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def database(stage):
 
 
 def a_run(time_left_ms=30_000):
-    """Lambda's context of a run that has so much time left."""
+    """Return Lambda's context of an invocation with so much time left."""
     return SimpleNamespace(aws_request_id=str(uuid.uuid4()), get_remaining_time_in_millis=lambda: time_left_ms)
 
 
@@ -34,11 +34,11 @@ def a_run(time_left_ms=30_000):
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_rival_counts_each_message_with_its_own_writes(database, alternative, operations, units):
+def test_alternative_counts_each_message_with_its_own_writes(database, alternative, operations, units):
     counter_id = a_counter_id()
     bodies = [alternatives.message(counter_id, str(uuid.uuid4()), by) for by in (1, 2)]
 
-    with aws.requests(database) as requests:
+    with aws.requests(database, reader=aws.reader()) as requests:
         alternative.worker(database)(queue_batch(bodies), a_run())
 
     assert alternatives.value(database, counter_id) == 3
@@ -51,7 +51,7 @@ def test_a_rival_counts_each_message_with_its_own_writes(database, alternative, 
     [(alternatives.UNPROTECTED, 2), (alternatives.REMEMBERING, 1), (alternatives.MARKING, 1)],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_message_delivered_again_counts_twice_without_protection_only(database, alternative, counted):
+def test_redelivery_counts_twice_only_without_protection(database, alternative, counted):
     counter_id = a_counter_id()
     batch = queue_batch([alternatives.message(counter_id, str(uuid.uuid4()))])
     work = alternative.worker(database)
@@ -62,7 +62,7 @@ def test_a_message_delivered_again_counts_twice_without_protection_only(database
     assert alternatives.value(database, counter_id) == counted
 
 
-def test_an_idempotency_table_counts_twice_if_the_worker_dies_between_its_two_tables(database):
+def test_idempotency_table_counts_twice_if_its_worker_dies(database):
     counter_id = a_counter_id()
     batch = queue_batch([alternatives.message(counter_id, str(uuid.uuid4()))])
     work = alternatives.REMEMBERING.worker(database)

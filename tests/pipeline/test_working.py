@@ -1,4 +1,4 @@
-"""The bare calls that our code is compared with do what our code does, and what is measured can be said."""
+"""The bare calls make the requests of our code, and the report has what is measured."""
 
 from __future__ import annotations
 
@@ -13,32 +13,45 @@ from bench.telling import working as told
 from tests import aws
 
 
-@pytest.mark.parametrize(("subject", "what"), [("command", scope.BY_GATEWAY), ("count 10", scope.FUNCTION)])
-def test_the_bare_calls_write_what_the_functions_write(stage, subject, what):
+@pytest.mark.parametrize(
+    ("subject", "what"),
+    [
+        ("command", scope.BY_GATEWAY),
+        ("count 1", scope.FUNCTION),
+        ("count 10", scope.FUNCTION),
+        ("count 100", scope.FUNCTION),
+        (scope.APART, scope.FUNCTION),
+    ],
+)
+def test_bare_calls_write_what_the_functions_write(stage, subject, what):
     client = boto3.client("dynamodb")
     bare, others, _ = working.subjects(client, boto3.client("sqs"))[subject]
 
-    with aws.requests(client) as by_hand, aws.requests() as by_function, contextlib.redirect_stdout(io.StringIO()):
+    with (
+        aws.requests(client, reader=aws.reader()) as by_hand,
+        aws.requests(reader=aws.reader()) as by_function,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         bare()()
         others[what]()()
 
     assert by_hand.write_units() == by_function.write_units() > 0
-    assert by_hand.operations == [name for name in by_function.operations if name != "BatchGetItem"]
+    assert by_hand.operations == [name for name in by_function.operations if name != "GetItem"]
 
 
-def test_the_bare_read_reads_what_counting_reads(stage):
+def test_bare_read_reads_what_counting_reads(stage):
     client = boto3.client("dynamodb")
-    _, others, _ = working.subjects(client, boto3.client("sqs"))["count 10"]
+    _, others, _ = working.subjects(client, boto3.client("sqs"))["count 100"]
 
     with aws.requests(client) as by_hand, aws.requests() as by_function, contextlib.redirect_stdout(io.StringIO()):
         others[scope.READ_TOO]()()
         others[scope.FUNCTION]()()
 
-    assert by_hand.operations == by_function.operations
+    assert by_hand.operations == by_function.operations == ["GetItem", "TransactWriteItems"]
     assert by_hand.read_units() == by_function.read_units() > 0
 
 
-def test_own_work_is_measured_beside_the_bare_calls_and_said(stage):
+def test_cpu_time_is_measured_in_turns_and_reported(stage):
     done: list[int] = []
 
     raw = working.measured(2, 2, done.append)
