@@ -232,9 +232,9 @@ def _verify(
     """
     Compare the read model with the log, event by event, and the relational one, too; exit with 1 if they differ.
 
-    It may run beside all traffic. An event that is not counted yet is pending until it is as old as the lag allows;
-    verifying waits for it. The log is read once. Memory stays flat; a temporary file takes some 250 bytes for each
-    event and projection.
+    Safe to run under traffic. An event that is not counted yet is pending until it is as old as the lag allows; verify
+    waits for it. The log is read once. Memory stays flat; a temporary file takes some 250 bytes for each event and
+    projection.
 
     \b
     Examples:

@@ -50,17 +50,6 @@ def put_for_now(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[
                 batch.delete_item(Key=key)
 
 
-@pytest.fixture
-def a_small_budget(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The scheduled check looks at all counters at each run, and reads this many events at most."""
-    monkeypatch.setenv("CHECK_PARTS", "1")
-    monkeypatch.setenv("CHECK_EVENTS", "20")
-    settings.current.cache_clear()
-    yield 20
-    monkeypatch.undo()
-    settings.current.cache_clear()
-
-
 @dataclass
 class Second:
     """The second projection: its queues, in the test's hands, and its database."""
