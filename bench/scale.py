@@ -429,8 +429,8 @@ def _validation(raw: Mapping[str, Any]) -> str:
         "happened, *model* what the model predicts; *a second* is the rate that could be sent. The model was given the",
         f"times of lone increments: {alone_ms['publish_s']} ms until an event is published, {alone_ms['project_s']} ms "
         f"more until it is counted, and {alone_ms['work_s']} ms of",
-        "a processor in total. *Age* is that of the oldest event of a run of `project` when it is counted. The stream of",
-        "the embedded AWS sometimes sleeps for 50 ms ([lag](figures.md#lag) explains when), which the model ignores.",
+        "a processor in total. *Age* is that of the oldest event of a run of `project` when it is counted. The stream",
+        "of the embedded AWS sometimes sleeps for 50 ms ([lag](figures.md#lag) explains when); the model ignores it.",
         f"Measured on {raw['measured_on']}.",
         "",
         "| a second | load of the machine | which | a batch | age, 50 % | 90 % |",
