@@ -19,6 +19,7 @@ What can go wrong, as one tree. Each error carries fields; nobody parses a messa
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   │   ├── DamagedReadModelError        an item of the read model cannot be decoded: rebuild it
+    │   │   │   └── ArchiveGapError              no archive page covers a time that one should cover
     │   │   └── DoesNotFitError              the database cannot hold what it was given
     │   ├── QueueUnavailableError
     │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
@@ -158,6 +159,17 @@ class DamagedReadModelError(ReadModelUnavailableError):
         super().__init__(f"the read model of counter {counter_id} is damaged ({detail}): run rebuild")
         self.counter_id = counter_id
         self.detail = detail
+
+
+class ArchiveGapError(DamagedReadModelError):
+    """
+    No archive page covers a time that one should cover.
+
+    A page may be invisible for a moment, while the transaction that writes it is committed item by item: read again.
+    """
+
+    def __init__(self, counter_id: str, time_ms: int) -> None:
+        super().__init__(counter_id, f"no archive page covers the time {time_ms}")
 
 
 class DoesNotFitError(ReadModelUnavailableError):

@@ -79,13 +79,14 @@ class CounterItem(Model):
 
 
 class PageItem(Model):
-    """One page of a part's archive: the entries up to `end`, in ms since 1970, from the end of the page before."""
+    """One page of a part's archive: the entries later than `start` and not later than `end`, in ms since 1970."""
 
     class Meta:
         table_name = _names.archive_table
 
     partition = UnicodeAttribute(hash_key=True)
     end = NumberAttribute(range_key=True)
+    start = NumberAttribute()
     entries = BinaryAttribute(legacy_encoding=False)
     revision = NumberAttribute()
 

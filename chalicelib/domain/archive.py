@@ -2,14 +2,18 @@
 Counting exactly once: what has to be written so that entries are counted that were not.
 
 A part of a counter (`Part`) remembers its latest entries; archive pages hold the older ones. A page covers the times
-after the previous page's end, up to its own end, so pages never overlap. What an entry's time says about where it must
-be is all there is to finding it again:
+after its start, up to its end, and each page starts where the one before it ends. An entry's time alone decides where
+the entry is:
 
     later than `archived_until_ms`   it is in `recent`, or it is not counted
     not later                        it is in the page that covers its time, or it is not counted
 
-`plan` decides and does no I/O; `read_model.store` executes its plans. Each plan names the conditions under which it is
-right. A plan whose conditions fail writes nothing: read the part and its pages again, then plan again.
+`plan` decides and does no I/O; `read_model.store` executes its plans. Each plan lists its conditions. If a condition
+fails, nothing is written: read the part and its pages again, then plan again.
+
+DynamoDB commits the items of a transaction one by one, and a query may see some of them before the others. A page's
+start tells: of a page that was split, say, the new first half may still be invisible. Then no page covers the times of
+that half, and `plan` refuses to go on (`PageMissingError`) instead of taking their entries for uncounted ones.
 """
 
 from __future__ import annotations
@@ -47,8 +51,9 @@ PAGES_PER_PLAN = 40
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as it was read: its entries are sorted. `revision` rises with each write."""
+    """A page as it was read: its entries are sorted, later than its start and not later than its end."""
 
+    start_ms: int
     end_ms: int
     revision: int
     entries: tuple[Entry, ...]
@@ -58,6 +63,7 @@ class Page:
 class PageWrite:
     """A page to be written, if its revision still is `revision_before`; None: if there is no page with this end."""
 
+    start_ms: int
     end_ms: int
     revision_before: int | None
     entries: tuple[Entry, ...]
@@ -95,7 +101,11 @@ Plan = Addition | Archiving
 
 
 class PageMissingError(ValueError):
-    """No page covers a time that is not later than `archived_until_ms`: the archive is damaged."""
+    """No page covers `time_ms`, which is not later than `archived_until_ms`: one is not visible yet, or lost."""
+
+    def __init__(self, time_ms: int) -> None:
+        super().__init__(f"no archive page covers the time {time_ms}")
+        self.time_ms = time_ms
 
 
 def late(part: Part, entries: Iterable[Entry]) -> list[Entry]:
@@ -131,7 +141,7 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
             return Addition(fresh)
         return Archiving(fresh | missing, tuple(writes), part.revision, together, part.archived_until_ms)
     archived, recent = _divide(together, len(fresh), now_ms)
-    writes += (PageWrite(chunk[-1].recorded_at_ms, None, chunk) for chunk in split(archived))
+    writes += pages_of(archived, part.archived_until_ms)
     return Archiving(fresh | missing, tuple(writes), part.revision, frozenset(recent), archived[-1].recorded_at_ms)
 
 
@@ -141,10 +151,20 @@ def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 
     The last page keeps the end, and so the coverage, of the original; the others take its first times from it.
     """
-    *first, last = split(sorted({*page.entries, *missing})) or [()]
-    for chunk in first:
-        yield PageWrite(chunk[-1].recorded_at_ms, None, chunk)
-    yield PageWrite(page.end_ms, page.revision, last)
+    *first, last = pages_of(sorted({*page.entries, *missing}), page.start_ms) or [
+        PageWrite(page.start_ms, page.end_ms, None, ())
+    ]
+    yield from first
+    yield PageWrite(last.start_ms, page.end_ms, page.revision, last.entries)
+
+
+def pages_of(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
+    """Return new pages for these sorted entries: the first begins at a time, and each ends with its last entry."""
+    pages: list[PageWrite] = []
+    for chunk in split(entries):
+        pages.append(PageWrite(start_ms, chunk[-1].recorded_at_ms, None, chunk))
+        start_ms = chunk[-1].recorded_at_ms
+    return pages
 
 
 def split(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
@@ -186,8 +206,8 @@ def _missing_by_page(pages: Sequence[Page], entries: Sequence[Entry]) -> Iterato
     for entry in entries:
         while at < len(ordered) and ordered[at].end_ms < entry.recorded_at_ms:
             at += 1
-        if at == len(ordered):
-            raise PageMissingError(f"no archive page covers the time {entry.recorded_at_ms}")
+        if at == len(ordered) or ordered[at].start_ms >= entry.recorded_at_ms:
+            raise PageMissingError(entry.recorded_at_ms)
         by_end[ordered[at].end_ms].add(entry)
     for page in ordered:
         if missing := by_end[page.end_ms].difference(page.entries):

@@ -35,7 +35,8 @@ class Correction:
     Correct a part: write pages, on their own conditions, and change its item.
 
     `value` and `version` are added. `recent` and `archived_until_ms` replace what the item has, unless they are None.
-    If `revision` is not None, the item must still have it; 0: there is no item. Likewise `amended`.
+    If `revision` is not None, the item must still have it; 0: there is no item. Likewise `amended`. There must be no
+    page that ends at `absent_end_ms`.
     """
 
     pages: tuple[PageWrite, ...] = ()
@@ -45,6 +46,7 @@ class Correction:
     archived_until_ms: int | None = None
     revision: int | None = None
     amended: int | None = None
+    absent_end_ms: int | None = None
 
 
 def correct(key: PartKey, correction: Correction) -> None:
@@ -71,6 +73,8 @@ def correct(key: PartKey, correction: Correction) -> None:
         actions.append(item.archived_until.remove() if is_none else item.archived_until.set(until_ms))
 
     def fill(transaction: TransactWrite) -> None:
+        if correction.absent_end_ms is not None:
+            store.add_page_check(transaction, key, correction.absent_end_ms)
         for page in correction.pages:
             store.put_page(transaction, key, page)
         condition = None if correction.revision is None else store.has_revision(correction.revision)
@@ -108,9 +112,11 @@ def replace_damaged_item(found: RawItem, part: Part) -> None:
     _replace(settings.current().counters_table, found, new)
 
 
-def replace_damaged_page(key: PartKey, end_ms: int) -> None:
+def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
     Replace a page that cannot be decoded by an empty one with the same end, if its revision is unchanged. Two requests.
+
+    The new page starts at `start_ms`.
 
     Raises:
         ChangedError: it changed, can be decoded, or does not exist.
@@ -120,8 +126,14 @@ def replace_damaged_page(key: PartKey, end_ms: int) -> None:
     with contextlib.suppress(DamagedReadModelError):
         store.page_from(found)
         raise ChangedError
-    new = {"partition": found["partition"], "end": found["end"], "entries": {"B": encode_page([])}}
-    _replace(settings.current().archive_table, found, {**new, "revision": {"N": str(_revision_of(found) + 1)}})
+    new = {
+        "partition": found["partition"],
+        "end": found["end"],
+        "start": {"N": str(start_ms)},
+        "entries": {"B": encode_page([])},
+        "revision": {"N": str(_revision_of(found) + 1)},
+    }
+    _replace(settings.current().archive_table, found, new)
 
 
 def delete_item(found: RawItem) -> None:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, retries, settings
 from chalicelib.aws import dynamodb
 from chalicelib.aws.tables import CounterItem
 from chalicelib.domain import history as domain_history
-from chalicelib.domain.counter import Counter, PartKey
+from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, PartKey
 from chalicelib.domain.entries import entry_of, id_bytes
 from chalicelib.domain.events import MAX_PARTS, part_of
 from chalicelib.domain.history import EventPage, EventPosition, position_of
-from chalicelib.errors import DamagedReadModelError, RangeTooLongError, ReadModelUnavailableError
+from chalicelib.errors import ArchiveGapError, RangeTooLongError, ReadModelUnavailableError
 from chalicelib.read_model import store, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.archive import Page
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import Point, Span
+
+_T = TypeVar("_T")
 
 #: The archive that one request for a history may read. One more request of each part may be added.
 HISTORY_BYTES = 4 * 1024 * 1024
 
 #: Archive pages, of up to 4 KB, in one request: all parts together read less than `HISTORY_BYTES` in their first ones.
 _PAGES_AT_ONCE = 128
+
+#: An entry of a page has 18 bytes at least, and one or two more as a rule.
+_ENTRY_BYTES = 20
 
 #: Archive pages in one request for a list of events: a page of events needs one or two.
 _FEW_PAGES = 2
@@ -80,19 +86,13 @@ def counters(limit: int, after: str | None = None) -> CounterPage:
 
 def has_counted(event: Event) -> bool:
     """
-    Check whether this event is part of its counter's value. One read; two if it is old.
+    Check whether this event is part of its counter's value. One read; two if the event is older than the recent ones.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
     """
-    entry = entry_of(event)
-    part = store.read(PartKey(event.counter_id, part_of(event.event_id, settings.current().shards)))
-    if entry in part.recent or entry.recorded_at_ms > part.archived_until_ms:
-        return entry in part.recent
-    pages = store.read_pages(part.key, entry.recorded_at_ms, limit=1)
-    if not pages:
-        raise DamagedReadModelError(event.counter_id, f"no archive page covers the time {entry.recorded_at_ms}")
-    return entry in pages[0].entries
+    key = PartKey(event.counter_id, part_of(event.event_id, settings.current().shards))
+    return not uncounted(key, frozenset([entry_of(event)]))
 
 
 def uncounted(
@@ -106,16 +106,21 @@ def uncounted(
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
     """
-    part = store.read(key)
-    advance(1)
-    missing: frozenset[Entry] = frozenset()
-    while entries:
-        pages, planned = store.pages_for(part, entries)
-        advance(len(pages))
-        if needed := writer.plan_next(part, pages, planned):
-            missing |= needed.entries
-        entries -= planned
-    return missing
+
+    def read() -> frozenset[Entry]:
+        part = store.read(key)
+        advance(1)
+        missing: frozenset[Entry] = frozenset()
+        left = entries
+        while left:
+            pages, planned = store.pages_for(part, left)
+            advance(len(pages))
+            if needed := writer.plan_next(part, pages, planned):
+                missing |= needed.entries
+            left -= planned
+        return missing
+
+    return _without_gaps(read)
 
 
 def events(counter_id: str, limit: int, before: EventPosition | None = None) -> EventPage:
@@ -131,8 +136,12 @@ def events(counter_id: str, limit: int, before: EventPosition | None = None) -> 
         NotUnderstoodError: an event cannot be read by this version of the code.
     """
     bound = None if before is None else (before.recorded_at_ms, id_bytes(before.event_id))
-    newest_first = heapq.merge(*(_entries_back(part, bound) for part in store.read_parts(counter_id)), reverse=True)
-    entries = list(islice(newest_first, limit + 1))
+
+    def read() -> list[Entry]:
+        parts = store.read_parts(counter_id)
+        return list(islice(heapq.merge(*(_entries_back(part, bound) for part in parts), reverse=True), limit + 1))
+
+    entries = _without_gaps(read)
     page = entries[:limit]
     found = event_log.get_many(counter_id, {entry.event_id for entry in page})
     has_more = len(entries) > limit
@@ -150,36 +159,77 @@ def history(counter_id: str, span: Span) -> list[Point]:
     """
     if span.steps == 0:
         return []
+    return domain_history.points(_without_gaps(lambda: _entries_within(counter_id, span)), span)
+
+
+def _entries_within(counter_id: str, span: Span) -> list[Entry]:
+    """Return all entries in a span, and some around it."""
     parts = store.read_parts(counter_id)
-    entries: list[Entry] = [entry for part in parts for entry in part.recent]
+    entries = [entry for part in parts for entry in part.recent]
     at_once = max(1, min(_PAGES_AT_ONCE, HISTORY_BYTES // 4096 // (2 * max(1, len(parts)))))
-    requests = {part.key: store.query_pages(part.key, span.first * 1000, at_once) for part in parts}
-    archived_until_ms = {part.key: part.archived_until_ms for part in parts}
-    reached_ms = dict.fromkeys(requests, -1)
+    walks = {part.key: _Walk(part, span, at_once) for part in parts if part.archived_until_ms >= span.first * 1000}
     size = 0
-    while reached_ms:
-        if size > HISTORY_BYTES and -1 not in reached_ms.values():
+    while walks:
+        if size > HISTORY_BYTES and all(walk.has_begun for walk in walks.values()):
             detail = "The range holds more events than one response can cover."
-            raise RangeTooLongError(detail, domain_history.acceptable_end(min(reached_ms.values()), span))
+            end = domain_history.acceptable_end(min(walk.reached_ms for walk in walks.values()), span)
+            raise RangeTooLongError(detail, end)
         # The part that was read least far is read next, so that all parts get equally far.
-        key = min(reached_ms, key=lambda key: reached_ms[key])
-        items = next(requests[key], [])
-        pages = [store.page_from(item) for item in items]
-        size += sum(_size_of(item) for item in items)
-        # A later entry was recent when the part was read, and archived since: it is in `entries` already.
-        entries += (entry for page in pages for entry in page.entries if entry.recorded_at_ms <= archived_until_ms[key])
-        if pages and pages[-1].end_ms < span.end * 1000 - 1:
-            reached_ms[key] = pages[-1].end_ms
-        else:
-            del reached_ms[key]
-    return domain_history.points(entries, span)
+        walk = min(walks.values(), key=lambda walk: (walk.has_begun, walk.reached_ms))
+        pages = walk.read()
+        size += sum(_size_of(page) for page in pages)
+        entries += (entry for page in pages for entry in page.entries)
+        if walk.is_done:
+            del walks[walk.part.key]
+    return entries
+
+
+class _Walk:
+    """Read the archive of one part forward, from the start of a span to its end. Each page must follow the last one."""
+
+    def __init__(self, part: Part, span: Span, at_once: int) -> None:
+        self.part = part
+        self.has_begun = self.is_done = False
+        self.reached_ms = max(span.first * 1000 - 1, NOTHING_ARCHIVED)
+        self._until_ms = min(span.end * 1000 - 1, part.archived_until_ms)
+        self._requests = store.query_pages(part.key, self.reached_ms + 1, at_once)
+
+    def read(self) -> list[Page]:
+        """Return the pages that the next request brings."""
+        found = [store.page_from(item) for item in next(self._requests, [])]
+        # Pages behind these were written after the part was read, when their entries were recent.
+        pages = [page for page in found if page.start_ms < self.part.archived_until_ms]
+        for page in pages:
+            is_next = page.start_ms == self.reached_ms if self.has_begun else page.start_ms <= self.reached_ms
+            if not is_next:
+                raise ArchiveGapError(self.part.key.counter_id, self.reached_ms + 1)
+            self.has_begun, self.reached_ms = True, page.end_ms
+        if not pages and self.reached_ms < self._until_ms:
+            raise ArchiveGapError(self.part.key.counter_id, self.reached_ms + 1)
+        self.is_done = self.reached_ms >= self._until_ms
+        return pages
+
+
+def _without_gaps(read: Callable[[], _T]) -> _T:
+    """
+    Return what `read` returns, and try again at a gap in the archive.
+
+    A transaction is committed item by item, so a query may see a page of it and not yet another one.
+
+    Raises:
+        ArchiveGapError: the gap is there at every try.
+    """
+    for _ in retries.attempts(writer.GAP_TRIES - 1):
+        with contextlib.suppress(ArchiveGapError):
+            return read()
+    return read()
 
 
 def _entries_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
     """
     Yield a part's entries, newest first, from the one before `bound` on, each once. Pages are read as they are needed.
 
-    A concurrent writer may archive recent entries, or split a page, between two reads: then a page repeats entries.
+    A concurrent writer may split a page between two reads: then a page repeats entries.
     """
     for entry in _stored_back(part, bound):
         if bound is None or entry[:2] < bound:
@@ -189,16 +239,25 @@ def _entries_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry
 
 def _stored_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
     yield from sorted(part.recent, reverse=True)
-    before_end_ms: int | None = None
+    next_end_ms, before_end_ms = part.archived_until_ms, part.archived_until_ms + 1
     if bound is not None and bound[0] <= part.archived_until_ms:
         for page in store.read_pages(part.key, bound[0], limit=1):
+            if page.start_ms >= bound[0]:
+                raise ArchiveGapError(part.key.counter_id, bound[0])
             yield from reversed(page.entries)
-            before_end_ms = page.end_ms
+            next_end_ms, before_end_ms = page.start_ms, page.end_ms
     for items in store.query_pages_back(part.key, before_end_ms, _FEW_PAGES):
-        for item in items:
-            yield from reversed(store.page_from(item).entries)
+        for page in map(store.page_from, items):
+            if page.end_ms > next_end_ms:
+                continue  # split off from a page that was read before
+            if page.end_ms < next_end_ms:
+                raise ArchiveGapError(part.key.counter_id, next_end_ms)
+            yield from reversed(page.entries)
+            next_end_ms = page.start_ms
+    if next_end_ms != NOTHING_ARCHIVED:
+        raise ArchiveGapError(part.key.counter_id, next_end_ms)
 
 
-def _size_of(page: RawItem) -> int:
-    """Return about what DynamoDB counts for this page ("Item sizes and formats"): its entries, and all else at most."""
-    return len(page["entries"]["B"]) + 150
+def _size_of(page: Page) -> int:
+    """Estimate the size of a page in bytes, as DynamoDB counts it ("Item sizes and formats"), rounded up."""
+    return _ENTRY_BYTES * len(page.entries) + 180

@@ -121,7 +121,7 @@ def pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[En
         useful = []
         for page in found:
             covered = reached
-            while reached < len(needed) and needed[reached].recorded_at_ms <= page.end_ms:
+            while reached < len(needed) and page.start_ms < needed[reached].recorded_at_ms <= page.end_ms:
                 reached += 1
             if reached > covered:
                 useful.append(page)
@@ -251,6 +251,7 @@ def put_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
         PageItem(
             partition_of(key),
             page.end_ms,
+            start=page.start_ms,
             entries=encode_page(page.entries),
             revision=(page.revision_before or 0) + 1,
         ),
@@ -258,6 +259,11 @@ def put_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
         if page.revision_before is None
         else PageItem.revision == page.revision_before,
     )
+
+
+def add_page_check(transaction: TransactWrite, key: PartKey, end_ms: int) -> None:
+    """Make it a condition of a transaction that there is no page with this end, visible or not."""
+    transaction.condition_check(PageItem, partition_of(key), end_ms, condition=PageItem.end.does_not_exist())
 
 
 def add_version_check(transaction: TransactWrite, part: Part) -> None:
@@ -354,13 +360,14 @@ def page_from(item: RawItem) -> Page:
     owner, end = item["partition"]["S"].partition("#")[0], item["end"]["N"]
     try:
         end_ms = int(end)
+        start_ms = int(item["start"]["N"])
         entries = decode_page(item["entries"]["B"])
         revision = int(item["revision"]["N"])
     except (DamagedError, KeyError, TypeError, ValueError) as error:
         raise DamagedReadModelError(owner, f"archive page {end}: {error}") from error
     if entries and entries[-1].recorded_at_ms > end_ms:
         raise DamagedReadModelError(owner, f"archive page {end}: an entry is later than its end")
-    return Page(end_ms, revision, entries)
+    return Page(start_ms, end_ms, revision, entries)
 
 
 def query_parts(counter_id: str) -> list[RawItem]:

@@ -24,8 +24,8 @@ from chalicelib.domain.counter import Counter, Part, PartKey
 from chalicelib.domain.entries import entry_of
 from chalicelib.domain.events import part_of
 from chalicelib.errors import (
+    ArchiveGapError,
     ContendedError,
-    DamagedReadModelError,
     PartlyCountedError,
     ReadModelUnavailableError,
     RecordedBeforeError,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
 
 _TRIES = 12
+
+#: Tries at a gap in the archive: a transaction that is being committed closes it within milliseconds.
+GAP_TRIES = 4
 
 #: Parts that are counted at the same time. Each spends nearly all of its time waiting for DynamoDB.
 _THREADS = 8
@@ -182,8 +185,12 @@ def _count(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iter
 
 
 def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -> Iterator[frozenset[Entry]]:
-    """Read, plan and write until all entries are counted. `part` is the part's state, if it was read just now."""
-    for _ in retries.attempts(_TRIES):
+    """
+    Read, plan and write until all entries are counted. `part` is the part's state, if it was read just now.
+
+    After a conflict, or at a gap in the archive, the part is read again after a pause.
+    """
+    for attempt in retries.attempts(_TRIES):
         try:
             while entries:
                 pages, planned = store.pages_for(part := part or store.read(key), entries)
@@ -193,8 +200,12 @@ def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -
                 entries, part = entries - planned, None
         except ChangedError:
             part = None
-            continue
-        return
+        except ArchiveGapError:
+            if attempt + 1 >= GAP_TRIES:
+                raise
+            part = None
+        else:
+            return
     raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
 
 
@@ -203,12 +214,12 @@ def plan_next(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> P
     Return what `archive.plan` decides now.
 
     Raises:
-        DamagedReadModelError: the archive lacks a page.
+        ArchiveGapError: no page covers a late entry.
     """
     try:
         return archive.plan(part, pages, entries, _now_ms())
     except PageMissingError as error:
-        raise DamagedReadModelError(part.key.counter_id, str(error)) from error
+        raise ArchiveGapError(part.key.counter_id, error.time_ms) from error
 
 
 def _now_ms() -> int:

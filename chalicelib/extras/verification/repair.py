@@ -24,7 +24,7 @@ from chalicelib import retries
 from chalicelib.domain.archive import ENTRIES_PER_PLAN, Addition, PageWrite
 from chalicelib.domain.counter import Part
 from chalicelib.domain.entries import DamagedError, decode_entry
-from chalicelib.errors import ContendedError
+from chalicelib.errors import ArchiveGapError, ContendedError
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import differences, settle, superfluous
 from chalicelib.extras.verification.staging_db import RECENT
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chalicelib.aws.dynamodb import RawItem
-    from chalicelib.domain.archive import Plan
+    from chalicelib.domain.archive import Page, Plan
     from chalicelib.domain.counter import PartKey
     from chalicelib.domain.entries import Entry
     from chalicelib.extras.verification.comparison import Comparison
@@ -122,11 +122,11 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem) -> bool:
         corrections.replace_damaged_item(item, _sound_part(db, key, item))
         return True
     if damaged := db.damaged_pages(key):
-        for end_ms, _ in damaged:
-            corrections.replace_damaged_page(key, end_ms)
+        for before_ms, end_ms, _ in damaged:
+            corrections.replace_damaged_page(key, before_ms, end_ms)
         return True
     part = store.part_from(item, key)
-    return _correct_end(db, part) or _remove(db, key, part) or _correct_totals(db, key, part)
+    return _link_pages(db, key) or _correct_end(db, part) or _remove(db, key, part) or _correct_totals(db, key, part)
 
 
 def _correct_totals(db: StagingDb, key: PartKey, part: Part) -> bool:
@@ -152,13 +152,41 @@ def _delete(db: StagingDb, key: PartKey, item: RawItem) -> bool:
     return bool(pages or item)
 
 
+def _link_pages(db: StagingDb, key: PartKey) -> bool:
+    """Make each page start where the one before it ends: fill a gap with an empty page, and end an overlap."""
+    links = list(islice(db.broken_links(key), _REMOVED_AT_ONCE))
+    for before_ms, start_ms, end_ms in links:
+        if start_ms > before_ms:
+            # If the page that was there is only invisible for the moment, this is refused.
+            page = PageWrite(before_ms, start_ms, None, ())
+        else:
+            found = _page_at(key, end_ms)
+            left = tuple(entry for entry in found.entries if entry.recorded_at_ms > before_ms)
+            page = PageWrite(before_ms, end_ms, found.revision, left)
+        corrections.correct(key, Correction(pages=(page,)))
+    return bool(links)
+
+
+def _page_at(key: PartKey, end_ms: int) -> Page:
+    """Return the page with this end."""
+    for page in store.read_pages(key, end_ms, limit=1):
+        if page.end_ms == end_ms:
+            return page
+    raise ChangedError
+
+
 def _correct_end(db: StagingDb, part: Part) -> bool:
     """Make the item say where the archive ends: with its last page."""
     until_ms, last_ms = db.archive_ends(part.key)
     if until_ms == last_ms:
         return False
     recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
-    corrections.correct(part.key, Correction(recent=recent, archived_until_ms=last_ms, revision=part.revision))
+    # If the last page is only invisible for the moment, this is refused.
+    absent_end_ms = until_ms if until_ms > last_ms else None
+    correction = Correction(
+        recent=recent, archived_until_ms=last_ms, revision=part.revision, absent_end_ms=absent_end_ms
+    )
+    corrections.correct(part.key, correction)
     return True
 
 
@@ -173,11 +201,9 @@ def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
         if page == RECENT:
             correction = Correction(recent=part.recent - entries, revision=part.revision)
         else:
-            found = next((each for each in store.read_pages(key, page, limit=1) if each.end_ms == page), None)
-            if found is None:
-                raise ChangedError
+            found = _page_at(key, page)
             left = tuple(entry for entry in found.entries if entry not in entries)
-            correction = Correction(pages=(PageWrite(page, found.revision, left),))
+            correction = Correction(pages=(PageWrite(found.start_ms, page, found.revision, left),))
         corrections.correct(key, correction)
     return bool(by_page)
 
@@ -190,7 +216,11 @@ def _add_missing(db: StagingDb, key: PartKey) -> bool:
         while entries:
             part = store.read(key)
             pages, planned = store.pages_for(part, entries)
-            if plan := writer.plan_next(part, pages, planned):
+            try:
+                plan = writer.plan_next(part, pages, planned)
+            except ArchiveGapError as gap:  # the archive had none when it was read
+                raise ChangedError from gap
+            if plan:
                 corrections.correct(key, _without_totals(plan, part))
                 is_changed = True
             entries -= planned

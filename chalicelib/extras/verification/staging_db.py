@@ -24,7 +24,8 @@ CREATE TABLE logged (counter_id, part, id, recorded_at_ms, amount, PRIMARY KEY (
 CREATE TABLE unreadable (counter_id, part, id, reason, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
 CREATE TABLE item (counter_id, part, value, version, archived_until_ms, damage, PRIMARY KEY (counter_id, part))
     WITHOUT ROWID;
-CREATE TABLE page (counter_id, part, end_ms, revision, damage, PRIMARY KEY (counter_id, part, end_ms)) WITHOUT ROWID;
+CREATE TABLE page (counter_id, part, end_ms, start_ms, revision, damage, PRIMARY KEY (counter_id, part, end_ms))
+    WITHOUT ROWID;
 CREATE TABLE counted (counter_id, part, page, id, recorded_at_ms, amount,
     PRIMARY KEY (counter_id, part, page, id, recorded_at_ms, amount)) WITHOUT ROWID;
 CREATE INDEX counted_by_id ON counted (counter_id, part, id);
@@ -47,6 +48,11 @@ OR EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c
 
 _UNKNOWN = f"""
 SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?) AND NOT {_HAS_EVENT}
+"""  # noqa: S608
+
+_PAGES = f"""
+SELECT lag(end_ms, 1, {NOTHING_ARCHIVED}) OVER (ORDER BY end_ms), start_ms, end_ms, damage
+FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms
 """  # noqa: S608
 
 #: A page covers the times after the end of the page before. An entry that is in the right page, too, is repeated.
@@ -123,12 +129,13 @@ class StagingDb(TemporaryDatabase):
 
     def add_page(self, key: PartKey, page: Page) -> None:
         """Record an archive page."""
-        self.insert("page VALUES (?, ?, ?, ?, ?)", [(*_row(key), page.end_ms, page.revision, None)], "REPLACE")
+        row = (*_row(key), page.end_ms, page.start_ms, page.revision, None)
+        self.insert("page VALUES (?, ?, ?, ?, ?, ?)", [row], "REPLACE")
         self.add_counted(key, page.entries, page.end_ms)
 
     def add_damaged_page(self, key: PartKey, end_ms: int, damage: str) -> None:
         """Record that an archive page cannot be decoded, and why."""
-        self.insert("page VALUES (?, ?, ?, ?, ?)", [(*_row(key), end_ms, None, damage)], "REPLACE")
+        self.insert("page VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), end_ms, None, None, damage)], "REPLACE")
 
     def add_counted(self, key: PartKey, entries: Iterable[Entry], page: int) -> None:
         """Record where the read model has these entries."""
@@ -177,10 +184,18 @@ class StagingDb(TemporaryDatabase):
         row = self.row("SELECT damage FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
         return row[0] if row else None
 
-    def damaged_pages(self, key: PartKey) -> list[tuple[int, str]]:
-        """Return the ends of the pages that cannot be decoded, and why."""
-        question = "SELECT end_ms, damage FROM page WHERE (counter_id, part) = (?, ?) AND damage IS NOT NULL"
-        return list(self.rows(question, _row(key)))
+    def damaged_pages(self, key: PartKey) -> list[tuple[int, int, str]]:
+        """Return the pages that cannot be decoded: the end of the page before, their end, and why."""
+        return [(before_ms, end_ms, damage) for before_ms, _, end_ms, damage in self._pages(key) if damage is not None]
+
+    def broken_links(self, key: PartKey) -> Iterator[tuple[int, int, int]]:
+        """Yield pages that do not start where the one before ends: the end of that one, their start, and their end."""
+        for before_ms, start_ms, end_ms, damage in self._pages(key):
+            if damage is None and start_ms != before_ms:
+                yield before_ms, start_ms, end_ms
+
+    def _pages(self, key: PartKey) -> Iterator[tuple[int, int, int, str | None]]:
+        return self.rows(_PAGES, _row(key))
 
     def archive_ends(self, key: PartKey) -> tuple[int, int]:
         """Return `archived_until_ms` of the part's item, and the end of its last page."""
