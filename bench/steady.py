@@ -98,7 +98,7 @@ class Shelf:
         before = self.item_units()
         written = Units(write=self.plan_units(plan), requests=1)
         for page in plan.pages:
-            self._file(Page(page.end_ms, (page.revision_before or 0) + 1, page.entries))
+            self._file(Page(page.start_ms, page.end_ms, (page.revision_before or 0) + 1, page.entries))
         if plan.revision is None:
             self._count(plan.entries, self.part.recent, self.part.archived_until_ms)
         else:
@@ -154,7 +154,7 @@ class Shelf:
         if at or not self.pages or len(self.pages) < _PAGES_KEPT:
             return self.pages[at]
         # It may be in an older page, which is not kept.
-        return Page(time_ms, 1, tuple(_entries(range(time_ms - PAGE_MAX, time_ms))))
+        return Page(time_ms - PAGE_MAX - 1, time_ms, 1, tuple(_entries(range(time_ms - PAGE_MAX, time_ms))))
 
     def _file(self, page: Page) -> None:
         at = bisect.bisect_left(self.pages, page.end_ms, key=lambda page: page.end_ms)
@@ -281,6 +281,7 @@ def _empty_page_bytes() -> int:
         {
             "partition": {"S": _KEY.counter_id},
             "end": {"N": str(_BEGAN_MS + 123)},
+            "start": {"N": str(_BEGAN_MS + 12)},
             "entries": {"B": b""},
             "revision": {"N": "1"},
         }

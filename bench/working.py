@@ -212,6 +212,7 @@ def _count_bare(client: Any, size: int, *, read: bool) -> Callable[[], object]:
                     "Item": {
                         "partition": {"S": counter_id},
                         "end": {"N": str(page.end_ms)},
+                        "start": {"N": str(page.start_ms)},
                         "entries": {"B": encode_page(page.entries)},
                         "revision": {"N": "1"},
                     },

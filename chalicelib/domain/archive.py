@@ -151,9 +151,7 @@ def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 
     The last page keeps the end, and so the coverage, of the original; the others take its first times from it.
     """
-    *first, last = pages_of(sorted({*page.entries, *missing}), page.start_ms) or [
-        PageWrite(page.start_ms, page.end_ms, None, ())
-    ]
+    *first, last = pages_of(sorted({*page.entries, *missing}), page.start_ms)
     yield from first
     yield PageWrite(last.start_ms, page.end_ms, page.revision, last.entries)
 

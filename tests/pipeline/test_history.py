@@ -58,6 +58,8 @@ def put_archive(put_for_now, pipeline):
                 ]
             )
         ]
+        for before, page in zip([{"end": -1}, *pages], pages, strict=False):
+            page["start"] = before["end"]
         counter = {
             "counter_id": pipeline.counter_id,
             "part": part,

@@ -118,9 +118,12 @@ class Stage:
 
     def put_page(self, entries: list[Entry], end_ms: int | None = None, /, **changes: Any) -> Stage:
         """Put a page; a change of None removes an attribute. Returns the stage."""
+        end_ms = max(entries).recorded_at_ms if end_ms is None else end_ms
+        ends_ms = [-1, *(self.page(number)[-1].recorded_at_ms for number in range(PAGES))]
         item = {
             "partition": {"S": self.partition},
-            "end": {"N": str(max(entries).recorded_at_ms if end_ms is None else end_ms)},
+            "end": {"N": str(end_ms)},
+            "start": {"N": str(max(each for each in ends_ms if each < end_ms))},
             "entries": {"B": encode_page(sorted(entries))},
             "revision": {"N": "3"},
         } | changes

@@ -202,10 +202,11 @@ def stored(pipeline, pages: list[list[int]]) -> None:
         {
             "partition": {"S": pipeline.counter_id},
             "end": {"N": str(page[-1].recorded_at_ms)},
+            "start": {"N": str(before[-1].recorded_at_ms if before else -1)},
             "entries": {"B": encode_page(map(entry_of, page))},
             "revision": {"N": "1"},
         }
-        for page in events
+        for before, page in zip([[], *events], events, strict=False)
     ]
     names, dynamodb = settings.current(), pipeline.client("dynamodb")
     for start in range(0, len(items), 25):

@@ -60,7 +60,9 @@ class Model:
             for page in plan.pages:
                 there = self.pages.get(page.end_ms)
                 assert (there.revision if there else None) == page.revision_before
-                self.pages[page.end_ms] = Page(page.end_ms, (page.revision_before or 0) + 1, page.entries)
+                self.pages[page.end_ms] = Page(
+                    page.start_ms, page.end_ms, (page.revision_before or 0) + 1, page.entries
+                )
             if plan.revision is not None:
                 assert plan.revision == part.revision
                 assert plan.archived_until_ms >= part.archived_until_ms
@@ -105,7 +107,7 @@ def an_archive(pages: int, entries: int, step_ms: int = 10) -> Model:
     for number in range(pages):
         first_ms = number * entries * step_ms
         held = tuple(an_entry(first_ms + n * step_ms) for n in range(entries))
-        model.pages[held[-1].recorded_at_ms] = Page(held[-1].recorded_at_ms, 1, held)
+        model.pages[held[-1].recorded_at_ms] = Page(max(model.pages, default=-1), held[-1].recorded_at_ms, 1, held)
     model.part = Part(
         KEY, value=pages * entries, version=pages * entries, archived_until_ms=max(model.pages), revision=1
     )
@@ -244,7 +246,7 @@ def test_a_page_that_grows_too_large_is_split_and_keeps_its_end():
 
 def test_a_page_keeps_an_end_that_is_later_than_its_entries():
     model = an_archive(pages=1, entries=10)
-    model.pages = {500: Page(500, 7, model.pages[90].entries)}
+    model.pages = {500: Page(-1, 500, 7, model.pages[90].entries)}
     model.part = replace(model.part, archived_until_ms=500)
 
     plan = model.count({an_entry(95)}, now_ms=0)
@@ -295,7 +297,9 @@ def test_the_largest_plans_fit_into_a_transaction(same_ms, late_in):
         first_ms = number * 10_000
         held = [an_entry(first_ms + n * 10) for n in range(PAGE_MAX - 1)]
         held += [an_entry(first_ms + 9_000, n) for n in range(same_ms)]
-        model.pages[held[-1].recorded_at_ms] = Page(held[-1].recorded_at_ms, 1, tuple(held))
+        model.pages[held[-1].recorded_at_ms] = Page(
+            max(model.pages, default=-1), held[-1].recorded_at_ms, 1, tuple(held)
+        )
     held_by_all = [entry for page in model.pages.values() for entry in page.entries]
     model.part = Part(KEY, len(held_by_all), len(held_by_all), archived_until_ms=max(model.pages), revision=RECENT_MAX)
     model.execute(Addition(frozenset(an_entry(10**6 + n) for n in range(RECENT_MAX))))

@@ -271,7 +271,7 @@ def differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
     for before_ms, start_ms, end_ms in db.broken_links(key):
         kind = kinds.PAGE_MISSING if start_ms > before_ms else kinds.PAGES_OVERLAP
         yield difference(
-            kind, f"the page that ends at {end_ms} starts at {start_ms}, the one before ends at {before_ms}"
+            kind, f"the page until {end_ms} starts at {start_ms}, and the one before ends at {before_ms}"
         )
     until_ms, last_ms = db.archive_ends(key)
     if damage is None and until_ms != last_ms:
