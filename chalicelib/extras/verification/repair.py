@@ -27,7 +27,7 @@ from chalicelib.domain.entries import DamagedError, decode_entry
 from chalicelib.errors import ArchiveGapError, ContendedError
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import differences, settle, superfluous
-from chalicelib.extras.verification.staging_db import RECENT
+from chalicelib.extras.verification.staging_db import RECENT, SEEN
 from chalicelib.read_model import corrections, store, writer
 from chalicelib.read_model.corrections import Correction
 from chalicelib.read_model.store import ChangedError
@@ -240,6 +240,7 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
     """Count missing events as a worker does, the oldest first."""
     for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
         writer.count_entries(key, chunk)
+        db.add_counted(key, chunk, SEEN)
         advance(len(chunk))
 
 
