@@ -1,4 +1,4 @@
-"""Handle commands: each becomes one event in the log. With a condition, or on request, it is counted at once, too."""
+"""Handle commands: each becomes one event in the log. A swap or an add-and-get is also counted at once."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def increment(command: Increment) -> Accepted:
     """
     Record the increment in the log, once for each idempotency key.
 
-    A plain increment is one request; the stream tells the rest of the system. With `at_version`, the event is recorded
-    and counted in one transaction. With `wants_counter`, it is recorded first, then counted at once; if the function
-    dies in between, or counting fails, the stream counts it.
+    A plain increment is one request; the stream delivers the event to the projections. With `at_version`, the event is
+    recorded and counted in one transaction. With `wants_counter`, it is recorded first, then counted at once. If the
+    function dies in between, or counting fails, the stream counts it.
 
     Raises:
         KeyReusedError: the idempotency key was already used with a different amount.
@@ -150,7 +150,7 @@ def _add_and_get(command: Increment, event: Event) -> Accepted:
     try:
         return Accepted(accepted.event, writer.count_and_get(accepted.event), accepted.again)
     except UnavailableError:
-        return accepted  # it is recorded, so the stream counts it: a preference is no reason to fail
+        return accepted  # the event is recorded, so the client gets 202 and the stream counts it
 
 
 def _recorded_before(command: Increment, event: Event) -> Accepted:

@@ -1,1 +1,1 @@
-"""The AWS edge: tables and clients. DynamoDB's exceptions leave the event log and the read model as ours."""
+"""The DynamoDB edge: table models, the shared client, and DynamoDB's errors as ours."""

@@ -1,5 +1,5 @@
 """
-Counting exactly once: what has to be written so that entries are counted that were not.
+Decide which writes count a set of entries exactly once.
 
 A part of a counter (`Part`) remembers its latest entries; archive pages hold the older ones. A page covers the times
 after its start, up to its end, and each page starts where the one before it ends. An entry's time alone decides where
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
 
-#: Recent entries that keep a counter's item within 1 KB, the size of one write unit: 23 bytes each for amounts up to
-#: 63, and up to 64 characters of counter id. Larger amounts may make the item larger, which costs a unit and no more.
+#: Recent entries that keep a counter's item within 1 KB, the size of one write unit: 23 bytes each for amounts from
+#: -128 to 127, and up to 64 characters of counter id. With larger amounts, an update may cost one more unit.
 RECENT_MAX = 36
 
-#: Entries of a page: about 19 bytes each, so that a page has less than 4 KB, the size of one read unit.
+#: Entries of a page: 18 to 21 bytes each, so that a full page has about 4 KB, the size of one read unit.
 PAGE_MAX = 200
 
 #: Entries younger than this stay in `recent` when older ones are archived. So an event that arrives a little late is
-#: not late for the archive, and neither are the next ones after an event that a fast clock dated into the future.
+#: not late for the archive. Nor are the events that follow an event with a future time.
 KEEP_MS = 5000
 
 #: At most this many of them stay, so that `recent` has room for the next batches; at least some, whatever the batch.
 KEPT_MAX = 10
 KEPT_MIN = 4
 
-#: Bounds of what `plan` is asked for at once. A page in which entries are missing is split in two or more, so a plan
-#: within these bounds writes at most 91 pages; DynamoDB's limit is 100 items a transaction.
+#: Limits of one plan, so that it fits into a DynamoDB transaction of 100 items. The largest plan writes 91 pages: each
+#: page in which entries are missing is split in two or more.
 ENTRIES_PER_PLAN = 2000
 PAGES_PER_PLAN = 40
 
@@ -109,7 +109,7 @@ class PageMissingError(ValueError):
 
 
 def late(part: Part, entries: Iterable[Entry]) -> list[Entry]:
-    """Return those entries, in order, whose pages `plan` needs: not recent, and not later than the archive's end."""
+    """Return the late entries that are not recent, in order: `plan` needs their pages."""
     return sorted(
         entry for entry in entries if entry.recorded_at_ms <= part.archived_until_ms and entry not in part.recent
     )
@@ -149,7 +149,7 @@ def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
     """
     Write these entries into the page that covers them, and split it by time if it grows too large.
 
-    The last page keeps the end, and so the coverage, of the original; the others take its first times from it.
+    The last page keeps the end of the original. New pages before it take over its earlier times.
     """
     *first, last = pages_of(sorted({*page.entries, *missing}), page.start_ms)
     yield from first
@@ -169,7 +169,7 @@ def split(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     """
     Split sorted entries into chunks of similar size, each small enough for a page.
 
-    Entries of the same millisecond stay together, for a page's end is a time: a chunk may be larger because of them.
+    A page ends at a time, so entries of one millisecond cannot be split. A chunk may exceed `PAGE_MAX`.
     """
     chunks: list[tuple[Entry, ...]] = []
     size = -(-len(entries) // max(1, -(-len(entries) // PAGE_MAX)))

@@ -24,7 +24,7 @@ class Counter:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartKey:
-    """The address of one part of a counter: part 0 is the only one unless `SHARDS` is greater than 1."""
+    """The address of one part of a counter. Part 0 is the only part unless `SHARDS` is greater than 1."""
 
     counter_id: str
     part: int = 0
@@ -37,7 +37,8 @@ class Part:
 
     `value` and `version` are sum and number of all entries, recent and archived. Every recent entry is later than
     `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
-    Each write that changes a page that was there before raises `amended`, too.
+    A write that changes an existing page also raises `amended`, so that a
+    long scan of the archive can tell whether older pages changed.
     """
 
     key: PartKey

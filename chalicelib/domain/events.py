@@ -73,7 +73,7 @@ def is_valid_adjustment(by: int) -> bool:
 
 
 def same_content(one: Event, other: Event) -> bool:
-    """Compare two events with one id, except for their times and for the operators who attempted them."""
+    """Check whether two events are equal, ignoring `recorded_at_ms` and `who`."""
     return _content(one) == _content(other)
 
 

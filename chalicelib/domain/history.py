@@ -17,7 +17,7 @@ RESOLUTIONS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Seconds since 1970 from `first` to before `end`, in steps of `step_s` seconds that begin at multiples of it."""
+    """The seconds since 1970 from `first` up to but not including `end`. Steps start at multiples of `step_s`."""
 
     first: int
     end: int
@@ -71,7 +71,7 @@ def points(entries: Iterable[Entry], span: Span) -> list[Point]:
 
 def acceptable_end(reached_ms: int, span: Span) -> int:
     """
-    Return an end, in seconds, for a history that was read from the start of this span up to a time, and no further.
+    Return the latest end, in seconds, that this span could have had if the archive is read up to `reached_ms` only.
 
     The end is where a step starts, unless not even the first step was read whole.
     """

@@ -1,4 +1,4 @@
-"""The conditional writes of repairs: they correct what counting never has to."""
+"""Conditional writes that only the repair of the read model uses."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def correct(key: PartKey, correction: Correction) -> None:
 
 def replace_damaged_item(found: RawItem, part: Part) -> None:
     """
-    Replace a counter's item that cannot be decoded, if its revision, whatever it is, is unchanged. One request.
+    Replace a counter's item that cannot be decoded, if its revision is unchanged, even if that is damaged. One request.
 
     Raises:
         ChangedError: it changed.
@@ -218,7 +218,7 @@ def _now_ms() -> int:
 
 
 def _unchanged(found: RawItem) -> dict[str, Any]:
-    """Return the condition that an item's revision, whatever it is, is that of the item that was found."""
+    """Return the condition that an item's revision is that of the item that was found, even if that is damaged."""
     if "revision" not in found:
         return {"ConditionExpression": "attribute_not_exists(revision)"}
     return {

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: The archive that one request for a history may read. One more request of each part may be added.
+#: The size of the archive pages that one history may read. Each part may add one request.
 HISTORY_BYTES = 4 * 1024 * 1024
 
-#: Archive pages, of up to 4 KB, in one request: all parts together read less than `HISTORY_BYTES` in their first ones.
+#: Archive pages, of up to 4 KB, in one request. The first requests of all parts read less than `HISTORY_BYTES`.
 _PAGES_AT_ONCE = 128
 
 #: An entry of a page has 18 bytes at least, and one or two more as a rule.
@@ -99,9 +99,9 @@ def uncounted(
     key: PartKey, entries: frozenset[Entry], advance: Callable[[int], None] = lambda _: None
 ) -> frozenset[Entry]:
     """
-    Return those of one part's entries that are not counted. One read, and one for each few pages with older entries.
+    Return the entries of one part that are not counted. One read, and one for each few pages with older entries.
 
-    `advance` is told how many items and pages were read.
+    Calls `advance` with the number of items and pages of each read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
@@ -127,8 +127,8 @@ def events(counter_id: str, limit: int, before: EventPosition | None = None) -> 
     """
     Return up to `limit` counted events, newest first, from the one behind the position `before`.
 
-    An event keeps its position, so it is on one page at most, whatever is counted between two requests; an event that
-    is counted late is on a page if its position is still to come. An entry without an event in the log is left out.
+    An event keeps its position, so it is on at most one page, whatever is counted between two requests. A late event
+    appears if its position is behind the cursor. An entry without an event in the log is left out.
 
     Raises:
         ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer, or what was read is
@@ -154,7 +154,7 @@ def history(counter_id: str, span: Span) -> list[Point]:
     Return what was counted in this span, step by step. Reads at most `HISTORY_BYTES` and a request of each part.
 
     Raises:
-        RangeTooLongError: that is not enough. The error has an end for which it would be.
+        RangeTooLongError: the span needs more. The error has an accepted `end`.
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
     """
     if span.steps == 0:

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from chalicelib.domain.archive import PageWrite, Plan
     from chalicelib.domain.entries import Entry
 
-#: Pages that one request reads: few at first, for one may be enough, then twice as many each time.
+#: Pages per request: 1 first, doubled for each request that returns only useful pages, up to 32.
 _FEW_PAGES = 1
 _MANY_PAGES = 32
 
 
 class ChangedError(Exception):
-    """A concurrent writer changed what a plan was made for. Nothing was written. `part` is its new state, if known."""
+    """A concurrent writer changed the part. Nothing was written. `part` is its new state, if the response had it."""
 
     def __init__(self, part: Part | None = None) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def add_up(counter_id: str, parts: Iterable[Counter | Part]) -> Counter:
 
 def pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[Entry]]:
     """
-    Return the pages that `plan` needs for these entries, and the entries among them that it can plan for with these.
+    Return the pages that `plan` needs, and the entries that these pages allow it to plan.
 
     At most `PAGES_PER_PLAN` pages are read: with late entries in more pages, only the oldest are planned for at first.
 
@@ -205,7 +205,8 @@ def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     Add entries to the part's recent ones without reading it first, and return its totals then. One request.
 
     Raises:
-        ChangedError: some are counted already, there is no room, or some are late: `part` tells.
+        ChangedError: an entry is counted or late, or there is no room. `part` is the part's state; None after a
+            conflict with a transaction.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
         DamagedReadModelError: the item cannot be decoded.
     """
@@ -286,7 +287,7 @@ def partition_of(key: PartKey) -> str:
 
 
 def page_key(item: RawItem) -> PartKey | None:
-    """Return the part that an archive page belongs to; None if its key is that of no part, or its end is no time."""
+    """Return the part that an archive page belongs to, or None if its key is invalid."""
     partition, end = item["partition"]["S"], item["end"]["N"]
     counter_id, _, part = partition.partition("#")
     key = PartKey(counter_id, int(part) if re.fullmatch("[0-9]{1,2}", part) else 0)
@@ -296,7 +297,7 @@ def page_key(item: RawItem) -> PartKey | None:
 
 
 def part_key(item: RawItem) -> PartKey | None:
-    """Return the part that a counter's item is; None if its key is that of no part."""
+    """Return the part that a counter's item is, or None if its key is invalid."""
     counter_id, part = item["counter_id"]["S"], item["part"]["N"]
     is_part = part.isdecimal() and int(part) < settings.current().shards
     return PartKey(counter_id, int(part)) if is_counter_id(counter_id) and is_part else None
@@ -367,6 +368,8 @@ def page_from(item: RawItem) -> Page:
         raise DamagedReadModelError(owner, f"archive page {end}: {error}") from error
     if entries and entries[-1].recorded_at_ms > end_ms:
         raise DamagedReadModelError(owner, f"archive page {end}: an entry is later than its end")
+    if start_ms >= end_ms:
+        raise DamagedReadModelError(owner, f"archive page {end}: it starts at {start_ms}")
     return Page(start_ms, end_ms, revision, entries)
 
 
@@ -435,7 +438,7 @@ def _can_add(entries: frozenset[Entry], stored: Set[bytes]) -> Condition:
     """
     Return the condition under which a part has counted none of these entries, and has room for them.
 
-    One attribute that is missing makes a comparison false in DynamoDB, so each has its own way out.
+    In DynamoDB, a comparison with a missing attribute is false, so each condition also accepts a missing attribute.
     """
     recent, archived_until = CounterItem.recent, CounterItem.archived_until
     fits = size(recent) <= RECENT_MAX - len(stored)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
 """
 Count events exactly once, in the counter's own item.
 
-The usual case is one request without a read: an update that adds to the counter's value, version and recent entries,
-on condition that none of the entries is counted. If it is refused, the response has the item, from which `archive.plan`
+In the usual case, one update counts a batch without a read. It adds to value, version and recent entries, on condition
+that none of the entries is counted. If it is refused, the response has the item, from which `archive.plan`
 decides the next write. Duplicates, order and batch boundaries make no difference: where an event is counted depends on
 the event alone.
 """
@@ -57,16 +57,15 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     Count every one of these events, once, and return those that were not counted before, as (counter id, event id).
 
     The result is the same if events come twice, in another order, in other batches, or to several workers at once.
-    A worker that is cut off has counted some of the events; the rest is counted when they are delivered again. Each
-    counter is counted by itself, several at a time: one that fails or conflicts delays no other.
+    A worker that is cut off has counted some of the events; the rest is counted when they are delivered again. Up to 8
+    parts are counted at a time, each by itself: a failure or conflict of one does not stop the others.
 
-    `read_first` are counters whose events are likely to be counted already: a read then tells, and no refused write,
-    which costs as much as a write, is made. A response that is lost on the way hides which events were new: they are
-    counted, and not returned.
+    `read_first` are counters whose events are probably counted already. Reading first avoids a refused write, which
+    costs as much as a write. If a response is lost, its events are counted but not returned.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
-        ContendedError: conflicts with other workers at every try. Likewise.
+        ContendedError: conflicts with other workers at every try. Some events may be counted: deliver all again.
         PartlyCountedError: either happened to some of the counters only.
     """
     shards = settings.current().shards
@@ -150,7 +149,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     try:
         dynamodb.transact(fill, ReadModelUnavailableError)
     except RefusedError as refused:
-        # PynamoDB puts condition checks first, then what is put, in the order in which members were added.
+        # PynamoDB orders members as checks, puts, updates. The log's put is the first put.
         if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:
             raise RecordedBeforeError(event.counter_id, event.event_id) from refused
         raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused

@@ -1,8 +1,8 @@
 """
 Compare the read model with the log, while increments are counted and queries answered.
 
-The read model is read first, then the log: an entry without an event in the log is wrong, for its event must have been
-recorded before it was counted. Reads at different moments cannot agree to the event under traffic. So each part that
+The read model is read first, then the log. An event is recorded before it is counted, so an entry whose event is not in
+the log is wrong. Reads at different moments cannot agree to the event under traffic. So each part that
 seems to differ is read again until its item did not change while its pages were read (`settle`).
 """
 
@@ -70,7 +70,7 @@ def some(counter_ids: Iterable[str]) -> Readings:
     """Return the readings of these counters."""
     names = list(dict.fromkeys(counter_ids))
     readings = of_parts([PartKey(name, part) for name in names for part in range(settings.current().shards)])
-    # Queries add up every item of a counter, also one of a part that there should not be.
+    # Queries add up every item of a counter, including items of parts beyond `SHARDS`.
     parts = [lambda name=name: [store.query_parts(name)] for name in names]
     return replace(readings, parts=parts)
 
@@ -96,7 +96,7 @@ def verify(
     Compare the read model with the log, event by event, and return what differs.
 
     An event that is not counted is pending until it is `lag_s` seconds old, and a difference after that. With `waits`,
-    this polls until every pending event is counted or that old. `advance` is told how many more things were read.
+    poll until no event is pending. `advance` is told how many more things were read.
     Memory does not grow with the log; a temporary file does.
 
     Raises:
@@ -158,7 +158,7 @@ class Comparison:
         return young
 
     def report_part(self, key: PartKey, young_from_ms: int) -> None:
-        """Add what differs in one part to the report; first make sure that it does."""
+        """Report the differences of one part, after settling it."""
         # Twice: of a transaction that is being committed, a query may see one item and not yet another one.
         for _ in range(2):
             if next(differences(self.db, key), None) is not None and settle(self.db, key) is None:
@@ -230,8 +230,8 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     """
     Read one part again until the database has it as it was at one moment; return its item then, empty if there is none.
 
-    Its item's revision rises with each write to item or pages, so a part whose item was the same before and after its
-    pages were read was unchanged meanwhile. Pages that did not change since the last try, as `amended` tells, are not
+    Counting and corrections raise the item's revision. If it is the same before and after the pages were read, the part
+    did not change meanwhile. Pages that did not change since the last try, as `amended` tells, are not
     read again. Returns None if the part changed at every try. What the read model has counted after the log was read is
     looked up in the log.
     """
@@ -270,9 +270,7 @@ def differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
         yield difference(kinds.DAMAGED, page_damage)
     for before_ms, start_ms, end_ms in db.broken_links(key):
         kind = kinds.PAGE_MISSING if start_ms > before_ms else kinds.PAGES_OVERLAP
-        yield difference(
-            kind, f"the page until {end_ms} starts at {start_ms}, and the one before ends at {before_ms}"
-        )
+        yield difference(kind, f"the page until {end_ms} starts at {start_ms}, and the one before ends at {before_ms}")
     until_ms, last_ms = db.archive_ends(key)
     if damage is None and until_ms != last_ms:
         kind = kinds.PAGE_MISSING if until_ms > last_ms else kinds.PAGE_BEYOND
@@ -301,7 +299,7 @@ def compare_totals(key: PartKey, totals: Totals) -> Iterator[Difference]:
 
 
 def superfluous(db: StagingDb, key: PartKey) -> Iterator[Counted]:
-    """Yield those of repeated entries that have to go: all but the first of each event, the one in a page if any."""
+    """Yield the redundant copies of repeated entries. The copy in the earliest page is kept."""
     last_id = b""
     for counted in db.repeated(key):
         if counted.entry.id == last_id:

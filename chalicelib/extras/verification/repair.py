@@ -66,7 +66,7 @@ def repair_all(found: Comparison, advance: Callable[[int], None] = lambda _: Non
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
     """
     repaired = Repaired()
-    # A page under a key of no part could be taken for the one that covers a time.
+    # A stray page could shadow the page that covers a time.
     while found.strays:
         corrections.delete_stray(found.strays.pop())
         repaired.corrected[kinds.STRAY] += 1
@@ -191,7 +191,7 @@ def _correct_end(db: StagingDb, part: Part) -> bool:
 
 
 def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
-    """Remove entries without an event, in a wrong page, or that exist twice."""
+    """Remove entries that have no event, are in the wrong page, or are repeated."""
     wrong = chain(db.unknown(key), db.misplaced(key), superfluous(db, key))
     by_page: dict[int, set[Entry]] = defaultdict(set)
     for entry, page in islice(wrong, _REMOVED_AT_ONCE):
@@ -245,7 +245,7 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
 
 
 def _sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
-    """Return what can be saved of an item that cannot be decoded: later corrections do the rest."""
+    """Build a valid part from the decodable attributes of a damaged item."""
     until_ms = db.archive_ends(key)[1]
     recent = frozenset(entry for entry in _decodable(item) if entry.recorded_at_ms > until_ms)
     value, version = _integer(item, "value"), _integer(item, "version")

@@ -1,7 +1,7 @@
 """
 The scheduled check: at each run, compare a part of the log and of the read model, and count events that were missed.
 
-Two walks go around, each from where its last run stopped, so that every part gets its turn, however large a counter is:
+Two scans continue from run to run, so that every part gets its turn, however large a counter is:
 
     the log           each event must be counted; those that are not are counted
     the read model    each counter must be what its log says; differences are reported, for `rebuild` to correct

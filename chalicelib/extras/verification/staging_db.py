@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.archive import Page
     from chalicelib.domain.counter import Part
 
-#: Stands for a page: the entry is in the counter's item; and: it was seen to be counted, wherever it is.
+#: Values of `page` that are not the end of one. RECENT: in the counter's item. SEEN: counted, at an unknown place.
 RECENT, SEEN = -1, -2
 
 _ROWS_AT_ONCE = 1000
@@ -93,7 +93,7 @@ class Counted(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """The totals that a part's item has, and those of its entries. Without item: None."""
+    """The totals that a part's item has, and those of its entries. None if there is no item."""
 
     value: int | None
     version: int | None
@@ -168,7 +168,7 @@ class StagingDb(TemporaryDatabase):
         return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
 
     def unknown(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries whose events the log has not, or has with another time or amount."""
+        """Yield the entries without a matching event in the log."""
         return _counted(self.rows(_UNKNOWN, _row(key)))
 
     def misplaced(self, key: PartKey) -> Iterator[Counted]:
