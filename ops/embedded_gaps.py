@@ -62,21 +62,15 @@ def forget_stream_positions(state: Path) -> None:
 
 def deliver_again(settings: Settings) -> int:
     """
-    What was on the stream at the last stop, and uncounted, is on the projections' queues. Returns how many were sent.
+    Send the log to each projection that has not counted all of it, and return the number of events sent.
 
-    All of the log is sent to a projection if its length differs from the number of events counted there: what is
-    counted stays counted once.
+    The embedded AWS forgets at a stop how far the stream was read. Events that are counted stay counted once.
     """
-    # They read the stage's settings once, when they are imported, and that is not before the stage is there.
+    # These modules read the stage's settings once, when they are imported.
     from chalicelib import event_log  # noqa: PLC0415
-    from chalicelib.read_model import store  # noqa: PLC0415
     from ops import replay  # noqa: PLC0415
 
-    counted = {
-        settings.projection_queue: sum(
-            store.totals_from(item).version for items in store.scan_parts() for item in items
-        )
-    }
+    counted = {settings.projection_queue: _counted()}
     if settings.sql_url:
         from chalicelib import sql_model  # noqa: PLC0415
 
