@@ -36,6 +36,12 @@ _FEW_PAGES = 1
 _MANY_PAGES = 32
 
 
+#: DynamoDB keeps numbers of up to 38 digits, and SQLite of 64 bits.
+_INTEGER = re.compile("-?[0-9]{1,38}")
+_LARGEST_TOTAL = 10**37
+_LARGEST_COUNT = 2**63 - 1
+
+
 class ChangedError(Exception):
     """A concurrent writer changed the part. Nothing was written. `part` is its new state, if the response had it."""
 
@@ -313,25 +319,24 @@ def part_from(item: RawItem, key: PartKey | None = None) -> Part:
     if not item and key is not None:
         return Part(key)
     totals = totals_from(item)
-    found = key or PartKey(totals.counter_id, int(item["part"]["N"]))
+    found = key or PartKey(totals.counter_id, _integer(item, "part", 0, MAX_PARTS))
     try:
         recent = frozenset(decode_entry(stored) for stored in item.get("recent", {"BS": []})["BS"])
     except (DamagedError, KeyError, TypeError) as error:
-        raise DamagedReadModelError(totals.counter_id, f"recent: {error}") from error
-    archived_until_ms = _integer(item, "archived_until") if "archived_until" in item else NOTHING_ARCHIVED
-    revision = _integer(item, "revision")
-    if not NOTHING_ARCHIVED <= archived_until_ms <= LATEST_MS or revision < 1:
-        raise DamagedReadModelError(totals.counter_id, "archived_until must be a time, and revision at least 1")
+        raise _damaged(item, f"recent: {error}") from error
+    archived_until_ms = NOTHING_ARCHIVED
+    if "archived_until" in item:
+        archived_until_ms = _integer(item, "archived_until", NOTHING_ARCHIVED, LATEST_MS)
     if any(entry.recorded_at_ms <= archived_until_ms for entry in recent):
-        raise DamagedReadModelError(totals.counter_id, "a recent entry is not later than archived_until")
+        raise _damaged(item, "a recent entry is not later than archived_until")
     return Part(
         key=found,
         value=totals.value,
         version=totals.version,
         recent=recent,
         archived_until_ms=archived_until_ms,
-        revision=revision,
-        amended=_integer(item, "amended") if "amended" in item else 0,
+        revision=_integer(item, "revision", 1, _LARGEST_COUNT),
+        amended=_integer(item, "amended", 0, _LARGEST_COUNT) if "amended" in item else 0,
         updated_at_ms=totals.updated_at_ms,
     )
 
@@ -345,9 +350,9 @@ def totals_from(item: RawItem) -> Counter:
     """
     return Counter(
         item["counter_id"]["S"],
-        _integer(item, "value"),
-        _integer(item, "version"),
-        _integer(item, "updated_at") if "updated_at" in item else None,
+        _integer(item, "value", -_LARGEST_TOTAL, _LARGEST_TOTAL),
+        _integer(item, "version", 0, _LARGEST_COUNT),
+        _integer(item, "updated_at", 0, LATEST_MS) if "updated_at" in item else None,
     )
 
 
@@ -358,18 +363,15 @@ def page_from(item: RawItem) -> Page:
     Raises:
         DamagedReadModelError: it cannot be decoded.
     """
-    owner, end = item["partition"]["S"].partition("#")[0], item["end"]["N"]
+    end_ms = _integer(item, "end", 0, LATEST_MS)
+    start_ms = _integer(item, "start", NOTHING_ARCHIVED, end_ms - 1)
+    revision = _integer(item, "revision", 1, _LARGEST_COUNT)
     try:
-        end_ms = int(end)
-        start_ms = int(item["start"]["N"])
         entries = decode_page(item["entries"]["B"])
-        revision = int(item["revision"]["N"])
-    except (DamagedError, KeyError, TypeError, ValueError) as error:
-        raise DamagedReadModelError(owner, f"archive page {end}: {error}") from error
+    except (DamagedError, KeyError, TypeError) as error:
+        raise _damaged(item, f"entries: {error}") from error
     if entries and entries[-1].recorded_at_ms > end_ms:
-        raise DamagedReadModelError(owner, f"archive page {end}: an entry is later than its end")
-    if start_ms >= end_ms:
-        raise DamagedReadModelError(owner, f"archive page {end}: it starts at {start_ms}")
+        raise _damaged(item, "an entry is later than its end")
     return Page(start_ms, end_ms, revision, entries)
 
 
@@ -461,8 +463,15 @@ def _all(conditions: Sequence[Condition]) -> Condition:
     return both
 
 
-def _integer(item: RawItem, name: str) -> int:
-    try:
-        return int(item[name]["N"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedReadModelError(item["counter_id"]["S"], f"{name} must be an integer") from error
+def _integer(item: RawItem, name: str, lowest: int, highest: int) -> int:
+    text = item.get(name, {}).get("N")
+    if not isinstance(text, str) or not _INTEGER.fullmatch(text) or not lowest <= int(text) <= highest:
+        raise _damaged(item, f"{name} must be an integer from {lowest} to {highest}")
+    return int(text)
+
+
+def _damaged(item: RawItem, detail: str) -> DamagedReadModelError:
+    if "partition" in item:
+        counter_id, _, _ = item["partition"]["S"].partition("#")
+        return DamagedReadModelError(counter_id, f"archive page {item['end']['N']}: {detail}")
+    return DamagedReadModelError(item["counter_id"]["S"], detail)

@@ -283,7 +283,12 @@ DAMAGES: dict[str, Damage] = {
     "the item is that of an older backup": Damage(
         _is_older, {kinds.PAGE_BEYOND: 1, kinds.REPEATED: IN_PAGE, kinds.UNCOUNTED: RECENT, kinds.TOO_LOW: 1}
     ),
-    "the first page is lost": Damage(lambda stage: stage.delete_page(0), {kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1}),
+    "the first page is lost": Damage(
+        lambda stage: stage.delete_page(0), {kinds.PAGE_MISSING: 1, kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1}
+    ),
+    "a page in the middle is lost": Damage(
+        lambda stage: stage.delete_page(1), {kinds.PAGE_MISSING: 1, kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1}
+    ),
     "the last page is lost": Damage(
         lambda stage: stage.delete_page(PAGES - 1),
         {kinds.PAGE_MISSING: 1, kinds.UNCOUNTED: IN_PAGE, kinds.TOO_HIGH: 1},
@@ -398,6 +403,12 @@ DAMAGES: dict[str, Damage] = {
         lambda stage: _raw(stage, 1, end={"N": f"{A_TIME_MS + 45}.5"}), {kinds.STRAY: 1}
     ),
     "a page ends after all times": Damage(lambda stage: _raw(stage, 1, end={"N": "1" + "0" * 30}), {kinds.STRAY: 1}),
+    "a page starts too early": Damage(_page(start={"N": str(A_TIME_MS + 25)}), {kinds.PAGES_OVERLAP: 1}),
+    "a page starts too late": Damage(_page(start={"N": str(A_TIME_MS + 50)}), {kinds.PAGE_MISSING: 1}),
+    "a page starts before all times": Damage(_page(start={"N": "-9"}), {kinds.PAGES_OVERLAP: 1}),
+    "a page starts where it ends": Damage(_page(start={"N": str(A_TIME_MS + 70)}), _DAMAGED_PAGE),
+    "a page starts at no number": Damage(_page(start={"S": "x"}), _DAMAGED_PAGE),
+    "a page has no start": Damage(_page(start=None), _DAMAGED_PAGE),
     "a page's entries are of no bytes": Damage(_page(entries={"S": "x"}), _DAMAGED_PAGE),
     "a page's entries cannot be decoded": Damage(_page(entries={"B": b"\x01xx"}), _DAMAGED_PAGE),
     "a page's entries are not sorted": Damage(

@@ -171,7 +171,7 @@ CUT_OFF = [name for name in DAMAGES if " is {" not in name and " is None" not in
 ]
 
 #: Requests of all repairs, each with its faults. A change of this number is a change of what is proved.
-POINTS = 1334
+POINTS = 1618
 
 
 def faults_of(operation):
@@ -383,7 +383,8 @@ def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
                     extra += WRONG - entries[at].amount
                     entries[at] = entries[at]._replace(amount=WRONG)
         kept = sorted(entry for entry in entries if entry)
-        stage.put_page(kept, page.end_ms, entries={"B": encode_page(kept)}, revision={"N": str(page.revision + 1)})
+        start, revision = {"N": str(page.start_ms)}, {"N": str(page.revision + 1)}
+        stage.put_page(kept, page.end_ms, entries={"B": encode_page(kept)}, start=start, revision=revision)
     assert extra
     log = stage.logged()
 
