@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import counting
+from chalicelib.domain.entries import encode_entry, entry_of
+from chalicelib.domain.events import part_of
 from tests.building import an_event
 
 
@@ -28,17 +29,14 @@ def test_a_key_names_the_same_event_for_ever(new_pipeline, counter_id, key, even
     assert pipeline.increment(Idempotency_Key=key).body["event_id"] == event_id
 
 
-def test_an_event_stays_in_the_shard_and_the_bucket_that_it_was_put_in():
+def test_an_event_belongs_to_the_same_part_in_every_process():
     names = [f"01890a5d-ac96-774b-bcce-b302099a80{last}" for last in ("57", "58", "7f", "80", "ff")]
 
-    buckets = [
-        counting.bucket_of(an_event(event_id=name, recorded_at_ms=1_700_000_000_999), shards=64) for name in names
-    ]
+    assert [part_of(name, 64) for name in names] == [23, 24, 63, 0, 63]
 
-    assert [(bucket.shard, bucket.second) for bucket in buckets] == [
-        (23, 1_700_000_000),
-        (24, 1_700_000_000),
-        (63, 1_700_000_000),
-        (0, 1_700_000_000),
-        (63, 1_700_000_000),
-    ]
+
+def test_an_event_has_the_same_entry_in_every_process():
+    """The entry tells whether an event is counted: whichever worker counts it must write the same bytes."""
+    event = an_event(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=7, recorded_at_ms=1_700_000_000_999)
+
+    assert encode_entry(entry_of(event)).hex() == "018bcfe56be701890a5dac96774bbcceb302099a80570e"

@@ -433,5 +433,3 @@ def test_a_seed_makes_the_same_run_again(engine):
 
     assert first.ran.choices == second.ran.choices
     assert first.ran.requests == second.ran.requests
-
-

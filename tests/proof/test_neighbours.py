@@ -7,8 +7,16 @@ import json
 
 import pytest
 
-from chalicelib import read_model
-from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError, UnavailableError
+from chalicelib import settings
+from chalicelib.domain.archive import RECENT_MAX
+from chalicelib.errors import (
+    DamagedReadModelError,
+    PartlyCountedError,
+    QueueUnavailableError,
+    ReadModelUnavailableError,
+    UnavailableError,
+)
+from chalicelib.read_model import queries
 from tests import faults
 from tests.building import an_event, message_body, stream_record
 
@@ -43,8 +51,8 @@ def to_the_dead_letter_queue(attempt):
     return faults.never_arrives(attempt) if b"dead-letter" in attempt.request.body else attempt.carry_out()
 
 
-def hot_is_cancelled(attempt):
-    return faults.is_cancelled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+def hot_conflicts(attempt):
+    return faults.conflicts(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
 def hot_is_throttled(attempt):
@@ -81,71 +89,32 @@ def test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_ar
     assert [message["Body"] for message in pipeline.parked()] == ["broken"]
 
 
-@pytest.mark.parametrize("fault", [hot_is_cancelled, hot_is_throttled])
+@pytest.mark.parametrize("fault", [hot_conflicts, hot_is_throttled])
 def test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted(engine, new_pipeline, fault):
     pipeline = new_pipeline(0)
     calm = [f"{pipeline.counter_id}.{number}" for number in range(6)]
     hot = f"{pipeline.counter_id}.hot"
 
-    with at(engine, "TransactWriteItems", fault), pytest.raises(PartlyCountedError) as told:
+    with at(engine, "UpdateItem", fault), pytest.raises(PartlyCountedError) as told:
         pipeline.project([message_body(*(an_event(counter_id=name) for name in (hot, *calm)))])
 
     assert told.value.uncounted == {hot}
-    assert [read_model.counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
+    assert [queries.counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 
-def test_a_counter_that_rivals_are_always_about_ends_up_by_itself_and_the_others_go_on_together(
-    engine, new_pipeline, monkeypatch
-):
-    monkeypatch.setattr(read_model, "ITEMS_OF_SEVERAL", 8)  # four counters
+def test_a_damaged_counter_fails_alone_and_its_neighbors_are_counted(engine, new_pipeline):
     pipeline = new_pipeline(0)
-    calm = {f"{pipeline.counter_id}.{number}" for number in range(14)}
-    hot = {f"{pipeline.counter_id}.hot{number}" for number in range(2)}
-    batch = [an_event(counter_id=name) for name in calm | hot]
-    refused: list[set[str]] = []
-    written: list[set[str]] = []
+    damaged = f"{pipeline.counter_id}.damaged"
+    item = {"counter_id": {"S": damaged}, "part": {"N": "0"}, "recent": {"BS": [b"no entry"]}, "revision": {"N": "1"}}
+    engine.client("dynamodb").put_item(TableName=settings.current().counters_table, Item=item)
+    full = [an_event(counter_id=damaged) for _ in range(RECENT_MAX)]
 
-    def gate(attempt):
-        if attempt.operation != "TransactWriteItems":
-            return attempt.carry_out()
-        members = [json.dumps(member) for member in json.loads(attempt.request.body)["TransactItems"]]
-        of = {name for name in calm | hot if any(f'"{name}"' in member for member in members)}
-        (refused if of & hot else written).append(of)
-        if not of & hot:
-            return attempt.carry_out()
-        reasons = ("TransactionConflict" if ".hot" in member else None for member in members)
-        return faults.cancelled_for(*reasons)(attempt)
+    with pytest.raises(PartlyCountedError) as raised:
+        pipeline.project([message_body(*full, an_event(counter_id=pipeline.counter_id))])
 
-    engine.gate = gate
-    with pytest.raises(PartlyCountedError) as told:
-        pipeline.project([message_body(*batch)])
-    engine.gate = faults.carried_out
-
-    assert told.value.uncounted == hot
-    assert sorted(name for of in written for name in of) == sorted(calm)
-    assert len(written) < len(calm)
-    assert all(len(of) == 1 for of in refused[4:])
-
-
-def test_a_counter_does_not_wait_until_none_of_many_others_meets_a_rival(engine, new_pipeline, no_waits):
-    pipeline = new_pipeline(0)
-    names = [f"{pipeline.counter_id}.{number:02}" for number in range(25)]
-    have_met_one: set[str] = set()
-
-    def each_meets_one_and_no_two_at_once(attempt):
-        members = [json.dumps(member) for member in json.loads(attempt.request.body)["TransactItems"]]
-        of = [next(name for name in names if name in member) for member in members]
-        first = next((name for name in of if name not in have_met_one), None)
-        if first is None:
-            return attempt.carry_out()
-        have_met_one.add(first)
-        return faults.cancelled_for(*("TransactionConflict" if name == first else None for name in of))(attempt)
-
-    with at(engine, "TransactWriteItems", each_meets_one_and_no_two_at_once):
-        pipeline.project([message_body(*(an_event(counter_id=name) for name in names))])
-
-    assert have_met_one == set(names)
-    assert [read_model.counter(name).value for name in names] == [1] * 25
+    assert raised.value.uncounted == {damaged}
+    assert isinstance(raised.value.troubles[damaged], DamagedReadModelError)
+    assert pipeline.value == 1
 
 
 def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again(
@@ -160,7 +129,7 @@ def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again
         "[broken, too" + message_body(an_event(counter_id=hot)),
     ]
 
-    with at(engine, "TransactWriteItems", hot_is_cancelled):
+    with at(engine, "UpdateItem", hot_conflicts):
         again = pipeline.project(bodies)
     parked_meanwhile = [message["Body"] for message in pipeline.parked()]
     nothing_more = pipeline.project(again)
@@ -177,7 +146,7 @@ def test_where_it_is_not_heard_the_whole_batch_comes_again(engine, new_pipeline)
     pipeline = new_pipeline(0)
     hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
 
-    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(PartlyCountedError):
+    with at(engine, "UpdateItem", hot_conflicts), pytest.raises(PartlyCountedError):
         pipeline.project([message_body(hot), message_body(an_event(counter_id=pipeline.counter_id))])
 
     assert pipeline.value == 1
@@ -191,7 +160,7 @@ def test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_
     message = json.loads(message_body(hot))
     good_in_part = json.dumps({**message, "events": [*message["events"], {"type": "poison"}]})
 
-    with at(engine, "TransactWriteItems", hot_is_cancelled):
+    with at(engine, "UpdateItem", hot_conflicts):
         again = pipeline.project([good_in_part, message_body(an_event(counter_id=pipeline.counter_id))])
     parked_meanwhile = pipeline.parked()
     pipeline.project(again)
@@ -200,14 +169,14 @@ def test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_
     assert [message["Body"] for message in pipeline.parked()] == [good_in_part]
 
 
-@pytest.mark.parametrize("fault", [faults.is_cancelled, faults.is_throttled])
+@pytest.mark.parametrize("fault", [faults.conflicts, faults.is_throttled])
 def test_a_batch_that_is_wholly_uncounted_fails_where_messages_could_be_named_too(
     engine, new_pipeline, answers_by_message, fault
 ):
     pipeline = new_pipeline(0)
     bodies = [message_body(an_event(counter_id=f"{pipeline.counter_id}.{n}")) for n in range(3)]
 
-    with at(engine, "TransactWriteItems", fault), pytest.raises(UnavailableError):
+    with at(engine, "UpdateItem", fault), pytest.raises(UnavailableError):
         pipeline.project(bodies)
 
 
@@ -218,40 +187,58 @@ def test_messages_that_all_have_an_uncounted_event_fail_together(engine, new_pip
         for _ in range(2)
     ]
 
-    with at(engine, "TransactWriteItems", hot_is_cancelled), pytest.raises(PartlyCountedError):
+    with at(engine, "UpdateItem", hot_conflicts), pytest.raises(PartlyCountedError):
         pipeline.project(bodies)
 
 
+def fill_recent(pipeline):
+    """The next update is refused for lack of room, and a transaction archives."""
+    pipeline.record(*[an_event(counter_id=pipeline.counter_id) for _ in range(RECENT_MAX)])
+
+
 @pytest.mark.parametrize("reasons", THROTTLED)
-def test_a_transaction_that_was_throttled_is_an_outage_and_is_not_tried_again_here(engine, new_pipeline, reasons):
+def test_a_throttled_transaction_is_an_outage_and_not_tried_again(engine, new_pipeline, reasons):
     pipeline = new_pipeline(0)
+    fill_recent(pipeline)
     body = message_body(an_event(counter_id=pipeline.counter_id))
     throttled = faults.cancelled_for(*reasons)
 
     with at(engine, "TransactWriteItems", throttled) as counted, pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
     with at(engine, "TransactWriteItems", throttled) as swapped:
-        swap = pipeline.increment(If_Match='"0"')
+        swap = pipeline.increment(If_Match=f'"{RECENT_MAX}"')
     with at(engine, "TransactWriteItems", throttled) as added:
         wish = pipeline.increment(Prefer="return=representation")
     pipeline.deliver()
     pipeline.project([body])
 
     assert [len(made) for made in (counted, swapped, added)] == [1, 1, 1]
-    assert (swap.status, wish.status) == (503, 503)
-    assert (pipeline.value, pipeline.version) == (1, 1)
+    # The add-and-get is recorded, so it is accepted, and the stream counts it.
+    assert (swap.status, wish.status) == (503, 202)
+    assert (pipeline.value, pipeline.version) == (RECENT_MAX + 2, RECENT_MAX + 2)
 
 
 @pytest.mark.parametrize("reasons", [("TransactionConflict",), (None, "TransactionConflict")])
-def test_a_transaction_that_met_a_rival_is_tried_again_here(engine, new_pipeline, reasons):
+def test_a_transaction_that_conflicts_is_tried_again(engine, new_pipeline, reasons):
     pipeline = new_pipeline(0)
+    fill_recent(pipeline)
     event = an_event(counter_id=pipeline.counter_id)
-    rival = faults.cancelled_for(*reasons)
+    conflict = faults.cancelled_for(*reasons)
 
-    with at(engine, "TransactWriteItems", rival, times=1) as counted:
+    with at(engine, "TransactWriteItems", conflict, times=1) as counted:
         pipeline.project([message_body(event)])
-    with at(engine, "TransactWriteItems", rival, times=1) as swapped:
-        swap = pipeline.increment(If_Match='"1"')
+    with at(engine, "TransactWriteItems", conflict, times=1) as swapped:
+        swap = pipeline.increment(If_Match=f'"{RECENT_MAX + 1}"')
 
     assert (len(counted), len(swapped), swap.status) == (2, 2, 200)
-    assert (pipeline.value, pipeline.version) == (2, 2)
+    assert (pipeline.value, pipeline.version) == (RECENT_MAX + 2, RECENT_MAX + 2)
+
+
+def test_an_update_that_conflicts_is_tried_again(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+
+    with at(engine, "UpdateItem", faults.conflicts, times=1) as counted:
+        pipeline.project([message_body(an_event(counter_id=pipeline.counter_id))])
+
+    assert len(counted) == 2
+    assert (pipeline.value, pipeline.version) == (1, 1)

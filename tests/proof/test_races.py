@@ -56,7 +56,7 @@ def pipeline(request: pytest.FixtureRequest, stage: dict[str, str]) -> Pipeline:
 @pytest.fixture
 def dynamodb_local(local_tables: str) -> Iterator[str]:
     """The application's requests to DynamoDB go to DynamoDB Local; gives the ARN of the log's stream there."""
-    from chalicelib import tables
+    from chalicelib.aws import tables
 
     place = urllib.parse.urlsplit(DYNAMODB_LOCAL_URL)
     arrived = []

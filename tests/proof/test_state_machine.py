@@ -22,8 +22,9 @@ from hypothesis.stateful import (
 
 from chalicelib import codec
 from chalicelib import settings as application_settings
+from chalicelib.domain.archive import RECENT_MAX
 from tests import faults
-from tests.building import A_TIME_MS, stream_record
+from tests.building import A_TIME_MS, an_event, stream_record
 from tests.proof.conftest import pipeline_on
 from tests.proof.invariant import Watcher
 
@@ -101,6 +102,22 @@ class Machine(RuleBasedStateMachine):
             self.note(answer, by)
             assert answer.headers["ETag"] == f'"{before + 1}"'
 
+    @rule(size=st.sampled_from([5, RECENT_MAX, RECENT_MAX + 9]), spread_ms=st.sampled_from([1, 100, 100_000]))
+    def many_were_recorded_a_while_ago(self, size, spread_ms):
+        """Enough for archive pages, and for late events in them."""
+        events = [
+            an_event(
+                counter_id=self.pipeline.counter_id,
+                event_id=str(uuid.UUID(int=self.chance.getrandbits(128))),
+                by=self.chance.randint(1, 1000),
+                recorded_at_ms=A_TIME_MS + self.chance.randrange(spread_ms),
+            )
+            for _ in range(size)
+        ]
+        self.pipeline.log(events)
+        self.log |= {event.event_id: event.by for event in events}
+        self.on_stream += self.pipeline.new_records()
+
     @rule(by=amounts)
     def newer_code_records(self, by):
         event_id = self.put_newer(by)
@@ -148,7 +165,7 @@ class Machine(RuleBasedStateMachine):
             self.chance.shuffle(some)
 
     @precondition(lambda self: self.on_queue)
-    @rule(crash=crashes, operation=st.sampled_from(["BatchGetItem", "TransactWriteItems"]))
+    @rule(crash=crashes, operation=st.sampled_from(["UpdateItem", "GetItem", "TransactWriteItems"]))
     def crash_while_projecting(self, crash, operation):
         self.with_crash(crash, operation, lambda: self.pipeline.project(self.on_queue[-3:]))
 
@@ -225,7 +242,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_ever_too_much(self):
         if hasattr(self, "watcher"):
-            self.watcher.check_meanwhile()
+            self.watcher.check_between_requests()
 
     def teardown(self):
         try:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from chalicelib import read_model
+from chalicelib.read_model import queries
 from tests.building import a_counter_id, an_event, message_body, queue_record, stream_record
 
 EXAMPLES = 150
@@ -264,7 +264,7 @@ def check_counted(events, before):
         values[counter_id] += by
         versions[counter_id] += 1
     for counter_id, was in before.items():
-        now = read_model.counter(counter_id)
+        now = queries.counter(counter_id)
         assert (now.value - was.value, now.version - was.version) == (values[counter_id], versions[counter_id])
 
 
@@ -280,7 +280,7 @@ def test_whatever_is_on_the_queue_is_counted_or_parked_once_and_its_neighbours_a
     )
     read = [from_queue(record) for record in records]
     events = [event for found, _ in read for event in found]
-    before = {event[0]: read_model.counter(event[0]) for event in events}
+    before = {event[0]: queries.counter(event[0]) for event in events}
     originals = [
         record["body"] if isinstance(record, dict) and record.get("body") is not None else record
         for record, (_, is_all) in zip(records, read, strict=True)
@@ -304,7 +304,7 @@ def test_whatever_is_on_the_stream_is_counted_or_parked_once_and_its_neighbours_
     records = as_lambda_hands_it_over([stream_record(neighbours[0]), *things, stream_record(neighbours[1])])
     read = [from_stream(record) for record in records]
     events = [event for event in read if event]
-    before = {event[0]: read_model.counter(event[0]) for event in events}
+    before = {event[0]: queries.counter(event[0]) for event in events}
 
     app.publish({"Records": records}, None)
     pipeline.project(pipeline.published())
