@@ -133,9 +133,9 @@ def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Acce
         parts = store.read_parts(command.counter_id)
         counter = store.add_up(command.counter_id, parts)
         if counter.version != at_version:
-            if command.idempotency_key is None or event_log.find(command.counter_id, event.event_id) is None:
-                raise VersionMismatchError(at_version, counter)
-            return _recorded_before(command, event)
+            if command.idempotency_key is not None and _is_recorded(event):
+                return _recorded_before(command, event)
+            raise VersionMismatchError(at_version, counter)
         try:
             return Accepted(event, writer.append_and_count(event, parts), again=False)
         except RecordedBeforeError:
@@ -143,6 +143,19 @@ def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Acce
         except ContendedError:
             continue
     raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
+
+
+def _is_recorded(event: Event) -> bool:
+    """
+    Check whether the log has this event's id.
+
+    A transaction is committed item by item: the counter may already show a swap whose event is not visible yet. So an
+    event that is not found is looked for again after a pause.
+    """
+    if event_log.find(event.counter_id, event.event_id) is not None:
+        return True
+    retries.pause()
+    return event_log.find(event.counter_id, event.event_id) is not None
 
 
 def _add_and_get(command: Increment, event: Event) -> Accepted:

@@ -211,9 +211,13 @@ def _key(place: Position | None) -> dict[str, dict[str, str]] | None:
 
 def _read(item: EventItem) -> Event | Unreadable:
     try:
-        return codec.from_fields(codec.owner(item.partition), item.attribute_values)
+        event = codec.from_fields(codec.owner(item.partition), item.attribute_values)
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
+    if codec.log_partition(event.counter_id, event.event_id, settings.current().shards) != item.partition:
+        reason = "its partition is that of a stage with another number of SHARDS"
+        return Unreadable(item.partition, item.event_id, reason)
+    return event
 
 
 def recorded(event: Event) -> Event:

@@ -28,5 +28,5 @@ def attempts(most: int) -> Iterator[int]:
 
 
 def pause() -> None:
-    """A random wait of up to a tenth of a second is over."""
-    time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311  (no secret)
+    """Wait for 50 to 100 ms, at random."""
+    time.sleep(random.uniform(_PAUSE_S / 2, _PAUSE_S))  # noqa: S311  (no secret)

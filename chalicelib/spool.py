@@ -89,7 +89,11 @@ class TemporaryDatabase:
         """Insert rows in one transaction. `otherwise` says what happens to those whose key exists: IGNORE, REPLACE."""
         with self._lock:
             self._database.execute("BEGIN")
-            self._database.executemany(f"INSERT OR {otherwise} INTO {into}", rows)
+            try:
+                self._database.executemany(f"INSERT OR {otherwise} INTO {into}", rows)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
             self._database.execute("COMMIT")
 
 

@@ -22,7 +22,7 @@ def load(job: str) -> dict[str, Any]:
     with dynamodb.unavailable_as(ReadModelUnavailableError):
         try:
             found = json.loads(CheckpointItem.get(f"#{job}", 0, consistent_read=True).state)
-        except (DoesNotExist, ValueError, TypeError):
+        except (DoesNotExist, ValueError, TypeError, RecursionError):
             return {}
     return found if isinstance(found, dict) else {}
 

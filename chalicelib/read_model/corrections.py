@@ -80,7 +80,9 @@ def correct(key: PartKey, correction: Correction) -> None:
         condition = None if correction.revision is None else store.has_revision(correction.revision)
         if correction.amended is not None:
             amended = item.amended
-            same = amended == correction.amended if correction.amended else amended.does_not_exist()
+            same = amended == correction.amended
+            if correction.amended == 0:
+                same = item.revision.exists() & (same | amended.does_not_exist())
             condition = same if condition is None else condition & same
         transaction.update(store.item_of(key), actions=actions, condition=condition)
 

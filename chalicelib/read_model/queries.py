@@ -22,6 +22,7 @@ from chalicelib.read_model import store, writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.archive import Page
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
@@ -70,18 +71,23 @@ def counters(limit: int, after: str | None = None) -> CounterPage:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
-    start = {"counter_id": {"S": after}, "part": {"N": str(MAX_PARTS)}} if after else None
+    start: RawItem | None = {"counter_id": {"S": after}, "part": {"N": str(MAX_PARTS)}} if after else None
     # A counter's parts stand together. One more item tells whether the last counter is there with all of its parts.
     size = max(limit * settings.current().shards, MAX_PARTS) + 1
-    with dynamodb.unavailable_as(ReadModelUnavailableError):
-        found = next(CounterItem.scan(page_size=size, last_evaluated_key=start).page_iter)
-    groups = [
-        store.add_up(counter_id, map(store.totals_from, items))
-        for counter_id, items in groupby(found["Items"], key=lambda item: item["counter_id"]["S"])
-    ]
-    is_whole = "LastEvaluatedKey" not in found
-    page = (groups if is_whole else groups[:-1])[:limit]
-    return CounterPage(page, None if is_whole and len(page) == len(groups) else page[-1].counter_id)
+    items: list[RawItem] = []
+    while True:
+        with dynamodb.unavailable_as(ReadModelUnavailableError):
+            found = next(CounterItem.scan(page_size=size, last_evaluated_key=start).page_iter)
+        items += found["Items"]
+        start = found.get("LastEvaluatedKey")
+        groups = [(name, list(group)) for name, group in groupby(items, key=lambda item: item["counter_id"]["S"])]
+        whole = groups if start is None else groups[:-1]
+        if whole or start is None:
+            break
+    page = whole[:limit]
+    states = [store.add_up(name, map(store.totals_from, group)) for name, group in page]
+    has_more = start is not None or len(page) < len(groups)
+    return CounterPage(states, page[-1][0] if has_more else None)
 
 
 def has_counted(event: Event) -> bool:

@@ -18,7 +18,7 @@ from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
 from chalicelib.domain.entries import DamagedError, decode_entry, decode_page, encode_entry, encode_page
-from chalicelib.domain.events import LATEST_MS, is_counter_id
+from chalicelib.domain.events import LATEST_MS, MAX_PARTS, is_counter_id
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 
 if TYPE_CHECKING:
@@ -273,18 +273,10 @@ def add_page_check(transaction: TransactWrite, key: PartKey, end_ms: int) -> Non
     transaction.condition_check(PageItem, partition_of(key), end_ms, condition=PageItem.end.does_not_exist())
 
 
-def add_version_check(transaction: TransactWrite, part: Part) -> None:
-    """Make it a condition of a transaction that this part's version is unchanged."""
-    transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=is_at_version(part))
-
-
-def is_at_version(part: Part) -> Condition:
-    """Return the condition that nothing was counted in this part since it was read."""
-    if part.revision == 0:
-        missing: Condition = CounterItem.revision.does_not_exist()
-        return missing
-    same: Condition = CounterItem.version == part.version
-    return same
+def add_revision_check(transaction: TransactWrite, part: Part) -> None:
+    """Make it a condition of a transaction that this part is unchanged since it was read."""
+    condition = has_revision(part.revision)
+    transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=condition)
 
 
 def partition_of(key: PartKey) -> str:

@@ -120,7 +120,7 @@ def count_and_get(event: Event) -> Counter:
 
 def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     """
-    Append the event to the log and count it, in one transaction, if the counter's version still is that of `parts`.
+    Append the event to the log and count it, in one transaction, if the counter still is in the state of `parts`.
 
     `parts` are those that `store.read_parts` returned. Returns the counter's next state. The stream delivers the event
     later all the same, and the projector finds it counted.
@@ -142,9 +142,9 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
 
     def fill(transaction: TransactWrite) -> None:
         for other in by_key.values():
-            store.add_version_check(transaction, other)
+            store.add_revision_check(transaction, other)
         event_log.append_within(transaction, event)
-        store.add_plan(transaction, own.key, plan, now_ms, store.is_at_version(own))
+        store.add_plan(transaction, own.key, plan, now_ms, store.has_revision(own.revision))
 
     try:
         dynamodb.transact(fill, ReadModelUnavailableError)

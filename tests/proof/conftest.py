@@ -40,6 +40,7 @@ def engine(the_engine: Engine) -> Iterator[Engine]:
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has met a rival tries again at once, where it is the test that says who comes next, and not the clock."""
     monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(retries, "_PAUSE_S", 0.0)
 
 
 @pytest.fixture

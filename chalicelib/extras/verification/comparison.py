@@ -8,6 +8,7 @@ seems to differ is read again until its item did not change while its pages were
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -44,6 +45,9 @@ _PAGES_AT_ONCE = 200
 _EVENTS_AT_ONCE = 100
 
 _SETTLE_TRIES = 20
+
+#: A transaction that was begun longer ago is visible in all of its items.
+_YOUNG_MS = 60_000
 _POLL_AFTER_S = 0.5
 
 
@@ -352,7 +356,8 @@ def _add_events(db: StagingDb, events: Iterable[Event | Unreadable], shards: int
 def _add_unreadable(db: StagingDb, event: Unreadable) -> None:
     counter_id, _, part = event.partition.partition("#")
     event_id = id_bytes(event.event_id) if is_event_id(event.event_id) else bytes(16)
-    db.add_unreadable(PartKey(counter_id, int(part) if part.isdecimal() else 0), event_id, event.reason)
+    number = int(part) if re.fullmatch("[0-9]{1,2}", part) else 0
+    db.add_unreadable(PartKey(counter_id, number), event_id, event.reason)
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
@@ -360,9 +365,14 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
     if not is_counter_id(key.counter_id):
         return
     shards = settings.current().shards
-    for some_counted in some_at_a_time(list(db.unknown(key)), _EVENTS_AT_ONCE):
-        found = event_log.find_many(key.counter_id, {counted.entry.event_id for counted in some_counted})
-        _add_events(db, found, shards)
+    young_from_ms = _now_ms() - _YOUNG_MS
+    for is_again in (False, True):
+        unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
+        if is_again and unknown:
+            retries.pause()  # the event of a swap may become visible a moment after its entry
+        for some_entries in some_at_a_time(unknown, _EVENTS_AT_ONCE):
+            found = event_log.find_many(key.counter_id, {entry.event_id for entry in some_entries})
+            _add_events(db, found, shards)
 
 
 def _key_texts(item: RawItem) -> tuple[str, str]:

@@ -100,13 +100,14 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Likewise.
     """
     found: Numbers[str] | None = None
+    doubtful: list[tuple[int, int]] = []
     for _ in retries.attempts(_TRIES):
         try:
             while (item := settle(db, key)) is not None:
                 if found is None:
                     found = Numbers(difference.kind for difference in differences(db, key))
                     found[kinds.UNCOUNTED] = sum(1 for _ in db.missing(key))
-                if not _correct(db, key, item):
+                if not _correct(db, key, item, doubtful):
                     _count_missing(db, key, advance)
                     return +found
         except ChangedError:
@@ -114,7 +115,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
     raise ContendedError(f"counter {key.counter_id} changed at every try to repair it")
 
 
-def _correct(db: StagingDb, key: PartKey, item: RawItem) -> bool:
+def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[int, int]]) -> bool:
     """Write the first corrections that the part needs; return whether there were any. More may be needed after them."""
     if not db.has_logged(key):
         return _delete(db, key, item)
@@ -126,18 +127,30 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem) -> bool:
             corrections.replace_damaged_page(key, before_ms, end_ms)
         return True
     part = store.part_from(item, key)
-    return _link_pages(db, key) or _correct_end(db, part) or _remove(db, key, part) or _correct_totals(db, key, part)
+    if _link_pages(db, key) or _correct_end(db, part) or _remove(db, key, part):
+        return True
+    return _correct_totals(db, key, part, doubtful)
 
 
-def _correct_totals(db: StagingDb, key: PartKey, part: Part) -> bool:
-    """Add missing entries and correct the totals, if these are not those of the entries."""
+def _correct_totals(db: StagingDb, key: PartKey, part: Part, doubtful: list[tuple[int, int]]) -> bool:
+    """
+    Add missing entries and correct the totals, if these are not those of the entries.
+
+    Events that are counted meanwhile change totals and entries alike, so the difference between both stays the same.
+    `doubtful` is the difference that was found last: a page that was read too early makes one that is gone a moment
+    later, so the totals are corrected once the same difference is found twice.
+    """
     totals = db.totals(key)
     value, version = totals.sum - part.value, totals.number - part.version
     if (value, version) == (0, 0):
         return False
-    if not _add_missing(db, key):
-        # Events that are counted meanwhile change totals and entries alike: the difference between both stays.
+    if _add_missing(db, key):
+        return True
+    if doubtful == [(value, version)]:
         corrections.correct(key, Correction(value=value, version=version, amended=part.amended))
+    else:
+        doubtful[:] = [(value, version)]
+        retries.pause()
     return True
 
 

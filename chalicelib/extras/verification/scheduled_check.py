@@ -130,7 +130,10 @@ def check(now_s: int) -> Checked:
 
 def _resume(now_s: int) -> _Walks:
     saved = checkpoint.load(_JOB)
-    walks = _Walks(**saved["walks"]) if saved.get("format") == _FORMAT else _Walks()
+    try:
+        walks = _Walks(**saved["walks"]) if saved.get("format") == _FORMAT else _Walks()
+    except (KeyError, TypeError):
+        walks = _Walks()
     walks.started_s = walks.started_s or now_s
     walks.finished_s = walks.finished_s or now_s
     return walks
