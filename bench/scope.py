@@ -37,7 +37,8 @@ COMMAND_GOAL: Final = 1.5
 COUNTING_GOALS: Final = {1: 1.5, 100: 1.5, 1000: 2.0}
 BY_GATEWAY: Final = "the function, from the gateway's event to its response"
 FUNCTION: Final = "the function"
-READ_TOO: Final = "the bare write, and the read before it"
+READ_TOO: Final = "the bare read and write"
+PARSE_TOO: Final = "the bare read and write, and `json.loads` of the message"
 
 #: Of `crowding`: events in a batch, workers, over how many counters, which designs, and how long a request takes. The
 #: goals compare with one worker, by batch on one counter and on all; and with another design, with as many workers.

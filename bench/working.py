@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import cProfile
 import io
+import json
 import pstats
 import sysconfig
 import time
@@ -99,7 +100,10 @@ def subjects(client: Any, queue: Any) -> dict[str, tuple[Prepare, dict[str, Prep
         )
         others: dict[str, Prepare] = {scope.FUNCTION: lambda size=size: _count_messages(_events(size))}  # type: ignore[misc]
         if size > RECENT_MAX:
-            others[scope.READ_TOO] = lambda size=size: _count_bare(client, size, read=True)  # type: ignore[misc]
+            others |= {
+                scope.READ_TOO: lambda size=size: _count_bare(client, size, read=True),  # type: ignore[misc]
+                scope.PARSE_TOO: lambda size=size: _parse_and_count_bare(client, size),  # type: ignore[misc]
+            }
         found[f"count {size}"] = (lambda size=size: _count_bare(client, size, read=False), others, share)  # type: ignore[misc]
     found[scope.APART] = (
         lambda: _count_apart_bare(client, scope.WORKED_APART),
@@ -229,6 +233,17 @@ def _count_bare(client: Any, size: int, *, read: bool) -> Callable[[], object]:
         if read:
             client.get_item(TableName=names.counters_table, Key=key, ConsistentRead=True)
         client.transact_write_items(TransactItems=transaction)
+
+    return run
+
+
+def _parse_and_count_bare(client: Any, size: int) -> Callable[[], object]:
+    (body,) = codec.to_messages(_events(size))
+    count = _count_bare(client, size, read=True)
+
+    def run() -> None:
+        json.loads(body)
+        count()
 
     return run
 

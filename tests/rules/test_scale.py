@@ -61,14 +61,18 @@ def test_queue_with_waiting_messages_gets_pollers_as_published():
 
 
 def test_writers_of_one_part_conflict_and_count_everything():
-    """Messages come faster than a transaction takes, so several runs write the same part at once."""
-    crowd = {"window_s": 0, "poll_s": 0, "publish_s": lambda _events: 0.04, "request_s": 0.05, "first_pollers": 1000}
+    """
+    Messages come faster than they are read and written, so several runs write the same part at once.
+
+    Events that are given up, in the warm-up, too, come again only after the end of this run.
+    """
+    crowd = {"window_s": 0, "poll_s": 0, "publish_s": lambda _events: 0.04, "request_s": 0.045, "first_pollers": 1000}
     found, alone = of(**crowd), of(**crowd, one_counter=False)
 
     assert (alone.refused, alone.given_up) == (0, 0)
     assert found.refused > found.runs / 4
     assert found.lag_s(0.99) > alone.lag_s(0.99)
-    assert found.waiting < 2 * 1000 + found.given_up
+    assert found.given_up < found.waiting < 3 * 1000 + found.given_up
 
 
 def test_parts_of_one_counter_never_conflict():
