@@ -162,7 +162,7 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (["verify", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
         (["replay", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
         (["rebuild", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
-        (["rebuild", "--back"], 2, "No such option: --back"),
+        (["rebuild", "--back"], 2, "No such option '--back'"),
         (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
     ],
 )

@@ -348,7 +348,7 @@ def lost_and_wrong(engine, pipeline):
 
 
 def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, capsys):
-    runs = max(runs_of_log(61, budget), runs_of_counters(budget, 8, 8, 45))
+    runs = runs_of_log(61, budget) + runs_of_counters(budget, 8, 8, 45)
     lost_and_wrong(engine, pipeline)
     with aws.requests() as requests:
         run(3)
