@@ -1,9 +1,10 @@
 """
 Random interleavings: python -m tests.proof.simulate --seeds N
 
-Each seed makes two to four workers (projectors with overlapping batches, clients that swap, add and get or send a key
-again, a replay), and an order in which their requests to AWS are made, one at a time. A failure prints its seed and the
-schedule; the same seed makes the same run.
+Each seed makes a counter with recent entries and archive pages, two to four workers, and an order in which their
+requests to AWS are made, one at a time. Workers are projectors with overlapping batches, late events among them, or of
+messages that were delivered before, and clients that swap, add and get or send a key again. A failure prints its seed
+and the schedule; the same seed makes the same run.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import io
 import random
 import sys
 import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX
 from chalicelib.errors import ContendedError, PartlyCountedError
 from tests import conftest  # noqa: F401  (sets what the application reads when it is imported)
-from tests.building import message_body
+from tests.building import A_TIME_MS, an_event, message_body
 from tests.proof import scheduler
 from tests.proof.conftest import pipeline_on
 from tests.proof.engine import Engine
@@ -29,6 +32,7 @@ from tests.proof.invariant import Watcher
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.domain.events import Event
     from tests.harness import Pipeline
     from tests.proof.scheduler import Ran
 
@@ -47,14 +51,15 @@ def simulate(engine: Engine, seed: int) -> Simulated:
     chance = random.Random(seed)
     pipeline = pipeline_on(engine, seed)
     watcher = Watcher(engine.client, pipeline.counter_id)
-    for number in range(chance.randint(1, 8)):
-        pipeline.increment({"by": chance.randint(1, 9)}, Idempotency_Key=f"before {number}")
+    pipeline.increment({"by": chance.randint(1, 9)}, Idempotency_Key="before")
+    _count_before(pipeline, chance)
+    pipeline.log(_events(pipeline, chance, chance.randint(1, 12)))
     records = pipeline.new_records()
     bodies = _messages(records, chance)
     workers = {f"worker {number}": _worker(pipeline, chance, bodies) for number in range(chance.randint(2, 4))}
 
     def choose(waiting: int) -> int:
-        watcher.check_meanwhile()
+        watcher.check_between_requests()
         return chance.randrange(waiting)
 
     ran = scheduler.Ran()
@@ -74,6 +79,30 @@ def simulate(engine: Engine, seed: int) -> Simulated:
     return Simulated(seed, ran, None)
 
 
+def _count_before(pipeline: Pipeline, chance: random.Random) -> None:
+    """Count some events: few, so many that the next ones archive, or so many that some are archived."""
+    for _ in range(chance.randint(0, 2)):
+        size = chance.choice([1, RECENT_MAX - chance.randint(0, 3), RECENT_MAX + chance.randint(1, 9), PAGE_MAX])
+        events = _events(pipeline, chance, size)
+        pipeline.log(events)
+        pipeline.count(*events)
+
+
+def _events(pipeline: Pipeline, chance: random.Random, size: int) -> list[Event]:
+    """Events whose times lie among each other, or close together, or are of the next seconds, as of a fast clock."""
+    now_ms = time.time_ns() // 1_000_000
+    start_ms, spread_ms = chance.choice([(A_TIME_MS, 1000), (A_TIME_MS, 3), (now_ms, 3000)])
+    return [
+        an_event(
+            counter_id=pipeline.counter_id,
+            event_id=str(uuid.UUID(int=chance.getrandbits(128))),
+            by=chance.randint(1, 9),
+            recorded_at_ms=start_ms + chance.randrange(spread_ms),
+        )
+        for _ in range(size)
+    ]
+
+
 def _raise_what_was_not_contention(ran: Ran) -> None:
     for result in ran.results.values():
         if isinstance(result, Exception) and not isinstance(result, ContendedError | PartlyCountedError):
@@ -84,17 +113,23 @@ def _messages(records: list[Any], chance: random.Random) -> list[str]:
     from chalicelib import codec
 
     events = [codec.from_stream_record(record) for record in records]
-    return [message_body(*chance.sample(events, chance.randint(1, len(events)))) for _ in range(chance.randint(1, 5))]
+    latest, all_of_them = events[-chance.randint(1, 12) :], chance.choice([1, 12, len(events)])
+    return [
+        message_body(*chance.sample(events, min(len(events), all_of_them)), *latest)
+        for _ in range(chance.randint(1, 5))
+    ]
 
 
 def _worker(pipeline: Pipeline, chance: random.Random, bodies: list[str]) -> Callable[[], Any]:
     by = chance.randint(1, 9)
     batch = [chance.choice(bodies) for _ in range(chance.randint(1, 4))]
-    key = chance.choice(["before 0", "new"])
-    version = chance.randint(0, 2)
+    key = chance.choice(["before", "new"])
+    received = chance.choice([1, 1, 2])
+    version = max(0, pipeline.version + chance.choice([0, 0, 1, -1]))
     kinds: list[Callable[[], Any]] = [
-        lambda: pipeline.project(batch),
-        lambda: pipeline.project(batch),
+        lambda: pipeline.project(batch, received),
+        lambda: pipeline.project(batch, received),
+        lambda: pipeline.project(batch, received),
         lambda: pipeline.increment({"by": by}, If_Match=f'"{version}"'),
         lambda: pipeline.increment({"by": by}, Prefer="return=representation"),
         lambda: pipeline.increment({"by": 1}, Idempotency_Key=key, If_Match=f'"{version}"'),

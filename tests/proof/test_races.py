@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from tests.building import an_event
+from chalicelib.domain.archive import RECENT_MAX
+from tests.building import A_TIME_MS, an_event
 from tests.harness import Pipeline, at_once
 from tests.proof.invariant import Watcher
 
@@ -229,27 +230,46 @@ def test_increments_of_all_kinds_never_fail_because_of_each_other(pipeline, watc
     assert (pipeline.value, pipeline.version) == (9, 9)
 
 
-def test_projectors_that_overlap_on_one_second_of_a_hot_counter_count_each_event_once(pipeline, watcher):
-    events = [an_event(counter_id=pipeline.counter_id, by=n % 7 + 1) for n in range(120)]
+def test_eight_workers_on_one_counter_count_each_event_once(pipeline, watcher):
+    """Their batches overlap, some of their events are late, and they archive a dozen times."""
+    events = [
+        an_event(counter_id=pipeline.counter_id, by=n % 7 + 1, recorded_at_ms=A_TIME_MS + n * 7919 % 1000)
+        for n in range(160)
+    ]
     log_all(events)
 
     def work(number):
-        if number == 6:
+        if number == 8:
             return [watcher.check_meanwhile() for _ in range(20)]
-        mine = events[number * 10 : number * 10 + 70]
+        mine = (events + events)[number * 20 : number * 20 + 60]
         return [project_until_taken(pipeline, *mine[start : start + 14]) for start in range(0, len(mine), 14)]
 
-    at_once(7, work)
+    at_once(9, work)
 
-    # Who returned has promised that all is counted: it is so before anything is delivered again.
+    # A worker that returned has promised that its events are counted: before anything is delivered again.
     watcher.check_in_the_end()
-    assert (pipeline.value, pipeline.version) == (sum(event.by for event in events), 120)
+    assert (pipeline.value, pipeline.version) == (sum(event.by for event in events), 160)
     pipeline.deliver()
     watcher.check_in_the_end()
 
 
+def test_an_update_and_an_archiving_transaction_at_once_count_both(pipeline, watcher):
+    """There is room for one event and not for two: one worker adds, the other archives, or both archive."""
+    for number in range(ROUNDS):
+        before = pipeline.version
+        room = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + number) for _ in range(RECENT_MAX)]
+        events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + number) for _ in range(2)]
+        log_all(room + events)
+        project_until_taken(pipeline, *room[1:])
+
+        at_once(3, lambda n, new=(*events, room[0]): project_until_taken(pipeline, new[n]))
+
+        watcher.check_in_the_end()
+        assert pipeline.version == before + RECENT_MAX + 2
+
+
 def test_add_and_gets_and_a_key_sent_again_among_projectors_count_each_event_once(pipeline, watcher):
-    # In the second of now, so that the clients' events share its bucket.
+    # At the present, so that the clients' events share the recent entries.
     now_ms = time.time_ns() // 1_000_000
     events = [an_event(counter_id=pipeline.counter_id, by=100, recorded_at_ms=now_ms) for _ in range(40)]
     log_all(events)
