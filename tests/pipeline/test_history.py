@@ -58,8 +58,8 @@ def put_archive(put_for_now, pipeline):
                 ]
             )
         ]
-        for before, page in zip([{"end": -1}, *pages], pages, strict=False):
-            page["start"] = before["end"]
+        ends = [-1, *(page["end"] for page in pages)]
+        pages = [{**page, "start": start} for start, page in zip(ends, pages, strict=False)]
         counter = {
             "counter_id": pipeline.counter_id,
             "part": part,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 
@@ -300,8 +300,8 @@ def good_in_part(prepare):
     return spoilt
 
 
-KEYED = "a client with a key"
-PLATFORM = "the platform"
+KEYED: Final = "a client with a key"
+PLATFORM: Final = "the platform"
 WISH = {"Prefer": "return=representation"}
 
 SCENARIOS = {

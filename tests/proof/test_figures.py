@@ -105,9 +105,9 @@ def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
 
 def test_simulated_time_is_that_of_the_longest_wait():
     time = Clock(10)
-    order = []
+    order: list[float] = []
 
-    def wait(seconds):
+    def wait(seconds: float) -> None:
         time.sleep(seconds)
         order.append(seconds)
 

@@ -383,8 +383,8 @@ def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
                     extra += WRONG - entries[at].amount
                     entries[at] = entries[at]._replace(amount=WRONG)
         kept = sorted(entry for entry in entries if entry)
-        start, revision = {"N": str(page.start_ms)}, {"N": str(page.revision + 1)}
-        stage.put_page(kept, page.end_ms, entries={"B": encode_page(kept)}, start=start, revision=revision)
+        changes = {"start": {"N": str(page.start_ms)}, "revision": {"N": str(page.revision + 1)}}
+        stage.put_page(kept, page.end_ms, entries={"B": encode_page(kept)}, **changes)
     assert extra
     log = stage.logged()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import codec
-from chalicelib.domain.events import Adjusted, Incremented, LARGEST_AMOUNT, LATEST_MS, is_valid_text
+from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, Adjusted, Incremented, is_valid_text
 from chalicelib.errors import NotUnderstoodError
 from tests.building import an_adjustment, an_event, message_body, stream_record
 

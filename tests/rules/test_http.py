@@ -222,7 +222,9 @@ def test_a_cursor_that_was_not_given_out_is_malformed(cursor):
 
 def test_a_page_is_50_events_from_the_newest_unless_said_otherwise():
     event = an_event(recorded_at_ms=1_700_000_000_007)
-    given_out = http.events_page(EventPage([event], EventPosition(event.recorded_at_ms, event.event_id))).body["next_cursor"]
+    given_out = http.events_page(EventPage([event], EventPosition(event.recorded_at_ms, event.event_id))).body[
+        "next_cursor"
+    ]
 
     assert http.page_of_events(request()) == (50, None)
     assert http.page_of_events(request(query={"limit": ["7"], "cursor": [given_out]})) == (
