@@ -8,6 +8,8 @@ one actor all others may make any number of theirs. Each request may conflict (a
 and each response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its
 batch is delivered again.
 
+A transaction is committed item by item: a query may see one page as it is after it and another as it was before.
+
 Sizes are small on purpose: few entries are recent, and few fit into a page. The rules are those of
 `chalicelib.domain.archive`, written down a second time. A mutant breaks one of them, and must be found.
 """
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 RECENT_MAX = 2
@@ -39,15 +40,21 @@ Entries = frozenset[Entry]
 
 
 class Page(NamedTuple):
-    """A page: the entries from the end of the page before up to `end`."""
+    """A page: the entries later than `start`, up to `end`."""
 
+    start: int
     end: int
     revision: int
     entries: Entries
 
 
 class State(NamedTuple):
-    """All that is stored. `revision` 0: the counter has no item."""
+    """
+    All that is stored. `revision` 0: the counter has no item.
+
+    `amended` rises with each change of a page that exists.
+    `veiled` are ends of pages that a query still sees as they were before the transaction that wrote them.
+    """
 
     value: int = 0
     version: int = 0
@@ -56,21 +63,29 @@ class State(NamedTuple):
     revision: int = 0
     pages: tuple[Page, ...] = ()
     log: Entries = frozenset()
+    veiled: tuple[tuple[int, Page | None], ...] = ()
+    amended: int = 0
+
+    @property
+    def visible(self) -> tuple[Page, ...]:
+        """The pages as a query sees them."""
+        pages = {page.end: page for page in self.pages} | dict(self.veiled)
+        return tuple(page for _, page in sorted(pages.items()) if page)
 
 
 class Change(NamedTuple):
     """A conditional write. A condition that is None, or empty, is none."""
 
     add: Entries = frozenset()
-    totals: tuple[int, int] | None = None
     delta: Entries = frozenset()
-    minus: Entries = frozenset()
+    difference: tuple[int, int] = (0, 0)
     recent: Entries | None = None
     until: int | None = None
-    pages: tuple[tuple[int, int | None, Entries], ...] = ()
+    pages: tuple[tuple[int, int, int | None, Entries], ...] = ()
     seen_pages: tuple[Page, ...] = ()
     revision: int | None = None
     seen_recent: int | None = None
+    amended: int | None = None
     version: int | None = None
     append: Entry | None = None
 
@@ -91,6 +106,9 @@ class Refused(NamedTuple):
 
 CONFLICT = Refused(None)
 
+#: No page covers a late entry: one is not visible yet.
+GAP = Change()
+
 
 class Jump(NamedTuple):
     """A program and its arguments: what an actor does next, whatever happened to it before."""
@@ -99,7 +117,18 @@ class Jump(NamedTuple):
     arguments: tuple[Any, ...]
 
 
+class InFlight(NamedTuple):
+    """A transaction that is committed, and whose response is on its way: queries may not see all of it yet."""
+
+    ends: frozenset[int]
+
+
 Program = Generator[Any, Any, Any]
+
+
+def item(state: State) -> State:
+    """Return what a read of the counter's item shows: no page, and nothing of the log."""
+    return state._replace(pages=(), log=frozenset(), veiled=())
 
 
 class BrokenError(Exception):
@@ -124,7 +153,7 @@ class Model:
     old_until: int = 0
     at_version: int = 0
     states: int = field(default=0)
-    _known: dict[Any, Any] = field(default_factory=dict)
+    _known: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
     def is_broken(self, rule: str) -> bool:
         """Check whether the mutant breaks this rule."""
@@ -138,11 +167,13 @@ class Model:
             return self._write(state, request)
         match request.what:
             case "counter":
-                return state, state._replace(pages=(), log=frozenset())
+                return state, item(state)
             case "page":
-                return state, covering(state.pages, request.time)
+                return state, covering(state.visible, request.time)
             case "pages":
-                return state, state.pages
+                return state, state.visible
+            case "pause":
+                return state, None
             case _:
                 return state, state.log
 
@@ -150,32 +181,35 @@ class Model:
         if change.append in state.log:
             return state, Refused(None, is_appended=True)
         if not self._holds(state, change):
-            is_update = not change.pages and change.append is None
-            return state, Refused(state._replace(pages=(), log=frozenset())) if is_update else CONFLICT
-        pages = {page.end: page for page in state.pages}
-        for end, before, entries in change.pages:
-            pages[end] = Page(end, (before or 0) + 1, entries)
-        value, version = change.totals or (
-            state.value + amount(change.delta) - amount(change.minus),
-            state.version + len(change.delta) - len(change.minus),
-        )
+            is_update = bool(change.add) and change.append is None
+            return state, Refused(item(state)) if is_update else CONFLICT
+        pages, veiled = {page.end: page for page in state.pages}, dict(state.veiled)
+        for start, end, before, entries in change.pages:
+            if end in veiled:
+                return state, CONFLICT
+            veiled[end] = pages.get(end)
+            pages[end] = Page(start, end, (before or 0) + 1, entries)
+        is_amended = any(before is not None for _, _, before, _ in change.pages)
         after = State(
-            value,
-            version,
+            state.value + amount(change.delta) + change.difference[0],
+            state.version + len(change.delta) + change.difference[1],
             (state.recent if change.recent is None else change.recent) | change.add,
             state.until if change.until is None else change.until,
             state.revision + 1,
             tuple(pages[end] for end in sorted(pages)),
             state.log if change.append is None else state.log | {change.append},
+            tuple(sorted(veiled.items(), key=lambda veil: veil[0])),
+            state.amended + (is_amended or change.difference != (0, 0)),
         )
-        return after, after._replace(pages=(), log=frozenset())
+        return after, item(after)
 
     def _holds(self, state: State, change: Change) -> bool:
         is_same_version = change.version is None or change.version == state.version
         return (
             is_same_version
+            and change.amended in (None, state.amended)
             and (not change.add or self._can_add(state, change.add))
-            and all(self._can_write_page(state, change, end, before) for end, before, _ in change.pages)
+            and all(self._can_write_page(state, change, end, before) for _, end, before, _ in change.pages)
             and (change.revision is None or self._is_same_counter(state, change))
         )
 
@@ -224,7 +258,10 @@ class Model:
         else:
             part = part or (yield Read("counter"))
             pages, planned = yield from self._pages_for(part, entries)
-        if change := self.plan(part, tuple(sorted(set(pages))), planned):
+        change = self.plan(part, tuple(sorted(set(pages), key=lambda page: page.end)), planned)
+        if change is GAP:
+            return Jump(self.count_planned, (entries, None))
+        if change:
             response = yield change
             if isinstance(response, Refused) and not self.is_broken("refusal taken for success"):
                 return Jump(self.count_planned, (entries, response.state))
@@ -244,22 +281,21 @@ class Model:
         return pages, entries
 
     def plan(self, part: State, pages: tuple[Page, ...], entries: Entries) -> Change | None:
-        """Decide what to write so that these entries are counted: `domain.archive.plan`."""
+        """Decide what to write so that these entries are counted: `domain.archive.plan`. `GAP`: no page covers one."""
         fresh = frozenset(entry for entry in entries if entry.time > part.until) - part.recent
         missing: set[Entry] = set()
-        writes: list[tuple[int, int | None, Entries]] = []
+        writes: list[tuple[int, int, int | None, Entries]] = []
         late: dict[Page, set[Entry]] = {}
         for entry in entries - fresh - part.recent:
             page = covering(pages, entry.time)
-            if page is None:
-                raise BrokenError(f"no page covers {entry}")
+            if page is None or (page.start >= entry.time and not self.is_broken("start of a page ignored")):
+                return GAP
             if entry not in page.entries or self.is_broken("page not searched"):
                 late.setdefault(page, set()).add(entry)
         for page, lacking in late.items():
             missing |= lacking
-            *first, last = self._split(page.entries | lacking)
-            writes += [(max(entry.time for entry in chunk), None, chunk) for chunk in first]
-            writes.append((page.end, page.revision, last))
+            *first, last = self._pages_of(page.entries | lacking, page.start)
+            writes += [*first, (last[0], page.end, page.revision, last[3])]
         seen = {"seen_pages": pages, "seen_recent": len(part.recent)}
         new = fresh | missing
         if not fresh:
@@ -271,7 +307,7 @@ class Model:
             return Change(delta=new, recent=together, pages=tuple(writes), revision=part.revision, **seen)  # type: ignore[arg-type]
         archived, kept = self._divide(together)
         until = max(entry.time for entry in archived)
-        writes += [(max(entry.time for entry in chunk), None, chunk) for chunk in self._split(archived)]
+        writes += self._pages_of(archived, part.until)
         return Change(
             delta=new,
             recent=kept,
@@ -280,6 +316,14 @@ class Model:
             revision=part.revision,
             **seen,  # type: ignore[arg-type]
         )
+
+    def _pages_of(self, entries: Entries, start: int) -> list[tuple[int, int, int | None, Entries]]:
+        pages: list[tuple[int, int, int | None, Entries]] = []
+        for chunk in self._split(entries):
+            end = max(entry.time for entry in chunk)
+            pages.append((start, end, None, chunk))
+            start = end
+        return pages
 
     def _divide(self, entries: Entries) -> tuple[Entries, Entries]:
         ordered = sorted(entries)
@@ -313,6 +357,8 @@ class Model:
         pages, _ = yield from self._pages_for(part, frozenset([event]))
         if not (change := self.plan(part, tuple(pages), frozenset([event]))):
             return "recorded before"
+        if change is GAP:
+            return Jump(self.swap, (event,))
         version = None if self.is_broken("no version condition") else part.version
         response = yield change._replace(append=event, version=version)
         if not isinstance(response, Refused):
@@ -334,44 +380,58 @@ class Model:
     def repair(self) -> Program:
         """Make the read model what the log says, as far as it was read at first."""
         log = yield Read("log")
-        return Jump(self.settle, (log,))
+        return Jump(self.settle, (log, None))
 
-    def settle(self, log: Entries) -> Program:
-        """Write one correction after another, each decided from the part as it was at one moment."""
+    def settle(self, log: Entries, doubtful: tuple[int, int] | None) -> Program:
+        """
+        Write one correction after another, each decided from the part as it was at one moment.
+
+        Entries come first, without totals. Then the totals are corrected by the difference, if it was the same before a
+        pause (`doubtful`): a page that a query saw too early makes a difference that is gone once it is visible.
+        """
         before = yield Read("counter")
         pages = yield Read("pages")
         after = yield Read("counter")
-        if after.revision != before.revision:
-            return Jump(self.settle, (log,))
-        held = before.recent.union(*(page.entries for page in pages))
-        if held - log and not self.is_broken("log read before the pages"):
-            log |= held & (yield Read("log"))
-        if change := self._correction(before, pages, log):
+        ends = [0, *(page.end for page in pages)]
+        has_gap = [page.start for page in pages] != ends[:-1] or ends[-1] != before.until
+        if after.revision != before.revision or has_gap:
+            return Jump(self.settle, (log, doubtful))
+        held = [*before.recent, *(entry for page in pages for entry in page.entries)]
+        if set(held) - log and not self.is_broken("log read before the pages"):
+            log |= set(held) & (yield Read("log"))
+        if change := self._removal(before, pages, log):
             yield change
-            return Jump(self.settle, (log,))
-        return Jump(self.count_planned, (log - held, None)) if log - held else None
+            return Jump(self.settle, (log, doubtful))
+        difference = (amount(held) - before.value, len(held) - before.version)
+        missing = log - set(held)
+        if difference == (0, 0):
+            return Jump(self.count_planned, (missing, None)) if missing else None
+        if missing and not self.is_broken("totals before entries"):
+            return Jump(self.add, (log, missing, doubtful))
+        if doubtful == difference or self.is_broken("totals at the first difference"):
+            yield Change(difference=difference, amended=before.amended)
+        else:
+            yield Read("pause")
+        return Jump(self.settle, (log, difference))
 
-    def _correction(self, part: State, pages: tuple[Page, ...], log: Entries) -> Change | None:
-        held = [*part.recent, *(entry for page in pages for entry in page.entries)]
-        is_consistent = (part.value, part.version) == (amount(held), len(held))
-        if self.is_broken("totals corrected twice"):
-            is_consistent = True
-        if bogus := part.recent - log:
-            minus = bogus if is_consistent else frozenset()
-            return Change(minus=minus, recent=part.recent - bogus, revision=part.revision, seen_recent=len(part.recent))
-        start = 0
+    def add(self, log: Entries, missing: Entries, doubtful: tuple[int, int] | None) -> Program:
+        """Write missing entries as a worker does, but without a change of the totals."""
+        part = yield Read("counter")
+        pages, planned = yield from self._pages_for(part, missing)
+        change = self.plan(part, tuple(pages), planned)
+        if change and change is not GAP:
+            recent = part.recent | change.add if change.add else change.recent
+            revision = part.revision if change.add else change.revision
+            yield change._replace(add=frozenset(), delta=frozenset(), recent=recent, revision=revision)
+        return Jump(self.settle, (log, doubtful))
+
+    def _removal(self, part: State, pages: tuple[Page, ...], log: Entries) -> Change | None:
+        if part.recent - log:
+            return Change(recent=part.recent & log, revision=part.revision, seen_recent=len(part.recent))
         for page in pages:
-            right = frozenset(entry for entry in log if start < entry.time <= page.end)
-            start = page.end
-            if page.entries != right:
-                return Change(
-                    delta=right - page.entries if is_consistent else frozenset(),
-                    minus=page.entries - right if is_consistent else frozenset(),
-                    pages=((page.end, page.revision, right),),
-                    seen_pages=(page,),
-                )
-        if not is_consistent:
-            return Change(totals=(amount(held), len(held)), revision=part.revision, seen_recent=len(part.recent))
+            if page.entries - log:
+                left = (page.start, page.end, page.revision, page.entries & log)
+                return Change(pages=(left,), seen_pages=(page,))
         return None
 
     # All orders.
@@ -388,7 +448,7 @@ class Model:
         known, waiting, results = {first}, [first], set()
         while waiting:
             state, locals_ = waiting.pop()
-            is_final = all(not isinstance(local[0], Jump) for local in locals_)
+            is_final = all(not isinstance(local[0], Jump | InFlight) for local in locals_)
             if state.revision > MOST_WRITES:
                 raise BrokenError("there is no end of writes", state)
             check(state, is_damaged=is_damaged and not is_final, is_final=is_final)
@@ -405,16 +465,27 @@ class Model:
 
     def _steps(self, state: State, local: Any, begin: Jump, deaths: bool) -> Iterable[tuple[State, Any]]:
         jump, responses = local
+        if isinstance(jump, InFlight):
+            for end in jump.ends:  # its pages become visible one by one, in any order
+                seen = state._replace(veiled=tuple(veil for veil in state.veiled if veil[0] != end))
+                left = jump.ends - {end}
+                yield seen, (InFlight(left), responses) if left else responses
+            return
         if not isinstance(jump, Jump):
             return
         request = self._next(jump, responses)[1]
+        if request == Read("pause") and state.veiled:
+            return  # a transaction is visible as a whole within milliseconds
         after, response = self.respond(state, request)
-        yield after, self._next(jump, (*responses, response))[0]
+        outcomes = [self._next(jump, (*responses, response))[0]]
         if isinstance(request, Change):
             if after != state:
-                yield after, local  # the response is lost, and the SDK makes the request again
+                outcomes.append(local)  # the response is lost, and the SDK makes the request again
             if request.append is None or request.pages or request.add or request.delta:
                 yield state, self._next(jump, (*responses, CONFLICT))[0]
+        ends = frozenset(end for end, _ in after.veiled) - {end for end, _ in state.veiled}
+        for outcome in outcomes:
+            yield after, (InFlight(ends), outcome) if ends else outcome
         if deaths and local != (begin, ()) and begin.program.__name__ in ("count", "deliver", "repair"):
             yield state, (begin, ())
 
@@ -451,8 +522,10 @@ def check(state: State, *, is_damaged: bool, is_final: bool) -> None:
     if any(entry.time <= state.until for entry in state.recent):
         raise BrokenError("a recent entry is not later than archived_until", state)
     ends = [0, *(page.end for page in state.pages)]
-    for page, (before, end) in zip(state.pages, pairwise(ends), strict=True):
-        if any(not before < entry.time <= end for entry in page.entries):
+    if any(page.start != before for page, before in zip(state.pages, ends[:-1], strict=True)):
+        raise BrokenError("a page does not start where the one before it ends", state)
+    for page in state.pages:
+        if any(not page.start < entry.time <= page.end for entry in page.entries):
             raise BrokenError("an entry is not in the page that covers it", state)
     if is_damaged:
         return
