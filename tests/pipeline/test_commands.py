@@ -6,6 +6,7 @@ What happens at once is in tests/proof/test_races.py.
 
 from __future__ import annotations
 
+import json
 import uuid
 from urllib.parse import urljoin
 
@@ -207,3 +208,16 @@ def test_an_event_of_a_newer_kind_is_a_problem_that_says_so_and_its_key_is_not_r
 
     for answer in (pipeline.event(accepted.body["event_id"]), pipeline.increment(Idempotency_Key="k")):
         assert (answer.status, answer.body["type"]) == (500, "urn:counter:problem:unreadable-event")
+
+
+def test_events_that_commands_count_travel_in_messages_that_say_so(pipeline):
+    plain = pipeline.increment().body["event_id"]
+    pipeline.increment(Prefer="return=representation")
+    pipeline.increment(If_Match='"1"')
+
+    pipeline.publish(pipeline.new_records())
+
+    messages = pipeline.drain(pipeline.queue_url)
+    by_message = {len(json.loads(each["Body"])["events"]): each.get("MessageAttributes") for each in messages}
+    assert by_message == {1: None, 2: {"likely_counted": {"StringValue": "true", "DataType": "String"}}}
+    assert plain in str(messages)

@@ -111,7 +111,9 @@ def test_messages_that_are_sent_back_say_so(pipeline, bodies):
     run()
 
     found = pipeline.drain(pipeline.queue_url)
-    assert [message["MessageAttributes"]["replay"]["StringValue"] for message in found] == ["true"] * len(bodies)
+    assert [message["MessageAttributes"]["likely_counted"]["StringValue"] for message in found] == ["true"] * len(
+        bodies
+    )
 
 
 def test_interrupted_while_reading_the_log_the_note_stays(pipeline):

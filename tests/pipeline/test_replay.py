@@ -78,4 +78,4 @@ def test_messages_of_a_replay_say_so(pipeline, counter_id, tmp_path):
     replayed(tmp_path, replay.Selection(counter_id))
 
     (message,) = pipeline.drain(pipeline.queue_url)
-    assert message["MessageAttributes"]["replay"] == {"StringValue": "true", "DataType": "String"}
+    assert message["MessageAttributes"]["likely_counted"] == {"StringValue": "true", "DataType": "String"}

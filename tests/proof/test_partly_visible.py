@@ -15,6 +15,7 @@ import pytest
 
 from chalicelib import event_log, settings
 from chalicelib.domain.archive import PAGE_MAX
+from chalicelib.domain.counter import PartKey
 from chalicelib.errors import ArchiveGapError
 from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification.comparison import Comparison
@@ -196,3 +197,50 @@ def test_verify_reports_no_difference_for_an_invisible_page(pipeline, veiled):
 
     assert veil.used == 1
     assert report.holds
+
+
+class NotYet:
+    """Answers single reads of the log as if it had no such event, for so many reads."""
+
+    def __init__(self, reads):
+        self.left = reads
+
+    def __call__(self, attempt):
+        answer = attempt.carry_out()
+        asked = json.loads(attempt.request.body)
+        if attempt.operation == "GetItem" and asked["TableName"] == settings.current().event_log_table and self.left:
+            self.left -= 1
+            return response(attempt.request, 200, {}, b"{}")
+        if attempt.operation == "BatchGetItem" and self.left:
+            self.left -= 1
+            found = json.loads(answer.content)
+            found["Responses"] = {table: [] for table in found["Responses"]}
+            return response(attempt.request, 200, {}, json.dumps(found).encode())
+        return answer
+
+
+def test_a_swap_sent_again_is_found_though_its_event_is_invisible(engine, pipeline):
+    """The counter shows the swap already: "nothing was recorded" would be wrong."""
+    first = pipeline.increment(If_Match='"0"', Idempotency_Key="k")
+    engine.gate = NotYet(1)
+
+    again = pipeline.increment(If_Match='"0"', Idempotency_Key="k")
+
+    engine.gate = lambda attempt: attempt.carry_out()
+    assert (first.status, again.status) == (200, 200)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert pipeline.version == 1
+
+
+def test_a_repair_keeps_the_entry_of_a_swap_whose_event_is_invisible(engine, pipeline):
+    """The swap comes after the log was read, and before the read model is read again."""
+    pipeline.count(*logged(pipeline, [0]))
+    with Comparison() as found:
+        found.read(comparison.some([pipeline.counter_id]))
+        found.db.forget_part(PartKey(pipeline.counter_id), -1)
+        assert pipeline.increment({"by": 5}, If_Match='"1"').status == 200
+        engine.gate = NotYet(1)
+        repair_all(found)
+    engine.gate = lambda attempt: attempt.carry_out()
+
+    assert (pipeline.value, pipeline.version) == (8, 2)

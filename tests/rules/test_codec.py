@@ -287,3 +287,12 @@ def test_a_field_that_a_later_writer_added_is_left_alone():
     event = an_event()
 
     assert codec.from_fields(event.counter_id, {**codec.fields(event), "colour": "blue"}) == event
+
+
+def test_an_event_that_its_command_counts_is_told_from_the_record():
+    record = stream_record(an_event())
+    at_once = stream_record(an_event())
+    at_once["dynamodb"]["NewImage"]["counted_at_once"] = {"BOOL": True}
+
+    assert codec.from_stream_record(at_once)
+    assert [codec.is_counted_at_once(each) for each in (at_once, record, {}, None)] == [True, False, False, False]

@@ -100,9 +100,11 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
     from tests.proof import (
         load,
         mutants,
+        test_counting_model,
         test_crash_points,
         test_interleavings,
         test_races,
+        test_repair,
         test_sql_crash_points,
         test_sql_rebuild,
         test_state_machine,
@@ -114,10 +116,12 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
     tests = [test for name, test in vars(test_races).items() if name.startswith("test_")]
     races = [test for test in tests if "pipeline" in inspect.signature(test).parameters]
 
-    assert f"| {test_crash_points.POINTS}, all of them |" in proof
+    assert f"| {sum(test_counting_model.STATES.values()):,}, all of them |" in proof
+    assert f"| {test_crash_points.POINTS:,}, all of them |" in proof
+    assert f"| {test_repair.POINTS:,}, all of them |" in proof
     assert f"| {test_sql_crash_points.POINTS}, all of them |" in proof
     assert f"| {test_sql_rebuild.POINTS}, all of them |" in proof
-    assert f"| {test_interleavings.ORDERS_OF_TWO_PROJECTORS}, all of them |" in proof
+    assert f"| {sum(test_interleavings.ORDERS.values())}, all of them |" in proof
     assert f"| {test_interleavings.SEEDS} in the gate |" in proof
     assert f"`make load` | {load.EVENTS:,} in CI |" in proof
     assert f"increments by {load.CLIENTS} clients" in proof
