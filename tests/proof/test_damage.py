@@ -118,6 +118,8 @@ IN_RECENT: dict[str, Damage] = {
     "archived_until is a text": lambda: {"archived_until": "yesterday"},
     "no revision": lambda: {"revision": None},
     "revision is a text": lambda: {"revision": "seven"},
+    "revision beyond 64 bits": lambda: {"revision": 10**30},
+    "amended below zero": lambda: {"amended": -1},
 }
 
 #: And with damage in what every query needs.
@@ -127,6 +129,9 @@ IN_TOTALS: dict[str, Damage] = {
     "version is a text": lambda: {"version": "many"},
     "version is no integer": lambda: {"version": "1.5"},
     "updated_at is a text": lambda: {"updated_at": "yesterday"},
+    "updated_at is beyond the year 9999": lambda: {"updated_at": 10**17},
+    "value of 38 digits": lambda: {"value": 10**37 + 1},
+    "version below zero": lambda: {"version": -1},
 }
 
 #: The page, which is removed if nothing is to be changed.
@@ -138,6 +143,9 @@ IN_PAGE: dict[str, Damage] = {
     "no entries": lambda: {"entries": None},
     "no revision": lambda: {"revision": None},
     "revision is a text": lambda: {"revision": "seven"},
+    "revision beyond 64 bits": lambda: {"revision": 10**30},
+    "no start": lambda: {"start": None},
+    "start after its end": lambda: {"start": A_TIME_MS + 10**8},
     "an entry later than its end": lambda: {
         "entries": encode_page([entry_of(an_event(recorded_at_ms=A_TIME_MS + 10**7))])
     },
