@@ -129,8 +129,8 @@ def decode_page(stored: bytes) -> tuple[Entry, ...]:
         event_id = stored[at : at + _ID_BYTES]
         amount, at = _varint(stored, at + _ID_BYTES)
         entry = _checked(recorded_at_ms, event_id, _unzigzag(amount))
-        if entries and entries[-1][:2] >= entry[:2]:
-            raise DamagedError("the entries of an archive page must be sorted, and each id must occur once")
+        if entries and entries[-1] >= entry:
+            raise DamagedError("the entries of an archive page must be sorted, and each must occur once")
         entries.append(entry)
     return tuple(entries)
 

@@ -107,8 +107,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
                 if found is None:
                     found = Numbers(difference.kind for difference in differences(db, key))
                     found[kinds.UNCOUNTED] = sum(1 for _ in db.missing(key))
-                if not _correct(db, key, item, doubtful):
-                    _count_missing(db, key, advance)
+                if not _correct(db, key, item, doubtful) and _count_missing(db, key, advance):
                     return +found
         except ChangedError:
             continue
@@ -249,12 +248,19 @@ def _without_totals(plan: Plan, part: Part) -> Correction:
     return Correction(plan.pages, 0, 0, plan.recent, plan.archived_until_ms, plan.revision)
 
 
-def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> None:
-    """Count missing events as a worker does, the oldest first."""
+def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> bool:
+    """
+    Count missing events as a worker does, the oldest first; return whether all of them were missing.
+
+    If not, they were counted meanwhile, or a page was read too early: then the part has to be read again.
+    """
+    counted = total = 0
     for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
-        writer.count_entries(key, chunk)
+        total += len(chunk)
+        counted += len(writer.count_entries(key, chunk))
         db.add_counted(key, chunk, SEEN)
         advance(len(chunk))
+    return counted == total
 
 
 def _sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
