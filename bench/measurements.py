@@ -176,16 +176,11 @@ def _with_other_sizes(raw: list[dict[str, Any]], before: list[dict[str, Any]]) -
     return sorted([*raw, *earlier], key=lambda row: row["events"])
 
 
-def _with_what_was_slower(raw: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Add the figures from before the code was made faster, which cannot be measured any more."""
-    return {**raw, "before": before["before"]} if "before" in before else raw
-
-
 #: Sections that take too long for a quick sample.
 NOT_QUICK: Final = ("operating",)
 
 #: How a section that is measured again keeps a part of its earlier figures.
-_KEPT: Final[dict[str, Callable[[Any, Any], Any]]] = {"operating": _with_other_sizes, "working": _with_what_was_slower}
+_KEPT: Final[dict[str, Callable[[Any, Any], Any]]] = {"operating": _with_other_sizes}
 
 
 def _engine() -> Any:

@@ -38,11 +38,6 @@ def _says(raw: Mapping[str, Any]) -> str:
         _why(raw),
         *_memory(raw),
     ]
-    if before := raw.get("before"):
-        parts += [
-            "**Before and after** the code was made faster, as multiples of the bare calls:",
-            _before(raw, before),
-        ]
     for name, profile in raw["profiles"].items():
         parts.append(
             f"**Where {name} spends its time**, by package, and by function (its own time, without its callees):"
@@ -148,16 +143,6 @@ def _memory(raw: Mapping[str, Any]) -> list[str]:
         "with "
         "events of 1,000 counters well within the function's 30 seconds.",
     ]
-
-
-def _before(raw: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    rows = [
-        [_subject(subject), f"{ratio(before, subject, what):.2f}", f"{ratio(raw, subject, what):.2f}"]
-        for subject, compared in before["compared"].items()
-        for what in (scope.BY_GATEWAY, scope.FUNCTION)
-        if what in compared["ratios"] and subject in raw["compared"]
-    ]
-    return table(["", "before", "after"], rows)
 
 
 def _subject(name: str) -> str:

@@ -124,7 +124,6 @@ def test_section_measured_again_keeps_earlier_figures():
     merged = measurements.kept("operating", [{"events": 10, "a_second": 2}], kept)
 
     assert merged == [{"events": 10, "a_second": 2}, {"events": 1000, "a_second": 1, "earlier": True}]
-    assert measurements.kept("working", {"rounds": 2}, {"rounds": 1, "before": 0}) == {"rounds": 2, "before": 0}
     assert measurements.kept("spending", [2], [1]) == [2]
 
 
