@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -77,7 +79,7 @@ def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
     """The transaction holds its item while the other writes arrive, and not any more when it has ended."""
     time = Clock(0)
     wire = crowding.Wire(time, math.inf)
-    responses = {}
+    responses: dict[str, Any] = {}
 
     def send(name, after_s, attempt):
         def work():
@@ -111,7 +113,7 @@ def test_simulated_time_is_that_of_the_longest_wait():
         time.sleep(seconds)
         order.append(seconds)
 
-    time.run([lambda seconds=seconds: wait(seconds) for seconds in (0.3, 0.1, 0.2)])
+    time.run([functools.partial(wait, seconds) for seconds in (0.3, 0.1, 0.2)])
 
     assert order == [0.1, 0.2, 0.3]
     assert time.now_s == pytest.approx(10.3)
