@@ -374,7 +374,7 @@ def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, 
     assert points == POINTS
 
 
-POINTS = 120
+POINTS = 144
 
 
 @pytest.mark.parametrize("seed", range(30))
