@@ -91,6 +91,7 @@ class Shelf:
 
     def write(self, plan: Plan) -> Units:
         """Execute a plan whose conditions hold."""
+        assert self.holds(plan)
         if isinstance(plan, Addition):
             added = self.add(plan.entries)
             assert added is not None
