@@ -224,9 +224,11 @@ def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     return totals_from(updated)
 
 
-def write(key: PartKey, plan: Plan, now_ms: int) -> None:
+def write(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
     """
     Execute a plan: wholly and if its conditions hold, or not at all. One request.
+
+    Returns the part's totals then, if the response has them.
 
     Raises:
         ChangedError: a condition does not hold any more.
@@ -234,12 +236,12 @@ def write(key: PartKey, plan: Plan, now_ms: int) -> None:
         DamagedReadModelError: the item cannot be decoded.
     """
     if isinstance(plan, Addition):
-        add(key, plan.entries, now_ms)
-        return
+        return add(key, plan.entries, now_ms)
     try:
         dynamodb.transact(lambda transaction: add_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError)
     except RefusedError as refused:
         raise ChangedError from refused
+    return None
 
 
 def add_plan(transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, also: Condition | None) -> None:

@@ -19,7 +19,7 @@ from chalicelib import event_log, retries, settings
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.domain import archive
-from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX, PageMissingError
+from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX, Archiving, PageMissingError
 from chalicelib.domain.counter import Counter, Part, PartKey
 from chalicelib.domain.entries import entry_of
 from chalicelib.domain.events import part_of
@@ -108,14 +108,12 @@ def count_and_get(event: Event) -> Counter:
     """
     shards = settings.current().shards
     key = PartKey(event.counter_id, part_of(event.event_id, shards))
+    state: Counter | None
     try:
         state = store.add(key, frozenset([entry_of(event)]), _now_ms())
     except ChangedError as changed:
-        list(_count_planned(key, frozenset([entry_of(event)]), changed.part))
-    else:
-        if shards == 1:
-            return state
-    return store.read_counter(event.counter_id)
+        _, state = next(_count_planned(key, frozenset([entry_of(event)]), changed.part), (None, None))
+    return state if state and shards == 1 else store.read_counter(event.counter_id)
 
 
 def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
@@ -174,18 +172,23 @@ def _count(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iter
         try:
             store.add(key, entries, _now_ms())
         except ChangedError as changed:
-            yield from _count_planned(key, entries, changed.part)
+            yield from (counted for counted, _ in _count_planned(key, entries, changed.part))
         else:
             yield entries
         return
     ordered = sorted(entries)
     for start in range(0, len(ordered), ENTRIES_PER_PLAN):
-        yield from _count_planned(key, frozenset(ordered[start : start + ENTRIES_PER_PLAN]), None)
+        chunk = frozenset(ordered[start : start + ENTRIES_PER_PLAN])
+        yield from (counted for counted, _ in _count_planned(key, chunk, None))
 
 
-def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -> Iterator[frozenset[Entry]]:
+def _count_planned(
+    key: PartKey, entries: frozenset[Entry], part: Part | None
+) -> Iterator[tuple[frozenset[Entry], Counter | None]]:
     """
     Read, plan and write until all entries are counted. `part` is the part's state, if it was read just now.
+
+    Yields the entries that each write counted, and the part's totals right after it, if they are known.
 
     After a conflict, or at a gap in the archive, the part is read again after a pause.
     """
@@ -194,8 +197,8 @@ def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -
             while entries:
                 pages, planned = store.pages_for(part := part or store.read(key), entries)
                 if plan := plan_next(part, pages, planned):
-                    store.write(key, plan, _now_ms())
-                    yield plan.entries
+                    now_ms = _now_ms()
+                    yield plan.entries, store.write(key, plan, now_ms) or _totals_after(plan, part, now_ms)
                 entries, part = entries - planned, None
         except ChangedError:
             part = None
@@ -206,6 +209,14 @@ def _count_planned(key: PartKey, entries: frozenset[Entry], part: Part | None) -
         else:
             return
     raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
+
+
+def _totals_after(plan: Plan, part: Part, now_ms: int) -> Counter | None:
+    """Return a part's totals right after a plan, if the plan was conditional on the part's state."""
+    if not isinstance(plan, Archiving) or plan.revision is None:
+        return None
+    value = part.value + sum(entry.amount for entry in plan.entries)
+    return Counter(part.key.counter_id, value, part.version + len(plan.entries), now_ms)
 
 
 def plan_next(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:

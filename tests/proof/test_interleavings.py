@@ -31,7 +31,7 @@ ORDERS = {
     "two workers with large batches": 6,
     "a worker and a redelivery": 3,
     "a worker and an add-and-get": 3,
-    "a worker and an archiving add-and-get": 25,
+    "a worker and an archiving add-and-get": 10,
     "a worker and a swap with 0 recent entries": 3,
     "a worker and a swap with 35 recent entries": 6,
     "a worker and a swap with 36 recent entries": 6,
