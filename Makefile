@@ -14,16 +14,16 @@ help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 run: .venv/ready ## the whole system on an embedded AWS, in the foreground; Ctrl-C stops it
-	@exec $(PY) -m ops.embedded run
+	@exec $(PY) -m ops.local run
 
 up: .venv/ready ## the same in the background; returns when it is ready
-	@$(PY) -m ops.embedded up
+	@$(PY) -m ops.local up
 
 down: .venv/ready ## stop what `make up` started
-	@$(PY) -m ops.embedded down
+	@$(PY) -m ops.local down
 
 local: .venv/ready ## `chalice local` with reload, against the embedded AWS of `make up`
-	@exec $(PY) -m ops.embedded local $(if $(PORT),--port $(PORT))
+	@exec $(PY) -m ops.local local $(if $(PORT),--port $(PORT))
 
 test: .venv/ready ## all set-up, then the tests
 	@scripts/setup-browser
@@ -49,14 +49,14 @@ layers: .venv/ready
 	@.venv/bin/lint-imports --no-logo
 
 simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a failure prints its seed and schedule
-	@$(PY) -m tests.proof.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
+	@$(PY) -m tests.resilience.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 load: .venv/ready ## increments end to end while functions die, answers get lost, the embedded AWS stops and starts; then a rebuild of 50,000 events under traffic
-	@$(PY) -m tests.proof.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
-	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/end_to_end/test_operating.py -k under_traffic
+	@$(PY) -m tests.resilience.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
+	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/e2e/test_operating.py -k under_traffic
 
 mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
-	@$(PY) -m tests.proof.mutants
+	@$(PY) -m tests.resilience.mutants
 
 bench: .venv/ready ## what this costs, survives and takes beside what people would do instead: writes docs/figures.md; SECTIONS, SIZES
 	@SIZES="$(SIZES)" $(PY) -m bench $(SECTIONS)
@@ -65,10 +65,10 @@ bench-quick: .venv/ready ## the same in little, into .local/bench
 	@$(PY) -m bench --quick $(SECTIONS)
 
 scale: .venv/ready ## how far it goes, by simulation; VALIDATE=1 runs the embedded AWS beside the model
-	@$(PY) -m bench.scale $(if $(VALIDATE),--validate)
+	@$(PY) -m benchmarks.scale $(if $(VALIDATE),--validate)
 
 cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take
-	@$(PY) -m bench.cost $(if $(MEASURE),--measure)
+	@$(PY) -m benchmarks.cost $(if $(MEASURE),--measure)
 
 pins: .venv/ready ## choose versions anew: requirements-dev.txt and requirements-checkov.txt from their .in
 	@for name in requirements-dev requirements-checkov; do \
@@ -76,7 +76,7 @@ pins: .venv/ready ## choose versions anew: requirements-dev.txt and requirements
 	        --no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; done
 
 clean: ## stop what runs, and forget the environment and all local state
-	@if [ -e .venv/ready ]; then $(PY) -m ops.embedded down; fi
+	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; fi
 	@rm -rf .venv .local
 
 .venv/ready: requirements.txt requirements-dev.txt scripts/setup

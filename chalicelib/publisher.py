@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib import codec, parking, queues, settings, telemetry
+from chalicelib import codec, settings, telemetry
+from chalicelib.aws import dead_letters, sqs
+from chalicelib.aws.dead_letters import Parked
 from chalicelib.errors import NotUnderstoodError, QueueUnavailableError
-from chalicelib.parking import Parked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +34,7 @@ def publish(records: Iterable[object]) -> None:
         try:
             event = codec.from_stream_record(record)
         except NotUnderstoodError as error:
-            parked.append(Parked(parking.FROM_THE_STREAM, error.reason, record))
+            parked.append(Parked(dead_letters.FROM_THE_STREAM, error.reason, record))
         else:
             (counted if codec.is_counted_at_once(record) else recorded).append(event)
     failures: list[QueueUnavailableError] = []
@@ -46,10 +47,10 @@ def publish(records: Iterable[object]) -> None:
     if failures:
         raise failures[0]
     for receiver in settings.current().receivers:
-        parking.park(parked, receiver.dead_letter_queue)
+        dead_letters.park(parked, receiver.dead_letter_queue)
 
 
 def _send(events: Iterable[Event], receiver: Receiver, attributes: dict[str, str]) -> None:
     for message in codec.messages(events):
-        message_id = queues.send(receiver.queue, message.body, attributes)
+        message_id = sqs.send(receiver.queue, message.body, attributes)
         telemetry.published(message_id, message.event_ids, receiver.queue)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chalicelib.settings import PROJECTIONS, READ_MODEL, SQL
-from ops import errors, stages
-from ops.options import COUNTER_ID, TIME
-from ops.outcome import Outcome
+from ops import stages
+from ops.cli import errors
+from ops.cli.params import COUNTER_ID, TIME
+from ops.cli.result import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,7 @@ def _command(
                 prepare(stage, **options)
             settings = stages.enter(stage)
             if reads_log:
-                from ops import provision
+                from ops.deployment import provision
 
                 provision.check_log(settings)
             outcome = work(settings, **options)
@@ -97,20 +98,22 @@ def _provision(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (a
     A stage that is not in .chalice/config.json is added to it. The policies of its functions are written beside that
     file, where Chalice looks for them.
     """
-    from ops import policies, provision, where
+    from ops import target
+    from ops.deployment import policies, provision
 
     outputs = provision.provision(settings)
     policies.write(settings, stages.PROJECT / ".chalice")
-    return Outcome({"Where": where.place(), **outputs})
+    return Outcome({"Where": target.place(), **outputs})
 
 
 @_command
 def _deploy(settings: Settings) -> Outcome:
     """Deploy this checkout's application on the provisioned stage. Safe to repeat."""
-    from ops import deploy, where
+    from ops import target
+    from ops.deployment import deploy
 
     deployed = deploy.deploy(settings, stages.local_folder())
-    return Outcome({"Where": where.place(), "ApiId": deployed.api_id, "Url": deployed.url})
+    return Outcome({"Where": target.place(), "ApiId": deployed.api_id, "Url": deployed.url})
 
 
 @_command
@@ -128,7 +131,7 @@ def _site(settings: Settings, api_url: str | None, dry_run: bool) -> Outcome:
       python -m ops site --stage prod
       python -m ops site --stage prod --api https://api.counter.example
     """  # noqa: D301
-    from ops import site
+    from ops.deployment import site
 
     return site.publish(settings, stages.PROJECT / "web", api_url or site.api_url_of(settings.stage), dry_run=dry_run)
 
@@ -147,7 +150,7 @@ def _package(settings: Settings, folder: Path) -> Outcome:
     Examples:
       python -m ops package --stage prod build
     """  # noqa: D301
-    from ops import pipeline
+    from ops.deployment import pipeline
 
     return pipeline.package(settings, folder)
 
@@ -168,7 +171,8 @@ def _destroy(settings: Settings, *, data: bool, confirm: str | None, dry_run: bo
       python -m ops destroy --stage dev
       python -m ops destroy --stage dev --data --confirm dev
     """  # noqa: D301
-    from ops import destroy, where
+    from ops import target
+    from ops.deployment import destroy
 
     if confirm and not data:
         raise click.UsageError("--confirm is for --data: without it, the data stays.")
@@ -176,9 +180,9 @@ def _destroy(settings: Settings, *, data: bool, confirm: str | None, dry_run: bo
         return destroy.listed(settings, data=data)
     if destroy.is_there(settings, data=data):
         if data:
-            _confirm_loss(settings.stage, where.place(), confirm)
+            _confirm_loss(settings.stage, target.place(), confirm)
         else:
-            what = f"The application of stage {settings.stage} in {where.place()} is removed; its data stays."
+            what = f"The application of stage {settings.stage} in {target.place()} is removed; its data stays."
             _confirm(f"{what} Go on?", yes=yes)
     return destroy.destroy(settings, data=data)
 
@@ -241,7 +245,7 @@ def _verify(
       python -m ops verify --stage prod
       python -m ops verify --stage prod --counter clicks --json
     """  # noqa: D301
-    from ops import projections, verify
+    from ops.maintenance import projections, verify
 
     names = projections.chosen(settings, projection)
     _check_counters(settings, counter_ids, names)
@@ -255,16 +259,16 @@ def _check_counters(settings: Settings, counter_ids: tuple[str, ...], names: tup
     Raises:
         OperatorError: one is not.
     """
-    from ops import known
+    from ops.maintenance import lookups
 
     if SQL not in names or not counter_ids:
-        known.check_counters(counter_ids)
+        lookups.check_counters(counter_ids)
         return
-    from chalicelib import sql_rows
-    from ops import sql_verify
+    from chalicelib.extras.sql import repair
+    from ops.maintenance import sql_verify
 
     with sql_verify.connected(settings) as engine:
-        known.check_counters(counter_ids, lambda counter_id: sql_rows.has(engine, counter_id))
+        lookups.check_counters(counter_ids, lambda counter_id: repair.has(engine, counter_id))
 
 
 @_command_on_the_log
@@ -304,14 +308,14 @@ def _replay(
       python -m ops replay --stage prod --projection sql
       python -m ops replay --stage prod --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z --rate 500
     """  # noqa: D301
-    from ops import known, projections, replay
+    from ops.maintenance import lookups, projections, replay
 
     if len(counter_ids) > 1:
         raise click.UsageError("One counter at a time, or all: replay each of them by itself.")
     if to_ms is not None and (from_ms or 0) >= to_ms:
         raise click.UsageError("--from has to be before --to.")
     names = projections.chosen(settings, projection)
-    known.check_counters(counter_ids)
+    lookups.check_counters(counter_ids)
     selection = replay.Selection(next(iter(counter_ids), None), from_ms or 0, to_ms, names)
     memory = replay.memory_in(stages.local_folder(), settings.stage, selection)
     if from_start:
@@ -340,7 +344,7 @@ def _rebuild(settings: Settings, counter_ids: tuple[str, ...], dry_run: bool, pr
       python -m ops rebuild --stage prod --dry-run
       python -m ops rebuild --stage prod --projection sql
     """  # noqa: D301
-    from ops import projections, rebuild
+    from ops.maintenance import projections, rebuild
 
     names = projections.chosen(settings, projection)
     _check_counters(settings, counter_ids, names)
@@ -348,7 +352,7 @@ def _rebuild(settings: Settings, counter_ids: tuple[str, ...], dry_run: bool, pr
     if READ_MODEL in names:
         outcomes[READ_MODEL] = rebuild.rebuild(settings, counter_ids, dry_run=dry_run)
     if SQL in names:
-        from ops import sql_rebuild
+        from ops.maintenance import sql_rebuild
 
         with _told_at_least(outcomes):
             work = sql_rebuild.concerned if dry_run else sql_rebuild.rebuild
@@ -401,7 +405,7 @@ def _redrive(settings: Settings, ids: tuple[str, ...], reason: str, dry_run: boo
       python -m ops redrive --stage prod --reason "too new"
       python -m ops redrive --stage prod --projection sql
     """  # noqa: D301
-    from ops import projections, redrive
+    from ops.maintenance import projections, redrive
 
     names = projections.chosen(settings, projection)
     return redrive.redrive(settings, ids, reason, dry_run=dry_run, names=names)
@@ -429,7 +433,7 @@ def _adjust(_settings: Settings, counter_id: str, *, dry_run: bool, yes: bool, *
       python -m ops adjust visits --to 51200 --reason "taken over from the old site" --key takeover --stage local
       python -m ops adjust clicks --to 0 --reason "a new season" --dry-run --stage local
     """  # noqa: D301  (\\b is click's own mark)
-    from ops import adjust
+    from ops.maintenance import adjust
 
     return adjust.adjust(adjust.command(counter_id, **asked), dry_run=dry_run, yes=yes)
 
@@ -464,7 +468,7 @@ def _sql(statement: str | None, stage: str, *, as_json: bool, as_csv: bool, most
       python -m ops sql --stage prod
     """  # noqa: D301
     with _clear_errors():
-        from ops import sql, sql_answers
+        from ops.maintenance import sql, sql_answers
 
         if as_json and as_csv:
             raise click.UsageError("--json and --csv are two forms: choose one.")
@@ -486,10 +490,11 @@ def _policy(settings: Settings) -> Outcome:
     Example:
       python -m ops policy --stage prod > operator.json
     """  # noqa: D301
-    from ops import policies, sql_owner
+    from ops import sql_url
+    from ops.deployment import policies
 
     policy = policies.of_operator(
-        settings.stage, sql_url=sql_owner.address(settings), sql_reader_url=settings.sql_reader_url
+        settings.stage, sql_url=sql_url.address(settings), sql_reader_url=settings.sql_reader_url
     )
     return Outcome(policy, [json.dumps(policy, indent=2)])
 

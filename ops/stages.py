@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
-from ops.errors import InputError, OperatorError
+from ops.cli.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from chalicelib import queues
-from chalicelib.aws import tables
+from chalicelib.aws import sqs, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ _READ_UNIT_BYTES = 4096
 
 def clients() -> list[BaseClient]:
     """The two clients through which everything that the application does to AWS goes."""
-    queue: Any = queues.client()
+    queue: Any = sqs.client()
     return [tables.client(), queue]
 
 

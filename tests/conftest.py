@@ -21,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ops.embedded import Place
+    from ops.local.stack import Place
 
 
 def free_ports(count: int) -> list[int]:
@@ -65,10 +65,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 #: Files that take a minute or more, the longest first: begun last, they would keep one process at work when the others
 #: have ended.
 LONGEST = [
-    "tests/end_to_end/test_openapi.py",
-    "tests/proof/test_sql_rebuild.py",
-    "tests/proof/test_mutants.py",
-    "tests/proof/test_generations.py",
+    "tests/e2e/test_openapi.py",
+    "tests/resilience/test_sql_rebuild.py",
+    "tests/resilience/test_mutants.py",
+    "tests/resilience/test_generations.py",
 ]
 
 
@@ -82,12 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def place() -> Iterator[Place]:
     """The whole system runs here for as long as the session lasts."""
-    from ops import embedded
+    from ops.local import stack
 
-    system = embedded.Place(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
-    embedded.up(system)
+    system = stack.Place(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
+    stack.up(system)
     yield system
-    embedded.down(system)
+    stack.down(system)
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def page_url(place: Place) -> str:
 def stage(place: Place) -> dict[str, str]:
     """A stage with tables and queues and no functions: its outputs."""
     from chalicelib import settings
-    from ops import provision
+    from ops.deployment import provision
 
     return provision.provision(settings.current())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ops import policies
+from ops.deployment import policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

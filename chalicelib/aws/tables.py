@@ -13,7 +13,8 @@ from pynamodb.attributes import BinaryAttribute, BinarySetAttribute, BooleanAttr
 from pynamodb.connection import Connection
 from pynamodb.models import Model
 
-from chalicelib import retries, settings, timing
+from chalicelib import retries, settings
+from chalicelib.aws import session as aws_session
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -107,7 +108,7 @@ class _Connection(Connection):
 
     @property
     def session(self) -> Session:
-        return timing.session()
+        return aws_session.session()
 
 
 def connection() -> Connection:
@@ -125,9 +126,9 @@ def _shared_by(*models: type[Model]) -> Connection:
     # PynamoDB gives each model a client of its own, and a client takes longer to make than a request. What it has
     # settings for, it decides itself.
     shared = _Connection(
-        connect_timeout_seconds=timing.CONNECT_S,
-        read_timeout_seconds=timing.READ_S,
-        max_retry_attempts=timing.ATTEMPTS - 1,
+        connect_timeout_seconds=aws_session.CONNECT_S,
+        read_timeout_seconds=aws_session.READ_S,
+        max_retry_attempts=aws_session.ATTEMPTS - 1,
     )
     known: set[str] = set()
     for model in models:

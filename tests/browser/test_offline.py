@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from ops import site_files, stages
+from ops import stages
+from ops.deployment import site_files
 from tests.browser.pages import click_increment, events_counted, expect_pending, expect_shown
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from chalicelib import badges
+from chalicelib.extras import badge
 from tests.browser.pages import (
     Gate,
     click_at_once,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page, Route
 
-    from ops.embedded import Place
+    from ops.local.stack import Place
 
 
 def complaints_of(page: Page) -> list[str]:
@@ -468,7 +468,8 @@ def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browse
 @pytest.fixture(scope="module")
 def site_url(place: Place, api_url: str) -> str:
     """The address of the page as `ops site` published it: an origin of its own that browsers take for this machine."""
-    from ops import site, stages
+    from ops import stages
+    from ops.deployment import site
 
     done = site.publish(stages.settings_of("local"), stages.PROJECT / "web", api_url, dry_run=False)
     return f"http://{done.facts['bucket']}.localhost:{place.aws_port}/index.html"
@@ -529,14 +530,14 @@ def test_the_error_page_loads_nothing_and_leads_to_the_page(page: Page, site_url
     assert asked == [error_url]
 
 
-@pytest.mark.parametrize("style", badges.STYLES)
+@pytest.mark.parametrize("style", badge.STYLES)
 def test_a_badge_is_an_image_on_pages_from_anywhere(page: Page, api_url: str, counter_id: str, style: str) -> None:
     page.set_content(f'<img src="{api_url}/counters/{counter_id}/badge.svg?style={style}" alt="counter">')
 
     page.wait_for_function("document.images[0].complete")
 
     size = page.evaluate("[document.images[0].naturalWidth > 20, document.images[0].naturalHeight]")
-    assert size == [True, badges.STYLES[style].height]
+    assert size == [True, badge.STYLES[style].height]
 
 
 def test_a_badge_that_is_opened_by_itself_is_shown_and_its_value_is_read_out(

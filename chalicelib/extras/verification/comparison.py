@@ -22,11 +22,11 @@ from chalicelib.domain.entries import entry_of, id_bytes
 from chalicelib.domain.events import is_counter_id, is_event_id, part_of
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import Unreadable
+from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.report import Difference, Report
 from chalicelib.extras.verification.staging_db import RECENT, SEEN, StagingDb
 from chalicelib.read_model import queries, store
-from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -151,7 +151,7 @@ class Comparison:
         if self._lagging is None:
             self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
         for key in self._lagging:
-            for some_entries in some_at_a_time(self.db.missing(key), _EVENTS_AT_ONCE):
+            for some_entries in chunked(self.db.missing(key), _EVENTS_AT_ONCE):
                 entries = frozenset(entry for entry in some_entries if entry.recorded_at_ms >= oldest_ms)
                 try:
                     uncounted = queries.uncounted(key, entries)
@@ -225,7 +225,7 @@ class Comparison:
 
     def _read_log(self, events: Iterable[Event | Unreadable]) -> None:
         shards = settings.current().shards
-        for some_events in some_at_a_time(events, 1000):
+        for some_events in chunked(events, 1000):
             self._tell(len(some_events))
             _add_events(self.db, some_events, shards)
 
@@ -370,7 +370,7 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
         unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
         if is_again and unknown:
             retries.pause()  # the event of a swap may become visible a moment after its entry
-        for some_entries in some_at_a_time(unknown, _EVENTS_AT_ONCE):
+        for some_entries in chunked(unknown, _EVENTS_AT_ONCE):
             found = event_log.find_many(key.counter_id, {entry.event_id for entry in some_entries})
             _add_events(db, found, shards)
 

@@ -25,13 +25,13 @@ from chalicelib.domain.archive import ENTRIES_PER_PLAN, Addition, PageWrite
 from chalicelib.domain.counter import Part
 from chalicelib.domain.entries import DamagedError, decode_entry
 from chalicelib.errors import ArchiveGapError, ContendedError
+from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import differences, settle, superfluous
 from chalicelib.extras.verification.staging_db import RECENT, SEEN
 from chalicelib.read_model import corrections, store, writer
 from chalicelib.read_model.corrections import Correction
 from chalicelib.read_model.store import ChangedError
-from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -223,7 +223,7 @@ def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
 def _add_missing(db: StagingDb, key: PartKey) -> bool:
     """Write missing entries, the oldest first, without a change of totals; return whether there were any."""
     is_changed = False
-    for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
+    for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):
         entries = frozenset(chunk)
         while entries:
             part = store.read(key)
@@ -255,7 +255,7 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
     If not, they were counted meanwhile, or a page was read too early: then the part has to be read again.
     """
     counted = total = 0
-    for chunk in some_at_a_time(db.missing(key), ENTRIES_PER_PLAN):
+    for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):
         total += len(chunk)
         counted += len(writer.count_entries(key, chunk))
         db.add_counted(key, chunk, SEEN)

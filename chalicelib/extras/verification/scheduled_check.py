@@ -19,19 +19,20 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import event_log, queues, settings, telemetry
+from chalicelib import event_log, settings, telemetry
+from chalicelib.aws import sqs
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import entry_of
 from chalicelib.domain.events import part_of
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import Position, Unreadable
+from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.extras.verification.report import Difference, Report
 from chalicelib.extras.verification.staging_db import SEEN, Totals
 from chalicelib.read_model import checkpoint, queries, store, writer
-from chalicelib.spool import some_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -113,7 +114,7 @@ def check(now_s: int) -> Checked:
         drift=report.numbers.total(),
         oldest_s=report.lag_s,
         age_s=max(0, now_s - walks.finished_s),
-        parked=queues.length(current.dead_letter_queue),
+        parked=sqs.length(current.dead_letter_queue),
     )
     for one in report.differences:
         telemetry.drifted(one.counter_id, one.kind, one.detail, one.event_id)
@@ -153,7 +154,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
         nonlocal budget
         budget -= _EVENTS_PER_UNIT * units
 
-    for batch in some_at_a_time(event_log.scan(after=after, at_once=at_once), at_once):
+    for batch in chunked(event_log.scan(after=after, at_once=at_once), at_once):
         report.events += len(batch)
         budget -= len(batch)
         for key, entries in _by_part(batch, (now_s - _LAG_S) * 1000).items():
@@ -215,7 +216,7 @@ def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Repo
         found.read(replace(readings, log=limited))
         found.count_pending(0, young_from_ms)
         for key in found.parts():
-            for chunk in some_at_a_time(list(found.db.missing(key)), _EVENTS_AT_ONCE):
+            for chunk in chunked(list(found.db.missing(key)), _EVENTS_AT_ONCE):
                 old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
                 with contextlib.suppress(DamagedReadModelError):  # which is reported below
                     repaired += len(writer.count_entries(key, old)) if old else 0

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import Entry
-from chalicelib.spool import TemporaryDatabase, some_at_a_time
+from chalicelib.extras.chunks import chunked
+from chalicelib.extras.temporary_db import TemporaryDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,7 +110,7 @@ class StagingDb(TemporaryDatabase):
 
     def add_logged(self, entries: Iterable[tuple[PartKey, Entry]]) -> None:
         """Record that the log has these events."""
-        for some in some_at_a_time(entries, _ROWS_AT_ONCE):
+        for some in chunked(entries, _ROWS_AT_ONCE):
             rows = [(*_row(key), entry.id, entry.recorded_at_ms, entry.amount) for key, entry in some]
             self.insert("logged VALUES (?, ?, ?, ?, ?)", rows)
 

@@ -1,0 +1,1 @@
+"""Measurements: each module runs the system and returns figures."""

@@ -1,0 +1,1 @@
+"""Models: capacity, prices and limits of AWS, without running anything."""

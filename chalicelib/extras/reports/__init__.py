@@ -1,0 +1,1 @@
+"""Optional: reports over the relational read model, served at `/reports`."""

@@ -1,0 +1,30 @@
+"""Project: apply the events in messages from the SQL projection queue to the relational read model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import projector, settings
+from chalicelib.extras.sql import read_model
+from chalicelib.projector import Projection
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from chalicelib.domain.events import Event
+
+
+def project(records: Iterable[object]) -> dict[str, Any]:
+    """
+    Count every event in these SQS records in the relational read model, once; see `projector.project_onto`.
+
+    Raises:
+        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
+            queue keeps all the records and delivers them again, and what is counted by then stays counted once.
+    """
+    dead_letter_queue = settings.current().sql_dead_letter_queue
+    return projector.project_onto(Projection("SQL projection queue", dead_letter_queue, _count, "Sql"), records)
+
+
+def _count(events: list[Event], _likely_counted: Collection[str]) -> frozenset[tuple[str, str]]:
+    return read_model.count(events)

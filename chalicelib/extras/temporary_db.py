@@ -1,0 +1,73 @@
+"""A temporary SQLite database, which keeps memory flat while much data is compared."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_ROWS_AT_ONCE = 1000
+
+
+class TemporaryDatabase:
+    """A SQLite database in a temporary file. Several threads may use it at once."""
+
+    def __init__(self, schema: str) -> None:
+        self._lock = threading.Lock()
+        # An empty name stands for a temporary file (https://www.sqlite.org/inmemorydb.html).
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
+        self._database.executescript(schema)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._database.close()
+
+    def row(self, question: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        """Return the first row of an answer, or None."""
+        with self._lock:
+            found: tuple[Any, ...] | None = self._database.execute(question, values).fetchone()
+        return found
+
+    def rows(self, question: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of an answer. Memory does not grow with their number."""
+        with self._lock:
+            cursor = self._database.execute(question, values)
+        while True:
+            with self._lock:
+                rows = cursor.fetchmany(_ROWS_AT_ONCE)
+            if not rows:
+                return
+            yield from rows
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> None:
+        """Execute a statement that returns nothing."""
+        with self._lock:
+            self._database.execute(statement, values)
+
+    def insert(self, into: str, rows: Sequence[tuple[object, ...]], otherwise: str = "IGNORE") -> None:
+        """Insert rows in one transaction. `otherwise` says what happens to those whose key exists: IGNORE, REPLACE."""
+        with self._lock:
+            self._database.execute("BEGIN")
+            try:
+                self._database.executemany(f"INSERT OR {otherwise} INTO {into}", rows)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+
+class _ExactSum:
+    """SQL's sum(), exact however large it gets, as text; 0 of nothing."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def step(self, number: str | int | None) -> None:
+        self._total += int(number or 0)
+
+    def finalize(self) -> str:
+        return str(self._total)

@@ -1,0 +1,1 @@
+"""The command line: options, results, errors and progress. Click stops here."""

@@ -1,0 +1,1 @@
+"""Provision, deploy and destroy a stage, and publish its page."""

@@ -1,0 +1,50 @@
+"""What a pipeline applies, in place of `deploy`: the package, and the commands that apply it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops import stages
+from ops.cli.result import Outcome
+from ops.deployment import deploy, policies, provision
+from ops.deployment import package as packaging
+
+if TYPE_CHECKING:
+    from chalicelib.settings import Settings
+
+
+def package(settings: Settings, folder: Path) -> Outcome:
+    """
+    In the folder lie deployment.zip, sam.json and overlay.json; and the policies that `chalice package` reads where it
+    looks for them, for whoever runs that with the overlay.
+
+    Raises:
+        OperatorError: packaging fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        for made in packaging.package(settings, Path(work)).iterdir():
+            shutil.copy(made, folder)
+    overlay = json.dumps(packaging.overlay(settings), indent=2)
+    (folder / "overlay.json").write_text(f"{overlay}\n", encoding="utf-8")
+    policies.write(settings, stages.PROJECT / ".chalice")
+    files = [str(folder / name) for name in ("deployment.zip", "sam.json", "overlay.json")]
+    commands = _commands(settings, folder)
+    return Outcome({"files": files, "commands": commands}, [f"Written: {', '.join(files)}. To apply it:", *commands])
+
+
+def _commands(settings: Settings, folder: Path) -> list[str]:
+    data, application = provision.stack_name(settings.stage), deploy.stack_name(settings.stage)
+    query = "Stacks[0].Outputs[?OutputKey=='ArtifactsBucket'].OutputValue"
+    return [
+        f'BUCKET=$(aws cloudformation describe-stacks --stack-name {data} --query "{query}" --output text)',
+        f"aws cloudformation package --template-file {folder / 'sam.json'} --s3-bucket $BUCKET "
+        f"--output-template-file {folder / 'packaged.yaml'}",
+        f"aws cloudformation deploy --template-file {folder / 'packaged.yaml'} --s3-bucket $BUCKET "
+        f"--stack-name {application} --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND "
+        f"--tags application=counter stage={settings.stage} --no-fail-on-empty-changeset",
+    ]

@@ -1,0 +1,5 @@
+"""Run `python -m ops.local`."""
+
+from ops.local.stack import main
+
+main()

@@ -1,0 +1,108 @@
+"""
+What the embedded AWS lacks, made up for from outside, through AWS's own interfaces where they reach.
+
+Its import of an API drops the answers to preflights and the gateway's own error documents. It keeps over a stop how far
+a stream was read, but not the stream. A real account needs none of this, and nothing that ships knows of it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from ops.cli.errors import OperatorError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_apigateway import APIGatewayClient
+
+    from chalicelib.settings import Settings
+
+
+def fill_in_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
+    """The API answers preflights, and errors in the gateway, as its definition says. Safe to repeat."""
+    client = boto3.client("apigateway")
+    _put_preflights(client, api_id, definition["DefinitionBody"]["paths"])
+    for kind, response in definition["GatewayResponses"].items():
+        status = {"statusCode": str(response["StatusCode"])} if "StatusCode" in response else {}
+        client.put_gateway_response(
+            restApiId=api_id,
+            responseType=kind,
+            responseParameters={
+                f"gatewayresponse.header.{name}": value
+                for name, value in response["ResponseParameters"]["Headers"].items()
+            },
+            responseTemplates=response["ResponseTemplates"],
+            **status,
+        )
+    client.create_deployment(restApiId=api_id, stageName=stage)
+
+
+def forget_stream_positions(state: Path) -> None:
+    """
+    A stream that starts empty is read from its start. To be called while the embedded AWS is down.
+
+    Raises:
+        OperatorError: a file of the state is damaged. Nothing was written, and the next stop overwrites nothing.
+    """
+    for file in sorted(state.glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if file.name == "lambda.json":
+                content["payload"]["dynamodb_stream_positions"]["data"] = {}
+                file.write_text(json.dumps(content), encoding="utf-8")
+        except (ValueError, LookupError, TypeError) as error:
+            raise OperatorError(
+                f"{file} is damaged ({error!r}): put it right, or begin anew by removing {state}, and all counters."
+            ) from error
+
+
+def deliver_again(settings: Settings) -> int:
+    """
+    Send the log to each projection that has not counted all of it, and return the number of events sent.
+
+    The embedded AWS forgets at a stop how far the stream was read. Events that are counted stay counted once.
+    """
+    # These modules read the stage's settings once, when they are imported.
+    from chalicelib import event_log  # noqa: PLC0415
+    from ops.maintenance import replay  # noqa: PLC0415
+
+    counted = {settings.projection_queue: _counted()}
+    if settings.sql_url:
+        from chalicelib.extras.sql import read_model  # noqa: PLC0415
+
+        counted[settings.sql_projection_queue] = read_model.counted()
+    logged = sum(1 for _ in event_log.scan())
+    lacking = [queue for queue, number in counted.items() if number != logged]
+    for queue in lacking:
+        replay.send(queue, event_log.readable(event_log.scan()))
+    return logged if lacking else 0
+
+
+def _counted() -> int | None:
+    """Return the number of events counted in the read model, or None if a counter is damaged and hides its own."""
+    from chalicelib.errors import DamagedReadModelError  # noqa: PLC0415
+    from chalicelib.read_model import store  # noqa: PLC0415
+
+    try:
+        return sum(store.totals_from(item).version for items in store.scan_parts() for item in items)
+    except DamagedReadModelError:
+        return None
+
+
+def _put_preflights(client: APIGatewayClient, api_id: str, paths: dict[str, Any]) -> None:
+    resources = client.get_resources(restApiId=api_id, limit=500)["items"]
+    ids = {resource["path"]: resource["id"] for resource in resources}
+    for path, operations in paths.items():
+        if preflight := operations.get("options"):
+            answer = preflight["x-amazon-apigateway-integration"]["responses"]["default"]
+            client.put_integration_response(
+                restApiId=api_id,
+                resourceId=ids[path],
+                httpMethod="OPTIONS",
+                statusCode=answer["statusCode"],
+                responseParameters=answer["responseParameters"],
+            )

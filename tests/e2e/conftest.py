@@ -1,0 +1,171 @@
+"""The deployed system, spoken to over HTTP as clients and operators do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+import pytest
+
+from tests.building import a_counter_id, an_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+    from chalicelib.domain.events import Incremented
+
+PROJECT = Path(__file__).parent.parent.parent
+
+#: How long a thing that has to happen may take before it counts as not happening, on the slowest machine.
+PATIENCE_S = 120
+
+
+@dataclass
+class Client:
+    """One client with a connection pool of its own."""
+
+    http: httpx.Client
+
+    def increment(self, counter_id: str, by: int | None = None, **headers: str) -> httpx.Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        body: dict[str, Any] = {} if by is None else {"json": {"by": by}}
+        return self.http.post(f"/counters/{counter_id}/increments", headers=sent, **body)
+
+    def counter(self, counter_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get(f"/counters/{counter_id}").raise_for_status().json()
+        return found
+
+
+@dataclass
+class Operator:
+    """What someone with AWS credentials can do by hand: to the queues, and to the function behind the stream."""
+
+    queue_url: str
+    dead_letter_url: str
+    publish_function: str
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            boto3.client("sqs").send_message(QueueUrl=self.queue_url, MessageBody=body)
+
+    def invoke_publish(self, event: str) -> None:
+        answer = boto3.client("lambda").invoke(FunctionName=self.publish_function, Payload=event)
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def parked(self) -> list[MessageTypeDef]:
+        return (
+            boto3.client("sqs")
+            .receive_message(
+                QueueUrl=self.dead_letter_url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=0,
+            )
+            .get("Messages", [])
+        )
+
+
+def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of this process with these variables, and without those that are None."""
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+
+
+def ops(
+    *arguments: str, said: str = "", at: Path = PROJECT, **environment: str | None
+) -> subprocess.CompletedProcess[str]:
+    """The operators' program of a checkout, run to its end in a process of its own, in which `said` is typed."""
+    return subprocess.run(
+        [sys.executable, "-m", "ops", *arguments],
+        cwd=at,
+        env=environment_with(environment),
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def copied(folder: Path) -> Path:
+    """What an operator needs of the project lies in this folder, too, as it is committed; and what was downloaded."""
+    left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
+    for name in ("chalicelib", "ops", ".chalice"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=left)
+    shutil.copytree(PROJECT / "infrastructure", folder / "infrastructure")
+    for name in ("app.py", "requirements.txt", "requirements-sql.txt"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / ".local").mkdir()
+    for wheels in (PROJECT / ".local").glob("wheels-*"):
+        (folder / ".local" / wheels.name).symlink_to(wheels)
+    return folder
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """What has to become true becomes true."""
+    deadline = time.monotonic() + PATIENCE_S
+    pause = threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline, "it did not become true"
+        pause.wait(0.05)
+
+
+@pytest.fixture
+def new_client(api_url: str) -> Iterator[Callable[[], Client]]:
+    """Makes clients."""
+    made: list[httpx.Client] = []
+
+    def make() -> Client:
+        made.append(httpx.Client(base_url=api_url, timeout=60))
+        return Client(made[-1])
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(new_client: Callable[[], Client]) -> Client:
+    """One client."""
+    return new_client()
+
+
+@pytest.fixture
+def operator(api_url: str) -> Operator:
+    """The operator of the deployed stage."""
+    from ops.deployment import deploy, provision, stacks
+
+    data = stacks.outputs(provision.stack_name("local"))
+    function = boto3.client("cloudformation").describe_stack_resource(
+        StackName=deploy.stack_name("local"), LogicalResourceId="Publish"
+    )
+    return Operator(
+        data["ProjectionQueueUrl"],
+        data["DeadLetterQueueUrl"],
+        function["StackResourceDetail"].get("PhysicalResourceId", ""),
+    )
+
+
+@pytest.fixture
+def counter_id() -> str:
+    """A counter of the test's own."""
+    return a_counter_id()
+
+
+@pytest.fixture
+def an_event_of() -> Callable[[str, int], Incremented]:
+    """Makes events of a counter, recorded now."""
+
+    def make(counter_id: str, by: int) -> Incremented:
+        return an_event(counter_id=counter_id, by=by, recorded_at_ms=time.time_ns() // 1_000_000)
+
+    return make

@@ -1,0 +1,212 @@
+"""Adjusting through the operators' program, and what clients see of it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.conftest import eventually, ops
+
+
+def adjust(counter_id, *options, said="", **environment):
+    return ops("adjust", counter_id, *options, "--stage", "local", said=said, **environment)
+
+
+def recorded(counter_id, *options, **environment):
+    """What came of an adjustment that was not asked about."""
+    done = adjust(counter_id, *options, "--reason", "a test", "--yes", "--json", **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def is_counted_up(counter, before):
+    """Whether the value is what was set, and one for each increment since."""
+    return counter["value"] == 1_000_000 + counter["version"] - 1 - before
+
+
+@pytest.fixture(autouse=True)
+def deployed(api_url):
+    """All of these speak with the deployed stage."""
+
+
+def test_a_counter_is_started_corrected_below_zero_and_reset(client, counter_id):
+    started = recorded(counter_id, "--to", "51200")
+    client.increment(counter_id, 5, If_Match='"1"')
+    corrected = recorded(counter_id, "--by", "-60000")
+    below = client.counter(counter_id)
+    reset = recorded(counter_id, "--to", "0")
+
+    assert (started["by"], started["value"], started["recorded"]) == (51_200, 51_200, True)
+    assert (corrected["by"], corrected["value"]) == (-60_000, -8_795)
+    assert (below["value"], below["version"]) == (-8_795, 3)
+    assert (reset["by"], client.counter(counter_id)["value"]) == (8_795, 0)
+
+
+def test_an_adjusted_counter_is_verified_like_any_other(client, counter_id):
+    client.increment(counter_id, 5, If_Match='"0"')
+    recorded(counter_id, "--by", "-7")
+    recorded(counter_id, "--to", "40")
+
+    verified = ops("verify", "--counter", counter_id, "--stage", "local", "--json")
+
+    assert (verified.returncode, client.counter(counter_id)["value"]) == (0, 40)
+
+
+def test_clients_see_an_adjustment_with_its_reason_and_not_who_made_it(client, counter_id):
+    done = recorded(counter_id, "--by", "-7", "--who", "ann at the desk")
+
+    (listed,) = client.http.get(f"/counters/{counter_id}/events").json()["events"]
+    alone = client.http.get(f"/counters/{counter_id}/events/{done['event_id']}")
+    (point,) = client.http.get(f"/counters/{counter_id}/history").json()["points"]
+    assert (listed["type"], listed["by"], listed["reason"]) == ("Adjusted", -7, "a test")
+    assert alone.json() == {**listed, "status": "counted"}
+    assert (point["increments"], point["sum"]) == (1, -7)
+    assert done["who"] == "ann at the desk"
+    assert "ann" not in alone.text
+
+
+def test_the_same_key_is_the_same_adjustment_and_with_another_amount_it_is_refused(client, counter_id):
+    first = recorded(counter_id, "--by", "5", "--key", "ticket 17")
+    second = recorded(counter_id, "--by", "5", "--key", "ticket 17")
+    other = adjust(counter_id, "--by", "6", "--reason", "a test", "--key", "ticket 17", "--yes")
+
+    assert (first["recorded"], first["recorded_before"]) == (True, False)
+    assert (second["recorded"], second["recorded_before"], second["event_id"]) == (False, True, first["event_id"])
+    assert (other.returncode, other.stderr.count("\n")) == (1, 1)
+    assert "used before for another adjustment" in other.stderr
+    assert client.counter(counter_id)["value"] == 5
+
+
+def test_settings_that_the_operator_happens_to_have_in_the_environment_are_not_those_of_the_stage(client, counter_id):
+    first = recorded(counter_id, "--by", "5", "--key", "ticket 17", SHARDS="4", LOG_LEVEL="none")
+    second = recorded(counter_id, "--by", "5", "--key", "ticket 17")
+
+    assert (first["recorded"], second["recorded_before"]) == (True, True)
+    assert client.counter(counter_id)["value"] == 5
+
+
+def test_a_value_is_reached_though_clients_count_meanwhile(new_client, client, counter_id):
+    client.increment(counter_id, 1, If_Match='"0"')
+    stop = threading.Event()
+
+    def count():
+        one = new_client()
+        while not stop.is_set():
+            one.increment(counter_id, 1, Prefer="return=representation")
+
+    with ThreadPoolExecutor(2) as pool:
+        counting = [pool.submit(count) for _ in range(2)]
+        try:
+            done = recorded(counter_id, "--to", "1000000")
+        finally:
+            stop.set()
+        for one in counting:
+            one.result()
+
+    event = client.http.get(f"/counters/{counter_id}/events/{done['event_id']}").json()
+    before = 1_000_000 - done["by"]
+    assert (done["value"], event["by"]) == (1_000_000, done["by"])
+    assert before >= 1
+    # A wish that contention makes too dear is counted when the stream brings it.
+    eventually(lambda: is_counted_up(client.counter(counter_id), before))
+
+
+def test_a_value_that_is_reached_already_records_nothing(client, counter_id):
+    client.increment(counter_id, 5, If_Match='"0"')
+
+    done = adjust(counter_id, "--to", "5", "--reason", "a test")
+
+    assert (done.returncode, done.stdout) == (0, f"{counter_id} stands at 5 already: nothing was recorded.\n")
+    assert client.counter(counter_id)["version"] == 1
+
+
+def test_it_asks_first_and_shows_the_value_now_and_after(client, counter_id):
+    client.increment(counter_id, 5, If_Match='"0"')
+
+    refused = adjust(counter_id, "--by", "-2", "--reason", "a test", said="n\n")
+    unanswered = adjust(counter_id, "--by", "-2", "--reason", "a test")
+    after_refusals = client.counter(counter_id)["value"]
+    done = adjust(counter_id, "--by", "-2", "--reason", "a test", said="y\n")
+
+    assert (refused.returncode, unanswered.returncode, done.returncode) == (1, 1, 0)
+    assert f"counter: {counter_id}\nvalue now: 5\nvalue after: 3 (-2)\n" in refused.stderr
+    assert (after_refusals, client.counter(counter_id)["value"]) == (5, 3)
+    assert done.stdout.endswith("It stands at 3.\n")
+
+
+def test_a_dry_run_shows_and_changes_nothing(client, counter_id):
+    shown = adjust(counter_id, "--to", "9", "--reason", "a test", "--dry-run")
+    facts = json.loads(adjust(counter_id, "--to", "9", "--reason", "a test", "--dry-run", "--json").stdout)
+    nothing = adjust(counter_id, "--to", "0", "--reason", "a test", "--dry-run")
+    recorded(counter_id, "--by", "1", "--key", "k")
+    again = adjust(counter_id, "--by", "1", "--key", "k", "--reason", "a test", "--dry-run")
+
+    assert (shown.returncode, nothing.returncode, again.returncode) == (0, 0, 0)
+    assert "value now: 0\nvalue after: 9 (+9)" in shown.stdout
+    assert (facts["dry_run"], facts["recorded"], facts["by"], facts["value"], facts["value_after"]) == (
+        True,
+        False,
+        9,
+        0,
+        9,
+    )
+    assert "stands at 0 already" in nothing.stdout
+    assert "recorded before" in again.stdout
+    assert client.counter(counter_id)["version"] == 1
+
+
+def test_it_is_the_caller_as_aws_knows_them_unless_said_otherwise(counter_id):
+    assert recorded(counter_id, "--by", "1")["who"].startswith("arn:aws:")
+
+
+def test_where_aws_does_not_know_the_caller_it_is_the_user_of_the_machine():
+    from ops.maintenance import adjust as ops_adjust
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        assert ops_adjust.caller() == getpass.getuser()
+
+
+@pytest.mark.parametrize(
+    ("counter_id", "options", "says"),
+    [
+        ("a b", ["--by", "1", "--reason", "x"], "A counter id is 1 to 64 characters"),
+        ("a", ["--by", "0", "--reason", "x"], "--by is an integer"),
+        ("a", ["--by", str(2**53), "--reason", "x"], "--by is an integer"),
+        ("a", ["--to", str(-(2**53)), "--reason", "x"], "--to is an integer"),
+        ("a", ["--reason", "x"], "Give either --by"),
+        ("a", ["--by", "1", "--to", "1", "--reason", "x"], "Give either --by"),
+        ("a", ["--by", "1", "--reason", ""], "--reason is 1 to 200 printable"),
+        ("a", ["--by", "1", "--reason", "x" * 201], "--reason is 1 to 200 printable"),
+        ("a", ["--by", "1", "--reason", "x", "--who", " "], "--who is 1 to 200 printable"),
+        ("a", ["--by", "1", "--reason", "x", "--key", "a\nb"], "--key is 1 to 200 printable"),
+    ],
+)
+def test_what_is_malformed_is_one_line_and_the_status_2(counter_id, options, says):
+    refused = adjust(counter_id, *options)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert says in refused.stderr
+
+
+def test_an_amount_beyond_what_an_event_holds_is_one_line(counter_id):
+    recorded(counter_id, "--by", "2")
+
+    refused = adjust(counter_id, "--to", str(-(2**53 - 1)), "--reason", "x", "--yes")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "Nothing was recorded" in refused.stderr
+
+
+def test_a_stage_that_is_not_provisioned_is_one_line_that_says_so(tmp_path, place, counter_id):
+    elsewhere = (place.folder / "env").read_text().replace("=us-east-1", "=eu-west-1")
+    (tmp_path / "env").write_text(elsewhere)
+
+    refused = adjust(counter_id, "--by", "1", "--reason", "x", "--yes", LOCAL_FOLDER=str(tmp_path))
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "run provision first" in refused.stderr

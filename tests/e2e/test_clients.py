@@ -1,0 +1,102 @@
+"""README's clients, as they stand there: each increment counts once, though answers say wait or get lost."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import PROJECT, eventually
+
+CLIENTS = dict(
+    re.findall(
+        r"```(python|js)\n(.*?)```",
+        (PROJECT / "README.md").read_text(encoding="utf-8").partition("### A client in ten lines")[2],
+        re.DOTALL,
+    )[:2]
+)
+CALLS = {
+    "python": "import json, sys; print(json.dumps(increment(*sys.argv[1:3], by=int(sys.argv[3]))))",
+    "js": "const [counter, key, by] = process.argv.slice(1);"
+    "console.log(JSON.stringify(await increment(counter, key, +by)));",
+}
+
+
+def sent_by(language, *arguments):
+    """What README's client in this language does, in a process of its own, with these arguments."""
+    program = f"{CLIENTS[language]}\n{CALLS[language]}"
+    if language == "python":
+        command = [sys.executable, "-c", program]
+    elif node := shutil.which("node"):
+        command = [node, "--input-type=module", "--eval", program, "--"]
+    else:
+        pytest.skip("there is no `node` on the PATH")
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def troubled_url(api_url):
+    """The API behind a door that first says wait, then carries out a request and loses the answer, and then works."""
+    troubles = iter(["busy", "lost"])
+
+    class Door(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            trouble = next(troubles, None)
+            if trouble == "busy":
+                self._answer(503, {"Retry-After": "0"}, b"{}")
+                return
+            names = ("Content-Type", "Idempotency-Key")
+            headers = {name: self.headers[name] for name in names}
+            answer = httpx.post(f"{api_url}{self.path}", content=body, headers=headers, timeout=60)
+            if trouble is None:
+                replayed = answer.headers.get("Idempotency-Replayed", "false")
+                self._answer(answer.status_code, {"Idempotency-Replayed": replayed}, answer.content)
+
+        def _answer(self, status, headers, body):
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format, *args):
+            """Silence."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    assert list(troubles) == []
+
+
+@pytest.mark.parametrize("language", CALLS)
+def test_a_client_has_ten_lines(language):
+    assert len([line for line in CLIENTS[language].splitlines() if line.strip()]) == 10
+
+
+@pytest.mark.parametrize("language", CALLS)
+def test_what_a_client_increments_counts_once_whatever_happens_to_answers(language, client, troubled_url, counter_id):
+    done = sent_by(language, f"{troubled_url}/counters/{counter_id}", "one click", 5)
+
+    assert done.returncode == 0, done.stderr
+    event = json.loads(done.stdout)
+    assert (event["counter_id"], event["by"]) == (counter_id, 5)
+    eventually(lambda: client.counter(counter_id)["value"] == 5)
+    assert client.counter(counter_id)["version"] == 1
+
+
+@pytest.mark.parametrize("language", CALLS)
+def test_what_is_refused_is_not_sent_again_and_told(language, api_url, counter_id):
+    done = sent_by(language, f"{api_url}/counters/{counter_id}", "one click", 0)
+
+    assert done.returncode != 0
+    assert "400" in done.stderr or "integer from 1 to 1000" in done.stderr

@@ -1,0 +1,191 @@
+"""Taking a stage down: the application for whoever says so, the data for whoever says so twice, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from tests.e2e.conftest import copied, ops
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STAGE = "doomed"
+APPLICATION, DATA = f"counter-{STAGE}-app", f"counter-{STAGE}-data"
+LOG = f"counter-{STAGE}-event-log"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the program said, and what of the stage there was after it."""
+
+    said: subprocess.CompletedProcess[str]
+    stacks: set[str]
+    functions: set[str]
+    tables: set[str]
+    events: int
+    buckets: set[str]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.said.stdout)
+        return found
+
+
+def step(project: Path, *arguments: str) -> Step:
+    said = ops("destroy", "--stage", STAGE, *arguments, at=project)
+    stacks = boto3.client("cloudformation").describe_stacks()["Stacks"]
+    tables = {
+        name for name in boto3.client("dynamodb").list_tables()["TableNames"] if name.startswith(f"counter-{STAGE}")
+    }
+    return Step(
+        said,
+        {name for one in stacks if (name := one["StackName"]).startswith(f"counter-{STAGE}")},
+        {
+            name
+            for one in boto3.client("lambda").list_functions()["Functions"]
+            if (name := one["FunctionName"]).startswith(f"counter-{STAGE}")
+        },
+        tables,
+        boto3.client("dynamodb").scan(TableName=LOG)["Count"] if LOG in tables else 0,
+        {
+            name
+            for one in boto3.client("s3").list_buckets()["Buckets"]
+            if (name := one.get("Name", "")).startswith(f"counter-{STAGE}")
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def project(place, tmp_path_factory) -> Path:
+    """A stage that is provisioned, deployed and in use."""
+    folder = copied(tmp_path_factory.mktemp("project"))
+    for command in (("provision", "--yes"), ("deploy",)):
+        done = ops(*command, "--stage", STAGE, at=folder)
+        assert done.returncode == 0, done.stderr
+    boto3.client("dynamodb").put_item(TableName=LOG, Item={"partition": {"S": "clicks"}, "event_id": {"S": "1"}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refusals(project) -> dict[str, Step]:
+    """What is said where nobody can be asked, and it is not said twice."""
+    return {
+        "application": step(project),
+        "data": step(project, "--data"),
+        "data, with --yes": step(project, "--data", "--yes"),
+        "data of another stage": step(project, "--data", "--confirm", "prod"),
+        "confirmed, and not asked for": step(project, "--confirm", STAGE, "--yes"),
+    }
+
+
+@pytest.fixture(scope="module")
+def listed(refusals, project) -> Step:
+    """All is listed, and nothing removed."""
+    return step(project, "--data", "--dry-run", "--json")
+
+
+@pytest.fixture(scope="module")
+def down(listed, project) -> Step:
+    """The application is removed."""
+    return step(project, "--yes", "--json")
+
+
+@pytest.fixture(scope="module")
+def down_again(down, project) -> Step:
+    """The same once more."""
+    return step(project)
+
+
+@pytest.fixture(scope="module")
+def gone(down_again, project) -> Step:
+    """The data is removed, with a bucket that holds old versions and what was deleted before, and one that is gone."""
+    *left, gone = sorted(down_again.buckets)
+    boto3.client("s3").delete_bucket(Bucket=gone)
+    for bucket in left:
+        boto3.client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for body in (b"old", b"new"):
+            boto3.client("s3").put_object(Bucket=bucket, Key="left", Body=body)
+        boto3.client("s3").delete_object(Bucket=bucket, Key="left")
+    return step(project, "--data", "--confirm", STAGE)
+
+
+@pytest.fixture(scope="module")
+def gone_again(gone, project) -> Step:
+    """The same once more."""
+    return step(project, "--data", "--confirm", STAGE)
+
+
+def test_nothing_is_removed_that_was_not_confirmed(refusals):
+    said = {name: (one.said.returncode, one.said.stderr) for name, one in refusals.items()}
+    place = f"the embedded AWS at {os.environ['AWS_ENDPOINT_URL']}"
+    twice = f"Error: All data of stage {STAGE} in {place} would go, for good: say so again, with --confirm {STAGE}.\n"
+
+    assert said.pop("confirmed, and not asked for")[0] == 2
+    assert said == {
+        "application": (1, "Error: This has to be confirmed: add --yes.\n"),
+        "data": (1, twice),
+        "data, with --yes": (1, twice),
+        "data of another stage": (2, f"Error: prod is another name than {STAGE}. Nothing was removed.\n"),
+    }
+    assert all(one.stacks == {APPLICATION, DATA} for one in refusals.values())
+
+
+def test_a_dry_run_lists_all_of_it_and_removes_nothing(listed, refusals):
+    names = {one["name"] for one in listed.facts["removed"]}
+
+    assert listed.said.returncode == 0
+    assert listed.functions | listed.tables | listed.buckets <= names
+    assert len(listed.functions) == 4
+    assert listed.stacks == {APPLICATION, DATA}
+
+
+def test_the_application_is_removed_and_its_data_stays(down):
+    assert down.facts == {"removed": [APPLICATION], "left": [DATA]}
+    assert (down.stacks, down.functions) == ({DATA}, set())
+    assert (len(down.tables), down.events) == (3, 1)
+
+
+def test_what_is_removed_can_be_removed_again(down_again, gone_again):
+    assert (down_again.said.returncode, gone_again.said.returncode) == (0, 0)
+    assert f"There is nothing to remove: stage {STAGE} has no application here." in down_again.said.stdout
+    assert f"There is nothing to remove: stage {STAGE} has no application and no data here." in gone_again.said.stdout
+
+
+@pytest.fixture
+def a_log_alone(gone_again) -> Iterator[None]:
+    """The event log of the stage, as its stack leaves it when somebody deletes that."""
+    client = boto3.client("dynamodb")
+    client.create_table(
+        TableName=LOG,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "partition", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "partition", "KeyType": "HASH"}],
+    )
+    yield
+    client.delete_table(TableName=LOG)
+
+
+@pytest.mark.usefixtures("a_log_alone")
+def test_a_log_without_its_stack_is_not_taken_for_a_stage_that_failed(project):
+    refused = ops("provision", "--stage", STAGE, at=project)
+
+    assert refused.returncode == 1
+    assert f"The table {LOG} is there, and stack {DATA}, which leaves it" in refused.stderr
+    assert "To keep its events" in refused.stderr
+
+
+def test_the_data_is_removed_whole_with_the_log_that_its_stack_retains(gone):
+    assert gone.said.returncode == 0, gone.said.stderr
+    assert gone.said.stdout.splitlines() == [
+        f"Removed: {DATA}, {LOG}.",
+        "A real account keeps a last backup of the event log for 35 days, from which it can be restored.",
+    ]
+    assert (gone.stacks, gone.tables, gone.buckets) == (set(), set(), set())

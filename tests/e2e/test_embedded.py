@@ -1,0 +1,218 @@
+"""`make run`, `up`, `down` and `local`: what they start, keep, stop and refuse, each refusal in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.local.stack import Place
+from ops.stages import addresses
+from tests.conftest import free_ports
+from tests.e2e.conftest import eventually
+
+PROJECT = Path(__file__).parent.parent.parent
+
+
+def command(place, verb, **environment):
+    """Runs one of the commands at this place and waits for its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "ops.local", *verb.split()],
+        cwd=PROJECT,
+        env=at(place) | environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def at(place):
+    ports = {"AWS_PORT": str(place.aws_port), "PAGE_PORT": str(place.page_port), "LOCAL_FOLDER": str(place.folder)}
+    return {**os.environ, **ports}
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A place where nothing runs yet, and nothing afterwards."""
+    place = Place(tmp_path, *free_ports(2))
+    yield place
+    command(place, "down")
+
+
+def test_state_is_kept_over_a_stop_and_what_was_pending_is_counted_after_it(elsewhere):
+    assert command(elsewhere, "up").returncode == 0
+    with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
+        for _ in range(10):
+            client.post("/counters/kept/increments", headers={"Idempotency-Key": "first"})
+            client.post("/counters/kept/increments")
+    down = command(elsewhere, "down")
+    files_when_down = elsewhere.environment.exists()
+
+    assert command(elsewhere, "up").returncode == 0
+    with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
+        again = client.post("/counters/kept/increments", headers={"Idempotency-Key": "first"})
+        client.post("/counters/kept/increments")
+        eventually(lambda: client.get("/counters/kept").json()["version"] >= 12)
+        found = client.get("/counters/kept").json()
+    assert (down.returncode, files_when_down) == (0, False)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (found["value"], found["version"]) == (12, 12)
+
+
+def test_a_second_start_beside_a_running_one_is_refused_in_one_line(place):
+    second = command(place, "run")
+
+    assert second.returncode == 1
+    assert second.stderr == f"Error: It is running already (process {place.lock.read_text()}). `make down` stops it.\n"
+
+
+def test_up_beside_a_running_one_says_where_it_is(place, api_url, page_url):
+    second = command(place, "up")
+
+    assert (second.returncode, second.stdout.splitlines()[:2]) == (0, [f"Page: {page_url}", f"API: {api_url}"])
+
+
+def test_down_where_nothing_runs_is_no_error(elsewhere):
+    assert command(elsewhere, "down").returncode == 0
+
+
+@pytest.mark.parametrize(("variable", "number"), [("AWS_PORT", 0), ("PAGE_PORT", 1)])
+@pytest.mark.parametrize("verb", ["run", "up"])
+def test_a_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, number, verb):
+    port = (elsewhere.aws_port, elsewhere.page_port)[number]
+
+    with socket.create_server(("127.0.0.1", port)):
+        refused = command(elsewhere, verb)
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"Error: Port {port} is in use: stop what uses it, or choose another, as in {variable}={port + 1} make run\n",
+    )
+
+
+def test_a_port_that_is_none_is_one_line(elsewhere):
+    refused = command(elsewhere, "run", AWS_PORT="many")
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: AWS_PORT must be a port number from 1 to 65535, not 'many'.\n",
+    )
+
+
+def test_a_damaged_state_file_is_one_line_and_nothing_is_overwritten(elsewhere):
+    elsewhere.state.mkdir()
+    damaged = elsewhere.state / "dynamodb.json"
+    damaged.write_text('{"payload": {"tab')
+
+    refused = command(elsewhere, "run")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith(f"Error: {damaged} is damaged")
+    assert damaged.read_text() == '{"payload": {"tab'
+
+
+def test_a_folder_that_cannot_be_is_one_line(elsewhere):
+    refused = command(elsewhere, "up", LOCAL_FOLDER="/dev/null/x")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "/dev/null/x" in refused.stderr
+
+
+def test_two_ports_that_are_one_are_refused_in_one_line(elsewhere):
+    refused = command(elsewhere, "run", AWS_PORT="4567", PAGE_PORT="4567")
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: AWS_PORT and PAGE_PORT are both 4567; they must differ.\n",
+    )
+
+
+def test_after_a_kill_nothing_is_left_in_the_way_of_the_next_start(elsewhere):
+    assert command(elsewhere, "up").returncode == 0
+    os.kill(int(elsewhere.lock.read_text()), signal.SIGKILL)
+    eventually(lambda: all(is_free(port) for port in (elsewhere.aws_port, elsewhere.page_port)))
+
+    again = command(elsewhere, "up")
+
+    assert again.returncode == 0
+    assert httpx.get(addresses(elsewhere.folder)["API_URL"], timeout=60).status_code == 200
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_local_without_an_embedded_aws_says_how_to_start_it(elsewhere):
+    refused = command(elsewhere, "local")
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: The embedded AWS is not running: start it with `make up`.\n",
+    )
+
+
+def test_local_serves_the_same_counters_with_chalices_development_server(place, client, counter_id):
+    (port,) = free_ports(1)
+    client.increment(counter_id, 3, If_Match='"0"')
+
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ops.local", "local", "--port", str(port)],
+        cwd=PROJECT,
+        env=at(place),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as local:
+            eventually(lambda: answers(local))
+            local.post(f"/counters/{counter_id}/increments", json={"by": 4})
+            malformed = local.post(f"/counters/{counter_id}/increments", json={"by": 0})
+            eventually(lambda: local.get(f"/counters/{counter_id}").json()["version"] == 2)
+            found = local.get(f"/counters/{counter_id}").json()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    assert (found["value"], malformed.status_code) == (7, 400)
+
+
+def test_local_reads_the_file_that_the_stages_functions_write(place):
+    program = (
+        "from ops import stages; from ops.local import chalice_local; "
+        "chalice_local.factory().create_config_obj('local').chalice_app"
+    )
+    environment = at(place) | {"EVENT_LOG_STREAM_ARN": "arn"}
+
+    said = subprocess.run(
+        [sys.executable, "-c", f"{program}; import os; print(os.environ['SQL_URL'], os.environ['STAGE'])"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert said.split() == [f"sqlite:///{place.folder.resolve() / 'counter.sqlite'}", "local"]
+    assert (place.folder / "counter.sqlite").exists()
+
+
+def answers(client):
+    try:
+        return client.get("/").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_everything_listens_on_this_machine_only(place):
+    for port in (place.aws_port, place.page_port):
+        with socket.socket() as probe:
+            # All of 127.0.0.0/8 is this machine: whoever listens on every address would answer here, too.
+            assert probe.connect_ex(("127.0.0.2", port)) != 0

@@ -1,0 +1,51 @@
+"""What happened when, over HTTP, from the deployed system."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tests.e2e.conftest import eventually
+
+
+def test_a_history_over_http_adds_up_to_the_value(client, counter_id):
+    began = datetime.now(UTC)
+    for by in (1, 2, 4):
+        client.increment(counter_id, by)
+    eventually(lambda: client.counter(counter_id)["version"] == 3)
+    asked = {"from": began.astimezone().isoformat(), "resolution": "second"}
+
+    answer = client.http.get(f"/counters/{counter_id}/history", params=asked)
+    by_day = client.http.get(f"/counters/{counter_id}/history?resolution=day")
+
+    points = answer.json()["points"]
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+    assert (sum(point["increments"] for point in points), sum(point["sum"] for point in points)) == (3, 7)
+    assert [point["start"] for point in points] == sorted({point["start"] for point in points})
+    assert {point["start"].partition("T")[2] for point in by_day.json()["points"]} == {"00:00:00.000Z"}
+    assert sum(point["sum"] for point in by_day.json()["points"]) == 7
+
+
+def test_events_over_http_come_page_by_page_newest_first(client, counter_id):
+    accepted = [client.increment(counter_id, by).json() for by in range(1, 8)]
+    eventually(lambda: client.counter(counter_id)["version"] == 7)
+
+    found, cursor = [], None
+    for _ in range(3):
+        asked = {"limit": 3, **({"cursor": cursor} if cursor else {})}
+        answer = client.http.get(f"/counters/{counter_id}/events", params=asked)
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+        found += answer.json()["events"]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            break
+
+    assert found == sorted(
+        ({**event, "type": "Incremented"} for event in accepted),
+        key=lambda event: (event["recorded_at"], event["event_id"]),
+        reverse=True,
+    )
+
+
+def test_a_counter_that_was_never_incremented_has_neither(client, counter_id):
+    assert client.http.get(f"/counters/{counter_id}/history").json() == {"points": []}
+    assert client.http.get(f"/counters/{counter_id}/events").json() == {"events": [], "next_cursor": None}

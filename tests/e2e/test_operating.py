@@ -1,0 +1,239 @@
+"""Verify, replay and rebuild, on the deployed system and beside its traffic."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib.command_handlers import time_ordered_id
+from tests.building import a_counter_id, an_event, log_items
+from tests.e2e.conftest import copied, eventually, ops
+
+#: Of which a read model is made anew under traffic. `make load` does it with 50,000.
+EVENTS = int(os.environ.get("REBUILT_EVENTS", "3000"))
+
+
+def append_to_the_log(events):
+    """As many at once as DynamoDB takes: it is the events that matter here, not how they got there."""
+    client = boto3.client("dynamodb")
+    items = log_items(events)
+
+    def put(start):
+        requests: Any = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        assert not client.batch_write_item(RequestItems={"counter-local-event-log": requests})["UnprocessedItems"]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(0, len(items), 25)))
+
+
+def set_value(counter_id, value):
+    boto3.client("dynamodb").update_item(
+        TableName="counter-local-counters",
+        Key={"counter_id": {"S": counter_id}, "part": {"N": "0"}},
+        UpdateExpression="SET #v = :v",
+        ExpressionAttributeNames={"#v": "value"},
+        ExpressionAttributeValues={":v": {"N": str(value)}},
+    )
+
+
+def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id):
+    for _ in range(5):
+        client.increment(counter_id, 2)
+
+    verified = ops("verify", "--stage", "local", "--counter", counter_id)
+    as_json = json.loads(ops("verify", "--stage", "local", "--counter", counter_id, "--json").stdout)
+
+    assert verified.returncode == 0
+    assert verified.stdout.splitlines() == [
+        "1 counters, 5 events, 5 entries: the read model is what the log says.",
+        "Relational read model:",
+        "1 counters, 5 events, 5 rows: the read model is what the log says.",
+    ]
+    assert (as_json["holds"], as_json["events"], as_json["pending"], as_json["differences"]) == (True, 5, 0, [])
+
+
+def test_the_whole_stage_is_verified_and_every_counter_of_it(client, counter_id):
+    names = [f"{counter_id}.{n}" for n in range(12)]
+    for name in names:
+        client.increment(name, 3, Prefer="return=representation")
+    set_value(names[7], 5)
+
+    verified = json.loads(ops("verify", "--stage", "local", "--json").stdout)
+
+    wrong = [(one["counter_id"], one["kind"]) for one in verified["differences"] if one["counter_id"] in names]
+    assert wrong == [(names[7], "value too high")]
+    assert verified["counters"] >= 12
+
+
+def test_a_wrong_value_is_found_told_and_put_right_by_a_rebuild(client, counter_id):
+    for _ in range(5):
+        client.increment(counter_id, 2, Prefer="return=representation")
+    set_value(counter_id, 11)
+
+    wrong = ops("verify", "--stage", "local", "--counter", counter_id)
+    rebuilt = ops("rebuild", "--stage", "local", "--counter", counter_id, "--json")
+    right = ops("verify", "--stage", "local", "--counter", counter_id)
+
+    assert wrong.returncode == 1
+    assert f"{counter_id}: value too high: it is 11, and its entries add up to 10" in wrong.stdout
+    assert (rebuilt.returncode, json.loads(rebuilt.stdout)["corrected"]) == (0, {"value too high": 1})
+    assert right.returncode == 0
+    assert client.counter(counter_id)["value"] == 10
+
+
+def test_rows_that_are_lost_or_wrong_are_found_told_and_put_right_by_a_rebuild(client, counter_id, place):
+    for by in (1, 2, 4):
+        client.increment(counter_id, by)
+    assert ops("verify", "--stage", "local", "--counter", counter_id).returncode == 0
+    with contextlib.closing(sqlite3.connect(place.folder / "counter.sqlite", timeout=60)) as database, database:
+        database.execute("DELETE FROM events WHERE counter_id = ? AND amount = 1", [counter_id])
+        database.execute("UPDATE events SET amount = 9 WHERE counter_id = ? AND amount = 2", [counter_id])
+
+    wrong = ops("verify", "--stage", "local", "--counter", counter_id, "--json")
+    rebuilt = ops("rebuild", "--stage", "local", "--counter", counter_id, "--projection", "sql")
+    right = ops("verify", "--stage", "local", "--counter", counter_id, "--json")
+
+    facts = json.loads(wrong.stdout)
+    assert (wrong.returncode, facts["holds"], facts["sql"]["holds"]) == (1, True, False)
+    assert facts["sql"]["numbers"] == {
+        "event not counted": 1,
+        "row that says something else": 1,
+        "value too low": 1,
+    }
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    assert "1 events that were missing were counted, 1 rows replaced and 0 removed" in rebuilt.stdout
+    assert (right.returncode, json.loads(right.stdout)["sql"]["rows"]) == (0, 3)
+    with contextlib.closing(sqlite3.connect(place.folder / "counter.sqlite")) as database:
+        found = database.execute("SELECT value, version FROM counters WHERE counter_id = ?", [counter_id])
+        assert found.fetchall() == [(7, 3)]
+
+
+def test_a_replay_of_what_is_counted_changes_nothing_and_counts_what_was_lost(client, counter_id):
+    for _ in range(7):
+        client.increment(counter_id, 1, Prefer="return=representation")
+    for table, key in (("counters", "counter_id"), ("archive", "partition")):
+        remove(f"counter-local-{table}", key, counter_id)
+
+    dry = ops("replay", "--stage", "local", "--counter", counter_id, "--dry-run", "--json")
+    sent = ops("replay", "--stage", "local", "--counter", counter_id, "--json")
+
+    assert json.loads(dry.stdout) | {"dry_run": False} == json.loads(sent.stdout)
+    assert json.loads(sent.stdout)["events"] == 7
+    eventually(lambda: client.counter(counter_id)["version"] == 7)
+    assert ops("verify", "--stage", "local", "--counter", counter_id).returncode == 0
+
+
+def remove(table, key, value):
+    client = boto3.client("dynamodb")
+    for page in client.get_paginator("scan").paginate(TableName=table):
+        for item in page["Items"]:
+            if item[key]["S"] == value:
+                keys = {name: item[name] for name in (key, "part", "end") if name in item}
+                client.delete_item(TableName=table, Key=keys)
+
+
+def test_a_time_range_is_replayed_and_no_more(client, counter_id):
+    append_to_the_log([an_event(counter_id=counter_id, recorded_at_ms=second * 1000) for second in range(10)])
+
+    sent = ops(
+        *("replay", "--stage", "local", "--counter", counter_id, "--dry-run", "--json"),
+        *("--from", "1970-01-01T00:00:03Z", "--to", "1970-01-01T02:00:07+02:00"),
+    )
+
+    assert json.loads(sent.stdout)["events"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["replay", "--from", "yesterday"], 2, "'yesterday' is no time as RFC 3339 writes it"),
+        (["replay", "--from", "2026-01-31T12:00:00"], 2, "is no time as RFC 3339 writes it"),
+        (["replay", "--rate", "0"], 2, "0 is not in the range x>=1"),
+        (["verify", "--counter", "a b"], 2, "'a b' names no counter"),
+        (["verify", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
+        (["replay", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
+        (["rebuild", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
+        (["rebuild", "--back"], 2, "No such option '--back'"),
+        (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(place, arguments, status, said):
+    refused = ops(*arguments, "--stage", "local")
+
+    assert refused.returncode == status
+    assert said in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client):
+    name, recorded = a_counter_id(), time.time_ns() // 1_000_000 - 3_600_000
+    times = [recorded + n * 5 for n in range(EVENTS)]
+    append_to_the_log([an_event(counter_id=name, event_id=time_ordered_id(ms), recorded_at_ms=ms) for ms in times])
+    eventually(lambda: client.counter(name)["version"] == EVENTS)
+    ended = threading.Event()
+
+    def increments():
+        one, sent = new_client(), 0
+        while not ended.is_set():
+            headers = [{}, {"Prefer": "return=representation"}][sent % 2]
+            assert one.increment(name, 1, **headers).status_code in (200, 202)
+            sent += 1
+        return sent
+
+    def queries():
+        one, seen = new_client(), [EVENTS]
+        while not ended.is_set():
+            seen.append(one.counter(name)["value"])
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        sent, seen = pool.submit(increments), pool.submit(queries)
+        try:
+            rebuilt = ops("rebuild", "--stage", "local", "--counter", name, "--json")
+            verified = ops("verify", "--stage", "local", "--counter", name)
+        finally:
+            ended.set()
+    total = EVENTS + sent.result()
+    eventually(lambda: client.counter(name)["version"] == total)
+
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    assert json.loads(rebuilt.stdout)["unsettled"] == []
+    assert seen.result() == sorted(seen.result())
+    assert len(seen.result()) > 10
+    assert verified.returncode == 0, verified.stdout
+    assert client.counter(name)["value"] == total
+    assert ops("verify", "--stage", "local", "--counter", name).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify"],
+        ["replay", "--dry-run"],
+        ["rebuild"],
+        ["redrive", "--dry-run"],
+        ["adjust", "clicks", "--by=1", "--reason=a test", "--yes"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_with_other_shards_than_the_log_was_made_with_nothing_is_looked_for_or_done(place, tmp_path, command):
+    checkout = copied(tmp_path)
+    config = checkout / ".chalice" / "config.json"
+    said = json.loads(config.read_text())
+    said["stages"]["local"]["environment_variables"]["SHARDS"] = "4"
+    config.write_text(json.dumps(said))
+
+    done = ops(*command, "--stage", "local", at=checkout, STAGE=None)
+
+    assert done.returncode == 1
+    assert "was made with SHARDS=1, and now SHARDS=4 is asked for" in done.stderr
+    assert done.stdout == ""

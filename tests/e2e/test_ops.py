@@ -1,0 +1,221 @@
+"""The operators' program on the embedded AWS: what it does again is safe, what it refuses it says in one line."""
+
+from __future__ import annotations
+
+import json
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, NoRegionError
+from click.testing import CliRunner
+
+from chalicelib.errors import KeyReusedError, LogUnavailableError
+from ops import stages, target
+from ops.__main__ import main
+from ops.cli import errors
+from ops.cli.errors import InputError, OperatorError, OutageError
+from ops.deployment import deploy, provision
+from tests.e2e.conftest import copied, ops
+
+
+def configuration(project):
+    """What the configuration of the stages says, to the letter."""
+    return (project / ".chalice" / "config.json").read_text(encoding="utf-8")
+
+
+def event_sources(function):
+    return boto3.client("lambda").list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+
+
+def test_every_command_explains_itself():
+    listed = CliRunner().invoke(main, ["--help"])
+
+    for name in main.commands:
+        assert name in listed.stdout
+        assert CliRunner().invoke(main, [name, "--help"]).stdout.startswith("Usage:")
+
+
+def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counter_id):
+    client.increment(counter_id, 3, If_Match='"0"')
+
+    provisioned = ops("provision", "--stage", "local", "--json")
+    deployed = ops("deploy", "--stage", "local", "--json")
+
+    assert (provisioned.returncode, deployed.returncode) == (0, 0)
+    assert json.loads(provisioned.stdout)["EventLogStreamArn"].startswith("arn:aws:dynamodb:")
+    assert json.loads(deployed.stdout)["Url"] == api_url
+    assert json.loads(provisioned.stdout)["Where"] == json.loads(deployed.stdout)["Where"]
+    assert place.aws_url in json.loads(deployed.stdout)["Where"]
+    assert client.counter(counter_id)["value"] == 3
+
+
+def test_the_stream_delivers_only_what_is_new_and_tells_what_it_gave_up(operator):
+    (source,) = event_sources("counter-local-publish")
+
+    patterns = [json.loads(one["Pattern"]) for one in source["FilterCriteria"]["Filters"]]
+    assert patterns == [{"eventName": ["INSERT"]}]
+    assert (source["StartingPosition"], source["BisectBatchOnFunctionError"]) == ("TRIM_HORIZON", True)
+    assert source["MaximumRecordAgeInSeconds"] == 43_200
+    assert source["DestinationConfig"]["OnFailure"]["Destination"].endswith(":counter-local-projection-dead-letter")
+
+
+def test_the_queue_keeps_what_project_names_and_project_knows_it(operator):
+    (source,) = event_sources("counter-local-project")
+    function = boto3.client("lambda").get_function_configuration(FunctionName="counter-local-project")
+
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert function["Environment"]["Variables"]["PARTIAL_BATCH_RESPONSES"] == "1"
+
+
+def test_the_api_takes_as_many_requests_a_second_as_the_settings_say(api_url):
+    gateway = boto3.client("apigateway")
+    (api_id,) = (api["id"] for api in gateway.get_rest_apis()["items"] if api["name"] == "counter-local")
+
+    limits = gateway.get_stage(restApiId=api_id, stageName="api")["methodSettings"]["*/*"]
+
+    assert api_id in api_url
+    assert (limits["throttlingRateLimit"], limits["throttlingBurstLimit"]) == (1000, 1000)
+
+
+def test_every_function_and_api_that_an_alarm_looks_at_is_deployed(api_url):
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix="counter-local-")
+    looked_at = {
+        (one["Name"], one["Value"]) for page in pages for alarm in page["MetricAlarms"] for one in alarm["Dimensions"]
+    }
+
+    functions = {("FunctionName", one["FunctionName"]) for one in boto3.client("lambda").list_functions()["Functions"]}
+    apis = {("ApiName", one["name"]) for one in boto3.client("apigateway").get_rest_apis()["items"]}
+
+    assert {one for one in looked_at if one[0] in ("FunctionName", "ApiName")} <= functions | apis
+
+
+def test_a_stage_that_is_not_configured_is_refused_with_the_way_to_make_it():
+    refused = ops("deploy", "--stage", "nowhere")
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local, dev, prod. "
+        "`python -m ops provision --stage nowhere` makes it.\n"
+    )
+
+
+def test_a_new_stage_is_made_only_if_somebody_says_so(tmp_path):
+    project = copied(tmp_path)
+
+    refused = ops("provision", "--stage", "beta", at=project)
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "Error: There is no stage 'beta' in .chalice/config.json; there are: local, dev, prod. Add --yes to make it.\n"
+    )
+    assert configuration(project) == configuration(stages.PROJECT)
+
+
+def test_a_new_stage_is_added_to_the_configuration_and_nothing_else_of_it_changes(tmp_path, place):
+    project = copied(tmp_path)
+
+    made = ops("provision", "--stage", "beta", "--yes", at=project)
+
+    before = configuration(stages.PROJECT)
+    expected = json.loads(before)
+    expected["stages"]["beta"] = json.loads(json.dumps(expected["stages"]["prod"]).replace("prod", "beta"))
+    assert (made.returncode, made.stderr) == (0, "")
+    assert before == f"{json.dumps(json.loads(before), indent=2)}\n"
+    assert configuration(project) == f"{json.dumps(expected, indent=2)}\n"
+    assert (project / ".chalice" / "policies" / "beta" / "api.json").exists()
+
+
+@pytest.mark.parametrize("name", ["Beta", "my_stage", "a" * 21, "1st", ""])
+def test_a_name_that_no_stage_can_have_is_refused_and_nothing_is_written(tmp_path, name):
+    project = copied(tmp_path)
+
+    refused = ops("provision", "--stage", name, "--yes", at=project)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "STAGE must be 1 to 20 lower-case letters" in refused.stderr
+    assert configuration(project) == configuration(stages.PROJECT)
+
+
+def test_on_an_account_it_is_told_which_and_in_which_region(place, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", place.aws_url)
+
+    assert target.place() == "account 000000000000, us-east-1"
+    assert target.api_url("abc", "https://abc.example/api/") == "https://abc.example/api"
+
+
+@pytest.mark.parametrize(
+    ("variables", "way_out"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect to the endpoint URL"),
+        ({"AWS_ACCESS_KEY_ID": ""}, "There are no AWS credentials: set AWS_PROFILE"),
+    ],
+)
+def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, variables, way_out):
+    local = {"API_URL": "", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", **variables}
+    (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in local.items()))
+
+    refused = ops("provision", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
+    assert way_out in refused.stderr
+
+
+def test_a_missing_permission_is_told_with_the_way_out():
+    said = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
+
+    assert errors.in_one_line(said).startswith("Your credentials lack a permission.")
+
+
+def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
+    from chalicelib import settings
+
+    with pytest.raises(OperatorError, match="made with SHARDS=1, and now SHARDS=4"):
+        provision.provision(settings.current())
+
+
+def test_functions_with_another_number_of_shards_are_not_deployed(stage, four_shards, tmp_path):
+    from chalicelib import settings
+
+    with pytest.raises(OperatorError, match="made with SHARDS=1, and now SHARDS=4"):
+        deploy.deploy(settings.current(), tmp_path)
+
+
+def test_the_local_stage_is_what_the_configuration_says():
+    assert stages.settings_of("local").stage == "local"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OperatorError("no"), 1),
+        (InputError("no"), 2),
+        (OutageError("no"), 3),
+        (ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "Scan"), 1),
+        (ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "Scan"), 3),
+        (ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "no"}}, "Scan"), 3),
+        (NoRegionError(), 3),
+        (LogUnavailableError("no"), 3),
+        (KeyReusedError("clicks", "no"), 1),
+    ],
+)
+def test_the_exit_status_tells_a_refusal_from_what_is_not_understood_and_from_an_outage(error, status):
+    assert errors.exit_status(error) == status
+
+
+def test_credentials_that_expired_are_told_with_the_way_out():
+    said = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
+
+    assert errors.in_one_line(said).startswith("Your credentials have expired: sign in again, as in aws sso login.")
+
+
+def test_a_region_where_the_stage_is_not_is_named(place, tmp_path):
+    elsewhere = (place.folder / "env").read_text().replace("=us-east-1", "=eu-west-2")
+    (tmp_path / "env").write_text(elsewhere)
+
+    refused = ops("deploy", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "Error: There is no stack counter-local-data in eu-west-2: run provision first, or look at your region.\n",
+    )

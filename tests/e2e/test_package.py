@@ -1,0 +1,259 @@
+"""The package that is deployed: small, for any processor, the same each time, and with the bytecode that it loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from chalicelib import cold_start
+from ops import stages
+from ops.deployment import package as packaging
+from tests.documents import section
+from tests.e2e.conftest import copied, ops
+
+PROJECT = Path(__file__).parent.parent.parent
+MOST_BYTES = 1_500_000
+
+
+def packaged(folder, sql_url="", **changed):
+    addresses = {"sql_url": sql_url, "sql_reader_url": sql_url}
+    return packaging.package(dataclasses.replace(stages.settings_of("local"), **addresses, **changed), folder)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return packaged(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def archive(package):
+    with zipfile.ZipFile(package / "deployment.zip") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def functions(package):
+    resources = json.loads((package / "sam.json").read_text())["Resources"].values()
+    return [one["Properties"] for one in resources if one["Type"] == "AWS::Serverless::Function"]
+
+
+def versions(archive):
+    """What is installed in it, by name."""
+    found = re.findall(r"^(\w+)-([\w.]+)\.dist-info/METADATA$", "\n".join(archive.namelist()), re.MULTILINE)
+    return {name.replace("_", "-"): version for name, version in found}
+
+
+def pins(file):
+    """What is pinned in it, by name."""
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE)
+    return {name.replace("_", "-"): version for name, version in found}
+
+
+def test_the_package_is_small_and_leaves_to_the_runtime_what_it_has(package, archive):
+    assert (package / "deployment.zip").stat().st_size <= MOST_BYTES
+    assert versions(archive) == pins("requirements.txt")
+
+
+def test_package_has_every_module_of_the_application(archive):
+    """Chalice packages `chalicelib` with its folders. Modules for SQL are packaged only with `SQL_URL`."""
+    modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "chalicelib").rglob("*.py")}
+    with_sql = {module for module in modules if Path(module).name.startswith("sql_")}
+
+    packaged = {name for name in archive.namelist() if name.startswith("chalicelib/") and name.endswith(".py")}
+
+    assert packaged == modules - with_sql
+    folders = {"domain", "read_model", "aws", "extras"}
+    assert folders <= {name.split("/")[1] for name in packaged if name.count("/") > 1}
+
+
+def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, functions):
+    wheels = [archive.read(name).decode() for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
+
+    assert len(wheels) == len(versions(archive))
+    assert all(re.findall(r"^Tag: \S+-(\S+-\S+)$", wheel, re.MULTILINE)[0] == "none-any" for wheel in wheels)
+    assert {(function["Handler"], *function["Architectures"]) for function in functions} == {
+        (function, "arm64") for function in cold_start.FUNCTIONS
+    }
+
+
+def test_where_sql_is_off_nothing_of_it_is_packaged(archive, functions):
+    assert not [name for name in archive.namelist() if "sql" in name.lower()]
+    assert not [
+        function
+        for function in functions
+        if {"SQL_URL", "SQL_READER_URL"} & function["Environment"]["Variables"].keys()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sql_url", "more"),
+    [
+        ("sqlite:////some/file", {"sqlalchemy"}),
+        ("postgresql+psycopg://counter@host/counter", {"sqlalchemy", "psycopg", "psycopg-binary"}),
+        (
+            "auroradsql+psycopg://counter@abc.dsql.eu-west-1.on.aws/postgres",
+            {name.lower() for name in pins("requirements-sql.txt")},
+        ),
+    ],
+)
+def test_where_sql_is_on_what_its_database_needs_is_packaged_for_the_functions_processor(tmp_path, sql_url, more):
+    package = packaged(tmp_path, sql_url=sql_url)
+
+    with zipfile.ZipFile(package / "deployment.zip") as archive:
+        found = {name.lower(): version for name, version in versions(archive).items()}
+        libraries = [name for name in archive.namelist() if re.search(r"\.so(\.[0-9]+)*$", name)]
+    wanted = {
+        name.lower(): version for name, version in (pins("requirements.txt") | pins("requirements-sql.txt")).items()
+    }
+    resources = json.loads((package / "sam.json").read_text())["Resources"]
+    function = resources["ProjectSql"]["Properties"]
+    assert found == {name: wanted[name] for name in {*pins("requirements.txt"), *more}}
+    assert bool(libraries) is ("psycopg-binary" in more)
+    assert all("aarch64" in name for name in libraries if "cpython" in name)
+    assert (function["Handler"], function["FunctionName"]) == ("app.project_sql", "counter-local-project_sql")
+    assert function["Environment"]["Variables"]["SQL_URL"] == sql_url
+    assert "SQL_READER_URL" not in function["Environment"]["Variables"]
+    assert function["Environment"]["Variables"]["PARTIAL_BATCH_RESPONSES"] == "1"
+    assert function["Events"]["ProjectSqlSqsEventSource"]["Properties"]["FunctionResponseTypes"] == [
+        "ReportBatchItemFailures"
+    ]
+
+
+def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tmp_path):
+    checkout = copied(tmp_path / "checkout")
+    config = checkout / ".chalice" / "config.json"
+    said = json.loads(config.read_text())
+    said["stages"]["dev"] = json.loads(json.dumps(said["stages"]["local"]).replace("/local/", "/dev/"))
+    said["stages"]["dev"]["environment_variables"] |= {
+        "STAGE": "dev",
+        "SQL_URL": "postgresql+psycopg://counter@host/counter",
+        "PROJECTORS": "5",
+        "BATCHING_WINDOW_S": "7",
+    }
+    config.write_text(json.dumps(said))
+
+    done = ops("package", "--stage", "dev", str(tmp_path / "build"), at=checkout)
+
+    assert done.returncode == 0, done.stderr
+    resources = json.loads((tmp_path / "build" / "sam.json").read_text())["Resources"]
+    sources = {
+        name: source["Properties"]
+        for function in ("Publish", "Project", "ProjectSql")
+        for name, source in resources[function]["Properties"]["Events"].items()
+    }
+    unsaid = [source["Properties"] for one in functions for source in one.get("Events", {}).values()]
+    assert sources["ProjectSqsEventSource"]["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert sources["ProjectSqlSqsEventSource"]["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert [source.get("MaximumBatchingWindowInSeconds") for source in sources.values()].count(7) == 1
+    assert not [source for source in unsaid if "ScalingConfig" in source]
+
+
+def test_a_stage_that_is_switched_on_as_readme_says_reads_and_writes_each_with_its_own_password(tmp_path, monkeypatch):
+    project = copied(tmp_path / "project")
+    (told,) = re.findall(r"Where a stage is switched on:\n\n```json\n(.+?)\n```", section("Switching it on"), re.DOTALL)
+    of_dev = json.loads(f"{{{told}}}")["dev"]
+    config = json.loads((project / ".chalice" / "config.json").read_text())
+    config["stages"]["dev"]["environment_variables"] |= of_dev["environment_variables"]
+    config["stages"]["dev"]["lambda_functions"] |= of_dev["lambda_functions"]
+    (project / ".chalice" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(stages, "PROJECT", project)
+
+    package = packaging.package(stages.settings_of("dev"), tmp_path / "package")
+
+    resources = json.loads((package / "sam.json").read_text())["Resources"]
+    variables = {
+        name: one["Properties"]["Environment"]["Variables"]
+        for name, one in resources.items()
+        if one["Type"] == "AWS::Serverless::Function"
+    }
+    passwords = {name: of["PGPASSWORD"].rpartition(":")[2] for name, of in variables.items() if "PGPASSWORD" in of}
+    assert passwords == {"APIHandler": "reader}}", "ProjectSql": "password}}"}
+    assert variables["APIHandler"]["SQL_READER_URL"] == "postgresql+psycopg://reader@db.example/counter"
+    assert variables["ProjectSql"]["SQL_URL"] == "postgresql+psycopg://counter@db.example/counter"
+
+
+def test_the_same_sources_make_the_same_package(package, tmp_path):
+    again = packaged(tmp_path)
+
+    assert (again / "deployment.zip").read_bytes() == (package / "deployment.zip").read_bytes()
+
+
+def test_bytecode_is_that_of_the_source_beside_it(archive):
+    compiled = [name for name in archive.namelist() if name.endswith(".pyc")]
+
+    assert compiled
+    for name in compiled:
+        source = importlib.util.source_from_cache(name)
+        head = archive.read(name)[:16]
+        # PEP 552: the magic number, the flags (1: by hash, and never checked), and the hash.
+        assert head == importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(archive.read(source))
+
+
+@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+def test_all_that_a_function_loads_from_the_package_is_there_as_bytecode(archive, function, tmp_path):
+    archive.extractall(tmp_path)
+    program = """
+import os, sys, app
+ours = [module for module in sys.modules.values() if (getattr(module, "__file__", "") or "").startswith(os.getcwd())]
+print(len(ours), [module.__name__ for module in ours if not os.path.exists(module.__cached__)])
+"""
+
+    said = subprocess.run(
+        [sys.executable, "-B", "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "STAGE": "local", "_HANDLER": function},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    number, uncompiled = said.split(maxsplit=1)
+    assert int(number) > 40
+    assert uncompiled == "[]\n"
+
+
+def test_a_stage_may_bring_its_own_sdk_at_the_versions_that_are_tested(tmp_path):
+    package = packaged(tmp_path, sdk="package")
+
+    with zipfile.ZipFile(package / "deployment.zip") as archive:
+        found = versions(archive)
+    tested = pins("requirements-dev.txt")
+    assert {"boto3", "botocore", "jmespath", "s3transfer", "urllib3"} <= found.keys()
+    assert found == {name: tested[name] for name in found}
+
+
+@pytest.mark.parametrize("others_are_quicker", [True, False])
+def test_what_others_download_at_the_same_time_is_neither_mixed_nor_missed(tmp_path, monkeypatch, others_are_quicker):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("pynamodb==6.1.0\n")
+    shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)
+    own = []
+
+    def download(command, *_):
+        folder = Path(command[command.index("-d") + 1])
+        folder.mkdir()
+        (folder / "one.whl").write_text("ours")
+        own.append(folder)
+        if others_are_quicker and len(own) == 1:
+            packaging.pip_variables(requirements, settings)
+
+    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+    monkeypatch.setattr(packaging, "_run", download)
+
+    variables = packaging.pip_variables(requirements, settings)
+
+    (folder,) = (tmp_path / ".local").iterdir()
+    assert variables["PIP_FIND_LINKS"] == str(folder)
+    assert [wheel.name for wheel in folder.iterdir()] == ["one.whl"]
+    assert len({*own}) == 1 + others_are_quicker

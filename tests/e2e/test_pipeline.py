@@ -1,0 +1,175 @@
+"""From a pipeline: what `package` leaves in a folder is applied by AWS's own calls, and serves over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+import pytest
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
+
+from chalicelib import settings
+from ops import stages
+from ops.deployment import package as packaging
+from ops.local import ministack_gaps
+from tests.e2e.conftest import copied, eventually, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STAGE = "piped"
+STACK = f"counter-{STAGE}-app"
+
+#: As on a machine that knows no AWS account.
+NOWHERE: dict[str, Any] = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": None,
+    "AWS_SECRET_ACCESS_KEY": None,
+    "AWS_DEFAULT_REGION": None,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """The copy of the project, the folder with the package, and what the program told of it."""
+
+    project: Path
+    folder: Path
+    said: dict[str, Any]
+
+    @property
+    def template(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "sam.json").read_text(encoding="utf-8"))
+        return found
+
+
+@pytest.fixture(scope="module")
+def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
+    """A stage is provisioned, and its application packaged."""
+    project = copied(tmp_path_factory.mktemp("project"))
+    provisioned = ops("provision", "--stage", STAGE, "--yes", at=project)
+    assert provisioned.returncode == 0, provisioned.stderr
+    said = ops("package", "--stage", STAGE, "build", "--json", at=project, **NOWHERE)
+    assert said.returncode == 0, said.stderr
+    yield Packaged(project, project / "build", json.loads(said.stdout))
+    ops("destroy", "--stage", STAGE, "--yes", at=project)
+
+
+@pytest.fixture(scope="module")
+def applied(packaged) -> str:
+    """The package is applied as the AWS command line does it: by a change set. Returns the API's address."""
+    template = packaged.template
+    data = boto3.client("cloudformation").describe_stacks(StackName=f"counter-{STAGE}-data")["Stacks"][0]["Outputs"]
+    (bucket,) = (output["OutputValue"] for output in data if output["OutputKey"] == "ArtifactsBucket")
+    boto3.client("s3").upload_file(str(packaged.folder / "deployment.zip"), bucket, "code.zip")
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            assert (packaged.folder / resource["Properties"]["CodeUri"]).samefile(packaged.folder / "deployment.zip")
+            resource["Properties"]["CodeUri"] = f"s3://{bucket}/code.zip"
+    client = boto3.client("cloudformation")
+    change = client.create_change_set(
+        StackName=STACK,
+        ChangeSetName="pipeline",
+        ChangeSetType="CREATE",
+        TemplateBody=json.dumps(template),
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    client.get_waiter("change_set_create_complete").wait(ChangeSetName=change["Id"], WaiterConfig={"Delay": 1})
+    client.execute_change_set(ChangeSetName=change["Id"])
+    client.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
+    made = client.describe_stack_resource(StackName=STACK, LogicalResourceId="RestAPI")["StackResourceDetail"]
+    api_id = made.get("PhysicalResourceId", "")
+    ministack_gaps.fill_in_api(api_id, "api", template["Resources"]["RestAPI"]["Properties"])
+    return f"{os.environ['AWS_ENDPOINT_URL']}/restapis/{api_id}/api/_user_request_"
+
+
+def test_what_a_pipeline_applies_counts_what_it_is_sent(applied):
+    with httpx.Client(base_url=applied, timeout=60) as client:
+        recorded = client.post("/counters/clicks/increments", json={"by": 3})
+
+        eventually(lambda: client.get("/counters/clicks").json()["value"] == 3)
+    assert recorded.status_code == 202
+
+
+def test_deploying_goes_on_with_what_a_pipeline_applied(applied, packaged):
+    deployed = ops("deploy", "--stage", STAGE, "--json", at=packaged.project)
+
+    assert json.loads(deployed.stdout)["ApiId"] in applied
+
+
+def test_the_api_has_one_stage_with_its_limit_and_is_named_by_what_its_alarms_look_for(packaged):
+    template = packaged.template
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+
+    made = list(transform(template, {}, ManagedPolicyLoader(None))["Resources"].values())
+
+    (api,) = (one["Properties"] for one in made if one["Type"] == "AWS::ApiGateway::RestApi")
+    (stage,) = (one["Properties"] for one in made if one["Type"] == "AWS::ApiGateway::Stage")
+    (deployment,) = (one["Properties"] for one in made if one["Type"] == "AWS::ApiGateway::Deployment")
+    assert api["Name"] == api["Body"]["info"]["title"] == f"counter-{STAGE}"
+    assert stage["MethodSettings"][0]["ThrottlingRateLimit"] == 1000
+    assert "StageName" not in deployment
+
+
+def test_functions_take_the_number_of_shards_from_the_data_whatever_the_configuration_says(packaged):
+    functions = [one for one in packaged.template["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
+    variables = {one["Properties"]["Handler"]: one["Properties"]["Environment"]["Variables"] for one in functions}
+
+    for handler in ("app.app", "app.project", "app.check"):
+        assert variables[handler]["SHARDS"] == {"Fn::ImportValue": f"counter-{STAGE}-shards"}
+
+
+def test_what_is_deployed_has_the_number_of_shards_that_the_stage_was_made_with(applied):
+    found = boto3.client("lambda").get_function_configuration(FunctionName=f"counter-{STAGE}")
+
+    assert found["Environment"]["Variables"]["SHARDS"] == "1"
+
+
+def test_the_commands_name_the_stacks_of_the_stage_and_the_files_that_are_there(packaged):
+    bucket, package, deploy = packaged.said["commands"]
+
+    assert f"--stack-name counter-{STAGE}-data " in bucket
+    assert "aws cloudformation package --template-file build/sam.json" in package
+    assert (
+        f"aws cloudformation deploy --template-file build/packaged.yaml --s3-bucket $BUCKET --stack-name {STACK}"
+        in (deploy)
+    )
+    assert all((packaged.project / name).exists() for name in packaged.said["files"])
+
+
+def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
+    made = subprocess.run(
+        [
+            Path(sys.executable).parent / "chalice",
+            *("package", "--stage", STAGE, "--merge-template", "build/overlay.json", "by-chalice"),
+        ],
+        cwd=packaged.project,
+        env={
+            **os.environ,
+            **packaging.pip_variables(packaged.project / "requirements.txt", settings.read({"STAGE": STAGE})),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert json.loads((packaged.project / "by-chalice" / "sam.json").read_text()) == packaged.template
+
+
+def test_both_templates_are_well_below_what_cloudformation_takes(packaged):
+    data = (stages.PROJECT / "infrastructure" / "template.yaml").read_bytes()
+
+    assert len(json.dumps(packaged.template).encode()) < 0.9 * 51_200
+    assert len(data) < 0.9 * 51_200

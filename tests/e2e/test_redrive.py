@@ -1,0 +1,180 @@
+"""Redrive, as operators run it: what is understood by now is counted, what is not is parked again, all else stays."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.building import message_body
+from tests.e2e.conftest import eventually, ops
+
+
+@pytest.fixture
+def mark():
+    """A word that no other test's message has in its reason or body."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def dead_letters(operator, mark):
+    """What the dead-letter queue holds with the mark in its body, as the queue itself tells; nothing afterwards."""
+    sqs = boto3.client("sqs")
+
+    def found():
+        seen: dict[str, Any] = {}
+        while messages := sqs.receive_message(
+            QueueUrl=operator.dead_letter_url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=30,
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            seen |= {message["MessageId"]: message for message in messages}
+        for message in seen.values():
+            sqs.change_message_visibility(
+                QueueUrl=operator.dead_letter_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return [message for message in seen.values() if mark in message["Body"]]
+
+    yield found
+    for message in found():
+        sqs.delete_message(QueueUrl=operator.dead_letter_url, ReceiptHandle=message["ReceiptHandle"])
+
+
+@pytest.fixture
+def park(operator):
+    """Lays a body on the dead-letter queue, as parking does or, without a reason, as SQS does. Returns its id."""
+
+    def lay(body, reason=None):
+        attributes = {"reason": reason, "source": "projection queue"} if reason else {}
+        sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        return boto3.client("sqs").send_message(
+            QueueUrl=operator.dead_letter_url, MessageBody=body, MessageAttributes=sent
+        )["MessageId"]
+
+    return lay
+
+
+def redriven(*arguments):
+    """What a run with `--json` tells, and its exit status."""
+    done = ops("redrive", "--stage", "local", "--json", *arguments)
+    assert done.stderr == ""
+    return json.loads(done.stdout), done.returncode
+
+
+def poison(mark):
+    return json.dumps({"version": 9, "mark": mark})
+
+
+def test_a_dry_run_lists_and_changes_nothing(dead_letters, park, mark):
+    first, second = park(poison(mark) + "\nand more", f"strange {mark}"), park(poison(mark), f"strange {mark} \x1b[31m")
+
+    listed = ops("redrive", "--stage", "local", "--dry-run", "--reason", mark)
+
+    assert listed.returncode == 0
+    assert listed.stdout.count(" old, listed; from the projection queue: strange ") == 2
+    assert f"{first}  " in listed.stdout
+    assert f"    {poison(mark)}\n    and more\n" in listed.stdout
+    assert "\nNothing was sent: this was a dry run. On the dead-letter queue: " in listed.stdout
+    assert "\x1b" not in listed.stdout
+    assert {message["MessageId"] for message in dead_letters()} == {first, second}
+
+
+def test_what_is_understood_by_now_is_counted_and_gone(client, dead_letters, park, mark, an_event_of):
+    good = an_event_of(mark, 5)
+    letter_id = park(message_body(good), f"unknown event type or version: {mark}")
+
+    facts, status = redriven("--reason", mark)
+
+    eventually(lambda: client.counter(mark)["value"] == 5)
+    (told,) = facts["messages"]
+    assert (status, facts["sent"], told["id"], told["outcome"]) == (0, 1, letter_id, "sent")
+    assert told["sent_as"]
+    assert told["first_lines"][0].startswith('{"version":1,"events":[{"counter_id":')
+    assert dead_letters() == []
+
+
+def test_what_is_still_not_understood_is_parked_again_once(operator, dead_letters, mark):
+    broken = json.dumps({"version": 1, "events": [{"type": f"Vanished {mark}"}]})
+    operator.send(broken)
+    eventually(lambda: len(dead_letters()) == 1)
+    (before,) = dead_letters()
+
+    facts, status = redriven("--reason", mark)
+
+    eventually(lambda: len(dead_letters()) == 1)
+    (after,) = dead_letters()
+    assert (status, facts["sent"]) == (0, 1)
+    assert (after["Body"], after["MessageAttributes"]) == (before["Body"], before["MessageAttributes"])
+    assert after["MessageId"] != before["MessageId"]
+
+
+def test_some_are_chosen_by_the_start_of_their_ids_and_the_others_stay(client, dead_letters, park, mark, an_event_of):
+    ids = [park(message_body(an_event_of(mark, by)), mark) for by in (1, 2, 4)]
+
+    facts, status = redriven("--message", ids[0][:13], "--message", ids[2])
+
+    eventually(lambda: client.counter(mark)["value"] == 5)
+    assert (status, facts["sent"]) == (0, 2)
+    assert [message["MessageId"] for message in dead_letters()] == [ids[1]]
+
+
+def test_what_sqs_itself_moved_there_is_chosen_as_failed_too_often(client, dead_letters, park, mark, an_event_of):
+    moved = park(message_body(an_event_of(mark, 3)))
+
+    facts, status = redriven("--reason", "failed too often", "--message", moved)
+
+    eventually(lambda: client.counter(mark)["value"] == 3)
+    assert (status, [told["reason"] for told in facts["messages"]]) == (0, ["failed too often"])
+
+
+def test_an_id_that_fits_no_message_sends_nothing(dead_letters, park, mark):
+    letter_id = park(poison(mark), mark)
+
+    refused = ops("redrive", "--stage", "local", "--message", letter_id, "--message", "none-such")
+
+    assert refused.returncode == 1
+    assert "--message none-such fits no message on the dead-letter queue. Nothing was sent." in refused.stderr
+    assert [message["MessageId"] for message in dead_letters()] == [letter_id]
+
+
+def test_an_id_that_fits_several_messages_sends_nothing(dead_letters, park, mark):
+    ids = {park(poison(mark), mark) for _ in range(2)}
+
+    refused = ops("redrive", "--stage", "local", "--message", "")
+
+    assert (refused.returncode, " messages (" in refused.stderr) == (1, True)
+    assert {message["MessageId"] for message in dead_letters()} == ids
+
+
+def test_what_is_too_large_for_the_queue_is_told_and_stays_and_the_others_are_sent(
+    client, dead_letters, park, mark, an_event_of
+):
+    large = park(json.dumps({"mark": mark, "filler": "x" * 200_000}), mark)
+    park(message_body(an_event_of(mark, 2)), mark)
+
+    done = ops("redrive", "--stage", "local", "--reason", mark)
+
+    eventually(lambda: client.counter(mark)["value"] == 2)
+    assert (done.returncode, f"{large}  " in done.stdout, done.stderr) == (1, True, "")
+    assert "Too large for the projection queue, which takes 196608 bytes: 1." in done.stdout
+    assert [message["MessageId"] for message in dead_letters()] == [large]
+
+
+def test_nothing_to_send_back_is_no_failure(place, mark):
+    facts, status = redriven("--reason", mark)
+
+    assert (status, facts["sent"], facts["messages"]) == (0, 0, [])
+
+
+def test_a_stage_that_is_not_provisioned_is_refused_with_the_way_out(place, tmp_path):
+    nowhere = (place.folder / "env").read_text().replace("AWS_ACCESS_KEY_ID=test", "AWS_ACCESS_KEY_ID=999999999999")
+    (tmp_path / "env").write_text(nowhere)
+
+    refused = ops("redrive", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "run provision first" in refused.stderr

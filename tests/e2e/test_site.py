@@ -1,0 +1,388 @@
+"""The site in its bucket: as it is served, changed, repeated, cut off anywhere, and read by some only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import uuid
+from dataclasses import replace
+
+import boto3
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from ops import stages
+from ops.cli.errors import OperatorError
+from ops.deployment import provision, site, stacks
+from ops.local import stack
+from tests.conftest import free_ports
+from tests.e2e.conftest import ops
+from tests.faults import DiedError
+
+API = "https://api.example/api"
+YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
+
+
+@pytest.fixture
+def settings():
+    """The settings of a stage of the test's own."""
+    from chalicelib import settings
+
+    return replace(settings.current(), stage=f"site-{uuid.uuid4().hex[:8]}", allowed_origin="*")
+
+
+@pytest.fixture
+def bucket(place, settings):
+    """The bucket of that stage, empty."""
+    return provision.provision(settings)["SiteBucket"]
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Writes the web folder of a page that says this text, and returns where it is."""
+
+    def write(text):
+        files = {
+            "index.html": "<meta content=\"connect-src 'self' https:\"><script src='x'></script>"
+            f'<link href="style.css"><script type="module" src="app.js"></script><p>{text}</p>',
+            "error.html": "nothing here",
+            "app.js": f'import "./view.js"; console.log("{text}");' * 20,
+            "view.js": f"export const text = '{text}';",
+            "style.css": "body { margin: 0 }" * 20,
+            ".hidden": "nobody's",
+        }
+        folder = tmp_path / "web"
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(content)
+        return folder
+
+    return write
+
+
+def keys_in(bucket):
+    return {found["Key"] for found in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
+
+
+def get(place, bucket, key):
+    """The object as anybody gets it, and as a browser decodes it."""
+    return httpx.get(f"{place.aws_url}/{bucket}/{key}")
+
+
+def page_shown(place, bucket):
+    """The text that the page shows, once all that it loads is found to say the same."""
+    page = get(place, bucket, "index.html").raise_for_status().text
+    (version,) = set(re.findall(r'="v/([0-9a-f]+)/', page))
+    (text,) = re.findall(r"<p>(.*)</p>", page)
+    for name in ("app.js", "view.js"):
+        assert text in get(place, bucket, f"v/{version}/{name}").raise_for_status().text
+    get(place, bucket, f"v/{version}/style.css").raise_for_status()
+    config = get(place, bucket, "config.json").raise_for_status().json()
+    assert "connect-src 'self' https://api.example" in page
+    assert config == {"api_url": API}
+    return text
+
+
+@contextlib.contextmanager
+def requests_to_s3(last=None):
+    """The operations asked of S3, in their order. The program dies at the one after the `last`, if that is a number."""
+    made: list[str] = []
+
+    def note(event_name, **_):
+        operation = event_name.rpartition(".")[2]
+        if len(made) == last:
+            raise DiedError(operation)
+        made.append(operation)
+
+    boto3.client("s3")  # so that there is a default session
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    session.events.register("before-send.s3", note)
+    try:
+        yield made
+    finally:
+        session.events.unregister("before-send.s3", note)
+
+
+def test_each_file_is_served_as_what_it_is_for_as_long_as_it_may_be_kept(place, settings, bucket, web):
+    folder = web("one")
+
+    done = site.publish(settings, folder, API, dry_run=False).facts
+
+    below = f"v/{done['version']}"
+    served = {key: get(place, bucket, key) for key in done["published"]}
+    headers = {
+        key: tuple(found.headers.get(name, "") for name in ("content-type", "cache-control", "content-encoding"))
+        for key, found in served.items()
+    }
+    assert headers == {
+        f"{below}/app.js": ("text/javascript; charset=utf-8", YEAR, "gzip"),
+        f"{below}/style.css": ("text/css; charset=utf-8", YEAR, "gzip"),
+        f"{below}/view.js": ("text/javascript; charset=utf-8", YEAR, ""),
+        "error.html": ("text/html; charset=utf-8", MINUTE, ""),
+        "config.json": ("application/json", MINUTE, ""),
+        "index.html": ("text/html; charset=utf-8", MINUTE, "gzip"),
+    }
+    assert served[f"{below}/app.js"].text == (folder / "app.js").read_text()
+    assert keys_in(bucket) == set(served)
+    assert page_shown(place, bucket) == "one"
+
+
+def test_a_repetition_with_nothing_changed_sends_and_removes_nothing_and_says_so(settings, bucket, web):
+    for text in ("one", "two"):
+        site.publish(settings, web(text), API, dry_run=False)
+    before = keys_in(bucket)
+
+    with requests_to_s3() as made:
+        again = site.publish(settings, web("two"), API, dry_run=False)
+
+    assert (again.facts["published"], again.facts["removed"], again.facts["unchanged"]) == ([], [], 6)
+    assert again.text.startswith("Nothing to do: 6 files are there as they should be.")
+    assert set(made) == {"HeadObject", "ListObjectsV2"}
+    assert keys_in(bucket) == before
+
+
+def test_a_change_keeps_the_version_before_and_removes_only_what_is_ours_and_older(place, settings, bucket, web):
+    foreign = {"robots.txt", "v/readme.txt", "other/app.js"}
+    for key in foreign:
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"theirs")
+    one, two = (site.publish(settings, web(text), API, dry_run=False).facts for text in ("one", "two"))
+
+    three = site.publish(settings, web("three"), API, dry_run=False).facts
+
+    assert set(three["removed"]) == {key for key in one["published"] if key.startswith("v/")}
+    assert keys_in(bucket) == foreign | {"error.html", "config.json"} | set(two["published"]) | set(three["published"])
+    assert page_shown(place, bucket) == "three"
+
+
+def test_going_back_sends_the_page_only_and_keeps_both_versions(place, settings, bucket, web):
+    for text in ("one", "two"):
+        site.publish(settings, web(text), API, dry_run=False)
+
+    back = site.publish(settings, web("one"), API, dry_run=False).facts
+
+    assert (back["published"], back["removed"]) == (["index.html"], [])
+    assert page_shown(place, bucket) == "one"
+
+
+def test_another_address_of_the_api_is_told_to_the_page_and_allowed_by_it(place, settings, bucket, web):
+    site.publish(settings, web("one"), API, dry_run=False)
+
+    done = site.publish(settings, web("one"), "https://other.example", dry_run=False).facts
+
+    assert done["published"] == ["config.json", "index.html"]
+    assert get(place, bucket, "config.json").json() == {"api_url": "https://other.example"}
+    assert "connect-src 'self' https://other.example" in get(place, bucket, "index.html").text
+
+
+def test_headers_that_somebody_changed_are_put_right(place, settings, bucket, web):
+    site.publish(settings, web("one"), API, dry_run=False)
+    boto3.client("s3").copy_object(
+        Bucket=bucket,
+        Key="error.html",
+        CopySource=f"{bucket}/error.html",
+        MetadataDirective="REPLACE",
+        ContentType="text/html; charset=utf-8",
+        CacheControl="public, max-age=86400",
+    )
+
+    again = site.publish(settings, web("one"), API, dry_run=False).facts
+
+    assert again["published"] == ["error.html"]
+    assert get(place, bucket, "error.html").headers["cache-control"] == MINUTE
+
+
+def test_cut_off_anywhere_the_page_is_the_old_one_or_the_new_one_whole_and_a_repetition_finishes_it(
+    place, settings, bucket, web
+):
+    for text in ("before", "old"):
+        site.publish(settings, web(text), API, dry_run=False)
+    with requests_to_s3() as made:
+        site.publish(settings, web("new"), API, dry_run=False)
+    assert made[-2:] == ["PutObject", "DeleteObjects"]
+
+    seen = []
+    for last in range(len(made)):
+        old, new = f"old {last}", f"new {last}"
+        for text in (f"before {last}", old):
+            site.publish(settings, web(text), API, dry_run=False)
+        with requests_to_s3(last), pytest.raises(DiedError):
+            site.publish(settings, web(new), API, dry_run=False)
+        seen.append(page_shown(place, bucket).partition(" ")[0])
+        finished = site.publish(settings, web(new), API, dry_run=False).facts
+        assert page_shown(place, bucket) == new
+        assert len({key.split("/")[1] for key in keys_in(bucket) if key.startswith("v/")}) == 2
+        assert finished["unchanged"] + len(finished["published"]) == 6
+
+    # Only once the page is put is it the new one, and all that may be missing by then is the removal.
+    assert seen == ["old"] * (len(made) - 1) + ["new"]
+
+
+def test_a_dry_run_changes_nothing_and_tells_what_would_change(settings, bucket, web):
+    for text in ("one", "two"):
+        site.publish(settings, web(text), API, dry_run=False)
+    before = keys_in(bucket)
+
+    with requests_to_s3() as made:
+        told = site.publish(settings, web("three"), API, dry_run=True)
+
+    assert set(made) == {"HeadObject", "ListObjectsV2"}
+    assert keys_in(bucket) == before
+    said = told.text.splitlines()
+    assert said[0] == "4 files would be published, 3 outdated ones removed."
+    assert len(said) == 8
+
+
+def test_the_command_publishes_the_page_with_the_address_of_the_deployed_api(place, api_url):
+    first = ops("site", "--stage", "local", "--json")
+    again = ops("site", "--stage", "local")
+
+    done = json.loads(first.stdout)
+    page = httpx.get(done["url"])
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert again.stdout.startswith("Nothing to do")
+    assert httpx.get(done["url"].replace("index.html", "config.json")).json() == {"api_url": api_url}
+    assert f"connect-src 'self' {place.aws_url};" in page.text
+    assert f'src="v/{done["version"]}/app.js"' in page.text
+
+
+def test_an_address_that_browsers_would_not_ask_is_refused_in_one_line(place):
+    refused = ops("site", "--stage", "local", "--api", "http://api.example")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "like https://api.example/path" in refused.stderr
+
+
+def test_a_stage_whose_api_is_not_deployed_is_told_the_way_out(settings, bucket):
+    with pytest.raises(OperatorError, match="run deploy first, or give one, as in --api"):
+        site.api_url_of(settings.stage)
+
+
+def test_a_stage_that_was_provisioned_before_it_had_a_site_is_told_the_way_out(place, settings, web):
+    template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
+    stacks.apply(provision.stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
+
+    with pytest.raises(OperatorError, match="run provision again"):
+        site.publish(settings, web("one"), API, dry_run=False)
+
+
+def test_the_bucket_is_named_like_the_host_that_the_page_is_reached_by(place, settings, web):
+    host = f"{settings.stage}.example"
+    settings = replace(settings, allowed_origin=f"https://{host}")
+
+    provisioned = provision.provision(settings)
+    done = site.publish(settings, web("one"), API, dry_run=False)
+
+    assert provisioned["SiteBucket"] == host
+    assert done.facts["url"] == f"https://{host}/"
+    assert done.text.splitlines()[-1] == f"DNS: {host} CNAME {provisioned['SiteWebsite']}, proxied by Cloudflare"
+    assert re.fullmatch(rf"{host}\.s3-website[-.][a-z0-9-]+\.amazonaws\.com", provisioned["SiteWebsite"])
+
+
+def test_a_host_that_the_bucket_was_not_made_for_is_refused_with_the_way_out(settings, bucket, web):
+    elsewhere = replace(settings, allowed_origin="https://counter.example")
+
+    with pytest.raises(OperatorError, match="run provision again"):
+        site.publish(elsewhere, web("one"), API, dry_run=False)
+
+
+def test_everyone_may_read_objects_and_do_nothing_else(settings, bucket):
+    (statement,) = json.loads(boto3.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    website = boto3.client("s3").get_bucket_website(Bucket=bucket)
+
+    assert statement == {
+        "Sid": "ReadObjects",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    assert (website["IndexDocument"]["Suffix"], website["ErrorDocument"]["Key"]) == ("index.html", "error.html")
+
+
+def test_anybody_may_read_files_and_do_nothing_else_unless_it_is_for_cloudflare_only(
+    enforcing, settings, web, configured
+):
+    bucket = provision.provision(settings)["SiteBucket"]
+    site.publish(settings, web("one"), API, dry_run=False)
+    address = f"{enforcing.aws_url}/{bucket}"
+
+    def answers():
+        with httpx.Client() as anybody:
+            return [
+                anybody.get(f"{address}/index.html").status_code,
+                anybody.get(address).status_code,
+                anybody.put(f"{address}/more.html", content="theirs").status_code,
+                anybody.delete(f"{address}/index.html").status_code,
+            ]
+
+    when_open = answers()
+    configured(settings.stage, {"template_parameters": {"SiteReaders": "cloudflare"}})
+    provision.provision(settings)
+    when_for_cloudflare_only = answers()
+
+    assert when_open == [200, 403, 403, 403]
+    assert when_for_cloudflare_only == [403, 403, 403, 403]
+    assert keys_in(bucket) >= {"index.html"}
+
+
+@pytest.fixture
+def enforcing(tmp_path, monkeypatch):
+    """An embedded AWS of the test's own, in which nobody can do what no policy allows."""
+    place = stack.Place(tmp_path / "aws", *free_ports(2))
+    place.folder.mkdir()
+    # Set to what it is, so that it is again afterwards.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AUTH", "true")
+    with stack.aws_of(place) as aws:
+        assert aws.stdin is not None
+        with aws.stdin:
+            yield place
+
+
+def test_a_bucket_for_cloudflare_only_has_a_policy_that_s3_does_not_take_for_public(place, settings, configured):
+    open_bucket = provision.provision(settings)["SiteBucket"]
+    client = boto3.client("s3")
+    open_policy = client.get_bucket_policy(Bucket=open_bucket)["Policy"]
+
+    configured(settings.stage, {"template_parameters": {"SiteReaders": "cloudflare"}})
+    bucket = provision.provision(settings)["SiteBucket"]
+
+    policy = client.get_bucket_policy(Bucket=bucket)["Policy"]
+    (statement,) = json.loads(policy)["Statement"]
+    ranges = statement["Condition"]["IpAddress"]["aws:SourceIp"]
+    assert bucket == open_bucket
+    assert {"173.245.48.0/20", "2400:cb00::/32"} <= set(ranges)
+    assert set(client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()) == {True}
+    client.put_bucket_policy(Bucket=bucket, Policy=policy)
+    with pytest.raises(ClientError, match="BlockPublicPolicy"):
+        client.put_bucket_policy(Bucket=bucket, Policy=open_policy)
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """Writes a configuration with this stage, which is read from then on."""
+
+    def write(stage, content):
+        (tmp_path / ".chalice").mkdir(exist_ok=True)
+        (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {stage: content}}))
+        monkeypatch.setattr(stages, "PROJECT", tmp_path)
+
+    return write
+
+
+def test_an_emptied_bucket_holds_no_object_and_no_older_version(settings, bucket, web):
+    client = boto3.client("s3")
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for text in ("one", "two", "three"):
+        site.publish(settings, web(text), API, dry_run=False)
+
+    removed = site.empty(bucket)
+
+    left = client.list_object_versions(Bucket=bucket)
+    assert removed > 12
+    assert (left.get("Versions", []), left.get("DeleteMarkers", [])) == ([], [])
+    assert site.empty(bucket) == 0

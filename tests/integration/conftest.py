@@ -1,0 +1,93 @@
+"""The pipeline on tables and queues of the embedded AWS."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from chalicelib import settings
+from tests import databases
+from tests.harness import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from tests.databases import Database
+
+
+@pytest.fixture
+def pipeline(stage: dict[str, str]) -> Pipeline:
+    """The pipeline, empty, and a counter of its own."""
+    return Pipeline(
+        stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
+    )
+
+
+#: The names of keys in the log, in the archive and of counters.
+KEYS = {"partition", "event_id", "end", "counter_id", "part"}
+
+
+@pytest.fixture
+def put_for_now(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
+    """Puts items into a table until the test ends: so many would hold up whatever reads all of the stage later."""
+    keys: dict[str, list[dict[str, Any]]] = {}
+
+    def put(table: str, items: Iterable[dict[str, Any]]) -> None:
+        with boto3.resource("dynamodb").Table(table).batch_writer() as batch:
+            for item in items:
+                batch.put_item(Item=item)
+                keys.setdefault(table, []).append({name: item[name] for name in item.keys() & KEYS})
+
+    yield put
+    for table, put_there in keys.items():
+        with boto3.resource("dynamodb").Table(table).batch_writer() as batch:
+            for key in put_there:
+                batch.delete_item(Key=key)
+
+
+@dataclass
+class Second:
+    """The second projection: its queues, in the test's hands, and its database."""
+
+    pipeline: Pipeline
+    database: Database
+    queue_url: str
+    dead_letter_url: str
+
+    def published(self) -> list[str]:
+        """The bodies of the messages on its queue, which is empty then."""
+        return [message["Body"] for message in self.pipeline.drain(self.queue_url)]
+
+    def parked(self) -> list[dict[str, Any]]:
+        """The messages on its dead-letter queue, which is empty then."""
+        return self.pipeline.drain(self.dead_letter_url)
+
+
+@pytest.fixture
+def second(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Second]:
+    """SQL is on, in a file, and everything of it is empty."""
+    from chalicelib.extras.sql import read_model
+
+    database = databases.sqlite_in(tmp_path / "read-model.sqlite")
+    read_model.make_schema(database.url)
+    monkeypatch.setenv("SQL_URL", database.url)
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+    sqs, names = boto3.client("sqs"), settings.current()
+    urls = [
+        sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": "196608"})["QueueUrl"]
+        for name in (names.sql_projection_queue, names.sql_dead_letter_queue)
+    ]
+    found = Second(pipeline, database, *urls)
+    found.published()
+    found.parked()
+    yield found
+    read_model.client().dispose()
+    read_model.client.cache_clear()
+    monkeypatch.undo()
+    settings.current.cache_clear()

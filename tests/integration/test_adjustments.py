@@ -1,0 +1,178 @@
+"""Adjustments: recorded and counted once for their key, whatever else is written to the counter meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib import command_handlers, event_log
+from chalicelib.domain.commands import Adjust, Increment
+from chalicelib.domain.events import Adjusted
+from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
+from tests import faults
+from tests.building import an_event
+from tests.harness import at_once
+
+
+def adjust(pipeline, **parts):
+    return command_handlers.adjust(
+        Adjust(**{"counter_id": pipeline.counter_id, "key": "k", "reason": "a test", "who": "ann", **parts})
+    )
+
+
+def test_an_adjustment_is_recorded_and_counted_at_once_and_not_again_when_the_stream_brings_it(pipeline):
+    pipeline.increment({"by": 3}, If_Match='"0"')
+
+    accepted = adjust(pipeline, by=-5)
+    pipeline.deliver()
+
+    assert (accepted.counter.value, accepted.counter.version, accepted.again) == (-2, 2, False)
+    assert (pipeline.value, pipeline.version) == (-2, 2)
+    assert event_log.get(pipeline.counter_id, accepted.event.event_id) == accepted.event
+    assert isinstance(accepted.event, Adjusted)
+
+
+def test_an_adjustment_that_only_the_stream_brings_is_counted(pipeline):
+    accepted = adjust(pipeline, by=-5)
+    other = f"{pipeline.counter_id}-other"
+    (record,) = pipeline.new_records()
+    for image in (record["dynamodb"]["NewImage"], record["dynamodb"]["Keys"]):
+        image["partition"] = {"S": other}
+
+    pipeline.publish([record])
+    pipeline.project(pipeline.published() * 3)
+    pipeline.counter_id = other
+
+    assert (accepted.counter.value, pipeline.value, pipeline.version) == (-5, -5, 1)
+    assert pipeline.parked() == []
+
+
+def test_the_same_key_is_the_same_adjustment_whoever_sends_it(pipeline):
+    first = adjust(pipeline, by=-5)
+    second = adjust(pipeline, by=-5, who="ben")
+    pipeline.deliver()
+
+    assert (first.again, second.again, second.event) == (False, True, first.event)
+    assert (pipeline.value, pipeline.version) == (-5, 1)
+
+
+def test_a_value_that_was_set_is_not_set_again_by_the_same_key(pipeline):
+    adjust(pipeline, to=100)
+    pipeline.increment({"by": 7}, If_Match='"1"')
+
+    again = adjust(pipeline, to=100)
+
+    assert (again.again, again.counter.value, pipeline.version) == (True, 107, 2)
+
+
+@pytest.mark.parametrize("other", [{"by": 6}, {"by": 5, "reason": "another"}, {"to": 5, "reason": "another"}])
+def test_a_key_that_named_another_adjustment_is_refused(pipeline, other):
+    adjust(pipeline, by=5)
+
+    with pytest.raises(KeyReusedError):
+        adjust(pipeline, **other)
+
+    assert (pipeline.value, pipeline.version) == (5, 1)
+
+
+def test_an_adjustments_key_is_no_clients_key(pipeline):
+    pipeline.increment({"by": 5}, Idempotency_Key="k")
+
+    accepted = adjust(pipeline, by=5)
+    pipeline.deliver()
+
+    assert accepted.again is False
+    assert (pipeline.value, pipeline.version) == (10, 2)
+
+
+def test_the_same_key_on_another_counter_is_another_adjustment(pipeline):
+    adjust(pipeline, by=5)
+
+    assert adjust(pipeline, by=5, counter_id=f"{pipeline.counter_id}-other").again is False
+
+
+def test_a_counter_that_stands_there_already_is_left_alone(pipeline):
+    pipeline.increment({"by": 5}, If_Match='"0"')
+
+    assert adjust(pipeline, to=5) is None
+    assert (pipeline.value, pipeline.version) == (5, 1)
+    assert adjust(pipeline, to=0, key="other").counter.value == 0
+
+
+@pytest.mark.parametrize("asked", [{"by": 0}, {"by": 2**53}])
+def test_an_amount_that_no_event_can_hold_records_nothing(pipeline, asked):
+    with pytest.raises(InvalidRequestError):
+        adjust(pipeline, **asked)
+
+    assert pipeline.version == 0
+
+
+def test_a_value_is_set_though_others_count_meanwhile(pipeline):
+    def work(number):
+        if number == 0:
+            return adjust(pipeline, to=1000)
+        return command_handlers.increment(Increment(pipeline.counter_id, wants_counter=True))
+
+    set_to, *_ = at_once(6, work)
+    pipeline.deliver()
+
+    before = set_to.counter.version - 1
+    assert set_to.counter.value == 1000
+    assert set_to.event.by == 1000 - before
+    assert (pipeline.value, pipeline.version) == (1000 + 5 - before, 6)
+
+
+def test_what_a_value_takes_is_decided_anew_if_another_counts_between_the_look_and_the_record(pipeline):
+    def another_counts_first(attempt):
+        pipeline.count(an_event(counter_id=pipeline.counter_id, by=7))
+        return attempt.carry_out()
+
+    with faults.at("TransactWriteItems", another_counts_first):
+        accepted = adjust(pipeline, to=100)
+
+    assert (accepted.event.by, accepted.counter.value) == (93, 100)
+    assert (pipeline.value, pipeline.version) == (100, 2)
+
+
+def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(pipeline):
+    results = at_once(8, lambda _: adjust(pipeline, by=-4))
+    pipeline.deliver()
+
+    assert [result.again for result in results].count(False) == 1
+    assert len({result.event.event_id for result in results}) == 1
+    assert (pipeline.value, pipeline.version) == (-4, 1)
+
+
+def test_a_counter_that_others_write_at_every_try_is_left_as_it_is(pipeline):
+    with faults.at("TransactWriteItems", faults.is_cancelled, faults.ALWAYS), pytest.raises(ContendedError):
+        adjust(pipeline, to=5)
+
+    assert pipeline.version == 0
+
+
+def test_an_adjustment_that_is_cancelled_by_others_is_tried_again(pipeline):
+    with faults.at("TransactWriteItems", faults.is_cancelled, times=2):
+        accepted = adjust(pipeline, to=5)
+
+    assert accepted.counter.value == pipeline.value == 5
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled], ids=lambda fault: fault.__name__
+)
+def test_an_adjustment_of_which_nothing_is_known_is_recorded_once_when_it_is_sent_again(pipeline, fault):
+    with faults.at("TransactWriteItems", fault, faults.ALWAYS), pytest.raises(UnavailableError):
+        adjust(pipeline, by=5)
+
+    adjust(pipeline, by=5)
+    pipeline.deliver()
+
+    assert (pipeline.value, pipeline.version) == (5, 1)
+
+
+def test_with_shards_an_adjustment_is_counted_where_it_belongs(pipeline, four_shards):
+    accepted = adjust(pipeline, by=-5)
+    pipeline.deliver()
+
+    assert (pipeline.value, pipeline.version) == (-5, 1)
+    assert pipeline.event(accepted.event.event_id).body["status"] == "counted"
+    assert [event["by"] for event in pipeline.events().body["events"]] == [-5]

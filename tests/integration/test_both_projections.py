@@ -1,0 +1,353 @@
+"""What operators do, on a stage that has both projections: each gets what is its own, and both what concerns all."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from chalicelib import event_log, settings
+from chalicelib.aws import sqs
+from chalicelib.errors import QueueUnavailableError
+from chalicelib.settings import READ_MODEL, SQL
+from ops import stages
+from ops.__main__ import main
+from ops.cli.errors import OperatorError
+from ops.maintenance import projections, redrive, replay, verify
+from tests import aws, faults
+from tests.building import a_counter_id, an_event, message_body, stream_note, stream_record
+
+#: Times at which no other test's events are recorded.
+A_TIME_MS = 1_134_567_890_000
+
+#: What a rebuild of the first read model corrects if an event was not counted.
+COUNTED = {"event not counted": 1}
+
+
+def logged(pipeline, number):
+    events = [an_event(counter_id=pipeline.counter_id, by=2**n) for n in range(number)]
+    for event in events:
+        event_log.append(event)
+    return events
+
+
+def replayed(pipeline, folder, *names, dry_run=False):
+    current = settings.current()
+    selection = replay.Selection(pipeline.counter_id, projections=names or projections.chosen(current, None))
+    memory = replay.memory_in(folder, current.stage, selection)
+    return replay.replay(current, selection, 1000, memory, dry_run=dry_run)
+
+
+def park(queue, body, reason="too new", source="projection queue"):
+    return sqs.send(queue, body, {"reason": reason, "source": source} if reason else None)
+
+
+def redriven(*names, ids=(), dry_run=False, **options):
+    current = settings.current()
+    names = names or projections.chosen(current, None)
+    return redrive.redrive(current, ids, "", dry_run=dry_run, names=names, **options)
+
+
+def test_a_stage_has_the_projections_that_it_was_given(second):
+    without = settings.read({"STAGE": "dev"})
+
+    assert projections.chosen(settings.current(), None) == (READ_MODEL, SQL)
+    assert projections.chosen(settings.current(), SQL) == (SQL,)
+    assert projections.chosen(without, None) == (READ_MODEL,)
+    with pytest.raises(OperatorError, match="Stage dev has no projection sql: set SQL_URL"):
+        projections.chosen(without, SQL)
+
+
+def test_a_replay_is_sent_to_each_queue_or_to_the_one_that_is_chosen(pipeline, second, tmp_path):
+    body = message_body(*sorted(logged(pipeline, 3), key=lambda event: event.event_id))
+
+    both = replayed(pipeline, tmp_path)
+    after_both = pipeline.published(), second.published()
+    one = replayed(pipeline, tmp_path, SQL)
+    after_one = pipeline.published(), second.published()
+
+    assert after_both == ([body], [body])
+    assert after_one == ([], [body])
+    told = {"events": 3, "messages": 1, "unreadable": 0, "resumed_after": 0}
+    assert both.facts == {**told, "sql": told, "dry_run": False}
+    assert one.facts == {"sql": told, "dry_run": False}
+    assert both.text.startswith(
+        "3 events were sent to the projection queue and to the SQL projection queue in 1 messages each."
+    )
+
+
+def test_a_dry_replay_sends_nothing_to_either(pipeline, second, tmp_path):
+    logged(pipeline, 3)
+
+    done = replayed(pipeline, tmp_path, dry_run=True)
+
+    assert (done.facts["events"], done.facts["sql"]["events"], done.facts["dry_run"]) == (3, 3, True)
+    assert (pipeline.published(), second.published()) == ([], [])
+
+
+def test_a_replay_for_one_projection_does_not_go_on_with_one_for_another(pipeline, second, tmp_path, monkeypatch):
+    logged(pipeline, 3)
+    monkeypatch.setattr(replay, "_AT_ONCE", 1)
+    sent = []
+
+    def third_is_lost(attempt):
+        sent.append(attempt)
+        return attempt.carry_out() if len(sent) < 3 else faults.never_arrives(attempt)
+
+    with faults.at("SendMessage", third_is_lost, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        replayed(pipeline, tmp_path)
+    pipeline.published()
+    second.published()
+    for_one = replayed(pipeline, tmp_path, SQL)
+    of_one = second.published()
+    again = replayed(pipeline, tmp_path)
+
+    assert (for_one.facts["sql"]["resumed_after"], len(of_one)) == (0, 3)
+    assert (again.facts["resumed_after"], again.facts["sql"]["resumed_after"]) == (1, 1)
+    assert (len(pipeline.published()), len(second.published())) == (2, 2)
+    assert list(tmp_path.glob("replay-*")) == []
+
+
+def test_each_dead_letter_goes_back_to_its_own_projection(pipeline, second):
+    first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
+    names = settings.current()
+    park(names.dead_letter_queue, first)
+    park(names.sql_dead_letter_queue, other, source="SQL projection queue")
+    park(names.sql_dead_letter_queue, other, reason=None)
+
+    listed = redriven(dry_run=True)
+    done = redriven()
+
+    assert (pipeline.published(), second.published()) == ([first], [other, other])
+    assert (pipeline.parked(), second.parked()) == ([], [])
+    assert (done.facts["sent"], done.facts["left"], done.facts["sql"]["sent"], done.facts["sql"]["left"]) == (
+        1,
+        0,
+        2,
+        0,
+    )
+    assert [one["queue"] for one in done.facts["messages"]] == [names.dead_letter_queue]
+    assert {one["queue"] for one in done.facts["sql"]["messages"]} == {names.sql_dead_letter_queue}
+    assert "  on the dead-letter queue, " in listed.text
+    assert listed.text.count("  on the SQL dead-letter queue, ") == 2
+    assert "from the SQL projection queue: failed too often" in listed.text
+    assert listed.text.endswith(
+        "Nothing was sent: this was a dry run. On the dead-letter queue: 1. On the SQL dead-letter queue: 2."
+    )
+
+
+def test_dead_letters_of_the_other_projection_stay_where_they_are(pipeline, second):
+    first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
+    names = settings.current()
+    park(names.dead_letter_queue, first)
+    park(names.sql_dead_letter_queue, other)
+
+    done = redriven(SQL)
+
+    assert (done.facts["sql"]["sent"], done.facts.keys()) == (1, {"sql"})
+    assert (pipeline.published(), second.published()) == ([], [other])
+    assert [letter["Body"] for letter in pipeline.parked()] == [first]
+
+
+def test_an_id_is_looked_for_on_both_dead_letter_queues(pipeline, second):
+    names = settings.current()
+    park(names.dead_letter_queue, "the first's")
+    letter = park(names.sql_dead_letter_queue, "the other's")
+
+    done = redriven(ids=[letter])
+
+    assert (done.facts["sent"], done.facts["sql"]["sent"]) == (0, 1)
+    assert (pipeline.published(), second.published()) == ([], ["the other's"])
+    with pytest.raises(OperatorError, match="fits no message"):
+        redriven(ids=[letter])
+    assert len(pipeline.parked()) == 1
+
+
+def test_what_was_given_up_by_the_stream_is_sent_to_both_projections_whichever_is_chosen(pipeline, second):
+    event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS)
+    event_log.append(event)
+    park(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS), reason=None)
+
+    done = redriven(READ_MODEL)
+
+    assert [letter["sent_as"] for letter in done.facts["messages"]] == ["1 events of the log"]
+    assert (pipeline.published(), second.published()) == ([message_body(event)], [message_body(event)])
+    assert pipeline.parked() == []
+
+
+def test_what_publish_did_not_understand_reaches_both_projections_once_each(pipeline, second):
+    record = stream_record(an_event(counter_id=pipeline.counter_id), eventName="MODIFY")
+    pipeline.publish([record])
+
+    with aws.requests() as requests:
+        done = redriven()
+
+    assert requests.operations.count("SendMessage") == 2
+    assert (done.facts["sent"], done.facts["sql"]["sent"]) == (1, 1)
+    assert [[json.loads(body) for body in bodies] for bodies in (pipeline.published(), second.published())] == [
+        [record],
+        [record],
+    ]
+    assert (pipeline.parked(), second.parked()) == ([], [])
+
+
+def test_what_publish_did_not_understand_before_there_was_a_second_projection_reaches_it_too(pipeline, second):
+    body = json.dumps(stream_record(an_event(counter_id=pipeline.counter_id)))
+    park(settings.current().dead_letter_queue, body, source="event log stream")
+
+    redriven()
+
+    assert (pipeline.published(), second.published()) == ([body], [body])
+
+
+def test_the_most_of_one_run_are_counted_over_both_queues(pipeline, second):
+    names = settings.current()
+    for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
+        park(queue, "one")
+
+    first, again = redriven(most=1), redriven(most=2)
+
+    assert (first.facts["sent"], first.facts["sql"]["sent"], first.holds) == (1, 0, False)
+    assert (again.facts["sent"], again.facts["sql"]["sent"], again.holds) == (0, 1, True)
+    assert (pipeline.published(), second.published()) == (["one"], ["one"])
+
+
+def test_interrupted_on_the_second_queue_all_of_both_is_visible_at_once(pipeline, second):
+    names = settings.current()
+    for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
+        park(queue, "one")
+
+    def interrupted_there(attempt):
+        if names.sql_dead_letter_queue in str(attempt.request.body):
+            raise KeyboardInterrupt
+        return attempt.carry_out()
+
+    with faults.at("ReceiveMessage", interrupted_there, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+        redriven()
+
+    assert (len(pipeline.parked()), len(second.parked())) == (1, 1)
+
+
+def counted(pipeline, number=3):
+    """Events in the log, and counted in both."""
+    from chalicelib.extras.sql import read_model
+
+    events = logged(pipeline, number)
+    pipeline.count(*events)
+    read_model.count(events)
+    return events
+
+
+def verified(pipeline, *names):
+    current = settings.current()
+    names = names or projections.chosen(current, None)
+    return verify.verify(current, (pipeline.counter_id,), 0, waits=False, names=names)
+
+
+def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, second):
+    counted(pipeline)
+
+    with aws.requests() as requests:
+        done = verified(pipeline)
+
+    of_the_log = [asked for operation, asked in requests.made if operation == "Query" and "event-log" in str(asked)]
+    assert len(of_the_log) == 1
+    told = {"holds": True, "counters": 1, "events": 3, "pending": 0, "numbers": {}, "differences": []}
+    assert done.facts == {**told, "entries": 3, "sql": {**told, "rows": 3}}
+    assert done.text.splitlines() == [
+        "1 counters, 3 events, 3 entries: the read model is what the log says.",
+        "Relational read model:",
+        "1 counters, 3 events, 3 rows: the read model is what the log says.",
+    ]
+
+
+def test_a_difference_in_either_is_a_difference_and_told_where_it_is(pipeline, second):
+    counted(pipeline)
+    second.database.ask("UPDATE counters SET value = 8")
+
+    both, first, other = verified(pipeline), verified(pipeline, READ_MODEL), verified(pipeline, SQL)
+
+    assert (both.holds, both.facts["holds"], both.facts["sql"]["holds"]) == (False, True, False)
+    assert (first.holds, "sql" in first.facts) == (True, False)
+    assert (other.holds, other.facts.keys(), other.facts["sql"]["events"]) == (False, {"sql"}, 3)
+    assert "value too high: it is 8, and its rows add up to 7" in both.text
+
+
+def test_the_whole_stage_is_verified_in_both(pipeline, second):
+    counted(pipeline)
+    event_log.append(an_event(counter_id=a_counter_id(), recorded_at_ms=time.time_ns() // 1_000_000))
+
+    done = verify.verify(settings.current(), (), 3600, waits=False)
+
+    mine = [one for one in done.facts["sql"]["differences"] if one["counter_id"] == pipeline.counter_id]
+    assert mine == []
+    assert done.facts["sql"]["rows"] == 3
+    assert done.facts["sql"]["events"] == done.facts["events"]
+
+
+def rebuilt(pipeline, *arguments):
+    """As the command line has it."""
+    done = CliRunner().invoke(
+        main, ["rebuild", "--stage", "pipeline", "--counter", pipeline.counter_id, "--json", *arguments]
+    )
+    assert done.stderr == "" or done.exit_code, done.stderr
+    return done
+
+
+@pytest.fixture
+def known(second, monkeypatch):
+    """The second, on a stage that the operators' program knows, with the environment that this process has."""
+    monkeypatch.setattr(stages, "settings_of", lambda _: settings.current())
+    monkeypatch.setattr(stages, "environment_of", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
+    return second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "other"),
+    [
+        ((), {"event not counted": 1}, 2),
+        (("--projection", "sql"), None, 2),
+        (("--projection", "read-model"), {"event not counted": 1}, None),
+    ],
+)
+def test_a_rebuild_is_of_both_or_of_the_one_that_is_chosen(pipeline, known, arguments, first, other):
+    from chalicelib.extras.sql import read_model
+
+    events = logged(pipeline, 3)
+    pipeline.count(*events[1:])
+    read_model.count(events)
+    known.database.ask(f"DELETE FROM events WHERE event_id <> '{events[0].event_id}'")
+
+    facts = json.loads(rebuilt(pipeline, *arguments).stdout)
+
+    assert facts.get("corrected") == first
+    assert facts.get("sql", {}).get("counted") == other
+    assert known.database.counters() == {pipeline.counter_id: (7, 3)}
+    assert len(known.database.event_ids()) == (3 if other else 1)
+
+
+def test_a_dry_rebuild_reports_of_both_and_corrects_nothing(pipeline, known):
+    counted(pipeline)
+    logged(pipeline, 1)
+
+    listed = json.loads(rebuilt(pipeline, "--dry-run").stdout)
+    of_the_second = json.loads(rebuilt(pipeline, "--dry-run", "--projection", "sql").stdout)
+
+    assert (listed["numbers"], listed["sql"]) == ({"event not counted": 1}, {"counters": 1, "rows": 3})
+    assert of_the_second == {"sql": {"counters": 1, "rows": 3}}
+    assert (pipeline.version, known.database.counters()) == (3, {pipeline.counter_id: (7, 3)})
+
+
+def test_a_counter_that_only_the_second_knows_is_no_misspelling(pipeline, known):
+    from chalicelib.extras.sql import read_model
+
+    read_model.count([an_event(counter_id=pipeline.counter_id)])
+
+    for_one = rebuilt(pipeline, "--projection", "read-model")
+    for_both = rebuilt(pipeline, "--projection", "sql")
+
+    assert "There is no counter" in for_one.stderr
+    assert json.loads(for_both.stdout)["sql"]["removed"] == 1
+    assert known.database.counters() == {}

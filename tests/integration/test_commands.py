@@ -1,0 +1,223 @@
+"""
+Commands through the application's own door: what is answered, what is recorded, what happens the second time.
+
+What happens at once is in tests/resilience/test_races.py.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from urllib.parse import urljoin
+
+import boto3
+import pytest
+
+from chalicelib import settings
+
+
+def test_an_accepted_increment_says_what_was_recorded_and_where_it_is(pipeline):
+    answer = pipeline.increment({"by": 2})
+
+    event = pipeline.event(answer.body["event_id"])
+    assert answer.status == 202
+    assert set(answer.body) == {"counter_id", "event_id", "by", "recorded_at"}
+    assert event.body == {**answer.body, "type": "Incremented", "status": "pending"}
+    assert answer.body["counter_id"] == pipeline.counter_id
+    assert answer.body["by"] == 2
+    assert uuid.UUID(answer.body["event_id"]).version == 7
+    assert urljoin(f"https://x/api/counters/{pipeline.counter_id}/increments", answer.headers["Location"]) == (
+        f"https://x/api/counters/{pipeline.counter_id}/events/{answer.body['event_id']}"
+    )
+
+
+def test_the_same_key_is_the_same_increment_with_the_same_answer(pipeline):
+    first = pipeline.increment({"by": 2}, Idempotency_Key="k")
+    second = pipeline.increment({"by": 2}, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (first.status, second.status) == (202, 202)
+    assert second.body == first.body
+    assert "Idempotency-Replayed" not in first.headers
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert (pipeline.value, pipeline.version) == (2, 1)
+
+
+def test_the_same_key_with_another_body_is_refused_and_changes_nothing(pipeline):
+    pipeline.increment({"by": 2}, Idempotency_Key="k")
+
+    other = pipeline.increment({"by": 3}, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (other.status, other.headers["Content-Type"]) == (422, "application/problem+json")
+    assert pipeline.value == 2
+
+
+def test_a_body_of_one_is_the_same_as_no_body(pipeline):
+    pipeline.increment(Idempotency_Key="k")
+
+    assert pipeline.increment({"by": 1}, Idempotency_Key="k").status == 202
+
+
+def test_the_same_key_on_another_counter_is_another_increment(pipeline):
+    first = pipeline.increment(Idempotency_Key="k")
+    pipeline.counter_id += "-other"
+    second = pipeline.increment(Idempotency_Key="k")
+
+    assert "Idempotency-Replayed" not in second.headers
+    assert first.body["event_id"] != second.body["event_id"]
+
+
+def test_a_swap_at_the_right_version_counts_at_once_and_answers_the_new_state(pipeline):
+    pipeline.increment({"by": 4}, If_Match='"0"')
+
+    answer = pipeline.increment({"by": 5}, If_Match='"1"')
+
+    assert answer.status == 200
+    assert answer.headers["ETag"] == '"2"'
+    assert answer.body == pipeline.counter().body
+    assert (answer.body["value"], answer.body["version"]) == (9, 2)
+
+
+def test_a_swap_at_another_version_records_nothing_and_says_what_is(pipeline):
+    pipeline.increment({"by": 4}, If_Match='"0"')
+
+    refused = pipeline.increment({"by": 5}, If_Match='"0"')
+    pipeline.deliver()
+
+    assert (refused.status, refused.headers["ETag"]) == (412, '"1"')
+    assert refused.body["current"] == pipeline.counter().body
+    assert (pipeline.value, pipeline.version) == (4, 1)
+
+
+def test_a_keyed_swap_that_happened_is_answered_again_with_the_state_now(pipeline):
+    pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
+    pipeline.increment({"by": 1}, If_Match='"1"')
+
+    again = pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (again.status, again.headers["Idempotency-Replayed"], again.headers["ETag"]) == (200, "true", '"2"')
+    assert (again.body["value"], pipeline.value) == (5, 5)
+
+
+def test_a_keyed_swap_that_happened_with_another_body_is_refused(pipeline):
+    pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
+
+    assert pipeline.increment({"by": 5}, If_Match='"0"', Idempotency_Key="k").status == 422
+    assert pipeline.increment({"by": 5}, If_Match='"1"', Idempotency_Key="k").status == 422
+    assert pipeline.value == 4
+
+
+def test_a_keyed_swap_that_was_refused_may_be_tried_again_with_its_key(pipeline):
+    pipeline.increment(If_Match='"0"')
+
+    refused = pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
+    tried_again = pipeline.increment({"by": 4}, If_Match='"1"', Idempotency_Key="k")
+
+    assert (refused.status, tried_again.status, tried_again.body["value"]) == (412, 200, 5)
+
+
+def test_a_keyed_add_and_get_sent_again_counts_once_and_its_answer_includes_it(pipeline):
+    plain = pipeline.increment({"by": 6}, Idempotency_Key="k")
+
+    wished = pipeline.increment({"by": 6}, Idempotency_Key="k", Prefer="return=representation")
+    pipeline.deliver()
+
+    assert (plain.status, wished.status, wished.headers["Idempotency-Replayed"]) == (202, 200, "true")
+    assert (wished.body["value"], pipeline.value, pipeline.version) == (6, 6, 1)
+
+
+def test_a_counter_that_was_never_incremented_stands_at_zero(pipeline):
+    answer = pipeline.counter()
+
+    assert (answer.status, answer.headers["ETag"]) == (200, '"0"')
+    assert answer.body == {"counter_id": pipeline.counter_id, "value": 0, "version": 0, "updated_at": None}
+
+
+def test_a_client_that_has_the_counters_version_gets_304(pipeline):
+    pipeline.increment(If_Match='"0"')
+
+    answer = pipeline.counter(If_None_Match='"1"')
+
+    assert (answer.status, answer.body, answer.headers["ETag"]) == (304, "", '"1"')
+
+
+def test_an_event_that_is_not_in_the_log_is_not_found(pipeline):
+    answer = pipeline.event(str(uuid.uuid4()))
+
+    assert (answer.status, answer.body["status"]) == (404, 404)
+
+
+def test_an_event_of_another_counter_is_not_found(pipeline):
+    event_id = pipeline.increment().body["event_id"]
+    pipeline.counter_id += "-other"
+
+    assert pipeline.event(event_id).status == 404
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ({"body": "{", "headers": {"Content-Type": "application/json"}}, 400),
+        ({"body": '{"by":1}', "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"body": " " * 2000, "headers": {"Content-Type": "application/json"}}, 413),
+        ({"headers": {"If-Match": "*"}}, 400),
+        ({"headers": {"Idempotency-Key": "ü"}}, 400),
+        ({"path": {"counter_id": "a b"}}, 400),
+    ],
+)
+def test_a_malformed_command_is_a_problem_that_browsers_may_read_and_records_nothing(pipeline, parts, status):
+    answer = pipeline.send("POST", "/counters/{counter_id}/increments", **parts)
+
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert set(answer.body) == {"type", "title", "status", "detail"}
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "ETag" in answer.headers["Access-Control-Expose-Headers"]
+    assert pipeline.new_records() == []
+
+
+def test_a_method_that_a_path_lacks_is_a_problem_too(pipeline):
+    answer = pipeline.send("DELETE", "/counters/{counter_id}")
+
+    assert (answer.status, answer.headers["Content-Type"], answer.headers["Allow"]) == (
+        405,
+        "application/problem+json",
+        "GET",
+    )
+
+
+def test_the_root_says_what_this_is_and_its_links_lead_somewhere(pipeline):
+    import app
+
+    answer = pipeline.send("GET", "/")
+
+    paths = {link.partition("{?")[0] for link in answer.body["links"].values()}
+    assert answer.body["service"] == "counter"
+    assert paths == set(app.app.routes) - {"/"}
+
+
+def test_an_event_of_a_newer_kind_is_a_problem_that_says_so_and_its_key_is_not_reused(pipeline):
+    accepted = pipeline.increment(Idempotency_Key="k")
+    boto3.client("dynamodb").update_item(
+        TableName=settings.current().event_log_table,
+        Key={"partition": {"S": pipeline.counter_id}, "event_id": {"S": accepted.body["event_id"]}},
+        UpdateExpression="SET version = :v",
+        ExpressionAttributeValues={":v": {"N": "2"}},
+    )
+
+    for answer in (pipeline.event(accepted.body["event_id"]), pipeline.increment(Idempotency_Key="k")):
+        assert (answer.status, answer.body["type"]) == (500, "urn:counter:problem:unreadable-event")
+
+
+def test_events_that_commands_count_travel_in_messages_that_say_so(pipeline):
+    plain = pipeline.increment().body["event_id"]
+    pipeline.increment(Prefer="return=representation")
+    pipeline.increment(If_Match='"1"')
+
+    pipeline.publish(pipeline.new_records())
+
+    messages = pipeline.drain(pipeline.queue_url)
+    by_message = {len(json.loads(each["Body"])["events"]): each.get("MessageAttributes") for each in messages}
+    assert by_message == {1: None, 2: {"likely_counted": {"StringValue": "true", "DataType": "String"}}}
+    assert plain in str(messages)

@@ -1,0 +1,124 @@
+"""What Chalice's command line is told of a stage when it imports the application, and what a function is not."""
+
+from __future__ import annotations
+
+import contextlib
+
+import boto3
+import click
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from chalicelib import settings
+from chalicelib.aws import stream_arn
+
+
+@pytest.fixture
+def by_chalice(monkeypatch, tmp_path):
+    """In a folder without policies, makes this process the one of a command of Chalice's."""
+    monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
+    monkeypatch.chdir(tmp_path)
+
+    @contextlib.contextmanager
+    def running(name, profile=None):
+        with click.Context(click.Command(name), info_name=name) as context:
+            context.params["profile"] = profile
+            yield
+
+    return running
+
+
+def of(stage, **variables):
+    return settings.read({"STAGE": stage, **variables})
+
+
+def test_a_function_asks_nobody(monkeypatch):
+    monkeypatch.delenv("AWS_CHALICE_CLI_MODE", raising=False)
+
+    assert stream_arn.event_log_stream_arn(of("never-provisioned")) == ""
+
+
+def test_what_is_set_is_believed(by_chalice):
+    with by_chalice("package"):
+        assert stream_arn.event_log_stream_arn(of("dev", EVENT_LOG_STREAM_ARN="arn:it")) == "arn:it"
+
+
+def test_the_stream_of_the_stage_is_found(stage, by_chalice):
+    with by_chalice("local"):
+        assert stream_arn.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
+
+
+def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
+    assert stream_arn.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
+
+
+@pytest.mark.usefixtures("stage")
+@pytest.mark.parametrize("known", [{}, {"EVENT_LOG_STREAM_ARN": "arn:it"}])
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"SHARDS": "4"}, "was made with SHARDS=1, and .chalice/config.json says SHARDS=4: keep SHARDS=1"),
+        ({"PARTIAL_BATCH_RESPONSES": "1"}, "messages which are not counted would be removed"),
+    ],
+)
+def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, variables, known, told):
+    with by_chalice("deploy"), pytest.raises(click.ClickException, match=told):
+        stream_arn.event_log_stream_arn(of("pipeline", **variables, **known))
+
+
+@pytest.mark.usefixtures("api_url", "stage")
+@pytest.mark.parametrize(
+    ("command", "name", "profile", "told"),
+    [
+        (
+            "deploy",
+            "never-provisioned",
+            None,
+            "is not provisioned in us-east-1: run `python -m ops provision --stage never",
+        ),
+        (
+            "deploy",
+            "local",
+            None,
+            "Stage local was deployed as stack counter-local-app: go on with `python -m ops deploy",
+        ),
+        (
+            "package",
+            "pipeline",
+            None,
+            "The policies of stage pipeline are not in this checkout: run `python -m ops provi",
+        ),
+        (
+            "deploy",
+            "pipeline",
+            "none-such",
+            r"look at your credentials .*The config profile \(none-such\) could not be",
+        ),
+    ],
+)
+def test_what_is_missing_is_one_line_with_the_way_out(by_chalice, command, name, profile, told):
+    with by_chalice(command, profile), pytest.raises(click.ClickException, match=told):
+        stream_arn.event_log_stream_arn(of(name))
+
+
+def test_a_stage_that_provision_did_not_make_was_made_with_no_known_number_of_shards(place):
+    assert stream_arn._shards_of(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
+
+
+def test_that_nobody_may_look_is_not_taken_for_nothing_being_there():
+    client = boto3.client("cloudformation")
+    with Stubber(client) as answers:
+        answers.add_client_error("describe_stacks", "AccessDenied")
+
+        with pytest.raises(ClientError, match="AccessDenied"):
+            stream_arn._shards_of(client, "counter-dev-data")
+
+
+def test_functions_whose_tags_may_not_be_seen_are_nobodys_to_take():
+    client = boto3.client("lambda")
+    with Stubber(client) as answers:
+        answers.add_response("get_function", {"Configuration": {"FunctionName": "counter-dev"}})
+
+        with pytest.raises(click.ClickException, match="lack lambda:ListTags"):
+            stream_arn.stack_of(client, "dev")

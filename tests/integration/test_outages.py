@@ -1,0 +1,174 @@
+"""
+Throttling, outages and lost answers: an honest answer, and the same total in the end.
+
+What of it is another's trouble is in tests/resilience/test_neighbours.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
+from tests import faults
+from tests.building import an_event, message_body
+
+
+@pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
+def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipeline, fault):
+    with faults.at("PutItem", fault, faults.ALWAYS):
+        refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
+
+    accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (refused.status, refused.headers["Content-Type"]) == (503, "application/problem+json")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert (accepted.status, pipeline.value, pipeline.version) == (202, 3, 1)
+
+
+def test_an_append_whose_every_answer_is_lost_is_503_and_a_keyed_retry_counts_once(pipeline):
+    with faults.at("PutItem", faults.loses_its_answer, faults.ALWAYS):
+        refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
+
+    accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (refused.status, accepted.status, pipeline.value, pipeline.version) == (503, 202, 3, 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
+def test_an_append_whose_answer_is_lost_meets_itself_and_is_accepted(pipeline, headers):
+    with faults.at("PutItem", faults.loses_its_answer):
+        accepted = pipeline.increment({"by": 3}, **headers)
+
+    pipeline.deliver()
+
+    assert (accepted.status, pipeline.value, pipeline.version) == (202, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "wish"),
+    [("TransactWriteItems", {"If_Match": '"0"'}), ("UpdateItem", {"Prefer": "return=representation"})],
+)
+def test_a_count_at_once_whose_answer_is_lost_happened_once(pipeline, operation, wish):
+    with faults.at(operation, faults.loses_its_answer):
+        answer = pipeline.increment({"by": 3}, **wish)
+
+    pipeline.deliver()
+
+    assert (answer.status, answer.body["value"], pipeline.value, pipeline.version) == (200, 3, 3, 1)
+
+
+def test_an_append_that_meets_a_transaction_tries_again(pipeline):
+    with faults.at("PutItem", faults.conflicts, times=3):
+        accepted = pipeline.increment()
+
+    pipeline.deliver()
+
+    assert (accepted.status, pipeline.value) == (202, 1)
+
+
+def test_a_read_model_that_is_out_of_reach_is_503_and_increments_are_accepted_all_the_same(pipeline):
+    with faults.at("Query", faults.is_throttled, faults.ALWAYS):
+        unread = pipeline.counter()
+        accepted = pipeline.increment()
+
+    assert (unread.status, accepted.status) == (503, 202)
+    assert "ThrottlingException" not in str(unread.body)
+
+
+#: The number of events in a batch that makes counting send the request.
+EVENTS = {"UpdateItem": 1, "GetItem": 100, "TransactWriteItems": 100}
+
+
+@pytest.mark.parametrize("operation", EVENTS)
+@pytest.mark.parametrize("fault", [faults.is_throttled, faults.exceeds_the_throughput, faults.never_arrives])
+def test_a_batch_not_counted_is_raised_and_counted_when_redelivered(pipeline, operation, fault):
+    body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
+
+    with faults.at(operation, fault, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+        pipeline.project([body])
+    unchanged = pipeline.value
+    pipeline.project([body])
+
+    assert (unchanged, pipeline.value) == (0, 4 * EVENTS[operation])
+
+
+def test_late_events_not_counted_are_raised_and_counted_when_redelivered(pipeline):
+    pipeline.count(*[an_event(counter_id=pipeline.counter_id, recorded_at_ms=n) for n in range(100)])
+    body = message_body(an_event(counter_id=pipeline.counter_id, recorded_at_ms=5))
+
+    with faults.at("Query", faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+        pipeline.project([body])
+    pipeline.project([body])
+
+    assert pipeline.value == 101
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
+def test_a_count_whose_first_answer_is_lost_counts_once(pipeline, operation):
+    body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
+
+    with faults.at(operation, faults.loses_its_answer):
+        pipeline.project([body])
+    pipeline.project([body])
+
+    assert (pipeline.value, pipeline.version) == (4 * EVENTS[operation], EVENTS[operation])
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
+def test_a_count_whose_every_answer_is_lost_counts_once(pipeline, operation):
+    body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
+
+    with faults.at(operation, faults.loses_its_answer, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+        pipeline.project([body])
+    pipeline.project([body])
+
+    assert (pipeline.value, pipeline.version) == (4 * EVENTS[operation], EVENTS[operation])
+
+
+def test_a_stream_batch_that_cannot_be_sent_is_raised_and_published_when_it_comes_again(pipeline):
+    pipeline.increment()
+    records = pipeline.new_records()
+
+    with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        pipeline.publish(records)
+    pipeline.publish(records)
+    pipeline.project(pipeline.published())
+
+    assert pipeline.value == 1
+
+
+def test_a_swap_that_conflicts_at_every_try_is_503_and_not_recorded(pipeline):
+    with faults.at("TransactWriteItems", faults.is_cancelled, faults.ALWAYS):
+        swap = pipeline.increment(If_Match='"0"')
+
+    assert swap.status == 503
+    assert (pipeline.new_records(), pipeline.value) == ([], 0)
+
+
+def test_an_add_and_get_that_conflicts_at_every_try_is_accepted(pipeline):
+    """The preference is not honored; the stream delivers the event."""
+    with faults.at("UpdateItem", faults.conflicts, faults.ALWAYS):
+        accepted = pipeline.increment({"by": 2}, Prefer="return=representation")
+    pipeline.deliver()
+
+    assert (accepted.status, "Preference-Applied" in accepted.headers) == (202, False)
+    assert (pipeline.value, pipeline.version) == (2, 1)
+
+
+def test_a_batch_that_conflicts_at_every_try_is_raised(pipeline):
+    body = message_body(an_event(counter_id=pipeline.counter_id))
+
+    with faults.at("UpdateItem", faults.conflicts, faults.ALWAYS), pytest.raises(ContendedError):
+        pipeline.project([body])
+    pipeline.project([body])
+
+    assert pipeline.value == 1
+
+
+def test_an_append_that_meets_transactions_each_time_is_503(pipeline):
+    with faults.at("PutItem", faults.conflicts, faults.ALWAYS):
+        answer = pipeline.increment()
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")

@@ -1,0 +1,223 @@
+"""Functions and operators' commands use every permission that their policies grant, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib import event_log, settings
+from chalicelib.domain.archive import RECENT_MAX
+from chalicelib.extras.verification import scheduled_check
+from chalicelib.read_model import writer
+from tests import aws
+from tests.building import an_adjustment, an_event, message_body, queue_batch, stream_record
+from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
+
+#: IAM has no action for a transaction: it checks the action of each member.
+MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+
+#: IAM checks a batch of messages as it checks one message.
+SINGLY = {"ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
+
+#: When old events were recorded: long enough ago to be archived at once.
+OLD_MS = 1_700_000_000_000
+
+RESOURCES = {
+    arn(one, "pipeline").rpartition(":")[2].removeprefix("table/"): one for one in (*TABLES, *QUEUES, *SQL_QUEUES)
+}
+
+
+class Asked:
+    """The actions that were asked for, by resource."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, set[str]] = {}
+
+    def note(self, operation: str, parameters: dict[str, Any]) -> None:
+        match parameters:
+            case {"TransactItems": members}:
+                for kind, member in (pair for one in members for pair in one.items()):
+                    self._add(member["TableName"], MEMBERS[kind])
+            case {"RequestItems": tables}:
+                for table in tables:
+                    self._add(table, operation)
+            case {"TableName": table}:
+                self._add(table, operation)
+            case {"QueueUrl": url}:
+                queue = url.rpartition("/")[2]
+                self._add(queue, SINGLY.get(operation, operation))
+                self._add(queue, "GetQueueUrl")  # once in the life of a process, and so perhaps not here
+
+    def _add(self, name: str, action: str) -> None:
+        self.of.setdefault(RESOURCES[name], set()).add(action)
+
+
+@contextlib.contextmanager
+def asked():
+    """What is asked for inside: by the application's clients, and by those that are made inside."""
+    found = Asked()
+
+    def note(params, model, **_):
+        found.note(model.name, params)
+
+    boto3.setup_default_session()
+    session: Any = boto3.DEFAULT_SESSION
+    session.events.register("before-parameter-build.*.*", note)
+    with aws.requests() as requests:
+        yield found
+    for operation, parameters in requests.made:
+        found.note(operation, parameters)
+    boto3.setup_default_session()
+
+
+@contextlib.contextmanager
+def shards(monkeypatch, number):
+    """Give this process another number of parts of each counter."""
+    with monkeypatch.context() as patch:
+        patch.setenv("SHARDS", str(number))
+        settings.current.cache_clear()
+        yield
+    settings.current.cache_clear()
+
+
+def use_api(pipeline, monkeypatch):
+    counter_id = pipeline.counter_id
+    count_old_events(counter_id)
+    with asked() as found:
+        event_id = pipeline.increment(Idempotency_Key="once").body["event_id"]
+        pipeline.increment(Idempotency_Key="once")
+        pipeline.increment(If_Match=f'"{pipeline.version}"')
+        pipeline.increment(Prefer="return=representation")
+        for _ in range(RECENT_MAX):  # so that one of them archives
+            pipeline.increment(Prefer="return=representation")
+        pipeline.event(event_id)
+        pipeline.events()
+        pipeline.history()
+        pipeline.send("GET", "/counters")
+        with shards(monkeypatch, 4):
+            pipeline.counter_id = f"{counter_id}.parts"
+            pipeline.increment(If_Match='"0"')
+    return found
+
+
+def use_publish(pipeline, _monkeypatch):
+    with asked() as found:
+        pipeline.publish([stream_record(an_event()), "unknown"])
+    return found
+
+
+def use_project(pipeline, _monkeypatch):
+    counter_id = pipeline.counter_id
+    count_old_events(counter_id)
+    late = an_event(counter_id=counter_id, recorded_at_ms=OLD_MS)
+    with asked() as found:
+        pipeline.project([message_body(an_event(counter_id=counter_id)), message_body(late), "unknown"])
+        pipeline.project([message_body(late)], received=2)
+    return found
+
+
+def use_check(pipeline, monkeypatch):
+    damage_counter(pipeline)
+    with monkeypatch.context() as patch:
+        patch.setenv("CHECK_EVENTS", "1000000")
+        settings.current.cache_clear()
+        with asked() as found:
+            for _ in range(2):
+                scheduled_check.check(int(time.time()))
+    settings.current.cache_clear()
+    return found
+
+
+def count_old_events(counter_id):
+    """Count enough old events, which are in the log, that the counter has archive pages."""
+    events = [an_event(counter_id=counter_id, recorded_at_ms=OLD_MS + n) for n in range(2 * RECENT_MAX)]
+    for event in events:
+        event_log.append(event)
+    writer.count(events)
+
+
+def damage_counter(pipeline):
+    """Damage a counter in each way: events that are not counted, entries without an event, and damaged items."""
+    counter_id = pipeline.counter_id
+    count_old_events(counter_id)
+    for recorded_at_ms in (OLD_MS, OLD_MS + 100_000):
+        event_log.append(an_event(counter_id=counter_id, recorded_at_ms=recorded_at_ms))
+    pipeline.count(an_event(counter_id=counter_id), an_event(counter_id=counter_id, recorded_at_ms=OLD_MS))
+    pipeline.record(an_event(counter_id=f"{counter_id}.damaged"))
+    names = settings.current()
+    client = boto3.client("dynamodb")
+    for table, key in (
+        (names.counters_table, {"counter_id": {"S": f"{counter_id}.damaged"}, "part": {"N": "0"}}),
+        (names.archive_table, {"partition": {"S": f"{counter_id}.damaged"}, "end": {"N": "5"}}),
+        (names.counters_table, {"counter_id": {"S": "not a counter"}, "part": {"N": "0"}}),
+        (names.archive_table, {"partition": {"S": "not a counter"}, "end": {"N": "5"}}),
+    ):
+        client.put_item(TableName=table, Item={**key, "entries": {"S": "not entries"}})
+
+
+def use_operator(pipeline, monkeypatch, folder):
+    from ops.maintenance import adjust, rebuild, redrive, replay, verify
+
+    current, counter_id = settings.current(), pipeline.counter_id
+    damage_counter(pipeline)
+    pipeline.project(["unknown"])
+    event_log.append(an_adjustment(counter_id=counter_id, recorded_at_ms=time.time_ns() // 1_000_000))
+    with asked() as found:
+        verify.verify(current, (), 0, waits=False)
+        verify.verify(current, (counter_id,), 0, waits=False)
+        for selection in (replay.Selection(), replay.Selection(counter_id)):
+            replay.replay(current, selection, 10_000, folder / uuid.uuid4().hex, dry_run=False)
+        rebuild.rebuild(current, (counter_id,))
+        rebuild.rebuild(current, ())
+        redrive.redrive(current, (), "", dry_run=True)
+        redrive.redrive(current, (), "", dry_run=False)
+        command = adjust.command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
+        adjust.adjust(command, dry_run=False, yes=True)
+        adjust.adjust(command, dry_run=False, yes=True)
+        with shards(monkeypatch, 4):
+            parts = adjust.command(f"{counter_id}.parts", by=1, to=None, reason="a test", who="a test", key="a key")
+            adjust.adjust(parts, dry_run=False, yes=True)
+    pipeline.published()
+    return found
+
+
+FUNCTIONS = {
+    "api": use_api,
+    "publish": use_publish,
+    "project": use_project,
+    "check": use_check,
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_function_uses_every_permission_and_no_other(pipeline, monkeypatch, function):
+    found = FUNCTIONS[function](pipeline, monkeypatch)
+
+    for resource, actions in BY_LAMBDA.get(function, {}).items():
+        found.of.setdefault(resource, set()).update(actions)
+    assert found.of == NEEDED[function]
+
+
+def test_operator_uses_every_permission_and_no_other(pipeline, monkeypatch, tmp_path):
+    found = use_operator(pipeline, monkeypatch, tmp_path)
+
+    assert found.of == NEEDED["operator"]
+
+
+def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, monkeypatch, tmp_path):
+    from chalicelib.extras.sql import projector
+    from ops.maintenance import sql_rebuild
+
+    projector.project(queue_batch(["unknown"])["Records"])
+
+    found = use_operator(pipeline, monkeypatch, tmp_path)
+    with asked() as also:
+        sql_rebuild.rebuild(settings.current(), (pipeline.counter_id,))
+
+    assert found.of == needed("operator", with_sql=True)
+    assert all(actions <= found.of[resource] for resource, actions in also.of.items())

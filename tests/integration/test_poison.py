@@ -1,0 +1,178 @@
+"""
+What cannot be understood is parked, once, with its reason and the original; its neighbours are counted.
+
+That this is so of whatever one can think of is shown in tests/resilience/test_whatever_arrives.py.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.building import an_event, message_body, stream_record
+
+
+def reasons(parked):
+    return [message["MessageAttributes"]["reason"]["StringValue"] for message in parked]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("not JSON at all", "the body is not JSON"),
+        ('{"version":1,"events":[', "the body is not JSON"),
+        ('{"version":7,"events":[]}', "the body is no message of version 1"),
+        ('["Incremented"]', "the body is no message of version 1"),
+        (
+            '{"version":1,"events":[{"type":"Incremented","version":9}]}',
+            "unknown event type or version: 'Incremented' 9",
+        ),
+        ('{"version":1,"events":["é"]}', "an event is no object"),
+    ],
+)
+def test_a_broken_message_is_parked_with_its_reason_and_its_neighbours_are_counted(pipeline, body, reason):
+    good = [an_event(counter_id=pipeline.counter_id, by=by) for by in (1, 2)]
+
+    pipeline.project([message_body(good[0]), body, message_body(good[1])])
+
+    (parked,) = pipeline.parked()
+    assert pipeline.value == 3
+    assert parked["Body"] == body
+    assert reasons([parked])[0].startswith(reason)
+    assert parked["MessageAttributes"]["source"]["StringValue"] == "projection queue"
+
+
+def test_the_good_events_of_a_message_are_counted_and_the_message_is_parked_for_the_others(pipeline):
+    message = json.loads(message_body(*[an_event(counter_id=pipeline.counter_id) for _ in range(3)]))
+    message["events"][1]["by"] = -1
+
+    pipeline.project([json.dumps(message)])
+
+    assert pipeline.value == 2
+    assert reasons(pipeline.parked()) == ["by is no integer from 1 to 9007199254740991: -1"]
+
+
+def test_a_parked_message_sent_back_counts_only_what_was_not(pipeline):
+    message = json.loads(message_body(*[an_event(counter_id=pipeline.counter_id) for _ in range(3)]))
+    message["events"][1]["version"] = 2
+    pipeline.project([json.dumps(message)])
+    (parked,) = pipeline.parked()
+
+    pipeline.project([parked["Body"].replace('"version": 2', '"version": 1')])
+
+    assert (pipeline.value, pipeline.version) == (3, 3)
+
+
+def test_a_parked_stream_record_sent_back_is_counted_once_it_is_understood(pipeline):
+    record = stream_record(an_event(counter_id=pipeline.counter_id, by=5))
+    record["dynamodb"]["NewImage"]["version"] = {"N": "2"}
+    pipeline.publish([record])
+    (parked,) = pipeline.parked()
+
+    pipeline.project([parked["Body"]])
+    still_parked = pipeline.parked()
+    pipeline.project([parked["Body"].replace('{"N": "2"}', '{"N": "1"}')])
+
+    assert [message["Body"] for message in still_parked] == [parked["Body"]]
+    assert (pipeline.value, pipeline.version, pipeline.parked()) == (5, 1, [])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"eventName": "INSERT", "dynamodb": {"NewImage": {"partition": {"S": "clicks"}}}},
+        {"eventName": "REMOVE", "dynamodb": {"Keys": {}}},
+        {"eventSource": "aws:kinesis"},
+        {},
+        "a text",
+        None,
+    ],
+)
+def test_a_broken_stream_record_is_parked_and_its_neighbours_are_published(pipeline, record):
+    good = [an_event(counter_id=pipeline.counter_id) for _ in range(2)]
+
+    pipeline.publish([stream_record(good[0]), record, stream_record(good[1])])
+    pipeline.project(pipeline.published())
+
+    (parked,) = pipeline.parked()
+    assert pipeline.value == 2
+    assert json.loads(parked["Body"]) == record if not isinstance(record, str) else parked["Body"] == record
+    assert parked["MessageAttributes"]["source"]["StringValue"] == "event log stream"
+
+
+def test_a_message_as_large_as_a_queue_takes_is_parked_whole(pipeline):
+    body = json.dumps({"version": 2, "filler": "x" * (256 * 1024 - 28)})
+
+    pipeline.project([body])
+
+    assert [message["Body"] for message in pipeline.parked()] == [body]
+
+
+def test_what_is_longer_than_a_queue_takes_is_cut_and_says_so(pipeline):
+    record = {"eventName": "INSERT", "dynamodb": "\u00e9" * 600_000}
+
+    pipeline.publish([record, stream_record(an_event(counter_id=pipeline.counter_id))])
+
+    (parked,) = pipeline.parked()
+    whole = json.dumps(record, ensure_ascii=False)
+    assert whole.startswith(parked["Body"])
+    assert len(parked["Body"].encode()) > 999_990
+    assert reasons([parked])[0].startswith(f"cut, for it has {len(whole.encode())} bytes; this is no stream record")
+    assert len(pipeline.published()) == 1
+
+
+def test_what_is_nested_deeper_than_json_goes_is_parked_in_short(pipeline):
+    record: list[object] = []
+    for _ in range(5000):
+        record = [record]
+
+    pipeline.publish([record, stream_record(an_event(counter_id=pipeline.counter_id))])
+
+    (parked,) = pipeline.parked()
+    assert parked["Body"] == '"[[[[[[[...]]]]]]]"'
+    assert len(pipeline.published()) == 1
+
+
+def test_what_says_two_things_at_once_says_nothing_and_loses_nothing(pipeline):
+    good, other = (an_event(counter_id=pipeline.counter_id) for _ in range(2))
+    twice = message_body(good)[:-1] + ',"events":[]}'
+    in_part = message_body(good, other).replace('"by":1', '"by":1,"by":1000', 1)
+
+    pipeline.project([twice, in_part])
+
+    parked = pipeline.parked()
+    assert pipeline.value == 1
+    assert [message["Body"] for message in parked] == [twice, in_part]
+    assert reasons(parked) == ["the body names a member twice: 'events'", "an event names a member twice: 'by'"]
+
+
+def test_a_record_without_a_body_is_parked_as_it_came(pipeline):
+    import app
+
+    app.project({"Records": [{"messageId": "1"}]}, None)
+
+    assert [json.loads(message["Body"]) for message in pipeline.parked()] == [{"messageId": "1"}]
+
+
+def test_what_sqs_does_not_take_as_text_is_parked_as_json(pipeline):
+    pipeline.project(["bell \x07 and \ud800 half a pair"])
+
+    assert [json.loads(message["Body"]) for message in pipeline.parked()] == ["bell \x07 and \ud800 half a pair"]
+
+
+def test_an_empty_batch_is_nothing(pipeline):
+    pipeline.project([])
+    pipeline.publish([])
+
+    assert (pipeline.value, pipeline.published(), pipeline.parked()) == (0, [], [])
+
+
+@pytest.mark.parametrize("batch", [None, [], {}, {"Records": None}, {"Records": 5}, {"Records": "ab"}])
+@pytest.mark.parametrize("function", ["publish", "project"])
+def test_a_batch_that_is_none_is_parked_whole(pipeline, function, batch):
+    import app
+
+    getattr(app, function)(batch, None)
+
+    assert [json.loads(message["Body"]) for message in pipeline.parked()] == [batch]

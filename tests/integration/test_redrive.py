@@ -1,0 +1,132 @@
+"""Redrive, interrupted at its worst moments: what is sent is sent, and all else is visible on the queue at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib import event_log, settings
+from chalicelib.aws import sqs
+from ops.maintenance import redrive
+from tests import aws, faults
+from tests.building import an_event, message_body, stream_note
+
+#: A time at which no other test's events are recorded.
+A_TIME_MS = 1_234_567_890_000
+HOURS = (0, 3_600_000, 7_200_000)
+
+
+@pytest.fixture
+def bodies(pipeline):
+    """Three messages with an event each, parked as by a version that did not understand them yet."""
+    found = [message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2, 4)]
+    for body in found:
+        sqs.send(settings.current().dead_letter_queue, body, {"reason": "too new", "source": "projection queue"})
+    return found
+
+
+def run(**options):
+    return redrive.redrive(settings.current(), [], "", dry_run=False, **options)
+
+
+def interrupted(_attempt):
+    raise KeyboardInterrupt
+
+
+def test_interrupted_while_sending_what_is_left_is_visible_at_once(pipeline, bodies):
+    attempts = []
+
+    def second_is_interrupted(attempt):
+        attempts.append(attempt)
+        return attempt.carry_out() if len(attempts) == 1 else interrupted(attempt)
+
+    with faults.at("SendMessage", second_is_interrupted, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+        run()
+
+    sent, left = pipeline.published(), [message["Body"] for message in pipeline.parked()]
+    assert (len(sent), len(left), {*sent, *left}) == (1, 2, set(bodies))
+
+
+def test_interrupted_while_gathering_all_is_visible_at_once(pipeline, bodies):
+    calls = []
+
+    def second_is_interrupted(attempt):
+        calls.append(attempt)
+        return attempt.carry_out() if len(calls) == 1 else interrupted(attempt)
+
+    with faults.at("ReceiveMessage", second_is_interrupted, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+        run()
+
+    assert (pipeline.published(), len(pipeline.parked())) == ([], 3)
+
+
+def test_interrupted_between_sending_and_deleting_it_is_sent_twice_and_counted_once(pipeline, bodies):
+    with faults.at("DeleteMessage", interrupted), pytest.raises(KeyboardInterrupt):
+        run()
+    again = run()
+
+    messages = pipeline.published()
+    pipeline.project(messages)
+    assert (again.facts["sent"], len(messages), pipeline.parked()) == (3, 4, [])
+    assert (pipeline.value, pipeline.version) == (7, 3)
+
+
+def test_what_comes_in_meanwhile_is_left_for_the_next_run(pipeline, bodies):
+    def another_comes_in(attempt):
+        sqs.send(settings.current().dead_letter_queue, "later")
+        return attempt.carry_out()
+
+    with faults.at("ReceiveMessage", another_comes_in, faults.ALWAYS):
+        done = run()
+
+    assert done.holds
+    assert set(bodies) <= set(pipeline.published())
+
+
+def test_of_too_many_the_first_are_sent_and_another_run_is_asked_for(pipeline, bodies):
+    done = run(most=3)
+
+    assert (done.facts["sent"], done.holds, done.text.endswith("There may be more: run it again.")) == (3, False, True)
+    assert sorted(pipeline.published()) == sorted(bodies)
+
+
+def test_where_the_stream_gave_a_batch_up_its_events_are_sent_from_the_log(pipeline):
+    long_ago, then, later = (an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + ms) for ms in HOURS)
+    for event in (long_ago, then, later):
+        event_log.append(event)
+    for _ in range(2):
+        sqs.send(settings.current().dead_letter_queue, stream_note(then.recorded_at_ms, then.recorded_at_ms + 900))
+
+    with aws.requests() as requests:
+        done = run()
+
+    assert [(told["reason"], told["source"], told["sent_as"]) for told in done.facts["messages"]] == [
+        ("not published in half a day", "event log stream", "1 events of the log")
+    ] * 2
+    assert requests.operations.count("SendMessage") == 1
+    assert pipeline.published() == [message_body(then)]
+    assert pipeline.parked() == []
+
+
+def test_messages_that_are_sent_back_say_so(pipeline, bodies):
+    """The projector then reads first: of the events in them, many are counted."""
+    run()
+
+    found = pipeline.drain(pipeline.queue_url)
+    assert [message["MessageAttributes"]["likely_counted"]["StringValue"] for message in found] == ["true"] * len(
+        bodies
+    )
+
+
+def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
+    pipeline.increment()
+    sqs.send(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS))
+
+    with faults.at("Scan", interrupted), pytest.raises(KeyboardInterrupt):
+        run()
+
+    assert len(pipeline.parked()) == 1
+
+
+@pytest.mark.parametrize(("age_s", "shown"), [(59, "59 s"), (60, "1 min"), (7_300, "2 h"), (200_000, "2 d")])
+def test_an_age_is_shown_in_its_largest_unit(age_s, shown):
+    assert redrive._age(age_s) == shown

@@ -1,0 +1,221 @@
+"""Verify on the embedded AWS, under traffic. `tests/resilience/test_repair.py` tests each kind of difference."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+
+import boto3
+import pytest
+
+from chalicelib import event_log
+from chalicelib.extras.verification import comparison
+from chalicelib.extras.verification import report as kinds
+from chalicelib.read_model import queries
+from tests.building import an_event, log_items
+
+A_SECOND = 1_700_000_000
+
+
+def counted(pipeline, number=3):
+    """Count events of a long time ago, by 1, 2, 4 ..., which are in the log."""
+    events = logged(pipeline, number)
+    pipeline.count(*events)
+    return events
+
+
+def logged(pipeline, number, recorded_at_ms=A_SECOND * 1000):
+    events = [an_event(counter_id=pipeline.counter_id, by=2**n, recorded_at_ms=recorded_at_ms) for n in range(number)]
+    for event in events:
+        event_log.append(event)
+    return events
+
+
+def verified(pipeline, **options):
+    return comparison.verify(comparison.some([pipeline.counter_id]), waits=False, **options)
+
+
+def numbers(report):
+    return dict(report.numbers)
+
+
+def update_counter(pipeline, expression, **values):
+    ((name, value),) = values.items()
+    boto3.client("dynamodb").update_item(
+        TableName="counter-pipeline-counters",
+        Key={"counter_id": {"S": pipeline.counter_id}, "part": {"N": "0"}},
+        UpdateExpression=expression,
+        ExpressionAttributeNames={"#a": name},
+        ExpressionAttributeValues={":n": value if isinstance(value, dict) else {"N": str(value)}},
+    )
+
+
+def test_a_read_model_that_is_what_the_log_says_holds(pipeline):
+    counted(pipeline)
+
+    report = verified(pipeline)
+
+    assert (report.holds, report.counters, report.events, report.entries, report.pending) == (True, 1, 3, 3, 0)
+
+
+def test_a_counter_never_incremented_holds(pipeline):
+    assert verified(pipeline).holds
+
+
+def test_sums_beyond_64_bits_are_compared_exactly(pipeline):
+    events = [
+        an_event(counter_id=pipeline.counter_id, by=2**53 - 1, recorded_at_ms=A_SECOND * 1000) for _ in range(1030)
+    ]
+    for event in events:
+        event_log.append(event)
+    pipeline.count(*events)
+
+    right = verified(pipeline)
+    update_counter(pipeline, "ADD #a :n", value=1)
+    wrong = verified(pipeline)
+
+    assert right.holds
+    assert numbers(wrong) == {kinds.TOO_HIGH: 1}
+
+
+@pytest.mark.parametrize(("by", "kind"), [(5, kinds.TOO_HIGH), (-5, kinds.TOO_LOW)])
+def test_a_value_that_is_wrong_is_told(pipeline, by, kind):
+    counted(pipeline)
+    update_counter(pipeline, "ADD #a :n", value=by)
+
+    report = verified(pipeline)
+
+    assert numbers(report) == {kind: 1}
+    assert report.differences[0].detail == f"it is {7 + by}, and its entries add up to 7"
+
+
+def test_a_version_that_is_wrong_is_told(pipeline):
+    counted(pipeline)
+    update_counter(pipeline, "SET #a = :n", version=4)
+
+    assert numbers(verified(pipeline)) == {kinds.WRONG_VERSION: 1}
+
+
+def test_a_young_event_is_pending_and_an_old_one_is_wrong(pipeline):
+    counted(pipeline)
+    logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
+
+    young, old = verified(pipeline, lag_s=3600), verified(pipeline, lag_s=0)
+
+    assert (young.holds, young.pending) == (True, 1)
+    assert numbers(old) == {kinds.UNCOUNTED: 1}
+
+
+def test_verifying_waits_until_it_is_known_of_each_pending_event(pipeline):
+    counted(pipeline)
+    (late,) = logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
+    read = []
+
+    def count_it_meanwhile(number):
+        # The item and then the log: the event is known to be pending.
+        read.append(number)
+        if sum(read) == 5:
+            pipeline.count(late)
+
+    report = comparison.verify(comparison.some([pipeline.counter_id]), lag_s=3600, advance=count_it_meanwhile)
+
+    assert (report.holds, report.pending, report.events) == (True, 0, 4)
+
+
+def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
+    logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
+
+    report = comparison.verify(comparison.some([pipeline.counter_id]), lag_s=1)
+
+    assert numbers(report) == {kinds.UNCOUNTED: 1}
+
+
+def test_what_is_recorded_and_counted_while_verifying_is_no_difference(pipeline):
+    counted(pipeline)
+    told = []
+
+    def traffic(number):
+        told.append(number)
+        pipeline.count(*logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000))
+        if len(told) == 2:
+            pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000 + 5))
+
+    report = comparison.verify(comparison.some([pipeline.counter_id]), advance=traffic)
+
+    assert numbers(report) == {}
+    assert pipeline.version > 5
+
+
+def test_traffic_does_not_hide_an_event_that_was_counted_twice(pipeline):
+    counted(pipeline, 1)
+    update_counter(pipeline, "ADD #a :n", value=1)
+    update_counter(pipeline, "ADD #a :n", version=1)
+    told = []
+
+    def traffic(number):
+        told.append(number)
+        if len(told) == 1:
+            pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000))
+
+    report = comparison.verify(comparison.some([pipeline.counter_id]), waits=False, advance=traffic)
+
+    assert numbers(report) == {kinds.TOO_HIGH: 1}
+
+
+def test_an_event_of_a_newer_kind_is_told_as_unreadable(pipeline):
+    counted(pipeline)
+    item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
+
+    assert numbers(verified(pipeline)) == {kinds.UNREADABLE: 1}
+
+
+def test_an_event_that_a_newer_version_counted_ends_no_verification(pipeline):
+    counted(pipeline)
+    newer = an_event(counter_id=pipeline.counter_id)
+    (item,) = log_items([newer])
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item | {"type": {"S": "Squared"}})
+    pipeline.count(newer)
+
+    assert numbers(verified(pipeline)) == {kinds.UNREADABLE: 1}
+
+
+@pytest.mark.parametrize("field", [{"by": {"S": "3"}}, {"version": {"M": {}}}, {"type": {"N": "1"}}])
+def test_an_event_whose_fields_have_other_types_is_told_as_unreadable(pipeline, field):
+    (event,) = counted(pipeline, 1)
+    (item,) = log_items([an_event(counter_id=event.counter_id)])
+    boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item | field)
+
+    assert numbers(verified(pipeline)) == {kinds.UNREADABLE: 1}
+
+
+def test_cut_off_it_does_not_first_read_the_rest_of_the_log():
+    read = itertools.count()
+
+    def log():
+        event = an_event()
+        for _ in range(MANY):
+            next(read)
+            yield event
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        comparison.verify(comparison.Readings([], [], [interrupted, log]))
+
+    assert next(read) < MANY
+
+
+MANY = 1_000_000
+
+
+def test_with_shards_everything_is_as_without(pipeline, four_shards):
+    events = logged(pipeline, 12)
+    pipeline.count(*events)
+
+    report = verified(pipeline)
+
+    assert (report.holds, report.events, report.entries, report.counters) == (True, 12, 12, 1)
+    assert queries.counter(pipeline.counter_id).version == 12

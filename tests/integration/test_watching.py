@@ -1,0 +1,354 @@
+"""What watches a stage, as provisioning makes it: it looks at what there is, and what it finds reaches somebody."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib import event_log, settings, telemetry
+from ops import stages
+from tests.building import a_scheduled_turn, an_event
+
+#: What AWS measures, by namespace: its metrics that we look at, and the dimensions by which it has them (the services'
+#: guides: "Monitoring queues using CloudWatch", "Types of metrics for Lambda functions", "Amazon API Gateway dimensions
+#: and metrics", "DynamoDB metrics and dimensions").
+MEASURED_BY_AWS = {
+    "AWS/SQS": (
+        {
+            "ApproximateAgeOfOldestMessage",
+            "ApproximateNumberOfMessagesVisible",
+            "ApproximateNumberOfMessagesNotVisible",
+        },
+        {"QueueName"},
+    ),
+    "AWS/Lambda": ({"Duration", "Errors", "IteratorAge", "Throttles"}, {"FunctionName"}),
+    "AWS/ApiGateway": ({"4XXError", "5XXError", "Count", "Latency"}, {"ApiName", "Stage"}),
+    "AWS/DynamoDB": (
+        {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "ReadThrottleEvents", "WriteThrottleEvents"},
+        {"TableName"},
+    ),
+}
+MEASURED = MEASURED_BY_AWS | {telemetry.NAMESPACE: (set(telemetry.METRICS), {"service", "stage"})}
+
+#: The name of a stage that has a second projection.
+WITH_SQL = "two-projections"
+
+#: Alarms that send no message when they end: a quiet stage has no data, so this would be at the first event after it.
+WITHOUT_END = {f"counter-{stage}-counting-stopped" for stage in ("pipeline", WITH_SQL)}
+
+#: Metrics that each function has.
+OF_EACH_FUNCTION = {"Errors", "Throttles"}
+
+
+@pytest.fixture(scope="session")
+def stage_with_sql(place, tmp_path_factory):
+    """A stage with a second projection: its outputs."""
+    from ops.deployment import provision
+
+    file = tmp_path_factory.mktemp("sql") / "read-model.sqlite"
+    return provision.provision(settings.read({"STAGE": WITH_SQL, "SQL_URL": f"sqlite:///{file}"}))
+
+
+@pytest.fixture(params=["pipeline", WITH_SQL])
+def name(request, stage, stage_with_sql):
+    """A stage's name: of one without SQL, and of one with it."""
+    return request.param
+
+
+def alarms_of(stage):
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"counter-{stage}-")
+    return [alarm for page in pages for alarm in page["MetricAlarms"]]
+
+
+@pytest.fixture
+def alarms(name):
+    """The stage's alarms."""
+    return alarms_of(name)
+
+
+@pytest.fixture
+def dashboard(name):
+    """The widgets of the stage's dashboards."""
+    names = [f"counter-{name}", *([f"counter-{name}-sql"] if name == WITH_SQL else [])]
+    bodies = [boto3.client("cloudwatch").get_dashboard(DashboardName=one)["DashboardBody"] for one in names]
+    return {"widgets": [widget for body in bodies for widget in json.loads(body)["widgets"]]}
+
+
+@pytest.fixture
+def at_rest(stage):
+    """No alarm is off, whatever other tests have measured."""
+    for alarm in alarms_of("pipeline"):
+        boto3.client("cloudwatch").set_alarm_state(
+            AlarmName=alarm["AlarmName"], StateValue="OK", StateReason="a test begins"
+        )
+
+
+@pytest.fixture
+def subscriber(stage):
+    """Someone whom the stage's alarms reach: reads what they were told since the last time."""
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName=f"alarmed-{uuid.uuid4()}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": stage["AlarmTopicArn"]}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    sns: Any = boto3.client("sns")
+    told = sns.subscribe(TopicArn=stage["AlarmTopicArn"], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)[
+        "SubscriptionArn"
+    ]
+
+    def read():
+        found: list[Any] = []
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            found += [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+        return found
+
+    yield read
+    sns.unsubscribe(SubscriptionArn=told)
+    sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def whole_log_at_each_check(monkeypatch):
+    """Let each run of the scheduled check read the whole log."""
+    monkeypatch.setenv("CHECK_EVENTS", "1000000")
+    settings.current.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+def looked_at(alarms, dashboard):
+    """Namespace, metric and dimensions of all that alarms and dashboard look at."""
+    for alarm in alarms:
+        yield alarm["Namespace"], alarm["MetricName"], {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+    for widget in dashboard["widgets"]:
+        for row in widget["properties"].get("metrics", []):
+            namespace, metric, *dimensions = [part for part in row if isinstance(part, str)]
+            yield namespace, metric, dict(zip(dimensions[::2], dimensions[1::2], strict=True))
+
+
+def functions_of(stage):
+    """The names of the stage's functions."""
+    config = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
+    named = {name for name in config["lambda_functions"] if name != "api_handler"}
+    named -= set() if stage == WITH_SQL else {"project_sql"}
+    return {f"counter-{stage}", *(f"counter-{stage}-{name}" for name in named)}
+
+
+def measure(line):
+    """CloudWatch has the metrics of a line in its embedded format, which AWS takes from logs by itself."""
+    for described in line["_aws"]["CloudWatchMetrics"]:
+        (names,) = described["Dimensions"]
+        dimensions = [{"Name": name, "Value": line[name]} for name in names]
+        data: Any = [
+            {"MetricName": one["Name"], "Unit": one["Unit"], "Values": line[one["Name"]], "Dimensions": dimensions}
+            for one in described["Metrics"]
+        ]
+        boto3.client("cloudwatch").put_metric_data(Namespace=described["Namespace"], MetricData=data)
+
+
+def test_every_metric_that_is_looked_at_is_one_that_there_is(alarms, dashboard):
+    for namespace, metric, dimensions in looked_at(alarms, dashboard):
+        metrics, names = MEASURED[namespace]
+        assert metric in metrics
+        assert set(dimensions) == names
+
+
+def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(name, alarms, dashboard):
+    ours = settings.read({"STAGE": name, "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
+    existing = {
+        "QueueName": {queue for one in ours.receivers for queue in (one.queue, one.dead_letter_queue)},
+        "TableName": {ours.event_log_table, ours.counters_table, ours.archive_table},
+        "FunctionName": functions_of(ours.stage),
+        "ApiName": {f"counter-{ours.stage}"},
+        "Stage": {"api"},
+        "service": {telemetry.SERVICE},
+        "stage": {ours.stage},
+    }
+
+    seen: dict[str, set[str]] = {}
+    for _, _, dimensions in looked_at(alarms, dashboard):
+        for kind, value in dimensions.items():
+            seen.setdefault(kind, set()).add(value)
+
+    assert seen == existing
+
+
+def test_errors_and_throttles_of_every_function_have_an_alarm(name, alarms):
+    watched = {
+        (alarm["MetricName"], alarm["Dimensions"][0]["Value"])
+        for alarm in alarms
+        if alarm["MetricName"] in OF_EACH_FUNCTION
+    }
+
+    assert watched == {(metric, function) for metric in OF_EACH_FUNCTION for function in functions_of(name)}
+
+
+def test_every_metric_of_our_own_is_on_the_dashboard(name, dashboard):
+    shown = {metric for namespace, metric, _ in looked_at([], dashboard) if namespace == telemetry.NAMESPACE}
+
+    of_sql = {metric for metric in telemetry.METRICS if metric.startswith("Sql")}
+    assert shown == set(telemetry.METRICS) - (set() if name == WITH_SQL else of_sql)
+
+
+def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_and_when_it_is_over(
+    name, stage, stage_with_sql, alarms, dashboard
+):
+    lists = [widget["properties"]["alarms"] for widget in dashboard["widgets"] if widget["type"] == "alarm"]
+    topic = (stage_with_sql if name == WITH_SQL else stage)["AlarmTopicArn"]
+
+    assert sorted(arn for shown in lists for arn in shown) == sorted(alarm["AlarmArn"] for alarm in alarms)
+    for alarm in alarms:
+        tells_the_end = alarm["AlarmName"] not in WITHOUT_END
+        assert alarm["AlarmActions"] == [topic]
+        assert alarm["OKActions"] == ([topic] if tells_the_end else [])
+
+
+def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
+    pipeline, at_rest, subscriber, whole_log_at_each_check, capsys
+):
+    import app
+
+    event_log.append(an_event(counter_id=pipeline.counter_id))
+    pipeline.count(an_event(counter_id=pipeline.counter_id))  # which is not in the log
+    capsys.readouterr()
+
+    app.check(a_scheduled_turn(), None)
+
+    (line,) = [line for text in capsys.readouterr().out.splitlines() if "_aws" in (line := json.loads(text))]
+    measure(line)
+    told = {one["AlarmName"]: one["NewStateValue"] for one in subscriber()}
+    assert (told["counter-pipeline-drift"], told["counter-pipeline-repaired"]) == ("ALARM", "ALARM")
+
+
+@pytest.fixture
+def counting_stopped(stage):
+    """
+    Return a function that puts the metrics among these lines into CloudWatch, and returns the alarm's state then.
+
+    The alarm is a copy in a namespace of its own, where other tests measure nothing. The embedded AWS evaluates it when
+    data arrives, on all data of the last 10 minutes at once: what the functions report is tested here, and when the
+    alarm goes off in `tests/unit/test_template.py`.
+    """
+    cloudwatch = boto3.client("cloudwatch")
+    (original,) = cloudwatch.describe_alarms(AlarmNames=["counter-pipeline-counting-stopped"])["MetricAlarms"]
+    name = f"copy-{uuid.uuid4()}"
+    kept = ("MetricName", "Dimensions", "Statistic", "Period", "EvaluationPeriods", "Threshold", "ComparisonOperator")
+    copy: Any = {key: original[key] for key in (*kept, "TreatMissingData", "AlarmActions", "OKActions")}
+    cloudwatch.put_metric_alarm(**copy, AlarmName=name, Namespace=name)
+
+    def state(lines):
+        for line in lines:
+            for described in line.get("_aws", {}).get("CloudWatchMetrics", []):
+                described["Namespace"] = name
+            if "_aws" in line:
+                measure(line)
+        (found,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        return found["StateValue"]
+
+    yield state
+    cloudwatch.delete_alarms(AlarmNames=[name])
+
+
+@pytest.fixture
+def written(capsys):
+    """Return a function that returns the lines written since the last time."""
+    capsys.readouterr()
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_counting_stopped_alarm_goes_off_if_publish_is_disabled(pipeline, counting_stopped, subscriber, written):
+    for _ in range(25):
+        pipeline.increment()
+
+    state = counting_stopped(written())
+
+    assert state == "ALARM"
+    assert [one["NewStateValue"] for one in subscriber()] == ["ALARM"]
+
+
+def test_counting_stopped_alarm_goes_off_if_project_is_disabled(pipeline, counting_stopped, written):
+    pipeline.increment()
+    pipeline.publish(pipeline.new_records())
+
+    state = counting_stopped(written())
+
+    assert state == "ALARM"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "return=representation"}, {"If_Match": '"0"'}])
+def test_counting_stopped_alarm_ends_when_events_arrive(pipeline, counting_stopped, written, headers):
+    """An event that was counted at once arrives as a duplicate, which ends the alarm as well."""
+    pipeline.increment(**headers)
+    stopped = counting_stopped(written())
+    pipeline.publish(pipeline.new_records())
+    pipeline.project(pipeline.published())
+
+    state = counting_stopped(written())
+
+    assert (stopped, state) == ("ALARM", "OK")
+
+
+def test_the_functions_logs_are_kept_for_a_while(name):
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/counter-{name}")["logGroups"]
+
+    kept = {group["logGroupName"]: group["retentionInDays"] for group in groups}
+    assert kept == {f"/aws/lambda/{function}": 30 for function in functions_of(name)}
+
+
+def test_a_stage_without_sql_has_no_queue_of_it(stage):
+    resources = boto3.client("cloudformation").describe_stack_resources(StackName="counter-pipeline-data")
+    made = {
+        resource["PhysicalResourceId"].rpartition("/")[2]
+        for resource in resources["StackResources"]
+        if resource["ResourceType"] == "AWS::SQS::Queue"
+    }
+    assert made == {"counter-pipeline-projection", "counter-pipeline-projection-dead-letter"}
+
+
+@pytest.mark.parametrize("name", ["pipeline"], indirect=True)
+def test_what_is_made_is_tagged_with_the_application_and_the_stage(stage, alarms):
+    wanted: Any = [{"Key": "application", "Values": ["counter"]}, {"Key": "stage", "Values": ["pipeline"]}]
+    pages = boto3.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=wanted)
+    (group, *_) = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-pipeline")[
+        "logGroups"
+    ]
+
+    tagged = {one["ResourceARN"].split(":")[2] for page in pages for one in page["ResourceTagMappingList"]}
+    alarm = boto3.client("cloudwatch").list_tags_for_resource(ResourceARN=alarms[0]["AlarmArn"])["Tags"]
+    log = boto3.client("logs").list_tags_for_resource(resourceArn=group["arn"].removesuffix(":*"))["tags"]
+
+    assert tagged >= {"dynamodb", "sns", "sqs"}
+    for tags in (log, {tag["Key"]: tag["Value"] for tag in alarm}):
+        assert (tags["application"], tags["stage"]) == ("counter", "pipeline")
+
+
+def test_a_stage_can_be_configured_not_to_be_watched_and_then_has_logs_only(stage, tmp_path):
+    for folder in ("chalicelib", "infrastructure", "ops", ".chalice"):
+        shutil.copytree(stages.PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    quiet = {"environment_variables": {"STAGE": "quiet"}, "template_parameters": {"Watching": "off", "LogDays": 7}}
+    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"quiet": quiet}}), encoding="utf-8")
+
+    command = [sys.executable, "-m", "ops", "provision", "--stage", "quiet", "--json"]
+    provisioned = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    cloudwatch = boto3.client("cloudwatch")
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-quiet")["logGroups"]
+    assert "AlarmTopicArn" not in json.loads(provisioned.stdout)
+    assert cloudwatch.describe_alarms(AlarmNamePrefix="counter-quiet")["MetricAlarms"] == []
+    assert cloudwatch.list_dashboards(DashboardNamePrefix="counter-quiet")["DashboardEntries"] == []
+    assert {group["retentionInDays"] for group in groups} == {7}

@@ -1,0 +1,230 @@
+"""
+A bad network and mortal functions: what can go wrong between the deployed functions and the embedded AWS.
+
+Each function is pointed to a door of its own (`AWS_ENDPOINT_URL` in its environment), behind which the embedded AWS is.
+Some of what a function asks for never arrives, or is carried out and loses its answer, or is throttled, once or at each
+attempt of the SDK; and sometimes the process that asks is killed, before its request is carried out or after. Nothing
+of ours takes part: it is the network and the machine that fail.
+"""
+
+from __future__ import annotations
+
+import enum
+import http.client
+import http.server
+import os
+import random
+import select
+import signal
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+
+from ops import stages
+from ops.deployment import deploy
+
+_PROC = Path("/proc")
+
+
+class Fault(enum.Enum):
+    """What may happen to a request."""
+
+    NEVER_ARRIVES = "never arrived"
+    LOSES_ITS_ANSWER = "lost its answer"
+    IS_THROTTLED = "throttled"
+    DIES_BEFORE = "died before a request"
+    DIES_AFTER = "died after a request"
+
+
+DEATHS = (Fault.DIES_BEFORE, Fault.DIES_AFTER)
+REPEATABLE = (Fault.NEVER_ARRIVES, Fault.LOSES_ITS_ANSWER, Fault.IS_THROTTLED)
+
+#: The functions, by their names in the template, and one in how many requests of each is drawn from the whole deck.
+DECKS = {"APIHandler": 600, "Publish": 50, "Project": 80}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What happens to one request; where `always`, to each of the SDK's attempts at it."""
+
+    fault: Fault
+    always: bool = False
+
+
+_FAULTS = [*(Card(fault) for fault in Fault), *(Card(fault, always=True) for fault in REPEATABLE)]
+
+
+class Chaos:
+    """
+    The doors of all functions. While it is calm, which it is at first, requests only pass through.
+
+    What happens is drawn from a deck for each function, which holds every fault once and is shuffled anew when it is
+    used up: by chance, but no fault is left out by chance.
+    """
+
+    def __init__(self, aws_port: int, seed: int) -> None:
+        self.happened: Counter[tuple[str, Fault]] = Counter()
+        self.aws_port = aws_port
+        self._calm = True
+        self._lock = threading.Lock()
+        self._chance = random.Random(f"{seed}/chaos")
+        self._decks: dict[str, list[Card | None]] = {function: [] for function in DECKS}
+        self._doomed: dict[str, Card] = {}
+        self._doors = [_Door(self, function) for function in DECKS]
+
+    def stand_between(self) -> None:
+        """Each deployed function goes through its door. To be called after each start; safe to repeat."""
+        functions = boto3.client("lambda")
+        for door in self._doors:
+            resource = boto3.client("cloudformation").describe_stack_resource(
+                StackName=deploy.stack_name(stages.LOCAL_STAGE), LogicalResourceId=door.function
+            )
+            name = resource["StackResourceDetail"].get("PhysicalResourceId", "")
+            variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            if variables.get("AWS_ENDPOINT_URL") != door.url:
+                functions.update_function_configuration(
+                    FunctionName=name, Environment={"Variables": {**variables, "AWS_ENDPOINT_URL": door.url}}
+                )
+
+    def begin(self) -> None:
+        """From now on things go wrong."""
+        self._calm = False
+
+    def pause(self) -> None:
+        """From now on nothing goes wrong."""
+        self._calm = True
+
+    def close(self) -> None:
+        """The doors are shut."""
+        for door in self._doors:
+            door.shutdown()
+            door.server_close()
+
+    def draw(self, function: str, call: str) -> Fault | None:
+        """What happens to this attempt at a call; a call is the same for all attempts of the SDK at it."""
+        with self._lock:
+            if self._calm:
+                return None
+            card = self._doomed.get(call) or self._next_card(function)
+            if card is None:
+                return None
+            if card.always:
+                self._doomed[call] = card
+            return card.fault
+
+    def note(self, function: str, fault: Fault) -> None:
+        """It did happen."""
+        with self._lock:
+            self.happened[function, fault] += 1
+
+    def _next_card(self, function: str) -> Card | None:
+        deck = self._decks[function]
+        if not deck:
+            deck += [*_FAULTS, *[None] * (DECKS[function] - len(_FAULTS))]
+            self._chance.shuffle(deck)
+        return deck.pop()
+
+
+class _Door(http.server.ThreadingHTTPServer):
+    """Where one function finds AWS."""
+
+    daemon_threads = True
+
+    def __init__(self, chaos: Chaos, function: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Passage)
+        self.chaos = chaos
+        self.function = function
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Silence: a function that dies or gives up breaks its connection, and that is what we are here for."""
+
+
+class _Passage(http.server.BaseHTTPRequestHandler):
+    """One connection of a function's, and one of ours to the embedded AWS for it."""
+
+    server: _Door
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self._aws = http.client.HTTPConnection("127.0.0.1", self.server.chaos.aws_port, timeout=60)
+
+    def finish(self) -> None:
+        self._aws.close()
+        super().finish()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        fault = self.server.chaos.draw(self.server.function, self.headers["amz-sdk-invocation-id"])
+        match fault:
+            case None:
+                self._answer(*self._carried_out(body))
+                return
+            case Fault.NEVER_ARRIVES:
+                self.close_connection = True
+            case Fault.LOSES_ITS_ANSWER:
+                self._carried_out(body)
+                self.close_connection = True
+            case Fault.IS_THROTTLED:
+                self._answer(400, [("Content-Type", "application/x-amz-json-1.0")], _THROTTLED)
+            case Fault.DIES_BEFORE:
+                self._kill()
+            case Fault.DIES_AFTER:
+                self._carried_out(body)
+                self._kill()
+        self.server.chaos.note(self.server.function, fault)
+
+    def _carried_out(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        if self._aws.sock is not None and select.select([self._aws.sock], [], [], 0)[0]:
+            self._aws.close()  # the other end has: it would take nothing more
+        self._aws.request(self.command, self.path, body, dict(self.headers))
+        answer = self._aws.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        kept = [f"{name}: {value}" for name, value in headers if name.lower() not in _OF_THE_CONNECTION]
+        head = [f"HTTP/1.1 {status} {http.client.responses.get(status, '')}", *kept, f"Content-Length: {len(body)}"]
+        self.wfile.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+
+    def _kill(self) -> None:
+        self.close_connection = True
+        os.kill(_process_at(self.client_address[1]), signal.SIGKILL)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silence."""
+
+
+_THROTTLED = b'{"__type":"com.amazonaws#ThrottlingException","message":"Rate exceeded"}'
+_OF_THE_CONNECTION = {"connection", "content-length", "keep-alive", "transfer-encoding"}
+
+
+def can_kill() -> bool:
+    """Whether this machine tells whose a connection is, as Linux does in /proc."""
+    return (_PROC / "net" / "tcp").exists()
+
+
+def _process_at(port: int) -> int:
+    """The process on this machine that holds the end with this port of a connection to us."""
+    socket = f"socket:[{_inode_at(port)}]"
+    for descriptors in _PROC.glob("[0-9]*/fd"):
+        try:
+            if any(str(descriptor.readlink()) == socket for descriptor in descriptors.iterdir()):
+                return int(descriptors.parent.name)
+        except OSError:  # it has ended meanwhile
+            continue
+    raise ProcessLookupError(f"nobody holds port {port}")
+
+
+def _inode_at(port: int) -> str:
+    """`man 5 proc_net`: the second column is the address, with the port in hexadecimal; the tenth is the inode."""
+    for line in (_PROC / "net" / "tcp").read_text(encoding="ascii").splitlines()[1:]:
+        columns = line.split()
+        if columns[1].endswith(f":{port:04X}") and columns[9] != "0":
+            return columns[9]
+    raise ProcessLookupError(f"nobody holds port {port}")

@@ -1,0 +1,121 @@
+"""The pipeline on the engine within this process, and the databases of the relational read model."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib import retries, settings
+from tests import databases
+from tests.databases import Guard
+from tests.harness import Pipeline
+from tests.resilience.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.databases import Database, PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def the_engine() -> Iterator[Engine]:
+    """One for all tests of a file, and empty for the first: each has counters of its own."""
+    engine = Engine()
+    yield engine
+    engine.remove_tables_and_queues()
+
+
+@pytest.fixture
+def engine(the_engine: Engine) -> Iterator[Engine]:
+    """Serves the application's clients during the test."""
+    with the_engine.serving():
+        yield the_engine
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has met a rival tries again at once, where it is the test that says who comes next, and not the clock."""
+    monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(retries, "_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def new_pipeline(engine: Engine) -> Callable[[int], Pipeline]:
+    """Makes a pipeline with a counter of its own, whose chance comes from a seed."""
+    return lambda seed: pipeline_on(engine, seed)
+
+
+def pipeline_on(engine: Engine, seed: int) -> Pipeline:
+    """A pipeline on the engine."""
+    return Pipeline(
+        engine.outputs["ProjectionQueueUrl"],
+        engine.outputs["DeadLetterQueueUrl"],
+        engine.outputs["EventLogStreamArn"],
+        random.Random(seed),
+        client=engine.client,
+    )
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server of the tests' own."""
+    programs = databases.binaries()
+    if programs is None:
+        assert "CI" not in os.environ, "there is no PostgreSQL"
+        pytest.skip("there is no PostgreSQL: neither Debian's, nor on the path, nor the wheel of pgserver")
+    with databases.a_postgresql(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    """What Aurora DSQL refuses is refused."""
+    with Guard().standing() as standing:
+        yield standing
+
+
+@pytest.fixture(scope="session")
+def a_postgresql_database(postgresql: PostgreSQL) -> Database:
+    """With the schema."""
+    return with_schema(databases.postgresql_in(postgresql, "counter"))
+
+
+@pytest.fixture(scope="session")
+def a_dsql_database(postgresql: PostgreSQL) -> Database:
+    """With the schema, which is made while the guard of who asks first stands."""
+    return with_schema(databases.dsql_in(postgresql, databases.TlsDoor(postgresql), "counter_like_dsql"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])
+def database(
+    request: pytest.FixtureRequest, guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    """The relational read model is on, and empty, in each of the databases that there are."""
+    from chalicelib.extras.sql import read_model
+
+    if request.param == "sqlite":
+        found = with_schema(databases.sqlite_in(tmp_path / "read-model.sqlite"))
+    else:
+        found = request.getfixturevalue(f"a_{request.param.removeprefix('aurora')}_database")
+        found.ask("DELETE FROM events")
+        found.ask("DELETE FROM counters")
+    monkeypatch.setenv("SQL_URL", found.url)
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+    yield found
+    read_model.client().dispose()
+    read_model.client.cache_clear()
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+def with_schema(made: Database) -> Database:
+    """The same, with tables and views."""
+    from chalicelib.extras.sql import read_model
+
+    read_model.make_schema(made.url)
+    return made

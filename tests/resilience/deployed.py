@@ -1,0 +1,127 @@
+"""The whole system, deployed on an embedded AWS of its own, with chaos in it, and the operator who looks after it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from chalicelib import settings
+from ops import stages
+from ops.deployment import provision, stacks
+from ops.local import stack
+from tests.e2e.conftest import eventually
+from tests.resilience.invariant import Watcher
+
+if TYPE_CHECKING:
+    from tests.resilience.chaos import Chaos
+
+#: Otherwise than in the template, so that what takes an hour there takes a minute here.
+VISIBLE_AGAIN_AFTER_S = 5
+DELIVERIES = 3
+
+
+@functools.cache
+def client(service: str) -> Any:
+    """A client of the operator's own: what it asks for passes no chaos."""
+    return boto3.client(service)  # type: ignore[call-overload]
+
+
+@dataclass
+class System:
+    """The system; how often it was started, and what its operator found on the dead-letter queue."""
+
+    place: stack.Place
+    chaos: Chaos
+    api_url: str = ""
+    starts: int = 0
+    sent_back: int = 0
+    parked: list[str] = field(default_factory=list)
+    watchers: dict[str, Watcher] = field(default_factory=dict)
+    _queue: str = ""
+    _dead_letters: str = ""
+
+    def start(self) -> None:
+        """It runs, no value is lower than before the stop, and from now on things go wrong."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            stack.up(self.place)
+        self.starts += 1
+        self.api_url = stages.addresses(self.place.folder)["API_URL"]
+        made = stacks.outputs(provision.stack_name(stages.LOCAL_STAGE))
+        self._queue, self._dead_letters = made["ProjectionQueueUrl"], made["DeadLetterQueueUrl"]
+        self._hurry_the_queue()
+        self.chaos.stand_between()
+        self.look_at_the_counters()
+        self.chaos.begin()
+
+    def stop(self) -> None:
+        """It does not run: it was stopped in order, in the middle of whatever it did."""
+        self.look_at_the_counters()
+        self.chaos.pause()
+        with contextlib.redirect_stdout(io.StringIO()):
+            stack.down(self.place)
+
+    def stop_for_good(self) -> None:
+        """It does not run, and nothing stands between its functions and AWS any more."""
+        self.chaos.close()
+        with contextlib.redirect_stdout(io.StringIO()):
+            stack.down(self.place)
+
+    def look_at_the_counters(self) -> None:
+        """
+        No value exceeds the log's sum, and none went down since the last look.
+
+        Raises:
+            AssertionError: one does, or did.
+        """
+        for counter_id in versions(client):
+            self.watchers.setdefault(counter_id, Watcher(client, counter_id)).check_meanwhile()
+
+    def settle(self, events: int) -> None:
+        """
+        Nothing goes wrong any more, so many events are counted, and nothing is on its way.
+
+        Raises:
+            AssertionError: it does not come to that.
+        """
+        self.chaos.pause()
+        eventually(
+            lambda: self._sent_back() == 0 and self._on_the_queue() == 0 and sum(versions(client).values()) >= events
+        )
+
+    def _sent_back(self) -> int:
+        """What was given up goes back to the queue as it is, and what was parked with a reason is noted. How many."""
+        found = client("sqs").receive_message(
+            QueueUrl=self._dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        messages: list[Any] = found.get("Messages", [])
+        for message in messages:
+            if reason := message.get("MessageAttributes", {}).get("reason"):
+                self.parked.append(f"{reason['StringValue']}: {message['Body'][:200]}")
+            else:
+                client("sqs").send_message(QueueUrl=self._queue, MessageBody=message["Body"])
+                self.sent_back += 1
+            client("sqs").delete_message(QueueUrl=self._dead_letters, ReceiptHandle=message["ReceiptHandle"])
+        return len(messages)
+
+    def _on_the_queue(self) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = client("sqs").get_queue_attributes(QueueUrl=self._queue, AttributeNames=names)
+        return sum(int(found["Attributes"][name]) for name in names)
+
+    def _hurry_the_queue(self) -> None:
+        found = client("sqs").get_queue_attributes(QueueUrl=self._queue, AttributeNames=["RedrivePolicy"])
+        redrive = {**json.loads(found["Attributes"]["RedrivePolicy"]), "maxReceiveCount": DELIVERIES}
+        attributes = {"VisibilityTimeout": str(VISIBLE_AGAIN_AFTER_S), "RedrivePolicy": json.dumps(redrive)}
+        client("sqs").set_queue_attributes(QueueUrl=self._queue, Attributes=attributes)
+
+
+def versions(client: Any) -> dict[str, int]:
+    """Every counter of the read model, and how many events it has counted."""
+    pages = client("dynamodb").get_paginator("scan").paginate(TableName=settings.current().counters_table)
+    return {item["counter_id"]["S"]: int(item["version"]["N"]) for page in pages for item in page["Items"]}

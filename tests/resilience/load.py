@@ -1,0 +1,201 @@
+"""
+Load with faults, on the whole system as it is deployed: python -m tests.resilience.load --events N --seed S
+
+Clients send increments while functions are killed, requests and answers are lost or throttled, and the embedded AWS is
+stopped in order and started again. In the end every increment that was acknowledged is counted, and nothing else.
+
+The seed decides what is sent and which faults are drawn; how it all interleaves is up to the machine, so that a run can
+be repeated alike, not the same. Two settings of the projection queue are not the template's, so that what takes an hour
+takes a minute: a message comes back after 5 seconds instead of 180, and is given up after 3 deliveries instead of 20.
+What was given up is sent back in the end, as README tells an operator to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chalicelib import settings
+from ops import stages
+from ops.cli.errors import OperatorError
+from ops.local import stack
+from tests import conftest  # noqa: F401  (sets where the system lives, and how it is reached)
+from tests.resilience import chaos
+from tests.resilience.chaos import Chaos, Fault
+from tests.resilience.clients import Clients, UnexpectedError, Way, Wish, wishes
+from tests.resilience.deployed import System, client, versions
+from tests.resilience.invariant import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EVENTS = 20_000
+CLIENTS = 8
+RESTARTS = 2
+
+_PROGRESS_EVERY_S = 10
+_LINES_OF_DIFFERENCES = 20
+
+
+def send(system: System, clients: Clients, seed: int, events: int) -> None:
+    """
+    So many increments are sent by all clients together, over stops and starts on the way, until each is answered.
+
+    Raises:
+        AssertionError, UnexpectedError: what should hold meanwhile does not, or a client hears what it should not.
+    """
+    shares = [wishes(seed, number, len(range(number, events, CLIENTS))) for number in range(CLIENTS)]
+    stops = [events * number // (RESTARTS + 1) for number in range(1, RESTARTS + 1)]
+    began = told = time.monotonic()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        try:
+            jobs = {pool.submit(clients.new().send_all, share) for share in shares}
+            while jobs:
+                done, jobs = wait(jobs, 0.2, FIRST_EXCEPTION)
+                for job in done:
+                    job.result()
+                if time.monotonic() > told + _PROGRESS_EVERY_S:
+                    told = time.monotonic()
+                    click.echo(f"{told - began:5.0f} s  {_progress(system, clients, events)}")
+                if stops and clients.total("answered") >= stops[0]:
+                    del stops[0]
+                    click.echo(f"{time.monotonic() - began:5.0f} s  stopping the embedded AWS, and starting it again")
+                    system.stop()
+                    system.start()
+        except BaseException:
+            clients.stopping.set()
+            raise
+
+
+def differences(client: Any, acknowledged: Mapping[Wish, str], watchers: Mapping[str, Watcher]) -> list[str]:
+    """How the tables that `client` reads differ from what was acknowledged, in a line each. None is as it should be."""
+    wrong: list[str] = []
+    sent: dict[str, dict[str, int]] = defaultdict(dict)
+    for wish, event_id in acknowledged.items():
+        if event_id in sent[wish.counter_id]:
+            wrong.append(f"{wish.counter_id}: two increments were acknowledged as one, {event_id}")
+        sent[wish.counter_id][event_id] = wish.by
+    for counter_id in sorted({*sent, *_logged(client), *versions(client)}):
+        watcher = watchers.get(counter_id, Watcher(client, counter_id))
+        watcher.acknowledged = list(sent[counter_id])
+        try:
+            watcher.check_in_the_end()
+        except AssertionError as error:
+            wrong.append(str(error))
+        in_log = {event["event_id"]["S"]: int(event["by"]["N"]) for event in watcher.events()}
+        wrong += [
+            f"{counter_id}: event {event_id} is of {in_log.get(event_id)} in the log, "
+            f"and of {sent[counter_id].get(event_id)} among those acknowledged"
+            for event_id in sorted({event_id for event_id, _ in in_log.items() ^ sent[counter_id].items()})
+        ]
+    return wrong
+
+
+def shortfalls(system: System) -> list[str]:
+    """Which of the faults that the run is for did not occur."""
+    happened = system.chaos.happened
+    found = [
+        f"no {function} {fault.value}" for function in chaos.DECKS for fault in Fault if not happened[function, fault]
+    ]
+    return [*found, *([] if system.starts == RESTARTS + 1 else ["the embedded AWS was not stopped and started"])]
+
+
+def _logged(client: Any) -> set[str]:
+    pages = client("dynamodb").get_paginator("scan").paginate(TableName=settings.current().event_log_table)
+    return {item["partition"]["S"] for page in pages for item in page["Items"]}
+
+
+def _progress(system: System, clients: Clients, events: int) -> str:
+    return f"{clients.total('answered')} of {events} answered, {clients.total('retried')} retried, {_faults(system)}"
+
+
+def _result(system: System, clients: Clients, took_s: float) -> str:
+    return (
+        f"{len(clients.acknowledged)} acknowledged and {clients.total('refused')} swaps refused, "
+        f"{clients.total('retried')} retried, {clients.total('given_up')} answers not waited for, "
+        f"{clients.total('sent_again')} sent again when acknowledged; {_faults(system)}; "
+        f"{system.starts - 1} restarts; {system.sent_back} messages sent back, {len(system.parked)} parked; "
+        f"{took_s:.0f} s"
+    )
+
+
+def _faults(system: System) -> str:
+    happened = system.chaos.happened
+    deaths = {name: sum(happened[name, fault] for fault in chaos.DEATHS) for name in chaos.DECKS}
+    requests = {fault: sum(happened[name, fault] for name in chaos.DECKS) for fault in chaos.REPEATABLE}
+    return (
+        f"{sum(deaths.values())} function deaths ({', '.join(f'{name} {number}' for name, number in deaths.items())}), "
+        f"requests that {', '.join(f'{fault.value} {number}' for fault, number in requests.items())}"
+    )
+
+
+def prove(system: System, seed: int, events: int) -> list[str]:
+    """
+    What is wrong after a run, in a line each; what it came to is told on the way.
+
+    Raises:
+        OperatorError: the system does not start or stop.
+    """
+    began = time.monotonic()
+    clients = Clients(seed, lambda: system.api_url)
+    wrong: list[str] = []
+    try:
+        system.start()
+        send(system, clients, seed, events)
+        system.chaos.pause()
+        # The stream is in order: once the last event is counted, no other is still to come from there.
+        clients.new().send_all([Wish("last", "last", 1, Way.PLAIN)])
+    except (AssertionError, UnexpectedError) as error:
+        return [str(error)]
+    click.echo("All are answered; waiting until all are counted ...")
+    try:
+        system.settle(len(clients.acknowledged))
+    except AssertionError:
+        wrong.append("the queues do not become empty, or not so many events are counted as were acknowledged")
+    wrong += differences(client, clients.acknowledged, system.watchers)
+    wrong += [f"parked: {message}" for message in system.parked]
+    click.echo(_result(system, clients, time.monotonic() - began))
+    return wrong or shortfalls(system)
+
+
+@click.command(help=__doc__)
+@click.option("--events", default=EVENTS, show_default=True, type=click.IntRange(min=1000), help="How many increments.")
+@click.option("--seed", default=1, show_default=True, help="What is sent, and which faults are drawn.")
+def main(events: int, seed: int) -> None:
+    if not chaos.can_kill():
+        raise click.ClickException("This needs Linux, whose /proc tells which process a connection belongs to.")
+    folder = Path(os.environ["LOCAL_FOLDER"])
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    os.environ |= {
+        "STAGE": stages.LOCAL_STAGE,  # the one that is deployed whole
+        "TMPDIR": str(scratch),  # where functions are unpacked; those that are killed leave it behind
+    }
+    place = stack.Place(folder, int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"]))
+    system = System(place, Chaos(place.aws_port, seed))
+    click.echo(f"{events} increments with seed {seed}; starting the whole system in {folder} ...")
+    try:
+        wrong = prove(system, seed, events)
+    except OperatorError as error:
+        wrong = [str(error)]
+    finally:
+        system.stop_for_good()
+    if wrong:
+        for line in wrong[:_LINES_OF_DIFFERENCES]:
+            click.echo(f"  {line}", err=True)
+        click.echo(f"BROKEN with seed {seed}: {len(wrong)} differences; {folder} is kept", err=True)
+        sys.exit(1)
+    shutil.rmtree(folder)
+    click.echo(f"Every acknowledged increment is counted, and nothing else (seed {seed}).")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,783 @@
+"""
+Mistakes that people really make, each as a change of our own source, applied in memory while a test runs.
+
+A mutant that no test catches is a hole in the proof. `python -m tests.resilience.mutants` runs each with the test that
+should catch it, and writes the table in docs/mutants.md.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from concurrent.futures import Future
+    from types import ModuleType
+
+PROJECT = Path(__file__).parent.parent.parent
+TABLE = PROJECT / "docs" / "mutants.md"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake: in this module, `right` (which stands there once) becomes `wrong`; this test is to catch it."""
+
+    mistake: str
+    module: str
+    right: str
+    wrong: str
+    catcher: str
+
+
+#: Ourselves, and none of those that only take time to load.
+_PLUGINS = (
+    "-ptests.resilience.mutants",
+    *(f"-pno:{name}" for name in ("hypothesispytest", "cov", "xdist", "cacheprovider")),
+)
+
+CRASHES = "tests/resilience/test_crash_points.py::test_at_every_request_of_a_scenario_a_fault_changes_no_total"
+ARCHIVE = "tests/resilience/test_archive_rules.py"
+ORDERS = "tests/resilience/test_interleavings.py"
+REQUESTS = "tests/resilience/test_crash_points.py::test_a_scenario_makes_the_requests_that_are_disturbed"
+READS = "tests/resilience/test_reads.py"
+NEIGHBOURS = "tests/resilience/test_neighbours.py"
+SQL_CRASHES = "tests/resilience/test_sql_crash_points.py::test_at_every_step_of_a_scenario_a_fault_changes_no_total"
+SQL = "tests/resilience/test_sql_model.py"
+SQL_REBUILD = "tests/resilience/test_sql_rebuild.py"
+SQL_VERIFY = "tests/resilience/test_sql_verifying.py"
+FAN_OUT = "tests/resilience/test_two_projections.py"
+PROCESSES = "tests/resilience/test_every_process.py"
+
+_LOCK_FIRST = """\
+        _lock(connection, counter_id)
+        # In a statement of its own: one that waits for a lock sees what was there before it waited.
+        (high, low, number) = connection.execute(select(*_sums()).where(event_rows.c.counter_id == counter_id)).one()
+"""
+_ADD_UP_FIRST = """\
+        (high, low, number) = connection.execute(select(*_sums()).where(event_rows.c.counter_id == counter_id)).one()
+        _lock(connection, counter_id)
+"""
+
+MUTANTS = {
+    "duplicates-added": Mutant(
+        "Recent entries are added without the condition that none of them is there",
+        "chalicelib.read_model.store",
+        "            *(~recent.contains(each) for each in sorted(stored)),\n",
+        "",
+        f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
+    ),
+    "late-added": Mutant(
+        "Recent entries are added without the condition that they are later than the archive",
+        "chalicelib.read_model.store",
+        "            archived_until.does_not_exist() | (archived_until < earliest_ms),\n",
+        "",
+        f"{CRASHES}[project, late events-the answer is lost, once]",
+    ),
+    "latest-for-earliest": Mutant(
+        "The latest entry, and not the earliest, must be later than the archive",
+        "chalicelib.read_model.store",
+        "    earliest_ms = min(",
+        "    earliest_ms = max(",
+        f"{CRASHES}[project, late and fresh events-the answer is lost, once]",
+    ),
+    "late-at-the-end": Mutant(
+        "An entry of the last archived millisecond is taken for a fresh one",
+        "chalicelib.read_model.store",
+        "(archived_until < earliest_ms)",
+        "(archived_until <= earliest_ms)",
+        f"{ARCHIVE}::test_an_event_of_the_last_archived_millisecond_is_late",
+    ),
+    "room-forgotten": Mutant(
+        "Recent entries are added without the condition that there is room for them",
+        "chalicelib.read_model.store",
+        "            recent.does_not_exist() | fits,\n",
+        "",
+        f"{REQUESTS}[project, a batch that archives]",
+    ),
+    "page-unconditional": Mutant(
+        "A page is written without the condition that it is unchanged",
+        "chalicelib.read_model.store",
+        "        else PageItem.revision == page.revision_before,\n",
+        "        else None,\n",
+        f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
+    ),
+    "page-revision-kept": Mutant(
+        "A page keeps its revision when it is written",
+        "chalicelib.read_model.store",
+        "            revision=(page.revision_before or 0) + 1,\n",
+        "            revision=page.revision_before or 1,\n",
+        f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
+    ),
+    "archived-unconditionally": Mutant(
+        "Entries are archived without the condition that the counter is unchanged",
+        "chalicelib.read_model.store",
+        "    return actions, has_revision(plan.revision)\n",
+        "    return actions, None\n",
+        f"{ORDERS}::test_workers_on_an_almost_full_counter_in_every_order",
+    ),
+    "revision-kept": Mutant(
+        "The counter keeps its revision when entries are added",
+        "chalicelib.read_model.store",
+        "        return [*actions, item.recent.add(stored)], _can_add(plan.entries, stored)\n",
+        "        return [*actions[:2], actions[3], item.recent.add(stored), item.revision.add(0)], "
+        "_can_add(plan.entries, stored)\n",
+        f"{ORDERS}::test_a_worker_and_a_swap_in_every_order[35]",
+    ),
+    "recent-replaced": Mutant(
+        "The recent entries are replaced by the new ones",
+        "chalicelib.read_model.store",
+        "item.recent.add(stored)",
+        "item.recent.set(stored)",
+        f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
+    ),
+    "value-set": Mutant(
+        "The value is set to the batch's sum instead of adding it",
+        "chalicelib.read_model.store",
+        "        item.value.add(sum(entry.amount for entry in plan.entries)),\n",
+        "        item.value.set(sum(entry.amount for entry in plan.entries)),\n",
+        f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
+    ),
+    "version-by-one": Mutant(
+        "The version goes up by one for each batch",
+        "chalicelib.read_model.store",
+        "item.version.add(len(plan.entries))",
+        "item.version.add(1)",
+        f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
+    ),
+    "archive-end-kept": Mutant(
+        "Entries are archived, and `archived_until` stays where it was",
+        "chalicelib.domain.archive",
+        "frozenset(recent), archived[-1].recorded_at_ms)",
+        "frozenset(recent), part.archived_until_ms)",
+        f"{CRASHES}[project, a batch that archives-the answer is lost, once]",
+    ),
+    "batch-for-missing": Mutant(
+        "A late batch is counted whole, with the entries that its page has",
+        "chalicelib.domain.archive",
+        ".difference(page.entries):",
+        ".difference(()):",
+        f"{CRASHES}[project, late events-the answer is lost, once]",
+    ),
+    "recent-not-searched": Mutant(
+        "A batch is archived with the entries of it that are recent, and all of them are added",
+        "chalicelib.domain.archive",
+        "entry.recorded_at_ms > part.archived_until_ms and entry not in part.recent",
+        "entry.recorded_at_ms > part.archived_until_ms",
+        f"{CRASHES}[project, a batch larger than what is recent-the answer is lost, once]",
+    ),
+    "half-of-a-page-forgotten": Mutant(
+        "Of a page that is split, the new pages are not written",
+        "chalicelib.domain.archive",
+        "    yield from first\n",
+        "",
+        f"{CRASHES}[project, late events that split a page-the answer is lost, once]",
+    ),
+    "page-end-moved": Mutant(
+        "A page ends with its last entry when it is amended, and no page covers the times behind",
+        "chalicelib.domain.archive",
+        "PageWrite(last.start_ms, page.end_ms, page.revision, last.entries)",
+        "PageWrite(last.start_ms, last.end_ms, page.revision, last.entries)",
+        f"{ARCHIVE}::test_a_page_keeps_its_end_when_it_is_amended",
+    ),
+    "millisecond-split": Mutant(
+        "Entries of one millisecond are split over two pages",
+        "chalicelib.domain.archive",
+        "        while end < len(entries) and entries[end].recorded_at_ms == entries[end - 1].recorded_at_ms:\n"
+        "            end += 1\n",
+        "",
+        f"{ARCHIVE}::test_events_of_one_millisecond_stay_in_one_page",
+    ),
+    "millisecond-divided": Mutant(
+        "Of entries of one millisecond some are archived and some stay recent",
+        "chalicelib.domain.archive",
+        "        or ordered[cut].recorded_at_ms == ordered[cut - 1].recorded_at_ms\n",
+        "",
+        f"{ARCHIVE}::test_recent_events_of_one_millisecond_are_archived_together",
+    ),
+    "nothing-kept": Mutant(
+        "Archiving takes the newest entries, too, and the next events are late",
+        "chalicelib.domain.archive",
+        "    cut = max(1, len(ordered) - kept)\n",
+        "    cut = len(ordered)\n",
+        f"{ARCHIVE}::test_entries_of_the_last_seconds_stay_recent",
+    ),
+    "pages-before-the-counter": Mutant(
+        "The pages are read before the counter, so that an entry archived in between is in neither",
+        "chalicelib.read_model.writer",
+        "                pages, planned = store.pages_for(part := part or store.read(key), entries)\n",
+        "                pages = store.read_pages(key, 0, 100)\n"
+        "                planned, part = entries, part or store.read(key)\n"
+        "                pages = pages or store.read_pages(key, 0, 100)\n",
+        f"{ORDERS}::test_an_event_that_becomes_late_meanwhile_in_every_order",
+    ),
+    "conflict-for-done": Mutant(
+        "A conflict while counting is taken for done",
+        "chalicelib.read_model.writer",
+        "        except ChangedError:\n            part = None\n",
+        "        except ChangedError:\n            return\n",
+        f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
+    ),
+    "refusal-for-done": Mutant(
+        "A refused update is taken for one whose events are all counted",
+        "chalicelib.read_model.writer",
+        "            yield from (counted for counted, _ in _count_planned(key, entries, changed.part))\n",
+        "            return\n",
+        f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
+    ),
+    "retry-without-reading": Mutant(
+        "After a conflict the next try plans from what was read before it",
+        "chalicelib.read_model.writer",
+        "        except ChangedError:\n            part = None\n",
+        "        except ChangedError:\n            pass\n",
+        f"{ORDERS}::test_workers_on_an_almost_full_counter_in_every_order",
+    ),
+    "rest-forgotten": Mutant(
+        "Of late events in more pages than one plan has, the rest is forgotten",
+        "chalicelib.read_model.writer",
+        "                entries, part = entries - planned, None\n",
+        "                entries, part = frozenset(), None\n",
+        f"{CRASHES}[project, late events in many pages-the answer is lost, once]",
+    ),
+    "never-read-first": Mutant(
+        "A redelivered batch is written first, and DynamoDB charges the refused write",
+        "chalicelib.projector",
+        ' if times not in ("0", "1"):\n            return True',
+        ' if times not in ("0", "1"):\n            return False',
+        f"{READS}::test_a_redelivery_of_counted_events_costs_one_read_and_no_write",
+    ),
+    "stale-counter": Mutant(
+        "The counter is read without asking for consistency",
+        "chalicelib.read_model.store",
+        "CounterItem.query(counter_id, consistent_read=True)",
+        "CounterItem.query(counter_id, consistent_read=False)",
+        f"{READS}::test_a_counter_is_read_as_it_was_just_written",
+    ),
+    "stale-part": Mutant(
+        "The part that a redelivered batch belongs to is read without asking for consistency",
+        "chalicelib.read_model.store",
+        "range_key=str(key.part), consistent_read=True)",
+        "range_key=str(key.part), consistent_read=False)",
+        f"{READS}::test_a_redelivery_of_counted_events_costs_one_read_and_no_write",
+    ),
+    "swap-unconditional": Mutant(
+        "A swap is made without the condition that the counter is unchanged",
+        "chalicelib.read_model.writer",
+        "store.add_plan(transaction, own.key, plan, now_ms, store.has_revision(own.revision))",
+        "store.add_plan(transaction, own.key, plan, now_ms, None)",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+    ),
+    "other-parts-unchecked": Mutant(
+        "A swap is made without the condition that the counter's other parts are unchanged",
+        "chalicelib.read_model.writer",
+        "        for other in by_key.values():\n            store.add_revision_check(transaction, other)\n",
+        "        by_key.clear()\n",
+        f"{ORDERS}::test_two_swaps_on_a_counter_with_parts_in_every_order",
+    ),
+    "missing-part-unchecked": Mutant(
+        "A part that nothing was counted in is taken for unchanged, whatever was counted there since",
+        "chalicelib.read_model.store",
+        "CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()",
+        "(CounterItem.revision == revision) | CounterItem.revision.does_not_exist() "
+        "if revision else CounterItem.counter_id.does_not_exist() | (CounterItem.revision > 0)",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+    ),
+    "any-refusal-a-repetition": Mutant(
+        "A swap that lost is taken for one that was recorded before: which condition failed is not looked at",
+        "chalicelib.read_model.writer",
+        "        if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:\n",
+        "        if dynamodb.CONDITION_FAILED in refused.reasons:\n",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+    ),
+    "throttled-for-contended": Mutant(
+        "A transaction cancelled by throttling is taken for a conflict, and tried again at once",
+        "chalicelib.aws.dynamodb",
+        "        if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:\n",
+        "        if reasons:\n",
+        f"{NEIGHBOURS}::test_a_throttled_transaction_is_an_outage_and_not_tried_again",
+    ),
+    "contended-for-throttled": Mutant(
+        "A transaction that conflicts is taken for an outage, and given up",
+        "chalicelib.aws.dynamodb",
+        "<= {None, CONDITION_FAILED, CONFLICT}",
+        "<= {None, CONDITION_FAILED}",
+        f"{NEIGHBOURS}::test_a_transaction_that_conflicts_is_tried_again",
+    ),
+    "update-conflict-an-outage": Mutant(
+        "An update that conflicts with a transaction is taken for an outage, and given up",
+        "chalicelib.aws.dynamodb",
+        '            case "TransactionConflictException":\n                raise RefusedError from cause\n',
+        "",
+        f"{NEIGHBOURS}::test_an_update_that_conflicts_is_tried_again",
+    ),
+    "first-failure-raised": Mutant(
+        "One counter's failure stops the others in its batch",
+        "chalicelib.read_model.writer",
+        "            failures[key.counter_id] = failure\n",
+        "            raise\n",
+        f"{NEIGHBOURS}::test_a_damaged_counter_fails_alone_and_its_neighbors_are_counted",
+    ),
+    "success-before-put": Mutant(
+        "Success is reported before the event is durable",
+        "chalicelib.command_handlers",
+        "    appended = event_log.append(event, counted_at_once=command.wants_counter)\n",
+        "    try:\n        appended = event_log.append(event)\n"
+        "    except Exception:\n        appended = event_log.Appended(event, again=False)\n",
+        f"{CRASHES}[a plain increment-the request never arrives, however often]",
+    ),
+    "append-unconditional": Mutant(
+        "The append overwrites the event that has its id",
+        "chalicelib.event_log",
+        ".save(condition=EventItem.event_id.does_not_exist())\n        except",
+        ".save()\n        except",
+        f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
+    ),
+    "append-within-unconditional": Mutant(
+        "A swap's append overwrites the event that has its id",
+        "chalicelib.event_log",
+        "transaction.save(_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())",
+        "transaction.save(_item(event, counted_at_once=True))",
+        f"{CRASHES}[a keyed increment sent again as a swap-the answer is lost, once]",
+    ),
+    "repetition-by-time": Mutant(
+        "An increment sent again is another one, for it was attempted at another time",
+        "chalicelib.domain.events",
+        "return _content(one) == _content(other)",
+        "return one == other",
+        f"{CRASHES}[a keyed increment sent again-the answer is lost, once]",
+    ),
+    "part-by-hash": Mutant(
+        "The part is Python's own hash of the id, which is another in each process",
+        "chalicelib.domain.events",
+        "return int(event_id[-12:], 16) % parts",
+        "return hash(event_id) % parts",
+        f"{PROCESSES}::test_an_event_belongs_to_the_same_part_in_every_process",
+    ),
+    "entry-without-its-time": Mutant(
+        "An entry's bytes begin with the second, and not with the millisecond",
+        "chalicelib.domain.entries",
+        '        entry.recorded_at_ms.to_bytes(_TIME_BYTES, "big")',
+        '        (entry.recorded_at_ms // 1000).to_bytes(_TIME_BYTES, "big")',
+        f"{PROCESSES}::test_an_event_has_the_same_entry_in_every_process",
+    ),
+    "entry-with-the-time-of-delivery": Mutant(
+        "An entry has the time at which it is counted, which is another at each delivery",
+        "chalicelib.domain.entries",
+        "    return Entry(event.recorded_at_ms, id_bytes",
+        "    return Entry(__import__('time').time_ns() // 1_000_000, id_bytes",
+        f"{CRASHES}[project, one event-the function dies after it]",
+    ),
+    "page-without-signs": Mutant(
+        "A page keeps amounts without their signs",
+        "chalicelib.domain.entries",
+        "        _append_varint(page, _zigzag(amount))\n",
+        "        _append_varint(page, _zigzag(abs(amount)))\n",
+        f"{ARCHIVE}::test_a_negative_amount_is_archived_as_it_is",
+    ),
+    "parked-before-counted": Mutant(
+        "Parking comes first, so that its failure keeps the neighbors from being counted",
+        "chalicelib.projector",
+        "        new = projection.count(events, likely_counted)\n",
+        "        dead_letters.park((message.parked for message in messages if message.parked), "
+        "projection.dead_letter_queue)\n"
+        "        new = projection.count(events, likely_counted)\n",
+        f"{NEIGHBOURS}::test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",
+    ),
+    "parked-before-sent": Mutant(
+        "The publisher parks before it sends, so that its failure keeps the neighbors from being published",
+        "chalicelib.publisher",
+        "    failures: list[QueueUnavailableError] = []\n",
+        "    failures: list[QueueUnavailableError] = []\n"
+        "    dead_letters.park(parked, settings.current().dead_letter_queue)\n",
+        f"{NEIGHBOURS}::"
+        "test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already",
+    ),
+    "send-forgotten": Mutant(
+        "A send that fails is forgotten, so as not to hold up the stream",
+        "chalicelib.publisher",
+        "        raise failures[0]\n",
+        "        pass\n",
+        f"{CRASHES}[publish, a batch-the request never arrives, however often]",
+    ),
+    "first-queue-raised": Mutant(
+        "A failure of one projection's queue keeps the events from the other's",
+        "chalicelib.publisher",
+        "            failures.append(failure)\n",
+        "            raise\n",
+        f"{FAN_OUT}::test_trouble_with_one_queue_keeps_nothing_from_the_other",
+    ),
+    "second-queue-forgotten": Mutant(
+        "A batch is taken for published once the first projection's queue has it",
+        "chalicelib.publisher",
+        "    if failures:\n",
+        "    if len(failures) == len(settings.current().receivers):\n",
+        f"{FAN_OUT}::test_trouble_with_one_queue_keeps_nothing_from_the_other",
+    ),
+    "keys-in-memory": Mutant(
+        "The event that a key led to is kept in the process's memory",
+        "chalicelib.command_handlers",
+        'return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))',
+        "return event_id.__dict__.setdefault((command.counter_id, command.idempotency_key), time_ordered_id(now_ms))",
+        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+    ),
+    "deduplicated-by-message": Mutant(
+        "What was seen is told by the queue's message id, which is new at each send",
+        "chalicelib.projector",
+        "    events, reasons = codec.from_message(body)\n",
+        "    events, reasons = codec.from_message(body)\n"
+        "    import dataclasses, uuid\n"
+        "    events = [dataclasses.replace(event, event_id=str(uuid.uuid5(uuid.UUID(message_id),\n"
+        "        event.event_id))) for event in events]\n",
+        f"{CRASHES}[project, one event-the function dies after it]",
+    ),
+    "retry-taken-for-conflict": Mutant(
+        "The SDK's retry, which finds the key taken by its own first attempt, is taken for a conflict",
+        "chalicelib.event_log",
+        "                    return Appended(recorded(event), again=True)\n",
+        "                    raise KeyReusedError(event.counter_id, event.event_id) from error\n",
+        f"{CRASHES}[a plain increment-the answer is lost, once]",
+    ),
+    "key-without-counter": Mutant(
+        "An idempotency key is the same increment on every counter",
+        "chalicelib.command_handlers",
+        'f"{command.counter_id}/{command.idempotency_key}"',
+        'f"{command.idempotency_key}"',
+        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+    ),
+    "poison-raised": Mutant(
+        "What is not understood is raised, so that it comes back for ever and its neighbours with it",
+        "chalicelib.codec",
+        "        except NotUnderstoodError as error:\n            reasons.append(error.reason)\n",
+        "        except NotUnderstoodError:\n            raise\n",
+        f"{CRASHES}[project, a message that is good in part-the answer is lost, once]",
+    ),
+    "poison-dropped": Mutant(
+        "What is not understood is dropped",
+        "chalicelib.publisher",
+        "        dead_letters.park(parked, receiver.dead_letter_queue)\n",
+        "        pass\n",
+        f"{CRASHES}[publish, a batch with poison-the answer is lost, once]",
+    ),
+    "stale-event": Mutant(
+        "What the log holds under a key is read without asking for consistency",
+        "chalicelib.event_log",
+        "EventItem.get(partition, event_id, consistent_read=True)",
+        "EventItem.get(partition, event_id, consistent_read=False)",
+        f"{READS}::test_an_event_is_found_as_it_was_just_recorded",
+    ),
+    "repetition-not-looked-at": Mutant(
+        "A key sent again is answered from the request, without a look at what is recorded",
+        "chalicelib.event_log",
+        "return Appended(recorded(event), again=True)",
+        "return Appended(event, again=True)",
+        f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
+    ),
+    "contention-acknowledged": Mutant(
+        "The projector returns when rivals were quicker each time, and the queue forgets the message",
+        "chalicelib.projector",
+        "            raise\n        telemetry.not_counted(",
+        "            return {'batchItemFailures': []}\n        telemetry.not_counted(",
+        f"{NEIGHBOURS}::test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted"
+        "[hot_conflicts]",
+    ),
+    "named-unheard": Mutant(
+        "The projector names the messages that are not counted where nobody reads it, and the queue forgets them",
+        "chalicelib.projector",
+        "        if not settings.current().partial_batch_responses or len(again) == len(messages):\n",
+        "        if len(again) == len(messages):\n",
+        f"{NEIGHBOURS}::test_where_it_is_not_heard_the_whole_batch_comes_again",
+    ),
+    "neighbours-parked-too-early": Mutant(
+        "What a message holds beside the uncounted is parked each time that it comes",
+        "chalicelib.projector",
+        "for message in done if message.parked), projection",
+        "for message in messages if message.parked), projection",
+        f"{NEIGHBOURS}::test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_is_counted",
+    ),
+    "late-attempts": Mutant(
+        "An attempt is begun however little of the function's time is left",
+        "chalicelib.aws.session",
+        "time_left_ms() / 1000 - RESERVE_S",
+        "time_left_ms() / 1000",
+        "tests/resilience/test_time.py::test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again",
+    ),
+    "parking-forgotten": Mutant(
+        "What cannot be parked is forgotten, so as not to hold up the queue",
+        "chalicelib.projector",
+        "    dead_letters.park((message.parked for message in done if message.parked), projection.dead_letter_queue)\n",
+        "    try:\n"
+        "        dead_letters.park((message.parked for message in done if message.parked), "
+        "projection.dead_letter_queue)\n"
+        "    except Exception:\n        pass\n",
+        f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
+    ),
+    "sql-totals-apart": Mutant(
+        "The totals in SQL are moved in a transaction of their own",
+        "chalicelib.extras.sql.read_model",
+        "    if new:\n        upsert",
+        "    if new:\n        connection.commit()\n        upsert",
+        f"{SQL_CRASHES}[one event-sqlite-the function dies before it]",
+    ),
+    "sql-totals-of-all": Mutant(
+        "The totals in SQL are moved by the whole batch, with what was there already",
+        "chalicelib.extras.sql.read_model",
+        "_sums(new))",
+        "_sums(events))",
+        f"{SQL_CRASHES}[a batch that is counted in part-sqlite-the function dies before it]",
+    ),
+    "sql-read-before-insert": Mutant(
+        "What is there is looked up before it is inserted, so that two workers both find it missing",
+        "chalicelib.extras.sql.read_model",
+        "    if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
+        "    added = frozenset((row.counter_id, row.event_id)"
+        " for row in connection.execute(if_new, [*map(row_of, events)]))\n",
+        "    there = {tuple(row) for row in connection.execute(event_rows.select().with_only_columns(*key))}\n"
+        "    added = frozenset((one.counter_id, one.event_id) for one in events) - there\n"
+        "    inserted = insert(event_rows).on_conflict_do_nothing(index_elements=key)\n"
+        "    connection.execute(inserted, [*map(row_of, events)])\n",
+        f"{SQL}::test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one[postgresql]",
+    ),
+    "sql-total-set": Mutant(
+        "The total in SQL is set to the batch's sum instead of adding it",
+        "chalicelib.extras.sql.read_model",
+        "counters.c[name] + upsert.excluded[name]",
+        "upsert.excluded[name]",
+        f"{SQL}::test_any_schedule_of_duplicates_orders_and_splits_ends_at_the_sum_of_what_came[sqlite]",
+    ),
+    "sql-conflict-raised": Mutant(
+        "A transaction in SQL that met a rival is taken for an outage, and not made again",
+        "chalicelib.extras.sql.read_model",
+        'locked or getattr(error, "sqlstate", None) in _CONFLICTS',
+        "locked",
+        f"{SQL}::test_a_conflict_is_tried_again_whatever_it_is_called[2-40001-postgresql]",
+    ),
+    "sql-recomputed-unlocked": Mutant(
+        "A counter's rows are added up before its totals are locked, and what was counted in between is forgotten",
+        "chalicelib.extras.sql.repair",
+        _LOCK_FIRST,
+        _ADD_UP_FIRST,
+        f"{SQL_REBUILD}::test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing[postgresql]",
+    ),
+    "sql-recomputed-in-one-statement": Mutant(
+        "A counter's totals are set by one statement, which has waited for a rival and does not see what it counted",
+        "chalicelib.extras.sql.repair",
+        "        _lock(connection, counter_id)\n        # In a",
+        "        its = event_rows.c.counter_id == counter_id\n"
+        "        total = select(func.sum(event_rows.c.amount)).where(its).scalar_subquery()\n"
+        "        number = select(func.count()).select_from(event_rows).where(its).scalar_subquery()\n"
+        "        connection.execute(_its(counter_id).values(value=total, version=number))\n"
+        "        return\n        # In a",
+        f"{SQL_REBUILD}::test_who_has_waited_for_a_rival_knows_what_it_counted[True-postgresql]",
+    ),
+    "sql-replaced-apart": Mutant(
+        "A row is removed in one transaction, and what the log has in its place is counted in the next",
+        "chalicelib.extras.sql.repair",
+        "        if events:\n",
+        "        if events:\n            connection.commit()\n",
+        f"{SQL_REBUILD}::test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing[sqlite]",
+    ),
+    "sql-removed-with-its-amount": Mutant(
+        "A row that has no event is removed, and what it added to its counter stays",
+        "chalicelib.extras.sql.repair",
+        "literal(sum(amounts), Total)",
+        "literal(0, Total)",
+        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-a row has no event]",
+    ),
+    "sql-kept-as-it-was": Mutant(
+        "What is there already is taken for right, whatever it says",
+        "chalicelib.extras.sql.row_staging",
+        "IS NOT (kept.type",
+        "IS NULL AND (kept.type",
+        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-an amount is another]",
+    ),
+    "sql-strangers-unasked": Mutant(
+        "A row of which the log held nothing when it was read is a stranger, though it was recorded since",
+        "chalicelib.extras.sql.verifier",
+        "        logged = _in_the_log(counter_id, [row.event_id for row in some])\n",
+        "        logged: list = []\n",
+        f"{SQL_VERIFY}::test_what_is_recorded_and_counted_at_any_moment_meanwhile_is_no_difference[sqlite]",
+    ),
+    "sql-missing-told-at-once": Mutant(
+        "An event without a row is told at once, though it was counted since the rows were read",
+        "chalicelib.extras.sql.verifier",
+        "            self._spool.add_kept(now.values())\n",
+        "",
+        f"{SQL_VERIFY}::test_what_is_counted_after_the_rows_were_read_is_not_missing[sqlite]",
+    ),
+    "sql-totals-of-two-moments": Mutant(
+        "A counter's totals and its rows are read one after the other, and traffic is taken for a difference",
+        "chalicelib.extras.sql.repair",
+        "    for of, name, high, low, number in read_model.within_transaction"
+        "(engine, lambda one: one.execute(both).all()):\n",
+        "    there = [row for one in (totals, rows.group_by(event_rows.c.counter_id))\n"
+        "        for row in read_model.within_transaction(engine, lambda c, one=one: c.execute(one).all())]\n"
+        "    for of, name, high, low, number in there:\n",
+        f"{SQL_VERIFY}::test_beside_workers_on_real_threads_there_is_no_difference[postgresql]",
+    ),
+    "given-up-for-the-first": Mutant(
+        "What the stream gave up is sent from the log to the first projection alone",
+        "ops.maintenance.redrive",
+        "            for receiver in settings.receivers:\n",
+        "            for receiver in settings.receivers[:1]:\n",
+        f"{FAN_OUT}::test_what_the_stream_gave_up_is_sent_to_both_from_the_log",
+    ),
+    "dead-letters-for-the-first": Mutant(
+        "All dead letters are sent back to the first projection's queue",
+        "ops.maintenance.redrive",
+        "for one in settings.receivers if is_for_all or one.projection == letter.projection]",
+        "for one in settings.receivers[:1]]",
+        f"{FAN_OUT}::test_a_dead_letter_goes_back_to_the_projection_that_it_is_of",
+    ),
+    "split-drops-one": Mutant(
+        "The event that would not fit into a message is in none",
+        "chalicelib.codec",
+        "            entries, event_ids, size = [], [], 0\n",
+        "            entries, event_ids, size = [], [], 0\n            continue\n",
+        "tests/unit/test_codec.py::test_a_message_never_outgrows_the_queue",
+    ),
+    "last-member-counts": Mutant(
+        "Of a member that is given twice the last one counts, and the first is lost",
+        "chalicelib.codec",
+        "json.loads(body, object_pairs_hook=_members)",
+        "json.loads(body)",
+        "tests/unit/test_codec.py::test_a_message_that_names_a_member_twice_says_nothing",
+    ),
+    "last-header-counts": Mutant(
+        "Of a header that is given twice, in another case, the last one counts",
+        "chalicelib.api.requests",
+        "headers.setdefault(name.lower(), []).extend(values)",
+        "headers[name.lower()] = list(values)",
+        "tests/unit/test_http.py::test_a_header_in_another_case_is_the_same_header",
+    ),
+    "requests-shared": Mutant(
+        "The request is taken from where all threads put theirs",
+        "app",
+        "requests.request(_received.get())",
+        "requests.request(app.current_request)",
+        "tests/resilience/test_races.py::test_requests_in_threads_are_answered_each_for_itself",
+    ),
+    "seen-in-memory": Mutant(
+        "What was seen is kept in the process's memory, and noted before it is counted",
+        "chalicelib.projector",
+        "    again: list[_Message] = []\n",
+        "    again: list[_Message] = []\n"
+        "    seen = project.__dict__.setdefault('seen', set())\n"
+        "    events = [event for event in events if event.event_id not in seen]\n"
+        "    seen |= {event.event_id for event in events}\n",
+        f"{CRASHES}[project, one event-the request never arrives, however often]",
+    ),
+    "keys-of-a-process": Mutant(
+        "Event ids are derived from keys with a secret that each process makes for itself",
+        "chalicelib.command_handlers",
+        'uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")',
+        "uuid.uuid4()",
+        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+    ),
+}
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the mutated module where the right one is looked for."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self._mutant.module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        assert spec is not None
+        assert isinstance(spec.loader, importlib.machinery.SourceFileLoader)
+        spec.loader = _Loader(self._mutant, spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, mutant: Mutant, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self._mutant = mutant
+
+    def get_code(self, fullname: str) -> object:  # type: ignore[override]  # noqa: ARG002  (the base class's)
+        source = Path(self.path).read_text(encoding="utf-8")
+        return compile(mutated(self._mutant, source), self.path, "exec")
+
+
+def mutated(mutant: Mutant, source: str) -> str:
+    """The source with the mistake in it. That the right text stands there exactly once is part of the proof."""
+    assert source.count(mutant.right) == 1, f"{mutant.module} does not hold this exactly once: {mutant.right!r}"
+    return source.replace(mutant.right, mutant.wrong)
+
+
+def is_caught(name: str) -> bool:
+    """Whether the mutant's catcher fails with the mistake in place. (That it passes without is for the other tests.)"""
+    mutant = MUTANTS[name]
+    mutated(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", *_PLUGINS, mutant.catcher],
+        cwd=PROJECT,
+        env={**os.environ, "MUTANT": name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), f"{name} could not be tried:\n{done.stdout}{done.stderr}"
+    return done.returncode == 1
+
+
+def tried(names: Iterable[str]) -> dict[str, Future[bool]]:
+    """Whether each is caught, as it becomes known: as many are tried at once as there are processors."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    found = {name: pool.submit(is_caught, name) for name in names}
+    pool.shutdown(wait=False)
+    return found
+
+
+def table() -> str:
+    """What docs/mutants.md says."""
+    rows = [
+        f"| {mutant.mistake} | `{mutant.module}` | `{mutant.catcher.partition('::')[2] or mutant.catcher}` |"
+        for mutant in MUTANTS.values()
+    ]
+    head = [
+        "# Mutants",
+        "",
+        "Mistakes that people really make in systems like this one. Each is put into our own source, in memory, and",
+        "must be caught by the test beside it; `make mutants` tries them all and writes this table.",
+        "",
+        "| mistake | in | caught by |",
+        "|---|---|---|",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    survivors = []
+    for name, found in tried(MUTANTS).items():
+        caught = found.result()
+        click.echo(f"{'caught' if caught else 'SURVIVED'}  {name}")
+        if not caught:
+            survivors.append(name)
+    click.echo(f"{len(MUTANTS)} mutants, {len(survivors)} survived")
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(table(), encoding="utf-8")
+    sys.exit(1 if survivors else 0)
+
+
+if name := os.environ.get("MUTANT"):
+    sys.meta_path.insert(0, _Finder(MUTANTS[name]))
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""
+A deterministic scheduler: workers in threads, of which one at a time may make one request to AWS.
+
+Between two requests a worker touches nothing that another can see, so an order of requests is all there is to an
+interleaving. A schedule is the list of choices made, each the number of a worker among those that were waiting; running
+it again makes the same choices.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+
+    from tests.faults import Attempt
+    from tests.resilience.engine import Engine
+
+#: Given how many workers wait, which of them goes on.
+Choose = Callable[[int], int]
+
+
+@dataclass
+class Ran:
+    """What came of a run: the choices, of how many each, what was requested, and what each worker gave or raised."""
+
+    choices: list[tuple[int, int]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schedule(self) -> str:
+        return " ".join(str(choice) for choice, _ in self.choices)
+
+
+class _Worker:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waits_for: str | None = None
+        self.is_done = False
+        self.may_go = threading.Event()
+
+
+def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -> Ran:
+    """The workers run to their ends, one request at a time, each time that worker's which `choose` chooses."""
+    ran = Ran()
+    changed = threading.Condition()
+    states = [_Worker(name) for name in workers]
+    mine = threading.local()
+
+    def gate(attempt: Attempt) -> AWSResponse:
+        worker: _Worker = mine.worker
+        with changed:
+            worker.waits_for = attempt.operation
+            changed.notify()
+        worker.may_go.wait()
+        worker.may_go.clear()
+        return attempt.carry_out()
+
+    def work(worker: _Worker) -> None:
+        mine.worker = worker
+        try:
+            ran.results[worker.name] = workers[worker.name]()
+        except Exception as error:  # noqa: BLE001  (whatever it is, the test will look at it)
+            ran.results[worker.name] = error
+        with changed:
+            worker.is_done = True
+            changed.notify()
+
+    before, engine.gate = engine.gate, gate
+    threads = [threading.Thread(target=work, args=(state,), daemon=True) for state in states]
+    try:
+        for thread in threads:
+            thread.start()
+        while True:
+            with changed:
+                changed.wait_for(lambda: all(state.is_done or state.waits_for for state in states))
+                waiting = [state for state in states if not state.is_done]
+                if not waiting:
+                    return ran
+                choice = choose(len(waiting)) if len(waiting) > 1 else 0
+                if len(waiting) > 1:
+                    ran.choices.append((choice, len(waiting)))
+                chosen = waiting[choice]
+                ran.requests.append(f"{chosen.name}: {chosen.waits_for}")
+                chosen.waits_for = None
+            chosen.may_go.set()
+    finally:
+        engine.gate = before
+
+
+def all_schedules(run_with: Callable[[Choose], Ran], at_most: int) -> int:
+    """Run every schedule there is, each once. Returns how many. More than `at_most` is an error."""
+    prefix: list[int] = []
+    count = 0
+    while True:
+        count += 1
+        assert count <= at_most, f"more than {at_most} schedules"
+        remaining = iter(prefix)
+        ran = run_with(lambda _, remaining=remaining: next(remaining, 0))  # type: ignore[misc]
+        choices = list(ran.choices)
+        while choices and choices[-1][0] + 1 == choices[-1][1]:
+            choices.pop()
+        if not choices:
+            return count
+        prefix = [choice for choice, _ in choices[:-1]] + [choices[-1][0] + 1]

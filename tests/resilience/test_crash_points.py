@@ -1,0 +1,470 @@
+"""
+Every crash point: each request that a function makes to AWS, with each fault, then everything delivered again.
+
+Nothing is sampled. A scenario runs once undisturbed to learn how many requests it makes; then once for each of them and
+each fault. The number of points is asserted, so that none can get lost.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pytest
+
+from chalicelib import codec, settings
+from chalicelib.aws import sqs
+from chalicelib.domain.archive import PAGE_MAX, PAGES_PER_PLAN, RECENT_MAX
+from chalicelib.domain.entries import encode_page, entry_of
+from chalicelib.errors import UnavailableError
+from tests import faults
+from tests.building import A_TIME_MS, an_event, message_body
+from tests.resilience.invariant import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from chalicelib.domain.events import Event
+    from tests.faults import Fault
+    from tests.harness import Pipeline
+    from tests.resilience.engine import Engine
+
+pytestmark = pytest.mark.usefixtures("no_waits")
+
+#: Further counters, if a scenario has any.
+OTHERS = 3
+
+#: The amount of a command, and of no other event.
+BY = 1000
+
+FAULTS: dict[str, tuple[Fault, bool]] = {
+    "the request never arrives, once": (faults.never_arrives, False),
+    "the request never arrives, however often": (faults.never_arrives, True),
+    "the answer is lost, once": (faults.loses_its_answer, False),
+    "the answer is lost, however often": (faults.loses_its_answer, True),
+    "the request is throttled, once": (faults.is_throttled, False),
+    "the request is throttled, however often": (faults.is_throttled, True),
+    "the request exceeds the throughput, once": (faults.exceeds_the_throughput, False),
+    "the request exceeds the throughput, however often": (faults.exceeds_the_throughput, True),
+    "the request meets a transaction": (faults.meets_a_transaction, True),
+    "the function dies before it": (faults.dies_before, True),
+    "the function dies after it": (faults.dies_after, True),
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """
+    What is there before, what is then done with faults, by which actor, and in how many requests.
+
+    A client with a key sends its command again, whatever the response was. The platform delivers again, but not
+    necessarily what returned.
+    """
+
+    by: Literal["a client", "a client with a key", "the platform"]
+    prepare: Callable[[Pipeline], list[Any]]
+    act: Callable[[Pipeline, list[Any]], list[Any]]
+    requests: int
+    has_others: bool = False
+
+
+def nothing_before(_pipeline):
+    return []
+
+
+def sent_before(**headers):
+    """The client's increment with this key is in the log."""
+
+    def prepare(pipeline):
+        assert pipeline.increment({"by": BY}, Idempotency_Key="k", **headers).status in (200, 202)
+        return []
+
+    return prepare
+
+
+def command(**headers):
+    """A command that is acknowledged, or not, and then not acknowledged."""
+
+    def act(pipeline, _prepared):
+        answer = pipeline.increment({"by": BY}, **headers)
+        if answer.status in (200, 202):
+            return [answer]
+        assert answer.status in (412, 503)
+        return []
+
+    return act
+
+
+def in_the_log(events):
+    """Events, appended by commands and not delivered; two of them came by a client's key."""
+
+    def prepare(pipeline):
+        for number in range(events):
+            pipeline.increment({"by": number + 1}, **({"Idempotency_Key": f"k{number}"} if number < 2 else {}))
+        return pipeline.new_records()
+
+    return prepare
+
+
+def in_the_log_of_many(pipeline):
+    """Events of several counters, in the log and not delivered."""
+    for counter_id in (pipeline.counter_id, *others(pipeline)):
+        logged(pipeline, range(6), counter_id=counter_id)
+    return pipeline.new_records()
+
+
+def logged(pipeline, times_ms: Iterable[int], counter_id: str = "") -> list[Event]:
+    """Events in the log, of these times in ms after `A_TIME_MS`."""
+    name = counter_id or pipeline.counter_id
+    events: list[Event] = [an_event(counter_id=name, by=2, recorded_at_ms=A_TIME_MS + ms) for ms in times_ms]
+    pipeline.log(events)
+    return events
+
+
+def counted(pipeline, times_ms: Iterable[int], counter_id: str = "") -> list[Event]:
+    """Events that are counted already, by one plan if there are more than fit into the recent entries."""
+    events = logged(pipeline, times_ms, counter_id)
+    pipeline.count(*events)
+    return events
+
+
+def on_the_queue(messages, events_each):
+    """Messages with events that the log holds."""
+
+    def prepare(pipeline):
+        return [message_body(*logged(pipeline, range(events_each))) for _ in range(messages)]
+
+    return prepare
+
+
+def on_the_queue_of_many(pipeline):
+    """Messages with events of several counters each."""
+    names = [pipeline.counter_id, *others(pipeline)]
+    return [message_body(*[event for name in names for event in logged(pipeline, range(2), name)]) for _ in range(3)]
+
+
+def counted_before(pipeline):
+    return [message_body(*counted(pipeline, range(5)))]
+
+
+def counted_in_part(pipeline):
+    return [message_body(*counted(pipeline, range(3)), *logged(pipeline, range(3, 6)))]
+
+
+def full(pipeline):
+    """The recent entries have room for one more; the older half of the message's events belongs among them."""
+    counted(pipeline, range(1, 2 * RECENT_MAX - 2, 2))
+    return [message_body(*logged(pipeline, [10, 1000, 1001]))]
+
+
+def full_of_new(pipeline):
+    """The recent entries are full, and of the last seconds: some of them stay recent."""
+    now_ms = time.time_ns() // 1_000_000 - A_TIME_MS
+    counted(pipeline, [now_ms - 2 * number for number in range(RECENT_MAX)])
+    return [message_body(*logged(pipeline, [now_ms - 1, now_ms - 21]))]
+
+
+def archived(pipeline, entries=RECENT_MAX + 1):
+    """All entries of even times are in one page."""
+    assert entries <= PAGE_MAX
+    return counted(pipeline, range(0, 2 * entries, 2))
+
+
+def late(pipeline):
+    """Late events, one of them counted."""
+    return [message_body(archived(pipeline)[3], *logged(pipeline, [5, 9]))]
+
+
+def late_in_a_full_page(pipeline):
+    archived(pipeline, PAGE_MAX)
+    return [message_body(*logged(pipeline, [5, 301]))]
+
+
+def late_and_fresh(pipeline):
+    """Late events, and fresh ones that fit into the recent entries."""
+    archived(pipeline)
+    counted(pipeline, [1000])
+    return [message_body(*logged(pipeline, [5, 1001]))]
+
+
+def late_and_full(pipeline):
+    """Late events, and fresh ones for which there is no room."""
+    archived(pipeline)
+    counted(pipeline, range(1000, 1000 + RECENT_MAX))
+    return [message_body(*logged(pipeline, [5, 1001, 2000]))]
+
+
+def stored(pipeline, pages: list[list[int]]) -> None:
+    """A counter with these archive pages, and nothing recent: the items that counting would write, in few requests."""
+    events = [logged(pipeline, times_ms) for times_ms in pages]
+    items = [
+        {
+            "partition": {"S": pipeline.counter_id},
+            "end": {"N": str(page[-1].recorded_at_ms)},
+            "start": {"N": str(before[-1].recorded_at_ms if before else -1)},
+            "entries": {"B": encode_page(map(entry_of, page))},
+            "revision": {"N": "1"},
+        }
+        for before, page in zip([[], *events], events, strict=False)
+    ]
+    names, dynamodb = settings.current(), pipeline.client("dynamodb")
+    for start in range(0, len(items), 25):
+        puts = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        dynamodb.batch_write_item(RequestItems={names.archive_table: puts})
+    number = sum(map(len, pages))
+    totals = {"part": 0, "value": 2 * number, "version": number, "revision": 1, "archived_until": items[-1]["end"]["N"]}
+    item = {"counter_id": {"S": pipeline.counter_id}} | {name: {"N": str(total)} for name, total in totals.items()}
+    dynamodb.put_item(TableName=names.counters_table, Item=item)
+
+
+def late_in_several_pages(pipeline):
+    """Late events in three pages out of four, the second of which is full."""
+    stored(pipeline, [[0, 6], [1000 + 2 * ms for ms in range(PAGE_MAX)], [2000], [3001]])
+    return [message_body(*logged(pipeline, [1, 2, 1001, 3000]))]
+
+
+def late_in_more_pages_than_a_plan_has(pipeline):
+    """A late event in each of many pages."""
+    stored(pipeline, [[100 * number] for number in range(PAGES_PER_PLAN + 1)])
+    return [message_body(*logged(pipeline, [100 * number - 1 for number in range(PAGES_PER_PLAN + 1)]))]
+
+
+def more_than_is_recent(pipeline):
+    """A batch that does not fit into the recent entries, and of which some are counted."""
+    return [message_body(*counted(pipeline, range(5)), *logged(pipeline, range(3, RECENT_MAX + 3)))]
+
+
+def of_all_kinds(pipeline):
+    """Four counters: with room, with events that are counted, full, and with late events."""
+    hot, *calm = others(pipeline)
+    bodies = [message_body(*logged(pipeline, range(3)), *counted(pipeline, range(3), hot))]
+    counted(pipeline, range(RECENT_MAX), calm[0])
+    counted(pipeline, range(RECENT_MAX + 1), calm[1])
+    return [*bodies, message_body(*logged(pipeline, [1], calm[0]), *logged(pipeline, [2], calm[1]))]
+
+
+def fast_clock(pipeline):
+    """The archive reaches beyond the time of an increment that is recorded now."""
+    hour_ms = time.time_ns() // 1_000_000 - A_TIME_MS + 3_600_000
+    counted(pipeline, [hour_ms + number for number in range(RECENT_MAX + 1)])
+    return []
+
+
+def full_of_old(pipeline):
+    counted(pipeline, range(RECENT_MAX))
+    return []
+
+
+def others(pipeline):
+    return [f"{pipeline.counter_id}.{n}" for n in range(OTHERS)]
+
+
+def publish(pipeline, records):
+    pipeline.publish(records)
+    return []
+
+
+def publish_in_small_messages(pipeline, records):
+    usual, codec.MESSAGE_BYTES = codec.MESSAGE_BYTES, 500
+    try:
+        pipeline.publish(records)
+    finally:
+        codec.MESSAGE_BYTES = usual
+    return []
+
+
+def project(pipeline, bodies):
+    pipeline.project(bodies)
+    return []
+
+
+def project_again(pipeline, bodies):
+    pipeline.project(bodies, received=2)
+    return []
+
+
+def with_poison(prepare, poison):
+    return lambda pipeline: [*prepare(pipeline), poison]
+
+
+def good_in_part(prepare):
+    """The last message has an event of an unknown type among its good ones."""
+
+    def spoilt(pipeline):
+        *bodies, last = prepare(pipeline)
+        message = json.loads(last)
+        message["events"].insert(1, {"type": "poison"})
+        return [*bodies, json.dumps(message)]
+
+    return spoilt
+
+
+KEYED: Final = "a client with a key"
+PLATFORM: Final = "the platform"
+WISH = {"Prefer": "return=representation"}
+
+SCENARIOS = {
+    "a plain increment": Scenario("a client", nothing_before, command(), 1),
+    "a keyed increment": Scenario(KEYED, nothing_before, command(Idempotency_Key="k"), 1),
+    "a swap": Scenario("a client", nothing_before, command(If_Match='"0"'), 2),
+    "a keyed swap": Scenario(KEYED, nothing_before, command(If_Match='"0"', Idempotency_Key="k"), 2),
+    "a keyed swap that archives": Scenario(
+        KEYED, full_of_old, command(If_Match=f'"{RECENT_MAX}"', Idempotency_Key="k"), 2
+    ),
+    "a keyed swap that is late": Scenario(
+        KEYED, fast_clock, command(If_Match=f'"{RECENT_MAX + 1}"', Idempotency_Key="k"), 3
+    ),
+    "an add-and-get": Scenario("a client", nothing_before, command(**WISH), 2),
+    "a keyed add-and-get": Scenario(KEYED, nothing_before, command(**WISH, Idempotency_Key="k"), 2),
+    "a keyed add-and-get that archives": Scenario(KEYED, full_of_old, command(**WISH, Idempotency_Key="k"), 3),
+    "a keyed add-and-get that is late": Scenario(KEYED, fast_clock, command(**WISH, Idempotency_Key="k"), 5),
+    "a keyed increment sent again": Scenario(KEYED, sent_before(), command(Idempotency_Key="k"), 2),
+    "a keyed increment sent again as a swap": Scenario(
+        KEYED, sent_before(), command(Idempotency_Key="k", If_Match='"0"'), 4
+    ),
+    "a keyed swap sent again": Scenario(
+        KEYED, sent_before(If_Match='"0"'), command(Idempotency_Key="k", If_Match='"0"'), 5
+    ),
+    "a keyed increment sent again as an add-and-get": Scenario(
+        KEYED, sent_before(), command(Idempotency_Key="k", **WISH), 3
+    ),
+    "publish, one event": Scenario(PLATFORM, in_the_log(1), publish, 2),
+    "publish, a batch": Scenario(PLATFORM, in_the_log(7), publish, 2),
+    "publish, a batch of many counters": Scenario(PLATFORM, in_the_log_of_many, publish, 2, True),
+    "publish, a batch in several messages": Scenario(PLATFORM, in_the_log(7), publish_in_small_messages, 5),
+    "publish, a batch with poison": Scenario(
+        PLATFORM, with_poison(in_the_log(3), {"eventName": "REMOVE", "of": "poison"}), publish, 4
+    ),
+    "project, one event": Scenario(PLATFORM, on_the_queue(1, 1), project, 1),
+    "project, a batch of one counter": Scenario(PLATFORM, on_the_queue(4, 5), project, 1),
+    "project, a batch that is counted": Scenario(PLATFORM, counted_before, project, 1),
+    "project, a batch that is counted in part": Scenario(PLATFORM, counted_in_part, project, 2),
+    "project, a batch that archives": Scenario(PLATFORM, full, project, 2),
+    "project, a batch that archives and keeps entries": Scenario(PLATFORM, full_of_new, project, 2),
+    "project, a batch larger than what is recent": Scenario(PLATFORM, more_than_is_recent, project, 2),
+    "project, late events": Scenario(PLATFORM, late, project, 3),
+    "project, late events that split a page": Scenario(PLATFORM, late_in_a_full_page, project, 3),
+    "project, late and fresh events": Scenario(PLATFORM, late_and_fresh, project, 3),
+    "project, late and fresh events that archive": Scenario(PLATFORM, late_and_full, project, 3),
+    "project, late events in several pages": Scenario(PLATFORM, late_in_several_pages, project, 5),
+    "project, late events in many pages": Scenario(PLATFORM, late_in_more_pages_than_a_plan_has, project, 11),
+    "project, a batch of many counters": Scenario(PLATFORM, on_the_queue_of_many, project, 4, True),
+    "project, a batch of many counters of all kinds": Scenario(PLATFORM, of_all_kinds, project, 7, True),
+    "project, a redelivered batch": Scenario(PLATFORM, on_the_queue(2, 2), project_again, 2),
+    "project, a redelivered batch that is counted": Scenario(PLATFORM, counted_before, project_again, 1),
+    "project, a redelivered batch of late events": Scenario(PLATFORM, late, project_again, 3),
+    "project, a batch with poison": Scenario(PLATFORM, with_poison(on_the_queue(2, 2), "poison"), project, 3),
+    "project, a message that is good in part": Scenario(PLATFORM, good_in_part(on_the_queue(2, 2)), project, 3),
+}
+
+#: Requests of all scenarios, times the faults. A change of this number is a change of what is proved.
+POINTS = 114 * len(FAULTS)
+
+
+def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: faults.Disturbance) -> None:
+    """Run the scenario with its disturbance, then what clients and the platform do about it, then the invariant."""
+    counters = [pipeline.counter_id, *(others(pipeline) if scenario.has_others else ())]
+    watchers = [Watcher(engine.client, counter_id) for counter_id in counters]
+    prepared = scenario.prepare(pipeline)
+    # As a fresh function does, which has to ask for the addresses of its queues.
+    sqs.url.cache_clear()
+    acknowledged = []
+    engine.gate = disturbance
+    returned = False
+    try:
+        acknowledged += scenario.act(pipeline, prepared)
+        returned = True
+    except (faults.DiedError, UnavailableError):
+        pass
+    finally:
+        engine.gate = faults.carried_out
+    for watcher in watchers:
+        watcher.check_between_requests()
+    if scenario.by == PLATFORM and returned:
+        # It will not be delivered again.
+        check_in_the_end(pipeline, watchers, prepared)
+
+    if scenario.by != "a client":
+        acknowledged += scenario.act(pipeline, prepared)
+    if scenario.act is project:
+        pipeline.project(prepared[::-1])
+    watchers[0].acknowledged = [answer.headers["Location"].rpartition("/")[2] for answer in acknowledged]
+    check_in_the_end(pipeline, watchers, prepared)
+    if scenario.by != PLATFORM:
+        # However often it was sent, by the client or by the SDK, it is recorded once; or, without a key, never.
+        sent = [event for event in watchers[0].events() if event["by"]["N"] == str(BY)]
+        assert len(sent) in ((0, 1) if scenario.by == "a client" else (1,))
+
+
+def check_in_the_end(pipeline, watchers, prepared):
+    """What is on its way arrives; then the invariant holds, and only what is not understood is parked."""
+    pipeline.deliver()
+    for watcher in watchers:
+        watcher.check_in_the_end()
+    texts = [thing if isinstance(thing, str) else json.dumps(thing, default=repr) for thing in prepared]
+    assert {message["Body"] for message in pipeline.parked()} == {text for text in texts if "poison" in text}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_makes_the_requests_that_are_disturbed(engine, new_pipeline, name):
+    scenario = SCENARIOS[name]
+    disturbance = faults.Disturbance(None, faults.carried_out, every_attempt=False)
+
+    run(engine, new_pipeline(1), scenario, disturbance)
+
+    assert len(disturbance.calls) == scenario.requests
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_at_every_request_of_a_scenario_a_fault_changes_no_total(engine, new_pipeline, name, fault):
+    scenario = SCENARIOS[name]
+
+    for at in range(scenario.requests):
+        run(engine, new_pipeline(at), scenario, faults.Disturbance(at, *FAULTS[fault]))
+
+
+def test_the_number_of_crash_points_is_asserted():
+    points = sum(scenario.requests for scenario in SCENARIOS.values()) * len(FAULTS)
+
+    print(f"{points} crash points")  # noqa: T201  (for pytest -s)
+    assert points == POINTS
+
+
+@pytest.mark.parametrize(
+    ("operation", "act"),
+    [
+        ("PutItem", lambda pipeline: pipeline.increment().status),
+        ("TransactWriteItems", lambda pipeline: pipeline.increment(If_Match='"0"').status),
+        ("UpdateItem", lambda pipeline: pipeline.count(an_event(counter_id=pipeline.counter_id))),
+        ("SendMessage", lambda pipeline: pipeline.publish(pipeline.new_records())),
+    ],
+)
+@pytest.mark.parametrize("fault", [faults.is_throttled, faults.exceeds_the_throughput])
+def test_each_service_throttles_in_its_own_words(engine, new_pipeline, operation, act, fault):
+    pipeline = new_pipeline(0)
+    if operation == "SendMessage":
+        pipeline.increment()
+    met = []
+
+    def throttle(attempt):
+        if attempt.operation != operation:
+            return attempt.carry_out()
+        met.append(fault(attempt).content)
+        return fault(attempt)
+
+    engine.gate = throttle
+    try:
+        outcome = act(pipeline)
+    except UnavailableError:
+        outcome = 503
+    finally:
+        engine.gate = faults.carried_out
+
+    assert outcome == 503
+    # Whether to try again is the SDK's decision: it does not for a transaction that was cancelled.
+    is_cancelled = fault is faults.exceeds_the_throughput and operation == "TransactWriteItems"
+    assert len(met) == (1 if is_cancelled else 4)

@@ -1,0 +1,146 @@
+"""Deterministic figures of the report come out the same again, and broken designs are found."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks import alternatives, designs
+from benchmarks.measure import faults, function_times, request_costs, scope, throughput
+from benchmarks.models.clock import Clock
+from chalicelib import codec
+from tests.faults import Attempt
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return function_times.read(DOCS)
+
+
+@pytest.fixture
+def every(the_engine):
+    with designs.on(the_engine) as found:
+        yield found
+
+
+@pytest.mark.no_cover
+def test_units_and_requests_are_those_of_the_report(the_engine, figures):
+    """All but the largest batches, which would take minutes."""
+    batches = (1, 10)
+    stored = figures["spending"]["raw"]
+
+    found = request_costs.measured(the_engine, batches, scope.SPREADS, lambda _: None)
+
+    assert found == {**stored, "cells": [row for row in stored["cells"] if row["events"] in batches]}
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("fault", faults.FAULTS)
+def test_design_survives_the_faults_of_the_report(the_engine, figures, every, fault):
+    found = {design.name: faults.Trials(the_engine, design).outcome(fault) for design in every}
+
+    assert found == {name: outcomes[fault] for name, outcomes in figures["surviving"]["raw"].items()}
+
+
+def test_worker_that_loses_events_counts_too_little(the_engine, every):
+    (ours,) = (design for design in every if design.name == scope.OURS)
+    worker = ours.worker(0)
+    loses_one = designs.Design(
+        "loses one",
+        ours.hand_over,
+        ours.queue_url,
+        lambda _: lambda bodies: worker(without_its_last(bodies)),
+        ours.value,
+    )
+
+    outcome = faults.Trials(the_engine, loses_one).outcome("nothing goes wrong")
+
+    assert outcome == {"runs": 1, "too_much": 0, "too_little": 1, "never_acknowledged": 0}
+
+
+def test_worker_that_always_fails_never_acknowledges(the_engine, every):
+    (ours,) = (design for design in every if design.name == scope.OURS)
+    trials = faults.Trials(the_engine, ours)
+    trials.design = designs.Design("fails", ours.hand_over, ours.queue_url, lambda _: fails, ours.value)
+
+    outcome = trials.outcome("nothing goes wrong")
+
+    assert (outcome["never_acknowledged"], outcome["too_little"]) == (1, 1)
+
+
+def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
+    """The transaction holds its item while the other writes arrive, and not any more when it has ended."""
+    time = Clock(0)
+    wire = throughput.Wire(time, math.inf)
+    responses: dict[str, Any] = {}
+
+    def send(name, after_s, attempt):
+        def work():
+            time.sleep(after_s)
+            responses[name] = wire(attempt)
+
+        return work
+
+    time.run(
+        [
+            send("transaction", 0, an_attempt("TransactWriteItems", "held", "too")),
+            send("update", 0.001, an_attempt("UpdateItem", "held")),
+            send("transaction too", 0.001, an_attempt("TransactWriteItems", "held", "free")),
+            send("elsewhere", 0.001, an_attempt("UpdateItem", "free")),
+            send("afterwards", 0.01, an_attempt("UpdateItem", "held")),
+        ]
+    )
+
+    assert b"TransactionConflictException" in responses["update"].content
+    reasons = json.loads(responses["transaction too"].content)["CancellationReasons"]
+    assert [reason["Code"] for reason in reasons] == ["TransactionConflict", "None"]
+    assert [responses[name] for name in ("transaction", "elsewhere", "afterwards")] == ["done"] * 3
+    assert (wire.requests, wire.conflicts) == (5, 2)
+
+
+def test_simulated_time_is_that_of_the_longest_wait():
+    time = Clock(10)
+    order: list[float] = []
+
+    def wait(seconds: float) -> None:
+        time.sleep(seconds)
+        order.append(seconds)
+
+    time.run([functools.partial(wait, seconds) for seconds in (0.3, 0.1, 0.2)])
+
+    assert order == [0.1, 0.2, 0.3]
+    assert time.now_s == pytest.approx(10.3)
+
+
+def test_workers_in_simulated_time_count_the_same_each_time(the_engine):
+    crowd = throughput.Crowd((10,), (1, 4), (scope.OURS, scope.PACE_UNIT), 0.2)
+
+    rows, again = (throughput.measured(the_engine, crowd, lambda _: None) for _ in range(2))
+
+    assert len(rows) == crowd.runs
+    assert all(row["a_second"] > 0 and row["requests"] > 0 for row in rows)
+    assert rows == again
+
+
+def an_attempt(operation, *counter_ids, carry_out=lambda: "done"):
+    updates = [{"TableName": alternatives.COUNTERS, "Key": {"counter_id": {"S": name}}} for name in counter_ids]
+    is_transaction = operation == "TransactWriteItems"
+    body = {"TransactItems": [{"Update": update} for update in updates]} if is_transaction else updates[0]
+    return Attempt(operation, SimpleNamespace(url="http://localhost", body=json.dumps(body)), carry_out)
+
+
+def fails(_bodies):
+    raise RuntimeError
+
+
+def without_its_last(bodies):
+    events = [event for body in bodies for event in codec.from_message(body)[0]]
+    return [*codec.to_messages(events[:-1])]

@@ -1,0 +1,99 @@
+"""The judge of `make load` has teeth: a run that lost, doubled or invented anything, or met no faults, is found out."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.local.stack import Place
+from tests.building import an_event
+from tests.resilience.chaos import DECKS, REPEATABLE, Chaos, Fault
+from tests.resilience.clients import Way, Wish
+from tests.resilience.deployed import System
+from tests.resilience.load import RESTARTS, differences, shortfalls
+
+
+@pytest.fixture
+def run(engine, new_pipeline):
+    """Three increments that were acknowledged and are not delivered yet, and a judge of this counter alone."""
+    pipeline = new_pipeline(1)
+    pipeline.acknowledged = {}
+    for by in (1, 2, 3):
+        answer = pipeline.increment({"by": by}, Idempotency_Key=f"key {by}")
+        wish = Wish(pipeline.counter_id, f"key {by}", by, Way.PLAIN)
+        pipeline.acknowledged[wish] = answer.body["event_id"]
+    pipeline.judged = lambda: [
+        line for line in differences(engine.client, pipeline.acknowledged, {}) if line.startswith(pipeline.counter_id)
+    ]
+    return pipeline
+
+
+def test_what_is_acknowledged_and_counted_is_as_it_should_be(run):
+    run.deliver()
+
+    assert run.judged() == []
+
+
+def test_what_is_not_counted_is_found(run):
+    assert run.judged() == [f"{run.counter_id}: value and version are (0, 0), and the log says (6, 3)"]
+
+
+def test_what_is_counted_and_not_in_the_log_is_found(run):
+    run.deliver()
+    run.count(an_event(counter_id=run.counter_id, by=5))
+
+    assert run.judged() == [f"{run.counter_id}: the value 11 exceeds the log's sum 6"]
+
+
+def test_what_is_acknowledged_and_not_in_the_log_is_found(run):
+    run.deliver()
+    run.acknowledged[Wish(run.counter_id, "lost", 4, Way.PLAIN)] = "an id"
+
+    assert run.judged() == [
+        f"{run.counter_id}: acknowledged, and not in the log: an id",
+        f"{run.counter_id}: event an id is of None in the log, and of 4 among those acknowledged",
+    ]
+
+
+def test_what_is_in_the_log_and_was_not_acknowledged_is_found(run):
+    refused = run.increment({"by": 7}, Idempotency_Key="refused").body["event_id"]
+    run.deliver()
+
+    assert run.judged() == [
+        f"{run.counter_id}: event {refused} is of 7 in the log, and of None among those acknowledged"
+    ]
+
+
+def test_two_increments_that_became_one_are_found(run):
+    run.deliver()
+    first = next(iter(run.acknowledged.values()))
+    run.acknowledged[Wish(run.counter_id, "another", 1, Way.PLAIN)] = first
+
+    assert run.judged() == [f"{run.counter_id}: two increments were acknowledged as one, {first}"]
+
+
+def test_a_run_without_faults_or_restarts_proves_nothing(tmp_path):
+    chaos = Chaos(aws_port=0, seed=1)
+    system = System(Place(tmp_path, 0, 0), chaos)
+
+    without = shortfalls(system)
+    chaos.begin()
+    for function, size in DECKS.items():
+        for number in range(size):
+            if fault := chaos.draw(function, f"{function} {number}"):
+                chaos.note(function, fault)
+    chaos.close()
+    system.starts = RESTARTS + 1
+
+    assert len(without) == len(DECKS) * len(Fault) + 1
+    assert shortfalls(system) == []
+
+
+def test_what_is_disturbed_always_is_disturbed_at_each_attempt():
+    chaos = Chaos(aws_port=0, seed=1)
+    chaos.begin()
+    chaos.close()
+
+    first, second = ([chaos.draw("Publish", f"call {n}") for n in range(DECKS["Publish"])] for _ in range(2))
+
+    again = {one for one, other in zip(first, second, strict=True) if one is other}
+    assert again >= set(REPEATABLE)

@@ -1,0 +1,28 @@
+"""The proof has teeth: each known mistake is caught by the test that is named for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.resilience.mutants import MUTANTS, TABLE, table, tried
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@pytest.fixture(scope="session")
+def caught(request: pytest.FixtureRequest) -> dict[str, Future[bool]]:
+    """Whether each mutant that this session asks for is caught, as it becomes known."""
+    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    return tried([asked["mutant"] for asked in parameters if "mutant" in asked])
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mistake_is_caught(caught, mutant):
+    assert caught[mutant].result(), f"{MUTANTS[mutant].mistake}: {MUTANTS[mutant].catcher} passes all the same"
+
+
+def test_the_table_in_the_docs_is_the_list():
+    assert TABLE.read_text(encoding="utf-8") == table()

@@ -1,0 +1,246 @@
+"""
+Transactions that a query sees in part.
+
+DynamoDB commits a transaction item by item. A consistent read of one item sees all of it or nothing, but a query may
+return one item as it is after the transaction and another as it was before (developer guide, "Isolation levels for
+DynamoDB transactions"). The engine's transactions are atomic, so these tests take an item out of a query's response, or
+put its former state in.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chalicelib import event_log, settings
+from chalicelib.domain.archive import PAGE_MAX
+from chalicelib.domain.counter import PartKey
+from chalicelib.errors import ArchiveGapError
+from chalicelib.extras.verification import comparison
+from chalicelib.extras.verification.comparison import Comparison
+from chalicelib.extras.verification.repair import repair_all
+from tests.building import an_event, message_body
+from tests.faults import response
+from tests.resilience.invariant import Watcher
+
+pytestmark = pytest.mark.usefixtures("no_waits")
+
+A_TIME_MS = 1_700_000_000_000
+
+
+class Veil:
+    """Shows queries of the archive a page as it was before, or no page, for so many queries."""
+
+    def __init__(self, engine, before, after):
+        """Take what the archive holds `before` and `after` a transaction: pages by their ends."""
+        self._engine = engine
+        self._before = before
+        self._after = after
+        self.hidden = set()
+        self.left = 0
+        self.used = 0
+
+    def hide(self, ends, queries=1):
+        """Let the next queries see these pages as they were before."""
+        self.hidden, self.left = set(ends), queries
+
+    def __call__(self, attempt):
+        answer = attempt.carry_out()
+        asked = json.loads(attempt.request.body)
+        if attempt.operation != "Query" or asked["TableName"] != settings.current().archive_table or self.left == 0:
+            return answer
+        self.left -= 1
+        self.used += 1
+        found = json.loads(answer.content)
+        end_of = "end"
+        kept = [item for item in found["Items"] if item[end_of]["N"] not in self.hidden]
+        former = [self._before[end] for end in self.hidden if end in self._before]
+        first = int(next(iter(asked.get("ExpressionAttributeValues", {":": {"N": "0"}}).values())).get("N", 0))
+        kept += [item for item in former if int(item["end"]["N"]) >= first]
+        kept.sort(key=lambda item: int(item[end_of]["N"]), reverse=asked.get("ScanIndexForward") is False)
+        found["Items"] = kept
+        if asked.get("Limit") == 1 and not kept:
+            # The item behind the hidden one is the first that a query finds.
+            later = [item for end, item in self._after.items() if int(end) >= first and end not in self.hidden]
+            found["Items"] = sorted(later, key=lambda item: int(item["end"]["N"]))[:1]
+        return response(attempt.request, 200, {}, json.dumps(found).encode())
+
+
+def archive_of(engine, counter_id):
+    """The pages of this counter, by their ends, as DynamoDB's JSON has them."""
+    body = engine.client("dynamodb").query(
+        TableName=settings.current().archive_table,
+        KeyConditionExpression="#p = :p",
+        ExpressionAttributeNames={"#p": "partition"},
+        ExpressionAttributeValues={":p": {"S": counter_id}},
+        ConsistentRead=True,
+    )
+    return {item["end"]["N"]: plain(item) for item in body["Items"]}
+
+
+def plain(item):
+    """The item with binary values as JSON has them."""
+    import base64
+
+    return {
+        name: {kind: base64.b64encode(value).decode() if isinstance(value, bytes) else value}
+        for name, typed in item.items()
+        for kind, value in typed.items()
+    }
+
+
+def logged(pipeline, times_ms):
+    events = [an_event(counter_id=pipeline.counter_id, by=3, recorded_at_ms=A_TIME_MS + ms) for ms in times_ms]
+    for event in events:
+        event_log.append(event)
+    return events
+
+
+@pytest.fixture
+def pipeline(new_pipeline):
+    """The pipeline with a counter of its own."""
+    return new_pipeline(0)
+
+
+@pytest.fixture
+def veiled(engine, pipeline):
+    """A counter whose one full page was split by late events, a veil over that, and the events of the first half."""
+    first = logged(pipeline, range(0, 10 * PAGE_MAX, 10))
+    pipeline.count(*first)
+    before = archive_of(engine, pipeline.counter_id)
+    pipeline.count(*logged(pipeline, range(5, 10 * PAGE_MAX // 2, 10)))
+    after = archive_of(engine, pipeline.counter_id)
+    veil = Veil(engine, before, after)
+    engine.gate = veil
+    yield veil, first[: PAGE_MAX // 4]
+    engine.gate = lambda attempt: attempt.carry_out()
+
+
+def new_pages(veil):
+    """The ends of the pages that the split made."""
+    return veil._after.keys() - veil._before.keys()
+
+
+def test_an_event_of_an_invisible_page_is_not_counted_again(engine, pipeline, veiled):
+    veil, early = veiled
+    veil.hide(new_pages(veil))
+
+    pipeline.project([message_body(*early)], received=2)
+
+    assert veil.used == 1
+    Watcher(engine.client, pipeline.counter_id).check_in_the_end()
+
+
+def test_an_event_is_not_counted_into_a_page_that_is_seen_too_old(engine, pipeline, veiled):
+    veil, early = veiled
+    veil.hide(veil._before)
+    late = logged(pipeline, [10 * PAGE_MAX // 2 + 3])
+
+    pipeline.project([message_body(*early, *late)])
+
+    assert veil.used == 1
+    Watcher(engine.client, pipeline.counter_id).check_in_the_end()
+
+
+@pytest.mark.parametrize("query", ["events", "history", "event"])
+def test_a_query_reads_again_when_a_page_is_invisible(pipeline, veiled, query):
+    veil, early = veiled
+    limit = {"cursor": pipeline.events(limit=100).body["next_cursor"], "limit": 100}
+    asked = {
+        "events": lambda: pipeline.events(**limit),
+        "history": lambda: pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T22:13:25Z"),
+        "event": lambda: pipeline.event(early[0].event_id),
+    }[query]
+    right = asked().body
+    veil.hide(new_pages(veil))
+
+    seen = asked()
+
+    assert veil.used == 1
+    assert (seen.status, seen.body) == (200, right)
+
+
+def test_a_page_that_stays_invisible_is_an_error_with_a_name(engine, pipeline, veiled):
+    veil, early = veiled
+    veil.hide(new_pages(veil), queries=1000)
+
+    answer = pipeline.event(early[0].event_id)
+    with pytest.raises(ArchiveGapError):
+        pipeline.project([message_body(*early)])
+
+    assert (answer.status, answer.headers["Content-Type"]) == (503, "application/problem+json")
+
+
+@pytest.mark.parametrize("queries", range(1, 5))
+@pytest.mark.parametrize("is_hidden_after", [True, False])
+def test_a_repair_is_not_misled_by_an_invisible_page(engine, pipeline, veiled, queries, is_hidden_after):
+    """Whichever of a repair's queries see the split in part, the read model stays what the log says."""
+    veil, _ = veiled
+    veil.hide(new_pages(veil) if is_hidden_after else veil._before, queries)
+
+    with Comparison() as found:
+        found.read(comparison.some([pipeline.counter_id]))
+        repair_all(found)
+
+    assert veil.used >= 1
+    veil.left = 0
+    Watcher(engine.client, pipeline.counter_id).check_in_the_end()
+    assert comparison.verify(comparison.some([pipeline.counter_id]), lag_s=0, waits=False).holds
+
+
+def test_verify_reports_no_difference_for_an_invisible_page(pipeline, veiled):
+    veil, _ = veiled
+    veil.hide(new_pages(veil))
+
+    report = comparison.verify(comparison.some([pipeline.counter_id]), lag_s=0, waits=False)
+
+    assert veil.used == 1
+    assert report.holds
+
+
+class NotYet:
+    """Answers single reads of the log as if it had no such event, for so many reads."""
+
+    def __init__(self, reads):
+        self.left = reads
+
+    def __call__(self, attempt):
+        answer = attempt.carry_out()
+        asked = json.loads(attempt.request.body)
+        if attempt.operation == "GetItem" and asked["TableName"] == settings.current().event_log_table and self.left:
+            self.left -= 1
+            return response(attempt.request, 200, {}, b"{}")
+        if attempt.operation == "BatchGetItem" and self.left:
+            self.left -= 1
+            found = json.loads(answer.content)
+            found["Responses"] = {table: [] for table in found["Responses"]}
+            return response(attempt.request, 200, {}, json.dumps(found).encode())
+        return answer
+
+
+def test_a_swap_sent_again_is_found_though_its_event_is_invisible(engine, pipeline):
+    """The counter shows the swap already: "nothing was recorded" would be wrong."""
+    first = pipeline.increment(If_Match='"0"', Idempotency_Key="k")
+    engine.gate = NotYet(1)
+
+    again = pipeline.increment(If_Match='"0"', Idempotency_Key="k")
+
+    engine.gate = lambda attempt: attempt.carry_out()
+    assert (first.status, again.status) == (200, 200)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert pipeline.version == 1
+
+
+def test_a_repair_keeps_the_entry_of_a_swap_whose_event_is_invisible(engine, pipeline):
+    """The swap comes after the log was read, and before the read model is read again."""
+    pipeline.count(*logged(pipeline, [0]))
+    with Comparison() as found:
+        found.read(comparison.some([pipeline.counter_id]))
+        found.db.forget_part(PartKey(pipeline.counter_id), -1)
+        assert pipeline.increment({"by": 5}, If_Match='"1"').status == 200
+        engine.gate = NotYet(1)
+        repair_all(found)
+    engine.gate = lambda attempt: attempt.carry_out()
+
+    assert (pipeline.value, pipeline.version) == (8, 2)

@@ -1,0 +1,312 @@
+"""
+Real races: threads that begin together, on servers that isolate writes. Who won is counted, and so is what is stored.
+
+Each race is run on the embedded AWS, and on Amazon's own DynamoDB Local where DYNAMODB_LOCAL_URL says that one answers
+(with queues of the embedded AWS, for DynamoDB Local has none).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import sys
+import time
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from chalicelib.domain.archive import RECENT_MAX
+from tests.building import A_TIME_MS, an_event
+from tests.harness import Pipeline, at_once
+from tests.resilience.invariant import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Amazon's program, say `java -jar DynamoDBLocal.jar -inMemory -port 8001`: "http://127.0.0.1:8001".
+DYNAMODB_LOCAL_URL = os.environ.get("DYNAMODB_LOCAL_URL", "")
+
+SERVERS = [
+    "the embedded AWS",
+    pytest.param(
+        "DynamoDB Local",
+        marks=pytest.mark.skipif(
+            not DYNAMODB_LOCAL_URL, reason="DYNAMODB_LOCAL_URL does not say where DynamoDB Local answers"
+        ),
+    ),
+]
+
+ROUNDS = 12
+
+
+@pytest.fixture(params=SERVERS)
+def pipeline(request: pytest.FixtureRequest, stage: dict[str, str]) -> Pipeline:
+    """A pipeline with a counter of its own, on the server that is asked for."""
+    stream, client = stage["EventLogStreamArn"], boto3.client
+    if request.param == "DynamoDB Local":
+        stream = request.getfixturevalue("dynamodb_local")
+        client = local_client
+    return Pipeline(
+        stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stream, random.Random(20181), client=client
+    )
+
+
+@pytest.fixture
+def dynamodb_local(local_tables: str) -> Iterator[str]:
+    """The application's requests to DynamoDB go to DynamoDB Local; gives the ARN of the log's stream there."""
+    from chalicelib.aws import tables
+
+    place = urllib.parse.urlsplit(DYNAMODB_LOCAL_URL)
+    arrived = []
+
+    def redirect(request: Any, **_: Any) -> None:
+        arrived.append(request.url)
+        request.url = urllib.parse.urlsplit(request.url)._replace(scheme=place.scheme, netloc=place.netloc).geturl()
+
+    events: Any = tables.connection().client.meta.events
+    events.register("before-send.dynamodb.*", redirect)
+    try:
+        yield local_tables
+    finally:
+        events.unregister("before-send.dynamodb.*", redirect)
+    assert arrived, "nothing was asked of DynamoDB Local"
+
+
+@pytest.fixture(scope="session")
+def local_tables() -> Iterator[str]:
+    """The template's tables are in DynamoDB Local; those that were made for the tests are gone afterwards."""
+    from chalicelib import settings
+    from tests.resilience.engine import table_definitions
+
+    database = local_client("dynamodb")
+    there = database.list_tables()["TableNames"]
+    made = [one for one in table_definitions(settings.current().stage) if one["TableName"] not in there]
+    for definition in made:
+        database.create_table(**definition)
+        database.get_waiter("table_exists").wait(TableName=definition["TableName"])
+    yield database.describe_table(TableName=settings.current().event_log_table)["Table"]["LatestStreamArn"]
+    for definition in made:
+        database.delete_table(TableName=definition["TableName"])
+
+
+@functools.cache
+def local_client(service: str) -> Any:
+    """A client for DynamoDB and its streams in DynamoDB Local, and for all else in the embedded AWS."""
+    is_there = service in ("dynamodb", "dynamodbstreams")
+    return boto3.client(service, endpoint_url=DYNAMODB_LOCAL_URL if is_there else None)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def watcher(pipeline: Pipeline) -> Watcher:
+    """Watches the pipeline's counter on the server that it is on."""
+    return Watcher(pipeline.client, pipeline.counter_id)
+
+
+def project_until_taken(pipeline, *events):
+    """As the queue does: what is raised because others were quicker is delivered again."""
+    from chalicelib.errors import ContendedError
+
+    while True:
+        try:
+            return pipeline.count(*events)
+        except ContendedError:
+            continue
+
+
+def log_all(events):
+    from chalicelib import event_log
+
+    for event in events:
+        event_log.append(event)
+
+
+def event_named_in(answer):
+    return answer.headers["Location"].rpartition("/")[2]
+
+
+def test_of_many_that_append_one_event_one_does_and_the_others_are_told(pipeline, watcher):
+    from chalicelib import event_log
+
+    for _ in range(ROUNDS):
+        event = an_event(counter_id=pipeline.counter_id)
+
+        appended = at_once(8, lambda _, event=event: event_log.append(event))
+
+        assert [found.event for found in appended] == [event] * 8
+        assert sorted(found.again for found in appended) == [False] + [True] * 7
+
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert (pipeline.value, pipeline.version) == (ROUNDS, ROUNDS)
+
+
+def test_of_many_that_append_one_id_with_other_amounts_one_does_and_the_others_are_refused(pipeline, watcher):
+    from chalicelib import event_log
+    from chalicelib.errors import KeyReusedError
+
+    name = an_event().event_id
+
+    def append(number):
+        try:
+            return event_log.append(an_event(counter_id=pipeline.counter_id, event_id=name, by=number + 1)).event.by
+        except KeyReusedError:
+            return None
+
+    winners = [by for by in at_once(8, append) if by]
+
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert len(winners) == 1
+    assert (pipeline.value, pipeline.version) == (winners[0], 1)
+
+
+def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(pipeline, watcher):
+    answers = at_once(10, lambda _: pipeline.increment({"by": 4}, Idempotency_Key="k"))
+
+    watcher.acknowledged = [event_named_in(answer) for answer in answers]
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert {answer.status for answer in answers} == {202}
+    assert len(set(watcher.acknowledged)) == 1
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+    assert (pipeline.value, pipeline.version) == (4, 1)
+
+
+def test_of_many_that_swap_from_one_version_exactly_one_succeeds_each_time(pipeline, watcher):
+    acknowledged = 0
+
+    for version in range(ROUNDS):
+        answers = at_once(6, lambda n, tag=f'"{version}"': pipeline.increment({"by": n + 1}, If_Match=tag))
+
+        (winner,) = [number for number, answer in enumerate(answers) if answer.status == 200]
+        acknowledged += winner + 1
+        watcher.acknowledged.append(event_named_in(answers[winner]))
+        assert answers[winner].body["value"] == acknowledged
+        assert answers[winner].headers["ETag"] == f'"{version + 1}"'
+        assert sorted(answer.status for answer in answers) == [200] + [412] * 5
+        assert {answer.body["current"]["value"] for answer in answers if answer.status == 412} == {acknowledged}
+
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert (pipeline.value, pipeline.version) == (acknowledged, ROUNDS)
+
+
+def test_of_many_that_swap_with_one_key_all_are_told_of_the_one_that_happened(pipeline, watcher):
+    answers = at_once(8, lambda _: pipeline.increment({"by": 3}, If_Match='"0"', Idempotency_Key="k"))
+
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert {answer.status for answer in answers} == {200}
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+    assert (pipeline.value, pipeline.version) == (3, 1)
+
+
+def test_add_and_get_answers_the_state_that_this_very_increment_led_to(pipeline, watcher):
+    answers = at_once(4, lambda _: pipeline.increment({"by": 10}, Prefer="return=representation"))
+
+    watcher.acknowledged = [event_named_in(answer) for answer in answers]
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    granted = [answer for answer in answers if answer.status == 200]
+    assert {answer.status for answer in answers} <= {200, 202}
+    assert all(answer.headers["Preference-Applied"] == "return=representation" for answer in granted)
+    assert len({answer.body["value"] for answer in granted}) == len(granted) > 0
+    assert all(answer.headers["ETag"] == f'"{answer.body["value"] // 10}"' for answer in granted)
+    assert (pipeline.value, pipeline.version) == (40, 4)
+
+
+def test_increments_of_all_kinds_never_fail_because_of_each_other(pipeline, watcher):
+    kinds = [{}, {"Prefer": "return=representation"}, {"Idempotency_Key": "same"}]
+
+    answers = at_once(12, lambda n: pipeline.increment(**kinds[n % 3]))
+
+    watcher.acknowledged = [event_named_in(answer) for answer in answers]
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert {answer.status for answer in answers} <= {200, 202}
+    assert (pipeline.value, pipeline.version) == (9, 9)
+
+
+def test_eight_workers_on_one_counter_count_each_event_once(pipeline, watcher):
+    """Their batches overlap, some of their events are late, and they archive a dozen times."""
+    events = [
+        an_event(counter_id=pipeline.counter_id, by=n % 7 + 1, recorded_at_ms=A_TIME_MS + n * 7919 % 1000)
+        for n in range(160)
+    ]
+    log_all(events)
+
+    def work(number):
+        if number == 8:
+            return [watcher.check_meanwhile() for _ in range(20)]
+        mine = (events + events)[number * 20 : number * 20 + 60]
+        return [project_until_taken(pipeline, *mine[start : start + 14]) for start in range(0, len(mine), 14)]
+
+    at_once(9, work)
+
+    # A worker that returned has promised that its events are counted: before anything is delivered again.
+    watcher.check_in_the_end()
+    assert (pipeline.value, pipeline.version) == (sum(event.by for event in events), 160)
+    pipeline.deliver()
+    watcher.check_in_the_end()
+
+
+def test_an_update_and_an_archiving_transaction_at_once_count_both(pipeline, watcher):
+    """There is room for one event and not for two: one worker adds, the other archives, or both archive."""
+    for number in range(ROUNDS):
+        before = pipeline.version
+        room = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + number) for _ in range(RECENT_MAX)]
+        events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + number) for _ in range(2)]
+        log_all(room + events)
+        project_until_taken(pipeline, *room[1:])
+
+        at_once(3, lambda n, new=(*events, room[0]): project_until_taken(pipeline, new[n]))
+
+        watcher.check_in_the_end()
+        assert pipeline.version == before + RECENT_MAX + 2
+
+
+def test_add_and_gets_and_a_key_sent_again_among_projectors_count_each_event_once(pipeline, watcher):
+    # At the present, so that the clients' events share the recent entries.
+    now_ms = time.time_ns() // 1_000_000
+    events = [an_event(counter_id=pipeline.counter_id, by=100, recorded_at_ms=now_ms) for _ in range(40)]
+    log_all(events)
+    wish = {"Prefer": "return=representation"}
+
+    def work(number):
+        if number < 3:
+            return [
+                project_until_taken(pipeline, *events[start : start + 16]) for start in range(number * 8, 40 - 16, 8)
+            ] and [project_until_taken(pipeline, *events)]
+        if number < 6:
+            return [pipeline.increment({"by": 1}, **wish) for _ in range(3)]
+        return [pipeline.increment({"by": 10}, Idempotency_Key="k", **wish) for _ in range(2)]
+
+    answers = at_once(8, work)
+
+    plain = [answer for some in answers[3:6] for answer in some]
+    keyed = [answer for some in answers[6:] for answer in some]
+    watcher.acknowledged = [event_named_in(answer) for answer in [*plain, *keyed]]
+    pipeline.deliver()
+    watcher.check_in_the_end()
+    assert {answer.status for answer in [*plain, *keyed]} <= {200, 202}
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in keyed) == 1
+    assert len({event_named_in(answer) for answer in plain}) == 9
+    # No two that were counted at once were given the same state.
+    states = [answer.headers["ETag"] for answer in plain if answer.status == 200]
+    assert len(states) == len(set(states))
+    assert (pipeline.value, pipeline.version) == (40 * 100 + 9 + 10, 40 + 9 + 1)
+
+
+def test_requests_in_threads_are_answered_each_for_itself(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        sums = at_once(8, lambda n: sum(pipeline.increment({"by": n + 1}).body["by"] for _ in range(60)))
+    finally:
+        sys.setswitchinterval(usual)
+
+    assert sums == [60 * (n + 1) for n in range(8)]

@@ -1,0 +1,416 @@
+"""Verify and rebuild: each kind of damage is found by name and repaired in place, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chalicelib import settings
+from chalicelib.domain.archive import RECENT_MAX
+from chalicelib.domain.counter import PartKey
+from chalicelib.domain.entries import encode_page, entry_of
+from chalicelib.errors import UnavailableError
+from chalicelib.extras.verification import comparison
+from chalicelib.extras.verification import report as kinds
+from chalicelib.extras.verification.comparison import Comparison
+from chalicelib.extras.verification.repair import repair, repair_all
+from chalicelib.read_model import queries, store, writer
+from tests import faults
+from tests.building import A_TIME_MS, message_body
+from tests.resilience import scheduler
+from tests.resilience.invariant import Watcher
+from tests.resilience.read_model_damage import DAMAGES, WRONG, Stage, empty_tables
+
+if TYPE_CHECKING:
+    from chalicelib.extras.verification.report import Report
+    from tests.faults import Attempt, Fault
+
+pytestmark = pytest.mark.usefixtures("no_waits")
+
+READS = {"GetItem", "Query", "Scan", "BatchGetItem"}
+
+#: Faults of each request, and those of writes only: a read that is lost on the way was none.
+FAULTS_OF_READS: list[Fault] = [faults.dies_before, faults.never_arrives]
+FAULTS_OF_WRITES: list[Fault] = [
+    *FAULTS_OF_READS,
+    faults.dies_after,
+    faults.loses_its_answer,
+    faults.exceeds_the_throughput,
+    faults.meets_a_transaction,
+]
+
+
+@pytest.fixture(params=[1, 4])
+def shards(request, monkeypatch):
+    """Counters of one part, and of four."""
+    monkeypatch.setenv("SHARDS", str(request.param))
+    settings.current.cache_clear()
+    yield request.param
+    monkeypatch.undo()
+    settings.current.cache_clear()
+
+
+def readings(stage, *, is_whole=False):
+    return comparison.everything(2) if is_whole else comparison.some([stage.counter_id])
+
+
+def verified(stage, *, is_whole=False) -> Report:
+    return comparison.verify(readings(stage, is_whole=is_whole), lag_s=0, waits=False)
+
+
+def rebuilt(stage, *, is_whole=False):
+    """Repair, and return the numbers of what was corrected."""
+    with Comparison() as found:
+        found.read(readings(stage, is_whole=is_whole))
+        repaired = repair_all(found)
+    assert repaired.unsettled == set()
+    return dict(repaired.corrected)
+
+
+def damaged(engine, name):
+    """Return a stage with this damage; the only one if it takes the whole stage to find it."""
+    if DAMAGES[name].is_whole:
+        empty_tables(engine)
+    stage = Stage(engine, random.Random(name))
+    DAMAGES[name].make(stage)
+    return stage
+
+
+def check_is_right(stage, log) -> None:
+    """Check that everything is as the log says, and that the log is what it was."""
+    assert dict(verified(stage).numbers) == {}
+    Watcher(stage.engine.client, stage.counter_id).check_in_the_end()
+    state = queries.counter(stage.counter_id)
+    assert (state.value, state.version) == (sum(event.by for event in stage.events), len(stage.events))
+    assert (state.updated_at_ms is None) == (not stage.events)
+    assert stage.logged() == log
+
+
+class Observer:
+    """Lets requests pass, and notes the value that a query would see after each."""
+
+    def __init__(self, stage, gate=faults.carried_out) -> None:
+        self.stage = stage
+        self.gate = gate
+        self.values = [stage.value()]
+        self.operations: list[str] = []
+
+    def __call__(self, attempt: Attempt) -> Any:
+        self.operations.append(attempt.operation)
+        try:
+            return self.gate(attempt)
+        finally:
+            if attempt.operation not in READS:
+                self.values.append(self.stage.value())
+
+    def check(self, damage) -> None:
+        """Check that queries saw the old number, then the right one; or numbers that rise to the right one."""
+        right = sum(event.by for event in self.stage.events)
+        seen = [value for value in self.values if value is not None]
+        if damage.rises:
+            assert seen == sorted(seen)
+            assert all(value <= right for value in seen)
+        else:
+            assert set(seen) <= {self.values[0], right}
+            assert len([1 for before, after in itertools.pairwise(seen) if before != after]) <= 1
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named_and_repaired_at_the_first_run(engine, shards, name):
+    damage = DAMAGES[name]
+    stage = damaged(engine, name)
+    log = stage.logged()
+
+    before = dict(verified(stage, is_whole=damage.is_whole).numbers)
+    engine.gate = observer = Observer(stage)
+    corrected = rebuilt(stage, is_whole=damage.is_whole)
+    engine.gate = faults.carried_out
+
+    assert before == damage.found
+    assert corrected.keys() == damage.found.keys()
+    observer.check(damage)
+    check_is_right(stage, log)
+    assert rebuilt(stage, is_whole=damage.is_whole) == {}
+
+
+def test_a_sound_read_model_is_not_written_by_a_rebuild(engine):
+    stage = Stage(engine, random.Random(1))
+    engine.gate = observer = Observer(stage)
+
+    differences = verified(stage).numbers
+    corrected = rebuilt(stage)
+
+    engine.gate = faults.carried_out
+    assert (dict(differences), corrected) == ({}, {})
+    assert set(observer.operations) <= READS
+
+
+def test_damage_of_several_kinds_at_once_is_repaired(engine):
+    """Pages are lost and damaged, entries are wrong, and the totals, too."""
+    stage = Stage(engine, random.Random(2))
+    stage.delete_page(0)
+    stage.put_page([*stage.page(1)[1:], entry_of(stage.event(45, by=WRONG))])
+    stage.put_page(stage.page(2), entries={"B": b"zz"})
+    stage.put_item([stage.recent[0], entry_of(stage.event(1000, by=WRONG))], **stage.totals(77, 5))
+    log = stage.logged()
+
+    rebuilt(stage)
+
+    check_is_right(stage, log)
+
+
+#: One of each way in which damage is repaired: others differ only in what is wrong with an attribute.
+CUT_OFF = [name for name in DAMAGES if " is {" not in name and " is None" not in name and "page's" not in name] + [
+    "value is None",
+    "recent is {'BS': [b'zz']}",
+    "a page's entries are not sorted",
+]
+
+#: Requests of all repairs, each with its faults. A change of this number is a change of what is proved.
+POINTS = 1706
+
+
+def faults_of(operation):
+    return FAULTS_OF_READS if operation in READS else FAULTS_OF_WRITES
+
+
+def requests_of_repair(engine, name):
+    """Return the operations of an undisturbed rebuild."""
+    stage = damaged(engine, name)
+    disturbance = faults.Disturbance(None, faults.carried_out, every_attempt=False)
+    engine.gate = observer = Observer(stage, disturbance)
+    rebuilt(stage, is_whole=DAMAGES[name].is_whole)
+    engine.gate = faults.carried_out
+    return observer.operations
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_a_rebuild_cut_off_at_any_request_is_finished_by_another(engine, name):
+    damage = DAMAGES[name]
+    for at, operation in enumerate(requests_of_repair(engine, name)):
+        for fault in faults_of(operation):
+            stage = damaged(engine, name)
+            log = stage.logged()
+            engine.gate = observer = Observer(stage, faults.Disturbance(at, fault, every_attempt=True))
+            try:
+                rebuilt(stage, is_whole=damage.is_whole)
+            except (faults.DiedError, UnavailableError):
+                pass
+            finally:
+                engine.gate = faults.carried_out
+            observer.check(damage)
+
+            rebuilt(stage, is_whole=damage.is_whole)
+
+            check_is_right(stage, log)
+
+
+def test_the_number_of_crash_points_of_repairs_is_asserted(engine):
+    points = sum(len(faults_of(each)) for name in CUT_OFF for each in requests_of_repair(engine, name))
+
+    print(f"{points} crash points of repairs")  # noqa: T201  (for pytest -s)
+    assert points == POINTS
+
+
+def fresh(stage):
+    """Events that are later than all others, not counted yet."""
+    return [stage.event(2000 + ms) for ms in range(2)]
+
+
+def late(stage):
+    """An event that belongs into the second page."""
+    return [stage.event(45)]
+
+
+def archiving(stage):
+    """More events than the recent entries have room for, the last of them pending until then."""
+    return [stage.event(2000 + ms) for ms in range(RECENT_MAX)]
+
+
+def duplicates(stage):
+    """Events that were counted before the damage, in a page and recent, delivered once more."""
+    return []
+
+
+#: What a worker counts next to the repair, and the damage that is repaired.
+NEXT_TO = {"fresh events": fresh, "a late event": late, "a batch that archives": archiving, "duplicates": duplicates}
+MET = [
+    "the value is too high",
+    "the first page is lost",
+    "a recent entry has no event",
+    "an entry in a page has another amount",
+    "the item is lost",
+    "there are no events",
+]
+#: Random orders of each other case.
+ORDERS = 15
+
+#: Bound of the schedules of one case.
+MOST = 100
+
+
+def repair_alone(stage):
+    """Compare and repair one part in this thread, as `rebuild` does it in several."""
+    key = PartKey(stage.counter_id, stage.part)
+    with Comparison() as found:
+        found.read(comparison.of_parts([key]))
+        return repair(found.db, key)
+
+
+def next_to(engine, damage, worker_of):
+    """Return a function that runs a repair next to a worker in one order of their requests, and checks the outcome."""
+
+    def run_with(choose):
+        stage = damaged(engine, damage)
+        new = NEXT_TO[worker_of](stage)
+        stage.log(new)
+        stage.events += new
+        delivered = new or [stage.events[1], stage.events[6], stage.events[-1]]
+
+        def work():
+            try:
+                return writer.count(delivered)
+            except UnavailableError as error:  # what it met was damaged: the queue delivers again
+                return error
+
+        ran = scheduler.run(engine, {"repair": lambda: repair_alone(stage), "worker": work}, choose)
+
+        assert not isinstance(ran.results["repair"], Exception), ran.results
+        if isinstance(ran.results["worker"], Exception):
+            assert isinstance(ran.results["worker"], UnavailableError)
+            writer.count(delivered)
+        check_is_right(stage, stage.logged())
+        return ran
+
+    return run_with
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("damage", MET)
+def test_a_repair_next_to_a_worker_holds_in_every_order(engine, damage):
+    orders = scheduler.all_schedules(next_to(engine, damage, "fresh events"), MOST)
+
+    print(f"{orders} orders")  # noqa: T201  (for pytest -s)
+    assert orders > 1
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    ("damage", "worker"),
+    [
+        (damage, worker)
+        for damage in MET
+        for worker in ("a late event", "a batch that archives", "duplicates")
+        if (damage, worker) != ("there are no events", "duplicates")  # of which there are none, then
+    ],
+)
+def test_a_repair_next_to_a_worker_holds_in_random_orders(engine, damage, worker):
+    """A worker that makes several requests meets a repair in thousands of orders."""
+    for seed in range(ORDERS):
+        chance = random.Random(seed)
+        # Some are evenly mixed, in others one of both gets far ahead.
+        bias = chance.random()
+
+        next_to(engine, damage, worker)(lambda number, c=chance, b=bias: int(c.random() < b) if number == 2 else 0)
+
+
+#: Random orders of a repair with several workers, clients and other repairs, of random damage.
+SEEDS = 300
+
+
+def random_worker(pipeline, stage, chance):
+    """Return what a worker or client does next to a repair."""
+    kind = chance.choice(["project", "project", "swap", "add", "repair"])
+    number = chance.randint(1, 5)
+    new = [stage.event(chance.choice([5, 45, 1500, 3000]) + at) for at in range(number)]
+    if chance.random() < 0.2:
+        new += archiving(stage)
+    again = chance.sample(stage.events, min(len(stage.events), chance.randint(0, 4)))
+    version = len(stage.events) + chance.choice([0, 0, 1])
+    match kind:
+        case "project":
+            stage.log(new)
+            stage.events += new
+            return lambda: pipeline.project([message_body(*new, *again)])
+        case "swap":
+            return lambda: pipeline.increment({"by": 3}, If_Match=f'"{version}"')
+        case "add":
+            return lambda: pipeline.increment({"by": 3}, Prefer="return=representation")
+    return lambda: repair_alone(stage)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("tens", range(SEEDS // 10))
+def test_a_repair_next_to_random_workers_holds(engine, new_pipeline, tens):
+    names = [name for name in DAMAGES if not DAMAGES[name].is_whole and kinds.STRAY not in DAMAGES[name].found]
+    for seed in range(tens * 10, tens * 10 + 10):
+        chance = random.Random(seed)
+        name = chance.choice(names)
+        pipeline = new_pipeline(seed)
+        stage = Stage(engine, chance, pipeline.counter_id)
+        DAMAGES[name].make(stage)
+        pipeline.new_records()  # the events of the stage are counted, unless the damage removed them
+        workers: dict[str, Any] = {"repair": partial(repair_alone, stage)}
+        workers |= {f"worker {n}": random_worker(pipeline, stage, chance) for n in range(chance.randint(1, 3))}
+
+        ran = scheduler.run(engine, workers, chance.randrange)
+
+        unexpected = [
+            result
+            for result in ran.results.values()
+            if isinstance(result, Exception) and not isinstance(result, UnavailableError)
+        ]
+        assert unexpected == [], (seed, name, ran.schedule)
+        repair_alone(stage)
+        pipeline.deliver()
+        Watcher(engine.client, stage.counter_id).check_in_the_end()
+        assert dict(verified(stage).numbers) == {}, (seed, name, ran.schedule)
+
+
+def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
+    """The pages of 3,000 events lose 10 entries, have 10 that they should not have, and 10 with other amounts."""
+    chance = random.Random(3000)
+    stage = Stage(engine, chance)
+    more = [stage.event(1000 + 10 * at) for at in range(3000 - len(stage.events))]
+    stage.log(more)
+    stage.events += more
+    for start in range(0, len(more), 500):
+        writer.count(more[start : start + 500])
+    key = PartKey(stage.counter_id)
+    pages = chance.sample(store.read_pages(key, 0, 200), 15)
+    extra = 0
+    for number, page in enumerate(pages):
+        entries: list[Any] = list(page.entries)
+        for at in chance.sample(range(len(entries) - 1), 2):
+            match number // 5:
+                case 0:
+                    extra -= entries[at].amount
+                    entries[at] = None
+                case 1:
+                    entries.append(entry_of(stage.event(entries[at].recorded_at_ms - A_TIME_MS + 1, by=WRONG)))
+                    extra += WRONG
+                case _:
+                    extra += WRONG - entries[at].amount
+                    entries[at] = entries[at]._replace(amount=WRONG)
+        kept = sorted(entry for entry in entries if entry)
+        changes = {"start": {"N": str(page.start_ms)}, "revision": {"N": str(page.revision + 1)}}
+        stage.put_page(kept, page.end_ms, entries={"B": encode_page(kept)}, **changes)
+    assert extra
+    log = stage.logged()
+
+    before = dict(verified(stage).numbers)
+    engine.gate = observer = Observer(stage)
+    corrected = rebuilt(stage)
+    engine.gate = faults.carried_out
+
+    found = {kinds.UNCOUNTED: 20, kinds.UNKNOWN: 10, kinds.DIFFERENT: 10}
+    assert {kind: before[kind] for kind in found} == found
+    assert {kind: corrected[kind] for kind in found} == found
+    assert set(observer.values) == {sum(event.by for event in stage.events)}
+    check_is_right(stage, log)
+    assert rebuilt(stage) == {}

@@ -1,0 +1,391 @@
+"""The relational read model: counted once by whoever and however often, exactly, and within what its databases take."""
+
+from __future__ import annotations
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import event as listening
+from sqlalchemy import select
+
+from chalicelib import settings
+from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
+from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError
+from chalicelib.extras.sql import read_model
+from chalicelib.extras.sql.schema import events as events_table
+from tests import databases, sql_faults
+from tests.building import a_counter_id, an_adjustment, an_event
+from tests.harness import at_once
+from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanwhile, fold
+
+if TYPE_CHECKING:
+    from chalicelib.domain.events import Event
+
+ROUNDS = 6
+WORKERS = 4
+SCHEDULES = 40
+
+#: What PostgreSQL and Aurora DSQL say of a transaction that rivals were in the way of.
+CODES = ["40001", "40P01", "OC000", "OC001"]
+
+
+def test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one(database):
+    for turn in range(ROUNDS):
+        chance = random.Random(turn)
+        events = [an_event(counter_id=f"{turn}-{n % 3}", by=n + 1) for n in range(40)]
+        batches = [chance.sample(events, 30) for _ in range(WORKERS)]
+        met: list[str] = []
+
+        new = at_once(WORKERS, lambda worker, batches=batches, met=met: until_counted(batches[worker], met))
+
+        counted = {(event.counter_id, event.event_id) for batch in batches for event in batch}
+        assert sum(map(len, new)) == len(counted)
+        assert frozenset().union(*new) == counted
+    check_in_the_end_of_all(database)
+
+
+def test_how_many_are_counted_is_the_number_of_different_events_of_all_counters(database):
+    before = read_model.counted()
+    events = [an_event(counter_id=a_counter_id()) for _ in range(7)]
+
+    read_model.count([*events, *events[:3]])
+    read_model.count(events[2:])
+
+    assert read_model.counted() - before == 7
+
+
+def test_rivals_in_snapshots_meet_and_try_again(database):
+    """Where a transaction sees a snapshot, as on Aurora DSQL, one that loses has to be made again."""
+    met: list[object] = []
+    listening.listen(read_model.client(), "handle_error", lambda context: met.append(context.original_exception))
+
+    for turn in range(ROUNDS):
+        at_once(WORKERS, lambda _, turn=turn: until_counted([an_event(counter_id=f"hot-{turn}")], met))
+
+    assert database.counters() == {f"hot-{turn}": (WORKERS, WORKERS) for turn in range(ROUNDS)}
+    if database.name == "auroradsql":
+        assert {getattr(error, "sqlstate", None) for error in met} == {"40001"}
+
+
+def until_counted(batch, met):
+    """As the queue delivers it; gives what was new."""
+    while True:
+        try:
+            return read_model.count(batch)
+        except ContendedError as error:
+            met.append(str(error))
+
+
+def check_in_the_end_of_all(database):
+    """The totals are those of the rows."""
+    rows = database.ask("SELECT counter_id, sum(amount), count(*) FROM events GROUP BY counter_id")
+
+    assert database.counters() == {name: (int(total), number) for name, total, number in rows}
+
+
+deliveries = st.lists(st.lists(st.integers(0, 11), max_size=8), max_size=8)
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
+@hypothesis_settings(max_examples=SCHEDULES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedule=deliveries, amounts=st.lists(st.integers(-5, 5).filter(bool), min_size=12, max_size=12))
+def test_any_schedule_of_duplicates_orders_and_splits_ends_at_the_sum_of_what_came(database, schedule, amounts):
+    names = [a_counter_id() for _ in range(2)]
+    log: list[Event] = [an_adjustment(counter_id=names[n % 2], by=by) for n, by in enumerate(amounts)]
+    before = database.counters()
+
+    came: dict[tuple[str, str], Event] = {}
+    for batch in schedule:
+        delivered: list[Event] = [log[n] for n in batch]
+        new = read_model.count(delivered)
+        assert new == {(event.counter_id, event.event_id) for event in delivered} - came.keys()
+        came |= {(event.counter_id, event.event_id): event for event in delivered}
+        assert database.counters() == before | fold(came.values())
+    read_model.count(log)
+
+    assert database.counters() == before | fold(log)
+
+
+def test_an_event_is_there_as_it_was_recorded(database):
+    name = a_counter_id()
+    events: list[Event] = [
+        an_event(counter_id=name, by=LARGEST_AMOUNT, recorded_at_ms=0),
+        an_event(counter_id=name, by=1, recorded_at_ms=1_700_000_000_009),
+        an_adjustment(counter_id=name, by=-LARGEST_AMOUNT, recorded_at_ms=4_102_444_799_999, reason="\U0001f4a5" * 200),
+    ]
+
+    read_model.count(events)
+
+    with read_model.client().connect() as connection:
+        rows = connection.execute(select(events_table).order_by(events_table.c.recorded_at)).all()
+    assert [(row.counter_id, row.event_id, row.amount) for row in rows] == [
+        (event.counter_id, event.event_id, event.by) for event in events
+    ]
+    assert [row.recorded_at.isoformat(timespec="milliseconds") for row in rows] == [
+        "1970-01-01T00:00:00.000+00:00",
+        "2023-11-14T22:13:20.009+00:00",
+        "2099-12-31T23:59:59.999+00:00",
+    ]
+    assert [(row.type, row.reason) for row in rows] == [
+        ("Incremented", None),
+        ("Incremented", None),
+        ("Adjusted", "\U0001f4a5" * 200),
+    ]
+
+
+def test_who_adjusted_is_not_there(database):
+    read_model.count([an_adjustment(who="someone in particular")])
+
+    assert "someone" not in str(database.ask("SELECT * FROM events"))
+
+
+def test_the_last_moment_that_can_be_recorded_is_taken(database):
+    read_model.count([an_event(counter_id="late", recorded_at_ms=LATEST_MS)])
+
+    assert database.counters() == {"late": (1, 1)}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
+def test_totals_are_exact_beyond_64_bits(database):
+    events = [an_event(counter_id="large", by=LARGEST_AMOUNT) for _ in range(1100)]
+
+    read_model.count(events)
+
+    assert 1100 * LARGEST_AMOUNT > 2**63
+    assert database.counters() == {"large": (1100 * LARGEST_AMOUNT, 1100)}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_sqlite_cannot_hold_exactly_is_refused_and_holds_nobody_up(database):
+    large = [an_event(counter_id="large", by=LARGEST_AMOUNT) for _ in range(1024)]
+    small = an_event(counter_id="small")
+    read_model.count(large)
+
+    with pytest.raises(PartlyCountedError) as refused:
+        read_model.count([an_event(counter_id="large", by=LARGEST_AMOUNT), small])
+
+    assert refused.value.uncounted == {"large"}
+    assert refused.value.new == {("small", small.event_id)}
+    assert database.counters() == {"large": (1024 * LARGEST_AMOUNT, 1024), "small": (1, 1)}
+
+
+def gone_from(number):
+    """The server is gone when so many steps are done, for as long as anybody tries."""
+
+    def disturb(now, step):
+        if now >= number:
+            raise psycopg.OperationalError("the server is gone")
+        step.carry_out()
+
+    return disturb
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_of_an_outage_between_transactions_is_told_what_was_counted_before(database, monkeypatch):
+    monkeypatch.setattr(read_model, "EVENTS_PER_TRANSACTION", 2)
+    events = [an_event(counter_id=name) for name in ("a", "b", "b", "c")]
+
+    with sql_faults.met(read_model.client(), gone_from(3)), pytest.raises(PartlyCountedError) as told:
+        read_model.count(events)
+    with sql_faults.met(read_model.client(), gone_from(2)), pytest.raises(ReadModelUnavailableError):
+        read_model.count(events)  # the first two are found counted, and nothing is new
+    new_meanwhile, counted_meanwhile = told.value.new, database.event_ids()
+    the_rest = read_model.count(events)
+
+    assert told.value.uncounted == {"b", "c"}
+    assert new_meanwhile == counted_meanwhile
+    assert (len(new_meanwhile), len(the_rest)) == (2, 2)
+    assert "the server is gone" in str(told.value)
+    check_in_the_end(database, events)
+
+
+@pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
+def test_the_largest_batch_of_all_new_counters_is_within_what_a_transaction_takes(database, guard):
+    events = [
+        an_adjustment(counter_id=f"{n:04}" + "x" * 60, reason="\U0001f4a5" * 200)
+        for n in range(read_model.EVENTS_PER_TRANSACTION + 1)
+    ]
+
+    read_model.count(events)
+
+    assert len(database.counters()) == len(events)
+    assert guard.most_rows == 3 * read_model.EVENTS_PER_TRANSACTION <= databases.MOST_ROWS
+
+
+@pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE one (n integer)", "CREATE TABLE two (n integer)"],
+        ["CREATE TABLE one (n integer REFERENCES counters)"],
+        ["CREATE INDEX by_value ON counters (value)"],
+        ["CREATE TABLE one (n serial)"],
+        ["TRUNCATE events"],
+        ["SAVEPOINT one"],
+        ["DELETE FROM counters", "DROP VIEW daily"],
+        ["INSERT INTO counters SELECT n::text, 0, 0 FROM generate_series(1, 3001) AS n"],
+    ],
+)
+def test_the_guard_refuses_what_aurora_dsql_refuses(database, statements):
+    with read_model.client().begin() as connection:
+        for statement in statements[:-1]:
+            connection.exec_driver_sql(statement)
+        with pytest.raises(databases.RefusedByDsqlError):
+            connection.exec_driver_sql(statements[-1])
+        connection.rollback()
+
+
+@pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
+@pytest.mark.parametrize(("user", "action"), [("admin", "DbConnectAdmin"), ("counter", "DbConnect")])
+def test_a_connection_to_aurora_dsql_has_a_token_of_iam_for_its_password(database, postgresql, user, action):
+    if not postgresql.ask("postgres", f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'"):
+        postgresql.ask("postgres", f"CREATE ROLE {user} LOGIN")
+    engine = read_model.engine_at(database.url.replace("postgres@", f"{user}@", 1))
+
+    with engine.connect() as connection:
+        of_the_driver: Any = connection.connection.driver_connection
+        password = of_the_driver.info.password
+    engine.dispose()
+
+    assert f"Action={action}&" in password
+    assert "X-Amz-Signature=" in password
+
+
+@pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("at", range(3))
+def test_a_conflict_is_tried_again_whatever_it_is_called(database, code, at):
+    events = [an_event(counter_id=name) for name in "ab"]
+
+    def conflict_twice(number, step):
+        if number in (at, 2 * at + 1):
+            raise sql_faults.conflict(step.connection, code)
+        step.carry_out()
+
+    with sql_faults.met(read_model.client(), conflict_twice) as steps:
+        new = read_model.count(events)
+
+    assert len(new) == 2
+    assert len(steps) == 2 * at + 2 + 3
+    check_in_the_end(database, events)
+
+
+def test_rivals_that_are_quicker_each_time_are_a_passing_failure(database, monkeypatch):
+    monkeypatch.setattr(read_model, "_TRIES", 3)
+    events = [an_event()]
+
+    with (
+        sql_faults.met(read_model.client(), lambda _, step: sql_faults.meets_a_rival(step)) as steps,
+        pytest.raises(ContendedError),
+    ):
+        read_model.count(events)
+    check_meanwhile(database, events)
+    read_model.count(events)
+
+    assert len(steps) == 3
+    check_in_the_end(database, events)
+
+
+def test_what_counting_returns_does_not_hold_up_its_commit(database):
+    """SQLite commits nothing while a statement that writes has not given out all that it returns."""
+    cursors: list[object] = []  # so that nobody else closes them in time
+    listening.listen(
+        read_model.client(), "after_cursor_execute", lambda _connection, cursor, *_: cursors.append(cursor)
+    )
+
+    read_model.count([an_event(counter_id="a")])
+
+    assert len(cursors) == 2, "it was tried again"
+    assert database.counters() == {"a": (1, 1)}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_who_reads_does_not_hold_up_who_counts(database):
+    read_model.count([an_event(counter_id="before")])
+    with read_model.client().connect() as reader:
+        seen = reader.exec_driver_sql("SELECT counter_id FROM counters")
+
+        read_model.count([an_event(counter_id="meanwhile")])
+
+        assert seen.all() == [("before",)]
+    assert database.counters().keys() == {"before", "meanwhile"}
+
+
+@pytest.mark.parametrize("url", ["sqlite:////no/such/folder/file", "postgresql+psycopg://postgres@/counter?host=/no"])
+def test_a_database_out_of_reach_is_a_passing_failure(monkeypatch, url):
+    monkeypatch.setenv("SQL_URL", url)
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+
+    with pytest.raises(ReadModelUnavailableError):
+        read_model.count([an_event()])
+
+    monkeypatch.undo()
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+
+
+def test_a_schema_that_is_not_there_is_a_passing_failure_and_not_made_by_counting(tmp_path, monkeypatch):
+    made = databases.sqlite_in(tmp_path / "empty.sqlite")
+    monkeypatch.setenv("SQL_URL", made.url)
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+
+    with pytest.raises(ReadModelUnavailableError, match="no such table"):
+        read_model.count([an_event()])
+    read_model.make_schema(made.url)
+    read_model.count([an_event(counter_id="a")])
+
+    assert made.counters() == {"a": (1, 1)}
+    read_model.client().dispose()
+    monkeypatch.undo()
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+
+
+def test_the_schema_can_be_made_again_while_it_is_used(database):
+    events = [an_event(counter_id="a") for _ in range(50)]
+    done = threading.Event()
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def count_all():
+            try:
+                for event in events:
+                    until_counted([event], [])
+            finally:
+                done.set()
+
+        counting = pool.submit(count_all)
+        while not done.is_set():
+            read_model.make_schema(database.url)
+        counting.result()
+
+    assert database.counters() == {"a": (50, 50)}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_counting_needs_no_right_to_change_the_schema_or_to_remove_anything(database, monkeypatch):
+    database.ask("DROP ROLE IF EXISTS function")
+    database.ask("CREATE ROLE function LOGIN")
+    database.ask("GRANT SELECT, INSERT ON events TO function")
+    database.ask("GRANT SELECT, INSERT, UPDATE ON counters TO function")
+    monkeypatch.setenv("SQL_URL", database.url.replace("postgres@", "function@", 1))
+    settings.current.cache_clear()
+    read_model.client.cache_clear()
+    events = [an_event(counter_id=name) for name in "aab"]
+
+    read_model.count(events)
+    read_model.count(events)
+
+    check_in_the_end(database, events)
+    read_model.client().dispose()
+    database.ask("DROP OWNED BY function")
+    database.ask("DROP ROLE function")

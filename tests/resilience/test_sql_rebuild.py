@@ -1,0 +1,464 @@
+"""
+The relational read model put right in place: from whatever was wrong, wherever it is cut off, whoever counts meanwhile.
+
+Nothing is sampled: it is cut off and disturbed at each statement and commit, and the number of points is asserted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, insert
+from sqlalchemy.exc import DBAPIError
+
+from chalicelib import event_log, settings
+from chalicelib.domain.events import LARGEST_AMOUNT
+from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
+from chalicelib.extras.sql import read_model, repair, schema
+from chalicelib.extras.verification import comparison
+from chalicelib.settings import SQL
+from ops.cli.errors import OperatorError, in_one_line
+from ops.maintenance import parallel, sql_rebuild, sql_verify
+from tests import databases, sql_faults
+from tests.building import a_counter_id, an_event
+from tests.faults import DiedError
+from tests.resilience import sql_damage
+from tests.resilience.sql_damage import DAMAGES, disagreeing
+from tests.resilience.test_sql_crash_points import FAULTS, OF, check_in_the_end
+
+if TYPE_CHECKING:
+    from chalicelib.domain.events import Event
+
+#: All that may be wrong, where it can be wrong at once, and what else there is.
+TOGETHER = ("an event is missing", "a row has no event", "an amount is another", "a value is too high")
+
+#: Statements and commits that it takes to put right counters with all that and more.
+STEPS = 38
+
+#: Steps times the faults of each database. A change of this number is a change of what is proved.
+POINTS = 38 * (4 + 7)
+
+
+@pytest.fixture
+def name(engine):
+    """A counter of the test's own, and the start of the names of others."""
+    return a_counter_id()
+
+
+@pytest.fixture
+def one_engine(monkeypatch):
+    """The operator's engine is this process's own, so that its steps can be disturbed; and they come one by one."""
+    monkeypatch.setattr(sql_verify, "connected", lambda _: nullcontext(read_model.client()))
+    monkeypatch.setattr(parallel, "PARTS", 1)
+    monkeypatch.setattr(read_model, "_TRIES", 3)
+
+
+def rebuilt(*names):
+    return sql_rebuild.rebuild(settings.current(), names)
+
+
+def mended(*names):
+    return sql_rebuild.mend(settings.current(), names)
+
+
+def damaged(database, name):
+    """Counters with all that may be wrong. Gives their names, and the events of all."""
+    many, without_totals, stranger = (f"{name}.{kind}" for kind in ("many", "without-totals", "stranger"))
+    events, others = sql_damage.counted(many), sql_damage.counted(without_totals)
+    for damage in TOGETHER:
+        DAMAGES[damage].does(database, events)
+    DAMAGES["the totals are gone"].does(database, others)
+    read_model.count([an_event(counter_id=stranger)])
+    return [many, without_totals, stranger], [*events, *others]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_damage_is_put_right(database, name, damage):
+    events, other = sql_damage.counted(name), sql_damage.counted(f"{name}.other")
+    DAMAGES[damage].does(database, events)
+
+    done = rebuilt(name)
+
+    assert (done.holds, done.facts["numbers"]) == (True, {})
+    check_in_the_end(database, [*events, *other])
+    with read_model.connected(database.url) as engine:
+        assert {*repair.scan(engine)} == {repair.of_event(event) for event in [*events, *other]}
+
+
+def test_what_was_done_is_told_and_done_again_is_nothing(database, name):
+    names, events = damaged(database, name)
+
+    done, again = rebuilt(*names), rebuilt(*names)
+
+    told = ("counted", "replaced", "removed", "recomputed")
+    assert [done.facts[one] for one in told] == [1, 1, 2, 2]
+    assert [again.facts[one] for one in told] == [0, 0, 0, 0]
+    assert done.text.endswith(
+        "1 events that were missing were counted, 1 rows replaced and 2 removed; "
+        "2 counters were not the sum of their rows."
+    )
+    check_in_the_end(database, events)
+
+
+def test_a_stage_that_has_been_counting_is_filled(database, name):
+    events = [event for n in range(3) for event in sql_damage.logged(f"{name}.{n}")]
+
+    done = rebuilt(*(f"{name}.{n}" for n in range(3)))
+
+    assert (done.holds, done.facts["counted"]) == (True, 15)
+    check_in_the_end(database, events)
+
+
+def test_how_much_it_would_concern_is_told_and_nothing_is_changed(database, name):
+    _, events = damaged(database, name)
+    before = database.counters(), database.event_ids()
+
+    of_all, of_some = (sql_rebuild.concerned(settings.current(), names) for names in ((), (events[0].counter_id,)))
+
+    assert of_all.facts == {"counters": 2, "rows": 11}
+    assert of_some.facts == {"counters": 1, "rows": 5}
+    assert (database.counters(), database.event_ids()) == before
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_database_without_tables_is_refused_with_the_way_out(database, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("SQL_OWNER_URL", databases.sqlite_in(tmp_path / "empty.sqlite").url)
+
+    for command in (lambda: rebuilt(name), lambda: sql_rebuild.concerned(settings.current(), ())):
+        with pytest.raises(OperatorError, match="has no tables: run provision"):
+            command()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_an_operator_needs_the_rights_that_readme_names_and_is_told_where_one_is_lacking(database, name, monkeypatch):
+    names, events = damaged(database, name)
+    database.ask("DROP ROLE IF EXISTS operator")
+    database.ask("CREATE ROLE operator LOGIN")
+    database.ask("GRANT SELECT ON events, counters TO operator")
+    monkeypatch.setenv("SQL_OWNER_URL", database.url.replace("postgres@", "operator@", 1))
+
+    verified = sql_verify.verify(settings.current(), names, comparison.some(names), lag_s=0, waits=False)[SQL]
+    with pytest.raises(ReadModelUnavailableError) as lacking:
+        rebuilt(*names)
+    database.ask("GRANT INSERT, UPDATE, DELETE ON events, counters TO operator")
+    done = rebuilt(*names)
+    database.ask("DROP OWNED BY operator")
+    database.ask("DROP ROLE operator")
+
+    assert not verified.holds
+    assert in_one_line(lacking.value).startswith("The database role lacks a right: connect as one that has it")
+    assert done.holds
+    check_in_the_end(database, events)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_counter_that_the_database_cannot_hold_keeps_no_other_from_being_put_right(database, name):
+    large = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
+    small = an_event(counter_id=f"{name}.small")
+    for event in (*large, small):
+        event_log.append(event)
+
+    done = rebuilt(f"{name}.large", f"{name}.small")
+
+    assert not done.holds
+    assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
+    assert database.counters()[f"{name}.small"] == (1, 1)
+    assert disagreeing(database) == set()
+
+
+#: Statements and commits that it takes to put right one counter whose rows come to too much, and one that is missing.
+BEYOND_STEPS = 23
+
+FAR = 9_000_000_000_000_000_000
+END = 2**63 - 1
+
+#: What makes a counter come to more than SQLite holds: with the rows that it has, or on the way to what they ought to
+#: be.
+BEYOND = {
+    "amounts": ["UPDATE events SET amount = {far}"],
+    "amounts, and the totals are at their end, so that nothing can be counted": [
+        "UPDATE events SET amount = {far}",
+        "DELETE FROM events WHERE event_id = '{last}'",
+        "UPDATE counters SET value = {end}",
+    ],
+    "rows without events": [
+        "UPDATE events SET event_id = 'no-event-' || rowid, amount = {far}",
+    ],
+    "amounts of which some are negative": [
+        "UPDATE events SET amount = -{far}",
+        "UPDATE events SET amount = {far} WHERE event_id IN ('{first}', '{last}')",
+    ],
+    "amounts that come to less together than without the first": [
+        "UPDATE events SET amount = 0",
+        "UPDATE events SET amount = -{far} WHERE event_id = '{first}'",
+        "UPDATE events SET amount = {far} WHERE event_id IN ('{second}', '{last}')",
+        "UPDATE counters SET value = {far}",
+    ],
+}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("damage", BEYOND)
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_a_counter_whose_rows_come_to_too_much_is_put_right_as_are_the_others(
+    database, name, monkeypatch, damage, at_once
+):
+    events, others = sql_damage.counted(f"{name}.a"), sql_damage.logged(f"{name}.b")
+    first, second, *_, last = sorted(event.event_id for event in events)
+    for statement in BEYOND[damage]:
+        database.ask(statement.format(far=FAR, end=END, first=first, second=second, last=last))
+    monkeypatch.setattr(sql_rebuild, "_ROWS_AT_ONCE", at_once)
+
+    done, again = rebuilt(f"{name}.a", f"{name}.b"), rebuilt(f"{name}.a", f"{name}.b")
+
+    assert (done.holds, again.holds) == (True, True), done.text
+    assert "more than the database holds" not in done.text
+    assert [again.facts[one] for one in ("counted", "replaced", "removed", "recomputed")] == [0, 0, 0, 0]
+    check_in_the_end(database, [*events, *others])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("fault", ["the function dies before it", "the function dies after it"])
+def test_cut_off_at_any_step_a_rebuild_of_what_comes_to_too_much_is_finished_by_the_next(
+    database, name, one_engine, fault
+):
+    happens, _ = FAULTS[fault]
+    whole = None
+
+    for at in itertools.count():
+        events, others = sql_damage.counted(f"{name}.{at}.a"), sql_damage.logged(f"{name}.{at}.b")
+        names = [others[0].counter_id, events[0].counter_id]
+        database.ask(f"UPDATE events SET amount = {FAR}")
+        database.ask("UPDATE counters SET value = 0")
+
+        def disturb(number, step, at=at):
+            happens(step) if number >= at else step.carry_out()
+
+        with contextlib.suppress(DiedError), sql_faults.met(read_model.client(), disturb) as steps:
+            whole = mended(*names)
+        gc.collect()
+        mended(*names)
+        check_in_the_end(database, [*events, *others])
+        if whole:
+            break
+        database.ask("DELETE FROM events")
+        database.ask("DELETE FROM counters")
+
+    assert at == len(steps) == BEYOND_STEPS, steps
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_counter_that_comes_to_too_much_by_the_log_too_has_its_rows_put_right_and_is_told(database, name):
+    events = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
+    other = an_event(counter_id=f"{name}.small")
+    for event in (*events, other):
+        event_log.append(event)
+    read_model.count([events[0]])
+    with read_model.client().begin() as connection:
+        connection.execute(insert(schema.events), [read_model.row_of(event) for event in events[1:]])
+
+    done = rebuilt(f"{name}.large", f"{name}.small")
+
+    assert not done.holds
+    assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
+    assert database.counters()[f"{name}.small"] == (1, 1)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, one_engine, monkeypatch):
+    monkeypatch.setattr(read_model, "EVENTS_PER_TRANSACTION", 1)
+    events = sql_damage.logged(name)
+    outages: list[str] = []
+
+    def gone_once_when_the_first_is_counted(_, step):
+        if not outages and database.event_ids():
+            outages.append(step.what)
+            raise psycopg.OperationalError("the server is gone")
+        step.carry_out()
+
+    with (
+        sql_faults.met(read_model.client(), gone_once_when_the_first_is_counted),
+        pytest.raises(UnavailableError, match="the server is gone"),
+    ):
+        rebuilt(name)
+    counted_meanwhile = len(database.event_ids())
+    mended(name)
+
+    assert counted_meanwhile == 1
+    check_in_the_end(database, events)
+
+
+@pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
+def test_the_most_rows_that_are_put_right_at_once_are_within_what_a_transaction_takes(database, name, guard):
+    events = [an_event(counter_id=name, recorded_at_ms=n) for n in range(sql_rebuild._ROWS_AT_ONCE + 1)]
+    for event in events:
+        event_log.append(event)
+    read_model.count(events)
+    database.ask("UPDATE events SET amount = amount + 1")
+    guard.most_rows = 0
+
+    done = rebuilt(name)
+
+    assert (done.holds, done.facts["replaced"]) == (True, len(events))
+    assert guard.most_rows == 4 * sql_rebuild._ROWS_AT_ONCE + 3 <= databases.MOST_ROWS
+
+
+def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one_engine):
+    names, events = damaged(database, name)
+
+    with sql_faults.met(read_model.client(), lambda _, step: step.carry_out()) as steps:
+        mended(*names)
+
+    assert len(steps) == STEPS
+    check_in_the_end(database, events)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    ("database", "fault"), [(name, fault) for name in OF for fault in OF[name]], indirect=["database"]
+)
+def test_at_every_step_a_fault_leaves_totals_that_are_those_of_the_rows_and_again_ends_right(
+    database, name, one_engine, fault
+):
+    happens, always = FAULTS[fault]
+
+    for at in range(STEPS):
+        names, events = damaged(database, f"{name}.{at}")
+        wrong = disagreeing(database)
+
+        def disturb(number, step, at=at):
+            nonlocal wrong
+            is_meant = number >= at if always else number == at
+            try:
+                happens(step) if is_meant else step.carry_out()
+            finally:
+                now = disagreeing(database)
+                assert now <= wrong, "a counter that was the sum of its rows is not, for who reads meanwhile"
+                wrong = now
+
+        returned = None
+        with contextlib.suppress(DiedError, UnavailableError), sql_faults.met(read_model.client(), disturb) as steps:
+            returned = mended(*names)
+        gc.collect()  # with a process that dies, all that it holds is gone
+        assert len(steps) > at
+        if returned:
+            check_in_the_end(database, events)
+        assert disagreeing(database) <= wrong
+        mended(*names)
+        check_in_the_end(database, events)
+        database.ask("DELETE FROM events")
+        database.ask("DELETE FROM counters")
+
+
+def test_the_number_of_crash_points_is_what_it_was():
+    assert sum(map(len, OF.values())) * STEPS == POINTS
+
+
+def rival_of(database):
+    """An engine that waits for no lock, or hardly."""
+    if database.name == "sqlite":
+        return create_engine(database.url, connect_args={"timeout": 0})
+    return read_model.engine_at(f"{database.url}&options=-c%20lock_timeout%3D20")
+
+
+def test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing(database, name, one_engine):
+    """Of a rival that has to wait, the queue delivers the messages again."""
+    rival = rival_of(database)
+    met = []
+
+    for at in range(STEPS):
+        names, events = damaged(database, f"{name}.{at}")
+        waiting: list[Event] = []
+
+        def counts_beside(number, step, at=at, of=(names, events, waiting)):
+            names, events, waiting = of
+            if number == at:
+                waiting += [an_event(counter_id=one, by=100) for one in names]
+                for event in waiting:
+                    event_log.append(event)
+                events += waiting
+            for event in [*waiting]:
+                with contextlib.suppress(DBAPIError):
+                    with rival.begin() as connection:
+                        read_model.add(connection, [event])
+                    waiting.remove(event)
+            met.append(len(waiting))
+            step.carry_out()
+
+        with sql_faults.met(read_model.client(), counts_beside) as steps, contextlib.suppress(ContendedError):
+            mended(*names)
+        assert len(steps) > at
+        read_model.count(waiting)
+
+        assert disagreeing(database) == set()
+        mended(*names)
+        check_in_the_end(database, events)
+        database.ask("DELETE FROM events")
+        database.ask("DELETE FROM counters")
+
+    rival.dispose()
+    assert any(met), "no rival had to wait: nothing was locked"
+
+
+@pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
+@pytest.mark.parametrize("has_totals", [True, False])
+def test_who_has_waited_for_a_rival_knows_what_it_counted(database, name, has_totals):
+    events = sql_damage.counted(name)
+    database.ask("UPDATE counters SET value = 500" if has_totals else "DELETE FROM counters")
+    late = an_event(counter_id=name, by=100)
+
+    with ThreadPoolExecutor(1) as pool, read_model.connected(database.url) as rival:
+        with rival.begin() as connection:
+            read_model.add(connection, [late])
+            mending = pool.submit(repair.recompute, read_model.client(), name)
+            while not (mending.done() or database.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")):
+                threading.Event().wait(0.01)
+        mending.result()
+
+    check_in_the_end(database, [*events, late])
+
+
+def test_beside_workers_on_real_threads_it_ends_right_and_nobody_sees_a_total_that_is_not_of_its_rows(database, name):
+    names, events = damaged(database, name)
+    rebuilt(*names)  # from here on, all totals are those of the rows
+    for damage in ("a time is another", "a type is another"):
+        DAMAGES[damage].does(database, sql_damage.counted(f"{name}.many"))
+    events = [*event_log.readable(event for one in names for event in event_log.of_counter(one))]
+    ended, made, seen = threading.Event(), list(events), []
+
+    def work(number):
+        while not ended.is_set():
+            event = an_event(counter_id=names[number], recorded_at_ms=time.time_ns() // 1_000_000)
+            event_log.append(event)
+            made.append(event)
+            read_model.count([event, *events[:3]])
+
+    def read():
+        while not ended.is_set():
+            seen.append(disagreeing(database))
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(work, number) for number in range(3)] + [pool.submit(read)]
+        try:
+            for turn in range(4):
+                stranger = an_event(counter_id=names[turn % 2])
+                read_model.count([stranger])
+                done = rebuilt(*names)
+                assert (done.holds, done.facts["removed"]) == (True, 1), done.text
+        finally:
+            ended.set()
+        for one in working:
+            one.result()
+
+    assert set().union(*seen) == set()
+    assert len(seen) > 4
+    check_in_the_end(database, made)

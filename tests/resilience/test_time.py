@@ -1,0 +1,161 @@
+"""Whatever AWS does, a function has given up and said so before its own time is up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chalicelib.aws import session
+from chalicelib.errors import QueueUnavailableError, ReadModelUnavailableError
+from tests import faults
+from tests.building import an_event, message_body, stream_record
+from tests.resilience.test_crash_points import stored
+
+FUNCTIONS = json.loads((Path(__file__).parent.parent.parent / ".chalice" / "config.json").read_text(encoding="utf-8"))[
+    "lambda_functions"
+]
+
+#: What API Gateway waits for a function (API Gateway quotas, "Integration timeout").
+GATEWAY_S = 29
+
+REQUESTS = {
+    "an increment": lambda pipeline: pipeline.increment(),
+    "a swap": lambda pipeline: pipeline.increment(If_Match='"0"'),
+    "an add-and-get": lambda pipeline: pipeline.increment(Prefer="return=representation"),
+    "a counter": lambda pipeline: pipeline.counter(),
+    "an event": lambda pipeline: pipeline.event("01890a5d-ac96-774b-bcce-b302099a8057"),
+    "a page of events": lambda pipeline: pipeline.events(),
+    "a history": lambda pipeline: pipeline.history(),
+    "a page of counters": lambda pipeline: pipeline.send("GET", "/counters"),
+}
+
+
+class Function:
+    """What Lambda says of a function. Its time passes only while it waits, and each wait is as long as it can be."""
+
+    def __init__(self, name):
+        self.left_s = FUNCTIONS[name]["lambda_timeout"]
+
+    def get_remaining_time_in_millis(self):
+        return self.left_s * 1000
+
+    def meets(self, fault, operation=None):
+        def gate(attempt):
+            self.left_s -= session.CONNECT_S + session.READ_S
+            if operation not in (None, attempt.operation):
+                return attempt.carry_out()
+            if fault is not faults.carried_out:
+                self.left_s -= session.LONGEST_PAUSE_S
+            return fault(attempt)
+
+        return gate
+
+
+@pytest.fixture
+def pipeline(engine, new_pipeline):
+    yield new_pipeline(0)
+    engine.gate = faults.carried_out
+
+
+@pytest.fixture
+def running(engine, pipeline):
+    """Lets a function run from now on, and meet a fault at each attempt, or at those at one operation."""
+
+    def run(name, fault, operation=None):
+        pipeline.context = Function(name)
+        engine.gate = pipeline.context.meets(fault, operation)
+        return pipeline.context
+
+    return run
+
+
+def test_the_gateway_waits_for_longer_than_the_function_may_run():
+    assert FUNCTIONS["api_handler"]["lambda_timeout"] < GATEWAY_S
+
+
+@pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_request_that_meets_an_outage_is_503_in_time(pipeline, running, request_, fault):
+    function = running("api_handler", fault)
+
+    answer = REQUESTS[request_](pipeline)
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert function.left_s >= 0
+
+
+def test_a_swap_that_conflicts_each_time_is_503_in_time(pipeline, running):
+    function = running("api_handler", faults.is_cancelled, "TransactWriteItems")
+
+    answer = pipeline.increment(If_Match='"0"')
+
+    assert answer.status == 503
+    assert function.left_s >= 0
+
+
+def test_an_add_and_get_that_conflicts_each_time_is_202_in_time(pipeline, running):
+    """The event is recorded, and the stream counts it: a preference is no reason to fail."""
+    function = running("api_handler", faults.conflicts, "UpdateItem")
+
+    answer = pipeline.increment(Prefer="return=representation")
+
+    assert answer.status == 202
+    assert function.left_s >= 0
+
+
+def test_a_query_of_many_slow_requests_is_503_in_time(pipeline, running):
+    stored(pipeline, [[number] for number in range(40)])
+    function = running("api_handler", faults.carried_out)
+
+    answer = pipeline.events()
+
+    assert answer.status == 503
+    assert function.left_s >= 0
+
+
+@pytest.mark.parametrize("wish", [{}, {"If_Match": '"0"'}, {"Prefer": "return=representation"}])
+def test_a_command_of_slow_requests_is_carried_out(pipeline, running, wish):
+    function = running("api_handler", faults.carried_out)
+
+    answer = pipeline.increment(**wish)
+
+    assert answer.status in {200, 202}
+    assert function.left_s >= 0
+
+
+def test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again(engine, pipeline, running):
+    others = [message_body(an_event(counter_id=f"{pipeline.counter_id}-{n}")) for n in range(9)]
+    bodies = [message_body(an_event(counter_id=pipeline.counter_id, by=4)), *others]
+    function = running("project", faults.never_arrives, "UpdateItem")
+
+    with pytest.raises(ReadModelUnavailableError):
+        pipeline.project(bodies)
+    left_s, pipeline.context, engine.gate = function.left_s, None, faults.carried_out
+    pipeline.project(bodies)
+
+    assert left_s >= 0
+    assert (pipeline.value, pipeline.version) == (4, 1)
+
+
+def test_a_stream_batch_is_given_up_in_time(pipeline, running):
+    function = running("publish", faults.never_arrives)
+
+    with pytest.raises(QueueUnavailableError):
+        pipeline.publish([stream_record(an_event())])
+
+    assert function.left_s >= 0
+
+
+def test_without_lambda_there_is_no_limit_but_that_of_each_request(engine, pipeline):
+    attempts = []
+
+    def gate(attempt):
+        attempts.append(attempt)
+        return faults.never_arrives(attempt)
+
+    engine.gate = gate
+    answer = pipeline.counter()
+
+    assert (answer.status, len(attempts)) == (503, session.ATTEMPTS)

@@ -1,0 +1,216 @@
+"""Two projections of the same events: each counts all of them, and the trouble of one is never the other's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chalicelib import event_log, settings
+from chalicelib.aws import sqs
+from chalicelib.domain.events import LARGEST_AMOUNT
+from chalicelib.errors import PartlyCountedError, QueueUnavailableError, UnavailableError
+from chalicelib.extras.sql import projector, read_model
+from ops.maintenance import redrive
+from tests import faults, sql_faults
+from tests.building import an_event, message_body, queue_batch, stream_note, stream_record
+from tests.resilience.invariant import Watcher
+from tests.resilience.test_sql_crash_points import fold
+
+#: A time at which no other test's events are recorded.
+GIVEN_UP_MS = 1_034_567_890_000
+
+
+class Both:
+    """A pipeline whose events go to both projections, with what lies before each in the test's hands."""
+
+    def __init__(self, pipeline, outputs):
+        self.pipeline = pipeline
+        self._queue, self._dead_letters = outputs["SqlProjectionQueueUrl"], outputs["SqlDeadLetterQueueUrl"]
+        self.published()
+        self.parked()
+
+    def published(self):
+        return [message["Body"] for message in self.pipeline.drain(self._queue)]
+
+    def parked(self):
+        return self.pipeline.drain(self._dead_letters)
+
+    def project(self, bodies):
+        """Returns the bodies that are to be delivered again."""
+        batch = queue_batch(bodies)
+        answer = projector.project(batch["Records"])
+        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        return [record["body"] for record in batch["Records"] if record["messageId"] in again]
+
+
+@pytest.fixture
+def both(database, engine, new_pipeline):
+    """With SQL on."""
+    return Both(new_pipeline(7), engine.outputs)
+
+
+def disturbed(engine, queue, fault):
+    """What is sent to this queue, named by how its name ends, meets the fault."""
+
+    def gate(attempt):
+        is_meant = attempt.operation == "SendMessage" and json.loads(attempt.request.body)["QueueUrl"].endswith(queue)
+        return fault(attempt) if is_meant else attempt.carry_out()
+
+    engine.gate = gate
+
+
+def test_every_event_is_counted_by_both_whatever_is_delivered_how_often(both, database):
+    for number in range(6):
+        both.pipeline.increment({"by": number + 1})
+    records = both.pipeline.new_records()
+
+    for _ in range(2):
+        both.pipeline.publish(records[::-1])
+    first, second = both.pipeline.published(), both.published()
+    both.pipeline.project(first)
+    for bodies in (second, second[::-1], second[:1]):
+        both.project(bodies)
+
+    assert sorted(first) == sorted(second)
+    assert (both.pipeline.value, both.pipeline.version) == (21, 6)
+    assert database.counters() == {both.pipeline.counter_id: (21, 6)}
+    Watcher(both.pipeline.client, both.pipeline.counter_id).check_in_the_end()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled])
+@pytest.mark.parametrize("troubled", ["-sql-projection", "pipeline-projection"])
+def test_trouble_with_one_queue_keeps_nothing_from_the_other(both, database, engine, troubled, fault):
+    event = an_event(counter_id=both.pipeline.counter_id)
+    disturbed(engine, troubled, fault)
+
+    with pytest.raises(QueueUnavailableError):
+        both.pipeline.publish([stream_record(event)])
+    engine.gate = faults.carried_out
+    untroubled = both.pipeline.published() if "sql" in troubled else both.published()
+    both.pipeline.publish([stream_record(event)])
+    both.pipeline.project([*untroubled, *both.pipeline.published()])
+    both.project([*untroubled, *both.published()])
+
+    assert untroubled == [message_body(event)]
+    assert (both.pipeline.value, both.pipeline.version) == (1, 1)
+    assert database.counters() == fold([event])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_outage_of_the_database_does_not_delay_the_other_projection(both, database):
+    both.pipeline.increment({"by": 3})
+    both.pipeline.publish(both.pipeline.new_records())
+    waiting = both.published()
+
+    with (
+        sql_faults.met(read_model.client(), lambda _, step: step.connection.execute("no such statement")),
+        pytest.raises(UnavailableError),
+    ):
+        both.project(waiting)
+    both.pipeline.project(both.pipeline.published())
+    value_meanwhile, counted_meanwhile = both.pipeline.value, database.counters()
+    both.project(waiting)
+
+    assert (value_meanwhile, counted_meanwhile) == (3, {})
+    assert database.counters() == {both.pipeline.counter_id: (3, 1)}
+    assert (both.pipeline.parked(), both.parked()) == ([], [])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_broken_message_is_parked_on_its_own_dead_letter_queue_and_its_neighbours_are_counted(both, database):
+    event = an_event(counter_id="good")
+
+    both.project(["broken", message_body(event)])
+
+    (parked,) = both.parked()
+    said = {name: value["StringValue"] for name, value in parked["MessageAttributes"].items()}
+    assert (parked["Body"], said["source"]) == ("broken", "SQL projection queue")
+    assert said["reason"].startswith("the body is not JSON")
+    assert both.pipeline.parked() == []
+    assert database.counters() == fold([event])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_record_that_nobody_understands_is_parked_for_each_projection(both):
+    record = stream_record(an_event())
+    record["dynamodb"]["NewImage"]["version"] = {"N": "2"}
+
+    both.pipeline.publish([record])
+
+    bodies = [[json.loads(message["Body"]) for message in parked] for parked in (both.pipeline.parked(), both.parked())]
+    assert bodies == [[record], [record]]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(both, database, engine):
+    event = an_event(counter_id="good")
+    disturbed(engine, "-sql-projection-dead-letter", faults.never_arrives)
+
+    with pytest.raises(QueueUnavailableError):
+        both.project(["broken", message_body(event)])
+    engine.gate = faults.carried_out
+    counted_meanwhile = database.counters()
+    both.project(["broken", message_body(event)])
+
+    assert counted_meanwhile == database.counters() == fold([event])
+    assert [message["Body"] for message in both.parked()] == ["broken"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_messages_of_a_counter_that_cannot_be_counted_are_named_and_the_others_are_counted(
+    both, database, answers_by_message
+):
+    large = [an_event(counter_id="large", by=LARGEST_AMOUNT) for _ in range(1025)]
+    read_model.count(large[:-1])
+    bodies = [message_body(large[-1]), message_body(an_event(counter_id="small"))]
+
+    again = both.project(bodies)
+
+    assert again == bodies[:1]
+    assert database.counters()["small"] == (1, 1)
+    with pytest.raises(PartlyCountedError):
+        both.project(again)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_the_stream_gave_up_is_sent_to_both_from_the_log(both):
+    event = an_event(counter_id=both.pipeline.counter_id, recorded_at_ms=GIVEN_UP_MS)
+    event_log.append(event)
+    sqs.send(settings.current().dead_letter_queue, stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
+
+    done = redrive.redrive(settings.current(), (), "", dry_run=False)
+
+    assert done.holds
+    assert (both.pipeline.published(), both.published()) == ([message_body(event)], [message_body(event)])
+    assert (both.pipeline.parked(), both.parked()) == ([], [])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_dead_letter_goes_back_to_the_projection_that_it_is_of(both):
+    first, other = (message_body(an_event(counter_id=both.pipeline.counter_id, by=by)) for by in (1, 2))
+    sqs.send(settings.current().dead_letter_queue, first)
+    sqs.send(settings.current().sql_dead_letter_queue, other)
+
+    redrive.redrive(settings.current(), (), "", dry_run=False)
+
+    assert (both.pipeline.published(), both.published()) == ([first], [other])
+
+
+def test_where_sql_is_off_an_event_is_sent_once_and_nothing_of_it_is_known(new_pipeline, engine):
+    asked = []
+
+    def gate(attempt):
+        asked.append(attempt.operation)
+        return attempt.carry_out()
+
+    pipeline = new_pipeline(0)
+    pipeline.publish([stream_record(an_event())])  # by which the queue's address is known
+    engine.gate = gate
+
+    pipeline.publish([stream_record(an_event())])
+
+    engine.gate = faults.carried_out
+    assert asked == ["SendMessage"]
+    assert [receiver.queue for receiver in settings.current().receivers] == ["counter-pipeline-projection"]

@@ -1,0 +1,24 @@
+"""Who asks AWS for something says who it is."""
+
+from __future__ import annotations
+
+from chalicelib.aws import session
+from tests import faults
+
+
+def test_every_request_names_the_application(engine, new_pipeline):
+    pipeline = new_pipeline(0)
+    named: list[str] = []
+
+    def gate(attempt):
+        said = attempt.request.headers["User-Agent"]
+        named.append(said.decode() if isinstance(said, bytes) else said)
+        return attempt.carry_out()
+
+    engine.gate = gate
+    pipeline.increment()
+    pipeline.deliver()
+    engine.gate = faults.carried_out
+
+    assert pipeline.value == 1
+    assert [said for said in named if session.USER_AGENT not in said] == []

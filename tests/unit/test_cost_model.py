@@ -1,0 +1,119 @@
+"""What a million increments cost: by figures that can be computed by hand, and in docs/cost.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from benchmarks import cost
+from benchmarks.measure import function_times, scope
+from benchmarks.models import costing, pricing
+from benchmarks.models.costing import AlternativeBatch, Batch, Load, Setup, Step
+from benchmarks.report import cost as telling
+from tests.documents import PAGES, PROJECT, README
+
+COST = PAGES["docs/cost.md"]
+
+SETUP = Setup(stream_batch=1000, queue_batch=10, memory_mb={"api_handler": 1769, "publish": 1769, "project": 1769})
+NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
+
+
+def test_page_on_cost_is_rendered_from_stored_figures_and_prices():
+    assert telling.document(cost.read(), cost.setup()) == COST
+
+
+def test_readme_states_the_totals_of_the_tables():
+    one, _, _ = cost.loads()
+    alone, busy = (sum(cost.by_part(cost.read(), cost.setup(), one, rate).values()) for rate in (1, 1000))
+
+    assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} at a thousand" in " ".join(README.split())
+
+
+def test_units_of_counting_are_those_that_the_engine_measured():
+    """The model runs the rules of the application in memory; the figures count the application's requests."""
+    orders = function_times.read(PROJECT / "docs")["spending"]["raw"]["orders"]
+    for row in orders:
+        if row["order"] == scope.IN_ORDER:
+            units = cost.counting_units(row["events"], 1000)
+            assert units.write == pytest.approx(row["write_units"], abs=0.002)
+            assert units.requests == pytest.approx(row["requests"], abs=0.002)
+            assert units.read == pytest.approx(row["read_units"], abs=0.002)
+
+
+def test_run_that_counts_counters_at_once_waits_for_a_few_of_them():
+    apart = dataclasses.replace(NOTHING, requests=80, cpu_ms=20.0, at_once=8)
+
+    setup = dataclasses.replace(SETUP, memory_mb={"small": 128, "whole": 1769}, wait_ms=10)
+
+    # 20 ms of a CPU are 276.4 ms at 128 MB; ten rounds of waits are 100 ms.
+    assert [setup.billed_ms(name, apart) for name in setup.memory_mb] == [277, 100]
+
+
+@pytest.mark.parametrize(
+    ("load", "rate", "events"),
+    [
+        (Load(one_counter=True, window_s=1), 1, 1),
+        (Load(one_counter=True, window_s=1), 100, 100),
+        (Load(one_counter=True, window_s=10), 100, 1000),
+        (Load(one_counter=True, window_s=10), 1000, 1000),
+        (Load(one_counter=True, window_s=0), 100, 1),
+        (Load(one_counter=False, window_s=1), 1, 1),
+        (Load(one_counter=False, window_s=1), 10, 2),
+    ],
+)
+def test_batch_is_what_a_shard_gathers_in_a_window_and_fits(load, rate, events):
+    assert load.batch(rate, most=1000) == events
+
+
+def test_run_is_billed_for_its_share_of_a_cpu_and_its_waits():
+    step = dataclasses.replace(NOTHING, requests=2, cpu_ms=3.1)
+
+    setup = dataclasses.replace(SETUP, memory_mb={"small": 512, "whole": 1769, "large": 3538}, wait_ms=10)
+
+    # 3.1 ms of a CPU are 10.7 ms at 512 MB, which has 29 % of one.
+    assert [setup.billed_ms(name, step) for name in setup.memory_mb] == [31, 24, 24]
+
+
+def test_part_is_charged_once_for_an_increment_or_for_its_batch():
+    command = dataclasses.replace(NOTHING, write_units=1, answer_bytes=1000 - len(costing.GATEWAY_HEADERS))
+    publish = dataclasses.replace(NOTHING, message_bytes=(65_537,), log_bytes=1000)
+    project = dataclasses.replace(NOTHING, write_units=50, read_units=8)
+
+    parts = costing.increments(SETUP, command, Batch(1000, publish, project), rate=1000)
+
+    assert tuple(parts) == costing.PARTS
+    assert parts["gateway"] == pytest.approx(3.50 + 0.09)
+    assert parts["functions"] == pytest.approx(0.20 * 1.002)
+    assert parts["event log"] == pytest.approx(0.625)
+    # Two chunks sent, two received, one message deleted; and a quarter of a receive each second finds nothing.
+    assert parts["queue"] == pytest.approx((5 * 1000 + 250) * 0.40e-6)
+    assert parts["counting"] == pytest.approx((50 * 0.625 + 8 * 0.125) / 1000)
+    platform = len(costing.PLATFORM_LINES)
+    assert parts["logs and metrics"] == pytest.approx((1_000_000 * platform + 1000 * (1000 + 2 * platform)) * 0.5e-9)
+
+
+def test_alternative_sends_each_increment_and_receives_batches():
+    command = dataclasses.replace(NOTHING, requests=1)
+    by_one, by_ten = (
+        costing.alternative_increments(SETUP, command, AlternativeBatch(events, 100, NOTHING), rate=10)
+        for events in (1, 10)
+    )
+
+    # Per batch: a receive, a deletion, an invocation and the platform's lines.
+    a_batch = 2 * 0.40e-6 + 0.20e-6 + len(costing.PLATFORM_LINES) * 0.5e-9
+    assert by_one - by_ten == pytest.approx(900_000 * a_batch)
+
+
+def test_item_takes_a_thousand_write_units_a_second():
+    assert costing.fits_one_item(1, 1000)
+    assert costing.fits_one_item(2, 500)
+    assert not costing.fits_one_item(2, 501)
+
+
+def test_price_states_where_it_is_published_and_was_read():
+    for price in vars(pricing).values():
+        if isinstance(price, pricing.Price):
+            assert price.published.startswith("https://aws.amazon.com/")
+            assert re.fullmatch(r"https://\S+, (20\d\d(-\d\d-\d\d)?|undated)", price.read_in)

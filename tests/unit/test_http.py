@@ -1,0 +1,511 @@
+"""Requests into commands: every malformed thing gets its own error, with a detail that says what would be right."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from chalice.app import Request, Response
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.api import problems, requests, responses
+from chalicelib.domain.commands import Increment
+from chalicelib.domain.counter import Counter
+from chalicelib.domain.events import LATEST_MS
+from chalicelib.domain.history import EventPage, EventPosition, Point, Span
+from chalicelib.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    LogUnavailableError,
+    RangeTooLongError,
+    UnsupportedMediaTypeError,
+)
+from tests.building import an_adjustment, an_event, api_event
+
+JSON = {"Content-Type": "application/json"}
+
+
+def received(event):
+    return requests.request(Request(event))
+
+
+def request(*, headers=None, body=None, query=None):
+    return received(api_event("POST", "/", headers=headers, body=body, query=query))
+
+
+def command(**parts):
+    return requests.increment_command("clicks", request(**parts), max_increment=1000)
+
+
+def test_no_body_means_one():
+    assert command() == Increment("clicks", by=1)
+
+
+def test_a_body_says_by_how_much():
+    assert command(body={"by": 1000}).by == 1000
+
+
+def test_json_may_come_with_its_charset_and_spaces():
+    assert command(body=' { "by" : 2 } ', headers={"content-type": "Application/JSON; charset=UTF-8"}).by == 2
+
+
+def test_a_base64_body_is_decoded():
+    event = api_event("POST", "/", headers=JSON, body=base64.b64encode(b'{"by": 5}').decode())
+    event["isBase64Encoded"] = True
+
+    assert requests.increment_command("clicks", received(event), max_increment=1000).by == 5
+
+
+def test_the_headers_make_the_command():
+    found = command(headers={"idempotency-key": "k 1", "if-match": '"16"', "prefer": "return=representation"})
+
+    assert found == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, wants_counter=True)
+
+
+@pytest.mark.parametrize("body", ["!!!", "e30", "ä"])
+def test_a_body_that_is_not_the_base64_it_says_is_malformed(body):
+    event = api_event("POST", "/", headers=JSON, body=body)
+    event["isBase64Encoded"] = True
+
+    with pytest.raises(InvalidRequestError):
+        received(event)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        '{"by":0}',
+        '{"by":-1}',
+        '{"by":1001}',
+        '{"by":1.0}',
+        '{"by":1e2}',
+        '{"by":"1"}',
+        '{"by":true}',
+        '{"by":null}',
+        '{"by":[1]}',
+        '{"by":NaN}',
+        '{"by":Infinity}',
+        '{"by":1,"by":1}',
+        '{"by":1,"to":"x"}',
+        '{"BY":1}',
+        "[]",
+        "[1]",
+        "1",
+        "null",
+        '"by"',
+        "by=1",
+        "{",
+        " ",
+        "\ufeff{}",
+        '{"by":' + "9" * 900 + "}",
+        "[" * 1000,
+    ],
+)
+def test_any_other_body_is_malformed(body):
+    with pytest.raises(InvalidRequestError, match="integer from 1 to 1000"):
+        command(body=body, headers=JSON)
+
+
+def test_a_body_over_a_kibibyte_is_too_large_whatever_it_holds():
+    with pytest.raises(BodyTooLargeError, match="1025"):
+        command(body=" " * 1025, headers={"Content-Type": "text/plain"})
+
+
+def test_the_size_of_a_body_is_counted_in_bytes():
+    with pytest.raises(BodyTooLargeError):
+        command(body="ä" * 513, headers=JSON)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/jsonp", "", "application/json; charset=latin-1", "*/*"]
+)
+def test_a_body_of_another_media_type_is_unsupported(media_type):
+    with pytest.raises(UnsupportedMediaTypeError, match="application/json"):
+        command(body='{"by":1}', headers={"Content-Type": media_type})
+
+
+def test_a_body_without_media_type_is_unsupported():
+    with pytest.raises(UnsupportedMediaTypeError):
+        command(body='{"by":1}')
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "käse", "a\tb", "\x7f"])
+def test_an_idempotency_key_is_1_to_255_printable_ascii_characters(key):
+    with pytest.raises(InvalidRequestError, match="1 to 255 printable ASCII"):
+        command(headers={"Idempotency-Key": key})
+
+
+@pytest.mark.parametrize(
+    "tag", ["*", "16", 'W/"16"', '"16", "17"', '"016"', '"-1"', '"a"', "", '""', '"' + "9" * 40 + '"']
+)
+def test_if_match_is_one_version_in_quotes(tag):
+    with pytest.raises(InvalidRequestError, match="in double quotes"):
+        command(headers={"If-Match": tag})
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
+def test_a_header_that_must_be_single_is_refused_when_repeated(name):
+    event = api_event("POST", "/", body='{"by":1}', headers=JSON)
+    event["multiValueHeaders"][name] = ['"1"', '"2"']
+
+    with pytest.raises(InvalidRequestError, match="more than once"):
+        requests.increment_command("clicks", received(event), max_increment=1000)
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
+def test_a_header_in_another_case_is_the_same_header(name):
+    event = api_event("POST", "/", body='{"by":1}', headers=JSON)
+    event["multiValueHeaders"] |= {name: ['"1"'], name.upper(): ['"1"']}
+
+    with pytest.raises(InvalidRequestError, match="more than once"):
+        requests.increment_command("clicks", received(event), max_increment=1000)
+
+
+def test_a_body_that_is_too_deep_is_told_so_and_not_how_python_says_it():
+    with pytest.raises(InvalidRequestError, match=r"nested deeper than any reader goes\.$"):
+        command(body="[" * 1000, headers=JSON)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "wanted"),
+    [
+        ("return=representation", True),
+        ('Return = "representation"', True),
+        ("respond-async, return=representation; foo=bar", True),
+        ("return=minimal", False),
+        ("return=minimal, return=representation", False),
+        ("return=representation, return=minimal", True),
+        ("representation", False),
+        ("", False),
+    ],
+)
+def test_a_preference_is_heard_or_left_alone_and_never_an_error(prefer, wanted):
+    assert command(headers={"Prefer": prefer}).wants_counter is wanted
+
+
+@pytest.mark.parametrize("text", ["", "a b", "x" * 65, "ä", "a#1"])
+def test_what_names_no_counter_is_malformed(text):
+    with pytest.raises(InvalidRequestError, match="1 to 64 characters"):
+        requests.counter_named(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"]
+)
+def test_what_names_no_event_is_malformed(text):
+    with pytest.raises(InvalidRequestError, match="UUID"):
+        requests.event_named(text)
+
+
+def test_an_event_may_be_named_in_capitals():
+    assert requests.event_named("01890A5D-AC96-774B-BCCE-B302099A8057") == "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+def test_a_page_is_50_counters_from_the_first_unless_said_otherwise():
+    assert requests.page_of_counters(request()) == (50, None)
+    assert requests.page_of_counters(request(query={"limit": ["100"]})) == (100, None)
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "1.0", "ten", "", "1000000000000000000000"])
+def test_a_limit_is_1_to_100(limit):
+    with pytest.raises(InvalidRequestError, match="from 1 to 100"):
+        requests.page_of_counters(request(query={"limit": [limit]}))
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "!", "ä", base64.b64encode(b"2 clicks").decode(), "MSBhIGI"])
+def test_a_cursor_that_was_not_given_out_is_malformed(cursor):
+    with pytest.raises(InvalidRequestError, match="next_cursor"):
+        requests.page_of_counters(request(query={"cursor": [cursor]}))
+
+
+def test_a_page_is_50_events_from_the_newest_unless_said_otherwise():
+    event = an_event(recorded_at_ms=1_700_000_000_007)
+    given_out = responses.events_page(EventPage([event], EventPosition(event.recorded_at_ms, event.event_id))).body[
+        "next_cursor"
+    ]
+
+    assert requests.page_of_events(request()) == (50, None)
+    assert requests.page_of_events(request(query={"limit": ["7"], "cursor": [given_out]})) == (
+        7,
+        EventPosition(1_700_000_000_007, event.event_id),
+    )
+
+
+AN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1 clicks",
+        f"2 5 {AN_ID}",
+        f"1 {AN_ID}",
+        "1 5",
+        "1 5 " + "-" * 36,
+        f"1 05 {AN_ID}",
+        f"1 -5 {AN_ID}",
+        f"1 5 {AN_ID.upper()}",
+        f"1 5 {AN_ID} ",
+        f"1 {LATEST_MS + 1} {AN_ID}",
+    ],
+)
+def test_a_cursor_of_events_that_was_not_given_out_is_malformed(text):
+    cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    with pytest.raises(InvalidRequestError, match="next_cursor"):
+        requests.page_of_events(request(query={"cursor": [cursor]}))
+
+
+def test_a_cursor_of_events_is_none_of_counters():
+    cursor = base64.urlsafe_b64encode(f"1 5 {AN_ID}".encode()).decode().rstrip("=")
+
+    with pytest.raises(InvalidRequestError, match="next_cursor"):
+        requests.page_of_counters(request(query={"cursor": [cursor]}))
+
+
+def test_an_event_that_is_read_has_its_type_and_an_adjustment_its_reason_and_not_who_it_was():
+    increment, adjustment = an_event(by=2), an_adjustment(by=-3, reason="a test", who="ann")
+
+    first, second = responses.events_page(EventPage([increment, adjustment], None)).body["events"]
+
+    assert set(first) == {"counter_id", "event_id", "by", "recorded_at", "type"}
+    assert (first["type"], first["by"]) == ("Incremented", 2)
+    assert set(second) == {*first, "reason"}
+    assert (second["type"], second["by"], second["reason"]) == ("Adjusted", -3, "a test")
+    assert responses.event_state(adjustment, counted=True).body == {**second, "status": "counted"}
+
+
+NOW_S = 1_700_000_000.5  # 2023-11-14T22:13:20.5Z
+
+
+def span(**query):
+    asked = {name.rstrip("_"): [value] for name, value in query.items()}
+    return requests.span_of_history(request(query=asked), NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "step_s", "length_s"),
+    [("second", 1, 3600), ("minute", 60, 86_400), ("hour", 3600, 30 * 86_400), ("day", 86_400, 365 * 86_400)],
+)
+def test_a_history_ends_now_and_begins_before_by_resolution_unless_said_otherwise(resolution, step_s, length_s):
+    assert span(resolution=resolution) == Span(1_700_000_001 - length_s, 1_700_000_001, step_s)
+
+
+def test_a_history_is_by_the_minute_unless_said_otherwise():
+    assert span() == span(resolution="minute")
+
+
+def test_a_start_alone_means_until_now_and_an_end_alone_means_the_usual_length_before():
+    assert span(from_="2023-11-14T22:00:00Z") == Span(1_699_999_200, 1_700_000_001, 60)
+    assert span(to="2023-11-14T22:00:00Z") == Span(1_699_999_200 - 86_400, 1_699_999_200, 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "end"),
+    [
+        ("2023-11-14T22:13:20Z", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14t22:13:20z", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T23:13:20+01:00", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T16:43:20-05:30", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T22:13:20-00:00", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T22:13:20.000Z", 1_700_000_000, 1_700_000_000),
+        ("2023-11-14T22:13:20.000000001Z", 1_700_000_000, 1_700_000_001),
+        ("2023-11-14T22:13:20.9Z", 1_700_000_000, 1_700_000_001),
+    ],
+)
+def test_a_time_has_any_offset_and_a_start_is_rounded_down_and_an_end_up(text, first, end):
+    assert span(from_=text, to="2023-11-15T00:00:00Z").first == first
+    assert span(from_="2023-11-14T00:00:00Z", to=text).end == end
+
+
+@pytest.mark.parametrize("name", ["from_", "to"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "1700000000",
+        "2023-11-14",
+        "2023-11-14T22:13:20",
+        "2023-11-14T22:13Z",
+        "2023-11-14 22:13:20Z",
+        "2023-11-14T22:13:20 01:00",
+        "2023-11-14T22:13:20+0100",
+        "2023-11-14T22:13:20+24:00",
+        "2023-11-14T22:13:20+01:60",
+        "2023-11-14T22:13:20.Z",
+        "2023-11-14T22:13:20,5Z",
+        "2023-11-14T22:13:20.1234567890Z",
+        "2023-11-31T22:13:20Z",
+        "2023-13-01T22:13:20Z",
+        "2023-11-14T24:00:00Z",
+        "2023-11-14T22:60:20Z",
+        "2023-11-14T22:13:60Z",
+        "0000-01-01T00:00:00Z",
+        "02023-11-14T22:13:20Z",
+        "20231114T221320Z",
+        "2023-W46-2T22:13:20Z",
+        "२०२३-11-14T22:13:20Z",
+        "2023-11-14T22:13:20Z\n",
+    ],
+)
+def test_what_is_no_time_of_rfc_3339_is_malformed(name, text):
+    with pytest.raises(InvalidRequestError, match=rf"^{name.rstrip('_')} is a time as RFC 3339"):
+        span(**{name: text})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"from_": "2023-11-14T22:00:00Z", "to": "2023-11-14T22:00:00Z"},
+        {"from_": "2023-11-14T22:00:00.7Z", "to": "2023-11-14T22:00:00.2Z"},
+        {"from_": "2023-11-14T22:00:00Z", "to": "2023-11-14T22:00:00+01:00"},
+        {"from_": "2024-01-01T00:00:00Z"},
+    ],
+)
+def test_a_range_that_ends_before_it_starts_is_malformed(query):
+    with pytest.raises(InvalidRequestError, match="from is a time before to"):
+        span(**query)
+
+
+@pytest.mark.parametrize("resolution", ["", "week", "Minute", "60"])
+def test_another_resolution_is_malformed(resolution):
+    with pytest.raises(InvalidRequestError, match="second, minute, hour or day"):
+        span(resolution=resolution)
+
+
+@pytest.mark.parametrize("name", ["from", "to", "resolution", "limit", "cursor"])
+def test_a_parameter_is_given_once(name):
+    twice = request(query={name: ["2023-11-14T22:00:00Z"] * 2})
+
+    with pytest.raises(InvalidRequestError, match="more than once"):
+        requests.span_of_history(twice, NOW_S) if name in ("from", "to", "resolution") else requests.page_of_events(
+            twice
+        )
+
+
+def test_a_range_of_10_000_steps_is_answered_and_one_more_is_refused_with_what_would_be_accepted():
+    most = {"from_": "2023-11-14T00:00:30Z", "to": "2023-11-20T22:40:00Z", "resolution": "minute"}
+    assert span(**most).steps == 10_000
+
+    with pytest.raises(RangeTooLongError) as caught:
+        span(**{**most, "to": "2023-11-20T22:40:01Z"})
+
+    problem = problems.problem(caught.value)
+    assert problem.status_code == 400
+    assert problem.body["detail"] == (
+        "At resolution minute a range has at most 10,000 steps; this one has 10,001. "
+        "Ask for resolution=hour, or for a shorter range: to=2023-11-20T22:40:00.000Z would be accepted."
+    )
+
+
+def test_of_a_range_that_no_resolution_can_answer_only_its_end_is_named():
+    with pytest.raises(RangeTooLongError) as caught:
+        span(from_="1970-01-01T00:00:00Z", to="2023-01-01T00:00:00Z", resolution="day")
+
+    assert "resolution=" not in caught.value.detail
+    assert "to=1997-05-19T00:00:00.000Z" in problems.problem(caught.value).body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:58Z", "9999-12-31T23:59:59.9Z"),
+        ("9999-12-31T23:59:59-00:01", "9999-12-31T23:59:59-23:59"),
+        ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9Z"),
+    ],
+)
+def test_times_at_the_ends_of_time_are_times(start, end):
+    @problems.answers_problems
+    def view():
+        span(from_=start, to=end, resolution="second")
+        return Response("")
+
+    assert view().status_code in (200, 400)
+
+
+def test_a_point_says_when_its_step_starts_how_many_events_it_has_and_their_sum():
+    response = responses.history([Point(1_700_000_040, 3, -7)])
+
+    assert response.body == {"points": [{"start": "2023-11-14T22:14:00.000Z", "increments": 3, "sum": -7}]}
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["from", "to", "resolution", "limit", "cursor"]), st.lists(st.text(max_size=40), min_size=1)
+    )
+)
+def test_whatever_is_asked_of_the_past_is_a_range_and_a_page_or_a_clear_error(query):
+    @problems.answers_problems
+    def view():
+        requests.span_of_history(request(query=query), NOW_S)
+        requests.page_of_events(request(query=query))
+        return Response("")
+
+    assert view().status_code in (200, 400)
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [('"3"', 304), ('W/"3"', 304), ('"1", "3"', 304), ("*", 304), ('"2"', 200), ("3", 200), ("", 200)],
+)
+def test_a_client_that_has_the_version_is_not_sent_it_again(tags, status):
+    response = responses.counter_state(request(headers={"If-None-Match": tags}), Counter("clicks", 9, 3, 0))
+
+    assert response.status_code == status
+    assert response.headers["ETag"] == '"3"'
+    assert response.headers["Cache-Control"] == "no-cache"
+    assert bool(response.body) is (status == 200)
+
+
+def test_times_are_rfc_3339_in_utc_with_milliseconds():
+    response = responses.counter_state(request(), Counter("clicks", 9, 3, 1_700_000_000_007))
+
+    assert response.body["updated_at"] == "2023-11-14T22:13:20.007Z"
+
+
+def test_an_outage_is_503_with_a_time_to_try_again_and_tells_nothing_of_the_inside():
+    response = problems.problem(LogUnavailableError("ThrottlingException: table counter-prod-event-log"))
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert "counter-prod" not in str(response.body)
+
+
+def test_what_was_not_foreseen_is_a_bare_500():
+    @problems.answers_problems
+    def view():
+        raise KeyError("arn:aws:secret")
+
+    response = view()
+
+    assert response.status_code == 500
+    assert "secret" not in str(response.body)
+
+
+anything = st.text(max_size=300) | st.sampled_from(["return=representation", '"1"', "application/json", '{"by":1}'])
+
+
+@given(
+    st.text(max_size=80),
+    st.dictionaries(
+        st.sampled_from(["Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer", "X-Other"]), anything
+    ),
+    anything,
+    st.booleans(),
+)
+def test_whatever_is_sent_is_a_command_or_a_clear_error(counter_id, headers, body, encoded):
+    event = api_event("POST", "/", headers=headers, body=body)
+    event["isBase64Encoded"] = encoded
+
+    @problems.answers_problems
+    def view():
+        requests.increment_command(counter_id, received(event), max_increment=1000)
+        return Response("")
+
+    assert view().status_code in (200, 400, 413, 415)

@@ -1,0 +1,41 @@
+"""Parts of the log that are read at once: where one fails, the others are not read to their end."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ops.maintenance import parallel
+
+MANY = 10_000_000
+
+
+def test_each_part_is_worked_on_and_what_is_done_is_told():
+    told: list[int] = []
+
+    def work(part, advance):
+        for one in part:
+            advance(one)
+
+    parallel.each([[1, 2], [3]], work, told.append)
+
+    assert sorted(told) == [1, 2, 3]
+
+
+def test_cut_off_the_others_end_at_what_they_tell_next():
+    read = itertools.count()
+
+    def work(part, advance):
+        for _ in part:
+            next(read)
+            advance(1)
+
+    def interrupted():
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.each([interrupted(), iter(range(MANY))], work, lambda _: None)
+
+    assert next(read) < MANY

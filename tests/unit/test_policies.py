@@ -1,0 +1,195 @@
+"""What the policies say is what is needed, to the letter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from chalicelib import settings
+from ops import sql_url as ops_sql_url
+from ops import stages
+from ops.deployment import package, policies
+from ops.stages import PROJECT
+from tests.permissions import (
+    CONNECT,
+    FUNCTIONS,
+    NEEDED,
+    NEEDED_FOR_SQL,
+    QUEUES,
+    TABLES,
+    arn,
+    function_name,
+    granted,
+    of,
+)
+
+STAGE = "some-stage"
+EVERYBODY = sorted(NEEDED)
+
+
+def needed(who):
+    found = {
+        arn(resource, STAGE): {f"{'sqs' if resource in QUEUES else 'dynamodb'}:{action}" for action in actions}
+        for resource, actions in NEEDED[who].items()
+    }
+    if who == "operator":
+        found[f"arn:aws:cloudformation:*:*:stack/counter-{STAGE}-data/*"] = {"cloudformation:DescribeStacks"}
+    else:
+        group = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
+        found[group] = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    return found
+
+
+def test_there_is_a_policy_for_each_function():
+    assert policies.of_functions(STAGE, traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_a_policy_allows_what_is_needed_of_named_resources_and_nothing_else(who):
+    assert granted(of(who, STAGE)) == needed(who)
+
+
+CLUSTER = "abc123.dsql.eu-west-1.on.aws/postgres"
+
+
+#: What it takes to connect to each kind of database.
+CONNECTING = [
+    ("sqlite:////some/file", {}),
+    ("postgresql+psycopg://counter@host/counter", {}),
+    (f"auroradsql+psycopg://counter@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnect"}}),
+    (f"auroradsql+psycopg://admin@{CLUSTER}", {"arn:aws:dsql:eu-west-1:*:cluster/abc123": {"dsql:DbConnectAdmin"}}),
+]
+
+
+@pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
+def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_url, connecting):
+    without = policies.of_functions(STAGE, traced=False)
+
+    found = policies.of_functions(STAGE, traced=False, sql_url=sql_url)
+
+    for who in {*NEEDED_FOR_SQL, *CONNECT} - {"operator"}:
+        log = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
+        before = granted(without[f"{who}.json"]) if f"{who}.json" in without else {}
+        more = NEEDED_FOR_SQL.get(who, {})
+        added = {arn(resource, STAGE): {f"sqs:{action}" for action in actions} for resource, actions in more.items()}
+        assert granted(found.pop(f"{who}.json")) == before | added | (connecting if who in CONNECT else {}) | {
+            log: {"logs:CreateLogStream", "logs:PutLogEvents"}
+        }
+    assert found == {name: policy for name, policy in without.items() if name in found}
+
+
+@pytest.mark.parametrize("who", CONNECT)
+def test_who_connects_may_do_so_as_the_settings_say_to_no_other_cluster(who, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"stages": {STAGE: {}}}), encoding="utf-8")
+    urls = {
+        "sql_url": "auroradsql+psycopg://admin@writer.dsql.eu-west-1.on.aws/postgres",
+        "sql_reader_url": "auroradsql+psycopg://reader@reader.dsql.eu-north-1.on.aws/postgres",
+    }
+    variables = {name.upper(): url for name, url in urls.items()}
+
+    policies.write(settings.read({"STAGE": STAGE, **variables}), tmp_path)
+
+    found = granted(json.loads((tmp_path / "policies" / STAGE / f"{who}.json").read_text(encoding="utf-8")))
+    assert {resource: actions for resource, actions in found.items() if ":dsql:" in resource} == (
+        {"arn:aws:dsql:eu-west-1:*:cluster/writer": {"dsql:DbConnectAdmin"}}
+        if CONNECT[who] == "sql_url"
+        else {"arn:aws:dsql:eu-north-1:*:cluster/reader": {"dsql:DbConnect"}}
+    )
+
+
+@pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
+def test_where_sql_is_on_the_operator_may_do_on_its_queues_what_on_the_others_and_connect(sql_url, connecting):
+    added = {
+        arn(resource, STAGE): {f"sqs:{action}" for action in actions}
+        for resource, actions in NEEDED_FOR_SQL["operator"].items()
+    }
+
+    assert granted(of("operator", STAGE, sql_url)) == needed("operator") | added | connecting
+
+
+def test_the_operator_asks_as_who_may_only_read_where_that_is_another():
+    writer, reader = (f"auroradsql+psycopg://{who}@{CLUSTER}" for who in ("admin", "reader"))
+    cluster = "arn:aws:dsql:eu-west-1:*:cluster/abc123"
+
+    both = policies.of_operator(STAGE, sql_url=writer, sql_reader_url=reader)
+    one = policies.of_operator(STAGE, sql_url=writer, sql_reader_url=writer)
+
+    assert granted(both)[cluster] == {"dsql:DbConnectAdmin", "dsql:DbConnect"}
+    assert one == policies.of_operator(STAGE, sql_url=writer)
+    sids = [statement["Sid"] for statement in both["Statement"]]
+    assert len(sids) == len(set(sids))
+
+
+def test_the_operator_connects_as_who_owns_the_tables_where_that_address_is_given(monkeypatch):
+    owned = f"auroradsql+psycopg://admin@{CLUSTER}"
+    with_sql = settings.read({"STAGE": STAGE, "SQL_URL": f"auroradsql+psycopg://counter@{CLUSTER}"})
+
+    before = ops_sql_url.address(with_sql)
+    monkeypatch.setenv("SQL_OWNER_URL", owned)
+
+    assert before == with_sql.sql_url
+    assert ops_sql_url.address(with_sql) == owned
+    assert ops_sql_url.address(settings.read({"STAGE": STAGE})) == ""
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_nobody_may_update_or_delete_an_event(who):
+    allowed = granted(of(who, STAGE)).get(arn("event log", STAGE), set())
+
+    assert allowed <= {
+        f"dynamodb:{action}" for action in ("BatchGetItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan")
+    }
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_a_stage_whose_name_begins_like_anothers_has_none_of_its_resources(who):
+    others = [arn(resource, f"{STAGE}-two") for resource in (*TABLES, *QUEUES)]
+
+    assert not granted(of(who, STAGE)).keys() & set(others)
+
+
+def test_only_functions_that_are_traced_may_send_traces():
+    untraced = policies.of_functions(STAGE, traced=False)
+    traced = policies.of_functions(STAGE, traced=True)
+
+    for name, policy in traced.items():
+        added = granted(policy)
+        assert added.pop("*") == {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+        assert added == granted(untraced[name])
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_the_stage", "traced"),
+    [({}, {}, False), ({"xray": True}, {}, True), ({}, {"xray": True}, True), ({"xray": True}, {"xray": False}, False)],
+)
+def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, of_the_stage, traced):
+    configuration = {**of_all, "stages": {STAGE: of_the_stage}}
+    (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
+
+    policies.write(settings.read({"STAGE": STAGE}), tmp_path)
+
+    for name, policy in policies.of_functions(STAGE, traced=traced).items():
+        assert json.loads((tmp_path / "policies" / STAGE / name).read_text(encoding="utf-8")) == policy
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_the_gateway_is_traced_where_the_functions_are(tmp_path, monkeypatch, traced):
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {STAGE: {"xray": traced}}}))
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+
+    api = package.overlay(settings.read({"STAGE": STAGE}))["Resources"]["RestAPI"]["Properties"]
+
+    assert api["TracingEnabled"] is traced
+
+
+def test_the_policies_lie_where_the_configuration_names_them(tmp_path):
+    source = PROJECT / ".chalice" / "config.json"
+    shutil.copy(source, tmp_path)
+
+    for stage, its_own in json.loads(source.read_text(encoding="utf-8"))["stages"].items():
+        policies.write(stages.settings_of(stage), tmp_path)
+        for function in its_own["lambda_functions"].values():
+            assert (tmp_path / function["iam_policy_file"]).exists()

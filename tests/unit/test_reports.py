@@ -1,0 +1,407 @@
+"""Reports: what is asked for is understood or refused by name, and rows are JSON and CSV that say the same."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from datetime import UTC, date, datetime
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import settings
+from chalicelib.api import formats, problems
+from chalicelib.domain.events import COUNTER_ID, EVENT_ID, LATEST_MS
+from chalicelib.errors import (
+    BadCursorError,
+    InvalidRequestError,
+    ReportNotFoundError,
+    ReportsOffError,
+    ReportUnavailableError,
+)
+from chalicelib.extras.reports import api, definitions
+from chalicelib.extras.reports.definitions import REPORTS, Kind, Page
+from tests.unit.test_http import request
+
+ON = settings.read({"STAGE": "dev", "SQL_URL": "sqlite:///file"})
+OFF = settings.read({"STAGE": "dev"})
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1, max_size=20)
+CELLS = {
+    Kind.COUNTER_ID: st.from_regex(COUNTER_ID, fullmatch=True),
+    Kind.EVENT_ID: st.from_regex(EVENT_ID, fullmatch=True),
+    Kind.TEXT: TEXTS,
+    Kind.INTEGER: st.integers(-(10**38) + 1, 10**38 - 1),
+    Kind.TIME: st.integers(0, LATEST_MS).map(lambda ms: definitions.at(Kind.TIME, ms)),
+    Kind.DAY: st.dates(date(1969, 12, 29)),
+}
+
+
+def asked(name, **query):
+    """`from_` stands for `from`; lists for what is given more than once."""
+    given_ = {key.rstrip("_"): value if isinstance(value, list) else [str(value)] for key, value in query.items()}
+    return api.asked(ON, name, request(query=given_))
+
+
+def needed(name):
+    """What has to be asked with this report."""
+    return dict.fromkeys(REPORTS[name].required, "clicks")
+
+
+@st.composite
+def a_row(draw, name):
+    cells = [(CELLS[column.kind], column.nullable) for column in REPORTS[name].columns]
+    return tuple(draw(cell | st.none() if nullable else cell) for cell, nullable in cells)
+
+
+def a_page(name, *rows, more=False):
+    return Page(list(rows), definitions.place_of(REPORTS[name], rows[-1]) if more else None)
+
+
+A_ROW = {
+    "top_counters": (1, "clicks", 10**37, 3),
+    "daily": ("clicks", date(2026, 11, 27), 3, 5),
+    "hourly": ("clicks", datetime(2026, 11, 27, 13, tzinfo=UTC), 3, 5),
+    "weekly": ("clicks", date(2026, 11, 23), 3, 5),
+    "busiest_hour": ("clicks", datetime(2026, 11, 27, 13, tzinfo=UTC), 3, 5),
+    "weekly_growth": ("clicks", date(2026, 11, 23), 3, 5, 0, 3, None),
+    "running_totals": (
+        "clicks",
+        "2f1c7c0e-93a7-5a53-8b43-6d2f2a1f9c10",
+        "Adjusted",
+        -3,
+        datetime(2026, 11, 27, 13, 5, 7, 89_000, tzinfo=UTC),
+        "counted twice",
+        21,
+    ),
+}
+
+
+def test_what_is_left_out_is_usual():
+    found = asked("daily")
+
+    assert found.question == definitions.Question(REPORTS["daily"], 50)
+    assert not found.as_csv
+
+
+def test_what_is_asked_for_is_understood():
+    question = asked("hourly", limit=7, counter_id="-a.b~", from_="2026-11-27", to="2026-11-28T01:00:00+01:00").question
+
+    assert (question.limit, question.counter_id) == (7, "-a.b~")
+    assert (question.first, question.end) == (
+        datetime(2026, 11, 27, tzinfo=UTC),
+        datetime(2026, 11, 28, tzinfo=UTC),
+    )
+    assert asked("running_totals", counter_id="a", format="csv").as_csv
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "told"),
+    [
+        ("daily", {"limit": 0}, "limit is an integer from 1 to 100"),
+        ("daily", {"limit": 101}, "limit is an integer from 1 to 100"),
+        ("daily", {"limit": "1.5"}, "limit is an integer from 1 to 100"),
+        ("daily", {"limit": ["1", "2"]}, "limit is given more than once"),
+        ("daily", {"counter_id": ""}, "A counter id is"),
+        ("daily", {"counter_id": "' OR 1=1 --"}, "A counter id is"),
+        ("daily", {"counter_id": "x" * 65}, "A counter id is"),
+        ("daily", {"format": "xml"}, "format is json or csv"),
+        ("daily", {"format": ""}, "format is json or csv"),
+        ("daily", {"from_": "yesterday"}, "from is a day, such as"),
+        ("daily", {"from_": "2026-02-30"}, "from is a day, such as"),
+        ("daily", {"to": "2026-11-27T00:00:00"}, "to is a day, such as"),
+        ("daily", {"to": "2026-11-27 01:00"}, "to is a day, such as"),
+        ("daily", {"from_": "2026-11-27", "to": "2026-11-27"}, "from is a time before to"),
+        ("daily", {"from_": "2026-11-28", "to": "2026-11-27T23:59:59Z"}, "from is a time before to"),
+        ("daily", {"order": "total; DROP TABLE events"}, "no parameter 'order' here"),
+        ("daily", {"Limit": 1}, "there are limit, cursor, format, counter_id, from, to"),
+        ("top_counters", {"from_": "2026-11-27"}, "no parameter 'from' here; there are limit, cursor, format, counter"),
+        ("busiest_hour", {"to": "2026-11-27"}, "no parameter 'to' here"),
+        ("running_totals", {}, "The report running_totals needs counter_id"),
+    ],
+)
+def test_what_is_malformed_or_not_this_reports_is_refused_and_told_what_would_be_right(name, query, told):
+    with pytest.raises(InvalidRequestError, match=told):
+        asked(name, **query)
+
+
+@pytest.mark.parametrize("name", ["yearly", "Daily", "events", "daily; DROP VIEW daily", "", "__class__"])
+def test_an_unknown_report_is_told_which_there_are(name):
+    with pytest.raises(ReportNotFoundError) as refused:
+        asked(name)
+
+    assert "top_counters, daily, hourly, weekly, busiest_hour, weekly_growth, running_totals" in refused.value.detail
+    assert problems.problem(refused.value).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["daily", "yearly"])
+def test_where_sql_is_off_whatever_is_asked_is_told_how_it_is_switched_on(name):
+    with pytest.raises(ReportsOffError) as refused:
+        api.asked(OFF, name, request(query={"limit": ["many"]}))
+    with pytest.raises(ReportsOffError):
+        api.listing(OFF)
+
+    answered = problems.problem(refused.value)
+    assert answered.status_code == 404
+    assert "SQL_URL" in answered.body["detail"]
+
+
+def test_a_report_that_is_not_to_be_had_says_nothing_of_why():
+    answered = problems.problem(ReportUnavailableError("FATAL: password authentication failed for user counter"))
+
+    assert answered.status_code == 503
+    assert int(str(answered.headers["Retry-After"])) >= 1
+    assert "password" not in str(answered.body)
+    assert "Idempotency-Key" not in str(answered.body)
+
+
+def test_the_list_says_what_each_takes_and_shows():
+    found = {report["name"]: report for report in api.listing(ON).body["reports"]}
+
+    assert list(found) == list(REPORTS)
+    assert found["top_counters"] | {"description": ""} == {
+        "name": "top_counters",
+        "description": "",
+        "parameters": ["limit", "cursor", "format", "counter_id"],
+        "required": [],
+        "columns": ["rank", "counter_id", "value", "version"],
+        "path": "/reports/top_counters",
+    }
+    assert found["daily"]["parameters"] == ["limit", "cursor", "format", "counter_id", "from", "to"]
+    assert found["running_totals"]["required"] == ["counter_id"]
+    assert all(report["description"].endswith(".") for report in found.values())
+
+
+def test_reports_and_their_columns_are_the_views():
+    from chalicelib.extras.sql import schema
+
+    views = {view.table.name: [column.name for column in view.table.columns] for view in schema.views}
+
+    assert {name: [column.name for column in report.columns] for name, report in REPORTS.items()} == views
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "span"),
+    [
+        ("daily", "2026-11-27T12:00:00Z", "2026-11-28T00:00:01Z", (date(2026, 11, 27), date(2026, 11, 29))),
+        ("daily", "2026-11-27", "2026-11-28", (date(2026, 11, 27), date(2026, 11, 28))),
+        ("daily", "2026-11-27T00:30:00+01:00", "2026-11-27T01:00:00+01:00", (date(2026, 11, 26), date(2026, 11, 27))),
+        ("weekly", "2026-11-29T23:59:59.999Z", "2026-11-30T00:00:00Z", (date(2026, 11, 23), date(2026, 11, 30))),
+        ("weekly", "2026-11-30", "2026-12-01", (date(2026, 11, 30), date(2026, 12, 7))),
+        ("weekly", "1970-01-01", "1970-01-02", (date(1969, 12, 29), date(1970, 1, 5))),
+        (
+            "hourly",
+            "2026-11-27T12:59:59.9Z",
+            "2026-11-27T13:00:00.0001Z",
+            (datetime(2026, 11, 27, 12, tzinfo=UTC), datetime(2026, 11, 27, 14, tzinfo=UTC)),
+        ),
+        (
+            "running_totals",
+            "2026-11-27T12:00:00.0019Z",
+            "2026-11-27T12:00:00.0021Z",
+            (
+                datetime(2026, 11, 27, 12, 0, 0, 1000, tzinfo=UTC),
+                datetime(2026, 11, 27, 12, 0, 0, 3000, tzinfo=UTC),
+            ),
+        ),
+        ("daily", "0001-01-01", "0001-01-02", (date(1970, 1, 1), date(1970, 1, 1))),
+        ("daily", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.9-23:59", (date(9999, 12, 31), None)),
+        (
+            "running_totals",
+            "0001-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59.999999999Z",
+            (definitions.at(Kind.TIME, 0), None),
+        ),
+        ("weekly", None, None, (None, None)),
+    ],
+)
+def test_steps_that_lie_partly_in_between_are_whole(name, start, end, span):
+    query = {key: value for key, value in {"from_": start, "to": end}.items() if value is not None}
+
+    question = asked(name, **needed(name), **query).question
+
+    assert (question.first, question.end) == span
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_page_in_json(name):
+    found = api.answer(asked(name, **needed(name)), a_page(name, A_ROW[name]))
+
+    assert (found.status_code, found.headers["Cache-Control"]) == (200, "public, max-age=5")
+    assert found.body["report"] == name
+    assert found.body["next_cursor"] is None
+    assert list(found.body["rows"][0]) == [column.name for column in REPORTS[name].columns]
+    assert "Link" not in found.headers
+    json.dumps(found.body)
+
+
+def test_integers_are_exact_and_times_are_as_everywhere():
+    (top,) = api.answer(asked("top_counters"), a_page("top_counters", A_ROW["top_counters"])).body["rows"]
+    (hour,) = api.answer(asked("hourly"), a_page("hourly", A_ROW["hourly"])).body["rows"]
+    (event,) = api.answer(
+        asked("running_totals", counter_id="clicks"), a_page("running_totals", A_ROW["running_totals"])
+    ).body["rows"]
+
+    assert json.dumps(top) == f'{{"rank": 1, "counter_id": "clicks", "value": 1{"0" * 37}, "version": 3}}'
+    assert hour == {"counter_id": "clicks", "hour": "2026-11-27T13:00:00.000Z", "events": 3, "total": 5}
+    assert event["recorded_at"] == "2026-11-27T13:05:07.089Z"
+
+
+@given(st.data(), st.sampled_from(sorted(REPORTS)))
+def test_csv_says_what_json_does(data, name):
+    rows = data.draw(st.lists(a_row(name), min_size=1, max_size=3))
+    page = a_page(name, *rows)
+
+    shown = api.answer(asked(name, **needed(name)), page).body["rows"]
+    answered = api.answer(asked(name, format="csv", **needed(name)), page)
+
+    head, *read = csv.reader(io.StringIO(answered.body, newline=""), strict=True)
+    assert answered.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert head == [column.name for column in REPORTS[name].columns]
+    assert answered.body.count("\r\n") == len(rows) + 1
+    texts = [column.name for column in REPORTS[name].columns if column.kind is Kind.TEXT]
+    for row, cells in zip(shown, read, strict=True):
+        for column, cell in zip(head, cells, strict=True):
+            written = "" if row[column] is None else str(row[column])
+            assert cell in ((written, f"'{written}") if column in texts else (written,))
+
+
+@pytest.mark.parametrize(
+    ("reason", "cell"),
+    [
+        ("counted twice", "counted twice"),
+        ("two, or 3", '"two, or 3"'),
+        ('said "no"', '"said ""no"""'),
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1+1|cmd", "'-1+1|cmd"),
+        ("@sum", "'@sum"),
+        (" =1", "' =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("1=1", "1=1"),
+        (None, ""),
+    ],
+)
+def test_a_reason_is_no_formula_in_csv_and_left_as_it_is_in_json(reason, cell):
+    row = (*A_ROW["running_totals"][:5], reason, 21)
+    page = a_page("running_totals", row)
+
+    in_csv = api.answer(asked("running_totals", counter_id="clicks", format="csv"), page).body
+    in_json = api.answer(asked("running_totals", counter_id="clicks"), page).body
+
+    assert in_csv.endswith(f",{cell},21\r\n")
+    assert in_json["rows"][0]["reason"] == reason
+
+
+def test_a_counters_id_is_in_csv_as_it_is():
+    found = api.answer(asked("daily", format="csv"), a_page("daily", ("-1", date(2026, 11, 27), 3, 5)))
+
+    assert found.body == "counter_id,day,events,total\r\n-1,2026-11-27,3,5\r\n"
+    assert found.headers["Content-Disposition"] == 'attachment; filename="daily.csv"'
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_empty_report_has_a_line_of_names():
+    assert api.answer(asked("weekly", format="csv"), Page([], None)).body == "counter_id,week,events,total\r\n"
+
+
+@given(st.data(), st.sampled_from(sorted(REPORTS)))
+def test_a_cursor_leads_to_the_place_that_it_was_given_out_for(data, name):
+    row = data.draw(a_row(name))
+    first = asked(name, **needed(name))
+
+    cursor = api.answer(first, a_page(name, row, more=True)).body["next_cursor"]
+
+    assert asked(name, cursor=cursor, limit=3, format="csv", **needed(name)).question.after == definitions.place_of(
+        REPORTS[name], row
+    )
+
+
+def cursor_of(name, **query):
+    found = asked(name, **query | {"format": "json"})
+    return api.answer(found, a_page(name, A_ROW[name], more=True)).body["next_cursor"]
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("weekly", {}),
+        ("weekly_growth", {"from_": "2026-01-01"}),
+        ("daily", {"from_": "2026-01-01"}),
+        ("daily", {"counter_id": "None", "from_": "2026-01-01"}),
+        ("daily", {"counter_id": "clicks"}),
+        ("daily", {"to": "2026-01-01"}),
+        ("daily", {}),
+    ],
+)
+def test_a_cursor_goes_with_its_report_and_its_parameters_only(name, query):
+    of = {"from_": "2026-01-01", "counter_id": "a"} if query != {"from_": "2026-01-01"} else {"counter_id": "a"}
+
+    with pytest.raises(BadCursorError, match="same report"):
+        asked(name, cursor=cursor_of("daily", **of), **query)
+
+
+def test_a_cursor_of_all_counters_is_none_of_the_counter_called_none():
+    with pytest.raises(BadCursorError):
+        asked("daily", cursor=cursor_of("daily"), counter_id="None")
+
+
+def test_a_cursor_of_one_format_or_length_goes_with_another():
+    cursor = cursor_of("daily", limit=1, from_="2026-01-01")
+
+    found = asked("daily", cursor=cursor, limit=2, format="csv", from_="2026-01-01T01:00:00+01:00")
+
+    assert found.question.after == (date(2026, 11, 27), "clicks")
+
+
+def forged(name, *texts):
+    known = base64.urlsafe_b64decode(cursor_of(name, **needed(name)) + "===").decode().split(" ")
+    return formats.to_cursor(" ".join([known[1], *texts]))
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("daily", []),
+        ("daily", ["2026-11-27"]),
+        ("daily", ["2026-11-27", "a", "b"]),
+        ("daily", ["2026-11-31", "a"]),
+        ("daily", ["20261127", "a"]),
+        ("daily", ["2026-11-27", "'"]),
+        ("daily", ["2026-11-27", ""]),
+        ("top_counters", ["1e5", "a"]),
+        ("top_counters", ["9" * 39, "a"]),
+        ("top_counters", ["\u0661", "a"]),
+        ("hourly", [str(LATEST_MS + 1), "a"]),
+        ("hourly", ["-1", "a"]),
+        ("hourly", ["2026-11-27", "a"]),
+        ("running_totals", ["0", "a"]),
+    ],
+)
+def test_a_cursor_that_was_never_given_out_is_refused(name, texts):
+    with pytest.raises(BadCursorError):
+        asked(name, cursor=forged(name, *texts), **needed(name))
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "", "MSBjbGlja3M", "é", "====", "MQ"])
+def test_a_cursor_of_something_else_is_refused(cursor):
+    with pytest.raises(BadCursorError):
+        asked("daily", cursor=cursor)
+
+
+@pytest.mark.parametrize("format", api.FORMATS)
+def test_the_link_leads_to_the_next_page_with_all_that_was_asked_for(format):
+    query = {"from_": "2026-11-01T00:00:00+01:00", "counter_id": "-a", "limit": "3", "format": format}
+    answered = api.answer(asked("daily", **query), a_page("daily", A_ROW["daily"], more=True))
+
+    address, _, relation = str(answered.headers["Link"]).partition("; ")
+
+    assert relation == 'rel="next"'
+    assert address[:2] == "<?"
+    linked = {name: value for name, (value,) in parse_qs(address[2:-1]).items()}
+    assert linked.pop("cursor") == cursor_of("daily", **query)
+    assert linked == {name.rstrip("_"): value for name, value in query.items()}

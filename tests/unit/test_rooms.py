@@ -1,0 +1,44 @@
+"""What a tool for import layers cannot say."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent.parent
+
+
+DOMAIN = [f"domain/{path.name}" for path in sorted((PROJECT / "chalicelib" / "domain").glob("*.py"))]
+
+
+@pytest.mark.parametrize("module", ["extras/badge.py", "errors.py", *DOMAIN])
+def test_the_domain_imports_the_standard_library_only(module):
+    tree = ast.parse((PROJECT / "chalicelib" / module).read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"chalicelib"}
+
+
+def test_nothing_of_sql_is_loaded_by_the_operators_commands_before_a_stage_has_it():
+    maintenance = "adjust, projections, rebuild, redrive, replay, verify"
+    program = (
+        "import sys; from ops import __main__, sql_url; from ops.deployment import policies; "
+        f"from ops.maintenance import {maintenance}; print('sqlalchemy' in sys.modules)"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        env={**os.environ, "STAGE": "pipeline"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout == "False\n"

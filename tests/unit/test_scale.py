@@ -1,0 +1,166 @@
+"""The model of scaling, computed by hand where nothing conflicts, and docs/scale.md."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import cost, scale
+from benchmarks.models import limits
+from benchmarks.models.simulation import System, simulated
+from benchmarks.scale import MANY, Case
+
+SYSTEM = System(
+    rate=1000,
+    shards=1,
+    one_counter=True,
+    window_s=1,
+    stream_batch=1000,
+    queue_batch=10,
+    publish_s=lambda _events: 0.1,
+    project_s=lambda _events: 0.2,
+    request_s=0.01,
+    poll_s=0.25,
+)
+
+
+def of(**changes):
+    return simulated(replace(SYSTEM, **changes), warm_up_s=5, measured_s=60)
+
+
+def test_lag_of_lone_events_is_poll_window_and_runs():
+    found = simulated(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=10_000)
+
+    assert found.batch == pytest.approx(1, abs=0.05)
+    assert 1.0 + 0.1 + 0.2 < found.lag_s(0.99) <= 0.25 + 1 + 0.1 + 0.2 + 2 * 0.01
+
+
+def test_batch_is_what_comes_in_a_window_up_to_the_batch_size():
+    """Events that come while `publish` runs are in its next batch."""
+    assert of(rate=200, poll_s=0).batch == pytest.approx(200 * 1.1, rel=0.05)
+    assert of(rate=5000, publish_s=lambda _events: 0.01).batch == 1000
+
+
+def test_shard_that_is_read_too_slowly_makes_events_wait():
+    slow = of(rate=2000, window_s=0, publish_s=lambda _events: 1.0)
+
+    assert slow.published / 60 == pytest.approx(1000, rel=0.05)
+    assert slow.waiting == pytest.approx(65 * 1000, rel=0.05)
+
+
+def test_runs_at_once_are_at_most_the_pollers():
+    found = of(shards=8, rate=8000, project_s=lambda _events: 2.0, most_pollers=1, queue_batch=1)
+
+    assert found.counted / 60 == pytest.approx(500, rel=0.1)
+
+
+def test_queue_with_waiting_messages_gets_pollers_as_published():
+    slow = {"one_counter": False, "shards": 100, "rate": 100_000, "project_s": lambda _events: 3.0, "queue_batch": 1}
+
+    assert 0 < of(**slow).counted < of(**slow, first_pollers=1000).counted
+
+
+def test_writers_of_one_part_conflict_and_count_everything():
+    """
+    Messages come faster than they are read and written, so several runs write the same part at once.
+
+    Events that are given up, in the warm-up, too, come again only after the end of this run.
+    """
+    crowd = {"window_s": 0, "poll_s": 0, "publish_s": lambda _events: 0.04, "request_s": 0.045, "first_pollers": 1000}
+    found, alone = of(**crowd), of(**crowd, one_counter=False)
+
+    assert (alone.refused, alone.given_up) == (0, 0)
+    assert found.refused > found.runs / 4
+    assert found.lag_s(0.99) > alone.lag_s(0.99)
+    assert found.given_up < found.waiting < 3 * 1000 + found.given_up
+
+
+def test_parts_of_one_counter_never_conflict():
+    parts = {"shards": 8, "rate": 4000, "first_pollers": 1000, "project_s": lambda _events: 0.1}
+
+    assert of(**parts).refused == 0
+
+
+def test_units_of_a_batch_are_those_of_the_steady_state():
+    """The batches of this rate and window have a hundred events, or a few more."""
+    found = of(rate=100, publish_s=lambda _events: 0.001, poll_s=0)
+
+    expected = cost.counting_units(round(found.batch), 1000)
+    assert found.units.each(found.counted).write == pytest.approx(expected.write, rel=0.05)
+
+
+def test_units_of_lone_events_are_an_update_each_and_an_archive_now_and_then():
+    found = simulated(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=100_000)
+
+    expected = cost.counting_units(1, 100_000)
+    assert found.units.each(found.counted).write == pytest.approx(expected.write, rel=0.05)
+    assert found.units.item < found.units.write
+
+
+@pytest.mark.parametrize(
+    ("case", "accepted", "shards", "minutes"),
+    [
+        (Case(10, 1), 10, 1, 0),
+        (Case(1_000_000, 1, shards=64), 64_000, 64, 120),
+        (Case(1_000_000, MANY), 1_000_000, 1000, 240),
+        (Case(10, MANY), 10, 4, 0),
+    ],
+)
+def test_log_takes_1000_a_second_and_partition_and_a_new_table_doubles(case, accepted, shards, minutes):
+    assert (case.accepted, case.stream_shards, case.new_table_takes_it_after_min) == (accepted, shards, minutes)
+
+
+def test_step_between_two_is_interpolated_and_beyond_is_extrapolated():
+    publish, project = scale.steps_of(Case(10, 1), cost.read())
+    few, many = (publish(size) for size in (250, 1000))
+
+    assert publish(625).cpu_ms == pytest.approx((few.cpu_ms + many.cpu_ms) / 2)
+    assert publish(1750).cpu_ms == pytest.approx(2 * many.cpu_ms - few.cpu_ms)
+    assert sum(publish(625).message_bytes) == pytest.approx((sum(few.message_bytes) + sum(many.message_bytes)) / 2)
+    assert project(1000) == cost.read().steps["project 1000 of one counter"]
+
+
+def test_use_of_a_limit_is_demand_over_supply():
+    units = cost.counting_units(1000, 1000)
+    found = {use.name: use for use in scale.uses(Case(2_000, 1), cost.read(), cost.setup(), 1000, units)}
+
+    assert found["the log's partitions of one counter"].used == 2
+    assert found["requests to the gateway"].used == 2_000 / limits.GATEWAY_REQUESTS.most
+    # Of 2,000 a second, 1,000 are accepted: one transaction a second, of 2 units for the item and 40 for its pages.
+    assert found["the item of a part of the counter"].used == pytest.approx(2 / limits.PARTITION_UNITS.most)
+    assert found["the archive's table"].used == pytest.approx(40 / limits.TABLE_UNITS.most)
+    assert "SHARDS" in found["the log's partitions of one counter"].change
+
+
+def test_document_is_rendered_from_the_stored_cases():
+    assert scale.DOCUMENT.read_text(encoding="utf-8") == scale.document(scale.read())
+
+
+def test_stored_cases_are_what_the_model_finds_now():
+    kept = {(row["rate"], row["counters"], row["shards"], row["window_s"]): row for row in scale.read()["cases"][:12]}
+    figures, deployed = cost.read(), cost.setup()
+
+    for rate in (10, 1_000):
+        case = Case(rate, 1)
+        assert scale.simulate(case, figures, deployed) == kept[rate, 1, 1, 1]
+
+
+def test_document_begins_with_the_most_that_each_case_keeps_up_with():
+    raw = scale.read()
+    in_short = scale.document(raw).partition("## In short")[2].partition("\n## ")[0]
+
+    assert all(f"| {title} |" in in_short for title in scale.SECTIONS)
+    assert "| One counter, as it is deployed | 1,000 |" in in_short
+    assert "| A million counters, `project` with 1,769 MB | " in in_short
+
+
+def test_memory_is_what_a_million_counters_need():
+    """More memory makes a run shorter, so that fewer of the queue's pollers are in use."""
+    uses = {
+        row["project_mb"]: next(use["used"] for use in row["uses"] if use["name"] == "batches of the queue at once")
+        for row in scale.read()["cases"]
+        if (row["rate"], row["counters"]) == (100_000, MANY)
+    }
+
+    assert uses[1769] < uses[512]

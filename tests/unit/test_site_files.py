@@ -1,0 +1,249 @@
+"""What is published of a web folder, under which names, with which headers, and what of the old is outdated."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+
+import pytest
+
+from ops import stages
+from ops.cli.errors import InputError, OperatorError
+from ops.deployment import site_files
+from ops.deployment.site_files import host_of, origin_of, outdated, previous_version, site_of
+from tests.documents import TEXT
+
+API = "https://api.example/api"
+YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
+
+
+def a_web(index=None, **assets):
+    """A web folder: a page that refers to a script and a style sheet, an error page, and what is given besides."""
+    page = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'self' https:; x">
+        <link rel="stylesheet" href="style.css"><script type="module" src="app.js"></script>
+        <a href="#/visits">visits</a> <a href="config.json">config</a>"""
+    named = {name.replace("_", "."): text.encode() for name, text in assets.items()}
+    return {
+        "index.html": (index or page).encode(),
+        "error.html": b"nothing here",
+        "app.js": b'import "./view.js";' * 20,
+        "style.css": b"body { margin: 0 }" * 20,
+        **named,
+    }
+
+
+def the_page():
+    return {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
+
+
+def files_by_key(web, api_url=API):
+    return {file.key: file for file in site_of(web, api_url).files}
+
+
+def text_of(file):
+    return (gzip.decompress(file.body) if file.content_encoding == "gzip" else file.body).decode()
+
+
+def test_all_but_the_page_and_what_it_is_told_is_named_by_content_and_kept_for_a_year():
+    site = site_of(a_web(), API)
+
+    kept = {file.key: file.cache_control for file in site.files}
+
+    assert kept == {
+        f"v/{site.version}/app.js": YEAR,
+        f"v/{site.version}/style.css": YEAR,
+        "error.html": MINUTE,
+        "config.json": MINUTE,
+        "index.html": MINUTE,
+    }
+
+
+def test_a_service_worker_keeps_its_name_beside_the_page_and_is_none_of_a_version():
+    with_worker = {**a_web(), "worker.js": b'addEventListener("fetch", () => {});'}
+
+    files = files_by_key(with_worker)
+
+    assert files["worker.js"].cache_control == MINUTE
+    assert [key for key in files if key.endswith("worker.js")] == ["worker.js"]
+    assert site_of(with_worker, API).version == site_of(a_web(), API).version
+
+
+def test_what_refers_to_something_is_put_after_it():
+    keys = [file.key for file in site_of(a_web(), API).files]
+
+    assert keys[-2:] == ["config.json", "index.html"]
+    assert [key.startswith("v/") for key in keys] == sorted((key.startswith("v/") for key in keys), reverse=True)
+
+
+def test_the_version_follows_from_the_content_of_the_files_and_from_nothing_else():
+    version = site_of(a_web(), API).version
+
+    assert site_of(dict(reversed(a_web().items())), "https://other.example").version == version
+    assert site_of(a_web(app_js="changed"), API).version != version
+    assert site_of(a_web(more_js=""), API).version != version
+    assert site_of({**a_web(), "style.css": a_web()["app.js"], "app.js": a_web()["style.css"]}, API).version != version
+
+
+def test_the_page_refers_to_the_files_of_its_version_and_its_other_links_stay():
+    site = site_of(a_web(), API)
+
+    page = text_of(site.files[-1])
+
+    assert re.findall(r'(?:src|href)="([^"]*)"', page) == [
+        f"v/{site.version}/style.css",
+        f"v/{site.version}/app.js",
+        "#/visits",
+        "config.json",
+    ]
+
+
+def test_the_page_may_connect_to_where_it_came_from_and_to_its_api_only():
+    page = text_of(files_by_key(a_web(), "https://API.example:8443/v1/")["index.html"])
+
+    assert "content=\"default-src 'none'; connect-src 'self' https://api.example:8443; x\"" in page
+
+
+def test_the_page_is_told_where_its_api_is():
+    config = files_by_key(a_web(), f"{API}/")["config.json"]
+
+    assert (json.loads(config.body), config.content_type) == ({"api_url": API}, "application/json")
+
+
+@pytest.mark.parametrize("page", ["<p>no policy</p>", "connect-src a; connect-src b"])
+def test_a_page_that_does_not_limit_what_it_connects_to_is_not_published(page):
+    with pytest.raises(OperatorError, match="one connect-src"):
+        site_of(a_web(index=page), API)
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("index.html", "text/html; charset=utf-8"),
+        ("app.js", "text/javascript; charset=utf-8"),
+        ("style.css", "text/css; charset=utf-8"),
+        ("icon.svg", "image/svg+xml"),
+    ],
+)
+def test_files_are_served_as_what_they_are(name, content_type):
+    files = files_by_key({**a_web(), "icon.svg": b"<svg/>"})
+
+    assert [file.content_type for key, file in files.items() if key.endswith(name)] == [content_type]
+
+
+def test_a_file_of_a_type_that_is_not_known_is_refused_by_name():
+    with pytest.raises(OperatorError, match=r"web/notes\.doc is of a type that is not known"):
+        site_of(a_web(notes_doc=""), API)
+
+
+def test_text_is_stored_compressed_where_that_is_smaller_and_the_same_each_time():
+    web = a_web(tiny_js="1")
+    files = files_by_key(web)
+
+    script, tiny = (files[key] for key in files if key.endswith(("/app.js", "/tiny.js")))
+
+    assert (script.content_encoding, tiny.content_encoding, tiny.body) == ("gzip", "", b"1")
+    assert len(script.body) < len(web["app.js"])
+    assert gzip.decompress(script.body) == web["app.js"]
+    assert files_by_key(web) == files
+
+
+@pytest.mark.parametrize(
+    ("api_url", "origin"),
+    [
+        ("https://api.example", "https://api.example"),
+        ("https://x.execute-api.eu-central-1.amazonaws.com/api/", "https://x.execute-api.eu-central-1.amazonaws.com"),
+        ("http://127.0.0.1:4566/restapis/x/api/_user_request_", "http://127.0.0.1:4566"),
+    ],
+)
+def test_the_origin_of_an_api_is_its_address_without_a_path(api_url, origin):
+    assert origin_of(api_url) == origin
+
+
+@pytest.mark.parametrize(
+    "api_url",
+    [
+        "http://api.example",
+        "http://127.0.0.1.example",
+        "api.example",
+        "",
+        "https://",
+        "https://api.example?x",
+        "https://api.example/x#y",
+        "https://user@api.example",
+        "https://api.example;script-src",
+        'https://api.example"',
+        "https://api.example/ x",
+        "https://api.example\n",
+    ],
+)
+def test_what_cannot_be_an_apis_address_is_refused(api_url):
+    with pytest.raises(InputError, match="like https://"):
+        origin_of(api_url)
+
+
+@pytest.mark.parametrize(
+    ("allowed_origin", "host"),
+    [
+        ("https://counter.example", "counter.example"),
+        ("https://a-b.counter.example", "a-b.counter.example"),
+        ("*", ""),
+        ("http://counter.example", ""),
+        ("https://counter.example:8443", ""),
+        ("https://counter.example/", ""),
+        ("https://counter..example", ""),
+        ("https://192.0.2.1", ""),
+        (f"https://{'x' * 64}", ""),
+    ],
+)
+def test_a_bucket_can_have_the_name_of_an_https_origins_host(allowed_origin, host):
+    assert host_of(allowed_origin) == host
+
+
+def test_the_version_before_is_remembered_over_repetitions_and_on_the_way_back():
+    noted: dict[str, str] = {}
+    previous: list[str] = []
+    for version in ["a", "a", "b", "b", "a", "c"]:
+        previous.append(previous_version(version, noted))
+        noted = {"version": version, "previous": previous[-1]}
+
+    assert previous == ["", "", "a", "a", "b", "a"]
+
+
+def test_outdated_are_files_of_other_versions_and_nothing_that_is_not_named_like_one():
+    a, b, c = "a" * 16, "b" * 16, "c" * 16
+    foreign = ["index.html", "robots.txt", "v/readme.txt", f"x/v/{a}/app.js", f"v/{a}x/app.js", f"v/{a.upper()}/app.js"]
+
+    assert outdated([*foreign, f"v/{a}/app.js", f"v/{b}/app.js", f"v/{c}/x/y.js"], {b}) == [
+        f"v/{a}/app.js",
+        f"v/{c}/x/y.js",
+    ]
+
+
+def test_the_page_is_small_and_readme_says_how_small():
+    web = the_page()
+    loaded = {name: body for name, body in web.items() if name != "error.html"}
+    sent = [file for file in site_of(web, API).files if file.key not in ("error.html", "config.json")]
+
+    readme = " ".join(TEXT.split())
+
+    assert sum(map(len, web.values())) < 40_000
+    said = re.search(r"all that the page loads is ([\d.]+) KB in place of ([\d.]+)\.", readme)
+    assert said
+    # Another build of zlib may compress a little better.
+    assert float(said[1]) == pytest.approx(sum(len(file.body) for file in sent) / 1000, abs=0.3)
+    assert float(said[2]) == pytest.approx(sum(map(len, loaded.values())) / 1000, abs=0.06)
+
+
+def test_all_of_the_page_is_published_and_all_that_it_refers_to_is_there():
+    web = the_page()
+    site = site_of(web, API)
+    keys = {file.key for file in site.files}
+
+    page = text_of(site.files[-1])
+    loaded = set(re.findall(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]*)"', page))
+
+    assert {key.rpartition("/")[2] for key in keys} == {*web, "config.json"}
+    assert {name for name in loaded if not name.startswith("data:")} <= keys
+    assert site_files.INDEX not in loaded
+    assert f"connect-src 'self' {origin_of(API)}; base-uri" in page

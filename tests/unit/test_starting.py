@@ -1,0 +1,168 @@
+"""What each function loads when Lambda starts it, seen in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib import cold_start
+
+PROJECT = Path(__file__).parent.parent.parent
+
+#: Packages, and rooms of ours, that take long to load or are clients of something.
+HEAVY = {
+    "boto3",
+    "botocore",
+    "pynamodb",
+    "chalicelib.aws.tables",
+    "chalicelib.aws.sqs",
+    "chalicelib.command_handlers",
+    "chalicelib.publisher",
+    "chalicelib.read_model.writer",
+    "chalicelib.extras.verification.scheduled_check",
+    "chalicelib.extras.verification.staging_db",
+    "chalicelib.extras.badge",
+    "chalicelib.extras.openapi",
+    "sqlite3",
+    "sqlalchemy",
+    "psycopg",
+    "chalicelib.extras.sql.read_model",
+    "chalicelib.extras.sql.projector",
+    "chalicelib.extras.reports.queries",
+    "chalicelib.extras.reports.api",
+    "chalicelib.extras.reports.definitions",
+    "multiprocessing",
+    "hypothesis",
+    "ops",
+}
+
+DATABASE = {"botocore", "pynamodb", "chalicelib.aws.tables"}
+QUEUES = {"botocore", "boto3", "multiprocessing", "chalicelib.aws.sqs"}
+
+
+def said_by_a_process_that_starts(function: str, program: str, **environment: str) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys, app\n{program}"],
+        cwd=PROJECT,
+        env={**os.environ, **environment, "_HANDLER": function},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("function", "loaded"),
+    [
+        ("app.app", {"chalicelib.command_handlers", *DATABASE}),
+        ("app.publish", {"chalicelib.publisher", *QUEUES}),
+        ("app.project", {"chalicelib.read_model.writer", "chalicelib.aws.sqs", *DATABASE}),
+        (
+            "app.check",
+            {
+                "chalicelib.extras.verification.scheduled_check",
+                "chalicelib.extras.verification.staging_db",
+                "chalicelib.aws.sqs",
+                "sqlite3",
+                *DATABASE,
+            },
+        ),
+    ],
+)
+def test_a_function_loads_what_it_uses_and_nothing_else(function, loaded):
+    names = said_by_a_process_that_starts(function, "print(*sys.modules)")
+
+    assert HEAVY & set(names) == loaded
+
+
+SQL = {
+    "sqlalchemy",
+    "botocore",
+    "chalicelib.aws.sqs",
+    "chalicelib.extras.sql.read_model",
+    "chalicelib.extras.sql.projector",
+}
+
+
+@pytest.mark.parametrize(
+    ("sql_url", "driver"),
+    [("sqlite:///file", {"sqlite3"}), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
+)
+def test_project_sql_loads_its_database_and_nothing_of_dynamodb(sql_url, driver):
+    names = said_by_a_process_that_starts("app.project_sql", "print(*sys.modules)", SQL_URL=sql_url)
+
+    assert HEAVY & set(names) == SQL | driver
+
+
+OF_SQL = {
+    "sqlalchemy",
+    "psycopg",
+    "chalicelib.extras.sql.schema",
+    "chalicelib.extras.sql.read_model",
+    "chalicelib.extras.sql.projector",
+    "chalicelib.extras.reports.queries",
+}
+
+
+@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+def test_no_other_function_loads_anything_of_sql_where_it_is_on(function):
+    names = said_by_a_process_that_starts(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
+
+    assert not OF_SQL & set(names)
+
+
+@pytest.mark.parametrize(
+    ("path", "loaded"),
+    [
+        ("/", set()),
+        ("/openapi.json", set()),
+        ("/reports", set()),
+        ("/reports/yearly", set()),
+        ("/reports/daily", OF_SQL - {"psycopg", "chalicelib.extras.sql.projector"}),
+    ],
+)
+def test_the_api_loads_what_is_of_sql_for_a_report_only(path, loaded):
+    program = f"""
+from tests.building import api_event
+name = "{path}".removeprefix("/reports").strip("/")
+resource = "/reports/{{name}}" if name and "report" in "{path}" else "{path}"
+app.app(api_event("GET", resource, path={{"name": name}}), None)
+print("modules:", *sys.modules)
+"""
+
+    names = said_by_a_process_that_starts("app.app", program, SQL_URL="sqlite:////no/such/file")
+
+    assert OF_SQL & set(names[names.index("modules:") :]) == loaded
+
+
+def test_what_is_loaded_by_any_other_program_waits_until_it_is_used():
+    names = said_by_a_process_that_starts("", "print(*sys.modules)")
+
+    assert HEAVY & set(names) == {"botocore"}
+
+
+@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+def test_a_function_that_is_ready_has_its_one_client(function):
+    program = """
+import gc
+from botocore.client import BaseClient
+print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
+"""
+
+    assert said_by_a_process_that_starts(function, program) == ["1"]
+
+
+@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+def test_getting_ready_again_makes_no_other_client(function):
+    cold_start.make_ready(function)
+    clients = importlib.import_module(f"chalicelib.{cold_start.FUNCTIONS[function][-1]}")
+    before = clients.client()
+
+    cold_start.make_ready(function)
+
+    assert clients.client() is before
