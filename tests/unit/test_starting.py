@@ -23,7 +23,7 @@ HEAVY = {
     "chalicelib.aws.sqs",
     "chalicelib.command_handlers",
     "chalicelib.publisher",
-    "chalicelib.read_model.writer",
+    "chalicelib.projector",
     "chalicelib.extras.verification.scheduled_check",
     "chalicelib.extras.verification.staging_db",
     "chalicelib.extras.badge",
@@ -61,7 +61,7 @@ def said_by_a_process_that_starts(function: str, program: str, **environment: st
     [
         ("app.app", {"chalicelib.command_handlers", *DATABASE}),
         ("app.publish", {"chalicelib.publisher", *QUEUES}),
-        ("app.project", {"chalicelib.read_model.writer", "chalicelib.aws.sqs", *DATABASE}),
+        ("app.project", {"chalicelib.projector", "chalicelib.aws.sqs", *DATABASE}),
         (
             "app.check",
             {
@@ -84,6 +84,7 @@ SQL = {
     "sqlalchemy",
     "botocore",
     "chalicelib.aws.sqs",
+    "chalicelib.projector",
     "chalicelib.extras.sql.read_model",
     "chalicelib.extras.sql.projector",
 }
