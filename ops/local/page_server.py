@@ -6,10 +6,11 @@ import http.server
 import json
 import threading
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-WEB = Path(__file__).parent.parent / "web"
+from ops import stages
+
+WEB = stages.PROJECT / "web"
 
 
 class PageServer:
