@@ -53,7 +53,7 @@ simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a fa
 
 load: .venv/ready ## increments end to end while functions die, answers get lost, the embedded AWS stops and starts; then a rebuild of 50,000 events under traffic
 	@$(PY) -m tests.resilience.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
-	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/e2e/test_operating.py -k under_traffic
+	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/e2e/test_maintenance.py -k under_traffic
 
 mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
 	@$(PY) -m tests.resilience.mutants

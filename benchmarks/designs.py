@@ -21,7 +21,7 @@ from benchmarks.measure import scope
 from chalicelib import settings
 from chalicelib.aws import session
 from chalicelib.aws import sqs as aws_sqs
-from tests.building import queue_batch, stream_batch, stream_record
+from tests.builders import queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

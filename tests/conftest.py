@@ -68,7 +68,7 @@ LONGEST = [
     "tests/e2e/test_openapi.py",
     "tests/resilience/test_sql_rebuild.py",
     "tests/resilience/test_mutants.py",
-    "tests/resilience/test_generations.py",
+    "tests/resilience/test_crash_points.py",
 ]
 
 

@@ -14,7 +14,7 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from tests import aws
+from tests import aws_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,12 +189,12 @@ def at(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
         left -= 1
         return fault(Attempt(operation, request, lambda: URLLib3Session().send(request)))
 
-    for client in aws.clients():
+    for client in aws_requests.clients():
         client.meta.events.register(f"before-send.*.{operation}", meet)
     try:
         yield
     finally:
-        for client in aws.clients():
+        for client in aws_requests.clients():
             client.meta.events.unregister(f"before-send.*.{operation}", meet)
     assert left == 0 or times == ALWAYS, f"{operation} was attempted only {times - left} times"
 

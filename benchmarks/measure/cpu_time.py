@@ -36,7 +36,7 @@ from chalicelib.domain.commands import Increment
 from chalicelib.domain.counter import Part, PartKey
 from chalicelib.domain.entries import encode_entry, encode_page, entry_of
 from chalicelib.domain.events import Incremented
-from tests.building import api_event, queue_batch, stream_batch, stream_record
+from tests.builders import api_event, queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

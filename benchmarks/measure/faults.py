@@ -17,7 +17,7 @@ from benchmarks import alternatives, designs
 from chalicelib import command_handlers
 from chalicelib.domain.events import Incremented
 from tests import faults
-from tests.building import A_TIME_MS, a_counter_id
+from tests.builders import A_TIME_MS, a_counter_id
 from tests.resilience import scheduler
 
 if TYPE_CHECKING:

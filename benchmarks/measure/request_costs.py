@@ -1,8 +1,8 @@
 """
 What an increment asks of AWS, part by part: write units, read units, requests, and bytes of requests and responses.
 
-Counted at the clients, on the engine within this process, by the published rules for units (tests/aws.py), in simulated
-time: every run finds the same.
+Counted at the clients, on the engine within this process, by the published rules for units (tests/aws_requests.py),
+in simulated time: every run finds the same.
 
 This design archives old entries now and then, so its counting is measured in the steady state: over whole cycles of the
 archive, and without the first ones. Each counter's events are spread evenly over one second, at whose end they are
@@ -27,8 +27,8 @@ from chalicelib import codec, command_handlers
 from chalicelib.domain.counter import PartKey
 from chalicelib.domain.events import Incremented
 from chalicelib.read_model import store
-from tests import aws
-from tests.building import api_event, queue_record, stream_batch, stream_record
+from tests import aws_requests
+from tests.builders import api_event, queue_record, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -249,7 +249,9 @@ def _taken(engine: Engine, run: Callable[[], object], events: int) -> Row:
     gate = _Bytes()
     engine.gate, before = gate, engine.gate
     try:
-        with aws.requests(*aws.clients(), *designs.alternative_clients(), reader=engine.client("dynamodb")) as requests:
+        with aws_requests.record(
+            *aws_requests.clients(), *designs.alternative_clients(), reader=engine.client("dynamodb")
+        ) as requests:
             run()
     finally:
         engine.gate = before

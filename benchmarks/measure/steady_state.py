@@ -2,8 +2,8 @@
 What counting asks of DynamoDB in the steady state, by the application's own rules and without an AWS.
 
 `Shelf` holds one part of a counter in memory, and `domain.archive` decides what is written to it, as it does for
-`read_model.writer`. Units follow the published rules (tests/aws.py): a refused conditional write costs as much as the
-item that it found. The proof of the figures compares this with what the application itself asks for.
+`read_model.writer`. Units follow the published rules (tests/aws_requests.py): a refused conditional write costs as much
+as the item that it found. The proof of the figures compares this with what the application itself asks for.
 """
 
 from __future__ import annotations
@@ -290,6 +290,6 @@ def _empty_page_bytes() -> int:
 
 
 def _size(item: dict[str, Any]) -> int:
-    from tests import aws  # noqa: PLC0415  (reads the stage's settings)
+    from tests import aws_requests  # noqa: PLC0415  (reads the stage's settings)
 
-    return aws.size(item)
+    return aws_requests.size(item)

@@ -30,7 +30,7 @@ from benchmarks.models.clock import Clock
 from chalicelib import codec, command_handlers, settings
 from chalicelib.domain.events import Incremented
 from tests import faults
-from tests.building import a_counter_id
+from tests.builders import a_counter_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -24,8 +24,8 @@ from benchmarks.models.costing import Step
 from chalicelib import codec, command_handlers
 from chalicelib.domain.events import Incremented
 from chalicelib.read_model import writer
-from tests import aws
-from tests.building import api_event, queue_batch, stream_batch, stream_record
+from tests import aws_requests
+from tests.builders import api_event, queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,10 +85,10 @@ def work(alternative: alternatives.Alternative, database: Any, size: int) -> Cal
 def event_bytes() -> int:
     """Return the size of an event in the log."""
     run = increment()
-    with aws.requests() as requests, contextlib.redirect_stdout(io.StringIO()):
+    with aws_requests.record() as requests, contextlib.redirect_stdout(io.StringIO()):
         run()
     ((_, put),) = requests.made
-    return aws.size(put["Item"])
+    return aws_requests.size(put["Item"])
 
 
 def alternative_message_bytes() -> int:
@@ -99,7 +99,7 @@ def alternative_message_bytes() -> int:
 def measured(prepare: Prepare, repeats: int, *clients: BaseClient) -> Step:
     """Measure one run at these clients, or else the application's. CPU time is the median of so many repetitions."""
     run, written = prepare(), io.StringIO()
-    with aws.requests(*clients, reader=aws.reader()) as requests, contextlib.redirect_stdout(written):
+    with aws_requests.record(*clients, reader=aws_requests.reader()) as requests, contextlib.redirect_stdout(written):
         answer = run()
     cpu_ms = []
     for _ in range(repeats):

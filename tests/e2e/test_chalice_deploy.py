@@ -25,7 +25,7 @@ from chalice.awsclient import TypedAWSClient
 from chalicelib import settings
 from ops.deployment import package as packaging
 from ops.deployment import policies as deployment_policies
-from tests import gateway_door
+from tests import chalice_proxy
 from tests.e2e.conftest import copied, environment_with, eventually, ops
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def project(place, tmp_path_factory) -> Iterator[Project]:
     folder = copied(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", "--json", at=folder)
     assert provisioned.returncode == 0, provisioned.stderr
-    with gateway_door.opened(place.aws_port) as door:
+    with chalice_proxy.opened(place.aws_port) as door:
         yield Project(folder, door, json.loads(provisioned.stdout))
 
 

@@ -18,7 +18,7 @@ import pytest
 from chalicelib import cold_start
 from ops import stages
 from ops.deployment import package as packaging
-from tests.documents import section
+from tests.doc_pages import section
 from tests.e2e.conftest import copied, ops
 
 PROJECT = Path(__file__).parent.parent.parent

@@ -20,7 +20,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.building import an_event, message_body
+from tests.builders import an_event, message_body
 from tests.e2e.conftest import eventually, ops
 from tests.permissions import FUNCTIONS, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, function_name, needed
 

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.building import message_body
+from tests.builders import message_body
 from tests.e2e.conftest import eventually, ops
 
 

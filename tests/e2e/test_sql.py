@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib import codec
 from chalicelib.extras.reports.definitions import REPORTS
-from tests.building import message_body
+from tests.builders import message_body
 from tests.e2e.conftest import eventually
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib import settings
 from tests import databases
-from tests.harness import Pipeline
+from tests.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

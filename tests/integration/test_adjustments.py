@@ -9,8 +9,8 @@ from chalicelib.domain.commands import Adjust, Increment
 from chalicelib.domain.events import Adjusted
 from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
 from tests import faults
-from tests.building import an_event
-from tests.harness import at_once
+from tests.builders import an_event
+from tests.pipeline import at_once
 
 
 def adjust(pipeline, **parts):

@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from benchmarks import alternatives
-from tests import aws
-from tests.building import a_counter_id, queue_batch
+from tests import aws_requests
+from tests.builders import a_counter_id, queue_batch
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_alternative_counts_each_message_with_its_own_writes(database, alternati
     counter_id = a_counter_id()
     bodies = [alternatives.message(counter_id, str(uuid.uuid4()), by) for by in (1, 2)]
 
-    with aws.requests(database, reader=aws.reader()) as requests:
+    with aws_requests.record(database, reader=aws_requests.reader()) as requests:
         alternative.worker(database)(queue_batch(bodies), a_run())
 
     assert alternatives.value(database, counter_id) == 3

@@ -16,8 +16,8 @@ from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import OperatorError
 from ops.maintenance import projections, redrive, replay, verify
-from tests import aws, faults
-from tests.building import a_counter_id, an_event, message_body, stream_note, stream_record
+from tests import aws_requests, faults
+from tests.builders import a_counter_id, an_event, message_body, stream_note, stream_record
 
 #: Times at which no other test's events are recorded.
 A_TIME_MS = 1_134_567_890_000
@@ -181,7 +181,7 @@ def test_what_publish_did_not_understand_reaches_both_projections_once_each(pipe
     record = stream_record(an_event(counter_id=pipeline.counter_id), eventName="MODIFY")
     pipeline.publish([record])
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         done = redriven()
 
     assert requests.operations.count("SendMessage") == 2
@@ -249,7 +249,7 @@ def verified(pipeline, *names):
 def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, second):
     counted(pipeline)
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         done = verified(pipeline)
 
     of_the_log = [asked for operation, asked in requests.made if operation == "Query" and "event-log" in str(asked)]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.building import a_counter_id, an_event, api_event, message_body, queue_batch, stream_batch, stream_record
+from tests.builders import a_counter_id, an_event, api_event, message_body, queue_batch, stream_batch, stream_record
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -65,8 +65,8 @@ def test_project_opens_another_connection_only_if_it_has_to_park(stage):
 
 
 def test_connections_are_probed_while_nothing_is_sent(stage):
-    from tests import aws
+    from tests import aws_requests
 
-    clients: list[Any] = [*aws.clients()]
+    clients: list[Any] = [*aws_requests.clients()]
 
     assert all(client.meta.config.tcp_keepalive for client in clients)

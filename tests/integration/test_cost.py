@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import cost
 from chalicelib import event_log, publisher
-from tests import aws
-from tests.building import a_scheduled_turn, an_event, message_body, stream_batch, stream_record
+from tests import aws_requests
+from tests.builders import a_scheduled_turn, an_event, message_body, stream_batch, stream_record
 
 A_SECOND_MS = 1_700_000_000_000
 
@@ -18,11 +18,11 @@ A_SECOND_MS = 1_700_000_000_000
 @pytest.fixture
 def reader():
     """Read items to price writes, without being noted."""
-    return aws.reader()
+    return aws_requests.reader()
 
 
 def test_an_append_is_one_request_and_one_unit(pipeline, reader):
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.increment({"by": 1000}, Idempotency_Key="x" * 255)
 
     assert requests.operations == ["PutItem"]
@@ -33,7 +33,7 @@ def test_an_append_is_one_request_and_one_unit(pipeline, reader):
 def test_a_query_is_one_request_and_one_unit(pipeline, counted):
     pipeline.count(*[an_event(counter_id=pipeline.counter_id) for _ in range(counted)])
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.counter()
 
     assert answer.body["value"] == counted
@@ -44,7 +44,7 @@ def test_a_query_is_one_request_and_one_unit(pipeline, counted):
 def test_a_query_of_parts_is_one_request(pipeline, four_shards):
     pipeline.count(*[an_event(counter_id=pipeline.counter_id) for _ in range(100)])
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.counter()
 
     assert answer.body["value"] == 100
@@ -55,7 +55,7 @@ def test_a_query_of_parts_is_one_request(pipeline, four_shards):
 def test_a_badge_is_one_request_and_one_unit(pipeline):
     pipeline.increment(If_Match='"0"')
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.badge()
 
     assert "<title>" in answer.body
@@ -69,7 +69,7 @@ def test_the_status_of_a_recent_event_is_two_reads(pipeline, counted):
     event_log.append(event)
     pipeline.count(*[event] * counted)
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.event(event.event_id)
 
     assert answer.body["status"] == ("counted" if counted else "pending")
@@ -84,7 +84,7 @@ def test_the_status_of_an_archived_or_late_event_is_a_read_more(pipeline, counte
     others = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n) for n in range(1, 100)]
     pipeline.count(*others, *[event] * counted)
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.event(event.event_id)
 
     assert answer.body["status"] == ("counted" if counted else "pending")
@@ -94,7 +94,7 @@ def test_the_status_of_an_archived_or_late_event_is_a_read_more(pipeline, counte
 
 def test_a_lone_increment_costs_two_write_units_from_command_to_counter(pipeline, reader):
     """And its share of an archive page: tests/resilience/test_steady_cost.py."""
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.increment()
         pipeline.publish(pipeline.new_records())
         pipeline.project(pipeline.published())
@@ -107,7 +107,7 @@ def test_a_lone_increment_costs_two_write_units_from_command_to_counter(pipeline
 def test_a_lone_late_increment_costs_a_refusal_and_a_transaction(pipeline, reader):
     pipeline.count(*[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n) for n in range(100)])
 
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.count(an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS))
 
     assert requests.operations == ["UpdateItem", "Query", "TransactWriteItems"]
@@ -121,7 +121,7 @@ def test_a_lone_late_increment_costs_a_refusal_and_a_transaction(pipeline, reade
 def test_a_batch_of_a_new_counter_is_one_write(pipeline, reader, size, operations, units):
     events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n) for n in range(size)]
 
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.project([message_body(event) for event in events])
 
     assert requests.operations == operations
@@ -133,7 +133,7 @@ def test_a_redelivered_event_costs_no_write(pipeline, reader):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.project([body])
 
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.project([body], received=2)
 
     assert requests.operations == ["GetItem"]
@@ -145,7 +145,7 @@ def test_a_copy_that_sqs_does_not_count_costs_one_refused_write(pipeline, reader
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.project([body])
 
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.project([body])
 
     assert requests.operations == ["UpdateItem"]
@@ -153,7 +153,7 @@ def test_a_copy_that_sqs_does_not_count_costs_one_refused_write(pipeline, reader
 
 
 def test_an_add_and_get_is_two_requests_and_two_units(pipeline, reader):
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         answer = pipeline.increment(Prefer="return=representation")
 
     assert answer.status == 200
@@ -162,7 +162,7 @@ def test_an_add_and_get_is_two_requests_and_two_units(pipeline, reader):
 
 
 def test_a_swap_is_a_read_and_a_transaction(pipeline, reader):
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.increment(If_Match='"0"')
 
     assert requests.operations == ["Query", "TransactWriteItems"]
@@ -170,7 +170,7 @@ def test_a_swap_is_a_read_and_a_transaction(pipeline, reader):
 
 
 def test_a_swap_on_parts_checks_each_of_them_for_two_units(pipeline, reader, four_shards):
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.increment(If_Match='"0"')
 
     assert requests.operations == ["Query", "TransactWriteItems"]
@@ -178,7 +178,7 @@ def test_a_swap_on_parts_checks_each_of_them_for_two_units(pipeline, reader, fou
 
 
 def test_a_refused_swap_costs_one_read(pipeline, reader):
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         pipeline.increment(If_Match='"3"')
 
     assert requests.operations == ["Query"]
@@ -189,7 +189,7 @@ def test_an_adjustment_is_two_reads_and_a_transaction(pipeline, reader):
     from chalicelib import command_handlers
     from chalicelib.domain.commands import Adjust
 
-    with aws.requests(reader=reader) as requests:
+    with aws_requests.record(reader=reader) as requests:
         command_handlers.adjust(Adjust(pipeline.counter_id, "k", "a test", "ann", by=5))
 
     assert requests.operations == ["GetItem", "Query", "TransactWriteItems"]
@@ -199,7 +199,7 @@ def test_an_adjustment_is_two_reads_and_a_transaction(pipeline, reader):
 def test_a_thousand_stream_records_are_one_message(pipeline):
     records = [stream_record(an_event(counter_id=pipeline.counter_id)) for _ in range(1000)]
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         publisher.publish(stream_batch(records)["Records"])
 
     assert requests.operations == ["SendMessage"]
@@ -210,7 +210,7 @@ def test_a_history_of_a_day_with_an_event_every_minute_is_two_requests(pipeline)
         *[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n * 60_000) for n in range(1440)]
     )
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-15T22:13:20Z")
 
     assert len(answer.body["points"]) == 1440
@@ -226,7 +226,7 @@ def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms
     )
     cursor = pipeline.events(limit=100).body["next_cursor"]
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.events(limit=50, cursor=cursor)
 
     assert len(answer.body["events"]) == 50

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from chalicelib.read_model import queries
-from tests import aws
-from tests.building import an_event, message_body
+from tests import aws_requests
+from tests.builders import an_event, message_body
 
 
 def test_an_increment_is_pending_until_it_is_counted(pipeline):
@@ -76,7 +76,7 @@ def test_messages_delivered_again_are_counted_once_without_a_write(pipeline):
     bodies = [message_body(an_event(counter_id=pipeline.counter_id)) for _ in range(3)]
     pipeline.project(bodies)
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         pipeline.project(bodies, received=2)
 
     assert requests.operations == ["GetItem"]

@@ -8,8 +8,8 @@ from chalicelib import codec, settings
 from chalicelib.domain import archive
 from chalicelib.domain.entries import Entry, encode_page
 from chalicelib.read_model import queries
-from tests import aws, faults
-from tests.building import an_adjustment, an_event
+from tests import aws_requests, faults
+from tests.builders import an_adjustment, an_event
 
 #: 2023-11-14T22:13:20Z
 A_TIME_S = 1_700_000_000
@@ -140,7 +140,7 @@ def test_a_history_counts_adjustments_too_and_may_go_down(pipeline):
 def test_before_1970_nothing_was_counted(pipeline):
     pipeline.count(an_event(counter_id=pipeline.counter_id, recorded_at_ms=0))
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         answer = pipeline.history(from_="1969-12-31T23:00:00Z", to="1970-01-01T00:00:00Z")
 
     assert (answer.status, answer.body, requests.operations) == (200, {"points": []}, [])
@@ -190,7 +190,7 @@ def test_a_history_too_long_to_read_is_refused_with_an_end_that_is_accepted(pipe
     put_archive(TOO_MANY_S, 1000)
     asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         refused = pipeline.history(to="2023-11-14T22:18:20Z", **asked)
     accepted = pipeline.history(to=refused.body["detail"].partition("to=")[2].split()[0], **asked)
 
@@ -215,7 +215,7 @@ def test_a_history_of_parts_is_refused_with_an_end_that_is_accepted(pipeline, pu
         put_archive(TOO_MANY_S // heavy if part < heavy else 1, 1000, part, four_shards)
     asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         refused = pipeline.history(to="2023-11-14T22:18:20Z", **asked)
     accepted = pipeline.history(to=refused.body["detail"].partition("to=")[2].split()[0], **asked)
 
@@ -304,7 +304,7 @@ def test_what_a_batch_leaves_unread_is_read(pipeline):
     events = [at(n, counter_id=pipeline.counter_id) for n in range(8)]
     pipeline.record(*events)
 
-    with faults.at("BatchGetItem", faults.leaves_half, times=2), aws.requests() as requests:
+    with faults.at("BatchGetItem", faults.leaves_half, times=2), aws_requests.record() as requests:
         found = [event["event_id"] for event in pipeline.events().body["events"]]
 
     assert found == newest_first(events)
@@ -315,7 +315,7 @@ def test_an_event_that_the_log_does_not_show_at_once_is_looked_for_again(pipelin
     events = [at(n, counter_id=pipeline.counter_id) for n in range(3)]
     pipeline.record(*events)
 
-    with faults.at("BatchGetItem", faults.finds_nothing), aws.requests() as requests:
+    with faults.at("BatchGetItem", faults.finds_nothing), aws_requests.record() as requests:
         found = [event["event_id"] for event in pipeline.events().body["events"]]
 
     consistent = [part["RequestItems"][settings.current().event_log_table] for _, part in requests.made[-2:]]

@@ -1,7 +1,7 @@
 """
 Throttling, outages and lost answers: an honest answer, and the same total in the end.
 
-What of it is another's trouble is in tests/resilience/test_neighbours.py.
+What of it is another's trouble is in tests/resilience/test_failure_isolation.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
 from tests import faults
-from tests.building import an_event, message_body
+from tests.builders import an_event, message_body
 
 
 @pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])

@@ -14,8 +14,8 @@ from chalicelib import event_log, settings
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.extras.verification import scheduled_check
 from chalicelib.read_model import writer
-from tests import aws
-from tests.building import an_adjustment, an_event, message_body, queue_batch, stream_record
+from tests import aws_requests
+from tests.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
 from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
 
 #: IAM has no action for a transaction: it checks the action of each member.
@@ -68,7 +68,7 @@ def asked():
     boto3.setup_default_session()
     session: Any = boto3.DEFAULT_SESSION
     session.events.register("before-parameter-build.*.*", note)
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         yield found
     for operation, parameters in requests.made:
         found.note(operation, parameters)

@@ -1,7 +1,7 @@
 """
 What cannot be understood is parked, once, with its reason and the original; its neighbours are counted.
 
-That this is so of whatever one can think of is shown in tests/resilience/test_whatever_arrives.py.
+That this is so of whatever one can think of is shown in tests/resilience/test_arbitrary_messages.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from tests.building import an_event, message_body, stream_record
+from tests.builders import an_event, message_body, stream_record
 
 
 def reasons(parked):

@@ -7,8 +7,8 @@ import pytest
 from chalicelib import event_log, settings
 from chalicelib.aws import sqs
 from ops.maintenance import redrive
-from tests import aws, faults
-from tests.building import an_event, message_body, stream_note
+from tests import aws_requests, faults
+from tests.builders import an_event, message_body, stream_note
 
 #: A time at which no other test's events are recorded.
 A_TIME_MS = 1_234_567_890_000
@@ -96,7 +96,7 @@ def test_where_the_stream_gave_a_batch_up_its_events_are_sent_from_the_log(pipel
     for _ in range(2):
         sqs.send(settings.current().dead_letter_queue, stream_note(then.recorded_at_ms, then.recorded_at_ms + 900))
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         done = run()
 
     assert [(told["reason"], told["source"], told["sent_as"]) for told in done.facts["messages"]] == [

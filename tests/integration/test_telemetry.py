@@ -14,7 +14,7 @@ from chalicelib.domain.archive import ENTRIES_PER_PLAN
 from chalicelib.domain.commands import Increment
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError
 from tests import faults
-from tests.building import an_event, api_event, message_body, queue_record, stream_batch, stream_record
+from tests.builders import an_event, api_event, message_body, queue_record, stream_batch, stream_record
 
 CONTEXT = types.SimpleNamespace(aws_request_id="an invocation")
 

@@ -11,7 +11,7 @@ import pytest
 from chalicelib import retries, settings
 from tests import databases
 from tests.databases import Guard
-from tests.harness import Pipeline
+from tests.pipeline import Pipeline
 from tests.resilience.engine import Engine
 
 if TYPE_CHECKING:

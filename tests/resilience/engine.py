@@ -27,7 +27,7 @@ from botocore.config import Config
 from ministack.services import dynamodb, dynamodb_streams, sqs
 
 from chalicelib import settings
-from tests import aws
+from tests import aws_requests
 from tests.faults import Attempt, carried_out, response
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Engine:
     @contextlib.contextmanager
     def serving(self, *others: BaseClient) -> Iterator[None]:
         """The application's clients are served from here, and these."""
-        served = [*aws.clients(), *others]
+        served = [*aws_requests.clients(), *others]
         for client in served:
             client.meta.events.register("before-send.*.*", self._pass_gate)
             # The SDK tries again at once: waiting changes nothing here.

@@ -50,14 +50,14 @@ CRASHES = "tests/resilience/test_crash_points.py::test_at_every_request_of_a_sce
 ARCHIVE = "tests/resilience/test_archive_rules.py"
 ORDERS = "tests/resilience/test_interleavings.py"
 REQUESTS = "tests/resilience/test_crash_points.py::test_a_scenario_makes_the_requests_that_are_disturbed"
-READS = "tests/resilience/test_reads.py"
-NEIGHBOURS = "tests/resilience/test_neighbours.py"
+READS = "tests/resilience/test_consistent_reads.py"
+NEIGHBOURS = "tests/resilience/test_failure_isolation.py"
 SQL_CRASHES = "tests/resilience/test_sql_crash_points.py::test_at_every_step_of_a_scenario_a_fault_changes_no_total"
 SQL = "tests/resilience/test_sql_model.py"
 SQL_REBUILD = "tests/resilience/test_sql_rebuild.py"
-SQL_VERIFY = "tests/resilience/test_sql_verifying.py"
+SQL_VERIFY = "tests/resilience/test_sql_verify.py"
 FAN_OUT = "tests/resilience/test_two_projections.py"
-PROCESSES = "tests/resilience/test_every_process.py"
+PROCESSES = "tests/resilience/test_process_agreement.py"
 
 _LOCK_FIRST = """\
         _lock(connection, counter_id)
@@ -509,7 +509,7 @@ MUTANTS = {
         "chalicelib.aws.session",
         "time_left_ms() / 1000 - RESERVE_S",
         "time_left_ms() / 1000",
-        "tests/resilience/test_time.py::test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again",
+        "tests/resilience/test_deadlines.py::test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again",
     ),
     "parking-forgotten": Mutant(
         "What cannot be parked is forgotten, so as not to hold up the queue",
@@ -657,7 +657,7 @@ MUTANTS = {
         "chalicelib.api.requests",
         "headers.setdefault(name.lower(), []).extend(values)",
         "headers[name.lower()] = list(values)",
-        "tests/unit/test_http.py::test_a_header_in_another_case_is_the_same_header",
+        "tests/unit/test_requests.py::test_a_header_in_another_case_is_the_same_header",
     ),
     "requests-shared": Mutant(
         "The request is taken from where all threads put theirs",

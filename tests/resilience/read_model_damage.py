@@ -9,7 +9,7 @@ from chalicelib import codec, event_log, settings
 from chalicelib.domain.entries import Entry, encode_entry, encode_page, entry_of
 from chalicelib.domain.events import part_of
 from chalicelib.extras.verification import report as kinds
-from tests.building import A_TIME_MS, a_counter_id, an_event
+from tests.builders import A_TIME_MS, a_counter_id, an_event
 
 if TYPE_CHECKING:
     import random

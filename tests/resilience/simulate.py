@@ -23,7 +23,7 @@ import click
 from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX
 from chalicelib.errors import ContendedError, PartlyCountedError
 from tests import conftest  # noqa: F401  (sets what the application reads when it is imported)
-from tests.building import A_TIME_MS, an_event, message_body
+from tests.builders import A_TIME_MS, an_event, message_body
 from tests.resilience import scheduler
 from tests.resilience.conftest import pipeline_on
 from tests.resilience.engine import Engine
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.domain.events import Event
-    from tests.harness import Pipeline
+    from tests.pipeline import Pipeline
     from tests.resilience.scheduler import Ran
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chalicelib import event_log
 from chalicelib.extras.sql import read_model, verifier
 from chalicelib.extras.verification import report as kinds
-from tests.building import A_TIME_MS, an_adjustment, an_event
+from tests.builders import A_TIME_MS, an_adjustment, an_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable

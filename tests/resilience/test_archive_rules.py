@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib import settings
 from chalicelib.domain.archive import KEPT_MIN, PAGE_MAX, RECENT_MAX
-from tests.building import A_TIME_MS, an_adjustment, an_event
+from tests.builders import A_TIME_MS, an_adjustment, an_event
 from tests.resilience.invariant import Watcher
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.events import part_of
 from chalicelib.read_model import store
-from tests.building import an_adjustment, an_event, message_body
+from tests.builders import an_adjustment, an_event, message_body
 
 if TYPE_CHECKING:
     from tests.faults import Attempt

@@ -20,7 +20,7 @@ from chalicelib.domain.archive import PAGE_MAX, PAGES_PER_PLAN, RECENT_MAX
 from chalicelib.domain.entries import encode_page, entry_of
 from chalicelib.errors import UnavailableError
 from tests import faults
-from tests.building import A_TIME_MS, an_event, message_body
+from tests.builders import A_TIME_MS, an_event, message_body
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.events import Event
     from tests.faults import Fault
-    from tests.harness import Pipeline
+    from tests.pipeline import Pipeline
     from tests.resilience.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("no_waits")

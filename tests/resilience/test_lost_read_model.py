@@ -16,8 +16,8 @@ from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import Comparison, Readings
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import store
-from tests import aws, faults
-from tests.building import A_TIME_MS, a_counter_id, an_event
+from tests import aws_requests, faults
+from tests.builders import A_TIME_MS, a_counter_id, an_event
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_lost_counter_is_filled_in_full_pages_from_the_oldest(engine, new_pipeli
     pipeline = new_pipeline(1)
     pipeline.log(list(log_of(pipeline.counter_id, EVENTS)))
 
-    with aws.requests(reader=engine.client("dynamodb")) as requests, Comparison() as found:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests, Comparison() as found:
         found.read(comparison.some([pipeline.counter_id]))
         repaired = repair_all(found)
 

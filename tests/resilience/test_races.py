@@ -19,8 +19,8 @@ import boto3
 import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
-from tests.building import A_TIME_MS, an_event
-from tests.harness import Pipeline, at_once
+from tests.builders import A_TIME_MS, an_event
+from tests.pipeline import Pipeline, at_once
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:

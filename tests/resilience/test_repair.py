@@ -20,7 +20,7 @@ from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import queries, store, writer
 from tests import faults
-from tests.building import A_TIME_MS, message_body
+from tests.builders import A_TIME_MS, message_body
 from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import DAMAGES, WRONG, Stage, empty_tables

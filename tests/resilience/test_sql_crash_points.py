@@ -21,7 +21,7 @@ import pytest
 from chalicelib.errors import UnavailableError
 from chalicelib.extras.sql import read_model
 from tests import sql_faults
-from tests.building import a_counter_id, an_adjustment, an_event
+from tests.builders import a_counter_id, an_adjustment, an_event
 from tests.faults import DiedError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ PROGRAM = """
 import os, signal, sys
 from chalicelib.extras.sql import read_model
 from tests import sql_faults
-from tests.building import an_event
+from tests.builders import an_event
 at, when = int(sys.argv[1]), sys.argv[2]
 def die(number, step):
     if number == at and when == "before":

@@ -21,8 +21,8 @@ from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnava
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.sql.schema import events as events_table
 from tests import databases, sql_faults
-from tests.building import a_counter_id, an_adjustment, an_event
-from tests.harness import at_once
+from tests.builders import a_counter_id, an_adjustment, an_event
+from tests.pipeline import at_once
 from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanwhile, fold
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from chalicelib.settings import SQL
 from ops.cli.errors import OperatorError, in_one_line
 from ops.maintenance import parallel, sql_rebuild, sql_verify
 from tests import databases, sql_faults
-from tests.building import a_counter_id, an_event
+from tests.builders import a_counter_id, an_event
 from tests.faults import DiedError
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES, disagreeing

@@ -25,7 +25,7 @@ from chalicelib.extras.reports import definitions, queries
 from chalicelib.extras.reports.definitions import REPORTS, Question
 from chalicelib.extras.sql import read_model, read_only
 from tests import sql_faults
-from tests.building import an_adjustment, an_event, api_event
+from tests.builders import an_adjustment, an_event, api_event
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from chalicelib.extras.sql import read_model, schema
-from tests.building import an_adjustment, an_event
+from tests.builders import an_adjustment, an_event
 
 HOUR_MS = 3_600_000
 

@@ -24,7 +24,7 @@ from chalicelib import codec
 from chalicelib import settings as application_settings
 from chalicelib.domain.archive import RECENT_MAX
 from tests import faults
-from tests.building import A_TIME_MS, an_event, stream_record
+from tests.builders import A_TIME_MS, an_event, stream_record
 from tests.resilience.conftest import pipeline_on
 from tests.resilience.invariant import Watcher
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests import aws
-from tests.building import an_event, message_body
+from tests import aws_requests
+from tests.builders import an_event, message_body
 
 A_TIME_MS = 1_700_000_000_000
 
@@ -79,7 +79,7 @@ APPEND = 1
 def test_increments_of_one_counter_cost_at_most_the_goal(engine, pipeline, clock, size, disorder):
     messages, goal = GOALS[size]
 
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for clock.now_ms, events in deliveries(pipeline.counter_id, size, messages, disorder):
             pipeline.project([message_body(*events)])
 
@@ -96,7 +96,7 @@ def test_a_thousand_increments_of_as_many_counters_cost_little_more_than_two_uni
         ages = sorted(A_TIME_MS - chance.randrange(10**8) for _ in range(number % 36))
         pipeline.count(*[an_event(counter_id=name, recorded_at_ms=ms) for ms in ages])
 
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for batch in range(10):
             clock.now_ms = A_TIME_MS + batch * 1000
             pipeline.count(*[an_event(counter_id=name, recorded_at_ms=clock.now_ms - 1) for name in names])
@@ -110,7 +110,7 @@ def test_a_lone_increment_in_a_busy_second_costs_little_more_than_two_units(engi
     clock.now_ms = A_TIME_MS + 500
     pipeline.count(*[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + n) for n in range(500)])
 
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for number in range(120):
             clock.now_ms = A_TIME_MS + 500 + number * 4
             pipeline.count(an_event(counter_id=pipeline.counter_id, recorded_at_ms=clock.now_ms))
@@ -122,7 +122,7 @@ def test_a_lone_increment_in_a_busy_second_costs_little_more_than_two_units(engi
 @pytest.mark.no_cover
 def test_add_and_gets_cost_little_more_than_two_units(engine, pipeline):
     """From the command to the counter: the stream delivers each event, too, and the projector reads it as counted."""
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for _ in range(200):
             assert pipeline.increment(Prefer="return=representation").status == 200
             deliver(pipeline)
@@ -135,7 +135,7 @@ def test_add_and_gets_cost_little_more_than_two_units(engine, pipeline):
 
 @pytest.mark.no_cover
 def test_swaps_cost_little_more_than_four_units(engine, pipeline):
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for version in range(200):
             assert pipeline.increment(If_Match=f'"{version}"').status == 200
             deliver(pipeline)
@@ -153,7 +153,7 @@ def test_events_counted_before_cost_no_write_when_redelivered(engine, pipeline, 
     for clock.now_ms, events in sent:
         pipeline.project([message_body(*events)])
 
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         for _, events in sent:
             pipeline.project([message_body(*events)], received=2)
 
@@ -165,14 +165,14 @@ def test_events_counted_before_cost_no_write_when_redelivered(engine, pipeline, 
 def test_a_replay_of_counted_events_costs_no_write(engine, pipeline, clock):
     """As `replay` sends them: read first, because the message says so."""
     from chalicelib import codec
-    from tests.building import queue_record
+    from tests.builders import queue_record
 
     (_, events), *_ = deliveries(pipeline.counter_id, 1000, 1, None)
     pipeline.count(*events)
     attributes = {name: {"dataType": "String", "stringValue": value} for name, value in codec.LIKELY_COUNTED.items()}
     records = [{**queue_record(message_body(*events[n : n + 20])), "messageAttributes": attributes} for n in (0, 500)]
 
-    with aws.requests(reader=engine.client("dynamodb")) as requests:
+    with aws_requests.record(reader=engine.client("dynamodb")) as requests:
         import app
 
         app.project({"Records": records}, None)

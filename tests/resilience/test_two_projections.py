@@ -13,7 +13,7 @@ from chalicelib.errors import PartlyCountedError, QueueUnavailableError, Unavail
 from chalicelib.extras.sql import projector, read_model
 from ops.maintenance import redrive
 from tests import faults, sql_faults
-from tests.building import an_event, message_body, queue_batch, stream_note, stream_record
+from tests.builders import an_event, message_body, queue_batch, stream_note, stream_record
 from tests.resilience.invariant import Watcher
 from tests.resilience.test_sql_crash_points import fold
 

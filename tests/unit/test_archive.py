@@ -28,7 +28,7 @@ from chalicelib.domain.archive import (
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Part, PartKey
 from chalicelib.domain.entries import Entry, encode_entry
 from chalicelib.read_model import store
-from tests import aws
+from tests import aws_requests
 
 if TYPE_CHECKING:
     from chalicelib.aws.dynamodb import RawItem
@@ -330,4 +330,4 @@ def test_an_item_full_of_small_amounts_costs_one_unit(amount):
     }
 
     assert store.part_from(item).recent == entries
-    assert aws.size(item) <= 1024
+    assert aws_requests.size(item) <= 1024

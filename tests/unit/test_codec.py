@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib import codec
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, Adjusted, Incremented, is_valid_text
 from chalicelib.errors import NotUnderstoodError
-from tests.building import an_adjustment, an_event, message_body, stream_record
+from tests.builders import an_adjustment, an_event, message_body, stream_record
 
 what_all_have = {
     "counter_id": st.from_regex(r"[A-Za-z0-9._~-]{1,64}", fullmatch=True),

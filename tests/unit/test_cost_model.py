@@ -12,7 +12,7 @@ from benchmarks.measure import function_times, scope
 from benchmarks.models import costing, pricing
 from benchmarks.models.costing import AlternativeBatch, Batch, Load, Setup, Step
 from benchmarks.report import cost as telling
-from tests.documents import PAGES, PROJECT, README
+from tests.doc_pages import PAGES, PROJECT, README
 
 COST = PAGES["docs/cost.md"]
 

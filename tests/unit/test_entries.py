@@ -20,7 +20,7 @@ from chalicelib.domain.entries import (
     id_text,
 )
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
-from tests.building import an_adjustment, an_event
+from tests.builders import an_adjustment, an_event
 
 ID = bytes(range(16))
 A_TIME_MS = 1_700_000_000_123

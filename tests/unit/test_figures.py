@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.measure import function_times, scope
 from benchmarks.report import cold_start, cpu_time, faults, ops_commands, plots, render, request_costs
-from tests.documents import PAGES, PROJECT, README
+from tests.doc_pages import PAGES, PROJECT, README
 
 DOCS = PROJECT / "docs"
 DEPLOYING = PAGES["docs/deploying.md"]

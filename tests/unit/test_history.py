@@ -10,7 +10,7 @@ from chalicelib.domain import history
 from chalicelib.domain.entries import Entry, entry_of
 from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.domain.history import RESOLUTIONS, EventPosition, Point, Span, position_of
-from tests.building import an_adjustment, an_event
+from tests.builders import an_adjustment, an_event
 
 steps = st.sampled_from(sorted(RESOLUTIONS.values()))
 entries = st.builds(

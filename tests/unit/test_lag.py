@@ -15,7 +15,7 @@ from benchmarks.measure.latency import Way
 from benchmarks.measure.load_driver import Lines
 from benchmarks.report import batching_windows as told
 from benchmarks.report import latency as report_latency
-from tests.documents import PROJECT
+from tests.doc_pages import PROJECT
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from chalicelib import settings
 from chalicelib.api import problems, responses
 from chalicelib.extras import badge as extras_badge
 from chalicelib.extras import openapi
-from tests.unit.test_http import request
+from tests.unit.test_requests import request
 
 #: As a client reads it.
 DOCUMENT = json.loads(json.dumps(openapi.document(settings.read({"STAGE": "dev"}))))

@@ -12,7 +12,7 @@ from chalicelib import settings, telemetry
 from chalicelib.extras.reports import definitions
 from chalicelib.extras.sql import schema
 from ops.__main__ import main
-from tests.documents import PAGES, PROJECT, README, TEXT, anchors, section
+from tests.doc_pages import PAGES, PROJECT, README, TEXT, anchors, section
 from tests.permissions import NEEDED
 
 TEMPLATE = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
@@ -102,6 +102,8 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
     from tests.resilience import (
         load,
         mutants,
+        test_arbitrary_messages,
+        test_arbitrary_requests,
         test_counting_model,
         test_crash_points,
         test_interleavings,
@@ -110,8 +112,6 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
         test_sql_crash_points,
         test_sql_rebuild,
         test_state_machine,
-        test_whatever_arrives,
-        test_whatever_is_sent,
     )
 
     proof = section("The proof")
@@ -129,7 +129,7 @@ def test_the_numbers_of_the_proof_are_those_that_are_asserted():
     assert f"increments by {load.CLIENTS} clients" in proof
     assert f"| {len(races)} races |" in proof
     assert f"| {test_state_machine.RUNS} of {test_state_machine.STEPS} steps |" in proof
-    assert f"| {2 * test_whatever_arrives.EXAMPLES} batches, {test_whatever_is_sent.EXAMPLES} requests |" in proof
+    assert f"| {2 * test_arbitrary_messages.EXAMPLES} batches, {test_arbitrary_requests.EXAMPLES} requests |" in proof
     assert f"| {len(mutants.MUTANTS)}, see `docs/mutants.md` |" in proof
 
 

@@ -25,7 +25,7 @@ from chalicelib.errors import (
 )
 from chalicelib.extras.reports import api, definitions
 from chalicelib.extras.reports.definitions import REPORTS, Kind, Page
-from tests.unit.test_http import request
+from tests.unit.test_requests import request
 
 ON = settings.read({"STAGE": "dev", "SQL_URL": "sqlite:///file"})
 OFF = settings.read({"STAGE": "dev"})

@@ -12,7 +12,7 @@ from ops import stages
 from ops.cli.errors import InputError, OperatorError
 from ops.deployment import site_files
 from ops.deployment.site_files import host_of, origin_of, outdated, previous_version, site_of
-from tests.documents import TEXT
+from tests.doc_pages import TEXT
 
 API = "https://api.example/api"
 YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"

@@ -20,8 +20,8 @@ from chalicelib.extras.verification import comparison, repair, scheduled_check
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.read_model import checkpoint, queries, store, writer
-from tests import aws, faults
-from tests.building import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
+from tests import aws_requests, faults
+from tests.builders import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
 from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import empty_tables
@@ -229,7 +229,7 @@ def test_pages_of_a_large_counter_are_read_once_in_a_walk(pipeline, budget):
         writer.count(logged(pipeline, 40, first_ms=first_ms))
     pages = store.read_pages(PartKey(pipeline.counter_id), 0, 100)
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         for hour in range(runs_of_counters(budget, 800)):
             scheduled_check.check(NOW_S + hour * HOUR_S)
             if not checkpoint.load("check")["walks"]["large"]:
@@ -286,7 +286,7 @@ def test_a_run_reads_about_what_its_budget_allows(pipeline, larger_budget):
 
     units = []
     for hour in range(6):
-        with aws.requests() as requests:
+        with aws_requests.record() as requests:
             scheduled_check.check(NOW_S + hour * HOUR_S)
         units.append(requests.read_units())
 
@@ -350,7 +350,7 @@ def lost_and_wrong(engine, pipeline):
 def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, capsys):
     runs = runs_of_log(61, budget) + runs_of_counters(budget, 8, 8, 45)
     lost_and_wrong(engine, pipeline)
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         run(3)
     points = 0
     for at in range(len(requests.operations)):

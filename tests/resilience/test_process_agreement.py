@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain.entries import encode_entry, entry_of
 from chalicelib.domain.events import part_of
-from tests.building import an_event
+from tests.builders import an_event
 
 
 @pytest.mark.parametrize(

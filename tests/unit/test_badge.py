@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.api import requests, responses
 from chalicelib.errors import InvalidRequestError
 from chalicelib.extras import badge
-from tests.unit.test_http import request
+from tests.unit.test_requests import request
 
 SVG = "{http://www.w3.org/2000/svg}"
 

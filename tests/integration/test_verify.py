@@ -13,7 +13,7 @@ from chalicelib import event_log
 from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
 from chalicelib.read_model import queries
-from tests.building import an_event, log_items
+from tests.builders import an_event, log_items
 
 A_SECOND = 1_700_000_000
 

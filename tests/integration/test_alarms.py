@@ -14,7 +14,7 @@ import pytest
 
 from chalicelib import event_log, settings, telemetry
 from ops import stages
-from tests.building import a_scheduled_turn, an_event
+from tests.builders import a_scheduled_turn, an_event
 
 #: What AWS measures, by namespace: its metrics that we look at, and the dimensions by which it has them (the services'
 #: guides: "Monitoring queues using CloudWatch", "Types of metrics for Lambda functions", "Amazon API Gateway dimensions

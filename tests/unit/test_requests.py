@@ -21,7 +21,7 @@ from chalicelib.errors import (
     RangeTooLongError,
     UnsupportedMediaTypeError,
 )
-from tests.building import an_adjustment, an_event, api_event
+from tests.builders import an_adjustment, an_event, api_event
 
 JSON = {"Content-Type": "application/json"}
 

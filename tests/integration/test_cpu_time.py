@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.measure import cpu_time, scope
 from benchmarks.report import cpu_time as told
-from tests import aws
+from tests import aws_requests
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_bare_calls_write_what_the_functions_write(stage, subject, what):
     bare, others, _ = cpu_time.subjects(client, boto3.client("sqs"))[subject]
 
     with (
-        aws.requests(client, reader=aws.reader()) as by_hand,
-        aws.requests(reader=aws.reader()) as by_function,
+        aws_requests.record(client, reader=aws_requests.reader()) as by_hand,
+        aws_requests.record(reader=aws_requests.reader()) as by_function,
         contextlib.redirect_stdout(io.StringIO()),
     ):
         bare()()
@@ -43,7 +43,11 @@ def test_bare_read_reads_what_counting_reads(stage):
     client = boto3.client("dynamodb")
     _, others, _ = cpu_time.subjects(client, boto3.client("sqs"))["count 100"]
 
-    with aws.requests(client) as by_hand, aws.requests() as by_function, contextlib.redirect_stdout(io.StringIO()):
+    with (
+        aws_requests.record(client) as by_hand,
+        aws_requests.record() as by_function,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         others[scope.READ_TOO]()()
         others[scope.FUNCTION]()()
 

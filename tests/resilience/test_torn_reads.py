@@ -20,7 +20,7 @@ from chalicelib.errors import ArchiveGapError
 from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.extras.verification.repair import repair_all
-from tests.building import an_event, message_body
+from tests.builders import an_event, message_body
 from tests.faults import response
 from tests.resilience.invariant import Watcher
 

@@ -17,7 +17,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from chalicelib import settings
 from chalicelib.domain.entries import encode_entry, encode_page, entry_of
 from chalicelib.errors import DamagedReadModelError, PartlyCountedError, ReadModelUnavailableError
-from tests.building import an_event, message_body
+from tests.builders import an_event, message_body
 
 A_TIME_MS = 1_700_000_000_000
 

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from chalicelib.command_handlers import time_ordered_id
-from tests.building import a_counter_id, an_event, log_items
+from tests.builders import a_counter_id, an_event, log_items
 from tests.e2e.conftest import copied, eventually, ops
 
 #: Of which a read model is made anew under traffic. `make load` does it with 50,000.

@@ -29,7 +29,7 @@ from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import InputError, OperatorError
 from ops.maintenance.sql_asking import Questions
-from tests.building import an_adjustment, an_event
+from tests.builders import an_adjustment, an_event
 
 PROJECT = stages.PROJECT
 

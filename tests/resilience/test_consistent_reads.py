@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
-from tests import aws
-from tests.building import an_event, message_body
+from tests import aws_requests
+from tests.builders import an_event, message_body
 
 
 def test_a_counter_is_read_as_it_was_just_written(new_pipeline):
@@ -42,7 +42,7 @@ def test_a_redelivery_of_counted_events_costs_one_read_and_no_write(new_pipeline
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.project([body])
 
-    with aws.requests() as requests:
+    with aws_requests.record() as requests:
         pipeline.project([body], received=2)
 
     assert requests.operations == ["GetItem"]

@@ -15,7 +15,7 @@ from chalicelib import event_log
 from chalicelib.extras.sql import read_model, verifier
 from chalicelib.extras.sql.row_staging import RowStaging
 from chalicelib.extras.verification import report as kinds
-from tests.building import a_counter_id, an_event
+from tests.builders import a_counter_id, an_event
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES
 

@@ -18,7 +18,7 @@ from chalicelib.errors import (
 )
 from chalicelib.read_model import queries
 from tests import faults
-from tests.building import an_event, message_body, stream_record
+from tests.builders import an_event, message_body, stream_record
 
 THROTTLED = [
     ("ThrottlingError",),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.building import api_event
+from tests.builders import api_event
 
 EXAMPLES = 400
 

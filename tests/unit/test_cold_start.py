@@ -129,7 +129,7 @@ def test_no_other_function_loads_anything_of_sql_where_it_is_on(function):
 )
 def test_the_api_loads_what_is_of_sql_for_a_report_only(path, loaded):
     program = f"""
-from tests.building import api_event
+from tests.builders import api_event
 name = "{path}".removeprefix("/reports").strip("/")
 resource = "/reports/{{name}}" if name and "report" in "{path}" else "{path}"
 app.app(api_event("GET", resource, path={{"name": name}}), None)

@@ -134,7 +134,7 @@ class _Target:
 
 
 @contextlib.contextmanager
-def requests(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
+def record(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
     """
     Note the requests that are made inside: by these clients, or else by the application's.
 
