@@ -5,10 +5,10 @@
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 
-# Files of tests are shared out between as many processes as there are processors, and six at most, for each has an
-# embedded AWS of its own.
+# Workers share the test files: one for each processor, six at most, because each starts an embedded AWS of its own.
+# ARGS are further arguments of pytest.
 WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count(), 6))')
-PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -25,11 +25,11 @@ down: .venv/ready ## stop what `make up` started
 local: .venv/ready ## `chalice local` with reload, against the embedded AWS of `make up`
 	@exec $(PY) -m ops.local local $(if $(PORT),--port $(PORT))
 
-test: .venv/ready ## all set-up, then the tests
+test: .venv/ready ## the quick tests: all that are not marked exhaustive; five minutes on two processors
 	@scripts/setup-browser
-	@$(PYTEST)
+	@$(PYTEST) -m "not exhaustive"
 
-check: .venv/ready lint types layers ## the gate: format, lint, types, layers, tests with branch coverage
+check: .venv/ready lint types layers ## the gate: format, lint, types, layers, every test, branch coverage
 	@scripts/setup-browser
 	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 

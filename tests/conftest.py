@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import signal
 import socket
 import tempfile
@@ -62,18 +63,35 @@ hypothesis.settings.load_profile("whatever it takes")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Files that take a minute or more, the longest first: begun last, they would keep one process at work when the others
-#: have ended.
+#: Files that take a minute or more, the longest first. A worker that began one of them last would finish long after the
+#: others.
 LONGEST = [
     "tests/e2e/test_openapi.py",
     "tests/resilience/test_sql_rebuild.py",
     "tests/resilience/test_mutants.py",
     "tests/resilience/test_crash_points.py",
+    "tests/resilience/test_repair.py",
 ]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where processes share the files, they are handed out in this order."""
+    """
+    Mark the cases that `make test` leaves to `make check`, before `-m` selects, and order the files for the workers.
+
+    Of a test marked `sample(number)`, that number of cases stays in `make test`: the same ones in every process.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for test, of_test in cases.items():
+        marker = of_test[0].get_closest_marker("sample")
+        assert marker is not None
+        sample = random.Random(test).sample(of_test, min(marker.args[0], len(of_test)))
+        for item in of_test:
+            if item not in sample:
+                item.add_marker("exhaustive")
     if hasattr(config, "workerinput"):
         order = {file: number for number, file in enumerate(LONGEST)}
         items.sort(key=lambda item: order.get(item.location[0], len(order)))

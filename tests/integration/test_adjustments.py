@@ -19,7 +19,7 @@ def adjust(pipeline, **parts):
     )
 
 
-def test_an_adjustment_is_recorded_and_counted_at_once_and_not_again_when_the_stream_brings_it(pipeline):
+def test_adjustment_is_counted_at_once_and_not_again_by_the_stream(pipeline):
     pipeline.increment({"by": 3}, If_Match='"0"')
 
     accepted = adjust(pipeline, by=-5)
@@ -31,7 +31,7 @@ def test_an_adjustment_is_recorded_and_counted_at_once_and_not_again_when_the_st
     assert isinstance(accepted.event, Adjusted)
 
 
-def test_an_adjustment_that_only_the_stream_brings_is_counted(pipeline):
+def test_adjustment_that_only_the_stream_delivers_is_counted(pipeline):
     accepted = adjust(pipeline, by=-5)
     other = f"{pipeline.counter_id}-other"
     (record,) = pipeline.new_records()
@@ -46,7 +46,7 @@ def test_an_adjustment_that_only_the_stream_brings_is_counted(pipeline):
     assert pipeline.parked() == []
 
 
-def test_the_same_key_is_the_same_adjustment_whoever_sends_it(pipeline):
+def test_same_key_is_the_same_adjustment_for_any_operator(pipeline):
     first = adjust(pipeline, by=-5)
     second = adjust(pipeline, by=-5, who="ben")
     pipeline.deliver()
@@ -55,7 +55,7 @@ def test_the_same_key_is_the_same_adjustment_whoever_sends_it(pipeline):
     assert (pipeline.value, pipeline.version) == (-5, 1)
 
 
-def test_a_value_that_was_set_is_not_set_again_by_the_same_key(pipeline):
+def test_adjustment_to_a_value_is_not_repeated_by_the_same_key(pipeline):
     adjust(pipeline, to=100)
     pipeline.increment({"by": 7}, If_Match='"1"')
 
@@ -65,7 +65,7 @@ def test_a_value_that_was_set_is_not_set_again_by_the_same_key(pipeline):
 
 
 @pytest.mark.parametrize("other", [{"by": 6}, {"by": 5, "reason": "another"}, {"to": 5, "reason": "another"}])
-def test_a_key_that_named_another_adjustment_is_refused(pipeline, other):
+def test_key_used_for_a_different_adjustment_is_refused(pipeline, other):
     adjust(pipeline, by=5)
 
     with pytest.raises(KeyReusedError):
@@ -74,7 +74,7 @@ def test_a_key_that_named_another_adjustment_is_refused(pipeline, other):
     assert (pipeline.value, pipeline.version) == (5, 1)
 
 
-def test_an_adjustments_key_is_no_clients_key(pipeline):
+def test_adjustment_key_differs_from_a_clients_equal_key(pipeline):
     pipeline.increment({"by": 5}, Idempotency_Key="k")
 
     accepted = adjust(pipeline, by=5)
@@ -84,13 +84,13 @@ def test_an_adjustments_key_is_no_clients_key(pipeline):
     assert (pipeline.value, pipeline.version) == (10, 2)
 
 
-def test_the_same_key_on_another_counter_is_another_adjustment(pipeline):
+def test_same_key_on_another_counter_is_another_adjustment(pipeline):
     adjust(pipeline, by=5)
 
     assert adjust(pipeline, by=5, counter_id=f"{pipeline.counter_id}-other").again is False
 
 
-def test_a_counter_that_stands_there_already_is_left_alone(pipeline):
+def test_adjustment_to_the_current_value_records_nothing(pipeline):
     pipeline.increment({"by": 5}, If_Match='"0"')
 
     assert adjust(pipeline, to=5) is None
@@ -99,14 +99,14 @@ def test_a_counter_that_stands_there_already_is_left_alone(pipeline):
 
 
 @pytest.mark.parametrize("asked", [{"by": 0}, {"by": 2**53}])
-def test_an_amount_that_no_event_can_hold_records_nothing(pipeline, asked):
+def test_adjustment_by_an_invalid_amount_records_nothing(pipeline, asked):
     with pytest.raises(InvalidRequestError):
         adjust(pipeline, **asked)
 
     assert pipeline.version == 0
 
 
-def test_a_value_is_set_though_others_count_meanwhile(pipeline):
+def test_adjustment_to_a_value_succeeds_next_to_concurrent_writers(pipeline):
     def work(number):
         if number == 0:
             return adjust(pipeline, to=1000)
@@ -121,7 +121,9 @@ def test_a_value_is_set_though_others_count_meanwhile(pipeline):
     assert (pipeline.value, pipeline.version) == (1000 + 5 - before, 6)
 
 
-def test_what_a_value_takes_is_decided_anew_if_another_counts_between_the_look_and_the_record(pipeline):
+def test_adjustment_to_a_value_is_decided_again_after_a_conflict(pipeline):
+    """A concurrent writer counts between the read and the write."""
+
     def another_counts_first(attempt):
         pipeline.count(an_event(counter_id=pipeline.counter_id, by=7))
         return attempt.carry_out()
@@ -133,7 +135,7 @@ def test_what_a_value_takes_is_decided_anew_if_another_counts_between_the_look_a
     assert (pipeline.value, pipeline.version) == (100, 2)
 
 
-def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(pipeline):
+def test_concurrent_adjustments_with_one_key_record_one_event(pipeline):
     results = at_once(8, lambda _: adjust(pipeline, by=-4))
     pipeline.deliver()
 
@@ -142,14 +144,14 @@ def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(p
     assert (pipeline.value, pipeline.version) == (-4, 1)
 
 
-def test_a_counter_that_others_write_at_every_try_is_left_as_it_is(pipeline):
+def test_adjustment_that_conflicts_at_every_try_records_nothing(pipeline):
     with faults.at("TransactWriteItems", faults.is_cancelled, faults.ALWAYS), pytest.raises(ContendedError):
         adjust(pipeline, to=5)
 
     assert pipeline.version == 0
 
 
-def test_an_adjustment_that_is_cancelled_by_others_is_tried_again(pipeline):
+def test_adjustment_cancelled_by_a_conflict_is_retried(pipeline):
     with faults.at("TransactWriteItems", faults.is_cancelled, times=2):
         accepted = adjust(pipeline, to=5)
 
@@ -159,7 +161,7 @@ def test_an_adjustment_that_is_cancelled_by_others_is_tried_again(pipeline):
 @pytest.mark.parametrize(
     "fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled], ids=lambda fault: fault.__name__
 )
-def test_an_adjustment_of_which_nothing_is_known_is_recorded_once_when_it_is_sent_again(pipeline, fault):
+def test_adjustment_with_unknown_outcome_is_recorded_once_when_retried(pipeline, fault):
     with faults.at("TransactWriteItems", fault, faults.ALWAYS), pytest.raises(UnavailableError):
         adjust(pipeline, by=5)
 
@@ -169,7 +171,7 @@ def test_an_adjustment_of_which_nothing_is_known_is_recorded_once_when_it_is_sen
     assert (pipeline.value, pipeline.version) == (5, 1)
 
 
-def test_with_shards_an_adjustment_is_counted_where_it_belongs(pipeline, four_shards):
+def test_adjustment_with_shards_is_counted_in_its_part(pipeline, four_shards):
     accepted = adjust(pipeline, by=-5)
     pipeline.deliver()
 

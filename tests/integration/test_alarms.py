@@ -161,14 +161,14 @@ def measure(line):
         boto3.client("cloudwatch").put_metric_data(Namespace=described["Namespace"], MetricData=data)
 
 
-def test_every_metric_that_is_looked_at_is_one_that_there_is(alarms, dashboard):
+def test_every_watched_metric_exists(alarms, dashboard):
     for namespace, metric, dimensions in looked_at(alarms, dashboard):
         metrics, names = MEASURED[namespace]
         assert metric in metrics
         assert set(dimensions) == names
 
 
-def test_every_queue_table_function_and_api_that_is_looked_at_is_the_stages_own(name, alarms, dashboard):
+def test_every_alarm_watches_resources_of_its_own_stage(name, alarms, dashboard):
     ours = settings.read({"STAGE": name, "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
     existing = {
         "QueueName": {queue for one in ours.receivers for queue in (one.queue, one.dead_letter_queue)},
@@ -205,9 +205,8 @@ def test_every_metric_of_our_own_is_on_the_dashboard(name, dashboard):
     assert shown == set(telemetry.METRICS) - (set() if name == WITH_SQL else of_sql)
 
 
-def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_and_when_it_is_over(
-    name, stage, stage_with_sql, alarms, dashboard
-):
+def test_every_alarm_is_on_the_dashboard_and_notifies_the_topic(name, stage, stage_with_sql, alarms, dashboard):
+    """It notifies on ALARM and on OK."""
     lists = [widget["properties"]["alarms"] for widget in dashboard["widgets"] if widget["type"] == "alarm"]
     topic = (stage_with_sql if name == WITH_SQL else stage)["AlarmTopicArn"]
 
@@ -218,7 +217,7 @@ def test_every_alarm_is_on_the_dashboard_and_reaches_the_topic_when_it_goes_off_
         assert alarm["OKActions"] == ([topic] if tells_the_end else [])
 
 
-def test_what_the_check_finds_sets_its_alarms_off_and_reaches_who_subscribed(
+def test_findings_of_the_check_raise_alarms_and_reach_subscribers(
     pipeline, at_rest, subscriber, whole_log_at_each_check, capsys
 ):
     import app
@@ -303,14 +302,14 @@ def test_counting_stopped_alarm_ends_when_events_arrive(pipeline, counting_stopp
     assert (stopped, state) == ("ALARM", "OK")
 
 
-def test_the_functions_logs_are_kept_for_a_while(name):
+def test_function_logs_have_a_retention_period(name):
     groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/counter-{name}")["logGroups"]
 
     kept = {group["logGroupName"]: group["retentionInDays"] for group in groups}
     assert kept == {f"/aws/lambda/{function}": 30 for function in functions_of(name)}
 
 
-def test_a_stage_without_sql_has_no_queue_of_it(stage):
+def test_stage_without_sql_has_no_sql_queue(stage):
     resources = boto3.client("cloudformation").describe_stack_resources(StackName="counter-pipeline-data")
     made = {
         resource["PhysicalResourceId"].rpartition("/")[2]
@@ -321,7 +320,7 @@ def test_a_stage_without_sql_has_no_queue_of_it(stage):
 
 
 @pytest.mark.parametrize("name", ["pipeline"], indirect=True)
-def test_what_is_made_is_tagged_with_the_application_and_the_stage(stage, alarms):
+def test_resources_are_tagged_with_application_and_stage(stage, alarms):
     wanted: Any = [{"Key": "application", "Values": ["counter"]}, {"Key": "stage", "Values": ["pipeline"]}]
     pages = boto3.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=wanted)
     (group, *_) = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/counter-pipeline")[
@@ -337,7 +336,7 @@ def test_what_is_made_is_tagged_with_the_application_and_the_stage(stage, alarms
         assert (tags["application"], tags["stage"]) == ("counter", "pipeline")
 
 
-def test_a_stage_can_be_configured_not_to_be_watched_and_then_has_logs_only(stage, tmp_path):
+def test_stage_without_monitoring_has_logs_only(stage, tmp_path):
     for folder in ("chalicelib", "infrastructure", "ops", ".chalice"):
         shutil.copytree(stages.PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     quiet = {"environment_variables": {"STAGE": "quiet"}, "template_parameters": {"Watching": "off", "LogDays": 7}}

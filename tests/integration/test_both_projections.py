@@ -87,7 +87,7 @@ def test_a_dry_replay_sends_nothing_to_either(pipeline, second, tmp_path):
     assert (pipeline.published(), second.published()) == ([], [])
 
 
-def test_a_replay_for_one_projection_does_not_go_on_with_one_for_another(pipeline, second, tmp_path, monkeypatch):
+def test_replay_for_one_projection_does_not_resume_anothers(pipeline, second, tmp_path, monkeypatch):
     logged(pipeline, 3)
     monkeypatch.setattr(replay, "_AT_ONCE", 1)
     sent = []
@@ -165,7 +165,8 @@ def test_an_id_is_looked_for_on_both_dead_letter_queues(pipeline, second):
     assert len(pipeline.parked()) == 1
 
 
-def test_what_was_given_up_by_the_stream_is_sent_to_both_projections_whichever_is_chosen(pipeline, second):
+def test_discarded_stream_batch_is_sent_to_both_projections(pipeline, second):
+    """Also if the operator chooses one of them."""
     event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS)
     event_log.append(event)
     park(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS), reason=None)
@@ -177,7 +178,7 @@ def test_what_was_given_up_by_the_stream_is_sent_to_both_projections_whichever_i
     assert pipeline.parked() == []
 
 
-def test_what_publish_did_not_understand_reaches_both_projections_once_each(pipeline, second):
+def test_parked_stream_record_reaches_both_projections_once(pipeline, second):
     record = stream_record(an_event(counter_id=pipeline.counter_id), eventName="MODIFY")
     pipeline.publish([record])
 
@@ -193,7 +194,7 @@ def test_what_publish_did_not_understand_reaches_both_projections_once_each(pipe
     assert (pipeline.parked(), second.parked()) == ([], [])
 
 
-def test_what_publish_did_not_understand_before_there_was_a_second_projection_reaches_it_too(pipeline, second):
+def test_record_parked_before_the_second_projection_reaches_it_too(pipeline, second):
     body = json.dumps(stream_record(an_event(counter_id=pipeline.counter_id)))
     park(settings.current().dead_letter_queue, body, source="event log stream")
 
@@ -263,7 +264,7 @@ def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, secon
     ]
 
 
-def test_a_difference_in_either_is_a_difference_and_told_where_it_is(pipeline, second):
+def test_difference_in_either_projection_is_reported_with_its_name(pipeline, second):
     counted(pipeline)
     second.database.ask("UPDATE counters SET value = 8")
 
@@ -340,7 +341,7 @@ def test_a_dry_rebuild_reports_of_both_and_corrects_nothing(pipeline, known):
     assert (pipeline.version, known.database.counters()) == (3, {pipeline.counter_id: (7, 3)})
 
 
-def test_a_counter_that_only_the_second_knows_is_no_misspelling(pipeline, known):
+def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, known):
     from chalicelib.extras.sql import read_model
 
     read_model.count([an_event(counter_id=pipeline.counter_id)])

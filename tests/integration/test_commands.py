@@ -16,7 +16,7 @@ import pytest
 from chalicelib import settings
 
 
-def test_an_accepted_increment_says_what_was_recorded_and_where_it_is(pipeline):
+def test_accepted_increment_answers_with_its_event_and_location(pipeline):
     answer = pipeline.increment({"by": 2})
 
     event = pipeline.event(answer.body["event_id"])
@@ -31,7 +31,7 @@ def test_an_accepted_increment_says_what_was_recorded_and_where_it_is(pipeline):
     )
 
 
-def test_the_same_key_is_the_same_increment_with_the_same_answer(pipeline):
+def test_same_key_is_the_same_increment_with_the_same_answer(pipeline):
     first = pipeline.increment({"by": 2}, Idempotency_Key="k")
     second = pipeline.increment({"by": 2}, Idempotency_Key="k")
     pipeline.deliver()
@@ -43,7 +43,7 @@ def test_the_same_key_is_the_same_increment_with_the_same_answer(pipeline):
     assert (pipeline.value, pipeline.version) == (2, 1)
 
 
-def test_the_same_key_with_another_body_is_refused_and_changes_nothing(pipeline):
+def test_same_key_with_another_body_is_refused(pipeline):
     pipeline.increment({"by": 2}, Idempotency_Key="k")
 
     other = pipeline.increment({"by": 3}, Idempotency_Key="k")
@@ -53,13 +53,13 @@ def test_the_same_key_with_another_body_is_refused_and_changes_nothing(pipeline)
     assert pipeline.value == 2
 
 
-def test_a_body_of_one_is_the_same_as_no_body(pipeline):
+def test_body_of_one_equals_no_body(pipeline):
     pipeline.increment(Idempotency_Key="k")
 
     assert pipeline.increment({"by": 1}, Idempotency_Key="k").status == 202
 
 
-def test_the_same_key_on_another_counter_is_another_increment(pipeline):
+def test_same_key_on_another_counter_is_another_increment(pipeline):
     first = pipeline.increment(Idempotency_Key="k")
     pipeline.counter_id += "-other"
     second = pipeline.increment(Idempotency_Key="k")
@@ -68,7 +68,8 @@ def test_the_same_key_on_another_counter_is_another_increment(pipeline):
     assert first.body["event_id"] != second.body["event_id"]
 
 
-def test_a_swap_at_the_right_version_counts_at_once_and_answers_the_new_state(pipeline):
+def test_swap_at_the_current_version_counts_at_once(pipeline):
+    """It answers with the new state."""
     pipeline.increment({"by": 4}, If_Match='"0"')
 
     answer = pipeline.increment({"by": 5}, If_Match='"1"')
@@ -79,7 +80,8 @@ def test_a_swap_at_the_right_version_counts_at_once_and_answers_the_new_state(pi
     assert (answer.body["value"], answer.body["version"]) == (9, 2)
 
 
-def test_a_swap_at_another_version_records_nothing_and_says_what_is(pipeline):
+def test_swap_at_another_version_records_nothing(pipeline):
+    """The problem has the current state."""
     pipeline.increment({"by": 4}, If_Match='"0"')
 
     refused = pipeline.increment({"by": 5}, If_Match='"0"')
@@ -90,7 +92,7 @@ def test_a_swap_at_another_version_records_nothing_and_says_what_is(pipeline):
     assert (pipeline.value, pipeline.version) == (4, 1)
 
 
-def test_a_keyed_swap_that_happened_is_answered_again_with_the_state_now(pipeline):
+def test_keyed_swap_that_happened_answers_a_retry_with_the_current_state(pipeline):
     pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
     pipeline.increment({"by": 1}, If_Match='"1"')
 
@@ -101,7 +103,7 @@ def test_a_keyed_swap_that_happened_is_answered_again_with_the_state_now(pipelin
     assert (again.body["value"], pipeline.value) == (5, 5)
 
 
-def test_a_keyed_swap_that_happened_with_another_body_is_refused(pipeline):
+def test_keyed_swap_that_happened_is_refused_with_another_body(pipeline):
     pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
 
     assert pipeline.increment({"by": 5}, If_Match='"0"', Idempotency_Key="k").status == 422
@@ -109,7 +111,7 @@ def test_a_keyed_swap_that_happened_with_another_body_is_refused(pipeline):
     assert pipeline.value == 4
 
 
-def test_a_keyed_swap_that_was_refused_may_be_tried_again_with_its_key(pipeline):
+def test_keyed_swap_that_was_refused_can_be_retried_with_its_key(pipeline):
     pipeline.increment(If_Match='"0"')
 
     refused = pipeline.increment({"by": 4}, If_Match='"0"', Idempotency_Key="k")
@@ -118,7 +120,8 @@ def test_a_keyed_swap_that_was_refused_may_be_tried_again_with_its_key(pipeline)
     assert (refused.status, tried_again.status, tried_again.body["value"]) == (412, 200, 5)
 
 
-def test_a_keyed_add_and_get_sent_again_counts_once_and_its_answer_includes_it(pipeline):
+def test_keyed_add_and_get_counts_once_when_retried(pipeline):
+    """The answer to the retry includes the increment."""
     plain = pipeline.increment({"by": 6}, Idempotency_Key="k")
 
     wished = pipeline.increment({"by": 6}, Idempotency_Key="k", Prefer="return=representation")
@@ -128,14 +131,14 @@ def test_a_keyed_add_and_get_sent_again_counts_once_and_its_answer_includes_it(p
     assert (wished.body["value"], pipeline.value, pipeline.version) == (6, 6, 1)
 
 
-def test_a_counter_that_was_never_incremented_stands_at_zero(pipeline):
+def test_counter_never_incremented_has_value_zero(pipeline):
     answer = pipeline.counter()
 
     assert (answer.status, answer.headers["ETag"]) == (200, '"0"')
     assert answer.body == {"counter_id": pipeline.counter_id, "value": 0, "version": 0, "updated_at": None}
 
 
-def test_a_client_that_has_the_counters_version_gets_304(pipeline):
+def test_query_with_the_current_etag_is_304(pipeline):
     pipeline.increment(If_Match='"0"')
 
     answer = pipeline.counter(If_None_Match='"1"')
@@ -143,13 +146,13 @@ def test_a_client_that_has_the_counters_version_gets_304(pipeline):
     assert (answer.status, answer.body, answer.headers["ETag"]) == (304, "", '"1"')
 
 
-def test_an_event_that_is_not_in_the_log_is_not_found(pipeline):
+def test_event_that_is_not_in_the_log_is_404(pipeline):
     answer = pipeline.event(str(uuid.uuid4()))
 
     assert (answer.status, answer.body["status"]) == (404, 404)
 
 
-def test_an_event_of_another_counter_is_not_found(pipeline):
+def test_event_of_another_counter_is_404(pipeline):
     event_id = pipeline.increment().body["event_id"]
     pipeline.counter_id += "-other"
 
@@ -167,7 +170,8 @@ def test_an_event_of_another_counter_is_not_found(pipeline):
         ({"path": {"counter_id": "a b"}}, 400),
     ],
 )
-def test_a_malformed_command_is_a_problem_that_browsers_may_read_and_records_nothing(pipeline, parts, status):
+def test_malformed_command_is_a_problem_and_records_nothing(pipeline, parts, status):
+    """The problem has the CORS headers."""
     answer = pipeline.send("POST", "/counters/{counter_id}/increments", **parts)
 
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
@@ -177,7 +181,7 @@ def test_a_malformed_command_is_a_problem_that_browsers_may_read_and_records_not
     assert pipeline.new_records() == []
 
 
-def test_a_method_that_a_path_lacks_is_a_problem_too(pipeline):
+def test_unknown_method_is_a_problem(pipeline):
     answer = pipeline.send("DELETE", "/counters/{counter_id}")
 
     assert (answer.status, answer.headers["Content-Type"], answer.headers["Allow"]) == (
@@ -187,7 +191,7 @@ def test_a_method_that_a_path_lacks_is_a_problem_too(pipeline):
     )
 
 
-def test_the_root_says_what_this_is_and_its_links_lead_somewhere(pipeline):
+def test_root_describes_the_service_and_its_links_resolve(pipeline):
     import app
 
     answer = pipeline.send("GET", "/")
@@ -197,7 +201,7 @@ def test_the_root_says_what_this_is_and_its_links_lead_somewhere(pipeline):
     assert paths == set(app.app.routes) - {"/"}
 
 
-def test_an_event_of_a_newer_kind_is_a_problem_that_says_so_and_its_key_is_not_reused(pipeline):
+def test_event_of_a_newer_type_is_a_problem_and_keeps_its_key(pipeline):
     accepted = pipeline.increment(Idempotency_Key="k")
     boto3.client("dynamodb").update_item(
         TableName=settings.current().event_log_table,
@@ -210,7 +214,7 @@ def test_an_event_of_a_newer_kind_is_a_problem_that_says_so_and_its_key_is_not_r
         assert (answer.status, answer.body["type"]) == (500, "urn:counter:problem:unreadable-event")
 
 
-def test_events_that_commands_count_travel_in_messages_that_say_so(pipeline):
+def test_messages_of_events_counted_by_a_command_are_marked(pipeline):
     plain = pipeline.increment().body["event_id"]
     pipeline.increment(Prefer="return=representation")
     pipeline.increment(If_Match='"1"')

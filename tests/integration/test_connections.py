@@ -57,7 +57,7 @@ def test_publish_opens_one_connection_at_its_first_batch_and_keeps_it(stage):
     assert connections_of("publish", *batches) == [0, 1, 1]
 
 
-def test_project_opens_another_connection_only_if_it_has_to_park(stage):
+def test_project_opens_a_second_connection_only_to_park(stage):
     batches = [queue_batch([message_body(an_event(counter_id=a_counter_id()))]) for _ in range(2)]
     poison = queue_batch(["poison"])
 

@@ -234,7 +234,7 @@ def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms
     assert requests.read_units() <= 2 + 50 / 2
 
 
-def test_what_the_cost_table_is_computed_from_is_what_is_measured_now(pipeline):
+def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
     stored = cost.read()
 
     now = cost.measured(cost.setup(), repeats=1)
@@ -246,7 +246,7 @@ def test_what_the_cost_table_is_computed_from_is_what_is_measured_now(pipeline):
         assert dataclasses.replace(step, cpu_ms=0) == dataclasses.replace(stored.steps[name], cpu_ms=0), name
 
 
-def test_the_hourly_check_writes_as_many_metrics_as_the_cost_table_says(pipeline, capsys):
+def test_hourly_check_writes_the_metrics_that_the_cost_table_states(pipeline, capsys):
     import app
 
     app.check(a_scheduled_turn(), None)

@@ -33,13 +33,13 @@ def of(stage, **variables):
     return settings.read({"STAGE": stage, **variables})
 
 
-def test_a_function_asks_nobody(monkeypatch):
+def test_deployed_function_makes_no_request_for_its_settings(monkeypatch):
     monkeypatch.delenv("AWS_CHALICE_CLI_MODE", raising=False)
 
     assert stream_arn.event_log_stream_arn(of("never-provisioned")) == ""
 
 
-def test_what_is_set_is_believed(by_chalice):
+def test_environment_variables_take_precedence(by_chalice):
     with by_chalice("package"):
         assert stream_arn.event_log_stream_arn(of("dev", EVENT_LOG_STREAM_ARN="arn:it")) == "arn:it"
 
@@ -97,16 +97,16 @@ def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, va
         ),
     ],
 )
-def test_what_is_missing_is_one_line_with_the_way_out(by_chalice, command, name, profile, told):
+def test_missing_resource_is_a_one_line_error_with_the_way_out(by_chalice, command, name, profile, told):
     with by_chalice(command, profile), pytest.raises(click.ClickException, match=told):
         stream_arn.event_log_stream_arn(of(name))
 
 
-def test_a_stage_that_provision_did_not_make_was_made_with_no_known_number_of_shards(place):
+def test_stage_not_made_by_provision_has_no_recorded_shards(place):
     assert stream_arn._shards_of(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
 
 
-def test_that_nobody_may_look_is_not_taken_for_nothing_being_there():
+def test_denied_lookup_is_not_taken_for_a_missing_stage():
     client = boto3.client("cloudformation")
     with Stubber(client) as answers:
         answers.add_client_error("describe_stacks", "AccessDenied")
@@ -115,7 +115,7 @@ def test_that_nobody_may_look_is_not_taken_for_nothing_being_there():
             stream_arn._shards_of(client, "counter-dev-data")
 
 
-def test_functions_whose_tags_may_not_be_seen_are_nobodys_to_take():
+def test_functions_with_unreadable_tags_are_not_adopted():
     client = boto3.client("lambda")
     with Stubber(client) as answers:
         answers.add_response("get_function", {"Configuration": {"FunctionName": "counter-dev"}})

@@ -79,7 +79,7 @@ def test_a_counter_that_was_never_incremented_has_no_history_and_no_events(pipel
     assert (pipeline.events().status, pipeline.events().body) == (200, {"events": [], "next_cursor": None})
 
 
-def test_what_was_recorded_now_is_in_the_history_once_it_is_counted(pipeline):
+def test_event_is_in_the_history_once_it_is_counted(pipeline):
     pipeline.increment({"by": 3})
 
     before = pipeline.history(resolution="second").body["points"]
@@ -163,7 +163,7 @@ def test_with_shards_a_history_is_as_without(pipeline, four_shards):
         ({"from_": "2000-01-01T00:00:00Z"}, "at most 10,000 steps"),
     ],
 )
-def test_a_malformed_history_is_a_problem_that_says_what_is_right(pipeline, query, says):
+def test_malformed_history_query_is_a_problem_with_the_rule(pipeline, query, says):
     answer = pipeline.history(**query)
 
     assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
@@ -186,7 +186,7 @@ def test_a_history_over_archived_and_recent_entries_has_them_all(pipeline):
 TOO_MANY_S = 240
 
 
-def test_a_history_too_long_to_read_is_refused_with_an_end_that_is_accepted(pipeline, put_archive):
+def test_history_too_long_to_read_is_refused_with_an_accepted_end(pipeline, put_archive):
     put_archive(TOO_MANY_S, 1000)
     asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
 
@@ -248,7 +248,7 @@ def test_events_are_newest_first_also_within_a_second_and_a_millisecond(pipeline
     assert [event_id for page in found for event_id in page] == newest_first(events)
 
 
-def test_an_event_in_the_list_is_as_it_is_by_itself_and_its_status_goes_without_saying(pipeline):
+def test_event_in_the_list_equals_the_single_event_without_status(pipeline):
     event_id = pipeline.increment({"by": 3}).body["event_id"]
     pending = pipeline.events().body["events"]
     pipeline.deliver()
@@ -260,7 +260,7 @@ def test_an_event_in_the_list_is_as_it_is_by_itself_and_its_status_goes_without_
     assert (listed["type"], listed["by"]) == ("Incremented", 3)
 
 
-def test_an_adjustment_is_listed_with_its_reason_and_not_with_who_it_was(pipeline):
+def test_adjustment_is_listed_with_its_reason_without_its_operator(pipeline):
     adjustment = an_adjustment(counter_id=pipeline.counter_id, by=-3, reason="a test", who="ann@example")
     pipeline.record(adjustment)
 
@@ -272,7 +272,7 @@ def test_an_adjustment_is_listed_with_its_reason_and_not_with_who_it_was(pipelin
         assert "who" not in body
 
 
-def test_events_counted_between_two_pages_come_where_their_place_is_and_none_comes_twice(pipeline):
+def test_events_counted_between_two_pages_are_listed_once_in_order(pipeline):
     there = [at(second, counter_id=pipeline.counter_id) for second in range(0, 40, 2)]
     pipeline.record(*there)
     newer = [at(100 + n, counter_id=pipeline.counter_id) for n in range(10)]
@@ -300,7 +300,7 @@ def test_a_busy_second_is_listed_page_by_page(pipeline):
     assert [event_id for page in pages(pipeline, 100) for event_id in page] == newest_first(events)
 
 
-def test_what_a_batch_leaves_unread_is_read(pipeline):
+def test_unprocessed_keys_of_a_batch_are_read(pipeline):
     events = [at(n, counter_id=pipeline.counter_id) for n in range(8)]
     pipeline.record(*events)
 
@@ -336,7 +336,7 @@ def test_a_malformed_page_of_events_is_a_problem(pipeline, query):
     assert pipeline.events(**query).status == 400
 
 
-def test_a_counter_that_is_none_has_neither(pipeline):
+def test_invalid_counter_id_has_no_history_and_no_events(pipeline):
     pipeline.counter_id = "a b"
 
     assert (pipeline.events().status, pipeline.history().status) == (400, 400)

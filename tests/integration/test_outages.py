@@ -26,7 +26,8 @@ def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipelin
     assert (accepted.status, pipeline.value, pipeline.version) == (202, 3, 1)
 
 
-def test_an_append_whose_every_answer_is_lost_is_503_and_a_keyed_retry_counts_once(pipeline):
+def test_append_whose_every_answer_is_lost_is_503_and_a_retry_counts_once(pipeline):
+    """The retry has the same idempotency key."""
     with faults.at("PutItem", faults.loses_its_answer, faults.ALWAYS):
         refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
 
@@ -68,7 +69,8 @@ def test_an_append_that_meets_a_transaction_tries_again(pipeline):
     assert (accepted.status, pipeline.value) == (202, 1)
 
 
-def test_a_read_model_that_is_out_of_reach_is_503_and_increments_are_accepted_all_the_same(pipeline):
+def test_increments_are_accepted_during_an_outage_of_the_read_model(pipeline):
+    """Queries, swaps and add-and-gets are 503."""
     with faults.at("Query", faults.is_throttled, faults.ALWAYS):
         unread = pipeline.counter()
         accepted = pipeline.increment()
@@ -127,7 +129,7 @@ def test_a_count_whose_every_answer_is_lost_counts_once(pipeline, operation):
     assert (pipeline.value, pipeline.version) == (4 * EVENTS[operation], EVENTS[operation])
 
 
-def test_a_stream_batch_that_cannot_be_sent_is_raised_and_published_when_it_comes_again(pipeline):
+def test_stream_batch_not_sent_is_raised_and_published_when_redelivered(pipeline):
     pipeline.increment()
     records = pipeline.new_records()
 

@@ -31,7 +31,7 @@ def reasons(parked):
         ('{"version":1,"events":["é"]}', "an event is no object"),
     ],
 )
-def test_a_broken_message_is_parked_with_its_reason_and_its_neighbours_are_counted(pipeline, body, reason):
+def test_broken_message_is_parked_and_its_neighbours_are_counted(pipeline, body, reason):
     good = [an_event(counter_id=pipeline.counter_id, by=by) for by in (1, 2)]
 
     pipeline.project([message_body(good[0]), body, message_body(good[1])])
@@ -43,7 +43,7 @@ def test_a_broken_message_is_parked_with_its_reason_and_its_neighbours_are_count
     assert parked["MessageAttributes"]["source"]["StringValue"] == "projection queue"
 
 
-def test_the_good_events_of_a_message_are_counted_and_the_message_is_parked_for_the_others(pipeline):
+def test_partly_good_message_is_parked_after_its_good_events_are_counted(pipeline):
     message = json.loads(message_body(*[an_event(counter_id=pipeline.counter_id) for _ in range(3)]))
     message["events"][1]["by"] = -1
 
@@ -53,7 +53,7 @@ def test_the_good_events_of_a_message_are_counted_and_the_message_is_parked_for_
     assert reasons(pipeline.parked()) == ["by is no integer from 1 to 9007199254740991: -1"]
 
 
-def test_a_parked_message_sent_back_counts_only_what_was_not(pipeline):
+def test_redriven_message_counts_only_its_uncounted_events(pipeline):
     message = json.loads(message_body(*[an_event(counter_id=pipeline.counter_id) for _ in range(3)]))
     message["events"][1]["version"] = 2
     pipeline.project([json.dumps(message)])
@@ -109,7 +109,7 @@ def test_a_message_as_large_as_a_queue_takes_is_parked_whole(pipeline):
     assert [message["Body"] for message in pipeline.parked()] == [body]
 
 
-def test_what_is_longer_than_a_queue_takes_is_cut_and_says_so(pipeline):
+def test_message_longer_than_the_queues_limit_is_cut_and_marked(pipeline):
     record = {"eventName": "INSERT", "dynamodb": "\u00e9" * 600_000}
 
     pipeline.publish([record, stream_record(an_event(counter_id=pipeline.counter_id))])
@@ -122,7 +122,7 @@ def test_what_is_longer_than_a_queue_takes_is_cut_and_says_so(pipeline):
     assert len(pipeline.published()) == 1
 
 
-def test_what_is_nested_deeper_than_json_goes_is_parked_in_short(pipeline):
+def test_message_nested_too_deeply_for_json_is_parked_in_short(pipeline):
     record: list[object] = []
     for _ in range(5000):
         record = [record]
@@ -134,7 +134,7 @@ def test_what_is_nested_deeper_than_json_goes_is_parked_in_short(pipeline):
     assert len(pipeline.published()) == 1
 
 
-def test_what_says_two_things_at_once_says_nothing_and_loses_nothing(pipeline):
+def test_message_with_duplicate_members_is_parked_whole(pipeline):
     good, other = (an_event(counter_id=pipeline.counter_id) for _ in range(2))
     twice = message_body(good)[:-1] + ',"events":[]}'
     in_part = message_body(good, other).replace('"by":1', '"by":1,"by":1000', 1)
@@ -155,7 +155,7 @@ def test_a_record_without_a_body_is_parked_as_it_came(pipeline):
     assert [json.loads(message["Body"]) for message in pipeline.parked()] == [{"messageId": "1"}]
 
 
-def test_what_sqs_does_not_take_as_text_is_parked_as_json(pipeline):
+def test_characters_that_sqs_refuses_are_parked_as_json(pipeline):
     pipeline.project(["bell \x07 and \ud800 half a pair"])
 
     assert [json.loads(message["Body"]) for message in pipeline.parked()] == ["bell \x07 and \ud800 half a pair"]
@@ -170,7 +170,7 @@ def test_an_empty_batch_is_nothing(pipeline):
 
 @pytest.mark.parametrize("batch", [None, [], {}, {"Records": None}, {"Records": 5}, {"Records": "ab"}])
 @pytest.mark.parametrize("function", ["publish", "project"])
-def test_a_batch_that_is_none_is_parked_whole(pipeline, function, batch):
+def test_invalid_batch_is_parked_whole(pipeline, function, batch):
     import app
 
     getattr(app, function)(batch, None)

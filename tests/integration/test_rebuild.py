@@ -72,7 +72,7 @@ def test_rebuild_repairs_a_counter_that_no_query_can_read(pipeline):
     assert rebuilt.facts["corrected"] == {kinds.DAMAGED: 1, kinds.UNCOUNTED: 4}
 
 
-def test_rebuild_next_to_an_unreadable_event_counts_all_others(pipeline):
+def test_rebuild_with_an_unreadable_event_counts_all_others(pipeline):
     """The outcome says that an event cannot be read, and exits with 1."""
     logged(pipeline)
     (other,) = logged(pipeline, f"{pipeline.counter_id}.other", 1)

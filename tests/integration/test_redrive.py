@@ -32,7 +32,7 @@ def interrupted(_attempt):
     raise KeyboardInterrupt
 
 
-def test_interrupted_while_sending_what_is_left_is_visible_at_once(pipeline, bodies):
+def test_interrupted_redrive_leaves_the_remaining_messages_visible(pipeline, bodies):
     attempts = []
 
     def second_is_interrupted(attempt):
@@ -59,7 +59,7 @@ def test_interrupted_while_gathering_all_is_visible_at_once(pipeline, bodies):
     assert (pipeline.published(), len(pipeline.parked())) == ([], 3)
 
 
-def test_interrupted_between_sending_and_deleting_it_is_sent_twice_and_counted_once(pipeline, bodies):
+def test_dead_letter_sent_but_not_deleted_is_sent_twice_and_counted_once(pipeline, bodies):
     with faults.at("DeleteMessage", interrupted), pytest.raises(KeyboardInterrupt):
         run()
     again = run()
@@ -70,7 +70,7 @@ def test_interrupted_between_sending_and_deleting_it_is_sent_twice_and_counted_o
     assert (pipeline.value, pipeline.version) == (7, 3)
 
 
-def test_what_comes_in_meanwhile_is_left_for_the_next_run(pipeline, bodies):
+def test_messages_parked_during_a_redrive_are_left_for_the_next(pipeline, bodies):
     def another_comes_in(attempt):
         sqs.send(settings.current().dead_letter_queue, "later")
         return attempt.carry_out()
@@ -82,14 +82,14 @@ def test_what_comes_in_meanwhile_is_left_for_the_next_run(pipeline, bodies):
     assert set(bodies) <= set(pipeline.published())
 
 
-def test_of_too_many_the_first_are_sent_and_another_run_is_asked_for(pipeline, bodies):
+def test_redrive_beyond_its_limit_sends_the_first_and_asks_for_another(pipeline, bodies):
     done = run(most=3)
 
     assert (done.facts["sent"], done.holds, done.text.endswith("There may be more: run it again.")) == (3, False, True)
     assert sorted(pipeline.published()) == sorted(bodies)
 
 
-def test_where_the_stream_gave_a_batch_up_its_events_are_sent_from_the_log(pipeline):
+def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
     long_ago, then, later = (an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + ms) for ms in HOURS)
     for event in (long_ago, then, later):
         event_log.append(event)

@@ -44,7 +44,7 @@ def cut_off(folder, selection, monkeypatch, after=2):
             replayed(folder, selection)
 
 
-def test_another_replay_in_between_does_not_make_it_begin_anew(counter_id, tmp_path, monkeypatch):
+def test_interrupted_replay_resumes_after_another_replay(counter_id, tmp_path, monkeypatch):
     cut_off(tmp_path, replay.Selection(counter_id), monkeypatch)
 
     other = replayed(tmp_path, replay.Selection(counter_id, to_ms=1))
@@ -56,7 +56,7 @@ def test_another_replay_in_between_does_not_make_it_begin_anew(counter_id, tmp_p
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"selection": {}}', '"', b"\xff"])
-def test_a_position_that_cannot_be_read_is_none(counter_id, tmp_path, content):
+def test_unreadable_position_is_ignored(counter_id, tmp_path, content):
     selection = replay.Selection(counter_id)
     memory = replay.memory_in(tmp_path, "pipeline", selection)
     memory.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -64,7 +64,7 @@ def test_a_position_that_cannot_be_read_is_none(counter_id, tmp_path, content):
     assert replayed(tmp_path, selection)["events"] == EVENTS
 
 
-def test_a_position_of_another_shape_is_none(counter_id, tmp_path, monkeypatch):
+def test_position_of_another_shape_is_ignored(counter_id, tmp_path, monkeypatch):
     selection = replay.Selection(counter_id)
     cut_off(tmp_path, selection, monkeypatch)
     (memory,) = tmp_path.iterdir()

@@ -89,7 +89,7 @@ def test_metrics_are_one_line_in_the_embedded_metric_format(pipeline, seen):
         ({"Prefer": "return=representation"}, "counted", {"Recorded": 1, "Delivered": 0, "Counted": 1}),
     ],
 )
-def test_a_command_tells_what_it_came_to_and_a_replay_measures_nothing(pipeline, seen, headers, outcome, sums):
+def test_command_logs_its_outcome_and_a_replayed_key_measures_nothing(pipeline, seen, headers, outcome, sums):
     pipeline.increment({"by": 2}, Idempotency_Key="k", **headers)
     first = seen()
     pipeline.increment({"by": 2}, Idempotency_Key="k", **headers)
@@ -101,7 +101,7 @@ def test_a_command_tells_what_it_came_to_and_a_replay_measures_nothing(pipeline,
     assert (first.sums, again.sums) == (sums, {})
 
 
-def test_many_events_are_one_line_for_their_message_and_one_for_their_batch(pipeline, seen):
+def test_many_events_are_one_log_line_per_message_and_one_per_batch(pipeline, seen):
     events = [
         an_event(counter_id=pipeline.counter_id, recorded_at_ms=ms) for ms in (1_700_000_005_000, 1_700_000_000_000)
     ]
@@ -134,7 +134,7 @@ def test_lag_is_that_of_the_oldest_event_that_is_new(pipeline, seen):
     assert "Lag" not in later.metrics[1]
 
 
-def test_what_is_parked_is_told_with_its_reason_and_where_it_was_and_is(pipeline, seen):
+def test_parked_message_is_logged_with_reason_source_and_destination(pipeline, seen):
     import app
 
     record = queue_record("broken")
@@ -152,7 +152,7 @@ def test_what_is_parked_is_told_with_its_reason_and_where_it_was_and_is(pipeline
     assert [metric["Parked"] for metric in found.metrics] == [[1], [1]]
 
 
-def test_a_swap_that_is_refused_is_told_and_measured(pipeline, seen):
+def test_refused_swap_is_logged_and_measured(pipeline, seen):
     pipeline.increment(If_Match='"7"')
 
     found = seen()
@@ -162,7 +162,7 @@ def test_a_swap_that_is_refused_is_told_and_measured(pipeline, seen):
     assert found.sums == {"Refused": 1}
 
 
-def test_a_key_that_is_refused_is_told_with_its_event(pipeline, seen):
+def test_refused_key_is_logged_with_its_event(pipeline, seen):
     pipeline.increment({"by": 1}, Idempotency_Key="k")
     (accepted,) = seen().lines
 
@@ -174,7 +174,7 @@ def test_a_key_that_is_refused_is_told_with_its_event(pipeline, seen):
     assert found.sums == {}
 
 
-def test_a_request_that_is_503_is_told_with_its_ids_and_a_traceback(pipeline, seen):
+def test_request_answered_503_is_logged_with_ids_and_traceback(pipeline, seen):
     with faults.at("PutItem", faults.is_throttled, faults.ALWAYS):
         pipeline.increment()
 
@@ -203,7 +203,7 @@ def test_a_request_that_fails_unforeseen_is_an_error_with_a_traceback(pipeline, 
 
 
 @pytest.mark.parametrize("body", [{"by": "many"}, "no JSON"])
-def test_of_queries_and_malformed_requests_nothing_is_said(pipeline, seen, body):
+def test_queries_and_malformed_requests_are_not_logged(pipeline, seen, body):
     pipeline.counter()
     pipeline.send("GET", "/counters")
     pipeline.increment(body)
@@ -211,7 +211,7 @@ def test_of_queries_and_malformed_requests_nothing_is_said(pipeline, seen, body)
     assert seen() == Seen([], [])
 
 
-def test_what_was_counted_before_a_function_failed_is_measured_all_the_same(pipeline, seen):
+def test_events_counted_before_a_failure_are_measured(pipeline, seen):
     bodies = [message_body(an_event(counter_id=pipeline.counter_id)), "broken"]
 
     with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
@@ -225,7 +225,7 @@ def test_what_was_counted_before_a_function_failed_is_measured_all_the_same(pipe
     assert found.sums.keys() == {"Delivered", "Counted", "Lag"}
 
 
-def test_messages_that_come_again_are_told_with_the_counter_that_is_the_reason(pipeline, seen, answers_by_message):
+def test_redelivered_messages_are_logged_with_the_failing_counter(pipeline, seen, answers_by_message):
     hot, calm = an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id)
 
     def hot_conflicts(attempt):
@@ -275,7 +275,7 @@ def test_events_counted_before_a_failure_are_measured_with_their_batch(pipeline,
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_events_counted_before_a_failure_are_measured_if_all_messages_return(pipeline, seen, hot, others):
+def test_counted_events_are_measured_if_all_messages_are_redelivered(pipeline, seen, hot, others):
     bodies = [*codec.to_messages(hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
 
     with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS), pytest.raises(PartlyCountedError):
@@ -290,7 +290,7 @@ def test_events_counted_before_a_failure_are_measured_if_all_messages_return(pip
     assert (second.sums["Counted"], second.sums["Duplicates"]) == (1, MANY - 1 + others)
 
 
-def test_what_one_invocation_leaves_is_not_in_the_next(pipeline, seen):
+def test_log_fields_of_one_invocation_are_not_in_the_next(pipeline, seen):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.increment()
     with faults.at("UpdateItem", faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
@@ -313,14 +313,14 @@ def test_outside_a_function_nothing_is_measured(pipeline, seen):
     assert found.metrics == []
 
 
-def test_an_empty_batch_says_nothing(pipeline, seen):
+def test_empty_batch_logs_nothing(pipeline, seen):
     pipeline.project([])
     pipeline.publish([])
 
     assert seen() == Seen([], [])
 
 
-def test_what_a_client_sends_is_in_no_line(pipeline, capsys):
+def test_client_input_is_in_no_log_line(pipeline, capsys):
     capsys.readouterr()
 
     pipeline.increment({"by": 137}, Idempotency_Key="jane@example.com")
@@ -346,7 +346,7 @@ def test_below_the_level_only_metrics_are_written(pipeline, seen):
     assert (found.lines, found.sums) == ([], {"Recorded": 1, "Delivered": 0})
 
 
-def test_what_chalice_itself_has_to_say_is_a_line_like_ours(pipeline, seen):
+def test_chalices_own_log_lines_are_json_too(pipeline, seen):
     pipeline.send("GET", "/counters/{counter_id}/events/{event_id}")  # without the latter
 
     ours, chalices = seen().lines

@@ -51,7 +51,7 @@ def update_counter(pipeline, expression, **values):
     )
 
 
-def test_a_read_model_that_is_what_the_log_says_holds(pipeline):
+def test_read_model_that_matches_the_log_passes(pipeline):
     counted(pipeline)
 
     report = verified(pipeline)
@@ -80,7 +80,7 @@ def test_sums_beyond_64_bits_are_compared_exactly(pipeline):
 
 
 @pytest.mark.parametrize(("by", "kind"), [(5, kinds.TOO_HIGH), (-5, kinds.TOO_LOW)])
-def test_a_value_that_is_wrong_is_told(pipeline, by, kind):
+def test_wrong_value_is_reported(pipeline, by, kind):
     counted(pipeline)
     update_counter(pipeline, "ADD #a :n", value=by)
 
@@ -90,7 +90,7 @@ def test_a_value_that_is_wrong_is_told(pipeline, by, kind):
     assert report.differences[0].detail == f"it is {7 + by}, and its entries add up to 7"
 
 
-def test_a_version_that_is_wrong_is_told(pipeline):
+def test_wrong_version_is_reported(pipeline):
     counted(pipeline)
     update_counter(pipeline, "SET #a = :n", version=4)
 
@@ -131,7 +131,7 @@ def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
     assert numbers(report) == {kinds.UNCOUNTED: 1}
 
 
-def test_what_is_recorded_and_counted_while_verifying_is_no_difference(pipeline):
+def test_events_recorded_during_verify_are_not_differences(pipeline):
     counted(pipeline)
     told = []
 
@@ -163,7 +163,7 @@ def test_traffic_does_not_hide_an_event_that_was_counted_twice(pipeline):
     assert numbers(report) == {kinds.TOO_HIGH: 1}
 
 
-def test_an_event_of_a_newer_kind_is_told_as_unreadable(pipeline):
+def test_event_of_a_newer_type_is_reported_as_unreadable(pipeline):
     counted(pipeline)
     item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}
     boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
@@ -182,7 +182,7 @@ def test_an_event_that_a_newer_version_counted_ends_no_verification(pipeline):
 
 
 @pytest.mark.parametrize("field", [{"by": {"S": "3"}}, {"version": {"M": {}}}, {"type": {"N": "1"}}])
-def test_an_event_whose_fields_have_other_types_is_told_as_unreadable(pipeline, field):
+def test_event_with_wrong_field_types_is_reported_as_unreadable(pipeline, field):
     (event,) = counted(pipeline, 1)
     (item,) = log_items([an_event(counter_id=event.counter_id)])
     boto3.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item | field)

@@ -46,10 +46,10 @@ _PLUGINS = (
     *(f"-pno:{name}" for name in ("hypothesispytest", "cov", "xdist", "cacheprovider")),
 )
 
-CRASHES = "tests/resilience/test_crash_points.py::test_at_every_request_of_a_scenario_a_fault_changes_no_total"
+CRASHES = "tests/resilience/test_crash_points.py::test_fault_at_any_request_changes_no_total"
 ARCHIVE = "tests/resilience/test_archive_rules.py"
 ORDERS = "tests/resilience/test_interleavings.py"
-REQUESTS = "tests/resilience/test_crash_points.py::test_a_scenario_makes_the_requests_that_are_disturbed"
+REQUESTS = "tests/resilience/test_crash_points.py::test_scenario_makes_the_asserted_number_of_requests"
 READS = "tests/resilience/test_consistent_reads.py"
 NEIGHBOURS = "tests/resilience/test_failure_isolation.py"
 SQL_CRASHES = "tests/resilience/test_sql_crash_points.py::test_at_every_step_of_a_scenario_a_fault_changes_no_total"
@@ -261,7 +261,7 @@ MUTANTS = {
         "chalicelib.read_model.store",
         "CounterItem.query(counter_id, consistent_read=True)",
         "CounterItem.query(counter_id, consistent_read=False)",
-        f"{READS}::test_a_counter_is_read_as_it_was_just_written",
+        f"{READS}::test_counter_just_written_is_read_as_written",
     ),
     "stale-part": Mutant(
         "The part that a redelivered batch belongs to is read without asking for consistency",
@@ -304,28 +304,28 @@ MUTANTS = {
         "chalicelib.aws.dynamodb",
         "        if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:\n",
         "        if reasons:\n",
-        f"{NEIGHBOURS}::test_a_throttled_transaction_is_an_outage_and_not_tried_again",
+        f"{NEIGHBOURS}::test_throttled_transaction_is_an_outage_and_not_retried",
     ),
     "contended-for-throttled": Mutant(
         "A transaction that conflicts is taken for an outage, and given up",
         "chalicelib.aws.dynamodb",
         "<= {None, CONDITION_FAILED, CONFLICT}",
         "<= {None, CONDITION_FAILED}",
-        f"{NEIGHBOURS}::test_a_transaction_that_conflicts_is_tried_again",
+        f"{NEIGHBOURS}::test_conflicting_transaction_is_retried",
     ),
     "update-conflict-an-outage": Mutant(
         "An update that conflicts with a transaction is taken for an outage, and given up",
         "chalicelib.aws.dynamodb",
         '            case "TransactionConflictException":\n                raise RefusedError from cause\n',
         "",
-        f"{NEIGHBOURS}::test_an_update_that_conflicts_is_tried_again",
+        f"{NEIGHBOURS}::test_conflicting_update_is_retried",
     ),
     "first-failure-raised": Mutant(
         "One counter's failure stops the others in its batch",
         "chalicelib.read_model.writer",
         "            failures[key.counter_id] = failure\n",
         "            raise\n",
-        f"{NEIGHBOURS}::test_a_damaged_counter_fails_alone_and_its_neighbors_are_counted",
+        f"{NEIGHBOURS}::test_damaged_counter_fails_alone",
     ),
     "success-before-put": Mutant(
         "Success is reported before the event is durable",
@@ -391,7 +391,7 @@ MUTANTS = {
         "        dead_letters.park((message.parked for message in messages if message.parked), "
         "projection.dead_letter_queue)\n"
         "        new = projection.count(events, likely_counted)\n",
-        f"{NEIGHBOURS}::test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already",
+        f"{NEIGHBOURS}::test_broken_message_is_redelivered_if_parking_fails",
     ),
     "parked-before-sent": Mutant(
         "The publisher parks before it sends, so that its failure keeps the neighbors from being published",
@@ -399,8 +399,7 @@ MUTANTS = {
         "    failures: list[QueueUnavailableError] = []\n",
         "    failures: list[QueueUnavailableError] = []\n"
         "    dead_letters.park(parked, settings.current().dead_letter_queue)\n",
-        f"{NEIGHBOURS}::"
-        "test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already",
+        f"{NEIGHBOURS}::test_broken_record_is_redelivered_if_parking_fails",
     ),
     "send-forgotten": Mutant(
         "A send that fails is forgotten, so as not to hold up the stream",
@@ -414,21 +413,21 @@ MUTANTS = {
         "chalicelib.publisher",
         "            failures.append(failure)\n",
         "            raise\n",
-        f"{FAN_OUT}::test_trouble_with_one_queue_keeps_nothing_from_the_other",
+        f"{FAN_OUT}::test_outage_of_one_queue_keeps_no_message_from_the_other",
     ),
     "second-queue-forgotten": Mutant(
         "A batch is taken for published once the first projection's queue has it",
         "chalicelib.publisher",
         "    if failures:\n",
         "    if len(failures) == len(settings.current().receivers):\n",
-        f"{FAN_OUT}::test_trouble_with_one_queue_keeps_nothing_from_the_other",
+        f"{FAN_OUT}::test_outage_of_one_queue_keeps_no_message_from_the_other",
     ),
     "keys-in-memory": Mutant(
         "The event that a key led to is kept in the process's memory",
         "chalicelib.command_handlers",
         'return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))',
         "return event_id.__dict__.setdefault((command.counter_id, command.idempotency_key), time_ordered_id(now_ms))",
-        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+        f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "deduplicated-by-message": Mutant(
         "What was seen is told by the queue's message id, which is new at each send",
@@ -452,7 +451,7 @@ MUTANTS = {
         "chalicelib.command_handlers",
         'f"{command.counter_id}/{command.idempotency_key}"',
         'f"{command.idempotency_key}"',
-        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+        f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "poison-raised": Mutant(
         "What is not understood is raised, so that it comes back for ever and its neighbours with it",
@@ -473,7 +472,7 @@ MUTANTS = {
         "chalicelib.event_log",
         "EventItem.get(partition, event_id, consistent_read=True)",
         "EventItem.get(partition, event_id, consistent_read=False)",
-        f"{READS}::test_an_event_is_found_as_it_was_just_recorded",
+        f"{READS}::test_event_just_recorded_is_read_as_recorded",
     ),
     "repetition-not-looked-at": Mutant(
         "A key sent again is answered from the request, without a look at what is recorded",
@@ -487,29 +486,28 @@ MUTANTS = {
         "chalicelib.projector",
         "            raise\n        telemetry.not_counted(",
         "            return {'batchItemFailures': []}\n        telemetry.not_counted(",
-        f"{NEIGHBOURS}::test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted"
-        "[hot_conflicts]",
+        f"{NEIGHBOURS}::test_failing_counter_blocks_no_other_and_stays_uncounted[hot_conflicts]",
     ),
     "named-unheard": Mutant(
         "The projector names the messages that are not counted where nobody reads it, and the queue forgets them",
         "chalicelib.projector",
         "        if not settings.current().partial_batch_responses or len(again) == len(messages):\n",
         "        if len(again) == len(messages):\n",
-        f"{NEIGHBOURS}::test_where_it_is_not_heard_the_whole_batch_comes_again",
+        f"{NEIGHBOURS}::test_whole_batch_is_redelivered_without_partial_responses",
     ),
     "neighbours-parked-too-early": Mutant(
         "What a message holds beside the uncounted is parked each time that it comes",
         "chalicelib.projector",
         "for message in done if message.parked), projection",
         "for message in messages if message.parked), projection",
-        f"{NEIGHBOURS}::test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_is_counted",
+        f"{NEIGHBOURS}::test_poison_message_is_parked_once_its_good_events_are_counted",
     ),
     "late-attempts": Mutant(
         "An attempt is begun however little of the function's time is left",
         "chalicelib.aws.session",
         "time_left_ms() / 1000 - RESERVE_S",
         "time_left_ms() / 1000",
-        "tests/resilience/test_deadlines.py::test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again",
+        "tests/resilience/test_deadlines.py::test_batch_stopped_at_the_deadline_is_counted_when_redelivered",
     ),
     "parking-forgotten": Mutant(
         "What cannot be parked is forgotten, so as not to hold up the queue",
@@ -629,14 +627,14 @@ MUTANTS = {
         "ops.maintenance.redrive",
         "            for receiver in settings.receivers:\n",
         "            for receiver in settings.receivers[:1]:\n",
-        f"{FAN_OUT}::test_what_the_stream_gave_up_is_sent_to_both_from_the_log",
+        f"{FAN_OUT}::test_discarded_stream_batch_is_sent_to_both_projections",
     ),
     "dead-letters-for-the-first": Mutant(
         "All dead letters are sent back to the first projection's queue",
         "ops.maintenance.redrive",
         "for one in settings.receivers if is_for_all or one.projection == letter.projection]",
         "for one in settings.receivers[:1]]",
-        f"{FAN_OUT}::test_a_dead_letter_goes_back_to_the_projection_that_it_is_of",
+        f"{FAN_OUT}::test_redrive_sends_a_dead_letter_to_its_own_projection",
     ),
     "split-drops-one": Mutant(
         "The event that would not fit into a message is in none",
@@ -664,7 +662,7 @@ MUTANTS = {
         "app",
         "requests.request(_received.get())",
         "requests.request(app.current_request)",
-        "tests/resilience/test_races.py::test_requests_in_threads_are_answered_each_for_itself",
+        "tests/resilience/test_races.py::test_requests_in_threads_get_their_own_answers",
     ),
     "seen-in-memory": Mutant(
         "What was seen is kept in the process's memory, and noted before it is counted",
@@ -681,7 +679,7 @@ MUTANTS = {
         "chalicelib.command_handlers",
         'uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")',
         "uuid.uuid4()",
-        f"{PROCESSES}::test_a_key_names_the_same_event_for_ever",
+        f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
 }
 

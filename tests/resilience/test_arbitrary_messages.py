@@ -270,7 +270,8 @@ def check_counted(events, before):
 
 @MANY
 @given(st.lists(QUEUE_RECORDS, min_size=1, max_size=4))
-def test_whatever_is_on_the_queue_is_counted_or_parked_once_and_its_neighbours_are_counted(new_pipeline, things):
+def test_arbitrary_queue_records_are_counted_or_parked_once(new_pipeline, things):
+    """The good events in the same batch are counted."""
     import app
 
     pipeline = new_pipeline(0)
@@ -296,7 +297,8 @@ def test_whatever_is_on_the_queue_is_counted_or_parked_once_and_its_neighbours_a
 
 @MANY
 @given(st.lists(stream_records(), min_size=1, max_size=4))
-def test_whatever_is_on_the_stream_is_counted_or_parked_once_and_its_neighbours_are_counted(new_pipeline, things):
+def test_arbitrary_stream_records_are_counted_or_parked_once(new_pipeline, things):
+    """The good events in the same batch are counted."""
     import app
 
     pipeline = new_pipeline(0)

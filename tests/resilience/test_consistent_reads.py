@@ -9,7 +9,7 @@ from tests import aws_requests
 from tests.builders import an_event, message_body
 
 
-def test_a_counter_is_read_as_it_was_just_written(new_pipeline):
+def test_counter_just_written_is_read_as_written(new_pipeline):
     pipeline = new_pipeline(0)
 
     written = pipeline.increment({"by": 4}, Prefer="return=representation")
@@ -19,7 +19,7 @@ def test_a_counter_is_read_as_it_was_just_written(new_pipeline):
     assert pipeline.increment(If_Match='"1"').status == 200
 
 
-def test_an_event_is_found_as_it_was_just_recorded(new_pipeline):
+def test_event_just_recorded_is_read_as_recorded(new_pipeline):
     pipeline = new_pipeline(0)
 
     recorded = pipeline.increment({"by": 4}, Idempotency_Key="k")
@@ -29,7 +29,7 @@ def test_an_event_is_found_as_it_was_just_recorded(new_pipeline):
     assert pipeline.event(recorded.body["event_id"]).status == 200
 
 
-def test_what_was_just_counted_is_known_to_be(new_pipeline):
+def test_event_just_counted_has_status_counted(new_pipeline):
     pipeline = new_pipeline(0)
     recorded = pipeline.increment({"by": 4}, Prefer="return=representation")
     event_id = recorded.headers["Location"].rpartition("/")[2]
@@ -48,7 +48,7 @@ def test_a_redelivery_of_counted_events_costs_one_read_and_no_write(new_pipeline
     assert requests.operations == ["GetItem"]
 
 
-def test_what_was_just_archived_is_known_to_be_counted(new_pipeline):
+def test_event_just_archived_has_status_counted(new_pipeline):
     pipeline = new_pipeline(0)
     events = [an_event(counter_id=pipeline.counter_id) for _ in range(RECENT_MAX + 1)]
     pipeline.record(*events)
@@ -59,7 +59,7 @@ def test_what_was_just_archived_is_known_to_be_counted(new_pipeline):
     assert (pipeline.value, pipeline.version) == (RECENT_MAX + 1, RECENT_MAX + 1)
 
 
-def test_the_engine_answers_a_read_that_may_be_stale_with_nothing(engine, new_pipeline):
+def test_engine_answers_an_eventually_consistent_read_with_nothing(engine, new_pipeline):
     from chalicelib.aws.tables import CounterItem
 
     pipeline = new_pipeline(0)

@@ -111,7 +111,7 @@ def test_swaps_follow_each_other_over_all_parts(pipeline):
 
 @pytest.mark.parametrize("exists", [True, False])
 @pytest.mark.parametrize("other", [1, 3])
-def test_a_swap_is_refused_if_another_part_changes_meanwhile(engine, pipeline, other, exists):
+def test_swap_is_refused_if_another_part_changes_during_it(engine, pipeline, other, exists):
     """Also if that part did not exist when the swap read the counter."""
     counted = [an_event(counter_id=pipeline.counter_id, event_id=an_id_of(other))] * exists
     pipeline.count(*counted)

@@ -294,7 +294,7 @@ def test_a_page_whose_end_is_no_time_is_damage(pipeline, counted, page):
     assert_unavailable(pipeline.events(limit=100))
 
 
-def test_one_damaged_counter_of_several_is_told_by_name(pipeline, counter_item):
+def test_damaged_counter_of_a_batch_is_named_in_the_error(pipeline, counter_item):
     counter_item.change(recent={b"short"})
     own = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + 5000)
     other = an_event(counter_id=f"{pipeline.counter_id}.other")

@@ -71,13 +71,13 @@ def running(engine, pipeline):
     return run
 
 
-def test_the_gateway_waits_for_longer_than_the_function_may_run():
+def test_gateway_timeout_exceeds_the_functions_timeout():
     assert FUNCTIONS["api_handler"]["lambda_timeout"] < GATEWAY_S
 
 
 @pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
 @pytest.mark.parametrize("request_", REQUESTS)
-def test_a_request_that_meets_an_outage_is_503_in_time(pipeline, running, request_, fault):
+def test_request_during_an_outage_is_503_before_the_deadline(pipeline, running, request_, fault):
     function = running("api_handler", fault)
 
     answer = REQUESTS[request_](pipeline)
@@ -86,7 +86,7 @@ def test_a_request_that_meets_an_outage_is_503_in_time(pipeline, running, reques
     assert function.left_s >= 0
 
 
-def test_a_swap_that_conflicts_each_time_is_503_in_time(pipeline, running):
+def test_swap_that_always_conflicts_is_503_before_the_deadline(pipeline, running):
     function = running("api_handler", faults.is_cancelled, "TransactWriteItems")
 
     answer = pipeline.increment(If_Match='"0"')
@@ -95,7 +95,7 @@ def test_a_swap_that_conflicts_each_time_is_503_in_time(pipeline, running):
     assert function.left_s >= 0
 
 
-def test_an_add_and_get_that_conflicts_each_time_is_202_in_time(pipeline, running):
+def test_add_and_get_that_always_conflicts_is_202_before_the_deadline(pipeline, running):
     """The event is recorded, and the stream counts it: a preference is no reason to fail."""
     function = running("api_handler", faults.conflicts, "UpdateItem")
 
@@ -105,7 +105,7 @@ def test_an_add_and_get_that_conflicts_each_time_is_202_in_time(pipeline, runnin
     assert function.left_s >= 0
 
 
-def test_a_query_of_many_slow_requests_is_503_in_time(pipeline, running):
+def test_query_with_slow_requests_is_503_before_the_deadline(pipeline, running):
     stored(pipeline, [[number] for number in range(40)])
     function = running("api_handler", faults.carried_out)
 
@@ -116,7 +116,7 @@ def test_a_query_of_many_slow_requests_is_503_in_time(pipeline, running):
 
 
 @pytest.mark.parametrize("wish", [{}, {"If_Match": '"0"'}, {"Prefer": "return=representation"}])
-def test_a_command_of_slow_requests_is_carried_out(pipeline, running, wish):
+def test_command_with_slow_requests_succeeds(pipeline, running, wish):
     function = running("api_handler", faults.carried_out)
 
     answer = pipeline.increment(**wish)
@@ -125,7 +125,7 @@ def test_a_command_of_slow_requests_is_carried_out(pipeline, running, wish):
     assert function.left_s >= 0
 
 
-def test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_again(engine, pipeline, running):
+def test_batch_stopped_at_the_deadline_is_counted_when_redelivered(engine, pipeline, running):
     others = [message_body(an_event(counter_id=f"{pipeline.counter_id}-{n}")) for n in range(9)]
     bodies = [message_body(an_event(counter_id=pipeline.counter_id, by=4)), *others]
     function = running("project", faults.never_arrives, "UpdateItem")
@@ -139,7 +139,7 @@ def test_a_batch_of_many_counters_is_given_up_in_time_and_counted_when_it_comes_
     assert (pipeline.value, pipeline.version) == (4, 1)
 
 
-def test_a_stream_batch_is_given_up_in_time(pipeline, running):
+def test_stream_batch_stops_at_the_deadline(pipeline, running):
     function = running("publish", faults.never_arrives)
 
     with pytest.raises(QueueUnavailableError):
@@ -148,7 +148,7 @@ def test_a_stream_batch_is_given_up_in_time(pipeline, running):
     assert function.left_s >= 0
 
 
-def test_without_lambda_there_is_no_limit_but_that_of_each_request(engine, pipeline):
+def test_outside_lambda_only_each_request_has_a_timeout(engine, pipeline):
     attempts = []
 
     def gate(attempt):

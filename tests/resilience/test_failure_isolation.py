@@ -59,9 +59,8 @@ def hot_is_throttled(attempt):
     return faults.is_throttled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
-def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(
-    engine, new_pipeline
-):
+def test_broken_message_is_redelivered_if_parking_fails(engine, new_pipeline):
+    """Count the good messages of the batch before the function raises."""
     pipeline = new_pipeline(0)
     bodies = ["broken", message_body(an_event(counter_id=pipeline.counter_id))]
 
@@ -74,9 +73,8 @@ def test_a_broken_message_that_cannot_be_parked_comes_again_and_its_neighbours_a
     assert [message["Body"] for message in pipeline.parked()] == ["broken"]
 
 
-def test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_are_published_already(
-    engine, new_pipeline
-):
+def test_broken_record_is_redelivered_if_parking_fails(engine, new_pipeline):
+    """Publish the good records of the batch before the function raises."""
     pipeline = new_pipeline(0)
     records = ["broken", stream_record(an_event(counter_id=pipeline.counter_id))]
 
@@ -90,7 +88,7 @@ def test_a_broken_record_that_cannot_be_parked_comes_again_and_its_neighbours_ar
 
 
 @pytest.mark.parametrize("fault", [hot_conflicts, hot_is_throttled])
-def test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_for_counted(engine, new_pipeline, fault):
+def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, new_pipeline, fault):
     pipeline = new_pipeline(0)
     calm = [f"{pipeline.counter_id}.{number}" for number in range(6)]
     hot = f"{pipeline.counter_id}.hot"
@@ -102,7 +100,8 @@ def test_one_counters_trouble_does_not_hold_up_the_others_and_it_is_not_taken_fo
     assert [queries.counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 
-def test_a_damaged_counter_fails_alone_and_its_neighbors_are_counted(engine, new_pipeline):
+def test_damaged_counter_fails_alone(engine, new_pipeline):
+    """Count the other counters of a batch with a damaged one."""
     pipeline = new_pipeline(0)
     damaged = f"{pipeline.counter_id}.damaged"
     item = {"counter_id": {"S": damaged}, "part": {"N": "0"}, "recent": {"BS": [b"no entry"]}, "revision": {"N": "1"}}
@@ -117,9 +116,7 @@ def test_a_damaged_counter_fails_alone_and_its_neighbors_are_counted(engine, new
     assert pipeline.value == 1
 
 
-def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again(
-    engine, new_pipeline, answers_by_message
-):
+def test_only_uncounted_messages_are_redelivered_with_partial_responses(engine, new_pipeline, answers_by_message):
     pipeline = new_pipeline(0)
     hot, calm = f"{pipeline.counter_id}.hot", pipeline.counter_id
     bodies = [
@@ -142,7 +139,7 @@ def test_where_it_is_heard_only_the_messages_of_the_uncounted_counter_come_again
     assert pipeline.value == 1
 
 
-def test_where_it_is_not_heard_the_whole_batch_comes_again(engine, new_pipeline):
+def test_whole_batch_is_redelivered_without_partial_responses(engine, new_pipeline):
     pipeline = new_pipeline(0)
     hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
 
@@ -152,9 +149,7 @@ def test_where_it_is_not_heard_the_whole_batch_comes_again(engine, new_pipeline)
     assert pipeline.value == 1
 
 
-def test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_is_counted(
-    engine, new_pipeline, answers_by_message
-):
+def test_poison_message_is_parked_once_its_good_events_are_counted(engine, new_pipeline, answers_by_message):
     pipeline = new_pipeline(0)
     hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
     message = json.loads(message_body(hot))
@@ -170,9 +165,7 @@ def test_a_poisoned_message_that_comes_again_is_parked_only_once_the_rest_of_it_
 
 
 @pytest.mark.parametrize("fault", [faults.conflicts, faults.is_throttled])
-def test_a_batch_that_is_wholly_uncounted_fails_where_messages_could_be_named_too(
-    engine, new_pipeline, answers_by_message, fault
-):
+def test_wholly_uncounted_batch_raises_with_partial_responses_too(engine, new_pipeline, answers_by_message, fault):
     pipeline = new_pipeline(0)
     bodies = [message_body(an_event(counter_id=f"{pipeline.counter_id}.{n}")) for n in range(3)]
 
@@ -180,7 +173,7 @@ def test_a_batch_that_is_wholly_uncounted_fails_where_messages_could_be_named_to
         pipeline.project(bodies)
 
 
-def test_messages_that_all_have_an_uncounted_event_fail_together(engine, new_pipeline, answers_by_message):
+def test_batch_raises_if_each_message_has_an_uncounted_event(engine, new_pipeline, answers_by_message):
     pipeline = new_pipeline(0)
     bodies = [
         message_body(an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id))
@@ -197,7 +190,7 @@ def fill_recent(pipeline):
 
 
 @pytest.mark.parametrize("reasons", THROTTLED)
-def test_a_throttled_transaction_is_an_outage_and_not_tried_again(engine, new_pipeline, reasons):
+def test_throttled_transaction_is_an_outage_and_not_retried(engine, new_pipeline, reasons):
     pipeline = new_pipeline(0)
     fill_recent(pipeline)
     body = message_body(an_event(counter_id=pipeline.counter_id))
@@ -219,7 +212,7 @@ def test_a_throttled_transaction_is_an_outage_and_not_tried_again(engine, new_pi
 
 
 @pytest.mark.parametrize("reasons", [("TransactionConflict",), (None, "TransactionConflict")])
-def test_a_transaction_that_conflicts_is_tried_again(engine, new_pipeline, reasons):
+def test_conflicting_transaction_is_retried(engine, new_pipeline, reasons):
     pipeline = new_pipeline(0)
     fill_recent(pipeline)
     event = an_event(counter_id=pipeline.counter_id)
@@ -234,7 +227,7 @@ def test_a_transaction_that_conflicts_is_tried_again(engine, new_pipeline, reaso
     assert (pipeline.value, pipeline.version) == (RECENT_MAX + 2, RECENT_MAX + 2)
 
 
-def test_an_update_that_conflicts_is_tried_again(engine, new_pipeline):
+def test_conflicting_update_is_retried(engine, new_pipeline):
     pipeline = new_pipeline(0)
 
     with at(engine, "UpdateItem", faults.conflicts, times=1) as counted:

@@ -422,6 +422,7 @@ def test_the_status_of_an_event_during_archiving_in_every_order(engine, new_pipe
     assert {ran.results["client"] for _, ran in results} == {"counted"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("tens", range(SEEDS // 10))
 def test_random_workers_in_random_orders(engine, tens):
     failures = [simulated for seed in range(tens * 10, tens * 10 + 10) if (simulated := simulate(engine, seed)).wrong]

@@ -27,24 +27,24 @@ def run(engine, new_pipeline):
     return pipeline
 
 
-def test_what_is_acknowledged_and_counted_is_as_it_should_be(run):
+def test_correct_run_has_no_findings(run):
     run.deliver()
 
     assert run.judged() == []
 
 
-def test_what_is_not_counted_is_found(run):
+def test_uncounted_event_is_reported(run):
     assert run.judged() == [f"{run.counter_id}: value and version are (0, 0), and the log says (6, 3)"]
 
 
-def test_what_is_counted_and_not_in_the_log_is_found(run):
+def test_counted_event_without_log_entry_is_reported(run):
     run.deliver()
     run.count(an_event(counter_id=run.counter_id, by=5))
 
     assert run.judged() == [f"{run.counter_id}: the value 11 exceeds the log's sum 6"]
 
 
-def test_what_is_acknowledged_and_not_in_the_log_is_found(run):
+def test_acknowledged_event_without_log_entry_is_reported(run):
     run.deliver()
     run.acknowledged[Wish(run.counter_id, "lost", 4, Way.PLAIN)] = "an id"
 
@@ -54,7 +54,7 @@ def test_what_is_acknowledged_and_not_in_the_log_is_found(run):
     ]
 
 
-def test_what_is_in_the_log_and_was_not_acknowledged_is_found(run):
+def test_unacknowledged_event_in_the_log_is_reported(run):
     refused = run.increment({"by": 7}, Idempotency_Key="refused").body["event_id"]
     run.deliver()
 
@@ -63,7 +63,7 @@ def test_what_is_in_the_log_and_was_not_acknowledged_is_found(run):
     ]
 
 
-def test_two_increments_that_became_one_are_found(run):
+def test_two_increments_recorded_as_one_are_reported(run):
     run.deliver()
     first = next(iter(run.acknowledged.values()))
     run.acknowledged[Wish(run.counter_id, "another", 1, Way.PLAIN)] = first
@@ -71,7 +71,7 @@ def test_two_increments_that_became_one_are_found(run):
     assert run.judged() == [f"{run.counter_id}: two increments were acknowledged as one, {first}"]
 
 
-def test_a_run_without_faults_or_restarts_proves_nothing(tmp_path):
+def test_run_without_faults_or_restarts_fails(tmp_path):
     chaos = Chaos(aws_port=0, seed=1)
     system = System(Place(tmp_path, 0, 0), chaos)
 
@@ -88,7 +88,7 @@ def test_a_run_without_faults_or_restarts_proves_nothing(tmp_path):
     assert shortfalls(system) == []
 
 
-def test_what_is_disturbed_always_is_disturbed_at_each_attempt():
+def test_permanent_fault_disturbs_each_attempt():
     chaos = Chaos(aws_port=0, seed=1)
     chaos.begin()
     chaos.close()

@@ -22,7 +22,7 @@ from tests.builders import an_event
         ("visits", "k", "f40e02dc-7103-5695-b431-1047dfebfa1f"),
     ],
 )
-def test_a_key_names_the_same_event_for_ever(new_pipeline, counter_id, key, event_id):
+def test_key_names_the_same_event_in_every_process(new_pipeline, counter_id, key, event_id):
     pipeline = new_pipeline(0)
     pipeline.counter_id = counter_id
 

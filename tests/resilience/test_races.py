@@ -127,7 +127,8 @@ def event_named_in(answer):
     return answer.headers["Location"].rpartition("/")[2]
 
 
-def test_of_many_that_append_one_event_one_does_and_the_others_are_told(pipeline, watcher):
+def test_concurrent_appends_of_one_event_append_it_once(pipeline, watcher):
+    """One append wins. The others return the recorded event."""
     from chalicelib import event_log
 
     for _ in range(ROUNDS):
@@ -143,7 +144,8 @@ def test_of_many_that_append_one_event_one_does_and_the_others_are_told(pipeline
     assert (pipeline.value, pipeline.version) == (ROUNDS, ROUNDS)
 
 
-def test_of_many_that_append_one_id_with_other_amounts_one_does_and_the_others_are_refused(pipeline, watcher):
+def test_concurrent_appends_of_one_id_with_other_amounts_append_one(pipeline, watcher):
+    """One append wins. The others raise: their event has the same id and another amount."""
     from chalicelib import event_log
     from chalicelib.errors import KeyReusedError
 
@@ -163,7 +165,8 @@ def test_of_many_that_append_one_id_with_other_amounts_one_does_and_the_others_a
     assert (pipeline.value, pipeline.version) == (winners[0], 1)
 
 
-def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(pipeline, watcher):
+def test_concurrent_increments_with_one_key_record_one_event(pipeline, watcher):
+    """One request records the event. The others answer with it, as replayed."""
     answers = at_once(10, lambda _: pipeline.increment({"by": 4}, Idempotency_Key="k"))
 
     watcher.acknowledged = [event_named_in(answer) for answer in answers]
@@ -175,7 +178,7 @@ def test_of_many_that_send_one_key_at_once_one_records_and_the_others_are_told(p
     assert (pipeline.value, pipeline.version) == (4, 1)
 
 
-def test_of_many_that_swap_from_one_version_exactly_one_succeeds_each_time(pipeline, watcher):
+def test_concurrent_swaps_from_one_version_succeed_once(pipeline, watcher):
     acknowledged = 0
 
     for version in range(ROUNDS):
@@ -194,7 +197,7 @@ def test_of_many_that_swap_from_one_version_exactly_one_succeeds_each_time(pipel
     assert (pipeline.value, pipeline.version) == (acknowledged, ROUNDS)
 
 
-def test_of_many_that_swap_with_one_key_all_are_told_of_the_one_that_happened(pipeline, watcher):
+def test_concurrent_swaps_with_one_key_all_answer_with_the_one_swap(pipeline, watcher):
     answers = at_once(8, lambda _: pipeline.increment({"by": 3}, If_Match='"0"', Idempotency_Key="k"))
 
     pipeline.deliver()
@@ -204,7 +207,7 @@ def test_of_many_that_swap_with_one_key_all_are_told_of_the_one_that_happened(pi
     assert (pipeline.value, pipeline.version) == (3, 1)
 
 
-def test_add_and_get_answers_the_state_that_this_very_increment_led_to(pipeline, watcher):
+def test_add_and_get_answers_the_state_after_its_own_increment(pipeline, watcher):
     answers = at_once(4, lambda _: pipeline.increment({"by": 10}, Prefer="return=representation"))
 
     watcher.acknowledged = [event_named_in(answer) for answer in answers]
@@ -218,7 +221,7 @@ def test_add_and_get_answers_the_state_that_this_very_increment_led_to(pipeline,
     assert (pipeline.value, pipeline.version) == (40, 4)
 
 
-def test_increments_of_all_kinds_never_fail_because_of_each_other(pipeline, watcher):
+def test_concurrent_increments_of_all_kinds_never_fail(pipeline, watcher):
     kinds = [{}, {"Prefer": "return=representation"}, {"Idempotency_Key": "same"}]
 
     answers = at_once(12, lambda n: pipeline.increment(**kinds[n % 3]))
@@ -230,7 +233,7 @@ def test_increments_of_all_kinds_never_fail_because_of_each_other(pipeline, watc
     assert (pipeline.value, pipeline.version) == (9, 9)
 
 
-def test_eight_workers_on_one_counter_count_each_event_once(pipeline, watcher):
+def test_concurrent_workers_on_one_counter_count_each_event_once(pipeline, watcher):
     """Their batches overlap, some of their events are late, and they archive a dozen times."""
     events = [
         an_event(counter_id=pipeline.counter_id, by=n % 7 + 1, recorded_at_ms=A_TIME_MS + n * 7919 % 1000)
@@ -253,7 +256,7 @@ def test_eight_workers_on_one_counter_count_each_event_once(pipeline, watcher):
     watcher.check_in_the_end()
 
 
-def test_an_update_and_an_archiving_transaction_at_once_count_both(pipeline, watcher):
+def test_concurrent_update_and_archiving_transaction_both_count(pipeline, watcher):
     """There is room for one event and not for two: one worker adds, the other archives, or both archive."""
     for number in range(ROUNDS):
         before = pipeline.version
@@ -268,7 +271,8 @@ def test_an_update_and_an_archiving_transaction_at_once_count_both(pipeline, wat
         assert pipeline.version == before + RECENT_MAX + 2
 
 
-def test_add_and_gets_and_a_key_sent_again_among_projectors_count_each_event_once(pipeline, watcher):
+def test_add_and_gets_next_to_projectors_count_each_event_once(pipeline, watcher):
+    """Some of the add-and-gets retry one idempotency key."""
     # At the present, so that the clients' events share the recent entries.
     now_ms = time.time_ns() // 1_000_000
     events = [an_event(counter_id=pipeline.counter_id, by=100, recorded_at_ms=now_ms) for _ in range(40)]
@@ -300,7 +304,7 @@ def test_add_and_gets_and_a_key_sent_again_among_projectors_count_each_event_onc
     assert (pipeline.value, pipeline.version) == (40 * 100 + 9 + 10, 40 + 9 + 1)
 
 
-def test_requests_in_threads_are_answered_each_for_itself(engine, new_pipeline):
+def test_requests_in_threads_get_their_own_answers(engine, new_pipeline):
     pipeline = new_pipeline(0)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -119,6 +119,7 @@ class Observer:
             assert len([1 for before, after in itertools.pairwise(seen) if before != after]) <= 1
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_named_and_repaired_at_the_first_run(engine, shards, name):
     damage = DAMAGES[name]
@@ -188,9 +189,10 @@ def requests_of_repair(engine, name):
     return observer.operations
 
 
+@pytest.mark.sample(2)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("name", CUT_OFF)
-def test_a_rebuild_cut_off_at_any_request_is_finished_by_another(engine, name):
+def test_rebuild_cut_off_at_any_request_is_finished_by_the_next(engine, name):
     damage = DAMAGES[name]
     for at, operation in enumerate(requests_of_repair(engine, name)):
         for fault in faults_of(operation):
@@ -210,7 +212,7 @@ def test_a_rebuild_cut_off_at_any_request_is_finished_by_another(engine, name):
             check_is_right(stage, log)
 
 
-def test_the_number_of_crash_points_of_repairs_is_asserted(engine):
+def test_number_of_crash_points_of_repairs_is_asserted(engine):
     points = sum(len(faults_of(each)) for name in CUT_OFF for each in requests_of_repair(engine, name))
 
     print(f"{points} crash points of repairs")  # noqa: T201  (for pytest -s)
@@ -290,6 +292,7 @@ def next_to(engine, damage, worker_of):
     return run_with
 
 
+@pytest.mark.sample(1)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("damage", MET)
 def test_a_repair_next_to_a_worker_holds_in_every_order(engine, damage):
@@ -299,6 +302,7 @@ def test_a_repair_next_to_a_worker_holds_in_every_order(engine, damage):
     assert orders > 1
 
 
+@pytest.mark.sample(1)
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("damage", "worker"),
@@ -344,6 +348,7 @@ def random_worker(pipeline, stage, chance):
     return lambda: repair_alone(stage)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("tens", range(SEEDS // 10))
 def test_a_repair_next_to_random_workers_holds(engine, new_pipeline, tens):

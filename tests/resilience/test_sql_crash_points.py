@@ -123,6 +123,7 @@ def test_a_scenario_takes_the_steps_that_are_disturbed(database, name):
     check_in_the_end(database, events)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("database", "fault"), [(name, fault) for name in OF for fault in OF[name]], indirect=["database"]

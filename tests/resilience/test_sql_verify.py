@@ -46,7 +46,7 @@ def now_ms():
     return time.time_ns() // 1_000_000
 
 
-def test_a_read_model_that_is_what_the_log_says_holds(database, name):
+def test_read_model_that_matches_the_log_passes(database, name):
     other = f"{name}.other"
     sql_damage.counted(name)
     sql_damage.counted(other)

@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
-def test_whatever_happens_the_model_and_the_tables_agree(engine):
+def test_model_and_tables_agree_after_any_steps(engine):
     Machine.engine = engine
 
     run_state_machine_as_test(
@@ -355,7 +355,7 @@ def test_whatever_happens_the_model_and_the_tables_agree(engine):
     )
 
 
-def test_a_record_as_the_builder_makes_it_is_as_the_stream_brings_it(new_pipeline):
+def test_stream_record_of_the_builder_equals_a_real_one(new_pipeline):
     pipeline = new_pipeline(0)
     pipeline.increment({"by": 7})
     (record,) = pipeline.new_records()

@@ -60,7 +60,8 @@ def disturbed(engine, queue, fault):
     engine.gate = gate
 
 
-def test_every_event_is_counted_by_both_whatever_is_delivered_how_often(both, database):
+def test_both_projections_count_each_event_once(both, database):
+    """Deliveries to both are repeated and shuffled."""
     for number in range(6):
         both.pipeline.increment({"by": number + 1})
     records = both.pipeline.new_records()
@@ -81,7 +82,7 @@ def test_every_event_is_counted_by_both_whatever_is_delivered_how_often(both, da
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled])
 @pytest.mark.parametrize("troubled", ["-sql-projection", "pipeline-projection"])
-def test_trouble_with_one_queue_keeps_nothing_from_the_other(both, database, engine, troubled, fault):
+def test_outage_of_one_queue_keeps_no_message_from_the_other(both, database, engine, troubled, fault):
     event = an_event(counter_id=both.pipeline.counter_id)
     disturbed(engine, troubled, fault)
 
@@ -99,7 +100,7 @@ def test_trouble_with_one_queue_keeps_nothing_from_the_other(both, database, eng
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_an_outage_of_the_database_does_not_delay_the_other_projection(both, database):
+def test_database_outage_does_not_delay_the_other_projection(both, database):
     both.pipeline.increment({"by": 3})
     both.pipeline.publish(both.pipeline.new_records())
     waiting = both.published()
@@ -119,7 +120,7 @@ def test_an_outage_of_the_database_does_not_delay_the_other_projection(both, dat
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_broken_message_is_parked_on_its_own_dead_letter_queue_and_its_neighbours_are_counted(both, database):
+def test_broken_message_is_parked_on_its_projections_dead_letter_queue(both, database):
     event = an_event(counter_id="good")
 
     both.project(["broken", message_body(event)])
@@ -133,7 +134,7 @@ def test_a_broken_message_is_parked_on_its_own_dead_letter_queue_and_its_neighbo
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_record_that_nobody_understands_is_parked_for_each_projection(both):
+def test_broken_stream_record_is_parked_for_each_projection(both):
     record = stream_record(an_event())
     record["dynamodb"]["NewImage"]["version"] = {"N": "2"}
 
@@ -144,7 +145,8 @@ def test_a_record_that_nobody_understands_is_parked_for_each_projection(both):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_what_cannot_be_parked_comes_again_and_its_neighbours_are_counted_already(both, database, engine):
+def test_broken_message_is_redelivered_if_parking_fails(both, database, engine):
+    """Count the good messages of the batch before the function raises."""
     event = an_event(counter_id="good")
     disturbed(engine, "-sql-projection-dead-letter", faults.never_arrives)
 
@@ -159,9 +161,7 @@ def test_what_cannot_be_parked_comes_again_and_its_neighbours_are_counted_alread
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_messages_of_a_counter_that_cannot_be_counted_are_named_and_the_others_are_counted(
-    both, database, answers_by_message
-):
+def test_only_messages_of_the_uncounted_counter_are_redelivered(both, database, answers_by_message):
     large = [an_event(counter_id="large", by=LARGEST_AMOUNT) for _ in range(1025)]
     read_model.count(large[:-1])
     bodies = [message_body(large[-1]), message_body(an_event(counter_id="small"))]
@@ -175,7 +175,8 @@ def test_messages_of_a_counter_that_cannot_be_counted_are_named_and_the_others_a
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_what_the_stream_gave_up_is_sent_to_both_from_the_log(both):
+def test_discarded_stream_batch_is_sent_to_both_projections(both):
+    """Redrive reads the events of the batch from the log."""
     event = an_event(counter_id=both.pipeline.counter_id, recorded_at_ms=GIVEN_UP_MS)
     event_log.append(event)
     sqs.send(settings.current().dead_letter_queue, stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
@@ -188,7 +189,7 @@ def test_what_the_stream_gave_up_is_sent_to_both_from_the_log(both):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_dead_letter_goes_back_to_the_projection_that_it_is_of(both):
+def test_redrive_sends_a_dead_letter_to_its_own_projection(both):
     first, other = (message_body(an_event(counter_id=both.pipeline.counter_id, by=by)) for by in (1, 2))
     sqs.send(settings.current().dead_letter_queue, first)
     sqs.send(settings.current().sql_dead_letter_queue, other)
@@ -198,7 +199,7 @@ def test_a_dead_letter_goes_back_to_the_projection_that_it_is_of(both):
     assert (both.pipeline.published(), both.published()) == ([first], [other])
 
 
-def test_where_sql_is_off_an_event_is_sent_once_and_nothing_of_it_is_known(new_pipeline, engine):
+def test_event_is_sent_to_one_queue_without_sql(new_pipeline, engine):
     asked = []
 
     def gate(attempt):

@@ -74,7 +74,7 @@ def said_by_a_process_that_starts(function: str, program: str, **environment: st
         ),
     ],
 )
-def test_a_function_loads_what_it_uses_and_nothing_else(function, loaded):
+def test_function_loads_only_the_modules_it_uses(function, loaded):
     names = said_by_a_process_that_starts(function, "print(*sys.modules)")
 
     assert HEAVY & set(names) == loaded
@@ -94,7 +94,7 @@ SQL = {
     ("sql_url", "driver"),
     [("sqlite:///file", {"sqlite3"}), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
 )
-def test_project_sql_loads_its_database_and_nothing_of_dynamodb(sql_url, driver):
+def test_project_sql_loads_its_driver_and_no_dynamodb_client(sql_url, driver):
     names = said_by_a_process_that_starts("app.project_sql", "print(*sys.modules)", SQL_URL=sql_url)
 
     assert HEAVY & set(names) == SQL | driver
@@ -111,7 +111,7 @@ OF_SQL = {
 
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
-def test_no_other_function_loads_anything_of_sql_where_it_is_on(function):
+def test_other_functions_load_no_sql_module_if_sql_is_on(function):
     names = said_by_a_process_that_starts(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
 
     assert not OF_SQL & set(names)
@@ -127,7 +127,7 @@ def test_no_other_function_loads_anything_of_sql_where_it_is_on(function):
         ("/reports/daily", OF_SQL - {"psycopg", "chalicelib.extras.sql.projector"}),
     ],
 )
-def test_the_api_loads_what_is_of_sql_for_a_report_only(path, loaded):
+def test_api_loads_sql_modules_for_a_report_only(path, loaded):
     program = f"""
 from tests.builders import api_event
 name = "{path}".removeprefix("/reports").strip("/")
@@ -141,14 +141,14 @@ print("modules:", *sys.modules)
     assert OF_SQL & set(names[names.index("modules:") :]) == loaded
 
 
-def test_what_is_loaded_by_any_other_program_waits_until_it_is_used():
+def test_other_programs_load_heavy_modules_lazily():
     names = said_by_a_process_that_starts("", "print(*sys.modules)")
 
     assert HEAVY & set(names) == {"botocore"}
 
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
-def test_a_function_that_is_ready_has_its_one_client(function):
+def test_ready_function_has_exactly_one_client(function):
     program = """
 import gc
 from botocore.client import BaseClient
@@ -159,7 +159,7 @@ print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
 
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
-def test_getting_ready_again_makes_no_other_client(function):
+def test_second_preparation_makes_no_other_client(function):
     cold_start.make_ready(function)
     clients = importlib.import_module(f"chalicelib.{cold_start.FUNCTIONS[function][-1]}")
     before = clients.client()

@@ -17,7 +17,7 @@ DOMAIN = [f"domain/{path.name}" for path in sorted((PROJECT / "chalicelib" / "do
 
 
 @pytest.mark.parametrize("module", ["extras/badge.py", "errors.py", *DOMAIN])
-def test_the_domain_imports_the_standard_library_only(module):
+def test_domain_imports_only_the_standard_library(module):
     tree = ast.parse((PROJECT / "chalicelib" / module).read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -25,7 +25,7 @@ def test_the_domain_imports_the_standard_library_only(module):
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"chalicelib"}
 
 
-def test_nothing_of_sql_is_loaded_by_the_operators_commands_before_a_stage_has_it():
+def test_operators_commands_load_no_sql_module_before_it_is_used():
     maintenance = "adjust, projections, rebuild, redrive, replay, verify"
     program = (
         "import sys; from ops import __main__, sql_url; from ops.deployment import policies; "

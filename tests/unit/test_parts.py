@@ -11,7 +11,7 @@ from ops.maintenance import parallel
 MANY = 10_000_000
 
 
-def test_each_part_is_worked_on_and_what_is_done_is_told():
+def test_each_part_is_processed_and_reported():
     told: list[int] = []
 
     def work(part, advance):
@@ -23,7 +23,7 @@ def test_each_part_is_worked_on_and_what_is_done_is_told():
     assert sorted(told) == [1, 2, 3]
 
 
-def test_cut_off_the_others_end_at_what_they_tell_next():
+def test_other_parts_stop_at_their_next_report_after_a_failure():
     read = itertools.count()
 
     def work(part, advance):
