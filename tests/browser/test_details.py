@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page
 
+pytestmark = pytest.mark.exhaustive
+
 
 TOP = [
     {"rank": 1, "counter_id": "visits", "value": 51231, "version": 40000},

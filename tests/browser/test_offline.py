@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page
 
+pytestmark = pytest.mark.exhaustive
+
 
 class Host:
     """One host with the page at its root and the API below /api, as a path route at a CDN makes it."""

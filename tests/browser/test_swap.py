@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Locator, Page, Route
 
+pytestmark = pytest.mark.exhaustive
+
 
 def swap_button(page: Page) -> Locator:
     return page.get_by_role("button", name="Only if it still says")

@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.conftest import eventually, ops
 
+pytestmark = pytest.mark.exhaustive
+
 
 def adjust(counter_id, *options, said="", **environment):
     return ops("adjust", counter_id, *options, "--stage", "local", said=said, **environment)

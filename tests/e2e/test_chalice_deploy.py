@@ -31,6 +31,8 @@ from tests.e2e.conftest import copied, environment_with, eventually, ops
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.exhaustive
+
 STAGE = "chalice"
 FUNCTIONS = {"counter-chalice", "counter-chalice-publish", "counter-chalice-project", "counter-chalice-check"}
 PREFIX = f"counter-{STAGE}"

@@ -15,6 +15,8 @@ import pytest
 
 from tests.e2e.conftest import PROJECT, eventually
 
+pytestmark = pytest.mark.exhaustive
+
 CLIENTS = dict(
     re.findall(
         r"```(python|js)\n(.*?)```",

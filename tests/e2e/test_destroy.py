@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.exhaustive
+
 STAGE = "doomed"
 APPLICATION, DATA = f"counter-{STAGE}-app", f"counter-{STAGE}-data"
 LOG = f"counter-{STAGE}-event-log"

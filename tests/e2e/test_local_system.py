@@ -17,6 +17,8 @@ from ops.stages import addresses
 from tests.conftest import free_ports
 from tests.e2e.conftest import eventually
 
+pytestmark = pytest.mark.exhaustive
+
 PROJECT = Path(__file__).parent.parent.parent
 
 

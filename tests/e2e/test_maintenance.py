@@ -18,6 +18,8 @@ from chalicelib.command_handlers import time_ordered_id
 from tests.builders import a_counter_id, an_event, log_items
 from tests.e2e.conftest import copied, eventually, ops
 
+pytestmark = pytest.mark.exhaustive
+
 #: Of which a read model is made anew under traffic. `make load` does it with 50,000.
 EVENTS = int(os.environ.get("REBUILT_EVENTS", "3000"))
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.conftest import PROJECT, environment_with, ops
 
+pytestmark = pytest.mark.exhaustive
+
 CONFIGURATION = PROJECT / "tests" / "end_to_end" / "schemathesis.toml"
 
 

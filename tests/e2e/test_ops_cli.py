@@ -17,6 +17,8 @@ from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.deployment import deploy, provision
 from tests.e2e.conftest import copied, ops
 
+pytestmark = pytest.mark.exhaustive
+
 
 def configuration(project):
     """What the configuration of the stages says, to the letter."""

@@ -21,6 +21,8 @@ from ops.deployment import package as packaging
 from tests.doc_pages import section
 from tests.e2e.conftest import copied, ops
 
+pytestmark = pytest.mark.exhaustive
+
 PROJECT = Path(__file__).parent.parent.parent
 MOST_BYTES = 1_500_000
 

@@ -27,6 +27,8 @@ from tests.permissions import FUNCTIONS, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.exhaustive
+
 #: Stage local has SQL on.
 LOCAL_FUNCTIONS = (*FUNCTIONS, "project_sql")
 EVERYBODY = sorted([*LOCAL_FUNCTIONS, "operator"])

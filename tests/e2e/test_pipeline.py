@@ -25,6 +25,8 @@ from tests.e2e.conftest import copied, eventually, ops
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.exhaustive
+
 STAGE = "piped"
 STACK = f"counter-{STAGE}-app"
 

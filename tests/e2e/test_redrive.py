@@ -12,6 +12,8 @@ import pytest
 from tests.builders import message_body
 from tests.e2e.conftest import eventually, ops
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def mark():

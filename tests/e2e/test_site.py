@@ -22,6 +22,8 @@ from tests.conftest import free_ports
 from tests.e2e.conftest import ops
 from tests.faults import DiedError
 
+pytestmark = pytest.mark.exhaustive
+
 API = "https://api.example/api"
 YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
 

@@ -15,6 +15,8 @@ from chalicelib.extras.reports.definitions import REPORTS
 from tests.builders import message_body
 from tests.e2e.conftest import eventually
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def ask(place):

@@ -12,6 +12,8 @@ import pytest
 from ops.cli.errors import OperatorError
 from ops.deployment import stacks
 
+pytestmark = pytest.mark.exhaustive
+
 
 def a_template(**resources):
     return json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources})

@@ -13,6 +13,8 @@ import pytest
 
 from tests.e2e.conftest import eventually
 
+pytestmark = pytest.mark.exhaustive
+
 #: What Lambda's runtime for Python brings (developer guide, "Runtime-included SDK versions").
 IN_THE_RUNTIME = {"boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3"}
 

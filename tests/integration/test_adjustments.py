@@ -158,6 +158,7 @@ def test_adjustment_cancelled_by_a_conflict_is_retried(pipeline):
     assert accepted.counter.value == pipeline.value == 5
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled], ids=lambda fault: fault.__name__
 )

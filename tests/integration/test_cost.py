@@ -234,6 +234,7 @@ def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms
     assert requests.read_units() <= 2 + 50 / 2
 
 
+@pytest.mark.exhaustive
 def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
     stored = cost.read()
 
@@ -246,6 +247,7 @@ def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
         assert dataclasses.replace(step, cpu_ms=0) == dataclasses.replace(stored.steps[name], cpu_ms=0), name
 
 
+@pytest.mark.exhaustive
 def test_hourly_check_writes_the_metrics_that_the_cost_table_states(pipeline, capsys):
     import app
 

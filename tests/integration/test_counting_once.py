@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chalicelib.read_model import queries
 from tests import aws_requests
 from tests.builders import an_event, message_body
@@ -92,6 +94,7 @@ def test_a_batch_of_several_counters_is_counted_for_each(pipeline):
     assert (queries.counter(other).value, pipeline.value) == (7, 7)
 
 
+@pytest.mark.exhaustive
 def test_counters_of_one_page_follow_those_of_the_last(pipeline):
     names = sorted(f"{pipeline.counter_id}-{n}" for n in range(7))
     pipeline.count(*[an_event(counter_id=name) for name in names])

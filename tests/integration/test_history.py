@@ -186,6 +186,7 @@ def test_a_history_over_archived_and_recent_entries_has_them_all(pipeline):
 TOO_MANY_S = 240
 
 
+@pytest.mark.exhaustive
 def test_history_too_long_to_read_is_refused_with_an_accepted_end(pipeline, put_archive):
     put_archive(TOO_MANY_S, 1000)
     asked = {"from_": "2023-11-14T22:13:20Z", "resolution": "second"}
@@ -201,6 +202,7 @@ def test_history_too_long_to_read_is_refused_with_an_accepted_end(pipeline, put_
     assert len(accepted.body["points"]) > 200
 
 
+@pytest.mark.exhaustive
 def test_a_history_of_less_than_four_megabytes_is_answered(pipeline, put_archive):
     put_archive(200, 1000)
 
@@ -209,6 +211,7 @@ def test_a_history_of_less_than_four_megabytes_is_answered(pipeline, put_archive
     assert (answer.status, len(answer.body["points"])) == (200, 200)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("heavy", [4, 1])
 def test_a_history_of_parts_is_refused_with_an_end_that_is_accepted(pipeline, put_archive, four_shards, heavy):
     for part in range(four_shards):
@@ -226,6 +229,7 @@ def test_a_history_of_parts_is_refused_with_an_end_that_is_accepted(pipeline, pu
     assert len(accepted.body["points"]) > 150 / heavy
 
 
+@pytest.mark.exhaustive
 def test_an_outage_of_the_read_model_or_the_log_is_503(pipeline):
     pipeline.record(at(0, counter_id=pipeline.counter_id))
 

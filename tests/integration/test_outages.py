@@ -12,6 +12,8 @@ from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUn
 from tests import faults
 from tests.builders import an_event, message_body
 
+pytestmark = pytest.mark.sample(1)
+
 
 @pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
 def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipeline, fault):

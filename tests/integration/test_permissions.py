@@ -18,6 +18,8 @@ from tests import aws_requests
 from tests.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
 from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
 
+pytestmark = pytest.mark.exhaustive
+
 #: IAM has no action for a transaction: it checks the action of each member.
 MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 

@@ -73,6 +73,7 @@ def pages(pipeline, limit, meanwhile=lambda: None):
     raise AssertionError("the pages do not end")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("limit", [7, 100])
 @pytest.mark.parametrize("each_ms", [0, 1, 50])
 def test_events_over_archive_pages_are_newest_first(pipeline, limit, each_ms):

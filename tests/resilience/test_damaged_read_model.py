@@ -19,6 +19,8 @@ from chalicelib.domain.entries import encode_entry, encode_page, entry_of
 from chalicelib.errors import DamagedReadModelError, PartlyCountedError, ReadModelUnavailableError
 from tests.builders import an_event, message_body
 
+pytestmark = pytest.mark.sample(2)
+
 A_TIME_MS = 1_700_000_000_000
 
 #: The state that is damaged: 150 events, some of them archived, some recent.
@@ -173,6 +175,7 @@ def read_late(pipeline, counted):
     pipeline.project([message_body(counted[5])], received=2)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("damage", IN_RECENT | IN_TOTALS)
 def test_a_damaged_counter_fails_its_own_messages_only(pipeline, counter_item, answers_by_message, damage):
     counter_item.change(**(IN_RECENT | IN_TOTALS)[damage]())

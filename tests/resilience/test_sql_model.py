@@ -28,6 +28,8 @@ from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanw
 if TYPE_CHECKING:
     from chalicelib.domain.events import Event
 
+pytestmark = pytest.mark.sample(1)
+
 ROUNDS = 6
 WORKERS = 4
 SCHEDULES = 40

@@ -22,6 +22,8 @@ from ops.cli.errors import OperatorError
 from ops.maintenance import sql_prompt
 from ops.maintenance.sql_asking import Column
 
+pytestmark = pytest.mark.sample(1)
+
 COLUMNS = [Column("events", "counter_id", "text"), Column("events", "amount", "bigint"), Column("daily", "day", "date")]
 
 CTRL_C, CTRL_D = "\x03", "\x04"

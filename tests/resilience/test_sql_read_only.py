@@ -31,6 +31,8 @@ from ops.cli.errors import InputError, OperatorError
 from ops.maintenance.sql_asking import Questions
 from tests.builders import an_adjustment, an_event
 
+pytestmark = pytest.mark.sample(1)
+
 PROJECT = stages.PROJECT
 
 #: Without end, for as long as nobody stops it.

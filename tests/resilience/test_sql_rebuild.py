@@ -38,6 +38,8 @@ from tests.resilience.test_sql_crash_points import FAULTS, OF, check_in_the_end
 if TYPE_CHECKING:
     from chalicelib.domain.events import Event
 
+pytestmark = pytest.mark.sample(1)
+
 #: All that may be wrong, where it can be wrong at once, and what else there is.
 TOGETHER = ("an event is missing", "a row has no event", "an amount is another", "a value is too high")
 

@@ -27,6 +27,8 @@ from chalicelib.extras.sql import read_model, read_only
 from tests import sql_faults
 from tests.builders import an_adjustment, an_event, api_event
 
+pytestmark = pytest.mark.sample(1)
+
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 

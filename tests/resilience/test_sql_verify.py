@@ -19,6 +19,8 @@ from tests.builders import a_counter_id, an_event
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES
 
+pytestmark = pytest.mark.sample(1)
+
 
 @pytest.fixture
 def name(engine):

@@ -15,6 +15,8 @@ from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from chalicelib.extras.sql import read_model, schema
 from tests.builders import an_adjustment, an_event
 
+pytestmark = pytest.mark.sample(1)
+
 HOUR_MS = 3_600_000
 
 #: A Monday, and midnight.
