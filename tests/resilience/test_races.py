@@ -1,21 +1,11 @@
-"""
-Real races: threads that begin together, on servers that isolate writes. Who won is counted, and so is what is stored.
-
-Each race is run on the embedded AWS, and on Amazon's own DynamoDB Local where DYNAMODB_LOCAL_URL says that one answers
-(with queues of the embedded AWS, for DynamoDB Local has none).
-"""
+"""Race threads that start together against the embedded AWS. Assert who won, and what is stored."""
 
 from __future__ import annotations
 
-import functools
-import os
 import random
 import sys
 import time
-import urllib.parse
-from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
@@ -23,80 +13,15 @@ from tests.builders import A_TIME_MS, an_event
 from tests.pipeline import Pipeline, at_once
 from tests.resilience.invariant import Watcher
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-#: Amazon's program, say `java -jar DynamoDBLocal.jar -inMemory -port 8001`: "http://127.0.0.1:8001".
-DYNAMODB_LOCAL_URL = os.environ.get("DYNAMODB_LOCAL_URL", "")
-
-SERVERS = [
-    "the embedded AWS",
-    pytest.param(
-        "DynamoDB Local",
-        marks=pytest.mark.skipif(
-            not DYNAMODB_LOCAL_URL, reason="DYNAMODB_LOCAL_URL does not say where DynamoDB Local answers"
-        ),
-    ),
-]
-
 ROUNDS = 12
 
 
-@pytest.fixture(params=SERVERS)
-def pipeline(request: pytest.FixtureRequest, stage: dict[str, str]) -> Pipeline:
-    """A pipeline with a counter of its own, on the server that is asked for."""
-    stream, client = stage["EventLogStreamArn"], boto3.client
-    if request.param == "DynamoDB Local":
-        stream = request.getfixturevalue("dynamodb_local")
-        client = local_client
-    return Pipeline(
-        stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stream, random.Random(20181), client=client
-    )
-
-
 @pytest.fixture
-def dynamodb_local(local_tables: str) -> Iterator[str]:
-    """The application's requests to DynamoDB go to DynamoDB Local; gives the ARN of the log's stream there."""
-    from chalicelib.aws import tables
-
-    place = urllib.parse.urlsplit(DYNAMODB_LOCAL_URL)
-    arrived = []
-
-    def redirect(request: Any, **_: Any) -> None:
-        arrived.append(request.url)
-        request.url = urllib.parse.urlsplit(request.url)._replace(scheme=place.scheme, netloc=place.netloc).geturl()
-
-    events: Any = tables.connection().client.meta.events
-    events.register("before-send.dynamodb.*", redirect)
-    try:
-        yield local_tables
-    finally:
-        events.unregister("before-send.dynamodb.*", redirect)
-    assert arrived, "nothing was asked of DynamoDB Local"
-
-
-@pytest.fixture(scope="session")
-def local_tables() -> Iterator[str]:
-    """The template's tables are in DynamoDB Local; those that were made for the tests are gone afterwards."""
-    from chalicelib import settings
-    from tests.resilience.engine import table_definitions
-
-    database = local_client("dynamodb")
-    there = database.list_tables()["TableNames"]
-    made = [one for one in table_definitions(settings.current().stage) if one["TableName"] not in there]
-    for definition in made:
-        database.create_table(**definition)
-        database.get_waiter("table_exists").wait(TableName=definition["TableName"])
-    yield database.describe_table(TableName=settings.current().event_log_table)["Table"]["LatestStreamArn"]
-    for definition in made:
-        database.delete_table(TableName=definition["TableName"])
-
-
-@functools.cache
-def local_client(service: str) -> Any:
-    """A client for DynamoDB and its streams in DynamoDB Local, and for all else in the embedded AWS."""
-    is_there = service in ("dynamodb", "dynamodbstreams")
-    return boto3.client(service, endpoint_url=DYNAMODB_LOCAL_URL if is_there else None)  # type: ignore[call-overload]
+def pipeline(stage: dict[str, str]) -> Pipeline:
+    """Return a pipeline with a counter of its own."""
+    return Pipeline(
+        stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
+    )
 
 
 @pytest.fixture
