@@ -42,7 +42,7 @@ def increment(counter_id: str) -> Response:
 def counter(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
-    state = queries.counter(requests.counter_named(counter_id))
+    state = queries.get_counter(requests.counter_named(counter_id))
     return responses.counter_state(_request(), state)
 
 
@@ -53,7 +53,7 @@ def event(counter_id: str, event_id: str) -> Response:
     from chalicelib.read_model import queries
 
     found = event_log.get(requests.counter_named(counter_id), requests.event_named(event_id))
-    return responses.event_state(found, counted=queries.has_counted(found))
+    return responses.event_state(found, counted=queries.is_counted(found))
 
 
 @app.route("/counters/{counter_id}/events", **_route)
@@ -62,7 +62,7 @@ def events(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
     limit, before = requests.page_of_events(_request())
-    return responses.events_page(queries.events(requests.counter_named(counter_id), limit, before))
+    return responses.events_page(queries.list_events(requests.counter_named(counter_id), limit, before))
 
 
 @app.route("/counters/{counter_id}/history", **_route)
@@ -71,7 +71,7 @@ def history(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
     span = requests.span_of_history(_request(), time.time())
-    return responses.history(queries.history(requests.counter_named(counter_id), span))
+    return responses.history(queries.get_history(requests.counter_named(counter_id), span))
 
 
 @app.route("/counters/{counter_id}/badge.svg", **_route)
@@ -83,7 +83,7 @@ def badge(counter_id: str) -> Response:
     look = extras_badge.look(
         requests.counter_named(counter_id), requests.parameters(_request(), extras_badge.PARAMETERS)
     )
-    return responses.badge(_request(), extras_badge.drawn(look, queries.counter(counter_id).value))
+    return responses.badge(_request(), extras_badge.drawn(look, queries.get_counter(counter_id).value))
 
 
 @app.route("/counters", **_route)
@@ -92,7 +92,7 @@ def counters() -> Response:
     from chalicelib.read_model import queries
 
     limit, after = requests.page_of_counters(_request())
-    return responses.counters_page(queries.counters(limit, after))
+    return responses.counters_page(queries.list_counters(limit, after))
 
 
 @app.route("/reports", **_route)
@@ -130,7 +130,7 @@ def description() -> Response:
 
 
 @app.on_dynamodb_record(
-    stream_arn=stream_arn.event_log_stream_arn(_settings),
+    stream_arn=stream_arn.find_stream_arn(_settings),
     batch_size=1000,
     starting_position="TRIM_HORIZON",
     maximum_batching_window_in_seconds=_settings.batching_window_s,
@@ -138,14 +138,14 @@ def description() -> Response:
 def publish(batch: DynamoDBEvent) -> None:
     from chalicelib import publisher
 
-    publisher.publish(codec.records_in(batch.to_dict()))
+    publisher.publish(codec.list_records(batch.to_dict()))
 
 
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10, maximum_concurrency=_settings.projectors)
 def project(batch: SQSEvent) -> dict[str, Any]:
     from chalicelib import projector
 
-    return projector.project(codec.records_in(batch.to_dict()))
+    return projector.project(codec.list_records(batch.to_dict()))
 
 
 if _settings.sql_url:
@@ -154,7 +154,7 @@ if _settings.sql_url:
     def project_sql(batch: SQSEvent) -> dict[str, Any]:
         from chalicelib.extras.sql import projector as sql_projector
 
-        return sql_projector.project(codec.records_in(batch.to_dict()))
+        return sql_projector.project(codec.list_records(batch.to_dict()))
 
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
@@ -166,7 +166,7 @@ def check(_turn: CloudWatchEvent) -> None:
 
 @app.middleware("all")
 def watched(received: Any, get_response: Callable[[Any], Any]) -> Any:
-    with telemetry.invocation(received), session.within(received):
+    with telemetry.watch_invocation(received), session.limit_time(received):
         return get_response(received)
 
 
@@ -186,4 +186,4 @@ def _request() -> requests.Request:
     return requests.request(_received.get())
 
 
-cold_start.make_ready(os.environ.get("_HANDLER", ""))
+cold_start.preload(os.environ.get("_HANDLER", ""))

@@ -54,14 +54,14 @@ def on(engine: Engine) -> Iterator[list[Design]]:
     """Provide each design with empty tables and queues of its own. Suppress what the functions print."""
     with engine.serving(*alternative_clients()), contextlib.redirect_stdout(io.StringIO()):
         alternatives.provision(engine.client("dynamodb"))
-        aws_sqs.url.cache_clear()
+        aws_sqs.queue_url.cache_clear()
         yield [_ours(engine), *(_alternative(engine, alternative) for alternative in alternatives.ALL)]
 
 
 @functools.cache
 def alternative_clients() -> list[Any]:
     """Return the clients of the alternatives, configured as ours. Powertools modifies the client that it gets."""
-    return [session.session().create_client(service) for service in ("dynamodb", "sqs")]
+    return [session.create_session().create_client(service) for service in ("dynamodb", "sqs")]
 
 
 def context() -> Any:

@@ -46,7 +46,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _SHARDS = frozenset(str(shard) for shard in range(MAX_PARTS))
 
 #: One for all: `json.dumps` makes an encoder each time.
-_in_json = json.JSONEncoder(separators=(",", ":")).encode
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
@@ -58,17 +58,17 @@ LIKELY_COUNTED = {"likely_counted": "true"}
 MESSAGE_BYTES = 180 * 1024
 
 
-def partition(counter_id: str, shard: int, shards: int) -> str:
+def partition_key(counter_id: str, shard: int, shards: int) -> str:
     """Return the partition key of a part's events and archive pages: with a suffix if `shards` is greater than 1."""
     return counter_id if shards == 1 else f"{counter_id}#{shard}"
 
 
 def log_partition(counter_id: str, event_id: str, shards: int) -> str:
     """The partition of the log that holds this event."""
-    return partition(counter_id, part_of(event_id, shards), shards)
+    return partition_key(counter_id, part_of(event_id, shards), shards)
 
 
-def owner(place: object) -> object:
+def counter_id_of(place: object) -> object:
     """The counter whose partition of the log this is; what is nobody's comes back as it is, and names no counter."""
     if not isinstance(place, str):
         return place
@@ -76,10 +76,10 @@ def owner(place: object) -> object:
     return owner if not marked or shard in _SHARDS else place
 
 
-def fields(event: Event) -> dict[str, Any]:
+def encode_event(event: Event) -> dict[str, Any]:
     """What is stored of an event besides whose it is."""
     stored = {
-        "type": type_of(event),
+        "type": event_type(event),
         "version": 1,
         "event_id": event.event_id,
         "by": event.by,
@@ -92,7 +92,7 @@ def fields(event: Event) -> dict[str, Any]:
             return {**stored, "reason": event.reason, "who": event.who}
 
 
-def type_of(event: Event) -> str:
+def event_type(event: Event) -> str:
     """The event's type, as it is stored and as clients know it."""
     match event:
         case Incremented():
@@ -101,7 +101,7 @@ def type_of(event: Event) -> str:
             return "Adjusted"
 
 
-def from_fields(counter_id: object, stored: Mapping[str, Any]) -> Event:
+def decode_event(counter_id: object, stored: Mapping[str, Any]) -> Event:
     """
     The event that these fields describe. Fields that are not named above are left alone.
 
@@ -111,16 +111,16 @@ def from_fields(counter_id: object, stored: Mapping[str, Any]) -> Event:
     kind, version = stored.get("type"), stored.get("version")
     read = _READERS.get((kind, version)) if isinstance(kind, str) and type(version) is int else None
     if read is None:
-        raise NotUnderstoodError(f"unknown event type or version: {_shown(kind)} {_shown(version)}")
+        raise NotUnderstoodError(f"unknown event type or version: {_abbreviate(kind)} {_abbreviate(version)}")
     if not is_counter_id(counter_id):
-        raise NotUnderstoodError(f"counter_id is none: {_shown(counter_id)}")
+        raise NotUnderstoodError(f"counter_id is none: {_abbreviate(counter_id)}")
     if not is_event_id(stored.get("event_id")):
-        raise NotUnderstoodError(f"event_id is no UUID: {_shown(stored.get('event_id'))}")
+        raise NotUnderstoodError(f"event_id is no UUID: {_abbreviate(stored.get('event_id'))}")
     recorded_at_ms = _integer(stored, "recorded_at", lowest=0, highest=LATEST_MS)
     return read(str(counter_id), str(stored["event_id"]), recorded_at_ms, stored)
 
 
-def records_in(batch: object) -> list[object]:
+def list_records(batch: object) -> list[object]:
     """The records in a batch that Lambda hands over; what is no batch is one record, which nobody will understand."""
     match batch:
         case {"Records": [*records]}:
@@ -129,7 +129,7 @@ def records_in(batch: object) -> list[object]:
             return [batch]
 
 
-def from_stream_record(record: object) -> Event:
+def decode_stream_record(record: object) -> Event:
     """
     The event that a record of the log's stream announces; its values are in DynamoDB's JSON (`{"N": "3"}`).
 
@@ -138,15 +138,15 @@ def from_stream_record(record: object) -> Event:
     """
     match record:
         case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image), **others}}:
-            plain = {name: _plain(value) for name, value in image.items()}
+            plain = {name: _decode_value(value) for name, value in image.items()}
         case {"eventName": "MODIFY" | "REMOVE" as name}:
             raise NotUnderstoodError(f"the log is append-only, and this is a {name}")
         case _:
             raise NotUnderstoodError("this is no stream record of an insert with its new image")
     keys = others.get("Keys", {})
     if not isinstance(keys, dict) or not keys.items() <= image.items():
-        raise NotUnderstoodError(f"the record's keys are not those of its image: {_shown(keys)}")
-    return from_fields(owner(plain.get("partition")), plain)
+        raise NotUnderstoodError(f"the record's keys are not those of its image: {_abbreviate(keys)}")
+    return decode_event(counter_id_of(plain.get("partition")), plain)
 
 
 def is_counted_at_once(record: object) -> bool:
@@ -165,58 +165,58 @@ class Message:
     event_ids: list[str]
 
 
-def to_messages(events: Iterable[Event]) -> Iterator[str]:
-    """The bodies of `messages`."""
-    return (message.body for message in messages(events))
+def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
+    """The bodies of `encode_messages`."""
+    return (message.body for message in encode_messages(events))
 
 
-def messages(events: Iterable[Event]) -> Iterator[Message]:
+def encode_messages(events: Iterable[Event]) -> Iterator[Message]:
     """The same events, in order, in as few messages as fit the queue."""
     entries: list[str] = []
     event_ids: list[str] = []
     size = 0
     for event in events:
-        entry = _in_json({"counter_id": event.counter_id, **fields(event)})
+        entry = _encode_json({"counter_id": event.counter_id, **encode_event(event)})
         if size + len(entry) > MESSAGE_BYTES:
-            yield _message(entries, event_ids)
+            yield _build_message(entries, event_ids)
             entries, event_ids, size = [], [], 0
         entries.append(entry)
         event_ids.append(event.event_id)
         size += len(entry) + 1
     if entries:
-        yield _message(entries, event_ids)
+        yield _build_message(entries, event_ids)
 
 
-def from_message(body: object) -> tuple[list[Event], list[str]]:
+def decode_message(body: object) -> tuple[list[Event], list[str]]:
     """
     The events in a message body, and the reasons why what else is in it is not understood. Raises nothing.
 
     A stream record that was parked and is sent back as it is counts as a message of one event.
     """
     try:
-        message = json.loads(body, object_pairs_hook=_members) if isinstance(body, str) else None
+        message = json.loads(body, object_pairs_hook=_build_object) if isinstance(body, str) else None
     except (ValueError, RecursionError):
         return [], ["the body is not JSON, or has longer numbers or deeper lists than any of ours"]
     match message:
-        case _Contradiction():
+        case _RepeatedMember():
             return [], [f"the body {message.reason}"]
         case {"version": int(version), "events": [*entries]} if version == 1 and version is not True:
-            return _understood(entries, lambda entry: from_fields(entry.get("counter_id"), entry))
+            return _decode_entries(entries, lambda entry: decode_event(entry.get("counter_id"), entry))
         case {"eventName": _}:
-            return _understood([message], from_stream_record)
+            return _decode_entries([message], decode_stream_record)
         case _:
             return [], ["the body is no message of version 1 with a list of events"]
 
 
-def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[Event], list[str]]:
+def _decode_entries(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[Event], list[str]]:
     events: list[Event] = []
     reasons: list[str] = []
     for entry in entries:
-        if isinstance(entry, _Contradiction):
+        if isinstance(entry, _RepeatedMember):
             reasons.append(f"an event {entry.reason}")
             continue
         if not isinstance(entry, dict):
-            reasons.append(f"an event is no object: {_shown(entry)}")
+            reasons.append(f"an event is no object: {_abbreviate(entry)}")
             continue
         try:
             events.append(read(entry))
@@ -226,29 +226,29 @@ def _understood(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[
 
 
 @dataclass(frozen=True, slots=True)
-class _Contradiction:
+class _RepeatedMember:
     """A JSON object that names a member twice. Readers differ in what it says (RFC 8259, section 4), so: nothing."""
 
     name: str
 
     @property
     def reason(self) -> str:
-        return f"names a member twice: {_shown(self.name)}"
+        return f"names a member twice: {_abbreviate(self.name)}"
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Contradiction:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _RepeatedMember:
     members = dict(pairs)
     if len(members) == len(pairs):  # as in every message of ours, a thousand times in a large one
         return members
     names = [name for name, _ in pairs]
-    return _Contradiction(next(name for number, name in enumerate(names) if name in names[:number]))
+    return _RepeatedMember(next(name for number, name in enumerate(names) if name in names[:number]))
 
 
-def _message(entries: list[str], event_ids: list[str]) -> Message:
+def _build_message(entries: list[str], event_ids: list[str]) -> Message:
     return Message(f'{{"version":1,"events":[{",".join(entries)}]}}', event_ids)
 
 
-def _plain(value: object) -> object:
+def _decode_value(value: object) -> object:
     """A DynamoDB value as text or integer; what is neither is no part of an event."""
     # Six for each event of a batch, and so without patterns, which take five times as long.
     if not isinstance(value, dict) or len(value) != 1:
@@ -265,17 +265,17 @@ def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int)
     value = stored.get(name)
     if type(value) is int and lowest <= value <= highest:  # bool is a subclass of int
         return value
-    raise NotUnderstoodError(f"{name} is no integer from {lowest} to {highest}: {_shown(value)}")
+    raise NotUnderstoodError(f"{name} is no integer from {lowest} to {highest}: {_abbreviate(value)}")
 
 
-def _remark(stored: Mapping[str, Any], name: str) -> str:
+def _read_text(stored: Mapping[str, Any], name: str) -> str:
     value = stored.get(name)
     if not is_valid_text(value):
-        raise NotUnderstoodError(f"{name} is no text of 1 to 200 printable characters: {_shown(value)}")
+        raise NotUnderstoodError(f"{name} is no text of 1 to 200 printable characters: {_abbreviate(value)}")
     return str(value)
 
 
-def _shown(value: object) -> str:
+def _abbreviate(value: object) -> str:
     """A value for an operator's eyes: one short line, whatever it was, and however deep."""
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
@@ -289,7 +289,7 @@ def _adjusted(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mappi
     by = _integer(stored, "by", lowest=-LARGEST_AMOUNT, highest=LARGEST_AMOUNT)
     if not is_valid_adjustment(by):
         raise NotUnderstoodError("by is 0, which adjusts nothing")
-    return Adjusted(counter_id, event_id, by, recorded_at_ms, _remark(stored, "reason"), _remark(stored, "who"))
+    return Adjusted(counter_id, event_id, by, recorded_at_ms, _read_text(stored, "reason"), _read_text(stored, "who"))
 
 
 #: Every type and version that a log may hold.

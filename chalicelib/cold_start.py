@@ -16,7 +16,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
 WITH_SQL: dict[str, tuple[str, ...]] = {"app.project_sql": ("extras.sql.projector", "extras.sql.read_model")}
 
 
-def make_ready(function: str) -> None:
+def preload(function: str) -> None:
     """
     The rooms that this function enters are loaded, and its client, of AWS or of a database, is made; of any other
     name, nothing is.

@@ -37,11 +37,11 @@ _TRIES_TO_ADJUST = 12
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The event of a command, and the counter's state if it was counted at once. `again`: it was recorded before."""
+    """The event of a command, and the counter's state if it was counted at once. `is_retry`: it was recorded before."""
 
     event: Event
     counter: Counter | None
-    again: bool
+    is_retry: bool
 
 
 def increment(command: Increment) -> Accepted:
@@ -59,10 +59,10 @@ def increment(command: Increment) -> Accepted:
         UnavailableError: the outcome is unknown; retry with the same idempotency key.
     """
     now_ms = _now_ms()
-    event = decide_increment(command, event_id(command, now_ms), now_ms)
-    telemetry.about(event)
+    event = decide_increment(command, choose_event_id(command, now_ms), now_ms)
+    telemetry.add_event_keys(event)
     accepted = _execute(command, event)
-    telemetry.accepted(counted=accepted.counter is not None, replayed=accepted.again)
+    telemetry.log_accepted(counted=accepted.counter is not None, replayed=accepted.is_retry)
     return accepted
 
 
@@ -88,8 +88,8 @@ def adjust(command: Adjust) -> Accepted | None:
         UnavailableError: the outcome is unknown; retry with the same key.
     """
     for _ in retries.attempts(_TRIES_TO_ADJUST):
-        if before := adjusted_before(command):
-            return Accepted(before, writer.count_and_get(before), again=True)
+        if before := find_adjustment(command):
+            return Accepted(before, writer.count_and_get(before), is_retry=True)
         parts = store.read_parts(command.counter_id)
         counter = store.add_up(command.counter_id, parts)
         try:
@@ -99,13 +99,13 @@ def adjust(command: Adjust) -> Accepted | None:
         if event is None:
             return None
         try:
-            return Accepted(event, writer.append_and_count(event, parts), again=False)
+            return Accepted(event, writer.append_and_count(event, parts), is_retry=False)
         except (RecordedBeforeError, ContendedError):
             continue
     raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
 
 
-def adjusted_before(command: Adjust) -> Event | None:
+def find_adjustment(command: Adjust) -> Event | None:
     """
     Return the event that this adjustment led to when it was sent before with its key, or None. One read.
 
@@ -125,7 +125,7 @@ def _adjustment_id(command: Adjust) -> str:
 
 def _append(command: Increment, event: Event) -> Accepted:
     appended = event_log.append(event, counted_at_once=command.wants_counter)
-    return Accepted(appended.event, None, again=appended.again and command.idempotency_key is not None)
+    return Accepted(appended.event, None, is_retry=appended.is_retry and command.idempotency_key is not None)
 
 
 def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Accepted:
@@ -137,7 +137,7 @@ def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Acce
                 return _recorded_before(command, event)
             raise VersionMismatchError(at_version, counter)
         try:
-            return Accepted(event, writer.append_and_count(event, parts), again=False)
+            return Accepted(event, writer.append_and_count(event, parts), is_retry=False)
         except RecordedBeforeError:
             return _recorded_before(command, event)
         except ContendedError:
@@ -161,26 +161,26 @@ def _is_recorded(event: Event) -> bool:
 def _add_and_get(command: Increment, event: Event) -> Accepted:
     accepted = _append(command, event)
     try:
-        return Accepted(accepted.event, writer.count_and_get(accepted.event), accepted.again)
+        return Accepted(accepted.event, writer.count_and_get(accepted.event), accepted.is_retry)
     except UnavailableError:
         return accepted  # the event is recorded, so the client gets 202 and the stream counts it
 
 
 def _recorded_before(command: Increment, event: Event) -> Accepted:
     """Count the event that is in the log, if it is not counted yet, so that the counter's state includes it."""
-    recorded = event_log.recorded(event)
-    return Accepted(recorded, writer.count_and_get(recorded), again=command.idempotency_key is not None)
+    recorded = event_log.get_recorded(event)
+    return Accepted(recorded, writer.count_and_get(recorded), is_retry=command.idempotency_key is not None)
 
 
-def event_id(command: Increment, now_ms: int) -> str:
+def choose_event_id(command: Increment, now_ms: int) -> str:
     """The id of the event that this command leads to: with an idempotency key always the same, else a fresh one."""
     if command.idempotency_key is not None:
         # No counter id holds a slash, so no two pairs of counter and key make the same name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
-    return time_ordered_id(now_ms)
+    return generate_event_id(now_ms)
 
 
-def time_ordered_id(now_ms: int) -> str:
+def generate_event_id(now_ms: int) -> str:
     """A fresh UUID of version 7: milliseconds, then random bits (RFC 9562, section 5.7)."""
     random_bits = int.from_bytes(os.urandom(10), "big")
     high, low = random_bits >> 68, random_bits & (1 << 62) - 1

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TRIES = 8
 
 #: Events in one answer to who reads many: soon there, and soon shown as progress.
-_PAGE = 1000
+_EVENTS_PER_REQUEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Appended:
     """The event as it stands in the log, and whether it stood there before."""
 
     event: Event
-    again: bool
+    is_retry: bool
 
 
 def append(event: Event, *, counted_at_once: bool = False) -> Appended:
@@ -54,21 +54,21 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     """
     for _ in retries.attempts(_TRIES):
         try:
-            _item(event, counted_at_once=counted_at_once).save(condition=EventItem.event_id.does_not_exist())
+            _build_item(event, counted_at_once=counted_at_once).save(condition=EventItem.event_id.does_not_exist())
         except PutError as error:
-            match dynamodb.code(error):
+            match dynamodb.error_code(error):
                 case "ConditionalCheckFailedException":
-                    return Appended(recorded(event), again=True)
+                    return Appended(get_recorded(event), is_retry=True)
                 case "TransactionConflictException":
                     continue
             raise LogUnavailableError(str(error)) from error
-        return Appended(event, again=False)
+        return Appended(event, is_retry=False)
     raise ContendedError(f"event {event.event_id} is written by concurrent commands")
 
 
-def append_within(transaction: TransactWrite, event: Event) -> None:
+def include_append(transaction: TransactWrite, event: Event) -> None:
     """Make the append a member of a transaction, which counts the event, too. It is refused if the id is taken."""
-    transaction.save(_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())
+    transaction.save(_build_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())
 
 
 def find(counter_id: str, event_id: str) -> Event | None:
@@ -80,12 +80,12 @@ def find(counter_id: str, event_id: str) -> Event | None:
         NotUnderstoodError: there is one, and this version of the code cannot read it.
     """
     partition = codec.log_partition(counter_id, event_id, settings.current().shards)
-    with dynamodb.unavailable_as(LogUnavailableError):
+    with dynamodb.translate_errors(LogUnavailableError):
         try:
             item = EventItem.get(partition, event_id, consistent_read=True)
         except DoesNotExist:
             return None
-    return codec.from_fields(counter_id, item.attribute_values)
+    return codec.decode_event(counter_id, item.attribute_values)
 
 
 def get(counter_id: str, event_id: str) -> Event:
@@ -114,10 +114,10 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
         LogUnavailableError: DynamoDB throttles or does not answer.
         NotUnderstoodError: one of them cannot be read by this version of the code.
     """
-    found = _batch(counter_id, event_ids, consistent_read=False)
+    found = _get_batch(counter_id, event_ids, consistent_read=False)
     if missing := event_ids - {item.event_id for item in found}:
-        found += _batch(counter_id, missing, consistent_read=True)
-    return [codec.from_fields(counter_id, item.attribute_values) for item in found]
+        found += _get_batch(counter_id, missing, consistent_read=True)
+    return [codec.decode_event(counter_id, item.attribute_values) for item in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,16 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class LogPosition:
     """A place in the log: behind this event."""
 
     partition: str
     event_id: str
 
 
-def position(event: Event) -> Position:
+def position_of(event: Event) -> LogPosition:
     """The place behind this event."""
-    return Position(codec.log_partition(event.counter_id, event.event_id, settings.current().shards), event.event_id)
+    return LogPosition(codec.log_partition(event.counter_id, event.event_id, settings.current().shards), event.event_id)
 
 
 def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
@@ -149,11 +149,11 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
-    return [_read(item) for item in _batch(counter_id, event_ids, consistent_read=True)]
+    return [_decode(item) for item in _get_batch(counter_id, event_ids, consistent_read=True)]
 
 
 def scan(
-    segment: int = 0, segments: int = 1, after: Position | None = None, at_once: int = _PAGE
+    segment: int = 0, segments: int = 1, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
 ) -> Iterator[Event | Unreadable]:
     """
     Every event that the log holds when this begins, of one of so many equal parts of all counters, from a place on.
@@ -164,7 +164,7 @@ def scan(
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
-    with dynamodb.unavailable_as(LogUnavailableError):
+    with dynamodb.translate_errors(LogUnavailableError):
         for item in EventItem.scan(
             segment=segment,
             total_segments=segments,
@@ -172,10 +172,10 @@ def scan(
             page_size=at_once,
             last_evaluated_key=_key(after),
         ):
-            yield _read(item)
+            yield _decode(item)
 
 
-def of_counter(counter_id: str, after: Position | None = None) -> Iterator[Event | Unreadable]:
+def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
     """
     Yield every event of this counter that the log holds when this begins, part by part, by id, from a position on.
 
@@ -183,35 +183,37 @@ def of_counter(counter_id: str, after: Position | None = None) -> Iterator[Event
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
     shards = settings.current().shards
-    partitions = [codec.partition(counter_id, part, shards) for part in range(shards)]
+    partitions = [codec.partition_key(counter_id, part, shards) for part in range(shards)]
     for partition in partitions[partitions.index(after.partition) if after else 0 :]:
-        yield from of_partition(partition, after if after and after.partition == partition else None)
+        yield from scan_partition(partition, after if after and after.partition == partition else None)
 
 
-def of_partition(partition: str, after: Position | None = None) -> Iterator[Event | Unreadable]:
+def scan_partition(partition: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
     """
     Yield every event of one partition of the log, by id, from a position on.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
-    with dynamodb.unavailable_as(LogUnavailableError):
-        for item in EventItem.query(partition, consistent_read=True, page_size=_PAGE, last_evaluated_key=_key(after)):
-            yield _read(item)
+    with dynamodb.translate_errors(LogUnavailableError):
+        for item in EventItem.query(
+            partition, consistent_read=True, page_size=_EVENTS_PER_REQUEST, last_evaluated_key=_key(after)
+        ):
+            yield _decode(item)
 
 
-def readable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
+def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
     """The events among these that this version of the code can read."""
     return (event for event in events if not isinstance(event, Unreadable))
 
 
-def _key(place: Position | None) -> dict[str, dict[str, str]] | None:
+def _key(place: LogPosition | None) -> dict[str, dict[str, str]] | None:
     return None if place is None else {"partition": {"S": place.partition}, "event_id": {"S": place.event_id}}
 
 
-def _read(item: EventItem) -> Event | Unreadable:
+def _decode(item: EventItem) -> Event | Unreadable:
     try:
-        event = codec.from_fields(codec.owner(item.partition), item.attribute_values)
+        event = codec.decode_event(codec.counter_id_of(item.partition), item.attribute_values)
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
     if codec.log_partition(event.counter_id, event.event_id, settings.current().shards) != item.partition:
@@ -220,7 +222,7 @@ def _read(item: EventItem) -> Event | Unreadable:
     return event
 
 
-def recorded(event: Event) -> Event:
+def get_recorded(event: Event) -> Event:
     """
     What the log holds under this event's id, which is known to be taken.
 
@@ -237,13 +239,13 @@ def recorded(event: Event) -> Event:
     return found
 
 
-def _batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[EventItem]:
+def _get_batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[EventItem]:
     shards = settings.current().shards
     keys = [(codec.log_partition(counter_id, event_id, shards), event_id) for event_id in event_ids]
-    with dynamodb.unavailable_as(LogUnavailableError):
+    with dynamodb.translate_errors(LogUnavailableError):
         return list(EventItem.batch_get(keys, consistent_read=consistent_read))
 
 
-def _item(event: Event, *, counted_at_once: bool) -> EventItem:
+def _build_item(event: Event, *, counted_at_once: bool) -> EventItem:
     partition = codec.log_partition(event.counter_id, event.event_id, settings.current().shards)
-    return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.fields(event))
+    return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.encode_event(event))

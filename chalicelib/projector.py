@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec, settings, telemetry
 from chalicelib.aws import dead_letters
-from chalicelib.aws.dead_letters import Parked
+from chalicelib.aws.dead_letters import DeadLetter
 from chalicelib.domain.events import oldest_ms
 from chalicelib.errors import PartlyCountedError
 
@@ -38,7 +38,7 @@ class Projection:
 class _Message:
     message_id: Any
     events: list[Event]
-    parked: Parked | None
+    parked: DeadLetter | None
     is_likely_counted: bool
 
     def is_about(self, counter_ids: Collection[str]) -> bool:
@@ -81,7 +81,7 @@ def project_onto(projection: Projection, records: Iterable[object]) -> dict[str,
         again = [message for message in messages if message.is_about(error.uncounted)]
         if not settings.current().partial_batch_responses or len(again) == len(messages):
             raise
-        telemetry.not_counted([message.message_id for message in again], error.uncounted)
+        telemetry.log_not_counted([message.message_id for message in again], error.uncounted)
     else:
         _measure(messages, new, frozenset(), projection.metrics)
     done = [message for message in messages if message not in again]
@@ -97,7 +97,7 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
         for event in message.events
         if event.counter_id not in uncounted or (event.counter_id, event.event_id) in new
     ]
-    telemetry.projected(
+    telemetry.log_projected(
         [message.message_id for message in messages if not message.is_about(uncounted)],
         events=len(counted),
         new=len(new),
@@ -109,9 +109,9 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
 def _message(record: object, source: str) -> _Message:
     fields = record if isinstance(record, dict) else {}
     body, message_id = fields.get("body"), fields.get("messageId")
-    events, reasons = codec.from_message(body)
+    events, reasons = codec.decode_message(body)
     original = record if body is None else body
-    parked = Parked(source, "; ".join(reasons), original, message_id) if reasons else None
+    parked = DeadLetter(source, "; ".join(reasons), original, message_id) if reasons else None
     return _Message(message_id, events, parked, is_likely_counted=_is_likely_counted(fields))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib import codec, settings, telemetry
 from chalicelib.aws import dead_letters, sqs
-from chalicelib.aws.dead_letters import Parked
+from chalicelib.aws.dead_letters import DeadLetter
 from chalicelib.errors import NotUnderstoodError, QueueUnavailableError
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def publish(records: Iterable[object]) -> None:
     """
     recorded: list[Event] = []
     counted: list[Event] = []
-    parked: list[Parked] = []
+    parked: list[DeadLetter] = []
     for record in records:
         try:
-            event = codec.from_stream_record(record)
+            event = codec.decode_stream_record(record)
         except NotUnderstoodError as error:
-            parked.append(Parked(dead_letters.FROM_THE_STREAM, error.reason, record))
+            parked.append(DeadLetter(dead_letters.STREAM_SOURCE, error.reason, record))
         else:
             (counted if codec.is_counted_at_once(record) else recorded).append(event)
     failures: list[QueueUnavailableError] = []
@@ -51,6 +51,6 @@ def publish(records: Iterable[object]) -> None:
 
 
 def _send(events: Iterable[Event], receiver: Receiver, attributes: dict[str, str]) -> None:
-    for message in codec.messages(events):
+    for message in codec.encode_messages(events):
         message_id = sqs.send(receiver.queue, message.body, attributes)
-        telemetry.published(message_id, message.event_ids, receiver.queue)
+        telemetry.log_published(message_id, message.event_ids, receiver.queue)

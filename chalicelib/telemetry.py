@@ -95,7 +95,7 @@ def set_level(level: str) -> None:
 
 
 @contextlib.contextmanager
-def invocation(received: object) -> Iterator[None]:
+def watch_invocation(received: object) -> Iterator[None]:
     """
     A function runs, on what Chalice received: its lines have its ids, and its metrics are written when it ends.
 
@@ -117,13 +117,13 @@ def invocation(received: object) -> Iterator[None]:
         _measured.reset(outer)
 
 
-def about(event: Event) -> None:
+def add_event_keys(event: Event) -> None:
     """From here on the lines of this invocation name the event that a command is about."""
     if _measured.get() is not None:
         _log.thread_safe_append_keys(counter_id=event.counter_id, event_id=event.event_id)
 
 
-def accepted(*, counted: bool, replayed: bool) -> None:
+def log_accepted(*, counted: bool, replayed: bool) -> None:
     """
     Report that a command's event is in the log: since before if `replayed`, and counted already if `counted`.
 
@@ -137,7 +137,7 @@ def accepted(*, counted: bool, replayed: bool) -> None:
         _count("Counted", int(counted))
 
 
-def not_answered(error: Exception) -> None:
+def log_failed_request(error: Exception) -> None:
     """A request is answered with a problem document. That a request is malformed is between us and the client."""
     match error:
         case VersionMismatchError(asked=asked, counter=counter):
@@ -155,7 +155,7 @@ def not_answered(error: Exception) -> None:
             _log.error("request not answered", exc_info=True)
 
 
-def published(message_id: str, event_ids: Sequence[str], queue: str) -> None:
+def log_published(message_id: str, event_ids: Sequence[str], queue: str) -> None:
     """A message with these events is on this queue, which is one projection's."""
     is_first = queue == settings.current().projection_queue
     what = {"message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
@@ -164,7 +164,7 @@ def published(message_id: str, event_ids: Sequence[str], queue: str) -> None:
         _count("Published", len(event_ids))
 
 
-def projected(
+def log_projected(
     message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None, metrics: str = ""
 ) -> None:
     """
@@ -187,28 +187,28 @@ def projected(
         _measure(f"{metrics}Lag", lag_s)
 
 
-def not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:
+def log_not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:
     """These messages come again, for events of these counters could not be counted, and the rest of the batch could."""
     what = {"message_ids": message_ids, "counter_ids": sorted(counter_ids)}
     _log.warning("not counted", exc_info=True, extra=what)
     _count("NotCounted", len(message_ids))
 
 
-def parked(source: str, reason: str, message_id: object, parked_as: str) -> None:
+def log_parked(source: str, reason: str, message_id: object, parked_as: str) -> None:
     """Something from `source`, there as `message_id`, is on the dead-letter queue as `parked_as`."""
     what = {"source": source, "reason": reason, "message_id": message_id, "parked_as": parked_as}
     _log.warning("parked", extra=what)
     _count("Parked", 1)
 
 
-def checked(counters: int, events: int, found: Mapping[str, float]) -> None:
+def log_check(counters: int, events: int, found: Mapping[str, float]) -> None:
     """Report what a run of the scheduled check read and found. `found` holds metrics; zeros are written, too."""
     _log.info("checked", extra={"counters": counters, "events": events, "found": found})
     for name, value in found.items():
         _measure(name, value)
 
 
-def drifted(counter_id: str, kind: str, detail: str, event_id: str | None) -> None:
+def log_drift(counter_id: str, kind: str, detail: str, event_id: str | None) -> None:
     """Something is wrong with a counter that a replay of its events does not repair."""
     _log.error("drift", extra={"counter_id": counter_id, "event_id": event_id, "kind": kind, "detail": detail})
 

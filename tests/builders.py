@@ -50,7 +50,7 @@ def log_items(events: Iterable[Event]) -> list[dict[str, Any]]:
             "partition": {"S": event.counter_id},
             **{
                 name: {"N": str(value)} if isinstance(value, int) else {"S": value}
-                for name, value in codec.fields(event).items()
+                for name, value in codec.encode_event(event).items()
             },
         }
         for event in events
@@ -107,7 +107,7 @@ def a_scheduled_turn() -> dict[str, Any]:
 
 
 def message_body(*events: Event) -> str:
-    (body,) = codec.to_messages(events)
+    (body,) = codec.encode_bodies(events)
     return body
 
 

@@ -138,7 +138,7 @@ class Pipeline:
 
     def count(self, *events: Event) -> None:
         """These events arrive at `project` as they are, in one batch of one message."""
-        self.project(list(codec.to_messages(events)))
+        self.project(list(codec.encode_bodies(events)))
 
     def record(self, *events: Event) -> None:
         """These events are in the log and counted."""

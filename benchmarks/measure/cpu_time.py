@@ -58,7 +58,7 @@ def measured(rounds: int, repeats: int, advance: Callable[[int], None]) -> dict[
 
     `advance` is told of each round that is done.
     """
-    sqs.url.cache_clear()
+    sqs.queue_url.cache_clear()
     with contextlib.redirect_stdout(io.StringIO()):
         found = {}
         for name, (unit, others, share) in subjects(boto3.client("dynamodb"), boto3.client("sqs")).items():
@@ -191,12 +191,12 @@ def _publish_records(size: int) -> Callable[[], object]:
 
 
 def _send(client: Any, size: int) -> Callable[[], object]:
-    bodies, url = [*codec.to_messages(_events(size))], sqs.url(settings.current().projection_queue)
+    bodies, url = [*codec.encode_bodies(_events(size))], sqs.queue_url(settings.current().projection_queue)
     return lambda: [client.send_message(QueueUrl=url, MessageBody=body) for body in bodies]
 
 
 def _count_messages(events: list[Incremented]) -> Callable[[], object]:
-    batch = queue_batch(list(codec.to_messages(events)))
+    batch = queue_batch(list(codec.encode_bodies(events)))
     return lambda: app.project(batch, designs.context())
 
 
@@ -240,7 +240,7 @@ def _count_bare(client: Any, size: int, *, read: bool) -> Callable[[], object]:
 
 
 def _parse_and_count_bare(client: Any, size: int) -> Callable[[], object]:
-    (body,) = codec.to_messages(_events(size))
+    (body,) = codec.encode_bodies(_events(size))
     count = _count_bare(client, size, read=True)
 
     def run() -> None:
@@ -326,7 +326,7 @@ def _events_apart(size: int) -> list[Incremented]:
 
 
 def _event(counter_id: str, recorded_at_ms: int) -> Incremented:
-    return Incremented(counter_id, command_handlers.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
+    return Incremented(counter_id, command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms)
 
 
 def _a_counter_id() -> str:

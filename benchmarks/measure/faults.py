@@ -60,7 +60,9 @@ class Trial:
         alternatives.provision(self.engine.client("dynamodb"))
         counters = [a_counter_id(), a_counter_id()]
         self.events = [
-            Incremented(counter_id, command_handlers.time_ordered_id(A_TIME_MS), number + 1, A_TIME_MS + number * 1000)
+            Incremented(
+                counter_id, command_handlers.generate_event_id(A_TIME_MS), number + 1, A_TIME_MS + number * 1000
+            )
             for number in range(2)
             for counter_id in counters
         ]

@@ -120,9 +120,9 @@ def _items(size: int) -> Iterator[list[dict[str, dict[str, str]]]]:
     for n in range(size):
         recorded_at_ms = _BEGAN_MS + n // _COUNTERS * 1000 // _A_SECOND_EACH
         event = Incremented(
-            f"clicks-{n % _COUNTERS}", command_handlers.time_ordered_id(recorded_at_ms), 1, recorded_at_ms
+            f"clicks-{n % _COUNTERS}", command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms
         )
-        item = {"partition": event.counter_id, **codec.fields(event)}
+        item = {"partition": event.counter_id, **codec.encode_event(event)}
         batch.append(
             {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in item.items()}
         )

@@ -135,7 +135,7 @@ def _paths(engine: Engine, ours: Design) -> Iterator[Row]:
     """Yield what a path takes for each event, the command included where there is one."""
     work = ours.worker(0)
     for events in (1, 100):
-        messages = [[*codec.to_messages(_at(f"again.{events}", times))] for times in _times(events, 3)]
+        messages = [[*codec.encode_bodies(_at(f"again.{events}", times))] for times in _times(events, 3)]
         for bodies in messages:
             work(bodies)
         for path, marks in _REPEATED.items():
@@ -170,11 +170,11 @@ def _busy_second(engine: Engine, ours: Design) -> Row:
         for second in range(8):
             began_ms = _BEGAN_MS + second * 1000
             time.now_s = began_ms / 1000 + 0.5
-            work([*codec.to_messages(_at("busy", [began_ms + n for n in range(scope.HALF)]))])
+            work([*codec.encode_bodies(_at("busy", [began_ms + n for n in range(scope.HALF)]))])
             for n in range(50):
                 at_ms = began_ms + 505 + n * 9
                 time.now_s = at_ms / 1000
-                bodies = [*codec.to_messages(_at("busy", [at_ms]))]
+                bodies = [*codec.encode_bodies(_at("busy", [at_ms]))]
                 taken.add(_taken(engine, functools.partial(work, bodies), 1))
         command = _taken(engine, _request("busy"), 1)
     return _Sum().add(taken.mean()).add(command).total
@@ -198,10 +198,10 @@ def _until_archived(counter_id: str) -> Iterator[bool]:
     archives = batches = 0
     is_archived = False
     while not (is_archived and archives >= _CYCLES_BEFORE + _CYCLES_MEASURED and batches >= _BATCHES_MEASURED):
-        before_ms = store.read(PartKey(counter_id)).archived_until_ms
+        before_ms = store.read_part(PartKey(counter_id)).archived_until_ms
         yield archives >= _CYCLES_BEFORE
         batches += archives >= _CYCLES_BEFORE
-        is_archived = store.read(PartKey(counter_id)).archived_until_ms != before_ms
+        is_archived = store.read_part(PartKey(counter_id)).archived_until_ms != before_ms
         archives += is_archived
 
 
@@ -213,7 +213,7 @@ def _steady(engine: Engine, ours: Design, name: str, counters: int, messages: It
         for is_measured, (now_ms, times) in zip(_until_archived(f"{name}.0"), messages, strict=False):
             time.now_s = now_ms / 1000
             batch = [event for number in range(counters) for event in _at(f"{name}.{number}", times)]
-            bodies = [*codec.to_messages(batch)]
+            bodies = [*codec.encode_bodies(batch)]
             found = _taken(engine, functools.partial(work, bodies), 1)
             if is_measured:
                 taken.add(found)
@@ -284,4 +284,4 @@ def _at(counter_id: str, times: Iterable[int]) -> list[Incremented]:
 
 
 def _event(counter_id: str, recorded_at_ms: int) -> Incremented:
-    return Incremented(counter_id, command_handlers.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
+    return Incremented(counter_id, command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms)

@@ -81,7 +81,7 @@ class Shelf:
         """Decide what to write for these entries, and return it with what reading the pages for it costs."""
         pages: list[Page] = []
         read = Units()
-        for entry in archive.late(self.part, entries):
+        for entry in archive.late_entries(self.part, entries):
             if pages and pages[-1].end_ms >= entry.recorded_at_ms:
                 continue
             pages.append(self._page_for(entry.recorded_at_ms))

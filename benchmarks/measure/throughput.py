@@ -191,11 +191,11 @@ def _batches(design: Design, counter_ids: list[str], size: int, time: Clock) -> 
         recorded_at_ms = time.time_ns() // 1_000_000
         events = [
             Incremented(
-                counter_ids[n % len(counter_ids)], command_handlers.time_ordered_id(recorded_at_ms), 1, recorded_at_ms
+                counter_ids[n % len(counter_ids)], command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms
             )
             for n in range(number * size, (number + 1) * size)
         ]
         if design.name == scope.OURS:
-            yield [*codec.to_messages(events)]
+            yield [*codec.encode_bodies(events)]
         else:
             yield [designs.alternative_message(event) for event in events]

@@ -70,7 +70,7 @@ def project_apart(size: int) -> Callable[[], None]:
 
 
 def _project(events: list[Incremented]) -> Callable[[], None]:
-    batch = queue_batch(list(codec.to_messages(events)))
+    batch = queue_batch(list(codec.encode_bodies(events)))
     return lambda: app.project(batch, _context())
 
 
@@ -124,7 +124,7 @@ def _events_of_many_counters(size: int) -> list[Incremented]:
 
 
 def _event(counter_id: str, recorded_at_ms: int) -> Incremented:
-    return Incremented(counter_id, command_handlers.time_ordered_id(recorded_at_ms), 1, recorded_at_ms)
+    return Incremented(counter_id, command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms)
 
 
 def _request(event: dict[str, Any]) -> Callable[[], dict[str, Any]]:

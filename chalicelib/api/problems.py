@@ -53,10 +53,10 @@ def answers_problems(view: Callable[..., Response]) -> Callable[..., Response]:
         try:
             return view(*args, **kwargs)
         except CounterError as error:
-            telemetry.not_answered(error)
+            telemetry.log_failed_request(error)
             return problem(error)
         except Exception as error:  # noqa: BLE001  (the outermost place there is)
-            telemetry.not_answered(error)
+            telemetry.log_failed_request(error)
             return problem(None)
 
     return answer

@@ -30,7 +30,7 @@ def accepted(command: Increment, result: Accepted) -> Response:
     event, counter = result.event, result.counter
     # Relative to the request's address, so that it is right behind any stage, domain or proxy (RFC 9110, 10.2.2).
     headers = {"Location": f"../../counters/{event.counter_id}/events/{event.event_id}", "Cache-Control": "no-store"}
-    if result.again:
+    if result.is_retry:
         headers["Idempotency-Replayed"] = "true"
     if counter is None:
         return response(202, _event_body(event), headers)
@@ -175,4 +175,4 @@ def _event_body(event: Event) -> dict[str, Any]:
 def _typed_event_body(event: Event) -> dict[str, Any]:
     """Who adjusted a counter is between the operators and the log."""
     reason = {"reason": event.reason} if isinstance(event, Adjusted) else {}
-    return {**_event_body(event), "type": codec.type_of(event), **reason}
+    return {**_event_body(event), "type": codec.event_type(event), **reason}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: What `source` says of what came by the event log's stream, and so concerns every projection.
-FROM_THE_STREAM = "event log stream"
+STREAM_SOURCE = "event log stream"
 
 #: SQS takes 1 MiB with the attributes. What comes by a queue or a stream is smaller; the rest is cut here.
 _LONGEST_BODY_BYTES = 1_000_000
@@ -32,7 +32,7 @@ _NOT_ACCEPTED = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class DeadLetter:
     """Something that came from `source`, as this message if it was one, and why it could not be understood."""
 
     source: str
@@ -41,7 +41,7 @@ class Parked:
     message_id: object = None
 
 
-def park(things: Iterable[Parked], queue: str) -> None:
+def park(things: Iterable[DeadLetter], queue: str) -> None:
     """
     Each of these is on this dead-letter queue. One that is delivered and parked again is there again.
 
@@ -54,7 +54,7 @@ def park(things: Iterable[Parked], queue: str) -> None:
             body, reason = body[:_LONGEST_BODY_BYTES], f"cut, for it has {len(body)} bytes; {reason}"
         attributes = {"reason": reason[:_LONGEST_REASON], "source": thing.source}
         parked_as = sqs.send(queue, body.decode(errors="ignore"), attributes)
-        telemetry.parked(thing.source, attributes["reason"], thing.message_id, parked_as)
+        telemetry.log_parked(thing.source, attributes["reason"], thing.message_id, parked_as)
 
 
 def _text(original: object) -> str:

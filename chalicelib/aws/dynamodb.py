@@ -42,15 +42,15 @@ class RefusedError(Exception):
 
 
 @contextlib.contextmanager
-def unavailable_as(error: type[UnavailableError]) -> Iterator[None]:
+def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
     """Raise whatever PynamoDB raises inside as `error`, with its cause kept for the log."""
     try:
         yield
     except PynamoDBException as cause:
-        raise error(f"{code(cause) or type(cause.cause).__name__}: {cause.msg}") from cause
+        raise error(f"{error_code(cause) or type(cause.cause).__name__}: {cause.msg}") from cause
 
 
-def code(error: PynamoDBException) -> str | None:
+def error_code(error: PynamoDBException) -> str | None:
     """Return DynamoDB's error code, or None if there was no response."""
     # PynamoDB's property of this purpose fails on a broken connection, whose response is None.
     response: Any = getattr(error.cause, "response", None) or {}

@@ -45,7 +45,7 @@ class OutOfTimeError(BotoCoreError):
 
 
 @contextlib.contextmanager
-def within(received: Any) -> Iterator[None]:
+def limit_time(received: Any) -> Iterator[None]:
     """
     What is asked of AWS inside is given up in time for the function that received this to answer.
 
@@ -59,7 +59,7 @@ def within(received: Any) -> Iterator[None]:
         _time_left_ms.reset(outer)
 
 
-def session() -> Session:
+def create_session() -> Session:
     """
     A session of the SDK whose clients wait for so long, and begin no attempt that might outlive the function.
 
@@ -80,13 +80,13 @@ def session() -> Session:
     return made
 
 
-def left_s() -> float | None:
+def remaining_s() -> float | None:
     """How long an attempt may take that begins now, 0 or less if none may; None where there is no limit."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 
 
 def _refuse_if_late(**_attempt: Any) -> None:
-    time_left_s = left_s()
+    time_left_s = remaining_s()
     if time_left_s is not None and time_left_s < 0:
         raise OutOfTimeError

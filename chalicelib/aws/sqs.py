@@ -23,13 +23,13 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str
     """
     sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
     try:
-        answer = client().send_message(QueueUrl=url(queue), MessageBody=body, MessageAttributes=sent)
+        answer = client().send_message(QueueUrl=queue_url(queue), MessageBody=body, MessageAttributes=sent)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
     return answer["MessageId"]
 
 
-def length(queue: str) -> int:
+def approximate_length(queue: str) -> int:
     """
     About how many messages wait on the queue named so.
 
@@ -38,7 +38,7 @@ def length(queue: str) -> int:
     """
     wanted: Final = "ApproximateNumberOfMessages"
     try:
-        found = client().get_queue_attributes(QueueUrl=url(queue), AttributeNames=[wanted])
+        found = client().get_queue_attributes(QueueUrl=queue_url(queue), AttributeNames=[wanted])
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
     return int(found["Attributes"][wanted])
@@ -49,10 +49,10 @@ def client() -> SQSClient:
     """The one SQS client, and so the one pool of connections, of this process: made when it is first asked for."""
     import boto3  # noqa: PLC0415  (most functions never send anything)
 
-    return boto3.Session(botocore_session=session.session()).client("sqs")
+    return boto3.Session(botocore_session=session.create_session()).client("sqs")
 
 
 @functools.cache
-def url(queue: str) -> str:
+def queue_url(queue: str) -> str:
     """The address of the queue named so, asked for once in the life of a process."""
     return client().get_queue_url(QueueName=queue)["QueueUrl"]

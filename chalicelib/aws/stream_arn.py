@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 
-def event_log_stream_arn(settings: Settings) -> str:
+def find_stream_arn(settings: Settings) -> str:
     """
     The stream of the stage's event log: as the settings have it, or else, for Chalice's command line, as AWS has it.
 
@@ -50,7 +50,7 @@ def _found(settings: Settings, command: str | None, profile: str | None) -> str:
     provision = f"run `python -m ops provision --stage {stage}`"
     try:
         session = boto3.Session(profile_name=profile)
-        if command == "deploy" and (stack := stack_of(session.client("lambda"), stage)):
+        if command == "deploy" and (stack := find_stack(session.client("lambda"), stage)):
             raise click.ClickException(
                 f"Stage {stage} was deployed as stack {stack}: go on with `python -m ops deploy --stage {stage}`, "
                 f"or run `python -m ops destroy --stage {stage}` first, which leaves the data."
@@ -89,7 +89,7 @@ def _shards_of(client: CloudFormationClient, stack: str) -> str | None:
     return next((output["OutputValue"] for output in outputs if output["OutputKey"] == "Shards"), None)
 
 
-def stack_of(client: LambdaClient, stage: str) -> str | None:
+def find_stack(client: LambdaClient, stage: str) -> str | None:
     """
     The stack that the stage's functions belong to: empty, where they belong to none; None, where there are none.
 

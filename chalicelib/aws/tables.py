@@ -108,7 +108,7 @@ class _Connection(Connection):
 
     @property
     def session(self) -> Session:
-        return aws_session.session()
+        return aws_session.create_session()
 
 
 def connection() -> Connection:

@@ -108,7 +108,7 @@ class PageMissingError(ValueError):
         self.time_ms = time_ms
 
 
-def late(part: Part, entries: Iterable[Entry]) -> list[Entry]:
+def late_entries(part: Part, entries: Iterable[Entry]) -> list[Entry]:
     """Return the late entries that are not recent, in order: `plan` needs their pages."""
     return sorted(
         entry for entry in entries if entry.recorded_at_ms <= part.archived_until_ms and entry not in part.recent
@@ -119,7 +119,7 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
     """
     Decide what to write so that all of these entries are counted; None if they are.
 
-    `pages` must have been read after the part, and include every page that covers one of its `late` entries. At most
+    `pages` must have been read after the part, and include every page that covers one of its `late_entries`. At most
     `ENTRIES_PER_PLAN` entries, with late ones in at most `PAGES_PER_PLAN` pages, fit into one transaction.
 
     Raises:
@@ -130,7 +130,7 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
     )
     missing: frozenset[Entry] = frozenset()
     writes: list[PageWrite] = []
-    for page, missing_here in _missing_by_page(pages, late(part, entries)):
+    for page, missing_here in _missing_by_page(pages, late_entries(part, entries)):
         missing |= missing_here
         writes += amend(page, missing_here)
     if not fresh:
@@ -159,13 +159,13 @@ def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 def pages_of(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
     """Return new pages for these sorted entries: the first begins at a time, and each ends with its last entry."""
     pages: list[PageWrite] = []
-    for chunk in split(entries):
+    for chunk in split_by_time(entries):
         pages.append(PageWrite(start_ms, chunk[-1].recorded_at_ms, None, chunk))
         start_ms = chunk[-1].recorded_at_ms
     return pages
 
 
-def split(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
+def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     """
     Split sorted entries into chunks of similar size, each small enough for a page.
 

@@ -58,7 +58,7 @@ class EventPage:
     last: EventPosition | None
 
 
-def points(entries: Iterable[Entry], span: Span) -> list[Point]:
+def add_up_steps(entries: Iterable[Entry], span: Span) -> list[Point]:
     """Add these entries up step by step, in order of time; those outside the span, and empty steps, are left out."""
     steps: dict[int, tuple[int, int]] = {}
     for entry in entries:

@@ -14,7 +14,7 @@ import chalicelib
 from chalicelib.api import formats, requests
 from chalicelib.api import problems as api_problems
 from chalicelib.api import responses as api_responses
-from chalicelib.command_handlers import Accepted, event_id
+from chalicelib.command_handlers import Accepted, choose_event_id
 from chalicelib.domain.commands import Increment
 from chalicelib.domain.counter import Counter
 from chalicelib.domain.events import COUNTER_ID, LARGEST_AMOUNT, Adjusted, Incremented
@@ -89,7 +89,7 @@ Pages of the allowed origin may read every answer, errors too (CORS), and each p
 _A_TIME_MS = 1_700_000_000_123
 _A_COUNTER = Counter("clicks", value=21, version=16, updated_at_ms=_A_TIME_MS)
 _A_COMMAND = Increment("clicks", by=5, idempotency_key="my first click", wants_counter=True)
-_AN_INCREMENT = Incremented(_A_COMMAND.counter_id, event_id(_A_COMMAND, _A_TIME_MS), _A_COMMAND.by, _A_TIME_MS)
+_AN_INCREMENT = Incremented(_A_COMMAND.counter_id, choose_event_id(_A_COMMAND, _A_TIME_MS), _A_COMMAND.by, _A_TIME_MS)
 _AN_ADJUSTMENT = Adjusted("clicks", "2f1c7c0e-93a7-5a53-8b43-6d2f2a1f9c10", -3, _A_TIME_MS, "counted twice", "ann")
 _NOBODY = requests.Request()
 
@@ -431,8 +431,8 @@ _OF_COUNTER = {"400": "BadRequest", "404": "NotFound"}
 
 
 def _increment(max_increment: int) -> JSON:
-    recorded = api_responses.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, None, again=False))
-    counted = api_responses.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, _A_COUNTER, again=False))
+    recorded = api_responses.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, None, is_retry=False))
+    counted = api_responses.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, _A_COUNTER, is_retry=False))
     event = {"counter_id": "$response.body#/counter_id", "event_id": "$response.body#/event_id"}
     counter = {"counter_id": "$response.body#/counter_id"}
     return _operation(

@@ -19,7 +19,7 @@ def load(job: str) -> dict[str, Any]:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    with dynamodb.unavailable_as(ReadModelUnavailableError):
+    with dynamodb.translate_errors(ReadModelUnavailableError):
         try:
             found = json.loads(CheckpointItem.get(f"#{job}", 0, consistent_read=True).state)
         except (DoesNotExist, ValueError, TypeError, RecursionError):
@@ -34,5 +34,5 @@ def save(job: str, state: dict[str, Any]) -> None:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    with dynamodb.unavailable_as(ReadModelUnavailableError):
+    with dynamodb.translate_errors(ReadModelUnavailableError):
         CheckpointItem(f"#{job}", 0, state=json.dumps(state)).save()

@@ -74,10 +74,10 @@ def correct(key: PartKey, correction: Correction) -> None:
 
     def fill(transaction: TransactWrite) -> None:
         if correction.absent_end_ms is not None:
-            store.add_page_check(transaction, key, correction.absent_end_ms)
+            store.include_page_absence(transaction, key, correction.absent_end_ms)
         for page in correction.pages:
-            store.put_page(transaction, key, page)
-        condition = None if correction.revision is None else store.has_revision(correction.revision)
+            store.include_page(transaction, key, page)
+        condition = None if correction.revision is None else store.revision_condition(correction.revision)
         if correction.amended is not None:
             amended = item.amended
             same = amended == correction.amended

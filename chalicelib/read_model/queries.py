@@ -52,7 +52,7 @@ class CounterPage:
     last: str | None
 
 
-def counter(counter_id: str) -> Counter:
+def get_counter(counter_id: str) -> Counter:
     """
     Return the counter's state now; a counter that was never incremented has value 0. One request.
 
@@ -62,7 +62,7 @@ def counter(counter_id: str) -> Counter:
     return store.read_counter(counter_id)
 
 
-def counters(limit: int, after: str | None = None) -> CounterPage:
+def list_counters(limit: int, after: str | None = None) -> CounterPage:
     """
     Return up to `limit` counters, in the table's own order, from the one behind `after`. Eventually consistent.
 
@@ -76,7 +76,7 @@ def counters(limit: int, after: str | None = None) -> CounterPage:
     size = max(limit * settings.current().shards, MAX_PARTS) + 1
     items: list[RawItem] = []
     while True:
-        with dynamodb.unavailable_as(ReadModelUnavailableError):
+        with dynamodb.translate_errors(ReadModelUnavailableError):
             found = next(CounterItem.scan(page_size=size, last_evaluated_key=start).page_iter)
         items += found["Items"]
         start = found.get("LastEvaluatedKey")
@@ -90,7 +90,7 @@ def counters(limit: int, after: str | None = None) -> CounterPage:
     return CounterPage(states, page[-1][0] if has_more else None)
 
 
-def has_counted(event: Event) -> bool:
+def is_counted(event: Event) -> bool:
     """
     Check whether this event is part of its counter's value. One read; two if the event is older than the recent ones.
 
@@ -98,10 +98,10 @@ def has_counted(event: Event) -> bool:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
     """
     key = PartKey(event.counter_id, part_of(event.event_id, settings.current().shards))
-    return not uncounted(key, frozenset([entry_of(event)]))
+    return not find_uncounted(key, frozenset([entry_of(event)]))
 
 
-def uncounted(
+def find_uncounted(
     key: PartKey, entries: frozenset[Entry], advance: Callable[[int], None] = lambda _: None
 ) -> frozenset[Entry]:
     """
@@ -114,14 +114,14 @@ def uncounted(
     """
 
     def read() -> frozenset[Entry]:
-        part = store.read(key)
+        part = store.read_part(key)
         advance(1)
         missing: frozenset[Entry] = frozenset()
         left = entries
         while left:
-            pages, planned = store.pages_for(part, left)
+            pages, planned = store.read_pages_for(part, left)
             advance(len(pages))
-            if needed := writer.plan_next(part, pages, planned):
+            if needed := writer.plan_writes(part, pages, planned):
                 missing |= needed.entries
             left -= planned
         return missing
@@ -129,7 +129,7 @@ def uncounted(
     return _without_gaps(read)
 
 
-def events(counter_id: str, limit: int, before: EventPosition | None = None) -> EventPage:
+def list_events(counter_id: str, limit: int, before: EventPosition | None = None) -> EventPage:
     """
     Return up to `limit` counted events, newest first, from the one behind the position `before`.
 
@@ -155,7 +155,7 @@ def events(counter_id: str, limit: int, before: EventPosition | None = None) -> 
     return EventPage(sorted(found, key=position_of, reverse=True), last)
 
 
-def history(counter_id: str, span: Span) -> list[Point]:
+def get_history(counter_id: str, span: Span) -> list[Point]:
     """
     Return what was counted in this span, step by step. Reads at most `HISTORY_BYTES` and a request of each part.
 
@@ -165,7 +165,7 @@ def history(counter_id: str, span: Span) -> list[Point]:
     """
     if span.steps == 0:
         return []
-    return domain_history.points(_without_gaps(lambda: _entries_within(counter_id, span)), span)
+    return domain_history.add_up_steps(_without_gaps(lambda: _entries_within(counter_id, span)), span)
 
 
 def _entries_within(counter_id: str, span: Span) -> list[Entry]:
@@ -252,7 +252,7 @@ def _stored_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]
                 raise ArchiveGapError(part.key.counter_id, bound[0])
             yield from reversed(page.entries)
             next_end_ms, before_end_ms = page.start_ms, page.end_ms
-    for items in store.query_pages_back(part.key, before_end_ms, _FEW_PAGES):
+    for items in store.query_pages_backward(part.key, before_end_ms, _FEW_PAGES):
         for page in map(store.page_from, items):
             if page.end_ms > next_end_ms:
                 continue  # split off from a page that was read before

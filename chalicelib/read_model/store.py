@@ -15,7 +15,7 @@ from chalicelib import codec, settings
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import RawItem, RefusedError
 from chalicelib.aws.tables import CounterItem, PageItem
-from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late
+from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late_entries
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
 from chalicelib.domain.entries import DamagedError, decode_entry, decode_page, encode_entry, encode_page
 from chalicelib.domain.events import LATEST_MS, MAX_PARTS, is_counter_id
@@ -50,7 +50,7 @@ class ChangedError(Exception):
         self.part = part
 
 
-def read(key: PartKey) -> Part:
+def read_part(key: PartKey) -> Part:
     """
     Return the part's state now. One consistent read, of at most 1 read unit.
 
@@ -58,17 +58,17 @@ def read(key: PartKey) -> Part:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
         DamagedReadModelError: the item cannot be decoded.
     """
-    return part_from(read_raw(key), key)
+    return part_from(read_part_item(key), key)
 
 
-def read_raw(key: PartKey) -> RawItem:
+def read_part_item(key: PartKey) -> RawItem:
     """
     Return the part's item now, undecoded; empty if there is none. One consistent read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    with dynamodb.unavailable_as(ReadModelUnavailableError):
+    with dynamodb.translate_errors(ReadModelUnavailableError):
         found = CounterItem._get_connection().get_item(key.counter_id, range_key=str(key.part), consistent_read=True)
     return found.get("Item") or {}
 
@@ -106,7 +106,7 @@ def add_up(counter_id: str, parts: Iterable[Counter | Part]) -> Counter:
     return Counter(counter_id, value, version, updated_at_ms)
 
 
-def pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[Entry]]:
+def read_pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[Entry]]:
     """
     Return the pages that `plan` needs, and the entries that these pages allow it to plan.
 
@@ -116,7 +116,7 @@ def pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[En
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
         DamagedReadModelError: a page cannot be decoded.
     """
-    needed = late(part, entries)
+    needed = late_entries(part, entries)
     pages: list[Page] = []
     reached, at_once = 0, _FEW_PAGES
     while reached < len(needed):
@@ -161,7 +161,7 @@ def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawIt
     )
 
 
-def query_pages_back(key: PartKey, before_end_ms: int | None, at_once: int) -> Iterator[list[RawItem]]:
+def query_pages_backward(key: PartKey, before_end_ms: int | None, at_once: int) -> Iterator[list[RawItem]]:
     """
     Yield the part's pages, newest first, from the one before an end on, undecoded, as many as each request brings.
 
@@ -206,7 +206,7 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
         yield [item for item in items if not item["partition"]["S"].startswith("#")]
 
 
-def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
+def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     """
     Add entries to the part's recent ones without reading it first, and return its totals then. One request.
 
@@ -224,7 +224,7 @@ def add(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     return totals_from(updated)
 
 
-def write(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
+def execute_plan(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
     """
     Execute a plan: wholly and if its conditions hold, or not at all. One request.
 
@@ -236,25 +236,27 @@ def write(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
         DamagedReadModelError: the item cannot be decoded.
     """
     if isinstance(plan, Addition):
-        return add(key, plan.entries, now_ms)
+        return add_entries(key, plan.entries, now_ms)
     try:
-        dynamodb.transact(lambda transaction: add_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError)
+        dynamodb.transact(
+            lambda transaction: include_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError
+        )
     except RefusedError as refused:
         raise ChangedError from refused
     return None
 
 
-def add_plan(transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, also: Condition | None) -> None:
+def include_plan(transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, also: Condition | None) -> None:
     """Make a plan part of a transaction. `also` is one more condition on the counter's item."""
     if not isinstance(plan, Addition):
         for page in plan.pages:
-            put_page(transaction, key, page)
+            include_page(transaction, key, page)
     actions, condition = _counter_change(plan, now_ms)
     conditions = [each for each in (condition, also) if each is not None]
     transaction.update(item_of(key), actions=actions, condition=_all(conditions) if conditions else None)
 
 
-def put_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
+def include_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
     """Make the write of a page part of a transaction, on the page's own condition."""
     transaction.save(
         PageItem(
@@ -270,20 +272,20 @@ def put_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
     )
 
 
-def add_page_check(transaction: TransactWrite, key: PartKey, end_ms: int) -> None:
+def include_page_absence(transaction: TransactWrite, key: PartKey, end_ms: int) -> None:
     """Make it a condition of a transaction that there is no page with this end, visible or not."""
     transaction.condition_check(PageItem, partition_of(key), end_ms, condition=PageItem.end.does_not_exist())
 
 
-def add_revision_check(transaction: TransactWrite, part: Part) -> None:
+def include_revision_check(transaction: TransactWrite, part: Part) -> None:
     """Make it a condition of a transaction that this part is unchanged since it was read."""
-    condition = has_revision(part.revision)
+    condition = revision_condition(part.revision)
     transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=condition)
 
 
 def partition_of(key: PartKey) -> str:
     """Return the archive's partition of this part: that of its events in the log."""
-    return codec.partition(key.counter_id, key.part, settings.current().shards)
+    return codec.partition_key(key.counter_id, key.part, settings.current().shards)
 
 
 def page_key(item: RawItem) -> PartKey | None:
@@ -383,7 +385,7 @@ def query_parts(counter_id: str) -> list[RawItem]:
 def _requests(page_iter: Any) -> Iterator[list[RawItem]]:
     """Yield the raw items that each request of a query or scan brings. PynamoDB would decode them item by item."""
     while True:
-        with dynamodb.unavailable_as(ReadModelUnavailableError):
+        with dynamodb.translate_errors(ReadModelUnavailableError):
             found = next(page_iter, None)
         if found is None:
             return
@@ -414,7 +416,7 @@ def _counter_change(plan: Plan, now_ms: int) -> tuple[list[Action], Condition | 
     actions.append(set_recent(plan.recent))
     if plan.archived_until_ms != NOTHING_ARCHIVED:
         actions.append(item.archived_until.set(plan.archived_until_ms))
-    return actions, has_revision(plan.revision)
+    return actions, revision_condition(plan.revision)
 
 
 def set_recent(entries: frozenset[Entry]) -> Action:
@@ -424,7 +426,7 @@ def set_recent(entries: frozenset[Entry]) -> Action:
     return action
 
 
-def has_revision(revision: int) -> Condition:
+def revision_condition(revision: int) -> Condition:
     """Return the condition that a counter's item has this revision; 0: that there is no item."""
     has: Condition = CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()
     return has

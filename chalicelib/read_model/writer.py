@@ -110,7 +110,7 @@ def count_and_get(event: Event) -> Counter:
     key = PartKey(event.counter_id, part_of(event.event_id, shards))
     state: Counter | None
     try:
-        state = store.add(key, frozenset([entry_of(event)]), _now_ms())
+        state = store.add_entries(key, frozenset([entry_of(event)]), _now_ms())
     except ChangedError as changed:
         _, state = next(_count_planned(key, frozenset([entry_of(event)]), changed.part), (None, None))
     return state if state and shards == 1 else store.read_counter(event.counter_id)
@@ -134,15 +134,15 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     by_key |= {part.key: part for part in parts}
     own = by_key.pop(PartKey(event.counter_id, part_of(event.event_id, shards)))
     now_ms = _now_ms()
-    pages, entries = store.pages_for(own, frozenset([entry_of(event)]))
-    if not (plan := plan_next(own, pages, entries)):
+    pages, entries = store.read_pages_for(own, frozenset([entry_of(event)]))
+    if not (plan := plan_writes(own, pages, entries)):
         raise RecordedBeforeError(event.counter_id, event.event_id)
 
     def fill(transaction: TransactWrite) -> None:
         for other in by_key.values():
-            store.add_revision_check(transaction, other)
-        event_log.append_within(transaction, event)
-        store.add_plan(transaction, own.key, plan, now_ms, store.has_revision(own.revision))
+            store.include_revision_check(transaction, other)
+        event_log.include_append(transaction, event)
+        store.include_plan(transaction, own.key, plan, now_ms, store.revision_condition(own.revision))
 
     try:
         dynamodb.transact(fill, ReadModelUnavailableError)
@@ -170,7 +170,7 @@ def _count(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iter
     """Count one part's entries, and yield those that were not counted before, as soon as they are."""
     if len(entries) <= RECENT_MAX and not read_first:
         try:
-            store.add(key, entries, _now_ms())
+            store.add_entries(key, entries, _now_ms())
         except ChangedError as changed:
             yield from (counted for counted, _ in _count_planned(key, entries, changed.part))
         else:
@@ -195,10 +195,10 @@ def _count_planned(
     for attempt in retries.attempts(_TRIES):
         try:
             while entries:
-                pages, planned = store.pages_for(part := part or store.read(key), entries)
-                if plan := plan_next(part, pages, planned):
+                pages, planned = store.read_pages_for(part := part or store.read_part(key), entries)
+                if plan := plan_writes(part, pages, planned):
                     now_ms = _now_ms()
-                    yield plan.entries, store.write(key, plan, now_ms) or _totals_after(plan, part, now_ms)
+                    yield plan.entries, store.execute_plan(key, plan, now_ms) or _totals_after(plan, part, now_ms)
                 entries, part = entries - planned, None
         except ChangedError:
             part = None
@@ -219,7 +219,7 @@ def _totals_after(plan: Plan, part: Part, now_ms: int) -> Counter | None:
     return Counter(part.key.counter_id, value, part.version + len(plan.entries), now_ms)
 
 
-def plan_next(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
+def plan_writes(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
     """
     Return what `archive.plan` decides now.
 

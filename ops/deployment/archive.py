@@ -31,7 +31,7 @@ _LOADED = """
 import os, sys, app
 from chalicelib import cold_start
 for function in sys.argv[1:]:
-    cold_start.make_ready(function)
+    cold_start.preload(function)
 files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
 print(*sorted(file for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py")), sep="\\n")
 """

@@ -42,7 +42,7 @@ def check_not_by_chalice(stage: str) -> None:
         OperatorError: it would.
         click.ClickException: the functions' tags, which tell it, may not be seen.
     """
-    if stream_arn.stack_of(boto3.client("lambda"), stage) == "":
+    if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
         raise OperatorError(
             f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` first, where that "
             "was run. The data stays."

@@ -78,7 +78,7 @@ def deliver_again(settings: Settings) -> int:
     logged = sum(1 for _ in event_log.scan())
     lacking = [queue for queue, number in counted.items() if number != logged]
     for queue in lacking:
-        replay.send(queue, event_log.readable(event_log.scan()))
+        replay.send(queue, event_log.skip_unreadable(event_log.scan()))
     return logged if lacking else 0
 
 

@@ -83,8 +83,8 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
         click.Abort: it was not confirmed, and nothing is changed.
     """
     try:
-        before = command_handlers.adjusted_before(adjustment)
-        counter = queries.counter(adjustment.counter_id)
+        before = command_handlers.find_adjustment(adjustment)
+        counter = queries.get_counter(adjustment.counter_id)
         planned = before or domain_commands.decide_adjustment(adjustment, counter, event_id="", now_ms=0)
         if dry_run:
             return _dry(adjustment, counter, planned, recorded_before=before is not None)
@@ -134,9 +134,9 @@ def _done(adjustment: Adjust, accepted: Accepted | None) -> Outcome:
         facts = _facts(adjustment, None, adjustment.to, recorded=False, before=False)
         return Outcome(facts, [f"{adjustment.counter_id} stands at {adjustment.to} already: nothing was recorded."])
     event, value = accepted.event, accepted.counter.value if accepted.counter else None
-    facts = _facts(adjustment, event, value, recorded=not accepted.again, before=accepted.again)
+    facts = _facts(adjustment, event, value, recorded=not accepted.is_retry, before=accepted.is_retry)
     said = f"{event.by:+} of {event.counter_id}, event {event.event_id}"
-    if accepted.again:
+    if accepted.is_retry:
         return Outcome(facts, [f"Recorded before: {said}. Nothing was recorded now. It stands at {value}."])
     return Outcome(facts, [f"Recorded: {said}. It stands at {value}."])
 

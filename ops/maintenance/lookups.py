@@ -27,6 +27,6 @@ def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], boo
         OperatorError: one is nowhere. It is probably misspelt.
     """
     for counter_id in counter_ids:
-        is_known = next(event_log.of_counter(counter_id), None) is not None or store.query_parts(counter_id)
+        is_known = next(event_log.scan_counter(counter_id), None) is not None or store.query_parts(counter_id)
         if not is_known and not is_elsewhere(counter_id):
             raise OperatorError(f"There is no counter {counter_id} on this stage: names are case-sensitive.")

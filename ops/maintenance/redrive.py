@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chalicelib import codec, event_log
 from chalicelib.aws import sqs
-from chalicelib.aws.dead_letters import FROM_THE_STREAM
+from chalicelib.aws.dead_letters import STREAM_SOURCE
 from chalicelib.extras.chunks import chunked
 from chalicelib.settings import PROJECTIONS
 from ops.cli import progress
@@ -131,7 +131,7 @@ def redrive(  # noqa: PLR0913  (what is chosen, by name)
 
 def _queues_for(letter: Letter, settings: Settings) -> list[str]:
     """The queues that are to get it: that of its projection, or all."""
-    is_for_all = letter.source == FROM_THE_STREAM
+    is_for_all = letter.source == STREAM_SOURCE
     return [one.queue for one in settings.receivers if is_for_all or one.projection == letter.projection]
 
 
@@ -145,7 +145,7 @@ def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str,
             letter, body = letters[letter_id], bodies[letter_id]
             sent_as = []
             for queue in _queues_for(letter, settings):
-                before = sent.get((queue, body)) if letter.source == FROM_THE_STREAM else None
+                before = sent.get((queue, body)) if letter.source == STREAM_SOURCE else None
                 sent[queue, body] = before or sqs.send(queue, body, codec.LIKELY_COUNTED)
                 sent_as.append(sent[queue, body])
             yield letter_id, ", ".join(sent_as)
@@ -163,7 +163,7 @@ def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str,
 
 def _log() -> Iterator[Event]:
     with progress.shown("Reading the log", None) as advance:
-        for event in event_log.readable(event_log.scan()):
+        for event in event_log.skip_unreadable(event_log.scan()):
             yield event
             advance(1)
 
@@ -191,7 +191,7 @@ class _Hidden:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._url = sqs.url(receiver.dead_letter_queue)
+        self._url = sqs.queue_url(receiver.dead_letter_queue)
         self.receipts: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -247,7 +247,7 @@ def _letter(message: MessageTypeDef, receiver: Receiver, now_s: float) -> Letter
         projection=receiver.projection,
         queue=receiver.dead_letter_queue,
         reason=said.get("reason", GIVEN_UP if is_note else MOVED_BY_SQS),
-        source=said.get("source", FROM_THE_STREAM if is_note else projections.queue_of(receiver.projection)),
+        source=said.get("source", STREAM_SOURCE if is_note else projections.queue_of(receiver.projection)),
         age_s=max(0, round(now_s - _sent_s(message))),
         size_bytes=len(body.encode()),
         first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],
@@ -309,5 +309,5 @@ def _printable(text: str) -> str:
 
 
 def _number(queue: str, attribute: Any) -> int:
-    answer = sqs.client().get_queue_attributes(QueueUrl=sqs.url(queue), AttributeNames=[attribute])
+    answer = sqs.client().get_queue_attributes(QueueUrl=sqs.queue_url(queue), AttributeNames=[attribute])
     return int(answer["Attributes"][attribute])

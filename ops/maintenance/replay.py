@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec, event_log
 from chalicelib.aws import sqs
-from chalicelib.event_log import Position, Unreadable
+from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
 from chalicelib.settings import PROJECTIONS, READ_MODEL
 from ops.cli import progress
@@ -51,7 +51,7 @@ class Selection:
 class Progress:
     """How far a replay got: behind which event of the log, and what was sent by then to each queue."""
 
-    after: Position | None = None
+    after: LogPosition | None = None
     events: int = 0
     messages: int = 0
     unreadable: int = 0
@@ -83,7 +83,7 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     with progress.shown("Replaying", about) as advance:
         for read in chunked(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
-            messages = [*codec.to_messages(events)]
+            messages = [*codec.encode_bodies(events)]
             for receiver in () if dry_run else receivers:
                 _send(receiver.queue, messages)
             so_far = _further(so_far, read, len(events), len(messages))
@@ -120,23 +120,23 @@ def _told(names: list[str], so_far: Progress, resumed_after: int, *, dry_run: bo
 
 def send(queue: str, events: Iterable[Event]) -> int:
     """These events are on this queue, which is one projection's. Returns in how many messages."""
-    return _send(queue, codec.to_messages(events))
+    return _send(queue, codec.encode_bodies(events))
 
 
 def _send(queue: str, messages: Iterable[str]) -> int:
     return sum(1 for message in messages if sqs.send(queue, message, codec.LIKELY_COUNTED))
 
 
-def _log(selection: Selection, after: Position | None) -> Iterator[Event | Unreadable]:
+def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Unreadable]:
     if selection.counter_id is None:
         return event_log.scan(after=after)
-    return event_log.of_counter(selection.counter_id, after)
+    return event_log.scan_counter(selection.counter_id, after)
 
 
 def _further(so_far: Progress, read: list[Event | Unreadable], events: int, messages: int) -> Progress:
     last = read[-1]
     return Progress(
-        Position(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.position(last),
+        LogPosition(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.position_of(last),
         so_far.events + events,
         so_far.messages + messages,
         so_far.unreadable + sum(isinstance(one, Unreadable) for one in read),
@@ -149,7 +149,7 @@ def _remembered(memory: Path, selection: Selection) -> Progress:
         if found["selection"] != _as_json(selection):
             return Progress()
         so_far = Progress(**found["progress"])
-        return replace(so_far, after=Position(**found["progress"]["after"]))
+        return replace(so_far, after=LogPosition(**found["progress"]["after"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return Progress()  # where there is nothing to go on from, from the start is right, too
 

@@ -122,7 +122,7 @@ def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
 def _log(counter_ids: Sequence[str]) -> list[Iterator[Event | Unreadable]]:
     """Return the log of these counters, or the segments of the whole log if there are none."""
     if counter_ids:
-        return [event_log.of_counter(counter_id) for counter_id in counter_ids]
+        return [event_log.scan_counter(counter_id) for counter_id in counter_ids]
     return [event_log.scan(part, parallel.PARTS) for part in range(parallel.PARTS)]
 
 
@@ -180,7 +180,9 @@ class _Filling:
         for some in chunked(events, _EVENTS_AT_ONCE):
             verifier.note(some, self._spool)
             missing = [
-                event for event in event_log.readable(some) if not self._spool.is_kept(event.counter_id, event.event_id)
+                event
+                for event in event_log.skip_unreadable(some)
+                if not self._spool.is_kept(event.counter_id, event.event_id)
             ]
             uncounted: frozenset[str] = frozenset()
             try:
@@ -202,7 +204,7 @@ def _replace(engine: Engine, spool: RowStaging, done: Mended, advance: Callable[
         for counter_id, its_own in _by_counter(some).items():
             event_ids = {row.event_id for row in its_own}
             # Asked for anew, for the spool has not all of an event.
-            events = [*event_log.readable(event_log.find_many(counter_id, event_ids))]
+            events = [*event_log.skip_unreadable(event_log.find_many(counter_id, event_ids))]
             _put_right(engine, counter_id, {event.event_id for event in events}, events, done)
             done.replaced += len(events)
             advance(len(its_own))

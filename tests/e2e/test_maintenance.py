@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.command_handlers import time_ordered_id
+from chalicelib.command_handlers import generate_event_id
 from tests.builders import a_counter_id, an_event, log_items
 from tests.e2e.conftest import copied, eventually, ops
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_done_is_told_in_a_line(place, arguments, status, said):
 def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client):
     name, recorded = a_counter_id(), time.time_ns() // 1_000_000 - 3_600_000
     times = [recorded + n * 5 for n in range(EVENTS)]
-    append_to_the_log([an_event(counter_id=name, event_id=time_ordered_id(ms), recorded_at_ms=ms) for ms in times])
+    append_to_the_log([an_event(counter_id=name, event_id=generate_event_id(ms), recorded_at_ms=ms) for ms in times])
     eventually(lambda: client.counter(name)["version"] == EVENTS)
     ended = threading.Event()
 

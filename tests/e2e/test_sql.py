@@ -83,7 +83,7 @@ def test_what_is_delivered_again_and_beside_something_broken_changes_nothing(cou
         )
     )
     assert total(ask, counter_id) == [(5, 1)]
-    assert ask("SELECT type, amount FROM events WHERE counter_id = ?", counter_id) == [(codec.type_of(event), 5)]
+    assert ask("SELECT type, amount FROM events WHERE counter_id = ?", counter_id) == [(codec.event_type(event), 5)]
 
 
 def test_what_is_counted_is_in_each_report(client, counter_id, ask, an_event_of):

@@ -25,7 +25,7 @@ def test_adjustment_is_counted_at_once_and_not_again_by_the_stream(pipeline):
     accepted = adjust(pipeline, by=-5)
     pipeline.deliver()
 
-    assert (accepted.counter.value, accepted.counter.version, accepted.again) == (-2, 2, False)
+    assert (accepted.counter.value, accepted.counter.version, accepted.is_retry) == (-2, 2, False)
     assert (pipeline.value, pipeline.version) == (-2, 2)
     assert event_log.get(pipeline.counter_id, accepted.event.event_id) == accepted.event
     assert isinstance(accepted.event, Adjusted)
@@ -51,7 +51,7 @@ def test_same_key_is_the_same_adjustment_for_any_operator(pipeline):
     second = adjust(pipeline, by=-5, who="ben")
     pipeline.deliver()
 
-    assert (first.again, second.again, second.event) == (False, True, first.event)
+    assert (first.is_retry, second.is_retry, second.event) == (False, True, first.event)
     assert (pipeline.value, pipeline.version) == (-5, 1)
 
 
@@ -61,7 +61,7 @@ def test_adjustment_to_a_value_is_not_repeated_by_the_same_key(pipeline):
 
     again = adjust(pipeline, to=100)
 
-    assert (again.again, again.counter.value, pipeline.version) == (True, 107, 2)
+    assert (again.is_retry, again.counter.value, pipeline.version) == (True, 107, 2)
 
 
 @pytest.mark.parametrize("other", [{"by": 6}, {"by": 5, "reason": "another"}, {"to": 5, "reason": "another"}])
@@ -80,14 +80,14 @@ def test_adjustment_key_differs_from_a_clients_equal_key(pipeline):
     accepted = adjust(pipeline, by=5)
     pipeline.deliver()
 
-    assert accepted.again is False
+    assert accepted.is_retry is False
     assert (pipeline.value, pipeline.version) == (10, 2)
 
 
 def test_same_key_on_another_counter_is_another_adjustment(pipeline):
     adjust(pipeline, by=5)
 
-    assert adjust(pipeline, by=5, counter_id=f"{pipeline.counter_id}-other").again is False
+    assert adjust(pipeline, by=5, counter_id=f"{pipeline.counter_id}-other").is_retry is False
 
 
 def test_adjustment_to_the_current_value_records_nothing(pipeline):
@@ -139,7 +139,7 @@ def test_concurrent_adjustments_with_one_key_record_one_event(pipeline):
     results = at_once(8, lambda _: adjust(pipeline, by=-4))
     pipeline.deliver()
 
-    assert [result.again for result in results].count(False) == 1
+    assert [result.is_retry for result in results].count(False) == 1
     assert len({result.event.event_id for result in results}) == 1
     assert (pipeline.value, pipeline.version) == (-4, 1)
 

@@ -91,7 +91,7 @@ def test_a_batch_of_several_counters_is_counted_for_each(pipeline):
 
     pipeline.count(*events)
 
-    assert (queries.counter(other).value, pipeline.value) == (7, 7)
+    assert (queries.get_counter(other).value, pipeline.value) == (7, 7)
 
 
 @pytest.mark.exhaustive

@@ -36,21 +36,21 @@ def of(stage, **variables):
 def test_deployed_function_makes_no_request_for_its_settings(monkeypatch):
     monkeypatch.delenv("AWS_CHALICE_CLI_MODE", raising=False)
 
-    assert stream_arn.event_log_stream_arn(of("never-provisioned")) == ""
+    assert stream_arn.find_stream_arn(of("never-provisioned")) == ""
 
 
 def test_environment_variables_take_precedence(by_chalice):
     with by_chalice("package"):
-        assert stream_arn.event_log_stream_arn(of("dev", EVENT_LOG_STREAM_ARN="arn:it")) == "arn:it"
+        assert stream_arn.find_stream_arn(of("dev", EVENT_LOG_STREAM_ARN="arn:it")) == "arn:it"
 
 
 def test_the_stream_of_the_stage_is_found(stage, by_chalice):
     with by_chalice("local"):
-        assert stream_arn.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
+        assert stream_arn.find_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
 
 
 def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
-    assert stream_arn.event_log_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
+    assert stream_arn.find_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
 
 
 @pytest.mark.usefixtures("stage")
@@ -64,7 +64,7 @@ def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
 )
 def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, variables, known, told):
     with by_chalice("deploy"), pytest.raises(click.ClickException, match=told):
-        stream_arn.event_log_stream_arn(of("pipeline", **variables, **known))
+        stream_arn.find_stream_arn(of("pipeline", **variables, **known))
 
 
 @pytest.mark.usefixtures("api_url", "stage")
@@ -99,7 +99,7 @@ def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, va
 )
 def test_missing_resource_is_a_one_line_error_with_the_way_out(by_chalice, command, name, profile, told):
     with by_chalice(command, profile), pytest.raises(click.ClickException, match=told):
-        stream_arn.event_log_stream_arn(of(name))
+        stream_arn.find_stream_arn(of(name))
 
 
 def test_stage_not_made_by_provision_has_no_recorded_shards(place):
@@ -121,4 +121,4 @@ def test_functions_with_unreadable_tags_are_not_adopted():
         answers.add_response("get_function", {"Configuration": {"FunctionName": "counter-dev"}})
 
         with pytest.raises(click.ClickException, match="lack lambda:ListTags"):
-            stream_arn.stack_of(client, "dev")
+            stream_arn.find_stack(client, "dev")

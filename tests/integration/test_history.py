@@ -47,11 +47,11 @@ def put_archive(put_for_now, pipeline):
     """Put an archive as it would be, had this many events been counted in each of the first seconds."""
 
     def put(seconds, events, part=0, parts=1):
-        partition = codec.partition(pipeline.counter_id, part, parts)
+        partition = codec.partition_key(pipeline.counter_id, part, parts)
         pages = [
             {"partition": partition, "end": chunk[-1].recorded_at_ms, "entries": encode_page(chunk), "revision": 1}
             for second in range(seconds)
-            for chunk in archive.split(
+            for chunk in archive.split_by_time(
                 [
                     Entry((A_TIME_S + second) * 1000 + number * 1000 // events, number.to_bytes(16, "big"), 1)
                     for number in range(events)

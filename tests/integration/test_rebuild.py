@@ -81,6 +81,6 @@ def test_rebuild_with_an_unreadable_event_counts_all_others(pipeline):
 
     rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id, other.counter_id])
 
-    assert (pipeline.value, queries.counter(other.counter_id).value, rebuilt.holds) == (15, 1, False)
+    assert (pipeline.value, queries.get_counter(other.counter_id).value, rebuilt.holds) == (15, 1, False)
     assert rebuilt.facts["corrected"] == {kinds.UNCOUNTED: 5}
     assert rebuilt.facts["numbers"] == {kinds.UNREADABLE: 1}

@@ -260,7 +260,7 @@ def hot_is_throttled(attempt):
 
 def test_events_counted_before_a_failure_are_measured_with_their_batch(pipeline, seen, answers_by_message, hot):
     calm = an_event(counter_id=pipeline.counter_id)
-    bodies = [*codec.to_messages(hot)]
+    bodies = [*codec.encode_bodies(hot)]
 
     with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS):
         again = pipeline.project([*bodies, message_body(calm)])
@@ -276,7 +276,7 @@ def test_events_counted_before_a_failure_are_measured_with_their_batch(pipeline,
 
 @pytest.mark.parametrize("others", [0, 1])
 def test_counted_events_are_measured_if_all_messages_are_redelivered(pipeline, seen, hot, others):
-    bodies = [*codec.to_messages(hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
+    bodies = [*codec.encode_bodies(hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
 
     with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS), pytest.raises(PartlyCountedError):
         pipeline.project(bodies)
@@ -355,7 +355,7 @@ def test_chalices_own_log_lines_are_json_too(pipeline, seen):
 
 
 def test_any_text_makes_a_line(pipeline, seen):
-    telemetry.parked("a source", "half a pair \ud800, a bell \x07, two\nlines", {"odd": b"bytes"}, "1")
+    telemetry.log_parked("a source", "half a pair \ud800, a bell \x07, two\nlines", {"odd": b"bytes"}, "1")
 
     (line,) = seen().lines
     assert line["reason"] == "half a pair \ud800, a bell \x07, two\nlines"

@@ -218,4 +218,4 @@ def test_with_shards_everything_is_as_without(pipeline, four_shards):
     report = verified(pipeline)
 
     assert (report.holds, report.events, report.entries, report.counters) == (True, 12, 12, 1)
-    assert queries.counter(pipeline.counter_id).version == 12
+    assert queries.get_counter(pipeline.counter_id).version == 12

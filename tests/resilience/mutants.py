@@ -122,7 +122,7 @@ MUTANTS = {
     "archived-unconditionally": Mutant(
         "Entries are archived without the condition that the counter is unchanged",
         "chalicelib.read_model.store",
-        "    return actions, has_revision(plan.revision)\n",
+        "    return actions, revision_condition(plan.revision)\n",
         "    return actions, None\n",
         f"{ORDERS}::test_workers_on_an_almost_full_counter_in_every_order",
     ),
@@ -215,9 +215,9 @@ MUTANTS = {
     "pages-before-the-counter": Mutant(
         "The pages are read before the counter, so that an entry archived in between is in neither",
         "chalicelib.read_model.writer",
-        "                pages, planned = store.pages_for(part := part or store.read(key), entries)\n",
+        "                pages, planned = store.read_pages_for(part := part or store.read_part(key), entries)\n",
         "                pages = store.read_pages(key, 0, 100)\n"
-        "                planned, part = entries, part or store.read(key)\n"
+        "                planned, part = entries, part or store.read_part(key)\n"
         "                pages = pages or store.read_pages(key, 0, 100)\n",
         f"{ORDERS}::test_an_event_that_becomes_late_meanwhile_in_every_order",
     ),
@@ -273,14 +273,14 @@ MUTANTS = {
     "swap-unconditional": Mutant(
         "A swap is made without the condition that the counter is unchanged",
         "chalicelib.read_model.writer",
-        "store.add_plan(transaction, own.key, plan, now_ms, store.has_revision(own.revision))",
-        "store.add_plan(transaction, own.key, plan, now_ms, None)",
+        "store.include_plan(transaction, own.key, plan, now_ms, store.revision_condition(own.revision))",
+        "store.include_plan(transaction, own.key, plan, now_ms, None)",
         f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
     ),
     "other-parts-unchecked": Mutant(
         "A swap is made without the condition that the counter's other parts are unchanged",
         "chalicelib.read_model.writer",
-        "        for other in by_key.values():\n            store.add_revision_check(transaction, other)\n",
+        "        for other in by_key.values():\n            store.include_revision_check(transaction, other)\n",
         "        by_key.clear()\n",
         f"{ORDERS}::test_two_swaps_on_a_counter_with_parts_in_every_order",
     ),
@@ -332,7 +332,7 @@ MUTANTS = {
         "chalicelib.command_handlers",
         "    appended = event_log.append(event, counted_at_once=command.wants_counter)\n",
         "    try:\n        appended = event_log.append(event)\n"
-        "    except Exception:\n        appended = event_log.Appended(event, again=False)\n",
+        "    except Exception:\n        appended = event_log.Appended(event, is_retry=False)\n",
         f"{CRASHES}[a plain increment-the request never arrives, however often]",
     ),
     "append-unconditional": Mutant(
@@ -345,8 +345,8 @@ MUTANTS = {
     "append-within-unconditional": Mutant(
         "A swap's append overwrites the event that has its id",
         "chalicelib.event_log",
-        "transaction.save(_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())",
-        "transaction.save(_item(event, counted_at_once=True))",
+        "transaction.save(_build_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())",
+        "transaction.save(_build_item(event, counted_at_once=True))",
         f"{CRASHES}[a keyed increment sent again as a swap-the answer is lost, once]",
     ),
     "repetition-by-time": Mutant(
@@ -426,14 +426,15 @@ MUTANTS = {
         "The event that a key led to is kept in the process's memory",
         "chalicelib.command_handlers",
         'return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))',
-        "return event_id.__dict__.setdefault((command.counter_id, command.idempotency_key), time_ordered_id(now_ms))",
+        "return choose_event_id.__dict__.setdefault("
+        "(command.counter_id, command.idempotency_key), generate_event_id(now_ms))",
         f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "deduplicated-by-message": Mutant(
         "What was seen is told by the queue's message id, which is new at each send",
         "chalicelib.projector",
-        "    events, reasons = codec.from_message(body)\n",
-        "    events, reasons = codec.from_message(body)\n"
+        "    events, reasons = codec.decode_message(body)\n",
+        "    events, reasons = codec.decode_message(body)\n"
         "    import dataclasses, uuid\n"
         "    events = [dataclasses.replace(event, event_id=str(uuid.uuid5(uuid.UUID(message_id),\n"
         "        event.event_id))) for event in events]\n",
@@ -442,7 +443,7 @@ MUTANTS = {
     "retry-taken-for-conflict": Mutant(
         "The SDK's retry, which finds the key taken by its own first attempt, is taken for a conflict",
         "chalicelib.event_log",
-        "                    return Appended(recorded(event), again=True)\n",
+        "                    return Appended(get_recorded(event), is_retry=True)\n",
         "                    raise KeyReusedError(event.counter_id, event.event_id) from error\n",
         f"{CRASHES}[a plain increment-the answer is lost, once]",
     ),
@@ -477,15 +478,15 @@ MUTANTS = {
     "repetition-not-looked-at": Mutant(
         "A key sent again is answered from the request, without a look at what is recorded",
         "chalicelib.event_log",
-        "return Appended(recorded(event), again=True)",
-        "return Appended(event, again=True)",
+        "return Appended(get_recorded(event), is_retry=True)",
+        "return Appended(event, is_retry=True)",
         f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
     ),
     "contention-acknowledged": Mutant(
         "The projector returns when rivals were quicker each time, and the queue forgets the message",
         "chalicelib.projector",
-        "            raise\n        telemetry.not_counted(",
-        "            return {'batchItemFailures': []}\n        telemetry.not_counted(",
+        "            raise\n        telemetry.log_not_counted(",
+        "            return {'batchItemFailures': []}\n        telemetry.log_not_counted(",
         f"{NEIGHBOURS}::test_failing_counter_blocks_no_other_and_stays_uncounted[hot_conflicts]",
     ),
     "named-unheard": Mutant(
@@ -646,7 +647,7 @@ MUTANTS = {
     "last-member-counts": Mutant(
         "Of a member that is given twice the last one counts, and the first is lost",
         "chalicelib.codec",
-        "json.loads(body, object_pairs_hook=_members)",
+        "json.loads(body, object_pairs_hook=_build_object)",
         "json.loads(body)",
         "tests/unit/test_codec.py::test_a_message_that_names_a_member_twice_says_nothing",
     ),

@@ -66,7 +66,7 @@ class Stage:
                         "partition": {"S": self.partition},
                         **{
                             name: {"N": str(value)} if isinstance(value, int) else {"S": value}
-                            for name, value in codec.fields(event).items()
+                            for name, value in codec.encode_event(event).items()
                         },
                     }
                 }

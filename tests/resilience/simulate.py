@@ -112,7 +112,7 @@ def _raise_what_was_not_contention(ran: Ran) -> None:
 def _messages(records: list[Any], chance: random.Random) -> list[str]:
     from chalicelib import codec
 
-    events = [codec.from_stream_record(record) for record in records]
+    events = [codec.decode_stream_record(record) for record in records]
     latest, all_of_them = events[-chance.randint(1, 12) :], chance.choice([1, 12, len(events)])
     return [
         message_body(*chance.sample(events, min(len(events), all_of_them)), *latest)

@@ -264,7 +264,7 @@ def check_counted(events, before):
         values[counter_id] += by
         versions[counter_id] += 1
     for counter_id, was in before.items():
-        now = queries.counter(counter_id)
+        now = queries.get_counter(counter_id)
         assert (now.value - was.value, now.version - was.version) == (values[counter_id], versions[counter_id])
 
 
@@ -281,7 +281,7 @@ def test_arbitrary_queue_records_are_counted_or_parked_once(new_pipeline, things
     )
     read = [from_queue(record) for record in records]
     events = [event for found, _ in read for event in found]
-    before = {event[0]: queries.counter(event[0]) for event in events}
+    before = {event[0]: queries.get_counter(event[0]) for event in events}
     originals = [
         record["body"] if isinstance(record, dict) and record.get("body") is not None else record
         for record, (_, is_all) in zip(records, read, strict=True)
@@ -306,7 +306,7 @@ def test_arbitrary_stream_records_are_counted_or_parked_once(new_pipeline, thing
     records = as_lambda_hands_it_over([stream_record(neighbours[0]), *things, stream_record(neighbours[1])])
     read = [from_stream(record) for record in records]
     events = [event for event in read if event]
-    before = {event[0]: queries.counter(event[0]) for event in events}
+    before = {event[0]: queries.get_counter(event[0]) for event in events}
 
     app.publish({"Records": records}, None)
     pipeline.project(pipeline.published())

@@ -369,7 +369,7 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: fau
     watchers = [Watcher(engine.client, counter_id) for counter_id in counters]
     prepared = scenario.prepare(pipeline)
     # As a fresh function does, which has to ask for the addresses of its queues.
-    sqs.url.cache_clear()
+    sqs.queue_url.cache_clear()
     acknowledged = []
     engine.gate = disturbance
     returned = False

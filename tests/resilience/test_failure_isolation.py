@@ -97,7 +97,7 @@ def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, new_pipelin
         pipeline.project([message_body(*(an_event(counter_id=name) for name in (hot, *calm)))])
 
     assert told.value.uncounted == {hot}
-    assert [queries.counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
+    assert [queries.get_counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 
 def test_damaged_counter_fails_alone(engine, new_pipeline):

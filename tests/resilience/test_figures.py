@@ -142,5 +142,5 @@ def fails(_bodies):
 
 
 def without_its_last(bodies):
-    events = [event for body in bodies for event in codec.from_message(body)[0]]
-    return [*codec.to_messages(events[:-1])]
+    events = [event for body in bodies for event in codec.decode_message(body)[0]]
+    return [*codec.encode_bodies(events[:-1])]

@@ -84,7 +84,7 @@ def check_is_right(stage, log) -> None:
     """Check that everything is as the log says, and that the log is what it was."""
     assert dict(verified(stage).numbers) == {}
     Watcher(stage.engine.client, stage.counter_id).check_in_the_end()
-    state = queries.counter(stage.counter_id)
+    state = queries.get_counter(stage.counter_id)
     assert (state.value, state.version) == (sum(event.by for event in stage.events), len(stage.events))
     assert (state.updated_at_ms is None) == (not stage.events)
     assert stage.logged() == log

@@ -120,7 +120,7 @@ def change_item(engine, counter_id, **changes):
 
 def check_counted(engine, events_by_counter):
     for counter_id, events in events_by_counter.items():
-        state = queries.counter(counter_id)
+        state = queries.get_counter(counter_id)
         assert (state.value, state.version) == (sum(event.by for event in events), len(events))
         Watcher(engine.client, counter_id).check_in_the_end()
 
@@ -179,7 +179,7 @@ def test_differences_of_all_counters_are_reported_in_bounded_runs(engine, pipeli
 
     assert {(name, kinds.TOO_HIGH) for name in names} <= drift(capsys)
     assert sum(each.drift for each in checked) >= len(names) + 1
-    assert queries.counter(names[0]).value == 1_000_000
+    assert queries.get_counter(names[0]).value == 1_000_000
 
 
 def test_small_counters_are_compared_event_by_event(engine, pipeline, larger_budget, capsys):
@@ -333,7 +333,7 @@ def test_a_checkpoint_is_no_part_of_the_read_model(pipeline, budget):
     assert saved["walks"]["log"]
     assert dict(report.numbers) == {}
     assert (keys, strays, dict(repaired.corrected)) == ([PartKey(pipeline.counter_id)], [], {})
-    assert [counter.counter_id for counter in queries.counters(10).counters] == [pipeline.counter_id]
+    assert [counter.counter_id for counter in queries.list_counters(10).counters] == [pipeline.counter_id]
     assert checkpoint.load("check") == saved
 
 
@@ -387,7 +387,7 @@ def test_two_checks_at_once_are_harmless(engine, pipeline, budget, seed):
 
     assert not [result for result in ran.results.values() if isinstance(result, Exception)]
     check_counted(engine, lost)
-    assert queries.counter(wrong).value == 1_000_000
+    assert queries.get_counter(wrong).value == 1_000_000
 
 
 def test_the_age_of_the_check_rises_until_a_walk_is_finished(pipeline, budget):

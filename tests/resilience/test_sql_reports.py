@@ -517,12 +517,12 @@ class NearlyUp:
 def test_no_report_is_begun_in_a_functions_last_seconds(database):
     with (
         sql_faults.met(queries.client(), lambda _, step: step.carry_out()) as steps,
-        session.within(NearlyUp(session.RESERVE_S)),
+        session.limit_time(NearlyUp(session.RESERVE_S)),
         pytest.raises(ReportUnavailableError),
     ):
         queries.run(some_of("daily"))
 
-    with session.within(NearlyUp(25)):
+    with session.limit_time(NearlyUp(25)):
         assert queries.run(some_of("daily")).rows == []
     assert steps == []
 

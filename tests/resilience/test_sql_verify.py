@@ -31,7 +31,7 @@ def name(engine):
 def verified(*names, waits=False, lag_s=0, advance=lambda _: None):
     with contextlib.closing(RowStaging()) as spool:
         for one in names:
-            for _ in verifier.noted(event_log.of_counter(one), spool):
+            for _ in verifier.noted(event_log.scan_counter(one), spool):
                 advance(1)
         return verifier.verify(read_model.client(), spool, counter_ids=names, lag_s=lag_s, waits=waits, advance=advance)
 
@@ -40,7 +40,7 @@ def of_all(*names, advance=lambda _: None):
     """All counters of the database, with what the log has of these."""
     with contextlib.closing(RowStaging()) as spool:
         for one in names:
-            list(verifier.noted(event_log.of_counter(one), spool))
+            list(verifier.noted(event_log.scan_counter(one), spool))
         return verifier.verify(read_model.client(), spool, lag_s=0, waits=False, advance=advance)
 
 
@@ -151,7 +151,7 @@ def test_what_is_counted_after_the_rows_were_read_is_not_missing(database, name)
         read_model.count([late])
 
     with contextlib.closing(RowStaging()) as spool:
-        verifier.note([*event_log.of_counter(name)], spool)
+        verifier.note([*event_log.scan_counter(name)], spool)
         report = verifier.verify(read_model.client(), spool, counter_ids=[name], lag_s=0, waits=False, advance=count_it)
 
     assert (report.holds, report.events, report.rows) == (True, 6, 6)
@@ -245,7 +245,7 @@ def test_what_is_put_right_or_removed_meanwhile_is_no_difference(database, name)
         database.ask(f"UPDATE counters SET value = 14, version = 5 WHERE counter_id = '{name}'")
 
     with contextlib.closing(RowStaging()) as spool:
-        verifier.note([*event_log.of_counter(name)], spool)
+        verifier.note([*event_log.scan_counter(name)], spool)
         report = verifier.verify(
             read_model.client(), spool, counter_ids=[name], lag_s=0, waits=False, advance=put_right
         )

@@ -360,7 +360,7 @@ def test_stream_record_of_the_builder_equals_a_real_one(new_pipeline):
     pipeline.increment({"by": 7})
     (record,) = pipeline.new_records()
 
-    built = stream_record(codec.from_stream_record(record))
+    built = stream_record(codec.decode_stream_record(record))
 
     assert json.dumps(built["dynamodb"]["NewImage"], sort_keys=True) == json.dumps(
         record["dynamodb"]["NewImage"], sort_keys=True

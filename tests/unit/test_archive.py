@@ -268,7 +268,7 @@ def test_late_entries_are_those_that_neither_are_recent_nor_follow_the_archive()
     recent, new, late, later = an_entry(101), an_entry(102), an_entry(100), an_entry(7)
     part = Part(KEY, 1, 1, frozenset([recent]), archived_until_ms=100, revision=1)
 
-    assert archive.late(part, [recent, late, new, later]) == [later, late]
+    assert archive.late_entries(part, [recent, late, new, later]) == [later, late]
 
 
 @given(st.lists(st.integers(0, 400), max_size=900))
@@ -278,7 +278,7 @@ def test_late_entries_are_those_that_neither_are_recent_nor_follow_the_archive()
 def test_a_split_divides_no_millisecond_and_leaves_similar_sizes(times):
     ordered = sorted(an_entry(ms, number) for number, ms in enumerate(times))
 
-    chunks = archive.split(ordered)
+    chunks = archive.split_by_time(ordered)
 
     assert [entry for chunk in chunks for entry in chunk] == ordered
     assert len(chunks) <= -(-len(ordered) // PAGE_MAX)

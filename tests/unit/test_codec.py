@@ -34,19 +34,19 @@ any_json = st.recursive(
 
 @given(any_event)
 def test_an_event_comes_back_from_the_log_as_it_was(event):
-    assert codec.from_fields(event.counter_id, codec.fields(event)) == event
+    assert codec.decode_event(event.counter_id, codec.encode_event(event)) == event
 
 
 @given(any_event)
 def test_an_event_comes_back_from_the_stream_as_it_was(event):
-    assert codec.from_stream_record(stream_record(event)) == event
+    assert codec.decode_stream_record(stream_record(event)) == event
 
 
 @given(st.lists(any_event, max_size=50))
 def test_events_come_back_from_messages_as_they_were_and_in_order(events):
-    bodies = list(codec.to_messages(events))
+    bodies = list(codec.encode_bodies(events))
 
-    returned = [codec.from_message(body) for body in bodies]
+    returned = [codec.decode_message(body) for body in bodies]
 
     assert [event for understood, _ in returned for event in understood] == events
     assert all(reasons == [] for _, reasons in returned)
@@ -54,35 +54,35 @@ def test_events_come_back_from_messages_as_they_were_and_in_order(events):
 
 @given(st.lists(any_event, max_size=50))
 def test_a_message_knows_the_ids_of_the_events_in_it(events):
-    for message in codec.messages(events):
-        assert message.event_ids == [event.event_id for event in codec.from_message(message.body)[0]]
+    for message in codec.encode_messages(events):
+        assert message.event_ids == [event.event_id for event in codec.decode_message(message.body)[0]]
 
 
 def test_a_message_never_outgrows_the_queue():
     events = [an_event(counter_id="x" * 64, by=LARGEST_AMOUNT, recorded_at_ms=LATEST_MS) for _ in range(3000)]
 
-    bodies = list(codec.to_messages(events))
+    bodies = list(codec.encode_bodies(events))
 
     assert len(bodies) > 1
     assert max(len(body.encode()) for body in bodies) <= 192 * 1024
-    assert sum(len(codec.from_message(body)[0]) for body in bodies) == 3000
+    assert sum(len(codec.decode_message(body)[0]) for body in bodies) == 3000
 
 
 def test_no_events_make_no_message():
-    assert list(codec.to_messages([])) == []
+    assert list(codec.encode_bodies([])) == []
 
 
 def test_the_stored_names_stay_as_they_are():
     event = Incremented("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", 3, 1_700_000_000_123)
 
-    assert codec.fields(event) == {
+    assert codec.encode_event(event) == {
         "type": "Incremented",
         "version": 1,
         "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
         "by": 3,
         "recorded_at": 1_700_000_000_123,
     }
-    assert list(codec.to_messages([event])) == [
+    assert list(codec.encode_bodies([event])) == [
         '{"version":1,"events":[{"counter_id":"clicks","type":"Incremented","version":1,'
         '"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","by":3,"recorded_at":1700000000123}]}'
     ]
@@ -91,7 +91,7 @@ def test_the_stored_names_stay_as_they_are():
 def test_the_stored_names_of_an_adjustment_stay_as_they_are():
     event = an_adjustment(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=-3, reason="a test", who="ann")
 
-    assert codec.fields(event) == {
+    assert codec.encode_event(event) == {
         "type": "Adjusted",
         "version": 1,
         "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
@@ -119,16 +119,16 @@ def test_an_adjustment_with_a_wrong_field_is_not_understood(name, value):
     event = an_adjustment()
 
     with pytest.raises(NotUnderstoodError):
-        codec.from_fields(event.counter_id, {**codec.fields(event), name: value})
+        codec.decode_event(event.counter_id, {**codec.encode_event(event), name: value})
 
 
 def test_a_message_of_the_longest_remarks_never_outgrows_the_queue():
     events = [an_adjustment(reason="\U0001f600" * 200, who="\U0001f600" * 200) for _ in range(100)]
 
-    bodies = list(codec.to_messages(events))
+    bodies = list(codec.encode_bodies(events))
 
     assert max(len(body.encode()) for body in bodies) <= 192 * 1024
-    assert sum(len(codec.from_message(body)[0]) for body in bodies) == 100
+    assert sum(len(codec.decode_message(body)[0]) for body in bodies) == 100
 
 
 def test_a_partition_has_a_suffix_only_where_there_are_shards():
@@ -143,7 +143,7 @@ def test_a_sharded_event_comes_back_with_its_counters_own_id():
     record = stream_record(event)
     record["dynamodb"]["NewImage"]["partition"] = {"S": "clicks#3"}
 
-    assert codec.from_stream_record(record) == event
+    assert codec.decode_stream_record(record) == event
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_stream_record_with_a_wrong_field_is_not_understood(name, value):
         image[name] = value
 
     with pytest.raises(NotUnderstoodError):
-        codec.from_stream_record(record)
+        codec.decode_stream_record(record)
 
 
 @pytest.mark.parametrize("suffix", ["#", "#64", "#-1", "#01", "#x", "#1#2", "#\u0663", "# 1"])
@@ -190,7 +190,7 @@ def test_a_partition_with_another_suffix_than_a_shards_is_nobodys(suffix):
     record["dynamodb"]["NewImage"]["partition"] = {"S": f"clicks{suffix}"}
 
     with pytest.raises(NotUnderstoodError, match="counter_id is none: 'clicks#"):
-        codec.from_stream_record(record)
+        codec.decode_stream_record(record)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_stream_record_whose_keys_are_not_its_images_is_not_understood(keys):
     record["dynamodb"]["Keys"] = keys
 
     with pytest.raises(NotUnderstoodError, match="the record's keys are not those of its image"):
-        codec.from_stream_record(record)
+        codec.decode_stream_record(record)
 
 
 def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
@@ -210,7 +210,7 @@ def test_what_is_not_understood_is_shown_in_short_however_deep_it_is():
         deep = [deep]
 
     with pytest.raises(NotUnderstoodError) as raised:
-        codec.from_fields("clicks", {"type": deep, "version": 1})
+        codec.decode_event("clicks", {"type": deep, "version": 1})
 
     assert raised.value.reason == "unknown event type or version: [[[[[[[...]]]]]]] 1"
 
@@ -220,24 +220,24 @@ def test_a_change_of_the_append_only_log_is_not_understood(name):
     record = stream_record(an_event(), eventName=name)
 
     with pytest.raises(NotUnderstoodError, match=f"append-only, and this is a {name}"):
-        codec.from_stream_record(record)
+        codec.decode_stream_record(record)
 
 
 @given(any_json)
 def test_whatever_a_stream_record_is_it_is_an_event_or_not_understood(thing):
     for record in (thing, {"eventName": "INSERT", "dynamodb": thing}, stream_record(an_event(), dynamodb=thing)):
         with pytest.raises(NotUnderstoodError):
-            codec.from_stream_record(record)
+            codec.decode_stream_record(record)
 
 
 @given(any_json)
 def test_whatever_a_message_holds_its_good_events_are_read_and_the_rest_is_told(thing):
     good = an_event()
-    (body,) = codec.to_messages([good])
+    (body,) = codec.encode_bodies([good])
     message = json.loads(body)
     message["events"].insert(0, thing)
 
-    events, reasons = codec.from_message(json.dumps(message))
+    events, reasons = codec.decode_message(json.dumps(message))
 
     assert events == [good]
     assert len(reasons) == 1
@@ -262,7 +262,7 @@ def test_whatever_a_message_holds_its_good_events_are_read_and_the_rest_is_told(
     ],
 )
 def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
-    events, reasons = codec.from_message(body)
+    events, reasons = codec.decode_message(body)
 
     assert events == []
     assert len(reasons) == 1
@@ -270,7 +270,7 @@ def test_a_body_that_is_no_message_gives_a_reason_and_no_events(body):
 
 @pytest.mark.parametrize("again", ['"version":1', '"events":[]', '"later":1,"later":1'])
 def test_a_message_that_names_a_member_twice_says_nothing(again):
-    events, reasons = codec.from_message(message_body(an_event())[:-1] + f",{again}}}")
+    events, reasons = codec.decode_message(message_body(an_event())[:-1] + f",{again}}}")
 
     assert events == []
     assert reasons[0].startswith("the body names a member twice")
@@ -280,13 +280,13 @@ def test_an_event_that_names_a_member_twice_says_nothing_and_its_neighbours_are_
     twice, good = an_event(), an_event()
     body = message_body(twice, good).replace('"by":1', '"by":1,"by":1000', 1)
 
-    assert codec.from_message(body) == ([good], ["an event names a member twice: 'by'"])
+    assert codec.decode_message(body) == ([good], ["an event names a member twice: 'by'"])
 
 
 def test_a_field_that_a_later_writer_added_is_left_alone():
     event = an_event()
 
-    assert codec.from_fields(event.counter_id, {**codec.fields(event), "colour": "blue"}) == event
+    assert codec.decode_event(event.counter_id, {**codec.encode_event(event), "colour": "blue"}) == event
 
 
 def test_an_event_that_its_command_counts_is_told_from_the_record():
@@ -294,5 +294,5 @@ def test_an_event_that_its_command_counts_is_told_from_the_record():
     at_once = stream_record(an_event())
     at_once["dynamodb"]["NewImage"]["counted_at_once"] = {"BOOL": True}
 
-    assert codec.from_stream_record(at_once)
+    assert codec.decode_stream_record(at_once)
     assert [codec.is_counted_at_once(each) for each in (at_once, record, {}, None)] == [True, False, False, False]

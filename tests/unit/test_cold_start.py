@@ -160,10 +160,10 @@ print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
 def test_second_preparation_makes_no_other_client(function):
-    cold_start.make_ready(function)
+    cold_start.preload(function)
     clients = importlib.import_module(f"chalicelib.{cold_start.FUNCTIONS[function][-1]}")
     before = clients.client()
 
-    cold_start.make_ready(function)
+    cold_start.preload(function)
 
     assert clients.client() is before

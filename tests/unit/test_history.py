@@ -28,7 +28,7 @@ spans = st.builds(
 def test_points_add_up_to_the_entries_within_the_span(held, span):
     within = [entry for entry in held if span.first * 1000 <= entry.recorded_at_ms < span.end * 1000]
 
-    points = history.points(held, span)
+    points = history.add_up_steps(held, span)
 
     assert sum(point.total for point in points) == sum(entry.amount for entry in within)
     assert sum(point.events for point in points) == len(within)
@@ -41,8 +41,8 @@ def test_points_add_up_to_the_entries_within_the_span(held, span):
 @given(st.lists(entries))
 def test_coarser_points_are_sums_of_finer_points(held):
     for finer, coarser in ((1, 60), (60, 3600), (3600, 86_400)):
-        found = history.points(held, Span(0, 10**6, coarser))
-        parts = history.points(held, Span(0, 10**6, finer))
+        found = history.add_up_steps(held, Span(0, 10**6, coarser))
+        parts = history.add_up_steps(held, Span(0, 10**6, finer))
 
         for point in found:
             of_this = [part for part in parts if point.start <= part.start < point.start + coarser]
@@ -53,13 +53,13 @@ def test_coarser_points_are_sums_of_finer_points(held):
 def test_a_point_whose_amounts_cancel_out_is_not_empty():
     held = [entry_of(an_event(by=5, recorded_at_ms=61_000)), entry_of(an_adjustment(by=-5, recorded_at_ms=119_999))]
 
-    assert history.points(held, Span(0, 120, 60)) == [Point(60, 2, 0)]
+    assert history.add_up_steps(held, Span(0, 120, 60)) == [Point(60, 2, 0)]
 
 
 def test_a_span_includes_its_start_and_excludes_its_end():
     held = [entry_of(an_event(recorded_at_ms=ms)) for ms in (59_999, 60_000, 119_999, 120_000)]
 
-    assert history.points(held, Span(60, 120, 1)) == [Point(60, 1, 1), Point(119, 1, 1)]
+    assert history.add_up_steps(held, Span(60, 120, 1)) == [Point(60, 1, 1), Point(119, 1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def run(question: Question) -> Page:
         BadCursorError: the place has a number that the database does not know.
         ReportUnavailableError: the database refuses, does not answer, or not in time.
     """
-    left_s = session.left_s()
+    left_s = session.remaining_s()
     deadline = time.monotonic() + (LONGEST_S if left_s is None else min(LONGEST_S, left_s))
     met: object = "there was no time for it"
     for _ in retries.attempts(_TRIES):

@@ -223,7 +223,7 @@ def row_of(event: Event) -> dict[str, Any]:
     return {
         "counter_id": event.counter_id,
         "event_id": event.event_id,
-        "type": codec.type_of(event),
+        "type": codec.event_type(event),
         "amount": event.by,
         "recorded_at": datetime.fromtimestamp(event.recorded_at_ms // 1000, UTC).replace(
             microsecond=event.recorded_at_ms % 1000 * 1000

@@ -53,10 +53,10 @@ def noted(events: Iterable[Event | Unreadable], spool: RowStaging) -> Iterator[E
 
 def note(events: Sequence[Event | Unreadable], spool: RowStaging) -> None:
     """The spool knows that the log holds these."""
-    spool.add_logged(repair.of_event(event) for event in event_log.readable(events))
+    spool.add_logged(repair.of_event(event) for event in event_log.skip_unreadable(events))
     for one in events:
         if isinstance(one, Unreadable):
-            spool.add_unreadable(str(codec.owner(one.partition)), one.event_id, one.reason)
+            spool.add_unreadable(str(codec.counter_id_of(one.partition)), one.event_id, one.reason)
 
 
 def read(engine: Engine, spool: RowStaging, counter_ids: Sequence[str], advance: Callable[[int], None]) -> None:

@@ -83,9 +83,9 @@ def of_parts(keys: Iterable[PartKey]) -> Readings:
     """Return the readings of these parts of counters."""
     keys = list(keys)
     return Readings(
-        [lambda key=key: [[item] if (item := store.read_raw(key)) else []] for key in keys],  # type: ignore[misc]
+        [lambda key=key: [[item] if (item := store.read_part_item(key)) else []] for key in keys],  # type: ignore[misc]
         [lambda key=key: store.query_pages(key, 0, _PAGES_AT_ONCE) for key in keys],  # type: ignore[misc]
-        [lambda key=key: event_log.of_partition(store.partition_of(key)) for key in keys],  # type: ignore[misc]
+        [lambda key=key: event_log.scan_partition(store.partition_of(key)) for key in keys],  # type: ignore[misc]
     )
 
 
@@ -154,7 +154,7 @@ class Comparison:
             for some_entries in chunked(self.db.missing(key), _EVENTS_AT_ONCE):
                 entries = frozenset(entry for entry in some_entries if entry.recorded_at_ms >= oldest_ms)
                 try:
-                    uncounted = queries.uncounted(key, entries)
+                    uncounted = queries.find_uncounted(key, entries)
                 except DamagedReadModelError:
                     uncounted = entries
                 self.db.add_counted(key, entries - uncounted, SEEN)
@@ -241,7 +241,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
     for _ in retries.attempts(_SETTLE_TRIES):
-        before = store.read_raw(key)
+        before = store.read_part_item(key)
         if before.get("amended", {}) != amended:
             unchanged_until_ms = NOTHING_ARCHIVED
         db.forget_part(key, unchanged_until_ms)
@@ -250,7 +250,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
         for item in chain.from_iterable(store.query_pages(key, unchanged_until_ms + 1, _PAGES_AT_ONCE)):
             if store.page_key(item) == key:
                 _add_page(db, key, item)
-        after = store.read_raw(key)
+        after = store.read_part_item(key)
         if (after.get("revision"), not after) == (before.get("revision"), not before):
             _look_up_unknown(db, key)
             return before

@@ -226,10 +226,10 @@ def _add_missing(db: StagingDb, key: PartKey) -> bool:
     for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):
         entries = frozenset(chunk)
         while entries:
-            part = store.read(key)
-            pages, planned = store.pages_for(part, entries)
+            part = store.read_part(key)
+            pages, planned = store.read_pages_for(part, entries)
             try:
-                plan = writer.plan_next(part, pages, planned)
+                plan = writer.plan_writes(part, pages, planned)
             except ArchiveGapError as gap:  # the archive had none when it was read
                 raise ChangedError from gap
             if plan:

@@ -25,7 +25,7 @@ from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import entry_of
 from chalicelib.domain.events import part_of
 from chalicelib.errors import DamagedReadModelError
-from chalicelib.event_log import Position, Unreadable
+from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
@@ -114,10 +114,10 @@ def check(now_s: int) -> Checked:
         drift=report.numbers.total(),
         oldest_s=report.lag_s,
         age_s=max(0, now_s - walks.finished_s),
-        parked=sqs.length(current.dead_letter_queue),
+        parked=sqs.approximate_length(current.dead_letter_queue),
     )
     for one in report.differences:
-        telemetry.drifted(one.counter_id, one.kind, one.detail, one.event_id)
+        telemetry.log_drift(one.counter_id, one.kind, one.detail, one.event_id)
     found = {
         "Repaired": checked.repaired,
         "Drift": checked.drift,
@@ -125,7 +125,7 @@ def check(now_s: int) -> Checked:
         "OldestUncounted": checked.oldest_s,
         "CheckAge": checked.age_s,
     }
-    telemetry.checked(checked.counters, checked.events, found)
+    telemetry.log_check(checked.counters, checked.events, found)
     return checked
 
 
@@ -147,7 +147,7 @@ def _save(walks: _Walks) -> None:
 def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
     """Count the next events of the log that are not counted and not pending; return their number."""
     repaired = 0
-    after = Position(**walks.log) if walks.log else None
+    after = LogPosition(**walks.log) if walks.log else None
     at_once = min(_EVENTS_AT_ONCE, budget)
 
     def spend(units: int) -> None:
@@ -159,7 +159,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
         budget -= len(batch)
         for key, entries in _by_part(batch, (now_s - _LAG_S) * 1000).items():
             try:
-                missing = queries.uncounted(key, entries, spend)
+                missing = queries.find_uncounted(key, entries, spend)
                 counted = writer.count_entries(key, missing) if missing else frozenset()
             except DamagedReadModelError as error:
                 report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
@@ -240,7 +240,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     """
     name = [key.counter_id, key.part]
     try:
-        part = store.read(key)
+        part = store.read_part(key)
         if walks.large.get("part") != name:
             walks.large = {"part": name, "end": NOTHING_ARCHIVED, "sum": 0, "number": 0, "amended": part.amended}
         state = walks.large
@@ -258,7 +258,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
             state["end"] = pages[-1].end_ms
             state["sum"] += sum(entry.amount for page in pages for entry in page.entries)
             state["number"] += sum(len(page.entries) for page in pages)
-            part = store.read(key)
+            part = store.read_part(key)
     except DamagedReadModelError as error:
         report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
     else:
@@ -287,11 +287,13 @@ def _by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict[PartK
     """Return the entries of events that were recorded before a time, by part."""
     shards = settings.current().shards
     found: dict[PartKey, set[Entry]] = defaultdict(set)
-    for event in event_log.readable(events):
+    for event in event_log.skip_unreadable(events):
         if event.recorded_at_ms < before_ms:
             found[PartKey(event.counter_id, part_of(event.event_id, shards))].add(entry_of(event))
     return {key: frozenset(entries) for key, entries in found.items()}
 
 
-def _behind(event: Event | Unreadable) -> Position:
-    return Position(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.position(event)
+def _behind(event: Event | Unreadable) -> LogPosition:
+    return (
+        LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.position_of(event)
+    )
