@@ -31,6 +31,7 @@ def every(the_engine):
         yield found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.no_cover
 def test_units_and_requests_are_those_of_the_report(the_engine, figures):
     """All but the largest batches, which would take minutes."""
@@ -42,6 +43,7 @@ def test_units_and_requests_are_those_of_the_report(the_engine, figures):
     assert found == {**stored, "cells": [row for row in stored["cells"] if row["events"] in batches]}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.no_cover
 @pytest.mark.parametrize("fault", faults.FAULTS)
 def test_design_survives_the_faults_of_the_report(the_engine, figures, every, fault):
