@@ -95,7 +95,7 @@ def test_the_latest_events_are_listed(page: Page, open_counter: Callable[[str], 
     assert page.locator("#events time").get_attribute("datetime").endswith("Z")  # type: ignore[union-attr]
 
 
-def test_what_stands_beside_the_number_is_asked_for_when_that_has_changed_and_not_per_look(
+def test_details_are_requested_only_when_the_value_changes(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     asked: list[str] = []
@@ -137,7 +137,7 @@ def test_many_changes_are_followed_by_few_questions(
     assert paths_below(asked, counter_id).count("/history") == 1
 
 
-def test_where_there_are_no_reports_nothing_is_shown_and_that_is_asked_once(
+def test_missing_reports_are_requested_once_and_not_shown(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     asked: list[str] = []

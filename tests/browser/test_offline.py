@@ -144,7 +144,7 @@ def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
     return new_context(service_workers="allow")
 
 
-def test_what_is_kept_is_of_one_version_though_another_is_published_meanwhile(
+def test_cached_files_are_of_one_version_during_a_publication(
     context: BrowserContext, page: Page, host: Host, counter_id: str
 ) -> None:
     old, new = host.version(""), host.version("/* new */")

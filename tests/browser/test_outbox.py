@@ -70,7 +70,7 @@ def expect_backoffs(page: Page, number: int) -> None:
     expect(page.locator("html")).to_have_attribute("data-backoffs", str(number))
 
 
-def test_what_could_not_be_sent_is_known_after_a_reload_and_sent_with_its_keys(
+def test_unsent_clicks_survive_a_reload_and_keep_their_keys(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     keys: list[str] = []
@@ -101,9 +101,10 @@ def test_what_could_not_be_sent_is_known_after_a_reload_and_sent_with_its_keys(
     assert events_counted(api_url, counter_id) == (3, 3)
 
 
-def test_an_answer_lost_before_a_reload_is_asked_for_after_it_and_counts_once(
+def test_answer_lost_before_a_reload_is_requested_after_it(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
+    """The increment counts once."""
     keys: list[str] = []
 
     def lose_answers(route: Route) -> None:
@@ -130,7 +131,7 @@ def test_an_answer_lost_before_a_reload_is_asked_for_after_it_and_counts_once(
     assert events_counted(api_url, counter_id) == (1, 1)
 
 
-def test_what_is_recorded_and_not_yet_counted_is_pending_after_a_reload_too(
+def test_recorded_increment_is_still_pending_after_a_reload(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -148,7 +149,7 @@ def test_what_is_recorded_and_not_yet_counted_is_pending_after_a_reload_too(
     assert events_counted(api_url, counter_id) == (1, 1)
 
 
-def test_offline_the_page_opens_takes_clicks_and_sends_them_when_the_network_is_back(
+def test_offline_page_takes_clicks_and_sends_them_once_online(
     new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
 ) -> None:
     context = new_context(service_workers="allow")
@@ -238,7 +239,7 @@ def test_one_tab_at_a_time_sends_a_click(context: BrowserContext, page_url: str,
     expect_shown(first, value=1)
 
 
-def test_a_browser_that_keeps_nothing_counts_all_the_same_and_says_so_only_when_it_matters(
+def test_browser_without_storage_counts_and_warns_only_if_needed(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     page.add_init_script(WITHOUT_STORAGE)
@@ -274,7 +275,7 @@ def test_leaving_is_warned_of_only_where_a_click_would_be_lost(
     assert is_warned is not keeps
 
 
-def test_a_kept_click_that_the_api_refuses_is_dropped_for_good_with_its_reason(
+def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     open_counter(counter_id)

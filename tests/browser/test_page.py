@@ -83,7 +83,7 @@ def test_a_click_is_shown_as_pending_and_then_as_counted(
     assert events_counted(api_url, counter_id) == (1, 1)
 
 
-def test_an_increment_that_is_not_answered_yet_is_pending_and_blocks_none_after_it(
+def test_unanswered_increment_is_pending_and_blocks_no_other(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -107,7 +107,7 @@ def test_thirty_quick_clicks_end_at_exactly_thirty(
     assert events_counted(api_url, counter_id) == (30, 30)
 
 
-def test_value_and_pending_add_up_to_what_was_accepted_in_everything_that_is_shown(
+def test_value_and_pending_always_add_up_to_the_accepted_increments(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -134,7 +134,7 @@ def test_value_and_pending_add_up_to_what_was_accepted_in_everything_that_is_sho
     assert set(sums) == {20}
 
 
-def test_an_answer_lost_on_the_way_is_asked_for_again_with_the_same_key_and_counts_once(
+def test_lost_answer_is_retried_with_the_same_key_and_counts_once(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     keys: list[str] = []
@@ -204,9 +204,10 @@ def test_when_the_api_cannot_be_read_the_page_says_so_until_it_can(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_an_api_that_is_busy_or_fails_is_asked_again_with_the_same_key_but_not_before_it_wants(
+def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(
     page: Page, open_counter: Callable[[str], None], counter_id: str, status: int
 ) -> None:
+    """The retry has the same key."""
     keys: list[str] = []
 
     def fail_first(route: Route) -> None:
@@ -240,9 +241,10 @@ def test_an_api_that_is_busy_or_fails_is_asked_again_with_the_same_key_but_not_b
     assert len(set(keys)) == 1
 
 
-def test_a_refused_increment_is_dropped_and_the_apis_reason_shown_until_one_is_accepted(
+def test_refused_increment_is_dropped_and_its_reason_shown(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
+    """The reason stays until an increment is accepted."""
     sent: list[str] = []
 
     def spoil_the_first_key(route: Route) -> None:
@@ -339,7 +341,7 @@ def test_the_api_is_of_another_origin_and_no_browser_objects(
     assert complaints == []
 
 
-def test_a_counter_that_stands_still_costs_answers_without_a_body_ever_more_seldom(
+def test_idle_counter_is_polled_less_and_less_often_with_304(
     page: Page, page_url: str, api_url: str, counter_id: str
 ) -> None:
     counter = f"{api_url}/counters/{counter_id}"
@@ -479,7 +481,7 @@ def origin(url: str) -> str:
     return "/".join(url.split("/")[:3])
 
 
-def test_the_page_from_its_bucket_counts_and_asks_nobody_but_its_bucket_and_the_api(
+def test_page_requests_only_its_bucket_and_the_api(
     new_context: Callable[..., BrowserContext], site_url: str, api_url: str, counter_id: str
 ) -> None:
     page = new_context(service_workers="allow").new_page()
@@ -540,9 +542,7 @@ def test_a_badge_is_an_image_on_pages_from_anywhere(page: Page, api_url: str, co
     assert size == [True, badge.STYLES[style].height]
 
 
-def test_a_badge_that_is_opened_by_itself_is_shown_and_its_value_is_read_out(
-    page: Page, api_url: str, counter_id: str
-) -> None:
+def test_badge_opened_alone_is_shown_and_read_out(page: Page, api_url: str, counter_id: str) -> None:
     page.goto(f"{api_url}/counters/{counter_id}/badge.svg?label=visits")
 
     expect(page.get_by_role("img", name="visits: 0")).to_be_visible()

@@ -46,9 +46,10 @@ def test_a_swap_is_counted_at_once_if_nothing_has_changed(
     assert events_counted(api_url, counter_id) == (5, 1)
 
 
-def test_of_two_browsers_that_swap_from_the_same_version_one_wins_and_the_other_explains(
+def test_one_of_two_browsers_swapping_from_one_version_wins(
     new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
 ) -> None:
+    """The other explains that the value changed."""
     pages = [new_context().new_page() for _ in range(2)]
     gates = []
     for page in pages:
@@ -73,7 +74,7 @@ def test_of_two_browsers_that_swap_from_the_same_version_one_wins_and_the_other_
     assert events_counted(api_url, counter_id) == (1, 1)
 
 
-def test_a_swap_whose_answer_is_lost_is_the_same_one_when_it_is_asked_again_whatever_is_shown_by_then(
+def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     sent: list[tuple[str, str, str | None]] = []
@@ -105,7 +106,7 @@ def test_a_swap_whose_answer_is_lost_is_the_same_one_when_it_is_asked_again_what
     assert events_counted(api_url, counter_id) == (5, 1)
 
 
-def test_a_swap_that_never_arrived_and_is_asked_about_too_late_is_refused_and_the_next_is_another(
+def test_swap_that_never_arrived_is_refused_when_retried_too_late(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     open_counter(counter_id)

@@ -71,7 +71,7 @@ def test_clients_see_an_adjustment_with_its_reason_and_not_who_made_it(client, c
     assert "ann" not in alone.text
 
 
-def test_the_same_key_is_the_same_adjustment_and_with_another_amount_it_is_refused(client, counter_id):
+def test_same_key_is_the_same_adjustment_and_refuses_another_amount(client, counter_id):
     first = recorded(counter_id, "--by", "5", "--key", "ticket 17")
     second = recorded(counter_id, "--by", "5", "--key", "ticket 17")
     other = adjust(counter_id, "--by", "6", "--reason", "a test", "--key", "ticket 17", "--yes")
@@ -83,7 +83,7 @@ def test_the_same_key_is_the_same_adjustment_and_with_another_amount_it_is_refus
     assert client.counter(counter_id)["value"] == 5
 
 
-def test_settings_that_the_operator_happens_to_have_in_the_environment_are_not_those_of_the_stage(client, counter_id):
+def test_settings_in_the_operators_environment_are_ignored(client, counter_id):
     first = recorded(counter_id, "--by", "5", "--key", "ticket 17", SHARDS="4", LOG_LEVEL="none")
     second = recorded(counter_id, "--by", "5", "--key", "ticket 17")
 

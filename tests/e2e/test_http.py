@@ -49,7 +49,7 @@ def test_a_page_from_elsewhere_may_read_every_answer(client, method, path):
 
 
 @pytest.mark.parametrize("path", ["/counters/a", "/counters/a%20b", "/nothing"])
-def test_what_is_exposed_to_a_page_is_what_it_needs_of_the_gateways_own_errors_too(client, path):
+def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
     assert listed(client.http.get(path, headers=ORIGIN), "Access-Control-Expose-Headers") == READABLE
 
 
@@ -131,7 +131,7 @@ def test_a_counter_that_has_not_changed_is_not_sent_again(client, counter_id):
     assert (second.status_code, second.content) == (304, b"")
 
 
-def test_a_badge_is_a_picture_of_the_value_that_caches_may_keep_for_a_minute(client, counter_id):
+def test_badge_shows_the_value_and_is_cacheable_for_a_minute(client, counter_id):
     client.increment(counter_id, 1000, If_Match='"0"')
 
     first = client.http.get(f"/counters/{counter_id}/badge.svg", params={"label": "räder & co"})

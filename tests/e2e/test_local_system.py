@@ -48,7 +48,7 @@ def elsewhere(tmp_path):
     command(place, "down")
 
 
-def test_state_is_kept_over_a_stop_and_what_was_pending_is_counted_after_it(elsewhere):
+def test_state_survives_a_stop_and_pending_events_are_counted(elsewhere):
     assert command(elsewhere, "up").returncode == 0
     with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
         for _ in range(10):

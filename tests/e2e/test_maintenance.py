@@ -92,7 +92,7 @@ def test_a_wrong_value_is_found_told_and_put_right_by_a_rebuild(client, counter_
     assert client.counter(counter_id)["value"] == 10
 
 
-def test_rows_that_are_lost_or_wrong_are_found_told_and_put_right_by_a_rebuild(client, counter_id, place):
+def test_lost_and_wrong_rows_are_reported_and_repaired(client, counter_id, place):
     for by in (1, 2, 4):
         client.increment(counter_id, by)
     assert ops("verify", "--stage", "local", "--counter", counter_id).returncode == 0
@@ -119,7 +119,7 @@ def test_rows_that_are_lost_or_wrong_are_found_told_and_put_right_by_a_rebuild(c
         assert found.fetchall() == [(7, 3)]
 
 
-def test_a_replay_of_what_is_counted_changes_nothing_and_counts_what_was_lost(client, counter_id):
+def test_replay_counts_only_events_that_were_lost(client, counter_id):
     for _ in range(7):
         client.increment(counter_id, 1, Prefer="return=representation")
     for table, key in (("counters", "counter_id"), ("archive", "partition")):
@@ -227,7 +227,7 @@ def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client
     ],
     ids=lambda command: command[0],
 )
-def test_with_other_shards_than_the_log_was_made_with_nothing_is_looked_for_or_done(place, tmp_path, command):
+def test_commands_are_refused_with_shards_other_than_the_logs(place, tmp_path, command):
     checkout = copied(tmp_path)
     config = checkout / ".chalice" / "config.json"
     said = json.loads(config.read_text())

@@ -113,7 +113,7 @@ def test_a_new_stage_is_made_only_if_somebody_says_so(tmp_path):
     assert configuration(project) == configuration(stages.PROJECT)
 
 
-def test_a_new_stage_is_added_to_the_configuration_and_nothing_else_of_it_changes(tmp_path, place):
+def test_new_stage_is_the_only_change_of_the_configuration(tmp_path, place):
     project = copied(tmp_path)
 
     made = ops("provision", "--stage", "beta", "--yes", at=project)
@@ -201,7 +201,7 @@ def test_the_local_stage_is_what_the_configuration_says():
         (KeyReusedError("clicks", "no"), 1),
     ],
 )
-def test_the_exit_status_tells_a_refusal_from_what_is_not_understood_and_from_an_outage(error, status):
+def test_exit_status_differs_for_refusal_usage_error_and_outage(error, status):
     assert errors.exit_status(error) == status
 
 

@@ -108,7 +108,7 @@ def test_where_sql_is_off_nothing_of_it_is_packaged(archive, functions):
         ),
     ],
 )
-def test_where_sql_is_on_what_its_database_needs_is_packaged_for_the_functions_processor(tmp_path, sql_url, more):
+def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, more):
     package = packaged(tmp_path, sql_url=sql_url)
 
     with zipfile.ZipFile(package / "deployment.zip") as archive:
@@ -160,7 +160,7 @@ def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tm
     assert not [source for source in unsaid if "ScalingConfig" in source]
 
 
-def test_a_stage_that_is_switched_on_as_readme_says_reads_and_writes_each_with_its_own_password(tmp_path, monkeypatch):
+def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monkeypatch):
     project = copied(tmp_path / "project")
     (told,) = re.findall(r"Where a stage is switched on:\n\n```json\n(.+?)\n```", section("Switching it on"), re.DOTALL)
     of_dev = json.loads(f"{{{told}}}")["dev"]

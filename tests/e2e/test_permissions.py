@@ -203,7 +203,7 @@ def requests_for(session, resource, stage, url_of):
 
 @pytest.mark.parametrize("resource", [*TABLES, *QUEUES, *SQL_QUEUES])
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_what_somebody_needs_of_a_resource_is_allowed_and_all_else_is_denied(session_of, url_of, who, resource):
+def test_needed_actions_are_allowed_and_all_others_denied(session_of, url_of, who, resource):
     requests = requests_for(session_of[who], resource, "local", url_of)
 
     assert allowed(requests) == expected(needed(who, with_sql=True).get(resource, frozenset()), requests)

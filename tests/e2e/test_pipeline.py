@@ -108,7 +108,7 @@ def test_deploying_goes_on_with_what_a_pipeline_applied(applied, packaged):
     assert json.loads(deployed.stdout)["ApiId"] in applied
 
 
-def test_the_api_has_one_stage_with_its_limit_and_is_named_by_what_its_alarms_look_for(packaged):
+def test_api_has_one_stage_its_limit_and_the_name_of_its_alarms(packaged):
     template = packaged.template
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -124,7 +124,7 @@ def test_the_api_has_one_stage_with_its_limit_and_is_named_by_what_its_alarms_lo
     assert "StageName" not in deployment
 
 
-def test_functions_take_the_number_of_shards_from_the_data_whatever_the_configuration_says(packaged):
+def test_functions_take_shards_from_the_data_not_the_configuration(packaged):
     functions = [one for one in packaged.template["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
     variables = {one["Properties"]["Handler"]: one["Properties"]["Environment"]["Variables"] for one in functions}
 
@@ -132,13 +132,13 @@ def test_functions_take_the_number_of_shards_from_the_data_whatever_the_configur
         assert variables[handler]["SHARDS"] == {"Fn::ImportValue": f"counter-{STAGE}-shards"}
 
 
-def test_what_is_deployed_has_the_number_of_shards_that_the_stage_was_made_with(applied):
+def test_deployed_functions_have_the_shards_of_the_stage(applied):
     found = boto3.client("lambda").get_function_configuration(FunctionName=f"counter-{STAGE}")
 
     assert found["Environment"]["Variables"]["SHARDS"] == "1"
 
 
-def test_the_commands_name_the_stacks_of_the_stage_and_the_files_that_are_there(packaged):
+def test_printed_commands_name_the_stacks_and_existing_files(packaged):
     bucket, package, deploy = packaged.said["commands"]
 
     assert f"--stack-name counter-{STAGE}-data " in bucket

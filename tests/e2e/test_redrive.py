@@ -152,9 +152,8 @@ def test_an_id_that_fits_several_messages_sends_nothing(dead_letters, park, mark
     assert {message["MessageId"] for message in dead_letters()} == ids
 
 
-def test_what_is_too_large_for_the_queue_is_told_and_stays_and_the_others_are_sent(
-    client, dead_letters, park, mark, an_event_of
-):
+def test_dead_letter_too_large_for_the_queue_stays_and_is_reported(client, dead_letters, park, mark, an_event_of):
+    """The other dead letters are sent."""
     large = park(json.dumps({"mark": mark, "filler": "x" * 200_000}), mark)
     park(message_body(an_event_of(mark, 2)), mark)
 

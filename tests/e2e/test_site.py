@@ -133,7 +133,7 @@ def test_each_file_is_served_as_what_it_is_for_as_long_as_it_may_be_kept(place, 
     assert page_shown(place, bucket) == "one"
 
 
-def test_a_repetition_with_nothing_changed_sends_and_removes_nothing_and_says_so(settings, bucket, web):
+def test_unchanged_site_sends_and_removes_nothing(settings, bucket, web):
     for text in ("one", "two"):
         site.publish(settings, web(text), API, dry_run=False)
     before = keys_in(bucket)
@@ -147,7 +147,7 @@ def test_a_repetition_with_nothing_changed_sends_and_removes_nothing_and_says_so
     assert keys_in(bucket) == before
 
 
-def test_a_change_keeps_the_version_before_and_removes_only_what_is_ours_and_older(place, settings, bucket, web):
+def test_changed_site_keeps_the_previous_version_and_foreign_files(place, settings, bucket, web):
     foreign = {"robots.txt", "v/readme.txt", "other/app.js"}
     for key in foreign:
         boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"theirs")
@@ -197,9 +197,8 @@ def test_headers_that_somebody_changed_are_put_right(place, settings, bucket, we
     assert get(place, bucket, "error.html").headers["cache-control"] == MINUTE
 
 
-def test_cut_off_anywhere_the_page_is_the_old_one_or_the_new_one_whole_and_a_repetition_finishes_it(
-    place, settings, bucket, web
-):
+def test_publication_cut_off_anywhere_leaves_a_whole_page(place, settings, bucket, web):
+    """A repetition finishes it."""
     for text in ("before", "old"):
         site.publish(settings, web(text), API, dry_run=False)
     with requests_to_s3() as made:
@@ -238,7 +237,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_change(settings, bucket,
     assert len(said) == 8
 
 
-def test_the_command_publishes_the_page_with_the_address_of_the_deployed_api(place, api_url):
+def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
     first = ops("site", "--stage", "local", "--json")
     again = ops("site", "--stage", "local")
 
@@ -263,7 +262,7 @@ def test_a_stage_whose_api_is_not_deployed_is_told_the_way_out(settings, bucket)
         site.api_url_of(settings.stage)
 
 
-def test_a_stage_that_was_provisioned_before_it_had_a_site_is_told_the_way_out(place, settings, web):
+def test_stage_without_a_site_bucket_is_refused_with_the_way_out(place, settings, web):
     template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
     stacks.apply(provision.stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
 
@@ -284,7 +283,7 @@ def test_the_bucket_is_named_like_the_host_that_the_page_is_reached_by(place, se
     assert re.fullmatch(rf"{host}\.s3-website[-.][a-z0-9-]+\.amazonaws\.com", provisioned["SiteWebsite"])
 
 
-def test_a_host_that_the_bucket_was_not_made_for_is_refused_with_the_way_out(settings, bucket, web):
+def test_host_other_than_the_buckets_is_refused_with_the_way_out(settings, bucket, web):
     elsewhere = replace(settings, allowed_origin="https://counter.example")
 
     with pytest.raises(OperatorError, match="run provision again"):
@@ -305,9 +304,8 @@ def test_everyone_may_read_objects_and_do_nothing_else(settings, bucket):
     assert (website["IndexDocument"]["Suffix"], website["ErrorDocument"]["Key"]) == ("index.html", "error.html")
 
 
-def test_anybody_may_read_files_and_do_nothing_else_unless_it_is_for_cloudflare_only(
-    enforcing, settings, web, configured
-):
+def test_public_bucket_allows_anonymous_reads_and_nothing_else(enforcing, settings, web, configured):
+    """A bucket for Cloudflare allows them from Cloudflare only."""
     bucket = provision.provision(settings)["SiteBucket"]
     site.publish(settings, web("one"), API, dry_run=False)
     address = f"{enforcing.aws_url}/{bucket}"
@@ -345,7 +343,7 @@ def enforcing(tmp_path, monkeypatch):
             yield place
 
 
-def test_a_bucket_for_cloudflare_only_has_a_policy_that_s3_does_not_take_for_public(place, settings, configured):
+def test_cloudflare_bucket_policy_is_not_public_by_s3s_rules(place, settings, configured):
     open_bucket = provision.provision(settings)["SiteBucket"]
     client = boto3.client("s3")
     open_policy = client.get_bucket_policy(Bucket=open_bucket)["Policy"]

@@ -59,7 +59,7 @@ def test_increments_over_http_arrive_as_rows_and_totals_once(client, counter_id,
     eventually(lambda: client.counter(counter_id)["value"] == 10)
 
 
-def test_what_is_delivered_again_and_beside_something_broken_changes_nothing(counter_id, ask, outputs, an_event_of):
+def test_redelivery_next_to_a_broken_message_changes_nothing(counter_id, ask, outputs, an_event_of):
     event = an_event_of(counter_id, 5)
     sqs, queue = boto3.client("sqs"), outputs["SqlProjectionQueueUrl"]
 

@@ -52,7 +52,7 @@ def test_an_update_that_fails_is_undone_and_tells_its_own_reason(name):
         stacks.apply(name, a_template(Queue=a_queue(name), Second=a_broken_queue()), {}, stage="stacks")
 
 
-def test_a_stack_that_cannot_be_deleted_says_why_and_can_be_deleted_once_that_is_mended(name):
+def test_stack_that_cannot_be_deleted_reports_why_and_can_be_retried(name):
     stacks.apply(
         name,
         a_template(Network={"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}}),

@@ -82,7 +82,7 @@ def test_one_increment_is_followed_through_the_logs_by_its_ids(client, counter_i
     assert len({line["invocation_id"] for line in (accepted, published, projected)}) == 3
 
 
-def test_the_package_holds_what_the_runtime_lacks_and_is_small_with_sqlite_too(place, tmp_path):
+def test_package_is_complete_and_small_with_sqlite(place, tmp_path):
     (package,) = place.folder.glob("package-local/result/*.zip")
     with zipfile.ZipFile(package) as archive:
         archive.extractall(tmp_path)

@@ -544,14 +544,14 @@ MUTANTS = {
         "    added = frozenset((one.counter_id, one.event_id) for one in events) - there\n"
         "    inserted = insert(event_rows).on_conflict_do_nothing(index_elements=key)\n"
         "    connection.execute(inserted, [*map(row_of, events)])\n",
-        f"{SQL}::test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one[postgresql]",
+        f"{SQL}::test_each_event_is_new_to_one_of_the_workers_with_overlapping_batches[postgresql]",
     ),
     "sql-total-set": Mutant(
         "The total in SQL is set to the batch's sum instead of adding it",
         "chalicelib.extras.sql.read_model",
         "counters.c[name] + upsert.excluded[name]",
         "upsert.excluded[name]",
-        f"{SQL}::test_any_schedule_of_duplicates_orders_and_splits_ends_at_the_sum_of_what_came[sqlite]",
+        f"{SQL}::test_any_schedule_of_deliveries_ends_at_the_sum_of_the_events[sqlite]",
     ),
     "sql-conflict-raised": Mutant(
         "A transaction in SQL that met a rival is taken for an outage, and not made again",
@@ -565,7 +565,7 @@ MUTANTS = {
         "chalicelib.extras.sql.repair",
         _LOCK_FIRST,
         _ADD_UP_FIRST,
-        f"{SQL_REBUILD}::test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing[postgresql]",
+        f"{SQL_REBUILD}::test_worker_that_counts_at_any_step_counts_once[postgresql]",
     ),
     "sql-recomputed-in-one-statement": Mutant(
         "A counter's totals are set by one statement, which has waited for a rival and does not see what it counted",
@@ -583,7 +583,7 @@ MUTANTS = {
         "chalicelib.extras.sql.repair",
         "        if events:\n",
         "        if events:\n            connection.commit()\n",
-        f"{SQL_REBUILD}::test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing[sqlite]",
+        f"{SQL_REBUILD}::test_worker_that_counts_at_any_step_counts_once[sqlite]",
     ),
     "sql-removed-with-its-amount": Mutant(
         "A row that has no event is removed, and what it added to its counter stays",
@@ -604,7 +604,7 @@ MUTANTS = {
         "chalicelib.extras.sql.verifier",
         "        logged = _in_the_log(counter_id, [row.event_id for row in some])\n",
         "        logged: list = []\n",
-        f"{SQL_VERIFY}::test_what_is_recorded_and_counted_at_any_moment_meanwhile_is_no_difference[sqlite]",
+        f"{SQL_VERIFY}::test_events_counted_at_any_moment_of_verify_are_not_differences[sqlite]",
     ),
     "sql-missing-told-at-once": Mutant(
         "An event without a row is told at once, though it was counted since the rows were read",

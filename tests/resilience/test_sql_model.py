@@ -38,7 +38,7 @@ SCHEDULES = 40
 CODES = ["40001", "40P01", "OC000", "OC001"]
 
 
-def test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one(database):
+def test_each_event_is_new_to_one_of_the_workers_with_overlapping_batches(database):
     for turn in range(ROUNDS):
         chance = random.Random(turn)
         events = [an_event(counter_id=f"{turn}-{n % 3}", by=n + 1) for n in range(40)]
@@ -53,7 +53,7 @@ def test_of_workers_with_overlapping_batches_each_event_is_new_to_exactly_one(da
     check_in_the_end_of_all(database)
 
 
-def test_how_many_are_counted_is_the_number_of_different_events_of_all_counters(database):
+def test_result_of_a_batch_is_the_number_of_distinct_events(database):
     before = read_model.counted()
     events = [an_event(counter_id=a_counter_id()) for _ in range(7)]
 
@@ -98,7 +98,7 @@ deliveries = st.lists(st.lists(st.integers(0, 11), max_size=8), max_size=8)
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 @hypothesis_settings(max_examples=SCHEDULES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=deliveries, amounts=st.lists(st.integers(-5, 5).filter(bool), min_size=12, max_size=12))
-def test_any_schedule_of_duplicates_orders_and_splits_ends_at_the_sum_of_what_came(database, schedule, amounts):
+def test_any_schedule_of_deliveries_ends_at_the_sum_of_the_events(database, schedule, amounts):
     names = [a_counter_id() for _ in range(2)]
     log: list[Event] = [an_adjustment(counter_id=names[n % 2], by=by) for n, by in enumerate(amounts)]
     before = database.counters()
@@ -209,7 +209,7 @@ def test_of_an_outage_between_transactions_is_told_what_was_counted_before(datab
 
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
-def test_the_largest_batch_of_all_new_counters_is_within_what_a_transaction_takes(database, guard):
+def test_largest_batch_of_new_counters_fits_one_transaction(database, guard):
     events = [
         an_adjustment(counter_id=f"{n:04}" + "x" * 60, reason="\U0001f4a5" * 200)
         for n in range(read_model.EVENTS_PER_TRANSACTION + 1)
@@ -334,7 +334,7 @@ def test_a_database_out_of_reach_is_a_passing_failure(monkeypatch, url):
     read_model.client.cache_clear()
 
 
-def test_a_schema_that_is_not_there_is_a_passing_failure_and_not_made_by_counting(tmp_path, monkeypatch):
+def test_missing_schema_is_a_temporary_failure_and_not_created(tmp_path, monkeypatch):
     made = databases.sqlite_in(tmp_path / "empty.sqlite")
     monkeypatch.setenv("SQL_URL", made.url)
     settings.current.cache_clear()
@@ -374,7 +374,7 @@ def test_the_schema_can_be_made_again_while_it_is_used(database):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_counting_needs_no_right_to_change_the_schema_or_to_remove_anything(database, monkeypatch):
+def test_counting_needs_no_right_to_alter_or_delete(database, monkeypatch):
     database.ask("DROP ROLE IF EXISTS function")
     database.ask("CREATE ROLE function LOGIN")
     database.ask("GRANT SELECT, INSERT ON events TO function")

@@ -141,7 +141,7 @@ def test_a_database_without_tables_is_refused_with_the_way_out(database, name, t
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_an_operator_needs_the_rights_that_readme_names_and_is_told_where_one_is_lacking(database, name, monkeypatch):
+def test_operator_without_a_documented_right_is_refused_by_its_name(database, name, monkeypatch):
     names, events = damaged(database, name)
     database.ask("DROP ROLE IF EXISTS operator")
     database.ask("CREATE ROLE operator LOGIN")
@@ -163,7 +163,7 @@ def test_an_operator_needs_the_rights_that_readme_names_and_is_told_where_one_is
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_counter_that_the_database_cannot_hold_keeps_no_other_from_being_put_right(database, name):
+def test_counter_the_database_cannot_hold_blocks_no_other_repair(database, name):
     large = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
     small = an_event(counter_id=f"{name}.small")
     for event in (*large, small):
@@ -211,9 +211,7 @@ BEYOND = {
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("damage", BEYOND)
 @pytest.mark.parametrize("at_once", [1, 100])
-def test_a_counter_whose_rows_come_to_too_much_is_put_right_as_are_the_others(
-    database, name, monkeypatch, damage, at_once
-):
+def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name, monkeypatch, damage, at_once):
     events, others = sql_damage.counted(f"{name}.a"), sql_damage.logged(f"{name}.b")
     first, second, *_, last = sorted(event.event_id for event in events)
     for statement in BEYOND[damage]:
@@ -230,9 +228,7 @@ def test_a_counter_whose_rows_come_to_too_much_is_put_right_as_are_the_others(
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("fault", ["the function dies before it", "the function dies after it"])
-def test_cut_off_at_any_step_a_rebuild_of_what_comes_to_too_much_is_finished_by_the_next(
-    database, name, one_engine, fault
-):
+def test_rebuild_of_an_overflow_cut_off_anywhere_is_finished_by_the_next(database, name, one_engine, fault):
     happens, _ = FAULTS[fault]
     whole = None
 
@@ -259,7 +255,8 @@ def test_cut_off_at_any_step_a_rebuild_of_what_comes_to_too_much_is_finished_by_
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_counter_that_comes_to_too_much_by_the_log_too_has_its_rows_put_right_and_is_told(database, name):
+def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
+    """The rebuild reports the counter."""
     events = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
     other = an_event(counter_id=f"{name}.small")
     for event in (*events, other):
@@ -300,7 +297,7 @@ def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, o
 
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
-def test_the_most_rows_that_are_put_right_at_once_are_within_what_a_transaction_takes(database, name, guard):
+def test_largest_repair_fits_one_transaction(database, name, guard):
     events = [an_event(counter_id=name, recorded_at_ms=n) for n in range(sql_rebuild._ROWS_AT_ONCE + 1)]
     for event in events:
         event_log.append(event)
@@ -328,9 +325,8 @@ def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one
 @pytest.mark.parametrize(
     ("database", "fault"), [(name, fault) for name in OF for fault in OF[name]], indirect=["database"]
 )
-def test_at_every_step_a_fault_leaves_totals_that_are_those_of_the_rows_and_again_ends_right(
-    database, name, one_engine, fault
-):
+def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one_engine, fault):
+    """A second rebuild finishes the repair."""
     happens, always = FAULTS[fault]
 
     for at in range(STEPS):
@@ -372,7 +368,7 @@ def rival_of(database):
     return read_model.engine_at(f"{database.url}&options=-c%20lock_timeout%3D20")
 
 
-def test_at_every_step_a_rival_that_counts_is_counted_once_and_forgets_nothing(database, name, one_engine):
+def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
     """Of a rival that has to wait, the queue delivers the messages again."""
     rival = rival_of(database)
     met = []
@@ -429,7 +425,8 @@ def test_who_has_waited_for_a_rival_knows_what_it_counted(database, name, has_to
     check_in_the_end(database, [*events, late])
 
 
-def test_beside_workers_on_real_threads_it_ends_right_and_nobody_sees_a_total_that_is_not_of_its_rows(database, name):
+def test_rebuild_next_to_worker_threads_ends_right(database, name):
+    """No reader sees a total that differs from its rows."""
     names, events = damaged(database, name)
     rebuilt(*names)  # from here on, all totals are those of the rows
     for damage in ("a time is another", "a type is another"):

@@ -220,7 +220,7 @@ def test_rows_are_those_from_the_first_on_and_before_the_end(database, name, fir
         assert [row[moment] for row in rows] == [m if isinstance(rows[0][moment], datetime) else m.date() for m in ms]
 
 
-def test_a_running_total_counts_what_lies_before_the_rows_that_are_asked_for(database):
+def test_running_total_includes_events_before_the_first_row(database):
     read_model.count([an_event(counter_id="a", by=5, recorded_at_ms=MONDAY_MS + days * DAY_MS) for days in range(4)])
     read_model.count([an_adjustment(counter_id="a", by=-3, recorded_at_ms=MONDAY_MS + 9 * DAY_MS, reason="=1+1")])
 
@@ -487,7 +487,7 @@ def test_a_file_is_found_whatever_its_name(read_from, tmp_path):
     assert queries.run(some_of("daily")).rows == []
 
 
-def test_a_server_that_takes_connections_and_never_answers_is_a_passing_failure(read_from):
+def test_server_that_never_answers_is_a_temporary_failure(read_from):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         read_from(f"postgresql+psycopg://counter@127.0.0.1:{silent.getsockname()[1]}/counter")
 
@@ -630,7 +630,7 @@ def test_a_report_is_answered_over_http(get):
 
 @pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-def test_a_report_that_is_not_to_be_had_is_503_over_http_and_nothing_is_told_of_why(endless, get):
+def test_unavailable_report_is_503_without_internals(endless, get):
     status, headers, problem = get("busiest_hour")
 
     assert (status, headers["Content-Type"]) == (503, "application/problem+json")

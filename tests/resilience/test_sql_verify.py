@@ -184,7 +184,7 @@ def test_verifying_gives_up_on_an_event_once_it_is_old(database, name):
     assert dict(verified(name, waits=True, lag_s=1).numbers) == {kinds.UNCOUNTED: 1}
 
 
-def test_what_is_recorded_and_counted_at_any_moment_meanwhile_is_no_difference(database, name):
+def test_events_counted_at_any_moment_of_verify_are_not_differences(database, name):
     sql_damage.counted(name)
     made = []
 

@@ -264,7 +264,7 @@ def test_a_time_that_no_page_covers_is_an_error_with_a_name():
         model.count({an_entry(150, number=1)}, now_ms=0)
 
 
-def test_late_entries_are_those_that_neither_are_recent_nor_follow_the_archive():
+def test_late_entries_are_not_recent_and_not_later_than_the_archive():
     recent, new, late, later = an_entry(101), an_entry(102), an_entry(100), an_entry(7)
     part = Part(KEY, 1, 1, frozenset([recent]), archived_until_ms=100, revision=1)
 

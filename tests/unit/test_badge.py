@@ -153,7 +153,7 @@ def test_what_is_asked_for_has_the_names_that_shields_has():
     assert look == badge.Look("hits", "aabbcc", "fe7d37", "flat-square")
 
 
-def test_a_parameter_that_a_badge_does_not_have_is_refused_with_those_it_has():
+def test_unknown_parameter_is_refused_with_the_known_ones():
     with pytest.raises(InvalidRequestError, match=r"'colour' here; there are label, color, labelColor, style"):
         requests.parameters(request(query={"colour": ["red"]}), badge.PARAMETERS)
 

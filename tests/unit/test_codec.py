@@ -231,7 +231,7 @@ def test_whatever_a_stream_record_is_it_is_an_event_or_not_understood(thing):
 
 
 @given(any_json)
-def test_whatever_a_message_holds_its_good_events_are_read_and_the_rest_is_told(thing):
+def test_any_message_yields_its_good_events_and_reasons_for_the_others(thing):
     good = an_event()
     (body,) = codec.encode_bodies([good])
     message = json.loads(body)
@@ -276,7 +276,8 @@ def test_a_message_that_names_a_member_twice_says_nothing(again):
     assert reasons[0].startswith("the body names a member twice")
 
 
-def test_an_event_that_names_a_member_twice_says_nothing_and_its_neighbours_are_read():
+def test_event_with_a_duplicate_member_is_invalid():
+    """Its neighbours are read."""
     twice, good = an_event(), an_event()
     body = message_body(twice, good).replace('"by":1', '"by":1,"by":1000', 1)
 

@@ -47,7 +47,7 @@ def test_there_is_a_policy_for_each_function():
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_a_policy_allows_what_is_needed_of_named_resources_and_nothing_else(who):
+def test_policy_allows_exactly_the_needed_actions_on_named_resources(who):
     assert granted(of(who, STAGE)) == needed(who)
 
 
@@ -100,7 +100,7 @@ def test_who_connects_may_do_so_as_the_settings_say_to_no_other_cluster(who, tmp
 
 
 @pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
-def test_where_sql_is_on_the_operator_may_do_on_its_queues_what_on_the_others_and_connect(sql_url, connecting):
+def test_operators_policy_with_sql_covers_its_queues_and_the_database(sql_url, connecting):
     added = {
         arn(resource, STAGE): {f"sqs:{action}" for action in actions}
         for resource, actions in NEEDED_FOR_SQL["operator"].items()
@@ -122,7 +122,7 @@ def test_the_operator_asks_as_who_may_only_read_where_that_is_another():
     assert len(sids) == len(set(sids))
 
 
-def test_the_operator_connects_as_who_owns_the_tables_where_that_address_is_given(monkeypatch):
+def test_operator_connects_as_the_owner_if_sql_owner_url_is_set(monkeypatch):
     owned = f"auroradsql+psycopg://admin@{CLUSTER}"
     with_sql = settings.read({"STAGE": STAGE, "SQL_URL": f"auroradsql+psycopg://counter@{CLUSTER}"})
 

@@ -124,7 +124,7 @@ def test_what_is_asked_for_is_understood():
         ("running_totals", {}, "The report running_totals needs counter_id"),
     ],
 )
-def test_what_is_malformed_or_not_this_reports_is_refused_and_told_what_would_be_right(name, query, told):
+def test_malformed_or_unknown_parameters_are_refused_with_the_rule(name, query, told):
     with pytest.raises(InvalidRequestError, match=told):
         asked(name, **query)
 

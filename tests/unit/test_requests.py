@@ -266,7 +266,7 @@ def test_a_cursor_of_events_is_none_of_counters():
         requests.page_of_counters(request(query={"cursor": [cursor]}))
 
 
-def test_an_event_that_is_read_has_its_type_and_an_adjustment_its_reason_and_not_who_it_was():
+def test_public_event_has_its_type_and_reason_but_not_its_operator():
     increment, adjustment = an_event(by=2), an_adjustment(by=-3, reason="a test", who="ann")
 
     first, second = responses.events_page(EventPage([increment, adjustment], None)).body["events"]
@@ -290,7 +290,7 @@ def span(**query):
     ("resolution", "step_s", "length_s"),
     [("second", 1, 3600), ("minute", 60, 86_400), ("hour", 3600, 30 * 86_400), ("day", 86_400, 365 * 86_400)],
 )
-def test_a_history_ends_now_and_begins_before_by_resolution_unless_said_otherwise(resolution, step_s, length_s):
+def test_history_range_defaults_to_a_span_by_resolution_until_now(resolution, step_s, length_s):
     assert span(resolution=resolution) == Span(1_700_000_001 - length_s, 1_700_000_001, step_s)
 
 
@@ -298,7 +298,7 @@ def test_a_history_is_by_the_minute_unless_said_otherwise():
     assert span() == span(resolution="minute")
 
 
-def test_a_start_alone_means_until_now_and_an_end_alone_means_the_usual_length_before():
+def test_start_alone_means_until_now_and_end_alone_the_default_span():
     assert span(from_="2023-11-14T22:00:00Z") == Span(1_699_999_200, 1_700_000_001, 60)
     assert span(to="2023-11-14T22:00:00Z") == Span(1_699_999_200 - 86_400, 1_699_999_200, 60)
 
@@ -387,7 +387,7 @@ def test_a_parameter_is_given_once(name):
         )
 
 
-def test_a_range_of_10_000_steps_is_answered_and_one_more_is_refused_with_what_would_be_accepted():
+def test_range_of_more_than_10_000_steps_is_refused_with_an_accepted_end():
     most = {"from_": "2023-11-14T00:00:30Z", "to": "2023-11-20T22:40:00Z", "resolution": "minute"}
     assert span(**most).steps == 10_000
 
@@ -428,7 +428,7 @@ def test_times_at_the_ends_of_time_are_times(start, end):
     assert view().status_code in (200, 400)
 
 
-def test_a_point_says_when_its_step_starts_how_many_events_it_has_and_their_sum():
+def test_point_has_the_start_of_its_step_the_increments_and_the_sum():
     response = responses.history([Point(1_700_000_040, 3, -7)])
 
     assert response.body == {"points": [{"start": "2023-11-14T22:14:00.000Z", "increments": 3, "sum": -7}]}
@@ -440,7 +440,7 @@ def test_a_point_says_when_its_step_starts_how_many_events_it_has_and_their_sum(
         st.sampled_from(["from", "to", "resolution", "limit", "cursor"]), st.lists(st.text(max_size=40), min_size=1)
     )
 )
-def test_whatever_is_asked_of_the_past_is_a_range_and_a_page_or_a_clear_error(query):
+def test_any_history_query_is_a_valid_range_or_a_clear_error(query):
     @problems.answers_problems
     def view():
         requests.span_of_history(request(query=query), NOW_S)
@@ -469,7 +469,7 @@ def test_times_are_rfc_3339_in_utc_with_milliseconds():
     assert response.body["updated_at"] == "2023-11-14T22:13:20.007Z"
 
 
-def test_an_outage_is_503_with_a_time_to_try_again_and_tells_nothing_of_the_inside():
+def test_outage_is_503_with_retry_after_and_no_internals():
     response = problems.problem(LogUnavailableError("ThrottlingException: table counter-prod-event-log"))
 
     assert response.status_code == 503

@@ -90,7 +90,7 @@ def test_units_of_a_batch_are_those_of_the_steady_state():
     assert found.units.each(found.counted).write == pytest.approx(expected.write, rel=0.05)
 
 
-def test_units_of_lone_events_are_an_update_each_and_an_archive_now_and_then():
+def test_lone_events_cost_an_update_each_and_sometimes_an_archiving():
     found = simulated(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=100_000)
 
     expected = cost.counting_units(1, 100_000)

@@ -53,7 +53,7 @@ def test_each_database_has_its_address_and_its_projection_a_queue(url):
     assert [receiver.queue for receiver in found.receivers] == ["counter-dev-projection", "counter-dev-sql-projection"]
 
 
-def test_who_reads_does_so_by_the_address_by_which_is_written_unless_there_is_another():
+def test_readers_use_sql_url_unless_sql_reader_url_is_set():
     written = {"STAGE": "dev", "SQL_URL": "postgresql+psycopg://counter@host/counter"}
     reader = "postgresql+psycopg://reader@host/counter"
 

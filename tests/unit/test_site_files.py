@@ -45,7 +45,8 @@ def text_of(file):
     return (gzip.decompress(file.body) if file.content_encoding == "gzip" else file.body).decode()
 
 
-def test_all_but_the_page_and_what_it_is_told_is_named_by_content_and_kept_for_a_year():
+def test_files_other_than_page_and_config_are_cached_for_a_year():
+    """Their names contain a hash of their content."""
     site = site_of(a_web(), API)
 
     kept = {file.key: file.cache_control for file in site.files}
@@ -59,7 +60,7 @@ def test_all_but_the_page_and_what_it_is_told_is_named_by_content_and_kept_for_a
     }
 
 
-def test_a_service_worker_keeps_its_name_beside_the_page_and_is_none_of_a_version():
+def test_service_worker_keeps_its_name_next_to_the_page():
     with_worker = {**a_web(), "worker.js": b'addEventListener("fetch", () => {});'}
 
     files = files_by_key(with_worker)
@@ -76,7 +77,7 @@ def test_what_refers_to_something_is_put_after_it():
     assert [key.startswith("v/") for key in keys] == sorted((key.startswith("v/") for key in keys), reverse=True)
 
 
-def test_the_version_follows_from_the_content_of_the_files_and_from_nothing_else():
+def test_version_depends_only_on_the_content_of_the_files():
     version = site_of(a_web(), API).version
 
     assert site_of(dict(reversed(a_web().items())), "https://other.example").version == version
@@ -85,7 +86,8 @@ def test_the_version_follows_from_the_content_of_the_files_and_from_nothing_else
     assert site_of({**a_web(), "style.css": a_web()["app.js"], "app.js": a_web()["style.css"]}, API).version != version
 
 
-def test_the_page_refers_to_the_files_of_its_version_and_its_other_links_stay():
+def test_page_links_to_the_files_of_its_version():
+    """Its other links do not change."""
     site = site_of(a_web(), API)
 
     page = text_of(site.files[-1])
@@ -136,7 +138,8 @@ def test_a_file_of_a_type_that_is_not_known_is_refused_by_name():
         site_of(a_web(notes_doc=""), API)
 
 
-def test_text_is_stored_compressed_where_that_is_smaller_and_the_same_each_time():
+def test_text_is_compressed_if_that_is_smaller():
+    """The compressed bytes are the same each time."""
     web = a_web(tiny_js="1")
     files = files_by_key(web)
 
@@ -200,7 +203,7 @@ def test_a_bucket_can_have_the_name_of_an_https_origins_host(allowed_origin, hos
     assert host_of(allowed_origin) == host
 
 
-def test_the_version_before_is_remembered_over_repetitions_and_on_the_way_back():
+def test_previous_version_survives_repetitions_and_a_rollback():
     noted: dict[str, str] = {}
     previous: list[str] = []
     for version in ["a", "a", "b", "b", "a", "c"]:
@@ -210,7 +213,7 @@ def test_the_version_before_is_remembered_over_repetitions_and_on_the_way_back()
     assert previous == ["", "", "a", "a", "b", "a"]
 
 
-def test_outdated_are_files_of_other_versions_and_nothing_that_is_not_named_like_one():
+def test_only_versioned_files_of_other_versions_are_outdated():
     a, b, c = "a" * 16, "b" * 16, "c" * 16
     foreign = ["index.html", "robots.txt", "v/readme.txt", f"x/v/{a}/app.js", f"v/{a}x/app.js", f"v/{a.upper()}/app.js"]
 

@@ -51,7 +51,7 @@ def test_a_file_is_not_deployed_nor_packaged(configured, tmp_path, make):
 
 @pytest.mark.parametrize("make", [deploy.deploy, package.package, pipeline.package])
 @pytest.mark.parametrize("functions", [None, {}, {"project_sql": {}}])
-def test_a_stage_that_lacks_the_second_projector_is_told_in_one_line_what_to_add(configured, tmp_path, make, functions):
+def test_stage_without_the_second_projector_is_refused_with_the_way_out(configured, tmp_path, make, functions):
     configured("dev", SQL_URL="postgresql+psycopg://counter@host/counter")
     file = tmp_path / ".chalice" / "config.json"
     configuration = json.loads(file.read_text())
