@@ -70,16 +70,18 @@ scale: .venv/ready ## how far it goes, by simulation; VALIDATE=1 runs the embedd
 cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take
 	@$(PY) -m benchmarks.cost $(if $(MEASURE),--measure)
 
-pins: .venv/ready ## choose versions anew: requirements-dev.txt and requirements-checkov.txt from their .in
-	@for name in requirements-dev requirements-checkov; do \
-	    .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
-	        --no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; done
+pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
+	@for name in requirements requirements-sql requirements-dev requirements-checkov; do \
+	    case $$name in requirements|requirements-sql) deps=--no-deps ;; *) deps= ;; esac; \
+	    UV_CUSTOM_COMPILE_COMMAND='make pins' .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
+	        --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links $$deps \
+	        $$name.in -o $$name.txt || exit 1; done
 
 clean: ## stop what runs, and forget the environment and all local state
 	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; fi
 	@rm -rf .venv .local
 
-.venv/ready: requirements.txt requirements-dev.txt scripts/setup
+.venv/ready: requirements-dev.txt scripts/setup
 	@scripts/setup
 
 .local/checkov/ready: requirements-checkov.txt scripts/setup-checkov | .venv/ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from ops.cli.errors import OperatorError
 from ops.deployment import archive, policies
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chalicelib.settings import Settings
 
 #: In place of the stream's ARN, which the overlay imports.
@@ -33,12 +36,15 @@ _PLATFORM = "manylinux2014_aarch64"
 #: The one package with parts that are made for a processor.
 _BINARY = "psycopg-binary"
 
+#: The packages of requirements-dev.txt that are boto3 with its dependencies.
+_SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+
 #: The packages of requirements-sql.txt that each database needs.
 _NEEDED_BY = {
-    "sqlite": ("SQLAlchemy",),
-    "postgresql+psycopg": ("SQLAlchemy", "psycopg", _BINARY),
+    "sqlite": ("sqlalchemy",),
+    "postgresql+psycopg": ("sqlalchemy", "psycopg", _BINARY),
     "auroradsql+psycopg": (
-        "SQLAlchemy",
+        "sqlalchemy",
         "psycopg",
         _BINARY,
         "psycopg-pool",
@@ -214,59 +220,58 @@ def _configure(settings: Settings, config: Path) -> None:
 
 def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     """
-    What pip is told of what ships, which is downloaded once, so that deploying again needs no network.
+    Add to the requirements what the stage ships as well, download all of it once, and return pip's variables for it.
 
-    Where the SDK is part of the package, the requirements get boto3, too.
+    pip checks the hash of each file, when it downloads the file and when Chalice packs it. The folder of the downloads
+    is named by the requirements, so that packaging again needs no network.
 
     Raises:
-        OperatorError: it cannot be downloaded.
+        OperatorError: a file cannot be downloaded, or its hash differs.
     """
+    pins = _pins("requirements-sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
     if settings.sdk == "package":
-        pins = stages.PROJECT / "requirements-dev.txt"
-        with requirements.open("a", encoding="utf-8") as file:
-            file.write("boto3\n")
-        wanted, how = requirements.read_bytes() + pins.read_bytes(), {"PIP_CONSTRAINT": str(pins)}
-    else:
-        # The runtime has botocore, all that our requirements require: the package is small without it.
-        wanted, how = requirements.read_bytes(), {"PIP_NO_DEPS": "1"}
-    pure, binary = _for_sql(settings.sql_url)
-    wanted += "".join([*pure, *binary]).encode()
-    folder = stages.PROJECT / ".local" / f"wheels-{hashlib.sha256(wanted).hexdigest()[:12]}"
+        pins |= _pins("requirements-dev.txt", _SDK)
+    binary = pins.pop(_BINARY, "")
+    shipped = "\n".join([requirements.read_text(encoding="utf-8").rstrip(), *pins.values(), ""])
+    digest = hashlib.sha256((shipped + binary).encode()).hexdigest()
+    folder = stages.PROJECT / ".local" / f"wheels-{digest[:12]}"
     if not folder.exists():
-        _download(requirements, pure, binary, how, folder)
-    with requirements.open("a", encoding="utf-8") as file:
-        file.writelines(f"{pin}\n" for pin in (*pure, *binary))
-    return {**how, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
+        _download(shipped, binary, folder)
+    requirements.write_text(shipped + binary, encoding="utf-8")
+    # A URL, because pip splits this variable at blanks.
+    return {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder.resolve().as_uri()}
 
 
-def _download(requirements: Path, pure: list[str], binary: list[str], how: dict[str, str], folder: Path) -> None:
-    """These wheels lie in this folder, whole, whoever else downloads the same at the same time."""
+def _download(pure: str, binary: str, folder: Path) -> None:
+    """Download the files of these requirements into the folder. Of several processes at once, one makes the folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as own:
-        downloaded = Path(own, "wheels")
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "-d", str(downloaded)]
-        for arguments in (
-            ["-r", str(requirements)],
-            # SQLAlchemy's, too, which is faster where it is compiled, and would then be for one processor.
-            ["--no-deps", "--only-binary=:all:", "--platform", "any", *pure] if pure else [],
-            ["--no-deps", *binary] if binary else [],
-            ["--no-deps", "--only-binary=:all:", "--platform", _PLATFORM, *binary] if binary else [],
+    with tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as name:
+        downloads, requirements = Path(name, "wheels"), Path(name, "requirements.txt")
+        downloads.mkdir()
+        for pins, platforms in (
+            # SQLAlchemy also has faster, compiled wheels, each for one processor.
+            (pure, ["any"]),
+            # Chalice first looks for the wheel of the machine that packages.
+            (binary, [None, _PLATFORM]),
         ):
-            if arguments:
-                _run([*download, *arguments], "pip download", stages.PROJECT, how)
+            requirements.write_text(pins, encoding="utf-8")
+            for platform in platforms if pins else []:
+                options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-d", str(downloads)]
+                options += ["--platform", platform] if platform else []
+                command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", str(requirements)]
+                _run(command, "pip download", stages.PROJECT, {})
         try:
-            downloaded.rename(folder)
+            downloads.rename(folder)
         except OSError:
             if not folder.exists():
                 raise
 
 
-def _for_sql(sql_url: str) -> tuple[list[str], list[str]]:
-    """The pins that the database at this address needs: of what runs on any processor, and of what does not."""
-    needed = _NEEDED_BY.get(sql_url.partition("://")[0], ())
-    pins = (stages.PROJECT / "requirements-sql.txt").read_text(encoding="utf-8").splitlines()
-    found = [pin for pin in pins if pin.partition("==")[0] in needed]
-    return [pin for pin in found if not pin.startswith(_BINARY)], [pin for pin in found if pin.startswith(_BINARY)]
+def _pins(file: str, packages: Iterable[str]) -> dict[str, str]:
+    """Return the pin of each of these packages, with its hashes, by name."""
+    text = (stages.PROJECT / file).read_text(encoding="utf-8")
+    pins = {pin.partition("==")[0]: pin for pin in re.findall(r"^[\w.-]+==.*(?:\n    .*)*", text, re.MULTILINE)}
+    return {package: pins[package] for package in packages}
 
 
 def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:

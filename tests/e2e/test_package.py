@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from chalicelib import cold_start
 from ops import stages
+from ops.cli.errors import OperatorError
 from ops.deployment import package as packaging
 from tests.doc_pages import section
 from tests.e2e.conftest import copied, ops
@@ -56,9 +58,8 @@ def versions(archive):
 
 
 def pins(file):
-    """What is pinned in it, by name."""
-    found = re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE)
-    return {name.replace("_", "-"): version for name, version in found}
+    """Return the pinned versions, by name."""
+    return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE))
 
 
 def test_the_package_is_small_and_leaves_to_the_runtime_what_it_has(package, archive):
@@ -69,7 +70,7 @@ def test_the_package_is_small_and_leaves_to_the_runtime_what_it_has(package, arc
 def test_package_has_every_module_of_the_application(archive):
     """Chalice packages `chalicelib` with its folders. Modules for SQL are packaged only with `SQL_URL`."""
     modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "chalicelib").rglob("*.py")}
-    with_sql = {module for module in modules if Path(module).name.startswith("sql_")}
+    with_sql = {module for module in modules if "sql" in Path(module).parts}
 
     packaged = {name for name in archive.namelist() if name.startswith("chalicelib/") and name.endswith(".py")}
 
@@ -243,7 +244,6 @@ def test_what_others_download_at_the_same_time_is_neither_mixed_nor_missed(tmp_p
 
     def download(command, *_):
         folder = Path(command[command.index("-d") + 1])
-        folder.mkdir()
         (folder / "one.whl").write_text("ours")
         own.append(folder)
         if others_are_quicker and len(own) == 1:
@@ -256,6 +256,37 @@ def test_what_others_download_at_the_same_time_is_neither_mixed_nor_missed(tmp_p
     variables = packaging.pip_variables(requirements, settings)
 
     (folder,) = (tmp_path / ".local").iterdir()
-    assert variables["PIP_FIND_LINKS"] == str(folder)
+    assert variables["PIP_FIND_LINKS"] == folder.as_uri()
     assert [wheel.name for wheel in folder.iterdir()] == ["one.whl"]
     assert len({*own}) == 1 + others_are_quicker
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypatch, correct):
+    """The path of the project has a blank, at which pip would split a variable."""
+    project = tmp_path / "my project"
+    project.mkdir()
+    shutil.copy(PROJECT / "requirements-sql.txt", project)
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    digest = hashlib.sha256(wheel.read_bytes() if correct else b"").hexdigest()
+    requirements = project / "requirements.txt"
+    requirements.write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
+    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    monkeypatch.setattr(stages, "PROJECT", project)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    if not correct:
+        with pytest.raises(OperatorError, match="DO NOT MATCH THE HASHES"):
+            packaging.pip_variables(requirements, settings)
+        assert not [*(project / ".local").iterdir()]
+        return
+
+    variables = packaging.pip_variables(requirements, settings)
+    wheel.unlink()
+    download = [sys.executable, "-m", "pip", "download", "-r", requirements, "-d", tmp_path / "downloads"]
+    subprocess.run(download, env={**os.environ, **variables}, check=True, capture_output=True)
+    assert [file.name for file in (tmp_path / "downloads").iterdir()] == [wheel.name]
