@@ -13,6 +13,7 @@ from benchmarks.report import cpu_time as told
 from tests import aws_requests
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("subject", "what"),
     [
