@@ -24,7 +24,7 @@ _READ_UNIT_BYTES = 4096
 
 
 def clients() -> list[BaseClient]:
-    """The two clients through which everything that the application does to AWS goes."""
+    """Return the two clients through which the application calls AWS."""
     queue: Any = sqs.client()
     return [tables.client(), queue]
 

@@ -44,7 +44,7 @@ def an_adjustment(
 
 
 def log_items(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """The events as the log holds them, in DynamoDB's JSON."""
+    """Return the events as the log stores them, in DynamoDB's JSON."""
     return [
         {
             "partition": {"S": event.counter_id},
@@ -69,7 +69,7 @@ def stream_record(event: Event, **changes: Any) -> dict[str, Any]:
 
 
 def stream_note(first_ms: int, last_ms: int) -> str:
-    """What Lambda leaves where it discards a batch of the stream, in which records arrived between these times."""
+    """Return Lambda's record of a discarded stream batch whose records arrived between these times."""
     first, last = (datetime.fromtimestamp(ms // 1000, UTC).isoformat() for ms in (first_ms, last_ms))
     return json.dumps(
         {
@@ -92,7 +92,7 @@ def stream_batch(records: Iterable[Any]) -> dict[str, Any]:
 
 
 def a_scheduled_turn() -> dict[str, Any]:
-    """What EventBridge sends when a schedule's time has come."""
+    """Return the event that EventBridge sends on a schedule."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -112,7 +112,7 @@ def message_body(*events: Event) -> str:
 
 
 def queue_record(body: Any, received: int = 1) -> dict[str, Any]:
-    """A record that SQS delivers for the `received`-th time."""
+    """Return a record that SQS delivers for the `received`-th time."""
     return {
         "messageId": str(uuid.uuid4()),
         "receiptHandle": uuid.uuid4().hex,
@@ -124,7 +124,7 @@ def queue_record(body: Any, received: int = 1) -> dict[str, Any]:
 
 
 def received_record(message: dict[str, Any]) -> dict[str, Any]:
-    """The record in which Lambda hands over a message that SQS returned to a receiver."""
+    """Return the record in which Lambda passes on a message that SQS returned to a receiver."""
     attributes = {
         name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
         for name, value in message.get("MessageAttributes", {}).items()
@@ -145,7 +145,7 @@ def api_event(
     headers: dict[str, str] | None = None,
     body: Any = None,
 ) -> dict[str, Any]:
-    """What API Gateway hands to the function for one request; `body` that is no text is sent as JSON."""
+    """Return API Gateway's event for one request. A `body` other than text is sent as JSON."""
     sent = dict(headers or {})
     if body is not None and not isinstance(body, str):
         body = json.dumps(body)

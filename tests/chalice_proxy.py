@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def opened(aws_port: int) -> Iterator[str]:
-    """The door's address, for as long as the block runs."""
+    """Serve while the block runs and return the address."""
     handler = type("Handler", (_Handler,), {"aws_port": aws_port})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -95,7 +95,7 @@ def _imported(definition: dict[str, Any]) -> str:
 
 
 def _overwrite(api_id: str, definition: dict[str, Any]) -> None:
-    """The API has the paths and methods of the definition, and no others."""
+    """Make the API's paths and methods those of the definition."""
     client = boto3.client("apigateway")
     resources = client.get_resources(restApiId=api_id, limit=500)["items"]
     *below, root = sorted(resources, key=lambda resource: len(resource["path"]), reverse=True)

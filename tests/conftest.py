@@ -99,7 +99,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Place]:
-    """The whole system runs here for as long as the session lasts."""
+    """Run the whole system until the session ends."""
     from ops.local import stack
 
     system = stack.Place(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
@@ -110,7 +110,7 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture(scope="session")
 def api_url(place: Place) -> str:
-    """The address of the deployed API."""
+    """Return the address of the deployed API."""
     from ops import stages
 
     return stages.addresses(place.folder)["API_URL"]
@@ -118,7 +118,7 @@ def api_url(place: Place) -> str:
 
 @pytest.fixture(scope="session")
 def page_url(place: Place) -> str:
-    """The address of the page, another origin than the API's."""
+    """Return the address of the page, whose origin differs from the API's."""
     from ops import stages
 
     return stages.addresses(place.folder)["PAGE_URL"]
@@ -126,7 +126,7 @@ def page_url(place: Place) -> str:
 
 @pytest.fixture(scope="session")
 def stage(place: Place) -> dict[str, str]:
-    """A stage with tables and queues and no functions: its outputs."""
+    """Return the outputs of a stage with tables and queues and no functions."""
     from chalicelib import settings
     from ops.deployment import provision
 
@@ -135,7 +135,7 @@ def stage(place: Place) -> dict[str, str]:
 
 @pytest.fixture
 def four_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The settings of a process in whose environment SHARDS is 4."""
+    """Set SHARDS to 4."""
     from chalicelib import settings
 
     monkeypatch.setenv("SHARDS", "4")
@@ -147,7 +147,7 @@ def four_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 @pytest.fixture
 def answers_by_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What `project` answers is read: of a batch, the queue keeps the messages that the answer names."""
+    """Turn partial batch responses on: the queue redelivers only the messages that `project` names."""
     from chalicelib import settings
 
     monkeypatch.setenv("PARTIAL_BATCH_RESPONSES", "1")

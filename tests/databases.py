@@ -74,7 +74,7 @@ class PostgreSQL:
     _connections: dict[str, psycopg.Connection[Any]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
-        """It answers."""
+        """Start the server and wait until it answers."""
         data = self.folder / "data"
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody")  # PostgreSQL refuses to run as root
@@ -91,7 +91,7 @@ class PostgreSQL:
                 return
 
     def stop(self) -> None:
-        """It is gone."""
+        """Stop the server."""
         for connection in self._connections.values():
             connection.close()
         if self._process is not None:
@@ -99,7 +99,7 @@ class PostgreSQL:
             self._process.wait()
 
     def ask(self, database: str, question: str) -> list[tuple[Any, ...]]:
-        """The answer, from a connection that is nobody else's."""
+        """Return the rows of a query on a connection of its own."""
         if database not in self._connections:
             self._connections[database] = psycopg.connect(
                 host=str(self.folder), user="postgres", dbname=database, autocommit=True
@@ -133,7 +133,7 @@ def binaries() -> Path | None:
 
 @contextlib.contextmanager
 def a_postgresql(programs: Path) -> Iterator[PostgreSQL]:
-    """A server that runs meanwhile."""
+    """Run a server while the block runs."""
     folder = tempfile.mkdtemp(prefix="pg-")
     server = PostgreSQL(Path(folder), programs)
     try:
@@ -145,7 +145,7 @@ def a_postgresql(programs: Path) -> Iterator[PostgreSQL]:
 
 
 def sqlite_in(file: Path) -> Database:
-    """A database in this file."""
+    """Return the database in this file."""
 
     def ask(question: str) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
@@ -155,7 +155,7 @@ def sqlite_in(file: Path) -> Database:
 
 
 def postgresql_in(server: PostgreSQL, name: str) -> Database:
-    """An empty database on this server."""
+    """Create an empty database on this server."""
     server.ask("postgres", f"CREATE DATABASE {name}")
     return Database(
         "postgresql",
@@ -200,7 +200,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def dsql_in(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
-    """An empty database on this server, to be reached as one of Aurora DSQL is."""
+    """Create an empty database on this server that is reached like one of Aurora DSQL."""
     made = postgresql_in(server, name)
     server.ask("postgres", f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
     reached = f"hostaddr=127.0.0.1&port={door.port}&sslrootcert={door.certificate}"

@@ -19,12 +19,12 @@ TEXT = "\n".join(PAGES.values())
 
 
 def section(title: str) -> str:
-    """What stands below this heading, on the one page that has it, up to the next of its kind or of a larger one."""
+    """Return the text below this heading, up to the next heading of its level or above."""
     (found,) = re.finditer(rf"^(#+) {re.escape(title)}$", TEXT, re.MULTILINE)
     return re.split(rf"^#{{1,{len(found[1])}}} ", TEXT[found.end() :], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def anchors(page: str) -> set[str]:
-    """What a link to a place on this page may name, as GitHub makes it from headings."""
+    """Return the anchors of this page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

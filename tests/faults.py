@@ -53,25 +53,25 @@ def carried_out(attempt: Attempt) -> AWSResponse:
 
 
 def never_arrives(attempt: Attempt) -> AWSResponse:
-    """The request gets nowhere."""
+    """Fail before the request is sent."""
     raise ConnectTimeoutError(endpoint_url=attempt.request.url)
 
 
 def loses_its_answer(attempt: Attempt) -> AWSResponse:
-    """The request is carried out, and nobody hears of it."""
+    """Carry out the request and lose the answer."""
     attempt.carry_out()
     raise ConnectionClosedError(endpoint_url=attempt.request.url)
 
 
 def is_throttled(attempt: Attempt) -> AWSResponse:
-    """The service has too much to do, as each says it of itself."""
+    """Answer that the service throttles, in the words of each service."""
     if attempt.is_of_a_queue:
         return _refused_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
     return _refusal(attempt, "ThrottlingException")
 
 
 def exceeds_the_throughput(attempt: Attempt) -> AWSResponse:
-    """One partition of a table, or one caller, has too much to do; a transaction is cancelled because of one member."""
+    """Answer that a partition or the caller exceeds its throughput. A transaction fails by one member."""
     if attempt.is_of_a_queue:
         return _refused_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
     if attempt.operation == "TransactWriteItems":
@@ -80,24 +80,24 @@ def exceeds_the_throughput(attempt: Attempt) -> AWSResponse:
 
 
 def conflicts(attempt: Attempt) -> AWSResponse:
-    """A transaction is at work on the same item."""
+    """Answer that a transaction is in progress on the item."""
     return _refusal(attempt, "TransactionConflictException")
 
 
 def is_cancelled(attempt: Attempt) -> AWSResponse:
-    """A transaction is cancelled, whole, because others are at work on the same items."""
+    """Cancel the transaction because of a concurrent one."""
     return cancelled_for("TransactionConflict")(attempt)
 
 
 def meets_a_transaction(attempt: Attempt) -> AWSResponse:
-    """A concurrent transaction is in progress on the item that this request writes; a read does not notice it."""
+    """Answer a write as if a transaction were in progress on its item. Reads do not notice it."""
     if attempt.operation == "TransactWriteItems":
         return is_cancelled(attempt)
     return conflicts(attempt) if attempt.operation in ("PutItem", "UpdateItem") else attempt.carry_out()
 
 
 def cancelled_for(*reasons: str | None) -> Fault:
-    """A transaction is cancelled, whole, for these reasons of its first members; the last is that of all the others."""
+    """Cancel a transaction for these reasons of its first members. The other members have the last reason."""
 
     def cancel(attempt: Attempt) -> AWSResponse:
         members = len(json.loads(attempt.request.body)["TransactItems"])
@@ -109,14 +109,14 @@ def cancelled_for(*reasons: str | None) -> Fault:
 
 
 def is_answered_with_nothing_yet(attempt: Attempt) -> AWSResponse:
-    """A batch of reads is answered with success, and every key handed back: there was no throughput for it now."""
+    """Answer a batch of reads with every key unprocessed, as without throughput."""
     asked = json.loads(attempt.request.body)["RequestItems"]
     answer = {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
     return response(attempt.request, 200, {}, json.dumps(answer).encode())
 
 
 def leaves_half(attempt: Attempt) -> AWSResponse:
-    """A batch is read in part, and what is left is named for another request."""
+    """Read half of a batch and return the other keys as unprocessed."""
     answer = attempt.carry_out()
     content = json.loads(answer.content)
     ((table, items),) = content["Responses"].items()
@@ -129,19 +129,19 @@ def leaves_half(attempt: Attempt) -> AWSResponse:
 
 
 def finds_nothing(attempt: Attempt) -> AWSResponse:
-    """A batch is read where it has not arrived yet."""
+    """Answer a batch of reads with no items, as a stale replica does."""
     (table,) = json.loads(attempt.request.body)["RequestItems"]
     content: dict[str, Any] = {"Responses": {table: []}, "UnprocessedKeys": {}}
     return response(attempt.request, 200, {}, json.dumps(content).encode())
 
 
 def dies_before(attempt: Attempt) -> AWSResponse:
-    """The function dies, and the request was not made."""
+    """End the function before the request is made."""
     raise DiedError(attempt.operation)
 
 
 def dies_after(attempt: Attempt) -> AWSResponse:
-    """The function dies once the request is carried out."""
+    """End the function after the request is carried out."""
     attempt.carry_out()
     raise DiedError(attempt.operation)
 
@@ -179,7 +179,7 @@ ALWAYS = 1_000_000
 
 @contextlib.contextmanager
 def at(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
-    """The first `times` attempts at this operation meet the fault; the SDK's own retries are attempts, too."""
+    """Inject the fault into the first `times` attempts at this operation. The SDK's retries count as attempts."""
     left = times
 
     def meet(request: Any, **_: Any) -> Any:
@@ -216,7 +216,7 @@ def _text(value: bytes | str) -> str:
 
 
 def response(request: Any, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:
-    """An answer to a request, made here."""
+    """Make a response to a request."""
 
     class Raw:
         def stream(self) -> Iterator[bytes]:

@@ -90,13 +90,13 @@ BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
 
 
 def arn(resource: str, stage: str) -> str:
-    """The resource's ARN in policies, in any region and account."""
+    """Return the resource's ARN in policies, in any region and account."""
     service = "sqs" if resource in (*QUEUES, *SQL_QUEUES) else "dynamodb"
     return f"arn:aws:{service}:*:*:{_RESOURCES[resource].format(stage=stage)}"
 
 
 def granted(policy: Mapping[str, Any]) -> dict[str, set[str]]:
-    """The actions, with their services, that a policy allows for each ARN."""
+    """Return the actions, with their services, that a policy allows for each ARN."""
     found: dict[str, set[str]] = {}
     for statement in policy["Statement"]:
         assert statement["Effect"] == "Allow", statement
@@ -112,7 +112,7 @@ def needed(who: str, *, with_sql: bool) -> dict[str, frozenset[str]]:
 
 
 def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
-    """The policy of this function, or of who operates the stage."""
+    """Return the policy of this function, or of the stage's operator."""
     if who == "operator":
         return policies.of_operator(stage, sql_url=sql_url)
     return policies.of_functions(stage, traced=False, sql_url=sql_url)[f"{who}.json"]

@@ -92,7 +92,7 @@ class Pipeline:
         return int(self.counter().body["version"])
 
     def new_records(self) -> list[dict[str, Any]]:
-        """What the log's stream has brought since the last time, as `publish` would get it."""
+        """Return the log's new stream records, as `publish` would receive them."""
         found: list[dict[str, Any]] = []
         while True:
             answer = self._streams.get_records(ShardIterator=self._iterator)
@@ -122,26 +122,26 @@ class Pipeline:
         app.project({"Records": [received_record(message) for message in messages]}, self.context)
 
     def published(self) -> list[str]:
-        """The bodies of the messages on the projection queue, which is empty then."""
+        """Take all messages from the projection queue and return their bodies."""
         return [message["Body"] for message in self.drain(self.queue_url)]
 
     def parked(self) -> list[dict[str, Any]]:
-        """The messages on the dead-letter queue, which is empty then."""
+        """Take all messages from the dead-letter queue."""
         return self.drain(self.dead_letter_url)
 
     def deliver(self) -> None:
-        """Everything recorded since the last time is published and projected, with all that at-least-once allows."""
+        """Publish and project everything recorded since the last call, as at-least-once delivery allows."""
         for records in self._hostile(self.new_records()):
             self.publish(records)
         for messages in self._hostile(self.drain(self.queue_url)):
             self.project_messages(messages)
 
     def count(self, *events: Event) -> None:
-        """These events arrive at `project` as they are, in one batch of one message."""
+        """Deliver these events to `project` in one batch of one message."""
         self.project(list(codec.encode_bodies(events)))
 
     def record(self, *events: Event) -> None:
-        """These events are in the log and counted."""
+        """Append these events to the log and count them."""
         from chalicelib import event_log
 
         for event in events:
@@ -187,7 +187,7 @@ def _query(parameters: dict[str, Any]) -> dict[str, list[str]] | None:
 
 
 def at_once(workers, work):
-    """What `work` gives for each of so many threads that begin together."""
+    """Call `work` in this number of threads at the same moment and return the results."""
     together = threading.Barrier(workers)
 
     def begin(number):

@@ -37,35 +37,35 @@ def carried_out(step: Step) -> None:
 
 
 def dies_before(step: Step) -> None:
-    """The function dies, and this was not done."""
+    """End the function before the step."""
     raise DiedError(step.what)
 
 
 def dies_after(step: Step) -> None:
-    """The function dies once it is done."""
+    """End the function after the step."""
     step.carry_out()
     raise DiedError(step.what)
 
 
 def meets_a_rival(step: Step) -> None:
-    """The database gives up the transaction, because of another."""
+    """Let the database abort the transaction because of a concurrent one."""
     raise conflict(step.connection, "40001")
 
 
 def loses_the_connection(step: Step) -> None:
-    """The connection breaks, and this was not done."""
+    """Break the connection before the step."""
     step.connection.close()
     raise psycopg.OperationalError("the connection is lost")
 
 
 def loses_its_answer(step: Step) -> None:
-    """It is done, and the connection breaks before anybody hears of it."""
+    """Break the connection after the step."""
     step.carry_out()
     loses_the_connection(step)
 
 
 def conflict(connection: Any, code: str) -> Exception:
-    """What the driver raises of a conflict that the database calls so; SQLite has one only."""
+    """Return the driver's error for a conflict with this code. SQLite has only one."""
     if isinstance(connection, sqlite3.Connection):
         locked = sqlite3.OperationalError("database is locked")
         locked.sqlite_errorcode = sqlite3.SQLITE_BUSY

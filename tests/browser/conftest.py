@@ -59,9 +59,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
     """
-    Makes browsers that share nothing: cookies, storage and caches of their own.
+    Create browser contexts that share no cookies, storage or cache.
 
-    Without a service worker, unless it is asked for: Playwright's routes do not see what a worker asks.
+    Service workers are blocked by default: Playwright's routes do not see a worker's requests.
     """
     made: list[BrowserContext] = []
 
@@ -91,7 +91,7 @@ def counter_id() -> str:
 
 @pytest.fixture
 def open_counter(page: Page, page_url: str) -> Callable[[str], None]:
-    """Opens the page at a counter that stands at 0, and waits until it is shown."""
+    """Open the page at a counter with value 0 and wait until it is shown."""
 
     def open_(counter_id: str) -> None:
         page.goto(f"{page_url}#/{counter_id}")

@@ -23,13 +23,13 @@ class Gate:
         page.route(pattern, self._arrive)
 
     def open(self) -> None:
-        """What waited goes on, and nothing waits any more."""
+        """Release the held requests and hold no more."""
         self._is_open = True
         for route in self._waiting:
             route.continue_()
 
     def arrived(self) -> list[Request]:
-        """What waits here once anything does, for the page may be a little ahead of it; nothing after half a minute."""
+        """Return the held requests once there are any, or none after half a minute. The page may be a little ahead."""
         for _ in range(1500):
             if self._waiting:
                 break
@@ -52,12 +52,12 @@ def stop_clock(page: Page) -> None:
 
 
 def cut_off(page: Page, api_url: str) -> None:
-    """The page does not reach the API until its routes are removed."""
+    """Keep the page from reaching the API until its routes are removed."""
     page.route(f"{api_url}/**", lambda route: route.abort("internetdisconnected"))
 
 
 def reconnect(page: Page, api_url: str) -> None:
-    """What `cut_off` did is over, and the browser tells the page so."""
+    """Undo `cut_off` and let the browser tell the page."""
     page.unroute(f"{api_url}/**")
     page.evaluate("dispatchEvent(new Event('online'))")
 

@@ -27,7 +27,7 @@ TOP = [
 
 
 def reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
-    """The API makes reports: these. Returns the addresses at which they are asked for."""
+    """Let the API offer these reports. Return the addresses at which the page requests them."""
     asked: list[str] = []
 
     def answer(rows: list[dict[str, Any]]) -> Any:
@@ -44,7 +44,7 @@ def reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
 
 
 def paths_below(asked: list[str], counter_id: str) -> list[str]:
-    """What was asked of this counter, as paths below it; of anything else, whole addresses."""
+    """Return the requests to this counter as paths below it, all others as whole addresses."""
     return [re.sub(rf".*/counters/{counter_id}|\?.*", "", url) for url in asked]
 
 

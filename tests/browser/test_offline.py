@@ -52,7 +52,7 @@ class Host:
         self.files = self.version("")
 
     def version(self, style: str) -> dict[str, site_files.SiteFile]:
-        """The page as it is published, with more style."""
+        """Return the files of the published page with an additional style."""
         web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
         web["style.css"] += style.encode()
         return {file.key: file for file in site_files.site_of(web, f"{self.url}api").files}
@@ -119,7 +119,7 @@ KEPT = """async () => {
 
 
 def wait_until_kept(page: Page, version: str) -> list[str]:
-    """The page of this version is kept, and nothing of another, and a worker answers with it. Returns the paths."""
+    """Wait until a worker answers with this version of the page and with no other. Return the cached paths."""
     paths: list[str] = page.evaluate(
         f"""async version => {{
             await navigator.serviceWorker.ready;

@@ -36,7 +36,7 @@ def key_of(route: Route) -> str:
 
 
 def expect_recorded(page: Page, number: int) -> None:
-    """The API has recorded so many of the clicks that the browser keeps for the page, and the page knows it."""
+    """Expect that the API recorded this number of the stored clicks and that the page knows it."""
     page.wait_for_function(
         """async number => {
             const request = indexedDB.open("counter", 1);

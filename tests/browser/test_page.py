@@ -62,7 +62,7 @@ def note_pauses(page: Page) -> None:
 
 
 def expect_pauses(page: Page, *pauses_ms: int) -> None:
-    """These were all so far, and the last of them is going on."""
+    """Expect that these pauses were all so far and that the last of them still runs."""
     expect(page.locator("html")).to_have_attribute("data-pauses", " ".join(map(str, pauses_ms)))
 
 
@@ -469,7 +469,7 @@ def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browse
 
 @pytest.fixture(scope="module")
 def site_url(place: Place, api_url: str) -> str:
-    """The address of the page as `ops site` published it: an origin of its own that browsers take for this machine."""
+    """Return the address of the page as `ops site` published it: an origin that browsers resolve to this machine."""
     from ops import stages
     from ops.deployment import site
 

@@ -77,14 +77,14 @@ class Operator:
 
 
 def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment of this process with these variables, and without those that are None."""
+    """Return this process's environment with these variables; None removes a variable."""
     return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
 
 
 def ops(
     *arguments: str, said: str = "", at: Path = PROJECT, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """The operators' program of a checkout, run to its end in a process of its own, in which `said` is typed."""
+    """Run a checkout's operators' program to its end, with `said` as its standard input."""
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
         cwd=at,
@@ -97,7 +97,7 @@ def ops(
 
 
 def copied(folder: Path) -> Path:
-    """What an operator needs of the project lies in this folder, too, as it is committed; and what was downloaded."""
+    """Copy the committed project and the downloaded wheels into this folder, as far as an operator needs them."""
     left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
     for name in ("chalicelib", "ops", ".chalice"):
         shutil.copytree(PROJECT / name, folder / name, ignore=left)
@@ -111,7 +111,7 @@ def copied(folder: Path) -> Path:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """What has to become true becomes true."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + PATIENCE_S
     pause = threading.Event()
     while not holds():
@@ -121,7 +121,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def new_client(api_url: str) -> Iterator[Callable[[], Client]]:
-    """Makes clients."""
+    """Create clients."""
     made: list[httpx.Client] = []
 
     def make() -> Client:
@@ -141,7 +141,7 @@ def client(new_client: Callable[[], Client]) -> Client:
 
 @pytest.fixture
 def operator(api_url: str) -> Operator:
-    """The operator of the deployed stage."""
+    """Return the operator of the deployed stage."""
     from ops.deployment import deploy, provision, stacks
 
     data = stacks.outputs(provision.stack_name("local"))
@@ -157,13 +157,13 @@ def operator(api_url: str) -> Operator:
 
 @pytest.fixture
 def counter_id() -> str:
-    """A counter of the test's own."""
+    """Return a counter id that no other test uses."""
     return a_counter_id()
 
 
 @pytest.fixture
 def an_event_of() -> Callable[[str, int], Incremented]:
-    """Makes events of a counter, recorded now."""
+    """Create events of a counter, recorded now."""
 
     def make(counter_id: str, by: int) -> Incremented:
         return an_event(counter_id=counter_id, by=by, recorded_at_ms=time.time_ns() // 1_000_000)

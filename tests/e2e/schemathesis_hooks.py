@@ -11,7 +11,7 @@ from chalicelib.extras.reports.definitions import REPORTS
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
-    """What is meant to be accepted can be accepted; what is meant to be refused is left as it is."""
+    """Make acceptable the cases that are meant to be accepted, and leave the others unchanged."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if case.operation.definition.raw["operationId"] == "report":

@@ -19,7 +19,7 @@ def adjust(counter_id, *options, said="", **environment):
 
 
 def recorded(counter_id, *options, **environment):
-    """What came of an adjustment that was not asked about."""
+    """Return the result of an adjustment made with `--yes`."""
     done = adjust(counter_id, *options, "--reason", "a test", "--yes", "--json", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)

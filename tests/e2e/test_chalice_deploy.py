@@ -151,7 +151,7 @@ def _is_ours(api_id: str) -> bool:
 
 @pytest.fixture(scope="module")
 def project(place, tmp_path_factory) -> Iterator[Project]:
-    """The stage is made and provisioned by the operators' program of the copy."""
+    """Copy the project and provision a stage with its operators' program."""
     folder = copied(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", "--json", at=folder)
     assert provisioned.returncode == 0, provisioned.stderr
@@ -311,7 +311,7 @@ def test_a_stage_without_sql_has_no_reports_and_says_how_to_have_some(first):
 
 @pytest.fixture(scope="module")
 def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
-    """The operators' program is to deploy, and to take down, what Chalice deployed."""
+    """Try to deploy and to destroy with `ops` what Chalice deployed."""
     return {
         "deploy": ops("deploy", "--stage", STAGE, at=project.folder),
         "destroy": ops("destroy", "--stage", STAGE, at=project.folder),
@@ -341,7 +341,7 @@ def test_a_repetition_changes_nothing(first, repeated):
 
 @pytest.fixture(scope="module")
 def changed(repeated, project) -> Deployment:
-    """A route, a setting, a function's memory and a policy are others, and it is deployed again."""
+    """Deploy again after changing a route, a setting, a function's memory and a policy."""
     project.edit("app.py", "/counters/{counter_id}/history", "/counters/{counter_id}/chronicle")
     configuration = json.loads((project.folder / ".chalice" / "config.json").read_text())
     configuration["stages"][STAGE]["environment_variables"]["MAX_INCREMENT"] = "4"
@@ -377,7 +377,7 @@ def test_what_changed_is_applied_and_nothing_is_doubled(repeated, changed):
 
 @pytest.fixture(scope="module")
 def deleted(changed, project):
-    """Deleted by Chalice."""
+    """Delete the deployment with Chalice."""
     return project.chalice("delete", "--stage", STAGE)
 
 

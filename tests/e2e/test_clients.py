@@ -32,7 +32,7 @@ CALLS = {
 
 
 def sent_by(language, *arguments):
-    """What README's client in this language does, in a process of its own, with these arguments."""
+    """Run README's client in this language in a process of its own, and return the finished process."""
     program = f"{CLIENTS[language]}\n{CALLS[language]}"
     if language == "python":
         command = [sys.executable, "-c", program]
@@ -45,7 +45,7 @@ def sent_by(language, *arguments):
 
 @pytest.fixture
 def troubled_url(api_url):
-    """The API behind a door that first says wait, then carries out a request and loses the answer, and then works."""
+    """Return an API that first asks to wait, then loses an answer, then works."""
     troubles = iter(["busy", "lost"])
 
     class Door(http.server.BaseHTTPRequestHandler):

@@ -67,7 +67,7 @@ def step(project: Path, *arguments: str) -> Step:
 
 @pytest.fixture(scope="module")
 def project(place, tmp_path_factory) -> Path:
-    """A stage that is provisioned, deployed and in use."""
+    """Provision, deploy and use a stage."""
     folder = copied(tmp_path_factory.mktemp("project"))
     for command in (("provision", "--yes"), ("deploy",)):
         done = ops(*command, "--stage", STAGE, at=folder)
@@ -78,7 +78,7 @@ def project(place, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def refusals(project) -> dict[str, Step]:
-    """What is said where nobody can be asked, and it is not said twice."""
+    """Return the refusals without a terminal and with a missing or wrong confirmation."""
     return {
         "application": step(project),
         "data": step(project, "--data"),
@@ -96,19 +96,19 @@ def listed(refusals, project) -> Step:
 
 @pytest.fixture(scope="module")
 def down(listed, project) -> Step:
-    """The application is removed."""
+    """Remove the application."""
     return step(project, "--yes", "--json")
 
 
 @pytest.fixture(scope="module")
 def down_again(down, project) -> Step:
-    """The same once more."""
+    """Remove the application a second time."""
     return step(project)
 
 
 @pytest.fixture(scope="module")
 def gone(down_again, project) -> Step:
-    """The data is removed, with a bucket that holds old versions and what was deleted before, and one that is gone."""
+    """Remove the data. One bucket holds old versions and deleted objects; another is already gone."""
     *left, gone = sorted(down_again.buckets)
     boto3.client("s3").delete_bucket(Bucket=gone)
     for bucket in left:
@@ -121,7 +121,7 @@ def gone(down_again, project) -> Step:
 
 @pytest.fixture(scope="module")
 def gone_again(gone, project) -> Step:
-    """The same once more."""
+    """Remove the data a second time."""
     return step(project, "--data", "--confirm", STAGE)
 
 
@@ -163,7 +163,7 @@ def test_what_is_removed_can_be_removed_again(down_again, gone_again):
 
 @pytest.fixture
 def a_log_alone(gone_again) -> Iterator[None]:
-    """The event log of the stage, as its stack leaves it when somebody deletes that."""
+    """Create the event log of the stage, as it remains if its stack is deleted by hand."""
     client = boto3.client("dynamodb")
     client.create_table(
         TableName=LOG,

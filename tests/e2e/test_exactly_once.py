@@ -16,7 +16,7 @@ from tests.e2e.conftest import eventually
 
 
 def with_clients(new_client, count, work):
-    """What `work` gives for each of so many clients that begin together."""
+    """Call `work` for each of this number of clients at the same moment and return the results."""
     together = threading.Barrier(count)
 
     def begin(number):
@@ -29,7 +29,7 @@ def with_clients(new_client, count, work):
 
 
 def logged(counter_id):
-    """The counter's events as they stand in the log, in DynamoDB's JSON."""
+    """Return the counter's events as the log stores them, in DynamoDB's JSON."""
     pages = boto3.client("dynamodb").get_paginator("query")
     found = pages.paginate(
         TableName="counter-local-event-log",

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parent.parent.parent
 
 
 def command(place, verb, **environment):
-    """Runs one of the commands at this place and waits for its end."""
+    """Run one of the commands at this place and wait for its end."""
     return subprocess.run(
         [sys.executable, "-m", "ops.local", *verb.split()],
         cwd=PROJECT,
@@ -42,7 +42,7 @@ def at(place):
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """A place where nothing runs yet, and nothing afterwards."""
+    """Return a place where nothing runs, neither before nor after the test."""
     place = Place(tmp_path, *free_ports(2))
     yield place
     command(place, "down")

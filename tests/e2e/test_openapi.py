@@ -21,7 +21,7 @@ CONFIGURATION = PROJECT / "tests" / "end_to_end" / "schemathesis.toml"
 
 @pytest.fixture
 def document(client):
-    """What the service says of itself, which has a counter as in the examples, with events of each type."""
+    """Return the service's OpenAPI document, after counting events of each type on the counter of its examples."""
     client.increment("clicks", 5, Idempotency_Key="my first click", Prefer="return=representation")
     adjust = ("adjust", "clicks", "--by=-1", "--reason=an example", "--key=an example", "--yes", "--stage=local")
     assert ops(*adjust, STAGE=None).returncode == 0

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.exhaustive
 
 
 def configuration(project):
-    """What the configuration of the stages says, to the letter."""
+    """Return the text of the stages' configuration."""
     return (project / ".chalice" / "config.json").read_text(encoding="utf-8")
 
 

@@ -52,13 +52,13 @@ def functions(package):
 
 
 def versions(archive):
-    """What is installed in it, by name."""
+    """Return the installed versions by name."""
     found = re.findall(r"^(\w+)-([\w.]+)\.dist-info/METADATA$", "\n".join(archive.namelist()), re.MULTILINE)
     return {name.replace("_", "-"): version for name, version in found}
 
 
 def pins(file):
-    """Return the pinned versions, by name."""
+    """Return the pinned versions by name."""
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE))
 
 

@@ -60,7 +60,7 @@ SEVERAL_AT_ONCE = {
 
 
 def on_a_table(client: Any, name: str, key: Any) -> dict[str, Callable[[], object]]:
-    """A request for each action on the table. Where several stand for one action, it is allowed if one of them is."""
+    """Return a request for each action on the table. If several represent one action, one has to be allowed."""
     one = {"TableName": name, "Key": key}
     first = next(iter(key))
     equals = {"KeyConditionExpression": f"{first} = :v", "ExpressionAttributeValues": {":v": key[first]}}
@@ -96,7 +96,7 @@ def on_a_table(client: Any, name: str, key: Any) -> dict[str, Callable[[], objec
 
 
 def on_a_queue(client: Any, url: str) -> dict[str, Callable[[], object]]:
-    """A request for each action on the queue."""
+    """Return a request for each action on the queue."""
     return {
         "GetQueueUrl": partial(client.get_queue_url, QueueName=url.rpartition("/")[2]),
         "GetQueueAttributes": partial(client.get_queue_attributes, QueueUrl=url, AttributeNames=["QueueArn"]),
@@ -177,7 +177,7 @@ def as_operator() -> Iterator[boto3.Session]:
 
 @pytest.fixture(scope="module")
 def session_of(api_url):
-    """What everybody does with AWS, with credentials of their own."""
+    """Return the sessions of each function and of the operator, with their own credentials."""
     with contextlib.ExitStack() as stack:
         sessions = {function: stack.enter_context(as_function(function)) for function in LOCAL_FUNCTIONS}
         sessions["operator"] = stack.enter_context(as_operator())
@@ -186,7 +186,7 @@ def session_of(api_url):
 
 @pytest.fixture(scope="module")
 def url_of(stage):
-    """The addresses of queues, by stage and name."""
+    """Return the addresses of queues by stage and name."""
     sqs = boto3.client("sqs")
 
     def found(queue, of_stage):
@@ -275,7 +275,7 @@ def test_a_function_writes_its_own_log_and_no_other(is_allowed_by_iam, who, grou
 
 @pytest.fixture
 def as_that_operator(session_of, place, tmp_path):
-    """Runs the operators' program with the operator's credentials in place of root's."""
+    """Run the operators' program with the operator's credentials instead of root's."""
     key = session_of["operator"].get_credentials()
     lines = (place.folder / "env").read_text(encoding="utf-8").splitlines()
     own = {"AWS_ACCESS_KEY_ID": key.access_key, "AWS_SECRET_ACCESS_KEY": key.secret_key}

@@ -56,7 +56,7 @@ class Packaged:
 
 @pytest.fixture(scope="module")
 def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
-    """A stage is provisioned, and its application packaged."""
+    """Provision a stage and package its application."""
     project = copied(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", at=project)
     assert provisioned.returncode == 0, provisioned.stderr
@@ -68,7 +68,7 @@ def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
 
 @pytest.fixture(scope="module")
 def applied(packaged) -> str:
-    """The package is applied as the AWS command line does it: by a change set. Returns the API's address."""
+    """Apply the package by a change set, as the AWS command line does. Return the API's address."""
     template = packaged.template
     data = boto3.client("cloudformation").describe_stacks(StackName=f"counter-{STAGE}-data")["Stacks"][0]["Outputs"]
     (bucket,) = (output["OutputValue"] for output in data if output["OutputKey"] == "ArtifactsBucket")

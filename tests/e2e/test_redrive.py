@@ -17,13 +17,13 @@ pytestmark = pytest.mark.exhaustive
 
 @pytest.fixture
 def mark():
-    """A word that no other test's message has in its reason or body."""
+    """Return a word that no other test's message contains."""
     return uuid.uuid4().hex
 
 
 @pytest.fixture
 def dead_letters(operator, mark):
-    """What the dead-letter queue holds with the mark in its body, as the queue itself tells; nothing afterwards."""
+    """Return a function that lists the dead letters with the mark, and remove them after the test."""
     sqs = boto3.client("sqs")
 
     def found():
@@ -61,7 +61,7 @@ def park(operator):
 
 
 def redriven(*arguments):
-    """What a run with `--json` tells, and its exit status."""
+    """Run redrive with `--json` and return its output and exit status."""
     done = ops("redrive", "--stage", "local", "--json", *arguments)
     assert done.stderr == ""
     return json.loads(done.stdout), done.returncode

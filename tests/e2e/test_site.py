@@ -30,7 +30,7 @@ YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
 
 @pytest.fixture
 def settings():
-    """The settings of a stage of the test's own."""
+    """Return the settings of a stage that no other test uses."""
     from chalicelib import settings
 
     return replace(settings.current(), stage=f"site-{uuid.uuid4().hex[:8]}", allowed_origin="*")
@@ -38,13 +38,13 @@ def settings():
 
 @pytest.fixture
 def bucket(place, settings):
-    """The bucket of that stage, empty."""
+    """Create the empty bucket of that stage."""
     return provision.provision(settings)["SiteBucket"]
 
 
 @pytest.fixture
 def web(tmp_path):
-    """Writes the web folder of a page that says this text, and returns where it is."""
+    """Write the web folder of a page with this text and return its path."""
 
     def write(text):
         files = {
@@ -70,12 +70,12 @@ def keys_in(bucket):
 
 
 def get(place, bucket, key):
-    """The object as anybody gets it, and as a browser decodes it."""
+    """Return the object as an anonymous reader gets it and a browser decodes it."""
     return httpx.get(f"{place.aws_url}/{bucket}/{key}")
 
 
 def page_shown(place, bucket):
-    """The text that the page shows, once all that it loads is found to say the same."""
+    """Return the text of the page after checking that all its files are of the same version."""
     page = get(place, bucket, "index.html").raise_for_status().text
     (version,) = set(re.findall(r'="v/([0-9a-f]+)/', page))
     (text,) = re.findall(r"<p>(.*)</p>", page)
@@ -90,7 +90,7 @@ def page_shown(place, bucket):
 
 @contextlib.contextmanager
 def requests_to_s3(last=None):
-    """The operations asked of S3, in their order. The program dies at the one after the `last`, if that is a number."""
+    """Record the operations on S3 in order. If `last` is a number, die at the next operation."""
     made: list[str] = []
 
     def note(event_name, **_):
@@ -331,7 +331,7 @@ def test_public_bucket_allows_anonymous_reads_and_nothing_else(enforcing, settin
 
 @pytest.fixture
 def enforcing(tmp_path, monkeypatch):
-    """An embedded AWS of the test's own, in which nobody can do what no policy allows."""
+    """Run an embedded AWS that enforces policies."""
     place = stack.Place(tmp_path / "aws", *free_ports(2))
     place.folder.mkdir()
     # Set to what it is, so that it is again afterwards.
@@ -364,7 +364,7 @@ def test_cloudflare_bucket_policy_is_not_public_by_s3s_rules(place, settings, co
 
 @pytest.fixture
 def configured(tmp_path, monkeypatch):
-    """Writes a configuration with this stage, which is read from then on."""
+    """Write a configuration with this stage and read it from then on."""
 
     def write(stage, content):
         (tmp_path / ".chalice").mkdir(exist_ok=True)

@@ -34,7 +34,7 @@ def ask(place):
 
 @pytest.fixture
 def outputs(api_url):
-    """What the stage's data gives out."""
+    """Return the outputs of the stage's data."""
     from ops.deployment import provision, stacks
 
     return stacks.outputs(provision.stack_name("local"))

@@ -29,7 +29,7 @@ def a_broken_queue():
 
 @pytest.fixture
 def name(place):
-    """A stack of the test's own, which is gone afterwards."""
+    """Return the name of a stack that is deleted after the test."""
     found = f"test-{uuid.uuid4().hex[:12]}"
     yield found
     stacks.delete(found)

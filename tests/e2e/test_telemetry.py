@@ -36,7 +36,7 @@ import app
 
 @pytest.fixture
 def lines_with(operator):
-    """The lines of JSON with this text that a function has written, by its logical name in the application's stack."""
+    """Return the JSON log lines with this text of a function, named as in the template."""
     from ops.deployment import deploy
 
     stack = {

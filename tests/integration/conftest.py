@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pipeline(stage: dict[str, str]) -> Pipeline:
-    """The pipeline, empty, and a counter of its own."""
+    """Return an empty pipeline with a counter of its own."""
     return Pipeline(
         stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
     )
@@ -34,7 +34,7 @@ KEYS = {"partition", "event_id", "end", "counter_id", "part"}
 
 @pytest.fixture
 def put_for_now(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
-    """Puts items into a table until the test ends: so many would hold up whatever reads all of the stage later."""
+    """Put items into a table until the test ends, so that later scans of the stage stay quick."""
     keys: dict[str, list[dict[str, Any]]] = {}
 
     def put(table: str, items: Iterable[dict[str, Any]]) -> None:
@@ -60,17 +60,17 @@ class Second:
     dead_letter_url: str
 
     def published(self) -> list[str]:
-        """The bodies of the messages on its queue, which is empty then."""
+        """Take all messages from its queue and return their bodies."""
         return [message["Body"] for message in self.pipeline.drain(self.queue_url)]
 
     def parked(self) -> list[dict[str, Any]]:
-        """The messages on its dead-letter queue, which is empty then."""
+        """Take all messages from its dead-letter queue."""
         return self.pipeline.drain(self.dead_letter_url)
 
 
 @pytest.fixture
 def second(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Second]:
-    """SQL is on, in a file, and everything of it is empty."""
+    """Turn SQL on, with an empty database in a file and empty queues."""
     from chalicelib.extras.sql import read_model
 
     database = databases.sqlite_in(tmp_path / "read-model.sqlite")

@@ -49,7 +49,7 @@ OF_EACH_FUNCTION = {"Errors", "Throttles"}
 
 @pytest.fixture(scope="session")
 def stage_with_sql(place, tmp_path_factory):
-    """A stage with a second projection: its outputs."""
+    """Return the outputs of a stage with a second projection."""
     from ops.deployment import provision
 
     file = tmp_path_factory.mktemp("sql") / "read-model.sqlite"
@@ -58,7 +58,7 @@ def stage_with_sql(place, tmp_path_factory):
 
 @pytest.fixture(params=["pipeline", WITH_SQL])
 def name(request, stage, stage_with_sql):
-    """A stage's name: of one without SQL, and of one with it."""
+    """Return the name of a stage: once without SQL, once with it."""
     return request.param
 
 
@@ -69,13 +69,13 @@ def alarms_of(stage):
 
 @pytest.fixture
 def alarms(name):
-    """The stage's alarms."""
+    """Return the stage's alarms."""
     return alarms_of(name)
 
 
 @pytest.fixture
 def dashboard(name):
-    """The widgets of the stage's dashboards."""
+    """Return the widgets of the stage's dashboards."""
     names = [f"counter-{name}", *([f"counter-{name}-sql"] if name == WITH_SQL else [])]
     bodies = [boto3.client("cloudwatch").get_dashboard(DashboardName=one)["DashboardBody"] for one in names]
     return {"widgets": [widget for body in bodies for widget in json.loads(body)["widgets"]]}
@@ -142,7 +142,7 @@ def looked_at(alarms, dashboard):
 
 
 def functions_of(stage):
-    """The names of the stage's functions."""
+    """Return the names of the stage's functions."""
     config = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     named = {name for name in config["lambda_functions"] if name != "api_handler"}
     named -= set() if stage == WITH_SQL else {"project_sql"}

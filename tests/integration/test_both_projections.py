@@ -299,7 +299,7 @@ def rebuilt(pipeline, *arguments):
 
 @pytest.fixture
 def known(second, monkeypatch):
-    """The second, on a stage that the operators' program knows, with the environment that this process has."""
+    """Turn the second projection on for the operators' program, in this process's environment."""
     monkeypatch.setattr(stages, "settings_of", lambda _: settings.current())
     monkeypatch.setattr(stages, "environment_of", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
     return second

@@ -24,7 +24,7 @@ def rows(answer):
 
 
 def pages(pipeline, limit, meanwhile=None):
-    """The event ids of each page; `meanwhile` is done between two."""
+    """Return the event ids of each page; call `meanwhile` between two pages."""
     cursor = None
     for _ in range(100):
         answer = pipeline.events(limit=limit, cursor=cursor)

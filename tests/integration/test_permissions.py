@@ -61,7 +61,7 @@ class Asked:
 
 @contextlib.contextmanager
 def asked():
-    """What is asked for inside: by the application's clients, and by those that are made inside."""
+    """Record the actions that are requested inside, by the application's clients and by new ones."""
     found = Asked()
 
     def note(params, model, **_):

@@ -29,7 +29,7 @@ def replayed(folder, selection):
 
 
 def cut_off(folder, selection, monkeypatch, after=2):
-    """It stops once so many events, one at a time, were sent."""
+    """Interrupt a replay, which sends one event at a time, after this number of events."""
     send, sent = sqs.send, list[str]()
 
     def send_some(queue, body, attributes):

@@ -33,7 +33,7 @@ class Seen:
 
 @pytest.fixture
 def seen(pipeline, capsys):
-    """Reads all that operators would see. Whatever is no JSON fails."""
+    """Return the log lines as operators see them. A line that is not JSON fails."""
 
     def read():
         written = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -250,7 +250,7 @@ MANY = ENTRIES_PER_PLAN + 1
 
 @pytest.fixture
 def hot(pipeline):
-    """The events of another counter, of which one transaction counts all but the last."""
+    """Return events of another counter, all but the last of which fit one transaction."""
     return [an_event(counter_id=f"{pipeline.counter_id}.hot", recorded_at_ms=n * 1000) for n in range(MANY)]
 
 

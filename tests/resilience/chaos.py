@@ -76,7 +76,7 @@ class Chaos:
         self._doors = [_Door(self, function) for function in DECKS]
 
     def stand_between(self) -> None:
-        """Each deployed function goes through its door. To be called after each start; safe to repeat."""
+        """Route each deployed function through its proxy. Call it after each start; safe to repeat."""
         functions = boto3.client("lambda")
         for door in self._doors:
             resource = boto3.client("cloudformation").describe_stack_resource(
@@ -90,21 +90,21 @@ class Chaos:
                 )
 
     def begin(self) -> None:
-        """From now on things go wrong."""
+        """Begin to inject faults."""
         self._calm = False
 
     def pause(self) -> None:
-        """From now on nothing goes wrong."""
+        """Stop injecting faults."""
         self._calm = True
 
     def close(self) -> None:
-        """The doors are shut."""
+        """Close the proxies."""
         for door in self._doors:
             door.shutdown()
             door.server_close()
 
     def draw(self, function: str, call: str) -> Fault | None:
-        """What happens to this attempt at a call; a call is the same for all attempts of the SDK at it."""
+        """Draw the fault for this attempt at a call. All attempts of the SDK at one request are one call."""
         with self._lock:
             if self._calm:
                 return None
@@ -116,7 +116,7 @@ class Chaos:
             return card.fault
 
     def note(self, function: str, fault: Fault) -> None:
-        """It did happen."""
+        """Count a fault that occurred."""
         with self._lock:
             self.happened[function, fault] += 1
 
@@ -210,7 +210,7 @@ def can_kill() -> bool:
 
 
 def _process_at(port: int) -> int:
-    """The process on this machine that holds the end with this port of a connection to us."""
+    """Return the process on this machine whose connection to us has this port."""
     socket = f"socket:[{_inode_at(port)}]"
     for descriptors in _PROC.glob("[0-9]*/fd"):
         try:

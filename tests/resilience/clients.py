@@ -73,7 +73,7 @@ class Heard:
 
 
 def wishes(seed: int, client: int, count: int) -> list[Wish]:
-    """So many increments for one client. Half of them go to the hot counter."""
+    """Return this number of increments for one client. Half of them go to the hot counter."""
     chance = random.Random(f"{seed}/wishes/{client}")
     return [_wish(chance, f"{client}/{number}") for number in range(count)]
 
@@ -139,7 +139,7 @@ class Client:
             raise _unexpected(answer, wish)
 
     def _version(self, wish: Wish) -> int | None:
-        """The version from which a swap is to be made."""
+        """Return the version from which a swap is attempted."""
         match wish.way:
             case Way.SWAP:
                 answer = self._until_answered(lambda: self._http.get(f"{self._address()}/counters/{wish.counter_id}"))
@@ -164,7 +164,7 @@ class Client:
         return self._until_answered(post)
 
     def _until_answered(self, request: Callable[[], httpx.Response]) -> httpx.Response | None:
-        """The first answer that is not about a passing trouble, or None if there is none before the client stops."""
+        """Return the first answer that is not a temporary failure, or None if the client is stopped before."""
         deadline = time.monotonic() + PATIENCE_S
         last: httpx.Response | httpx.TransportError
         for attempt in itertools.count():
@@ -205,7 +205,7 @@ class Clients:
         return {wish: event_id for client in self.all for wish, event_id in client.heard.acknowledged.items()}
 
     def total(self, name: str) -> int:
-        """The sum of one of the numbers that each of them heard."""
+        """Return the sum of a number over all clients."""
         return sum(getattr(client.heard, name) for client in self.all)
 
 

@@ -31,7 +31,7 @@ def the_engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(the_engine: Engine) -> Iterator[Engine]:
-    """Serves the application's clients during the test."""
+    """Serve the application's clients during the test."""
     with the_engine.serving():
         yield the_engine
 
@@ -45,12 +45,12 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def new_pipeline(engine: Engine) -> Callable[[int], Pipeline]:
-    """Makes a pipeline with a counter of its own, whose chance comes from a seed."""
+    """Create a pipeline with a counter of its own and a seeded random generator."""
     return lambda seed: pipeline_on(engine, seed)
 
 
 def pipeline_on(engine: Engine, seed: int) -> Pipeline:
-    """A pipeline on the engine."""
+    """Create a pipeline on the engine."""
     return Pipeline(
         engine.outputs["ProjectionQueueUrl"],
         engine.outputs["DeadLetterQueueUrl"],
@@ -62,7 +62,7 @@ def pipeline_on(engine: Engine, seed: int) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    """A server of the tests' own."""
+    """Run a PostgreSQL server until the session ends."""
     programs = databases.binaries()
     if programs is None:
         assert "CI" not in os.environ, "there is no PostgreSQL"
@@ -73,7 +73,7 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @pytest.fixture
 def guard() -> Iterator[Guard]:
-    """What Aurora DSQL refuses is refused."""
+    """Refuse the statements that Aurora DSQL refuses."""
     with Guard().standing() as standing:
         yield standing
 
@@ -94,7 +94,7 @@ def a_dsql_database(postgresql: PostgreSQL) -> Database:
 def database(
     request: pytest.FixtureRequest, guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
-    """The relational read model is on, and empty, in each of the databases that there are."""
+    """Turn the relational read model on, empty, once for each kind of database."""
     from chalicelib.extras.sql import read_model
 
     if request.param == "sqlite":
@@ -114,7 +114,7 @@ def database(
 
 
 def with_schema(made: Database) -> Database:
-    """The same, with tables and views."""
+    """Create the tables and views."""
     from chalicelib.extras.sql import read_model
 
     read_model.make_schema(made.url)

@@ -28,7 +28,7 @@ DELIVERIES = 3
 
 @functools.cache
 def client(service: str) -> Any:
-    """A client of the operator's own: what it asks for passes no chaos."""
+    """Return a client of the operator, whose requests meet no faults."""
     return boto3.client(service)  # type: ignore[call-overload]
 
 
@@ -47,7 +47,7 @@ class System:
     _dead_letters: str = ""
 
     def start(self) -> None:
-        """It runs, no value is lower than before the stop, and from now on things go wrong."""
+        """Start the system, check that no value went down, and begin to inject faults."""
         with contextlib.redirect_stdout(io.StringIO()):
             stack.up(self.place)
         self.starts += 1
@@ -60,14 +60,14 @@ class System:
         self.chaos.begin()
 
     def stop(self) -> None:
-        """It does not run: it was stopped in order, in the middle of whatever it did."""
+        """Stop the system in order, whatever it is doing."""
         self.look_at_the_counters()
         self.chaos.pause()
         with contextlib.redirect_stdout(io.StringIO()):
             stack.down(self.place)
 
     def stop_for_good(self) -> None:
-        """It does not run, and nothing stands between its functions and AWS any more."""
+        """Close the proxies and stop the system."""
         self.chaos.close()
         with contextlib.redirect_stdout(io.StringIO()):
             stack.down(self.place)
@@ -95,7 +95,7 @@ class System:
         )
 
     def _sent_back(self) -> int:
-        """What was given up goes back to the queue as it is, and what was parked with a reason is noted. How many."""
+        """Send undelivered messages back to the queue, note the parked ones, and return the number of both."""
         found = client("sqs").receive_message(
             QueueUrl=self._dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         )

@@ -54,12 +54,12 @@ class Engine:
 
     @functools.cache  # noqa: B019  (an engine lives as long as the process)
     def client(self, service: str) -> Any:
-        """A client of the tests' own: what it asks for does not pass the gate, nor is anybody there to be convinced."""
+        """Return a client of the tests: its requests do not pass the gate and need no credentials."""
         return self._session.client(service, config=Config(signature_version=UNSIGNED))  # type: ignore[call-overload]
 
     @contextlib.contextmanager
     def serving(self, *others: BaseClient) -> Iterator[None]:
-        """The application's clients are served from here, and these."""
+        """Serve the application's clients, and these, from the engine."""
         served = [*aws_requests.clients(), *others]
         for client in served:
             client.meta.events.register("before-send.*.*", self._pass_gate)
@@ -73,7 +73,7 @@ class Engine:
                 client.meta.events.unregister("needs-retry.*.*", _at_once)
 
     def remove_tables_and_queues(self) -> None:
-        """Nothing is left, neither of the settings' stage nor of what else was made here: for the next engine."""
+        """Remove all tables and queues, for the next engine."""
         for name in self.client("dynamodb").list_tables()["TableNames"]:
             self.client("dynamodb").delete_table(TableName=name)
         for url in self.client("sqs").list_queues().get("QueueUrls", []):
@@ -130,7 +130,7 @@ def _stale(operation: str, request: Any) -> AWSResponse | None:
 
 
 def table_definitions(stage: str) -> list[dict[str, Any]]:
-    """What the infrastructure template says of tables, as CreateTable takes it."""
+    """Return the tables of the infrastructure template as arguments of CreateTable."""
     resources = yaml.load(_TEMPLATE.read_text(encoding="utf-8"), _Loader)["Resources"]
     wanted = ("TableName", "BillingMode", "AttributeDefinitions", "KeySchema")
     found = []

@@ -714,7 +714,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def mutated(mutant: Mutant, source: str) -> str:
-    """The source with the mistake in it. That the right text stands there exactly once is part of the proof."""
+    """Return the source with the mistake in it. The right text must occur exactly once."""
     assert source.count(mutant.right) == 1, f"{mutant.module} does not hold this exactly once: {mutant.right!r}"
     return source.replace(mutant.right, mutant.wrong)
 
@@ -744,7 +744,7 @@ def tried(names: Iterable[str]) -> dict[str, Future[bool]]:
 
 
 def table() -> str:
-    """What docs/mutants.md says."""
+    """Render docs/mutants.md."""
     rows = [
         f"| {mutant.mistake} | `{mutant.module}` | `{mutant.catcher.partition('::')[2] or mutant.catcher}` |"
         for mutant in MUTANTS.values()

@@ -45,7 +45,7 @@ class _Worker:
 
 
 def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -> Ran:
-    """The workers run to their ends, one request at a time, each time that worker's which `choose` chooses."""
+    """Run the workers to their ends. Before each request, `choose` chooses the worker that makes it."""
     ran = Ran()
     changed = threading.Condition()
     states = [_Worker(name) for name in workers]

@@ -47,7 +47,7 @@ class Simulated:
 
 
 def simulate(engine: Engine, seed: int) -> Simulated:
-    """One seed's workers in one seed's order, then everything delivered again, then the invariant."""
+    """Run one seed's workers in its order, deliver everything again, and check the invariants."""
     chance = random.Random(seed)
     pipeline = pipeline_on(engine, seed)
     watcher = Watcher(engine.client, pipeline.counter_id)

@@ -48,7 +48,7 @@ def deep(depth):
 
 @st.composite
 def entries(draw):
-    """An event as a message has it, with at most one thing about it changed."""
+    """Draw an event as a message has it, with at most one change."""
     event = an_event(counter_id=draw(COUNTERS), by=draw(st.integers(1, 1000)))
     entry = json.loads(message_body(event))["events"][0]
     match draw(st.sampled_from(["good", "good", "other", "without", "more", "newer", "junk"])):
@@ -74,7 +74,7 @@ LIES = st.sampled_from(
 
 @st.composite
 def messages(draw):
-    """The text of a message, whole, or with anything wrong with it."""
+    """Draw the text of a message, valid or with any damage."""
     message = {"version": 1, "events": draw(st.lists(entries(), min_size=1, max_size=4))}
     match draw(st.sampled_from(["whole", "whole", "newer", "other version", "no list", "long"])):
         case "newer":
@@ -116,7 +116,7 @@ QUEUE_RECORDS = st.one_of(
 
 @st.composite
 def stream_records(draw):
-    """A stream record, whole, or with anything wrong with it."""
+    """Draw a stream record, valid or with any damage."""
     event = an_event(counter_id=draw(COUNTERS), by=draw(st.integers(1, 1000)))
     record = stream_record(event)
     image = record["dynamodb"]["NewImage"]
@@ -160,7 +160,7 @@ VALUES = st.one_of(
 
 
 def no_twice(pairs):
-    """A JSON object in which a member is named twice says nothing."""
+    """Return the members of a JSON object, or a text if a member is duplicate."""
     return dict(pairs) if len(dict(pairs)) == len(pairs) else "an object that contradicts itself"
 
 
@@ -217,7 +217,7 @@ def from_stream(record):
 
 
 def from_queue(record):
-    """The events in a queue record, and whether that is all there is in it."""
+    """Return the events in a queue record, and whether it contains nothing else."""
     body = record.get("body") if isinstance(record, dict) else None
     message = parsed(body) if isinstance(body, str) else None
     match message:
@@ -244,7 +244,7 @@ SQS_TAKES = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 
 def check_parked(pipeline, originals):
-    """What is on the dead-letter queue are these, each once and in this order, and each with a reason."""
+    """Check that the dead-letter queue holds these, each once, in order, with a reason."""
     parked = pipeline.parked()
     assert len(parked) == len(originals)
     for message, original in zip(parked, originals, strict=True):

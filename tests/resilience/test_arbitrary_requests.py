@@ -92,7 +92,7 @@ SELDOM = st.sampled_from([False] * 11 + [True])
 
 @st.composite
 def requests(draw):
-    """A request as the gateway hands it over, by whatever client."""
+    """Draw a request of any client, as the gateway passes it on."""
     method, resource = draw(ROUTES)
     if draw(SELDOM):
         method = draw(st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "get"]))
@@ -140,7 +140,7 @@ INSIDE = re.compile(
 
 
 def check_answer(answer):
-    """It is what a gateway takes: a status, headers that are headers, and a body that is text."""
+    """Check that the gateway accepts the answer: a status, valid headers, and a body of text."""
     assert set(answer) <= {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
     assert isinstance(answer["body"], str)
     answer["body"].encode()
@@ -153,7 +153,7 @@ def check_answer(answer):
 
 
 def check_problem(answer):
-    """It is a problem document for its status, and tells nothing of the inside."""
+    """Check that it is a problem document for its status, without internals."""
     assert answer["headers"]["Content-Type"] == "application/problem+json"
     problem = json.loads(answer["body"])
     assert {name: type(problem.get(name)) for name in ("type", "title", "status", "detail")} == {

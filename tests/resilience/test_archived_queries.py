@@ -14,7 +14,7 @@ SPAN = {"from_": "2023-11-14T22:13:20Z", "to": "2023-11-14T22:15:00Z"}
 
 @pytest.fixture
 def pipeline(new_pipeline):
-    """The pipeline with a counter of its own."""
+    """Return the pipeline with a counter of its own."""
     return new_pipeline(20181)
 
 

@@ -20,7 +20,7 @@ A_TIME_MS = 1_700_000_000_000
 
 @pytest.fixture
 def pipeline(new_pipeline, four_shards):
-    """The pipeline with a counter of its own, which has four parts."""
+    """Return the pipeline with a counter of its own, which has four parts."""
     return new_pipeline(20181)
 
 

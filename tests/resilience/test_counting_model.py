@@ -30,7 +30,7 @@ def explore_workers(model, chance):
 
 
 def explore_clients(model, chance):
-    """A swap, an add-and-get or another swap, the delivery of what they record, and a worker."""
+    """Explore two commands that count at once, the delivery of their events, and a worker."""
     model.at_version = 0
     model.old_until = chance.choice([0, 9])
     counted = random_archive(chance, some_numbers=10)
@@ -47,7 +47,7 @@ def explore_clients(model, chance):
 
 
 def explore_repair(model, chance):
-    """A repair of a damaged read model next to one or two workers."""
+    """Explore a repair of a damaged read model next to one or two workers."""
     events = some_events(chance, 3, 4)
     model.old_until = chance.choice([0, 9])
     batches = [chance.sample(events, chance.randint(1, 3)) for _ in range(chance.choice([1, 1, 2]))]
@@ -85,13 +85,13 @@ def explore_full(model, chance):
 
 
 def random_archive(chance, some_numbers):
-    """A counter that has counted some events, whose numbers no other event has."""
+    """Return a counter that has counted random events."""
     events = [Entry(chance.randint(1, 3), some_numbers + number) for number in range(chance.choice([0, 0, 2, 3]))]
     return archive_of(chance, frozenset(events))._replace(log=frozenset(events))
 
 
 def archive_of(chance, entries):
-    """A counter with these entries, of which the oldest are archived in one or two pages."""
+    """Return a counter with these entries, the oldest of them archived in one or two pages."""
     if not entries:
         return State()
     until = chance.choice([0, *(entry.time for entry in entries)])

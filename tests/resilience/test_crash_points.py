@@ -75,7 +75,7 @@ def nothing_before(_pipeline):
 
 
 def sent_before(**headers):
-    """The client's increment with this key is in the log."""
+    """Record the client's increment with this key."""
 
     def prepare(pipeline):
         assert pipeline.increment({"by": BY}, Idempotency_Key="k", **headers).status in (200, 202)
@@ -85,7 +85,7 @@ def sent_before(**headers):
 
 
 def command(**headers):
-    """A command that is acknowledged, or not, and then not acknowledged."""
+    """Send a command and return its answer if it is acknowledged."""
 
     def act(pipeline, _prepared):
         answer = pipeline.increment({"by": BY}, **headers)
@@ -154,13 +154,13 @@ def counted_in_part(pipeline):
 
 
 def full(pipeline):
-    """The recent entries have room for one more; the older half of the message's events belongs among them."""
+    """Leave room for one recent entry. The older half of the message's events belongs among the recent ones."""
     counted(pipeline, range(1, 2 * RECENT_MAX - 2, 2))
     return [message_body(*logged(pipeline, [10, 1000, 1001]))]
 
 
 def full_of_new(pipeline):
-    """The recent entries are full, and of the last seconds: some of them stay recent."""
+    """Fill the recent entries with events of the last seconds, some of which stay recent."""
     now_ms = time.time_ns() // 1_000_000 - A_TIME_MS
     counted(pipeline, [now_ms - 2 * number for number in range(RECENT_MAX)])
     return [message_body(*logged(pipeline, [now_ms - 1, now_ms - 21]))]
@@ -197,7 +197,7 @@ def late_and_full(pipeline):
 
 
 def stored(pipeline, pages: list[list[int]]) -> None:
-    """A counter with these archive pages, and nothing recent: the items that counting would write, in few requests."""
+    """Write a counter with these archive pages and no recent entries, in few requests."""
     events = [logged(pipeline, times_ms) for times_ms in pages]
     items = [
         {
@@ -226,13 +226,13 @@ def late_in_several_pages(pipeline):
 
 
 def late_in_more_pages_than_a_plan_has(pipeline):
-    """A late event in each of many pages."""
+    """Return a late event in each of many pages."""
     stored(pipeline, [[100 * number] for number in range(PAGES_PER_PLAN + 1)])
     return [message_body(*logged(pipeline, [100 * number - 1 for number in range(PAGES_PER_PLAN + 1)]))]
 
 
 def more_than_is_recent(pipeline):
-    """A batch that does not fit into the recent entries, and of which some are counted."""
+    """Return a batch larger than the recent entries, partly counted."""
     return [message_body(*counted(pipeline, range(5)), *logged(pipeline, range(3, RECENT_MAX + 3)))]
 
 
@@ -246,7 +246,7 @@ def of_all_kinds(pipeline):
 
 
 def fast_clock(pipeline):
-    """The archive reaches beyond the time of an increment that is recorded now."""
+    """Let the archive reach beyond the time of an increment recorded now."""
     hour_ms = time.time_ns() // 1_000_000 - A_TIME_MS + 3_600_000
     counted(pipeline, [hour_ms + number for number in range(RECENT_MAX + 1)])
     return []
@@ -290,7 +290,7 @@ def with_poison(prepare, poison):
 
 
 def good_in_part(prepare):
-    """The last message has an event of an unknown type among its good ones."""
+    """Add an event of an unknown type to the last message."""
 
     def spoilt(pipeline):
         *bodies, last = prepare(pipeline)
@@ -364,7 +364,7 @@ POINTS = 114 * len(FAULTS)
 
 
 def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: faults.Disturbance) -> None:
-    """Run the scenario with its disturbance, then what clients and the platform do about it, then the invariant."""
+    """Run the scenario with its disturbance, then the retries and redeliveries, then check the invariants."""
     counters = [pipeline.counter_id, *(others(pipeline) if scenario.has_others else ())]
     watchers = [Watcher(engine.client, counter_id) for counter_id in counters]
     prepared = scenario.prepare(pipeline)
@@ -399,7 +399,7 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: fau
 
 
 def check_in_the_end(pipeline, watchers, prepared):
-    """What is on its way arrives; then the invariant holds, and only what is not understood is parked."""
+    """Deliver everything, then check the invariants and that only poison is parked."""
     pipeline.deliver()
     for watcher in watchers:
         watcher.check_in_the_end()

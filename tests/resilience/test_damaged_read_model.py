@@ -29,7 +29,7 @@ EVENTS = 150
 
 @pytest.fixture
 def pipeline(new_pipeline):
-    """The pipeline with a counter of its own."""
+    """Return the pipeline with a counter of its own."""
     return new_pipeline(20181)
 
 
@@ -74,7 +74,7 @@ def serialized(item):
 
 @pytest.fixture
 def counter_item(engine, pipeline, counted):
-    """The counter's item."""
+    """Return the counter's item."""
     key = {"counter_id": pipeline.counter_id, "part": 0}
     stored = Stored(engine.client("dynamodb"), settings.current().counters_table, key)
     yield stored
@@ -83,7 +83,7 @@ def counter_item(engine, pipeline, counted):
 
 @pytest.fixture
 def page(engine, counted):
-    """The archive's one page: its end is the last of the entries that were counted together first."""
+    """Return the archive's only page."""
     key = {"partition": counted[0].counter_id, "end": counted[-11].recorded_at_ms}
     return Stored(engine.client("dynamodb"), settings.current().archive_table, key)
 
@@ -163,7 +163,7 @@ HALF_A_MS = "1700000000139.5"
 
 
 def assert_unavailable(*answers):
-    """A problem document that tells the client to retry, and nothing of the read model."""
+    """Check for a problem document that asks to retry and says nothing of the read model."""
     for answer in answers:
         assert (answer.status, answer.headers["Content-Type"]) == (503, "application/problem+json")
         assert answer.headers["Retry-After"]

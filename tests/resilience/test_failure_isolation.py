@@ -31,7 +31,7 @@ THROTTLED = [
 
 @contextlib.contextmanager
 def at(engine, operation, fault, times=faults.ALWAYS):
-    """The first `times` attempts at this operation meet the fault; gives all that were made."""
+    """Inject the fault into the first `times` attempts at this operation; yield all attempts."""
     made: list[str] = []
 
     def gate(attempt):
@@ -185,7 +185,7 @@ def test_batch_raises_if_each_message_has_an_uncounted_event(engine, new_pipelin
 
 
 def fill_recent(pipeline):
-    """The next update is refused for lack of room, and a transaction archives."""
+    """Fill the recent entries, so that the next update is refused and a transaction archives."""
     pipeline.record(*[an_event(counter_id=pipeline.counter_id) for _ in range(RECENT_MAX)])
 
 

@@ -225,7 +225,7 @@ def fresh(stage):
 
 
 def late(stage):
-    """An event that belongs into the second page."""
+    """Return an event that belongs into the second page."""
     return [stage.event(45)]
 
 

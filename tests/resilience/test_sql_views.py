@@ -42,7 +42,7 @@ def events(request, database):
 
 
 def answered(name, *order):
-    """What a view says, as rows."""
+    """Return the rows of a view."""
     (view,) = (view.table for view in schema.views if view.table.name == name)
     with read_model.client().connect() as connection:
         return [tuple(row) for row in connection.execute(select(view).order_by(*(view.c[column] for column in order)))]
@@ -65,7 +65,7 @@ def week_of(event):
 
 
 def steps(events, step):
-    """Number and sum of the events by counter and step."""
+    """Return number and sum of the events by counter and step."""
     found = defaultdict(list)
     for event in events:
         found[event.counter_id, step(event)].append(event.by)

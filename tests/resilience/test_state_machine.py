@@ -267,20 +267,20 @@ class Machine(RuleBasedStateMachine):
         assert all("poison" in body for body in self.parked)
 
     def publish(self, records):
-        """The function returns; what it understands is on the queue, and the rest parked, each once."""
+        """Call the function, which returns. Good records are on the queue, the others parked once."""
         self.pipeline.publish(records)
         texts = [json.dumps(record, default=repr) for record in records]
         assert self.collect() == [text for text in texts if not self.is_understood(text)]
 
     def project(self, bodies):
-        """The function returns; what it understands is counted and nothing else, and the rest parked, each once."""
+        """Call the function, which returns. Only good messages are counted, the others are parked once."""
         before = self.watcher.counted()
         self.pipeline.project(bodies)
         assert self.collect() == [body for body in bodies if not self.is_understood(body)]
         assert self.watcher.counted() == before | self.understood_in(bodies)
 
     def collect(self):
-        """What the functions have sent meanwhile; gives what they have parked."""
+        """Take what the functions have sent and return what they have parked."""
         parked = self.pipeline.parked()
         assert all(message["MessageAttributes"]["reason"]["StringValue"] for message in parked)
         bodies = [message["Body"] for message in parked]
@@ -293,14 +293,14 @@ class Machine(RuleBasedStateMachine):
         return "poison" not in text and (NEWER in codec._READERS or not _IS_NEWER.search(text))
 
     def understood_in(self, bodies):
-        """The ids of the events in these messages that are, by the code that is deployed now."""
+        """Return the ids of the events in these messages that the deployed code understands."""
         found = [json.loads(body) for body in bodies if "poison" not in body]
         entries = [entry for message in found for entry in message.get("events", [])]
         entries += [self.as_in_a_message(record["dynamodb"]["NewImage"]) for record in found if "eventName" in record]
         return {entry["event_id"] for entry in entries if self.is_understood(json.dumps(entry))}
 
     def events(self):
-        """The log in the order of the model: its own is that of ids, which are others each time this is run."""
+        """Return the log in the order of the model, because ids differ in each run."""
         order = list(self.log)
         return sorted(self.watcher.events(), key=lambda image: order.index(image["event_id"]["S"]))
 
@@ -310,7 +310,7 @@ class Machine(RuleBasedStateMachine):
         return {"counter_id": texts.pop("partition"), **texts, **integers}
 
     def put_newer(self, by):
-        """The log holds an event as newer code writes it."""
+        """Put an event into the log as newer code writes it."""
         event_id = str(uuid.UUID(int=self.chance.getrandbits(128)))
         self.engine.client("dynamodb").put_item(
             TableName=application_settings.current().event_log_table,
@@ -327,7 +327,7 @@ class Machine(RuleBasedStateMachine):
         return event_id
 
     def with_crash(self, crash, operation, work, of=""):
-        """The function dies at its first such request, if it makes one; what it sent before is sent."""
+        """Let the function die at its first such request. What it sent before stays sent."""
 
         def gate(attempt):
             is_meant = attempt.operation == operation and of.encode() in attempt.request.body

@@ -36,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def pipeline(new_pipeline):
-    """The pipeline with a counter of its own."""
+    """Return the pipeline with a counter of its own."""
     return new_pipeline(20181)
 
 

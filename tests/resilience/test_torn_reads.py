@@ -68,7 +68,7 @@ class Veil:
 
 
 def archive_of(engine, counter_id):
-    """The pages of this counter, by their ends, as DynamoDB's JSON has them."""
+    """Return the counter's pages by their ends, in DynamoDB's JSON."""
     body = engine.client("dynamodb").query(
         TableName=settings.current().archive_table,
         KeyConditionExpression="#p = :p",
@@ -80,7 +80,7 @@ def archive_of(engine, counter_id):
 
 
 def plain(item):
-    """The item with binary values as JSON has them."""
+    """Return the item with binary values as in JSON."""
     import base64
 
     return {
@@ -99,13 +99,13 @@ def logged(pipeline, times_ms):
 
 @pytest.fixture
 def pipeline(new_pipeline):
-    """The pipeline with a counter of its own."""
+    """Return the pipeline with a counter of its own."""
     return new_pipeline(0)
 
 
 @pytest.fixture
 def veiled(engine, pipeline):
-    """A counter whose one full page was split by late events, a veil over that, and the events of the first half."""
+    """Split a counter's full page by late events, hide the split, and return the events of the first half."""
     first = logged(pipeline, range(0, 10 * PAGE_MAX, 10))
     pipeline.count(*first)
     before = archive_of(engine, pipeline.counter_id)
@@ -118,7 +118,7 @@ def veiled(engine, pipeline):
 
 
 def new_pages(veil):
-    """The ends of the pages that the split made."""
+    """Return the ends of the pages that the split made."""
     return veil._after.keys() - veil._before.keys()
 
 

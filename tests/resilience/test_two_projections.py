@@ -37,7 +37,7 @@ class Both:
         return self.pipeline.drain(self._dead_letters)
 
     def project(self, bodies):
-        """Returns the bodies that are to be delivered again."""
+        """Deliver the bodies and return those to be redelivered."""
         batch = queue_batch(bodies)
         answer = projector.project(batch["Records"])
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
@@ -51,7 +51,7 @@ def both(database, engine, new_pipeline):
 
 
 def disturbed(engine, queue, fault):
-    """What is sent to this queue, named by how its name ends, meets the fault."""
+    """Inject the fault into sends to the queue whose name has this ending."""
 
     def gate(attempt):
         is_meant = attempt.operation == "SendMessage" and json.loads(attempt.request.body)["QueueUrl"].endswith(queue)

@@ -102,7 +102,7 @@ def an_entry(recorded_at_ms: int, number: int = 0, amount: int = 1) -> Entry:
 
 
 def an_archive(pages: int, entries: int, step_ms: int = 10) -> Model:
-    """A part whose archive has this many pages of this many entries each, `step_ms` apart."""
+    """Return a part with this number of pages of this number of entries, `step_ms` apart."""
     model = Model()
     for number in range(pages):
         first_ms = number * entries * step_ms

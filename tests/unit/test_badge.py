@@ -31,7 +31,7 @@ def picture(value=1_234_567, **asked):
 
 
 def texts(drawn):
-    """What is written, without the edges of letters."""
+    """Return the texts of the badge, without their shadows."""
     return [text.text for text in drawn.iter(f"{SVG}text") if "aria-hidden" not in text.attrib]
 
 

@@ -25,7 +25,7 @@ OPERATIONS = [
 
 
 def resolved(part):
-    """What a reference refers to, and everything else as it is."""
+    """Resolve a reference; return anything else unchanged."""
     if "$ref" not in part:
         return part
     _, _, kind, name = part["$ref"].split("/")
@@ -56,7 +56,7 @@ def with_examples():
 
 
 def own_problems():
-    """The status and the type of each problem that the service can answer, from its source."""
+    """Return status and type of each problem in the service's source."""
     for node in ast.walk(ast.parse(inspect.getsource(problems))):
         match node:
             case ast.Call(ast.Name("_problem"), [ast.Constant(int(status)), ast.Constant(str(kind)), *_]):

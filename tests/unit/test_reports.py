@@ -48,7 +48,7 @@ def asked(name, **query):
 
 
 def needed(name):
-    """What has to be asked with this report."""
+    """Return the parameters that this report requires."""
     return dict.fromkeys(REPORTS[name].required, "clicks")
 
 

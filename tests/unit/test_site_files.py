@@ -19,7 +19,7 @@ YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
 
 
 def a_web(index=None, **assets):
-    """A web folder: a page that refers to a script and a style sheet, an error page, and what is given besides."""
+    """Write a web folder: a page with a script and a style sheet, an error page, and these files."""
     page = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'self' https:; x">
         <link rel="stylesheet" href="style.css"><script type="module" src="app.js"></script>
         <a href="#/visits">visits</a> <a href="config.json">config</a>"""

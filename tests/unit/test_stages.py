@@ -13,7 +13,7 @@ from ops.deployment import deploy, package, pipeline
 
 @pytest.fixture
 def configured(tmp_path, monkeypatch):
-    """A project with one stage of these variables."""
+    """Write a project with one stage of these variables."""
 
     def stage(name, **variables):
         (tmp_path / ".chalice").mkdir()
