@@ -1,9 +1,9 @@
 """
-Evaluate CloudWatch alarms as AWS documents it, because the embedded AWS looks at all recent data points at once.
+Evaluate CloudWatch alarms as AWS documents it; the embedded AWS uses all recent data points at once.
 
 The rules are those of "Configuring how CloudWatch alarms treat missing data" and "Avoiding premature transitions to
-alarm state" in the user guide. AWS does not publish how many periods it reads beyond those of the alarm. Its examples
-read two more, and so does this.
+alarm state" in the user guide. AWS does not publish how many periods it reads beyond the alarm's own. Its examples read
+two more, and so does this module.
 """
 
 from __future__ import annotations

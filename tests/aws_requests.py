@@ -1,4 +1,4 @@
-"""What the application asks of AWS, seen at its clients: which requests, and what they cost by the published rules."""
+"""Record the application's AWS requests at its clients and price them by the published rules."""
 
 from __future__ import annotations
 

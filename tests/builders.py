@@ -1,4 +1,4 @@
-"""Builders: whatever a test does not say is usual, and every message and event has an id of its own."""
+"""Builders with usual defaults. Every message and event gets an id of its own."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
-A door to the embedded AWS for Chalice's command line, which makes up for what the embedded AWS lacks.
+A proxy in front of the embedded AWS that adds what Chalice's command line needs.
 
-It does not import an API: `ImportRestApi` makes an empty one and `PutRestApi` is unknown to it. Here, the definition is
-carried out by the calls that make an API piece by piece, which it has. All else passes through. A function that was
-made or changed is answered for when it is ready, for otherwise Chalice looks again only after five seconds.
+The embedded AWS cannot import an API: `ImportRestApi` creates an empty one and `PutRestApi` is missing. This proxy
+makes the API piece by piece instead and passes on all other requests. It delays the response for a new or changed
+function until the function is ready, because Chalice polls only every five seconds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-One embedded AWS for all tests that need one, on ports and in a folder of its own.
+Fixtures for all tests. Each worker process has one embedded AWS, with ports and a folder of its own.
 
-The tests of the pipeline call the application's functions in this process, on a stage `pipeline` that has tables and
-queues but no functions; those end to end, and in a browser, speak HTTP with the stage `local`, deployed whole.
+Integration tests call the application's functions in this process, on the stage `pipeline`, which has tables and queues
+but no functions. End-to-end and browser tests use HTTP on the stage `local`, which is deployed whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-The databases that the relational read model may be in, each real: a file of SQLite, and a PostgreSQL of the tests' own.
+The databases of the relational read model: SQLite files and a PostgreSQL server that the tests start.
 
-Aurora DSQL runs nowhere but on AWS. In its place stands that PostgreSQL, behind AWS's own connector and dialect, with
-snapshots as transactions see them there, so that rivals get real 40001s, and with a guard that refuses what it refuses.
+Aurora DSQL runs on AWS only. The PostgreSQL server replaces it, behind AWS's own connector and dialect. Its
+transactions use snapshots, so that conflicts are real 40001 errors, and a guard refuses what Aurora DSQL refuses.
 """
 
 from __future__ import annotations

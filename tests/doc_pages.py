@@ -1,4 +1,4 @@
-"""What the project says of itself: README, and the pages that it leads to."""
+"""The documentation: README and the pages that it links."""
 
 from __future__ import annotations
 

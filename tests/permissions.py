@@ -1,4 +1,4 @@
-"""The permissions that each function and the operator need: policies, requests and refusals are compared with them."""
+"""The permissions that each function and the operator need."""
 
 from __future__ import annotations
 

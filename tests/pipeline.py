@@ -1,4 +1,4 @@
-"""The application's functions in this process, with what lies between them in the test's hands."""
+"""The application's functions in this process. The tests move the messages between them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-A browser, and the page in it, on the whole system: what is clicked is recorded, published, counted, shown.
+A browser with the page, against the whole deployed system.
 
-Between the page and the API stands nothing but, in some tests, a network that holds or loses what these tests choose.
-Such a network answers preflights itself and keeps nothing, so the tests of what crosses origins go without it.
+Some tests put a simulated network between the page and the API that holds or loses requests. Such a network answers
+preflights itself and caches nothing, so tests of cross-origin requests do not use it.
 """
 
 from __future__ import annotations

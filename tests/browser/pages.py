@@ -1,4 +1,4 @@
-"""What the tests of the page do with it, and what they see there."""
+"""What the tests do with the page, and what they expect on it."""
 
 from __future__ import annotations
 

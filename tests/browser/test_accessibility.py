@@ -1,4 +1,4 @@
-"""The page is for everybody: with a keyboard, with a screen reader, in the dark, on a small phone, without motion."""
+"""The page with a keyboard, a screen reader, dark mode, a small phone and reduced motion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside the number: its past, the latest events, what is to be shared, and other counters."""
+"""Details next to the value: history, latest events, embedding, other counters."""
 
 from __future__ import annotations
 

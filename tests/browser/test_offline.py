@@ -1,4 +1,4 @@
-"""What the browser keeps of the page: one version of it whole, and nothing of the API, whichever host that has."""
+"""The page's offline cache: one version, complete, and nothing of the API."""
 
 from __future__ import annotations
 

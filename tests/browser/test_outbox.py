@@ -1,4 +1,4 @@
-"""What is clicked is never lost nor counted twice: offline, over reloads, from several tabs, with lost answers."""
+"""Clicks are neither lost nor counted twice: offline, over reloads, in several tabs, with lost answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-The page and the badge: what is clicked is shown as pending and then as counted, whatever else happens meanwhile.
+The page and the badge: clicks are shown as pending, then as counted, whatever fails meanwhile.
 
-What crosses origins, and what it costs, is tested without anything between the page and the API.
+Tests of cross-origin requests and of request numbers have nothing between the page and the API.
 """
 
 from __future__ import annotations

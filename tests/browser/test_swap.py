@@ -1,4 +1,4 @@
-"""Compare-and-swap on the page: only if it still says what its reader saw, now or not at all."""
+"""Compare-and-swap on the page: add only if the value is still the one shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deployed system, spoken to over HTTP as clients and operators do."""
+"""The deployed system over HTTP, as clients and operators use it."""
 
 from __future__ import annotations
 

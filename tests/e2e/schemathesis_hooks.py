@@ -1,4 +1,4 @@
-"""What Schemathesis takes for well-formed, put right before it is sent where no schema can say what is meant."""
+"""Corrections of Schemathesis's cases where a schema cannot express a rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adjusting through the operators' program, and what clients see of it."""
+"""`ops adjust`, and what clients see of an adjustment."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-`chalice deploy`, first time, changed, repeated and deleted, by Chalice's own command line on the embedded AWS.
+`chalice deploy`: first, changed, repeated and deleted, by Chalice's own command line on the embedded AWS.
 
-In a copy of the project, on a stage of its own, through a door that imports APIs, which the embedded AWS cannot.
+The tests use a copy of the project, a stage of its own, and a proxy that imports APIs, which the embedded AWS cannot.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""README's clients, as they stand there: each increment counts once, though answers say wait or get lost."""
+"""README's clients as printed: each increment counts once in spite of 503s and lost answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a stage down: the application for whoever says so, the data for whoever says so twice, and nothing else."""
+"""`ops destroy`: the application after one confirmation, the data after two, and nothing else."""
 
 from __future__ import annotations
 

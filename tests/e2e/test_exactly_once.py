@@ -1,4 +1,4 @@
-"""The promise, kept by the whole deployed system under concurrent clients and repeated deliveries."""
+"""Exactly-once counting in the deployed system, with concurrent clients and repeated deliveries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened when, over HTTP, from the deployed system."""
+"""History and time travel over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP as the gateway gives it: preflights, its own errors, and what is malformed."""
+"""HTTP at the gateway: preflights, gateway errors and malformed requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make run`, `up`, `down` and `local`: what they start, keep, stop and refuse, each refusal in one line."""
+"""`make run`, `up`, `down` and `local`: what they start, keep, stop and refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verify, replay and rebuild, on the deployed system and beside its traffic."""
+"""Verify, replay and rebuild on the deployed system under traffic."""
 
 from __future__ import annotations
 

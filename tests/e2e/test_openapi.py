@@ -1,4 +1,4 @@
-"""What /openapi.json says and what the deployed service does: Schemathesis asks, and finds no difference."""
+"""Schemathesis compares /openapi.json with the deployed service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators' program on the embedded AWS: what it does again is safe, what it refuses it says in one line."""
+"""The operators' program: repetitions are safe, refusals are one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package that is deployed: small, for any processor, the same each time, and with the bytecode that it loads."""
+"""The deployed package: small, for the functions' processor, reproducible, with the bytecode it loads."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """
-Permissions as they are enforced: what each function's own credentials, and an operator's, are allowed and denied.
+Enforced permissions: what the credentials of each function and of an operator allow and deny.
 
-Each request is one that changes nothing where it is allowed: on an item that is not there, or for more than the
-service takes. Where the embedded AWS does not ask IAM as AWS does (streams, PartiQL, log groups), IAM's simulator is
-asked.
+Each request changes nothing if it is allowed: its item does not exist, or its size exceeds the service's limit. Where
+the embedded AWS does not enforce IAM as AWS does (streams, PartiQL, log groups), the tests use IAM's simulator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a pipeline: what `package` leaves in a folder is applied by AWS's own calls, and serves over HTTP."""
+"""Deployment from a CI pipeline: the package is applied by AWS's own calls and serves HTTP."""
 
 from __future__ import annotations
 

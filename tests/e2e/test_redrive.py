@@ -1,4 +1,4 @@
-"""Redrive, as operators run it: what is understood by now is counted, what is not is parked again, all else stays."""
+"""`ops redrive`: valid messages are counted, invalid ones parked again."""
 
 from __future__ import annotations
 

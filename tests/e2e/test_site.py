@@ -1,4 +1,4 @@
-"""The site in its bucket: as it is served, changed, repeated, cut off anywhere, and read by some only."""
+"""The site in its bucket: served, changed, repeated, interrupted and restricted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The relational read model behind the deployed system: its own queue and function, and a file to ask."""
+"""The relational read model of the deployed system, with its own queue, function and SQLite file."""
 
 from __future__ import annotations
 

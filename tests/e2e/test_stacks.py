@@ -1,4 +1,4 @@
-"""Stacks that are in the way: each state that somebody has to lead them out of is told in one line that says how."""
+"""Stacks in states that block a deployment: each is one error line with the way out."""
 
 from __future__ import annotations
 

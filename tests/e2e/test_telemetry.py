@@ -1,4 +1,4 @@
-"""What the deployed functions write, as operators find it in CloudWatch's logs; and that they hold all they need."""
+"""The deployed functions' log lines in CloudWatch, and the completeness of their package."""
 
 from __future__ import annotations
 

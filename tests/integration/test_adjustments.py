@@ -1,4 +1,4 @@
-"""Adjustments: recorded and counted once for their key, whatever else is written to the counter meanwhile."""
+"""Adjustments are recorded and counted once for their key, next to concurrent writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What watches a stage, as provisioning makes it: it looks at what there is, and what it finds reaches somebody."""
+"""Alarms, dashboards and notifications of a provisioned stage."""
 
 from __future__ import annotations
 

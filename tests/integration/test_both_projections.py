@@ -1,4 +1,4 @@
-"""What operators do, on a stage that has both projections: each gets what is its own, and both what concerns all."""
+"""Operators' commands on a stage with both projections."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-Commands through the application's own door: what is answered, what is recorded, what happens the second time.
+Commands through the application's entry point: answers, recorded events, and retries.
 
-What happens at once is in tests/resilience/test_races.py.
+Concurrent commands are in tests/resilience/test_races.py.
 """
 
 from __future__ import annotations

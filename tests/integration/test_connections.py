@@ -1,4 +1,4 @@
-"""Connections to AWS: one for each client, opened when first needed, and used again by later events."""
+"""Connections to AWS: one for each client, opened on demand and reused."""
 
 from __future__ import annotations
 

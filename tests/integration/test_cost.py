@@ -1,4 +1,4 @@
-"""What an increment costs, from the command to the counter, in requests and in units by the published rules."""
+"""The requests and units of an increment, from the command to the counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the click to the count, whatever delivery does in between."""
+"""Increments are counted once, from the request to the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bare calls make the requests of our code, and the report has what is measured."""
+"""The benchmark's bare calls make the requests of the application."""
 
 from __future__ import annotations
 

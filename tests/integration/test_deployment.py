@@ -1,4 +1,4 @@
-"""What Chalice's command line is told of a stage when it imports the application, and what a function is not."""
+"""The stage's data as Chalice's command line sees it when it imports the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened when: history and events, read from what is counted, while more is counted."""
+"""History and list of events while events are counted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-Throttling, outages and lost answers: an honest answer, and the same total in the end.
+Throttling, outages and lost answers: a correct status, and the correct total in the end.
 
-What of it is another's trouble is in tests/resilience/test_failure_isolation.py.
+Outages that affect one counter of a batch are in tests/resilience/test_failure_isolation.py.
 """
 
 from __future__ import annotations

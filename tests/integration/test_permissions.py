@@ -1,4 +1,4 @@
-"""Functions and operators' commands use every permission that their policies grant, and no other."""
+"""Functions and operators' commands use exactly the permissions that their policies grant."""
 
 from __future__ import annotations
 

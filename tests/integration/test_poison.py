@@ -1,7 +1,7 @@
 """
-What cannot be understood is parked, once, with its reason and the original; its neighbours are counted.
+Invalid messages and records are parked once with their reason; their neighbours are counted.
 
-That this is so of whatever one can think of is shown in tests/resilience/test_arbitrary_messages.py.
+tests/resilience/test_arbitrary_messages.py has generated messages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The outcome of the command. Each repair is tested in `tests/resilience/test_repair.py`."""
+"""The results of `ops rebuild`. `tests/resilience/test_repair.py` tests each repair."""
 
 from __future__ import annotations
 

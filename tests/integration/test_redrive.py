@@ -1,4 +1,4 @@
-"""Redrive, interrupted at its worst moments: what is sent is sent, and all else is visible on the queue at once."""
+"""Redrive, interrupted at its worst moments, loses no message and leaves the others visible."""
 
 from __future__ import annotations
 

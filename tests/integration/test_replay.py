@@ -1,4 +1,4 @@
-"""Replaying: cut off, it is gone on with, whatever else was replayed since."""
+"""An interrupted replay resumes where it stopped."""
 
 from __future__ import annotations
 

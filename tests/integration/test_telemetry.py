@@ -1,4 +1,4 @@
-"""What operators see: one increment followed through all its lines by ids, and metrics once for each invocation."""
+"""Log lines and metrics: one increment traced by its ids, metrics once for each invocation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verify on the embedded AWS, under traffic. `tests/resilience/test_repair.py` tests each kind of difference."""
+"""`ops verify` on the embedded AWS under traffic. `tests/resilience/test_repair.py` has all differences."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """
-A bad network and mortal functions: what can go wrong between the deployed functions and the embedded AWS.
+Faults between the deployed functions and the embedded AWS: lost requests, lost answers, throttling, killed functions.
 
-Each function is pointed to a door of its own (`AWS_ENDPOINT_URL` in its environment), behind which the embedded AWS is.
-Some of what a function asks for never arrives, or is carried out and loses its answer, or is throttled, once or at each
-attempt of the SDK; and sometimes the process that asks is killed, before its request is carried out or after. Nothing
-of ours takes part: it is the network and the machine that fail.
+Each function's `AWS_ENDPOINT_URL` names a proxy of its own in front of the embedded AWS. The proxy drops some requests,
+loses some answers and throttles others, once or at each attempt of the SDK. Sometimes it kills the calling process,
+before or after its request. The faults are those of network and machine: none of our code takes part.
 """
 
 from __future__ import annotations

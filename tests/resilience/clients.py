@@ -1,8 +1,8 @@
 """
-Clients that do what README tells clients to do: each increment has a key, and is sent until it is answered.
+Clients that follow README: each increment has a key and is retried until it is answered.
 
-They are many at once, on one hot counter and some cold ones; some of their increments ask for the result, some are
-swaps. They give up waiting now and then, and send again what was answered long ago.
+Many clients run concurrently, on one hot counter and some cold ones. Some increments ask for the result, some are
+swaps. Clients time out now and then, and retry increments that were answered long ago.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pipeline on the engine within this process, and the databases of the relational read model."""
+"""The pipeline on the in-process engine, and the databases of the relational read model."""
 
 from __future__ import annotations
 

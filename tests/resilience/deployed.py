@@ -1,4 +1,4 @@
-"""The whole system, deployed on an embedded AWS of its own, with chaos in it, and the operator who looks after it."""
+"""The whole system on an embedded AWS of its own, with faults, and its operator."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """
-An AWS within this process: the embedded AWS's own DynamoDB, streams and SQS, called directly, one request at a time.
+An AWS in this process: the embedded AWS's DynamoDB, streams and SQS, called directly, one request at a time.
 
-Because only one request runs at a time, it is a fair judge of interleavings: which request comes next is decided by
-whoever holds the `gate`. And because there is no network, thousands of runs take seconds.
+Only one request runs at a time, and the `gate` decides which is next, so that all interleavings can be tested. Without
+a network, thousands of runs take seconds.
 
-It is an honest adversary, too: a read that does not ask for consistency is answered as stale as DynamoDB may answer it.
+A read that does not ask for consistency gets the stalest answer that DynamoDB permits.
 """
 
 from __future__ import annotations

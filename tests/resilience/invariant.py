@@ -1,10 +1,10 @@
 """
-The invariants of counting, read from the tables themselves, with a decoder of their own.
+The invariants of counting, read from the tables with a decoder of its own.
 
-In the end, when every delivered message is handled: each event of the log has exactly one entry, among the recent ones
-or in the page that covers its time; nothing else has one; the counter's value is the sum of the log's events, its
-version their number; and each acknowledged increment is in the log once. Before that, the value never exceeds the log's
-sum and never goes down.
+Once every delivered message is handled: each event of the log has exactly one entry, among the recent ones or in the
+page that covers its time, and no other entry exists. The counter's value is the sum of the log's events and its version
+their number. Each acknowledged increment is in the log once. Before that, the value never exceeds the log's sum and
+never goes down.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-Mistakes that people really make, each as a change of our own source, applied in memory while a test runs.
+Likely mistakes, each as a change of our source that is applied in memory while a test runs.
 
-A mutant that no test catches is a hole in the proof. `python -m tests.resilience.mutants` runs each with the test that
-should catch it, and writes the table in docs/mutants.md.
+A mutant that no test catches is a gap in the tests. `python -m tests.resilience.mutants` runs each with the test that
+should catch it and writes the table in docs/mutants.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small counter in the tables of the read model, and every kind of damage that it may have."""
+"""A small counter in the read model, and every kind of damage to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be wrong with the relational read model of one counter, done to it by somebody else's hand."""
+"""Every kind of damage to one counter in the relational read model."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-Whatever arrives at `publish` and `project`: it is counted, or parked once with its reason and the original.
+Arbitrary input of `publish` and `project` is counted, or parked once with its reason and the original.
 
-What should come of a thing is told here a second time, from the description of the stored format and in other words
-than the application's, and the two are compared. Neighbours are counted always, and nothing raises.
+The tests have a second implementation of the stored format, written from its description, and compare both. Good
+neighbours are always counted, and nothing raises.
 """
 
 from __future__ import annotations

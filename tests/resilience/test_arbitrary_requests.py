@@ -1,7 +1,7 @@
 """
-Whatever a client sends: never a 5xx, always a problem document where it is refused, and then nothing is recorded.
+Arbitrary requests: never a 5xx; a refusal is a problem document and records nothing.
 
-Requests go in as the gateway hands them over, and what comes out is looked at as the gateway does.
+Requests have the form of the gateway's events, and answers are checked as the gateway does.
 """
 
 from __future__ import annotations

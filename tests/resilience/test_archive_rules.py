@@ -1,4 +1,4 @@
-"""The rules of the archive at their limits, with the tables as the judge."""
+"""The rules of the archive at their limits, checked in the tables."""
 
 from __future__ import annotations
 

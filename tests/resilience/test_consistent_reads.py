@@ -1,4 +1,4 @@
-"""What was written a moment ago is read: on an engine that answers every other kind of read with nothing."""
+"""Reads after writes, on an engine that answers eventually consistent reads with nothing."""
 
 from __future__ import annotations
 

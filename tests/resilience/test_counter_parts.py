@@ -1,4 +1,4 @@
-"""A counter of several parts: its state, its list of events, its history and its swaps are those of one counter."""
+"""A counter of several parts has one state, one list of events, one history, and swaps."""
 
 from __future__ import annotations
 

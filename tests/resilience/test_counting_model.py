@@ -1,4 +1,4 @@
-"""The protocol of counting, in all states of small cases; and each known mistake in it, found in one of them."""
+"""The counting protocol in all states of small cases, and its known mistakes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-Every crash point: each request that a function makes to AWS, with each fault, then everything delivered again.
+Every crash point: each AWS request of a function, with each fault, followed by redeliveries.
 
-Nothing is sampled. A scenario runs once undisturbed to learn how many requests it makes; then once for each of them and
-each fault. The number of points is asserted, so that none can get lost.
+`make check` runs every point. A scenario runs once undisturbed to count its requests, then once for each request and
+fault. The number of points is asserted, so that none can get lost.
 """
 
 from __future__ import annotations

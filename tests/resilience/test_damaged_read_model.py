@@ -1,7 +1,7 @@
 """
-A damaged read model: each kind of damage is an error with a name, and holds up its own counter alone.
+A damaged read model: each kind of damage is a named error and affects its own counter only.
 
-`verify` reports it and `rebuild` repairs it: see their tests.
+The tests of `verify` and `rebuild` show that it is reported and repaired.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever AWS does, a function has given up and said so before its own time is up."""
+"""A function stops and reports before its timeout, whatever AWS does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thing's trouble is never another's: what can be done is done, and what cannot comes again."""
+"""A failure affects its own counter or message only; the others are counted, and the failed are redelivered."""
 
 from __future__ import annotations
 

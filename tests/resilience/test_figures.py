@@ -1,4 +1,4 @@
-"""Deterministic figures of the report come out the same again, and broken designs are found."""
+"""The report's deterministic figures are reproduced, and broken designs are detected."""
 
 from __future__ import annotations
 

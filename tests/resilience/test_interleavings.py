@@ -1,4 +1,4 @@
-"""Interleavings of requests: all of them for two actors that meet on one counter, many random ones for more."""
+"""Interleavings of requests: all of them for two actors on one counter, many random ones for more."""
 
 from __future__ import annotations
 

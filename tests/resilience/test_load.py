@@ -1,4 +1,4 @@
-"""The judge of `make load` has teeth: a run that lost, doubled or invented anything, or met no faults, is found out."""
+"""The checks of `make load` detect lost, duplicate and invented increments, and a run without faults."""
 
 from __future__ import annotations
 

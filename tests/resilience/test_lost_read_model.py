@@ -1,4 +1,4 @@
-"""A rebuild of a lost read model: in full pages, the oldest events first, in flat memory."""
+"""A rebuild of a lost read model: full pages, oldest events first, constant memory."""
 
 from __future__ import annotations
 

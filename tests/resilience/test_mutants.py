@@ -1,4 +1,4 @@
-"""The proof has teeth: each known mistake is caught by the test that is named for it."""
+"""Each mutant is caught by the test that is named for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What every process has to agree on, today's and those of years to come, with nothing but the event to go by.
+Rules on which all processes must agree, today and in years, given only the event.
 
-Functions start, forget and end as the platform likes, so whatever tells two deliveries or two requests for the same
-must not come from a process: no memory, no seed, no clock. What follows from an event is therefore written down here.
+Lambda starts and ends processes at any time. Whatever identifies a redelivery or a retry must not depend on a process:
+no memory, no seed, no clock. These tests write down what follows from an event alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Race threads that start together against the embedded AWS. Assert who won, and what is stored."""
+"""Races of real threads on a server that isolates writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verify and rebuild: each kind of damage is found by name and repaired in place, whatever happens meanwhile."""
+"""Verify and rebuild: each kind of damage is reported by name and repaired in place."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-The scheduled check: each event and each counter has its turn within a number of runs that follows from their numbers.
+The scheduled check covers each event and counter within a bounded number of runs.
 
-What a run may read is small here, so that a counter of a few dozen events is larger than it.
+The budget of a run is small here, so that a counter of a few dozen events exceeds it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-Every crash point of the relational read model: each statement and commit, with each fault, then delivered again.
+Every crash point of the relational read model: each statement and commit, with each fault.
 
-As in test_crash_points.py, nothing is sampled, and the number of points is asserted.
+As in test_crash_points.py, `make check` runs every point and the number of points is asserted.
 """
 
 from __future__ import annotations

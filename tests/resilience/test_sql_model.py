@@ -1,4 +1,4 @@
-"""The relational read model: counted once by whoever and however often, exactly, and within what its databases take."""
+"""The relational read model counts each event once, exactly, within its databases' limits."""
 
 from __future__ import annotations
 

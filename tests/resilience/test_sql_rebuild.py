@@ -1,7 +1,7 @@
 """
-The relational read model put right in place: from whatever was wrong, wherever it is cut off, whoever counts meanwhile.
+Rebuilding the relational read model in place, from any damage, interrupted anywhere, next to workers.
 
-Nothing is sampled: it is cut off and disturbed at each statement and commit, and the number of points is asserted.
+`make check` interrupts and disturbs it at each statement and commit; the number of points is asserted.
 """
 
 from __future__ import annotations

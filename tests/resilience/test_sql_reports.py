@@ -1,4 +1,4 @@
-"""Reports on each database: whole and in order page by page, whatever arrives meanwhile, by who can only read."""
+"""Reports on each database: complete, in order, page by page, read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The views answer as plain Python does, in each database, at the edges of hours, days, weeks and integers."""
+"""The views equal a computation in Python, at the edges of hours, days, weeks and integers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A state machine whose model is a dict: whatever clients, the platform and operators do, in whatever order."""
+"""A state machine of clients, platform and operators, whose model is a dict."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-What counting costs in the long run, in units by the published rules, for messages in order and out of order.
+The cost of counting in the steady state, for messages in order and out of order.
 
-The clock is simulated: what stays recent when older entries are archived depends on it.
+The clock is simulated, because it decides which entries stay recent when older ones are archived.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-Transactions that a query sees in part.
+Transactions that a query sees partly.
 
-DynamoDB commits a transaction item by item. A consistent read of one item sees all of it or nothing, but a query may
-return one item as it is after the transaction and another as it was before (developer guide, "Isolation levels for
-DynamoDB transactions"). The engine's transactions are atomic, so these tests take an item out of a query's response, or
-put its former state in.
+DynamoDB commits a transaction item by item. A consistent read of one item sees all of it or nothing. A query may return
+one item as it is after the transaction and another as it was before (developer guide, "Isolation levels for DynamoDB
+transactions"). The engine's transactions are atomic, so these tests remove an item from a query's response or restore
+its former state.
 """
 
 from __future__ import annotations

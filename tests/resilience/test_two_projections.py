@@ -1,4 +1,4 @@
-"""Two projections of the same events: each counts all of them, and the trouble of one is never the other's."""
+"""Two projections of the same events: each counts all of them, and failures stay separate."""
 
 from __future__ import annotations
 

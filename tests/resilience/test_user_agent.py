@@ -1,4 +1,4 @@
-"""Who asks AWS for something says who it is."""
+"""Every AWS request names the application in its user agent."""
 
 from __future__ import annotations
 

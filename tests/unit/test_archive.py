@@ -1,4 +1,4 @@
-"""The rules of counting, without DynamoDB: whatever is delivered, each event has exactly one entry in its place."""
+"""The pure rules of counting: after any deliveries, each event has one entry in its place."""
 
 from __future__ import annotations
 

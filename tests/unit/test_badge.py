@@ -1,4 +1,4 @@
-"""A badge: well-formed, small, readable and harmless, whatever is written in it."""
+"""Badges are well-formed, small, readable and safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events as they are stored and sent: what goes out comes back, and what is not ours is told apart."""
+"""Stored and sent formats: round trips, and the refusal of foreign data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each function loads when Lambda starts it, seen in a process of its own."""
+"""The modules that each function loads at a cold start, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands: the event that each leads to, in the state that the counter is in."""
+"""Commands: the event that each produces for a counter's state."""
 
 from __future__ import annotations
 

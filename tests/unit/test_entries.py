@@ -1,4 +1,4 @@
-"""The encodings of entries: golden bytes, round trips, and the refusal of every kind of damage."""
+"""The encodings of entries: golden bytes, round trips, and the refusal of damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events: what makes one valid, which of them have the same content, and the part that each belongs to."""
+"""Events: validity, equality of content, and the part of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How log lines become the parts of each increment's lag, and the report on lags and windows."""
+"""The parts of each increment's lag from log lines, and the report on lags and windows."""
 
 from __future__ import annotations
 

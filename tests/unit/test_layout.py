@@ -1,4 +1,4 @@
-"""What a tool for import layers cannot say."""
+"""Rules of the layout that the import linter cannot check."""
 
 from __future__ import annotations
 

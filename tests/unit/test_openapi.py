@@ -1,4 +1,4 @@
-"""The description of the API: well-formed, complete, and with examples that are what it says."""
+"""The OpenAPI document: well-formed, complete, with valid examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of the log that are read at once: where one fails, the others are not read to their end."""
+"""Parallel reads of the log's parts stop if one fails."""
 
 from __future__ import annotations
 

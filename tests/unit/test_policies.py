@@ -1,4 +1,4 @@
-"""What the policies say is what is needed, to the letter."""
+"""The policies grant exactly the needed permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README and the pages it leads to say what is so: routes, settings, commands and files, held against the code."""
+"""README and docs agree with the code: routes, settings, commands and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports: what is asked for is understood or refused by name, and rows are JSON and CSV that say the same."""
+"""Reports: parameters are parsed or refused by name; JSON and CSV have the same rows."""
 
 from __future__ import annotations
 

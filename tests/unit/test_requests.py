@@ -1,4 +1,4 @@
-"""Requests into commands: every malformed thing gets its own error, with a detail that says what would be right."""
+"""Requests become commands or queries; each malformed one is refused with its own error."""
 
 from __future__ import annotations
 

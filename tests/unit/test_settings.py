@@ -1,4 +1,4 @@
-"""The environment: read once, and refused with a line that names the variable."""
+"""Settings from the environment; an error names the variable."""
 
 from __future__ import annotations
 

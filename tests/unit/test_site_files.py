@@ -1,4 +1,4 @@
-"""What is published of a web folder, under which names, with which headers, and what of the old is outdated."""
+"""The published files of the web folder: names, headers, outdated versions."""
 
 from __future__ import annotations
 

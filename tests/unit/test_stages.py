@@ -1,4 +1,4 @@
-"""What the configuration says of a stage's databases, as the functions and the operators' program are told it."""
+"""The configuration of a stage's databases."""
 
 from __future__ import annotations
 

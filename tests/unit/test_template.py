@@ -1,4 +1,4 @@
-"""The template, read as AWS reads it, where the embedded AWS is more generous."""
+"""The template, read as AWS reads it, where the embedded AWS is more tolerant."""
 
 from __future__ import annotations
 
