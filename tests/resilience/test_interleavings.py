@@ -165,6 +165,7 @@ def test_workers_with_late_events_of_one_page_in_every_order(engine, new_pipelin
     every_order(engine, new_pipeline, workers_of, "two workers with late events of one page", counts_all=True)
 
 
+@pytest.mark.exhaustive
 def test_workers_that_split_a_page_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         counted(pipeline, range(0, 2 * PAGE_MAX, 2))
@@ -174,6 +175,7 @@ def test_workers_that_split_a_page_in_every_order(engine, new_pipeline):
     every_order(engine, new_pipeline, workers_of, "two workers that split a page", counts_all=True)
 
 
+@pytest.mark.exhaustive
 def test_a_worker_with_late_events_and_an_archiving_worker_in_every_order(engine, new_pipeline):
     def workers_of(pipeline):
         counted(pipeline, range(0, 100, 2))
@@ -345,6 +347,7 @@ def test_one_key_with_two_amounts_in_every_order(engine, new_pipeline):
         assert (pipeline.value, pipeline.version) == (recorded, 1)
 
 
+@pytest.mark.exhaustive
 def test_a_list_of_events_during_archiving_in_every_order(engine, new_pipeline):
     """The first page of a list, and the second, have each event once, whatever is archived between their requests."""
 
@@ -367,6 +370,7 @@ def test_a_list_of_events_during_archiving_in_every_order(engine, new_pipeline):
         assert len(ids) in (50 + RECENT_MAX, 51 + RECENT_MAX)
 
 
+@pytest.mark.exhaustive
 def test_a_list_of_events_during_a_split_in_every_order(engine, new_pipeline):
     """Of a page that is split between two requests, no event is listed twice."""
 
