@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.events import Event
 
-pytestmark = pytest.mark.usefixtures("no_waits")
+pytestmark = [pytest.mark.exhaustive, pytest.mark.usefixtures("no_waits")]
 
 EVENTS = 5000
 
