@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opened(aws_port: int) -> Iterator[str]:
+def serve(aws_port: int) -> Iterator[str]:
     """Serve while the block runs and return the address."""
     handler = type("Handler", (_Handler,), {"aws_port": aws_port})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -132,7 +132,7 @@ def binaries() -> Path | None:
 
 
 @contextlib.contextmanager
-def a_postgresql(programs: Path) -> Iterator[PostgreSQL]:
+def run_postgresql(programs: Path) -> Iterator[PostgreSQL]:
     """Run a server while the block runs."""
     folder = tempfile.mkdtemp(prefix="pg-")
     server = PostgreSQL(Path(folder), programs)
@@ -144,7 +144,7 @@ def a_postgresql(programs: Path) -> Iterator[PostgreSQL]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sqlite_in(file: Path) -> Database:
+def sqlite_database(file: Path) -> Database:
     """Return the database in this file."""
 
     def ask(question: str) -> list[tuple[Any, ...]]:
@@ -154,7 +154,7 @@ def sqlite_in(file: Path) -> Database:
     return Database("sqlite", f"sqlite:///{file}", ask)
 
 
-def postgresql_in(server: PostgreSQL, name: str) -> Database:
+def postgresql_database(server: PostgreSQL, name: str) -> Database:
     """Create an empty database on this server."""
     server.ask("postgres", f"CREATE DATABASE {name}")
     return Database(
@@ -199,9 +199,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def dsql_in(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
+def dsql_database(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
     """Create an empty database on this server that is reached like one of Aurora DSQL."""
-    made = postgresql_in(server, name)
+    made = postgresql_database(server, name)
     server.ask("postgres", f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
     reached = f"hostaddr=127.0.0.1&port={door.port}&sslrootcert={door.certificate}"
     return Database("auroradsql", f"auroradsql+psycopg://postgres@{_CLUSTER}/{name}?{reached}", made.ask)

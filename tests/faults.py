@@ -35,7 +35,7 @@ class Attempt:
         return _text(found)
 
     @property
-    def is_of_a_queue(self) -> bool:
+    def is_sqs(self) -> bool:
         """Whether SQS is asked, and not DynamoDB."""
         return _text(self.request.headers["x-amz-target"]).startswith("AmazonSQS")
 
@@ -47,56 +47,56 @@ class DiedError(BaseException):
     """The function ends here, whatever it would have liked to do."""
 
 
-def carried_out(attempt: Attempt) -> AWSResponse:
+def no_fault(attempt: Attempt) -> AWSResponse:
     """No fault."""
     return attempt.carry_out()
 
 
-def never_arrives(attempt: Attempt) -> AWSResponse:
+def drop_request(attempt: Attempt) -> AWSResponse:
     """Fail before the request is sent."""
     raise ConnectTimeoutError(endpoint_url=attempt.request.url)
 
 
-def loses_its_answer(attempt: Attempt) -> AWSResponse:
+def lose_answer(attempt: Attempt) -> AWSResponse:
     """Carry out the request and lose the answer."""
     attempt.carry_out()
     raise ConnectionClosedError(endpoint_url=attempt.request.url)
 
 
-def is_throttled(attempt: Attempt) -> AWSResponse:
+def throttle(attempt: Attempt) -> AWSResponse:
     """Answer that the service throttles, in the words of each service."""
-    if attempt.is_of_a_queue:
+    if attempt.is_sqs:
         return _refused_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
     return _refusal(attempt, "ThrottlingException")
 
 
-def exceeds_the_throughput(attempt: Attempt) -> AWSResponse:
+def exceed_throughput(attempt: Attempt) -> AWSResponse:
     """Answer that a partition or the caller exceeds its throughput. A transaction fails by one member."""
-    if attempt.is_of_a_queue:
+    if attempt.is_sqs:
         return _refused_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
     if attempt.operation == "TransactWriteItems":
-        return cancelled_for(None, "ThrottlingError")(attempt)
+        return cancel_for(None, "ThrottlingError")(attempt)
     return _refusal(attempt, "ProvisionedThroughputExceededException")
 
 
-def conflicts(attempt: Attempt) -> AWSResponse:
+def conflict(attempt: Attempt) -> AWSResponse:
     """Answer that a transaction is in progress on the item."""
     return _refusal(attempt, "TransactionConflictException")
 
 
-def is_cancelled(attempt: Attempt) -> AWSResponse:
+def cancel(attempt: Attempt) -> AWSResponse:
     """Cancel the transaction because of a concurrent one."""
-    return cancelled_for("TransactionConflict")(attempt)
+    return cancel_for("TransactionConflict")(attempt)
 
 
-def meets_a_transaction(attempt: Attempt) -> AWSResponse:
+def meet_transaction(attempt: Attempt) -> AWSResponse:
     """Answer a write as if a transaction were in progress on its item. Reads do not notice it."""
     if attempt.operation == "TransactWriteItems":
-        return is_cancelled(attempt)
-    return conflicts(attempt) if attempt.operation in ("PutItem", "UpdateItem") else attempt.carry_out()
+        return cancel(attempt)
+    return conflict(attempt) if attempt.operation in ("PutItem", "UpdateItem") else attempt.carry_out()
 
 
-def cancelled_for(*reasons: str | None) -> Fault:
+def cancel_for(*reasons: str | None) -> Fault:
     """Cancel a transaction for these reasons of its first members. The other members have the last reason."""
 
     def cancel(attempt: Attempt) -> AWSResponse:
@@ -108,14 +108,14 @@ def cancelled_for(*reasons: str | None) -> Fault:
     return cancel
 
 
-def is_answered_with_nothing_yet(attempt: Attempt) -> AWSResponse:
+def leave_all_unprocessed(attempt: Attempt) -> AWSResponse:
     """Answer a batch of reads with every key unprocessed, as without throughput."""
     asked = json.loads(attempt.request.body)["RequestItems"]
     answer = {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
     return response(attempt.request, 200, {}, json.dumps(answer).encode())
 
 
-def leaves_half(attempt: Attempt) -> AWSResponse:
+def leave_half_unprocessed(attempt: Attempt) -> AWSResponse:
     """Read half of a batch and return the other keys as unprocessed."""
     answer = attempt.carry_out()
     content = json.loads(answer.content)
@@ -128,19 +128,19 @@ def leaves_half(attempt: Attempt) -> AWSResponse:
     return response(attempt.request, 200, {}, json.dumps(content).encode())
 
 
-def finds_nothing(attempt: Attempt) -> AWSResponse:
+def find_nothing(attempt: Attempt) -> AWSResponse:
     """Answer a batch of reads with no items, as a stale replica does."""
     (table,) = json.loads(attempt.request.body)["RequestItems"]
     content: dict[str, Any] = {"Responses": {table: []}, "UnprocessedKeys": {}}
     return response(attempt.request, 200, {}, json.dumps(content).encode())
 
 
-def dies_before(attempt: Attempt) -> AWSResponse:
+def die_before(attempt: Attempt) -> AWSResponse:
     """End the function before the request is made."""
     raise DiedError(attempt.operation)
 
 
-def dies_after(attempt: Attempt) -> AWSResponse:
+def die_after(attempt: Attempt) -> AWSResponse:
     """End the function after the request is carried out."""
     attempt.carry_out()
     raise DiedError(attempt.operation)
@@ -169,7 +169,7 @@ class Disturbance:
             if is_first:
                 self.calls.append(attempt.call)
             is_met = self.calls.index(attempt.call) == self._at and (is_first or self._every_attempt)
-            self._has_died = is_met and self._fault in (dies_before, dies_after)
+            self._has_died = is_met and self._fault in (die_before, die_after)
         return self._fault(attempt) if is_met else attempt.carry_out()
 
 
@@ -178,7 +178,7 @@ ALWAYS = 1_000_000
 
 
 @contextlib.contextmanager
-def at(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
+def inject(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
     """Inject the fault into the first `times` attempts at this operation. The SDK's retries count as attempts."""
     left = times
 

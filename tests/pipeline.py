@@ -186,7 +186,7 @@ def _query(parameters: dict[str, Any]) -> dict[str, list[str]] | None:
     return {name.rstrip("_"): [str(value)] for name, value in parameters.items() if value is not None} or None
 
 
-def at_once(workers, work):
+def run_concurrently(workers, work):
     """Call `work` in this number of threads at the same moment and return the results."""
     together = threading.Barrier(workers)
 

@@ -31,37 +31,37 @@ class Step:
 Fault = Callable[[Step], None]
 
 
-def carried_out(step: Step) -> None:
+def no_fault(step: Step) -> None:
     """No fault."""
     step.carry_out()
 
 
-def dies_before(step: Step) -> None:
+def die_before(step: Step) -> None:
     """End the function before the step."""
     raise DiedError(step.what)
 
 
-def dies_after(step: Step) -> None:
+def die_after(step: Step) -> None:
     """End the function after the step."""
     step.carry_out()
     raise DiedError(step.what)
 
 
-def meets_a_rival(step: Step) -> None:
+def abort(step: Step) -> None:
     """Let the database abort the transaction because of a concurrent one."""
     raise conflict(step.connection, "40001")
 
 
-def loses_the_connection(step: Step) -> None:
+def lose_connection(step: Step) -> None:
     """Break the connection before the step."""
     step.connection.close()
     raise psycopg.OperationalError("the connection is lost")
 
 
-def loses_its_answer(step: Step) -> None:
+def lose_answer(step: Step) -> None:
     """Break the connection after the step."""
     step.carry_out()
-    loses_the_connection(step)
+    lose_connection(step)
 
 
 def conflict(connection: Any, code: str) -> Exception:

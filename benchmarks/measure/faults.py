@@ -67,12 +67,12 @@ class Trial:
             for counter_id in counters
         ]
 
-    def hand_over(self, events: Sequence[Incremented], fault: Fault = faults.carried_out) -> list[str]:
+    def hand_over(self, events: Sequence[Incremented], fault: Fault = faults.no_fault) -> list[str]:
         """Hand these events over, the first time with the fault, and return the bodies on the queue."""
         self._until_done(lambda: self.design.hand_over(events), fault)
         return designs.bodies(self.engine, self.design.queue_url)
 
-    def work(self, bodies: Sequence[str], fault: Fault = faults.carried_out) -> None:
+    def work(self, bodies: Sequence[str], fault: Fault = faults.no_fault) -> None:
         """Deliver these messages as one batch until they are acknowledged, the first time with the fault."""
         work = self.design.worker(0)
         self._until_done(lambda: work(bodies), fault)
@@ -105,11 +105,11 @@ class Trial:
                 try:
                     return act()
                 except (Exception, faults.DiedError):  # noqa: BLE001  (whatever it is, it is delivered again)
-                    self.engine.gate = faults.carried_out
+                    self.engine.gate = faults.no_fault
                     designs.forget(self.engine, _VISIBILITY_TIMEOUT_S)
             raise NeverAcknowledgedError
         finally:
-            self.engine.gate = faults.carried_out
+            self.engine.gate = faults.no_fault
 
 
 def _undisturbed(_trials: Trials) -> Iterator[Script]:
@@ -180,8 +180,8 @@ def _at_each_request(*kinds: tuple[Fault, bool], only: frozenset[str] = frozense
     """Let each request of the sender and of the worker meet each fault, at its first or at every attempt."""
 
     def script(trial: Trial, *, sender: bool, disturbance: Callable[[], Fault]) -> None:
-        bodies = trial.hand_over(trial.events, disturbance() if sender else faults.carried_out)
-        trial.work(bodies, faults.carried_out if sender else disturbance())
+        bodies = trial.hand_over(trial.events, disturbance() if sender else faults.no_fault)
+        trial.work(bodies, faults.no_fault if sender else disturbance())
 
     def scripts(trials: Trials) -> Iterator[Script]:
         for sender, operations in ((True, trials.sent), (False, trials.worked)):
@@ -196,7 +196,7 @@ def _at_each_request(*kinds: tuple[Fault, bool], only: frozenset[str] = frozense
 
 def _is_in_conflict(attempt: Attempt) -> AWSResponse:
     is_transaction = attempt.operation == "TransactWriteItems"
-    return faults.is_cancelled(attempt) if is_transaction else faults.conflicts(attempt)
+    return faults.cancel(attempt) if is_transaction else faults.conflict(attempt)
 
 
 _ONCE_AND_ALWAYS: Final = (False, True)
@@ -206,16 +206,12 @@ FAULTS: dict[str, Scripts] = {
     "an event is sent twice, and both are in one batch": _twice_in_a_batch,
     "a batch is delivered again": _a_batch_again,
     "messages come again, in another order and grouping": _regrouped,
-    "a function dies before one of its requests": _at_each_request((faults.dies_before, True)),
-    "a function dies after one of its requests": _at_each_request((faults.dies_after, True)),
-    "a request never arrives": _at_each_request(*((faults.never_arrives, always) for always in _ONCE_AND_ALWAYS)),
-    "a response is lost": _at_each_request(*((faults.loses_its_answer, always) for always in _ONCE_AND_ALWAYS)),
+    "a function dies before one of its requests": _at_each_request((faults.die_before, True)),
+    "a function dies after one of its requests": _at_each_request((faults.die_after, True)),
+    "a request never arrives": _at_each_request(*((faults.drop_request, always) for always in _ONCE_AND_ALWAYS)),
+    "a response is lost": _at_each_request(*((faults.lose_answer, always) for always in _ONCE_AND_ALWAYS)),
     "a request is throttled": _at_each_request(
-        *(
-            (kind, always)
-            for kind in (faults.is_throttled, faults.exceeds_the_throughput)
-            for always in _ONCE_AND_ALWAYS
-        )
+        *((kind, always) for kind in (faults.throttle, faults.exceed_throughput) for always in _ONCE_AND_ALWAYS)
     ),
     "a write is in conflict with a transaction": _at_each_request(
         (_is_in_conflict, False),

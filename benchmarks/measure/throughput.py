@@ -79,8 +79,8 @@ class Wire:
         if any(refused):
             self.conflicts += 1
             if not is_transaction:
-                return faults.conflicts(attempt)
-            return faults.cancelled_for(*("TransactionConflict" if each else None for each in refused))(attempt)
+                return faults.conflict(attempt)
+            return faults.cancel_for(*("TransactionConflict" if each else None for each in refused))(attempt)
         if not is_transaction:
             return attempt.carry_out()
         self._held |= set(items)
@@ -171,7 +171,7 @@ def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) ->
         with models_clock.kept(time):
             time.run([functools.partial(work, number) for number in range(row["workers"])])
     finally:
-        engine.gate = faults.carried_out
+        engine.gate = faults.no_fault
     counted = sum(design.value(counter_id) for counter_id in counter_ids)
     return {"a_second": round(counted / seconds, 1), "requests": wire.requests, "conflicts": wire.conflicts}
 

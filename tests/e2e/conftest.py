@@ -76,7 +76,7 @@ class Operator:
         )
 
 
-def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
+def make_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     """Return this process's environment with these variables; None removes a variable."""
     return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
 
@@ -88,7 +88,7 @@ def ops(
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
         cwd=at,
-        env=environment_with(environment),
+        env=make_environment(environment),
         input=said,
         capture_output=True,
         text=True,
@@ -96,7 +96,7 @@ def ops(
     )
 
 
-def copied(folder: Path) -> Path:
+def copy_project(folder: Path) -> Path:
     """Copy the committed project and the downloaded wheels into this folder, as far as an operator needs them."""
     left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
     for name in ("chalicelib", "ops", ".chalice"):

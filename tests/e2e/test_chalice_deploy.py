@@ -26,7 +26,7 @@ from chalicelib import settings
 from ops.deployment import package as packaging
 from ops.deployment import policies as deployment_policies
 from tests import chalice_proxy
-from tests.e2e.conftest import copied, environment_with, eventually, ops
+from tests.e2e.conftest import copy_project, eventually, make_environment, ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ class Project:
         return subprocess.run(
             [Path(sys.executable).parent / "chalice", *arguments],
             cwd=self.folder,
-            env=environment_with(
+            env=make_environment(
                 {
                     "AWS_ENDPOINT_URL": self.door,
                     **packaging.pip_variables(self.folder / "requirements.txt", settings.read({"STAGE": STAGE})),
@@ -152,10 +152,10 @@ def _is_ours(api_id: str) -> bool:
 @pytest.fixture(scope="module")
 def project(place, tmp_path_factory) -> Iterator[Project]:
     """Copy the project and provision a stage with its operators' program."""
-    folder = copied(tmp_path_factory.mktemp("project"))
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", "--json", at=folder)
     assert provisioned.returncode == 0, provisioned.stderr
-    with chalice_proxy.opened(place.aws_port) as door:
+    with chalice_proxy.serve(place.aws_port) as door:
         yield Project(folder, door, json.loads(provisioned.stdout))
 
 

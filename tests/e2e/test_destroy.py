@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from tests.e2e.conftest import copied, ops
+from tests.e2e.conftest import copy_project, ops
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,7 +68,7 @@ def step(project: Path, *arguments: str) -> Step:
 @pytest.fixture(scope="module")
 def project(place, tmp_path_factory) -> Path:
     """Provision, deploy and use a stage."""
-    folder = copied(tmp_path_factory.mktemp("project"))
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     for command in (("provision", "--yes"), ("deploy",)):
         done = ops(*command, "--stage", STAGE, at=folder)
         assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ import pytest
 
 from chalicelib.command_handlers import generate_event_id
 from tests.builders import a_counter_id, an_event, log_items
-from tests.e2e.conftest import copied, eventually, ops
+from tests.e2e.conftest import copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -228,7 +228,7 @@ def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client
     ids=lambda command: command[0],
 )
 def test_commands_are_refused_with_shards_other_than_the_logs(place, tmp_path, command):
-    checkout = copied(tmp_path)
+    checkout = copy_project(tmp_path)
     config = checkout / ".chalice" / "config.json"
     said = json.loads(config.read_text())
     said["stages"]["local"]["environment_variables"]["SHARDS"] = "4"

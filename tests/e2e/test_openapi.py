@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.e2e.conftest import PROJECT, environment_with, ops
+from tests.e2e.conftest import PROJECT, make_environment, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -40,7 +40,7 @@ def ask(api_url, tmp_path):
         return subprocess.run(
             [sys.executable, "-c", program, *arguments, *options],
             cwd=tmp_path,
-            env=environment_with({"PYTHONPATH": str(PROJECT), "COLUMNS": "120"}),
+            env=make_environment({"PYTHONPATH": str(PROJECT), "COLUMNS": "120"}),
             capture_output=True,
             text=True,
             check=False,

@@ -15,7 +15,7 @@ from ops.__main__ import main
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.deployment import deploy, provision
-from tests.e2e.conftest import copied, ops
+from tests.e2e.conftest import copy_project, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -102,7 +102,7 @@ def test_a_stage_that_is_not_configured_is_refused_with_the_way_to_make_it():
 
 
 def test_a_new_stage_is_made_only_if_somebody_says_so(tmp_path):
-    project = copied(tmp_path)
+    project = copy_project(tmp_path)
 
     refused = ops("provision", "--stage", "beta", at=project)
 
@@ -114,7 +114,7 @@ def test_a_new_stage_is_made_only_if_somebody_says_so(tmp_path):
 
 
 def test_new_stage_is_the_only_change_of_the_configuration(tmp_path, place):
-    project = copied(tmp_path)
+    project = copy_project(tmp_path)
 
     made = ops("provision", "--stage", "beta", "--yes", at=project)
 
@@ -129,7 +129,7 @@ def test_new_stage_is_the_only_change_of_the_configuration(tmp_path, place):
 
 @pytest.mark.parametrize("name", ["Beta", "my_stage", "a" * 21, "1st", ""])
 def test_a_name_that_no_stage_can_have_is_refused_and_nothing_is_written(tmp_path, name):
-    project = copied(tmp_path)
+    project = copy_project(tmp_path)
 
     refused = ops("provision", "--stage", name, "--yes", at=project)
 

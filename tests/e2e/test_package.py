@@ -21,7 +21,7 @@ from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import package as packaging
 from tests.doc_pages import section
-from tests.e2e.conftest import copied, ops
+from tests.e2e.conftest import copy_project, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -133,7 +133,7 @@ def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, m
 
 
 def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tmp_path):
-    checkout = copied(tmp_path / "checkout")
+    checkout = copy_project(tmp_path / "checkout")
     config = checkout / ".chalice" / "config.json"
     said = json.loads(config.read_text())
     said["stages"]["dev"] = json.loads(json.dumps(said["stages"]["local"]).replace("/local/", "/dev/"))
@@ -162,7 +162,7 @@ def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tm
 
 
 def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monkeypatch):
-    project = copied(tmp_path / "project")
+    project = copy_project(tmp_path / "project")
     (told,) = re.findall(r"Where a stage is switched on:\n\n```json\n(.+?)\n```", section("Switching it on"), re.DOTALL)
     of_dev = json.loads(f"{{{told}}}")["dev"]
     config = json.loads((project / ".chalice" / "config.json").read_text())

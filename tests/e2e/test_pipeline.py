@@ -20,7 +20,7 @@ from chalicelib import settings
 from ops import stages
 from ops.deployment import package as packaging
 from ops.local import ministack_gaps
-from tests.e2e.conftest import copied, eventually, ops
+from tests.e2e.conftest import copy_project, eventually, ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Packaged:
 @pytest.fixture(scope="module")
 def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
     """Provision a stage and package its application."""
-    project = copied(tmp_path_factory.mktemp("project"))
+    project = copy_project(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", at=project)
     assert provisioned.returncode == 0, provisioned.stderr
     said = ops("package", "--stage", STAGE, "build", "--json", at=project, **NOWHERE)

@@ -33,7 +33,7 @@ KEYS = {"partition", "event_id", "end", "counter_id", "part"}
 
 
 @pytest.fixture
-def put_for_now(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
+def put_until_end(stage: dict[str, str]) -> Iterator[Callable[[str, Iterable[dict[str, Any]]], None]]:
     """Put items into a table until the test ends, so that later scans of the stage stay quick."""
     keys: dict[str, list[dict[str, Any]]] = {}
 
@@ -73,7 +73,7 @@ def second(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Turn SQL on, with an empty database in a file and empty queues."""
     from chalicelib.extras.sql import read_model
 
-    database = databases.sqlite_in(tmp_path / "read-model.sqlite")
+    database = databases.sqlite_database(tmp_path / "read-model.sqlite")
     read_model.make_schema(database.url)
     monkeypatch.setenv("SQL_URL", database.url)
     settings.current.cache_clear()

@@ -10,7 +10,7 @@ from chalicelib.domain.events import Adjusted
 from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
 from tests import faults
 from tests.builders import an_event
-from tests.pipeline import at_once
+from tests.pipeline import run_concurrently
 
 
 def adjust(pipeline, **parts):
@@ -112,7 +112,7 @@ def test_adjustment_to_a_value_succeeds_next_to_concurrent_writers(pipeline):
             return adjust(pipeline, to=1000)
         return command_handlers.increment(Increment(pipeline.counter_id, wants_counter=True))
 
-    set_to, *_ = at_once(6, work)
+    set_to, *_ = run_concurrently(6, work)
     pipeline.deliver()
 
     before = set_to.counter.version - 1
@@ -128,7 +128,7 @@ def test_adjustment_to_a_value_is_decided_again_after_a_conflict(pipeline):
         pipeline.count(an_event(counter_id=pipeline.counter_id, by=7))
         return attempt.carry_out()
 
-    with faults.at("TransactWriteItems", another_counts_first):
+    with faults.inject("TransactWriteItems", another_counts_first):
         accepted = adjust(pipeline, to=100)
 
     assert (accepted.event.by, accepted.counter.value) == (93, 100)
@@ -136,7 +136,7 @@ def test_adjustment_to_a_value_is_decided_again_after_a_conflict(pipeline):
 
 
 def test_concurrent_adjustments_with_one_key_record_one_event(pipeline):
-    results = at_once(8, lambda _: adjust(pipeline, by=-4))
+    results = run_concurrently(8, lambda _: adjust(pipeline, by=-4))
     pipeline.deliver()
 
     assert [result.is_retry for result in results].count(False) == 1
@@ -145,14 +145,14 @@ def test_concurrent_adjustments_with_one_key_record_one_event(pipeline):
 
 
 def test_adjustment_that_conflicts_at_every_try_records_nothing(pipeline):
-    with faults.at("TransactWriteItems", faults.is_cancelled, faults.ALWAYS), pytest.raises(ContendedError):
+    with faults.inject("TransactWriteItems", faults.cancel, faults.ALWAYS), pytest.raises(ContendedError):
         adjust(pipeline, to=5)
 
     assert pipeline.version == 0
 
 
 def test_adjustment_cancelled_by_a_conflict_is_retried(pipeline):
-    with faults.at("TransactWriteItems", faults.is_cancelled, times=2):
+    with faults.inject("TransactWriteItems", faults.cancel, times=2):
         accepted = adjust(pipeline, to=5)
 
     assert accepted.counter.value == pipeline.value == 5
@@ -160,10 +160,10 @@ def test_adjustment_cancelled_by_a_conflict_is_retried(pipeline):
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize(
-    "fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled], ids=lambda fault: fault.__name__
+    "fault", [faults.drop_request, faults.lose_answer, faults.throttle], ids=lambda fault: fault.__name__
 )
 def test_adjustment_with_unknown_outcome_is_recorded_once_when_retried(pipeline, fault):
-    with faults.at("TransactWriteItems", fault, faults.ALWAYS), pytest.raises(UnavailableError):
+    with faults.inject("TransactWriteItems", fault, faults.ALWAYS), pytest.raises(UnavailableError):
         adjust(pipeline, by=5)
 
     adjust(pipeline, by=5)

@@ -94,9 +94,9 @@ def test_replay_for_one_projection_does_not_resume_anothers(pipeline, second, tm
 
     def third_is_lost(attempt):
         sent.append(attempt)
-        return attempt.carry_out() if len(sent) < 3 else faults.never_arrives(attempt)
+        return attempt.carry_out() if len(sent) < 3 else faults.drop_request(attempt)
 
-    with faults.at("SendMessage", third_is_lost, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+    with faults.inject("SendMessage", third_is_lost, faults.ALWAYS), pytest.raises(QueueUnavailableError):
         replayed(pipeline, tmp_path)
     pipeline.published()
     second.published()
@@ -225,7 +225,7 @@ def test_interrupted_on_the_second_queue_all_of_both_is_visible_at_once(pipeline
             raise KeyboardInterrupt
         return attempt.carry_out()
 
-    with faults.at("ReceiveMessage", interrupted_there, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+    with faults.inject("ReceiveMessage", interrupted_there, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
         redriven()
 
     assert (len(pipeline.parked()), len(second.parked())) == (1, 1)

@@ -43,7 +43,7 @@ def newest_first(events):
 
 
 @pytest.fixture
-def put_archive(put_for_now, pipeline):
+def put_archive(put_until_end, pipeline):
     """Put an archive as it would be, had this many events been counted in each of the first seconds."""
 
     def put(seconds, events, part=0, parts=1):
@@ -68,8 +68,8 @@ def put_archive(put_for_now, pipeline):
             "archived_until": pages[-1]["end"],
             "revision": 1,
         }
-        put_for_now(settings.current().archive_table, pages)
-        put_for_now(settings.current().counters_table, [counter])
+        put_until_end(settings.current().archive_table, pages)
+        put_until_end(settings.current().counters_table, [counter])
 
     return put
 
@@ -238,7 +238,7 @@ def test_an_outage_of_the_read_model_or_the_log_is_503(pipeline):
         ("Query", pipeline.events),
         ("BatchGetItem", pipeline.events),
     ):
-        with faults.at(operation, faults.is_throttled, faults.ALWAYS):
+        with faults.inject(operation, faults.throttle, faults.ALWAYS):
             assert asked().status == 503
 
 
@@ -308,7 +308,7 @@ def test_unprocessed_keys_of_a_batch_are_read(pipeline):
     events = [at(n, counter_id=pipeline.counter_id) for n in range(8)]
     pipeline.record(*events)
 
-    with faults.at("BatchGetItem", faults.leaves_half, times=2), aws_requests.record() as requests:
+    with faults.inject("BatchGetItem", faults.leave_half_unprocessed, times=2), aws_requests.record() as requests:
         found = [event["event_id"] for event in pipeline.events().body["events"]]
 
     assert found == newest_first(events)
@@ -319,7 +319,7 @@ def test_an_event_that_the_log_does_not_show_at_once_is_looked_for_again(pipelin
     events = [at(n, counter_id=pipeline.counter_id) for n in range(3)]
     pipeline.record(*events)
 
-    with faults.at("BatchGetItem", faults.finds_nothing), aws_requests.record() as requests:
+    with faults.inject("BatchGetItem", faults.find_nothing), aws_requests.record() as requests:
         found = [event["event_id"] for event in pipeline.events().body["events"]]
 
     consistent = [part["RequestItems"][settings.current().event_log_table] for _, part in requests.made[-2:]]

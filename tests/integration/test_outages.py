@@ -15,9 +15,9 @@ from tests.builders import an_event, message_body
 pytestmark = pytest.mark.sample(1)
 
 
-@pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
+@pytest.mark.parametrize("fault", [faults.drop_request, faults.throttle])
 def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipeline, fault):
-    with faults.at("PutItem", fault, faults.ALWAYS):
+    with faults.inject("PutItem", fault, faults.ALWAYS):
         refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
 
     accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
@@ -30,7 +30,7 @@ def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipelin
 
 def test_append_whose_every_answer_is_lost_is_503_and_a_retry_counts_once(pipeline):
     """The retry has the same idempotency key."""
-    with faults.at("PutItem", faults.loses_its_answer, faults.ALWAYS):
+    with faults.inject("PutItem", faults.lose_answer, faults.ALWAYS):
         refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
 
     accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
@@ -41,7 +41,7 @@ def test_append_whose_every_answer_is_lost_is_503_and_a_retry_counts_once(pipeli
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
 def test_an_append_whose_answer_is_lost_meets_itself_and_is_accepted(pipeline, headers):
-    with faults.at("PutItem", faults.loses_its_answer):
+    with faults.inject("PutItem", faults.lose_answer):
         accepted = pipeline.increment({"by": 3}, **headers)
 
     pipeline.deliver()
@@ -54,7 +54,7 @@ def test_an_append_whose_answer_is_lost_meets_itself_and_is_accepted(pipeline, h
     [("TransactWriteItems", {"If_Match": '"0"'}), ("UpdateItem", {"Prefer": "return=representation"})],
 )
 def test_a_count_at_once_whose_answer_is_lost_happened_once(pipeline, operation, wish):
-    with faults.at(operation, faults.loses_its_answer):
+    with faults.inject(operation, faults.lose_answer):
         answer = pipeline.increment({"by": 3}, **wish)
 
     pipeline.deliver()
@@ -63,7 +63,7 @@ def test_a_count_at_once_whose_answer_is_lost_happened_once(pipeline, operation,
 
 
 def test_an_append_that_meets_a_transaction_tries_again(pipeline):
-    with faults.at("PutItem", faults.conflicts, times=3):
+    with faults.inject("PutItem", faults.conflict, times=3):
         accepted = pipeline.increment()
 
     pipeline.deliver()
@@ -73,7 +73,7 @@ def test_an_append_that_meets_a_transaction_tries_again(pipeline):
 
 def test_increments_are_accepted_during_an_outage_of_the_read_model(pipeline):
     """Queries, swaps and add-and-gets are 503."""
-    with faults.at("Query", faults.is_throttled, faults.ALWAYS):
+    with faults.inject("Query", faults.throttle, faults.ALWAYS):
         unread = pipeline.counter()
         accepted = pipeline.increment()
 
@@ -86,11 +86,11 @@ EVENTS = {"UpdateItem": 1, "GetItem": 100, "TransactWriteItems": 100}
 
 
 @pytest.mark.parametrize("operation", EVENTS)
-@pytest.mark.parametrize("fault", [faults.is_throttled, faults.exceeds_the_throughput, faults.never_arrives])
+@pytest.mark.parametrize("fault", [faults.throttle, faults.exceed_throughput, faults.drop_request])
 def test_a_batch_not_counted_is_raised_and_counted_when_redelivered(pipeline, operation, fault):
     body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
 
-    with faults.at(operation, fault, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+    with faults.inject(operation, fault, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
     unchanged = pipeline.value
     pipeline.project([body])
@@ -102,7 +102,7 @@ def test_late_events_not_counted_are_raised_and_counted_when_redelivered(pipelin
     pipeline.count(*[an_event(counter_id=pipeline.counter_id, recorded_at_ms=n) for n in range(100)])
     body = message_body(an_event(counter_id=pipeline.counter_id, recorded_at_ms=5))
 
-    with faults.at("Query", faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+    with faults.inject("Query", faults.throttle, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
     pipeline.project([body])
 
@@ -113,7 +113,7 @@ def test_late_events_not_counted_are_raised_and_counted_when_redelivered(pipelin
 def test_a_count_whose_first_answer_is_lost_counts_once(pipeline, operation):
     body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
 
-    with faults.at(operation, faults.loses_its_answer):
+    with faults.inject(operation, faults.lose_answer):
         pipeline.project([body])
     pipeline.project([body])
 
@@ -124,7 +124,7 @@ def test_a_count_whose_first_answer_is_lost_counts_once(pipeline, operation):
 def test_a_count_whose_every_answer_is_lost_counts_once(pipeline, operation):
     body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
 
-    with faults.at(operation, faults.loses_its_answer, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+    with faults.inject(operation, faults.lose_answer, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
     pipeline.project([body])
 
@@ -135,7 +135,7 @@ def test_stream_batch_not_sent_is_raised_and_published_when_redelivered(pipeline
     pipeline.increment()
     records = pipeline.new_records()
 
-    with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+    with faults.inject("SendMessage", faults.drop_request, faults.ALWAYS), pytest.raises(QueueUnavailableError):
         pipeline.publish(records)
     pipeline.publish(records)
     pipeline.project(pipeline.published())
@@ -144,7 +144,7 @@ def test_stream_batch_not_sent_is_raised_and_published_when_redelivered(pipeline
 
 
 def test_a_swap_that_conflicts_at_every_try_is_503_and_not_recorded(pipeline):
-    with faults.at("TransactWriteItems", faults.is_cancelled, faults.ALWAYS):
+    with faults.inject("TransactWriteItems", faults.cancel, faults.ALWAYS):
         swap = pipeline.increment(If_Match='"0"')
 
     assert swap.status == 503
@@ -153,7 +153,7 @@ def test_a_swap_that_conflicts_at_every_try_is_503_and_not_recorded(pipeline):
 
 def test_an_add_and_get_that_conflicts_at_every_try_is_accepted(pipeline):
     """The preference is not honored; the stream delivers the event."""
-    with faults.at("UpdateItem", faults.conflicts, faults.ALWAYS):
+    with faults.inject("UpdateItem", faults.conflict, faults.ALWAYS):
         accepted = pipeline.increment({"by": 2}, Prefer="return=representation")
     pipeline.deliver()
 
@@ -164,7 +164,7 @@ def test_an_add_and_get_that_conflicts_at_every_try_is_accepted(pipeline):
 def test_a_batch_that_conflicts_at_every_try_is_raised(pipeline):
     body = message_body(an_event(counter_id=pipeline.counter_id))
 
-    with faults.at("UpdateItem", faults.conflicts, faults.ALWAYS), pytest.raises(ContendedError):
+    with faults.inject("UpdateItem", faults.conflict, faults.ALWAYS), pytest.raises(ContendedError):
         pipeline.project([body])
     pipeline.project([body])
 
@@ -172,7 +172,7 @@ def test_a_batch_that_conflicts_at_every_try_is_raised(pipeline):
 
 
 def test_an_append_that_meets_transactions_each_time_is_503(pipeline):
-    with faults.at("PutItem", faults.conflicts, faults.ALWAYS):
+    with faults.inject("PutItem", faults.conflict, faults.ALWAYS):
         answer = pipeline.increment()
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")

@@ -39,7 +39,7 @@ def test_interrupted_redrive_leaves_the_remaining_messages_visible(pipeline, bod
         attempts.append(attempt)
         return attempt.carry_out() if len(attempts) == 1 else interrupted(attempt)
 
-    with faults.at("SendMessage", second_is_interrupted, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+    with faults.inject("SendMessage", second_is_interrupted, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
         run()
 
     sent, left = pipeline.published(), [message["Body"] for message in pipeline.parked()]
@@ -53,14 +53,14 @@ def test_interrupted_while_gathering_all_is_visible_at_once(pipeline, bodies):
         calls.append(attempt)
         return attempt.carry_out() if len(calls) == 1 else interrupted(attempt)
 
-    with faults.at("ReceiveMessage", second_is_interrupted, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+    with faults.inject("ReceiveMessage", second_is_interrupted, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
         run()
 
     assert (pipeline.published(), len(pipeline.parked())) == ([], 3)
 
 
 def test_dead_letter_sent_but_not_deleted_is_sent_twice_and_counted_once(pipeline, bodies):
-    with faults.at("DeleteMessage", interrupted), pytest.raises(KeyboardInterrupt):
+    with faults.inject("DeleteMessage", interrupted), pytest.raises(KeyboardInterrupt):
         run()
     again = run()
 
@@ -75,7 +75,7 @@ def test_messages_parked_during_a_redrive_are_left_for_the_next(pipeline, bodies
         sqs.send(settings.current().dead_letter_queue, "later")
         return attempt.carry_out()
 
-    with faults.at("ReceiveMessage", another_comes_in, faults.ALWAYS):
+    with faults.inject("ReceiveMessage", another_comes_in, faults.ALWAYS):
         done = run()
 
     assert done.holds
@@ -121,7 +121,7 @@ def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
     pipeline.increment()
     sqs.send(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS))
 
-    with faults.at("Scan", interrupted), pytest.raises(KeyboardInterrupt):
+    with faults.inject("Scan", interrupted), pytest.raises(KeyboardInterrupt):
         run()
 
     assert len(pipeline.parked()) == 1

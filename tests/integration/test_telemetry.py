@@ -175,7 +175,7 @@ def test_refused_key_is_logged_with_its_event(pipeline, seen):
 
 
 def test_request_answered_503_is_logged_with_ids_and_traceback(pipeline, seen):
-    with faults.at("PutItem", faults.is_throttled, faults.ALWAYS):
+    with faults.inject("PutItem", faults.throttle, faults.ALWAYS):
         pipeline.increment()
 
     found = seen()
@@ -194,7 +194,7 @@ def test_a_request_that_fails_unforeseen_is_an_error_with_a_traceback(pipeline, 
     def breaks(_attempt):
         raise RuntimeError("broken")
 
-    with faults.at("Query", breaks, faults.ALWAYS):
+    with faults.inject("Query", breaks, faults.ALWAYS):
         answer = pipeline.counter()
 
     (line,) = seen().lines
@@ -214,7 +214,7 @@ def test_queries_and_malformed_requests_are_not_logged(pipeline, seen, body):
 def test_events_counted_before_a_failure_are_measured(pipeline, seen):
     bodies = [message_body(an_event(counter_id=pipeline.counter_id)), "broken"]
 
-    with faults.at("SendMessage", faults.never_arrives, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+    with faults.inject("SendMessage", faults.drop_request, faults.ALWAYS), pytest.raises(QueueUnavailableError):
         pipeline.project(bodies)
 
     found = seen()
@@ -229,9 +229,9 @@ def test_redelivered_messages_are_logged_with_the_failing_counter(pipeline, seen
     hot, calm = an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id)
 
     def hot_conflicts(attempt):
-        return faults.conflicts(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+        return faults.conflict(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
-    with faults.at("UpdateItem", hot_conflicts, faults.ALWAYS):
+    with faults.inject("UpdateItem", hot_conflicts, faults.ALWAYS):
         again = pipeline.project([message_body(hot), message_body(calm)])
 
     found = seen()
@@ -255,14 +255,14 @@ def hot(pipeline):
 
 
 def hot_is_throttled(attempt):
-    return faults.exceeds_the_throughput(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+    return faults.exceed_throughput(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
 def test_events_counted_before_a_failure_are_measured_with_their_batch(pipeline, seen, answers_by_message, hot):
     calm = an_event(counter_id=pipeline.counter_id)
     bodies = [*codec.encode_bodies(hot)]
 
-    with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS):
+    with faults.inject("UpdateItem", hot_is_throttled, faults.ALWAYS):
         again = pipeline.project([*bodies, message_body(calm)])
     first = seen()
     pipeline.project(again)
@@ -278,7 +278,7 @@ def test_events_counted_before_a_failure_are_measured_with_their_batch(pipeline,
 def test_counted_events_are_measured_if_all_messages_are_redelivered(pipeline, seen, hot, others):
     bodies = [*codec.encode_bodies(hot), *[message_body(an_event(counter_id=pipeline.counter_id))] * others]
 
-    with faults.at("UpdateItem", hot_is_throttled, faults.ALWAYS), pytest.raises(PartlyCountedError):
+    with faults.inject("UpdateItem", hot_is_throttled, faults.ALWAYS), pytest.raises(PartlyCountedError):
         pipeline.project(bodies)
     first = seen()
     pipeline.project(bodies)
@@ -293,7 +293,7 @@ def test_counted_events_are_measured_if_all_messages_are_redelivered(pipeline, s
 def test_log_fields_of_one_invocation_are_not_in_the_next(pipeline, seen):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.increment()
-    with faults.at("UpdateItem", faults.is_throttled, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
+    with faults.inject("UpdateItem", faults.throttle, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
 
     pipeline.project([body])

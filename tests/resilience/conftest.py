@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def the_engine() -> Iterator[Engine]:
+def module_engine() -> Iterator[Engine]:
     """One for all tests of a file, and empty for the first: each has counters of its own."""
     engine = Engine()
     yield engine
@@ -30,10 +30,10 @@ def the_engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def engine(the_engine: Engine) -> Iterator[Engine]:
+def engine(module_engine: Engine) -> Iterator[Engine]:
     """Serve the application's clients during the test."""
-    with the_engine.serving():
-        yield the_engine
+    with module_engine.serving():
+        yield module_engine
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def new_pipeline(engine: Engine) -> Callable[[int], Pipeline]:
     """Create a pipeline with a counter of its own and a seeded random generator."""
-    return lambda seed: pipeline_on(engine, seed)
+    return lambda seed: make_pipeline(engine, seed)
 
 
-def pipeline_on(engine: Engine, seed: int) -> Pipeline:
+def make_pipeline(engine: Engine, seed: int) -> Pipeline:
     """Create a pipeline on the engine."""
     return Pipeline(
         engine.outputs["ProjectionQueueUrl"],
@@ -67,7 +67,7 @@ def postgresql() -> Iterator[PostgreSQL]:
     if programs is None:
         assert "CI" not in os.environ, "there is no PostgreSQL"
         pytest.skip("there is no PostgreSQL: neither Debian's, nor on the path, nor the wheel of pgserver")
-    with databases.a_postgresql(programs) as server:
+    with databases.run_postgresql(programs) as server:
         yield server
 
 
@@ -81,13 +81,13 @@ def guard() -> Iterator[Guard]:
 @pytest.fixture(scope="session")
 def a_postgresql_database(postgresql: PostgreSQL) -> Database:
     """With the schema."""
-    return with_schema(databases.postgresql_in(postgresql, "counter"))
+    return add_schema(databases.postgresql_database(postgresql, "counter"))
 
 
 @pytest.fixture(scope="session")
 def a_dsql_database(postgresql: PostgreSQL) -> Database:
     """With the schema, which is made while the guard of who asks first stands."""
-    return with_schema(databases.dsql_in(postgresql, databases.TlsDoor(postgresql), "counter_like_dsql"))
+    return add_schema(databases.dsql_database(postgresql, databases.TlsDoor(postgresql), "counter_like_dsql"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])
@@ -98,7 +98,7 @@ def database(
     from chalicelib.extras.sql import read_model
 
     if request.param == "sqlite":
-        found = with_schema(databases.sqlite_in(tmp_path / "read-model.sqlite"))
+        found = add_schema(databases.sqlite_database(tmp_path / "read-model.sqlite"))
     else:
         found = request.getfixturevalue(f"a_{request.param.removeprefix('aurora')}_database")
         found.ask("DELETE FROM events")
@@ -113,7 +113,7 @@ def database(
     settings.current.cache_clear()
 
 
-def with_schema(made: Database) -> Database:
+def add_schema(made: Database) -> Database:
     """Create the tables and views."""
     from chalicelib.extras.sql import read_model
 

@@ -28,7 +28,7 @@ from ministack.services import dynamodb, dynamodb_streams, sqs
 
 from chalicelib import settings
 from tests import aws_requests
-from tests.faults import Attempt, carried_out, response
+from tests.faults import Attempt, no_fault, response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Engine:
 
     def __init__(self) -> None:
         logging.getLogger().setLevel(logging.WARNING)  # the services' own import sets it lower
-        self.gate: Callable[[Attempt], AWSResponse] = carried_out
+        self.gate: Callable[[Attempt], AWSResponse] = no_fault
         self._one_at_a_time = threading.RLock()
         self._loop = asyncio.new_event_loop()
         self._session = boto3.Session()

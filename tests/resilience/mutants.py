@@ -710,10 +710,10 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> object:  # type: ignore[override]  # noqa: ARG002  (the base class's)
         source = Path(self.path).read_text(encoding="utf-8")
-        return compile(mutated(self._mutant, source), self.path, "exec")
+        return compile(mutate(self._mutant, source), self.path, "exec")
 
 
-def mutated(mutant: Mutant, source: str) -> str:
+def mutate(mutant: Mutant, source: str) -> str:
     """Return the source with the mistake in it. The right text must occur exactly once."""
     assert source.count(mutant.right) == 1, f"{mutant.module} does not hold this exactly once: {mutant.right!r}"
     return source.replace(mutant.right, mutant.wrong)
@@ -722,7 +722,7 @@ def mutated(mutant: Mutant, source: str) -> str:
 def is_caught(name: str) -> bool:
     """Whether the mutant's catcher fails with the mistake in place. (That it passes without is for the other tests.)"""
     mutant = MUTANTS[name]
-    mutated(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    mutate(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", *_PLUGINS, mutant.catcher],
         cwd=PROJECT,
@@ -735,7 +735,7 @@ def is_caught(name: str) -> bool:
     return done.returncode == 1
 
 
-def tried(names: Iterable[str]) -> dict[str, Future[bool]]:
+def run_mutants(names: Iterable[str]) -> dict[str, Future[bool]]:
     """Whether each is caught, as it becomes known: as many are tried at once as there are processors."""
     pool = ThreadPoolExecutor(os.cpu_count())
     found = {name: pool.submit(is_caught, name) for name in names}
@@ -764,7 +764,7 @@ def table() -> str:
 @click.command(help=__doc__)
 def main() -> None:
     survivors = []
-    for name, found in tried(MUTANTS).items():
+    for name, found in run_mutants(MUTANTS).items():
         caught = found.result()
         click.echo(f"{'caught' if caught else 'SURVIVED'}  {name}")
         if not caught:

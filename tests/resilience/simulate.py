@@ -25,7 +25,7 @@ from chalicelib.errors import ContendedError, PartlyCountedError
 from tests import conftest  # noqa: F401  (sets what the application reads when it is imported)
 from tests.builders import A_TIME_MS, an_event, message_body
 from tests.resilience import scheduler
-from tests.resilience.conftest import pipeline_on
+from tests.resilience.conftest import make_pipeline
 from tests.resilience.engine import Engine
 from tests.resilience.invariant import Watcher
 
@@ -49,7 +49,7 @@ class Simulated:
 def simulate(engine: Engine, seed: int) -> Simulated:
     """Run one seed's workers in its order, deliver everything again, and check the invariants."""
     chance = random.Random(seed)
-    pipeline = pipeline_on(engine, seed)
+    pipeline = make_pipeline(engine, seed)
     watcher = Watcher(engine.client, pipeline.counter_id)
     pipeline.increment({"by": chance.randint(1, 9)}, Idempotency_Key="before")
     _count_before(pipeline, chance)

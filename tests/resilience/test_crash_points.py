@@ -40,17 +40,17 @@ OTHERS = 3
 BY = 1000
 
 FAULTS: dict[str, tuple[Fault, bool]] = {
-    "the request never arrives, once": (faults.never_arrives, False),
-    "the request never arrives, however often": (faults.never_arrives, True),
-    "the answer is lost, once": (faults.loses_its_answer, False),
-    "the answer is lost, however often": (faults.loses_its_answer, True),
-    "the request is throttled, once": (faults.is_throttled, False),
-    "the request is throttled, however often": (faults.is_throttled, True),
-    "the request exceeds the throughput, once": (faults.exceeds_the_throughput, False),
-    "the request exceeds the throughput, however often": (faults.exceeds_the_throughput, True),
-    "the request meets a transaction": (faults.meets_a_transaction, True),
-    "the function dies before it": (faults.dies_before, True),
-    "the function dies after it": (faults.dies_after, True),
+    "the request never arrives, once": (faults.drop_request, False),
+    "the request never arrives, however often": (faults.drop_request, True),
+    "the answer is lost, once": (faults.lose_answer, False),
+    "the answer is lost, however often": (faults.lose_answer, True),
+    "the request is throttled, once": (faults.throttle, False),
+    "the request is throttled, however often": (faults.throttle, True),
+    "the request exceeds the throughput, once": (faults.exceed_throughput, False),
+    "the request exceeds the throughput, however often": (faults.exceed_throughput, True),
+    "the request meets a transaction": (faults.meet_transaction, True),
+    "the function dies before it": (faults.die_before, True),
+    "the function dies after it": (faults.die_after, True),
 }
 
 
@@ -379,7 +379,7 @@ def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: fau
     except (faults.DiedError, UnavailableError):
         pass
     finally:
-        engine.gate = faults.carried_out
+        engine.gate = faults.no_fault
     for watcher in watchers:
         watcher.check_between_requests()
     if scenario.by == PLATFORM and returned:
@@ -410,7 +410,7 @@ def check_in_the_end(pipeline, watchers, prepared):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario_makes_the_asserted_number_of_requests(engine, new_pipeline, name):
     scenario = SCENARIOS[name]
-    disturbance = faults.Disturbance(None, faults.carried_out, every_attempt=False)
+    disturbance = faults.Disturbance(None, faults.no_fault, every_attempt=False)
 
     run(engine, new_pipeline(1), scenario, disturbance)
 
@@ -444,7 +444,7 @@ def test_number_of_crash_points_is_asserted():
         ("SendMessage", lambda pipeline: pipeline.publish(pipeline.new_records())),
     ],
 )
-@pytest.mark.parametrize("fault", [faults.is_throttled, faults.exceeds_the_throughput])
+@pytest.mark.parametrize("fault", [faults.throttle, faults.exceed_throughput])
 def test_throttling_of_each_service_is_retried_and_503(engine, new_pipeline, operation, act, fault):
     pipeline = new_pipeline(0)
     if operation == "SendMessage":
@@ -463,9 +463,9 @@ def test_throttling_of_each_service_is_retried_and_503(engine, new_pipeline, ope
     except UnavailableError:
         outcome = 503
     finally:
-        engine.gate = faults.carried_out
+        engine.gate = faults.no_fault
 
     assert outcome == 503
     # Whether to try again is the SDK's decision: it does not for a transaction that was cancelled.
-    is_cancelled = fault is faults.exceeds_the_throughput and operation == "TransactWriteItems"
+    is_cancelled = fault is faults.exceed_throughput and operation == "TransactWriteItems"
     assert len(met) == (1 if is_cancelled else 4)

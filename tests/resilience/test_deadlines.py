@@ -46,7 +46,7 @@ class Function:
             self.left_s -= session.CONNECT_S + session.READ_S
             if operation not in (None, attempt.operation):
                 return attempt.carry_out()
-            if fault is not faults.carried_out:
+            if fault is not faults.no_fault:
                 self.left_s -= session.LONGEST_PAUSE_S
             return fault(attempt)
 
@@ -56,7 +56,7 @@ class Function:
 @pytest.fixture
 def pipeline(engine, new_pipeline):
     yield new_pipeline(0)
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_gateway_timeout_exceeds_the_functions_timeout():
     assert FUNCTIONS["api_handler"]["lambda_timeout"] < GATEWAY_S
 
 
-@pytest.mark.parametrize("fault", [faults.never_arrives, faults.is_throttled])
+@pytest.mark.parametrize("fault", [faults.drop_request, faults.throttle])
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_request_during_an_outage_is_503_before_the_deadline(pipeline, running, request_, fault):
     function = running("api_handler", fault)
@@ -87,7 +87,7 @@ def test_request_during_an_outage_is_503_before_the_deadline(pipeline, running, 
 
 
 def test_swap_that_always_conflicts_is_503_before_the_deadline(pipeline, running):
-    function = running("api_handler", faults.is_cancelled, "TransactWriteItems")
+    function = running("api_handler", faults.cancel, "TransactWriteItems")
 
     answer = pipeline.increment(If_Match='"0"')
 
@@ -97,7 +97,7 @@ def test_swap_that_always_conflicts_is_503_before_the_deadline(pipeline, running
 
 def test_add_and_get_that_always_conflicts_is_202_before_the_deadline(pipeline, running):
     """The event is recorded, and the stream counts it: a preference is no reason to fail."""
-    function = running("api_handler", faults.conflicts, "UpdateItem")
+    function = running("api_handler", faults.conflict, "UpdateItem")
 
     answer = pipeline.increment(Prefer="return=representation")
 
@@ -107,7 +107,7 @@ def test_add_and_get_that_always_conflicts_is_202_before_the_deadline(pipeline, 
 
 def test_query_with_slow_requests_is_503_before_the_deadline(pipeline, running):
     stored(pipeline, [[number] for number in range(40)])
-    function = running("api_handler", faults.carried_out)
+    function = running("api_handler", faults.no_fault)
 
     answer = pipeline.events()
 
@@ -117,7 +117,7 @@ def test_query_with_slow_requests_is_503_before_the_deadline(pipeline, running):
 
 @pytest.mark.parametrize("wish", [{}, {"If_Match": '"0"'}, {"Prefer": "return=representation"}])
 def test_command_with_slow_requests_succeeds(pipeline, running, wish):
-    function = running("api_handler", faults.carried_out)
+    function = running("api_handler", faults.no_fault)
 
     answer = pipeline.increment(**wish)
 
@@ -128,11 +128,11 @@ def test_command_with_slow_requests_succeeds(pipeline, running, wish):
 def test_batch_stopped_at_the_deadline_is_counted_when_redelivered(engine, pipeline, running):
     others = [message_body(an_event(counter_id=f"{pipeline.counter_id}-{n}")) for n in range(9)]
     bodies = [message_body(an_event(counter_id=pipeline.counter_id, by=4)), *others]
-    function = running("project", faults.never_arrives, "UpdateItem")
+    function = running("project", faults.drop_request, "UpdateItem")
 
     with pytest.raises(ReadModelUnavailableError):
         pipeline.project(bodies)
-    left_s, pipeline.context, engine.gate = function.left_s, None, faults.carried_out
+    left_s, pipeline.context, engine.gate = function.left_s, None, faults.no_fault
     pipeline.project(bodies)
 
     assert left_s >= 0
@@ -140,7 +140,7 @@ def test_batch_stopped_at_the_deadline_is_counted_when_redelivered(engine, pipel
 
 
 def test_stream_batch_stops_at_the_deadline(pipeline, running):
-    function = running("publish", faults.never_arrives)
+    function = running("publish", faults.drop_request)
 
     with pytest.raises(QueueUnavailableError):
         pipeline.publish([stream_record(an_event())])
@@ -153,7 +153,7 @@ def test_outside_lambda_only_each_request_has_a_timeout(engine, pipeline):
 
     def gate(attempt):
         attempts.append(attempt)
-        return faults.never_arrives(attempt)
+        return faults.drop_request(attempt)
 
     engine.gate = gate
     answer = pipeline.counter()

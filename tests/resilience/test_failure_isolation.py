@@ -44,19 +44,19 @@ def at(engine, operation, fault, times=faults.ALWAYS):
     try:
         yield made
     finally:
-        engine.gate = faults.carried_out
+        engine.gate = faults.no_fault
 
 
 def to_the_dead_letter_queue(attempt):
-    return faults.never_arrives(attempt) if b"dead-letter" in attempt.request.body else attempt.carry_out()
+    return faults.drop_request(attempt) if b"dead-letter" in attempt.request.body else attempt.carry_out()
 
 
 def hot_conflicts(attempt):
-    return faults.conflicts(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+    return faults.conflict(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
 def hot_is_throttled(attempt):
-    return faults.is_throttled(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
+    return faults.throttle(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
 def test_broken_message_is_redelivered_if_parking_fails(engine, new_pipeline):
@@ -164,7 +164,7 @@ def test_poison_message_is_parked_once_its_good_events_are_counted(engine, new_p
     assert [message["Body"] for message in pipeline.parked()] == [good_in_part]
 
 
-@pytest.mark.parametrize("fault", [faults.conflicts, faults.is_throttled])
+@pytest.mark.parametrize("fault", [faults.conflict, faults.throttle])
 def test_wholly_uncounted_batch_raises_with_partial_responses_too(engine, new_pipeline, answers_by_message, fault):
     pipeline = new_pipeline(0)
     bodies = [message_body(an_event(counter_id=f"{pipeline.counter_id}.{n}")) for n in range(3)]
@@ -194,7 +194,7 @@ def test_throttled_transaction_is_an_outage_and_not_retried(engine, new_pipeline
     pipeline = new_pipeline(0)
     fill_recent(pipeline)
     body = message_body(an_event(counter_id=pipeline.counter_id))
-    throttled = faults.cancelled_for(*reasons)
+    throttled = faults.cancel_for(*reasons)
 
     with at(engine, "TransactWriteItems", throttled) as counted, pytest.raises(ReadModelUnavailableError):
         pipeline.project([body])
@@ -216,7 +216,7 @@ def test_conflicting_transaction_is_retried(engine, new_pipeline, reasons):
     pipeline = new_pipeline(0)
     fill_recent(pipeline)
     event = an_event(counter_id=pipeline.counter_id)
-    conflict = faults.cancelled_for(*reasons)
+    conflict = faults.cancel_for(*reasons)
 
     with at(engine, "TransactWriteItems", conflict, times=1) as counted:
         pipeline.project([message_body(event)])
@@ -230,7 +230,7 @@ def test_conflicting_transaction_is_retried(engine, new_pipeline, reasons):
 def test_conflicting_update_is_retried(engine, new_pipeline):
     pipeline = new_pipeline(0)
 
-    with at(engine, "UpdateItem", faults.conflicts, times=1) as counted:
+    with at(engine, "UpdateItem", faults.conflict, times=1) as counted:
         pipeline.project([message_body(an_event(counter_id=pipeline.counter_id))])
 
     assert len(counted) == 2

@@ -26,19 +26,19 @@ def figures():
 
 
 @pytest.fixture
-def every(the_engine):
-    with designs.on(the_engine) as found:
+def every(module_engine):
+    with designs.on(module_engine) as found:
         yield found
 
 
 @pytest.mark.exhaustive
 @pytest.mark.no_cover
-def test_units_and_requests_are_those_of_the_report(the_engine, figures):
+def test_units_and_requests_are_those_of_the_report(module_engine, figures):
     """All but the largest batches, which would take minutes."""
     batches = (1, 10)
     stored = figures["spending"]["raw"]
 
-    found = request_costs.measured(the_engine, batches, scope.SPREADS, lambda _: None)
+    found = request_costs.measured(module_engine, batches, scope.SPREADS, lambda _: None)
 
     assert found == {**stored, "cells": [row for row in stored["cells"] if row["events"] in batches]}
 
@@ -46,13 +46,13 @@ def test_units_and_requests_are_those_of_the_report(the_engine, figures):
 @pytest.mark.exhaustive
 @pytest.mark.no_cover
 @pytest.mark.parametrize("fault", faults.FAULTS)
-def test_design_survives_the_faults_of_the_report(the_engine, figures, every, fault):
-    found = {design.name: faults.Trials(the_engine, design).outcome(fault) for design in every}
+def test_design_survives_the_faults_of_the_report(module_engine, figures, every, fault):
+    found = {design.name: faults.Trials(module_engine, design).outcome(fault) for design in every}
 
     assert found == {name: outcomes[fault] for name, outcomes in figures["surviving"]["raw"].items()}
 
 
-def test_worker_that_loses_events_counts_too_little(the_engine, every):
+def test_worker_that_loses_events_counts_too_little(module_engine, every):
     (ours,) = (design for design in every if design.name == scope.OURS)
     worker = ours.worker(0)
     loses_one = designs.Design(
@@ -63,14 +63,14 @@ def test_worker_that_loses_events_counts_too_little(the_engine, every):
         ours.value,
     )
 
-    outcome = faults.Trials(the_engine, loses_one).outcome("nothing goes wrong")
+    outcome = faults.Trials(module_engine, loses_one).outcome("nothing goes wrong")
 
     assert outcome == {"runs": 1, "too_much": 0, "too_little": 1, "never_acknowledged": 0}
 
 
-def test_worker_that_always_fails_never_acknowledges(the_engine, every):
+def test_worker_that_always_fails_never_acknowledges(module_engine, every):
     (ours,) = (design for design in every if design.name == scope.OURS)
-    trials = faults.Trials(the_engine, ours)
+    trials = faults.Trials(module_engine, ours)
     trials.design = designs.Design("fails", ours.hand_over, ours.queue_url, lambda _: fails, ours.value)
 
     outcome = trials.outcome("nothing goes wrong")
@@ -122,10 +122,10 @@ def test_simulated_time_is_that_of_the_longest_wait():
     assert time.now_s == pytest.approx(10.3)
 
 
-def test_workers_in_simulated_time_count_the_same_each_time(the_engine):
+def test_workers_in_simulated_time_count_the_same_each_time(module_engine):
     crowd = throughput.Crowd((10,), (1, 4), (scope.OURS, scope.PACE_UNIT), 0.2)
 
-    rows, again = (throughput.measured(the_engine, crowd, lambda _: None) for _ in range(2))
+    rows, again = (throughput.measured(module_engine, crowd, lambda _: None) for _ in range(2))
 
     assert len(rows) == crowd.runs
     assert all(row["a_second"] > 0 and row["requests"] > 0 for row in rows)

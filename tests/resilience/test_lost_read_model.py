@@ -81,7 +81,7 @@ def peak_of_rebuild(engine, number: int) -> int:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        engine.gate = faults.carried_out
+        engine.gate = faults.no_fault
     assert dict(repaired) == {kinds.UNCOUNTED: number}
     assert sum(writes) > number / PAGE_MAX
     return peak

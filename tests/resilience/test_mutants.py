@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.resilience.mutants import MUTANTS, TABLE, table, tried
+from tests.resilience.mutants import MUTANTS, TABLE, run_mutants, table
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def caught(request: pytest.FixtureRequest) -> dict[str, Future[bool]]:
     """Whether each mutant that this session asks for is caught, as it becomes known."""
     parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    return tried([asked["mutant"] for asked in parameters if "mutant" in asked])
+    return run_mutants([asked["mutant"] for asked in parameters if "mutant" in asked])
 
 
 @pytest.mark.sample(4)

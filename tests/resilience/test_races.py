@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
 from tests.builders import A_TIME_MS, an_event
-from tests.pipeline import Pipeline, at_once
+from tests.pipeline import Pipeline, run_concurrently
 from tests.resilience.invariant import Watcher
 
 ROUNDS = 12
@@ -59,7 +59,7 @@ def test_concurrent_appends_of_one_event_append_it_once(pipeline, watcher):
     for _ in range(ROUNDS):
         event = an_event(counter_id=pipeline.counter_id)
 
-        appended = at_once(8, lambda _, event=event: event_log.append(event))
+        appended = run_concurrently(8, lambda _, event=event: event_log.append(event))
 
         assert [found.event for found in appended] == [event] * 8
         assert sorted(found.is_retry for found in appended) == [False] + [True] * 7
@@ -82,7 +82,7 @@ def test_concurrent_appends_of_one_id_with_other_amounts_append_one(pipeline, wa
         except KeyReusedError:
             return None
 
-    winners = [by for by in at_once(8, append) if by]
+    winners = [by for by in run_concurrently(8, append) if by]
 
     pipeline.deliver()
     watcher.check_in_the_end()
@@ -92,7 +92,7 @@ def test_concurrent_appends_of_one_id_with_other_amounts_append_one(pipeline, wa
 
 def test_concurrent_increments_with_one_key_record_one_event(pipeline, watcher):
     """One request records the event. The others answer with it, as replayed."""
-    answers = at_once(10, lambda _: pipeline.increment({"by": 4}, Idempotency_Key="k"))
+    answers = run_concurrently(10, lambda _: pipeline.increment({"by": 4}, Idempotency_Key="k"))
 
     watcher.acknowledged = [event_named_in(answer) for answer in answers]
     pipeline.deliver()
@@ -107,7 +107,7 @@ def test_concurrent_swaps_from_one_version_succeed_once(pipeline, watcher):
     acknowledged = 0
 
     for version in range(ROUNDS):
-        answers = at_once(6, lambda n, tag=f'"{version}"': pipeline.increment({"by": n + 1}, If_Match=tag))
+        answers = run_concurrently(6, lambda n, tag=f'"{version}"': pipeline.increment({"by": n + 1}, If_Match=tag))
 
         (winner,) = [number for number, answer in enumerate(answers) if answer.status == 200]
         acknowledged += winner + 1
@@ -123,7 +123,7 @@ def test_concurrent_swaps_from_one_version_succeed_once(pipeline, watcher):
 
 
 def test_concurrent_swaps_with_one_key_all_answer_with_the_one_swap(pipeline, watcher):
-    answers = at_once(8, lambda _: pipeline.increment({"by": 3}, If_Match='"0"', Idempotency_Key="k"))
+    answers = run_concurrently(8, lambda _: pipeline.increment({"by": 3}, If_Match='"0"', Idempotency_Key="k"))
 
     pipeline.deliver()
     watcher.check_in_the_end()
@@ -133,7 +133,7 @@ def test_concurrent_swaps_with_one_key_all_answer_with_the_one_swap(pipeline, wa
 
 
 def test_add_and_get_answers_the_state_after_its_own_increment(pipeline, watcher):
-    answers = at_once(4, lambda _: pipeline.increment({"by": 10}, Prefer="return=representation"))
+    answers = run_concurrently(4, lambda _: pipeline.increment({"by": 10}, Prefer="return=representation"))
 
     watcher.acknowledged = [event_named_in(answer) for answer in answers]
     pipeline.deliver()
@@ -149,7 +149,7 @@ def test_add_and_get_answers_the_state_after_its_own_increment(pipeline, watcher
 def test_concurrent_increments_of_all_kinds_never_fail(pipeline, watcher):
     kinds = [{}, {"Prefer": "return=representation"}, {"Idempotency_Key": "same"}]
 
-    answers = at_once(12, lambda n: pipeline.increment(**kinds[n % 3]))
+    answers = run_concurrently(12, lambda n: pipeline.increment(**kinds[n % 3]))
 
     watcher.acknowledged = [event_named_in(answer) for answer in answers]
     pipeline.deliver()
@@ -172,7 +172,7 @@ def test_concurrent_workers_on_one_counter_count_each_event_once(pipeline, watch
         mine = (events + events)[number * 20 : number * 20 + 60]
         return [project_until_taken(pipeline, *mine[start : start + 14]) for start in range(0, len(mine), 14)]
 
-    at_once(9, work)
+    run_concurrently(9, work)
 
     # A worker that returned has promised that its events are counted: before anything is delivered again.
     watcher.check_in_the_end()
@@ -190,7 +190,7 @@ def test_concurrent_update_and_archiving_transaction_both_count(pipeline, watche
         log_all(room + events)
         project_until_taken(pipeline, *room[1:])
 
-        at_once(3, lambda n, new=(*events, room[0]): project_until_taken(pipeline, new[n]))
+        run_concurrently(3, lambda n, new=(*events, room[0]): project_until_taken(pipeline, new[n]))
 
         watcher.check_in_the_end()
         assert pipeline.version == before + RECENT_MAX + 2
@@ -213,7 +213,7 @@ def test_add_and_gets_next_to_projectors_count_each_event_once(pipeline, watcher
             return [pipeline.increment({"by": 1}, **wish) for _ in range(3)]
         return [pipeline.increment({"by": 10}, Idempotency_Key="k", **wish) for _ in range(2)]
 
-    answers = at_once(8, work)
+    answers = run_concurrently(8, work)
 
     plain = [answer for some in answers[3:6] for answer in some]
     keyed = [answer for some in answers[6:] for answer in some]
@@ -234,7 +234,7 @@ def test_requests_in_threads_get_their_own_answers(engine, new_pipeline):
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        sums = at_once(8, lambda n: sum(pipeline.increment({"by": n + 1}).body["by"] for _ in range(60)))
+        sums = run_concurrently(8, lambda n: sum(pipeline.increment({"by": n + 1}).body["by"] for _ in range(60)))
     finally:
         sys.setswitchinterval(usual)
 

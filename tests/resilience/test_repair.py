@@ -34,13 +34,13 @@ pytestmark = pytest.mark.usefixtures("no_waits")
 READS = {"GetItem", "Query", "Scan", "BatchGetItem"}
 
 #: Faults of each request, and those of writes only: a read that is lost on the way was none.
-FAULTS_OF_READS: list[Fault] = [faults.dies_before, faults.never_arrives]
+FAULTS_OF_READS: list[Fault] = [faults.die_before, faults.drop_request]
 FAULTS_OF_WRITES: list[Fault] = [
     *FAULTS_OF_READS,
-    faults.dies_after,
-    faults.loses_its_answer,
-    faults.exceeds_the_throughput,
-    faults.meets_a_transaction,
+    faults.die_after,
+    faults.lose_answer,
+    faults.exceed_throughput,
+    faults.meet_transaction,
 ]
 
 
@@ -93,7 +93,7 @@ def check_is_right(stage, log) -> None:
 class Observer:
     """Lets requests pass, and notes the value that a query would see after each."""
 
-    def __init__(self, stage, gate=faults.carried_out) -> None:
+    def __init__(self, stage, gate=faults.no_fault) -> None:
         self.stage = stage
         self.gate = gate
         self.values = [stage.value()]
@@ -129,7 +129,7 @@ def test_damage_is_named_and_repaired_at_the_first_run(engine, shards, name):
     before = dict(verified(stage, is_whole=damage.is_whole).numbers)
     engine.gate = observer = Observer(stage)
     corrected = rebuilt(stage, is_whole=damage.is_whole)
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
 
     assert before == damage.found
     assert corrected.keys() == damage.found.keys()
@@ -145,7 +145,7 @@ def test_a_sound_read_model_is_not_written_by_a_rebuild(engine):
     differences = verified(stage).numbers
     corrected = rebuilt(stage)
 
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
     assert (dict(differences), corrected) == ({}, {})
     assert set(observer.operations) <= READS
 
@@ -182,10 +182,10 @@ def faults_of(operation):
 def requests_of_repair(engine, name):
     """Return the operations of an undisturbed rebuild."""
     stage = damaged(engine, name)
-    disturbance = faults.Disturbance(None, faults.carried_out, every_attempt=False)
+    disturbance = faults.Disturbance(None, faults.no_fault, every_attempt=False)
     engine.gate = observer = Observer(stage, disturbance)
     rebuilt(stage, is_whole=DAMAGES[name].is_whole)
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
     return observer.operations
 
 
@@ -204,7 +204,7 @@ def test_rebuild_cut_off_at_any_request_is_finished_by_the_next(engine, name):
             except (faults.DiedError, UnavailableError):
                 pass
             finally:
-                engine.gate = faults.carried_out
+                engine.gate = faults.no_fault
             observer.check(damage)
 
             rebuilt(stage, is_whole=damage.is_whole)
@@ -411,7 +411,7 @@ def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
     before = dict(verified(stage).numbers)
     engine.gate = observer = Observer(stage)
     corrected = rebuilt(stage)
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
 
     found = {kinds.UNCOUNTED: 20, kinds.UNKNOWN: 10, kinds.DIFFERENT: 10}
     assert {kind: before[kind] for kind in found} == found

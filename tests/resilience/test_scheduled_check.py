@@ -358,7 +358,7 @@ def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, 
         run(3)
     points = 0
     for at in range(len(requests.operations)):
-        for fault in (faults.dies_before, faults.dies_after, faults.never_arrives, faults.loses_its_answer):
+        for fault in (faults.die_before, faults.die_after, faults.drop_request, faults.lose_answer):
             lost, wrong = lost_and_wrong(engine, pipeline)
             points += 1
             engine.gate = faults.Disturbance(at, fault, every_attempt=True)
@@ -367,7 +367,7 @@ def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, 
             except (faults.DiedError, UnavailableError):
                 pass
             finally:
-                engine.gate = faults.carried_out
+                engine.gate = faults.no_fault
             capsys.readouterr()
 
             run(runs)
@@ -427,7 +427,7 @@ def test_parked_messages_are_reported(pipeline):
 
 def test_a_queue_that_does_not_answer_fails_the_check_as_an_outage(engine, pipeline):
     def gate(attempt):
-        return faults.never_arrives(attempt) if attempt.operation == "GetQueueAttributes" else attempt.carry_out()
+        return faults.drop_request(attempt) if attempt.operation == "GetQueueAttributes" else attempt.carry_out()
 
     engine.gate = gate
     with pytest.raises(QueueUnavailableError):
@@ -437,4 +437,4 @@ def test_a_queue_that_does_not_answer_fails_the_check_as_an_outage(engine, pipel
 @pytest.fixture(autouse=True)
 def _open_gate(engine):
     yield
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault

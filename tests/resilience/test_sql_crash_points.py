@@ -34,13 +34,13 @@ PROJECT = Path(__file__).parent.parent.parent
 
 #: Each with whether it happens again and again.
 FAULTS: dict[str, tuple[Fault, bool]] = {
-    "the function dies before it": (sql_faults.dies_before, True),
-    "the function dies after it": (sql_faults.dies_after, True),
-    "a rival is met, once": (sql_faults.meets_a_rival, False),
-    "a rival is met, however often": (sql_faults.meets_a_rival, True),
-    "the connection is lost before it, once": (sql_faults.loses_the_connection, False),
-    "the answer is lost, once": (sql_faults.loses_its_answer, False),
-    "the answer is lost, however often": (sql_faults.loses_its_answer, True),
+    "the function dies before it": (sql_faults.die_before, True),
+    "the function dies after it": (sql_faults.die_after, True),
+    "a rival is met, once": (sql_faults.abort, False),
+    "a rival is met, however often": (sql_faults.abort, True),
+    "the connection is lost before it, once": (sql_faults.lose_connection, False),
+    "the answer is lost, once": (sql_faults.lose_answer, False),
+    "the answer is lost, however often": (sql_faults.lose_answer, True),
 }
 
 #: A database in a file has no connection to lose.

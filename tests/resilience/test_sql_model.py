@@ -22,7 +22,7 @@ from chalicelib.extras.sql import read_model
 from chalicelib.extras.sql.schema import events as events_table
 from tests import databases, sql_faults
 from tests.builders import a_counter_id, an_adjustment, an_event
-from tests.pipeline import at_once
+from tests.pipeline import run_concurrently
 from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanwhile, fold
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_each_event_is_new_to_one_of_the_workers_with_overlapping_batches(databa
         batches = [chance.sample(events, 30) for _ in range(WORKERS)]
         met: list[str] = []
 
-        new = at_once(WORKERS, lambda worker, batches=batches, met=met: until_counted(batches[worker], met))
+        new = run_concurrently(WORKERS, lambda worker, batches=batches, met=met: until_counted(batches[worker], met))
 
         counted = {(event.counter_id, event.event_id) for batch in batches for event in batch}
         assert sum(map(len, new)) == len(counted)
@@ -69,7 +69,7 @@ def test_rivals_in_snapshots_meet_and_try_again(database):
     listening.listen(read_model.client(), "handle_error", lambda context: met.append(context.original_exception))
 
     for turn in range(ROUNDS):
-        at_once(WORKERS, lambda _, turn=turn: until_counted([an_event(counter_id=f"hot-{turn}")], met))
+        run_concurrently(WORKERS, lambda _, turn=turn: until_counted([an_event(counter_id=f"hot-{turn}")], met))
 
     assert database.counters() == {f"hot-{turn}": (WORKERS, WORKERS) for turn in range(ROUNDS)}
     if database.name == "auroradsql":
@@ -284,7 +284,7 @@ def test_rivals_that_are_quicker_each_time_are_a_passing_failure(database, monke
     events = [an_event()]
 
     with (
-        sql_faults.met(read_model.client(), lambda _, step: sql_faults.meets_a_rival(step)) as steps,
+        sql_faults.met(read_model.client(), lambda _, step: sql_faults.abort(step)) as steps,
         pytest.raises(ContendedError),
     ):
         read_model.count(events)
@@ -335,7 +335,7 @@ def test_a_database_out_of_reach_is_a_passing_failure(monkeypatch, url):
 
 
 def test_missing_schema_is_a_temporary_failure_and_not_created(tmp_path, monkeypatch):
-    made = databases.sqlite_in(tmp_path / "empty.sqlite")
+    made = databases.sqlite_database(tmp_path / "empty.sqlite")
     monkeypatch.setenv("SQL_URL", made.url)
     settings.current.cache_clear()
     read_model.client.cache_clear()

@@ -133,7 +133,7 @@ def test_how_much_it_would_concern_is_told_and_nothing_is_changed(database, name
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_database_without_tables_is_refused_with_the_way_out(database, name, tmp_path, monkeypatch):
-    monkeypatch.setenv("SQL_OWNER_URL", databases.sqlite_in(tmp_path / "empty.sqlite").url)
+    monkeypatch.setenv("SQL_OWNER_URL", databases.sqlite_database(tmp_path / "empty.sqlite").url)
 
     for command in (lambda: rebuilt(name), lambda: sql_rebuild.concerned(settings.current(), ())):
         with pytest.raises(OperatorError, match="has no tables: run provision"):

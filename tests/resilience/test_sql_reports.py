@@ -547,7 +547,7 @@ def test_a_report_that_meets_a_conflict_is_asked_again(database):
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 def test_a_report_whose_connections_are_lost_is_a_passing_failure(database):
     with (
-        sql_faults.met(queries.client(), lambda _, step: sql_faults.loses_the_connection(step)),
+        sql_faults.met(queries.client(), lambda _, step: sql_faults.lose_connection(step)),
         pytest.raises(ReportUnavailableError),
     ):
         queries.run(some_of("top_counters"))

@@ -25,7 +25,7 @@ from chalicelib import settings as application_settings
 from chalicelib.domain.archive import RECENT_MAX
 from tests import faults
 from tests.builders import A_TIME_MS, an_event, stream_record
-from tests.resilience.conftest import pipeline_on
+from tests.resilience.conftest import make_pipeline
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ STEPS = 25
 
 amounts = st.integers(1, 1000)
 keys = st.sampled_from(["a", "b", "c"])
-crashes = st.sampled_from([faults.dies_before, faults.dies_after])
+crashes = st.sampled_from([faults.die_before, faults.die_after])
 
 #: A version of our event that only newer code reads.
 NEWER = ("Incremented", 2)
@@ -54,7 +54,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed):
-        self.pipeline = pipeline_on(self.engine, seed)
+        self.pipeline = make_pipeline(self.engine, seed)
         self.watcher = Watcher(self.engine.client, self.pipeline.counter_id)
         self.chance = random.Random(seed)
         self.log: dict[str, int] = {}
@@ -339,7 +339,7 @@ class Machine(RuleBasedStateMachine):
         except faults.DiedError:
             pass
         finally:
-            self.engine.gate = faults.carried_out
+            self.engine.gate = faults.no_fault
         self.collect()
 
 

@@ -80,7 +80,7 @@ def test_both_projections_count_each_event_once(both, database):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("fault", [faults.never_arrives, faults.loses_its_answer, faults.is_throttled])
+@pytest.mark.parametrize("fault", [faults.drop_request, faults.lose_answer, faults.throttle])
 @pytest.mark.parametrize("troubled", ["-sql-projection", "pipeline-projection"])
 def test_outage_of_one_queue_keeps_no_message_from_the_other(both, database, engine, troubled, fault):
     event = an_event(counter_id=both.pipeline.counter_id)
@@ -88,7 +88,7 @@ def test_outage_of_one_queue_keeps_no_message_from_the_other(both, database, eng
 
     with pytest.raises(QueueUnavailableError):
         both.pipeline.publish([stream_record(event)])
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
     untroubled = both.pipeline.published() if "sql" in troubled else both.published()
     both.pipeline.publish([stream_record(event)])
     both.pipeline.project([*untroubled, *both.pipeline.published()])
@@ -148,11 +148,11 @@ def test_broken_stream_record_is_parked_for_each_projection(both):
 def test_broken_message_is_redelivered_if_parking_fails(both, database, engine):
     """Count the good messages of the batch before the function raises."""
     event = an_event(counter_id="good")
-    disturbed(engine, "-sql-projection-dead-letter", faults.never_arrives)
+    disturbed(engine, "-sql-projection-dead-letter", faults.drop_request)
 
     with pytest.raises(QueueUnavailableError):
         both.project(["broken", message_body(event)])
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
     counted_meanwhile = database.counters()
     both.project(["broken", message_body(event)])
 
@@ -212,6 +212,6 @@ def test_event_is_sent_to_one_queue_without_sql(new_pipeline, engine):
 
     pipeline.publish([stream_record(an_event())])
 
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
     assert asked == ["SendMessage"]
     assert [receiver.queue for receiver in settings.current().receivers] == ["counter-pipeline-projection"]

@@ -18,7 +18,7 @@ def test_every_request_names_the_application(engine, new_pipeline):
     engine.gate = gate
     pipeline.increment()
     pipeline.deliver()
-    engine.gate = faults.carried_out
+    engine.gate = faults.no_fault
 
     assert pipeline.value == 1
     assert [said for said in named if session.USER_AGENT not in said] == []

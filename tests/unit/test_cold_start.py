@@ -45,7 +45,7 @@ DATABASE = {"botocore", "pynamodb", "chalicelib.aws.tables"}
 QUEUES = {"botocore", "boto3", "multiprocessing", "chalicelib.aws.sqs"}
 
 
-def said_by_a_process_that_starts(function: str, program: str, **environment: str) -> list[str]:
+def run_function(function: str, program: str, **environment: str) -> list[str]:
     return subprocess.run(
         [sys.executable, "-c", f"import sys, app\n{program}"],
         cwd=PROJECT,
@@ -75,7 +75,7 @@ def said_by_a_process_that_starts(function: str, program: str, **environment: st
     ],
 )
 def test_function_loads_only_the_modules_it_uses(function, loaded):
-    names = said_by_a_process_that_starts(function, "print(*sys.modules)")
+    names = run_function(function, "print(*sys.modules)")
 
     assert HEAVY & set(names) == loaded
 
@@ -95,7 +95,7 @@ SQL = {
     [("sqlite:///file", {"sqlite3"}), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
 )
 def test_project_sql_loads_its_driver_and_no_dynamodb_client(sql_url, driver):
-    names = said_by_a_process_that_starts("app.project_sql", "print(*sys.modules)", SQL_URL=sql_url)
+    names = run_function("app.project_sql", "print(*sys.modules)", SQL_URL=sql_url)
 
     assert HEAVY & set(names) == SQL | driver
 
@@ -112,7 +112,7 @@ OF_SQL = {
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
 def test_other_functions_load_no_sql_module_if_sql_is_on(function):
-    names = said_by_a_process_that_starts(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
+    names = run_function(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
 
     assert not OF_SQL & set(names)
 
@@ -136,13 +136,13 @@ app.app(api_event("GET", resource, path={{"name": name}}), None)
 print("modules:", *sys.modules)
 """
 
-    names = said_by_a_process_that_starts("app.app", program, SQL_URL="sqlite:////no/such/file")
+    names = run_function("app.app", program, SQL_URL="sqlite:////no/such/file")
 
     assert OF_SQL & set(names[names.index("modules:") :]) == loaded
 
 
 def test_other_programs_load_heavy_modules_lazily():
-    names = said_by_a_process_that_starts("", "print(*sys.modules)")
+    names = run_function("", "print(*sys.modules)")
 
     assert HEAVY & set(names) == {"botocore"}
 
@@ -155,7 +155,7 @@ from botocore.client import BaseClient
 print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
 """
 
-    assert said_by_a_process_that_starts(function, program) == ["1"]
+    assert run_function(function, program) == ["1"]
 
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
