@@ -212,6 +212,7 @@ def test_rebuild_cut_off_at_any_request_is_finished_by_the_next(engine, name):
             check_is_right(stage, log)
 
 
+@pytest.mark.exhaustive
 def test_number_of_crash_points_of_repairs_is_asserted(engine):
     points = sum(len(faults_of(each)) for name in CUT_OFF for each in requests_of_repair(engine, name))
 
@@ -377,6 +378,7 @@ def test_a_repair_next_to_random_workers_holds(engine, new_pipeline, tens):
         assert dict(verified(stage).numbers) == {}, (seed, name, ran.schedule)
 
 
+@pytest.mark.exhaustive
 def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
     """The pages of 3,000 events lose 10 entries, have 10 that they should not have, and 10 with other amounts."""
     chance = random.Random(3000)

@@ -182,6 +182,7 @@ def test_differences_of_all_counters_are_reported_in_bounded_runs(engine, pipeli
     assert queries.get_counter(names[0]).value == 1_000_000
 
 
+@pytest.mark.exhaustive
 def test_small_counters_are_compared_event_by_event(engine, pipeline, larger_budget, capsys):
     """An entry without an event is found in a counter of which the totals are those of the entries."""
     names = [a_counter_id() for _ in range(30)]
@@ -195,6 +196,7 @@ def test_small_counters_are_compared_event_by_event(engine, pipeline, larger_bud
     assert drift(capsys) == {(name, kinds.UNKNOWN) for name in names}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("version", ["0", "1000000"])
 def test_a_wrong_version_hides_no_counter(engine, pipeline, larger_budget, capsys, version):
     """The version says how much there is to read: one that is wrong neither stops the walk nor goes unnoticed."""
@@ -210,6 +212,7 @@ def test_a_wrong_version_hides_no_counter(engine, pipeline, larger_budget, capsy
     assert drift(capsys) == {(name, kinds.WRONG_VERSION), *((other, kinds.TOO_HIGH) for other in others)}
 
 
+@pytest.mark.exhaustive
 def test_a_walk_resumes_inside_a_large_counter(pipeline, budget):
     """In one walk over the log no event is read twice, and none is left out."""
     counted(pipeline, 205)
@@ -279,6 +282,7 @@ def test_a_damaged_counter_holds_up_no_other(engine, pipeline, budget, capsys):
     assert {(name, kinds.DAMAGED) for name in damaged} <= drift(capsys)
 
 
+@pytest.mark.exhaustive
 def test_run_reads_about_its_budget(pipeline, larger_budget):
     """Half of the budget is for the log, half for the counters. Events of a part come by id, not by age."""
     for size in [40] * 20 + [400] * 2 + [1100]:
@@ -307,6 +311,7 @@ SAVED: list[dict[str, Any] | None] = [
 ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("state", SAVED, ids=str)
 def test_a_checkpoint_that_cannot_be_used_starts_from_the_beginning(engine, pipeline, budget, state):
     events = logged(pipeline, 25)
