@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.environments import environment
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -134,24 +136,14 @@ def stage(place: Place) -> dict[str, str]:
 
 
 @pytest.fixture
-def four_shards(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def four_shards() -> Iterator[int]:
     """Set SHARDS to 4."""
-    from chalicelib import settings
-
-    monkeypatch.setenv("SHARDS", "4")
-    settings.current.cache_clear()
-    yield 4
-    monkeypatch.undo()
-    settings.current.cache_clear()
+    with environment(SHARDS="4"):
+        yield 4
 
 
 @pytest.fixture
-def answers_by_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def answers_by_message() -> Iterator[None]:
     """Turn partial batch responses on: the queue redelivers only the messages that `project` names."""
-    from chalicelib import settings
-
-    monkeypatch.setenv("PARTIAL_BATCH_RESPONSES", "1")
-    settings.current.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.current.cache_clear()
+    with environment(PARTIAL_BATCH_RESPONSES="1"):
+        yield

@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib import settings
 from tests import databases
+from tests.environments import sql_environment
 from tests.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -69,25 +70,19 @@ class Second:
 
 
 @pytest.fixture
-def second(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Second]:
+def second(pipeline: Pipeline, tmp_path: Path) -> Iterator[Second]:
     """Turn SQL on, with an empty database in a file and empty queues."""
     from chalicelib.extras.sql import read_model
 
     database = databases.sqlite_database(tmp_path / "read-model.sqlite")
     read_model.make_schema(database.url)
-    monkeypatch.setenv("SQL_URL", database.url)
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
-    sqs, names = boto3.client("sqs"), settings.current()
-    urls = [
-        sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": "196608"})["QueueUrl"]
-        for name in (names.sql_projection_queue, names.sql_dead_letter_queue)
-    ]
-    found = Second(pipeline, database, *urls)
-    found.published()
-    found.parked()
-    yield found
-    read_model.client().dispose()
-    read_model.client.cache_clear()
-    monkeypatch.undo()
-    settings.current.cache_clear()
+    with sql_environment(database.url):
+        sqs, names = boto3.client("sqs"), settings.current()
+        urls = [
+            sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": "196608"})["QueueUrl"]
+            for name in (names.sql_projection_queue, names.sql_dead_letter_queue)
+        ]
+        projection = Second(pipeline, database, *urls)
+        projection.published()
+        projection.parked()
+        yield projection

@@ -15,6 +15,7 @@ import pytest
 from chalicelib import event_log, settings, telemetry
 from ops import stages
 from tests.builders import a_scheduled_turn, an_event
+from tests.environments import environment
 
 #: What AWS measures, by namespace: its metrics that we look at, and the dimensions by which it has them (the services'
 #: guides: "Monitoring queues using CloudWatch", "Types of metrics for Lambda functions", "Amazon API Gateway dimensions
@@ -122,13 +123,10 @@ def subscriber(stage):
 
 
 @pytest.fixture
-def whole_log_at_each_check(monkeypatch):
+def whole_log_at_each_check():
     """Let each run of the scheduled check read the whole log."""
-    monkeypatch.setenv("CHECK_EVENTS", "1000000")
-    settings.current.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.current.cache_clear()
+    with environment(CHECK_EVENTS="1000000"):
+        yield
 
 
 def looked_at(alarms, dashboard):

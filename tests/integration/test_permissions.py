@@ -16,6 +16,7 @@ from chalicelib.extras.verification import scheduled_check
 from chalicelib.read_model import writer
 from tests import aws_requests
 from tests.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
+from tests.environments import environment
 from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
 
 pytestmark = pytest.mark.exhaustive
@@ -77,17 +78,7 @@ def asked():
     boto3.setup_default_session()
 
 
-@contextlib.contextmanager
-def shards(monkeypatch, number):
-    """Give this process another number of parts of each counter."""
-    with monkeypatch.context() as patch:
-        patch.setenv("SHARDS", str(number))
-        settings.current.cache_clear()
-        yield
-    settings.current.cache_clear()
-
-
-def use_api(pipeline, monkeypatch):
+def use_api(pipeline):
     counter_id = pipeline.counter_id
     count_old_events(counter_id)
     with asked() as found:
@@ -101,19 +92,19 @@ def use_api(pipeline, monkeypatch):
         pipeline.events()
         pipeline.history()
         pipeline.send("GET", "/counters")
-        with shards(monkeypatch, 4):
+        with environment(SHARDS="4"):
             pipeline.counter_id = f"{counter_id}.parts"
             pipeline.increment(If_Match='"0"')
     return found
 
 
-def use_publish(pipeline, _monkeypatch):
+def use_publish(pipeline):
     with asked() as found:
         pipeline.publish([stream_record(an_event()), "unknown"])
     return found
 
 
-def use_project(pipeline, _monkeypatch):
+def use_project(pipeline):
     counter_id = pipeline.counter_id
     count_old_events(counter_id)
     late = an_event(counter_id=counter_id, recorded_at_ms=OLD_MS)
@@ -123,15 +114,11 @@ def use_project(pipeline, _monkeypatch):
     return found
 
 
-def use_check(pipeline, monkeypatch):
+def use_check(pipeline):
     damage_counter(pipeline)
-    with monkeypatch.context() as patch:
-        patch.setenv("CHECK_EVENTS", "1000000")
-        settings.current.cache_clear()
-        with asked() as found:
-            for _ in range(2):
-                scheduled_check.check(int(time.time()))
-    settings.current.cache_clear()
+    with environment(CHECK_EVENTS="1000000"), asked() as found:
+        for _ in range(2):
+            scheduled_check.check(int(time.time()))
     return found
 
 
@@ -162,7 +149,7 @@ def damage_counter(pipeline):
         client.put_item(TableName=table, Item={**key, "entries": {"S": "not entries"}})
 
 
-def use_operator(pipeline, monkeypatch, folder):
+def use_operator(pipeline, folder):
     from ops.maintenance import adjust, rebuild, redrive, replay, verify
 
     current, counter_id = settings.current(), pipeline.counter_id
@@ -181,7 +168,7 @@ def use_operator(pipeline, monkeypatch, folder):
         command = adjust.command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)
-        with shards(monkeypatch, 4):
+        with environment(SHARDS="4"):
             parts = adjust.command(f"{counter_id}.parts", by=1, to=None, reason="a test", who="a test", key="a key")
             adjust.adjust(parts, dry_run=False, yes=True)
     pipeline.published()
@@ -197,27 +184,27 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_function_uses_every_permission_and_no_other(pipeline, monkeypatch, function):
-    found = FUNCTIONS[function](pipeline, monkeypatch)
+def test_function_uses_every_permission_and_no_other(pipeline, function):
+    found = FUNCTIONS[function](pipeline)
 
     for resource, actions in BY_LAMBDA.get(function, {}).items():
         found.of.setdefault(resource, set()).update(actions)
     assert found.of == NEEDED[function]
 
 
-def test_operator_uses_every_permission_and_no_other(pipeline, monkeypatch, tmp_path):
-    found = use_operator(pipeline, monkeypatch, tmp_path)
+def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path):
+    found = use_operator(pipeline, tmp_path)
 
     assert found.of == NEEDED["operator"]
 
 
-def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, monkeypatch, tmp_path):
+def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path):
     from chalicelib.extras.sql import projector
     from ops.maintenance import sql_rebuild
 
     projector.project(queue_batch(["unknown"])["Records"])
 
-    found = use_operator(pipeline, monkeypatch, tmp_path)
+    found = use_operator(pipeline, tmp_path)
     with asked() as also:
         sql_rebuild.rebuild(settings.current(), (pipeline.counter_id,))
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib import retries, settings
+from chalicelib import retries
 from tests import databases
 from tests.databases import Guard
+from tests.environments import sql_environment
 from tests.pipeline import Pipeline
 from tests.resilience.engine import Engine
+from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +49,18 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def new_pipeline(engine: Engine) -> Callable[[int], Pipeline]:
     """Create a pipeline with a counter of its own and a seeded random generator."""
     return lambda seed: make_pipeline(engine, seed)
+
+
+@pytest.fixture
+def pipeline(new_pipeline: Callable[[int], Pipeline]) -> Pipeline:
+    """Create a pipeline with a counter of its own."""
+    return new_pipeline(1)
+
+
+@pytest.fixture
+def watcher(pipeline: Pipeline) -> Watcher:
+    """Create a watcher of the pipeline's counter."""
+    return Watcher(pipeline.client, pipeline.counter_id)
 
 
 def make_pipeline(engine: Engine, seed: int) -> Pipeline:
@@ -91,26 +105,16 @@ def a_dsql_database(postgresql: PostgreSQL) -> Database:
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])
-def database(
-    request: pytest.FixtureRequest, guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, guard: Guard, tmp_path: Path) -> Iterator[Database]:
     """Turn the relational read model on, empty, once for each kind of database."""
-    from chalicelib.extras.sql import read_model
-
     if request.param == "sqlite":
-        found = add_schema(databases.sqlite_database(tmp_path / "read-model.sqlite"))
+        emptied = add_schema(databases.sqlite_database(tmp_path / "read-model.sqlite"))
     else:
-        found = request.getfixturevalue(f"a_{request.param.removeprefix('aurora')}_database")
-        found.ask("DELETE FROM events")
-        found.ask("DELETE FROM counters")
-    monkeypatch.setenv("SQL_URL", found.url)
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
-    yield found
-    read_model.client().dispose()
-    read_model.client.cache_clear()
-    monkeypatch.undo()
-    settings.current.cache_clear()
+        emptied = request.getfixturevalue(f"a_{request.param.removeprefix('aurora')}_database")
+        emptied.ask("DELETE FROM events")
+        emptied.ask("DELETE FROM counters")
+    with sql_environment(emptied.url):
+        yield emptied
 
 
 def add_schema(made: Database) -> Database:

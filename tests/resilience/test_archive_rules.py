@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from chalicelib import settings
 from chalicelib.domain.archive import KEPT_MIN, PAGE_MAX, RECENT_MAX
 from tests.builders import A_TIME_MS, an_adjustment, an_event
-from tests.resilience.invariant import Watcher
-
-
-@pytest.fixture
-def pipeline(new_pipeline):
-    return new_pipeline(0)
-
-
-@pytest.fixture
-def watcher(engine, pipeline):
-    return Watcher(engine.client, pipeline.counter_id)
 
 
 def counted(pipeline, times_ms):

@@ -13,12 +13,6 @@ SPAN = {"from_": "2023-11-14T22:13:20Z", "to": "2023-11-14T22:15:00Z"}
 
 
 @pytest.fixture
-def pipeline(new_pipeline):
-    """Return the pipeline with a counter of its own."""
-    return new_pipeline(20181)
-
-
-@pytest.fixture
 def before_request(engine):
     """Return a function that runs something before the `number`-th request of an operation, from 1, once."""
     carry_out = engine.gate

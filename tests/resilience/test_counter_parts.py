@@ -11,6 +11,7 @@ import pytest
 from chalicelib.domain.events import part_of
 from chalicelib.read_model import store
 from tests.builders import an_adjustment, an_event, message_body
+from tests.environments import environment
 
 if TYPE_CHECKING:
     from tests.faults import Attempt
@@ -178,22 +179,19 @@ def test_the_list_of_counters_has_each_counter_once_with_all_its_parts(engine, p
     assert {name: found[name] for name in names} == by_name
 
 
-def test_the_list_of_counters_has_one_with_more_parts_than_the_page(engine, pipeline, monkeypatch):
+def test_the_list_of_counters_has_one_with_more_parts_than_the_page(engine, pipeline):
     """After a stage was set up with fewer parts than before: the counter's items are still there."""
-    from chalicelib import settings
-
     names = [f"{pipeline.counter_id}.{number}" for number in range(3)]
     pipeline.count(*[an_event(counter_id=name) for name in names for _ in range(20)])
-    monkeypatch.setenv("SHARDS", "1")
-    settings.current.cache_clear()
+    listed, cursor = [], None
+    with environment(SHARDS="1"):
+        for _ in range(200):
+            query = {"limit": ["1"], **({"cursor": [cursor]} if cursor else {})}
+            answer = pipeline.send("GET", "/counters", query=query)
+            assert answer.status == 200
+            listed += [(counter["counter_id"], counter["version"]) for counter in answer.body["counters"]]
+            cursor = answer.body["next_cursor"]
+            if cursor is None:
+                break
 
-    found, cursor = [], None
-    for _ in range(200):
-        answer = pipeline.send("GET", "/counters", query={"limit": ["1"], **({"cursor": [cursor]} if cursor else {})})
-        assert answer.status == 200
-        found += [(counter["counter_id"], counter["version"]) for counter in answer.body["counters"]]
-        cursor = answer.body["next_cursor"]
-        if cursor is None:
-            break
-
-    assert sorted(each for each in found if each[0] in names) == [(name, 20) for name in names]
+    assert sorted(each for each in listed if each[0] in names) == [(name, 20) for name in names]

@@ -28,12 +28,6 @@ EVENTS = 150
 
 
 @pytest.fixture
-def pipeline(new_pipeline):
-    """Return the pipeline with a counter of its own."""
-    return new_pipeline(20181)
-
-
-@pytest.fixture
 def counted(pipeline):
     """Events that are in the log and counted, oldest first: an archive page covers all but the newest ones."""
     events = [an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + n) for n in range(EVENTS)]

@@ -11,7 +11,6 @@ import pytest
 from chalicelib.domain.archive import RECENT_MAX
 from tests.builders import A_TIME_MS, an_event
 from tests.pipeline import Pipeline, run_concurrently
-from tests.resilience.invariant import Watcher
 
 ROUNDS = 12
 
@@ -22,12 +21,6 @@ def pipeline(stage: dict[str, str]) -> Pipeline:
     return Pipeline(
         stage["ProjectionQueueUrl"], stage["DeadLetterQueueUrl"], stage["EventLogStreamArn"], random.Random(20181)
     )
-
-
-@pytest.fixture
-def watcher(pipeline: Pipeline) -> Watcher:
-    """Watches the pipeline's counter on the server that it is on."""
-    return Watcher(pipeline.client, pipeline.counter_id)
 
 
 def project_until_taken(pipeline, *events):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chalicelib import settings
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.counter import PartKey
 from chalicelib.domain.entries import encode_page, entry_of
@@ -21,6 +20,7 @@ from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import queries, store, writer
 from tests import faults
 from tests.builders import A_TIME_MS, message_body
+from tests.environments import environment
 from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import DAMAGES, WRONG, Stage, empty_tables
@@ -45,13 +45,10 @@ FAULTS_OF_WRITES: list[Fault] = [
 
 
 @pytest.fixture(params=[1, 4])
-def shards(request, monkeypatch):
-    """Counters of one part, and of four."""
-    monkeypatch.setenv("SHARDS", str(request.param))
-    settings.current.cache_clear()
-    yield request.param
-    monkeypatch.undo()
-    settings.current.cache_clear()
+def shards(request):
+    """Set SHARDS to 1, then to 4."""
+    with environment(SHARDS=str(request.param)):
+        yield request.param
 
 
 def readings(stage, *, is_whole=False):

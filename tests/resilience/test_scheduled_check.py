@@ -22,6 +22,7 @@ from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.read_model import checkpoint, queries, store, writer
 from tests import aws_requests, faults
 from tests.builders import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
+from tests.environments import environment
 from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import empty_tables
@@ -44,29 +45,16 @@ def empty(engine):
 
 
 @pytest.fixture
-def pipeline(new_pipeline):
-    return new_pipeline(1)
-
-
-def set_budget(monkeypatch, events):
-    monkeypatch.setenv("CHECK_EVENTS", str(events))
-    settings.current.cache_clear()
-    return events
-
-
-@pytest.fixture
-def budget(monkeypatch):
+def budget():
     """Let a run read 20 events, which is the least that can be set."""
-    yield set_budget(monkeypatch, 20)
-    monkeypatch.undo()
-    settings.current.cache_clear()
+    with environment(CHECK_EVENTS="20"):
+        yield 20
 
 
 @pytest.fixture
-def larger_budget(monkeypatch):
-    yield set_budget(monkeypatch, 2000)
-    monkeypatch.undo()
-    settings.current.cache_clear()
+def larger_budget():
+    with environment(CHECK_EVENTS="2000"):
+        yield 2000
 
 
 def logged(pipeline, number, counter_id=None, first_ms=0):

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from sqlalchemy import event as listening
 from sqlalchemy import select
 
-from chalicelib import settings
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.sql.schema import events as events_table
 from tests import databases, sql_faults
 from tests.builders import a_counter_id, an_adjustment, an_event
+from tests.environments import sql_environment
 from tests.pipeline import run_concurrently
 from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanwhile, fold
 
@@ -321,35 +321,21 @@ def test_who_reads_does_not_hold_up_who_counts(database):
 
 
 @pytest.mark.parametrize("url", ["sqlite:////no/such/folder/file", "postgresql+psycopg://postgres@/counter?host=/no"])
-def test_a_database_out_of_reach_is_a_passing_failure(monkeypatch, url):
-    monkeypatch.setenv("SQL_URL", url)
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
-
-    with pytest.raises(ReadModelUnavailableError):
+def test_unreachable_database_is_a_temporary_failure(url):
+    with sql_environment(url), pytest.raises(ReadModelUnavailableError):
         read_model.count([an_event()])
 
-    monkeypatch.undo()
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
 
-
-def test_missing_schema_is_a_temporary_failure_and_not_created(tmp_path, monkeypatch):
+def test_missing_schema_is_a_temporary_failure_and_not_created(tmp_path):
     made = databases.sqlite_database(tmp_path / "empty.sqlite")
-    monkeypatch.setenv("SQL_URL", made.url)
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
 
-    with pytest.raises(ReadModelUnavailableError, match="no such table"):
-        read_model.count([an_event()])
-    read_model.make_schema(made.url)
-    read_model.count([an_event(counter_id="a")])
+    with sql_environment(made.url):
+        with pytest.raises(ReadModelUnavailableError, match="no such table"):
+            read_model.count([an_event()])
+        read_model.make_schema(made.url)
+        read_model.count([an_event(counter_id="a")])
 
     assert made.counters() == {"a": (1, 1)}
-    read_model.client().dispose()
-    monkeypatch.undo()
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
 
 
 def test_the_schema_can_be_made_again_while_it_is_used(database):
@@ -374,20 +360,17 @@ def test_the_schema_can_be_made_again_while_it_is_used(database):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_counting_needs_no_right_to_alter_or_delete(database, monkeypatch):
+def test_counting_needs_no_right_to_alter_or_delete(database):
     database.ask("DROP ROLE IF EXISTS function")
     database.ask("CREATE ROLE function LOGIN")
     database.ask("GRANT SELECT, INSERT ON events TO function")
     database.ask("GRANT SELECT, INSERT, UPDATE ON counters TO function")
-    monkeypatch.setenv("SQL_URL", database.url.replace("postgres@", "function@", 1))
-    settings.current.cache_clear()
-    read_model.client.cache_clear()
     events = [an_event(counter_id=name) for name in "aab"]
 
-    read_model.count(events)
-    read_model.count(events)
+    with sql_environment(database.url.replace("postgres@", "function@", 1)):
+        read_model.count(events)
+        read_model.count(events)
 
     check_in_the_end(database, events)
-    read_model.client().dispose()
     database.ask("DROP OWNED BY function")
     database.ask("DROP ROLE function")

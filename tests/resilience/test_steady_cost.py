@@ -34,12 +34,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-@pytest.fixture
-def pipeline(new_pipeline):
-    """Return the pipeline with a counter of its own."""
-    return new_pipeline(20181)
-
-
 def deliveries(counter_id, size, messages, disorder, seed=1):
     """
     Return messages of `size` events each, a second of time in each, as (time of delivery, events).

@@ -98,12 +98,6 @@ def logged(pipeline, times_ms):
 
 
 @pytest.fixture
-def pipeline(new_pipeline):
-    """Return the pipeline with a counter of its own."""
-    return new_pipeline(0)
-
-
-@pytest.fixture
 def veiled(engine, pipeline):
     """Split a counter's full page by late events, hide the split, and return the events of the first half."""
     first = logged(pipeline, range(0, 10 * PAGE_MAX, 10))

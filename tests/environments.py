@@ -1,0 +1,41 @@
+"""Environment variables for the length of a block, and the settings that follow from them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables while the block runs. The settings are read again before and after."""
+    from chalicelib import settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        settings.current.cache_clear()
+        try:
+            yield
+        finally:
+            patch.undo()
+            settings.current.cache_clear()
+
+
+@contextlib.contextmanager
+def sql_environment(url: str) -> Iterator[None]:
+    """Turn SQL on while the block runs, and close the connections that the read model opened in it."""
+    from chalicelib.extras.sql import read_model
+
+    with environment(SQL_URL=url):
+        read_model.client.cache_clear()
+        try:
+            yield
+        finally:
+            read_model.client().dispose()
+            read_model.client.cache_clear()
