@@ -136,9 +136,9 @@ class _Target:
 @contextlib.contextmanager
 def record(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
     """
-    Note the requests that are made inside: by these clients, or else by the application's.
+    Record the requests made inside, by these clients or else by the application's.
 
-    Only with a `reader`, whose own requests are not noted, are writes priced: it reads each item before and after.
+    Writes are priced only with a `reader`, which reads each item before and after. Its own requests are not recorded.
     """
     seen = Requests(reader=reader)
     watched = of or clients()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports on which nothing listens now."""
+    """Return this number of ports on which nothing listens."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:

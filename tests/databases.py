@@ -49,24 +49,24 @@ _IS_DDL = re.compile(r"\s*(CREATE|DROP|ALTER|GRANT|REVOKE)\b", re.IGNORECASE)
 
 @dataclass
 class Database:
-    """A database with an address, and a way to ask it that is not the application's."""
+    """A database with an address and a connection that is not the application's."""
 
     name: str
     url: str
     ask: Callable[[str], list[tuple[Any, ...]]]
 
     def counters(self) -> dict[str, tuple[int, int]]:
-        """Value and version of each counter."""
+        """Return value and version of each counter."""
         return {name: (int(value), version) for name, value, version in self.ask("SELECT * FROM counters")}
 
     def event_ids(self) -> set[tuple[str, str]]:
-        """Counter id and id of each event that is there."""
+        """Return counter id and event id of each stored event."""
         return {(name, str(event_id)) for name, event_id in self.ask("SELECT counter_id, event_id FROM events")}
 
 
 @dataclass
 class PostgreSQL:
-    """A server of our own, which listens on a socket in its folder only."""
+    """A server that listens on a socket in its folder only."""
 
     folder: Path
     binaries: Path
@@ -120,7 +120,7 @@ class PostgreSQL:
 
 
 def binaries() -> Path | None:
-    """Where PostgreSQL's programs are on this machine, if they are: Debian's, those on the path, or a wheel's."""
+    """Return the folder of PostgreSQL's programs, if there is one: Debian's, on the path, or a wheel's."""
     on_path = shutil.which("postgres")
     wheel = importlib.util.find_spec("pgserver")
     found = [
@@ -165,7 +165,7 @@ def postgresql_database(server: PostgreSQL, name: str) -> Database:
 
 
 class TlsDoor:
-    """Where a server is reached as Aurora DSQL is: through TLS from the first byte on, and by a cluster's name."""
+    """A proxy that makes a server look like Aurora DSQL: TLS from the first byte, and a cluster's name."""
 
     def __init__(self, server: PostgreSQL) -> None:
         self.certificate = server.folder / "certificate.pem"
@@ -209,9 +209,9 @@ def dsql_database(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
 
 def _rows_of(statement: str) -> int:
     """
-    How many rows of a transaction one row of this statement is.
+    Return the number of rows that one row of this statement adds to a transaction.
 
-    An entry of an index is a row, too, and events have one besides their key; who changes it writes it anew.
+    An index entry is also a row, and events have one besides their key. An update writes it again.
     """
     of_events = {"INSERT INTO events ": 2, "DELETE FROM events ": 2, "UPDATE events ": 3}
     changes = statement.startswith(("INSERT", "UPDATE", "DELETE"))
@@ -219,11 +219,11 @@ def _rows_of(statement: str) -> int:
 
 
 class RefusedByDsqlError(AssertionError):
-    """Aurora DSQL would not have taken this."""
+    """Aurora DSQL refuses this statement."""
 
 
 class Guard:
-    """What Aurora DSQL refuses is refused, of whatever is asked of it while this stands."""
+    """Refuses what Aurora DSQL refuses, while it is installed."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []

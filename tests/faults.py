@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of the SDK at a request, which `carry_out` lets happen."""
+    """One attempt of the SDK at a request. `carry_out` makes it."""
 
     operation: str
     request: Any
@@ -30,13 +30,13 @@ class Attempt:
 
     @property
     def call(self) -> str:
-        """The same for all attempts at one request."""
+        """Return the id that all attempts at one request share."""
         found: bytes | str = self.request.headers["amz-sdk-invocation-id"]
         return _text(found)
 
     @property
     def is_sqs(self) -> bool:
-        """Whether SQS is asked, and not DynamoDB."""
+        """Return whether the request is for SQS and not for DynamoDB."""
         return _text(self.request.headers["x-amz-target"]).startswith("AmazonSQS")
 
 
@@ -44,11 +44,11 @@ Fault = Callable[[Attempt], AWSResponse]
 
 
 class DiedError(BaseException):
-    """The function ends here, whatever it would have liked to do."""
+    """The function's process ends here."""
 
 
 def no_fault(attempt: Attempt) -> AWSResponse:
-    """No fault."""
+    """Carry out the request."""
     return attempt.carry_out()
 
 
@@ -148,7 +148,7 @@ def die_after(attempt: Attempt) -> AWSResponse:
 
 class Disturbance:
     """
-    Lets a fault happen at the k-th request (from 0), at its first attempt or at each.
+    Injects a fault at the k-th request (from 0), at its first attempt or at each.
 
     Requests of several threads are numbered as they arrive. A function that died makes no further request.
     """

@@ -107,7 +107,7 @@ def granted(policy: Mapping[str, Any]) -> dict[str, set[str]]:
 
 
 def needed(who: str, *, with_sql: bool) -> dict[str, frozenset[str]]:
-    """All that somebody needs, by resource."""
+    """Return the actions that a function or the operator needs, by resource."""
     return {**NEEDED.get(who, {}), **(NEEDED_FOR_SQL.get(who, {}) if with_sql else {})}
 
 
@@ -119,7 +119,7 @@ def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
 
 
 def function_name(function: str, stage: str) -> str:
-    """Its name on AWS, which is its log group's, too."""
+    """Return the function's name on AWS, which its log group also has."""
     return f"counter-{stage}" if function == "api" else f"counter-{stage}-{function}"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """What a client gets."""
+    """A response to a client."""
 
     status: int
     headers: dict[str, str]
@@ -32,10 +32,10 @@ class Answer:
 @dataclass
 class Pipeline:
     """
-    Command, publish and project, with what lies between them in the test's hands.
+    Command, publish and project, with the messages between them in the test's hands.
 
-    `deliver` is hostile: everything comes one to four times, shuffled, in batches of any size, at both hops.
-    `context` is what Lambda says of the function that runs.
+    `deliver` is hostile: at both hops every message arrives one to four times, shuffled, in batches of any size.
+    `context` is Lambda's context of the running function.
     """
 
     queue_url: str
@@ -54,7 +54,7 @@ class Pipeline:
         self.drain(self.dead_letter_url)
 
     def send(self, method: str, resource: str, **parts: Any) -> Answer:
-        """One request, from the gateway's event to the gateway's answer."""
+        """Send one request as the gateway's event and return the answer."""
         import app
 
         path = {"counter_id": self.counter_id, **parts.pop("path", {})}
@@ -182,7 +182,7 @@ class Pipeline:
 
 
 def _query(parameters: dict[str, Any]) -> dict[str, list[str]] | None:
-    """`from_` stands for `from`, and None for a parameter that is left out."""
+    """Return query parameters. `from_` means `from`; None leaves a parameter out."""
     return {name.rstrip("_"): [str(value)] for name, value in parameters.items() if value is not None} or None
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, or the end of a transaction, on a connection of the driver's, which `carry_out` lets happen."""
+    """A statement or the end of a transaction on a connection of the driver. `carry_out` runs it."""
 
     what: str
     connection: Any
@@ -32,7 +32,7 @@ Fault = Callable[[Step], None]
 
 
 def no_fault(step: Step) -> None:
-    """No fault."""
+    """Run the step."""
     step.carry_out()
 
 
@@ -77,7 +77,7 @@ def conflict(connection: Any, code: str) -> Exception:
 
 @contextlib.contextmanager
 def met(engine: Engine, fault: Callable[[int, Step], None]) -> Iterator[list[str]]:
-    """Each step, from 0, goes through the fault; gives what they were."""
+    """Pass each step, from 0, through the fault; yield the steps."""
     steps: list[str] = []
 
     def take(what: str, connection: Any, carry_out: Callable[[], None]) -> None:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent.parent
 
-#: How long a thing that has to happen may take before it counts as not happening, on the slowest machine.
+#: Longest wait for an expected state, on the slowest machine.
 PATIENCE_S = 120
 
 
 @dataclass
 class Client:
-    """One client with a connection pool of its own."""
+    """A client with its own connection pool."""
 
     http: httpx.Client
 
@@ -49,7 +49,7 @@ class Client:
 
 @dataclass
 class Operator:
-    """What someone with AWS credentials can do by hand: to the queues, and to the function behind the stream."""
+    """An operator with AWS credentials for the queues and for the function behind the stream."""
 
     queue_url: str
     dead_letter_url: str
@@ -82,14 +82,14 @@ def make_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def ops(
-    *arguments: str, said: str = "", at: Path = PROJECT, **environment: str | None
+    *arguments: str, stdin: str = "", at: Path = PROJECT, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a checkout's operators' program to its end, with `said` as its standard input."""
+    """Run a checkout's operators' program to its end, with this standard input."""
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
         cwd=at,
         env=make_environment(environment),
-        input=said,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -115,7 +115,7 @@ def eventually(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     pause = threading.Event()
     while not holds():
-        assert time.monotonic() < deadline, "it did not become true"
+        assert time.monotonic() < deadline, "the condition did not become true"
         pause.wait(0.05)
 
 
@@ -135,7 +135,7 @@ def new_client(api_url: str) -> Iterator[Callable[[], Client]]:
 
 @pytest.fixture
 def client(new_client: Callable[[], Client]) -> Client:
-    """One client."""
+    """Create one client."""
     return new_client()
 
 

@@ -14,8 +14,8 @@ from tests.e2e.conftest import eventually, ops
 pytestmark = pytest.mark.exhaustive
 
 
-def adjust(counter_id, *options, said="", **environment):
-    return ops("adjust", counter_id, *options, "--stage", "local", said=said, **environment)
+def adjust(counter_id, *options, stdin="", **environment):
+    return ops("adjust", counter_id, *options, "--stage", "local", stdin=stdin, **environment)
 
 
 def recorded(counter_id, *options, **environment):
@@ -129,10 +129,10 @@ def test_a_value_that_is_reached_already_records_nothing(client, counter_id):
 def test_it_asks_first_and_shows_the_value_now_and_after(client, counter_id):
     client.increment(counter_id, 5, If_Match='"0"')
 
-    refused = adjust(counter_id, "--by", "-2", "--reason", "a test", said="n\n")
+    refused = adjust(counter_id, "--by", "-2", "--reason", "a test", stdin="n\n")
     unanswered = adjust(counter_id, "--by", "-2", "--reason", "a test")
     after_refusals = client.counter(counter_id)["value"]
-    done = adjust(counter_id, "--by", "-2", "--reason", "a test", said="y\n")
+    done = adjust(counter_id, "--by", "-2", "--reason", "a test", stdin="y\n")
 
     assert (refused.returncode, unanswered.returncode, done.returncode) == (1, 1, 0)
     assert f"counter: {counter_id}\nvalue now: 5\nvalue after: 3 (-2)\n" in refused.stderr

@@ -29,7 +29,7 @@ _PROC = Path("/proc")
 
 
 class Fault(enum.Enum):
-    """What may happen to a request."""
+    """A fault at a request."""
 
     NEVER_ARRIVES = "never arrived"
     LOSES_ITS_ANSWER = "lost its answer"
@@ -41,13 +41,13 @@ class Fault(enum.Enum):
 DEATHS = (Fault.DIES_BEFORE, Fault.DIES_AFTER)
 REPEATABLE = (Fault.NEVER_ARRIVES, Fault.LOSES_ITS_ANSWER, Fault.IS_THROTTLED)
 
-#: The functions, by their names in the template, and one in how many requests of each is drawn from the whole deck.
+#: The functions by their names in the template, and the number of requests that one deck lasts.
 DECKS = {"APIHandler": 600, "Publish": 50, "Project": 80}
 
 
 @dataclass(frozen=True)
 class Card:
-    """What happens to one request; where `always`, to each of the SDK's attempts at it."""
+    """The fault of one request. If `always`, each of the SDK's attempts meets it."""
 
     fault: Fault
     always: bool = False
@@ -58,10 +58,10 @@ _FAULTS = [*(Card(fault) for fault in Fault), *(Card(fault, always=True) for fau
 
 class Chaos:
     """
-    The doors of all functions. While it is calm, which it is at first, requests only pass through.
+    The proxies of all functions. At first it is paused: requests only pass through.
 
-    What happens is drawn from a deck for each function, which holds every fault once and is shuffled anew when it is
-    used up: by chance, but no fault is left out by chance.
+    Each function draws its faults from a deck that holds every fault once and is reshuffled when it is used up, so that
+    the order is random and no fault is left out.
     """
 
     def __init__(self, aws_port: int, seed: int) -> None:
@@ -128,7 +128,7 @@ class Chaos:
 
 
 class _Door(http.server.ThreadingHTTPServer):
-    """Where one function finds AWS."""
+    """The proxy in front of AWS for one function."""
 
     daemon_threads = True
 
@@ -140,11 +140,11 @@ class _Door(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Silence: a function that dies or gives up breaks its connection, and that is what we are here for."""
+        """Ignore broken connections: functions that die or give up cause them."""
 
 
 class _Passage(http.server.BaseHTTPRequestHandler):
-    """One connection of a function's, and one of ours to the embedded AWS for it."""
+    """A connection of a function, and one to the embedded AWS for it."""
 
     server: _Door
     protocol_version = "HTTP/1.1"
@@ -181,7 +181,7 @@ class _Passage(http.server.BaseHTTPRequestHandler):
 
     def _carried_out(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         if self._aws.sock is not None and select.select([self._aws.sock], [], [], 0)[0]:
-            self._aws.close()  # the other end has: it would take nothing more
+            self._aws.close()  # the server has closed it
         self._aws.request(self.command, self.path, body, dict(self.headers))
         answer = self._aws.getresponse()
         return answer.status, answer.getheaders(), answer.read()
@@ -204,7 +204,7 @@ _OF_THE_CONNECTION = {"connection", "content-length", "keep-alive", "transfer-en
 
 
 def can_kill() -> bool:
-    """Whether this machine tells whose a connection is, as Linux does in /proc."""
+    """Return whether this machine shows the owner of a connection, as Linux does in /proc."""
     return (_PROC / "net" / "tcp").exists()
 
 
@@ -215,15 +215,19 @@ def _process_at(port: int) -> int:
         try:
             if any(str(descriptor.readlink()) == socket for descriptor in descriptors.iterdir()):
                 return int(descriptors.parent.name)
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
-    raise ProcessLookupError(f"nobody holds port {port}")
+    raise ProcessLookupError(f"no process has port {port}")
 
 
 def _inode_at(port: int) -> str:
-    """`man 5 proc_net`: the second column is the address, with the port in hexadecimal; the tenth is the inode."""
+    """
+    Return the inode of the socket with this port.
+
+    `man 5 proc_net`: the second column is the address, with the port in hexadecimal; the tenth is the inode.
+    """
     for line in (_PROC / "net" / "tcp").read_text(encoding="ascii").splitlines()[1:]:
         columns = line.split()
         if columns[1].endswith(f":{port:04X}") and columns[9] != "0":
             return columns[9]
-    raise ProcessLookupError(f"nobody holds port {port}")
+    raise ProcessLookupError(f"no process has port {port}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HOT = "hot"
 COLD = [f"cold-{number}" for number in range(20)]
 
-#: How long an increment may go unanswered before that is a failure, on the slowest machine, over a stop and a start.
+#: Longest time without an answer, on the slowest machine, over a restart.
 PATIENCE_S = 300
 
 _REFUSALS_TO_TAKE = 3
@@ -34,7 +34,7 @@ _TRY_AGAIN = {429, 500, 502, 503, 504}
 
 
 class Way(enum.Enum):
-    """How an increment is asked for."""
+    """The form of an increment."""
 
     PLAIN = "plainly"
     RESULT = "with the result"
@@ -44,7 +44,7 @@ class Way(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One increment that a client wants. No other has its key."""
+    """One increment of a client. No other has its key."""
 
     counter_id: str
     key: str
@@ -58,7 +58,7 @@ class UnexpectedError(Exception):
 
 @dataclass
 class Heard:
-    """What one client was answered: the ids of its events, and how often things happened to it."""
+    """The answers to one client: the ids of its events, and the numbers of refusals and retries."""
 
     acknowledged: dict[Wish, str] = field(default_factory=dict)
     refused: int = 0
@@ -68,7 +68,7 @@ class Heard:
 
     @property
     def answered(self) -> int:
-        """How many of its wishes have come to an end."""
+        """Return the number of increments that are acknowledged or refused."""
         return len(self.acknowledged) + self.refused
 
 
@@ -86,7 +86,7 @@ def _wish(chance: random.Random, key: str) -> Wish:
 
 
 class Client:
-    """One client. What it hears is in `heard`, as soon as it is heard."""
+    """One client. `heard` has each answer as soon as it arrives."""
 
     def __init__(self, seed: int, number: int, address: Callable[[], str], stopping: threading.Event) -> None:
         self.heard = Heard()
@@ -96,10 +96,10 @@ class Client:
 
     def send_all(self, wanted: list[Wish]) -> None:
         """
-        Each of these is acknowledged or, if it is a swap, refused; or the client was told to stop.
+        Send these increments until each is acknowledged, a swap is refused, or the client is stopped.
 
         Raises:
-            UnexpectedError: an answer is none of those that a client may get, or none came for too long.
+            UnexpectedError: a client gets an answer that it should not get, or none in time.
         """
         with httpx.Client(timeout=_ANSWER_WITHIN_S) as http:
             self._http = http
@@ -187,7 +187,7 @@ class Client:
 
 @dataclass
 class Clients:
-    """All clients of a run, and what they heard together."""
+    """All clients of a run, and the sums of their answers."""
 
     seed: int
     address: Callable[[], str]
@@ -195,13 +195,13 @@ class Clients:
     all: list[Client] = field(default_factory=list)
 
     def new(self) -> Client:
-        """One more."""
+        """Add a client."""
         self.all.append(Client(self.seed, len(self.all), self.address, self.stopping))
         return self.all[-1]
 
     @property
     def acknowledged(self) -> dict[Wish, str]:
-        """Every increment that was acknowledged to any of them, and its event's id."""
+        """Return every acknowledged increment and the id of its event."""
         return {wish: event_id for client in self.all for wish, event_id in client.heard.acknowledged.items()}
 
     def total(self, name: str) -> int:

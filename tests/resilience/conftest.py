@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def module_engine() -> Iterator[Engine]:
-    """One for all tests of a file, and empty for the first: each has counters of its own."""
+    """Create one engine for all tests of a file. Each test has counters of its own."""
     engine = Engine()
     yield engine
     engine.remove_tables_and_queues()
@@ -40,7 +40,7 @@ def engine(module_engine: Engine) -> Iterator[Engine]:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has met a rival tries again at once, where it is the test that says who comes next, and not the clock."""
+    """Retry conflicts without a wait, because the test decides the order of the workers and not the clock."""
     monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.0)
     monkeypatch.setattr(retries, "_PAUSE_S", 0.0)
 
@@ -94,13 +94,13 @@ def guard() -> Iterator[Guard]:
 
 @pytest.fixture(scope="session")
 def a_postgresql_database(postgresql: PostgreSQL) -> Database:
-    """With the schema."""
+    """Create a PostgreSQL database with the schema."""
     return add_schema(databases.postgresql_database(postgresql, "counter"))
 
 
 @pytest.fixture(scope="session")
 def a_dsql_database(postgresql: PostgreSQL) -> Database:
-    """With the schema, which is made while the guard of who asks first stands."""
+    """Create a database like Aurora DSQL's with the schema, under the guard of the first test."""
     return add_schema(databases.dsql_database(postgresql, databases.TlsDoor(postgresql), "counter_like_dsql"))
 
 

@@ -21,7 +21,7 @@ from tests.resilience.invariant import Watcher
 if TYPE_CHECKING:
     from tests.resilience.chaos import Chaos
 
-#: Otherwise than in the template, so that what takes an hour there takes a minute here.
+#: Unlike the template, so that redeliveries take seconds instead of minutes.
 VISIBLE_AGAIN_AFTER_S = 5
 DELIVERIES = 3
 
@@ -34,7 +34,7 @@ def client(service: str) -> Any:
 
 @dataclass
 class System:
-    """The system; how often it was started, and what its operator found on the dead-letter queue."""
+    """The system, the number of its starts, and the dead letters that its operator received."""
 
     place: stack.Place
     chaos: Chaos
@@ -74,20 +74,20 @@ class System:
 
     def look_at_the_counters(self) -> None:
         """
-        No value exceeds the log's sum, and none went down since the last look.
+        Check that no value exceeds the log's sum and that none went down since the last call.
 
         Raises:
-            AssertionError: one does, or did.
+            AssertionError: a value does.
         """
         for counter_id in versions(client):
             self.watchers.setdefault(counter_id, Watcher(client, counter_id)).check_meanwhile()
 
     def settle(self, events: int) -> None:
         """
-        Nothing goes wrong any more, so many events are counted, and nothing is on its way.
+        Stop injecting faults and wait until this number of events is counted and all queues are empty.
 
         Raises:
-            AssertionError: it does not come to that.
+            AssertionError: the queues do not become empty in time.
         """
         self.chaos.pause()
         eventually(
@@ -122,6 +122,6 @@ class System:
 
 
 def versions(client: Any) -> dict[str, int]:
-    """Every counter of the read model, and how many events it has counted."""
+    """Return every counter of the read model and its number of counted events."""
     pages = client("dynamodb").get_paginator("scan").paginate(TableName=settings.current().counters_table)
     return {item["counter_id"]["S"]: int(item["version"]["N"]) for page in pages for item in page["Items"]}

@@ -44,7 +44,7 @@ class Engine:
     """Tables and queues of the settings' stage, and a gate through which the application's requests pass."""
 
     def __init__(self) -> None:
-        logging.getLogger().setLevel(logging.WARNING)  # the services' own import sets it lower
+        logging.getLogger().setLevel(logging.WARNING)  # importing the services sets it lower
         self.gate: Callable[[Attempt], AWSResponse] = no_fault
         self._one_at_a_time = threading.RLock()
         self._loop = asyncio.new_event_loop()
@@ -63,7 +63,7 @@ class Engine:
         served = [*aws_requests.clients(), *others]
         for client in served:
             client.meta.events.register("before-send.*.*", self._pass_gate)
-            # The SDK tries again at once: waiting changes nothing here.
+            # The SDK retries without a wait: waiting changes nothing here.
             client.meta.events.register_first("needs-retry.*.*", _at_once)
         try:
             yield

@@ -35,13 +35,13 @@ class Part(NamedTuple):
 
     @property
     def entries(self) -> list[Stored]:
-        """All entries, recent and archived."""
+        """Return all entries, recent and archived."""
         return [*self.recent, *(entry for page in self.pages.values() for entry in page)]
 
 
 @dataclass
 class Watcher:
-    """Watches one counter in the tables that `client` reads."""
+    """Checks one counter in the tables that `client` reads."""
 
     client: Callable[[str], Any]
     counter_id: str
@@ -161,13 +161,13 @@ def _entry(event: dict[str, Any]) -> Stored:
 
 
 def _recent(stored: bytes) -> Stored:
-    """Decode a recent entry by the description of its format, and not with the application's code."""
+    """Decode a recent entry from the description of its format, without the application's code."""
     number = int.from_bytes(stored[22:], "big")
     return int.from_bytes(stored[:6], "big"), str(uuid.UUID(bytes=stored[6:22])), _amount(number)
 
 
 def _paged(stored: bytes) -> Iterator[Stored]:
-    """Decode a page likewise."""
+    """Decode a page from the description of its format, without the application's code."""
     assert stored[0] == 1
     at, time_ms = 1, 0
     while at < len(stored):

@@ -1,13 +1,13 @@
 """
-Load with faults, on the whole system as it is deployed: python -m tests.resilience.load --events N --seed S
+Load with faults on the deployed system: python -m tests.resilience.load --events N --seed S
 
 Clients send increments while functions are killed, requests and answers are lost or throttled, and the embedded AWS is
 stopped in order and started again. In the end every increment that was acknowledged is counted, and nothing else.
 
-The seed decides what is sent and which faults are drawn; how it all interleaves is up to the machine, so that a run can
-be repeated alike, not the same. Two settings of the projection queue are not the template's, so that what takes an hour
-takes a minute: a message comes back after 5 seconds instead of 180, and is given up after 3 deliveries instead of 20.
-What was given up is sent back in the end, as README tells an operator to.
+The seed decides the increments and the faults. The machine decides their interleaving, so a second run is similar but
+not identical. Two settings of the projection queue differ from the template's to save time: a message is redelivered
+after 5 seconds instead of 180, and moves to the dead-letter queue after 3 deliveries instead of 20. In the end, dead
+letters are sent back, as README tells an operator to.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _LINES_OF_DIFFERENCES = 20
 
 def send(system: System, clients: Clients, seed: int, events: int) -> None:
     """
-    So many increments are sent by all clients together, over stops and starts on the way, until each is answered.
+    Send this number of increments from all clients, over stops and starts, until each is answered.
 
     Raises:
-        AssertionError, UnexpectedError: what should hold meanwhile does not, or a client hears what it should not.
+        AssertionError, UnexpectedError: an invariant is broken, or a client gets an answer that it should not get.
     """
     shares = [wishes(seed, number, len(range(number, events, CLIENTS))) for number in range(CLIENTS)]
     stops = [events * number // (RESTARTS + 1) for number in range(1, RESTARTS + 1)]
@@ -67,7 +67,7 @@ def send(system: System, clients: Clients, seed: int, events: int) -> None:
                     click.echo(f"{told - began:5.0f} s  {_progress(system, clients, events)}")
                 if stops and clients.total("answered") >= stops[0]:
                     del stops[0]
-                    click.echo(f"{time.monotonic() - began:5.0f} s  stopping the embedded AWS, and starting it again")
+                    click.echo(f"{time.monotonic() - began:5.0f} s  restarting the embedded AWS")
                     system.stop()
                     system.start()
         except BaseException:
@@ -76,7 +76,7 @@ def send(system: System, clients: Clients, seed: int, events: int) -> None:
 
 
 def differences(client: Any, acknowledged: Mapping[Wish, str], watchers: Mapping[str, Watcher]) -> list[str]:
-    """How the tables that `client` reads differ from what was acknowledged, in a line each. None is as it should be."""
+    """Return the differences between the tables and the acknowledged increments, one a line."""
     wrong: list[str] = []
     sent: dict[str, dict[str, int]] = defaultdict(dict)
     for wish, event_id in acknowledged.items():
@@ -100,7 +100,7 @@ def differences(client: Any, acknowledged: Mapping[Wish, str], watchers: Mapping
 
 
 def shortfalls(system: System) -> list[str]:
-    """Which of the faults that the run is for did not occur."""
+    """Return the faults of the run that did not occur."""
     happened = system.chaos.happened
     found = [
         f"no {function} {fault.value}" for function in chaos.DECKS for fault in Fault if not happened[function, fault]
@@ -139,7 +139,7 @@ def _faults(system: System) -> str:
 
 def prove(system: System, seed: int, events: int) -> list[str]:
     """
-    What is wrong after a run, in a line each; what it came to is told on the way.
+    Run the load and return the findings, one a line; print the progress.
 
     Raises:
         OperatorError: the system does not start or stop.
@@ -155,11 +155,11 @@ def prove(system: System, seed: int, events: int) -> list[str]:
         clients.new().send_all([Wish("last", "last", 1, Way.PLAIN)])
     except (AssertionError, UnexpectedError) as error:
         return [str(error)]
-    click.echo("All are answered; waiting until all are counted ...")
+    click.echo("All increments are answered; waiting until all are counted ...")
     try:
         system.settle(len(clients.acknowledged))
     except AssertionError:
-        wrong.append("the queues do not become empty, or not so many events are counted as were acknowledged")
+        wrong.append("the queues do not become empty, or fewer events are counted than were acknowledged")
     wrong += differences(client, clients.acknowledged, system.watchers)
     wrong += [f"parked: {message}" for message in system.parked]
     click.echo(_result(system, clients, time.monotonic() - began))
@@ -167,11 +167,13 @@ def prove(system: System, seed: int, events: int) -> list[str]:
 
 
 @click.command(help=__doc__)
-@click.option("--events", default=EVENTS, show_default=True, type=click.IntRange(min=1000), help="How many increments.")
-@click.option("--seed", default=1, show_default=True, help="What is sent, and which faults are drawn.")
+@click.option(
+    "--events", default=EVENTS, show_default=True, type=click.IntRange(min=1000), help="Number of increments."
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of increments and faults.")
 def main(events: int, seed: int) -> None:
     if not chaos.can_kill():
-        raise click.ClickException("This needs Linux, whose /proc tells which process a connection belongs to.")
+        raise click.ClickException("The load test requires Linux: it finds the process of a connection in /proc.")
     folder = Path(os.environ["LOCAL_FOLDER"])
     scratch = folder / "scratch"
     scratch.mkdir()

@@ -31,7 +31,7 @@ TABLE = PROJECT / "docs" / "mutants.md"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake: in this module, `right` (which stands there once) becomes `wrong`; this test is to catch it."""
+    """A mistake: in this module, `right` (which occurs once) becomes `wrong`. The catcher must fail."""
 
     mistake: str
     module: str
@@ -40,7 +40,7 @@ class Mutant:
     catcher: str
 
 
-#: Ourselves, and none of those that only take time to load.
+#: This module, without the plugins that only take time to load.
 _PLUGINS = (
     "-ptests.resilience.mutants",
     *(f"-pno:{name}" for name in ("hypothesispytest", "cov", "xdist", "cacheprovider")),
@@ -92,7 +92,7 @@ MUTANTS = {
         f"{CRASHES}[project, late and fresh events-the answer is lost, once]",
     ),
     "late-at-the-end": Mutant(
-        "An entry of the last archived millisecond is taken for a fresh one",
+        "An entry of the last archived millisecond counts as fresh",
         "chalicelib.read_model.store",
         "(archived_until < earliest_ms)",
         "(archived_until <= earliest_ms)",
@@ -156,7 +156,7 @@ MUTANTS = {
         f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
     ),
     "archive-end-kept": Mutant(
-        "Entries are archived, and `archived_until` stays where it was",
+        "Entries are archived and `archived_until` does not change",
         "chalicelib.domain.archive",
         "frozenset(recent), archived[-1].recorded_at_ms)",
         "frozenset(recent), part.archived_until_ms)",
@@ -177,14 +177,14 @@ MUTANTS = {
         f"{CRASHES}[project, a batch larger than what is recent-the answer is lost, once]",
     ),
     "half-of-a-page-forgotten": Mutant(
-        "Of a page that is split, the new pages are not written",
+        "A page is split and the new pages are not written",
         "chalicelib.domain.archive",
         "    yield from first\n",
         "",
         f"{CRASHES}[project, late events that split a page-the answer is lost, once]",
     ),
     "page-end-moved": Mutant(
-        "A page ends with its last entry when it is amended, and no page covers the times behind",
+        "An amended page ends with its last entry, so that no page covers the later times",
         "chalicelib.domain.archive",
         "PageWrite(last.start_ms, page.end_ms, page.revision, last.entries)",
         "PageWrite(last.start_ms, last.end_ms, page.revision, last.entries)",
@@ -199,21 +199,21 @@ MUTANTS = {
         f"{ARCHIVE}::test_events_of_one_millisecond_stay_in_one_page",
     ),
     "millisecond-divided": Mutant(
-        "Of entries of one millisecond some are archived and some stay recent",
+        "Some entries of one millisecond are archived while others stay recent",
         "chalicelib.domain.archive",
         "        or ordered[cut].recorded_at_ms == ordered[cut - 1].recorded_at_ms\n",
         "",
         f"{ARCHIVE}::test_recent_events_of_one_millisecond_are_archived_together",
     ),
     "nothing-kept": Mutant(
-        "Archiving takes the newest entries, too, and the next events are late",
+        "Archiving includes the newest entries, so that the next events are late",
         "chalicelib.domain.archive",
         "    cut = max(1, len(ordered) - kept)\n",
         "    cut = len(ordered)\n",
         f"{ARCHIVE}::test_entries_of_the_last_seconds_stay_recent",
     ),
     "pages-before-the-counter": Mutant(
-        "The pages are read before the counter, so that an entry archived in between is in neither",
+        "The pages are read before the counter, so that an entry archived in between is missed",
         "chalicelib.read_model.writer",
         "                pages, planned = store.read_pages_for(part := part or store.read_part(key), entries)\n",
         "                pages = store.read_pages(key, 0, 100)\n"
@@ -222,28 +222,28 @@ MUTANTS = {
         f"{ORDERS}::test_an_event_that_becomes_late_meanwhile_in_every_order",
     ),
     "conflict-for-done": Mutant(
-        "A conflict while counting is taken for done",
+        "A conflict while counting is treated as success",
         "chalicelib.read_model.writer",
         "        except ChangedError:\n            part = None\n",
         "        except ChangedError:\n            return\n",
         f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
     ),
     "refusal-for-done": Mutant(
-        "A refused update is taken for one whose events are all counted",
+        "A refused update is treated as if its events were counted",
         "chalicelib.read_model.writer",
         "            yield from (counted for counted, _ in _count_planned(key, entries, changed.part))\n",
         "            return\n",
         f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
     ),
     "retry-without-reading": Mutant(
-        "After a conflict the next try plans from what was read before it",
+        "After a conflict, the next try plans from stale reads",
         "chalicelib.read_model.writer",
         "        except ChangedError:\n            part = None\n",
         "        except ChangedError:\n            pass\n",
         f"{ORDERS}::test_workers_on_an_almost_full_counter_in_every_order",
     ),
     "rest-forgotten": Mutant(
-        "Of late events in more pages than one plan has, the rest is forgotten",
+        "Late events beyond the pages of one plan are dropped",
         "chalicelib.read_model.writer",
         "                entries, part = entries - planned, None\n",
         "                entries, part = frozenset(), None\n",
@@ -257,14 +257,14 @@ MUTANTS = {
         f"{READS}::test_a_redelivery_of_counted_events_costs_one_read_and_no_write",
     ),
     "stale-counter": Mutant(
-        "The counter is read without asking for consistency",
+        "The counter is read with eventual consistency",
         "chalicelib.read_model.store",
         "CounterItem.query(counter_id, consistent_read=True)",
         "CounterItem.query(counter_id, consistent_read=False)",
         f"{READS}::test_counter_just_written_is_read_as_written",
     ),
     "stale-part": Mutant(
-        "The part that a redelivered batch belongs to is read without asking for consistency",
+        "The part of a redelivered batch is read with eventual consistency",
         "chalicelib.read_model.store",
         "range_key=str(key.part), consistent_read=True)",
         "range_key=str(key.part), consistent_read=False)",
@@ -285,7 +285,7 @@ MUTANTS = {
         f"{ORDERS}::test_two_swaps_on_a_counter_with_parts_in_every_order",
     ),
     "missing-part-unchecked": Mutant(
-        "A part that nothing was counted in is taken for unchanged, whatever was counted there since",
+        "An empty part counts as unchanged, whatever was counted in it since",
         "chalicelib.read_model.store",
         "CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()",
         "(CounterItem.revision == revision) | CounterItem.revision.does_not_exist() "
@@ -293,28 +293,28 @@ MUTANTS = {
         f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
     ),
     "any-refusal-a-repetition": Mutant(
-        "A swap that lost is taken for one that was recorded before: which condition failed is not looked at",
+        "A swap that lost is treated as a retry, without checking which condition failed",
         "chalicelib.read_model.writer",
         "        if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:\n",
         "        if dynamodb.CONDITION_FAILED in refused.reasons:\n",
         f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
     ),
     "throttled-for-contended": Mutant(
-        "A transaction cancelled by throttling is taken for a conflict, and tried again at once",
+        "A throttled transaction is treated as a conflict and retried at once",
         "chalicelib.aws.dynamodb",
         "        if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:\n",
         "        if reasons:\n",
         f"{NEIGHBOURS}::test_throttled_transaction_is_an_outage_and_not_retried",
     ),
     "contended-for-throttled": Mutant(
-        "A transaction that conflicts is taken for an outage, and given up",
+        "A conflicting transaction is treated as an outage and not retried",
         "chalicelib.aws.dynamodb",
         "<= {None, CONDITION_FAILED, CONFLICT}",
         "<= {None, CONDITION_FAILED}",
         f"{NEIGHBOURS}::test_conflicting_transaction_is_retried",
     ),
     "update-conflict-an-outage": Mutant(
-        "An update that conflicts with a transaction is taken for an outage, and given up",
+        "An update that conflicts with a transaction is treated as an outage and not retried",
         "chalicelib.aws.dynamodb",
         '            case "TransactionConflictException":\n                raise RefusedError from cause\n',
         "",
@@ -350,28 +350,28 @@ MUTANTS = {
         f"{CRASHES}[a keyed increment sent again as a swap-the answer is lost, once]",
     ),
     "repetition-by-time": Mutant(
-        "An increment sent again is another one, for it was attempted at another time",
+        "A retried increment is a new one, because its time differs",
         "chalicelib.domain.events",
         "return _content(one) == _content(other)",
         "return one == other",
         f"{CRASHES}[a keyed increment sent again-the answer is lost, once]",
     ),
     "part-by-hash": Mutant(
-        "The part is Python's own hash of the id, which is another in each process",
+        "The part is Python's hash of the id, which differs in each process",
         "chalicelib.domain.events",
         "return int(event_id[-12:], 16) % parts",
         "return hash(event_id) % parts",
         f"{PROCESSES}::test_an_event_belongs_to_the_same_part_in_every_process",
     ),
     "entry-without-its-time": Mutant(
-        "An entry's bytes begin with the second, and not with the millisecond",
+        "An entry's bytes begin with the second instead of the millisecond",
         "chalicelib.domain.entries",
         '        entry.recorded_at_ms.to_bytes(_TIME_BYTES, "big")',
         '        (entry.recorded_at_ms // 1000).to_bytes(_TIME_BYTES, "big")',
         f"{PROCESSES}::test_an_event_has_the_same_entry_in_every_process",
     ),
     "entry-with-the-time-of-delivery": Mutant(
-        "An entry has the time at which it is counted, which is another at each delivery",
+        "An entry has the time at which it is counted, which differs at each delivery",
         "chalicelib.domain.entries",
         "    return Entry(event.recorded_at_ms, id_bytes",
         "    return Entry(__import__('time').time_ns() // 1_000_000, id_bytes",
@@ -385,7 +385,7 @@ MUTANTS = {
         f"{ARCHIVE}::test_a_negative_amount_is_archived_as_it_is",
     ),
     "parked-before-counted": Mutant(
-        "Parking comes first, so that its failure keeps the neighbors from being counted",
+        "Parking comes before counting, so that a failure to park leaves the neighbours uncounted",
         "chalicelib.projector",
         "        new = projection.count(events, likely_counted)\n",
         "        dead_letters.park((message.parked for message in messages if message.parked), "
@@ -394,7 +394,7 @@ MUTANTS = {
         f"{NEIGHBOURS}::test_broken_message_is_redelivered_if_parking_fails",
     ),
     "parked-before-sent": Mutant(
-        "The publisher parks before it sends, so that its failure keeps the neighbors from being published",
+        "Parking comes before publishing, so that a failure to park leaves the neighbours unpublished",
         "chalicelib.publisher",
         "    failures: list[QueueUnavailableError] = []\n",
         "    failures: list[QueueUnavailableError] = []\n"
@@ -402,28 +402,28 @@ MUTANTS = {
         f"{NEIGHBOURS}::test_broken_record_is_redelivered_if_parking_fails",
     ),
     "send-forgotten": Mutant(
-        "A send that fails is forgotten, so as not to hold up the stream",
+        "A failed send is ignored to keep the stream moving",
         "chalicelib.publisher",
         "        raise failures[0]\n",
         "        pass\n",
         f"{CRASHES}[publish, a batch-the request never arrives, however often]",
     ),
     "first-queue-raised": Mutant(
-        "A failure of one projection's queue keeps the events from the other's",
+        "A failure of one projection's queue withholds the events from the other's",
         "chalicelib.publisher",
         "            failures.append(failure)\n",
         "            raise\n",
         f"{FAN_OUT}::test_outage_of_one_queue_keeps_no_message_from_the_other",
     ),
     "second-queue-forgotten": Mutant(
-        "A batch is taken for published once the first projection's queue has it",
+        "A batch counts as published once the first projection's queue has it",
         "chalicelib.publisher",
         "    if failures:\n",
         "    if len(failures) == len(settings.current().receivers):\n",
         f"{FAN_OUT}::test_outage_of_one_queue_keeps_no_message_from_the_other",
     ),
     "keys-in-memory": Mutant(
-        "The event that a key led to is kept in the process's memory",
+        "The event of a key is kept in the process's memory",
         "chalicelib.command_handlers",
         'return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))',
         "return choose_event_id.__dict__.setdefault("
@@ -431,7 +431,7 @@ MUTANTS = {
         f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "deduplicated-by-message": Mutant(
-        "What was seen is told by the queue's message id, which is new at each send",
+        "Duplicates are detected by the queue's message id, which is new at each send",
         "chalicelib.projector",
         "    events, reasons = codec.decode_message(body)\n",
         "    events, reasons = codec.decode_message(body)\n"
@@ -441,7 +441,7 @@ MUTANTS = {
         f"{CRASHES}[project, one event-the function dies after it]",
     ),
     "retry-taken-for-conflict": Mutant(
-        "The SDK's retry, which finds the key taken by its own first attempt, is taken for a conflict",
+        "The SDK's retry, which meets its own first attempt, is treated as a conflict",
         "chalicelib.event_log",
         "                    return Appended(get_recorded(event), is_retry=True)\n",
         "                    raise KeyReusedError(event.counter_id, event.event_id) from error\n",
@@ -455,63 +455,63 @@ MUTANTS = {
         f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "poison-raised": Mutant(
-        "What is not understood is raised, so that it comes back for ever and its neighbours with it",
+        "An invalid message raises, so that its batch is redelivered for ever",
         "chalicelib.codec",
         "        except NotUnderstoodError as error:\n            reasons.append(error.reason)\n",
         "        except NotUnderstoodError:\n            raise\n",
         f"{CRASHES}[project, a message that is good in part-the answer is lost, once]",
     ),
     "poison-dropped": Mutant(
-        "What is not understood is dropped",
+        "An invalid record is dropped",
         "chalicelib.publisher",
         "        dead_letters.park(parked, receiver.dead_letter_queue)\n",
         "        pass\n",
         f"{CRASHES}[publish, a batch with poison-the answer is lost, once]",
     ),
     "stale-event": Mutant(
-        "What the log holds under a key is read without asking for consistency",
+        "The event of a key is read with eventual consistency",
         "chalicelib.event_log",
         "EventItem.get(partition, event_id, consistent_read=True)",
         "EventItem.get(partition, event_id, consistent_read=False)",
         f"{READS}::test_event_just_recorded_is_read_as_recorded",
     ),
     "repetition-not-looked-at": Mutant(
-        "A key sent again is answered from the request, without a look at what is recorded",
+        "A repeated key is answered from the request instead of the recorded event",
         "chalicelib.event_log",
         "return Appended(get_recorded(event), is_retry=True)",
         "return Appended(event, is_retry=True)",
         f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
     ),
     "contention-acknowledged": Mutant(
-        "The projector returns when rivals were quicker each time, and the queue forgets the message",
+        "The projector returns after conflicts at every try, and the queue deletes the message",
         "chalicelib.projector",
         "            raise\n        telemetry.log_not_counted(",
         "            return {'batchItemFailures': []}\n        telemetry.log_not_counted(",
         f"{NEIGHBOURS}::test_failing_counter_blocks_no_other_and_stays_uncounted[hot_conflicts]",
     ),
     "named-unheard": Mutant(
-        "The projector names the messages that are not counted where nobody reads it, and the queue forgets them",
+        "The projector names uncounted messages although partial responses are off, and the queue deletes them",
         "chalicelib.projector",
         "        if not settings.current().partial_batch_responses or len(again) == len(messages):\n",
         "        if len(again) == len(messages):\n",
         f"{NEIGHBOURS}::test_whole_batch_is_redelivered_without_partial_responses",
     ),
     "neighbours-parked-too-early": Mutant(
-        "What a message holds beside the uncounted is parked each time that it comes",
+        "The invalid part of a message with uncounted events is parked at each delivery",
         "chalicelib.projector",
         "for message in done if message.parked), projection",
         "for message in messages if message.parked), projection",
         f"{NEIGHBOURS}::test_poison_message_is_parked_once_its_good_events_are_counted",
     ),
     "late-attempts": Mutant(
-        "An attempt is begun however little of the function's time is left",
+        "An attempt begins without checking the function's remaining time",
         "chalicelib.aws.session",
         "time_left_ms() / 1000 - RESERVE_S",
         "time_left_ms() / 1000",
         "tests/resilience/test_deadlines.py::test_batch_stopped_at_the_deadline_is_counted_when_redelivered",
     ),
     "parking-forgotten": Mutant(
-        "What cannot be parked is forgotten, so as not to hold up the queue",
+        "A failure to park is ignored to keep the queue moving",
         "chalicelib.projector",
         "    dead_letters.park((message.parked for message in done if message.parked), projection.dead_letter_queue)\n",
         "    try:\n"
@@ -521,21 +521,21 @@ MUTANTS = {
         f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
     ),
     "sql-totals-apart": Mutant(
-        "The totals in SQL are moved in a transaction of their own",
+        "The SQL totals are updated in a transaction of their own",
         "chalicelib.extras.sql.read_model",
         "    if new:\n        upsert",
         "    if new:\n        connection.commit()\n        upsert",
         f"{SQL_CRASHES}[one event-sqlite-the function dies before it]",
     ),
     "sql-totals-of-all": Mutant(
-        "The totals in SQL are moved by the whole batch, with what was there already",
+        "The SQL totals are increased by the whole batch, with the events already counted",
         "chalicelib.extras.sql.read_model",
         "_sums(new))",
         "_sums(events))",
         f"{SQL_CRASHES}[a batch that is counted in part-sqlite-the function dies before it]",
     ),
     "sql-read-before-insert": Mutant(
-        "What is there is looked up before it is inserted, so that two workers both find it missing",
+        "Rows are looked up before the insert, so that two workers both find one missing",
         "chalicelib.extras.sql.read_model",
         "    if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
         "    added = frozenset((row.counter_id, row.event_id)"
@@ -547,28 +547,28 @@ MUTANTS = {
         f"{SQL}::test_each_event_is_new_to_one_of_the_workers_with_overlapping_batches[postgresql]",
     ),
     "sql-total-set": Mutant(
-        "The total in SQL is set to the batch's sum instead of adding it",
+        "The SQL total is set to the batch's sum instead of adding it",
         "chalicelib.extras.sql.read_model",
         "counters.c[name] + upsert.excluded[name]",
         "upsert.excluded[name]",
         f"{SQL}::test_any_schedule_of_deliveries_ends_at_the_sum_of_the_events[sqlite]",
     ),
     "sql-conflict-raised": Mutant(
-        "A transaction in SQL that met a rival is taken for an outage, and not made again",
+        "A conflicting SQL transaction is treated as an outage and not retried",
         "chalicelib.extras.sql.read_model",
         'locked or getattr(error, "sqlstate", None) in _CONFLICTS',
         "locked",
         f"{SQL}::test_a_conflict_is_tried_again_whatever_it_is_called[2-40001-postgresql]",
     ),
     "sql-recomputed-unlocked": Mutant(
-        "A counter's rows are added up before its totals are locked, and what was counted in between is forgotten",
+        "A counter's rows are summed before its totals are locked, so that rows counted in between are missed",
         "chalicelib.extras.sql.repair",
         _LOCK_FIRST,
         _ADD_UP_FIRST,
         f"{SQL_REBUILD}::test_worker_that_counts_at_any_step_counts_once[postgresql]",
     ),
     "sql-recomputed-in-one-statement": Mutant(
-        "A counter's totals are set by one statement, which has waited for a rival and does not see what it counted",
+        "A counter's totals are set by one statement, which does not see the rows of the transaction it waited for",
         "chalicelib.extras.sql.repair",
         "        _lock(connection, counter_id)\n        # In a",
         "        its = event_rows.c.counter_id == counter_id\n"
@@ -579,42 +579,42 @@ MUTANTS = {
         f"{SQL_REBUILD}::test_who_has_waited_for_a_rival_knows_what_it_counted[True-postgresql]",
     ),
     "sql-replaced-apart": Mutant(
-        "A row is removed in one transaction, and what the log has in its place is counted in the next",
+        "A row is removed in one transaction and its replacement counted in the next",
         "chalicelib.extras.sql.repair",
         "        if events:\n",
         "        if events:\n            connection.commit()\n",
         f"{SQL_REBUILD}::test_worker_that_counts_at_any_step_counts_once[sqlite]",
     ),
     "sql-removed-with-its-amount": Mutant(
-        "A row that has no event is removed, and what it added to its counter stays",
+        "A row without an event is removed and its amount stays in the counter",
         "chalicelib.extras.sql.repair",
         "literal(sum(amounts), Total)",
         "literal(0, Total)",
         f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-a row has no event]",
     ),
     "sql-kept-as-it-was": Mutant(
-        "What is there already is taken for right, whatever it says",
+        "An existing row counts as correct, whatever its content",
         "chalicelib.extras.sql.row_staging",
         "IS NOT (kept.type",
         "IS NULL AND (kept.type",
         f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-an amount is another]",
     ),
     "sql-strangers-unasked": Mutant(
-        "A row of which the log held nothing when it was read is a stranger, though it was recorded since",
+        "A row whose event was recorded after the log was read is reported as unknown",
         "chalicelib.extras.sql.verifier",
         "        logged = _in_the_log(counter_id, [row.event_id for row in some])\n",
         "        logged: list = []\n",
         f"{SQL_VERIFY}::test_events_counted_at_any_moment_of_verify_are_not_differences[sqlite]",
     ),
     "sql-missing-told-at-once": Mutant(
-        "An event without a row is told at once, though it was counted since the rows were read",
+        "An event counted after the rows were read is reported as uncounted",
         "chalicelib.extras.sql.verifier",
         "            self._spool.add_kept(now.values())\n",
         "",
         f"{SQL_VERIFY}::test_what_is_counted_after_the_rows_were_read_is_not_missing[sqlite]",
     ),
     "sql-totals-of-two-moments": Mutant(
-        "A counter's totals and its rows are read one after the other, and traffic is taken for a difference",
+        "A counter's totals and rows are read in two transactions, so that traffic looks like a difference",
         "chalicelib.extras.sql.repair",
         "    for of, name, high, low, number in read_model.within_transaction"
         "(engine, lambda one: one.execute(both).all()):\n",
@@ -624,7 +624,7 @@ MUTANTS = {
         f"{SQL_VERIFY}::test_beside_workers_on_real_threads_there_is_no_difference[postgresql]",
     ),
     "given-up-for-the-first": Mutant(
-        "What the stream gave up is sent from the log to the first projection alone",
+        "A discarded stream batch is sent from the log to the first projection only",
         "ops.maintenance.redrive",
         "            for receiver in settings.receivers:\n",
         "            for receiver in settings.receivers[:1]:\n",
@@ -638,35 +638,35 @@ MUTANTS = {
         f"{FAN_OUT}::test_redrive_sends_a_dead_letter_to_its_own_projection",
     ),
     "split-drops-one": Mutant(
-        "The event that would not fit into a message is in none",
+        "An event that does not fit into a message is dropped",
         "chalicelib.codec",
         "            entries, event_ids, size = [], [], 0\n",
         "            entries, event_ids, size = [], [], 0\n            continue\n",
         "tests/unit/test_codec.py::test_a_message_never_outgrows_the_queue",
     ),
     "last-member-counts": Mutant(
-        "Of a member that is given twice the last one counts, and the first is lost",
+        "The last of duplicate JSON members counts",
         "chalicelib.codec",
         "json.loads(body, object_pairs_hook=_build_object)",
         "json.loads(body)",
         "tests/unit/test_codec.py::test_a_message_that_names_a_member_twice_says_nothing",
     ),
     "last-header-counts": Mutant(
-        "Of a header that is given twice, in another case, the last one counts",
+        "The last of headers that differ only in case counts",
         "chalicelib.api.requests",
         "headers.setdefault(name.lower(), []).extend(values)",
         "headers[name.lower()] = list(values)",
         "tests/unit/test_requests.py::test_a_header_in_another_case_is_the_same_header",
     ),
     "requests-shared": Mutant(
-        "The request is taken from where all threads put theirs",
+        "The request is read from a place that all threads share",
         "app",
         "requests.request(_received.get())",
         "requests.request(app.current_request)",
         "tests/resilience/test_races.py::test_requests_in_threads_get_their_own_answers",
     ),
     "seen-in-memory": Mutant(
-        "What was seen is kept in the process's memory, and noted before it is counted",
+        "Seen messages are kept in the process's memory before they are counted",
         "chalicelib.projector",
         "    again: list[_Message] = []\n",
         "    again: list[_Message] = []\n"
@@ -676,7 +676,7 @@ MUTANTS = {
         f"{CRASHES}[project, one event-the request never arrives, however often]",
     ),
     "keys-of-a-process": Mutant(
-        "Event ids are derived from keys with a secret that each process makes for itself",
+        "Event ids are derived from keys with a secret of each process",
         "chalicelib.command_handlers",
         'uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")',
         "uuid.uuid4()",
@@ -686,7 +686,7 @@ MUTANTS = {
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the mutated module where the right one is looked for."""
+    """Finds the mutated module in place of the original."""
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
@@ -720,7 +720,7 @@ def mutate(mutant: Mutant, source: str) -> str:
 
 
 def is_caught(name: str) -> bool:
-    """Whether the mutant's catcher fails with the mistake in place. (That it passes without is for the other tests.)"""
+    """Return whether the mutant's catcher fails. (The other tests show that it passes without the mistake.)"""
     mutant = MUTANTS[name]
     mutate(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     done = subprocess.run(
@@ -731,12 +731,12 @@ def is_caught(name: str) -> bool:
         text=True,
         check=False,
     )
-    assert done.returncode in (0, 1), f"{name} could not be tried:\n{done.stdout}{done.stderr}"
+    assert done.returncode in (0, 1), f"{name} could not be run:\n{done.stdout}{done.stderr}"
     return done.returncode == 1
 
 
 def run_mutants(names: Iterable[str]) -> dict[str, Future[bool]]:
-    """Whether each is caught, as it becomes known: as many are tried at once as there are processors."""
+    """Run these mutants, one for each processor at a time. Each result says whether the mutant was caught."""
     pool = ThreadPoolExecutor(os.cpu_count())
     found = {name: pool.submit(is_caught, name) for name in names}
     pool.shutdown(wait=False)
@@ -752,10 +752,10 @@ def table() -> str:
     head = [
         "# Mutants",
         "",
-        "Mistakes that people really make in systems like this one. Each is put into our own source, in memory, and",
-        "must be caught by the test beside it; `make mutants` tries them all and writes this table.",
+        "Likely mistakes in a system like this one. Each is applied to our own source, in memory, and the test next to",
+        "it must fail. `make mutants` runs all of them and writes this table.",
         "",
-        "| mistake | in | caught by |",
+        "| Mistake | Module | Test |",
         "|---|---|---|",
     ]
     return "\n".join([*head, *rows, ""])

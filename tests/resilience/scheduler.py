@@ -1,9 +1,9 @@
 """
-A deterministic scheduler: workers in threads, of which one at a time may make one request to AWS.
+A deterministic scheduler of workers in threads: one at a time makes one request to AWS.
 
-Between two requests a worker touches nothing that another can see, so an order of requests is all there is to an
-interleaving. A schedule is the list of choices made, each the number of a worker among those that were waiting; running
-it again makes the same choices.
+Between two requests a worker changes nothing that another can see, so the order of requests determines the
+interleaving. A schedule is a list of choices, each the number of a worker among those that wait. Running it again makes
+the same choices.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from tests.faults import Attempt
     from tests.resilience.engine import Engine
 
-#: Given how many workers wait, which of them goes on.
+#: Returns which of this number of waiting workers continues.
 Choose = Callable[[int], int]
 
 
 @dataclass
 class Ran:
-    """What came of a run: the choices, of how many each, what was requested, and what each worker gave or raised."""
+    """The result of a run: choices with their numbers of alternatives, requests, and each worker's result or error."""
 
     choices: list[tuple[int, int]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -
         mine.worker = worker
         try:
             ran.results[worker.name] = workers[worker.name]()
-        except Exception as error:  # noqa: BLE001  (whatever it is, the test will look at it)
+        except Exception as error:  # noqa: BLE001  (the test examines the error)
             ran.results[worker.name] = error
         with changed:
             worker.is_done = True
@@ -93,7 +93,12 @@ def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -
 
 
 def all_schedules(run_with: Callable[[Choose], Ran], at_most: int) -> int:
-    """Run every schedule there is, each once. Returns how many. More than `at_most` is an error."""
+    """
+    Run every schedule once and return their number.
+
+    Raises:
+        AssertionError: there are more than `at_most`.
+    """
     prefix: list[int] = []
     count = 0
     while True:

@@ -1,10 +1,9 @@
 """
 Random interleavings: python -m tests.resilience.simulate --seeds N
 
-Each seed makes a counter with recent entries and archive pages, two to four workers, and an order in which their
-requests to AWS are made, one at a time. Workers are projectors with overlapping batches, late events among them, or of
-messages that were delivered before, and clients that swap, add and get or send a key again. A failure prints its seed
-and the schedule; the same seed makes the same run.
+Each seed determines a counter with recent entries and archive pages, two to four workers, and the order of their AWS
+requests. Workers are projectors with overlapping batches, late events and redeliveries, and clients that swap, add and
+get, or reuse a key. A failure prints its seed and schedule. The same seed makes the same run.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Simulated:
-    """A seed's run, and what was wrong with it, if anything was."""
+    """A seed's run, and its failure if there is one."""
 
     seed: int
     ran: Ran
@@ -74,7 +73,7 @@ def simulate(engine: Engine, seed: int) -> Simulated:
             if getattr(answer, "status", 0) in (200, 202)
         ]
         watcher.check_in_the_end()
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is told with its seed)
+    except Exception as error:  # noqa: BLE001  (every error is reported with its seed)
         return Simulated(seed, ran, f"{type(error).__name__}: {error}")
     return Simulated(seed, ran, None)
 
@@ -89,7 +88,7 @@ def _count_before(pipeline: Pipeline, chance: random.Random) -> None:
 
 
 def _events(pipeline: Pipeline, chance: random.Random, size: int) -> list[Event]:
-    """Events whose times lie among each other, or close together, or are of the next seconds, as of a fast clock."""
+    """Return events of mixed times, of almost equal times, or of the next seconds, as from a fast clock."""
     now_ms = time.time_ns() // 1_000_000
     start_ms, spread_ms = chance.choice([(A_TIME_MS, 1000), (A_TIME_MS, 3), (now_ms, 3000)])
     return [
@@ -140,15 +139,15 @@ def _worker(pipeline: Pipeline, chance: random.Random, bodies: list[str]) -> Cal
 
 
 @click.command(help=__doc__)
-@click.option("--seeds", default=1000, show_default=True, help="How many.")
-@click.option("--first", default=0, show_default=True, help="The first one.")
+@click.option("--seeds", default=1000, show_default=True, help="Number of seeds.")
+@click.option("--first", default=0, show_default=True, help="First seed.")
 def main(seeds: int, first: int) -> None:
     engine = Engine()
     failed = 0
     began = time.monotonic()
     with engine.serving(), click.progressbar(range(first, first + seeds), label="Seeds", show_pos=True) as numbers:
         for seed in numbers:
-            with contextlib.redirect_stdout(io.StringIO()):  # what operators would see
+            with contextlib.redirect_stdout(io.StringIO()):  # log lines and metrics
                 simulated = simulate(engine, seed)
             if simulated.wrong:
                 failed += 1
