@@ -120,7 +120,7 @@ def test_a_key_that_is_held_down_is_one_increment(
     assert len(commands.arrived()) == 1
 
 
-def test_what_was_clicked_is_read_out_once_when_it_is_counted(
+def test_click_is_announced_once_when_it_is_counted(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -141,7 +141,7 @@ def test_what_was_clicked_is_read_out_once_when_it_is_counted(
     assert len(said) <= 5
 
 
-def test_nothing_moves_for_those_who_want_that(
+def test_nothing_moves_with_reduced_motion(
     new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
 ) -> None:
     moved = {}

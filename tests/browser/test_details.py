@@ -154,7 +154,7 @@ def test_missing_reports_are_requested_once_and_not_shown(
     assert len(asked) == 1
 
 
-def test_where_there_are_reports_the_top_counters_are_links(
+def test_top_counters_are_links_if_reports_exist(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     reports(page)
@@ -166,7 +166,7 @@ def test_where_there_are_reports_the_top_counters_are_links(
     expect(page.get_by_role("heading", level=1)).to_have_text("visits")
 
 
-def test_reports_are_asked_for_more_seldom_than_the_rest(
+def test_reports_are_requested_less_often_than_other_details(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     asked = reports(page)
@@ -190,7 +190,7 @@ def test_reports_are_asked_for_more_seldom_than_the_rest(
         change_and_look(6)
 
 
-def test_where_there_are_reports_the_last_days_are_a_chart(
+def test_last_days_are_a_chart_if_reports_exist(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     today = datetime.now(UTC).date()
@@ -234,7 +234,7 @@ def test_the_counters_address_and_its_badge_can_be_copied(
     expect(page.get_by_role("button", name="Copied")).to_have_count(0)
 
 
-def test_the_badge_is_shown_as_it_is_now_though_caches_may_keep_it(
+def test_badge_shows_the_current_value_in_spite_of_caches(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     badge = page.locator("#badge")

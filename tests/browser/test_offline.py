@@ -166,7 +166,7 @@ def test_cached_files_are_of_one_version_during_a_publication(
     assert f"/v/{version_of(new)}/app.js" in wait_until_kept(page, version_of(new))
 
 
-def test_where_page_and_api_have_one_host_nothing_of_the_api_is_kept(
+def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
     context: BrowserContext, page: Page, host: Host, api_url: str, counter_id: str
 ) -> None:
     host.has_worker.clear()

@@ -194,7 +194,7 @@ def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
     assert events_counted(api_url, counter_id) == (200, 200)
 
 
-def test_what_a_closed_tab_left_is_sent_by_another(
+def test_clicks_of_a_closed_tab_are_sent_by_another(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
 ) -> None:
     closed, other = (context.new_page() for _ in range(2))
@@ -308,7 +308,7 @@ def test_stored_click_that_is_refused_is_dropped_with_its_reason(
         {"status": 404, "body": '{"title": "There is no such path", "detail": "Not here."}'},
     ],
 )
-def test_a_refusal_by_somebody_on_the_way_costs_no_click(
+def test_refusal_by_an_intermediary_loses_no_click(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str, refusal: dict[str, Any]
 ) -> None:
     open_counter(counter_id)
@@ -322,7 +322,7 @@ def test_a_refusal_by_somebody_on_the_way_costs_no_click(
     assert events_counted(api_url, counter_id) == (1, 1)
 
 
-def test_where_the_api_fails_one_click_tries_for_all(
+def test_failing_api_is_tried_with_one_click_for_all(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     failures: list[str] = []
@@ -351,7 +351,7 @@ def test_where_the_api_fails_one_click_tries_for_all(
     expect_shown(page, value=40)
 
 
-def test_a_counter_that_keeps_failing_holds_up_no_other(
+def test_failing_counter_delays_no_other(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     other = f"{counter_id}-other"

@@ -173,7 +173,7 @@ def test_each_click_has_a_key_of_its_own(page: Page, open_counter: Callable[[str
     assert len({uuid.UUID(key) for key in keys}) == 2
 
 
-def test_what_was_clicked_while_the_api_is_out_of_reach_waits_and_is_sent(
+def test_clicks_during_an_outage_of_the_api_are_sent_later(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -287,7 +287,7 @@ def test_another_address_shows_another_counter(
     expect_shown(page, value=1)
 
 
-def test_what_is_pending_on_one_counter_is_sent_while_another_is_shown(
+def test_pending_clicks_are_sent_while_another_counter_is_shown(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -304,7 +304,7 @@ def test_what_is_pending_on_one_counter_is_sent_while_another_is_shown(
 
 
 @pytest.mark.parametrize("address", ["#/not%20an%20id", "#/", "#/" + "x" * 65, "#/%"])
-def test_an_address_that_names_no_counter_is_said_to_be_none(page: Page, page_url: str, address: str) -> None:
+def test_address_with_an_invalid_counter_id_is_reported(page: Page, page_url: str, address: str) -> None:
     page.goto(page_url + address)
 
     if address == "#/":
@@ -385,7 +385,7 @@ def test_a_value_that_is_not_shown_to_the_last_digit_says_so(page: Page, page_ur
     expect(page.locator("#value")).to_have_text("≈9,007,199,254,740,992")
 
 
-def test_what_was_quiet_is_looked_at_often_again_after_a_click(
+def test_idle_counter_is_polled_often_again_after_a_click(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     stop_clock(page)
@@ -403,7 +403,7 @@ def test_what_was_quiet_is_looked_at_often_again_after_a_click(
     expect(page.locator("html")).to_have_attribute("data-pauses", re.compile(r"^5000 7500 5000\b"))
 
 
-def test_what_others_increment_is_shown_without_a_click(
+def test_increments_of_other_clients_are_shown_without_a_click(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     stop_clock(page)
@@ -417,7 +417,7 @@ def test_what_others_increment_is_shown_without_a_click(
     expect_shown(page, value=1)
 
 
-def test_a_page_that_nobody_sees_asks_nothing_until_it_is_seen_again(
+def test_hidden_page_sends_no_requests_until_it_is_visible(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     def see(*, hidden: bool) -> None:
@@ -445,7 +445,7 @@ def test_a_page_that_nobody_sees_asks_nothing_until_it_is_seen_again(
 
 
 @pytest.mark.parametrize("config", ["{}", "no JSON", '{"api_url": ""}'])
-def test_a_page_that_is_not_told_its_api_says_what_to_do(page: Page, page_url: str, config: str) -> None:
+def test_page_without_an_api_address_shows_the_way_out(page: Page, page_url: str, config: str) -> None:
     page.route("**/config.json", lambda route: route.fulfill(body=config))
 
     page.goto(page_url)

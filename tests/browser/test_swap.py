@@ -158,9 +158,7 @@ def test_a_swap_is_not_kept_to_be_sent_later(
 
 
 @pytest.mark.parametrize("by", ["0", "1.5", ""])
-def test_what_no_api_would_accept_is_not_sent(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, by: str
-) -> None:
+def test_invalid_amount_is_not_sent(page: Page, open_counter: Callable[[str], None], counter_id: str, by: str) -> None:
     open_counter(counter_id)
     sent: list[str] = []
     page.on("request", lambda asked: sent.append(asked.method))

@@ -58,7 +58,7 @@ def test_an_adjusted_counter_is_verified_like_any_other(client, counter_id):
     assert (verified.returncode, client.counter(counter_id)["value"]) == (0, 40)
 
 
-def test_clients_see_an_adjustment_with_its_reason_and_not_who_made_it(client, counter_id):
+def test_clients_see_the_reason_but_not_the_operator(client, counter_id):
     done = recorded(counter_id, "--by", "-7", "--who", "ann at the desk")
 
     (listed,) = client.http.get(f"/counters/{counter_id}/events").json()["events"]
@@ -126,7 +126,7 @@ def test_a_value_that_is_reached_already_records_nothing(client, counter_id):
     assert client.counter(counter_id)["version"] == 1
 
 
-def test_it_asks_first_and_shows_the_value_now_and_after(client, counter_id):
+def test_adjust_asks_first_and_shows_both_values(client, counter_id):
     client.increment(counter_id, 5, If_Match='"0"')
 
     refused = adjust(counter_id, "--by", "-2", "--reason", "a test", stdin="n\n")
@@ -161,11 +161,11 @@ def test_a_dry_run_shows_and_changes_nothing(client, counter_id):
     assert client.counter(counter_id)["version"] == 1
 
 
-def test_it_is_the_caller_as_aws_knows_them_unless_said_otherwise(counter_id):
+def test_operator_defaults_to_the_aws_caller(counter_id):
     assert recorded(counter_id, "--by", "1")["who"].startswith("arn:aws:")
 
 
-def test_where_aws_does_not_know_the_caller_it_is_the_user_of_the_machine():
+def test_operator_is_the_local_user_if_aws_does_not_know_the_caller():
     from ops.maintenance import adjust as ops_adjust
 
     with pytest.MonkeyPatch.context() as environment:
@@ -188,7 +188,7 @@ def test_where_aws_does_not_know_the_caller_it_is_the_user_of_the_machine():
         ("a", ["--by", "1", "--reason", "x", "--key", "a\nb"], "--key is 1 to 200 printable"),
     ],
 )
-def test_what_is_malformed_is_one_line_and_the_status_2(counter_id, options, says):
+def test_malformed_options_are_one_line_and_status_2(counter_id, options, says):
     refused = adjust(counter_id, *options)
 
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

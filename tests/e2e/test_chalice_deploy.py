@@ -276,7 +276,7 @@ def test_the_check_has_its_schedule_and_each_caller_its_permission(first):
     }
 
 
-def test_a_checkout_without_the_policies_is_told_to_provision(first, project):
+def test_checkout_without_policies_is_refused_with_the_way_out(first, project):
     policies_of_stage = project.folder / ".chalice" / "policies" / STAGE
     elsewhere = policies_of_stage.rename(policies_of_stage.with_suffix(".elsewhere"))
 
@@ -319,7 +319,7 @@ def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
     }
 
 
-def test_what_chalice_deployed_is_left_to_chalice(others):
+def test_ops_refuses_what_chalice_deployed(others):
     told = (
         "Error: Stage chalice was deployed by `chalice deploy`: run `chalice delete --stage chalice` first, where that "
         "was run. The data stays.\n"
@@ -359,7 +359,7 @@ def changed(repeated, project) -> Deployment:
     return deployed(project, asked)
 
 
-def test_what_changed_is_applied_and_nothing_is_doubled(repeated, changed):
+def test_changes_are_applied_without_duplicates(repeated, changed):
     before, after = repeated.after, changed.after
 
     assert changed.answers["chronicle"].json()["points"][0]["sum"] == 3
@@ -407,7 +407,7 @@ def test_deleting_leaves_nothing_behind_but_the_data(deleted, changed):
         ("local", {}, "Stage local was deployed as stack counter-local-app: go on with `python -m ops deploy"),
     ],
 )
-def test_what_chalice_cannot_deploy_is_one_line_with_the_way_out(project, api_url, stage, variables, way_out):
+def test_undeployable_settings_are_one_line_with_the_way_out(project, api_url, stage, variables, way_out):
     refused = project.chalice("deploy", "--stage", stage, **variables)
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)

@@ -86,7 +86,7 @@ def test_a_client_has_ten_lines(language):
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_what_a_client_increments_counts_once_whatever_happens_to_answers(language, client, troubled_url, counter_id):
+def test_increments_count_once_in_spite_of_lost_answers(language, client, troubled_url, counter_id):
     done = sent_by(language, f"{troubled_url}/counters/{counter_id}", "one click", 5)
 
     assert done.returncode == 0, done.stderr
@@ -97,7 +97,7 @@ def test_what_a_client_increments_counts_once_whatever_happens_to_answers(langua
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_what_is_refused_is_not_sent_again_and_told(language, api_url, counter_id):
+def test_refused_increment_is_reported_and_not_retried(language, api_url, counter_id):
     done = sent_by(language, f"{api_url}/counters/{counter_id}", "one click", 0)
 
     assert done.returncode != 0

@@ -155,7 +155,7 @@ def test_the_application_is_removed_and_its_data_stays(down):
     assert (len(down.tables), down.events) == (3, 1)
 
 
-def test_what_is_removed_can_be_removed_again(down_again, gone_again):
+def test_repeated_removal_succeeds(down_again, gone_again):
     assert (down_again.said.returncode, gone_again.said.returncode) == (0, 0)
     assert f"There is nothing to remove: stage {STAGE} has no application here." in down_again.said.stdout
     assert f"There is nothing to remove: stage {STAGE} has no application and no data here." in gone_again.said.stdout
@@ -176,7 +176,7 @@ def a_log_alone(gone_again) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("a_log_alone")
-def test_a_log_without_its_stack_is_not_taken_for_a_stage_that_failed(project):
+def test_log_without_its_stack_is_not_a_failed_stage(project):
     refused = ops("provision", "--stage", STAGE, at=project)
 
     assert refused.returncode == 1

@@ -75,7 +75,7 @@ def test_one_key_sent_fifty_times_by_ten_clients_is_one_event(new_client, client
     assert (client.counter(counter_id)["value"], client.counter(counter_id)["version"]) == (3, 1)
 
 
-def test_of_twenty_clients_that_swap_from_one_version_exactly_one_wins(new_client, client, counter_id):
+def test_one_of_twenty_clients_swapping_from_one_version_wins(new_client, client, counter_id):
     client.increment(counter_id, 5, If_Match='"0"')
 
     answers = with_clients(new_client, 20, lambda one, n: one.increment(counter_id, n + 1, If_Match='"1"'))
@@ -133,7 +133,7 @@ def test_broken_message_is_parked_and_its_good_neighbours_are_counted(client, op
     )
 
 
-def test_a_broken_stream_record_holds_up_nothing(client, operator, counter_id, an_event_of):
+def test_broken_stream_record_blocks_no_other(client, operator, counter_id, an_event_of):
     good = an_event_of(counter_id, 2)
 
     operator.invoke_publish(json.dumps(stream_batch([{"eventName": "REMOVE", "of": counter_id}, stream_record(good)])))

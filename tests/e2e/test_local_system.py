@@ -68,14 +68,14 @@ def test_state_survives_a_stop_and_pending_events_are_counted(elsewhere):
     assert (found["value"], found["version"]) == (12, 12)
 
 
-def test_a_second_start_beside_a_running_one_is_refused_in_one_line(place):
+def test_second_start_is_refused_in_one_line(place):
     second = command(place, "run")
 
     assert second.returncode == 1
     assert second.stderr == f"Error: It is running already (process {place.lock.read_text()}). `make down` stops it.\n"
 
 
-def test_up_beside_a_running_one_says_where_it_is(place, api_url, page_url):
+def test_second_up_prints_the_running_systems_address(place, api_url, page_url):
     second = command(place, "up")
 
     assert (second.returncode, second.stdout.splitlines()[:2]) == (0, [f"Page: {page_url}", f"API: {api_url}"])
@@ -99,7 +99,7 @@ def test_a_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, 
     )
 
 
-def test_a_port_that_is_none_is_one_line(elsewhere):
+def test_invalid_port_is_one_line(elsewhere):
     refused = command(elsewhere, "run", AWS_PORT="many")
 
     assert (refused.returncode, refused.stderr) == (

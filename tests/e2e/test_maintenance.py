@@ -76,7 +76,7 @@ def test_the_whole_stage_is_verified_and_every_counter_of_it(client, counter_id)
     assert verified["counters"] >= 12
 
 
-def test_a_wrong_value_is_found_told_and_put_right_by_a_rebuild(client, counter_id):
+def test_wrong_value_is_reported_and_repaired(client, counter_id):
     for _ in range(5):
         client.increment(counter_id, 2, Prefer="return=representation")
     set_value(counter_id, 11)
@@ -168,7 +168,7 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(place, arguments, status, said):
+def test_impossible_request_is_one_line(place, arguments, status, said):
     refused = ops(*arguments, "--stage", "local")
 
     assert refused.returncode == status

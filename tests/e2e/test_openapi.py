@@ -49,7 +49,7 @@ def ask(api_url, tmp_path):
     return run
 
 
-def test_what_the_document_says_and_what_the_service_does_agree(document, ask):
+def test_document_and_service_agree(document, ask):
     found = ask(document)
 
     assert found.returncode == 0, found.stdout + found.stderr

@@ -101,7 +101,7 @@ def test_a_stage_that_is_not_configured_is_refused_with_the_way_to_make_it():
     )
 
 
-def test_a_new_stage_is_made_only_if_somebody_says_so(tmp_path):
+def test_new_stage_requires_confirmation(tmp_path):
     project = copy_project(tmp_path)
 
     refused = ops("provision", "--stage", "beta", at=project)
@@ -138,7 +138,7 @@ def test_a_name_that_no_stage_can_have_is_refused_and_nothing_is_written(tmp_pat
     assert configuration(project) == configuration(stages.PROJECT)
 
 
-def test_on_an_account_it_is_told_which_and_in_which_region(place, monkeypatch):
+def test_account_and_region_are_shown(place, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", place.aws_url)
 
@@ -163,7 +163,7 @@ def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, vari
     assert way_out in refused.stderr
 
 
-def test_a_missing_permission_is_told_with_the_way_out():
+def test_missing_permission_is_refused_with_the_way_out():
     said = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
 
     assert errors.in_one_line(said).startswith("Your credentials lack a permission.")
@@ -205,7 +205,7 @@ def test_exit_status_differs_for_refusal_usage_error_and_outage(error, status):
     assert errors.exit_status(error) == status
 
 
-def test_credentials_that_expired_are_told_with_the_way_out():
+def test_expired_credentials_are_refused_with_the_way_out():
     said = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
 
     assert errors.in_one_line(said).startswith("Your credentials have expired: sign in again, as in aws sso login.")

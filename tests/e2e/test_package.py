@@ -132,7 +132,7 @@ def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, m
     ]
 
 
-def test_what_a_stage_says_of_its_event_sources_is_in_the_template(functions, tmp_path):
+def test_event_source_settings_are_in_the_template(functions, tmp_path):
     checkout = copy_project(tmp_path / "checkout")
     config = checkout / ".chalice" / "config.json"
     said = json.loads(config.read_text())
@@ -191,7 +191,7 @@ def test_the_same_sources_make_the_same_package(package, tmp_path):
     assert (again / "deployment.zip").read_bytes() == (package / "deployment.zip").read_bytes()
 
 
-def test_bytecode_is_that_of_the_source_beside_it(archive):
+def test_bytecode_matches_its_source(archive):
     compiled = [name for name in archive.namelist() if name.endswith(".pyc")]
 
     assert compiled
@@ -203,7 +203,7 @@ def test_bytecode_is_that_of_the_source_beside_it(archive):
 
 
 @pytest.mark.parametrize("function", cold_start.FUNCTIONS)
-def test_all_that_a_function_loads_from_the_package_is_there_as_bytecode(archive, function, tmp_path):
+def test_every_loaded_module_is_packaged_as_bytecode(archive, function, tmp_path):
     archive.extractall(tmp_path)
     program = """
 import os, sys, app
@@ -236,7 +236,7 @@ def test_a_stage_may_bring_its_own_sdk_at_the_versions_that_are_tested(tmp_path)
 
 
 @pytest.mark.parametrize("others_are_quicker", [True, False])
-def test_what_others_download_at_the_same_time_is_neither_mixed_nor_missed(tmp_path, monkeypatch, others_are_quicker):
+def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch, others_are_quicker):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("pynamodb==6.1.0\n")
     shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)

@@ -214,7 +214,7 @@ def test_another_stage_is_out_of_reach(session_of, url_of, who, resource):
     assert allowed(requests_for(session_of[who], resource, "pipeline", url_of)) == set()
 
 
-def test_all_of_these_requests_are_allowed_to_who_may_do_everything(url_of):
+def test_administrator_is_allowed_every_tested_request(url_of):
     dangerous = {"PurgeQueue", "DeleteQueue", "DeleteTable"}
 
     for resource in (*TABLES, *QUEUES):
@@ -255,7 +255,7 @@ def test_only_publish_reads_the_stream(is_allowed_by_iam, stage, who):
 
 @pytest.mark.parametrize("resource", TABLES)
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_nobody_speaks_partiql_or_removes_whole_tables(is_allowed_by_iam, who, resource):
+def test_partiql_and_table_deletion_are_denied_to_all(is_allowed_by_iam, who, resource):
     table = arn(resource, "local").replace(":*:*:", ":us-east-1:000000000000:")
 
     for action in ("PartiQLSelect", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete", "DeleteTable", "ImportTable"):
@@ -314,7 +314,7 @@ def test_an_operator_with_that_policy_can_do_all_five_things(as_that_operator, c
     eventually(lambda: client.counter(parked_for)["value"] == 5)
 
 
-def test_an_operator_with_that_policy_is_told_what_is_denied(as_that_operator):
+def test_operator_is_shown_the_denied_action(as_that_operator):
     refused = as_that_operator("provision")
 
     assert refused.returncode == 3

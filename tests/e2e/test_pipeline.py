@@ -94,7 +94,7 @@ def applied(packaged) -> str:
     return f"{os.environ['AWS_ENDPOINT_URL']}/restapis/{api_id}/api/_user_request_"
 
 
-def test_what_a_pipeline_applies_counts_what_it_is_sent(applied):
+def test_applied_package_counts_increments(applied):
     with httpx.Client(base_url=applied, timeout=60) as client:
         recorded = client.post("/counters/clicks/increments", json={"by": 3})
 
@@ -102,7 +102,7 @@ def test_what_a_pipeline_applies_counts_what_it_is_sent(applied):
     assert recorded.status_code == 202
 
 
-def test_deploying_goes_on_with_what_a_pipeline_applied(applied, packaged):
+def test_deploy_continues_from_an_applied_package(applied, packaged):
     deployed = ops("deploy", "--stage", STAGE, "--json", at=packaged.project)
 
     assert json.loads(deployed.stdout)["ApiId"] in applied

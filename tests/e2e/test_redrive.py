@@ -85,7 +85,7 @@ def test_a_dry_run_lists_and_changes_nothing(dead_letters, park, mark):
     assert {message["MessageId"] for message in dead_letters()} == {first, second}
 
 
-def test_what_is_understood_by_now_is_counted_and_gone(client, dead_letters, park, mark, an_event_of):
+def test_valid_dead_letter_is_counted_and_removed(client, dead_letters, park, mark, an_event_of):
     good = an_event_of(mark, 5)
     letter_id = park(message_body(good), f"unknown event type or version: {mark}")
 
@@ -99,7 +99,7 @@ def test_what_is_understood_by_now_is_counted_and_gone(client, dead_letters, par
     assert dead_letters() == []
 
 
-def test_what_is_still_not_understood_is_parked_again_once(operator, dead_letters, mark):
+def test_invalid_dead_letter_is_parked_again_once(operator, dead_letters, mark):
     broken = json.dumps({"version": 1, "events": [{"type": f"Vanished {mark}"}]})
     operator.send(broken)
     eventually(lambda: len(dead_letters()) == 1)
@@ -124,7 +124,7 @@ def test_some_are_chosen_by_the_start_of_their_ids_and_the_others_stay(client, d
     assert [message["MessageId"] for message in dead_letters()] == [ids[1]]
 
 
-def test_what_sqs_itself_moved_there_is_chosen_as_failed_too_often(client, dead_letters, park, mark, an_event_of):
+def test_messages_moved_by_sqs_are_selected_by_their_reason(client, dead_letters, park, mark, an_event_of):
     moved = park(message_body(an_event_of(mark, 3)))
 
     facts, status = redriven("--reason", "failed too often", "--message", moved)

@@ -170,7 +170,7 @@ def test_going_back_sends_the_page_only_and_keeps_both_versions(place, settings,
     assert page_shown(place, bucket) == "one"
 
 
-def test_another_address_of_the_api_is_told_to_the_page_and_allowed_by_it(place, settings, bucket, web):
+def test_changed_api_address_reaches_the_page_and_its_policy(place, settings, bucket, web):
     site.publish(settings, web("one"), API, dry_run=False)
 
     done = site.publish(settings, web("one"), "https://other.example", dry_run=False).facts
@@ -180,7 +180,7 @@ def test_another_address_of_the_api_is_told_to_the_page_and_allowed_by_it(place,
     assert "connect-src 'self' https://other.example" in get(place, bucket, "index.html").text
 
 
-def test_headers_that_somebody_changed_are_put_right(place, settings, bucket, web):
+def test_changed_headers_are_restored(place, settings, bucket, web):
     site.publish(settings, web("one"), API, dry_run=False)
     boto3.client("s3").copy_object(
         Bucket=bucket,
@@ -257,7 +257,7 @@ def test_an_address_that_browsers_would_not_ask_is_refused_in_one_line(place):
     assert "like https://api.example/path" in refused.stderr
 
 
-def test_a_stage_whose_api_is_not_deployed_is_told_the_way_out(settings, bucket):
+def test_stage_without_a_deployed_api_is_refused_with_the_way_out(settings, bucket):
     with pytest.raises(OperatorError, match="run deploy first, or give one, as in --api"):
         site.api_url_of(settings.stage)
 

@@ -86,7 +86,7 @@ def test_redelivery_next_to_a_broken_message_changes_nothing(counter_id, ask, ou
     assert ask("SELECT type, amount FROM events WHERE counter_id = ?", counter_id) == [(codec.event_type(event), 5)]
 
 
-def test_what_is_counted_is_in_each_report(client, counter_id, ask, an_event_of):
+def test_counted_events_are_in_each_report(client, counter_id, ask, an_event_of):
     for by in (1, 2, 3):
         client.increment(counter_id, by)
     eventually(lambda: total(ask, counter_id) == [(6, 3)])
@@ -111,7 +111,7 @@ def test_what_is_counted_is_in_each_report(client, counter_id, ask, an_event_of)
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_all_of_a_report_is_found_by_following_its_links(client, counter_id, ask, form):
+def test_links_lead_through_all_pages_of_a_report(client, counter_id, ask, form):
     for _ in range(5):
         client.increment(counter_id, 1)
     eventually(lambda: total(ask, counter_id) == [(5, 5)])

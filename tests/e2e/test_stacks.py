@@ -71,12 +71,12 @@ def test_stack_that_cannot_be_deleted_reports_why_and_can_be_retried(name):
     assert not stacks.exists(name)
 
 
-def test_a_stack_that_is_not_there_is_told_with_the_region(place):
+def test_missing_stack_is_reported_with_its_region(place):
     with pytest.raises(OperatorError, match="no stack none-such in us-east-1: run provision first, or look at your"):
         stacks.outputs("none-such")
 
 
-def test_what_cloudformation_does_not_take_is_told_in_its_words(name):
+def test_cloudformations_refusal_is_quoted(name):
     with pytest.raises(OperatorError, match=f"Stack {name} could not be applied: "):
         stacks.apply(name, a_template(Unheard={"Type": "AWS::Of::Nothing"}), {}, stage="stacks")
 
@@ -106,5 +106,5 @@ def test_every_state_that_is_in_the_way_has_its_way_out(status, told):
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
-def test_a_stack_at_rest_is_in_nobodys_way(status):
+def test_idle_stack_does_not_block(status):
     assert stacks.way_out("some", status) is None

@@ -119,7 +119,7 @@ def test_an_event_counted_at_once_is_not_counted_when_the_stream_brings_it(pipel
     assert (at_once.status, at_once.body["value"], pipeline.value, pipeline.version) == (200, 5, 5, 1)
 
 
-def test_with_shards_everything_is_as_without(pipeline, four_shards):
+def test_counting_with_shards_equals_counting_without(pipeline, four_shards):
     for n in range(24):
         pipeline.increment(Idempotency_Key=f"key {n}")
     records = pipeline.new_records()

@@ -146,7 +146,7 @@ def test_before_1970_nothing_was_counted(pipeline):
     assert (answer.status, answer.body, requests.operations) == (200, {"points": []}, [])
 
 
-def test_with_shards_a_history_is_as_without(pipeline, four_shards):
+def test_history_with_shards_equals_history_without(pipeline, four_shards):
     pipeline.count(*[at(n % 3, counter_id=pipeline.counter_id, by=n) for n in range(1, 40)])
 
     answer = pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T22:13:23Z", resolution="second")
@@ -290,7 +290,7 @@ def test_events_counted_between_two_pages_are_listed_once_in_order(pipeline):
     assert flat == newest_first([*there, *late])
 
 
-def test_with_shards_events_are_as_without(pipeline, four_shards):
+def test_events_with_shards_equal_events_without(pipeline, four_shards):
     events = [at(n % 7, counter_id=pipeline.counter_id) for n in range(60)]
     pipeline.record(*events)
 

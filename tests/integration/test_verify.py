@@ -211,7 +211,7 @@ def test_cut_off_it_does_not_first_read_the_rest_of_the_log():
 MANY = 1_000_000
 
 
-def test_with_shards_everything_is_as_without(pipeline, four_shards):
+def test_verify_with_shards_equals_verify_without(pipeline, four_shards):
     events = logged(pipeline, 12)
     pipeline.count(*events)
 

@@ -382,7 +382,7 @@ MUTANTS = {
         "chalicelib.domain.entries",
         "        _append_varint(page, _zigzag(amount))\n",
         "        _append_varint(page, _zigzag(abs(amount)))\n",
-        f"{ARCHIVE}::test_a_negative_amount_is_archived_as_it_is",
+        f"{ARCHIVE}::test_negative_amount_is_archived_unchanged",
     ),
     "parked-before-counted": Mutant(
         "Parking comes before counting, so that a failure to park leaves the neighbours uncounted",

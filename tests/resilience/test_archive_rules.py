@@ -82,7 +82,7 @@ def test_entries_of_the_last_seconds_stay_recent(pipeline, watcher):
     assert len(part.recent) >= KEPT_MIN
 
 
-def test_a_negative_amount_is_archived_as_it_is(pipeline, watcher):
+def test_negative_amount_is_archived_unchanged(pipeline, watcher):
     correction = an_adjustment(counter_id=pipeline.counter_id, by=-3, recorded_at_ms=A_TIME_MS)
     pipeline.log([correction])
     pipeline.count(correction)

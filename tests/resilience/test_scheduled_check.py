@@ -247,7 +247,7 @@ def test_events_that_are_on_their_way_are_left_to_the_projector(pipeline, budget
     assert (old.oldest_s, pipeline.version) == (1000, 1)
 
 
-def test_a_damaged_counter_holds_up_no_other(engine, pipeline, budget, capsys):
+def test_damaged_counter_delays_no_other(engine, pipeline, budget, capsys):
     damaged = [a_counter_id() for _ in range(4)]
     for name in damaged:
         counted(pipeline, 45, name)

@@ -56,7 +56,7 @@ def test_any_badge_is_well_formed_small_and_made_of_harmless_things(asked, value
 
 
 @given(LABELS.filter(lambda label: 0 < len(label) <= 24), VALUES)
-def test_what_is_short_enough_is_written_and_read_out_as_it_is(label, value):
+def test_short_label_is_shown_and_read_out_unchanged(label, value):
     drawn = picture(value, label=label)
 
     assert texts(drawn) == [label, f"{value:,}"]
@@ -81,7 +81,7 @@ def test_on_any_colour_there_is_enough_contrast_to_read(colour):
     assert badge.contrast(badge.ink(look.colour), look.colour) >= 3
 
 
-def test_colours_are_told_apart_as_the_guidelines_have_it():
+def test_contrast_follows_the_guidelines():
     assert badge.contrast("000000", "ffffff") == pytest.approx(21)
     assert badge.contrast("777777", "ffffff") == pytest.approx(4.48, abs=0.005)
 
@@ -107,7 +107,7 @@ def test_a_longer_label_ends_in_an_ellipsis():
     assert texts(picture(label="x" * 65))[0] == "x" * 63 + "…"
 
 
-def test_without_a_label_the_value_stands_alone():
+def test_badge_without_a_label_shows_the_value_only():
     drawn = picture(7, label="")
 
     assert texts(drawn) == ["7"]
@@ -147,7 +147,7 @@ def test_a_label_that_would_break_the_picture_or_turn_its_text_is_refused(mark):
         badge.look("clicks", {"label": f"a{mark}b"})
 
 
-def test_what_is_asked_for_has_the_names_that_shields_has():
+def test_parameters_have_the_names_of_shields():
     look = badge.look("clicks", {"label": "hits", "color": "ABC", "labelColor": "orange", "style": "flat-square"})
 
     assert look == badge.Look("hits", "aabbcc", "fe7d37", "flat-square")

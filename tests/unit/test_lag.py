@@ -124,7 +124,7 @@ def test_shares_are_of_all_lags_together():
     assert summed["lag_ms"] == {"p50": 200, "p99": 800, "most": 800}
 
 
-def test_load_that_is_too_much_has_no_lag_in_the_report(stored):
+def test_excessive_load_has_no_lag_in_the_report(stored):
     changed = copy.deepcopy(stored)
     changed["loads"][0] |= {"keeps_up": False, "lag_ms": {"p50": 123_456, "p99": 123_456, "most": 123_456}}
     said = report_latency.SECTION

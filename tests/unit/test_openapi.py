@@ -63,7 +63,7 @@ def own_problems():
                 yield status, f"urn:counter:problem:{kind}"
 
 
-def test_it_is_openapi():
+def test_document_is_valid_openapi():
     assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
 
@@ -147,7 +147,7 @@ def test_badges_have_the_parameters_that_are_read():
     assert tuple(found["name"] for found in parameters if found["in"] == "query") == extras_badge.PARAMETERS
 
 
-def test_it_has_the_version_of_what_is_deployed():
+def test_document_has_the_deployed_version():
     assert DOCUMENT["info"]["version"] == chalicelib.__version__
 
 

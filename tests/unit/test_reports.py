@@ -81,14 +81,14 @@ A_ROW = {
 }
 
 
-def test_what_is_left_out_is_usual():
+def test_omitted_parameters_have_defaults():
     found = asked("daily")
 
     assert found.question == definitions.Question(REPORTS["daily"], 50)
     assert not found.as_csv
 
 
-def test_what_is_asked_for_is_understood():
+def test_parameters_are_parsed():
     question = asked("hourly", limit=7, counter_id="-a.b~", from_="2026-11-27", to="2026-11-28T01:00:00+01:00").question
 
     assert (question.limit, question.counter_id) == (7, "-a.b~")
@@ -130,7 +130,7 @@ def test_malformed_or_unknown_parameters_are_refused_with_the_rule(name, query, 
 
 
 @pytest.mark.parametrize("name", ["yearly", "Daily", "events", "daily; DROP VIEW daily", "", "__class__"])
-def test_an_unknown_report_is_told_which_there_are(name):
+def test_unknown_report_is_refused_with_the_known_ones(name):
     with pytest.raises(ReportNotFoundError) as refused:
         asked(name)
 
@@ -286,7 +286,7 @@ def test_csv_says_what_json_does(data, name):
         (None, ""),
     ],
 )
-def test_a_reason_is_no_formula_in_csv_and_left_as_it_is_in_json(reason, cell):
+def test_reason_is_escaped_in_csv_and_unchanged_in_json(reason, cell):
     row = (*A_ROW["running_totals"][:5], reason, 21)
     page = a_page("running_totals", row)
 
@@ -297,7 +297,7 @@ def test_a_reason_is_no_formula_in_csv_and_left_as_it_is_in_json(reason, cell):
     assert in_json["rows"][0]["reason"] == reason
 
 
-def test_a_counters_id_is_in_csv_as_it_is():
+def test_counter_id_is_unchanged_in_csv():
     found = api.answer(asked("daily", format="csv"), a_page("daily", ("-1", date(2026, 11, 27), 3, 5)))
 
     assert found.body == "counter_id,day,events,total\r\n-1,2026-11-27,3,5\r\n"
@@ -345,7 +345,7 @@ def test_a_cursor_goes_with_its_report_and_its_parameters_only(name, query):
         asked(name, cursor=cursor_of("daily", **of), **query)
 
 
-def test_a_cursor_of_all_counters_is_none_of_the_counter_called_none():
+def test_cursor_of_all_counters_is_invalid_for_a_counter_named_none():
     with pytest.raises(BadCursorError):
         asked("daily", cursor=cursor_of("daily"), counter_id="None")
 

@@ -163,7 +163,7 @@ def test_a_header_in_another_case_is_the_same_header(name):
         requests.increment_command("clicks", received(event), max_increment=1000)
 
 
-def test_a_body_that_is_too_deep_is_told_so_and_not_how_python_says_it():
+def test_too_deep_body_is_refused_without_pythons_message():
     with pytest.raises(InvalidRequestError, match=r"nested deeper than any reader goes\.$"):
         command(body="[" * 1000, headers=JSON)
 
@@ -186,7 +186,7 @@ def test_a_preference_is_heard_or_left_alone_and_never_an_error(prefer, wanted):
 
 
 @pytest.mark.parametrize("text", ["", "a b", "x" * 65, "ä", "a#1"])
-def test_what_names_no_counter_is_malformed(text):
+def test_invalid_counter_id_is_refused(text):
     with pytest.raises(InvalidRequestError, match="1 to 64 characters"):
         requests.counter_named(text)
 
@@ -194,7 +194,7 @@ def test_what_names_no_counter_is_malformed(text):
 @pytest.mark.parametrize(
     "text", ["", "1", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"]
 )
-def test_what_names_no_event_is_malformed(text):
+def test_invalid_event_id_is_refused(text):
     with pytest.raises(InvalidRequestError, match="UUID"):
         requests.event_named(text)
 
@@ -203,7 +203,7 @@ def test_an_event_may_be_named_in_capitals():
     assert requests.event_named("01890A5D-AC96-774B-BCCE-B302099A8057") == "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-def test_a_page_is_50_counters_from_the_first_unless_said_otherwise():
+def test_page_of_counters_defaults_to_the_first_50():
     assert requests.page_of_counters(request()) == (50, None)
     assert requests.page_of_counters(request(query={"limit": ["100"]})) == (100, None)
 
@@ -220,7 +220,7 @@ def test_a_cursor_that_was_not_given_out_is_malformed(cursor):
         requests.page_of_counters(request(query={"cursor": [cursor]}))
 
 
-def test_a_page_is_50_events_from_the_newest_unless_said_otherwise():
+def test_page_of_events_defaults_to_the_newest_50():
     event = an_event(recorded_at_ms=1_700_000_000_007)
     given_out = responses.events_page(EventPage([event], EventPosition(event.recorded_at_ms, event.event_id))).body[
         "next_cursor"
@@ -259,7 +259,7 @@ def test_a_cursor_of_events_that_was_not_given_out_is_malformed(text):
         requests.page_of_events(request(query={"cursor": [cursor]}))
 
 
-def test_a_cursor_of_events_is_none_of_counters():
+def test_cursor_of_events_is_invalid_for_counters():
     cursor = base64.urlsafe_b64encode(f"1 5 {AN_ID}".encode()).decode().rstrip("=")
 
     with pytest.raises(InvalidRequestError, match="next_cursor"):
@@ -294,7 +294,7 @@ def test_history_range_defaults_to_a_span_by_resolution_until_now(resolution, st
     assert span(resolution=resolution) == Span(1_700_000_001 - length_s, 1_700_000_001, step_s)
 
 
-def test_a_history_is_by_the_minute_unless_said_otherwise():
+def test_history_resolution_defaults_to_minute():
     assert span() == span(resolution="minute")
 
 
@@ -352,7 +352,7 @@ def test_a_time_has_any_offset_and_a_start_is_rounded_down_and_an_end_up(text, f
         "2023-11-14T22:13:20Z\n",
     ],
 )
-def test_what_is_no_time_of_rfc_3339_is_malformed(name, text):
+def test_time_that_is_not_rfc_3339_is_refused(name, text):
     with pytest.raises(InvalidRequestError, match=rf"^{name.rstrip('_')} is a time as RFC 3339"):
         span(**{name: text})
 
@@ -402,7 +402,7 @@ def test_range_of_more_than_10_000_steps_is_refused_with_an_accepted_end():
     )
 
 
-def test_of_a_range_that_no_resolution_can_answer_only_its_end_is_named():
+def test_range_too_long_for_any_resolution_is_refused_with_its_end():
     with pytest.raises(RangeTooLongError) as caught:
         span(from_="1970-01-01T00:00:00Z", to="2023-01-01T00:00:00Z", resolution="day")
 
@@ -477,7 +477,7 @@ def test_outage_is_503_with_retry_after_and_no_internals():
     assert "counter-prod" not in str(response.body)
 
 
-def test_what_was_not_foreseen_is_a_bare_500():
+def test_unexpected_error_is_500_without_details():
     @problems.answers_problems
     def view():
         raise KeyError("arn:aws:secret")
@@ -499,7 +499,7 @@ anything = st.text(max_size=300) | st.sampled_from(["return=representation", '"1
     anything,
     st.booleans(),
 )
-def test_whatever_is_sent_is_a_command_or_a_clear_error(counter_id, headers, body, encoded):
+def test_any_request_is_a_command_or_a_clear_error(counter_id, headers, body, encoded):
     event = api_event("POST", "/", headers=headers, body=body)
     event["isBase64Encoded"] = encoded
 

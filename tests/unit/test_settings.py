@@ -8,7 +8,7 @@ from chalicelib import settings
 from chalicelib.errors import SettingsError
 
 
-def test_only_the_stage_has_to_be_said():
+def test_only_the_stage_is_required():
     found = settings.read({"STAGE": "dev"})
 
     assert (found.allowed_origin, found.max_increment, found.shards, found.batching_window_s) == ("*", 1000, 1, 1)
@@ -26,7 +26,7 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
     assert found.sql_dead_letter_queue == "counter-dev-sql-projection-dead-letter"
 
 
-def test_as_many_projectors_run_at_once_as_come_unless_it_is_said():
+def test_projectors_are_unlimited_by_default():
     assert settings.read({"STAGE": "dev"}).projectors is None
     assert settings.read({"STAGE": "dev", "PROJECTORS": "2"}).projectors == 2
 

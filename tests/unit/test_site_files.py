@@ -70,7 +70,7 @@ def test_service_worker_keeps_its_name_next_to_the_page():
     assert site_of(with_worker, API).version == site_of(a_web(), API).version
 
 
-def test_what_refers_to_something_is_put_after_it():
+def test_file_is_put_after_the_files_it_links():
     keys = [file.key for file in site_of(a_web(), API).files]
 
     assert keys[-2:] == ["config.json", "index.html"]
@@ -106,7 +106,7 @@ def test_the_page_may_connect_to_where_it_came_from_and_to_its_api_only():
     assert "content=\"default-src 'none'; connect-src 'self' https://api.example:8443; x\"" in page
 
 
-def test_the_page_is_told_where_its_api_is():
+def test_config_has_the_address_of_the_api():
     config = files_by_key(a_web(), f"{API}/")["config.json"]
 
     assert (json.loads(config.body), config.content_type) == ({"api_url": API}, "application/json")
@@ -180,7 +180,7 @@ def test_the_origin_of_an_api_is_its_address_without_a_path(api_url, origin):
         "https://api.example\n",
     ],
 )
-def test_what_cannot_be_an_apis_address_is_refused(api_url):
+def test_invalid_api_address_is_refused(api_url):
     with pytest.raises(InputError, match="like https://"):
         origin_of(api_url)
 
@@ -238,7 +238,7 @@ def test_the_page_is_small_and_readme_says_how_small():
     assert float(said[2]) == pytest.approx(sum(map(len, loaded.values())) / 1000, abs=0.06)
 
 
-def test_all_of_the_page_is_published_and_all_that_it_refers_to_is_there():
+def test_every_file_of_the_page_is_published_and_every_link_resolves():
     web = the_page()
     site = site_of(web, API)
     keys = {file.key for file in site.files}

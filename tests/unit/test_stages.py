@@ -26,7 +26,7 @@ def configured(tmp_path, monkeypatch):
     return stage
 
 
-def test_a_file_is_in_the_local_folder_for_who_writes_and_who_reads(configured):
+def test_database_file_is_in_the_local_folder_for_writer_and_reader(configured):
     folder = configured("local", SQL_URL="sqlite:///counter.sqlite", SQL_READER_URL="sqlite:///other.sqlite")
 
     found = stages.settings_of("local")
@@ -35,7 +35,7 @@ def test_a_file_is_in_the_local_folder_for_who_writes_and_who_reads(configured):
     assert found.sql_reader_url == f"sqlite:///{folder}/other.sqlite"
 
 
-def test_who_reads_reads_what_is_written_where_nothing_else_is_said(configured):
+def test_reader_url_defaults_to_the_writers(configured):
     folder = configured("local", SQL_URL="sqlite:///counter.sqlite")
 
     assert stages.settings_of("local").sql_reader_url == f"sqlite:///{folder}/counter.sqlite"
