@@ -1,6 +1,6 @@
-# `make help` lists what there is. Everything installs into .venv, checkov into .local/checkov, and state lies in .local.
+# `make help` lists the targets. Everything installs into .venv, checkov into .local/checkov; state is in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -10,33 +10,33 @@ export PYTHONDONTWRITEBYTECODE := 1
 WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count(), 6))')
 PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-help: ## what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-run: .venv/ready ## the whole system on an embedded AWS, in the foreground; Ctrl-C stops it
+run: .venv/ready ## run the whole system on an embedded AWS; Ctrl-C stops it
 	@exec $(PY) -m ops.local run
 
-up: .venv/ready ## the same in the background; returns when it is ready
+up: .venv/ready ## run it in the background; return when it is ready
 	@$(PY) -m ops.local up
 
 down: .venv/ready ## stop what `make up` started
 	@$(PY) -m ops.local down
 
-local: .venv/ready ## `chalice local` with reload, against the embedded AWS of `make up`
+local: .venv/ready ## run `chalice local` with reload, on the embedded AWS of `make up`
 	@exec $(PY) -m ops.local local $(if $(PORT),--port $(PORT))
 
-test: .venv/ready ## the quick tests: all that are not marked exhaustive; five minutes on two processors
+test: .venv/ready ## run the quick tests, all that are not marked exhaustive: five minutes on two processors
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive"
 
-check: .venv/ready lint types layers ## the gate: format, lint, types, layers, every test, branch coverage
+check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, every test, branch coverage
 	@scripts/setup-browser
 	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
-format: .venv/ready ## bring the code into form
+format: .venv/ready ## format the code
 	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .
 
-lint: .venv/ready .local/checkov/ready
+lint: .venv/ready .local/checkov/ready ## check formatting, code, prose and the template
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/cfn-lint infrastructure/template.yaml
@@ -48,27 +48,31 @@ types: .venv/ready
 layers: .venv/ready
 	@.venv/bin/lint-imports --no-logo
 
-simulate: .venv/ready ## random interleavings, SEEDS of them from FIRST on; a failure prints its seed and schedule
+simulate: .venv/ready ## run SEEDS random interleavings from seed FIRST; a failure prints its seed and schedule
 	@$(PY) -m tests.resilience.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
-load: .venv/ready ## increments end to end while functions die, answers get lost, the embedded AWS stops and starts; then a rebuild of 50,000 events under traffic
+load: .venv/ready ## send EVENTS increments while functions die, responses get lost and the embedded AWS restarts; then rebuild 50,000 events under traffic
 	@$(PY) -m tests.resilience.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
 	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/e2e/test_maintenance.py -k under_traffic
 
-mutants: .venv/ready ## each known mistake in our own source, and whether its test catches it; writes docs/mutants.md
+mutants: .venv/ready ## apply each known mistake and check that its test fails; write docs/mutants.md
 	@$(PY) -m tests.resilience.mutants
 
-bench: .venv/ready ## what this costs, survives and takes beside what people would do instead: writes docs/figures.md; SECTIONS, SIZES
-	@SIZES="$(SIZES)" $(PY) -m bench $(SECTIONS)
+bench: .venv/ready ## measure costs, faults and times; write docs/figures.md; SECTIONS and SIZES select parts
+	@SIZES="$(SIZES)" $(PY) -m benchmarks $(SECTIONS)
 
-bench-quick: .venv/ready ## the same in little, into .local/bench
-	@$(PY) -m bench --quick $(SECTIONS)
+bench-quick: .venv/ready ## run a quick benchmark into .local/bench (two minutes)
+	@$(PY) -m benchmarks --quick $(SECTIONS)
 
-scale: .venv/ready ## how far it goes, by simulation; VALIDATE=1 runs the embedded AWS beside the model
+scale: .venv/ready ## simulate growing load; write docs/scale.md; VALIDATE=1 compares the model with the embedded AWS
 	@$(PY) -m benchmarks.scale $(if $(VALIDATE),--validate)
 
-cost: .venv/ready ## what a million increments cost; MEASURE=1 takes anew what the functions take
+cost: .venv/ready ## print what a million increments cost; write docs/cost.md; MEASURE=1 measures the functions first
 	@$(PY) -m benchmarks.cost $(if $(MEASURE),--measure)
+
+screenshots: .venv/ready ## take the screenshots in docs/images
+	@scripts/setup-browser
+	@$(PY) scripts/screenshots.py
 
 pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
 	@for name in requirements requirements-sql requirements-dev requirements-checkov; do \
@@ -77,7 +81,7 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 	        --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links $$deps \
 	        $$name.in -o $$name.txt || exit 1; done
 
-clean: ## stop what runs, and forget the environment and all local state
+clean: ## stop the local system; remove .venv and .local
 	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; fi
 	@rm -rf .venv .local
 

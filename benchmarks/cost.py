@@ -104,7 +104,7 @@ def tables(figures: Figures, deployed: Setup) -> list[str]:
             ("an increment, spread over many counters", *_usd(totals(many))),
         ],
     )
-    rows = [("this one", *_usd(totals(one)), "what is not guaranteed under [the proof](../README.md#the-proof)")]
+    rows = [("this one", *_usd(totals(one)), "what the [guarantees](testing.md#guarantees) exclude")]
     rows += [
         (
             alternative.name,

@@ -1,3 +1,3 @@
 """The event-sourced counter: everything that ships to Lambda beside `app.py`."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -104,8 +104,8 @@ counters, the alternatives cost the same as here.
 {standing}
 
 The alarms and the dashboard of a stage cost some $5 more, unless `Watching` is `off` (see
-[Operating](../README.md#operating)). Point-in-time recovery of the event log, and the storage of the archive and of log
-lines, are extra.
+[runbook](runbook.md#cost-of-monitoring)). Point-in-time recovery of the event log, and the storage of the archive and
+of log lines, are extra.
 """
 
 

@@ -23,7 +23,7 @@ def _says(raw: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
     return "\n\n".join(
         (
             f"Each design ran through each fault, in each way in which it can strike, on four events of two counters: "
-            f"{runs:,} runs, with the engine and the faults of [the proof](../README.md#the-proof). Faults strike each "
+            f"{runs:,} runs, with the engine and the faults of [the tests](testing.md#resilience). Faults strike each "
             "request of the sender (`publish`, or the front of an alternative) and of the worker. Messages are "
             "delivered until they are acknowledged: a function that fails or dies gets the same messages again after "
             "the visibility timeout. Then the values must be exact. *Yes*: they were in all runs. Otherwise, a cell "

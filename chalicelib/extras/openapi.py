@@ -723,8 +723,8 @@ def _index() -> JSON:
 
 
 def _description() -> JSON:
-    this = api_responses.description(_NOBODY, {"openapi": "3.1.1", "info": {"title": "Counter", "version": "0.1.0"}})
-    this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": "0.1.0"}, "paths": {}}
+    this = api_responses.description(_NOBODY, {"openapi": "3.1.1", "info": {"title": "Counter", "version": "1.0.0"}})
+    this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": "1.0.0"}, "paths": {}}
     return _operation(
         "description",
         "This document.",

@@ -1,4 +1,4 @@
-"""README's clients as printed: each increment counts once in spite of 503s and lost answers."""
+"""The clients of docs/api.md count each increment once, although the server is busy or loses a response."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import threading
 import httpx
 import pytest
 
-from tests.e2e.conftest import PROJECT, eventually
+from tests.doc_pages import section
+from tests.e2e.conftest import eventually
 
 pytestmark = pytest.mark.exhaustive
 
 CLIENTS = dict(
     re.findall(
         r"```(python|js)\n(.*?)```",
-        (PROJECT / "README.md").read_text(encoding="utf-8").partition("### A client in ten lines")[2],
+        section("A client in ten lines"),
         re.DOTALL,
     )[:2]
 )
@@ -32,7 +33,7 @@ CALLS = {
 
 
 def sent_by(language, *arguments):
-    """Run README's client in this language in a process of its own, and return the finished process."""
+    """Run the page's client in this language in a process of its own, and return the finished process."""
     program = f"{CLIENTS[language]}\n{CALLS[language]}"
     if language == "python":
         command = [sys.executable, "-c", program]
