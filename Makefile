@@ -39,6 +39,7 @@ format: .venv/ready ## format the code
 lint: .venv/ready .local/checkov/ready ## check formatting, code, prose and the template
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
+	@$(PY) scripts/lint_prose.py
 	@.venv/bin/cfn-lint infrastructure/template.yaml
 	@.local/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --file infrastructure/template.yaml
 

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 import httpx
@@ -27,7 +28,10 @@ from ops.local import stack
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+Scheme = Literal["light", "dark"]
+
 IMAGES = stages.PROJECT / "docs" / "images"
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 COUNTERS = {"visits": 180, "likes": 90, "downloads": 40}
 
 
@@ -52,7 +56,7 @@ def _take_all(addresses: dict[str, str]) -> None:
     expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             _take_page(browser, f"{addresses['PAGE_URL']}#/visits", addresses["API_URL"], scheme)
         _take_terminal(browser, "verify", _verify_and_rebuild("visits"))
         browser.close()
@@ -60,15 +64,14 @@ def _take_all(addresses: dict[str, str]) -> None:
 
 def _record(counter_id: str, events: int) -> None:
     """Append events of the last hour to the log. The stream publishes them like any others."""
-    from chalicelib import command_handlers, event_log  # noqa: PLC0415  (read the settings at import)
+    from chalicelib import event_log  # noqa: PLC0415  (reads the settings at import)
     from chalicelib.domain.events import Incremented  # noqa: PLC0415
 
     now_ms = time.time_ns() // 1_000_000
     pick = random.Random(counter_id)  # noqa: S311  (made-up data)
     for _ in range(events):
         at_ms = now_ms - round(pick.betavariate(2, 3) * 3_600_000)
-        event_id = command_handlers.time_ordered_id(at_ms)
-        event_log.append(Incremented(counter_id, event_id, pick.choice([1, 1, 1, 2, 5]), at_ms))
+        event_log.append(Incremented(counter_id, str(uuid.uuid4()), pick.choice([1, 1, 1, 2, 5]), at_ms))
 
 
 def _wait_until_counted(api_url: str, counter_id: str, version: int) -> None:
@@ -79,12 +82,12 @@ def _wait_until_counted(api_url: str, counter_id: str, version: int) -> None:
     raise TimeoutError(counter_id)
 
 
-def _take_page(browser: Browser, url: str, api_url: str, scheme: str) -> None:
+def _take_page(browser: Browser, url: str, api_url: str, scheme: Scheme) -> None:
     """Show the page with pending increments: its reads of the counter do not return while the picture is taken."""
     context = browser.new_context(
         viewport={"width": 900, "height": 790},
         color_scheme=scheme,
-        service_workers="block",  # type: ignore[arg-type]
+        service_workers="block",
     )
     page = context.new_page()
     page.goto(url)
