@@ -1,4 +1,4 @@
-"""Who operates a stage in its database."""
+"""The operator's address of the relational read model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,5 @@ if TYPE_CHECKING:
 
 
 def address(settings: Settings) -> str:
-    """
-    By which the operator connects: SQL_OWNER_URL, if it is in the environment, or else as the function does.
-
-    Empty where SQL is off.
-    """
+    """Return SQL_OWNER_URL from the environment, or else SQL_URL. Empty if SQL is off."""
     return settings.sql_url and (os.environ.get("SQL_OWNER_URL") or settings.sql_url)

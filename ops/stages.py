@@ -1,4 +1,4 @@
-"""Stages: what `.chalice/config.json` says of them, and which AWS they are on."""
+"""Stages: their configuration in `.chalice/config.json`, and the AWS they are on."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
 
 
-#: The functions, as Chalice names them, and the policy that each has.
+#: The policy of each function, by Chalice's name of the function.
 _POLICIES = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
 
 
 def settings_of(stage: str) -> Settings:
     """
-    The settings that the stage's functions will read from their environment.
+    Return the settings that the stage's functions read from their environment.
 
     Raises:
-        OperatorError: the configuration has no such stage, or a setting is out of range.
+        OperatorError: the stage does not exist, or a setting is out of range.
     """
     try:
         return settings.read(environment_of(stage))
@@ -38,35 +38,35 @@ def settings_of(stage: str) -> Settings:
 
 def environment_of(stage: str) -> dict[str, str]:
     """
-    The environment variables of the stage's functions.
+    Return the environment variables of the stage's functions.
 
     Raises:
-        OperatorError: the configuration has no such stage.
+        OperatorError: the stage does not exist.
     """
     if not is_known(stage):
-        raise OperatorError(f"{unknown(stage)} `python -m ops provision --stage {stage}` makes it.")
-    found: dict[str, str] = {**_configuration()["stages"][stage].get("environment_variables", {})}
-    for name in {"SQL_URL", "SQL_READER_URL"} & found.keys():
-        found[name] = _absolute(found[name])
-    return found
+        raise OperatorError(f"{unknown(stage)} Create it with `python -m ops provision --stage {stage}`.")
+    variables: dict[str, str] = {**_configuration()["stages"][stage].get("environment_variables", {})}
+    for name in {"SQL_URL", "SQL_READER_URL"} & variables.keys():
+        variables[name] = _make_absolute(variables[name])
+    return variables
 
 
 def is_known(stage: str) -> bool:
-    """Whether the configuration has this stage."""
+    """Check whether the configuration has this stage."""
     return stage in _configuration()["stages"]
 
 
 def unknown(stage: str) -> str:
-    """What to tell of a stage that the configuration does not have."""
-    return f"There is no stage {stage!r} in .chalice/config.json; there are: {', '.join(_configuration()['stages'])}."
+    """Return the message for a stage that does not exist."""
+    return f"No such stage: {stage}. Stages in .chalice/config.json: {', '.join(_configuration()['stages'])}."
 
 
 def add(stage: str) -> None:
     """
-    The configuration has the stage, with the settings that `dev` and `prod` come with.
+    Add the stage to the configuration, with the settings of `dev` and `prod`.
 
     Raises:
-        InputError: no stage can have this name. Nothing is written.
+        InputError: the name is invalid. Nothing is written.
     """
     try:
         settings.read({"STAGE": stage})
@@ -87,61 +87,61 @@ def _file() -> Path:
 
 
 def _configuration() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
-    return found
+    configuration: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
+    return configuration
 
 
-def _absolute(sql_url: str) -> str:
-    """The same address; that of a file without a leading slash is in the local folder."""
+def _make_absolute(sql_url: str) -> str:
+    """Make the path of a SQLite file absolute. Relative paths start in the local folder."""
     scheme, is_file, path = sql_url.partition("sqlite:///")
     return f"{scheme}{is_file}{local_folder().resolve() / path}" if is_file else sql_url
 
 
 def template_parameters_of(stage: str) -> dict[str, str]:
-    """What the configuration says of the template's parameters for this stage: nothing, where their defaults hold."""
-    found = _configuration()["stages"].get(stage, {}).get("template_parameters", {})
-    return {name: str(value) for name, value in found.items()}
+    """Return the template parameters that the configuration sets for this stage."""
+    parameters = _configuration()["stages"].get(stage, {}).get("template_parameters", {})
+    return {name: str(value) for name, value in parameters.items()}
 
 
 def functions_of(stage: str) -> dict[str, dict[str, Any]]:
-    """What the configuration says of this stage's functions, as Chalice names them: nothing, if it says nothing."""
-    found: dict[str, dict[str, Any]] = _configuration()["stages"].get(stage, {}).get("lambda_functions", {})
-    return found
+    """Return the configuration of this stage's functions, by Chalice's names."""
+    functions: dict[str, dict[str, Any]] = _configuration()["stages"].get(stage, {}).get("lambda_functions", {})
+    return functions
 
 
 def enter(stage: str) -> Settings:
     """
-    From now on the process reads and writes the stage, as the stage's own functions do. Returns its settings.
+    Give this process the environment of the stage's functions, and return the stage's settings.
 
-    What the process was started with of the settings' variables is forgotten: the functions do not see it, and with
-    other SHARDS, for one, an adjustment would be written to where they do not look for its key.
+    Setting variables that the process was started with are dropped, because the functions do not see them. With
+    another SHARDS, for example, an adjustment would be written where the functions do not look for its key.
 
-    To be called before what reads its settings once is imported.
+    Call it before importing modules that read their settings at import.
 
     Raises:
-        OperatorError: the configuration has no such stage, or the embedded AWS, for stage local, is not running.
+        OperatorError: the stage does not exist; or it is local and the embedded AWS is not running.
     """
-    found = settings_of(stage)
-    for field in dataclasses.fields(found):
+    stage_settings = settings_of(stage)
+    for field in dataclasses.fields(stage_settings):
         os.environ.pop(field.name.upper(), None)
     os.environ.update(environment_of(stage))
     if stage == LOCAL_STAGE:
         os.environ.update(addresses(local_folder()))
     settings.current.cache_clear()
-    return found
+    return stage_settings
 
 
 def local_folder() -> Path:
-    """Where all that this checkout keeps on this machine lies."""
+    """Return the folder for everything that this checkout keeps on this machine."""
     return Path(os.environ.get("LOCAL_FOLDER", PROJECT / ".local"))
 
 
 def addresses(folder: Path) -> dict[str, str]:
     """
-    What a running embedded AWS wrote down for whoever uses it: API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials.
+    Read API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials of the running embedded AWS.
 
     Raises:
-        OperatorError: none is running.
+        OperatorError: the embedded AWS is not running.
     """
     try:
         lines = (folder / "env").read_text(encoding="utf-8").splitlines()

@@ -114,8 +114,8 @@ def needed(who: str, *, with_sql: bool) -> dict[str, frozenset[str]]:
 def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
     """Return the policy of this function, or of the stage's operator."""
     if who == "operator":
-        return policies.of_operator(stage, sql_url=sql_url)
-    return policies.of_functions(stage, traced=False, sql_url=sql_url)[f"{who}.json"]
+        return policies.operator_policy(stage, sql_url=sql_url)
+    return policies.function_policies(stage, traced=False, sql_url=sql_url)[f"{who}.json"]
 
 
 def function_name(function: str, stage: str) -> str:

@@ -81,7 +81,7 @@ def handler(event, context):
 @click.argument("times", type=click.IntRange(2), default=40)
 @click.option("--most", type=float, help="Exit with 1 if an import takes more than so many times that of boto3.")
 def main(times: int, most: float | None) -> None:
-    with progress.shown("Starting", times) as advance:
+    with progress.bar("Starting", times) as advance:
         found = measured(times, advance)
     click.echo("| | import boto3 = 1: median | least | middle half | modules |\n|---|---|---|---|---|")
     for name, row in found["starts"].items():

@@ -80,14 +80,14 @@ def _spending(quick: bool) -> Any:
     from benchmarks.measure import request_costs  # noqa: PLC0415  (reads the stage's settings)
 
     batches = scope.BATCHES[:2] if quick else scope.BATCHES
-    with progress.shown("Units", request_costs.total_cells(batches, scope.SPREADS), "cells") as advance:
+    with progress.bar("Units", request_costs.total_cells(batches, scope.SPREADS), "cells") as advance:
         return request_costs.measured(_engine(), batches, scope.SPREADS, advance)
 
 
 def _surviving(_quick: bool) -> Any:
     from benchmarks.measure import faults  # noqa: PLC0415  (as above)
 
-    with progress.shown("Faults", len(scope.DESIGNS), "designs") as advance:
+    with progress.bar("Faults", len(scope.DESIGNS), "designs") as advance:
         return faults.measured(_engine(), advance)
 
 
@@ -96,7 +96,7 @@ def _working(quick: bool) -> Any:
     with _an_aws():
         from benchmarks.measure import cpu_time  # noqa: PLC0415  (as above)
 
-        with progress.shown("CPU time", cpu_time.total_rounds(rounds), "rounds") as advance:
+        with progress.bar("CPU time", cpu_time.total_rounds(rounds), "rounds") as advance:
             return cpu_time.measured(rounds, repeats, advance)
 
 
@@ -106,7 +106,7 @@ def _crowding(quick: bool) -> Any:
     crowd = throughput.Crowd(scope.CROWDED, scope.WORKERS, scope.CROWDED_DESIGNS, 1.0)
     if quick:
         crowd = throughput.Crowd((1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)
-    with progress.shown("Workers", crowd.runs, "runs") as advance:
+    with progress.bar("Workers", crowd.runs, "runs") as advance:
         return throughput.measured(_engine(), crowd, advance)
 
 
@@ -119,7 +119,7 @@ def _lag(quick: bool) -> Any:
         rows, warm_up = ((5, 2, 1), (15, 2, 1)), latency.Load(10, 1)
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
     place = stack.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)
-    with progress.shown("Lag", len(rows), "loads") as advance:
+    with progress.bar("Lag", len(rows), "loads") as advance:
         return latency.measured(place, warm_up, [latency.Load(*row) for row in rows], advance)
 
 
@@ -129,7 +129,7 @@ def _windows(quick: bool) -> Any:
 
     rates, seconds = ((1, 10), (0, 1, 10)) if quick else (scope.WINDOWED, scope.WINDOWS)
     rows: list[dict[str, Any]] = []
-    with progress.shown("Windows", len(rates), "rates") as advance:
+    with progress.bar("Windows", len(rates), "rates") as advance:
         for rate in rates:
             rows += batching_windows.all_traded(rate, seconds, cost.read(), cost.setup())
             advance(1)
@@ -140,7 +140,7 @@ def _starting(quick: bool) -> Any:
     from benchmarks.measure import cold_start  # noqa: PLC0415  (as above)
 
     times = 3 if quick else 25
-    with progress.shown("Starts", times, "rounds") as advance:
+    with progress.bar("Starts", times, "rounds") as advance:
         return cold_start.measured(times, advance)
 
 
@@ -151,7 +151,7 @@ def _operating(_quick: bool) -> Any:
     given = tuple(int(size) for size in os.environ.get("SIZES", "").split())
     sizes = given or _SIZES
     rows: list[dict[str, Any]] = []
-    with progress.shown("Operators' commands", len(sizes), "logs") as advance:
+    with progress.bar("Operators' commands", len(sizes), "logs") as advance:
         for size in sizes:
             rows += ops_commands.measured(size, free_ports(1)[0])
             advance(1)

@@ -85,7 +85,7 @@ def _fill(place: stack.Place, size: int) -> None:
 
     provision.provision(stages.settings_of(stages.LOCAL_STAGE))
     client = boto3.client("dynamodb")
-    with progress.shown("Filling the log", size) as advance:
+    with progress.bar("Filling the log", size) as advance:
         for items in _items(size):
             requests: Any = [{"PutRequest": {"Item": item}} for item in items]
             client.batch_write_item(RequestItems={"counter-local-event-log": requests})

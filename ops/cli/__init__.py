@@ -1,1 +1,1 @@
-"""The command line: options, results, errors and progress. Click stops here."""
+"""The command line: commands, options, outcomes, errors and progress."""

@@ -1,4 +1,4 @@
-"""What the commands' options may hold; what is none of it is refused in one line that says what would be right."""
+"""Types of the commands' options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Time(click.ParamType[int]):
-    """A moment as RFC 3339 writes it, as milliseconds since 1970."""
+    """An RFC 3339 time, converted to milliseconds since 1970."""
 
     name = "time"
 
@@ -22,20 +22,20 @@ class Time(click.ParamType[int]):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            moment = datetime.min  # noqa: DTZ901  (to be refused for its lack of a zone)
+            moment = datetime.min  # noqa: DTZ901  (has no time zone, so it is refused below)
         if moment.tzinfo is None or "T" not in value.upper():
-            self.fail(f"{value!r} is no time as RFC 3339 writes it, such as 2026-01-31T12:00:00Z", param, ctx)
+            self.fail(f"must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got {value!r}.", param, ctx)
         return round(moment.timestamp() * 1000)
 
 
 class CounterId(click.ParamType[str]):
-    """The name of a counter."""
+    """The id of a counter."""
 
     name = "counter"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not is_counter_id(value):
-            self.fail(f"{value!r} names no counter: 1 to 64 of A-Z a-z 0-9 . _ ~ -", param, ctx)
+            self.fail(f"must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got {value!r}.", param, ctx)
         return str(value)
 
 

@@ -1,4 +1,4 @@
-"""What a command of the operators' program comes to."""
+"""The outcome of a command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`facts` for machines, `lines` for people (by default the facts), and whether what was asked holds."""
+    """
+    What a command prints: `facts` with --json, else `lines` (default: one line per fact).
+
+    If it does not hold, because of a refusal or a difference, the exit status is 1.
+    """
 
     facts: dict[str, Any]
     lines: list[str] | None = None

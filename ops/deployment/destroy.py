@@ -1,4 +1,4 @@
-"""Destroy: the application of a stage is taken down; and its data, for whoever says so twice."""
+"""Destroy: remove a stage's application and, on demand, its data."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 _TABLE, _BUCKET = "AWS::DynamoDB::Table", "AWS::S3::Bucket"
 
 
-def listed(settings: Settings, *, data: bool) -> Outcome:
+def preview(settings: Settings, *, data: bool) -> Outcome:
     """
-    What would be removed, and nothing is.
+    List what `destroy` would remove.
 
     Raises:
-        OperatorError: the application was deployed by `chalice deploy`.
+        OperatorError: `chalice deploy` deployed the application.
     """
     deploy.check_not_by_chalice(settings.stage)
-    found = _found(settings, data=data)
-    facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in found]}
-    head = f"Of stage {settings.stage} in {target.place()} would be removed:"
-    lines = [head, *(f"  {kind} {name}" for kind, name in found)]
-    return Outcome(facts, lines if found else [_nothing(settings, data=data)])
+    resources = _list_resources(settings, data=data)
+    facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in resources]}
+    head = f"Would be removed from stage {settings.stage} in {target.describe()}:"
+    lines = [head, *(f"  {kind} {name}" for kind, name in resources)]
+    return Outcome(facts, lines if resources else [_nothing_to_remove(settings, data=data)])
 
 
-def is_there(settings: Settings, *, data: bool) -> bool:
+def has_resources(settings: Settings, *, data: bool) -> bool:
     """
-    Whether there is anything to remove.
+    Check whether there is anything to remove.
 
     Raises:
-        OperatorError: the application was deployed by `chalice deploy`.
+        OperatorError: `chalice deploy` deployed the application.
     """
     deploy.check_not_by_chalice(settings.stage)
     if stacks.exists(deploy.stack_name(settings.stage)):
@@ -46,12 +46,12 @@ def is_there(settings: Settings, *, data: bool) -> bool:
 
 def destroy(settings: Settings, *, data: bool) -> Outcome:
     """
-    The stage has no application; with `data`, it has no data either. Safe to repeat.
+    Remove the stage's application and, with `data`, its data. Safe to repeat.
 
-    The application goes first, for it needs the data; the event log goes last, when all else is gone.
+    The application goes first because it needs the data. The event log goes last.
 
     Raises:
-        OperatorError: CloudFormation refuses. What is removed by then stays removed, and the same again goes on.
+        OperatorError: CloudFormation refuses. Removed resources stay removed; a repeated call continues.
     """
     application, storage = deploy.stack_name(settings.stage), provision.stack_name(settings.stage)
     removed = [application] if stacks.delete(application) else []
@@ -61,27 +61,25 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
         removed += [storage] if stacks.delete(storage) else []
         removed += [settings.event_log_table] if _delete_log(settings) else []
     left = [] if data or not stacks.exists(storage) else [storage]
-    lines = [f"Removed: {', '.join(removed)}." if removed else _nothing(settings, data=data)]
+    lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
     if left:
-        lines.append(f"Left: {storage}, with all events, counters and queues.")
+        lines.append(f"Kept: {storage}, with all events, counters and queues.")
     if settings.event_log_table in removed:
-        lines.append("A real account keeps a last backup of the event log for 35 days, from which it can be restored.")
+        lines.append("AWS keeps a last backup of the event log for 35 days. It can be restored from that.")
     return Outcome({"removed": removed, "left": left}, lines)
 
 
-def _found(settings: Settings, *, data: bool) -> list[tuple[str, str]]:
-    found = stacks.resources(deploy.stack_name(settings.stage))
+def _list_resources(settings: Settings, *, data: bool) -> list[tuple[str, str]]:
+    resources = stacks.resources(deploy.stack_name(settings.stage))
     if data:
-        found += stacks.resources(provision.stack_name(settings.stage))
+        resources += stacks.resources(provision.stack_name(settings.stage))
         log = (_TABLE, settings.event_log_table)
-        found += [log] if log not in found and provision.has_log(settings) else []
-    return found
+        resources += [log] if log not in resources and provision.has_log(settings) else []
+    return resources
 
 
-def _nothing(settings: Settings, *, data: bool) -> str:
-    return (
-        f"There is nothing to remove: stage {settings.stage} has no application{' and no data' if data else ''} here."
-    )
+def _nothing_to_remove(settings: Settings, *, data: bool) -> str:
+    return f"Nothing to remove: stage {settings.stage} has no application{' and no data' if data else ''} here."
 
 
 def _delete_log(settings: Settings) -> bool:

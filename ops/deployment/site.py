@@ -51,7 +51,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     changed = [file for file in site.files if not _is_same(file, standing[file.key])]
     old = site_files.outdated(_keys(client, bucket), {site.version, previous})
     if not dry_run:
-        with progress.shown("Publishing", len(changed), "files") as advance:
+        with progress.bar("Publishing", len(changed), "files") as advance:
             for file in changed:
                 _put(client, bucket, file, {"version": site.version, "previous": previous})
                 advance(1)

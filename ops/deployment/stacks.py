@@ -173,7 +173,7 @@ def _settled(client: CloudFormationClient, name: str, stack_id: str) -> str | No
     """The state in which the stack comes to rest."""
     began = time.monotonic()
     pause_s = 0.2
-    with progress.told() as tell:
+    with progress.status(name) as tell:
         while (status := _status(client, stack_id)) and status.endswith("_IN_PROGRESS"):
             if time.monotonic() - began > _WAITS_S:
                 raise OutageError(f"Stack {name} is {status} for half an hour: look at it in the console of AWS.")

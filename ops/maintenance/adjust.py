@@ -107,7 +107,7 @@ def _record(adjustment: Adjust) -> Accepted | None:
         return command_handlers.adjust(adjustment)
     except UnavailableError as error:
         raise OutageError(
-            f"{errors.in_one_line(error)}. Whether it was recorded is not known. "
+            f"{errors.describe(error)}. Whether it was recorded is not known. "
             f"Run it again with --key {adjustment.key}: it is recorded once."
         ) from error
 

@@ -37,7 +37,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str], *, dry_run: bool = F
     if not counter_ids:
         tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
         about = sum(map(lookups.about_how_many, tables))
-    with progress.shown("Comparing", about, "events and items") as advance, Comparison(advance) as found:
+    with progress.bar("Comparing", about, "events and items") as advance, Comparison(advance) as found:
         found.read(readings)
         if dry_run:
             for key in found.parts():
@@ -47,7 +47,7 @@ def rebuild(settings: Settings, counter_ids: Sequence[str], *, dry_run: bool = F
 
 
 def _repaired(found: Comparison) -> Outcome:
-    with progress.shown("Repairing", None, "events counted") as advance:
+    with progress.bar("Repairing", None, "events counted") as advance:
         repaired = repair_all(found, advance)
     for key in found.parts():
         found.report_part(key, _NOTHING_IS_YOUNG)

@@ -140,7 +140,7 @@ def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str,
     notes = {letter_id: span for letter_id, body in bodies.items() if (span := _given_up(body))}
     # What was parked for each projection is on the dead-letter queue of each, and not to be sent to all for each.
     sent: dict[tuple[str, str], str] = {}
-    with progress.shown("Sending back", len(bodies) - len(notes), "messages") as advance:
+    with progress.bar("Sending back", len(bodies) - len(notes), "messages") as advance:
         for letter_id in [letter_id for letter_id in bodies if letter_id not in notes]:
             letter, body = letters[letter_id], bodies[letter_id]
             sent_as = []
@@ -162,7 +162,7 @@ def _sent_back(settings: Settings, letters: dict[str, Letter], bodies: dict[str,
 
 
 def _log() -> Iterator[Event]:
-    with progress.shown("Reading the log", None) as advance:
+    with progress.bar("Reading the log", None) as advance:
         for event in event_log.skip_unreadable(event_log.scan()):
             yield event
             advance(1)
@@ -207,7 +207,7 @@ class _Hidden:
         """All that lies on the queue, with its body, each message hidden from here on."""
         began_s = time.time()
         about = _number(self._receiver.dead_letter_queue, "ApproximateNumberOfMessages")
-        with progress.shown("Reading", about, "messages") as advance:
+        with progress.bar("Reading", about, "messages") as advance:
             for messages in self._received():
                 # What comes in meanwhile is left for the next run, or this one might go on for ever.
                 is_end = all(_sent_s(one) > began_s or one["MessageId"] in self.receipts for one in messages)

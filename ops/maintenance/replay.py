@@ -80,7 +80,7 @@ def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *,
     began = time.monotonic()
     pause = threading.Event()
     about = None if selection.counter_id else lookups.about_how_many(settings.event_log_table)
-    with progress.shown("Replaying", about) as advance:
+    with progress.bar("Replaying", about) as advance:
         for read in chunked(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
             messages = [*codec.encode_bodies(events)]

@@ -1,94 +1,209 @@
-"""The relational read model asked from the command line: by an argument, by standard input, or at a prompt."""
+"""
+Read-only queries on the relational read model.
+
+Each query has a connection of its own and a transaction in which the database refuses to write
+(`chalicelib/extras/sql/read_only.py`). A server receives one statement and describes it before it runs: a statement
+without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import contextlib
+import re
+import shlex
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import click
+import psycopg
+from psycopg import generators, pq
+from psycopg.adapt import Loader
+from psycopg.types.string import TextLoader
 
+from chalicelib.errors import ReadModelUnavailableError
 from chalicelib.extras.sql import read_only
-from ops import stages
 from ops.cli.errors import InputError, OperatorError
-from ops.maintenance import sql_prompt, sql_statements
-from ops.maintenance.sql_asking import Answer, Questions
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from psycopg.abc import Buffer
+
     from chalicelib.settings import Settings
 
-#: What puts an answer where it is wanted.
-Writing = Callable[[Answer], None]
+_NOT_A_QUERY = (
+    "Only statements that return rows are run: SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW. Nothing was changed."
+)
 
-#: What lists tables and views, and the columns of one of them.
-CATALOGUE = "\\d"
+#: A time in SQLite, which has no type for it: text, with milliseconds and the driver's three zeros.
+_SQLITE_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000")
 
 
-def run(settings: Settings, statement: str | None, write: Writing, timeout_s: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Column names and rows. The rows can be read once, while the query is open."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
+def reader_url(settings: Settings) -> str:
     """
-    What is asked is answered: the statement; or else those on standard input, up to the first that is not; or, where
-    somebody sits at a terminal, each as it is typed, with its history in the local folder.
+    Return the address to read the stage's relational read model by.
 
     Raises:
-        OperatorError: the stage has no relational read model, or there is no database yet; or a statement is refused.
-        ReadModelUnavailableError: the database is out of reach.
+        OperatorError: the stage has no relational read model, or its SQLite file does not exist.
     """
-    questions = Questions(read_only.engine_at(_address(settings)), timeout_s)
-
-    def answer(asked: str) -> None:
-        _answer(questions, asked, write)
-
-    if statement is not None:
-        answer(statement)
-    elif sys.stdin.isatty():
-        sql_prompt.run(answer, questions.catalogue, stages.local_folder() / f"sql-history-{settings.stage}")
-    else:
-        _answer_all(answer, sys.stdin.read())
-
-
-def _address(settings: Settings) -> str:
     if not settings.sql_reader_url:
         raise OperatorError(
-            f"Stage {settings.stage} has no relational read model: set SQL_URL among its environment_variables in "
+            f"Stage {settings.stage} has no relational read model: set SQL_URL in its environment_variables in "
             ".chalice/config.json, then provision and deploy."
         )
     file = read_only.file_at(settings.sql_reader_url)
     if file and not file.exists():
-        raise OperatorError(f"There is no database yet at {file}: `make up`, or `python -m ops provision`, makes it.")
+        raise OperatorError(f"No such database: {file}. Create it with `make up` or `python -m ops provision`.")
     return settings.sql_reader_url
 
 
-def _answer_all(answer: sql_prompt.Answering, text: str) -> None:
-    ended, rest = sql_statements.split(text)
-    asked = [*ended, rest] if rest else ended
-    if not asked:
-        raise InputError("There is no statement: give one as an argument or on standard input.")
-    for number, statement in enumerate(asked):
-        if number:
-            click.echo()
-        answer(statement)
+def connection_lines(url: str) -> list[str]:
+    """Return shell lines that open this database in other programs."""
+    if file := read_only.file_at(url):
+        path = shlex.quote(str(file))
+        return ["Connect read-only with one of:", f"  sqlite3 -readonly {path}", f"  datasette {path}"]
+    scheme, _, rest = url.partition("://")
+    address = shlex.quote(f"postgresql://{rest}")
+    lines = ["Connect with one of:", f"  psql {address}", f"  pgcli {address}"]
+    if scheme.startswith("auroradsql"):
+        host = urlsplit(url)
+        region = (host.hostname or "").split(".")[2:3]
+        token = "generate-db-connect-admin-auth-token" if host.username == "admin" else "generate-db-connect-auth-token"
+        export = f'export PGSSLMODE=require PGPASSWORD="$(aws dsql {token} --hostname {host.hostname}'
+        lines = ["Get a token, valid for 15 minutes:", f'  {export} --region {"".join(region)})"', *lines]
+    else:
+        lines.append("The password is read from PGPASSWORD.")
+    return [*lines, "These programs can write if the database role may: use a role with SELECT only (SQL_READER_URL)."]
 
 
-def _answer(questions: Questions, asked: str, write: Writing) -> None:
-    first, *names = asked.split()[:2] or [""]
+@contextlib.contextmanager
+def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
+    """
+    Run one statement and yield its result. Values are Python's; times are RFC 3339 text in UTC.
+
+    Raises, also while rows are read:
+        InputError: the statement is not valid UTF-8 or contains NUL.
+        OperatorError: the statement is refused, wrong, interrupted or takes longer than `timeout_s`.
+        ReadModelUnavailableError: the database is unavailable.
+    """
+    if "\0" in statement or not _is_unicode(statement):
+        raise InputError("The statement is not valid UTF-8 or contains NUL.")
+    engine = read_only.engine_at(url)
+    began = time.monotonic()
     try:
-        if first == CATALOGUE:
-            write(_listed(questions, *names))
-            return
-        with questions.asked(asked) as answer:
-            write(answer)
+        with read_only.reading(engine, timeout_s) as connection:
+            raw_connection: Any = connection.connection.driver_connection
+            run = _run_on_sqlite if engine.dialect.name == "sqlite" else _run_on_server
+            with run(raw_connection, statement) as result:
+                yield result
     except KeyboardInterrupt:
-        raise OperatorError("Stopped.") from None
+        raise OperatorError("Interrupted.") from None
+    except (sqlite3.Error, sqlite3.Warning, psycopg.Error) as error:
+        timed_out = time.monotonic() - began >= timeout_s
+        raise _translate(error, statement, timeout_s if timed_out else None) from error
+    finally:
+        engine.dispose()
 
 
-def _listed(questions: Questions, name: str = "") -> Answer:
-    """Tables and views, each with its columns; or of one of them the columns, each with its type."""
-    found = questions.catalogue()
-    if name:
-        its_own = [(column.name, column.type or None) for column in found if column.table == name]
-        if not its_own:
-            raise OperatorError(f"There is no table or view {name}; {CATALOGUE} lists those that there are.")
-        return Answer(("column", "type"), iter(its_own))
-    tables = dict.fromkeys(column.table for column in found)
-    rows = [(one, ", ".join(column.name for column in found if column.table == one)) for one in tables]
-    return Answer(("name", "columns"), iter(rows))
+def _is_unicode(statement: str) -> bool:
+    try:
+        statement.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _translate(error: Exception, statement: str, timed_out_after_s: int | None) -> Exception:
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, psycopg.errors.QueryCanceled) or code == sqlite3.SQLITE_INTERRUPT:
+        if timed_out_after_s is not None:
+            return OperatorError(f"Stopped after {timed_out_after_s} seconds: narrow the query or raise --timeout.")
+        return OperatorError("Interrupted." if code else f"Interrupted: {error}.")
+    if code == sqlite3.SQLITE_AUTH:
+        return OperatorError("Refused: the database is read-only here. Nothing was changed.")
+    if isinstance(error, psycopg.OperationalError):
+        return ReadModelUnavailableError(str(error))
+    if isinstance(error, psycopg.Error):
+        return OperatorError(_describe(error.diag, statement))
+    return OperatorError(str(error))
+
+
+def _describe(diagnosis: psycopg.errors.Diagnostic, statement: str) -> str:
+    """Describe a server's error in one line, with its position, details and hint."""
+    message = str(diagnosis.message_primary)
+    if diagnosis.statement_position:
+        at = int(diagnosis.statement_position) - 1
+        line, rest = statement.count("\n", 0, at) + 1, statement[at:].partition("\n")[0]
+        message += f", in line {line} at: {rest}" if rest else f", at the end of line {line}"
+    notes = (diagnosis.message_detail, diagnosis.message_hint)
+    return " ".join([message, *(f"({note})" for note in notes if note)])
+
+
+@contextlib.contextmanager
+def _run_on_sqlite(connection: sqlite3.Connection, statement: str) -> Iterator[Result]:
+    with contextlib.closing(connection.execute(statement)) as cursor:
+        if cursor.description is None:
+            raise OperatorError(_NOT_A_QUERY)
+        rows = (tuple(map(_from_sqlite, row)) for row in cursor)
+        yield Result(tuple(name for name, *_ in cursor.description), rows)
+
+
+def _from_sqlite(value: Any) -> Any:
+    if isinstance(value, str) and (match := _SQLITE_TIME.fullmatch(value)):
+        return f"{match[1]}T{match[2]}Z"
+    return value
+
+
+@contextlib.contextmanager
+def _run_on_server(connection: psycopg.Connection, statement: str) -> Iterator[Result]:
+    description = _describe_statement(connection, statement)
+    if not description.nfields:
+        raise OperatorError(_NOT_A_QUERY)
+    names = [description.fname(number) or b"" for number in range(description.nfields)]
+    with connection.cursor() as cursor:
+        cursor.adapters.register_loader("timestamptz", _TimestampLoader)
+        for name in ("timestamp", "date", "time", "timetz", "interval"):
+            cursor.adapters.register_loader(name, TextLoader)
+        # Row by row, by the protocol that accepts a single statement.
+        rows: Generator[tuple[Any, ...]] = cursor.stream(statement.encode())  # type: ignore[assignment]
+        with contextlib.closing(rows):
+            yield Result(tuple(name.decode() for name in names), rows)
+
+
+def _describe_statement(connection: psycopg.Connection, statement: str) -> pq.abc.PGresult:
+    """Ask the server for the statement's result columns, without running it."""
+    raw = connection.pgconn
+    raw.send_prepare(b"", statement.encode())
+    _fetch(connection)
+    raw.send_describe_prepared(b"")
+    return _fetch(connection)
+
+
+def _fetch(connection: psycopg.Connection) -> pq.abc.PGresult:
+    result: pq.abc.PGresult = connection.wait(generators.execute(connection.pgconn))[-1]
+    if result.status == pq.ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    return result
+
+
+class _TimestampLoader(Loader):
+    """Load a timestamp as RFC 3339 text in UTC with milliseconds; others, such as infinity, as the server's text."""
+
+    def load(self, data: Buffer) -> str:
+        text = bytes(data).decode()
+        try:
+            moment = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):  # infinity, and years that do not have four digits
+            return text
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"

@@ -103,18 +103,18 @@ def mend(settings: Settings, counter_ids: Sequence[str]) -> Mended:
     about = None if counter_ids else lookups.about_how_many(settings.event_log_table)
     done = Mended()
     with sql_verify.connected(settings) as engine, contextlib.closing(RowStaging()) as spool:
-        with progress.shown("Reading", about, "rows") as advance:
+        with progress.bar("Reading", about, "rows") as advance:
             # Before the log, so that of all rows that are read now the log has the event by then, or never.
             verifier.read(engine, spool, counter_ids, advance)
-        with progress.shown("Adding up", None, "counters") as advance:
+        with progress.bar("Adding up", None, "counters") as advance:
             done.recomputed, done.aside = _recompute(engine, spool.counter_ids(), advance)
-        with progress.shown("Filling", about) as advance:
+        with progress.bar("Filling", about) as advance:
             parallel.each(_log(counter_ids), _Filling(engine, spool, done, done.aside).fill_from, advance)
-        with progress.shown("Putting right", None, "rows") as advance:
+        with progress.bar("Putting right", None, "rows") as advance:
             _replace(engine, spool, done, advance)
             _remove(engine, spool, done, advance)
         if done.aside:
-            with progress.shown("Adding up what was set aside", None, "counters") as advance:
+            with progress.bar("Adding up what was set aside", None, "counters") as advance:
                 _take_up(engine, spool, done, advance)
     return done
 

@@ -50,9 +50,9 @@ def verify(  # noqa: PLR0913  (all but the first three are named)
             outcomes[READ_MODEL] = first(replace(readings, log=[*log]))
         else:
             about = None if counter_ids else lookups.about_how_many(settings.event_log_table)
-            with progress.shown("Reading the log", about) as advance:
+            with progress.bar("Reading the log", about) as advance:
                 parallel.each((part() for part in log), _each_is_told, advance)
-        with progress.shown("Verifying", spool.sizes()[0], "rows") as advance:
+        with progress.bar("Verifying", spool.sizes()[0], "rows") as advance:
             report = verifier.verify(engine, spool, counter_ids=counter_ids, lag_s=lag_s, waits=waits, advance=advance)
         outcomes[SQL] = verifying.outcome(report, "rows")
     return outcomes

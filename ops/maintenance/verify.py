@@ -46,7 +46,7 @@ def verify(
                 map(lookups.about_how_many, (settings.event_log_table, settings.counters_table, settings.archive_table))
             )
         )
-        with progress.shown("Verifying", about, "events and items") as advance:
+        with progress.bar("Verifying", about, "events and items") as advance:
             report = comparison.verify(readings, lag_s=lag_s, waits=waits, advance=advance)
         return outcome(report)
 

@@ -216,7 +216,8 @@ PATHS = {
 
 def test_each_function_has_a_role_of_its_own_with_its_policy(first):
     expected = {
-        name.removesuffix(".json"): of for name, of in deployment_policies.of_functions(STAGE, traced=False).items()
+        name.removesuffix(".json"): of
+        for name, of in deployment_policies.function_policies(STAGE, traced=False).items()
     }
 
     assert first.after.policies == {

@@ -128,14 +128,16 @@ def gone_again(gone, project) -> Step:
 def test_nothing_is_removed_that_was_not_confirmed(refusals):
     said = {name: (one.said.returncode, one.said.stderr) for name, one in refusals.items()}
     place = f"the embedded AWS at {os.environ['AWS_ENDPOINT_URL']}"
-    twice = f"Error: All data of stage {STAGE} in {place} would go, for good: say so again, with --confirm {STAGE}.\n"
+    warning = (
+        f"Error: All data of stage {STAGE} in {place} will be deleted permanently. Confirm with --confirm {STAGE}.\n"
+    )
 
     assert said.pop("confirmed, and not asked for")[0] == 2
     assert said == {
-        "application": (1, "Error: This has to be confirmed: add --yes.\n"),
-        "data": (1, twice),
-        "data, with --yes": (1, twice),
-        "data of another stage": (2, f"Error: prod is another name than {STAGE}. Nothing was removed.\n"),
+        "application": (1, "Error: Confirmation required: add --yes.\n"),
+        "data": (1, warning),
+        "data, with --yes": (1, warning),
+        "data of another stage": (2, f"Error: --confirm must be {STAGE}, got prod. Nothing was removed.\n"),
     }
     assert all(one.stacks == {APPLICATION, DATA} for one in refusals.values())
 
@@ -157,8 +159,8 @@ def test_the_application_is_removed_and_its_data_stays(down):
 
 def test_repeated_removal_succeeds(down_again, gone_again):
     assert (down_again.said.returncode, gone_again.said.returncode) == (0, 0)
-    assert f"There is nothing to remove: stage {STAGE} has no application here." in down_again.said.stdout
-    assert f"There is nothing to remove: stage {STAGE} has no application and no data here." in gone_again.said.stdout
+    assert f"Nothing to remove: stage {STAGE} has no application here." in down_again.said.stdout
+    assert f"Nothing to remove: stage {STAGE} has no application and no data here." in gone_again.said.stdout
 
 
 @pytest.fixture
@@ -188,6 +190,6 @@ def test_the_data_is_removed_whole_with_the_log_that_its_stack_retains(gone):
     assert gone.said.returncode == 0, gone.said.stderr
     assert gone.said.stdout.splitlines() == [
         f"Removed: {DATA}, {LOG}.",
-        "A real account keeps a last backup of the event log for 35 days, from which it can be restored.",
+        "AWS keeps a last backup of the event log for 35 days. It can be restored from that.",
     ]
     assert (gone.stacks, gone.tables, gone.buckets) == (set(), set(), set())

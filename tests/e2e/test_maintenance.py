@@ -157,10 +157,14 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["replay", "--from", "yesterday"], 2, "'yesterday' is no time as RFC 3339 writes it"),
-        (["replay", "--from", "2026-01-31T12:00:00"], 2, "is no time as RFC 3339 writes it"),
+        (
+            ["replay", "--from", "yesterday"],
+            2,
+            "must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got 'yesterday'",
+        ),
+        (["replay", "--from", "2026-01-31T12:00:00"], 2, "must be an RFC 3339 time"),
         (["replay", "--rate", "0"], 2, "0 is not in the range x>=1"),
-        (["verify", "--counter", "a b"], 2, "'a b' names no counter"),
+        (["verify", "--counter", "a b"], 2, "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got 'a b'"),
         (["verify", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
         (["replay", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),
         (["rebuild", "--counter", "never-heard-of"], 1, "There is no counter never-heard-of"),

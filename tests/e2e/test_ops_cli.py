@@ -96,8 +96,8 @@ def test_a_stage_that_is_not_configured_is_refused_with_the_way_to_make_it():
 
     assert refused.returncode == 1
     assert refused.stderr == (
-        "Error: There is no stage 'nowhere' in .chalice/config.json; there are: local, dev, prod. "
-        "`python -m ops provision --stage nowhere` makes it.\n"
+        "Error: No such stage: nowhere. Stages in .chalice/config.json: local, dev, prod. "
+        "Create it with `python -m ops provision --stage nowhere`.\n"
     )
 
 
@@ -108,7 +108,7 @@ def test_new_stage_requires_confirmation(tmp_path):
 
     assert refused.returncode == 1
     assert refused.stderr == (
-        "Error: There is no stage 'beta' in .chalice/config.json; there are: local, dev, prod. Add --yes to make it.\n"
+        "Error: No such stage: beta. Stages in .chalice/config.json: local, dev, prod. Add --yes to create it.\n"
     )
     assert configuration(project) == configuration(stages.PROJECT)
 
@@ -142,7 +142,7 @@ def test_account_and_region_are_shown(place, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", place.aws_url)
 
-    assert target.place() == "account 000000000000, us-east-1"
+    assert target.describe() == "account 000000000000, us-east-1"
     assert target.api_url("abc", "https://abc.example/api/") == "https://abc.example/api"
 
 
@@ -150,7 +150,7 @@ def test_account_and_region_are_shown(place, monkeypatch):
     ("variables", "way_out"),
     [
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect to the endpoint URL"),
-        ({"AWS_ACCESS_KEY_ID": ""}, "There are no AWS credentials: set AWS_PROFILE"),
+        ({"AWS_ACCESS_KEY_ID": ""}, "No AWS credentials: set AWS_PROFILE"),
     ],
 )
 def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, variables, way_out):
@@ -166,7 +166,7 @@ def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, vari
 def test_missing_permission_is_refused_with_the_way_out():
     said = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
 
-    assert errors.in_one_line(said).startswith("Your credentials lack a permission.")
+    assert errors.describe(said).startswith("Your credentials lack a permission.")
 
 
 def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
@@ -208,7 +208,9 @@ def test_exit_status_differs_for_refusal_usage_error_and_outage(error, status):
 def test_expired_credentials_are_refused_with_the_way_out():
     said = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
 
-    assert errors.in_one_line(said).startswith("Your credentials have expired: sign in again, as in aws sso login.")
+    assert errors.describe(said).startswith(
+        "Your credentials have expired: sign in again, for example with aws sso login."
+    )
 
 
 def test_a_region_where_the_stage_is_not_is_named(place, tmp_path):

@@ -1,4 +1,4 @@
-"""Whoever reads the relational read model cannot write there, whatever they say, in any of its databases."""
+"""Queries on the relational read model: read-only in every database, exact, stopped in time, clear in their errors."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from chalicelib.extras.sql import read_model, read_only
 from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import InputError, OperatorError
-from ops.maintenance.sql_asking import Questions
+from ops.maintenance import sql
 from tests.builders import an_adjustment, an_event
 
 pytestmark = pytest.mark.sample(1)
 
 PROJECT = stages.PROJECT
 
-#: Without end, for as long as nobody stops it.
+#: A statement that runs until it is stopped.
 ENDLESS = {
     "sqlite": "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r",
     "postgresql": "SELECT pg_sleep(600)",
     "auroradsql": "SELECT pg_sleep(600)",
 }
 
-#: What each database is asked to write, to itself or to a file in the folder FOLDER.
+#: Statements that write to the database, or to a file in the folder FOLDER.
 WRITES = {
     "sqlite": [
         "INSERT INTO counters VALUES ('x', 1, 1)",
@@ -125,13 +125,13 @@ WRITES = {
 }
 WRITES["auroradsql"] = WRITES["postgresql"]
 
-#: What servers do not count as writing, and what is undone at the end all the same.
+#: Side effects that a read-only transaction allows, undone when it ends.
 UNDONE = ["SELECT lo_create(4242)", "SELECT pg_notify('a', 'b')", "SELECT pg_advisory_lock(4242)"]
 
 
 @pytest.fixture
 def written(database, tmp_path):
-    """A database with something in it, and a way to see all that it is."""
+    """Fill the database; return a function that reads all its contents and the files it wrote."""
     read_model.count([an_event(counter_id="a", by=n) for n in (1, 2)] + [an_adjustment(counter_id="b", by=-7)])
     if database.name != "sqlite":
         database.ask("DROP SEQUENCE IF EXISTS numbers")
@@ -164,59 +164,48 @@ def written(database, tmp_path):
 
 
 @pytest.fixture
-def questions(database):
-    """To the database, as operators put them."""
-    return Questions(read_only.engine_at(database.url), 60)
+def query(database):
+    """Run a statement; return its columns and rows."""
 
+    def run(statement):
+        with sql.query(database.url, statement, 60) as result:
+            return result.columns, [*result.rows]
 
-def answered(questions, statement):
-    with questions.asked(statement) as answer:
-        return answer.columns, [*answer.rows]
+    return run
 
 
 @pytest.fixture
-def asks(database, tmp_path, monkeypatch):
-    """The command on a stage whose relational read model is this database; gives status, output and errors."""
+def run_sql(database, tmp_path, monkeypatch):
+    """Run the command on a stage with this database; return status, output and errors."""
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
     (tmp_path / ".chalice").mkdir()
 
-    def ask(*arguments, said=None, **environment):
+    def run(*arguments, stdin=None, **environment):
         variables = {"STAGE": "asked", "SQL_URL": database.url, **environment}
         configuration = {"stages": {"asked": {"environment_variables": {k: v for k, v in variables.items() if v}}}}
         (tmp_path / ".chalice" / "config.json").write_text(json.dumps(configuration))
-        done = CliRunner().invoke(main, ["sql", "--stage", "asked", *arguments], input=said)
+        done = CliRunner().invoke(main, ["sql", "--stage", "asked", *arguments], input=stdin)
         return done.exit_code, done.stdout, done.stderr
 
-    return ask
+    return run
 
 
-def test_whatever_would_write_is_refused_in_one_line_and_changes_nothing(database, written, asks):
+def test_write_is_refused_in_one_line_and_changes_nothing(database, written, run_sql):
     before = written()
 
     for statement in WRITES[database.name]:
-        status, said, error = asks(statement.replace("/FOLDER", "FOLDER").replace("FOLDER", str(database.folder)))
+        status, output, error = run_sql(statement.replace("/FOLDER", "FOLDER").replace("FOLDER", str(database.folder)))
 
-        assert (status, said, error.count("\n"), error[:7]) == (1, "", 1, "Error: "), statement
+        assert (status, output, error.count("\n"), error[:7]) == (1, "", 1, "Error: "), statement
         assert written() == before, statement
-
-
-def test_what_was_refused_is_refused_also_after_others_at_one_prompt(database, written, questions):
-    before = written()
-
-    for statement in WRITES[database.name] * 2:
-        with pytest.raises(OperatorError):
-            answered(questions, statement.replace("/FOLDER", "FOLDER").replace("FOLDER", str(database.folder)))
-
-    assert written() == before
-    assert answered(questions, "SELECT count(*) AS n FROM events") == (("n",), [(3,)])
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 @pytest.mark.parametrize("statement", UNDONE)
-def test_what_a_server_does_not_call_writing_is_undone_or_let_go_at_the_end(database, written, questions, statement):
+def test_side_effect_that_the_server_allows_is_undone(database, written, query, statement):
     before = written()
 
-    answered(questions, statement)
+    query(statement)
 
     assert written() == before
 
@@ -231,7 +220,7 @@ def test_what_a_server_does_not_call_writing_is_undone_or_let_go_at_the_end(data
         "DROP TABLE events",
     ],
 )
-def test_the_database_itself_refuses_within_a_transaction_for_reading(database, written, statement):
+def test_database_refuses_write_in_read_only_transaction(database, written, statement):
     before = written()
     engine = read_only.engine_at(database.url)
 
@@ -245,7 +234,7 @@ def test_the_database_itself_refuses_within_a_transaction_for_reading(database, 
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_sqlites_file_itself_is_open_for_reading_only(database, written):
+def test_sqlite_file_is_opened_read_only(database, written):
     engine = read_only.engine_at(database.url)
 
     with engine.connect() as connection, pytest.raises(DBAPIError, match="readonly database"):
@@ -255,7 +244,7 @@ def test_sqlites_file_itself_is_open_for_reading_only(database, written):
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
-def test_a_transaction_for_reading_cannot_be_made_another(database, written):
+def test_read_only_transaction_cannot_become_writable(database, written):
     engine = read_only.engine_at(database.url)
 
     with read_only.reading(engine, 60) as connection, pytest.raises(DBAPIError, match="must be set before any query"):
@@ -266,7 +255,7 @@ def test_a_transaction_for_reading_cannot_be_made_another(database, written):
     engine.dispose()
 
 
-def test_a_transaction_for_reading_sees_one_moment(database):
+def test_read_only_transaction_sees_one_snapshot(database):
     engine = read_only.engine_at(database.url)
     number = text("SELECT count(*) FROM events")
 
@@ -281,14 +270,14 @@ def test_a_transaction_for_reading_sees_one_moment(database):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_role_that_may_only_select_can_ask_and_may_do_nothing_to_the_server(database, written, asks):
+def test_role_with_select_only_cannot_act_on_the_server(database, written, run_sql):
     database.ask("CREATE ROLE reader LOGIN")
     database.ask("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
     reader = database.url.replace("postgres@", "reader@", 1)
 
-    seen = asks("--csv", "SELECT current_user AS me, count(*) AS n FROM events", SQL_READER_URL=reader)
+    seen = run_sql("--csv", "SELECT current_user AS me, count(*) AS n FROM events", SQL_READER_URL=reader)
     refused = [
-        asks(f"SELECT {what}", SQL_READER_URL=reader)
+        run_sql(f"SELECT {what}", SQL_READER_URL=reader)
         for what in (
             "pg_reload_conf()",
             "pg_switch_wal()",
@@ -306,18 +295,18 @@ def test_a_role_that_may_only_select_can_ask_and_may_do_nothing_to_the_server(da
     assert [error for _, _, error in refused if "permission denied" not in error and "must be " not in error] == []
 
 
-def test_values_are_exact_and_times_are_in_utc(database, asks):
+def test_query_values_are_exact_and_times_are_utc(database, run_sql):
     event = an_event(counter_id="a", by=2**53 - 1, recorded_at_ms=1_700_000_000_009)
     adjustment = an_adjustment(counter_id="a", by=-1, recorded_at_ms=1_700_000_000_010, reason='"Why", he said;\n…')
     read_model.count([event, adjustment])
 
-    status, said, error = asks("--json", "SELECT * FROM events ORDER BY recorded_at")
-    hours = asks("--csv", "SELECT * FROM hourly")
-    days = asks("--csv", "SELECT * FROM daily")
-    latest = asks("--csv", "SELECT max(recorded_at) AS latest, NULL AS missing FROM events")
+    status, output, error = run_sql("--json", "SELECT * FROM events ORDER BY recorded_at")
+    hours = run_sql("--csv", "SELECT * FROM hourly")
+    days = run_sql("--csv", "SELECT * FROM daily")
+    latest = run_sql("--csv", "SELECT max(recorded_at) AS latest, NULL AS missing FROM events")
 
     assert (status, error) == (0, "")
-    assert [list(row.values()) for row in json.loads(said)] == [
+    assert [list(row.values()) for row in json.loads(output)] == [
         ["a", event.event_id, "Incremented", 2**53 - 1, "2023-11-14T22:13:20.009Z", None],
         ["a", adjustment.event_id, "Adjusted", -1, "2023-11-14T22:13:20.010Z", '"Why", he said;\n…'],
     ]
@@ -327,13 +316,12 @@ def test_values_are_exact_and_times_are_in_utc(database, asks):
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
-def test_what_else_a_server_can_answer_is_there_exactly(database, questions):
+def test_query_on_server_returns_all_types_exactly(database, query):
     database.ask(f"INSERT INTO counters VALUES ('large', {10**38 - 1}, 1)")
     database.ask("ALTER ROLE postgres SET timezone = 'Asia/Kolkata'")
 
-    large = answered(questions, "SELECT value, avg(version) FROM counters GROUP BY value")[1]
-    others = answered(
-        questions,
+    large = query("SELECT value, avg(version) FROM counters GROUP BY value")[1]
+    others = query(
         """SELECT timestamptz '2026-01-31 12:00:00.123456+01', timestamptz 'infinity',
         timestamptz '0044-03-15 12:00Z BC',
         timestamp '2026-01-31 12:00', date '2026-01-31', date 'infinity', time '12:00', interval '1 month 2 days',
@@ -349,22 +337,11 @@ def test_what_else_a_server_can_answer_is_there_exactly(database, questions):
     assert rest[5:] == [["2026-01-31T12:00:00.000Z"], {"a": [1, None]}, True, 0.5]
 
 
-def test_tables_and_views_are_listed_with_their_columns(database, asks):
-    listed = asks("--csv", "\\d")[1].splitlines()
-    its_own = asks("--csv", "\\d weekly")[1].splitlines()
-    unknown = asks("\\d nowhere")
-
-    assert len(listed) == 10
-    assert 'events,"counter_id, event_id, type, amount, recorded_at, reason"' in listed
-    assert [line.partition(",")[0] for line in its_own] == ["column", "counter_id", "week", "events", "total"]
-    assert unknown == (1, "", "Error: There is no table or view nowhere; \\d lists those that there are.\n")
-
-
-def test_a_mistake_is_one_line_with_what_the_database_says_and_where(database, asks):
-    misspelt = asks("SELECT\n  valu FROM counters")
-    no_sql = asks("SELEC 1")
-    ends = asks("SELECT 1 +")
-    nothing = asks("/* nothing */")
+def test_query_error_is_one_line_with_message_and_position(database, run_sql):
+    misspelt = run_sql("SELECT\n  valu FROM counters")
+    no_sql = run_sql("SELEC 1")
+    ends = run_sql("SELECT 1 +")
+    nothing = run_sql("/* nothing */")
 
     if database.name == "sqlite":
         assert misspelt[2] == "Error: no such column: valu\n"
@@ -373,32 +350,32 @@ def test_a_mistake_is_one_line_with_what_the_database_says_and_where(database, a
         told = 'column "valu" does not exist, in line 2 at: valu FROM counters'
         assert misspelt[2] == f'Error: {told} (Perhaps you meant to reference the column "counters.value".)\n'
         assert no_sql[2] == 'Error: syntax error at or near "SELEC", in line 1 at: SELEC 1\n'
-        assert ends[2] == "Error: syntax error at end of input, in line 1, at its end\n"
-    assert nothing[2].startswith("Error: Not run, for it answers with no rows.")
+        assert ends[2] == "Error: syntax error at end of input, at the end of line 1\n"
+    assert nothing[2].startswith("Error: Only statements that return rows are run")
     assert [(status, error.count("\n")) for status, _, error in (misspelt, no_sql, ends, nothing)] == [(1, 1)] * 4
 
 
-def test_a_statement_that_takes_too_long_is_stopped_by_the_database(database, asks, monkeypatch):
-    # Who takes long to connect is not to hang up before the database itself has stopped it.
+def test_query_over_timeout_is_stopped_by_the_database(database, run_sql, monkeypatch):
+    # A slow connection must not be closed before the database itself stops the statement.
     monkeypatch.setattr(read_only, "_GRACE_S", 60)
 
-    status, said, error = asks("--timeout", "1", ENDLESS[database.name])
+    status, output, error = run_sql("--timeout", "1", ENDLESS[database.name])
 
-    assert (status, said) == (1, "")
-    assert error == "Error: Stopped after 1 seconds. Ask for less, or give it more time with --timeout.\n"
+    assert (status, output) == (1, "")
+    assert error == "Error: Stopped after 1 seconds: narrow the query or raise --timeout.\n"
     if database.name != "sqlite":
         assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
-def test_a_statement_is_stopped_by_the_database_also_where_connecting_took_all_its_time(database, asks, monkeypatch):
+def test_query_is_stopped_when_connecting_took_the_whole_timeout(database, run_sql, monkeypatch):
     def takes_long(*_):
         time.sleep(6)
 
     monkeypatch.setattr(read_only, "_GRACE_S", 5)
     event.listen(Pool, "connect", takes_long)
     try:
-        status, _, error = asks("--timeout", "6", ENDLESS[database.name])
+        status, _, error = run_sql("--timeout", "6", ENDLESS[database.name])
     finally:
         event.remove(Pool, "connect", takes_long)
 
@@ -445,41 +422,41 @@ def at_work(monkeypatch):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_statement_that_somebody_stops_has_stopped(asks, at_work):
+def test_interrupted_query_is_stopped(run_sql, at_work):
     def interrupt():
         at_work.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
-    stopped = asks(ENDLESS["sqlite"])
+    stopped = run_sql(ENDLESS["sqlite"])
     interrupting.join()
 
-    assert stopped == (1, "", "Error: Stopped.\n")
+    assert stopped == (1, "", "Error: Interrupted.\n")
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
-def test_a_statement_that_somebody_stops_has_stopped_in_the_database_too(database, asks):
+def test_interrupted_query_is_stopped_on_the_server(database, run_sql):
     with once_it_is_endless(database, lambda _: os.kill(os.getpid(), signal.SIGINT)):
-        stopped = asks(ENDLESS[database.name])
+        stopped = run_sql(ENDLESS[database.name])
 
-    assert stopped == (1, "", "Error: Stopped.\n")
+    assert stopped == (1, "", "Error: Interrupted.\n")
     assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_statement_that_the_servers_keeper_stops_is_told_so(database, questions):
+def test_query_cancelled_by_an_administrator_is_reported(database, query):
     with (
         once_it_is_endless(database, lambda process: database.ask(f"SELECT pg_cancel_backend({process})")),
-        pytest.raises(OperatorError, match="Stopped: canceling statement due to user request"),
+        pytest.raises(OperatorError, match="Interrupted: canceling statement due to user request"),
     ):
-        answered(questions, ENDLESS["postgresql"])
+        query(ENDLESS["postgresql"])
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_server_that_goes_away_meanwhile_is_an_outage(database, asks):
+def test_lost_connection_exits_with_3(database, run_sql):
     with once_it_is_endless(database, lambda process: database.ask(f"SELECT pg_terminate_backend({process})")):
-        status, _, error = asks(ENDLESS["postgresql"])
+        status, _, error = run_sql(ENDLESS["postgresql"])
 
     assert (status, error.count("\n")) == (3, 1)
 
@@ -488,60 +465,92 @@ def test_a_server_that_goes_away_meanwhile_is_an_outage(database, asks):
 @pytest.mark.parametrize(
     ("url", "status", "told"),
     [
-        (None, 1, "Stage asked has no relational read model: set SQL_URL among its environment_variables"),
-        ("sqlite:////no/such/file", 1, "There is no database yet at /no/such/file: `make up`"),
+        (None, 1, "Stage asked has no relational read model: set SQL_URL in its environment_variables"),
+        ("sqlite:////no/such/file", 1, "No such database: /no/such/file. Create it with `make up`"),
         ("postgresql+psycopg://postgres@/counter?host=/no", 3, "connection to server on socket"),
         ("sqlite:////dev", 3, "disk I/O error"),
     ],
 )
-def test_where_there_is_nothing_to_ask_it_is_said_what_to_do(asks, url, status, told):
-    refused = asks("SELECT 1", SQL_URL=url)
+def test_sql_without_database_says_what_to_do(run_sql, url, status, told):
+    refused = run_sql("SELECT 1", SQL_URL=url)
 
     assert (refused[0], refused[1], refused[2].count("\n")) == (status, "", 1)
     assert told in refused[2]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_file_that_is_no_database_is_told_so(tmp_path, asks):
+def test_sql_on_a_file_that_is_not_a_database_is_refused(tmp_path, run_sql):
     (tmp_path / "other").write_text("no database " * 1000)
 
-    assert asks("SELECT * FROM events", SQL_URL=f"sqlite:///{tmp_path}/other")[::2] == (
+    assert run_sql("SELECT * FROM events", SQL_URL=f"sqlite:///{tmp_path}/other")[::2] == (
         1,
         "Error: file is not a database\n",
     )
 
 
-def test_statements_on_standard_input_are_answered_up_to_the_first_that_is_refused(database, asks):
-    all_of_them = asks("--csv", said="SELECT ';' AS a; -- two\nSELECT 2 AS b")
-    until = asks("--csv", said="SELECT 1 AS a; SELECT nowhere; SELECT 3 AS c;")
-    none = asks(said=" -- nothing\n")
+def test_statement_is_read_from_stdin_or_file(run_sql, tmp_path):
+    (tmp_path / "statement.sql").write_text("SELECT 'é' AS a;\n", encoding="utf-8")
 
-    assert all_of_them == (0, "a\n;\n\nb\n2\n", "")
-    assert (until[0], until[1]) == (1, "a\n1\n\n")
-    assert none == (2, "", "Error: There is no statement: give one as an argument or on standard input.\n")
+    assert run_sql("--csv", stdin="SELECT ';' AS a; -- one") == (0, "a\n;\n", "")
+    assert run_sql("--csv", "--file", str(tmp_path / "statement.sql")) == (0, "a\né\n", "")
+    assert run_sql(stdin=" \n") == (
+        2,
+        "",
+        "Error: The statement is empty: pass one as an argument, with --file or on standard input.\n",
+    )
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_what_is_no_text_is_refused(questions, asks):
+def test_sql_on_terminal_without_statement_prints_connection_lines(run_sql, monkeypatch, tmp_path):
+    monkeypatch.setattr("ops.cli.sql.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+
+    status, written, error = run_sql()
+
+    assert (status, error) == (0, "")
+    assert f"  sqlite3 -readonly {tmp_path}/read-model.sqlite\n" in written
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("sqlite:////a b/c", "  sqlite3 -readonly '/a b/c'"),
+        ("sqlite:////a/c", "  datasette /a/c"),
+        ("postgresql+psycopg://reader@db.example/counter", "  psql postgresql://reader@db.example/counter"),
+        ("postgresql+psycopg://reader@/c?host=/tmp", "  pgcli 'postgresql://reader@/c?host=/tmp'"),
+        (
+            "auroradsql+psycopg://reader@abc.dsql.eu-west-1.on.aws/postgres",
+            '  export PGSSLMODE=require PGPASSWORD="$(aws dsql generate-db-connect-auth-token '
+            '--hostname abc.dsql.eu-west-1.on.aws --region eu-west-1)"',
+        ),
+        (
+            "auroradsql+psycopg://admin@abc.dsql.eu-west-1.on.aws/postgres",
+            '  export PGSSLMODE=require PGPASSWORD="$(aws dsql generate-db-connect-admin-auth-token '
+            '--hostname abc.dsql.eu-west-1.on.aws --region eu-west-1)"',
+        ),
+    ],
+)
+def test_connection_lines_open_each_kind_of_database(url, line):
+    assert line in sql.connection_lines(url)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_statement_that_is_not_unicode_is_refused(query, run_sql):
     for statement in ("SELECT 1\0", "SELECT '\udcff'"):
-        with pytest.raises(InputError, match="no character of UTF-8"):
-            answered(questions, statement)
-    assert asks("--json", "--csv", "SELECT 1")[0] == 2
+        with pytest.raises(InputError, match="not valid UTF-8"):
+            query(statement)
+    assert run_sql("--json", "--csv", "SELECT 1")[0] == 2
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_rows_come_one_by_one(database, questions):
-    endless = {
-        "sqlite": "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r",
-        "postgresql": "SELECT generate_series(1, 100000000) AS x",
-    }
+def test_query_streams_rows(database):
+    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
 
-    with questions.asked(endless["sqlite" if database.name == "sqlite" else "postgresql"]) as answer:
-        assert [next(answer.rows) for _ in range(3)] == [(1,), (2,), (3,)]
+    with sql.query(database.url, endless, 60) as result:
+        assert [next(result.rows) for _ in range(3)] == [(1,), (2,), (3,)]
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
-def test_each_reads_on_a_connection_of_its_own(database):
+def test_each_read_has_its_own_connection(database):
     engine = read_only.engine_at(database.url)
 
     def backend():
@@ -551,7 +560,7 @@ def test_each_reads_on_a_connection_of_its_own(database):
     assert backend() != backend()
 
 
-def test_reading_needs_a_database_that_is_there():
+def test_read_without_database_is_unavailable():
     with (
         pytest.raises(ReadModelUnavailableError),
         read_only.reading(read_only.engine_at("sqlite:////no/such/folder/file"), 60),
@@ -561,7 +570,7 @@ def test_reading_needs_a_database_that_is_there():
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("form", ["--csv", "--json"])
-def test_who_has_read_enough_ends_it_without_a_word(database, tmp_path, form):
+def test_closed_pipe_ends_output_without_an_error(database, tmp_path, form):
     (tmp_path / "counter.sqlite").hardlink_to(tmp_path / "read-model.sqlite")
     endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
     process = subprocess.Popen(

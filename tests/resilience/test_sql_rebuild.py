@@ -26,7 +26,7 @@ from chalicelib.errors import ContendedError, ReadModelUnavailableError, Unavail
 from chalicelib.extras.sql import read_model, repair, schema
 from chalicelib.extras.verification import comparison
 from chalicelib.settings import SQL
-from ops.cli.errors import OperatorError, in_one_line
+from ops.cli.errors import OperatorError, describe
 from ops.maintenance import parallel, sql_rebuild, sql_verify
 from tests import databases, sql_faults
 from tests.builders import a_counter_id, an_event
@@ -157,7 +157,7 @@ def test_operator_without_a_documented_right_is_refused_by_its_name(database, na
     database.ask("DROP ROLE operator")
 
     assert not verified.holds
-    assert in_one_line(lacking.value).startswith("The database role lacks a right: connect as one that has it")
+    assert describe(lacking.value).startswith("The database role lacks a right: connect as a role that has it")
     assert done.holds
     check_in_the_end(database, events)
 

@@ -43,7 +43,7 @@ def needed(who):
 
 
 def test_there_is_a_policy_for_each_function():
-    assert policies.of_functions(STAGE, traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
+    assert policies.function_policies(STAGE, traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
@@ -65,9 +65,9 @@ CONNECTING = [
 
 @pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
 def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_url, connecting):
-    without = policies.of_functions(STAGE, traced=False)
+    without = policies.function_policies(STAGE, traced=False)
 
-    found = policies.of_functions(STAGE, traced=False, sql_url=sql_url)
+    found = policies.function_policies(STAGE, traced=False, sql_url=sql_url)
 
     for who in {*NEEDED_FOR_SQL, *CONNECT} - {"operator"}:
         log = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
@@ -113,11 +113,11 @@ def test_the_operator_asks_as_who_may_only_read_where_that_is_another():
     writer, reader = (f"auroradsql+psycopg://{who}@{CLUSTER}" for who in ("admin", "reader"))
     cluster = "arn:aws:dsql:eu-west-1:*:cluster/abc123"
 
-    both = policies.of_operator(STAGE, sql_url=writer, sql_reader_url=reader)
-    one = policies.of_operator(STAGE, sql_url=writer, sql_reader_url=writer)
+    both = policies.operator_policy(STAGE, sql_url=writer, sql_reader_url=reader)
+    one = policies.operator_policy(STAGE, sql_url=writer, sql_reader_url=writer)
 
     assert granted(both)[cluster] == {"dsql:DbConnectAdmin", "dsql:DbConnect"}
-    assert one == policies.of_operator(STAGE, sql_url=writer)
+    assert one == policies.operator_policy(STAGE, sql_url=writer)
     sids = [statement["Sid"] for statement in both["Statement"]]
     assert len(sids) == len(set(sids))
 
@@ -151,8 +151,8 @@ def test_a_stage_whose_name_begins_like_anothers_has_none_of_its_resources(who):
 
 
 def test_only_functions_that_are_traced_may_send_traces():
-    untraced = policies.of_functions(STAGE, traced=False)
-    traced = policies.of_functions(STAGE, traced=True)
+    untraced = policies.function_policies(STAGE, traced=False)
+    traced = policies.function_policies(STAGE, traced=True)
 
     for name, policy in traced.items():
         added = granted(policy)
@@ -170,7 +170,7 @@ def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, 
 
     policies.write(settings.read({"STAGE": STAGE}), tmp_path)
 
-    for name, policy in policies.of_functions(STAGE, traced=traced).items():
+    for name, policy in policies.function_policies(STAGE, traced=traced).items():
         assert json.loads((tmp_path / "policies" / STAGE / name).read_text(encoding="utf-8")) == policy
 
 

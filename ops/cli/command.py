@@ -1,0 +1,80 @@
+"""What all commands share: --stage and --json, expected errors in one line, and confirmation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops import stages
+from ops.cli import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ops.cli.result import Outcome
+
+
+def stage_command(
+    work: Callable[..., Outcome], *, prepare: Callable[..., None] | None = None, check_log: bool = False
+) -> click.Command:
+    """
+    Make a click command that enters a stage, calls `work(settings, **options)` and prints the outcome.
+
+    The name and docstring of `work` become the command's name, without `_command`, and its help. `prepare` is called
+    first, with the stage's name. With `check_log`, the command refuses to start if the log has another number of
+    shards than the settings.
+
+    `work` imports what it calls in its body: some modules read the stage's environment when they are imported.
+    """
+
+    @click.command
+    @click.option("--stage", required=True, help="Stage in .chalice/config.json.")
+    @click.option("--json", "as_json", is_flag=True, help="Output JSON.")
+    @functools.wraps(work)
+    def run(stage: str, as_json: bool, **options: Any) -> None:
+        with exit_on_error():
+            if prepare:
+                prepare(stage, **options)
+            settings = stages.enter(stage)
+            if check_log:
+                from ops.deployment import provision
+
+                provision.check_log(settings)
+            outcome = work(settings, **options)
+        click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
+        if not outcome.holds:
+            raise click.exceptions.Exit(1)
+
+    return run
+
+
+@contextlib.contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Print an expected error in one line and exit with its status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.ClickException("Interrupted. Completed work is kept; run the command again to finish.") from None
+    except errors.EXPECTED as error:
+        click.echo(f"Error: {errors.describe(error)}", err=True)
+        raise click.exceptions.Exit(errors.exit_status(error)) from error
+
+
+def confirm(question: str, *, yes: bool, refusal: str = "Confirmation required: add --yes.") -> None:
+    """
+    Ask the operator to confirm, unless `yes` is given.
+
+    Raises:
+        OperatorError: standard input is not a terminal. The message is `refusal`.
+        click.Abort: the operator declines.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise errors.OperatorError(refusal)
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,72 @@
+"""The command that queries the relational read model."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ops import stages
+from ops.cli.command import exit_on_error
+from ops.cli.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+@click.command
+@click.argument("statement", required=False)
+@click.option("--stage", required=True, help="Stage with SQL_URL.")
+@click.option("--file", type=click.File(encoding="utf-8"), help="Read the statement from a file.")
+@click.option("--json", "as_json", is_flag=True, help="Output JSON, one object per row.")
+@click.option("--csv", "as_csv", is_flag=True, help="Output CSV with a header.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="ROWS", help="Maximum rows (default: 1,000 for tables, else unlimited)."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.IntRange(1, 86_400),
+    default=60,
+    show_default=True,
+    help="Seconds until the statement is stopped.",
+)
+def sql_command(
+    statement: str | None,
+    stage: str,
+    *,
+    file: TextIO | None,
+    as_json: bool,
+    as_csv: bool,
+    limit: int | None,
+    timeout_s: int,
+) -> None:
+    """
+    Query the relational read model in SQL, read-only.
+
+    Runs STATEMENT, or the one in --file or on standard input. On a terminal without a statement, prints how to connect
+    with psql, sqlite3, pgcli or Datasette. Needs no AWS unless the database does.
+
+    \b
+    Examples:
+      python -m ops sql --stage prod "SELECT * FROM top_counters LIMIT 10"
+      python -m ops sql --stage prod --csv "SELECT * FROM events" > events.csv
+      python -m ops sql --stage prod --file report.sql
+    """
+    with exit_on_error():
+        from ops.maintenance import sql, sql_output
+
+        if as_json and as_csv:
+            raise click.UsageError("--json and --csv are mutually exclusive.")
+        if statement and file:
+            raise click.UsageError("STATEMENT and --file are mutually exclusive.")
+        url = sql.reader_url(stages.settings_of(stage))
+        if statement is None and file is None and sys.stdin.isatty():
+            click.echo("\n".join(sql.connection_lines(url)))
+            return
+        text = statement if statement is not None else (file or sys.stdin).read()
+        if not text.strip():
+            raise InputError("The statement is empty: pass one as an argument, with --file or on standard input.")
+        with sql.query(url, text, timeout_s) as result:
+            sql_output.write(result, "json" if as_json else "csv" if as_csv else "table", limit)

@@ -1,0 +1,172 @@
+"""Commands that create, change and remove a stage."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ops import stages
+from ops.cli import errors
+from ops.cli.command import confirm, stage_command
+from ops.cli.result import Outcome
+
+if TYPE_CHECKING:
+    from chalicelib.settings import Settings
+
+
+def _add_stage(stage: str, *, yes: bool) -> None:
+    if not stages.is_known(stage):
+        confirm(
+            f"Add the new stage {stage} to .chalice/config.json?",
+            yes=yes,
+            refusal=f"{stages.unknown(stage)} Add --yes to create it.",
+        )
+        stages.add(stage)
+
+
+@functools.partial(stage_command, prepare=_add_stage)
+@click.option("--yes", is_flag=True, help="Add a new stage without asking.")
+def provision_command(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (_add_stage reads it)
+    """
+    Create or update tables, queues, buckets and alarms.
+
+    Safe to repeat. Adds a new stage to .chalice/config.json, and writes the functions' policies next to that file,
+    where Chalice reads them.
+
+    \b
+    Examples:
+      python -m ops provision --stage dev
+      python -m ops provision --stage beta --yes
+    """
+    from ops import target
+    from ops.deployment import policies, provision
+
+    outputs = provision.provision(settings)
+    policies.write(settings, stages.PROJECT / ".chalice")
+    return Outcome({"Where": target.describe(), **outputs})
+
+
+@stage_command
+def deploy_command(settings: Settings) -> Outcome:
+    """
+    Deploy this checkout to a provisioned stage.
+
+    Safe to repeat.
+
+    \b
+    Examples:
+      python -m ops deploy --stage dev
+    """
+    from ops import target
+    from ops.deployment import deploy
+
+    deployed = deploy.deploy(settings, stages.local_folder())
+    return Outcome({"Where": target.describe(), "ApiId": deployed.api_id, "Url": deployed.url})
+
+
+@stage_command
+@click.option("--api", "api_url", metavar="URL", help="API address (default: the deployed API).")
+@click.option("--dry-run", is_flag=True, help="List changes without making them.")
+def site_command(settings: Settings, api_url: str | None, dry_run: bool) -> Outcome:
+    """
+    Publish the page to its bucket, configured for the API.
+
+    Uploads only changed files: assets first, then the page that refers to them. Outdated files are removed last; the
+    previous version is kept. If interrupted, run it again to finish.
+
+    \b
+    Examples:
+      python -m ops site --stage prod
+      python -m ops site --stage prod --api https://api.counter.example
+    """
+    from ops.deployment import site
+
+    return site.publish(settings, stages.PROJECT / "web", api_url or site.api_url_of(settings.stage), dry_run=dry_run)
+
+
+@stage_command
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def package_command(settings: Settings, folder: Path) -> Outcome:
+    """
+    Write the deployment package to FOLDER.
+
+    Needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json (what the
+    template adds to the output of `chalice package`). Prints the AWS CLI commands that apply them to a provisioned
+    stage.
+
+    \b
+    Examples:
+      python -m ops package --stage prod build
+    """
+    from ops.deployment import pipeline
+
+    return pipeline.package(settings, folder)
+
+
+@stage_command
+@click.option("--data", is_flag=True, help="Also delete all data, permanently.")
+@click.option("--confirm", "confirmed", metavar="STAGE", help="Stage name, to confirm --data.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed.")
+@click.option("--yes", is_flag=True, help="Remove the application without asking.")
+def destroy_command(settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool) -> Outcome:
+    """
+    Remove the application: API, functions, event sources.
+
+    Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last.
+    Safe to repeat.
+
+    \b
+    Examples:
+      python -m ops destroy --stage dev
+      python -m ops destroy --stage dev --data --confirm dev
+    """
+    from ops import target
+    from ops.deployment import destroy
+
+    if confirmed and not data:
+        raise click.UsageError("--confirm requires --data.")
+    if dry_run:
+        return destroy.preview(settings, data=data)
+    if destroy.has_resources(settings, data=data):
+        if data:
+            _confirm_data_loss(settings.stage, target.describe(), confirmed)
+        else:
+            scope = f"the application of stage {settings.stage} in {target.describe()}"
+            confirm(f"Remove {scope}? Its data is kept.", yes=yes)
+    return destroy.destroy(settings, data=data)
+
+
+def _confirm_data_loss(stage: str, where: str, confirmed: str | None) -> None:
+    warning = f"All data of stage {stage} in {where} will be deleted permanently."
+    if confirmed is None:
+        if not sys.stdin.isatty():
+            raise errors.OperatorError(f"{warning} Confirm with --confirm {stage}.")
+        confirmed = click.prompt(f"{warning} Type the stage's name", err=True)
+    if confirmed != stage:
+        raise errors.InputError(f"--confirm must be {stage}, got {confirmed}. Nothing was removed.")
+
+
+@stage_command
+def policy_command(settings: Settings) -> Outcome:
+    """
+    Print the IAM policy that operators need.
+
+    It allows verify, replay, rebuild, redrive, adjust and sql on this stage. With Aurora DSQL it also allows
+    connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
+
+    \b
+    Examples:
+      python -m ops policy --stage prod > operator.json
+    """
+    from ops import sql_url
+    from ops.deployment import policies
+
+    policy = policies.operator_policy(
+        settings.stage, sql_url=sql_url.address(settings), sql_reader_url=settings.sql_reader_url
+    )
+    return Outcome(policy, [json.dumps(policy, indent=2)])

@@ -1,0 +1,143 @@
+"""Results of SQL queries on standard output: as a table for people, as CSV or JSON for programs."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import sys
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from rich.box import SQUARE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ops.cli.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ops.maintenance.sql import Result
+
+Format = Literal["table", "csv", "json"]
+
+#: Rows of a table, by default.
+TABLE_ROWS = 1000
+
+#: Wider than any table: lines are not wrapped here, but by the terminal.
+_WIDTH = 1_000_000
+
+
+def write(result: Result, output: Format, limit: int | None) -> None:
+    """
+    Write at most `limit` rows to standard output. Default: 1,000 rows of a table, else all.
+
+    CSV and JSON rows are written as they arrive, in flat memory; a table is collected first. If there are more rows, a
+    note says so: below a table, else on standard error.
+
+    Raises:
+        InputError: the output is JSON and two columns have the same name. Nothing is written.
+    """
+    if output == "table":
+        limit = limit or TABLE_ROWS
+        rows = [*itertools.islice(result.rows, limit)]
+        has_more = _has_more(result, limit)
+        _write_table(result.columns, rows)
+        number = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
+        click.echo(f"({number}; there are more: see --limit)" if has_more else f"({number})")
+        return
+    write_rows = _write_csv if output == "csv" else _write_json
+    write_rows(result.columns, itertools.islice(result.rows, limit))
+    sys.stdout.flush()
+    if _has_more(result, limit):
+        click.echo(f"Limited to {limit:,} rows; there are more: see --limit", err=True)
+
+
+def _has_more(result: Result, limit: int | None) -> bool:
+    return limit is not None and next(result.rows, None) is not None
+
+
+def _write_csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+    first = [*itertools.islice(rows, 1)]  # an error is raised before anything is written
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        [None if value is None else to_text(value) for value in row] for row in itertools.chain(first, rows)
+    )
+
+
+def _write_json(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+    if repeated := [name for name, number in Counter(columns).items() if number > 1]:
+        raise InputError(f"Several columns are named {repeated[0]}: rename them, as in SELECT 1 AS a, 2 AS b.")
+    names = [_to_json(name) for name in columns]
+    separator = "[\n"
+    for row in rows:
+        members = (f"{name}: {_to_json(value)}" for name, value in zip(names, row, strict=True))
+        sys.stdout.write(f"{separator}{{{', '.join(members)}}}")
+        separator = ",\n"
+    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _to_json(value: Any) -> str:
+    """Write a value as JSON. Decimals keep all digits, which the `json` module would turn into floats."""
+    match value:
+        case None | bool() | int():
+            return json.dumps(value)
+        case Decimal() if value.is_finite():
+            return format(value, "f")
+        case float() if math.isfinite(value):
+            return repr(value)
+        case list():
+            return f"[{', '.join(map(_to_json, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_to_json(key)}: {_to_json(member)}' for key, member in value.items())}}}"
+        case _:
+            return json.dumps(to_text(value), ensure_ascii=False)
+
+
+def to_text(value: Any) -> str:
+    """Convert a value other than NULL to text, exactly."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case Decimal() if value.is_finite():
+            return format(value, "f")
+        case bytes():
+            return f"\\x{value.hex()}"
+        case list() | dict():
+            return _to_json(value)
+        case _:
+            return str(value)
+
+
+def _write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    table = Table(box=SQUARE, show_edge=False, pad_edge=False)
+    for number, name in enumerate(columns):
+        values = [row[number] for row in rows if row[number] is not None]
+        is_numeric = bool(values) and all(isinstance(value, int | float | Decimal) for value in values)
+        table.add_column(Text(_escape(name)), justify="right" if is_numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    Console(highlight=False, width=_WIDTH).print(table)
+
+
+def _cell(value: Any) -> Text:
+    """Render NULL dimmed, and the text NULL in quotes."""
+    if value is None:
+        return Text("NULL", style="dim")
+    text = _escape(to_text(value))
+    return Text("'NULL'" if text == "NULL" else text)
+
+
+def _escape(text: str) -> str:
+    """Escape characters that would move the cursor or control the terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
