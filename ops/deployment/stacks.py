@@ -1,41 +1,42 @@
-"""CloudFormation stacks: apply a template, read what it made, delete it. The same on the embedded and the real AWS."""
+"""CloudFormation stacks: apply a template, read outputs and resources, delete. The same on the embedded AWS."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
+from rich.console import Console
 
-from ops.cli import progress
 from ops.cli.errors import OperatorError, OutageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackResourceSummaryTypeDef
 
-_WAITS_S = 30 * 60
-_LOOKS_EVERY_S = 5.0
+    _WaiterName = Literal["stack_create_complete", "stack_update_complete", "stack_delete_complete"]
 
-_NEVER_WHOLE = (
-    "it was never made whole. Mend the reason, remove what there is of it "
-    "(python -m ops destroy, with --data if it was to hold the data), and run this again"
+#: How often and how long an operation is polled: half an hour in all.
+_POLL_S, _POLLS = 2, 900
+
+_NEVER_COMPLETE = (
+    "it was never created completely. Fix the cause, remove the stack "
+    "(python -m ops destroy, with --data for the data stack), and run this again"
 )
 _WAYS_OUT = {
-    "CREATE_FAILED": _NEVER_WHOLE,
-    "ROLLBACK_COMPLETE": _NEVER_WHOLE,
-    "ROLLBACK_FAILED": _NEVER_WHOLE,
-    "REVIEW_IN_PROGRESS": _NEVER_WHOLE,
-    "DELETE_FAILED": "deleting it did not finish. Mend the reason, and delete it again (python -m ops destroy)",
+    "CREATE_FAILED": _NEVER_COMPLETE,
+    "ROLLBACK_COMPLETE": _NEVER_COMPLETE,
+    "ROLLBACK_FAILED": _NEVER_COMPLETE,
+    "REVIEW_IN_PROGRESS": _NEVER_COMPLETE,
+    "DELETE_FAILED": "its deletion failed. Fix the cause, and delete it again (python -m ops destroy)",
     "UPDATE_FAILED": (
-        "an update failed and was left as it was. Undo it "
+        "an update failed and was not rolled back. Roll it back "
         "(aws cloudformation rollback-stack --stack-name {name}), and run this again"
     ),
     "UPDATE_ROLLBACK_FAILED": (
-        "an update failed and could not be undone. Mend the reason, finish undoing it "
+        "an update and its rollback failed. Fix the cause, continue the rollback "
         "(aws cloudformation continue-update-rollback --stack-name {name}), and run this again"
     ),
 }
@@ -43,15 +44,14 @@ _WAYS_OUT = {
 
 def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str) -> dict[str, str]:
     """
-    The stack stands as the template says, made or changed as needed; nothing happens if it stands so already.
+    Create or update the stack from the template, and return its outputs. Do nothing if it is up to date.
 
-    Returns its outputs. What it makes is tagged with the application and the stage. A second call while the first is at
-    work is refused.
+    Resources are tagged with the application and the stage. A concurrent second call is refused.
 
     Raises:
-        OperatorError: CloudFormation refuses, with the first reason it gave; or the stack is in a state that somebody
-            has to lead it out of, and the message says how.
-        OutageError: it takes longer than half an hour.
+        OperatorError: CloudFormation refuses; the message has the reason of the first failed resource. Or the stack is
+            in a state that an operator must resolve; the message says how.
+        OutageError: the operation takes longer than half an hour.
     """
     client = boto3.client("cloudformation")
     request: Any = {
@@ -62,8 +62,8 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }
     status = _status(client, name)
-    if status and (stuck := way_out(name, status)):
-        raise OperatorError(f"{stuck}. {_first_failure(client, name)}".rstrip())
+    if status and (problem := way_out(name, status)):
+        raise OperatorError(f"{problem}. {_first_failure(client, name)}".rstrip())
     try:
         stack_id = (client.update_stack(**request) if status else client.create_stack(**request))["StackId"]
     except ClientError as error:
@@ -72,21 +72,17 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
         if error.response["Error"]["Code"] != "ValidationError":
             raise
         raise OperatorError(f"Stack {name} could not be applied: {error}") from error
-    reached = _settled(client, name, stack_id)
-    if reached not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise OperatorError(
-            f"Stack {name} could not be applied, and is in state {reached}. {_first_failure(client, stack_id)}".rstrip()
-        )
+    _wait(client, "stack_update_complete" if status else "stack_create_complete", name, stack_id)
     return outputs(name)
 
 
 def delete(name: str) -> bool:
     """
-    There is no such stack, and of what it made only what its template retains. Returns whether there was one.
+    Delete the stack and the resources that its template does not retain. Return whether it existed.
 
     Raises:
-        OperatorError: CloudFormation refuses, with the first reason it gave; or somebody else is at work on it.
-        OutageError: it takes longer than half an hour.
+        OperatorError: CloudFormation refuses, with the reason of the first failed resource; or an operation is running.
+        OutageError: the deletion takes longer than half an hour.
     """
     client = boto3.client("cloudformation")
     status = _status(client, name)
@@ -101,61 +97,55 @@ def delete(name: str) -> bool:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
         raise OperatorError(f"Stack {name} could not be deleted: {error}") from error
-    reached = _settled(client, name, stack_id)
-    if reached not in (None, "DELETE_COMPLETE"):
-        raise OperatorError(
-            f"Stack {name} could not be deleted, and is in state {reached}. {_first_failure(client, stack_id)}".rstrip()
-        )
+    _wait(client, "stack_delete_complete", name, stack_id)
     return True
 
 
 def way_out(name: str, status: str) -> str | None:
-    """What to tell of a stack that cannot be changed in this state, or None if it can be."""
+    """Describe how to leave a state in which the stack cannot be changed; None if it can be changed."""
     if status in _WAYS_OUT:
         return f"Stack {name} is in state {status}: {_WAYS_OUT[status].format(name=name)}"
     if status.endswith("_IN_PROGRESS"):
-        return f"Stack {name} is in state {status}: somebody is at work on it. Run this again when that is done"
+        return f"Stack {name} is in state {status}: another operation is running. Run this again when it has finished"
     return None
 
 
 def outputs(name: str) -> dict[str, str]:
     """
-    What the stack gives out, by output name.
+    Return the stack's outputs by name.
 
     Raises:
-        OperatorError: there is no such stack.
+        OperatorError: the stack does not exist.
     """
     client = boto3.client("cloudformation")
     if _status(client, name) is None:
-        raise OperatorError(
-            f"There is no stack {name} in {client.meta.region_name}: run provision first, or look at your region."
-        )
+        raise OperatorError(f"No such stack: {name} in {client.meta.region_name}. Run provision, or check the region.")
     stack = client.describe_stacks(StackName=name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def exists(name: str) -> bool:
-    """Whether there is such a stack, in whatever state."""
+    """Check whether the stack exists, in any state."""
     return _status(boto3.client("cloudformation"), name) is not None
 
 
 def resources(name: str) -> list[tuple[str, str]]:
-    """What the stack holds, each thing's type and its name on AWS; nothing if there is no such stack."""
+    """Return type and AWS name of each resource in the stack; an empty list if the stack does not exist."""
     if not exists(name):
         return []
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
-    return held(resource for page in pages for resource in page["StackResourceSummaries"])
+    return select_held(resource for page in pages for resource in page["StackResourceSummaries"])
 
 
-def held(listed: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[str, str]]:
+def select_held(summaries: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[str, str]]:
     """
-    Of what CloudFormation lists, what the stack holds.
+    Select the resources that the stack holds.
 
-    What it could not make is none of it: where the name was taken, that is somebody else's.
+    A resource that could not be created is not among them: if its name was taken, it belongs to another owner.
     """
     return [
         (resource["ResourceType"], resource.get("PhysicalResourceId", ""))
-        for resource in listed
+        for resource in summaries
         if resource["ResourceStatus"] not in ("CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED")
     ]
 
@@ -169,25 +159,27 @@ def _status(client: CloudFormationClient, name: str) -> str | None:
         raise
 
 
-def _settled(client: CloudFormationClient, name: str, stack_id: str) -> str | None:
-    """The state in which the stack comes to rest."""
-    began = time.monotonic()
-    pause_s = 0.2
-    with progress.status(name) as tell:
-        while (status := _status(client, stack_id)) and status.endswith("_IN_PROGRESS"):
-            if time.monotonic() - began > _WAITS_S:
-                raise OutageError(f"Stack {name} is {status} for half an hour: look at it in the console of AWS.")
-            newest = client.describe_stack_events(StackName=stack_id)["StackEvents"][0]
-            tell(f"{name}: {newest.get('LogicalResourceId')} {newest.get('ResourceStatus')}")
-            time.sleep(pause_s)
-            pause_s = min(_LOOKS_EVERY_S, pause_s * 1.5)
-    return status
+def _wait(client: CloudFormationClient, waiter: _WaiterName, name: str, stack_id: str) -> None:
+    """Wait until the operation succeeds."""
+    operation = "deleted" if waiter == "stack_delete_complete" else "applied"
+    try:
+        with Console(stderr=True).status(f"Waiting until stack {name} is {operation}"):
+            client.get_waiter(waiter).wait(StackName=stack_id, WaiterConfig={"Delay": _POLL_S, "MaxAttempts": _POLLS})
+    except WaiterError as error:
+        status = str(_status(client, stack_id))
+        if status.endswith("_IN_PROGRESS"):
+            raise OutageError(f"Stack {name} has been {status} for 30 minutes; check the AWS console.") from error
+        failure = _first_failure(client, stack_id)
+        raise OperatorError(
+            f"Stack {name} could not be {operation}: its state is {status}. {failure}".rstrip()
+        ) from error
 
 
 def _first_failure(client: CloudFormationClient, name: str) -> str:
-    """What went wrong first in the newest operation that somebody began, if CloudFormation says so."""
+    """Describe the first failed resource of the newest operation; empty if CloudFormation reports none."""
     failures: list[StackEventTypeDef] = []
-    for event in _newest_events(client, name):
+    pages = client.get_paginator("describe_stack_events").paginate(StackName=name)
+    for event in (event for page in pages for event in page["StackEvents"]):
         status = event.get("ResourceStatus", "")
         if event.get("LogicalResourceId") != event["StackName"]:
             failures += [event] if status.endswith("_FAILED") else []
@@ -196,11 +188,4 @@ def _first_failure(client: CloudFormationClient, name: str) -> str:
     if not failures:
         return ""
     first = failures[-1]
-    return (
-        f"What failed first: {first.get('LogicalResourceId')}, {first.get('ResourceStatusReason', 'no reason given')}"
-    )
-
-
-def _newest_events(client: CloudFormationClient, name: str) -> Iterator[StackEventTypeDef]:
-    for page in client.get_paginator("describe_stack_events").paginate(StackName=name):
-        yield from page["StackEvents"]
+    return f"First failure: {first.get('LogicalResourceId')}, {first.get('ResourceStatusReason', 'no reason given')}"
