@@ -1,7 +1,8 @@
-"""Provision: the tables, queues and buckets of a stage, and what watches it, from the one template."""
+"""Provision: a stage's tables, queues, buckets and alarms, from `infrastructure/template.yaml`."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import boto3
@@ -17,20 +18,25 @@ _TEMPLATE = stages.PROJECT / "infrastructure" / "template.yaml"
 
 
 def stack_name(stage: str) -> str:
-    """The stack that holds the stage's data."""
+    """Return the name of the stack with the stage's data."""
     return f"counter-{stage}-data"
+
+
+def template_body() -> str:
+    """Return the template without comments and empty lines, which count towards CloudFormation's 51,200 bytes."""
+    return re.sub(r"(?m)^ *(#.*)?\n", "", _TEMPLATE.read_text(encoding="utf-8"))
 
 
 def provision(settings: Settings) -> dict[str, str]:
     """
-    The stage's tables, queues, buckets, logs, alarms and dashboard are there. Returns the stack's outputs.
+    Create or update the stage's tables, queues, buckets, logs, alarms and dashboard. Return the stack's outputs.
 
-    Where SQL is on, so are the database's tables and views, made by who connects with SQL_OWNER_URL, if that is in the
-    environment. Safe to repeat.
+    With SQL, also create the database's tables and views, connecting with SQL_OWNER_URL if it is in the environment.
+    Safe to repeat.
 
     Raises:
-        OperatorError: CloudFormation refuses, the configuration is malformed, the number of shards is not the one that
-            the log was made with, or the log is there without its stack.
+        OperatorError: CloudFormation refuses; the configuration is malformed; the event log has another number of
+            shards; or it exists without its stack.
         ReadModelUnavailableError: the database refuses or does not answer.
     """
     name = stack_name(settings.stage)
@@ -38,9 +44,9 @@ def provision(settings: Settings) -> dict[str, str]:
         check_shards(settings, stacks.outputs(name))
     elif has_log(settings):
         raise OperatorError(
-            f"The table {settings.event_log_table} is there, and stack {name}, which leaves it when it is deleted, is "
-            "not. To keep its events, take it into the stack anew (aws cloudformation create-change-set "
-            f"--change-set-type IMPORT). Only to lose them: python -m ops destroy --stage {settings.stage} --data."
+            f"Table {settings.event_log_table} exists without its stack {name}: deleting the stack keeps the table. To "
+            "keep its events, import it into a new stack (aws cloudformation create-change-set --change-set-type "
+            f"IMPORT). To delete them: python -m ops destroy --stage {settings.stage} --data."
         )
     parameters = {
         **stages.template_parameters_of(settings.stage),
@@ -49,16 +55,16 @@ def provision(settings: Settings) -> dict[str, str]:
         "SiteHost": site_files.host_of(settings.allowed_origin),
         "Sql": "on" if settings.sql_url else "off",
     }
-    outputs = stacks.apply(name, _TEMPLATE.read_text(encoding="utf-8"), parameters, stage=settings.stage)
+    outputs = stacks.apply(name, template_body(), parameters, stage=settings.stage)
     if settings.sql_url:
-        from chalicelib.extras.sql import read_model  # noqa: PLC0415  (nothing of it is loaded where SQL is off)
+        from chalicelib.extras.sql import read_model  # noqa: PLC0415  (imports SQLAlchemy, only if SQL is on)
 
         read_model.make_schema(sql_url.address(settings))
     return outputs
 
 
 def has_log(settings: Settings) -> bool:
-    """Whether the stage's event log is there, with or without its stack."""
+    """Check whether the stage's event log exists, with or without its stack."""
     client = boto3.client("dynamodb")
     try:
         client.describe_table(TableName=settings.event_log_table)
@@ -69,25 +75,25 @@ def has_log(settings: Settings) -> bool:
 
 def check_log(settings: Settings) -> None:
     """
-    The stage's log lies where these settings look for it.
+    Check that the settings find the events in the stage's log.
 
     Raises:
-        OperatorError: there is no such stage, or it was made with another number of shards.
+        OperatorError: the stage is not provisioned, or has another number of shards.
     """
     check_shards(settings, stacks.outputs(stack_name(settings.stage)))
 
 
 def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
     """
-    The number of shards is the one that the stage, whose outputs these are, was made with.
+    Check that the number of shards is the one in the outputs of the stage's data stack.
 
     Raises:
-        OperatorError: it is another. With it, the log would be looked up in other places than it was written to.
+        OperatorError: it is another, with which events would not be found where they were written.
     """
     shards = outputs.get("Shards", str(settings.shards))
     if shards != str(settings.shards):
         raise OperatorError(
-            f"Stage {settings.stage} was made with SHARDS={shards}, and now SHARDS={settings.shards} is asked for. "
-            "An event's place in the log depends on it, so idempotency keys would be forgotten: keep "
-            f"SHARDS={shards}, or begin a new stage."
+            f"SHARDS must be {shards}, as stage {settings.stage} was created, got {settings.shards}. Another number "
+            "would lose idempotency keys, because it changes where events are looked up. For another number, create a "
+            "new stage."
         )

@@ -6,7 +6,9 @@ import json
 import re
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
+from ops.deployment import provision
 from ops.stages import PROJECT
 from tests.alarms import OK, Alarm, states
 
@@ -40,6 +42,15 @@ def alarm(name):
         comparison=text("ComparisonOperator", name),
         missing=text("TreatMissingData", name),
     )
+
+
+def test_template_body_is_the_same_template_well_below_the_limit():
+    """CloudFormation's limit is 51,200 bytes."""
+    body = provision.template_body()
+
+    assert yaml_parse(body) == yaml_parse(TEMPLATE)
+    assert "#" not in body
+    assert len(body.encode()) < 0.82 * 51_200
 
 
 def test_both_buckets_have_a_generated_name():
