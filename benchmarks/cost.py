@@ -228,7 +228,7 @@ def _measured_on_an_aws_of_its_own() -> Figures:
     from ops.local import stack  # noqa: PLC0415
 
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
-    with stack.aws_of(stack.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)):
+    with stack.run_aws(stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), *ports)):
         provision.provision(settings.current())
         return measured(setup(), _REPEATS)
 

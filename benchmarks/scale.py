@@ -487,7 +487,7 @@ def _validated(figures: Figures) -> dict[str, Any]:
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
     publish, project = steps_of(Case(100, 1), figures)
     with contextlib.redirect_stdout(sys.stderr):
-        return validation.compared(stack.Place(Path(os.environ["LOCAL_FOLDER"]), *ports), publish, project)
+        return validation.compared(stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), *ports), publish, project)
 
 
 if __name__ == "__main__":

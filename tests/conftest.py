@@ -24,7 +24,7 @@ from tests.environments import environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ops.local.stack import Place
+    from ops.local.stack import LocalSystem
 
 
 def free_ports(count: int) -> list[int]:
@@ -100,18 +100,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def place() -> Iterator[Place]:
+def place() -> Iterator[LocalSystem]:
     """Run the whole system until the session ends."""
     from ops.local import stack
 
-    system = stack.Place(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
+    system = stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
     stack.up(system)
     yield system
     stack.down(system)
 
 
 @pytest.fixture(scope="session")
-def api_url(place: Place) -> str:
+def api_url(place: LocalSystem) -> str:
     """Return the address of the deployed API."""
     from ops import stages
 
@@ -119,7 +119,7 @@ def api_url(place: Place) -> str:
 
 
 @pytest.fixture(scope="session")
-def page_url(place: Place) -> str:
+def page_url(place: LocalSystem) -> str:
     """Return the address of the page, whose origin differs from the API's."""
     from ops import stages
 
@@ -127,7 +127,7 @@ def page_url(place: Place) -> str:
 
 
 @pytest.fixture(scope="session")
-def stage(place: Place) -> dict[str, str]:
+def stage(place: LocalSystem) -> dict[str, str]:
     """Return the outputs of a stage with tables and queues and no functions."""
     from chalicelib import settings
     from ops.deployment import provision

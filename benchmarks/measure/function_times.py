@@ -118,7 +118,7 @@ def _lag(quick: bool) -> Any:
     if quick:
         rows, warm_up = ((5, 2, 1), (15, 2, 1)), latency.Load(10, 1)
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
-    place = stack.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)
+    place = stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), *ports)
     with progress.bar("Lag", len(rows), "loads") as advance:
         return latency.measured(place, warm_up, [latency.Load(*row) for row in rows], advance)
 
@@ -198,7 +198,7 @@ def _an_aws() -> Iterator[None]:
     from ops.local import stack  # noqa: PLC0415
 
     ports = int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"])
-    with stack.aws_of(stack.Place(Path(os.environ["LOCAL_FOLDER"]), *ports)):
+    with stack.run_aws(stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), *ports)):
         provision.provision(settings.current())
         yield
 

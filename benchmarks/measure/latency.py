@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from benchmarks.measure.load_driver import Lines
-    from ops.local.stack import Place
+    from ops.local.stack import LocalSystem
 
 #: For so many seconds at most it is awaited before each load that others, who count what was sent before, come to rest.
 _AT_REST_WITHIN_S: Final = 60
@@ -66,7 +66,9 @@ class Way:
 PARTS: Final = tuple(one.name for one in fields(Way))
 
 
-def measured(place: Place, warm_up: Load, loads: Sequence[Load], advance: Callable[[int], None]) -> dict[str, Any]:
+def measured(
+    place: LocalSystem, warm_up: Load, loads: Sequence[Load], advance: Callable[[int], None]
+) -> dict[str, Any]:
     """
     The lag of the first increment of all, which meets no function that runs, and a row for each load.
 

@@ -69,7 +69,7 @@ class Lines:
 
 
 @contextlib.contextmanager
-def deployed(place: stack.Place) -> Iterator[str]:
+def deployed(place: stack.LocalSystem) -> Iterator[str]:
     """The whole system runs, and this is the address of its API."""
     stack.up(place)
     try:

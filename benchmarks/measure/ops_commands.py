@@ -58,8 +58,8 @@ def measured(size: int, port: int) -> list[dict[str, Any]]:
     """Measure each command on a log of so many events, on an embedded AWS of its own at this port and the next."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        place = stack.Place(Path(folder), port, port + 1)
-        with contextlib.redirect_stdout(sys.stderr), stack.aws_of(place, "benchmarks.models.linear_aws"):
+        place = stack.LocalSystem(Path(folder), port, port + 1)
+        with contextlib.redirect_stdout(sys.stderr), stack.run_aws(place, "benchmarks.models.linear_aws"):
             # In a process of its own: a command's peak memory starts with that of the process that it came from.
             filling = multiprocessing.get_context("spawn").Process(target=_fill, args=(place, size))
             filling.start()
@@ -76,7 +76,7 @@ def measured(size: int, port: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _fill(place: stack.Place, size: int) -> None:
+def _fill(place: stack.LocalSystem, size: int) -> None:
     """Fill the log with so many events, and both read models from it."""
     stack.write_environment(place, "", "")
     os.environ["LOCAL_FOLDER"] = str(place.folder)
@@ -93,7 +93,7 @@ def _fill(place: stack.Place, size: int) -> None:
     subprocess.run(_program(["rebuild"]), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
 
 
-def _remove_items(place: stack.Place) -> None:
+def _remove_items(place: stack.LocalSystem) -> None:
     """Remove every item of the read model."""
     client = boto3.client("dynamodb", endpoint_url=place.aws_url, region_name="us-east-1")
     for table, *key in (("counters", "counter_id", "part"), ("archive", "partition", "end")):
@@ -103,7 +103,7 @@ def _remove_items(place: stack.Place) -> None:
                 client.delete_item(TableName=name, Key={attribute: item[attribute] for attribute in key})
 
 
-def _make_schema(place: stack.Place) -> None:
+def _make_schema(place: stack.LocalSystem) -> None:
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (not in this process's memory before all else is measured)
 
     read_model.make_schema(f"sqlite:///{place.folder / 'counter.sqlite'}")
@@ -133,7 +133,7 @@ def _items(size: int) -> Iterator[list[dict[str, dict[str, str]]]]:
         yield batch
 
 
-def _measured(place: stack.Place, arguments: list[str]) -> tuple[float, float, float]:
+def _measured(place: stack.LocalSystem, arguments: list[str]) -> tuple[float, float, float]:
     """Return seconds, seconds of CPU time, and peak memory in MB, of one command in a process of its own."""
     began = time.monotonic()
     process = subprocess.Popen(_program(arguments), env=_environment(place), stdout=subprocess.DEVNULL)
@@ -147,7 +147,7 @@ def _program(arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "ops", *arguments, "--stage", stages.LOCAL_STAGE]
 
 
-def _environment(place: stack.Place) -> dict[str, str]:
+def _environment(place: stack.LocalSystem) -> dict[str, str]:
     return {**os.environ, "LOCAL_FOLDER": str(place.folder)}
 
 

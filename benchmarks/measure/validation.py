@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.models.costing import Step
-    from ops.local.stack import Place
+    from ops.local.stack import LocalSystem
 
 RATES = (5, 20, 50)
 _LONE = 20
@@ -31,7 +31,7 @@ _IDLE_S = 5
 _SPAN_S = 20
 
 
-def compared(place: Place, publish: Callable[[int], Step], project: Callable[[int], Step]) -> dict[str, Any]:
+def compared(place: LocalSystem, publish: Callable[[int], Step], project: Callable[[int], Step]) -> dict[str, Any]:
     """What the embedded AWS did at each rate, and what the model says that it does."""
     with load_driver.deployed(place) as api:
         load_driver.driven(api, 4, 5)  # or the functions' own start would be taken for their work

@@ -1,9 +1,9 @@
 """
-The package that Chalice made, as it ships: without what no function can load, and with bytecode for what all load.
+The package as it ships: without files that no function loads, and with bytecode for the modules that all load.
 
-The folder in which functions run is read-only, so Python cannot keep bytecode there, and would compile all it loads at
-each start. Bytecode that travels with its source needs no check against it. It is made by the Python that packages,
-whose version is that of the runtime that Chalice chooses; another would ignore it.
+Functions run in a read-only folder, so Python cannot cache bytecode there and would compile all modules at each start.
+Bytecode that travels with its source needs no check against it. It is compiled by the Python that packages, because
+Chalice chooses the same version as runtime; another version would ignore it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 #: Where Lambda unpacks a package.
 _UNPACKED = "/var/task"
 
-#: The pages of Powertools' own routes, which Chalice's take the place of: a third of a megabyte.
+#: Assets of Powertools' own router, which Chalice replaces: a third of a megabyte.
 _NEVER_LOADED = "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-ui"
 
-_LOADED = """
+_LIST_LOADED = """
 import os, sys, app
 from chalicelib import cold_start
 for function in sys.argv[1:]:
@@ -39,16 +39,18 @@ print(*sorted(file for file in files if file.startswith(os.getcwd() + os.sep) an
 
 def finish(package: Path, functions: Iterable[str], environment: Mapping[str, str]) -> None:
     """
-    The package is as it ships, for these functions in this environment. The same becomes the same file, byte by byte.
+    Turn Chalice's package into the one that ships, for these functions in this environment.
+
+    The same input gives the same file, byte by byte.
 
     Raises:
-        OperatorError: a function of the stage cannot be loaded from the package.
+        OperatorError: a function cannot be loaded from the package.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         with ZipFile(package) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if not name.startswith(_NEVER_LOADED)])
-        loaded = _python(folder, environment, "-c", _LOADED, *functions).splitlines()
+        loaded = _python(folder, environment, "-c", _LIST_LOADED, *functions).splitlines()
         options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", _UNPACKED]
         _python(folder, environment, "-m", "compileall", *options, *loaded)
         _pack(folder, package)
@@ -57,14 +59,14 @@ def finish(package: Path, functions: Iterable[str], environment: Mapping[str, st
 def _pack(folder: Path, package: Path) -> None:
     with ZipFile(package, "w") as archive:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            member = ZipInfo(file.relative_to(folder).as_posix())  # of 1980, whenever it was made
+            member = ZipInfo(file.relative_to(folder).as_posix())  # dated 1980, so the archive is reproducible
             member.external_attr = 0o644 << 16
             archive.writestr(member, file.read_bytes(), ZIP_DEFLATED, compresslevel=9)
 
 
 def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> str:
-    alike = {
-        # A client wants to know where it would ask, though it asks nobody here.
+    overrides = {
+        # Creating a client requires a region, although no request is sent.
         "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "PYTHONHASHSEED": "0",
@@ -73,11 +75,11 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
     done = subprocess.run(  # noqa: S603  (our own command line)
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, **environment, **alike},
+        env={**os.environ, **environment, **overrides},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise OperatorError(f"What was packaged cannot be loaded:\n{done.stdout}{done.stderr}".rstrip())
+        raise OperatorError(f"The package cannot be loaded:\n{done.stdout}{done.stderr}".rstrip())
     return done.stdout

@@ -1,4 +1,4 @@
-"""Deploy: the application as `chalice package` makes it, as a stack of its own."""
+"""Deploy: the application, packaged by `chalice package`, in a CloudFormation stack of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The API's identity, its address on AWS, and its definition: what Chalice wrote, with the overlay."""
+    """The API's id, address and definition: Chalice's with the overlay."""
 
     api_id: str
     url: str
@@ -30,46 +30,46 @@ class Deployed:
 
 
 def stack_name(stage: str) -> str:
-    """The stack that holds the stage's application."""
+    """Return the name of the stack with the stage's application."""
     return f"counter-{stage}-app"
 
 
 def check_not_by_chalice(stage: str) -> None:
     """
-    No stack would come upon functions of the same names that are not its own.
+    Check that the stage's functions do not belong to `chalice deploy`, whose names a stack would collide with.
 
     Raises:
-        OperatorError: it would.
-        click.ClickException: the functions' tags, which tell it, may not be seen.
+        OperatorError: they do.
+        click.ClickException: the functions' tags cannot be read.
     """
     if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
         raise OperatorError(
-            f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` first, where that "
-            "was run. The data stays."
+            f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` in the same "
+            "checkout first. The data is kept."
         )
 
 
 def deploy(settings: Settings, work: Path) -> Deployed:
     """
-    The application of this checkout serves the stage. Safe to repeat; `work` is a folder for what is built on the way.
+    Deploy this checkout's application to the stage. Safe to repeat. `work` is a folder for build files.
 
     Raises:
         OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
-            fails; SQLite is asked for on Lambda; the configuration has no policy for `project_sql`; or CloudFormation
+            fails; SQLite is configured on Lambda; the configuration has no policy for `project_sql`; or CloudFormation
             refuses.
     """
     package.check_sql(settings)
     check_not_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)
-    made = package.package(settings, work / f"package-{settings.stage}")
-    template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
-    code = (made / "deployment.zip").read_bytes()
+    built = package.package(settings, work / f"package-{settings.stage}")
+    template = json.loads((built / "sam.json").read_text(encoding="utf-8"))
+    code = (built / "deployment.zip").read_bytes()
     location = f"{hashlib.sha256(code).hexdigest()}.zip"
     boto3.client("s3").put_object(Bucket=data["ArtifactsBucket"], Key=location, Body=code)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": data["ArtifactsBucket"], "Key": location}
-    given = stacks.apply(stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
+    outputs = stacks.apply(stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
     definition = template["Resources"]["RestAPI"]["Properties"]
-    return Deployed(given["RestAPIId"], target.api_url(given["RestAPIId"], given["EndpointURL"]), definition)
+    return Deployed(outputs["RestAPIId"], target.api_url(outputs["RestAPIId"], outputs["EndpointURL"]), definition)

@@ -1,4 +1,4 @@
-"""Package: the application as AWS takes it, made by `chalice package`, with what Chalice cannot say merged in."""
+"""Package: the application as built by `chalice package`, with an overlay for what Chalice cannot express."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from chalicelib.settings import Settings
 
-#: In place of the stream's ARN, which the overlay imports.
-_LATER = "arn:aws:dynamodb:::table/log/stream/imported"
+#: A placeholder for the stream's ARN, which the overlay imports.
+_STREAM_ARN = "arn:aws:dynamodb:::table/log/stream/imported"
 
-#: What pip calls the functions' processor and its system.
+#: pip's name of the functions' processor and system.
 _PLATFORM = "manylinux2014_aarch64"
 
-#: The one package with parts that are made for a processor.
+#: The only package with compiled parts.
 _BINARY = "psycopg-binary"
 
 #: The packages of requirements-dev.txt that are boto3 with its dependencies.
@@ -56,14 +56,13 @@ _NEEDED_BY = {
 
 def overlay(settings: Settings) -> dict[str, Any]:
     """
-    What the template needs beyond what Chalice writes, in the shape that `chalice package --merge-template` takes.
+    Return what the template needs beyond Chalice's output, for `chalice package --merge-template`.
 
-    Names that follow from the stage; event sources that deliver only what is new, only what failed, and tell where they
-    gave up; a limit on what the API takes; and the gateway's own errors in the shape of all others, so that a browser
-    may read them: of a path that does not exist, of too large a body, of a function that does not answer.
+    It names functions after the stage, filters and limits their event sources, throttles the API, and gives the
+    gateway's own errors the shape of all others, with CORS headers: unknown path, body too large, function unavailable.
     """
     name = f"counter-{settings.stage}"
-    # What the stage was made with, whatever the configuration says by now: keys are looked up by it.
+    # Imported, not configured: idempotency keys are looked up by the number that the stage was created with.
     shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
     dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{settings.dead_letter_queue}"
     return {
@@ -81,9 +80,9 @@ def overlay(settings: Settings) -> dict[str, Any]:
             "RestAPI": {
                 "Properties": {
                     "Name": name,
-                    # An import may name the API by this again, and alarms find it by its name.
+                    # An import names the API after its title, and alarms find it by its name.
                     "DefinitionBody": {"info": {"title": name}},
-                    # Any value keeps SAM from adding a stage `Stage`, on which there would be no limit.
+                    # Any value keeps SAM from adding a stage `Stage`, which would have no limit.
                     "OpenApiVersion": "2.0",
                     "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
                     "MethodSettings": [
@@ -118,7 +117,7 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
         "Stream": {"Fn::ImportValue": f"{name}-event-log-stream"},
         "FilterCriteria": {"Filters": [{"Pattern": json.dumps({"eventName": ["INSERT"]})}]},
         "BisectBatchOnFunctionError": True,
-        # The stream forgets after a day, and says nothing. Half of that is left for whoever reads what was given up.
+        # The stream keeps records for a day. The other half is for the operator to read the discarded ones.
         "MaximumRecordAgeInSeconds": 43_200,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::Sub": dead_letters}}},
     }
@@ -144,32 +143,34 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
 
 def check_sql(settings: Settings) -> None:
     """
-    Where SQL is on, the database is one that functions can reach, and the function that writes to it has a policy.
+    Check that functions can reach the SQL database, and that the function that writes to it has a policy.
 
     Raises:
-        OperatorError: SQLite is asked for on Lambda, or the configuration has no policy for `project_sql`.
+        OperatorError: SQLite is configured on Lambda, or the configuration has no policy for `project_sql`.
     """
     if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
-        raise OperatorError("SQLite is a file on one machine, and functions run on many: SQL_URL must name a server.")
-    # Chalice would look for a policy of another name, and fail.
+        raise OperatorError(
+            "SQL_URL must name a database server on Lambda, got a SQLite file, which only one machine can read."
+        )
+    # Without an entry, Chalice expects a policy of another name, and fails.
     if settings.sql_url and "iam_policy_file" not in stages.functions_of(settings.stage).get("project_sql", {}):
         policy = json.dumps({"iam_policy_file": f"policies/{settings.stage}/project_sql.json"})
         raise OperatorError(
-            f"Stage {settings.stage} has SQL_URL and lacks the function that writes there: add "
-            f'"project_sql": {policy} to its lambda_functions in .chalice/config.json.'
+            f"SQL_URL requires a policy for the function that writes to the database: add "
+            f'"project_sql": {policy} to the lambda_functions of stage {settings.stage} in .chalice/config.json.'
         )
 
 
 def package(settings: Settings, folder: Path) -> Path:
     """
-    A folder with `deployment.zip`, the code, and `sam.json`, the template of the stage's application.
+    Build the code, `deployment.zip`, and the application's template, `sam.json`; return their folder.
 
-    They hold nothing of an account: what the template needs of the stage's data, it imports from the stage's other
-    stack when it is applied. `chalice package` makes them, of a clean copy of what ships, so that nothing else of the
-    checkout gets in. The same each time.
+    Both are independent of the account: when applied, the template imports values from the stage's data stack.
+    `chalice package` builds them from a clean copy of the files that ship, so no other file of the checkout gets in.
+    The same checkout gives the same files.
 
     Raises:
-        OperatorError: packaging fails; SQLite is asked for on Lambda; or the configuration has no policy for
+        OperatorError: packaging fails; SQLite is configured on Lambda; or the configuration has no policy for
             `project_sql`.
     """
     check_sql(settings)
@@ -184,16 +185,23 @@ def package(settings: Settings, folder: Path) -> Path:
     _configure(settings, source / ".chalice" / "config.json")
     policies.write(settings, source / ".chalice")
     environment = {"STAGE": settings.stage, "SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
-    merged = folder / "overlay.json"
-    merged.write_text(json.dumps(overlay(settings)), encoding="utf-8")
-    command = ["package", "--stage", settings.stage, "--merge-template", str(merged.resolve()), str(result.resolve())]
+    overlay_file = folder / "overlay.json"
+    overlay_file.write_text(json.dumps(overlay(settings)), encoding="utf-8")
+    command = [
+        "package",
+        "--stage",
+        settings.stage,
+        "--merge-template",
+        str(overlay_file.resolve()),
+        str(result.resolve()),
+    ]
     _run(
         [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *command],
         "chalice package",
         source,
         {
-            "EVENT_LOG_STREAM_ARN": _LATER,
-            # Chalice insists on one. What it writes is the same for all regions of a partition.
+            "EVENT_LOG_STREAM_ARN": _STREAM_ARN,
+            # Chalice requires a region. Its output is the same for all regions of a partition.
             "AWS_DEFAULT_REGION": boto3.Session().region_name or "us-east-1",
             **environment,
             **pip_variables(source / "requirements.txt", settings),
@@ -205,9 +213,9 @@ def package(settings: Settings, folder: Path) -> Path:
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """The functions are told the addresses of the relational read model as they are from here, a file's in full."""
-    found = json.loads(config.read_text(encoding="utf-8"))
-    variables = found["stages"][settings.stage]["environment_variables"]
+    """Write the addresses of the relational read model into the functions' environment, with absolute paths."""
+    configuration = json.loads(config.read_text(encoding="utf-8"))
+    variables = configuration["stages"][settings.stage]["environment_variables"]
     addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
     if settings.sql_reader_url == settings.sql_url:
         addresses["SQL_READER_URL"] = ""
@@ -215,7 +223,7 @@ def _configure(settings: Settings, config: Path) -> None:
         variables.pop(name, None)
         if address:
             variables[name] = address
-    config.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    config.write_text(json.dumps(configuration, indent=2), encoding="utf-8")
 
 
 def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:

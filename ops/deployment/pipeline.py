@@ -1,4 +1,4 @@
-"""What a pipeline applies, in place of `deploy`: the package, and the commands that apply it."""
+"""The deployment package for a CI pipeline, and the commands that apply it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 def package(settings: Settings, folder: Path) -> Outcome:
     """
-    In the folder lie deployment.zip, sam.json and overlay.json; and the policies that `chalice package` reads where it
-    looks for them, for whoever runs that with the overlay.
+    Write deployment.zip, sam.json and overlay.json to the folder.
+
+    Also writes the functions' policies where `chalice package` reads them, for pipelines that run it with the overlay.
 
     Raises:
         OperatorError: packaging fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        for made in packaging.package(settings, Path(work)).iterdir():
-            shutil.copy(made, folder)
+        for file in packaging.package(settings, Path(work)).iterdir():
+            shutil.copy(file, folder)
     overlay = json.dumps(packaging.overlay(settings), indent=2)
     (folder / "overlay.json").write_text(f"{overlay}\n", encoding="utf-8")
     policies.write(settings, stages.PROJECT / ".chalice")

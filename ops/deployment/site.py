@@ -1,4 +1,4 @@
-"""The site: `web/` in its bucket, and the API's address with it."""
+"""The site: `web/` in its bucket, configured with the API's address."""
 
 from __future__ import annotations
 
@@ -26,36 +26,37 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
     from ops.deployment.site_files import SiteFile
 
-_AT_ONCE = 1000
+#: Keys that S3 deletes in one request.
+_MAX_DELETES = 1000
 
 
 def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Outcome:
     """
-    The stage's bucket serves these files as a page that asks this API. Nothing is sent that is there already.
+    Publish the files to the stage's bucket, as a page that calls this API. Upload only changed files.
 
-    What refers to a file is put after it, and what is outdated is removed last: cut off anywhere, the page is the old
-    one or the new one, whole, and the same call finishes it. The version before stays, for pages that are open or
-    cached. Nothing is removed but files of versions before that. Of two calls at once with different files, one may
-    remove what the other put: call again.
+    A file is uploaded before files that refer to it, and outdated files are removed last. If the call is cut off, the
+    page is entirely the old or the new one, and a repeated call finishes. The previous version is kept for open and
+    cached pages. Of two concurrent calls with different files, one may remove files of the other: call again.
 
     Raises:
-        OperatorError: the stage is not provisioned, or a file or the address cannot be published.
+        InputError: the API's address is invalid.
+        OperatorError: the stage is not provisioned, or a file cannot be published.
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
     bucket = _bucket(settings, data)
     site = site_files.site_of(_read(web), api_url)
     client = boto3.client("s3")
-    standing = {file.key: _head(client, bucket, file.key) for file in site.files}
-    page = standing[site_files.INDEX]
+    published = {file.key: _head(client, bucket, file.key) for file in site.files}
+    page = published[site_files.INDEX]
     previous = site_files.previous_version(site.version, page["Metadata"] if page else {})
-    changed = [file for file in site.files if not _is_same(file, standing[file.key])]
-    old = site_files.outdated(_keys(client, bucket), {site.version, previous})
+    changed = [file for file in site.files if not _is_same(file, published[file.key])]
+    outdated = site_files.outdated(_keys(client, bucket), {site.version, previous})
     if not dry_run:
         with progress.bar("Publishing", len(changed), "files") as advance:
             for file in changed:
                 _put(client, bucket, file, {"version": site.version, "previous": previous})
                 advance(1)
-        _remove(client, bucket, [{"Key": key} for key in old])
+        _remove(client, bucket, [{"Key": key} for key in outdated])
     facts = {
         "bucket": bucket,
         "url": address(settings, bucket),
@@ -63,7 +64,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
         "version": site.version,
         "published": [file.key for file in changed],
         "unchanged": len(site.files) - len(changed),
-        "removed": old,
+        "removed": outdated,
         "dry_run": dry_run,
     }
     return Outcome(facts, _lines(facts, site_files.host_of(settings.allowed_origin), data["SiteWebsite"]))
@@ -71,14 +72,14 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
 
 def api_url_of(stage: str) -> str:
     """
-    The address of the stage's API.
+    Return the address of the stage's API.
 
     Raises:
-        OperatorError: it is not deployed, or the embedded AWS does not run.
+        OperatorError: it is not deployed.
     """
     if not stacks.exists(deploy.stack_name(stage)):
         raise OperatorError(
-            f"The API of stage {stage} has no address yet: run deploy first, or give one, as in "
+            f"The API of stage {stage} is not deployed: run deploy first, or pass its address, as in "
             "--api https://api.example/path."
         )
     application = stacks.outputs(deploy.stack_name(stage))
@@ -86,10 +87,10 @@ def api_url_of(stage: str) -> str:
 
 
 def address(settings: Settings, bucket: str) -> str:
-    """Where the page is: at the host that ALLOWED_ORIGIN names, or else in the bucket itself."""
+    """Return the page's address: the host in ALLOWED_ORIGIN, or else the bucket's."""
     if host := site_files.host_of(settings.allowed_origin):
         return f"https://{host}/"
-    # Not at the website endpoint, which speaks HTTP only: there, browsers withhold from a page what it draws keys with.
+    # Not the website endpoint, which has no HTTPS: browsers then withhold the API that the page creates keys with.
     style: Literal["path", "virtual"] = "path" if settings.stage == stages.LOCAL_STAGE else "virtual"
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": style})
     client: S3Client = boto3.client("s3", config=config)
@@ -98,28 +99,30 @@ def address(settings: Settings, bucket: str) -> str:
 
 def empty(bucket: str) -> int:
     """
-    No object is in the bucket, nor any older version of one, or there is no such bucket. Returns how many were.
+    Delete all objects of the bucket, in all versions, and return their number. The bucket need not exist.
 
     Raises:
-        OperatorError: some could not be removed.
+        OperatorError: an object could not be deleted.
     """
     client = boto3.client("s3")
     removed = 0
     with contextlib.suppress(client.exceptions.NoSuchBucket):
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            found: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            _remove(client, bucket, [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found])
-            removed += len(found)
+            versions: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            _remove(client, bucket, [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in versions])
+            removed += len(versions)
     return removed
 
 
 def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
     if "SiteBucket" not in data:
-        raise OperatorError(f"Stage {settings.stage} was provisioned before it had a site: run provision again.")
+        raise OperatorError(f"Stage {settings.stage} has no bucket for the site yet: run provision again.")
     bucket = data["SiteBucket"]
     host = site_files.host_of(settings.allowed_origin)
     if host and bucket != host:
-        raise OperatorError(f"The site's bucket is {bucket}, and ALLOWED_ORIGIN asks for {host}: run provision again.")
+        raise OperatorError(
+            f"The site's bucket must be {host}, as ALLOWED_ORIGIN says, got {bucket}: run provision again."
+        )
     return bucket
 
 
@@ -142,23 +145,23 @@ def _head(client: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | 
         raise
 
 
-def _is_same(file: SiteFile, standing: HeadObjectOutputTypeDef | None) -> bool:
-    return standing is not None and (
+def _is_same(file: SiteFile, head: HeadObjectOutputTypeDef | None) -> bool:
+    return head is not None and (
         file.etag,
         file.content_type,
         file.cache_control,
         file.content_encoding,
     ) == (
-        standing["ETag"],
-        standing.get("ContentType"),
-        standing.get("CacheControl"),
-        standing.get("ContentEncoding", ""),
+        head["ETag"],
+        head.get("ContentType"),
+        head.get("CacheControl"),
+        head.get("ContentEncoding", ""),
     )
 
 
 def _keys(client: S3Client, bucket: str) -> list[str]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="v/")
-    return [found["Key"] for page in pages for found in page.get("Contents", [])]
+    return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
 
 def _put(client: S3Client, bucket: str, file: SiteFile, versions: Mapping[str, str]) -> None:
@@ -175,29 +178,28 @@ def _put(client: S3Client, bucket: str, file: SiteFile, versions: Mapping[str, s
 
 
 def _remove(client: S3Client, bucket: str, objects: Sequence[ObjectIdentifierTypeDef]) -> None:
-    for start in range(0, len(objects), _AT_ONCE):
-        some = objects[start : start + _AT_ONCE]
-        refused = client.delete_objects(Bucket=bucket, Delete={"Objects": some, "Quiet": True}).get("Errors", [])
-        if refused:
+    for start in range(0, len(objects), _MAX_DELETES):
+        batch = objects[start : start + _MAX_DELETES]
+        errors = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors", [])
+        if errors:
             raise OperatorError(
-                f"{len(refused)} files could not be removed from {bucket}, such as {refused[0].get('Key')}: "
-                f"{refused[0].get('Message')}. Run it again."
+                f"{len(errors)} files could not be deleted from {bucket}, such as {errors[0].get('Key')}: "
+                f"{errors[0].get('Message')}. Run it again."
             )
 
 
 def _lines(facts: Mapping[str, Any], host: str, website: str) -> list[str]:
     published, removed = len(facts["published"]), len(facts["removed"])
     if facts["dry_run"]:
-        first = f"{published} files would be published, {removed} outdated ones removed."
-        details = [
-            *(f"  put     {key}" for key in facts["published"]),
-            *(f"  remove  {key}" for key in facts["removed"]),
+        return [
+            f"Would publish {published} files and remove {removed} outdated files.",
+            *(f"  publish  {key}" for key in facts["published"]),
+            *(f"  remove   {key}" for key in facts["removed"]),
         ]
-        return [first, *details]
-    first = (
-        f"{published} files were published, {removed} outdated ones removed."
+    summary = (
+        f"Published {published} files, removed {removed} outdated files."
         if published or removed
-        else f"Nothing to do: {facts['unchanged']} files are there as they should be."
+        else f"Nothing to do: {facts['unchanged']} files are up to date."
     )
     record = [f"DNS: {host} CNAME {website}, proxied by Cloudflare"] if host else []
-    return [first, f"Page: {facts['url']}", f"API: {facts['api_url']}", *record]
+    return [summary, f"Page: {facts['url']}", f"API: {facts['api_url']}", *record]

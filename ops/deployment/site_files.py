@@ -1,4 +1,4 @@
-"""What is published of `web/`: which file under which key, with which headers, in which order, and what is outdated."""
+"""The files of the site: their keys, headers and upload order, and which published files are outdated."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 INDEX, ERROR, CONFIG = "index.html", "error.html", "config.json"
-#: A browser runs a service worker only for pages beside it or below, and asks for it anew by the same name.
+#: A service worker controls pages in its own folder and below, and is updated under the same name.
 WORKER = "worker.js"
 
-#: Of these names there is always one version, the current one.
+#: For names that always have the current content.
 _SHORT = "public, max-age=60"
-#: Another content has another name.
+#: For names that contain a hash of the content.
 _LONG = "public, max-age=31536000, immutable"
 
 _TYPES = {
@@ -37,7 +37,7 @@ _TYPES = {
     ".webp": "image/webp",
     ".woff2": "font/woff2",
 }
-_COMPRESSED = {".css", ".html", ".js", ".svg"}  # not config.json, which is for everyone's curl, too, and is tiny
+_COMPRESSED = {".css", ".html", ".js", ".svg"}  # not config.json: it is tiny, and readable with curl
 
 _VERSIONED = re.compile(r"v/([0-9a-f]{16})/")
 _REFERENCE = re.compile(r'\b(src|href)="([^"]*)"')
@@ -48,7 +48,7 @@ _API = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[^?#\s]*)?|http://(127\.0\.0\
 
 @dataclass(frozen=True, slots=True)
 class SiteFile:
-    """One object of the bucket: the body as it is stored, and the headers that it is served with."""
+    """An object of the bucket: the stored body and the headers that it is served with."""
 
     key: str
     body: bytes
@@ -59,7 +59,7 @@ class SiteFile:
     @property
     def etag(self) -> str:
         """
-        As S3 has it for an object that it encrypts with its own keys and that was put in one request: the body's MD5.
+        The ETag in S3 of an object that is encrypted with S3's keys and uploaded in one request: the body's MD5.
 
         See https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html.
         """
@@ -68,7 +68,7 @@ class SiteFile:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A version of the page, named by its content, and its files in the order in which they are to be put."""
+    """A version of the page, named by a hash of its content, and its files in upload order."""
 
     version: str
     files: tuple[SiteFile, ...]
@@ -76,19 +76,19 @@ class Site:
 
 def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
     """
-    What is to be in the bucket for these files, by their paths below `web/`, and an API at this address.
+    Return the site for the files, given by their paths below `web/`, and the API at this address.
 
-    First what nobody refers to yet, below a folder named by its content; then what refers to it, the page last of all.
+    Assets come first, in a folder named by a hash of their content; then the files that refer to them, the page last.
 
     Raises:
-        InputError: the address cannot be an API's.
-        OperatorError: a file is of a type that is not known, or the page does not limit what it connects to.
+        InputError: the API's address is invalid.
+        OperatorError: a file has an unknown type, or the page has no single `connect-src`.
     """
     origin = origin_of(api_url)
     assets = {name: body for name, body in sorted(web.items()) if name not in (INDEX, ERROR, CONFIG, WORKER)}
     version = _version(assets)
     config = json.dumps({"api_url": api_url.rstrip("/")}).encode()
-    page = _narrowed(_pointed(web[INDEX].decode(), assets, version), origin)
+    page = _narrow_connect_src(_version_references(web[INDEX].decode(), assets, version), origin)
     return Site(
         version,
         (
@@ -103,40 +103,39 @@ def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
 
 def origin_of(api_url: str) -> str:
     """
-    The origin of the API at this address.
+    Return the origin of the API's address.
 
     Raises:
-        InputError: a page that was loaded over HTTPS could not ask it, or it is no address.
+        InputError: the address is invalid, or a page that is loaded over HTTPS could not call it.
     """
     if not _API.fullmatch(api_url):
         raise InputError(
-            f"The API's address is like https://api.example/path, without ? and #, and not {api_url!r}: "
-            "browsers refuse HTTP to a page that came over HTTPS."
+            f"The API's address must be like https://api.example/path, without ? and #, got {api_url!r}. "
+            "Browsers block HTTP calls from a page loaded over HTTPS."
         )
-    found = urlsplit(api_url)
-    return f"{found.scheme}://{found.netloc.lower()}"
+    parts = urlsplit(api_url)
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def host_of(allowed_origin: str) -> str:
-    """The host name of the site whose origin this is, if a bucket can have it for a name; empty if it is none."""
+    """Return the host of this origin if it is a valid bucket name, else an empty string."""
     scheme, _, host = allowed_origin.partition("://")
     return host if scheme == "https" and _HOST.fullmatch(host) else ""
 
 
 def previous_version(version: str, page_metadata: Mapping[str, str]) -> str:
     """
-    The version that was live before this one, from what was noted at the page in the bucket; empty if there was none.
+    Return the version that was live before this one, from the metadata of the published page; empty if there was none.
 
-    It is the same after publishing the same version again.
+    Publishing the same version again does not change it.
     """
     live = page_metadata.get("version", "")
     return page_metadata.get("previous", "") if live == version else live
 
 
 def outdated(keys: Iterable[str], kept: Collection[str]) -> list[str]:
-    """Those of the keys that are files of versions other than these. No other key is ever among them."""
-    found = [(key, _VERSIONED.match(key)) for key in keys]
-    return [key for key, versioned in found if versioned and versioned[1] not in kept]
+    """Select the keys of versioned files whose version is not kept."""
+    return [key for key in keys if (match := _VERSIONED.match(key)) and match[1] not in kept]
 
 
 def _file(key: str, body: bytes, cache_control: str) -> SiteFile:
@@ -150,9 +149,7 @@ def _file(key: str, body: bytes, cache_control: str) -> SiteFile:
 def _type(name: str) -> str:
     suffix = PurePosixPath(name).suffix
     if suffix not in _TYPES:
-        raise OperatorError(
-            f"web/{name} is of a type that is not known: add {suffix!r} to ops/deployment/site_files.py."
-        )
+        raise OperatorError(f"web/{name} has an unknown type: add {suffix!r} to ops/deployment/site_files.py.")
     return _TYPES[suffix]
 
 
@@ -161,19 +158,19 @@ def _version(assets: Mapping[str, bytes]) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
-def _pointed(page: str, assets: Collection[str], version: str) -> str:
-    def point(reference: re.Match[str]) -> str:
+def _version_references(page: str, assets: Collection[str], version: str) -> str:
+    def replace(reference: re.Match[str]) -> str:
         attribute, name = reference.groups()
         return f'{attribute}="v/{version}/{name}"' if name in assets else reference[0]
 
-    return _REFERENCE.sub(point, page)
+    return _REFERENCE.sub(replace, page)
 
 
-def _narrowed(page: str, origin: str) -> str:
-    narrowed, times = _CONNECT_SRC.subn(f"connect-src 'self' {origin}", page)
-    if times != 1:
+def _narrow_connect_src(page: str, origin: str) -> str:
+    narrowed, number = _CONNECT_SRC.subn(f"connect-src 'self' {origin}", page)
+    if number != 1:
         raise OperatorError(
-            f"web/{INDEX} has to have one connect-src in its Content-Security-Policy, to be narrowed to the API; "
-            f"it has {times}."
+            f"The Content-Security-Policy in web/{INDEX} must have one connect-src, to be narrowed to the API; "
+            f"got {number}."
         )
     return narrowed

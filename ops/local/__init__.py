@@ -1,1 +1,1 @@
-"""The embedded AWS on this machine: start it, stop it, and serve the page."""
+"""The whole system on this machine: an embedded AWS, the stage `local` deployed on it, and the page."""

@@ -1,4 +1,4 @@
-"""Run `python -m ops.local`."""
+"""Run python -m ops.local."""
 
 from ops.local.stack import main
 

@@ -14,22 +14,22 @@ from ops import stages
 
 
 class Factory(CLIFactory):
-    """Of what Chalice makes from the project, whose files it finds where the stage's functions do."""
+    """Chalice's factory, with the SQLite files that the stage's functions use."""
 
     def load_project_config(self) -> dict[str, Any]:
-        """The configuration, in which the stage's environment says of each file in full where it is."""
-        found: dict[str, Any] = super().load_project_config()
-        found["stages"][stages.LOCAL_STAGE]["environment_variables"] = stages.environment_of(stages.LOCAL_STAGE)
-        return found
+        """Load the configuration with absolute paths in the stage's environment."""
+        configuration: dict[str, Any] = super().load_project_config()
+        configuration["stages"][stages.LOCAL_STAGE]["environment_variables"] = stages.environment_of(stages.LOCAL_STAGE)
+        return configuration
 
 
 def factory() -> Factory:
-    """What Chalice makes has the environment of this process, and adds the stage's to it."""
+    """Make the factory; its app runs with the environment of this process and the stage."""
     return Factory(str(stages.PROJECT), environ=os.environ)
 
 
 def main(port: int) -> None:
-    """The server runs until this process is told to end."""
+    """Run the server until this process is stopped."""
     os.environ["AWS_CHALICE_CLI_MODE"] = "true"
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     run_local_server(factory(), "127.0.0.1", port, stages.LOCAL_STAGE)

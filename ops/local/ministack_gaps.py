@@ -1,8 +1,8 @@
 """
-What the embedded AWS lacks, made up for from outside, through AWS's own interfaces where they reach.
+Workarounds for gaps of the embedded AWS. A real account needs none of them, and no code that ships uses them.
 
-Its import of an API drops the answers to preflights and the gateway's own error documents. It keeps over a stop how far
-a stream was read, but not the stream. A real account needs none of this, and nothing that ships knows of it.
+Its import of an API drops preflight responses and gateway responses. Over a restart it keeps the position in a stream,
+but not the stream.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 
-def fill_in_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
-    """The API answers preflights, and errors in the gateway, as its definition says. Safe to repeat."""
+def complete_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
+    """Add the preflight and gateway responses of the API's definition. Safe to repeat."""
     client = boto3.client("apigateway")
     _put_preflights(client, api_id, definition["DefinitionBody"]["paths"])
     for kind, response in definition["GatewayResponses"].items():
@@ -41,12 +41,12 @@ def fill_in_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
     client.create_deployment(restApiId=api_id, stageName=stage)
 
 
-def forget_stream_positions(state: Path) -> None:
+def reset_stream_positions(state: Path) -> None:
     """
-    A stream that starts empty is read from its start. To be called while the embedded AWS is down.
+    Reset the positions in streams, which are empty after a restart. Call it while the embedded AWS is down.
 
     Raises:
-        OperatorError: a file of the state is damaged. Nothing was written, and the next stop overwrites nothing.
+        OperatorError: a state file is damaged. Nothing is written.
     """
     for file in sorted(state.glob("*.json")):
         try:
@@ -56,15 +56,15 @@ def forget_stream_positions(state: Path) -> None:
                 file.write_text(json.dumps(content), encoding="utf-8")
         except (ValueError, LookupError, TypeError) as error:
             raise OperatorError(
-                f"{file} is damaged ({error!r}): put it right, or begin anew by removing {state}, and all counters."
+                f"{file} is damaged ({error!r}): restore it, or delete {state} and lose all counters."
             ) from error
 
 
-def deliver_again(settings: Settings) -> int:
+def replay_uncounted(settings: Settings) -> int:
     """
-    Send the log to each projection that has not counted all of it, and return the number of events sent.
+    Send the log to each projection that has not counted all events. Return the number of events sent.
 
-    The embedded AWS forgets at a stop how far the stream was read. Events that are counted stay counted once.
+    The embedded AWS loses its streams when it stops. Counted events are not counted twice.
     """
     # These modules read the stage's settings once, when they are imported.
     from chalicelib import event_log  # noqa: PLC0415
@@ -98,11 +98,11 @@ def _put_preflights(client: APIGatewayClient, api_id: str, paths: dict[str, Any]
     ids = {resource["path"]: resource["id"] for resource in resources}
     for path, operations in paths.items():
         if preflight := operations.get("options"):
-            answer = preflight["x-amazon-apigateway-integration"]["responses"]["default"]
+            response = preflight["x-amazon-apigateway-integration"]["responses"]["default"]
             client.put_integration_response(
                 restApiId=api_id,
                 resourceId=ids[path],
                 httpMethod="OPTIONS",
-                statusCode=answer["statusCode"],
-                responseParameters=answer["responseParameters"],
+                statusCode=response["statusCode"],
+                responseParameters=response["responseParameters"],
             )

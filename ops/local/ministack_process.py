@@ -1,4 +1,4 @@
-"""The embedded AWS as a process that ends, in order, when whoever started it is gone: its standard input is closed."""
+"""The embedded AWS as a process that shuts down cleanly when its parent ends and so closes standard input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ministack.app import main
 
 
 def _end_with_parent() -> None:
-    # Past Python's own buffer, whose lock a thread that waits there would not give back when the process ends.
+    # Not sys.stdin.read(): a thread blocked there holds a lock that the interpreter needs to shut down.
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

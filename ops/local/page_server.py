@@ -1,4 +1,4 @@
-"""The page, served on this machine from an origin of its own."""
+"""A local web server for the page, on an origin of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WEB = stages.PROJECT / "web"
 
 
 class PageServer:
-    """Serves `web/` and, as `config.json`, the API's address on 127.0.0.1:`port` until it is closed."""
+    """Serve `web/` on 127.0.0.1, with the API's address in `config.json`, until closed."""
 
     def __init__(self, port: int, api_url: str) -> None:
         handler = partial(_Handler, config={"api_url": api_url}, directory=str(WEB))
@@ -23,7 +23,7 @@ class PageServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """The port is free again."""
+        """Stop the server and free the port."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -44,9 +44,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(self._config)
 
     def end_headers(self) -> None:
-        # What is edited is seen at the next reload.
+        # Edits show at the next reload.
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silence: the terminal is for what matters."""
+        """Log nothing."""

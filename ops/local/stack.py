@@ -1,12 +1,12 @@
 """
 The whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page.
 
-    python -m ops.local run     in the foreground, until Ctrl-C
-    python -m ops.local up      in the background; returns when it is ready
-    python -m ops.local down    stops what `up` or `run` started
-    python -m ops.local local   Chalice's development server, on what `up` started
+    python -m ops.local run     run in the foreground, until Ctrl-C
+    python -m ops.local up      start in the background; return when ready
+    python -m ops.local down    stop the running system
+    python -m ops.local local   run Chalice's development server on the running system
 
-Everything listens on 127.0.0.1 only. State lies in the folder `.local` and is kept over an orderly stop.
+Everything listens on 127.0.0.1 only. State lives in `.local` and survives a clean shutdown.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _READY_WITHIN_S = 120
-_STOPS_WITHIN_S = 60
-_ALL_STOPS_WITHIN_S = 90
+_AWS_STOPS_WITHIN_S = 60
+_SYSTEM_STOPS_WITHIN_S = 90
 
-#: What `up` started in this process: kept, so that nobody takes it for a forgotten child.
+#: Processes that `up` started from this process, kept until they are waited for.
 _background: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one system lives: its folder and its two ports."""
+class LocalSystem:
+    """The folder and ports of a local system."""
 
     folder: Path
     aws_port: int
@@ -54,32 +54,32 @@ class Place:
 
     @property
     def aws_url(self) -> str:
-        """The one address of every AWS service."""
+        """The address of all AWS services."""
         return f"http://127.0.0.1:{self.aws_port}"
 
     @property
     def lock(self) -> Path:
-        """Held, with the process id inside, for as long as the system runs."""
+        """The lock file, held while the system runs. Contains its process id."""
         return self.folder / "lock"
 
     @property
     def environment(self) -> Path:
-        """Written when the system is ready, gone when it is not: what a shell needs to use it."""
+        """The file with a shell's environment. Exists while the system is ready."""
         return self.folder / "env"
 
     @property
     def state(self) -> Path:
-        """What the embedded AWS keeps over a stop."""
+        """The folder where the embedded AWS persists its state."""
         return self.folder / "state"
 
     @property
     def log(self) -> Path:
-        """What the embedded AWS and the functions in it say."""
+        """The log of the embedded AWS and its functions."""
         return self.folder / "aws.log"
 
     @property
     def own_log(self) -> Path:
-        """What `up` would have said in the foreground."""
+        """The output of a system that runs in the background."""
         return self.folder / "up.log"
 
 
@@ -90,76 +90,76 @@ def main() -> None:
 
 @main.command("run")
 def run_command() -> None:
-    """In the foreground, until Ctrl-C."""
+    """Run in the foreground, until Ctrl-C."""
     with _clear_errors():
-        run(_place())
+        run(_system())
 
 
 @main.command("up")
 def up_command() -> None:
-    """In the background; returns when it is ready."""
+    """Start in the background; return when ready."""
     with _clear_errors():
-        up(_place())
+        up(_system())
 
 
 @main.command("down")
 def down_command() -> None:
-    """Stops what `up` or `run` started."""
+    """Stop the running system."""
     with _clear_errors():
-        down(_place())
+        down(_system())
 
 
 @main.command("local")
-@click.option("--port", default=8000, show_default=True, help="Where the development server listens, on 127.0.0.1.")
+@click.option("--port", default=8000, show_default=True, help="Port on 127.0.0.1.")
 def local_command(port: int) -> None:
-    """`chalice local` with reload, against the embedded AWS that `up` started."""
+    """Run `chalice local` with reload on the running system."""
     with _clear_errors():
-        local(_place(), port)
+        local(_system(), port)
 
 
-def run(place: Place) -> None:
+def run(system: LocalSystem) -> None:
     """
-    The system runs until this process is interrupted or told to end, and is then stopped in order.
+    Run the system until SIGINT or SIGTERM, then shut it down cleanly.
 
     Raises:
-        OperatorError: it runs already, a port is in use, or a part of it does not start.
+        OperatorError: it is running already, a port is in use, or a part does not start.
     """
-    with _lock(place):
+    with _lock(system):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        place.environment.unlink(missing_ok=True)
+        system.environment.unlink(missing_ok=True)
         try:
-            with aws_of(place) as aws:
-                api_url = _deploy(place)
-                with contextlib.closing(PageServer(place.page_port, api_url)) as page:
-                    write_environment(place, api_url, page.url)
-                    click.echo(f"Page: {page.url}\nAPI: {api_url}\nCtrl-C stops it.")
+            with run_aws(system) as aws:
+                api_url = _deploy(system)
+                with contextlib.closing(PageServer(system.page_port, api_url)) as page:
+                    write_environment(system, api_url, page.url)
+                    click.echo(f"Page: {page.url}\nAPI: {api_url}\nPress Ctrl-C to stop.")
                     status = aws.wait()
-                raise OperatorError(f"The embedded AWS ended by itself with status {status}; see {place.log}")
+                raise OperatorError(f"The embedded AWS exited unexpectedly with status {status}; see {system.log}")
         except KeyboardInterrupt:
-            click.echo("Stopped. State is kept for the next start.")
+            click.echo("Stopped. The state is kept.")
         finally:
-            place.environment.unlink(missing_ok=True)
+            system.environment.unlink(missing_ok=True)
 
 
-def up(place: Place) -> None:
+def up(system: LocalSystem) -> None:
     """
-    The system runs in the background and is ready. If it was, nothing changes.
+    Start the system in the background and wait until it is ready. Do nothing if it is running.
 
     Raises:
         OperatorError: it does not start, or not in time.
     """
-    place.folder.mkdir(parents=True, exist_ok=True)
-    if _pid(place) is None:
-        _start_in_background(place)
+    system.folder.mkdir(parents=True, exist_ok=True)
+    if _pid(system) is None:
+        _start_in_background(system)
     else:
-        _wait_until(place.environment.exists, "The running system is not ready", _READY_WITHIN_S)
-    found = stages.addresses(place.folder)
-    click.echo(f"Page: {found['PAGE_URL']}\nAPI: {found['API_URL']}\n`make down` stops it.")
+        _wait_until(system.environment.exists, "The running system is not ready", _READY_WITHIN_S)
+    addresses = stages.addresses(system.folder)
+    click.echo(f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\nStop it with `make down`.")
 
 
-def _start_in_background(place: Place) -> None:
-    place.environment.unlink(missing_ok=True)  # of a run that was killed
-    with place.own_log.open("w") as log:
+def _start_in_background(system: LocalSystem) -> None:
+    system.environment.unlink(missing_ok=True)  # left behind by a killed run
+    with system.own_log.open("w") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "ops.local", "run"],
             cwd=stages.PROJECT,
@@ -171,64 +171,64 @@ def _start_in_background(place: Place) -> None:
     _background.append(child)
     try:
         _wait_until(
-            lambda: place.environment.exists() or child.poll() is not None, "The system was not ready", _READY_WITHIN_S
+            lambda: system.environment.exists() or child.poll() is not None, "The system was not ready", _READY_WITHIN_S
         )
     except BaseException:
         child.terminate()
         raise
     if child.poll() is not None:
-        said = place.own_log.read_text(encoding="utf-8").strip()
-        raise OperatorError(said.rpartition("Error: ")[2])
+        output = system.own_log.read_text(encoding="utf-8").strip()
+        raise OperatorError(output.rpartition("Error: ")[2])
 
 
-def down(place: Place) -> None:
+def down(system: LocalSystem) -> None:
     """
-    The system does not run, and its state is kept.
+    Stop the system, if it is running. The state is kept.
 
     Raises:
         OperatorError: it does not stop in time.
     """
-    pid = _pid(place)
+    pid = _pid(system)
     if pid is None:
-        click.echo("Nothing is running here.")
+        click.echo("Not running.")
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    _wait_until(lambda: _pid(place) is None, f"Process {pid} did not stop", _ALL_STOPS_WITHIN_S)
-    for child in [one for one in _background if one.pid == pid]:
-        child.wait(_STOPS_WITHIN_S)
+    _wait_until(lambda: _pid(system) is None, f"Process {pid} did not stop", _SYSTEM_STOPS_WITHIN_S)
+    for child in [process for process in _background if process.pid == pid]:
+        child.wait(_AWS_STOPS_WITHIN_S)
         _background.remove(child)
-    click.echo("Stopped. State is kept for the next start.")
+    click.echo("Stopped. The state is kept.")
 
 
-def local(place: Place, port: int) -> None:
+def local(system: LocalSystem, port: int) -> None:
     """
-    Chalice's development server takes over this process, on the running system's tables and queues.
+    Replace this process with Chalice's development server, on the running system's tables and queues.
 
     Raises:
-        OperatorError: nothing is running to serve from.
+        OperatorError: the system is not running.
     """
-    environment = {**os.environ, **stages.addresses(place.folder)}
+    environment = {**os.environ, **stages.addresses(system.folder)}
     _check_free(port, "PORT")
     os.chdir(stages.PROJECT)
-    # Chalice's own reloader watches the whole checkout, and so every line that the embedded AWS writes into .local. Nor
-    # does it matter here that `provision` writes policies.
+    # Chalice's own reloader watches the whole checkout, including the logs in .local and the policies that `provision`
+    # writes.
     watch = str(Path(sys.executable).parent / "watchfiles")
     server = shlex.join([sys.executable, "-m", "ops.local.chalice_local", str(port)])
     os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice/config.json"], environment)  # noqa: S606
 
 
-def _place() -> Place:
-    place = Place(stages.local_folder(), _port("AWS_PORT", 4566), _port("PAGE_PORT", 8080))
-    if place.aws_port == place.page_port:
-        raise OperatorError(f"AWS_PORT and PAGE_PORT are both {place.aws_port}; they must differ.")
-    return place
+def _system() -> LocalSystem:
+    system = LocalSystem(stages.local_folder(), _port("AWS_PORT", 4566), _port("PAGE_PORT", 8080))
+    if system.aws_port == system.page_port:
+        raise OperatorError(f"AWS_PORT and PAGE_PORT must differ, got {system.aws_port} for both.")
+    return system
 
 
 def _port(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise OperatorError(f"{name} must be a port number from 1 to 65535, not {text!r}.")
+        raise OperatorError(f"{name} must be a port number from 1 to 65535, got {text!r}.")
     return int(text)
 
 
@@ -241,18 +241,18 @@ def _clear_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(place: Place) -> Iterator[None]:
-    place.folder.mkdir(parents=True, exist_ok=True)
-    with place.lock.open("a+") as file:
-        if not _locked(file):
-            raise OperatorError(f"It is running already (process {_pid(place)}). `make down` stops it.")
+def _lock(system: LocalSystem) -> Iterator[None]:
+    system.folder.mkdir(parents=True, exist_ok=True)
+    with system.lock.open("a+") as file:
+        if not _try_lock(file):
+            raise OperatorError(f"Already running (process {_pid(system)}). Stop it with `make down`.")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
 
 
-def _locked(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -260,100 +260,100 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def _pid(place: Place) -> int | None:
-    """The process that holds the lock, or None. The lock, not the number in it, says whether one does."""
-    if not place.lock.exists():
+def _pid(system: LocalSystem) -> int | None:
+    """Return the id of the process that holds the lock, or None. A file without a lock is left from a killed run."""
+    if not system.lock.exists():
         return None
-    with place.lock.open("r+") as file:
-        if _locked(file):
+    with system.lock.open("r+") as file:
+        if _try_lock(file):
             return None
         text = file.read()
     return int(text) if text.isdecimal() else None
 
 
 @contextlib.contextmanager
-def aws_of(place: Place, program: str = "ops.local.ministack_process") -> Iterator[subprocess.Popen[bytes]]:
+def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -> Iterator[subprocess.Popen[bytes]]:
     """
-    The embedded AWS, or the variant of it that `program` is, answers.
+    Run the embedded AWS while the block runs. `program` may name a variant of it.
 
-    Afterwards it is stopped in order, which is when it writes its state down.
+    It is shut down cleanly at the end, because it writes its state then.
     """
-    _check_free(place.aws_port, "AWS_PORT")
-    _check_free(place.page_port, "PAGE_PORT")
+    _check_free(system.aws_port, "AWS_PORT")
+    _check_free(system.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
-    os.environ.update(_credentials(place))
-    ministack_gaps.forget_stream_positions(place.state)
-    with place.log.open("a") as log:
+    os.environ.update(_credentials(system))
+    ministack_gaps.reset_stream_positions(system.state)
+    with system.log.open("a") as log:
         process = subprocess.Popen(  # noqa: S603  (our own program)
             [sys.executable, "-m", program],
             cwd=stages.PROJECT,
             env={
                 **os.environ,
-                # IAM is enforced, as AWS does: a permission that a function lacks shows here.
+                # Enforce IAM, as AWS does, so that missing permissions show here.
                 "AUTH": "true",
                 "BIND_HOST": "127.0.0.1",
-                "GATEWAY_PORT": str(place.aws_port),
+                "GATEWAY_PORT": str(system.aws_port),
                 "IOT_MTLS_ENABLED": "0",
                 "PERSIST_STATE": "1",
                 "S3_PERSIST": "1",
-                "STATE_DIR": str(place.state.resolve()),
-                "S3_DATA_DIR": str((place.folder / "s3").resolve()),
+                "STATE_DIR": str(system.state.resolve()),
+                "S3_DATA_DIR": str((system.folder / "s3").resolve()),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
-            # Held by us alone, so that it ends when we do, however we end.
+            # Closed when this process ends, in whatever way; then it ends, too.
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            # Of its own, so that Ctrl-C reaches it only through us, and after the page is gone.
+            # In a session of its own, so that Ctrl-C does not reach it before the page server has stopped.
             start_new_session=True,
         )
     try:
         _wait_until(
-            lambda: process.poll() is not None or _answers(f"{place.aws_url}/_ministack/health"),
+            lambda: process.poll() is not None or _is_reachable(f"{system.aws_url}/_ministack/health"),
             "The embedded AWS did not answer",
             _READY_WITHIN_S,
         )
         if process.poll() is not None:
-            raise OperatorError(f"The embedded AWS did not start; see {place.log}")
+            raise OperatorError(f"The embedded AWS did not start; see {system.log}")
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(_STOPS_WITHIN_S)
+            process.wait(_AWS_STOPS_WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def _credentials(place: Place) -> dict[str, str]:
-    # Nobody's: without them boto3 looks for real ones, and with real ones it might find the real AWS.
+def _credentials(system: LocalSystem) -> dict[str, str]:
+    # Fake credentials: without any, boto3 would look for real ones, and might reach the real AWS.
     return {
-        "AWS_ENDPOINT_URL": place.aws_url,
+        "AWS_ENDPOINT_URL": system.aws_url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 
 
-def _deploy(place: Place) -> str:
+def _deploy(system: LocalSystem) -> str:
     local = stages.settings_of(stages.LOCAL_STAGE)
     os.environ.update(stages.environment_of(stages.LOCAL_STAGE))
     click.echo("Provisioning tables and queues ...")
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")
-    deployed = deploy.deploy(local, place.folder)
-    ministack_gaps.fill_in_api(deployed.api_id, "api", deployed.definition)
-    if again := ministack_gaps.deliver_again(local):
-        click.echo(f"Delivering {again} events again: some were not counted at the last stop ...")
+    deployed = deploy.deploy(local, system.folder)
+    ministack_gaps.complete_api(deployed.api_id, "api", deployed.definition)
+    if number := ministack_gaps.replay_uncounted(local):
+        click.echo(f"Replaying {number} events: some were not counted at the last stop ...")
     return deployed.url
 
 
-def write_environment(place: Place, api_url: str, page_url: str) -> None:
-    """A shell, and the operators' program, find the system that runs at this place."""
-    lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(place)}
-    ready = place.folder / "env.new"
-    ready.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
-    ready.rename(place.environment)
+def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:
+    """Write the file from which shells and operators' commands find the running system."""
+    lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(system)}
+    temporary = system.folder / "env.new"
+    temporary.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
+    temporary.rename(system.environment)
 
 
 def _check_free(port: int, variable: str) -> None:
@@ -363,11 +363,11 @@ def _check_free(port: int, variable: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise OperatorError(
-                f"Port {port} is in use: stop what uses it, or choose another, as in {variable}={port + 1} make run"
+                f"Port {port} is in use: stop the other program or set {variable}, as in {variable}={port + 1} make run"
             ) from error
 
 
-def _answers(url: str) -> bool:
+def _is_reachable(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2):  # noqa: S310  (our own address)
             return True
@@ -375,9 +375,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _wait_until(condition: Callable[[], bool], otherwise: str, within_s: float) -> None:
+def _wait_until(condition: Callable[[], bool], failure: str, within_s: float) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
-            raise OperatorError(f"{otherwise} within {within_s} seconds.")
+            raise OperatorError(f"{failure} within {within_s} seconds.")
         time.sleep(0.1)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page, Route
 
-    from ops.local.stack import Place
+    from ops.local.stack import LocalSystem
 
 
 def complaints_of(page: Page) -> list[str]:
@@ -468,7 +468,7 @@ def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browse
 
 
 @pytest.fixture(scope="module")
-def site_url(place: Place, api_url: str) -> str:
+def site_url(place: LocalSystem, api_url: str) -> str:
     """Return the address of the page as `ops site` published it: an origin that browsers resolve to this machine."""
     from ops import stages
     from ops.deployment import site

@@ -322,8 +322,8 @@ def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
 
 def test_ops_refuses_what_chalice_deployed(others):
     told = (
-        "Error: Stage chalice was deployed by `chalice deploy`: run `chalice delete --stage chalice` first, where that "
-        "was run. The data stays.\n"
+        "Error: Stage chalice was deployed by `chalice deploy`: run `chalice delete --stage chalice` in the same "
+        "checkout first. The data is kept.\n"
     )
 
     assert {name: (said.returncode, said.stderr) for name, said in others.items()} == dict.fromkeys(others, (1, told))

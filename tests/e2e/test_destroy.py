@@ -182,7 +182,7 @@ def test_log_without_its_stack_is_not_a_failed_stage(project):
     refused = ops("provision", "--stage", STAGE, at=project)
 
     assert refused.returncode == 1
-    assert f"The table {LOG} is there, and stack {DATA}, which leaves it" in refused.stderr
+    assert f"Table {LOG} exists without its stack {DATA}" in refused.stderr
     assert "To keep its events" in refused.stderr
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.local.stack import Place
+from ops.local.stack import LocalSystem
 from ops.stages import addresses
 from tests.conftest import free_ports
 from tests.e2e.conftest import eventually
@@ -43,7 +43,7 @@ def at(place):
 @pytest.fixture
 def elsewhere(tmp_path):
     """Return a place where nothing runs, neither before nor after the test."""
-    place = Place(tmp_path, *free_ports(2))
+    place = LocalSystem(tmp_path, *free_ports(2))
     yield place
     command(place, "down")
 
@@ -72,7 +72,7 @@ def test_second_start_is_refused_in_one_line(place):
     second = command(place, "run")
 
     assert second.returncode == 1
-    assert second.stderr == f"Error: It is running already (process {place.lock.read_text()}). `make down` stops it.\n"
+    assert second.stderr == f"Error: Already running (process {place.lock.read_text()}). Stop it with `make down`.\n"
 
 
 def test_second_up_prints_the_running_systems_address(place, api_url, page_url):
@@ -95,7 +95,7 @@ def test_a_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, 
 
     assert (refused.returncode, refused.stderr) == (
         1,
-        f"Error: Port {port} is in use: stop what uses it, or choose another, as in {variable}={port + 1} make run\n",
+        f"Error: Port {port} is in use: stop the other program or set {variable}, as in {variable}={port + 1} make run\n",
     )
 
 
@@ -104,7 +104,7 @@ def test_invalid_port_is_one_line(elsewhere):
 
     assert (refused.returncode, refused.stderr) == (
         1,
-        "Error: AWS_PORT must be a port number from 1 to 65535, not 'many'.\n",
+        "Error: AWS_PORT must be a port number from 1 to 65535, got 'many'.\n",
     )
 
 
@@ -132,7 +132,7 @@ def test_two_ports_that_are_one_are_refused_in_one_line(elsewhere):
 
     assert (refused.returncode, refused.stderr) == (
         1,
-        "Error: AWS_PORT and PAGE_PORT are both 4567; they must differ.\n",
+        "Error: AWS_PORT and PAGE_PORT must differ, got 4567 for both.\n",
     )
 
 

@@ -241,5 +241,5 @@ def test_commands_are_refused_with_shards_other_than_the_logs(place, tmp_path, c
     done = ops(*command, "--stage", "local", at=checkout, STAGE=None)
 
     assert done.returncode == 1
-    assert "was made with SHARDS=1, and now SHARDS=4 is asked for" in done.stderr
+    assert "SHARDS must be 1, as stage local was created, got 4" in done.stderr
     assert done.stdout == ""

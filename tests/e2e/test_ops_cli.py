@@ -172,14 +172,14 @@ def test_missing_permission_is_refused_with_the_way_out():
 def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
     from chalicelib import settings
 
-    with pytest.raises(OperatorError, match="made with SHARDS=1, and now SHARDS=4"):
+    with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
         provision.provision(settings.current())
 
 
 def test_functions_with_another_number_of_shards_are_not_deployed(stage, four_shards, tmp_path):
     from chalicelib import settings
 
-    with pytest.raises(OperatorError, match="made with SHARDS=1, and now SHARDS=4"):
+    with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
         deploy.deploy(settings.current(), tmp_path)
 
 
@@ -221,5 +221,5 @@ def test_a_region_where_the_stage_is_not_is_named(place, tmp_path):
 
     assert (refused.returncode, refused.stderr) == (
         1,
-        "Error: There is no stack counter-local-data in eu-west-2: run provision first, or look at your region.\n",
+        "Error: No such stack: counter-local-data in eu-west-2. Run provision, or check the region.\n",
     )

@@ -142,7 +142,7 @@ def test_unchanged_site_sends_and_removes_nothing(settings, bucket, web):
         again = site.publish(settings, web("two"), API, dry_run=False)
 
     assert (again.facts["published"], again.facts["removed"], again.facts["unchanged"]) == ([], [], 6)
-    assert again.text.startswith("Nothing to do: 6 files are there as they should be.")
+    assert again.text.startswith("Nothing to do: 6 files are up to date.")
     assert set(made) == {"HeadObject", "ListObjectsV2"}
     assert keys_in(bucket) == before
 
@@ -228,13 +228,13 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_change(settings, bucket,
     before = keys_in(bucket)
 
     with requests_to_s3() as made:
-        told = site.publish(settings, web("three"), API, dry_run=True)
+        outcome = site.publish(settings, web("three"), API, dry_run=True)
 
     assert set(made) == {"HeadObject", "ListObjectsV2"}
     assert keys_in(bucket) == before
-    said = told.text.splitlines()
-    assert said[0] == "4 files would be published, 3 outdated ones removed."
-    assert len(said) == 8
+    lines = outcome.text.splitlines()
+    assert lines[0] == "Would publish 4 files and remove 3 outdated files."
+    assert len(lines) == 8
 
 
 def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
@@ -258,7 +258,7 @@ def test_an_address_that_browsers_would_not_ask_is_refused_in_one_line(place):
 
 
 def test_stage_without_a_deployed_api_is_refused_with_the_way_out(settings, bucket):
-    with pytest.raises(OperatorError, match="run deploy first, or give one, as in --api"):
+    with pytest.raises(OperatorError, match="run deploy first, or pass its address, as in --api"):
         site.api_url_of(settings.stage)
 
 
@@ -332,12 +332,12 @@ def test_public_bucket_allows_anonymous_reads_and_nothing_else(enforcing, settin
 @pytest.fixture
 def enforcing(tmp_path, monkeypatch):
     """Run an embedded AWS that enforces policies."""
-    place = stack.Place(tmp_path / "aws", *free_ports(2))
+    place = stack.LocalSystem(tmp_path / "aws", *free_ports(2))
     place.folder.mkdir()
     # Set to what it is, so that it is again afterwards.
     monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
     monkeypatch.setenv("AUTH", "true")
-    with stack.aws_of(place) as aws:
+    with stack.run_aws(place) as aws:
         assert aws.stdin is not None
         with aws.stdin:
             yield place

@@ -36,7 +36,7 @@ def client(service: str) -> Any:
 class System:
     """The system, the number of its starts, and the dead letters that its operator received."""
 
-    place: stack.Place
+    place: stack.LocalSystem
     chaos: Chaos
     api_url: str = ""
     starts: int = 0

@@ -181,7 +181,7 @@ def main(events: int, seed: int) -> None:
         "STAGE": stages.LOCAL_STAGE,  # the one that is deployed whole
         "TMPDIR": str(scratch),  # where functions are unpacked; those that are killed leave it behind
     }
-    place = stack.Place(folder, int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"]))
+    place = stack.LocalSystem(folder, int(os.environ["AWS_PORT"]), int(os.environ["PAGE_PORT"]))
     system = System(place, Chaos(place.aws_port, seed))
     click.echo(f"{events} increments with seed {seed}; starting the whole system in {folder} ...")
     try:

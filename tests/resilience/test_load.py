@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops.local.stack import Place
+from ops.local.stack import LocalSystem
 from tests.builders import an_event
 from tests.resilience.chaos import DECKS, REPEATABLE, Chaos, Fault
 from tests.resilience.clients import Way, Wish
@@ -73,7 +73,7 @@ def test_two_increments_recorded_as_one_are_reported(run):
 
 def test_run_without_faults_or_restarts_fails(tmp_path):
     chaos = Chaos(aws_port=0, seed=1)
-    system = System(Place(tmp_path, 0, 0), chaos)
+    system = System(LocalSystem(tmp_path, 0, 0), chaos)
 
     without = shortfalls(system)
     chaos.begin()

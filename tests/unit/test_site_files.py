@@ -134,7 +134,7 @@ def test_files_are_served_as_what_they_are(name, content_type):
 
 
 def test_a_file_of_a_type_that_is_not_known_is_refused_by_name():
-    with pytest.raises(OperatorError, match=r"web/notes\.doc is of a type that is not known"):
+    with pytest.raises(OperatorError, match=r"web/notes\.doc has an unknown type"):
         site_of(a_web(notes_doc=""), API)
 
 

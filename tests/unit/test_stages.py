@@ -26,26 +26,26 @@ def configured(tmp_path, monkeypatch):
     return stage
 
 
-def test_database_file_is_in_the_local_folder_for_writer_and_reader(configured):
+def test_relative_sqlite_paths_are_in_the_local_folder(configured):
     folder = configured("local", SQL_URL="sqlite:///counter.sqlite", SQL_READER_URL="sqlite:///other.sqlite")
 
-    found = stages.settings_of("local")
+    settings = stages.settings_of("local")
 
-    assert found.sql_url == f"sqlite:///{folder}/counter.sqlite"
-    assert found.sql_reader_url == f"sqlite:///{folder}/other.sqlite"
+    assert settings.sql_url == f"sqlite:///{folder}/counter.sqlite"
+    assert settings.sql_reader_url == f"sqlite:///{folder}/other.sqlite"
 
 
-def test_reader_url_defaults_to_the_writers(configured):
+def test_reader_url_defaults_to_sql_url(configured):
     folder = configured("local", SQL_URL="sqlite:///counter.sqlite")
 
     assert stages.settings_of("local").sql_reader_url == f"sqlite:///{folder}/counter.sqlite"
 
 
 @pytest.mark.parametrize("make", [deploy.deploy, package.package, pipeline.package])
-def test_a_file_is_not_deployed_nor_packaged(configured, tmp_path, make):
+def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
     configured("dev", SQL_URL="sqlite:////a")
 
-    with pytest.raises(OperatorError, match="functions run on many: SQL_URL must name a server"):
+    with pytest.raises(OperatorError, match="SQL_URL must name a database server on Lambda"):
         make(stages.settings_of("dev"), tmp_path)
 
 
@@ -63,7 +63,7 @@ def test_stage_without_the_second_projector_is_refused_with_the_way_out(configur
         make(stages.settings_of("dev"), tmp_path)
 
     assert str(refused.value) == (
-        "Stage dev has SQL_URL and lacks the function that writes there: add "
-        '"project_sql": {"iam_policy_file": "policies/dev/project_sql.json"} to its lambda_functions in '
+        "SQL_URL requires a policy for the function that writes to the database: add "
+        '"project_sql": {"iam_policy_file": "policies/dev/project_sql.json"} to the lambda_functions of stage dev in '
         ".chalice/config.json."
     )
