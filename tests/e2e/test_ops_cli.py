@@ -166,7 +166,7 @@ def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, vari
 def test_missing_permission_is_refused_with_the_way_out():
     said = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
 
-    assert errors.describe(said).startswith("Your credentials lack a permission.")
+    assert errors.describe(said).startswith("Your credentials lack a permission: use others")
 
 
 def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
