@@ -95,7 +95,8 @@ def test_a_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, 
 
     assert (refused.returncode, refused.stderr) == (
         1,
-        f"Error: Port {port} is in use: stop the other program or set {variable}, as in {variable}={port + 1} make run\n",
+        f"Error: Port {port} is in use: stop the other program or set {variable}, "
+        f"as in {variable}={port + 1} make run\n",
     )
 
 
