@@ -38,7 +38,7 @@ COUNTERS = {"visits": 180, "likes": 90, "downloads": 40}
 def main() -> None:
     """Write page-light.png, page-dark.png and verify.png."""
     with tempfile.TemporaryDirectory() as folder:
-        place = stack.Place(Path(folder), aws_port=4600, page_port=8600)
+        place = stack.LocalSystem(Path(folder), aws_port=4600, page_port=8600)
         os.environ.update(LOCAL_FOLDER=folder, AWS_PORT=str(place.aws_port), PAGE_PORT=str(place.page_port))
         stack.up(place)
         try:

@@ -27,7 +27,7 @@ def a_broken_queue():
 
 @pytest.fixture
 def name(place):
-    """A name for a stack, which is deleted afterwards."""
+    """Return the name of a stack, which is deleted afterwards."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     yield name
     stacks.delete(name)

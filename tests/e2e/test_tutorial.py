@@ -13,7 +13,7 @@ from tests.doc_pages import section
 from tests.e2e.conftest import PROJECT, eventually, make_environment
 
 if TYPE_CHECKING:
-    from ops.local.stack import Place
+    from ops.local.stack import LocalSystem
 
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -29,7 +29,7 @@ def _steps() -> list[tuple[str, str]]:
     return [(command, output) for command, output in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", "".join(blocks), re.M)]
 
 
-def test_tutorial_commands_print_their_documented_output(place: Place, api_url: str, counter_id: str) -> None:
+def test_tutorial_commands_print_their_documented_output(place: LocalSystem, api_url: str, counter_id: str) -> None:
     steps = [
         (command.replace("clicks", counter_id), output.replace("clicks", counter_id)) for command, output in _steps()
     ]
