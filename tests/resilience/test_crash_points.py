@@ -417,7 +417,7 @@ def test_scenario_makes_the_asserted_number_of_requests(engine, new_pipeline, na
     assert len(disturbance.calls) == scenario.requests
 
 
-@pytest.mark.sample(24)
+@pytest.mark.sample(12)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -116,7 +116,7 @@ class Observer:
             assert len([1 for before, after in itertools.pairwise(seen) if before != after]) <= 1
 
 
-@pytest.mark.sample(20)
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_named_and_repaired_at_the_first_run(engine, shards, name):
     damage = DAMAGES[name]
@@ -186,7 +186,7 @@ def requests_of_repair(engine, name):
     return observer.operations
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.no_cover
 @pytest.mark.parametrize("name", CUT_OFF)
 def test_rebuild_cut_off_at_any_request_is_finished_by_the_next(engine, name):

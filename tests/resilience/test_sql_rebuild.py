@@ -226,6 +226,7 @@ def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name,
     check_in_the_end(database, [*events, *others])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("fault", ["the function dies before it", "the function dies after it"])
 def test_rebuild_of_an_overflow_cut_off_anywhere_is_finished_by_the_next(database, name, one_engine, fault):
@@ -321,6 +322,7 @@ def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one
     check_in_the_end(database, events)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("database", "fault"), [(name, fault) for name in OF for fault in OF[name]], indirect=["database"]
@@ -368,6 +370,7 @@ def rival_of(database):
     return read_model.engine_at(f"{database.url}&options=-c%20lock_timeout%3D20")
 
 
+@pytest.mark.exhaustive
 def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
     """Of a rival that has to wait, the queue delivers the messages again."""
     rival = rival_of(database)
