@@ -30,21 +30,13 @@ BANNED = re.compile(
     r"|(?<!there )is no (?!longer|t\b)\w+)\b",
 )
 
-#: Tests with names that are still too long.
-LONG = {"test_sql_read_only.py", "test_sql_answers.py"}
-
 
 def main() -> int:
     """Print each finding as `path:line: text`, and return 1 if there is any."""
     pages = [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]
     findings = [
         *(finding for path in sorted(pages) if path.name not in GENERATED for finding in _in_page(path)),
-        *(
-            finding
-            for path in sorted((PROJECT / "tests").rglob("test_*.py"))
-            if path.name not in LONG
-            for finding in _in_tests(path)
-        ),
+        *(finding for path in sorted((PROJECT / "tests").rglob("test_*.py")) for finding in _in_tests(path)),
     ]
     for path, line, text in findings:
         sys.stdout.write(f"{path.relative_to(PROJECT)}:{line}: {text}\n")
