@@ -8,6 +8,7 @@ Follow one increment through the files: `increment` below, `chalicelib/command_h
 Each entry point imports the modules that it uses, so that no function loads what only others need.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -22,81 +23,83 @@ from chalicelib.aws import session, stream_arn
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
-_route: dict[str, Any] = {"cors": responses.cors(_settings.allowed_origin), "content_types": ["*/*"]}
+_route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
 
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
 
 
 @app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
-@problems.answers_problems
+@problems.render_errors
 def increment(counter_id: str) -> Response:
     from chalicelib import command_handlers
 
-    command = requests.increment_command(counter_id, _request(), _settings.max_increment)
-    return responses.accepted(command, command_handlers.increment(command))
+    command = requests.parse_increment(counter_id, _request(), _settings.max_increment)
+    return responses.render_accepted(command, command_handlers.increment(command))
 
 
 @app.route("/counters/{counter_id}", **_route)
-@problems.answers_problems
+@problems.render_errors
 def counter(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
-    state = queries.get_counter(requests.counter_named(counter_id))
-    return responses.counter_state(_request(), state)
+    state = queries.get_counter(requests.parse_counter_id(counter_id))
+    return responses.render_counter(_request(), state)
 
 
 @app.route("/counters/{counter_id}/events/{event_id}", **_route)
-@problems.answers_problems
+@problems.render_errors
 def event(counter_id: str, event_id: str) -> Response:
     from chalicelib import event_log
     from chalicelib.read_model import queries
 
-    found = event_log.get(requests.counter_named(counter_id), requests.event_named(event_id))
-    return responses.event_state(found, counted=queries.is_counted(found))
+    found = event_log.get(requests.parse_counter_id(counter_id), requests.parse_event_id(event_id))
+    return responses.render_event(found, counted=queries.is_counted(found))
 
 
 @app.route("/counters/{counter_id}/events", **_route)
-@problems.answers_problems
+@problems.render_errors
 def events(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
-    limit, before = requests.page_of_events(_request())
-    return responses.events_page(queries.list_events(requests.counter_named(counter_id), limit, before))
+    limit, before = requests.parse_events_page(_request())
+    return responses.render_events(queries.list_events(requests.parse_counter_id(counter_id), limit, before))
 
 
 @app.route("/counters/{counter_id}/history", **_route)
-@problems.answers_problems
+@problems.render_errors
 def history(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
-    span = requests.span_of_history(_request(), time.time())
-    return responses.history(queries.get_history(requests.counter_named(counter_id), span))
+    span = requests.parse_history_span(_request(), time.time())
+    return responses.render_history(queries.get_history(requests.parse_counter_id(counter_id), span))
 
 
 @app.route("/counters/{counter_id}/badge.svg", **_route)
-@problems.answers_problems
+@problems.render_errors
 def badge(counter_id: str) -> Response:
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
     look = extras_badge.look(
-        requests.counter_named(counter_id), requests.parameters(_request(), extras_badge.PARAMETERS)
+        requests.parse_counter_id(counter_id), requests.parse_parameters(_request(), extras_badge.PARAMETERS)
     )
-    return responses.badge(_request(), extras_badge.drawn(look, queries.get_counter(counter_id).value))
+    return responses.render_cacheable(
+        _request(), extras_badge.drawn(look, queries.get_counter(counter_id).value), extras_badge.HEADERS
+    )
 
 
 @app.route("/counters", **_route)
-@problems.answers_problems
+@problems.render_errors
 def counters() -> Response:
     from chalicelib.read_model import queries
 
-    limit, after = requests.page_of_counters(_request())
-    return responses.counters_page(queries.list_counters(limit, after))
+    limit, after = requests.parse_counters_page(_request())
+    return responses.render_counters(queries.list_counters(limit, after))
 
 
 @app.route("/reports", **_route)
-@problems.answers_problems
+@problems.render_errors
 def reports() -> Response:
     from chalicelib.extras.reports import api
 
@@ -104,7 +107,7 @@ def reports() -> Response:
 
 
 @app.route("/reports/{name}", **_route)
-@problems.answers_problems
+@problems.render_errors
 def report(name: str) -> Response:
     from chalicelib.extras.reports import api
 
@@ -116,17 +119,17 @@ def report(name: str) -> Response:
 
 
 @app.route("/", **_route)
-@problems.answers_problems
+@problems.render_errors
 def index() -> Response:
-    return responses.service()
+    return responses.render_index()
 
 
 @app.route("/openapi.json", **_route)
-@problems.answers_problems
+@problems.render_errors
 def description() -> Response:
     from chalicelib.extras import openapi
 
-    return responses.description(_request(), openapi.document(_settings))
+    return responses.render_cacheable(_request(), json.dumps(openapi.document(_settings)), openapi.HEADERS)
 
 
 @app.on_dynamodb_record(
@@ -172,7 +175,7 @@ def watched(received: Any, get_response: Callable[[Any], Any]) -> Any:
 
 @app.middleware("http")
 def errors_in_one_shape(request: Request, get_response: Callable[[Request], Response]) -> Response:
-    return responses.readable_from(_settings.allowed_origin, problems.as_problem(get_response(request)))
+    return responses.add_cors_headers(problems.render_chalice_error(get_response(request)), _settings.allowed_origin)
 
 
 @app.middleware("http")
@@ -183,7 +186,7 @@ def each_its_own_request(request: Request, get_response: Callable[[Request], Res
 
 
 def _request() -> requests.Request:
-    return requests.request(_received.get())
+    return requests.parse_request(_received.get())
 
 
 cold_start.preload(os.environ.get("_HANDLER", ""))

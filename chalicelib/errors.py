@@ -1,35 +1,35 @@
 """
-What can go wrong, as one tree. Each error carries fields; nobody parses a message.
+All errors that the application raises on purpose, as one tree. Errors carry fields; no caller parses a message.
 
     CounterError
-    ├── RequestError                 the caller has to change something
+    ├── RequestError                 the client must change the request
     │   ├── InvalidRequestError          a part of the request is malformed
     │   │   └── BadCursorError
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
-    │   ├── RangeTooLongError            a history would take more than one request may cost
+    │   ├── RangeTooLongError            a history exceeds what one request may read
     │   ├── EventNotFoundError
-    │   ├── ReportNotFoundError
-    │   ├── ReportsOffError              the stage has no relational read model
-    │   ├── KeyReusedError               an idempotency key came back with another body
-    │   └── VersionMismatchError         the counter is not at the version asked for
-    ├── NotUnderstoodError           not ours, of an unknown version, or corrupt: to be parked
-    ├── RecordedBeforeError          the log holds this event id already
-    ├── UnavailableError             a passing failure: nothing is known, try again
+    │   ├── KeyReusedError               an idempotency key was already used with a different body
+    │   └── VersionMismatchError         the counter is not at the version of `If-Match`
+    ├── NotUnderstoodError           not an event, of an unknown version, or corrupt: park it
+    ├── RecordedBeforeError          the event id is already in the log
+    ├── UnavailableError             a temporary failure with an unknown outcome: retry
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   │   ├── DamagedReadModelError        an item of the read model cannot be decoded: rebuild it
     │   │   │   └── ArchiveGapError              no archive page covers a time that one should cover
-    │   │   └── DoesNotFitError              the database cannot hold what it was given
+    │   │   └── DoesNotFitError              a value is too large for the database
     │   ├── QueueUnavailableError
-    │   ├── ReportUnavailableError       the relational read model refuses, or is too slow
-    │   ├── ContendedError               others were quicker each time
+    │   ├── ContendedError               conflicts with concurrent writers used up all retries
     │   └── PartlyCountedError           events of some counters are not counted
-    └── SettingsError                the environment is wrong: nothing can run
+    └── SettingsError                the environment is invalid: nothing can run
+
+`extras.reports.errors` adds the errors of reports.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,39 +38,63 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Counter
 
 
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A problem type of RFC 9457. Without a `status`, the gateway chooses the status itself."""
+
+    status: int | None
+    name: str
+    title: str
+
+
 class CounterError(Exception):
-    """Root of all errors that this application raises on purpose."""
+    """
+    Root of all errors that the application raises on purpose.
+
+    Clients receive `problem` and `public_detail`, never the message.
+    """
+
+    problem = ProblemType(500, "internal-error", "Internal error")
+    public_detail = "Unexpected error; it has been logged. Your request was not the cause."
 
 
 class RequestError(CounterError):
-    """The request cannot be carried out as it is; `detail` says what would be right."""
+    """The client must change the request. `detail` states the rule and how to follow it."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail = self.public_detail = detail
 
 
 class InvalidRequestError(RequestError):
     """A path segment, header, query parameter or body is malformed."""
 
+    problem = ProblemType(400, "invalid-request", "Invalid request")
+
 
 class BadCursorError(InvalidRequestError):
-    """The cursor was not given out by this service, or for another question; `more` is said of it besides."""
+    """The service did not issue this cursor, or issued it for another query. `hint` is appended to the detail."""
 
-    def __init__(self, more: str = "") -> None:
-        super().__init__(f"cursor is what an answer gave as next_cursor; leave it out for the first page.{more}")
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(f"cursor must be the next_cursor of a response. Omit it for the first page.{hint}")
 
 
 class BodyTooLargeError(RequestError):
     """The body is longer than any command needs."""
 
+    problem = ProblemType(413, "body-too-large", "Body too large")
+
 
 class UnsupportedMediaTypeError(RequestError):
-    """There is a body, and its media type is not JSON."""
+    """The request has a body whose media type is not JSON."""
+
+    problem = ProblemType(415, "unsupported-media-type", "Unsupported media type")
 
 
 class RangeTooLongError(RequestError):
-    """A history would take more than one request may cost. One that ends at `end`, in seconds since 1970, would not."""
+    """A history exceeds what one request may read. A range up to `end`, in seconds since 1970, would not."""
+
+    problem = ProblemType(400, "range-too-long", "Range too long")
 
     def __init__(self, detail: str, end: int) -> None:
         super().__init__(detail)
@@ -78,51 +102,51 @@ class RangeTooLongError(RequestError):
 
 
 class EventNotFoundError(RequestError):
-    """The log holds no such event for this counter."""
+    """The log has no such event of this counter."""
+
+    problem = ProblemType(404, "event-not-found", "Event not found")
 
     def __init__(self, counter_id: str, event_id: str) -> None:
-        super().__init__(f"The log of counter {counter_id} holds no event {event_id}.")
+        super().__init__(f"Counter {counter_id} has no event {event_id}.")
         self.counter_id = counter_id
         self.event_id = event_id
 
 
-class ReportNotFoundError(RequestError):
-    """There is no report of this name."""
-
-
-class ReportsOffError(RequestError):
-    """The stage has no relational read model, from which all reports are made."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Reports are made from the relational read model, which this stage does not have. Whoever operates it "
-            "switches it on with the setting SQL_URL, and `provision` and `deploy` after that."
-        )
-
-
 class KeyReusedError(RequestError):
-    """The idempotency key names an event that says something else."""
+    """The idempotency key belongs to an event with different content."""
+
+    problem = ProblemType(422, "key-reused", "Idempotency key reused")
 
     def __init__(self, counter_id: str, event_id: str) -> None:
-        super().__init__("This Idempotency-Key was sent before with another body. Repeat that body, or use a new key.")
+        super().__init__(
+            "This Idempotency-Key was already used with a different body. Send that body again, or use a new key."
+        )
         self.counter_id = counter_id
         self.event_id = event_id
 
 
 class VersionMismatchError(RequestError):
-    """The counter is at another version than `If-Match` asked for; nothing was recorded."""
+    """The counter is not at the version of `If-Match`. Nothing was recorded."""
+
+    problem = ProblemType(412, "version-mismatch", "Version mismatch")
 
     def __init__(self, asked: int, counter: Counter) -> None:
         super().__init__(
-            f"The counter is at version {counter.version}, not {asked}. Nothing was recorded: "
-            "look at `current`, and decide again with its version in If-Match."
+            f"The counter is at version {counter.version}, not {asked}. Nothing was recorded. "
+            "See `current`; to retry, send its version in If-Match."
         )
         self.asked = asked
         self.counter = counter
 
 
 class NotUnderstoodError(CounterError):
-    """`reason` says, for the operator, why this cannot be read as an event of ours."""
+    """The input cannot be decoded as one of our events. `reason` tells the operator why."""
+
+    problem = ProblemType(500, "unreadable-event", "Unreadable event")
+    public_detail = (
+        "The log holds an event that this version of the service cannot read. The event is safe, and will be counted "
+        "once the service can read it."
+    )
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -130,17 +154,26 @@ class NotUnderstoodError(CounterError):
 
 
 class RecordedBeforeError(CounterError):
-    """The event id is taken in the log; nothing was written."""
+    """The event id is already in the log. Nothing was written."""
 
     def __init__(self, counter_id: str, event_id: str) -> None:
-        super().__init__(f"event {event_id} of counter {counter_id} is in the log already")
+        super().__init__(f"event {event_id} of counter {counter_id} is already in the log")
         self.counter_id = counter_id
         self.event_id = event_id
 
 
 class UnavailableError(CounterError):
-    """What was written is not promised, unless a function says so. Trying again with the same event ids is safe."""
+    """
+    A temporary failure. Unless a function states otherwise, the outcome of a write is unknown.
 
+    A retry with the same event ids is safe.
+    """
+
+    problem = ProblemType(503, "unavailable", "Service unavailable")
+    public_detail = (
+        "It is unknown whether anything was recorded. Retry with the same Idempotency-Key: it counts once. "
+        "Without a key, a retry may count twice."
+    )
     retry_after_s = 1
 
 
@@ -153,7 +186,7 @@ class ReadModelUnavailableError(UnavailableError):
 
 
 class DamagedReadModelError(ReadModelUnavailableError):
-    """An item of this counter's read model is not what this application writes. `rebuild` repairs it from the log."""
+    """An item of this counter's read model cannot be decoded. `rebuild` repairs it from the log."""
 
     def __init__(self, counter_id: str, detail: str) -> None:
         super().__init__(f"the read model of counter {counter_id} is damaged ({detail}): run rebuild")
@@ -165,7 +198,7 @@ class ArchiveGapError(DamagedReadModelError):
     """
     No archive page covers a time that one should cover.
 
-    A page may be invisible for a moment, while the transaction that writes it is committed item by item: read again.
+    DynamoDB commits a transaction item by item, so a new page may be invisible for a moment. Read again.
     """
 
     def __init__(self, counter_id: str, time_ms: int) -> None:
@@ -173,29 +206,23 @@ class ArchiveGapError(DamagedReadModelError):
 
 
 class DoesNotFitError(ReadModelUnavailableError):
-    """The relational read model cannot hold such a row or total, whenever it is asked to. Nothing is changed."""
+    """A row or total is too large for the relational read model. Nothing is changed, and a retry fails again."""
 
 
 class QueueUnavailableError(UnavailableError):
     """A queue throttles, refuses or does not answer."""
 
 
-class ReportUnavailableError(UnavailableError):
-    """The relational read model refuses, does not answer, or takes longer than a request may. Nothing was changed."""
-
-    retry_after_s = 5
-
-
 class ContendedError(UnavailableError):
-    """Others wrote to the same items at every try."""
+    """Concurrent writers changed the same items at every try."""
 
 
 class PartlyCountedError(UnavailableError):
     """
-    Events of the counters `uncounted` may not be counted; all events of the others, if there are any, are.
+    Events of the counters `uncounted` may be missing from the read model. All events of the other counters are counted.
 
-    `new` are those, of either, that are known to be counted now and not before, each as its counter's id and its own.
-    The `troubles` say of each of the `uncounted` what was in the way.
+    `new` holds the events, as (counter id, event id), that are known to be counted now and were not before. `troubles`
+    has the failure of each counter in `uncounted`.
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], troubles: Mapping[str, UnavailableError]) -> None:
@@ -206,4 +233,4 @@ class PartlyCountedError(UnavailableError):
 
 
 class SettingsError(CounterError):
-    """An environment variable is missing or out of range; the message names it and says what would be right."""
+    """An environment variable is missing or invalid. The message names it and states the rule."""

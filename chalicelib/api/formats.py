@@ -5,52 +5,67 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from chalicelib.domain.counter import Counter
-
 
 VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
 
-
+#: RFC 3339, without leap seconds. `datetime.fromisoformat` alone accepts other forms, which differ between versions.
 _TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2})(\.[0-9]{1,9})?"
-    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII | re.IGNORECASE,
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def to_cursor(last: str) -> str:
-    """A cursor that says what was last on a page, in ASCII; opaque to clients, and no secret."""
-    return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
-
-
-def seconds(text: str) -> Decimal:
+def parse_time(text: str) -> Decimal:
     """
-    Seconds since 1970 of a time as RFC 3339 writes it, of which a fraction is left as it is.
+    Parse a time in RFC 3339 into seconds since 1970, exactly.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not such a time.
     """
-    if not (found := _TIME.fullmatch(text)):
+    if not (match := _TIME.fullmatch(text)):
         raise ValueError(text)
-    date, clock, fraction, sign, hours, minutes = found.groups()
-    # An offset is subtracted by hand: with it, a time may lie beyond the years that a datetime has.
-    at = datetime.fromisoformat(f"{date}T{clock}+00:00") - datetime(1970, 1, 1, tzinfo=UTC)
-    offset_s = int(f"{sign}1") * (int(hours) * 3600 + int(minutes) * 60) if sign else 0
-    return at.days * 86_400 + at.seconds - offset_s + Decimal(fraction or 0)
+    time, fraction, offset = match.groups()
+    whole_seconds = (datetime.fromisoformat(f"{time}{offset.upper()}") - _EPOCH) // timedelta(seconds=1)
+    return whole_seconds + Decimal(fraction or 0)
 
 
-def rfc3339(ms: int) -> str:
-    """A time in milliseconds since 1970 as answers write it: RFC 3339, in UTC, to the millisecond."""
+def format_time(ms: int) -> str:
+    """Format milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
     return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03}Z"
 
 
-def digest_tag(text: str) -> str:
+def encode_cursor(last: str) -> str:
+    """Encode the last row of a page as a cursor: URL-safe, opaque to clients, not secret."""
+    return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """
+    Decode the last row of a page from its cursor.
+
+    Raises:
+        ValueError: `encode_cursor` did not make it.
+    """
+    text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    version, _, last = text.partition(" ")
+    if version != "1":
+        raise ValueError(cursor)
+    return last
+
+
+def format_version_tag(version: int) -> str:
+    """Format a counter's version as an entity tag."""
+    return f'"{version}"'
+
+
+def hash_content(text: str) -> str:
+    """Hash a body into an entity tag."""
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
 
 
-def etag(counter: Counter) -> str:
-    return f'"{counter.version}"'
+def quote(text: str) -> str:
+    """Quote the start of a client's text for an error message, in ASCII."""
+    return ascii(text if len(text) <= 20 else f"{text[:20]}...")

@@ -1,4 +1,4 @@
-"""Decode requests into commands and queries."""
+"""Parse requests into commands and queries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.api import formats
+from chalicelib.api.formats import quote
 from chalicelib.domain.commands import Increment
 from chalicelib.domain.events import LATEST_MS, is_counter_id, is_event_id
 from chalicelib.domain.history import RESOLUTIONS, EventPosition, Span
@@ -26,216 +28,198 @@ if TYPE_CHECKING:
 
     from chalice.app import Request as GatewayRequest
 
+MAX_BODY_BYTES = 1024
+MAX_LIMIT = 100
+DEFAULT_LIMIT = 50
+MAX_STEPS = 10_000
+DEFAULT_RESOLUTION = "minute"
 
-from chalicelib.api import formats
-
-LONGEST_BODY_BYTES = 1024
-
-
-LONGEST_PAGE = 100
-
-
-USUAL_PAGE = 50
-
-
-MOST_STEPS = 10_000
-
-
-USUAL_RESOLUTION = "minute"
-
-
-#: How long a history is if its start is left out, by resolution: an hour, a day, 30 days, 365 days.
-_USUAL_SPAN_S = {"second": 3600, "minute": 86_400, "hour": 30 * 86_400, "day": 365 * 86_400}
-
+#: The length of a history without `from`, by resolution: an hour, a day, 30 days, 365 days.
+_DEFAULT_SPAN_S = {"second": 3600, "minute": 86_400, "hour": 30 * 86_400, "day": 365 * 86_400}
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
-
-
 _EVENT_CURSOR = re.compile(r"(0|[1-9][0-9]{0,14}) ([0-9a-f-]{36})")
-
-
 _PREFER_REPRESENTATION = re.compile(r'return\s*=\s*"?representation"?\s*(;.*)?', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent besides its path, whatever it came through. Header names are in lower case; `body` is raw."""
+    """A client's request without its path. Header names are in lower case; `body` is not decoded."""
 
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, list[str]] = field(default_factory=dict)
     body: bytes = b""
 
 
-def request(received: GatewayRequest) -> Request:
+def parse_request(received: GatewayRequest) -> Request:
     """
-    The request that a gateway, or Chalice's development server, handed over.
+    Parse a request of API Gateway or of Chalice's development server.
 
     Raises:
-        InvalidRequestError: the body is not what its encoding says.
+        InvalidRequestError: the body is not valid base64, although the event declares it so.
     """
     event = received.to_original_event()
     sent = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
     headers: dict[str, list[str]] = {}
-    for name, values in sent.items():  # the same name in another case is the same header
+    for name, values in sent.items():  # header names are case-insensitive
         headers.setdefault(name.lower(), []).extend(values)
     try:
-        body = _body(event.get("body"), is_base64=bool(event.get("isBase64Encoded")))
+        body = _decode_body(event.get("body"), is_base64=bool(event.get("isBase64Encoded")))
     except ValueError as error:
-        raise InvalidRequestError("The body cannot be decoded.") from error
-    return Request(
-        query=event.get("multiValueQueryStringParameters") or {},
-        headers=headers,
-        body=body,
-    )
+        raise InvalidRequestError("The body cannot be decoded: it must be valid base64.") from error
+    return Request(event.get("multiValueQueryStringParameters") or {}, headers, body)
 
 
-def increment_command(counter_id: str, request: Request, max_increment: int) -> Increment:
+def parse_increment(counter_id: str, request: Request, max_increment: int) -> Increment:
     """
-    The command that this request to increment the counter asks for.
+    Parse a request to increment the counter.
 
     Raises:
-        InvalidRequestError, BodyTooLargeError, UnsupportedMediaTypeError: the detail says what would be right.
+        InvalidRequestError, BodyTooLargeError, UnsupportedMediaTypeError: the detail states the rule.
     """
     return Increment(
-        counter_id=counter_named(counter_id),
-        by=_by(request, max_increment),
-        idempotency_key=_idempotency_key(request),
-        at_version=_at_version(request),
-        wants_counter=_wants_counter(request),
+        counter_id=parse_counter_id(counter_id),
+        by=_parse_amount(request, max_increment),
+        idempotency_key=_parse_idempotency_key(request),
+        at_version=_parse_if_match(request),
+        wants_counter=_prefers_representation(request),
     )
 
 
-def counter_named(text: str) -> str:
+def parse_counter_id(text: str) -> str:
     """
-    The counter id that this path segment is.
+    Return the counter id of a path segment.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: it is not a counter id.
     """
     if not is_counter_id(text):
-        raise InvalidRequestError("A counter id is 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
+        raise InvalidRequestError(f"counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got {quote(text)}.")
     return text
 
 
-def event_named(text: str) -> str:
+def parse_event_id(text: str) -> str:
     """
-    The event id that this path segment is.
+    Return the event id of a path segment, in lower case.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: it is not a UUID.
     """
     if not is_event_id(text.lower()):
-        raise InvalidRequestError("An event id is a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057")
+        raise InvalidRequestError(
+            f"event_id must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, got {quote(text)}."
+        )
     return text.lower()
 
 
-def page_of_counters(request: Request) -> tuple[int, str | None]:
+def parse_counters_page(request: Request) -> tuple[int, str | None]:
     """
-    How many counters are asked for, and the one behind which they start.
+    Return the limit of a page of counters, and the last counter of the previous page.
 
     Raises:
-        InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
+        InvalidRequestError: `limit` or `cursor` is invalid.
     """
-    after = from_cursor(request)
+    after = parse_cursor(request)
     if after is not None and not is_counter_id(after):
         raise BadCursorError
-    return limit(request), after
+    return parse_limit(request), after
 
 
-def page_of_events(request: Request) -> tuple[int, EventPosition | None]:
+def parse_events_page(request: Request) -> tuple[int, EventPosition | None]:
     """
-    How many events are asked for, and the place behind which they start.
+    Return the limit of a page of events, and the position of the last event of the previous page.
 
     Raises:
-        InvalidRequestError: `limit` is out of range, or `cursor` was not given out by this service.
+        InvalidRequestError: `limit` or `cursor` is invalid.
     """
-    text = from_cursor(request)
+    text = parse_cursor(request)
     if text is None:
-        return limit(request), None
-    if not (found := _EVENT_CURSOR.fullmatch(text)) or int(found[1]) > LATEST_MS or not is_event_id(found[2]):
+        return parse_limit(request), None
+    match = _EVENT_CURSOR.fullmatch(text)
+    if not match or int(match[1]) > LATEST_MS or not is_event_id(match[2]):
         raise BadCursorError
-    return limit(request), EventPosition(int(found[1]), found[2])
+    return parse_limit(request), EventPosition(int(match[1]), match[2])
 
 
-def span_of_history(request: Request, now_s: float) -> Span:
+def parse_history_span(request: Request, now_s: float) -> Span:
     """
-    The seconds, and the steps, for which a history is asked.
+    Return the range and the resolution of a history.
 
-    Steps consist of whole seconds: `from` is rounded down and `to`, which is exclusive, up.
+    Steps consist of whole seconds: `from` is rounded down, and `to`, which is exclusive, up.
 
     Raises:
-        InvalidRequestError: a parameter is malformed, or `from` is not before `to`.
-        RangeTooLongError: it has more steps than an answer may.
+        InvalidRequestError: a parameter is malformed, or `from` is not earlier than `to`.
+        RangeTooLongError: the range has more than `MAX_STEPS` steps.
     """
-    resolution = _single(request.query, "resolution")
+    resolution = _get_single(request.query, "resolution")
     if resolution is None:
-        resolution = USUAL_RESOLUTION
+        resolution = DEFAULT_RESOLUTION
     if resolution not in RESOLUTIONS:
-        raise InvalidRequestError("resolution is second, minute, hour or day; left out, it is minute.")
-    end = _time(request, "to")
+        raise InvalidRequestError(
+            f"resolution must be second, minute, hour or day, got {quote(resolution)}. Default: {DEFAULT_RESOLUTION}."
+        )
+    end = _parse_time_parameter(request, "to")
     if end is None:
         end = Decimal(math.ceil(now_s))
-    start = _time(request, "from")
+    start = _parse_time_parameter(request, "from")
     if start is None:
-        start = end - _USUAL_SPAN_S[resolution]
+        start = end - _DEFAULT_SPAN_S[resolution]
     if start >= end:
-        raise InvalidRequestError("from is a time before to; left out, to is now.")
-    span = Span(_within_time(math.floor(start)), _within_time(math.ceil(end)), RESOLUTIONS[resolution])
-    if span.steps > MOST_STEPS:
+        raise InvalidRequestError("from must be earlier than to (default: now).")
+    span = Span(_clamp(math.floor(start)), _clamp(math.ceil(end)), RESOLUTIONS[resolution])
+    if span.steps > MAX_STEPS:
         raise _too_many_steps(span, resolution)
     return span
 
 
-def parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]:
+def parse_parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]:
     """
-    What is asked for of these query parameters, by name.
+    Return the query parameters by name. Only these names are allowed.
 
     Raises:
-        InvalidRequestError: another is there, or one is there more than once.
+        InvalidRequestError: another parameter is present, or one is repeated.
     """
     if unknown := sorted(set(request.query) - set(names)):
-        raise InvalidRequestError(f"There is no parameter {unknown[0][:40]!a} here; there are {', '.join(names)}.")
-    found = {name: _single(request.query, name) for name in names}
-    return {name: text for name, text in found.items() if text is not None}
+        raise InvalidRequestError(f"Unknown parameter {quote(unknown[0])}. Use {', '.join(names)}.")
+    values = {name: _get_single(request.query, name) for name in names}
+    return {name: text for name, text in values.items() if text is not None}
 
 
-def limit(request: Request) -> int:
+def parse_limit(request: Request) -> int:
     """
-    How many rows of a page are asked for.
+    Return the limit of a page.
 
     Raises:
         InvalidRequestError: it is out of range.
     """
-    text = _single(request.query, "limit")
+    text = _get_single(request.query, "limit")
     if text is None:
-        return USUAL_PAGE
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= LONGEST_PAGE:
-        raise InvalidRequestError(f"limit is an integer from 1 to {LONGEST_PAGE}.")
+        return DEFAULT_LIMIT
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
+        raise InvalidRequestError(
+            f"limit must be an integer from 1 to {MAX_LIMIT}, got {quote(text)}. Default: {DEFAULT_LIMIT}."
+        )
     return int(text)
 
 
-def from_cursor(request: Request) -> str | None:
+def parse_cursor(request: Request) -> str | None:
     """
-    What the cursor that came says was last; None where there is none.
+    Return the last row of the previous page; None on the first page.
 
     Raises:
-        InvalidRequestError: it was not given out by this service.
+        InvalidRequestError: the service did not issue this cursor.
     """
-    cursor = _single(request.query, "cursor")
+    cursor = _get_single(request.query, "cursor")
     if cursor is None:
         return None
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-    except ValueError:
-        text = ""
-    version, _, last = text.partition(" ")
-    if version != "1":
-        raise BadCursorError
-    return last
+        return formats.decode_cursor(cursor)
+    except ValueError as error:
+        raise BadCursorError from error
 
 
-def _body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
-    """Chalice's own decoding is lenient, and its development server hands over bytes."""
+def _decode_body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
+    """Decode strictly, unlike Chalice. Its development server passes bytes."""
     if sent is None:
         return b""
     if is_base64:
@@ -243,99 +227,104 @@ def _body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
     return sent if isinstance(sent, bytes) else sent.encode()
 
 
-def _by(request: Request, max_increment: int) -> int:
+def _parse_amount(request: Request, max_increment: int) -> int:
     if not request.body:
         return 1
-    if len(request.body) > LONGEST_BODY_BYTES:
-        raise BodyTooLargeError(f"A body has at most {LONGEST_BODY_BYTES} bytes; this one has {len(request.body)}.")
+    if len(request.body) > MAX_BODY_BYTES:
+        raise BodyTooLargeError(f"The body must have at most {MAX_BODY_BYTES} bytes, got {len(request.body)}.")
     _check_media_type(request)
-    rule = f'The body is {{"by": N}}, with N an integer from 1 to {max_increment}, or there is none, which means 1'
+    rule = f'The body must be {{"by": N}} with N an integer from 1 to {max_increment}, or empty for 1'
     try:
         body = json.loads(
-            request.body.decode(), object_pairs_hook=_members, parse_float=_no_number, parse_constant=_no_number
+            request.body.decode(),
+            object_pairs_hook=_collect_members,
+            parse_float=_reject_number,
+            parse_constant=_reject_number,
         )
     except ValueError as error:
-        raise InvalidRequestError(f"{rule}; this is not such JSON: {error}.") from error
+        raise InvalidRequestError(f"{rule}; invalid JSON: {error}.") from error
     except RecursionError as error:
-        raise InvalidRequestError(f"{rule}; this is nested deeper than any reader goes.") from error
+        raise InvalidRequestError(f"{rule}; the JSON is nested too deeply.") from error
     by = body.get("by") if isinstance(body, dict) and set(body) == {"by"} else None
     if isinstance(by, bool) or not isinstance(by, int) or not 1 <= by <= max_increment:
         raise InvalidRequestError(f"{rule}.")
     return by
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _collect_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a member is repeated")
     return members
 
 
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text[:40]} is no integer")
+def _reject_number(text: str) -> None:
+    raise ValueError(f"{text[:40]} is not an integer")
 
 
 def _check_media_type(request: Request) -> None:
-    media_type, *parameters = (_single(request.headers, "content-type") or "").lower().split(";")
+    media_type, *parameters = (_get_single(request.headers, "content-type") or "").lower().split(";")
     charsets = [part.strip() for part in parameters if part.strip().startswith("charset")]
     if media_type.strip() != "application/json" or any(
         charset not in ("charset=utf-8", 'charset="utf-8"') for charset in charsets
     ):
-        raise UnsupportedMediaTypeError("With a body, Content-Type is application/json, in UTF-8.")
+        raise UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8.")
 
 
-def _idempotency_key(request: Request) -> str | None:
-    key = _single(request.headers, "idempotency-key")
+def _parse_idempotency_key(request: Request) -> str | None:
+    key = _get_single(request.headers, "idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise InvalidRequestError("An Idempotency-Key is 1 to 255 printable ASCII characters.")
+        raise InvalidRequestError("Idempotency-Key must be 1 to 255 printable ASCII characters.")
     return key
 
 
-def _at_version(request: Request) -> int | None:
-    tag = _single(request.headers, "if-match")
+def _parse_if_match(request: Request) -> int | None:
+    tag = _get_single(request.headers, "if-match")
     if tag is None:
         return None
     if not (match := formats.VERSION_TAG.fullmatch(tag)):
-        raise InvalidRequestError('If-Match holds one version as GET gives it in ETag, in double quotes: "16"')
+        raise InvalidRequestError(
+            f'If-Match must be the ETag of GET, one version in double quotes such as "16", got {quote(tag)}.'
+        )
     return int(match[1])
 
 
-def _wants_counter(request: Request) -> bool:
+def _prefers_representation(request: Request) -> bool:
     preferences = [part.strip() for value in request.headers.get("prefer", []) for part in value.split(",")]
     returns = [preference for preference in preferences if re.match(r"return\s*=", preference, re.IGNORECASE)]
-    # Of several, the first counts (RFC 7240, section 2).
+    # If `return` is repeated, the first one applies (RFC 7240, section 2).
     return bool(returns) and _PREFER_REPRESENTATION.fullmatch(returns[0]) is not None
 
 
-def _time(request: Request, name: str) -> Decimal | None:
-    """Seconds since 1970, of which a fraction is left as it is."""
-    text = _single(request.query, name)
+def _parse_time_parameter(request: Request, name: str) -> Decimal | None:
+    text = _get_single(request.query, name)
     if text is None:
         return None
     try:
-        return formats.seconds(text)
+        return formats.parse_time(text)
     except ValueError as error:
         raise InvalidRequestError(
-            f"{name} is a time as RFC 3339 writes it, such as 2023-11-14T22:13:20Z or 2023-11-14T23:13:20.5+01:00; "
-            "in an address, + is written %2B."
+            f"{name} must be a time in RFC 3339 such as 2023-11-14T22:13:20Z or 2023-11-14T23:13:20.5+01:00, "
+            f"got {quote(text)}. In a URL, write + as %2B."
         ) from error
 
 
-def _within_time(second: int) -> int:
-    """The second, or the nearest that something can have been recorded in, or that is the end of such."""
+def _clamp(second: int) -> int:
+    """Limit a second to the range of times that an event can have, including the end of the last second."""
     return min(max(second, 0), LATEST_MS // 1000 + 1)
 
 
 def _too_many_steps(span: Span, resolution: str) -> RangeTooLongError:
-    coarser = (name for name, step_s in RESOLUTIONS.items() if Span(span.first, span.end, step_s).steps <= MOST_STEPS)
-    detail = f"At resolution {resolution} a range has at most {MOST_STEPS:,} steps; this one has {span.steps:,}."
-    if (name := next(coarser, None)) is not None:
-        detail += f" Ask for resolution={name}, or for a shorter range:"
-    return RangeTooLongError(detail, (span.first // span.step_s + MOST_STEPS) * span.step_s)
+    detail = f"The range must have at most {MAX_STEPS:,} steps of a {resolution}, got {span.steps:,}."
+    for name, step_s in RESOLUTIONS.items():
+        if Span(span.first, span.end, step_s).steps <= MAX_STEPS:
+            detail += f" Use resolution={name} or a shorter range."
+            break
+    return RangeTooLongError(detail, (span.first // span.step_s + MAX_STEPS) * span.step_s)
 
 
-def _single(values: Mapping[str, list[str]], name: str) -> str | None:
-    found = values.get(name) or []
-    if len(found) > 1:
-        raise InvalidRequestError(f"{name} is given more than once; once is right.")
-    return found[0] if found else None
+def _get_single(values: Mapping[str, list[str]], name: str) -> str | None:
+    texts = values.get(name) or []
+    if len(texts) > 1:
+        raise InvalidRequestError(f"{name} must be given at most once.")
+    return texts[0] if texts else None

@@ -48,6 +48,13 @@ HEX_COLOUR = "[0-9A-Fa-f]{3}([0-9A-Fa-f]{3})?"
 LABEL = r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]*"
 _HALVES_OF_CHARACTERS = re.compile("[\ud800-\udfff]")
 
+#: Headers of a badge's response. An SVG document opened on its own is a page; this one must not run or load anything.
+HEADERS = {
+    "Content-Type": "image/svg+xml",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+
 USUAL_COLOUR = "blue"
 USUAL_LABEL_COLOUR = "grey"
 

@@ -27,9 +27,6 @@ from chalicelib.errors import (
     KeyReusedError,
     NotUnderstoodError,
     RangeTooLongError,
-    ReportNotFoundError,
-    ReportsOffError,
-    ReportUnavailableError,
     UnavailableError,
     UnsupportedMediaTypeError,
     VersionMismatchError,
@@ -38,6 +35,7 @@ from chalicelib.extras import badge as extras_badge
 from chalicelib.extras.reports import api, definitions
 from chalicelib.extras.reports.api import Asked
 from chalicelib.extras.reports.definitions import REPORTS, Kind
+from chalicelib.extras.reports.errors import ReportNotFoundError, ReportsOffError, ReportUnavailableError
 from chalicelib.read_model.queries import CounterPage
 
 if TYPE_CHECKING:
@@ -49,6 +47,8 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 JSON = dict[str, Any]
+
+HEADERS = {"Content-Type": "application/json"}
 
 
 def document(settings: Settings) -> JSON:
@@ -201,7 +201,7 @@ _PARAMETERS: JSON = {
         "name": "limit",
         "in": "query",
         "description": "The most that a page has.",
-        "schema": _integer(1, requests.LONGEST_PAGE) | {"default": requests.USUAL_PAGE},
+        "schema": _integer(1, requests.MAX_LIMIT) | {"default": requests.DEFAULT_LIMIT},
         "example": 10,
     },
     "If-None-Match": {
@@ -268,11 +268,11 @@ _VARYING: JSON = {
 
 
 def _headers(settings: Settings) -> JSON:
-    readable = api_responses.cors(settings.allowed_origin).get_access_control_headers()
+    readable = api_responses.make_cors_config(settings.allowed_origin).get_access_control_headers()
     return _VARYING | {name: {"required": True, "schema": {"const": value}} for name, value in readable.items()}
 
 
-_READABLE = {name: _one("headers", name) for name in api_responses.cors("*").get_access_control_headers()}
+_READABLE = {name: _one("headers", name) for name in api_responses.make_cors_config("*").get_access_control_headers()}
 
 
 def _answer(description: str, schema: JSON, *examples: Response, sometimes: tuple[str, ...] = (), **more: Any) -> JSON:
@@ -313,18 +313,19 @@ def _refusal(description: str, *problems: Mapping[str, Any], header: str | None 
     }
 
 
-def _problem(error: CounterError | None) -> Mapping[str, Any]:
-    body: Mapping[str, Any] = api_problems.problem(error).body
+def _problem(error: CounterError) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = api_problems.render_problem(error).body
     return body
 
 
 def _by_gateway(kind: str) -> Mapping[str, Any]:
-    return api_problems.gateway_problem(*api_problems.GATEWAY_PROBLEMS[kind])
+    return api_problems.describe_problem(*api_problems.GATEWAY_PROBLEMS[kind])
 
 
-_MALFORMED = _problem(InvalidRequestError("A counter id is 1 to 64 characters of A-Z a-z 0-9 . _ ~ -"))
+_MALFORMED = _problem(InvalidRequestError("counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got 'a b'."))
 _TOO_LONG = RangeTooLongError(
-    "At resolution minute a range has at most 10,000 steps; this one has 10,001.", 1_700_000_000
+    "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
+    1_700_000_000,
 )
 _NOWHERE = _by_gateway("MISSING_AUTHENTICATION_TOKEN")
 
@@ -354,13 +355,13 @@ _REFUSALS: JSON = {
         current=_one("schemas", "Counter"),
     ),
     "TooLarge": _refusal(
-        f"The body is over {requests.LONGEST_BODY_BYTES} bytes.",
-        _problem(BodyTooLargeError("A body has at most 1024 bytes; this one has 1025.")),
+        f"The body is over {requests.MAX_BODY_BYTES} bytes.",
+        _problem(BodyTooLargeError("The body must have at most 1024 bytes, got 1025.")),
         _by_gateway("REQUEST_TOO_LARGE"),
     ),
     "NotJson": _refusal(
         "There is a body, and its media type is not JSON.",
-        _problem(UnsupportedMediaTypeError("With a body, Content-Type is application/json, in UTF-8.")),
+        _problem(UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8.")),
     ),
     "KeyReused": _refusal(
         "The idempotency key was sent before, on this counter, with another body.",
@@ -368,7 +369,9 @@ _REFUSALS: JSON = {
     ),
     "TooMany": _refusal("The stage takes no more requests now.", _by_gateway("THROTTLED"), header="Retry-After"),
     "Failed": _refusal(
-        "The service failed. Nothing that was sent explains it.", _problem(None), _problem(NotUnderstoodError(""))
+        "The service failed. Nothing that was sent explains it.",
+        _problem(CounterError()),
+        _problem(NotUnderstoodError("")),
     ),
     "GatewayFailed": _refusal("The gateway failed.", _by_gateway("DEFAULT_5XX")),
     "ReportUnavailable": _refusal(
@@ -431,8 +434,8 @@ _OF_COUNTER = {"400": "BadRequest", "404": "NotFound"}
 
 
 def _increment(max_increment: int) -> JSON:
-    recorded = api_responses.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, None, is_retry=False))
-    counted = api_responses.accepted(_A_COMMAND, Accepted(_AN_INCREMENT, _A_COUNTER, is_retry=False))
+    recorded = api_responses.render_accepted(_A_COMMAND, Accepted(_AN_INCREMENT, None, is_retry=False))
+    counted = api_responses.render_accepted(_A_COMMAND, Accepted(_AN_INCREMENT, _A_COUNTER, is_retry=False))
     event = {"counter_id": "$response.body#/counter_id", "event_id": "$response.body#/event_id"}
     counter = {"counter_id": "$response.body#/counter_id"}
     return _operation(
@@ -485,7 +488,7 @@ def _increment(max_increment: int) -> JSON:
         },
         {**_OF_COUNTER, "412": "OtherVersion", "413": "TooLarge", "415": "NotJson", "422": "KeyReused"},
         requestBody={
-            "description": f"At most {requests.LONGEST_BODY_BYTES} bytes. Without it, `by` is 1.",
+            "description": f"At most {requests.MAX_BODY_BYTES} bytes. Without it, `by` is 1.",
             "required": False,
             "content": {
                 "application/json": {"schema": _object(by=_integer(1, max_increment)), "example": {"by": _A_COMMAND.by}}
@@ -495,8 +498,8 @@ def _increment(max_increment: int) -> JSON:
 
 
 def _counter() -> JSON:
-    found = api_responses.counter_state(_NOBODY, _A_COUNTER)
-    untouched = api_responses.counter_state(_NOBODY, Counter("untouched"))
+    found = api_responses.render_counter(_NOBODY, _A_COUNTER)
+    untouched = api_responses.render_counter(_NOBODY, Counter("untouched"))
     return _operation(
         "counter",
         "A counter's value and version. One that was never incremented is 0.",
@@ -510,8 +513,8 @@ def _counter() -> JSON:
 
 
 def _event() -> JSON:
-    pending = api_responses.event_state(_AN_INCREMENT, counted=False)
-    counted = api_responses.event_state(_AN_ADJUSTMENT, counted=True)
+    pending = api_responses.render_event(_AN_INCREMENT, counted=False)
+    counted = api_responses.render_event(_AN_ADJUSTMENT, counted=True)
     return _operation(
         "event",
         "One event, and whether it is part of its counter's value yet.",
@@ -523,13 +526,13 @@ def _event() -> JSON:
 
 def _pages_of_events() -> JSON:
     place = EventPosition(_A_TIME_MS, _AN_INCREMENT.event_id)
-    page = api_responses.events_page(EventPage([_AN_ADJUSTMENT, _AN_INCREMENT], place))
+    page = api_responses.render_events(EventPage([_AN_ADJUSTMENT, _AN_INCREMENT], place))
     schema = _object(events={"type": "array", "items": _one("schemas", "Event")}, next_cursor=_CURSOR)
     return _operation(
         "events",
         "The counted events, newest first.",
         [_one("parameters", "counter_id"), _one("parameters", "limit"), _cursor(page)],
-        {"200": _answer("A page.", schema, page, api_responses.events_page(EventPage([], None)))},
+        {"200": _answer("A page.", schema, page, api_responses.render_events(EventPage([], None)))},
         _OF_COUNTER,
     )
 
@@ -539,7 +542,7 @@ def _history() -> JSON:
         "name": "resolution",
         "in": "query",
         "description": "How long a step is.",
-        "schema": {"enum": list(RESOLUTIONS), "default": requests.USUAL_RESOLUTION},
+        "schema": {"enum": list(RESOLUTIONS), "default": requests.DEFAULT_RESOLUTION},
         "example": "hour",
     }
     return _operation(
@@ -557,7 +560,7 @@ def _history() -> JSON:
             "200": _answer(
                 "The steps that are not empty, ascending.",
                 _object(points={"type": "array", "items": _one("schemas", "Point")}),
-                api_responses.history([Point(1_700_000_040, 3, 7)]),
+                api_responses.render_history([Point(1_700_000_040, 3, 7)]),
             )
         },
         {"400": "BadRange", "404": "NotFound"},
@@ -566,7 +569,7 @@ def _history() -> JSON:
 
 def _badge() -> JSON:
     svg = extras_badge.drawn(extras_badge.look("visits", {"color": "brightgreen"}), 1_234_567)
-    badge = api_responses.badge(_NOBODY, svg)
+    badge = api_responses.render_cacheable(_NOBODY, svg, extras_badge.HEADERS)
     colour = {"type": "string", "pattern": f"^({extras_badge.HEX_COLOUR}|{'|'.join(extras_badge.COLOURS)})$"}
     return _operation(
         "badge",
@@ -609,7 +612,7 @@ def _badge() -> JSON:
 
 
 def _pages_of_counters() -> JSON:
-    page = api_responses.counters_page(CounterPage([_A_COUNTER], "clicks"))
+    page = api_responses.render_counters(CounterPage([_A_COUNTER], "clicks"))
     schema = _object(counters={"type": "array", "items": _one("schemas", "Counter")}, next_cursor=_CURSOR)
     return _operation(
         "counters",
@@ -717,14 +720,14 @@ def _index() -> JSON:
         "index",
         "What this service is, its version, and where everything else is found.",
         [],
-        {"200": _answer("The service.", _one("schemas", "Service"), api_responses.service())},
+        {"200": _answer("The service.", _one("schemas", "Service"), api_responses.render_index())},
         {},
     )
 
 
 def _description() -> JSON:
-    this = api_responses.description(_NOBODY, {"openapi": "3.1.1", "info": {"title": "Counter", "version": "1.0.0"}})
-    this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": "1.0.0"}, "paths": {}}
+    this = api_responses.render_cacheable(_NOBODY, "", HEADERS)
+    this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": "0.1.0"}, "paths": {}}
     return _operation(
         "description",
         "This document.",

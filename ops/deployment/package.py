@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from chalicelib import cold_start
-from chalicelib.api.problems import GATEWAY_PROBLEMS, PROBLEM_JSON, gateway_problem
-from chalicelib.api.responses import cors
+from chalicelib.api.problems import GATEWAY_PROBLEMS, PROBLEM_JSON, describe_problem
+from chalicelib.api.responses import make_cors_config
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import archive, policies
@@ -124,20 +124,22 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
 
 
 def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
-    readable = {name: f"'{value}'" for name, value in cors(allowed_origin).get_access_control_headers().items()}
+    readable = {
+        name: f"'{value}'" for name, value in make_cors_config(allowed_origin).get_access_control_headers().items()
+    }
     return {
         kind: {
-            **({"StatusCode": status} if status else {}),
+            **({"StatusCode": problem.status} if problem.status else {}),
             "ResponseParameters": {
                 "Headers": {
                     **readable,
                     "Content-Type": f"'{PROBLEM_JSON}'",
-                    **({"Retry-After": "'1'"} if status in (429, 503) else {}),
+                    **({"Retry-After": "'1'"} if problem.status in (429, 503) else {}),
                 }
             },
-            "ResponseTemplates": {"application/json": json.dumps(gateway_problem(status, name, title))},
+            "ResponseTemplates": {"application/json": json.dumps(describe_problem(problem, detail))},
         }
-        for kind, (status, name, title) in GATEWAY_PROBLEMS.items()
+        for kind, (problem, detail) in GATEWAY_PROBLEMS.items()
     }
 
 

@@ -656,13 +656,13 @@ MUTANTS = {
         "chalicelib.api.requests",
         "headers.setdefault(name.lower(), []).extend(values)",
         "headers[name.lower()] = list(values)",
-        "tests/unit/test_requests.py::test_a_header_in_another_case_is_the_same_header",
+        "tests/unit/test_requests.py::test_header_repeated_in_another_case_is_malformed",
     ),
     "requests-shared": Mutant(
         "The request is read from a place that all threads share",
         "app",
-        "requests.request(_received.get())",
-        "requests.request(app.current_request)",
+        "requests.parse_request(_received.get())",
+        "requests.parse_request(app.current_request)",
         "tests/resilience/test_races.py::test_requests_in_threads_get_their_own_answers",
     ),
     "seen-in-memory": Mutant(

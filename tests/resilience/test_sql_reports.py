@@ -20,9 +20,10 @@ from sqlalchemy import text
 import app
 from chalicelib import settings
 from chalicelib.aws import session
-from chalicelib.errors import BadCursorError, ReportUnavailableError
+from chalicelib.errors import BadCursorError
 from chalicelib.extras.reports import definitions, queries
 from chalicelib.extras.reports.definitions import REPORTS, Question
+from chalicelib.extras.reports.errors import ReportUnavailableError
 from chalicelib.extras.sql import read_model, read_only
 from tests import sql_faults
 from tests.builders import an_adjustment, an_event, api_event

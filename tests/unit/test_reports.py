@@ -16,15 +16,10 @@ from hypothesis import strategies as st
 from chalicelib import settings
 from chalicelib.api import formats, problems
 from chalicelib.domain.events import COUNTER_ID, EVENT_ID, LATEST_MS
-from chalicelib.errors import (
-    BadCursorError,
-    InvalidRequestError,
-    ReportNotFoundError,
-    ReportsOffError,
-    ReportUnavailableError,
-)
+from chalicelib.errors import BadCursorError, InvalidRequestError
 from chalicelib.extras.reports import api, definitions
 from chalicelib.extras.reports.definitions import REPORTS, Kind, Page
+from chalicelib.extras.reports.errors import ReportNotFoundError, ReportsOffError, ReportUnavailableError
 from tests.unit.test_requests import request
 
 ON = settings.read({"STAGE": "dev", "SQL_URL": "sqlite:///file"})
@@ -135,7 +130,7 @@ def test_unknown_report_is_refused_with_the_known_ones(name):
         asked(name)
 
     assert "top_counters, daily, hourly, weekly, busiest_hour, weekly_growth, running_totals" in refused.value.detail
-    assert problems.problem(refused.value).status_code == 404
+    assert problems.render_problem(refused.value).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["daily", "yearly"])
@@ -145,13 +140,13 @@ def test_where_sql_is_off_whatever_is_asked_is_told_how_it_is_switched_on(name):
     with pytest.raises(ReportsOffError):
         api.listing(OFF)
 
-    answered = problems.problem(refused.value)
+    answered = problems.render_problem(refused.value)
     assert answered.status_code == 404
     assert "SQL_URL" in answered.body["detail"]
 
 
 def test_a_report_that_is_not_to_be_had_says_nothing_of_why():
-    answered = problems.problem(ReportUnavailableError("FATAL: password authentication failed for user counter"))
+    answered = problems.render_problem(ReportUnavailableError("FATAL: password authentication failed for user counter"))
 
     assert answered.status_code == 503
     assert int(str(answered.headers["Retry-After"])) >= 1
@@ -360,7 +355,7 @@ def test_a_cursor_of_one_format_or_length_goes_with_another():
 
 def forged(name, *texts):
     known = base64.urlsafe_b64decode(cursor_of(name, **needed(name)) + "===").decode().split(" ")
-    return formats.to_cursor(" ".join([known[1], *texts]))
+    return formats.encode_cursor(" ".join([known[1], *texts]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Requests become commands or queries; each malformed one is refused with its own error."""
+"""Parsing requests and rendering responses and problem documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def received(event):
-    return requests.request(Request(event))
+    return requests.parse_request(Request(event))
 
 
 def request(*, headers=None, body=None, query=None):
@@ -35,36 +35,36 @@ def request(*, headers=None, body=None, query=None):
 
 
 def command(**parts):
-    return requests.increment_command("clicks", request(**parts), max_increment=1000)
+    return requests.parse_increment("clicks", request(**parts), max_increment=1000)
 
 
-def test_no_body_means_one():
+def test_body_absent_means_one():
     assert command() == Increment("clicks", by=1)
 
 
-def test_a_body_says_by_how_much():
+def test_body_sets_the_amount():
     assert command(body={"by": 1000}).by == 1000
 
 
-def test_json_may_come_with_its_charset_and_spaces():
+def test_body_with_charset_and_spaces_is_accepted():
     assert command(body=' { "by" : 2 } ', headers={"content-type": "Application/JSON; charset=UTF-8"}).by == 2
 
 
-def test_a_base64_body_is_decoded():
+def test_body_in_base64_is_decoded():
     event = api_event("POST", "/", headers=JSON, body=base64.b64encode(b'{"by": 5}').decode())
     event["isBase64Encoded"] = True
 
-    assert requests.increment_command("clicks", received(event), max_increment=1000).by == 5
+    assert requests.parse_increment("clicks", received(event), max_increment=1000).by == 5
 
 
-def test_the_headers_make_the_command():
-    found = command(headers={"idempotency-key": "k 1", "if-match": '"16"', "prefer": "return=representation"})
+def test_headers_set_key_version_and_preference():
+    increment = command(headers={"idempotency-key": "k 1", "if-match": '"16"', "prefer": "return=representation"})
 
-    assert found == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, wants_counter=True)
+    assert increment == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, wants_counter=True)
 
 
 @pytest.mark.parametrize("body", ["!!!", "e30", "ä"])
-def test_a_body_that_is_not_the_base64_it_says_is_malformed(body):
+def test_body_with_invalid_base64_is_malformed(body):
     event = api_event("POST", "/", headers=JSON, body=body)
     event["isBase64Encoded"] = True
 
@@ -103,17 +103,17 @@ def test_a_body_that_is_not_the_base64_it_says_is_malformed(body):
         "[" * 1000,
     ],
 )
-def test_any_other_body_is_malformed(body):
+def test_body_of_any_other_form_is_malformed(body):
     with pytest.raises(InvalidRequestError, match="integer from 1 to 1000"):
         command(body=body, headers=JSON)
 
 
-def test_a_body_over_a_kibibyte_is_too_large_whatever_it_holds():
+def test_body_over_a_kibibyte_is_too_large():
     with pytest.raises(BodyTooLargeError, match="1025"):
         command(body=" " * 1025, headers={"Content-Type": "text/plain"})
 
 
-def test_the_size_of_a_body_is_counted_in_bytes():
+def test_body_size_is_measured_in_bytes():
     with pytest.raises(BodyTooLargeError):
         command(body="ä" * 513, headers=JSON)
 
@@ -121,18 +121,18 @@ def test_the_size_of_a_body_is_counted_in_bytes():
 @pytest.mark.parametrize(
     "media_type", ["text/plain", "application/jsonp", "", "application/json; charset=latin-1", "*/*"]
 )
-def test_a_body_of_another_media_type_is_unsupported(media_type):
+def test_body_of_another_media_type_is_unsupported(media_type):
     with pytest.raises(UnsupportedMediaTypeError, match="application/json"):
         command(body='{"by":1}', headers={"Content-Type": media_type})
 
 
-def test_a_body_without_media_type_is_unsupported():
+def test_body_without_media_type_is_unsupported():
     with pytest.raises(UnsupportedMediaTypeError):
         command(body='{"by":1}')
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "käse", "a\tb", "\x7f"])
-def test_an_idempotency_key_is_1_to_255_printable_ascii_characters(key):
+def test_idempotency_key_is_1_to_255_printable_ascii_characters(key):
     with pytest.raises(InvalidRequestError, match="1 to 255 printable ASCII"):
         command(headers={"Idempotency-Key": key})
 
@@ -140,31 +140,31 @@ def test_an_idempotency_key_is_1_to_255_printable_ascii_characters(key):
 @pytest.mark.parametrize(
     "tag", ["*", "16", 'W/"16"', '"16", "17"', '"016"', '"-1"', '"a"', "", '""', '"' + "9" * 40 + '"']
 )
-def test_if_match_is_one_version_in_quotes(tag):
+def test_if_match_other_than_one_version_is_malformed(tag):
     with pytest.raises(InvalidRequestError, match="in double quotes"):
         command(headers={"If-Match": tag})
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
-def test_a_header_that_must_be_single_is_refused_when_repeated(name):
+def test_header_repeated_is_malformed(name):
     event = api_event("POST", "/", body='{"by":1}', headers=JSON)
     event["multiValueHeaders"][name] = ['"1"', '"2"']
 
-    with pytest.raises(InvalidRequestError, match="more than once"):
-        requests.increment_command("clicks", received(event), max_increment=1000)
+    with pytest.raises(InvalidRequestError, match="at most once"):
+        requests.parse_increment("clicks", received(event), max_increment=1000)
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
-def test_a_header_in_another_case_is_the_same_header(name):
+def test_header_repeated_in_another_case_is_malformed(name):
     event = api_event("POST", "/", body='{"by":1}', headers=JSON)
     event["multiValueHeaders"] |= {name: ['"1"'], name.upper(): ['"1"']}
 
-    with pytest.raises(InvalidRequestError, match="more than once"):
-        requests.increment_command("clicks", received(event), max_increment=1000)
+    with pytest.raises(InvalidRequestError, match="at most once"):
+        requests.parse_increment("clicks", received(event), max_increment=1000)
 
 
-def test_too_deep_body_is_refused_without_pythons_message():
-    with pytest.raises(InvalidRequestError, match=r"nested deeper than any reader goes\.$"):
+def test_body_nested_too_deeply_is_malformed():
+    with pytest.raises(InvalidRequestError, match=r"nested too deeply\.$"):
         command(body="[" * 1000, headers=JSON)
 
 
@@ -181,53 +181,52 @@ def test_too_deep_body_is_refused_without_pythons_message():
         ("", False),
     ],
 )
-def test_a_preference_is_heard_or_left_alone_and_never_an_error(prefer, wanted):
+def test_prefer_is_honoured_or_ignored(prefer, wanted):
     assert command(headers={"Prefer": prefer}).wants_counter is wanted
 
 
 @pytest.mark.parametrize("text", ["", "a b", "x" * 65, "ä", "a#1"])
-def test_invalid_counter_id_is_refused(text):
+def test_counter_id_invalid_is_malformed(text):
     with pytest.raises(InvalidRequestError, match="1 to 64 characters"):
-        requests.counter_named(text)
+        requests.parse_counter_id(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}"]
 )
-def test_invalid_event_id_is_refused(text):
+def test_event_id_invalid_is_malformed(text):
     with pytest.raises(InvalidRequestError, match="UUID"):
-        requests.event_named(text)
+        requests.parse_event_id(text)
 
 
-def test_an_event_may_be_named_in_capitals():
-    assert requests.event_named("01890A5D-AC96-774B-BCCE-B302099A8057") == "01890a5d-ac96-774b-bcce-b302099a8057"
+def test_event_id_in_upper_case_is_accepted():
+    assert requests.parse_event_id("01890A5D-AC96-774B-BCCE-B302099A8057") == "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-def test_page_of_counters_defaults_to_the_first_50():
-    assert requests.page_of_counters(request()) == (50, None)
-    assert requests.page_of_counters(request(query={"limit": ["100"]})) == (100, None)
+def test_counters_page_defaults_to_the_first_50():
+    assert requests.parse_counters_page(request()) == (50, None)
+    assert requests.parse_counters_page(request(query={"limit": ["100"]})) == (100, None)
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.0", "ten", "", "1000000000000000000000"])
-def test_a_limit_is_1_to_100(limit):
+def test_limit_outside_1_to_100_is_malformed(limit):
     with pytest.raises(InvalidRequestError, match="from 1 to 100"):
-        requests.page_of_counters(request(query={"limit": [limit]}))
+        requests.parse_counters_page(request(query={"limit": [limit]}))
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "!", "ä", base64.b64encode(b"2 clicks").decode(), "MSBhIGI"])
-def test_a_cursor_that_was_not_given_out_is_malformed(cursor):
+def test_counters_cursor_not_issued_is_malformed(cursor):
     with pytest.raises(InvalidRequestError, match="next_cursor"):
-        requests.page_of_counters(request(query={"cursor": [cursor]}))
+        requests.parse_counters_page(request(query={"cursor": [cursor]}))
 
 
-def test_page_of_events_defaults_to_the_newest_50():
+def test_events_page_defaults_to_the_newest_50():
     event = an_event(recorded_at_ms=1_700_000_000_007)
-    given_out = responses.events_page(EventPage([event], EventPosition(event.recorded_at_ms, event.event_id))).body[
-        "next_cursor"
-    ]
+    page = EventPage([event], EventPosition(event.recorded_at_ms, event.event_id))
+    cursor = responses.render_events(page).body["next_cursor"]
 
-    assert requests.page_of_events(request()) == (50, None)
-    assert requests.page_of_events(request(query={"limit": ["7"], "cursor": [given_out]})) == (
+    assert requests.parse_events_page(request()) == (50, None)
+    assert requests.parse_events_page(request(query={"limit": ["7"], "cursor": [cursor]})) == (
         7,
         EventPosition(1_700_000_000_007, event.event_id),
     )
@@ -252,30 +251,30 @@ AN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
         f"1 {LATEST_MS + 1} {AN_ID}",
     ],
 )
-def test_a_cursor_of_events_that_was_not_given_out_is_malformed(text):
+def test_events_cursor_not_issued_is_malformed(text):
     cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     with pytest.raises(InvalidRequestError, match="next_cursor"):
-        requests.page_of_events(request(query={"cursor": [cursor]}))
+        requests.parse_events_page(request(query={"cursor": [cursor]}))
 
 
-def test_cursor_of_events_is_invalid_for_counters():
+def test_events_cursor_for_counters_is_malformed():
     cursor = base64.urlsafe_b64encode(f"1 5 {AN_ID}".encode()).decode().rstrip("=")
 
     with pytest.raises(InvalidRequestError, match="next_cursor"):
-        requests.page_of_counters(request(query={"cursor": [cursor]}))
+        requests.parse_counters_page(request(query={"cursor": [cursor]}))
 
 
-def test_public_event_has_its_type_and_reason_but_not_its_operator():
+def test_event_body_has_type_and_reason_but_not_the_operator():
     increment, adjustment = an_event(by=2), an_adjustment(by=-3, reason="a test", who="ann")
 
-    first, second = responses.events_page(EventPage([increment, adjustment], None)).body["events"]
+    first, second = responses.render_events(EventPage([increment, adjustment], None)).body["events"]
 
     assert set(first) == {"counter_id", "event_id", "by", "recorded_at", "type"}
     assert (first["type"], first["by"]) == ("Incremented", 2)
     assert set(second) == {*first, "reason"}
     assert (second["type"], second["by"], second["reason"]) == ("Adjusted", -3, "a test")
-    assert responses.event_state(adjustment, counted=True).body == {**second, "status": "counted"}
+    assert responses.render_event(adjustment, counted=True).body == {**second, "status": "counted"}
 
 
 NOW_S = 1_700_000_000.5  # 2023-11-14T22:13:20.5Z
@@ -283,14 +282,14 @@ NOW_S = 1_700_000_000.5  # 2023-11-14T22:13:20.5Z
 
 def span(**query):
     asked = {name.rstrip("_"): [value] for name, value in query.items()}
-    return requests.span_of_history(request(query=asked), NOW_S)
+    return requests.parse_history_span(request(query=asked), NOW_S)
 
 
 @pytest.mark.parametrize(
     ("resolution", "step_s", "length_s"),
     [("second", 1, 3600), ("minute", 60, 86_400), ("hour", 3600, 30 * 86_400), ("day", 86_400, 365 * 86_400)],
 )
-def test_history_range_defaults_to_a_span_by_resolution_until_now(resolution, step_s, length_s):
+def test_history_defaults_end_now_with_length_by_resolution(resolution, step_s, length_s):
     assert span(resolution=resolution) == Span(1_700_000_001 - length_s, 1_700_000_001, step_s)
 
 
@@ -298,7 +297,7 @@ def test_history_resolution_defaults_to_minute():
     assert span() == span(resolution="minute")
 
 
-def test_start_alone_means_until_now_and_end_alone_the_default_span():
+def test_history_with_one_bound_uses_the_default_for_the_other():
     assert span(from_="2023-11-14T22:00:00Z") == Span(1_699_999_200, 1_700_000_001, 60)
     assert span(to="2023-11-14T22:00:00Z") == Span(1_699_999_200 - 86_400, 1_699_999_200, 60)
 
@@ -316,7 +315,7 @@ def test_start_alone_means_until_now_and_end_alone_the_default_span():
         ("2023-11-14T22:13:20.9Z", 1_700_000_000, 1_700_000_001),
     ],
 )
-def test_a_time_has_any_offset_and_a_start_is_rounded_down_and_an_end_up(text, first, end):
+def test_time_takes_any_offset_and_rounds_outward(text, first, end):
     assert span(from_=text, to="2023-11-15T00:00:00Z").first == first
     assert span(from_="2023-11-14T00:00:00Z", to=text).end == end
 
@@ -352,8 +351,8 @@ def test_a_time_has_any_offset_and_a_start_is_rounded_down_and_an_end_up(text, f
         "2023-11-14T22:13:20Z\n",
     ],
 )
-def test_time_that_is_not_rfc_3339_is_refused(name, text):
-    with pytest.raises(InvalidRequestError, match=rf"^{name.rstrip('_')} is a time as RFC 3339"):
+def test_time_not_in_rfc_3339_is_malformed(name, text):
+    with pytest.raises(InvalidRequestError, match=rf"^{name.rstrip('_')} must be a time in RFC 3339"):
         span(**{name: text})
 
 
@@ -366,48 +365,48 @@ def test_time_that_is_not_rfc_3339_is_refused(name, text):
         {"from_": "2024-01-01T00:00:00Z"},
     ],
 )
-def test_a_range_that_ends_before_it_starts_is_malformed(query):
-    with pytest.raises(InvalidRequestError, match="from is a time before to"):
+def test_range_ending_before_its_start_is_malformed(query):
+    with pytest.raises(InvalidRequestError, match="from must be earlier than to"):
         span(**query)
 
 
 @pytest.mark.parametrize("resolution", ["", "week", "Minute", "60"])
-def test_another_resolution_is_malformed(resolution):
+def test_resolution_unknown_is_malformed(resolution):
     with pytest.raises(InvalidRequestError, match="second, minute, hour or day"):
         span(resolution=resolution)
 
 
 @pytest.mark.parametrize("name", ["from", "to", "resolution", "limit", "cursor"])
-def test_a_parameter_is_given_once(name):
+def test_parameter_repeated_is_malformed(name):
     twice = request(query={name: ["2023-11-14T22:00:00Z"] * 2})
 
-    with pytest.raises(InvalidRequestError, match="more than once"):
-        requests.span_of_history(twice, NOW_S) if name in ("from", "to", "resolution") else requests.page_of_events(
-            twice
-        )
+    parsers = (requests.parse_events_page, lambda request: requests.parse_history_span(request, NOW_S))
+
+    with pytest.raises(InvalidRequestError, match="at most once"):
+        parsers[name in ("from", "to", "resolution")](twice)
 
 
-def test_range_of_more_than_10_000_steps_is_refused_with_an_accepted_end():
+def test_range_over_10_000_steps_names_what_would_be_accepted():
     most = {"from_": "2023-11-14T00:00:30Z", "to": "2023-11-20T22:40:00Z", "resolution": "minute"}
     assert span(**most).steps == 10_000
 
     with pytest.raises(RangeTooLongError) as caught:
         span(**{**most, "to": "2023-11-20T22:40:01Z"})
 
-    problem = problems.problem(caught.value)
+    problem = problems.render_problem(caught.value)
     assert problem.status_code == 400
     assert problem.body["detail"] == (
-        "At resolution minute a range has at most 10,000 steps; this one has 10,001. "
-        "Ask for resolution=hour, or for a shorter range: to=2023-11-20T22:40:00.000Z would be accepted."
+        "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range. "
+        "The latest accepted to is 2023-11-20T22:40:00.000Z."
     )
 
 
-def test_range_too_long_for_any_resolution_is_refused_with_its_end():
+def test_range_too_long_for_any_resolution_names_only_its_end():
     with pytest.raises(RangeTooLongError) as caught:
         span(from_="1970-01-01T00:00:00Z", to="2023-01-01T00:00:00Z", resolution="day")
 
     assert "resolution=" not in caught.value.detail
-    assert "to=1997-05-19T00:00:00.000Z" in problems.problem(caught.value).body["detail"]
+    assert "to is 1997-05-19T00:00:00.000Z" in problems.render_problem(caught.value).body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -419,8 +418,8 @@ def test_range_too_long_for_any_resolution_is_refused_with_its_end():
         ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9Z"),
     ],
 )
-def test_times_at_the_ends_of_time_are_times(start, end):
-    @problems.answers_problems
+def test_time_at_the_limits_of_the_calendar_is_accepted(start, end):
+    @problems.render_errors
     def view():
         span(from_=start, to=end, resolution="second")
         return Response("")
@@ -428,8 +427,8 @@ def test_times_at_the_ends_of_time_are_times(start, end):
     assert view().status_code in (200, 400)
 
 
-def test_point_has_the_start_of_its_step_the_increments_and_the_sum():
-    response = responses.history([Point(1_700_000_040, 3, -7)])
+def test_history_body_has_start_increments_and_sum():
+    response = responses.render_history([Point(1_700_000_040, 3, -7)])
 
     assert response.body == {"points": [{"start": "2023-11-14T22:14:00.000Z", "increments": 3, "sum": -7}]}
     assert response.headers["Cache-Control"] == "no-cache"
@@ -440,11 +439,11 @@ def test_point_has_the_start_of_its_step_the_increments_and_the_sum():
         st.sampled_from(["from", "to", "resolution", "limit", "cursor"]), st.lists(st.text(max_size=40), min_size=1)
     )
 )
-def test_any_history_query_is_a_valid_range_or_a_clear_error(query):
-    @problems.answers_problems
+def test_any_query_is_parsed_or_refused_with_400(query):
+    @problems.render_errors
     def view():
-        requests.span_of_history(request(query=query), NOW_S)
-        requests.page_of_events(request(query=query))
+        requests.parse_history_span(request(query=query), NOW_S)
+        requests.parse_events_page(request(query=query))
         return Response("")
 
     assert view().status_code in (200, 400)
@@ -454,8 +453,8 @@ def test_any_history_query_is_a_valid_range_or_a_clear_error(query):
     ("tags", "status"),
     [('"3"', 304), ('W/"3"', 304), ('"1", "3"', 304), ("*", 304), ('"2"', 200), ("3", 200), ("", 200)],
 )
-def test_a_client_that_has_the_version_is_not_sent_it_again(tags, status):
-    response = responses.counter_state(request(headers={"If-None-Match": tags}), Counter("clicks", 9, 3, 0))
+def test_counter_known_to_the_client_is_304(tags, status):
+    response = responses.render_counter(request(headers={"If-None-Match": tags}), Counter("clicks", 9, 3, 0))
 
     assert response.status_code == status
     assert response.headers["ETag"] == '"3"'
@@ -463,14 +462,14 @@ def test_a_client_that_has_the_version_is_not_sent_it_again(tags, status):
     assert bool(response.body) is (status == 200)
 
 
-def test_times_are_rfc_3339_in_utc_with_milliseconds():
-    response = responses.counter_state(request(), Counter("clicks", 9, 3, 1_700_000_000_007))
+def test_times_are_rendered_in_utc_with_milliseconds():
+    response = responses.render_counter(request(), Counter("clicks", 9, 3, 1_700_000_000_007))
 
     assert response.body["updated_at"] == "2023-11-14T22:13:20.007Z"
 
 
 def test_outage_is_503_with_retry_after_and_no_internals():
-    response = problems.problem(LogUnavailableError("ThrottlingException: table counter-prod-event-log"))
+    response = problems.render_problem(LogUnavailableError("ThrottlingException: table counter-prod-event-log"))
 
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
@@ -478,7 +477,7 @@ def test_outage_is_503_with_retry_after_and_no_internals():
 
 
 def test_unexpected_error_is_500_without_details():
-    @problems.answers_problems
+    @problems.render_errors
     def view():
         raise KeyError("arn:aws:secret")
 
@@ -499,13 +498,13 @@ anything = st.text(max_size=300) | st.sampled_from(["return=representation", '"1
     anything,
     st.booleans(),
 )
-def test_any_request_is_a_command_or_a_clear_error(counter_id, headers, body, encoded):
+def test_any_increment_request_is_parsed_or_refused(counter_id, headers, body, encoded):
     event = api_event("POST", "/", headers=headers, body=body)
     event["isBase64Encoded"] = encoded
 
-    @problems.answers_problems
+    @problems.render_errors
     def view():
-        requests.increment_command(counter_id, received(event), max_increment=1000)
+        requests.parse_increment(counter_id, received(event), max_increment=1000)
         return Response("")
 
     assert view().status_code in (200, 400, 413, 415)

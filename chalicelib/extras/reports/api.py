@@ -15,9 +15,10 @@ from chalice.app import Response
 
 from chalicelib.api import formats, requests
 from chalicelib.domain.events import LATEST_MS, is_counter_id, is_event_id
-from chalicelib.errors import BadCursorError, InvalidRequestError, ReportsOffError
+from chalicelib.errors import BadCursorError, InvalidRequestError
 from chalicelib.extras.reports import definitions
 from chalicelib.extras.reports.definitions import REPORTS, Kind, Question
+from chalicelib.extras.reports.errors import ReportsOffError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ def asked(settings: Settings, name: str, request: requests.Request) -> Asked:
     """
     _check_on(settings)
     report = definitions.named(name)
-    given = requests.parameters(request, report.parameters)
+    given = requests.parse_parameters(request, report.parameters)
     if missing := report.required - given.keys():
         raise InvalidRequestError(f"The report {name} needs {', '.join(sorted(missing))}.")
     chosen = given.get("format", JSON_FORMAT)
@@ -95,11 +96,11 @@ def asked(settings: Settings, name: str, request: requests.Request) -> Asked:
         raise InvalidRequestError("from is a time before to.")
     question = Question(
         report,
-        requests.limit(request),
-        None if counter_id is None else requests.counter_named(counter_id),
+        requests.parse_limit(request),
+        None if counter_id is None else requests.parse_counter_id(counter_id),
         *definitions.span(report, start, end),
     )
-    after = _place(question, requests.from_cursor(request))
+    after = _place(question, requests.parse_cursor(request))
     others = {name: text for name, text in given.items() if name != "cursor"}
     return Asked(_behind(question, after), chosen == CSV_FORMAT, others)
 
@@ -107,7 +108,7 @@ def asked(settings: Settings, name: str, request: requests.Request) -> Asked:
 def answer(asked: Asked, page: Page) -> Response:
     """200 with a page of a report, and where the next one is."""
     report = asked.question.report
-    cursor = None if page.last is None else formats.to_cursor(_cursor(asked.question, page.last))
+    cursor = None if page.last is None else formats.encode_cursor(_cursor(asked.question, page.last))
     headers: dict[str, str | list[str]] = {"Cache-Control": f"public, max-age={KEPT_S}"}
     if cursor is not None:
         # Relative to the request's address, and so right behind any stage, domain or proxy.
@@ -136,7 +137,7 @@ def _time(given: Mapping[str, str], name: str) -> Decimal | None:
     if text is None:
         return None
     try:
-        return formats.seconds(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+        return formats.parse_time(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
     except ValueError as error:
         raise InvalidRequestError(
             f"{name} is a day, such as 2023-11-14, or a time as RFC 3339 writes it, such as 2023-11-14T22:13:20Z or "
@@ -192,7 +193,7 @@ def _read(kind: Kind, text: str) -> Any:
 def _shown(value: Any) -> Any:
     match value:
         case datetime():
-            return formats.rfc3339(definitions.ms_of(value))
+            return formats.format_time(definitions.ms_of(value))
         case date():
             return value.isoformat()
         case _:

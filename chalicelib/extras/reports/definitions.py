@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.events import LATEST_MS
-from chalicelib.errors import ReportNotFoundError
+from chalicelib.extras.reports.errors import ReportNotFoundError
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chalicelib import retries, settings
 from chalicelib.aws import session
-from chalicelib.errors import BadCursorError, ReadModelUnavailableError, ReportUnavailableError
+from chalicelib.errors import BadCursorError, ReadModelUnavailableError
 from chalicelib.extras.reports import definitions
 from chalicelib.extras.reports.definitions import Page
+from chalicelib.extras.reports.errors import ReportUnavailableError
 from chalicelib.extras.sql import read_model, read_only
 from chalicelib.extras.sql.schema import views
 
