@@ -8,7 +8,6 @@ Follow one increment through the files: `increment` below, `chalicelib/command_h
 Each entry point imports the modules that it uses, so that no function loads what only others need.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -129,7 +128,7 @@ def index() -> Response:
 def description() -> Response:
     from chalicelib.extras import openapi
 
-    return responses.render_cacheable(_request(), json.dumps(openapi.document(_settings)), openapi.HEADERS)
+    return responses.render_cacheable(_request(), openapi.render_document(_settings), openapi.HEADERS)
 
 
 @app.on_dynamodb_record(

@@ -77,7 +77,7 @@ def render_problem(error: CounterError) -> Response:
             body["current"] = responses.describe_counter(counter)
             headers["ETag"] = formats.format_version_tag(counter.version)
         case RangeTooLongError(end=end):
-            body["detail"] += f" The latest accepted to is {formats.format_time(end * 1000)}."
+            body["detail"] += f" to={formats.format_time(end * 1000)} would be accepted."
         case UnavailableError(retry_after_s=seconds):
             headers["Retry-After"] = str(seconds)
     return _respond(body["status"], body, headers)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import PROJECT, make_environment, ops
 
 pytestmark = pytest.mark.exhaustive
 
-CONFIGURATION = PROJECT / "tests" / "end_to_end" / "schemathesis.toml"
+CONFIGURATION = PROJECT / "tests" / "e2e" / "schemathesis.toml"
 
 
 @pytest.fixture

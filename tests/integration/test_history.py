@@ -157,9 +157,9 @@ def test_history_with_shards_equals_history_without(pipeline, four_shards):
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ({"from_": "yesterday"}, "from is a time as RFC 3339"),
-        ({"to": "2023-11-14T22:13:20+01:00", "from_": "2023-11-14T22:13:20Z"}, "from is a time before to"),
-        ({"resolution": "week"}, "resolution is second, minute, hour or day"),
+        ({"from_": "yesterday"}, "from must be a time in RFC 3339"),
+        ({"to": "2023-11-14T22:13:20+01:00", "from_": "2023-11-14T22:13:20Z"}, "from must be earlier than to"),
+        ({"resolution": "week"}, "resolution must be second, minute, hour or day"),
         ({"from_": "2000-01-01T00:00:00Z"}, "at most 10,000 steps"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The OpenAPI document: well-formed, complete, with valid examples."""
+"""The OpenAPI document: valid, complete, up to date, and with examples that match their schemas."""
 
 from __future__ import annotations
 
@@ -14,40 +14,41 @@ from chalicelib.api import problems, responses
 from chalicelib.errors import CounterError
 from chalicelib.extras import badge as extras_badge
 from chalicelib.extras import openapi
+from ops.deployment import openapi as generator
 from tests.unit.test_requests import request
 
 #: As a client reads it.
-DOCUMENT = json.loads(json.dumps(openapi.document(settings.read({"STAGE": "dev"}))))
+DOCUMENT = json.loads(openapi.render_document(settings.read({"STAGE": "dev"})))
 OPERATIONS = [
     (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
 ]
 
 
-def resolved(part):
-    """Resolve a reference; return anything else unchanged."""
+def resolve(part):
+    """Return the target of a reference, or the part itself."""
     if "$ref" not in part:
         return part
     _, _, kind, name = part["$ref"].split("/")
     return DOCUMENT["components"][kind][name]
 
 
-def complaints(schema, value):
+def validate(schema, value):
     whole = {**schema, "components": DOCUMENT["components"]}
     return [error.message for error in OAS31Validator(whole, format_checker=oas31_format_checker).iter_errors(value)]
 
 
-def answers(operation):
-    return {status: resolved(answer) for status, answer in operation["responses"].items()}
+def responses_of(operation):
+    return {status: resolve(answer) for status, answer in operation["responses"].items()}
 
 
-def with_examples():
-    """Everything that has a schema and must have an example: where it is, the schema and the examples."""
+def schemas_with_examples():
+    """Yield the place, the schema and the examples of each part that must have examples."""
     for _, path, operation in OPERATIONS:
-        for parameter in map(resolved, operation["parameters"]):
+        for parameter in map(resolve, operation["parameters"]):
             yield f"{path} {parameter['name']}", parameter["schema"], [parameter.get("example")]
         for content in operation.get("requestBody", {}).get("content", {}).values():
             yield f"{path} body", content["schema"], [content.get("example")]
-        for status, answer in answers(operation).items():
+        for status, answer in responses_of(operation).items():
             for content in answer.get("content", {}).values():
                 yield f"{path} {status}", content["schema"], [shown["value"] for shown in content["examples"].values()]
     for name, header in DOCUMENT["components"]["headers"].items():
@@ -65,7 +66,7 @@ def test_document_is_valid_openapi():
     assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
 
-def test_every_route_is_described_and_no_other():
+def test_document_describes_every_route_and_no_other():
     import app
 
     declared = {(method.lower(), path) for path, methods in app.app.routes.items() for method in methods}
@@ -73,7 +74,7 @@ def test_every_route_is_described_and_no_other():
     assert {(method, path) for method, path, _ in OPERATIONS} == declared
 
 
-def test_every_operation_has_the_name_of_its_function():
+def test_operation_ids_are_the_names_of_the_views():
     import app
 
     names = {path: view.view_name for path, methods in app.app.routes.items() for view in methods.values()}
@@ -82,20 +83,20 @@ def test_every_operation_has_the_name_of_its_function():
 
 
 @pytest.mark.parametrize(
-    ("place", "schema", "examples"), [pytest.param(*found, id=found[0]) for found in with_examples()]
+    ("place", "schema", "examples"), [pytest.param(*found, id=found[0]) for found in schemas_with_examples()]
 )
-def test_everything_has_an_example_that_is_what_it_says(place, schema, examples):
+def test_examples_match_their_schemas(place, schema, examples):
     assert examples
-    assert [complaints(schema, example) for example in examples] == [[]] * len(examples)
+    assert [validate(schema, example) for example in examples] == [[]] * len(examples)
 
 
-def test_every_problem_is_described_where_it_is_answered_and_no_other():
+def test_document_describes_every_problem_type_and_no_other():
     known = {*problem_types(), *(problem for problem, _ in problems.GATEWAY_PROBLEMS.values())}
 
     described = {
         (schema["properties"].get("status", {}).get("const"), kind)
         for _, _, operation in OPERATIONS
-        for answer in answers(operation).values()
+        for answer in responses_of(operation).values()
         for media_type, content in answer.get("content", {}).items()
         if media_type == problems.PROBLEM_JSON
         for schema in [content["schema"]]
@@ -105,9 +106,9 @@ def test_every_problem_is_described_where_it_is_answered_and_no_other():
     assert described == {(problem.status, f"urn:counter:problem:{problem.name}") for problem in known}
 
 
-def test_every_refusal_is_a_problem_document_of_its_status():
+def test_error_responses_are_problem_documents_of_their_status():
     for _, path, operation in OPERATIONS:
-        for status, answer in answers(operation).items():
+        for status, answer in responses_of(operation).items():
             if int(status) >= 400:
                 (schema,) = [content["schema"] for content in answer["content"].values()]
                 assert set(answer["content"]) == {problems.PROBLEM_JSON}, path
@@ -115,18 +116,18 @@ def test_every_refusal_is_a_problem_document_of_its_status():
                 assert schema["properties"].get("status", {"const": int(status)}) == {"const": int(status)}, path
 
 
-def test_every_answer_says_what_a_browser_needs_to_read_it():
+def test_every_response_has_cors_headers():
     for _, path, operation in OPERATIONS:
-        for status, answer in answers(operation).items():
-            headers = {name: resolved(header)["schema"] for name, header in answer["headers"].items()}
+        for status, answer in responses_of(operation).items():
+            headers = {name: resolve(header)["schema"] for name, header in answer["headers"].items()}
             assert headers["Access-Control-Allow-Origin"] == {"const": "*"}, (path, status)
             assert "ETag" in headers["Access-Control-Expose-Headers"]["const"], (path, status)
 
 
-def test_limits_and_origins_are_those_of_the_stage():
+def test_document_has_the_limit_and_origin_of_the_stage():
     stage = settings.read({"STAGE": "dev", "MAX_INCREMENT": "7", "ALLOWED_ORIGIN": "https://page.example"})
 
-    document = openapi.document(stage)
+    document = json.loads(openapi.render_document(stage))
 
     body = document["paths"]["/counters/{counter_id}/increments"]["post"]["requestBody"]
     assert body["content"]["application/json"]["schema"]["properties"]["by"]["maximum"] == 7
@@ -134,19 +135,24 @@ def test_limits_and_origins_are_those_of_the_stage():
     assert origin["schema"] == {"const": "https://page.example"}
 
 
-def test_badges_have_the_parameters_that_are_read():
+def test_badge_parameters_are_those_that_are_parsed():
     badge = DOCUMENT["paths"]["/counters/{counter_id}/badge.svg"]["get"]
 
-    parameters = map(resolved, badge["parameters"])
+    parameters = map(resolve, badge["parameters"])
 
-    assert tuple(found["name"] for found in parameters if found["in"] == "query") == extras_badge.PARAMETERS
+    assert tuple(parameter["name"] for parameter in parameters if parameter["in"] == "query") == extras_badge.PARAMETERS
 
 
-def test_document_has_the_deployed_version():
+def test_document_has_the_version_of_the_service():
     assert DOCUMENT["info"]["version"] == chalicelib.__version__
 
 
-def test_a_client_that_has_it_is_not_sent_it_again():
+def test_committed_document_is_up_to_date():
+    """`make openapi` renders it."""
+    assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == json.loads(json.dumps(generator.generate()))
+
+
+def test_document_known_to_the_client_is_304():
     first = responses.render_cacheable(request(), json.dumps(DOCUMENT), openapi.HEADERS)
 
     again = responses.render_cacheable(

@@ -397,7 +397,7 @@ def test_range_over_10_000_steps_names_what_would_be_accepted():
     assert problem.status_code == 400
     assert problem.body["detail"] == (
         "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range. "
-        "The latest accepted to is 2023-11-20T22:40:00.000Z."
+        "to=2023-11-20T22:40:00.000Z would be accepted."
     )
 
 
@@ -406,7 +406,7 @@ def test_range_too_long_for_any_resolution_names_only_its_end():
         span(from_="1970-01-01T00:00:00Z", to="2023-01-01T00:00:00Z", resolution="day")
 
     assert "resolution=" not in caught.value.detail
-    assert "to is 1997-05-19T00:00:00.000Z" in problems.render_problem(caught.value).body["detail"]
+    assert "to=1997-05-19T00:00:00.000Z" in problems.render_problem(caught.value).body["detail"]
 
 
 @pytest.mark.parametrize(
