@@ -80,12 +80,10 @@ def badge(counter_id: str) -> Response:
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
-    look = extras_badge.look(
-        requests.parse_counter_id(counter_id), requests.parse_parameters(_request(), extras_badge.PARAMETERS)
-    )
-    return responses.render_cacheable(
-        _request(), extras_badge.drawn(look, queries.get_counter(counter_id).value), extras_badge.HEADERS
-    )
+    parameters = requests.parse_parameters(_request(), extras_badge.PARAMETERS)
+    options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
+    svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
+    return responses.render_cacheable(_request(), svg, extras_badge.HEADERS)
 
 
 @app.route("/counters", **_route)

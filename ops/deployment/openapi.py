@@ -534,7 +534,7 @@ def _history() -> JSON:
 
 
 def _badge() -> JSON:
-    svg = badge.drawn(badge.look("visits", {"color": "brightgreen"}), 1_234_567)
+    svg = badge.render_badge(badge.parse_options("visits", {"color": "brightgreen"}), 1_234_567)
     picture = responses.render_cacheable(_NO_HEADERS, svg, badge.HEADERS)
     colour = {"type": "string", "pattern": f"^({badge.HEX_COLOUR}|{'|'.join(badge.COLOURS)})$"}
     return _operation(
@@ -548,13 +548,13 @@ def _badge() -> JSON:
                 "visits",
                 "Left out, the counter's id; empty, none.",
             ),
-            _parameter("color", colour | {"default": badge.USUAL_COLOUR}, "brightgreen"),
-            _parameter("labelColor", colour | {"default": badge.USUAL_LABEL_COLOUR}, "555"),
-            _parameter("style", {"enum": list(badge.STYLES), "default": badge.USUAL_STYLE}, "flat-square"),
+            _parameter("color", colour | {"default": badge.DEFAULT_COLOUR}, "brightgreen"),
+            _parameter("labelColor", colour | {"default": badge.DEFAULT_LABEL_COLOUR}, "555"),
+            _parameter("style", {"enum": list(badge.STYLES), "default": badge.DEFAULT_STYLE}, "flat-square"),
             _ref("parameters", "If-None-Match"),
         ],
         {
-            "200": _response("The badge.", {"type": "string", "maxLength": badge.LARGEST_BYTES}, picture),
+            "200": _response("The badge.", {"type": "string", "maxLength": badge.MAX_BYTES}, picture),
             "304": _not_modified(picture),
         },
         _OF_COUNTER,
