@@ -58,7 +58,7 @@ def generate() -> JSON:
             "description": _ABOUT,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": ".", "description": "Where this document was found, whatever stage or domain that is."}],
+        "servers": [{"url": ".", "description": "The address of this document, on any stage or domain."}],
         "security": [],
         "paths": _describe_paths(),
         "components": {
@@ -71,15 +71,15 @@ def generate() -> JSON:
 
 
 _ABOUT = """\
-An increment that was answered `202` is in the log for good, and counted about a second later, once. The same
-`Idempotency-Key` on the same counter is the same increment, so a client that got no answer, or a `429` or `5xx`, sends
-the same request again, with the same key.
+A `202` response means that the increment is durably recorded. It is counted exactly once, usually within a second.
+Requests with the same `Idempotency-Key` on the same counter are the same increment. A client can therefore retry with
+the same key after a timeout, a `429` or a `5xx`.
 
-Every error is a problem document (RFC 9457). `detail` says what was wrong and what would be right; `type` is for
-programs. The gateway in front of the service may refuse a request by itself, with the type
-`urn:counter:problem:gateway-error` and whatever status it has for that; such a document has no `status`.
+Every error is a problem document (RFC 9457). `detail` states what was wrong and how to correct it; `type` is for
+programs. API Gateway may refuse a request itself, with the type `urn:counter:problem:gateway-error` and a status of its
+choice. Such a document has no `status`.
 
-Pages of the allowed origin may read every answer, errors too (CORS), and each path answers preflights.
+Pages of the allowed origin can read every response, including errors (CORS). Each path answers preflight requests.
 """
 
 _A_TIME_MS = 1_700_000_000_123
@@ -122,7 +122,7 @@ _TIME: JSON = {
     "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
 }
 _DAY: JSON = {"type": "string", "format": "date"}
-_CURSOR: JSON = {"type": ["string", "null"], "description": "Asks for what is behind this page; null on the last."}
+_CURSOR: JSON = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last page."}
 _RECORDED: JSON = {"counter_id": _COUNTER_ID, "event_id": _EVENT_ID, "recorded_at": _TIME}
 
 
@@ -138,7 +138,7 @@ def _events(**more: JSON) -> JSON:
     return {"oneOf": [incremented, adjusted]}
 
 
-#: What stands in each kind of column.
+#: The schema of each kind of column.
 _CELLS: dict[Kind, JSON] = {
     Kind.COUNTER_ID: _COUNTER_ID,
     Kind.EVENT_ID: _EVENT_ID,
@@ -150,8 +150,8 @@ _CELLS: dict[Kind, JSON] = {
 
 
 def _cell(column: Column) -> JSON:
-    found = _CELLS[column.kind]
-    return {"anyOf": [found, {"type": "null"}]} if column.nullable else found
+    schema = _CELLS[column.kind]
+    return {"anyOf": [schema, {"type": "null"}]} if column.nullable else schema
 
 
 def _report_body(report: Report) -> JSON:
@@ -162,8 +162,8 @@ def _report_body(report: Report) -> JSON:
 _SCHEMAS: JSON = {
     "Counter": _object(
         counter_id=_COUNTER_ID,
-        value=_integer() | {"description": "The sum over the events counted so far."},
-        version=_integer(0) | {"description": "How many they are."},
+        value=_integer() | {"description": "The sum of the events counted so far."},
+        version=_integer(0) | {"description": "The number of events counted so far."},
         updated_at={"anyOf": [_TIME, {"type": "null"}]},
     ),
     "AcceptedEvent": _object(**_RECORDED, by=_integer(1, LARGEST_AMOUNT)),
@@ -172,7 +172,7 @@ _SCHEMAS: JSON = {
     "Report": {"oneOf": [_report_body(report) for report in REPORTS.values()]},
     "Point": _object(
         start=_TIME,
-        increments=_integer(1) | {"description": "How many events, adjustments among them."},
+        increments=_integer(1) | {"description": "The number of events, including adjustments."},
         sum=_integer(),
     ),
     "Service": _object(
@@ -193,10 +193,10 @@ _LIMIT: JSON = _integer(1, requests.MAX_LIMIT) | {"default": requests.DEFAULT_LI
 _PARAMETERS: JSON = {
     parameter["name"]: parameter
     for parameter in (
-        _parameter("counter_id", _COUNTER_ID, "clicks", "Case-sensitive. Any such name is a counter.", "path"),
+        _parameter("counter_id", _COUNTER_ID, "clicks", "Case-sensitive. Every valid id is a counter.", "path"),
         _parameter("event_id", _UUID_OF_ANY_CASE, _AN_INCREMENT.event_id, place="path"),
-        _parameter("limit", _LIMIT, 10, "The most that a page has."),
-        _parameter("If-None-Match", _TEXT, '"16"', "The `ETag` of what the client has.", "header"),
+        _parameter("limit", _LIMIT, 10, "The maximum number of rows on a page."),
+        _parameter("If-None-Match", _TEXT, '"16"', "The `ETag` of the version that the client has.", "header"),
     )
 }
 
@@ -206,29 +206,29 @@ def _cursor(page: Response) -> JSON:
         "cursor",
         {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"},
         page.body["next_cursor"],
-        "What an answer gave as `next_cursor`; left out, it is the first page. It is opaque.",
+        "The `next_cursor` of the previous page. Opaque. Default: the first page.",
     )
 
 
 _DATE_TIME: JSON = {"type": "string", "format": "date-time"}
 _DATE_OR_TIME: JSON = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
 
-#: Headers whose values differ from answer to answer; of the others, each answer has the one that it has here.
+#: Headers whose values differ between responses. Any other header has the value that its example response has.
 _VARYING_HEADERS: JSON = {
     "ETag": {"required": True, "schema": {"type": "string", "pattern": '^".+"$'}, "example": '"16"'},
     "Location": {
         "required": True,
-        "description": "Of the event, relative to the address of the request.",
+        "description": "The event, relative to the address of the request.",
         "schema": {"type": "string", "format": "uri-reference"},
         "example": f"../../counters/clicks/events/{_AN_INCREMENT.event_id}",
     },
     "Idempotency-Replayed": {
-        "description": "The increment was recorded when it was sent before.",
+        "description": "An earlier request already recorded the increment.",
         "schema": {"const": "true"},
     },
     "Preference-Applied": {"schema": {"const": "return=representation"}},
     "Link": {
-        "description": "Where the next page is, if there is one, relative to the address of the request.",
+        "description": "The next page, if any, relative to the address of the request.",
         "schema": {"type": "string", "pattern": r'^<\?.+>; rel="next"$'},
         "example": '<?counter_id=clicks&cursor=MSBjbGlja3M>; rel="next"',
     },
@@ -240,7 +240,7 @@ _CORS_HEADERS = responses.make_cors_config(openapi.ALLOWED_ORIGIN).get_access_co
 _CORS = {name: _ref("headers", name) for name in _CORS_HEADERS}
 
 
-def _response(
+def _describe_response(
     description: str, schema: JSON, *examples: Response, sometimes: tuple[str, ...] = (), **more: Any
 ) -> JSON:
     headers = examples[0].headers
@@ -260,15 +260,17 @@ def _response(
     }
 
 
-def _not_modified(answer: Response) -> JSON:
-    same = {name: value for name, value in _response("", {}, answer)["headers"].items() if name in _KEPT}
-    return {"description": "The client has it already.", "headers": same | _CORS}
+def _describe_unchanged(answer: Response) -> JSON:
+    same = {name: value for name, value in _describe_response("", {}, answer)["headers"].items() if name in _KEPT}
+    return {"description": "The client already has this version.", "headers": same | _CORS}
 
 
 _KEPT = ("ETag", "Cache-Control")
 
 
-def _refusal(description: str, *documents: Mapping[str, Any], header: str | None = None, **members: JSON) -> JSON:
+def _describe_errors(
+    description: str, *documents: Mapping[str, Any], header: str | None = None, **members: JSON
+) -> JSON:
     types = list(dict.fromkeys(problem["type"] for problem in documents))
     status = {"status": {"const": documents[0]["status"]}} if "status" in documents[0] else {}
     schema = _object(type={"enum": types}, title=_TEXT, **status, detail=_TEXT, **members)
@@ -297,59 +299,61 @@ _TOO_LONG = RangeTooLongError(
 _NOWHERE = _by_gateway("MISSING_AUTHENTICATION_TOKEN")
 
 _REFUSALS: JSON = {
-    "BadRequest": _refusal("A part of the request is malformed.", _MALFORMED),
-    "BadRange": _refusal(
+    "BadRequest": _describe_errors("A part of the request is malformed.", _MALFORMED),
+    "BadRange": _describe_errors(
         "A part of the request is malformed, or the range is too long.", _MALFORMED, _problem(_TOO_LONG)
     ),
-    "GatewayRefused": _refusal("The gateway refused the request.", _by_gateway("DEFAULT_4XX")),
-    "NotFound": _refusal("There is no such path: an id is empty, say, or holds a slash.", _NOWHERE),
-    "NoSuchEvent": _refusal(
-        "The log holds no such event; or there is no such path.",
+    "GatewayRefused": _describe_errors("The gateway refused the request.", _by_gateway("DEFAULT_4XX")),
+    "NotFound": _describe_errors("Unknown path: for example, an id is empty or contains a slash.", _NOWHERE),
+    "NoSuchEvent": _describe_errors(
+        "Unknown event or path.",
         _problem(EventNotFoundError("clicks", _AN_INCREMENT.event_id)),
         _NOWHERE,
     ),
-    "NoSuchReport": _refusal(
-        "There is no such report; or the stage has none; or there is no such path.",
+    "NoSuchReport": _describe_errors(
+        "Unknown report or path, or the stage has no reports.",
         _problem(ReportNotFoundError(f"There is no report 'yearly'; there are {', '.join(REPORTS)}.")),
         _problem(ReportsOffError()),
         _NOWHERE,
     ),
-    "ReportsOff": _refusal("The stage has no reports.", _problem(ReportsOffError())),
-    "OtherVersion": _refusal(
-        "The counter is at another version than `If-Match` says; nothing was recorded.",
+    "ReportsOff": _describe_errors("The stage has no reports.", _problem(ReportsOffError())),
+    "OtherVersion": _describe_errors(
+        "The counter is not at the version of `If-Match`. Nothing was recorded.",
         _problem(VersionMismatchError(15, _A_COUNTER)),
         header="ETag",
         current=_ref("schemas", "Counter"),
     ),
-    "TooLarge": _refusal(
+    "TooLarge": _describe_errors(
         f"The body is over {requests.MAX_BODY_BYTES} bytes.",
         _problem(BodyTooLargeError("The body must have at most 1024 bytes, got 1025.")),
         _by_gateway("REQUEST_TOO_LARGE"),
     ),
-    "NotJson": _refusal(
-        "There is a body, and its media type is not JSON.",
+    "NotJson": _describe_errors(
+        "The request has a body whose media type is not JSON.",
         _problem(UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8.")),
     ),
-    "KeyReused": _refusal(
-        "The idempotency key was sent before, on this counter, with another body.",
+    "KeyReused": _describe_errors(
+        "The idempotency key was already used on this counter with a different body.",
         _problem(KeyReusedError("clicks", _AN_INCREMENT.event_id)),
     ),
-    "TooMany": _refusal("The stage takes no more requests now.", _by_gateway("THROTTLED"), header="Retry-After"),
-    "Failed": _refusal(
-        "The service failed. Nothing that was sent explains it.",
+    "TooMany": _describe_errors(
+        "The rate limit of the stage is exceeded.", _by_gateway("THROTTLED"), header="Retry-After"
+    ),
+    "Failed": _describe_errors(
+        "The service failed. The request was not the cause.",
         _problem(CounterError()),
         _problem(NotUnderstoodError("")),
     ),
-    "GatewayFailed": _refusal("The gateway failed.", _by_gateway("DEFAULT_5XX")),
-    "ReportUnavailable": _refusal(
-        "The relational read model is busy or out of reach, or the report takes too long.",
+    "GatewayFailed": _describe_errors("The gateway failed.", _by_gateway("DEFAULT_5XX")),
+    "ReportUnavailable": _describe_errors(
+        "The relational read model is busy or unreachable, or the report takes too long.",
         _problem(ReportUnavailableError()),
         _by_gateway("INTEGRATION_TIMEOUT"),
         _by_gateway("INTEGRATION_FAILURE"),
         header="Retry-After",
     ),
-    "Unavailable": _refusal(
-        "The service is busy or out of reach. Whether anything was recorded is not known: send it again.",
+    "Unavailable": _describe_errors(
+        "The service is busy or unreachable. It is unknown whether anything was recorded: retry.",
         _problem(UnavailableError()),
         _by_gateway("INTEGRATION_TIMEOUT"),
         _by_gateway("INTEGRATION_FAILURE"),
@@ -377,67 +381,67 @@ def _operation(
 def _describe_paths() -> JSON:
     counter = "/counters/{counter_id}"
     return {
-        f"{counter}/increments": {"post": _increment()},
-        counter: {"get": _counter()},
-        f"{counter}/events/{{event_id}}": {"get": _event()},
-        f"{counter}/events": {"get": _events_page()},
-        f"{counter}/history": {"get": _history()},
-        f"{counter}/badge.svg": {"get": _badge()},
-        "/counters": {"get": _counters_page()},
-        "/reports": {"get": _reports()},
-        "/reports/{name}": {"get": _report()},
-        "/": {"get": _index()},
-        "/openapi.json": {"get": _description()},
+        f"{counter}/increments": {"post": _describe_increment()},
+        counter: {"get": _describe_counter()},
+        f"{counter}/events/{{event_id}}": {"get": _describe_event()},
+        f"{counter}/events": {"get": _describe_events()},
+        f"{counter}/history": {"get": _describe_history()},
+        f"{counter}/badge.svg": {"get": _describe_badge()},
+        "/counters": {"get": _describe_counters()},
+        "/reports": {"get": _describe_reports()},
+        "/reports/{name}": {"get": _describe_report()},
+        "/": {"get": _describe_index()},
+        "/openapi.json": {"get": _describe_document()},
     }
 
 
 _OF_COUNTER = {"400": "BadRequest", "404": "NotFound"}
 
 
-def _increment() -> JSON:
+def _describe_increment() -> JSON:
     recorded = responses.render_accepted(_A_COMMAND, Accepted(_AN_INCREMENT, None, is_retry=False))
     counted = responses.render_accepted(_A_COMMAND, Accepted(_AN_INCREMENT, _A_COUNTER, is_retry=False))
     event = {"counter_id": "$response.body#/counter_id", "event_id": "$response.body#/event_id"}
     counter = {"counter_id": "$response.body#/counter_id"}
     return _operation(
         "increment",
-        "Add to a counter.",
+        "Increment a counter.",
         [
             _ref("parameters", "counter_id"),
             _parameter(
                 "Idempotency-Key",
                 {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
                 _A_COMMAND.idempotency_key,
-                "All requests with this key on this counter are one increment, however late they come. "
-                "1 to 255 printable ASCII characters; blanks around a header do not count.",
+                "All requests with this key on this counter are the same increment. Keys never expire. "
+                "1 to 255 printable ASCII characters, without spaces at the ends.",
                 "header",
             ),
             _parameter(
                 "If-Match",
                 {"type": "string", "pattern": f"^{formats.VERSION_TAG.pattern}$"},
                 '"16"',
-                "Compare-and-swap: only if the counter is at this version.",
+                "Compare-and-swap: increment only if the counter is at this version.",
                 "header",
             ),
             _parameter(
                 "Prefer",
                 _TEXT,
                 "return=representation",
-                "`return=representation` is add-and-get; where it is too dear, and with any other "
-                "preference, the increment is recorded as without it.",
+                "`return=representation` is add-and-get. Under contention, or with any other preference, the "
+                "response is 202 as without it.",
                 "header",
             ),
         ],
         {
-            "200": _response(
-                "With `If-Match` or `Prefer`: it is recorded and counted. This is the counter right after it.",
+            "200": _describe_response(
+                "With `If-Match` or `Prefer`: the increment is recorded and counted. The counter after it.",
                 _ref("schemas", "Counter"),
                 counted,
                 sometimes=("Idempotency-Replayed",),
                 links={"counter": {"operationId": "counter", "parameters": counter}},
             ),
-            "202": _response(
-                "It is in the log for good, and will be counted.",
+            "202": _describe_response(
+                "The increment is durably recorded, and will be counted.",
                 _ref("schemas", "AcceptedEvent"),
                 recorded,
                 sometimes=("Idempotency-Replayed",),
@@ -449,7 +453,7 @@ def _increment() -> JSON:
         },
         {**_OF_COUNTER, "412": "OtherVersion", "413": "TooLarge", "415": "NotJson", "422": "KeyReused"},
         requestBody={
-            "description": f"At most {requests.MAX_BODY_BYTES} bytes. Without it, `by` is 1.",
+            "description": f"At most {requests.MAX_BODY_BYTES} bytes. Default: `by` is 1.",
             "required": False,
             "content": {
                 "application/json": {
@@ -461,70 +465,71 @@ def _increment() -> JSON:
     )
 
 
-def _counter() -> JSON:
-    found = responses.render_counter(_NO_HEADERS, _A_COUNTER)
+def _describe_counter() -> JSON:
+    clicks = responses.render_counter(_NO_HEADERS, _A_COUNTER)
     untouched = responses.render_counter(_NO_HEADERS, Counter("untouched"))
     return _operation(
         "counter",
-        "A counter's value and version. One that was never incremented is 0.",
+        "Get a counter's value and version. A counter that was never incremented is 0.",
         [_ref("parameters", "counter_id"), _ref("parameters", "If-None-Match")],
         {
-            "200": _response("The counter.", _ref("schemas", "Counter"), found, untouched),
-            "304": _not_modified(found),
+            "200": _describe_response("The counter.", _ref("schemas", "Counter"), clicks, untouched),
+            "304": _describe_unchanged(clicks),
         },
         _OF_COUNTER,
     )
 
 
-def _event() -> JSON:
+def _describe_event() -> JSON:
     pending = responses.render_event(_AN_INCREMENT, counted=False)
     counted = responses.render_event(_AN_ADJUSTMENT, counted=True)
     return _operation(
         "event",
-        "One event, and whether it is part of its counter's value yet.",
+        "Get an event and whether it is counted.",
         [_ref("parameters", "counter_id"), _ref("parameters", "event_id")],
-        {"200": _response("The event.", _ref("schemas", "EventAndStatus"), pending, counted)},
+        {"200": _describe_response("The event.", _ref("schemas", "EventAndStatus"), pending, counted)},
         {"400": "BadRequest", "404": "NoSuchEvent"},
     )
 
 
-def _events_page() -> JSON:
+def _describe_events() -> JSON:
     place = EventPosition(_A_TIME_MS, _AN_INCREMENT.event_id)
     page = responses.render_events(EventPage([_AN_ADJUSTMENT, _AN_INCREMENT], place))
     schema = _object(events={"type": "array", "items": _ref("schemas", "Event")}, next_cursor=_CURSOR)
     return _operation(
         "events",
-        "The counted events, newest first.",
+        "List the counted events, newest first.",
         [_ref("parameters", "counter_id"), _ref("parameters", "limit"), _cursor(page)],
-        {"200": _response("A page.", schema, page, responses.render_events(EventPage([], None)))},
+        {"200": _describe_response("A page.", schema, page, responses.render_events(EventPage([], None)))},
         _OF_COUNTER,
     )
 
 
-def _history() -> JSON:
+def _describe_history() -> JSON:
     resolution: JSON = {"enum": list(RESOLUTIONS), "default": requests.DEFAULT_RESOLUTION}
     return _operation(
         "history",
-        "How many events were recorded in each step of a range, and their sum; empty steps are left out.",
+        "Get the number and the sum of events per step of a range, without empty steps.",
         [
             _ref("parameters", "counter_id"),
             _parameter(
                 "from",
                 _DATE_TIME,
                 "2023-11-14T00:00:00Z",
-                "The start; left out, an hour, a day, 30 days or a year before `to`. Rounded to a second.",
+                "The start, inclusive, rounded down to a second. Default: an hour, a day, 30 days or 365 days before "
+                "`to`, by resolution.",
             ),
             _parameter(
                 "to",
                 _DATE_TIME,
                 "2023-11-15T00:00:00Z",
-                "The end, not part of it, and later than `from`; left out, now. Rounded to a second.",
+                "The end, exclusive and later than `from`, rounded up to a second. Default: now.",
             ),
-            _parameter("resolution", resolution, "hour", "How long a step is."),
+            _parameter("resolution", resolution, "hour", "The length of a step."),
         ],
         {
-            "200": _response(
-                "The steps that are not empty, ascending.",
+            "200": _describe_response(
+                "The steps that are not empty, in ascending order.",
                 _object(points={"type": "array", "items": _ref("schemas", "Point")}),
                 responses.render_history([Point(1_700_000_040, 3, 7)]),
             )
@@ -533,20 +538,20 @@ def _history() -> JSON:
     )
 
 
-def _badge() -> JSON:
+def _describe_badge() -> JSON:
     svg = badge.render_badge(badge.parse_options("visits", {"color": "brightgreen"}), 1_234_567)
     picture = responses.render_cacheable(_NO_HEADERS, svg, badge.HEADERS)
     colour = {"type": "string", "pattern": f"^({badge.HEX_COLOUR}|{'|'.join(badge.COLOURS)})$"}
     return _operation(
         "badge",
-        "The value as a small picture, with the parameters of shields.io, and no others.",
+        "Get the value as a badge, with these parameters of shields.io.",
         [
             _ref("parameters", "counter_id"),
             _parameter(
                 "label",
                 {"type": "string", "pattern": f"^{badge.LABEL}$"},
                 "visits",
-                "Left out, the counter's id; empty, none.",
+                "Default: the counter's id. If empty, the badge has no label.",
             ),
             _parameter("color", colour | {"default": badge.DEFAULT_COLOUR}, "brightgreen"),
             _parameter("labelColor", colour | {"default": badge.DEFAULT_LABEL_COLOUR}, "555"),
@@ -554,36 +559,36 @@ def _badge() -> JSON:
             _ref("parameters", "If-None-Match"),
         ],
         {
-            "200": _response("The badge.", {"type": "string", "maxLength": badge.MAX_BYTES}, picture),
-            "304": _not_modified(picture),
+            "200": _describe_response("The badge.", {"type": "string", "maxLength": badge.MAX_BYTES}, picture),
+            "304": _describe_unchanged(picture),
         },
         _OF_COUNTER,
     )
 
 
-def _counters_page() -> JSON:
+def _describe_counters() -> JSON:
     page = responses.render_counters(CounterPage([_A_COUNTER], "clicks"))
     schema = _object(counters={"type": "array", "items": _ref("schemas", "Counter")}, next_cursor=_CURSOR)
     return _operation(
         "counters",
-        "All counters, in no particular order.",
+        "List all counters, in no particular order.",
         [_ref("parameters", "limit"), _cursor(page)],
-        {"200": _response("A page.", schema, page)},
+        {"200": _describe_response("A page.", schema, page)},
         {"400": "BadRequest"},
     )
 
 
-def _reports() -> JSON:
+def _describe_reports() -> JSON:
     names = {"type": "array", "items": _TEXT}
     one = _object(
         name={"enum": list(REPORTS)}, description=_TEXT, parameters=names, required=names, columns=names, path=_TEXT
     )
     return _operation(
         "reports",
-        "All reports on the relational read model, where the stage has one, and what each takes.",
+        "List the reports and their parameters, if the stage has the relational read model.",
         [],
         {
-            "200": _response(
+            "200": _describe_response(
                 "The reports.",
                 _object(reports={"type": "array", "items": one}),
                 reports_api.listing(settings.read({"STAGE": "any", "SQL_URL": "sqlite:///any"})),
@@ -593,7 +598,7 @@ def _reports() -> JSON:
     )
 
 
-def _report() -> JSON:
+def _describe_report() -> JSON:
     top = _page_of("top_counters", (1, "clicks", 21, 16), more=True)
     totals = (
         "clicks",
@@ -604,7 +609,7 @@ def _report() -> JSON:
         "counted twice",
         21,
     )
-    answered = _response(
+    answered = _describe_response(
         "A page.",
         _ref("schemas", "Report"),
         top,
@@ -612,12 +617,12 @@ def _report() -> JSON:
         _page_of("running_totals", totals),
         sometimes=("Link",),
     )
-    in_csv = _response("", _TEXT, _page_of("daily", _A_DAILY_ROW, as_csv=True))
+    in_csv = _describe_response("", _TEXT, _page_of("daily", _A_DAILY_ROW, as_csv=True))
     only_in_csv = {name: {"schema": _TEXT} for name in ("Content-Disposition", "X-Content-Type-Options")}
-    which = "A day, or a time with any offset; rows of steps that lie partly in between are whole."
+    bounds = "A day, or a time with any offset. A step that lies partly in the range is reported in full."
     return _operation(
         "report",
-        "A report, page by page. `GET /reports` says which of the parameters each takes; another is a 400.",
+        "Get a report, page by page. `GET /reports` lists the parameters of each; any other is a 400.",
         [
             _parameter("name", {"enum": list(REPORTS)}, "top_counters", place="path"),
             _ref("parameters", "limit"),
@@ -626,15 +631,15 @@ def _report() -> JSON:
                 "format",
                 {"enum": list(reports_api.FORMATS), "default": reports_api.JSON_FORMAT},
                 reports_api.JSON_FORMAT,
-                "CSV begins with a line of names, and says where the next page is in `Link` alone.",
+                "CSV starts with a header line. For CSV, only `Link` has the next page.",
             ),
-            _parameter("counter_id", _COUNTER_ID, "clicks", "Of this counter alone; `running_totals` needs it."),
-            _parameter("from", _DATE_OR_TIME, "2023-11-14", f"The start. {which}"),
+            _parameter("counter_id", _COUNTER_ID, "clicks", "Only this counter. `running_totals` requires it."),
+            _parameter("from", _DATE_OR_TIME, "2023-11-14", f"The start, inclusive. {bounds}"),
             _parameter(
                 "to",
                 _DATE_OR_TIME,
                 "2023-11-15T00:00:00Z",
-                f"The end, not part of it, and later than `from`. {which}",
+                f"The end, exclusive and later than `from`. {bounds}",
             ),
         ],
         {
@@ -657,24 +662,24 @@ def _page_of(name: str, row: definitions.Row, *, more: bool = False, as_csv: boo
     return reports_api.answer(reports_api.Asked(definitions.Question(report, 1), as_csv, {}), page)
 
 
-def _index() -> JSON:
+def _describe_index() -> JSON:
     return _operation(
         "index",
-        "What this service is, its version, and where everything else is found.",
+        "Get the name, version and links of the service.",
         [],
-        {"200": _response("The service.", _ref("schemas", "Service"), responses.render_index())},
+        {"200": _describe_response("The service.", _ref("schemas", "Service"), responses.render_index())},
         {},
     )
 
 
-def _description() -> JSON:
+def _describe_document() -> JSON:
     this = responses.render_cacheable(_NO_HEADERS, "", openapi.HEADERS)
     this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": "0.1.0"}, "paths": {}}
     return _operation(
         "description",
-        "This document.",
+        "Get this document.",
         [_ref("parameters", "If-None-Match")],
-        {"200": _response("The document.", {"type": "object"}, this), "304": _not_modified(this)},
+        {"200": _describe_response("The document.", {"type": "object"}, this), "304": _describe_unchanged(this)},
         {},
     )
 
