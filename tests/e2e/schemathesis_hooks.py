@@ -1,4 +1,4 @@
-"""Corrections of Schemathesis's cases where a schema cannot express a rule."""
+"""Correct the requests that Schemathesis considers valid, where no schema can state the rule."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if case.operation.definition.raw["operationId"] == "report":
-        _ask_what_the_report_takes(case)
-    # No schema can say which cursors were given out: the example is one.
+        _fit_to_the_report(case)
+    # No schema can state which cursors the service issued. The example is one.
     if "cursor" in case.query:
-        (cursor,) = [found for found in case.operation.query if found.name == "cursor"]
+        (cursor,) = [parameter for parameter in case.operation.query if parameter.name == "cursor"]
         case.query["cursor"] = cursor.definition["example"]
-    # For JSON Schema 999.0 is an integer; for this service it is not.
+    # 999.0 is an integer in JSON Schema, but not for this service.
     if isinstance(case.body, dict) and isinstance(by := case.body.get("by"), float):
         case.body["by"] = int(by)
-    # Its coverage phase finds no text with quotes in it, takes 0 in its place, and means to be accepted all the same.
+    # The coverage phase generates no text in quotes; it sends 0 and expects success.
     if "If-Match" in case.headers and not str(case.headers["If-Match"]).startswith('"'):
         case.headers["If-Match"] = f'"{case.headers["If-Match"]}"'
 
 
-def _ask_what_the_report_takes(case: schemathesis.Case[Any]) -> None:
-    """No schema can say that each report has parameters of its own, nor that a cursor goes with the same ones."""
+def _fit_to_the_report(case: schemathesis.Case[Any]) -> None:
+    """Send only the parameters that the report has. A cursor belongs to the same report and parameters."""
     if "cursor" in case.query:
         case.path_parameters["name"] = "top_counters"
         case.query.pop("counter_id", None)

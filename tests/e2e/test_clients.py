@@ -1,4 +1,4 @@
-"""The clients of docs/api.md count each increment once, although the server is busy or loses a response."""
+"""README's clients count each increment once, although responses ask to wait or get lost."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ CALLS = {
 }
 
 
-def sent_by(language, *arguments):
-    """Run the page's client in this language in a process of its own, and return the finished process."""
+def run_client(language, *arguments):
+    """Run README's client in this language in a process of its own, and return the finished process."""
     program = f"{CLIENTS[language]}\n{CALLS[language]}"
     if language == "python":
         command = [sys.executable, "-c", program]
     elif node := shutil.which("node"):
         command = [node, "--input-type=module", "--eval", program, "--"]
     else:
-        pytest.skip("there is no `node` on the PATH")
+        pytest.skip("node is not on the PATH")
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def troubled_url(api_url):
+def unreliable_url(api_url):
     """Return an API that first asks to wait, then loses an answer, then works."""
-    troubles = iter(["busy", "lost"])
+    faults = iter(["busy", "lost"])
 
-    class Door(http.server.BaseHTTPRequestHandler):
+    class Proxy(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            trouble = next(troubles, None)
-            if trouble == "busy":
+            fault = next(faults, None)
+            if fault == "busy":
                 self._answer(503, {"Retry-After": "0"}, b"{}")
                 return
             names = ("Content-Type", "Idempotency-Key")
             headers = {name: self.headers[name] for name in names}
             answer = httpx.post(f"{api_url}{self.path}", content=body, headers=headers, timeout=60)
-            if trouble is None:
+            if fault is None:
                 replayed = answer.headers.get("Idempotency-Replayed", "false")
                 self._answer(answer.status_code, {"Idempotency-Replayed": replayed}, answer.content)
 
@@ -71,24 +71,24 @@ def troubled_url(api_url):
             self.wfile.write(body)
 
         def log_message(self, format, *args):
-            """Silence."""
+            """Log nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-    assert list(troubles) == []
+    assert list(faults) == []
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_a_client_has_ten_lines(language):
+def test_client_has_ten_lines(language):
     assert len([line for line in CLIENTS[language].splitlines() if line.strip()]) == 10
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_increments_count_once_in_spite_of_lost_answers(language, client, troubled_url, counter_id):
-    done = sent_by(language, f"{troubled_url}/counters/{counter_id}", "one click", 5)
+def test_client_counts_once_despite_503_and_a_lost_response(language, client, unreliable_url, counter_id):
+    done = run_client(language, f"{unreliable_url}/counters/{counter_id}", "one click", 5)
 
     assert done.returncode == 0, done.stderr
     event = json.loads(done.stdout)
@@ -98,8 +98,8 @@ def test_increments_count_once_in_spite_of_lost_answers(language, client, troubl
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_refused_increment_is_reported_and_not_retried(language, api_url, counter_id):
-    done = sent_by(language, f"{api_url}/counters/{counter_id}", "one click", 0)
+def test_client_reports_a_refusal_without_a_retry(language, api_url, counter_id):
+    done = run_client(language, f"{api_url}/counters/{counter_id}", "one click", 0)
 
     assert done.returncode != 0
     assert "400" in done.stderr or "integer from 1 to 1000" in done.stderr

@@ -1,19 +1,19 @@
-"""HTTP at the gateway: preflights, gateway errors and malformed requests."""
+"""HTTP through API Gateway: preflight requests, errors, caching and links."""
 
 from __future__ import annotations
 
 import httpx
 import pytest
 
-#: Written down, for a test has to have the same name in each process that runs some of the tests.
-NOBODYS_EVENT = "0197a9d4-6f0e-7c3a-9d51-2b8e6f3c7a10"
+#: A constant, because parametrized tests must have the same ids in every worker process.
+UNKNOWN_EVENT = "0197a9d4-6f0e-7c3a-9d51-2b8e6f3c7a10"
 
 ORIGIN = {"Origin": "https://page.example"}
-READABLE = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link"}
-SENDABLE = {"Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"}
+EXPOSED_HEADERS = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link"}
+ALLOWED_HEADERS = {"Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"}
 
 
-def listed(response, header):
+def parse_list(response, header):
     return {name.strip() for name in response.headers[header].split(",")}
 
 
@@ -22,27 +22,27 @@ def listed(response, header):
     [
         ("/counters/a/increments", "POST"),
         ("/counters/a", "GET"),
-        (f"/counters/a/events/{NOBODYS_EVENT}", "GET"),
+        (f"/counters/a/events/{UNKNOWN_EVENT}", "GET"),
         ("/counters/a/events", "GET"),
         ("/counters/a/history", "GET"),
         ("/reports", "GET"),
         ("/reports/daily", "GET"),
     ],
 )
-def test_a_browsers_preflight_is_answered(client, path, method):
+def test_preflight_allows_method_and_headers(client, path, method):
     response = client.http.options(path, headers={**ORIGIN, "Access-Control-Request-Method": method})
 
     assert response.status_code == 200
     assert response.headers["Access-Control-Allow-Origin"] == "*"
-    assert method in listed(response, "Access-Control-Allow-Methods")
-    assert listed(response, "Access-Control-Allow-Headers") >= SENDABLE
+    assert method in parse_list(response, "Access-Control-Allow-Methods")
+    assert parse_list(response, "Access-Control-Allow-Headers") >= ALLOWED_HEADERS
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/"), ("GET", "/counters"), ("GET", "/counters/a"), ("GET", "/counters/a%20b"), ("POST", "/counters/a")],
 )
-def test_a_page_from_elsewhere_may_read_every_answer(client, method, path):
+def test_every_response_is_readable_from_another_origin(client, method, path):
     response = client.http.request(method, path, headers=ORIGIN)
 
     assert response.headers["Access-Control-Allow-Origin"] == "*"
@@ -50,7 +50,7 @@ def test_a_page_from_elsewhere_may_read_every_answer(client, method, path):
 
 @pytest.mark.parametrize("path", ["/counters/a", "/counters/a%20b", "/nothing"])
 def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
-    assert listed(client.http.get(path, headers=ORIGIN), "Access-Control-Expose-Headers") == READABLE
+    assert parse_list(client.http.get(path, headers=ORIGIN), "Access-Control-Expose-Headers") == EXPOSED_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
         ("GET", "/counters/a%20b", {}, 400),
         ("GET", f"/counters/{'x' * 65}", {}, 400),
         ("GET", "/counters/a/events/7", {}, 400),
-        ("GET", f"/counters/a/events/{NOBODYS_EVENT}", {}, 404),
+        ("GET", f"/counters/a/events/{UNKNOWN_EVENT}", {}, 404),
         ("GET", "/counters?limit=0", {}, 400),
         ("GET", "/counters?limit=1&limit=2", {}, 400),
         ("GET", "/counters?cursor=nonsense", {}, 400),
@@ -114,7 +114,7 @@ def test_every_error_is_a_problem_document(client, method, path, parts, status):
     assert {"type", "title", "detail"} <= set(problem)
 
 
-def test_bytes_that_are_no_text_are_malformed(client):
+def test_body_not_in_utf_8_is_malformed(client):
     response = client.http.post(
         "/counters/a/increments", content=b'{"by": "\xff\xfe"}', headers={"Content-Type": "application/json"}
     )
@@ -122,7 +122,7 @@ def test_bytes_that_are_no_text_are_malformed(client):
     assert response.status_code == 400
 
 
-def test_a_counter_that_has_not_changed_is_not_sent_again(client, counter_id):
+def test_counter_unchanged_is_304(client, counter_id):
     client.increment(counter_id, 1, If_Match='"0"')
 
     first = client.http.get(f"/counters/{counter_id}")
@@ -143,18 +143,18 @@ def test_badge_shows_the_value_and_is_cacheable_for_a_minute(client, counter_id)
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_a_counter_that_was_never_incremented_has_a_badge(client, counter_id):
+def test_badge_of_a_counter_never_incremented_is_0(client, counter_id):
     assert ">0</text>" in client.http.get(f"/counters/{counter_id}/badge.svg").raise_for_status().text
 
 
-def test_the_location_of_an_accepted_event_leads_to_it(client, counter_id):
+def test_location_of_an_accepted_event_is_the_event(client, counter_id):
     accepted = client.increment(counter_id, 2)
 
-    found = client.http.get(str(httpx.URL(str(accepted.request.url)).join(accepted.headers["Location"])))
+    event = client.http.get(str(httpx.URL(str(accepted.request.url)).join(accepted.headers["Location"])))
 
-    assert found.json()["event_id"] == accepted.json()["event_id"]
+    assert event.json()["event_id"] == accepted.json()["event_id"]
 
 
 @pytest.mark.parametrize("name", ["a", "A-z.0_9~", "x" * 64])
-def test_any_well_formed_counter_id_names_a_counter(client, name):
+def test_counter_id_of_any_valid_form_is_accepted(client, name):
     assert client.counter(name)["counter_id"] == name

@@ -1,4 +1,4 @@
-"""Schemathesis compares /openapi.json with the deployed service."""
+"""The deployed service conforms to its OpenAPI document, as checked by Schemathesis."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def document(client):
 
 
 @pytest.fixture
-def ask(api_url, tmp_path):
-    """Lets Schemathesis hold the service against a document."""
+def run_schemathesis(api_url, tmp_path):
+    """Return a function that checks the service against a document with Schemathesis."""
 
     def run(document, *options):
         described = Path(tmp_path, "openapi.json")
@@ -49,87 +49,89 @@ def ask(api_url, tmp_path):
     return run
 
 
-def test_document_and_service_agree(document, ask):
-    found = ask(document)
+def test_service_conforms_to_the_document(document, run_schemathesis):
+    result = run_schemathesis(document)
 
-    assert found.returncode == 0, found.stdout + found.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
-    assert f"Tested: {len(operations)}\n" in found.stdout
-    (generated,) = re.findall(r"(\d+) generated, \1 passed", found.stdout)
+    assert f"Tested: {len(operations)}\n" in result.stdout
+    (generated,) = re.findall(r"(\d+) generated, \1 passed", result.stdout)
     assert int(generated) > 1000
 
 
-def says_created(document):
+def replace_202_by_201(document):
     answers = document["paths"]["/counters/{counter_id}/increments"]["post"]["responses"]
     answers["201"] = answers.pop("202")
 
 
-def says_text(document):
+def make_value_a_string(document):
     document["components"]["schemas"]["Counter"]["properties"]["value"] = {"type": "string"}
 
 
-def lacks_a_member(document):
+def remove_updated_at(document):
     counter = document["components"]["schemas"]["Counter"]
     del counter["properties"]["updated_at"]
     counter["required"].remove("updated_at")
 
 
-def promises_a_header(document):
+def require_location(document):
     answer = document["paths"]["/counters/{counter_id}"]["get"]["responses"]["200"]
     answer["headers"]["Location"] = {"$ref": "#/components/headers/Location"}
 
 
-def says_another_media_type(document):
+def change_media_type(document):
     content = document["paths"]["/counters/{counter_id}/badge.svg"]["get"]["responses"]["200"]["content"]
     content["image/png"] = content.pop("image/svg+xml")
 
 
-def allows_longer_pages(document):
+def raise_limit(document):
     document["components"]["parameters"]["limit"]["schema"]["maximum"] = 1000
 
 
-def allows_less(document):
+def restrict_counter_id(document):
     document["components"]["parameters"]["counter_id"]["schema"]["pattern"] = "^[a-z]{1,64}$"
 
 
-def takes_numbers_for_texts(document):
+def make_report_value_a_string(document):
     rows = document["components"]["schemas"]["Report"]["oneOf"][0]["properties"]["rows"]
     rows["items"]["properties"]["value"] = {"type": "string"}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "operation", "difference"),
+    ("break_document", "operation", "difference"),
     [
-        (says_created, "increment", "Undocumented status code"),
-        (says_text, "counter", "Response violates schema"),
-        (lacks_a_member, "counter", "Response violates schema"),
-        (promises_a_header, "counter", "Missing required response headers"),
-        (says_another_media_type, "badge", "Undocumented Content-Type"),
-        (allows_longer_pages, "counters", "Schema-valid request rejected"),
-        (allows_less, "counter", "Schema-violating request accepted"),
-        (takes_numbers_for_texts, "report", "Response violates schema"),
+        (replace_202_by_201, "increment", "Undocumented status code"),
+        (make_value_a_string, "counter", "Response violates schema"),
+        (remove_updated_at, "counter", "Response violates schema"),
+        (require_location, "counter", "Missing required response headers"),
+        (change_media_type, "badge", "Undocumented Content-Type"),
+        (raise_limit, "counters", "Schema-valid request rejected"),
+        (restrict_counter_id, "counter", "Schema-violating request accepted"),
+        (make_report_value_a_string, "report", "Response violates schema"),
     ],
 )
-def test_a_document_that_is_wrong_does_not_pass(document, ask, wrong, operation, difference):
+def test_wrong_document_is_detected(document, run_schemathesis, break_document, operation, difference):
     changed = copy.deepcopy(document)
-    wrong(changed)
+    break_document(changed)
 
-    found = ask(changed, "--include-operation-id", operation, "--phases", "coverage,fuzzing", "--no-shrink")
+    result = run_schemathesis(
+        changed, "--include-operation-id", operation, "--phases", "coverage,fuzzing", "--no-shrink"
+    )
 
-    assert found.returncode == 1, found.stdout + found.stderr
-    assert difference in found.stdout
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert difference in result.stdout
 
 
-def test_the_documents_server_is_where_the_document_is(client, document):
+def test_server_of_the_document_is_its_own_address(client, document):
     (server,) = document["servers"]
-    found = client.http.get("/openapi.json")
+    response = client.http.get("/openapi.json")
 
-    address = urljoin(str(found.request.url), server["url"]).rstrip("/")
+    address = urljoin(str(response.request.url), server["url"]).rstrip("/")
 
     assert client.http.get(f"{address}/counters/clicks").json()["counter_id"] == "clicks"
 
 
-def test_a_client_that_has_the_document_is_not_sent_it_again(client):
+def test_document_known_to_the_client_is_304(client):
     first = client.http.get("/openapi.json")
 
     again = client.http.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]})

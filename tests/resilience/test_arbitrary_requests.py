@@ -1,7 +1,7 @@
 """
-Arbitrary requests: never a 5xx; a refusal is a problem document and records nothing.
+No request causes a 5xx. A refused request gets a problem document and records nothing.
 
-Requests have the form of the gateway's events, and answers are checked as the gateway does.
+Requests enter as API Gateway passes them on, and responses are checked as API Gateway does.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ BODIES = st.one_of(
     st.sampled_from([1023, 1024, 1025, 300_000]).map(" ".__mul__),
     st.binary(max_size=60).map(lambda sent: base64.b64encode(sent).decode()),
 )
-NO_COUNTER_IDS = st.sampled_from(["clicks#1", "a/b", "..", "", "x" * 65, "%00", "mine\n"]) | TEXTS
+INVALID_COUNTER_IDS = st.sampled_from(["clicks#1", "a/b", "..", "", "x" * 65, "%00", "mine\n"]) | TEXTS
 EVENT_IDS = st.one_of(
-    st.uuids().map(str), st.uuids().map(lambda found: str(found).upper()), st.sampled_from(["", "1", "{1}"]), TEXTS
+    st.uuids().map(str), st.uuids().map(lambda uuid: str(uuid).upper()), st.sampled_from(["", "1", "{1}"]), TEXTS
 )
 QUERIES = st.dictionaries(
     st.sampled_from(["limit", "cursor", "x", "label", "color", "style"]),
@@ -86,30 +86,30 @@ ROUTES = st.sampled_from(
 )
 
 
-#: Not one in ten is so, lest nothing else be seen.
-SELDOM = st.sampled_from([False] * 11 + [True])
+#: True in one of twelve cases, so that most requests stay valid.
+RARELY = st.sampled_from([False] * 11 + [True])
 
 
 @st.composite
 def requests(draw):
     """Draw a request of any client, as the gateway passes it on."""
     method, resource = draw(ROUTES)
-    if draw(SELDOM):
+    if draw(RARELY):
         method = draw(st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "get"]))
     sent = api_event(
         method,
         resource,
-        path={"counter_id": draw(NO_COUNTER_IDS) if draw(SELDOM) else "mine", "event_id": draw(EVENT_IDS)},
+        path={"counter_id": draw(INVALID_COUNTER_IDS) if draw(RARELY) else "mine", "event_id": draw(EVENT_IDS)},
         query=draw(st.none() | QUERIES),
         body=draw(BODIES),
     )
-    sent["isBase64Encoded"] = draw(SELDOM) or draw(SELDOM)
-    if sent["isBase64Encoded"] and sent["body"] and not draw(SELDOM):
+    sent["isBase64Encoded"] = draw(RARELY) or draw(RARELY)
+    if sent["isBase64Encoded"] and sent["body"] and not draw(RARELY):
         sent["body"] = base64.b64encode(sent["body"].encode("utf-8", "surrogatepass")).decode()
     sent["multiValueHeaders"] = draw(headers())
     sent["headers"] = {name: values[-1] for name, values in sent["multiValueHeaders"].items() if values}
-    if draw(SELDOM):
-        # As the gateway's own console sends it.
+    if draw(RARELY):
+        # The test console of API Gateway sends null for these.
         sent["headers"] = sent["multiValueHeaders"] = sent["queryStringParameters"] = None
         sent["multiValueQueryStringParameters"] = None
     return sent
@@ -117,8 +117,8 @@ def requests(draw):
 
 @st.composite
 def headers(draw):
-    """Headers of any case, repeated or not; most bodies are sent as what they are."""
-    sent = {} if draw(SELDOM) else {"Content-Type": ["application/json"]}
+    """Draw headers in any case, some repeated. Most requests declare JSON."""
+    sent = {} if draw(RARELY) else {"Content-Type": ["application/json"]}
     names = HEADER_NAMES.flatmap(lambda name: st.sampled_from([name, name, name.lower(), name.upper()]))
     values = st.lists(HEADER_VALUES, min_size=1, max_size=1) | st.lists(HEADER_VALUES, min_size=1, max_size=2)
     sent |= draw(st.dictionaries(names | TEXTS, values, max_size=3))
@@ -126,15 +126,15 @@ def headers(draw):
 
 
 def is_ambiguous(request):
-    """Whether a header that decides what a command means is there more than once, in whatever case."""
+    """Check whether If-Match or Idempotency-Key is repeated, in any case."""
     sent = [name.lower() for name, values in (request["multiValueHeaders"] or {}).items() for _ in values]
     return sent.count("if-match") > 1 or sent.count("idempotency-key") > 1
 
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-#: What is nobody's business: our tables and queues, Python and the SDK.
-INSIDE = re.compile(
+#: Internals that no client may see: tables and queues, Python and the SDK.
+INTERNALS = re.compile(
     'counter-pipeline|Traceback|File "|python|recursion|sys\\.|botocore|DynamoDB|Error\\b', re.IGNORECASE
 )
 
@@ -164,7 +164,7 @@ def check_problem(answer):
     }
     assert set(problem) <= {"type", "title", "status", "detail", "current"}
     assert problem["status"] == answer["statusCode"]
-    assert not INSIDE.search(problem["detail"]), problem["detail"]
+    assert not INTERNALS.search(problem["detail"]), problem["detail"]
     assert len(problem["detail"]) < 500
 
 
@@ -201,7 +201,7 @@ def test_arbitrary_requests_are_answered_and_recorded_as_answered(new_pipeline, 
     is_new = "Idempotency-Replayed" not in answer["headers"]
     assert len(recorded) == (request["httpMethod"] == "POST" and status in (200, 202) and is_new)
     if status == 202 and is_new:
-        said = json.loads(answer["body"])
+        body = json.loads(answer["body"])
         image = recorded[0]["dynamodb"]["NewImage"]
-        assert (image["event_id"]["S"], image["by"]["N"]) == (said["event_id"], str(said["by"]))
-        assert image["partition"]["S"] == said["counter_id"] == path["counter_id"]
+        assert (image["event_id"]["S"], image["by"]["N"]) == (body["event_id"], str(body["by"]))
+        assert image["partition"]["S"] == body["counter_id"] == path["counter_id"]
