@@ -1,4 +1,8 @@
-"""Parse requests into commands and queries."""
+"""
+Parse requests into commands and queries.
+
+Each function raises `InvalidRequestError` if the input is malformed. Its detail states the rule.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +56,7 @@ class Request:
 
 
 def parse_request(received: GatewayRequest) -> Request:
-    """
-    Parse a request of API Gateway or of Chalice's development server.
-
-    Raises:
-        InvalidRequestError: the body is not valid base64, although the event declares it so.
-    """
+    """Parse a request of API Gateway or of Chalice's development server."""
     event = received.to_original_event()
     sent = event.get("multiValueHeaders") or {name: [value] for name, value in (event.get("headers") or {}).items()}
     headers: dict[str, list[str]] = {}
@@ -75,7 +74,7 @@ def parse_increment(counter_id: str, request: Request, max_increment: int) -> In
     Parse a request to increment the counter.
 
     Raises:
-        InvalidRequestError, BodyTooLargeError, UnsupportedMediaTypeError: the detail states the rule.
+        BodyTooLargeError, UnsupportedMediaTypeError: the body has over `MAX_BODY_BYTES`, or is not declared as JSON.
     """
     return Increment(
         counter_id=parse_counter_id(counter_id),
@@ -87,24 +86,14 @@ def parse_increment(counter_id: str, request: Request, max_increment: int) -> In
 
 
 def parse_counter_id(text: str) -> str:
-    """
-    Return the counter id of a path segment.
-
-    Raises:
-        InvalidRequestError: it is not a counter id.
-    """
+    """Return the counter id of a path segment."""
     if not is_counter_id(text):
         raise InvalidRequestError(f"counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got {quote(text)}.")
     return text
 
 
 def parse_event_id(text: str) -> str:
-    """
-    Return the event id of a path segment, in lower case.
-
-    Raises:
-        InvalidRequestError: it is not a UUID.
-    """
+    """Return the event id of a path segment, in lower case."""
     if not is_event_id(text.lower()):
         raise InvalidRequestError(
             f"event_id must be a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057, got {quote(text)}."
@@ -113,12 +102,7 @@ def parse_event_id(text: str) -> str:
 
 
 def parse_counters_page(request: Request) -> tuple[int, str | None]:
-    """
-    Return the limit of a page of counters, and the last counter of the previous page.
-
-    Raises:
-        InvalidRequestError: `limit` or `cursor` is invalid.
-    """
+    """Return the limit of a page of counters, and the last counter of the previous page."""
     after = parse_cursor(request)
     if after is not None and not is_counter_id(after):
         raise BadCursorError
@@ -126,12 +110,7 @@ def parse_counters_page(request: Request) -> tuple[int, str | None]:
 
 
 def parse_events_page(request: Request) -> tuple[int, EventPosition | None]:
-    """
-    Return the limit of a page of events, and the position of the last event of the previous page.
-
-    Raises:
-        InvalidRequestError: `limit` or `cursor` is invalid.
-    """
+    """Return the limit of a page of events, and the position of the last event of the previous page."""
     text = parse_cursor(request)
     if text is None:
         return parse_limit(request), None
@@ -148,7 +127,6 @@ def parse_history_span(request: Request, now_s: float) -> Span:
     Steps consist of whole seconds: `from` is rounded down, and `to`, which is exclusive, up.
 
     Raises:
-        InvalidRequestError: a parameter is malformed, or `from` is not earlier than `to`.
         RangeTooLongError: the range has more than `MAX_STEPS` steps.
     """
     resolution = _get_single(request.query, "resolution")
@@ -173,12 +151,7 @@ def parse_history_span(request: Request, now_s: float) -> Span:
 
 
 def parse_parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]:
-    """
-    Return the query parameters by name. Only these names are allowed.
-
-    Raises:
-        InvalidRequestError: another parameter is present, or one is repeated.
-    """
+    """Return the query parameters by name. Only these names are allowed, each at most once."""
     if unknown := sorted(set(request.query) - set(names)):
         raise InvalidRequestError(f"Unknown parameter {quote(unknown[0])}. Use {', '.join(names)}.")
     values = {name: _get_single(request.query, name) for name in names}
@@ -186,12 +159,7 @@ def parse_parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]
 
 
 def parse_limit(request: Request) -> int:
-    """
-    Return the limit of a page.
-
-    Raises:
-        InvalidRequestError: it is out of range.
-    """
+    """Return the limit of a page."""
     text = _get_single(request.query, "limit")
     if text is None:
         return DEFAULT_LIMIT
@@ -203,12 +171,7 @@ def parse_limit(request: Request) -> int:
 
 
 def parse_cursor(request: Request) -> str | None:
-    """
-    Return the last row of the previous page; None on the first page.
-
-    Raises:
-        InvalidRequestError: the service did not issue this cursor.
-    """
+    """Return the last row of the previous page, as the cursor encodes it; None for the first page."""
     cursor = _get_single(request.query, "cursor")
     if cursor is None:
         return None
