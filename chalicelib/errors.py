@@ -221,15 +221,15 @@ class PartlyCountedError(UnavailableError):
     """
     Events of the counters `uncounted` may be missing from the read model. All events of the other counters are counted.
 
-    `new` holds the events, as (counter id, event id), that are known to be counted now and were not before. `troubles`
+    `new` holds the events, as (counter id, event id), that are known to be counted now and were not before. `failures`
     has the failure of each counter in `uncounted`.
     """
 
-    def __init__(self, new: frozenset[tuple[str, str]], troubles: Mapping[str, UnavailableError]) -> None:
-        super().__init__(f"counters not counted: {len(troubles)}; the first: {next(iter(troubles.values()))}")
+    def __init__(self, new: frozenset[tuple[str, str]], failures: Mapping[str, UnavailableError]) -> None:
+        super().__init__(f"counters not counted: {len(failures)}; the first: {next(iter(failures.values()))}")
         self.new = new
-        self.troubles = troubles
-        self.uncounted = frozenset(troubles)
+        self.failures = failures
+        self.uncounted = frozenset(failures)
 
 
 class SettingsError(CounterError):

@@ -188,7 +188,7 @@ class _Filling:
             try:
                 new = read_model.count(missing, self._engine)
             except PartlyCountedError as error:
-                if not all(isinstance(trouble, DoesNotFitError) for trouble in error.troubles.values()):
+                if not all(isinstance(failure, DoesNotFitError) for failure in error.failures.values()):
                     raise
                 # The others are not to wait for what does not fit.
                 new, uncounted = error.new, error.uncounted

@@ -112,7 +112,7 @@ def test_damaged_counter_fails_alone(engine, new_pipeline):
         pipeline.project([message_body(*full, an_event(counter_id=pipeline.counter_id))])
 
     assert raised.value.uncounted == {damaged}
-    assert isinstance(raised.value.troubles[damaged], DamagedReadModelError)
+    assert isinstance(raised.value.failures[damaged], DamagedReadModelError)
     assert pipeline.value == 1
 
 
