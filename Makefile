@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything installs into .venv, checkov into .local/checkov; state is in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost openapi pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots openapi pins clean
 
 PY := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
@@ -70,6 +70,10 @@ scale: .venv/ready ## simulate growing load; write docs/scale.md; VALIDATE=1 com
 
 cost: .venv/ready ## print what a million increments cost; write docs/cost.md; MEASURE=1 measures the functions first
 	@$(PY) -m benchmarks.cost $(if $(MEASURE),--measure)
+
+screenshots: .venv/ready ## take the screenshots in docs/images
+	@scripts/setup-browser
+	@$(PY) scripts/screenshots.py
 
 openapi: .venv/ready ## generate chalicelib/extras/openapi.json
 	@STAGE=local $(PY) -m ops.deployment.openapi

@@ -674,7 +674,7 @@ def _describe_index() -> JSON:
 
 def _describe_document() -> JSON:
     this = responses.render_cacheable(_NO_HEADERS, "", openapi.HEADERS)
-    this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": "0.1.0"}, "paths": {}}
+    this.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": chalicelib.__version__}, "paths": {}}
     return _operation(
         "description",
         "Get this document.",

@@ -1,4 +1,4 @@
-"""README's clients count each increment once, although responses ask to wait or get lost."""
+"""The clients of docs/api.md count each increment once, although the server is busy or loses a response."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CALLS = {
 
 
 def run_client(language, *arguments):
-    """Run README's client in this language in a process of its own, and return the finished process."""
+    """Run the page's client in this language in a process of its own, and return the finished process."""
     program = f"{CLIENTS[language]}\n{CALLS[language]}"
     if language == "python":
         command = [sys.executable, "-c", program]
