@@ -1,44 +1,45 @@
-/** Longer than API Gateway takes to give up. */
+/** Longer than the time that API Gateway allows a request. */
 const TIMEOUT_MS = 30_000;
 
-/** With which the API refuses a command, and says why. */
+/** The statuses with which the API itself refuses a command. */
 const REFUSALS = [400, 412, 413, 415, 422];
 
-/** Nothing is known about what became of it: send it again, a command with the same key. */
+/** The outcome of the request is unknown. Retry it; a command with the same key. */
 export class UnavailableError extends Error {
   constructor(retryAfterMs = 0) {
-    super("The API is out of reach.");
+    super("Cannot reach the API.");
     this.retryAfterMs = retryAfterMs;
   }
 }
 
-/** The API did not do it, for a reason; `current` is the counter's state if that was it. */
+/** The API refused the request. `current` is the counter's state if it is not at the version required. */
 export class RefusedError extends Error {
   constructor(status, problem) {
-    super(problem.detail ?? `The API answered ${status} and does not say why.`);
+    super(problem.detail ?? `The API answered ${status} and gave no reason.`);
     this.status = status;
     this.current = problem.current;
   }
 }
 
 /**
- * The requests of this page. All throw UnavailableError or RefusedError, or stop with their signal.
+ * Make a client of the API at this address. Its functions throw UnavailableError or RefusedError, or stop with their
+ * signal.
  *
- * Reads have no headers of their own, and so take no preflight.
+ * Reads set no headers, so that the browser sends no preflight.
  */
 export function makeApi(root) {
   let hasReports = true;
 
-  /** The address of what stands at this path below the counter's. */
-  const url = (counterId, path) => `${root}/counters/${counterId}${path}`;
+  /** Build the address of this path below the counter's. */
+  const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
-  /** What stands there; the counter's state if the path is empty. */
-  const get = (counterId, path, signal, options) => ask(url(counterId, path), signal, options);
+  /** Get the resource at this path below the counter's; with an empty path, the counter's state. */
+  const get = (counterId, path, signal, options) => request(buildUrl(counterId, path), signal, options);
 
   /**
-   * It is recorded, once however often it is sent with this key. Returns the event.
+   * Increment the counter and return the event. A retry with the same key counts once.
    *
-   * With a version: only if the counter is at that. Returns the counter's new state.
+   * With a version: increment only if the counter is at that version, and return its new state.
    */
   function increment(counterId, key, by, version) {
     const condition = version === undefined ? {} : { "If-Match": `"${version}"` };
@@ -46,10 +47,10 @@ export function makeApi(root) {
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
-  /** The rows of a report, or null where the API makes none, which is asked once. */
-  async function report(path, signal) {
+  /** Get the rows of a report, or null if the API has no reports. After a first 404, send no further requests. */
+  async function getReport(path, signal) {
     try {
-      return hasReports ? (await ask(`${root}/reports/${path}`, signal, { cache: "default" })).rows : null;
+      return hasReports ? (await request(`${root}/reports/${path}`, signal, { cache: "default" })).rows : null;
     } catch (error) {
       if (error.status !== 404) throw error;
       hasReports = false;
@@ -57,10 +58,10 @@ export function makeApi(root) {
     }
   }
 
-  return { url, get, increment, report };
+  return { buildUrl, get, increment, getReport };
 }
 
-async function ask(url, signal, { as = "json", ...options } = {}) {
+async function request(url, signal, { as = "json", ...options } = {}) {
   const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
   let response;
   try {
@@ -72,13 +73,13 @@ async function ask(url, signal, { as = "json", ...options } = {}) {
   }
   const { status } = response;
   const problem = await response.json().catch(() => ({}));
-  // A command that somebody on the way refused, and not the API, is not to be lost for it.
+  // A proxy or the gateway may refuse a command that the API would accept: such a command is retried.
   const isRefused = options.method ? REFUSALS.includes(status) && problem.detail : status !== 429 && status < 500;
-  throw isRefused ? new RefusedError(status, problem) : new UnavailableError(retryAfterMs(response));
+  throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** The header holds seconds or a date (RFC 9110, section 10.2.3). */
-function retryAfterMs(response) {
+/** Read the header Retry-After: seconds or a date (RFC 9110, section 10.2.3). */
+function readRetryAfterMs(response) {
   const text = response.headers.get("Retry-After");
   const ms = 1000 * text || Date.parse(text) - Date.now();
   return Math.min(Math.max(ms || 0, 0), 3_600_000);

@@ -2,107 +2,108 @@ import { makeApi, UnavailableError } from "./api.js";
 import { readApiUrl } from "./config.js";
 import { isCounterId, makeCounter } from "./counter.js";
 import { makeDetails } from "./details.js";
-import { keepPage } from "./keep.js";
+import { cachePage } from "./offline-cache.js";
 import { makeOutbox } from "./outbox.js";
 import * as panels from "./panels.js";
+import { startPolling } from "./polling.js";
 import { openStore } from "./store.js";
 import * as view from "./view.js";
-import { watch } from "./watch.js";
 
 async function start(apiUrl) {
   const api = makeApi(apiUrl);
-  const outbox = makeOutbox(api, await openStore(), { recorded, refused, changed: show });
+  const outbox = makeOutbox(api, await openStore(), { onRecorded, onRefused, onChange: show });
   let shownId = null;
   let counter = null;
   let details = null;
-  let watching = null;
+  let polling = null;
   let readError = null;
   let refusal = "";
 
   function show() {
-    const canRead = !(readError instanceof UnavailableError);
+    const isReadable = !(readError instanceof UnavailableError);
     view.showCounter(counter);
-    view.showConnection(canRead && !outbox.waiting(), outbox.waiting(), outbox.isAtRisk());
-    view.put(view.page.problem, refusal || (canRead && readError?.message) || "");
+    view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
+    view.setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
     panels.showDetails(details);
   }
 
-  /** The counter that the address names is shown and, while the page is seen, looked at. */
-  function follow() {
+  /** Show the counter that the address names, and poll it while the page is visible. */
+  function followAddress() {
     const id = location.hash.replace(/^#\/?/, "") || "clicks";
-    watching?.stop();
+    polling?.stop();
     readError = null;
-    if (id !== shownId) turnTo(id);
-    watching = counter && !document.hidden ? watch(counter, refreshed) : null;
+    if (id !== shownId) openCounter(id);
+    polling = counter && !document.hidden ? startPolling(counter, onRefresh) : null;
     if (!document.hidden) outbox.adopt();
     show();
   }
 
-  function turnTo(id) {
+  function openCounter(id) {
     details?.stop();
     shownId = id;
     counter = isCounterId(id) ? makeCounter(id, api, outbox) : null;
     details = counter && makeDetails(id, api, show);
-    refusal = counter ? "" : `“${id}” names no counter: a name is 1 to 64 characters of A-Z a-z 0-9 . _ ~ -`;
-    view.put(view.page.swapped, "");
+    refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
+    view.setText(view.page.swapped, "");
   }
 
-  function refreshed(error) {
+  function onRefresh(error) {
     readError = error;
-    if (!error) details.follow(counter.state.version);
+    if (!error) details.update(counter.state.version);
     show();
   }
 
-  function recorded() {
+  function onRecorded() {
     refusal = "";
-    watching?.wake();
+    polling?.wake();
   }
 
-  function refused(click, error) {
+  function onRefused(click, error) {
     refusal = `An increment of ${click.counterId} was refused: ${error.message}`;
   }
 
   async function swap(by) {
     const target = counter;
     const { swapped } = view.page;
-    view.put(swapped, "");
+    view.setText(swapped, "");
     const answer = target.swap(by);
-    const said = view.format(target.asked.value);
+    const before = view.formatNumber(target.openSwap.value);
     const [text, className] = await answer.then(
-      ({ value }) => [`Counted: it still said ${said}, and then ${view.format(value)}.`, "done"],
-      (error) => [whyNot(error, said), ""],
+      ({ value }) => [`Added: ${before} → ${view.formatNumber(value)}`, "done"],
+      (error) => [explainFailure(error), ""],
     );
-    if (counter === target) view.put(Object.assign(swapped, { className }), text);
-    follow();
+    if (counter === target) view.setText(Object.assign(swapped, { className }), text);
+    followAddress();
   }
 
   Object.assign(view.page.api, { href: `${apiUrl}/`, hidden: false });
-  view.onCommand((by) => outbox.add(counter.id, by), swap, (id) => (location.hash = `#/${id}`));
-  panels.onRange((range) => details.choose(range));
-  panels.copyOnClick();
+  view.bindCommands((by) => outbox.add(counter.id, by), swap, (id) => (location.hash = `#/${id}`));
+  panels.bindRanges((range) => details.chooseRange(range));
+  panels.bindCopyButtons();
   await outbox.adopt();
-  addEventListener("hashchange", follow);
-  document.addEventListener("visibilitychange", follow);
+  addEventListener("hashchange", followAddress);
+  document.addEventListener("visibilitychange", followAddress);
   addEventListener("online", () => {
-    outbox.hurry();
-    follow();
+    outbox.retryNow();
+    followAddress();
   });
-  addEventListener("beforeunload", (event) => outbox.isAtRisk() && event.preventDefault());
+  addEventListener("beforeunload", (event) => outbox.hasUnsaved() && event.preventDefault());
   setInterval(() => document.hidden || outbox.adopt(), 30_000);
-  follow();
+  followAddress();
 }
 
-function whyNot(error, said) {
+/** Explain why a swap has added nothing, or that its outcome is unknown. */
+function explainFailure(error) {
   if (error.current) {
-    return `Not counted: somebody was quicker. It said ${said}, and says ${view.format(error.current.value)} now.`;
+    return `Not added: someone else got there first. The value is ${view.formatNumber(error.current.value)} now.`;
   }
-  if (!(error instanceof UnavailableError)) return `Not counted: ${error.message}`;
-  return "No answer, so whether it was counted is not known. Ask again: it counts once at most.";
+  if (!(error instanceof UnavailableError)) return `Not added: ${error.message}`;
+  return "We don’t know if it was counted. Check again: it can’t count twice.";
 }
 
 try {
   await start(await readApiUrl());
-  keepPage();
+  cachePage();
 } catch (error) {
-  view.put(view.page.problem, error.message);
+  view.setText(view.page.problem, error.message);
 }

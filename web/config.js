@@ -1,9 +1,9 @@
-/** The API's address, from config.json; or an Error that says what to do. */
+/** Read the API's address from config.json. Throw an Error that tells the reader what to do if there is none. */
 export async function readApiUrl() {
   try {
     const { api_url: apiUrl } = await (await fetch("config.json", { cache: "no-store" })).json();
     return new URL(apiUrl).href.replace(/\/+$/, "");
   } catch {
-    throw new Error("config.json does not say where the API is. On your own machine, open what “make run” prints.");
+    throw new Error("config.json has no API address. On your own machine, open the page that “make run” prints.");
   }
 }

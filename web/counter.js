@@ -1,86 +1,86 @@
 import { RefusedError, UnavailableError } from "./api.js";
 
-/** Up to a few events are asked about one by one, and more by a page of the latest. */
+/** Up to this number of events are checked one by one, more of them by a page of the latest events. */
 const FEW = 2;
-const PAGE = 100;
+const PAGE_SIZE = 100;
 
-/** "." and ".." are good ids too, but a browser takes them out of every address. */
+/** Check the id. The API accepts "." and ".." as well, but a browser removes them from every address. */
 export function isCounterId(text) {
   return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
 }
 
 /**
- * One counter as this page knows it: what the API counted, and the increments made here that are not part of it.
+ * Make one counter as this page knows it.
  *
- * `state` is what is shown, null until the API has answered; `asked` is the swap without an answer, `isLost` if that is.
+ * `state` is the state shown, null before the first answer. `openSwap` is the swap without an answer, if any; its
+ * `isUnknown` is true once the answer is lost.
  */
 export function makeCounter(id, api, outbox) {
-
-  /** The increments made here that are not known to be part of the value shown. */
-  const pending = () => outbox.of(id);
-  const counter = { id, state: null, asked: null, pending, swap, refresh };
+  /** Return the increments of this browser that are not known to be part of the value shown. */
+  const getPending = () => outbox.getClicks(id);
+  const counter = { id, state: null, openSwap: null, getPending, swap, refresh };
 
   /**
-   * It is recorded only if the counter is at the version shown. Returns the new state.
+   * Increment the counter only if it is at the version shown. Return the new state.
    *
-   * It is about now, and not kept. Until there is an answer, another call is about the same swap.
+   * A swap is never stored. Until it has an answer, a further call retries the same swap.
    */
   async function swap(by) {
-    const asked = (counter.asked ??= { ...counter.state, key: crypto.randomUUID(), by });
+    const attempt = (counter.openSwap ??= { ...counter.state, key: crypto.randomUUID(), by });
     try {
-      asked.answer ??= api.increment(id, asked.key, asked.by, asked.version);
-      const state = await asked.answer;
-      counter.asked = null;
+      attempt.answer ??= api.increment(id, attempt.key, attempt.by, attempt.version);
+      const state = await attempt.answer;
+      counter.openSwap = null;
       return state;
     } catch (error) {
-      asked.answer = null;
-      if (error instanceof UnavailableError) asked.isLost = true;
-      else counter.asked = null;
+      attempt.answer = null;
+      if (error instanceof UnavailableError) attempt.isUnknown = true;
+      else counter.openSwap = null;
       throw error;
     }
   }
 
   /**
-   * Read the state anew, and in the same step cease to call pending what the new value contains.
+   * Read the state, and drop the pending increments that are part of the new value in the same step.
    *
-   * Value and events come in answers of their own. An event found counted before the value was read is part of it; one
-   * found pending after is not. Whichever fits neither: read the value again.
+   * The value and the events come in separate answers. An event that was counted before the value was read is part of
+   * the value; an event that is pending afterwards is not. In any other case, read the value again.
    */
   async function refresh(signal) {
     let state;
-    for (let moved = true; moved; ) {
+    for (let isStale = true; isStale; ) {
       state = await api.get(id, "", signal);
-      moved = false;
-      for (let open; !moved && (open = pending().filter(isOpen(state.version))).length; ) {
-        await check(open, state.version, signal);
-        moved = open.some((click) => click.counted);
+      isStale = false;
+      for (let clicks; !isStale && (clicks = getPending().filter(isUncheckedAt(state.version))).length; ) {
+        await checkClicks(clicks, state.version, signal);
+        isStale = clicks.some((click) => click.counted);
       }
     }
     counter.state = state;
-    for (const click of pending()) if (click.counted) outbox.settle(click);
+    for (const click of getPending()) if (click.counted) outbox.forget(click);
   }
 
-  async function check(clicks, version, signal) {
+  async function checkClicks(clicks, version, signal) {
     if (clicks.length > FEW) {
-      const { events, next_cursor: more } = await api.get(id, `/events?limit=${PAGE}`, signal);
+      const { events, next_cursor: more } = await api.get(id, `/events?limit=${PAGE_SIZE}`, signal);
       const ids = new Set(events.map((event) => event.event_id));
-      // Times of one form sort as text. What is not on this page may be on one behind it only if it is older.
+      // All times have one format, so that they sort as text. Only older events can be on a further page.
       const oldest = more ? events.at(-1).recorded_at : "";
       for (const click of clicks) {
         click.counted = ids.has(click.event.id);
         if (!click.counted && click.event.recordedAt > oldest) click.absentFrom = version;
       }
     }
-    await Promise.all(clicks.filter(isOpen(version)).map((click) => checkOne(click, version, signal)));
+    await Promise.all(clicks.filter(isUncheckedAt(version)).map((click) => checkClick(click, version, signal)));
   }
 
-  async function checkOne(click, version, signal) {
+  async function checkClick(click, version, signal) {
     try {
       click.counted = (await api.get(id, `/events/${click.event.id}`, signal)).status === "counted";
       click.absentFrom = version;
     } catch (error) {
-      // The log was emptied under us.
-      if (error instanceof RefusedError) outbox.settle(click);
+      // The event log was deleted in the meantime.
+      if (error instanceof RefusedError) outbox.forget(click);
       throw error;
     }
   }
@@ -88,7 +88,7 @@ export function makeCounter(id, api, outbox) {
   return counter;
 }
 
-/** A version is the number of events counted: as long as it stands, no event need be asked about twice. */
-function isOpen(version) {
+/** Select the recorded clicks that were not checked at this version. No event is counted while the version stays. */
+function isUncheckedAt(version) {
   return (click) => click.event && !click.counted && click.absentFrom !== version;
 }

@@ -1,9 +1,9 @@
-import { pause } from "./waiting.js";
+import { pause } from "./backoff.js";
 
-const EVERY_MS = 3_000;
-const REPORTS_EVERY_MS = 30_000;
+const INTERVAL_MS = 3_000;
+const REPORTS_INTERVAL_MS = 30_000;
 
-/** The spans that can be chosen: of so many steps, the last of which is now. */
+/** The time ranges of the chart. The last step of each contains the present. */
 export const RANGES = {
   hour: { name: "Last hour", step: "minute", stepMs: 60_000, steps: 60 },
   day: { name: "Last day", step: "hour", stepMs: 3_600_000, steps: 24 },
@@ -11,69 +11,69 @@ export const RANGES = {
 };
 
 /**
- * What stands beside a counter's value: the latest `events`, the `badge` as SVG, those steps of the `range` in which
- * something was counted (`points`), and the `top` counters where there are reports.
+ * Make the details of a counter: the latest `events`, the `badge` as SVG, the `points` of the `range` that are not
+ * empty, and the `top` counters if the API has reports.
  *
- * Asked for when the version has changed. What cannot be had stays as it was.
+ * They are loaded when the version has changed. A detail that cannot be loaded stays as it was.
  */
 export function makeDetails(id, api, onChange) {
-  const badgeUrl = api.url(id, "/badge.svg");
-  const shown = { id, badgeUrl, range: "hour", follow, choose, stop: () => stop.abort() };
+  const badgeUrl = api.buildUrl(id, "/badge.svg");
+  const details = { id, badgeUrl, range: "hour", update, chooseRange, stop: () => stop.abort() };
   const stop = new AbortController();
   const { signal } = stop;
-  let known;
-  let wanted;
-  let askedAt = 0;
-  let reportsAt = 0;
+  let loadedVersion;
+  let latestVersion;
+  let loadedAt = 0;
+  let reportsLoadedAt = 0;
   let isRunning = false;
 
-  /** The counter is at this version now. */
-  async function follow(version) {
-    wanted = version;
+  /** Load the details of this version of the counter, unless they are shown. */
+  async function update(version) {
+    latestVersion = version;
     if (isRunning) return;
     isRunning = true;
-    while (known !== wanted && !signal.aborted) {
-      await pause(askedAt + EVERY_MS - Date.now(), signal);
-      const asked = wanted;
-      askedAt = Date.now();
-      const isTurn = askedAt - reportsAt >= REPORTS_EVERY_MS;
-      if (isTurn) reportsAt = askedAt;
-      const all = await Promise.allSettled([
-        (isTurn || shown.range !== "days") && loadPoints(),
+    while (loadedVersion !== latestVersion && !signal.aborted) {
+      await pause(loadedAt + INTERVAL_MS - Date.now(), signal);
+      const requestedVersion = latestVersion;
+      loadedAt = Date.now();
+      const areReportsDue = loadedAt - reportsLoadedAt >= REPORTS_INTERVAL_MS;
+      if (areReportsDue) reportsLoadedAt = loadedAt;
+      const results = await Promise.allSettled([
+        (areReportsDue || details.range !== "days") && loadPoints(),
         load("events", api.get(id, "/events?limit=8", signal), (page) => page.events),
         load("badge", api.get(id, "/badge.svg", signal, { as: "text" })),
-        isTurn && load("top", api.report("top_counters?limit=5", signal)),
+        areReportsDue && load("top", api.getReport("top_counters?limit=5", signal)),
       ]);
-      if (all.some(({ reason }) => reason)) break;
-      known = asked;
+      if (results.some(({ reason }) => reason)) break;
+      loadedVersion = requestedVersion;
     }
     isRunning = false;
   }
 
-  /** The past is shown over this range. */
-  function choose(range) {
-    Object.assign(shown, { range, points: null });
+  /** Show the activity in this time range. */
+  function chooseRange(range) {
+    Object.assign(details, { range, points: null });
     loadPoints().catch(() => {});
   }
 
   function loadPoints() {
-    const { step, stepMs, steps } = RANGES[shown.range];
-    if (shown.range === "days") {
-      const point = ({ day, total }) => ({ start: day, sum: total });
-      const answer = api.report(`daily?counter_id=${id}&limit=${steps}`, signal);
-      return load("points", answer, (rows) => rows?.map(point));
+    const { step, stepMs, steps } = RANGES[details.range];
+    if (details.range === "days") {
+      const toPoint = ({ day, total }) => ({ start: day, sum: total });
+      const answer = api.getReport(`daily?counter_id=${id}&limit=${steps}`, signal);
+      return load("points", answer, (rows) => rows?.map(toPoint));
     }
     const from = new Date((Math.floor(Date.now() / stepMs) - steps + 1) * stepMs).toISOString();
-    return load("points", api.get(id, `/history?resolution=${step}&from=${from}`, signal), (found) => found.points);
+    return load("points", api.get(id, `/history?resolution=${step}&from=${from}`, signal), (history) => history.points);
   }
 
-  async function load(name, answer, read = (found) => found) {
-    const { range } = shown;
-    const found = read(await answer);
-    if (signal.aborted || (name === "points" && range !== shown.range)) return;
-    shown[name] = found;
+  async function load(name, answer, parse = (body) => body) {
+    const { range } = details;
+    const value = parse(await answer);
+    if (signal.aborted || (name === "points" && range !== details.range)) return;
+    details[name] = value;
     onChange();
   }
 
-  return shown;
+  return details;
 }

@@ -1,16 +1,17 @@
 import { UnavailableError } from "./api.js";
-import { backoffMs } from "./waiting.js";
+import { computeBackoffMs } from "./backoff.js";
 
-/** Browsers have six connections to a host that speaks HTTP/1.1. */
-const AT_ONCE = 5;
+/** Browsers open six connections to a host that speaks HTTP/1.1. */
+const MAX_CONCURRENT = 5;
 
 /**
- * The increments made here, from the click until they are known to be counted, over reloads.
+ * Make the outbox: the increments of this browser, from the click until they are known to be counted, over reloads.
  *
- * Each is sent, always with its own key, until the API has accepted or refused it. When that cannot be reached, all
- * wait, and then one goes first, of another counter if there is. `heard` is told what becomes of them.
+ * Each click is sent with its own key until the API accepts or refuses it. While the API cannot be reached, all clicks
+ * wait, and then one is sent first, of another counter if possible. `listener` has `onRecorded`, `onRefused` and
+ * `onChange`.
  */
-export function makeOutbox(api, store, heard) {
+export function makeOutbox(api, store, listener) {
   const clicks = new Map();
   const unsent = [];
   let sending = 0;
@@ -18,86 +19,86 @@ export function makeOutbox(api, store, heard) {
   let notBefore = 0;
   let timer = null;
 
-  function take(click) {
+  function track(click) {
     clicks.set(click.key, click);
     if (!click.event) unsent.push(click);
   }
 
-  function settle({ key }) {
+  /** Forget the click: it is part of the value shown, or never will be. */
+  function forget({ key }) {
     clicks.delete(key);
     store.remove(key);
   }
 
-  function pump() {
-    while (!timer && unsent.length && sending < (failures ? 1 : AT_ONCE)) send(unsent.shift());
-    heard.changed();
+  function sendNext() {
+    while (!timer && unsent.length && sending < (failures ? 1 : MAX_CONCURRENT)) send(unsent.shift());
+    listener.onChange();
   }
 
   async function send(click) {
-    const isBeside = ({ counterId }) => counterId === click.counterId;
+    const isSameCounter = ({ counterId }) => counterId === click.counterId;
     sending++;
     try {
       const { event_id: id, recorded_at: recordedAt } = await api.increment(click.counterId, click.key, click.by);
       click.event = { id, recordedAt };
       store.put(click);
       failures = 0;
-      heard.recorded();
+      listener.onRecorded();
     } catch (error) {
       if (error instanceof UnavailableError) {
         unsent.push(click);
-        // A counter that keeps failing holds up no other.
-        unsent.sort((one, other) => isBeside(one) - isBeside(other));
+        // A counter that keeps failing does not delay other counters.
+        unsent.sort((a, b) => isSameCounter(a) - isSameCounter(b));
         notBefore = Math.max(notBefore, Date.now() + error.retryAfterMs);
-        // What was under way together fails together, once.
+        // Concurrent requests that fail together are one failure.
         if (!timer) failures++;
-        wait(backoffMs(failures, notBefore - Date.now()));
+        scheduleRetry(computeBackoffMs(failures, notBefore - Date.now()));
       } else {
-        settle(click);
-        heard.refused(click, error);
+        forget(click);
+        listener.onRefused(click, error);
       }
     }
     sending--;
-    pump();
+    sendNext();
   }
 
-  function wait(ms) {
+  function scheduleRetry(ms) {
     clearTimeout(timer);
     timer = setTimeout(() => {
       timer = null;
-      pump();
+      sendNext();
     }, ms);
   }
 
   return {
-    /** The increments of this counter that are not settled; `event` is there once one is recorded. */
-    of: (counterId) => [...clicks.values()].filter((click) => click.counterId === counterId),
+    /** Return the increments of this counter that are in the outbox. A recorded one has its `event`. */
+    getClicks: (counterId) => [...clicks.values()].filter((click) => click.counterId === counterId),
 
-    /** How many wait for the API to be reached. */
-    waiting: () => timer && unsent.length + sending,
+    /** Count the clicks that wait for a retry. */
+    countWaiting: () => (timer ? unsent.length + sending : 0),
 
-    /** Whether some would be lost with this page. */
-    isAtRisk: () => !store.isKept() && unsent.length + sending > 0,
+    /** Whether clicks would be lost if the page closed. */
+    hasUnsaved: () => !store.isPersistent() && unsent.length + sending > 0,
 
-    /** One more is pending, kept, and on its way. */
+    /** Store an increment and send it. */
     add(counterId, by) {
       const click = { key: crypto.randomUUID(), counterId, by, at: Date.now() };
       store.put(click);
-      take(click);
-      pump();
+      track(click);
+      sendNext();
     },
 
-    /** What closed tabs left is pending here, and sent if it has to be. */
+    /** Take over the clicks that closed tabs have left. */
     async adopt() {
-      for (const click of await store.adopt()) if (!clicks.has(click.key)) take(click);
-      pump();
+      for (const click of await store.adopt()) if (!clicks.has(click.key)) track(click);
+      sendNext();
     },
 
-    /** It is part of the value shown, or never will be. */
-    settle,
+    forget,
 
-    /** The network is back: wait no longer than the API asked for. */
-    hurry() {
-      if (timer) wait(notBefore - Date.now());
+    /** Retry as soon as the API allows, because the network is back. */
+    retryNow() {
+      if (timer) scheduleRetry(notBefore - Date.now());
     },
   };
 }

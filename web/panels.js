@@ -1,34 +1,34 @@
-import { bars, stepsUpTo } from "./chart.js";
+import { drawBars, fillSteps } from "./chart.js";
 import { RANGES } from "./details.js";
-import { format, formatTime, page, put } from "./view.js";
+import { formatNumber, formatTime, page, setText } from "./view.js";
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
-const drawn = {};
+const lastShown = {};
 
-/** Calls back with the span that is chosen. */
-export function onRange(callback) {
+/** Call back with the time range that the reader chooses. */
+export function bindRanges(callback) {
   for (const [value, { name }] of Object.entries(RANGES)) {
-    const choice = make("input", { type: "radio", name: "range", value, onchange: () => callback(value) });
-    page.ranges.append(make("label", {}, choice, ` ${name}`));
+    const choice = createElement("input", { type: "radio", name: "range", value, onchange: () => callback(value) });
+    page.ranges.append(createElement("label", {}, choice, ` ${name}`));
   }
 }
 
-/** A click on its button copies a field. */
-export function copyOnClick() {
+/** Let each copy button copy the field next to it. */
+export function bindCopyButtons() {
   for (const button of page.details.querySelectorAll("button")) {
     button.onclick = async () => {
       const field = button.previousSibling;
       field.select();
       await navigator.clipboard.writeText(field.value);
-      put(button, "Copied");
-      put(page.spoken, "Copied");
-      setTimeout(put, 2_000, button, "Copy");
+      setText(button, "Copied");
+      setText(page.spoken, "Copied");
+      setTimeout(setText, 2_000, button, "Copy");
     };
   }
 }
 
-/** This is shown beside the counter's value; null where there is nothing. */
+/** Show the details of a counter; hide them if there are none. */
 export function showDetails(details) {
   page.details.hidden = !details?.events;
   if (!details?.events) return;
@@ -37,52 +37,53 @@ export function showDetails(details) {
     choice.checked = choice.value === range;
     choice.parentNode.hidden = choice.value === "days" && !top;
   }
-  if (points) showChart(stepsUpTo(Date.now(), points, RANGES[range]), range);
-  list(page.events, events, ({ by, recorded_at: dateTime, reason }) => [
-    make("b", {}, signed(by)),
-    make("small", {}, reason ?? ""),
-    make("time", { dateTime }, formatTime(dateTime)),
+  if (points) showChart(fillSteps(Date.now(), points, RANGES[range]), range);
+  showList(page.events, events, ({ by, recorded_at: dateTime, reason }) => [
+    createElement("b", {}, formatSigned(by)),
+    createElement("small", {}, reason ?? ""),
+    createElement("time", { dateTime }, formatTime(dateTime)),
   ]);
   page.top.hidden = !top;
-  list(page.counters, top ?? [], ({ counter_id: name, value }) => [
-    make("a", { href: `#/${name}` }, name),
-    make("b", {}, format(value)),
+  showList(page.counters, top ?? [], ({ counter_id: name, value }) => [
+    createElement("a", { href: `#/${name}` }, name),
+    createElement("b", {}, formatNumber(value)),
   ]);
   page.link.value = new URL(`#/${id}`, location);
   page.markdown.value = `[![${id}](${badgeUrl})](${page.link.value})`;
   page.badge.alt = `Badge of ${id}`;
   page.badge.hidden = !badge;
-  if (badge && !isDrawn("badge", badge)) page.badge.src = `data:image/svg+xml,${encodeURIComponent(badge)}`;
+  if (badge && hasChanged("badge", badge)) page.badge.src = `data:image/svg+xml,${encodeURIComponent(badge)}`;
 }
 
 function showChart(steps, range) {
-  if (isDrawn("chart", [range, steps])) return;
+  if (!hasChanged("chart", [range, steps])) return;
   const { name, step } = RANGES[range];
-  const say = ({ start, sum }) => `${signed(sum)}, ${(range === "days" ? day : clock).format(start)}`;
-  const sum = steps.reduce((total, one) => total + one.sum, 0);
-  const most = steps.reduce((one, other) => (other.sum > one.sum ? other : one));
-  const since = say({ start: steps[0].start, sum }).replace(", ", " since ");
-  page.chart.replaceChildren(bars(steps, `${name}, by ${step}`, `${since}. Most in one ${step}: ${say(most)}.`, say));
-  put(page.since, since);
+  const formatStep = ({ start, sum }) => `${formatSigned(sum)}, ${(range === "days" ? day : clock).format(start)}`;
+  const total = steps.reduce((sum, { sum: more }) => sum + more, 0);
+  const highest = steps.reduce((a, b) => (b.sum > a.sum ? b : a));
+  const since = formatStep({ start: steps[0].start, sum: total }).replace(", ", " since ");
+  const description = `${since}. Most in one ${step}: ${formatStep(highest)}.`;
+  page.chart.replaceChildren(drawBars(steps, `${name}, by ${step}`, description, formatStep));
+  setText(page.since, since);
 }
 
-function list(element, rows, partsOf) {
-  if (isDrawn(element.id, rows)) return;
-  element.replaceChildren(...rows.map((row) => make("li", {}, ...partsOf(row))));
-  if (!rows.length) element.append(make("li", {}, "None yet."));
+function showList(element, rows, createParts) {
+  if (!hasChanged(element.id, rows)) return;
+  element.replaceChildren(...rows.map((row) => createElement("li", {}, ...createParts(row))));
+  if (!rows.length) element.append(createElement("li", {}, "None yet."));
 }
 
-/** Whether this was the last thing drawn there, which it is from now on. */
-function isDrawn(where, what) {
-  return drawn[where] === (drawn[where] = JSON.stringify(what));
+/** Whether the content differs from the last one shown in this place; remember it. */
+function hasChanged(place, content) {
+  return lastShown[place] !== (lastShown[place] = JSON.stringify(content));
 }
 
-function make(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+function createElement(name, properties, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
 }
 
-function signed(value) {
-  return (value > 0 ? "+" : "") + format(value);
+function formatSigned(value) {
+  return (value > 0 ? "+" : "") + formatNumber(value);
 }

@@ -1,61 +1,61 @@
-const RECORDED_KEPT_MS = 86_400_000;
+const MAX_RECORDED_AGE_MS = 86_400_000;
 
 /**
- * What was clicked and is not known to be counted, kept by the browser over reloads.
+ * Open the store: the clicks that are not known to be counted, kept by the browser over reloads.
  *
- * Each click belongs to one tab, which sends it. A tab holds a lock while it lives, so that others know whose clicks
- * are left over. Where the browser keeps nothing, `isKept` is false.
+ * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognise the
+ * clicks of closed tabs. If the browser offers no storage, `isPersistent` returns false and nothing is stored.
  */
 export async function openStore() {
   const tab = crypto.randomUUID();
-  let db = await open(tab).catch(() => null);
+  let db = await openDatabase(tab).catch(() => null);
 
-  /** The change is made; or it cannot be, for want of room say, and nothing is kept from now on. */
-  function change(make) {
+  /** Run the transaction. If it fails, for example because the storage is full, store nothing from now on. */
+  function write(change) {
     return new Promise((resolve) => {
-      const fail = () => resolve((db = null));
+      const giveUp = () => resolve((db = null));
       try {
         const transaction = db.transaction("clicks", "readwrite");
-        Object.assign(transaction, { oncomplete: resolve, onabort: fail });
-        // What is one request is committed in the same breath: the page may be gone in a moment.
-        if (make(transaction.objectStore("clicks"))) transaction.commit();
+        Object.assign(transaction, { oncomplete: resolve, onabort: giveUp });
+        // A transaction of one request is committed immediately, because the page may be closed at any moment.
+        if (change(transaction.objectStore("clicks"))) transaction.commit();
       } catch {
-        fail();
+        giveUp();
       }
     });
   }
 
   return {
-    isKept: () => db !== null,
+    isPersistent: () => db !== null,
 
-    /** The click is kept as it is now. */
-    put: ({ key, counterId, by, at, event }) => change((clicks) => clicks.put({ key, counterId, by, at, event, tab })),
+    /** Store the click as it is now. */
+    put: ({ key, counterId, by, at, event }) => write((clicks) => clicks.put({ key, counterId, by, at, event, tab })),
 
-    remove: (key) => change((clicks) => clicks.delete(key)),
+    remove: (key) => write((clicks) => clicks.delete(key)),
 
     /**
-     * What closed tabs left is this tab's now. Returns it; of several tabs at once, each gets its own.
+     * Take over the clicks of closed tabs and return them. Concurrent tabs get different clicks.
      *
-     * What was recorded long ago is forgotten.
+     * Delete clicks that were recorded long ago.
      */
     async adopt() {
-      const alive = db && (await navigator.locks.query()).held.map((lock) => lock.name);
-      const found = [];
-      await change((clicks) => {
+      const openTabs = db && (await navigator.locks.query()).held.map((lock) => lock.name);
+      const adopted = [];
+      await write((clicks) => {
         clicks.getAll().onsuccess = ({ target }) => {
-          for (const click of target.result.filter((one) => !alive.includes(one.tab))) {
-            if (click.event && Date.now() - click.at > RECORDED_KEPT_MS) clicks.delete(click.key);
-            else clicks.put({ ...click, tab }).onsuccess = () => found.push(click);
+          for (const click of target.result.filter((stored) => !openTabs.includes(stored.tab))) {
+            if (click.event && Date.now() - click.at > MAX_RECORDED_AGE_MS) clicks.delete(click.key);
+            else clicks.put({ ...click, tab }).onsuccess = () => adopted.push(click);
           }
         };
       });
-      return found;
+      return adopted;
     },
   };
 }
 
-async function open(tab) {
-  await new Promise((taken) => navigator.locks.request(tab, () => new Promise(() => taken())));
+async function openDatabase(tab) {
+  await new Promise((onLocked) => navigator.locks.request(tab, () => new Promise(() => onLocked())));
   const request = indexedDB.open("counter", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });
   await new Promise((resolve, reject) => Object.assign(request, { onsuccess: resolve, onerror: reject }));

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INDEX, ERROR, CONFIG = "index.html", "error.html", "config.json"
 #: A service worker controls pages in its own folder and below, and is updated under the same name.
-WORKER = "worker.js"
+WORKER = "service-worker.js"
 
 #: For names that always have the current content.
 _SHORT = "public, max-age=60"

@@ -62,7 +62,7 @@ class Host:
         if key.startswith("api/"):
             self._pass_on(asked)
             return
-        if key == "worker.js":
+        if key == "service-worker.js":
             self.has_worker.wait(60)
         if key == "config.json":
             self.files.update(self.next)

@@ -61,12 +61,12 @@ def test_files_other_than_page_and_config_are_cached_for_a_year():
 
 
 def test_service_worker_keeps_its_name_next_to_the_page():
-    with_worker = {**a_web(), "worker.js": b'addEventListener("fetch", () => {});'}
+    with_worker = {**a_web(), "service-worker.js": b'addEventListener("fetch", () => {});'}
 
     files = files_by_key(with_worker)
 
-    assert files["worker.js"].cache_control == MINUTE
-    assert [key for key in files if key.endswith("worker.js")] == ["worker.js"]
+    assert files["service-worker.js"].cache_control == MINUTE
+    assert [key for key in files if key.endswith("service-worker.js")] == ["service-worker.js"]
     assert site_of(with_worker, API).version == site_of(a_web(), API).version
 
 

@@ -1,7 +1,7 @@
-/** What the page is made of comes from the network, and where there is none, from what keep.js has kept. */
+/** Answer requests for the page's files from the network or, without a network, from the cache of offline-cache.js. */
 addEventListener("fetch", (event) => {
   const { request } = event;
-  // What a script fetches has no destination, and is of the API, which may have the same host, but for this.
+  // Requests of scripts have no destination. Except for config.json they go to the API, which may have the same host.
   if (!request.destination && request.url !== new URL("config.json", location).href) return;
   event.respondWith(fetch(request).catch(() => caches.match(request, { ignoreSearch: true })));
 });

@@ -1,0 +1,17 @@
+/** Compute a random delay that grows with the failures, up to 8 seconds longer than the API asked for. */
+export function computeBackoffMs(failures, retryAfterMs) {
+  return retryAfterMs + (0.2 + 0.8 * Math.random()) * Math.min(8_000, 500 * 2 ** (failures - 1));
+}
+
+/** Wait for this time, or until the signal aborts. */
+export function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(finish, signal.aborted ? 0 : ms);
+    signal.addEventListener("abort", finish);
+    function finish() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", finish);
+      resolve();
+    }
+  });
+}
