@@ -1,7 +1,7 @@
-/** Longer than the time that API Gateway allows a request. */
+/** Longer than API Gateway's own timeout. */
 const TIMEOUT_MS = 30_000;
 
-/** The statuses with which the API itself refuses a command. */
+/** Statuses with which the API refuses a command. */
 const REFUSALS = [400, 412, 413, 415, 422];
 
 /** The outcome of the request is unknown. Retry it; a command with the same key. */
@@ -12,7 +12,7 @@ export class UnavailableError extends Error {
   }
 }
 
-/** The API refused the request. `current` is the counter's state if it is not at the version required. */
+/** The API refused. `current` is the counter's state if its version did not match. */
 export class RefusedError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? `The API answered ${status} and gave no reason.`);
@@ -22,24 +22,22 @@ export class RefusedError extends Error {
 }
 
 /**
- * Make a client of the API at this address. Its functions throw UnavailableError or RefusedError, or stop with their
- * signal.
+ * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop with their signal.
  *
- * Reads set no headers, so that the browser sends no preflight.
+ * Reads set no headers, and so need no preflight.
  */
 export function makeApi(root) {
   let hasReports = true;
 
-  /** Build the address of this path below the counter's. */
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
-  /** Get the resource at this path below the counter's; with an empty path, the counter's state. */
+  /** Get the resource at this path below the counter; at the empty path, its state. */
   const get = (counterId, path, signal, options) => request(buildUrl(counterId, path), signal, options);
 
   /**
    * Increment the counter and return the event. A retry with the same key counts once.
    *
-   * With a version: increment only if the counter is at that version, and return its new state.
+   * With a version: only if the counter is at that version. Return its new state.
    */
   function increment(counterId, key, by, version) {
     const condition = version === undefined ? {} : { "If-Match": `"${version}"` };
@@ -47,7 +45,7 @@ export function makeApi(root) {
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
-  /** Get the rows of a report, or null if the API has no reports. After a first 404, send no further requests. */
+  /** Get the rows of a report, or null if the API has no reports. */
   async function getReport(path, signal) {
     try {
       return hasReports ? (await request(`${root}/reports/${path}`, signal, { cache: "default" })).rows : null;
@@ -73,12 +71,12 @@ async function request(url, signal, { as = "json", ...options } = {}) {
   }
   const { status } = response;
   const problem = await response.json().catch(() => ({}));
-  // A proxy or the gateway may refuse a command that the API would accept: such a command is retried.
+  // A proxy's refusal must not cost a command: retry.
   const isRefused = options.method ? REFUSALS.includes(status) && problem.detail : status !== 429 && status < 500;
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** Read the header Retry-After: seconds or a date (RFC 9110, section 10.2.3). */
+/** Read seconds or a date (RFC 9110, section 10.2.3). */
 function readRetryAfterMs(response) {
   const text = response.headers.get("Retry-After");
   const ms = 1000 * text || Date.parse(text) - Date.now();

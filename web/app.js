@@ -27,8 +27,8 @@ async function start(apiUrl) {
     panels.showDetails(details);
   }
 
-  /** Show the counter that the address names, and poll it while the page is visible. */
-  function followAddress() {
+  /** Show the counter in the address; poll it while the page is visible. */
+  function follow() {
     const id = location.hash.replace(/^#\/?/, "") || "clicks";
     polling?.stop();
     readError = null;
@@ -67,13 +67,13 @@ async function start(apiUrl) {
     const { swapped } = view.page;
     view.setText(swapped, "");
     const answer = target.swap(by);
-    const before = view.formatNumber(target.openSwap.value);
+    const before = view.format(target.openSwap.value);
     const [text, className] = await answer.then(
-      ({ value }) => [`Added: ${before} → ${view.formatNumber(value)}`, "done"],
-      (error) => [explainFailure(error), ""],
+      ({ value }) => [`Added: ${before} → ${view.format(value)}`, "done"],
+      (error) => [explain(error), ""],
     );
     if (counter === target) view.setText(Object.assign(swapped, { className }), text);
-    followAddress();
+    follow();
   }
 
   Object.assign(view.page.api, { href: `${apiUrl}/`, hidden: false });
@@ -81,21 +81,20 @@ async function start(apiUrl) {
   panels.bindRanges((range) => details.chooseRange(range));
   panels.bindCopyButtons();
   await outbox.adopt();
-  addEventListener("hashchange", followAddress);
-  document.addEventListener("visibilitychange", followAddress);
+  addEventListener("hashchange", follow);
+  document.addEventListener("visibilitychange", follow);
   addEventListener("online", () => {
     outbox.retryNow();
-    followAddress();
+    follow();
   });
   addEventListener("beforeunload", (event) => outbox.hasUnsaved() && event.preventDefault());
   setInterval(() => document.hidden || outbox.adopt(), 30_000);
-  followAddress();
+  follow();
 }
 
-/** Explain why a swap has added nothing, or that its outcome is unknown. */
-function explainFailure(error) {
+function explain(error) {
   if (error.current) {
-    return `Not added: someone else got there first. The value is ${view.formatNumber(error.current.value)} now.`;
+    return `Not added: someone else got there first. The value is ${view.format(error.current.value)} now.`;
   }
   if (!(error instanceof UnavailableError)) return `Not added: ${error.message}`;
   return "We don’t know if it was counted. Check again: it can’t count twice.";

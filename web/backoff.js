@@ -1,5 +1,5 @@
 /** Compute a random delay that grows with the failures, up to 8 seconds longer than the API asked for. */
-export function computeBackoffMs(failures, retryAfterMs) {
+export function pickBackoffMs(failures, retryAfterMs) {
   return retryAfterMs + (0.2 + 0.8 * Math.random()) * Math.min(8_000, 500 * 2 ** (failures - 1));
 }
 

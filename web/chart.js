@@ -1,34 +1,34 @@
 const HEIGHT = 100;
 
-/** Return all steps up to now, oldest first; a step without a point has the sum 0. */
+/** Return all steps up to now, oldest first, with the sum 0 for those without a point. */
 export function fillSteps(now, points, { stepMs, steps }) {
   const first = Math.floor(now / stepMs) - steps + 1;
-  const pointByStep = new Map(points.map((point) => [Math.floor(Date.parse(point.start) / stepMs), point]));
+  const byStep = new Map(points.map((point) => [Math.floor(Date.parse(point.start) / stepMs), point]));
   return Array.from({ length: steps }, (_, index) => {
-    return { sum: 0, ...pointByStep.get(first + index), start: (first + index) * stepMs };
+    return { sum: 0, ...byStep.get(first + index), start: (first + index) * stepMs };
   });
 }
 
-/** Draw a bar for each step, as high as its sum; negative sums are below the line. */
+/** Draw a bar for each step; negative sums are below the line. */
 export function drawBars(steps, label, description, formatStep) {
   const sums = steps.map(({ sum }) => sum);
   const highest = Math.max(0, ...sums);
   const scale = HEIGHT / (highest - Math.min(0, ...sums) || 1);
   const line = sums.some(Boolean) ? highest * scale : HEIGHT;
   const viewBox = `0 0 ${steps.length} ${HEIGHT}`;
-  const chart = createSvgElement("svg", { viewBox, preserveAspectRatio: "none", role: "img", "aria-label": label });
-  chart.append(createSvgElement("desc", {}, description));
+  const chart = make("svg", { viewBox, preserveAspectRatio: "none", role: "img", "aria-label": label });
+  chart.append(make("desc", {}, description));
   steps.forEach((step, x) => {
     const height = Math.max(1.5, Math.abs(step.sum) * scale);
     const y = step.sum < 0 ? line : line - height;
-    const bar = createSvgElement("rect", { x: x + 0.14, y, width: 0.72, height, class: step.sum ? "" : "none" });
-    bar.append(createSvgElement("title", {}, formatStep(step)));
+    const bar = make("rect", { x: x + 0.14, y, width: 0.72, height, class: step.sum ? "" : "none" });
+    bar.append(make("title", {}, formatStep(step)));
     chart.append(bar);
   });
   return chart;
 }
 
-function createSvgElement(name, attributes, text = "") {
+function make(name, attributes, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   element.textContent = text;

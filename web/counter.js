@@ -1,10 +1,10 @@
 import { RefusedError, UnavailableError } from "./api.js";
 
-/** Up to this number of events are checked one by one, more of them by a page of the latest events. */
+/** Check up to this number of events one by one, more by a page of the latest. */
 const FEW = 2;
 const PAGE_SIZE = 100;
 
-/** Check the id. The API accepts "." and ".." as well, but a browser removes them from every address. */
+/** Exclude "." and ".." as well: browsers remove them from addresses. */
 export function isCounterId(text) {
   return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
 }
@@ -12,18 +12,17 @@ export function isCounterId(text) {
 /**
  * Make one counter as this page knows it.
  *
- * `state` is the state shown, null before the first answer. `openSwap` is the swap without an answer, if any; its
- * `isUnknown` is true once the answer is lost.
+ * `state` is the state shown, null at first. `openSwap` is the swap without an answer, `isUnknown` if that is lost.
  */
 export function makeCounter(id, api, outbox) {
-  /** Return the increments of this browser that are not known to be part of the value shown. */
+  /** Return increments that are not known to be part of the value shown. */
   const getPending = () => outbox.getClicks(id);
   const counter = { id, state: null, openSwap: null, getPending, swap, refresh };
 
   /**
-   * Increment the counter only if it is at the version shown. Return the new state.
+   * Increment only if the counter is at the version shown. Return the new state.
    *
-   * A swap is never stored. Until it has an answer, a further call retries the same swap.
+   * A swap is never stored. Until it has an answer, a further call retries it.
    */
   async function swap(by) {
     const attempt = (counter.openSwap ??= { ...counter.state, key: crypto.randomUUID(), by });
@@ -41,17 +40,17 @@ export function makeCounter(id, api, outbox) {
   }
 
   /**
-   * Read the state, and drop the pending increments that are part of the new value in the same step.
+   * Read the state, and forget the pending increments that are part of it in the same step.
    *
-   * The value and the events come in separate answers. An event that was counted before the value was read is part of
-   * the value; an event that is pending afterwards is not. In any other case, read the value again.
+   * Value and events come in separate answers. An event that was counted before the value was read is part of it; one
+   * that is pending afterwards is not. Otherwise, read the value again.
    */
   async function refresh(signal) {
     let state;
     for (let isStale = true; isStale; ) {
       state = await api.get(id, "", signal);
       isStale = false;
-      for (let clicks; !isStale && (clicks = getPending().filter(isUncheckedAt(state.version))).length; ) {
+      for (let clicks; !isStale && (clicks = getPending().filter(isUnchecked(state.version))).length; ) {
         await checkClicks(clicks, state.version, signal);
         isStale = clicks.some((click) => click.counted);
       }
@@ -64,14 +63,14 @@ export function makeCounter(id, api, outbox) {
     if (clicks.length > FEW) {
       const { events, next_cursor: more } = await api.get(id, `/events?limit=${PAGE_SIZE}`, signal);
       const ids = new Set(events.map((event) => event.event_id));
-      // All times have one format, so that they sort as text. Only older events can be on a further page.
+      // Times sort as text. Only older events can be on a further page.
       const oldest = more ? events.at(-1).recorded_at : "";
       for (const click of clicks) {
         click.counted = ids.has(click.event.id);
         if (!click.counted && click.event.recordedAt > oldest) click.absentFrom = version;
       }
     }
-    await Promise.all(clicks.filter(isUncheckedAt(version)).map((click) => checkClick(click, version, signal)));
+    await Promise.all(clicks.filter(isUnchecked(version)).map((click) => checkClick(click, version, signal)));
   }
 
   async function checkClick(click, version, signal) {
@@ -79,7 +78,7 @@ export function makeCounter(id, api, outbox) {
       click.counted = (await api.get(id, `/events/${click.event.id}`, signal)).status === "counted";
       click.absentFrom = version;
     } catch (error) {
-      // The event log was deleted in the meantime.
+      // The event log was deleted.
       if (error instanceof RefusedError) outbox.forget(click);
       throw error;
     }
@@ -88,7 +87,7 @@ export function makeCounter(id, api, outbox) {
   return counter;
 }
 
-/** Select the recorded clicks that were not checked at this version. No event is counted while the version stays. */
-function isUncheckedAt(version) {
+/** Select the recorded clicks to check. A version is the number of counted events: check once per version. */
+function isUnchecked(version) {
   return (click) => click.event && !click.counted && click.absentFrom !== version;
 }

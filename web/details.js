@@ -3,7 +3,7 @@ import { pause } from "./backoff.js";
 const INTERVAL_MS = 3_000;
 const REPORTS_INTERVAL_MS = 30_000;
 
-/** The time ranges of the chart. The last step of each contains the present. */
+/** The time ranges of the chart. The last step is the current one. */
 export const RANGES = {
   hour: { name: "Last hour", step: "minute", stepMs: 60_000, steps: 60 },
   day: { name: "Last day", step: "hour", stepMs: 3_600_000, steps: 24 },
@@ -11,46 +11,45 @@ export const RANGES = {
 };
 
 /**
- * Make the details of a counter: the latest `events`, the `badge` as SVG, the `points` of the `range` that are not
- * empty, and the `top` counters if the API has reports.
+ * Make a counter's details: the latest `events`, the `badge` as SVG, the non-empty `points` of the `range`, and the
+ * `top` counters if the API has reports.
  *
- * They are loaded when the version has changed. A detail that cannot be loaded stays as it was.
+ * They are loaded when the version changes. A detail that cannot be loaded stays as it was.
  */
 export function makeDetails(id, api, onChange) {
   const badgeUrl = api.buildUrl(id, "/badge.svg");
   const details = { id, badgeUrl, range: "hour", update, chooseRange, stop: () => stop.abort() };
   const stop = new AbortController();
   const { signal } = stop;
-  let loadedVersion;
-  let latestVersion;
+  let loaded;
+  let latest;
   let loadedAt = 0;
-  let reportsLoadedAt = 0;
+  let reportsAt = 0;
   let isRunning = false;
 
-  /** Load the details of this version of the counter, unless they are shown. */
+  /** Load the details of this version. */
   async function update(version) {
-    latestVersion = version;
+    latest = version;
     if (isRunning) return;
     isRunning = true;
-    while (loadedVersion !== latestVersion && !signal.aborted) {
+    while (loaded !== latest && !signal.aborted) {
       await pause(loadedAt + INTERVAL_MS - Date.now(), signal);
-      const requestedVersion = latestVersion;
+      const loading = latest;
       loadedAt = Date.now();
-      const areReportsDue = loadedAt - reportsLoadedAt >= REPORTS_INTERVAL_MS;
-      if (areReportsDue) reportsLoadedAt = loadedAt;
+      const isReportTurn = loadedAt - reportsAt >= REPORTS_INTERVAL_MS;
+      if (isReportTurn) reportsAt = loadedAt;
       const results = await Promise.allSettled([
-        (areReportsDue || details.range !== "days") && loadPoints(),
+        (isReportTurn || details.range !== "days") && loadPoints(),
         load("events", api.get(id, "/events?limit=8", signal), (page) => page.events),
         load("badge", api.get(id, "/badge.svg", signal, { as: "text" })),
-        areReportsDue && load("top", api.getReport("top_counters?limit=5", signal)),
+        isReportTurn && load("top", api.getReport("top_counters?limit=5", signal)),
       ]);
       if (results.some(({ reason }) => reason)) break;
-      loadedVersion = requestedVersion;
+      loaded = loading;
     }
     isRunning = false;
   }
 
-  /** Show the activity in this time range. */
   function chooseRange(range) {
     Object.assign(details, { range, points: null });
     loadPoints().catch(() => {});

@@ -1,15 +1,14 @@
 import { UnavailableError } from "./api.js";
-import { computeBackoffMs } from "./backoff.js";
+import { pickBackoffMs } from "./backoff.js";
 
-/** Browsers open six connections to a host that speaks HTTP/1.1. */
+/** Browsers open six connections to an HTTP/1.1 host. */
 const MAX_CONCURRENT = 5;
 
 /**
- * Make the outbox: the increments of this browser, from the click until they are known to be counted, over reloads.
+ * Make the outbox: this browser's increments, from the click until they are known to be counted, over reloads.
  *
- * Each click is sent with its own key until the API accepts or refuses it. While the API cannot be reached, all clicks
- * wait, and then one is sent first, of another counter if possible. `listener` has `onRecorded`, `onRefused` and
- * `onChange`.
+ * Each click is sent with its own key until the API accepts or refuses it. After a failure all wait; then one goes
+ * first, of another counter if possible.
  */
 export function makeOutbox(api, store, listener) {
   const clicks = new Map();
@@ -24,7 +23,7 @@ export function makeOutbox(api, store, listener) {
     if (!click.event) unsent.push(click);
   }
 
-  /** Forget the click: it is part of the value shown, or never will be. */
+  /** Forget a click that is part of the value shown, or never will be. */
   function forget({ key }) {
     clicks.delete(key);
     store.remove(key);
@@ -36,7 +35,7 @@ export function makeOutbox(api, store, listener) {
   }
 
   async function send(click) {
-    const isSameCounter = ({ counterId }) => counterId === click.counterId;
+    const isSame = ({ counterId }) => counterId === click.counterId;
     sending++;
     try {
       const { event_id: id, recorded_at: recordedAt } = await api.increment(click.counterId, click.key, click.by);
@@ -47,12 +46,12 @@ export function makeOutbox(api, store, listener) {
     } catch (error) {
       if (error instanceof UnavailableError) {
         unsent.push(click);
-        // A counter that keeps failing does not delay other counters.
-        unsent.sort((a, b) => isSameCounter(a) - isSameCounter(b));
+        // A failing counter delays no other.
+        unsent.sort((a, b) => isSame(a) - isSame(b));
         notBefore = Math.max(notBefore, Date.now() + error.retryAfterMs);
-        // Concurrent requests that fail together are one failure.
+        // Concurrent failures are one failure.
         if (!timer) failures++;
-        scheduleRetry(computeBackoffMs(failures, notBefore - Date.now()));
+        scheduleRetry(pickBackoffMs(failures, notBefore - Date.now()));
       } else {
         forget(click);
         listener.onRefused(click, error);
@@ -71,16 +70,15 @@ export function makeOutbox(api, store, listener) {
   }
 
   return {
-    /** Return the increments of this counter that are in the outbox. A recorded one has its `event`. */
+    /** Return the counter's clicks; a recorded one has its `event`. */
     getClicks: (counterId) => [...clicks.values()].filter((click) => click.counterId === counterId),
 
     /** Count the clicks that wait for a retry. */
-    countWaiting: () => (timer ? unsent.length + sending : 0),
+    countWaiting: () => timer && unsent.length + sending,
 
-    /** Whether clicks would be lost if the page closed. */
+    /** Whether closing the page would lose clicks. */
     hasUnsaved: () => !store.isPersistent() && unsent.length + sending > 0,
 
-    /** Store an increment and send it. */
     add(counterId, by) {
       const click = { key: crypto.randomUUID(), counterId, by, at: Date.now() };
       store.put(click);
@@ -88,7 +86,7 @@ export function makeOutbox(api, store, listener) {
       sendNext();
     },
 
-    /** Take over the clicks that closed tabs have left. */
+    /** Take over the clicks of closed tabs. */
     async adopt() {
       for (const click of await store.adopt()) if (!clicks.has(click.key)) track(click);
       sendNext();
@@ -96,7 +94,7 @@ export function makeOutbox(api, store, listener) {
 
     forget,
 
-    /** Retry as soon as the API allows, because the network is back. */
+    /** Retry as soon as the API allows. */
     retryNow() {
       if (timer) scheduleRetry(notBefore - Date.now());
     },

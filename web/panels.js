@@ -1,6 +1,6 @@
 import { drawBars, fillSteps } from "./chart.js";
 import { RANGES } from "./details.js";
-import { formatNumber, formatTime, page, setText } from "./view.js";
+import { format, formatTime, page, setText } from "./view.js";
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
@@ -9,12 +9,12 @@ const lastShown = {};
 /** Call back with the time range that the reader chooses. */
 export function bindRanges(callback) {
   for (const [value, { name }] of Object.entries(RANGES)) {
-    const choice = createElement("input", { type: "radio", name: "range", value, onchange: () => callback(value) });
-    page.ranges.append(createElement("label", {}, choice, ` ${name}`));
+    const choice = make("input", { type: "radio", name: "range", value, onchange: () => callback(value) });
+    page.ranges.append(make("label", {}, choice, ` ${name}`));
   }
 }
 
-/** Let each copy button copy the field next to it. */
+/** Let each button copy the field next to it. */
 export function bindCopyButtons() {
   for (const button of page.details.querySelectorAll("button")) {
     button.onclick = async () => {
@@ -28,7 +28,6 @@ export function bindCopyButtons() {
   }
 }
 
-/** Show the details of a counter; hide them if there are none. */
 export function showDetails(details) {
   page.details.hidden = !details?.events;
   if (!details?.events) return;
@@ -39,14 +38,14 @@ export function showDetails(details) {
   }
   if (points) showChart(fillSteps(Date.now(), points, RANGES[range]), range);
   showList(page.events, events, ({ by, recorded_at: dateTime, reason }) => [
-    createElement("b", {}, formatSigned(by)),
-    createElement("small", {}, reason ?? ""),
-    createElement("time", { dateTime }, formatTime(dateTime)),
+    make("b", {}, formatSigned(by)),
+    make("small", {}, reason ?? ""),
+    make("time", { dateTime }, formatTime(dateTime)),
   ]);
   page.top.hidden = !top;
   showList(page.counters, top ?? [], ({ counter_id: name, value }) => [
-    createElement("a", { href: `#/${name}` }, name),
-    createElement("b", {}, formatNumber(value)),
+    make("a", { href: `#/${name}` }, name),
+    make("b", {}, format(value)),
   ]);
   page.link.value = new URL(`#/${id}`, location);
   page.markdown.value = `[![${id}](${badgeUrl})](${page.link.value})`;
@@ -62,28 +61,28 @@ function showChart(steps, range) {
   const total = steps.reduce((sum, { sum: more }) => sum + more, 0);
   const highest = steps.reduce((a, b) => (b.sum > a.sum ? b : a));
   const since = formatStep({ start: steps[0].start, sum: total }).replace(", ", " since ");
-  const description = `${since}. Most in one ${step}: ${formatStep(highest)}.`;
-  page.chart.replaceChildren(drawBars(steps, `${name}, by ${step}`, description, formatStep));
+  const text = `${since}. Most in one ${step}: ${formatStep(highest)}.`;
+  page.chart.replaceChildren(drawBars(steps, `${name}, by ${step}`, text, formatStep));
   setText(page.since, since);
 }
 
-function showList(element, rows, createParts) {
+function showList(element, rows, toParts) {
   if (!hasChanged(element.id, rows)) return;
-  element.replaceChildren(...rows.map((row) => createElement("li", {}, ...createParts(row))));
-  if (!rows.length) element.append(createElement("li", {}, "None yet."));
+  element.replaceChildren(...rows.map((row) => make("li", {}, ...toParts(row))));
+  if (!rows.length) element.append(make("li", {}, "None yet."));
 }
 
-/** Whether the content differs from the last one shown in this place; remember it. */
+/** Whether this content is new in this place. */
 function hasChanged(place, content) {
   return lastShown[place] !== (lastShown[place] = JSON.stringify(content));
 }
 
-function createElement(name, properties, ...children) {
+function make(name, properties, ...children) {
   const element = Object.assign(document.createElement(name), properties);
   element.append(...children);
   return element;
 }
 
 function formatSigned(value) {
-  return (value > 0 ? "+" : "") + formatNumber(value);
+  return (value > 0 ? "+" : "") + format(value);
 }

@@ -1,5 +1,5 @@
 import { UnavailableError } from "./api.js";
-import { computeBackoffMs, pause } from "./backoff.js";
+import { pickBackoffMs, pause } from "./backoff.js";
 
 const PENDING_MS = 400;
 const IDLE_MS = 5_000;
@@ -8,13 +8,13 @@ const GROWTH = 1.5;
 
 /**
  * Refresh the counter until stopped: often while an increment is pending, less and less often while nothing changes.
- * Call `onRefresh` after each attempt, with the error or null.
+ * Call back after each attempt, with the error or null.
  */
 export function startPolling(counter, onRefresh) {
   const stop = new AbortController();
   let wake = stop;
   let unchanged = 0;
-  // An increment that is not recorded cannot be counted yet.
+  // Only a recorded increment can be counted.
   const hasRecorded = () => counter.getPending().some((click) => click.event);
 
   async function run({ signal }) {
@@ -27,7 +27,7 @@ export function startPolling(counter, onRefresh) {
       failures = error ? failures + 1 : 0;
       unchanged = counter.state?.version === version ? unchanged + 1 : 0;
       if (error instanceof UnavailableError) {
-        await pause(computeBackoffMs(failures, error.retryAfterMs), signal);
+        await pause(pickBackoffMs(failures, error.retryAfterMs), signal);
       } else {
         const growth = GROWTH ** unchanged;
         const idleMs = hasRecorded() ? Math.min(PENDING_MS * growth, IDLE_MS) - PENDING_MS : IDLE_MS * growth;
@@ -39,7 +39,7 @@ export function startPolling(counter, onRefresh) {
 
   run(stop);
   return {
-    /** Refresh soon, and often from now on, because an increment was recorded. */
+    /** Refresh soon and often: an increment is recorded. */
     wake() {
       unchanged = 0;
       wake.abort();

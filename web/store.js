@@ -1,23 +1,23 @@
 const MAX_RECORDED_AGE_MS = 86_400_000;
 
 /**
- * Open the store: the clicks that are not known to be counted, kept by the browser over reloads.
+ * Open the store: clicks that are not known to be counted, kept over reloads.
  *
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognise the
- * clicks of closed tabs. If the browser offers no storage, `isPersistent` returns false and nothing is stored.
+ * clicks of closed tabs. Without storage, `isPersistent` returns false.
  */
 export async function openStore() {
   const tab = crypto.randomUUID();
   let db = await openDatabase(tab).catch(() => null);
 
-  /** Run the transaction. If it fails, for example because the storage is full, store nothing from now on. */
+  /** Run a transaction. If it fails, store nothing from now on. */
   function write(change) {
     return new Promise((resolve) => {
       const giveUp = () => resolve((db = null));
       try {
         const transaction = db.transaction("clicks", "readwrite");
         Object.assign(transaction, { oncomplete: resolve, onabort: giveUp });
-        // A transaction of one request is committed immediately, because the page may be closed at any moment.
+        // Commit a single request at once: the page may close.
         if (change(transaction.objectStore("clicks"))) transaction.commit();
       } catch {
         giveUp();
@@ -34,9 +34,9 @@ export async function openStore() {
     remove: (key) => write((clicks) => clicks.delete(key)),
 
     /**
-     * Take over the clicks of closed tabs and return them. Concurrent tabs get different clicks.
+     * Take over the clicks of closed tabs and return them; delete those recorded long ago.
      *
-     * Delete clicks that were recorded long ago.
+     * Concurrent tabs get different clicks.
      */
     async adopt() {
       const openTabs = db && (await navigator.locks.query()).held.map((lock) => lock.name);

@@ -1,9 +1,9 @@
 const MAX_DOTS = 12;
 
-const number = new Intl.NumberFormat("en");
-const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const numbers = new Intl.NumberFormat("en");
+const times = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-let isNewsForReader = true;
+let shouldAnnounce = true;
 
 /** The elements, by id. */
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
@@ -29,10 +29,9 @@ export function bindCommands(increment, swap, showOther) {
   };
 }
 
-/** Show the counter, or that there is none. */
 export function showCounter(counter) {
   const state = counter?.state;
-  const text = state ? formatNumber(state.value) : "–";
+  const text = state ? format(state.value) : "–";
   const pending = counter?.getPending() ?? [];
   const isSame = page.name.textContent === counter?.id;
   setText(page.name, counter?.id ?? "Counter");
@@ -40,21 +39,22 @@ export function showCounter(counter) {
   page.value.value = state?.value ?? "";
   page.value.style.setProperty("--glyphs", text.length);
   showDots(pending, isSame);
-  setText(page.pending, `+${formatNumber(pending.reduce((sum, click) => sum + click.by, 0))} pending`);
+  setText(page.pending, `+${format(pending.reduce((sum, click) => sum + click.by, 0))} pending`);
   page.pending.hidden = !pending.length;
-  setText(page.facts, state ? describeChanges(state) : "");
+  const { version, updated_at: time } = state ?? {};
+  const changes = time ? `${formatCount(version, "change")}, updated ${formatTime(time)}` : "No changes yet";
+  setText(page.facts, state ? changes : "");
   setText(page.swap, counter?.openSwap?.isUnknown ? "Check again" : `Add only if still ${text}`);
   page.swap.disabled = !state;
   page.increment.disabled = !counter;
   document.title = `${counter ? `${text} – ${counter.id} – ` : ""}Counter`;
-  // Screen readers announce the value once the reader's own clicks are counted, and not the changes of other clients.
-  isNewsForReader ||= !isSame || pending.length > 0;
-  if (!state || pending.length || !isNewsForReader) return;
+  // Announce the value once the reader's own clicks are counted, not other clients' changes.
+  shouldAnnounce ||= !isSame || pending.length > 0;
+  if (!state || pending.length || !shouldAnnounce) return;
   setText(page.spoken, `${counter.id}: ${text}`);
-  isNewsForReader = false;
+  shouldAnnounce = false;
 }
 
-/** Show whether the API can be reached, and how many clicks wait for it. */
 export function showConnection(isReachable, waiting, hasUnsaved) {
   const clicks = formatCount(waiting, "click");
   const them = waiting === 1 ? "it" : "them";
@@ -64,35 +64,29 @@ export function showConnection(isReachable, waiting, hasUnsaved) {
   setText(page.connection, isReachable ? "" : `Can’t reach the API. ${waiting ? saved : "Trying again."}`);
 }
 
-/** Format a number for people. */
-export function formatNumber(value) {
-  return (Math.abs(value) > Number.MAX_SAFE_INTEGER ? "≈" : "") + number.format(value).replace("-", "−");
+export function format(value) {
+  return (Math.abs(value) > Number.MAX_SAFE_INTEGER ? "≈" : "") + numbers.format(value).replace("-", "−");
 }
 
-/** Format a time for people. */
 export function formatTime(time) {
-  return moment.format(new Date(time));
+  return times.format(new Date(time));
 }
 
-/** Set the text only if it differs: screen readers would read it again. */
+/** Set text only if it differs: screen readers would repeat it. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function describeChanges({ version, updated_at: time }) {
-  return time ? `${formatCount(version, "change")}, updated ${formatTime(time)}` : "No changes yet";
-}
-
-function formatCount(count, noun) {
-  return `${formatNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
+function formatCount(n, noun) {
+  return `${format(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
 function showAmount() {
   const { by, increment } = page;
-  setText(increment, by.validity.valid ? `Add ${formatNumber(by.valueAsNumber)}` : "Add");
+  setText(increment, by.validity.valid ? `Add ${format(by.valueAsNumber)}` : "Add");
 }
 
-/** Show a dot for each pending click: hollow while it is sent, full once it is recorded, rising once it is counted. */
+/** Show a dot for each pending click: hollow when sent, full when recorded, rising when counted. */
 function showDots(pending, isSame) {
   const shown = pending.slice(0, MAX_DOTS);
   const dots = [...page.dots.children];
