@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Request, Route
+    from playwright.sync_api import Locator, Page, Request, Route
 
 
 class Gate:
-    """Between the page and the API: requests to addresses that match wait here until it is opened."""
+    """Holds the page's requests to the addresses that match, until it is opened."""
 
     def __init__(self, page: Page, pattern: str) -> None:
         self._page = page
@@ -28,7 +29,7 @@ class Gate:
         for route in self._waiting:
             route.continue_()
 
-    def arrived(self) -> list[Request]:
+    def wait_for_requests(self) -> list[Request]:
         """Return the held requests once there are any, or none after half a minute. The page may be a little ahead."""
         for _ in range(1500):
             if self._waiting:
@@ -44,10 +45,10 @@ class Gate:
 
 
 def stop_clock(page: Page) -> None:
-    """Time stands still on the page, ahead of ours, until a test moves it."""
+    """Stop the page's clock, ahead of the real time, until a test moves it."""
     now = datetime.now(UTC)
     page.clock.install(time=now)
-    # It goes on until it is stopped, and cannot be stopped at a time that is over by then.
+    # The clock runs until it is stopped, and can only be stopped at a later time.
     page.clock.pause_at(now + timedelta(minutes=5))
 
 
@@ -63,17 +64,21 @@ def reconnect(page: Page, api_url: str) -> None:
 
 
 def set_amount(page: Page, by: int | str) -> None:
-    page.get_by_label("by", exact=True).fill(str(by))
+    page.get_by_label("Amount").fill(str(by))
+
+
+def get_add_button(page: Page) -> Locator:
+    return page.get_by_role("button", name=re.compile(r"^Add( [\d,]+)?$"))
 
 
 def click_increment(page: Page, times: int = 1) -> None:
-    button = page.get_by_role("button", name="Increment")
+    button = get_add_button(page)
     for _ in range(times):
         button.click()
 
 
-def click_at_once(page: Page, times: int) -> None:
-    """So many clicks, faster than anybody."""
+def click_fast(page: Page, times: int) -> None:
+    """Click this often, faster than a person could."""
     page.locator("#increment").evaluate("(button, times) => { for (let i = 0; i < times; i++) button.click(); }", times)
 
 
@@ -89,16 +94,16 @@ def expect_pending(page: Page, pending: int) -> None:
         expect(page.locator("#pending")).to_be_hidden()
 
 
-def events_counted(api_url: str, counter_id: str) -> tuple[int, int]:
-    """Value and version, as the API says."""
+def get_value_and_version(api_url: str, counter_id: str) -> tuple[int, int]:
+    """Return the counter's value and version from the API."""
     with urllib.request.urlopen(f"{api_url}/counters/{counter_id}", timeout=60) as response:
         counter = json.load(response)
     return counter["value"], counter["version"]
 
 
 def increment_elsewhere(api_url: str, counter_id: str) -> None:
-    """Somebody else increments the counter, which is counted at once."""
-    asked = urllib.request.Request(
+    """Increment the counter as another client, and wait until it is counted."""
+    request = urllib.request.Request(
         f"{api_url}/counters/{counter_id}/increments", data=b"", headers={"Prefer": "return=representation"}
     )
-    urllib.request.urlopen(asked, timeout=60).close()
+    urllib.request.urlopen(request, timeout=60).close()

@@ -26,13 +26,13 @@ TOP = [
 ]
 
 
-def reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
+def serve_reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
     """Let the API offer these reports. Return the addresses at which the page requests them."""
-    asked: list[str] = []
+    requested: list[str] = []
 
     def answer(rows: list[dict[str, Any]]) -> Any:
         def fulfil(route: Any) -> None:
-            asked.append(route.request.url)
+            requested.append(route.request.url)
             headers = {"Access-Control-Allow-Origin": "*"}
             route.fulfill(json={"rows": rows, "next_cursor": None}, headers=headers)
 
@@ -40,20 +40,20 @@ def reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
 
     page.route("**/reports/top_counters?*", answer(TOP))
     page.route("**/reports/daily?*", answer(daily or []))
-    return asked
+    return requested
 
 
-def paths_below(asked: list[str], counter_id: str) -> list[str]:
+def get_paths(requested: list[str], counter_id: str) -> list[str]:
     """Return the requests to this counter as paths below it, all others as whole addresses."""
-    return [re.sub(rf".*/counters/{counter_id}|\?.*", "", url) for url in asked]
+    return [re.sub(rf".*/counters/{counter_id}|\?.*", "", url) for url in requested]
 
 
-def expect_all_shown(page: Page, number: int = 0) -> None:
+def expect_details(page: Page, number: int = 0) -> None:
     """
-    Every answer has arrived, after so many increments by 1.
+    Expect that every response has arrived, after this number of increments by 1.
 
-    One that is on its way when a test moves the clock is given up, and asked for again; or the page begins to wait for
-    the next only then.
+    A response that is in flight when a test moves the clock is dropped and requested again, or the page only then
+    starts to wait for the next refresh.
     """
     events = page.locator("#events li")
     if number:
@@ -65,7 +65,7 @@ def expect_all_shown(page: Page, number: int = 0) -> None:
     expect(page.locator("#counters li")).to_have_count(len(TOP))
 
 
-def test_the_last_hour_is_a_chart_that_says_what_it_shows(
+def test_chart_of_the_last_hour_describes_its_content(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -84,7 +84,7 @@ def test_the_last_hour_is_a_chart_that_says_what_it_shows(
     expect(page.get_by_role("img", name="Last day, by hour").locator("desc")).to_contain_text("+10 since")
 
 
-def test_the_latest_events_are_listed(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_latest_events_are_listed(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
     expect(page.locator("#events li")).to_have_text("None yet.")
 
@@ -98,50 +98,50 @@ def test_the_latest_events_are_listed(page: Page, open_counter: Callable[[str], 
 def test_details_are_requested_only_when_the_value_changes(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     # The page's own files may still be on their way into its cache.
-    page.on("request", lambda sent: asked.append(sent.url) if sent.url.startswith(api_url) else None)
-    reports(page)
+    page.on("request", lambda sent: requested.append(sent.url) if sent.url.startswith(api_url) else None)
+    serve_reports(page)
     page.clock.install()
     open_counter(counter_id)
-    expect_all_shown(page)
-    assert {"", "/badge.svg", "/events", "/history"} < set(paths_below(asked, counter_id))
-    asked.clear()
+    expect_details(page)
+    assert {"", "/badge.svg", "/events", "/history"} < set(get_paths(requested, counter_id))
+    requested.clear()
 
     for _ in range(3):
         with page.expect_response(f"**/counters/{counter_id}"):
             page.clock.fast_forward(60_000)
 
-    assert set(paths_below(asked, counter_id)) == {""}
+    assert set(get_paths(requested, counter_id)) == {""}
 
 
-def test_many_changes_are_followed_by_few_questions(
+def test_frequent_changes_cause_few_requests_for_details(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
-    reports(page)
+    serve_reports(page)
     stop_clock(page)
     open_counter(counter_id)
     page.clock.run_for(1)
-    expect_all_shown(page)
-    asked: list[str] = []
-    page.on("request", lambda sent: asked.append(sent.url))
+    expect_details(page)
+    requested: list[str] = []
+    page.on("request", lambda sent: requested.append(sent.url))
 
     for number in range(1, 6):
         increment_elsewhere(api_url, counter_id)
-        page.evaluate("dispatchEvent(new Event('online'))")  # upon which it looks
+        page.evaluate("dispatchEvent(new Event('online'))")  # the page refreshes
         expect_shown(page, value=number)
         page.clock.run_for(1)
 
     page.clock.run_for(3_000)
-    expect_all_shown(page, 5)
-    assert paths_below(asked, counter_id).count("/history") == 1
+    expect_details(page, 5)
+    assert get_paths(requested, counter_id).count("/history") == 1
 
 
 def test_missing_reports_are_requested_once_and_not_shown(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
-    asked: list[str] = []
-    page.on("request", lambda sent: asked.append(sent.url) if "/reports/" in sent.url else None)
+    requested: list[str] = []
+    page.on("request", lambda sent: requested.append(sent.url) if "/reports/" in sent.url else None)
     page.route("**/reports/**", lambda route: route.fulfill(status=404, headers={"Access-Control-Allow-Origin": "*"}))
     open_counter(counter_id)
     expect(page.locator("#events li")).to_have_text("None yet.")
@@ -151,13 +151,13 @@ def test_missing_reports_are_requested_once_and_not_shown(
     expect(page.locator("#events li")).to_contain_text("+1")
     expect(page.get_by_role("heading", name="Top counters")).to_be_hidden()
     expect(page.get_by_label("Last two weeks")).to_be_hidden()
-    assert len(asked) == 1
+    assert len(requested) == 1
 
 
 def test_top_counters_are_links_if_reports_exist(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
-    reports(page)
+    serve_reports(page)
     open_counter(counter_id)
     expect(page.locator("#counters li")).to_have_text(["visits51,231", "clicks16"])
 
@@ -169,25 +169,25 @@ def test_top_counters_are_links_if_reports_exist(
 def test_reports_are_requested_less_often_than_other_details(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
-    asked = reports(page)
+    requested = serve_reports(page)
     stop_clock(page)
     open_counter(counter_id)
     page.clock.run_for(1)
-    expect_all_shown(page)
+    expect_details(page)
 
-    def change_and_look(number: int) -> None:
+    def increment_and_refresh(number: int) -> None:
         increment_elsewhere(api_url, counter_id)
         page.clock.run_for(5_000)
         expect_shown(page, value=number)
         page.clock.run_for(1)
-        expect_all_shown(page, number)
+        expect_details(page, number)
 
     for number in range(1, 6):
-        change_and_look(number)
+        increment_and_refresh(number)
 
-    assert len(asked) == 1
+    assert len(requested) == 1
     with page.expect_request("**/reports/top_counters?*"):
-        change_and_look(6)
+        increment_and_refresh(6)
 
 
 def test_last_days_are_a_chart_if_reports_exist(
@@ -198,7 +198,7 @@ def test_last_days_are_a_chart_if_reports_exist(
         {"counter_id": counter_id, "day": str(today - timedelta(days=ago)), "events": 2, "total": total}
         for ago, total in ((0, 3), (1, -1), (13, 7))
     ]
-    asked = reports(page, days)
+    requested = serve_reports(page, days)
     open_counter(counter_id)
     page.get_by_label("Last two weeks").check()
 
@@ -209,10 +209,10 @@ def test_last_days_are_a_chart_if_reports_exist(
     assert [bar.get_attribute("class") for bar in bars] == ["", *["none"] * 11, "", ""]
     below = [float(bar.get_attribute("y") or 0) for bar in bars]
     assert below[12] == pytest.approx(7 / 8 * 100)
-    assert asked[-1].endswith(f"/reports/daily?counter_id={counter_id}&limit=14")
+    assert requested[-1].endswith(f"/reports/daily?counter_id={counter_id}&limit=14")
 
 
-def test_the_counters_address_and_its_badge_can_be_copied(
+def test_link_and_badge_can_be_copied(
     new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
 ) -> None:
     page = new_context(permissions=["clipboard-read", "clipboard-write"]).new_page()
@@ -246,7 +246,7 @@ def test_badge_shows_the_current_value_in_spite_of_caches(
     expect(badge).to_have_attribute("src", re.compile(re.escape(quote(f'"{counter_id}: 1"'))))
 
 
-def test_another_counter_can_be_gone_to(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_form_opens_another_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
 
     page.get_by_label("Another counter").fill(f"{counter_id}-b")

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from ops import stages
 from ops.deployment import site_files
-from tests.browser.pages import click_increment, events_counted, expect_pending, expect_shown
+from tests.browser.pages import click_increment, expect_pending, expect_shown, get_value_and_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.exhaustive
 
 
 class Host:
-    """One host with the page at its root and the API below /api, as a path route at a CDN makes it."""
+    """Serves the page at the root of a host and the API below /api, like a CDN with a path route."""
 
     def __init__(self, api_url: str) -> None:
         outer = self
         self.api_url = api_url
         self.files: dict[str, site_files.SiteFile] = {}
-        # What is served from the moment on in which a page has started.
+        # The files to serve after the next page has started.
         self.next: dict[str, site_files.SiteFile] = {}
         self.has_worker = threading.Event()
         self.has_worker.set()
@@ -57,10 +57,10 @@ class Host:
         web["style.css"] += style.encode()
         return {file.key: file for file in site_files.site_of(web, f"{self.url}api").files}
 
-    def answer(self, asked: http.server.BaseHTTPRequestHandler) -> None:
-        key = urlsplit(asked.path).path.removeprefix("/") or "index.html"
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        key = urlsplit(request.path).path.removeprefix("/") or "index.html"
         if key.startswith("api/"):
-            self._pass_on(asked)
+            self._forward(request)
             return
         if key == "service-worker.js":
             self.has_worker.wait(60)
@@ -68,38 +68,42 @@ class Host:
             self.files.update(self.next)
         file = self.files.get(key)
         if file is None:
-            _send(asked, 404, {}, b"")
+            _send(request, 404, {}, b"")
             return
         headers = {"Content-Type": file.content_type, "Cache-Control": "no-cache"}
         if file.content_encoding:
             headers["Content-Encoding"] = file.content_encoding
-        _send(asked, 200, headers, file.body)
+        _send(request, 200, headers, file.body)
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
-    def _pass_on(self, asked: http.server.BaseHTTPRequestHandler) -> None:
-        body = asked.rfile.read(int(asked.headers.get("Content-Length") or 0)) if asked.command == "POST" else None
-        passed = {name: asked.headers[name] for name in ("Content-Type", "Idempotency-Key") if name in asked.headers}
-        request = urllib.request.Request(
-            self.api_url + asked.path.removeprefix("/api"), data=body, headers=passed, method=asked.command
+    def _forward(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        body = (
+            request.rfile.read(int(request.headers.get("Content-Length") or 0)) if request.command == "POST" else None
+        )
+        headers = {
+            name: request.headers[name] for name in ("Content-Type", "Idempotency-Key") if name in request.headers
+        }
+        forwarded = urllib.request.Request(
+            self.api_url + request.path.removeprefix("/api"), data=body, headers=headers, method=request.command
         )
         try:
-            answer = urllib.request.urlopen(request, timeout=60)
+            answer = urllib.request.urlopen(forwarded, timeout=60)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
             headers = {name: answer.headers[name] for name in ("Content-Type", "Cache-Control") if answer.headers[name]}
-            _send(asked, answer.status, headers, answer.read())
+            _send(request, answer.status, headers, answer.read())
 
 
-def _send(asked: http.server.BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
-    asked.send_response(status)
+def _send(request: http.server.BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    request.send_response(status)
     for name, value in {**headers, "Content-Length": str(len(body))}.items():
-        asked.send_header(name, value)
-    asked.end_headers()
-    asked.wfile.write(body)
+        request.send_header(name, value)
+    request.end_headers()
+    request.wfile.write(body)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def host(api_url: str) -> Iterator[Host]:
     host.close()
 
 
-KEPT = """async () => {
+READ_CACHE = """async () => {
     const cache = await caches.open("page");
     const index = await cache.match(location.href.replace(/[#?].*/, ""));
     if (!index) return null;
@@ -118,15 +122,15 @@ KEPT = """async () => {
 }"""
 
 
-def wait_until_kept(page: Page, version: str) -> list[str]:
+def wait_until_cached(page: Page, version: str) -> list[str]:
     """Wait until a worker answers with this version of the page and with no other. Return the cached paths."""
     paths: list[str] = page.evaluate(
         f"""async version => {{
             await navigator.serviceWorker.ready;
             for (const end = Date.now() + 30_000; Date.now() < end; ) {{
-                const {{ paths, version: found }} = (await ({KEPT})()) ?? {{}};
+                const {{ paths, version: cached }} = (await ({READ_CACHE})()) ?? {{}};
                 const others = paths?.filter((path) => path.startsWith("/v/") && !path.includes(version));
-                if (found === version && !others.length) return paths;
+                if (cached === version && !others.length) return paths;
                 await new Promise((resume) => setTimeout(resume, 20));
             }}
         }}""",
@@ -135,7 +139,7 @@ def wait_until_kept(page: Page, version: str) -> list[str]:
     return paths
 
 
-def version_of(files: dict[str, site_files.SiteFile]) -> str:
+def get_version(files: dict[str, site_files.SiteFile]) -> str:
     return next(key for key in files if key.startswith("v/")).split("/")[1]
 
 
@@ -150,20 +154,20 @@ def test_cached_files_are_of_one_version_during_a_publication(
     old, new = host.version(""), host.version("/* new */")
     page.goto(f"{host.url}#/{counter_id}")
     expect_shown(page, value=0)
-    kept = wait_until_kept(page, version_of(old))
+    kept = wait_until_cached(page, get_version(old))
 
     host.next = new
     page.reload()
     expect_shown(page, value=0)
     page.wait_for_load_state("networkidle")
 
-    assert page.evaluate(KEPT) == {"paths": kept, "version": version_of(old)}
+    assert page.evaluate(READ_CACHE) == {"paths": kept, "version": get_version(old)}
     context.set_offline(True)
     page.reload()
     expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
     context.set_offline(False)
     page.reload()
-    assert f"/v/{version_of(new)}/app.js" in wait_until_kept(page, version_of(new))
+    assert f"/v/{get_version(new)}/app.js" in wait_until_cached(page, get_version(new))
 
 
 def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
@@ -176,16 +180,16 @@ def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
     expect_shown(page, value=1)
     host.has_worker.set()
 
-    kept = wait_until_kept(page, version_of(host.files))
+    kept = wait_until_cached(page, get_version(host.files))
 
     published = {f"/{key}" for key in host.files if key.startswith("v/")}
     assert set(kept) == {"/", "/config.json", *published}
     context.set_offline(True)
     page.reload()
-    expect(page.locator("#connection")).to_contain_text("Cannot reach the API.")
+    expect(page.locator("#connection")).to_contain_text("Can’t reach the API.")
     expect(page.locator("#value")).to_have_text("–")  # noqa: RUF001  (a number that is not known)
     click_increment(page)
     expect_pending(page, 1)
     context.set_offline(False)
     expect_shown(page, value=2)
-    assert events_counted(api_url, counter_id) == (2, 2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)

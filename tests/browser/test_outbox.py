@@ -10,12 +10,12 @@ from playwright.sync_api import expect
 
 from tests.browser.pages import (
     Gate,
-    click_at_once,
+    click_fast,
     click_increment,
     cut_off,
-    events_counted,
     expect_pending,
     expect_shown,
+    get_value_and_version,
     reconnect,
     set_amount,
     stop_clock,
@@ -31,7 +31,7 @@ WITHOUT_STORAGE = """Object.defineProperty(window, "indexedDB", {
 });"""
 
 
-def key_of(route: Route) -> str:
+def get_key(route: Route) -> str:
     return route.request.headers["idempotency-key"]
 
 
@@ -51,8 +51,8 @@ def expect_recorded(page: Page, number: int) -> None:
     )
 
 
-def note_backoffs(page: Page) -> None:
-    """How many failed requests have made the page wait is noted on it, see `expect_backoffs`."""
+def record_backoffs(page: Page) -> None:
+    """Record on the page how many failed requests have made it wait; see `expect_backoffs`."""
     page.add_init_script(
         """{
             const { setTimeout } = window;
@@ -66,7 +66,7 @@ def note_backoffs(page: Page) -> None:
 
 
 def expect_backoffs(page: Page, number: int) -> None:
-    """So many requests have failed and the page knows it, which shows no more after the first of those at once."""
+    """Expect that this number of requests failed. The page shows only the first of concurrent failures."""
     expect(page.locator("html")).to_have_attribute("data-backoffs", str(number))
 
 
@@ -77,28 +77,28 @@ def test_unsent_clicks_survive_a_reload_and_keep_their_keys(
 
     def refuse_connections(route: Route) -> None:
         if route.request.method == "POST":
-            keys.append(key_of(route))
+            keys.append(get_key(route))
         route.abort("internetdisconnected")
 
-    def note_keys(route: Route) -> None:
-        keys.append(key_of(route))
+    def record_keys(route: Route) -> None:
+        keys.append(get_key(route))
         route.continue_()
 
     open_counter(counter_id)
     page.route(f"{api_url}/**", refuse_connections)
     click_increment(page, times=3)
-    expect(page.locator("#connection")).to_contain_text("3 increments wait")
+    expect(page.locator("#connection")).to_contain_text("3 clicks saved")
 
     page.reload()
 
     expect_pending(page, 3)
-    expect(page.locator("#connection")).to_contain_text("3 increments wait and will be sent.")
-    page.route("**/increments", note_keys)
+    expect(page.locator("#connection")).to_contain_text("3 clicks saved; we’ll send them")
+    page.route("**/increments", record_keys)
     reconnect(page, api_url)
     expect_shown(page, value=3)
     expect(page.locator("#connection")).to_be_empty()
     assert len(set(keys)) == 3
-    assert events_counted(api_url, counter_id) == (3, 3)
+    assert get_value_and_version(api_url, counter_id) == (3, 3)
 
 
 def test_answer_lost_before_a_reload_is_requested_after_it(
@@ -108,27 +108,27 @@ def test_answer_lost_before_a_reload_is_requested_after_it(
     keys: list[str] = []
 
     def lose_answers(route: Route) -> None:
-        keys.append(key_of(route))
+        keys.append(get_key(route))
         assert route.fetch().status == 202
         route.abort("connectionreset")
 
-    def note_keys(route: Route) -> None:
-        keys.append(key_of(route))
+    def record_keys(route: Route) -> None:
+        keys.append(get_key(route))
         route.continue_()
 
     open_counter(counter_id)
     page.route("**/increments", lose_answers)
     click_increment(page)
-    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+    expect(page.locator("#connection")).to_contain_text("1 click saved")
     page.unroute("**/increments")
-    page.route("**/increments", note_keys)
+    page.route("**/increments", record_keys)
 
     page.reload()
 
     expect_shown(page, value=1)
     assert len(keys) >= 2
     assert len(set(keys)) == 1
-    assert events_counted(api_url, counter_id) == (1, 1)
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
 def test_recorded_increment_is_still_pending_after_a_reload(
@@ -146,7 +146,7 @@ def test_recorded_increment_is_still_pending_after_a_reload(
     expect(page.locator("#dots i.recorded")).to_have_count(1)
     reads.open()
     expect_shown(page, value=1)
-    assert events_counted(api_url, counter_id) == (1, 1)
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
 def test_offline_page_takes_clicks_and_sends_them_once_online(
@@ -165,7 +165,7 @@ def test_offline_page_takes_clicks_and_sends_them_once_online(
     )
     context.set_offline(True)
     click_increment(page)
-    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+    expect(page.locator("#connection")).to_contain_text("1 click saved")
 
     page.reload()
 
@@ -175,7 +175,7 @@ def test_offline_page_takes_clicks_and_sends_them_once_online(
     expect_pending(page, 3)
     context.set_offline(False)
     expect_shown(page, value=3)
-    assert events_counted(api_url, counter_id) == (3, 3)
+    assert get_value_and_version(api_url, counter_id) == (3, 3)
 
 
 def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
@@ -187,11 +187,11 @@ def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
         expect_shown(tab, value=0)
 
     for tab in tabs:
-        click_at_once(tab, times=100)
+        click_fast(tab, times=100)
 
     for tab in tabs:
         expect_shown(tab, value=200)
-    assert events_counted(api_url, counter_id) == (200, 200)
+    assert get_value_and_version(api_url, counter_id) == (200, 200)
 
 
 def test_clicks_of_a_closed_tab_are_sent_by_another(
@@ -203,7 +203,7 @@ def test_clicks_of_a_closed_tab_are_sent_by_another(
         expect_shown(tab, value=0)
     cut_off(closed, api_url)
     click_increment(closed, times=2)
-    expect(closed.locator("#connection")).to_contain_text("2 increments wait")
+    expect(closed.locator("#connection")).to_contain_text("2 clicks saved")
 
     closed.close()
     other.evaluate(
@@ -215,10 +215,12 @@ def test_clicks_of_a_closed_tab_are_sent_by_another(
     )
 
     expect_shown(other, value=2)
-    assert events_counted(api_url, counter_id) == (2, 2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
-def test_one_tab_at_a_time_sends_a_click(context: BrowserContext, page_url: str, api_url: str, counter_id: str) -> None:
+def test_click_is_sent_by_one_tab_at_a_time(
+    context: BrowserContext, page_url: str, api_url: str, counter_id: str
+) -> None:
     first, second = (context.new_page() for _ in range(2))
     first.goto(f"{page_url}#/{counter_id}")
     expect_shown(first, value=0)
@@ -226,7 +228,7 @@ def test_one_tab_at_a_time_sends_a_click(context: BrowserContext, page_url: str,
     click_increment(first)
     expect_pending(first, 1)
     sent: list[str] = []
-    second.on("request", lambda asked: sent.append(asked.method))
+    second.on("request", lambda request: sent.append(request.method))
 
     second.goto(f"{page_url}#/{counter_id}")
     expect_shown(second, value=0)
@@ -252,15 +254,15 @@ def test_browser_without_storage_counts_and_warns_only_if_needed(
     click_increment(page)
 
     expect(page.locator("#connection")).to_contain_text(
-        "1 increment waits and will be sent. Keep this page open until then: this browser stores nothing."
+        "1 click not sent. Keep this page open: your browser can’t save it."
     )
     reconnect(page, api_url)
     expect_shown(page, value=2)
-    assert events_counted(api_url, counter_id) == (2, 2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_leaving_is_warned_of_only_where_a_click_would_be_lost(
+def test_leaving_warns_only_if_a_click_would_be_lost(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str, keeps: bool
 ) -> None:
     if not keeps:
@@ -268,7 +270,7 @@ def test_leaving_is_warned_of_only_where_a_click_would_be_lost(
     open_counter(counter_id)
     cut_off(page, api_url)
     click_increment(page)
-    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+    expect(page.locator("#connection")).to_contain_text("1 click saved" if keeps else "1 click not sent")
 
     is_warned = page.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")
 
@@ -282,21 +284,21 @@ def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     cut_off(page, api_url)
     set_amount(page, 1001)
     click_increment(page)
-    expect(page.locator("#connection")).to_contain_text("1 increment waits")
+    expect(page.locator("#connection")).to_contain_text("1 click saved")
     page.reload()
     expect_pending(page, 1001)
-    # Only what arrives: until the page is connected again, it goes on trying.
+    # Only responses: the page retries until it is connected again.
     refused: list[int] = []
     page.on("response", lambda answer: refused.append(answer.status) if "/increments" in answer.url else None)
 
     reconnect(page, api_url)
 
-    expect(page.get_by_role("alert")).to_contain_text("an integer from 1 to 1000")
+    expect(page.get_by_role("alert")).to_contain_text("from 1 to 1000")
     expect_shown(page, value=0)
     page.reload()
     expect_shown(page, value=0)
     assert refused == [400]
-    assert events_counted(api_url, counter_id) == (0, 0)
+    assert get_value_and_version(api_url, counter_id) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ def test_refusal_by_an_intermediary_loses_no_click(
 
     expect_shown(page, value=1)
     assert answers == []
-    assert events_counted(api_url, counter_id) == (1, 1)
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
 def test_failing_api_is_tried_with_one_click_for_all(
@@ -328,22 +330,22 @@ def test_failing_api_is_tried_with_one_click_for_all(
     failures: list[str] = []
 
     def fail(route: Route) -> None:
-        failures.append(key_of(route))
+        failures.append(get_key(route))
         route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
 
     stop_clock(page)
-    note_backoffs(page)
+    record_backoffs(page)
     open_counter(counter_id)
     page.route("**/increments", fail)
-    click_at_once(page, times=40)
+    click_fast(page, times=40)
     expect_backoffs(page, 5)
-    expect(page.locator("#connection")).to_contain_text("40 increments wait")
+    expect(page.locator("#connection")).to_contain_text("40 clicks saved")
     at_first = len(failures)
 
     page.clock.run_for(500)
 
     expect_backoffs(page, 6)
-    expect(page.locator("#connection")).to_contain_text("40 increments wait")
+    expect(page.locator("#connection")).to_contain_text("40 clicks saved")
     assert at_first == 5
     assert len(failures) == 6
     page.unroute("**/increments")
@@ -359,34 +361,34 @@ def test_failing_counter_delays_no_other(
     failing = {"status": 503, "headers": {"Access-Control-Allow-Origin": "*"}}
     page.route(f"**/counters/{counter_id}/increments", lambda route: route.fulfill(**failing))
     click_increment(page, times=7)
-    expect(page.locator("#connection")).to_contain_text("7 increments wait")
+    expect(page.locator("#connection")).to_contain_text("7 clicks saved")
 
     page.evaluate("id => { location.hash = `#/${id}` }", other)
     expect_shown(page, value=0)
     click_increment(page)
 
     expect_shown(page, value=1)
-    expect(page.locator("#connection")).to_contain_text("7 increments wait")
-    assert events_counted(api_url, other) == (1, 1)
+    expect(page.locator("#connection")).to_contain_text("7 clicks saved")
+    assert get_value_and_version(api_url, other) == (1, 1)
     page.unroute(f"**/counters/{counter_id}/increments")
     page.go_back()
     expect_shown(page, value=7)
-    assert events_counted(api_url, counter_id) == (7, 7)
+    assert get_value_and_version(api_url, counter_id) == (7, 7)
 
 
-def test_whether_many_are_counted_is_asked_at_once_and_not_one_by_one(
+def test_many_clicks_are_checked_by_few_requests(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
     reads = Gate(page, f"**/counters/{counter_id}")
-    asked: list[str] = []
-    page.on("request", lambda sent: asked.append(sent.url))
-    click_at_once(page, times=60)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    click_fast(page, times=60)
     expect_recorded(page, 60)
 
     reads.open()
 
     expect_shown(page, value=60)
-    one_by_one = [url for url in asked if re.search(r"/events/[0-9a-f-]{36}$", url)]
+    one_by_one = [url for url in requested if re.search(r"/events/[0-9a-f-]{36}$", url)]
     assert len(one_by_one) < 20
-    assert any(url.endswith("/events?limit=100") for url in asked)
+    assert any(url.endswith("/events?limit=100") for url in requested)

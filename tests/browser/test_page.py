@@ -16,11 +16,12 @@ from playwright.sync_api import expect
 from chalicelib.extras import badge
 from tests.browser.pages import (
     Gate,
-    click_at_once,
+    click_fast,
     click_increment,
     cut_off,
-    events_counted,
     expect_shown,
+    get_add_button,
+    get_value_and_version,
     increment_elsewhere,
     reconnect,
     stop_clock,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ops.local.stack import LocalSystem
 
 
-def complaints_of(page: Page) -> list[str]:
+def record_complaints(page: Page) -> list[str]:
     """
     What the page writes on its console, and what it fails with.
 
@@ -46,8 +47,8 @@ def complaints_of(page: Page) -> list[str]:
     return complaints
 
 
-def note_pauses(page: Page) -> None:
-    """How long the page pauses between looks at a counter that stands is noted on it, see `expect_pauses`."""
+def record_pauses(page: Page) -> None:
+    """Record on the page how long it pauses between reads of an idle counter; see `expect_pauses`."""
     page.add_init_script(
         """{
             const { setTimeout } = window;
@@ -62,11 +63,11 @@ def note_pauses(page: Page) -> None:
 
 
 def expect_pauses(page: Page, *pauses_ms: int) -> None:
-    """Expect that these pauses were all so far and that the last of them still runs."""
+    """Expect exactly these pauses so far; the last one is still running."""
     expect(page.locator("html")).to_have_attribute("data-pauses", " ".join(map(str, pauses_ms)))
 
 
-def test_a_click_is_shown_as_pending_and_then_as_counted(
+def test_click_is_shown_as_pending_and_then_as_counted(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -79,8 +80,8 @@ def test_a_click_is_shown_as_pending_and_then_as_counted(
     expect_shown(page, value=0, pending=1)
     reads.open()
     expect_shown(page, value=1)
-    expect(page.locator("#facts")).to_contain_text("version 1, updated ")
-    assert events_counted(api_url, counter_id) == (1, 1)
+    expect(page.locator("#facts")).to_contain_text("1 change, updated ")
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
 def test_unanswered_increment_is_pending_and_blocks_no_other(
@@ -101,13 +102,13 @@ def test_thirty_quick_clicks_end_at_exactly_thirty(
 ) -> None:
     open_counter(counter_id)
 
-    click_at_once(page, times=30)
+    click_fast(page, times=30)
 
     expect_shown(page, value=30)
-    assert events_counted(api_url, counter_id) == (30, 30)
+    assert get_value_and_version(api_url, counter_id) == (30, 30)
 
 
-def test_value_and_pending_always_add_up_to_the_accepted_increments(
+def test_value_and_pending_always_add_up_to_accepted_increments(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     open_counter(counter_id)
@@ -139,7 +140,7 @@ def test_lost_answer_is_retried_with_the_same_key_and_counts_once(
 ) -> None:
     keys: list[str] = []
 
-    def lose_the_first_answer(route: Route) -> None:
+    def lose_first_answer(route: Route) -> None:
         keys.append(route.request.headers["idempotency-key"])
         answer = route.fetch()
         assert answer.status == 202
@@ -149,14 +150,14 @@ def test_lost_answer_is_retried_with_the_same_key_and_counts_once(
             route.fulfill(response=answer)
 
     open_counter(counter_id)
-    page.route("**/increments", lose_the_first_answer)
+    page.route("**/increments", lose_first_answer)
 
     click_increment(page)
 
     expect_shown(page, value=1)
     assert len(keys) == 2
     assert len(set(keys)) == 1
-    assert events_counted(api_url, counter_id) == (1, 1)
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
 def test_each_click_has_a_key_of_its_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
@@ -181,22 +182,22 @@ def test_clicks_during_an_outage_of_the_api_are_sent_later(
 
     click_increment(page, times=2)
 
-    expect(page.locator("#connection")).to_have_text("Cannot reach the API. 2 increments wait and will be sent.")
+    expect(page.locator("#connection")).to_have_text(
+        "Can’t reach the API. 2 clicks saved; we’ll send them when it’s back."
+    )
     expect_shown(page, value=0, pending=2)
     reconnect(page, api_url)
     expect_shown(page, value=2)
     expect(page.locator("#connection")).to_be_empty()
-    assert events_counted(api_url, counter_id) == (2, 2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
-def test_when_the_api_cannot_be_read_the_page_says_so_until_it_can(
-    page: Page, page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_unreachable_api_is_reported_until_it_answers(page: Page, page_url: str, api_url: str, counter_id: str) -> None:
     cut_off(page, api_url)
 
     page.goto(f"{page_url}#/{counter_id}")
 
-    expect(page.locator("#connection")).to_have_text("Cannot reach the API. Trying again.")
+    expect(page.locator("#connection")).to_have_text("Can’t reach the API. Trying again.")
     expect(page.locator("#value")).to_have_text("–")  # noqa: RUF001  (a number that is not known)
     reconnect(page, api_url)
     expect_shown(page, value=0)
@@ -228,7 +229,9 @@ def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(
 
     click_increment(page)
 
-    expect(page.locator("#connection")).to_have_text("Cannot reach the API. 1 increment waits and will be sent.")
+    expect(page.locator("#connection")).to_have_text(
+        "Can’t reach the API. 1 click saved; we’ll send it when it’s back."
+    )
     page.clock.fast_forward(3_500_000)
     expect_shown(page, value=0, pending=1)
     assert len(keys) == 1
@@ -247,7 +250,7 @@ def test_refused_increment_is_dropped_and_its_reason_shown(
     """The reason stays until an increment is accepted."""
     sent: list[str] = []
 
-    def spoil_the_first_key(route: Route) -> None:
+    def spoil_first_key(route: Route) -> None:
         sent.append(route.request.url)
         if len(sent) == 1:
             route.continue_(headers={**route.request.headers, "idempotency-key": "k" * 256})
@@ -255,22 +258,20 @@ def test_refused_increment_is_dropped_and_its_reason_shown(
             route.continue_()
 
     open_counter(counter_id)
-    page.route("**/increments", spoil_the_first_key)
+    page.route("**/increments", spoil_first_key)
 
     click_increment(page)
 
-    expect(page.get_by_role("alert")).to_contain_text("An Idempotency-Key is 1 to 255 printable ASCII characters.")
+    expect(page.get_by_role("alert")).to_contain_text("1 to 255 printable ASCII characters")
     expect_shown(page, value=0)
     click_increment(page)
     expect_shown(page, value=1)
     expect(page.get_by_role("alert")).to_be_empty()
     assert len(sent) == 2
-    assert events_counted(api_url, counter_id) == (1, 1)
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_another_address_shows_another_counter(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_address_selects_the_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
     click_increment(page)
     expect_shown(page, value=1)
@@ -311,23 +312,23 @@ def test_address_with_an_invalid_counter_id_is_reported(page: Page, page_url: st
         expect(page.get_by_role("heading", level=1)).to_have_text("clicks")
         expect(page.get_by_role("alert")).to_be_empty()
     else:
-        expect(page.get_by_role("alert")).to_contain_text("names no counter")
-        expect(page.get_by_role("button", name="Increment")).to_be_disabled()
+        expect(page.get_by_role("alert")).to_contain_text("isn’t a valid name")
+        expect(get_add_button(page)).to_be_disabled()
 
 
-def test_the_api_is_of_another_origin_and_no_browser_objects(
+def test_api_of_another_origin_needs_one_preflight(
     new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
 ) -> None:
     page = new_context(service_workers="allow").new_page()
-    complaints = complaints_of(page)
+    complaints = record_complaints(page)
     preflights: dict[str, int] = {}
     devtools = page.context.new_cdp_session(page)
 
-    def note_preflight(received: dict[str, Any]) -> None:
+    def record_preflight(received: dict[str, Any]) -> None:
         if received["type"] == "Preflight":
             preflights[received["response"]["url"]] = received["response"]["status"]
 
-    devtools.on("Network.responseReceived", note_preflight)
+    devtools.on("Network.responseReceived", record_preflight)
     devtools.send("Network.enable")
 
     page.goto(f"{page_url}#/{counter_id}")
@@ -362,7 +363,7 @@ def test_idle_counter_is_polled_less_and_less_often_with_304(
     devtools.on("Network.responseReceivedExtraInfo", note)
     devtools.send("Network.enable")
     stop_clock(page)
-    note_pauses(page)
+    record_pauses(page)
     page.goto(f"{page_url}#/{counter_id}")
 
     pauses_ms = (5_000, 7_500, 11_250, 16_875)
@@ -375,7 +376,7 @@ def test_idle_counter_is_polled_less_and_less_often_with_304(
     expect_shown(page, value=0)
 
 
-def test_a_value_that_is_not_shown_to_the_last_digit_says_so(page: Page, page_url: str, counter_id: str) -> None:
+def test_rounded_value_is_marked_as_approximate(page: Page, page_url: str, counter_id: str) -> None:
     body = f'{{"counter_id": "{counter_id}", "value": 9007199254740993, "version": 2, "updated_at": null}}'
     headers = {"Access-Control-Allow-Origin": "*"}
     page.route(f"**/counters/{counter_id}", lambda route: route.fulfill(body=body, headers=headers))
@@ -389,7 +390,7 @@ def test_idle_counter_is_polled_often_again_after_a_click(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
     stop_clock(page)
-    note_pauses(page)
+    record_pauses(page)
     open_counter(counter_id)
     expect_pauses(page, 5_000)
     page.clock.run_for(5_000)
@@ -407,7 +408,7 @@ def test_increments_of_other_clients_are_shown_without_a_click(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
     stop_clock(page)
-    note_pauses(page)
+    record_pauses(page)
     open_counter(counter_id)
     expect_pauses(page, 5_000)
 
@@ -433,13 +434,13 @@ def test_hidden_page_sends_no_requests_until_it_is_visible(
     open_counter(counter_id)
     expect(page.locator("#events li")).to_have_text("None yet.")
     see(hidden=True)
-    asked: list[str] = []
+    requested: list[str] = []
     # The page's own files may still be on their way into its cache.
-    page.on("request", lambda sent: asked.append(sent.url) if sent.url.startswith(api_url) else None)
+    page.on("request", lambda sent: requested.append(sent.url) if sent.url.startswith(api_url) else None)
 
     page.clock.run_for(60_000)
 
-    assert asked == []
+    assert requested == []
     with page.expect_response(f"**/counters/{counter_id}"):
         see(hidden=False)
 
@@ -451,10 +452,10 @@ def test_page_without_an_api_address_shows_the_way_out(page: Page, page_url: str
     page.goto(page_url)
 
     expect(page.get_by_role("alert")).to_contain_text("make run")
-    expect(page.get_by_role("button", name="Increment")).to_be_disabled()
+    expect(get_add_button(page)).to_be_disabled()
 
 
-def test_without_javascript_the_page_says_what_it_is_and_where_the_api_is(browser: Browser, page_url: str) -> None:
+def test_page_without_javascript_links_to_the_api_address(browser: Browser, page_url: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
 
@@ -485,9 +486,9 @@ def test_page_requests_only_its_bucket_and_the_api(
     new_context: Callable[..., BrowserContext], site_url: str, api_url: str, counter_id: str
 ) -> None:
     page = new_context(service_workers="allow").new_page()
-    complaints = complaints_of(page)
-    asked: set[str] = set()
-    page.on("request", lambda sent: asked.add(origin(sent.url)))
+    complaints = record_complaints(page)
+    requested: set[str] = set()
+    page.on("request", lambda sent: requested.add(origin(sent.url)))
 
     page.goto(f"{site_url}#/{counter_id}")
     expect_shown(page, value=0)
@@ -495,17 +496,17 @@ def test_page_requests_only_its_bucket_and_the_api(
 
     expect_shown(page, value=2)
     expect(page.get_by_role("img", name="Badge")).to_be_visible()
-    assert events_counted(api_url, counter_id) == (2, 2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)
     assert origin(site_url) != origin(api_url)
-    assert asked == {origin(site_url), origin(api_url)}
+    assert requested == {origin(site_url), origin(api_url)}
     assert complaints == []
 
 
-def test_the_page_from_its_bucket_may_not_connect_to_anything_else(
+def test_published_page_connects_only_to_its_origin_and_the_api(
     page: Page, site_url: str, page_url: str, api_url: str
 ) -> None:
     page.goto(site_url)
-    expect(page.get_by_role("button", name="Increment")).to_be_enabled()
+    expect(get_add_button(page)).to_be_enabled()
 
     blocked = page.evaluate(
         """async urls => {
@@ -521,19 +522,19 @@ def test_the_page_from_its_bucket_may_not_connect_to_anything_else(
     assert blocked == [["connect-src", f"{page_url}config.json"], ["connect-src", "https://third.example/"]]
 
 
-def test_the_error_page_loads_nothing_and_leads_to_the_page(page: Page, site_url: str) -> None:
-    asked: list[str] = []
-    page.on("request", lambda sent: asked.append(sent.url))
+def test_error_page_loads_nothing_and_links_to_the_page(page: Page, site_url: str) -> None:
+    requested: list[str] = []
+    page.on("request", lambda sent: requested.append(sent.url))
     error_url = site_url.replace("index.html", "error.html")
 
     page.goto(error_url)
 
     expect(page.get_by_role("link")).to_have_attribute("href", "/")
-    assert asked == [error_url]
+    assert requested == [error_url]
 
 
 @pytest.mark.parametrize("style", badge.STYLES)
-def test_a_badge_is_an_image_on_pages_from_anywhere(page: Page, api_url: str, counter_id: str, style: str) -> None:
+def test_badge_is_an_image_on_pages_of_any_origin(page: Page, api_url: str, counter_id: str, style: str) -> None:
     page.set_content(f'<img src="{api_url}/counters/{counter_id}/badge.svg?style={style}" alt="counter">')
 
     page.wait_for_function("document.images[0].complete")
@@ -542,7 +543,7 @@ def test_a_badge_is_an_image_on_pages_from_anywhere(page: Page, api_url: str, co
     assert size == [True, badge.STYLES[style].height]
 
 
-def test_badge_opened_alone_is_shown_and_read_out(page: Page, api_url: str, counter_id: str) -> None:
+def test_badge_opened_alone_is_shown_and_has_a_name(page: Page, api_url: str, counter_id: str) -> None:
     page.goto(f"{api_url}/counters/{counter_id}/badge.svg?label=visits")
 
     expect(page.get_by_role("img", name="visits: 0")).to_be_visible()
