@@ -580,7 +580,7 @@ def _describe_counters() -> JSON:
 
 def _describe_reports() -> JSON:
     names = {"type": "array", "items": _TEXT}
-    one = _object(
+    report = _object(
         name={"enum": list(REPORTS)}, description=_TEXT, parameters=names, required=names, columns=names, path=_TEXT
     )
     return _operation(
@@ -590,7 +590,7 @@ def _describe_reports() -> JSON:
         {
             "200": _describe_response(
                 "The reports.",
-                _object(reports={"type": "array", "items": one}),
+                _object(reports={"type": "array", "items": report}),
                 reports_api.listing(settings.read({"STAGE": "any", "SQL_URL": "sqlite:///any"})),
             )
         },

@@ -155,7 +155,7 @@ def test_parameters_have_the_names_of_shields_io():
     assert options == badge.Options("hits", "aabbcc", "fe7d37", "flat-square")
 
 
-def test_a_parameter_that_a_badge_does_not_have_is_refused_with_those_it_has():
+def test_unknown_parameter_is_refused_with_the_known_ones():
     with pytest.raises(InvalidRequestError, match=r"^Unknown parameter 'colour'. Use label, color, labelColor, style"):
         requests.parse_parameters(request(query={"colour": ["red"]}), badge.PARAMETERS)
 

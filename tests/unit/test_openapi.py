@@ -83,7 +83,7 @@ def test_operation_ids_are_the_names_of_the_views():
 
 
 @pytest.mark.parametrize(
-    ("place", "schema", "examples"), [pytest.param(*found, id=found[0]) for found in schemas_with_examples()]
+    ("place", "schema", "examples"), [pytest.param(*case, id=case[0]) for case in schemas_with_examples()]
 )
 def test_examples_match_their_schemas(place, schema, examples):
     assert examples
