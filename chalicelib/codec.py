@@ -1,19 +1,19 @@
 """
-Events as they are stored and sent. This room alone knows the names; they are a public interface and never renamed.
+Encode and decode events. Only this module knows the stored names, which are a public interface and never change.
 
-In the log, on its stream and in a message, an event is the same set of fields:
+In the log, on its stream and in a message, an event has the same fields:
 
     type         "Incremented" or "Adjusted"
-    version      of the type: 1
-    event_id     a UUID in its canonical text form
-    by           what is added: 1 to 2**53 - 1; in "Adjusted" of either sign, and not 0
+    version      version of the type: 1
+    event_id     UUID in its canonical text form
+    by           amount: 1 to 2**53 - 1; in "Adjusted" of either sign, and not 0
     recorded_at  milliseconds since 1970 in UTC
-    reason       in "Adjusted": why, 1 to 200 printable characters
-    who          in "Adjusted": by whom, likewise
+    reason       only in "Adjusted": 1 to 200 printable characters
+    who          only in "Adjusted": the operator, 1 to 200 printable characters
 
-and who it belongs to: `counter_id` in a message, and in the log `partition`, the counter id with a shard suffix where
-there are several shards ("clicks", "clicks#3"). The suffix helps to find an event; where it is counted follows from its
-id alone. A new type or version is added beside the old ones, which stay readable for as long as a log holds them.
+A message also has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several
+parts ("clicks#3"). The event id alone decides the part. Add a new type or version next to the old ones: a log holds
+them for ever.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from chalicelib.domain.events import (
     is_event_id,
     is_valid_adjustment,
     is_valid_text,
-    part_of,
 )
 from chalicelib.errors import NotUnderstoodError
 
@@ -43,42 +42,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
-_SHARDS = frozenset(str(shard) for shard in range(MAX_PARTS))
+_PARTS = frozenset(map(str, range(MAX_PARTS)))
 
-#: One for all: `json.dumps` makes an encoder each time.
+#: Shared, because `json.dumps` creates an encoder for each call.
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
-#: The attribute of messages whose events are likely to be counted already: the projector reads before it counts them.
+#: The attribute of messages whose events are probably counted already. The projector reads before it counts them.
 LIKELY_COUNTED = {"likely_counted": "true"}
 
-#: A message stays under the queue's 192 KiB with room for what the last event adds.
+#: Lower than the queue's limit of 192 KiB, so that one more event always fits.
 MESSAGE_BYTES = 180 * 1024
 
 
-def partition_key(counter_id: str, shard: int, shards: int) -> str:
-    """Return the partition key of a part's events and archive pages: with a suffix if `shards` is greater than 1."""
-    return counter_id if shards == 1 else f"{counter_id}#{shard}"
+def partition_key(counter_id: str, part: int, parts: int) -> str:
+    """Return the partition key of a part's events and archive pages. It has a suffix if `parts` is greater than 1."""
+    return counter_id if parts == 1 else f"{counter_id}#{part}"
 
 
-def log_partition(counter_id: str, event_id: str, shards: int) -> str:
-    """The partition of the log that holds this event."""
-    return partition_key(counter_id, part_of(event_id, shards), shards)
-
-
-def counter_id_of(place: object) -> object:
-    """The counter whose partition of the log this is; what is nobody's comes back as it is, and names no counter."""
-    if not isinstance(place, str):
-        return place
-    owner, marked, shard = place.partition("#")
-    return owner if not marked or shard in _SHARDS else place
+def counter_id_of(partition: object) -> object:
+    """Return the counter id in a partition key of the log. Return any other value unchanged: it is not a counter id."""
+    if not isinstance(partition, str):
+        return partition
+    counter_id, separator, part = partition.partition("#")
+    return counter_id if not separator or part in _PARTS else partition
 
 
 def encode_event(event: Event) -> dict[str, Any]:
-    """What is stored of an event besides whose it is."""
-    stored = {
+    """Return the event's fields, without its counter."""
+    fields = {
         "type": event_type(event),
         "version": 1,
         "event_id": event.event_id,
@@ -87,13 +81,13 @@ def encode_event(event: Event) -> dict[str, Any]:
     }
     match event:
         case Incremented():
-            return stored
+            return fields
         case Adjusted():
-            return {**stored, "reason": event.reason, "who": event.who}
+            return {**fields, "reason": event.reason, "who": event.who}
 
 
 def event_type(event: Event) -> str:
-    """The event's type, as it is stored and as clients know it."""
+    """Return the name of the event's type, for storage and for clients."""
     match event:
         case Incremented():
             return "Incremented"
@@ -101,27 +95,27 @@ def event_type(event: Event) -> str:
             return "Adjusted"
 
 
-def decode_event(counter_id: object, stored: Mapping[str, Any]) -> Event:
+def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     """
-    The event that these fields describe. Fields that are not named above are left alone.
+    Return the event with these fields. Ignore fields of other names.
 
     Raises:
         NotUnderstoodError: a field is missing or out of range, or the type or its version is unknown.
     """
-    kind, version = stored.get("type"), stored.get("version")
-    read = _READERS.get((kind, version)) if isinstance(kind, str) and type(version) is int else None
-    if read is None:
-        raise NotUnderstoodError(f"unknown event type or version: {_abbreviate(kind)} {_abbreviate(version)}")
+    name, version = fields.get("type"), fields.get("version")
+    decode = _DECODERS.get((name, version)) if isinstance(name, str) and type(version) is int else None
+    if decode is None:
+        raise NotUnderstoodError(f"unknown event type or version: {_abbreviate(name)} {_abbreviate(version)}")
     if not is_counter_id(counter_id):
-        raise NotUnderstoodError(f"counter_id is none: {_abbreviate(counter_id)}")
-    if not is_event_id(stored.get("event_id")):
-        raise NotUnderstoodError(f"event_id is no UUID: {_abbreviate(stored.get('event_id'))}")
-    recorded_at_ms = _integer(stored, "recorded_at", lowest=0, highest=LATEST_MS)
-    return read(str(counter_id), str(stored["event_id"]), recorded_at_ms, stored)
+        raise NotUnderstoodError(f"invalid counter_id: {_abbreviate(counter_id)}")
+    if not is_event_id(fields.get("event_id")):
+        raise NotUnderstoodError(f"event_id must be a UUID, got {_abbreviate(fields.get('event_id'))}")
+    recorded_at_ms = _read_integer(fields, "recorded_at", lowest=0, highest=LATEST_MS)
+    return decode(str(counter_id), str(fields["event_id"]), recorded_at_ms, fields)
 
 
 def list_records(batch: object) -> list[object]:
-    """The records in a batch that Lambda hands over; what is no batch is one record, which nobody will understand."""
+    """Return the records of a batch that Lambda delivers. Return any other object as one record, to be parked."""
     match batch:
         case {"Records": [*records]}:
             return records
@@ -131,22 +125,23 @@ def list_records(batch: object) -> list[object]:
 
 def decode_stream_record(record: object) -> Event:
     """
-    The event that a record of the log's stream announces; its values are in DynamoDB's JSON (`{"N": "3"}`).
+    Return the event that a record of the log's stream announces. Its values are DynamoDB JSON (`{"N": "3"}`).
 
     Raises:
-        NotUnderstoodError: it announces no event of ours. The log is append-only: a change or a removal is none either.
+        NotUnderstoodError: the record is not the insert of a valid event. The log is append-only, so a change or a
+            removal is invalid, too.
     """
     match record:
         case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image), **others}}:
-            plain = {name: _decode_value(value) for name, value in image.items()}
+            fields = {name: _decode_value(value) for name, value in image.items()}
         case {"eventName": "MODIFY" | "REMOVE" as name}:
-            raise NotUnderstoodError(f"the log is append-only, and this is a {name}")
+            raise NotUnderstoodError(f"the log is append-only, got a record of {name}")
         case _:
-            raise NotUnderstoodError("this is no stream record of an insert with its new image")
+            raise NotUnderstoodError("not a stream record of an insert with its new image")
     keys = others.get("Keys", {})
     if not isinstance(keys, dict) or not keys.items() <= image.items():
-        raise NotUnderstoodError(f"the record's keys are not those of its image: {_abbreviate(keys)}")
-    return decode_event(counter_id_of(plain.get("partition")), plain)
+        raise NotUnderstoodError(f"the record's keys differ from those of its image: {_abbreviate(keys)}")
+    return decode_event(counter_id_of(fields.get("partition")), fields)
 
 
 def is_counted_at_once(record: object) -> bool:
@@ -166,12 +161,12 @@ class Message:
 
 
 def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
-    """The bodies of `encode_messages`."""
+    """Yield the bodies of `encode_messages`."""
     return (message.body for message in encode_messages(events))
 
 
 def encode_messages(events: Iterable[Event]) -> Iterator[Message]:
-    """The same events, in order, in as few messages as fit the queue."""
+    """Yield messages that contain these events in order, as few as fit the queue."""
     entries: list[str] = []
     event_ids: list[str] = []
     size = 0
@@ -189,14 +184,14 @@ def encode_messages(events: Iterable[Event]) -> Iterator[Message]:
 
 def decode_message(body: object) -> tuple[list[Event], list[str]]:
     """
-    The events in a message body, and the reasons why what else is in it is not understood. Raises nothing.
+    Return the valid events in a message body, and a reason for each invalid one. Never raise.
 
-    A stream record that was parked and is sent back as it is counts as a message of one event.
+    A parked stream record that an operator sends back unchanged counts as a message with one event.
     """
     try:
         message = json.loads(body, object_pairs_hook=_build_object) if isinstance(body, str) else None
     except (ValueError, RecursionError):
-        return [], ["the body is not JSON, or has longer numbers or deeper lists than any of ours"]
+        return [], ["the body is not JSON, or has numbers or nesting beyond those of a valid message"]
     match message:
         case _RepeatedMember():
             return [], [f"the body {message.reason}"]
@@ -205,10 +200,10 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
         case {"eventName": _}:
             return _decode_entries([message], decode_stream_record)
         case _:
-            return [], ["the body is no message of version 1 with a list of events"]
+            return [], ["the body is not a message of version 1 with a list of events"]
 
 
-def _decode_entries(entries: list[Any], read: Callable[[Any], Event]) -> tuple[list[Event], list[str]]:
+def _decode_entries(entries: list[Any], decode: Callable[[Any], Event]) -> tuple[list[Event], list[str]]:
     events: list[Event] = []
     reasons: list[str] = []
     for entry in entries:
@@ -216,10 +211,10 @@ def _decode_entries(entries: list[Any], read: Callable[[Any], Event]) -> tuple[l
             reasons.append(f"an event {entry.reason}")
             continue
         if not isinstance(entry, dict):
-            reasons.append(f"an event is no object: {_abbreviate(entry)}")
+            reasons.append(f"an event must be an object, got {_abbreviate(entry)}")
             continue
         try:
-            events.append(read(entry))
+            events.append(decode(entry))
         except NotUnderstoodError as error:
             reasons.append(error.reason)
     return events, reasons
@@ -227,7 +222,7 @@ def _decode_entries(entries: list[Any], read: Callable[[Any], Event]) -> tuple[l
 
 @dataclass(frozen=True, slots=True)
 class _RepeatedMember:
-    """A JSON object that names a member twice. Readers differ in what it says (RFC 8259, section 4), so: nothing."""
+    """A JSON object that names a member twice. Parsers disagree on its meaning (RFC 8259, section 4), so reject it."""
 
     name: str
 
@@ -238,7 +233,7 @@ class _RepeatedMember:
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _RepeatedMember:
     members = dict(pairs)
-    if len(members) == len(pairs):  # as in every message of ours, a thousand times in a large one
+    if len(members) == len(pairs):  # the fast path: a large message has a thousand objects
         return members
     names = [name for name, _ in pairs]
     return _RepeatedMember(next(name for number, name in enumerate(names) if name in names[:number]))
@@ -249,51 +244,51 @@ def _build_message(entries: list[str], event_ids: list[str]) -> Message:
 
 
 def _decode_value(value: object) -> object:
-    """A DynamoDB value as text or integer; what is neither is no part of an event."""
-    # Six for each event of a batch, and so without patterns, which take five times as long.
+    """Return a DynamoDB value as a text or an integer; None if it is neither."""
+    # A batch has six of these for each event. Structural patterns would take five times as long.
     if not isinstance(value, dict) or len(value) != 1:
         return None
-    ((kind, said),) = value.items()
-    if not isinstance(said, str):
+    ((kind, text),) = value.items()
+    if not isinstance(text, str):
         return None
     if kind == "S":
-        return said
-    return int(said) if kind == "N" and _INTEGER.fullmatch(said) else None
+        return text
+    return int(text) if kind == "N" and _INTEGER.fullmatch(text) else None
 
 
-def _integer(stored: Mapping[str, Any], name: str, *, lowest: int, highest: int) -> int:
-    value = stored.get(name)
+def _read_integer(fields: Mapping[str, Any], name: str, *, lowest: int, highest: int) -> int:
+    value = fields.get(name)
     if type(value) is int and lowest <= value <= highest:  # bool is a subclass of int
         return value
-    raise NotUnderstoodError(f"{name} is no integer from {lowest} to {highest}: {_abbreviate(value)}")
+    raise NotUnderstoodError(f"{name} must be an integer from {lowest} to {highest}, got {_abbreviate(value)}")
 
 
-def _read_text(stored: Mapping[str, Any], name: str) -> str:
-    value = stored.get(name)
+def _read_text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
     if not is_valid_text(value):
-        raise NotUnderstoodError(f"{name} is no text of 1 to 200 printable characters: {_abbreviate(value)}")
+        raise NotUnderstoodError(f"{name} must be 1 to 200 printable characters, got {_abbreviate(value)}")
     return str(value)
 
 
 def _abbreviate(value: object) -> str:
-    """A value for an operator's eyes: one short line, whatever it was, and however deep."""
+    """Return a value of any type and depth as one short line of ASCII."""
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
 
-def _incremented(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mapping[str, Any]) -> Event:
-    by = _integer(stored, "by", lowest=1, highest=LARGEST_AMOUNT)
+def _decode_incremented(counter_id: str, event_id: str, recorded_at_ms: int, fields: Mapping[str, Any]) -> Event:
+    by = _read_integer(fields, "by", lowest=1, highest=LARGEST_AMOUNT)
     return Incremented(counter_id, event_id, by, recorded_at_ms)
 
 
-def _adjusted(counter_id: str, event_id: str, recorded_at_ms: int, stored: Mapping[str, Any]) -> Event:
-    by = _integer(stored, "by", lowest=-LARGEST_AMOUNT, highest=LARGEST_AMOUNT)
+def _decode_adjusted(counter_id: str, event_id: str, recorded_at_ms: int, fields: Mapping[str, Any]) -> Event:
+    by = _read_integer(fields, "by", lowest=-LARGEST_AMOUNT, highest=LARGEST_AMOUNT)
     if not is_valid_adjustment(by):
-        raise NotUnderstoodError("by is 0, which adjusts nothing")
-    return Adjusted(counter_id, event_id, by, recorded_at_ms, _read_text(stored, "reason"), _read_text(stored, "who"))
+        raise NotUnderstoodError("by must not be 0")
+    return Adjusted(counter_id, event_id, by, recorded_at_ms, _read_text(fields, "reason"), _read_text(fields, "who"))
 
 
-#: Every type and version that a log may hold.
-_READERS: dict[tuple[object, object], Callable[[str, str, int, Mapping[str, Any]], Event]] = {
-    ("Incremented", 1): _incremented,
-    ("Adjusted", 1): _adjusted,
+#: A decoder for each type and version that a log may hold.
+_DECODERS: dict[tuple[object, object], Callable[[str, str, int, Mapping[str, Any]], Event]] = {
+    ("Incremented", 1): _decode_incremented,
+    ("Adjusted", 1): _decode_adjusted,
 }

@@ -1,4 +1,4 @@
-"""The event log: append and read events. Nothing here changes or deletes one."""
+"""The event log: append and read events. No function changes or deletes an event."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pynamodb.exceptions import DoesNotExist, PutError
 
-from chalicelib import codec, retries, settings
-from chalicelib.aws import dynamodb
+from chalicelib import codec, retries
+from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.tables import EventItem
 from chalicelib.domain.events import same_content
 from chalicelib.errors import (
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 _TRIES = 8
 
-#: Events in one answer to who reads many: soon there, and soon shown as progress.
+#: Page size of scans: each response is fast, and a progress bar moves often.
 _EVENTS_PER_REQUEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The event as it stands in the log, and whether it stood there before."""
+    """The event in the log. `is_retry`: an earlier attempt or a concurrent caller appended it."""
 
     event: Event
     is_retry: bool
@@ -45,7 +45,8 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     Append the event unless its id is already in the log. One request in the usual case.
 
     Of several callers with the same id, one appends and the others get the recorded event. A retry after a lost
-    response is safe. `counted_at_once` tells the projector that the command counts the event itself, if all goes well.
+    response is safe. `counted_at_once` tells the projector that the command
+    counts the event itself, unless it fails.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
@@ -67,19 +68,19 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
 
 
 def include_append(transaction: TransactWrite, event: Event) -> None:
-    """Make the append a member of a transaction, which counts the event, too. It is refused if the id is taken."""
+    """Include the append in a transaction that also counts the event. The id must not be in the log."""
     transaction.save(_build_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())
 
 
 def find(counter_id: str, event_id: str) -> Event | None:
     """
-    The event with this id, or None if the log has none. One strongly consistent read.
+    Return the event with this id, or None if it is not in the log. One strongly consistent read.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
-        NotUnderstoodError: there is one, and this version of the code cannot read it.
+        NotUnderstoodError: this version of the code cannot decode the event.
     """
-    partition = codec.log_partition(counter_id, event_id, settings.current().shards)
+    partition = partitions.event_partition(counter_id, event_id)
     with dynamodb.translate_errors(LogUnavailableError):
         try:
             item = EventItem.get(partition, event_id, consistent_read=True)
@@ -90,39 +91,39 @@ def find(counter_id: str, event_id: str) -> Event | None:
 
 def get(counter_id: str, event_id: str) -> Event:
     """
-    The event with this id. One strongly consistent read.
+    Return the event with this id. One strongly consistent read.
 
     Raises:
-        EventNotFoundError: the log has none.
+        EventNotFoundError: the event is not in the log.
         LogUnavailableError: DynamoDB throttles or does not answer.
-        NotUnderstoodError: there is one, and this version of the code cannot read it.
+        NotUnderstoodError: this version of the code cannot decode the event.
     """
-    found = find(counter_id, event_id)
-    if found is None:
+    event = find(counter_id, event_id)
+    if event is None:
         raise EventNotFoundError(counter_id, event_id)
-    return found
+    return event
 
 
 def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     """
-    Those of these events that the log holds, in no order. One request for up to 100 of them.
+    Return the events with these ids that are in the log, unordered. One request for up to 100 ids.
 
-    An event never changes, so one that is found is as it was recorded. What a read that may be behind does not find,
-    a strongly consistent one looks for again.
+    An eventually consistent read is half the price, and cannot be stale, because events never change. Only ids that it
+    misses are read again, strongly consistent.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
-        NotUnderstoodError: one of them cannot be read by this version of the code.
+        NotUnderstoodError: this version of the code cannot decode an event.
     """
-    found = _get_batch(counter_id, event_ids, consistent_read=False)
-    if missing := event_ids - {item.event_id for item in found}:
-        found += _get_batch(counter_id, missing, consistent_read=True)
-    return [codec.decode_event(counter_id, item.attribute_values) for item in found]
+    items = _get_batch(counter_id, event_ids, consistent_read=False)
+    if missing := event_ids - {item.event_id for item in items}:
+        items += _get_batch(counter_id, missing, consistent_read=True)
+    return [codec.decode_event(counter_id, item.attribute_values) for item in items]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something that the log holds and that this version of the code cannot read: where it is, and why not."""
+    """The position of an event that this version of the code cannot decode, and the reason."""
 
     partition: str
     event_id: str
@@ -131,20 +132,20 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """A place in the log: behind this event."""
+    """A position in the log, right after this event."""
 
     partition: str
     event_id: str
 
 
 def position_of(event: Event) -> LogPosition:
-    """The place behind this event."""
-    return LogPosition(codec.log_partition(event.counter_id, event.event_id, settings.current().shards), event.event_id)
+    """Return the position right after this event."""
+    return LogPosition(partitions.event_partition(event.counter_id, event.event_id), event.event_id)
 
 
 def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     """
-    Those of these events that the log holds, in no order. Strongly consistent, one request for up to 100 of them.
+    Return the events with these ids that are in the log, unordered. Strongly consistent; one request for up to 100 ids.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
@@ -156,9 +157,9 @@ def scan(
     segment: int = 0, segments: int = 1, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
 ) -> Iterator[Event | Unreadable]:
     """
-    Every event that the log holds when this begins, of one of so many equal parts of all counters, from a place on.
+    Yield every event that is in one of `segments` segments of the log at the start of the scan, after a position.
 
-    A partition's events come together, in the order of their ids. Strongly consistent. Each request brings at most
+    The events of a partition follow one another, ordered by id. Strongly consistent. Each request returns at most
     `at_once` events.
 
     Raises:
@@ -177,20 +178,19 @@ def scan(
 
 def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
     """
-    Yield every event of this counter that the log holds when this begins, part by part, by id, from a position on.
+    Yield every event of this counter that is in the log at the start, part by part, ordered by id, after a position.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
-    shards = settings.current().shards
-    partitions = [codec.partition_key(counter_id, part, shards) for part in range(shards)]
-    for partition in partitions[partitions.index(after.partition) if after else 0 :]:
+    names = [partitions.partition_of(key) for key in partitions.keys_of(counter_id)]
+    for partition in names[names.index(after.partition) if after else 0 :]:
         yield from scan_partition(partition, after if after and after.partition == partition else None)
 
 
 def scan_partition(partition: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
     """
-    Yield every event of one partition of the log, by id, from a position on.
+    Yield every event of one partition of the log, ordered by id, after a position.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
@@ -203,12 +203,12 @@ def scan_partition(partition: str, after: LogPosition | None = None) -> Iterator
 
 
 def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
-    """The events among these that this version of the code can read."""
+    """Yield the events that this version of the code can decode."""
     return (event for event in events if not isinstance(event, Unreadable))
 
 
-def _key(place: LogPosition | None) -> dict[str, dict[str, str]] | None:
-    return None if place is None else {"partition": {"S": place.partition}, "event_id": {"S": place.event_id}}
+def _key(position: LogPosition | None) -> dict[str, dict[str, str]] | None:
+    return None if position is None else {"partition": {"S": position.partition}, "event_id": {"S": position.event_id}}
 
 
 def _decode(item: EventItem) -> Event | Unreadable:
@@ -216,36 +216,34 @@ def _decode(item: EventItem) -> Event | Unreadable:
         event = codec.decode_event(codec.counter_id_of(item.partition), item.attribute_values)
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
-    if codec.log_partition(event.counter_id, event.event_id, settings.current().shards) != item.partition:
-        reason = "its partition is that of a stage with another number of SHARDS"
-        return Unreadable(item.partition, item.event_id, reason)
+    if partitions.event_partition(event.counter_id, event.event_id) != item.partition:
+        return Unreadable(item.partition, item.event_id, "its partition requires another number of SHARDS")
     return event
 
 
 def get_recorded(event: Event) -> Event:
     """
-    What the log holds under this event's id, which is known to be taken.
+    Return the event that the log has under this event's id. A conditional write must have shown that it has one.
 
     Raises:
-        KeyReusedError: it says something else.
+        KeyReusedError: the id belongs to a different event.
         LogUnavailableError: DynamoDB throttles or does not answer.
-        NotUnderstoodError: this version of the code cannot read it.
+        NotUnderstoodError: this version of the code cannot decode the event.
     """
-    found = find(event.counter_id, event.event_id)
-    if found is None:
-        raise LogUnavailableError(f"event {event.event_id} is in the log and cannot be read")
-    if not same_content(found, event):
+    recorded = find(event.counter_id, event.event_id)
+    if recorded is None:
+        raise LogUnavailableError(f"event {event.event_id} is in the log but not visible yet")
+    if not same_content(recorded, event):
         raise KeyReusedError(event.counter_id, event.event_id)
-    return found
+    return recorded
 
 
 def _get_batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[EventItem]:
-    shards = settings.current().shards
-    keys = [(codec.log_partition(counter_id, event_id, shards), event_id) for event_id in event_ids]
+    keys = [(partitions.event_partition(counter_id, event_id), event_id) for event_id in event_ids]
     with dynamodb.translate_errors(LogUnavailableError):
         return list(EventItem.batch_get(keys, consistent_read=consistent_read))
 
 
 def _build_item(event: Event, *, counted_at_once: bool) -> EventItem:
-    partition = codec.log_partition(event.counter_id, event.event_id, settings.current().shards)
+    partition = partitions.event_partition(event.counter_id, event.event_id)
     return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.encode_event(event))

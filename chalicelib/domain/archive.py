@@ -130,9 +130,9 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
     )
     missing: frozenset[Entry] = frozenset()
     writes: list[PageWrite] = []
-    for page, missing_here in _missing_by_page(pages, late_entries(part, entries)):
+    for page, missing_here in _group_missing(pages, late_entries(part, entries)):
         missing |= missing_here
-        writes += amend(page, missing_here)
+        writes += amend_page(page, missing_here)
     if not fresh:
         return Archiving(missing, tuple(writes)) if writes else None
     together = part.recent | fresh
@@ -140,23 +140,23 @@ def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) ->
         if not writes:
             return Addition(fresh)
         return Archiving(fresh | missing, tuple(writes), part.revision, together, part.archived_until_ms)
-    archived, recent = _divide(together, len(fresh), now_ms)
-    writes += pages_of(archived, part.archived_until_ms)
+    archived, recent = _split_recent(together, len(fresh), now_ms)
+    writes += new_pages(archived, part.archived_until_ms)
     return Archiving(fresh | missing, tuple(writes), part.revision, frozenset(recent), archived[-1].recorded_at_ms)
 
 
-def amend(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
+def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
     """
     Write these entries into the page that covers them, and split it by time if it grows too large.
 
     The last page keeps the end of the original. New pages before it take over its earlier times.
     """
-    *first, last = pages_of(sorted({*page.entries, *missing}), page.start_ms)
+    *first, last = new_pages(sorted({*page.entries, *missing}), page.start_ms)
     yield from first
     yield PageWrite(last.start_ms, page.end_ms, page.revision, last.entries)
 
 
-def pages_of(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
+def new_pages(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
     """Return new pages for these sorted entries: the first begins at a time, and each ends with its last entry."""
     pages: list[PageWrite] = []
     for chunk in split_by_time(entries):
@@ -183,7 +183,7 @@ def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     return chunks
 
 
-def _divide(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entry], list[Entry]]:
+def _split_recent(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entry], list[Entry]]:
     """Divide a part's entries into those to archive, of which there is at least one, and those to keep recent."""
     ordered = sorted(entries)
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - new))
@@ -196,7 +196,7 @@ def _divide(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entry], li
     return ordered[:cut], ordered[cut:]
 
 
-def _missing_by_page(pages: Sequence[Page], entries: Sequence[Entry]) -> Iterator[tuple[Page, set[Entry]]]:
+def _group_missing(pages: Sequence[Page], entries: Sequence[Entry]) -> Iterator[tuple[Page, set[Entry]]]:
     """Yield each page that lacks some of these sorted entries, in order, with the entries that it lacks."""
     by_end: dict[int, set[Entry]] = defaultdict(set)
     ordered = sorted(pages, key=lambda page: page.end_ms)

@@ -1,4 +1,4 @@
-"""The state of a counter, as queries see it, and the state of one of its parts, as counting changes it."""
+"""The state of a counter, which queries return, and the state of one of its parts, which counting changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chalicelib.domain.entries import Entry
 
 #: `archived_until_ms` of a part without archive: before every time.
@@ -37,8 +39,7 @@ class Part:
 
     `value` and `version` are sum and number of all entries, recent and archived. Every recent entry is later than
     `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
-    A write that changes an existing page also raises `amended`, so that a
-    long scan of the archive can tell whether older pages changed.
+    A write that changes an existing page also raises `amended`, so that a long scan can detect changes of older pages.
     """
 
     key: PartKey
@@ -49,3 +50,14 @@ class Part:
     revision: int = 0
     amended: int = 0
     updated_at_ms: int | None = None
+
+
+def add_up(counter_id: str, parts: Iterable[Counter | Part]) -> Counter:
+    """Return the state of a counter that has these parts."""
+    value = version = 0
+    updated_at_ms: int | None = None
+    for part in parts:
+        value += part.value
+        version += part.version
+        updated_at_ms = max(updated_at_ms or 0, part.updated_at_ms or 0) or None
+    return Counter(counter_id, value, version, updated_at_ms)

@@ -93,7 +93,7 @@ def decode_entry(stored: bytes) -> Entry:
         raise DamagedError(f"a recent entry must have 23 to 29 bytes, got {len(stored)}")
     if stored[_AMOUNT_AT] == 0:
         raise DamagedError("the amount of a recent entry must not have leading zeros")
-    return _checked(
+    return _build_entry(
         int.from_bytes(stored[:_TIME_BYTES], "big"),
         stored[_TIME_BYTES:_AMOUNT_AT],
         _unzigzag(int.from_bytes(stored[_AMOUNT_AT:], "big")),
@@ -103,12 +103,12 @@ def decode_entry(stored: bytes) -> Entry:
 def encode_page(entries: Iterable[Entry]) -> bytes:
     """Return a page's bytes. The entries must be sorted."""
     page = bytearray([_PAGE_FORMAT])
-    before_ms = 0
+    previous_ms = 0
     for recorded_at_ms, event_id, amount in entries:
-        _append_varint(page, recorded_at_ms - before_ms)
+        _append_varint(page, recorded_at_ms - previous_ms)
         page += event_id
         _append_varint(page, _zigzag(amount))
-        before_ms = recorded_at_ms
+        previous_ms = recorded_at_ms
     return bytes(page)
 
 
@@ -124,18 +124,18 @@ def decode_page(stored: bytes) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     at, recorded_at_ms = 1, 0
     while at < len(stored):
-        passed_ms, at = _varint(stored, at)
+        passed_ms, at = _read_varint(stored, at)
         recorded_at_ms += passed_ms
         event_id = stored[at : at + _ID_BYTES]
-        amount, at = _varint(stored, at + _ID_BYTES)
-        entry = _checked(recorded_at_ms, event_id, _unzigzag(amount))
+        amount, at = _read_varint(stored, at + _ID_BYTES)
+        entry = _build_entry(recorded_at_ms, event_id, _unzigzag(amount))
         if entries and entries[-1] >= entry:
             raise DamagedError("the entries of an archive page must be sorted, and each must occur once")
         entries.append(entry)
     return tuple(entries)
 
 
-def _checked(recorded_at_ms: int, event_id: bytes, amount: int) -> Entry:
+def _build_entry(recorded_at_ms: int, event_id: bytes, amount: int) -> Entry:
     if recorded_at_ms > LATEST_MS:
         raise DamagedError("the time of an entry must be before the year 10000")
     if not 0 < abs(amount) <= LARGEST_AMOUNT:
@@ -158,7 +158,7 @@ def _append_varint(page: bytearray, number: int) -> None:
     page.append(number)
 
 
-def _varint(stored: bytes, at: int) -> tuple[int, int]:
+def _read_varint(stored: bytes, at: int) -> tuple[int, int]:
     """Return the number at this offset, and the offset behind it."""
     number = shift = 0
     while at < len(stored) and shift < _MAX_VARINT_BITS:

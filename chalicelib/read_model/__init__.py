@@ -1,9 +1,10 @@
 """
-The read model: late, disposable, and made from the log alone.
+The read model: eventually consistent with the log, and rebuilt from the log alone.
 
     writer       count events exactly once
-    store        items of DynamoDB to and from the states of `domain`
-    queries      what clients ask for
+    store        consistent reads and conditional writes
+    items        decode and encode items
+    queries      counters, events and histories for clients
     corrections  the conditional writes of repairs
-    checkpoint   how far a scheduled job got
+    checkpoint   the progress of a scheduled job
 """

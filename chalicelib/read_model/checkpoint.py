@@ -1,4 +1,4 @@
-"""How far a scheduled job got, kept between its runs."""
+"""The checkpoint of a scheduled job, kept between its runs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from chalicelib.errors import ReadModelUnavailableError
 
 def load(job: str) -> dict[str, Any]:
     """
-    Return what this job saved last; empty if it saved nothing, or nothing that can be read. One read.
+    Return the state that this job saved last; empty if it is missing or unreadable. One read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
     with dynamodb.translate_errors(ReadModelUnavailableError):
         try:
-            found = json.loads(CheckpointItem.get(f"#{job}", 0, consistent_read=True).state)
+            state = json.loads(CheckpointItem.get(f"#{job}", 0, consistent_read=True).state)
         except (DoesNotExist, ValueError, TypeError, RecursionError):
             return {}
-    return found if isinstance(found, dict) else {}
+    return state if isinstance(state, dict) else {}
 
 
 def save(job: str, state: dict[str, Any]) -> None:
     """
-    Save how far this job got, instead of what it saved before. One write.
+    Replace the state that this job saved before. One write.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.

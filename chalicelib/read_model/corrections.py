@@ -1,4 +1,4 @@
-"""Conditional writes that only the repair of the read model uses."""
+"""Conditional writes that only `rebuild` uses."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import settings
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import RefusedError
-from chalicelib.aws.tables import CounterItem
+from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.counter import NOTHING_ARCHIVED
 from chalicelib.domain.entries import encode_entry, encode_page
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
-from chalicelib.read_model import store
+from chalicelib.read_model import items, store
 from chalicelib.read_model.store import ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pynamodb.expressions.update import Action
+    from pynamodb.models import Model
     from pynamodb.transactions import TransactWrite
 
     from chalicelib.aws.dynamodb import RawItem
@@ -35,8 +35,8 @@ class Correction:
     Correct a part: write pages, on their own conditions, and change its item.
 
     `value` and `version` are added. `recent` and `archived_until_ms` replace what the item has, unless they are None.
-    If `revision` is not None, the item must still have it; 0: there is no item. Likewise `amended`. There must be no
-    page that ends at `absent_end_ms`.
+    If `revision` is not None, the item must still have it; 0: the item must not exist. The same goes for `amended`. No
+    archive page may end at `absent_end_ms`.
     """
 
     pages: tuple[PageWrite, ...] = ()
@@ -51,7 +51,7 @@ class Correction:
 
 def correct(key: PartKey, correction: Correction) -> None:
     """
-    Execute a correction: wholly and if its conditions hold, or not at all. One request.
+    Execute a correction if its conditions hold: all of its writes or none. One request.
 
     Raises:
         ChangedError: a condition does not hold any more.
@@ -63,7 +63,7 @@ def correct(key: PartKey, correction: Correction) -> None:
         item.version.add(correction.version),
         item.revision.add(1),
         item.amended.add(1),
-        item.updated_at.set(item.updated_at | _now_ms()),  # only if it has none
+        item.updated_at.set(item.updated_at | _now_ms()),  # only if it is missing
     ]
     if correction.recent is not None:
         actions.append(store.set_recent(correction.recent))
@@ -84,15 +84,15 @@ def correct(key: PartKey, correction: Correction) -> None:
             if correction.amended == 0:
                 same = item.revision.exists() & (same | amended.does_not_exist())
             condition = same if condition is None else condition & same
-        transaction.update(store.item_of(key), actions=actions, condition=condition)
+        transaction.update(items.counter_item(key), actions=actions, condition=condition)
 
-    with _changed():
+    with _translate_refusals():
         dynamodb.transact(fill, ReadModelUnavailableError)
 
 
 def replace_damaged_item(found: RawItem, part: Part) -> None:
     """
-    Replace a counter's item that cannot be decoded, if its revision is unchanged, even if that is damaged. One request.
+    Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged. One request.
 
     Raises:
         ChangedError: it changed.
@@ -111,14 +111,12 @@ def replace_damaged_item(found: RawItem, part: Part) -> None:
         new["recent"] = {"BS": [encode_entry(entry) for entry in part.recent]}
     if part.archived_until_ms != NOTHING_ARCHIVED:
         new["archived_until"] = {"N": str(part.archived_until_ms)}
-    _replace(settings.current().counters_table, found, new)
+    _replace(CounterItem, found, new)
 
 
 def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
-    Replace a page that cannot be decoded by an empty one with the same end, if its revision is unchanged. Two requests.
-
-    The new page starts at `start_ms`.
+    Replace an archive page that cannot be decoded by an empty page from `start_ms` to the same end. Two requests.
 
     Raises:
         ChangedError: it changed, can be decoded, or does not exist.
@@ -126,7 +124,7 @@ def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
     found = _page_at(key, end_ms)
     with contextlib.suppress(DamagedReadModelError):
-        store.page_from(found)
+        items.decode_page(found)
         raise ChangedError
     new = {
         "partition": found["partition"],
@@ -135,7 +133,7 @@ def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
         "entries": {"B": encode_page([])},
         "revision": {"N": str(_revision_of(found) + 1)},
     }
-    _replace(settings.current().archive_table, found, new)
+    _replace(PageItem, found, new)
 
 
 def delete_item(found: RawItem) -> None:
@@ -146,7 +144,7 @@ def delete_item(found: RawItem) -> None:
         ChangedError: it changed.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    _delete(settings.current().counters_table, {"counter_id": found["counter_id"], "part": found["part"]}, found)
+    _delete(CounterItem, {"counter_id": found["counter_id"], "part": found["part"]}, found)
 
 
 def delete_page(key: PartKey, end_ms: int, revision: int | None) -> None:
@@ -159,30 +157,29 @@ def delete_page(key: PartKey, end_ms: int, revision: int | None) -> None:
     """
     found = _page_at(key, end_ms)
     try:
-        now: int | None = store.page_from(found).revision
+        now: int | None = items.decode_page(found).revision
     except DamagedReadModelError:
         now = None
     if now != revision:
         raise ChangedError
-    _delete(settings.current().archive_table, {"partition": found["partition"], "end": found["end"]}, found)
+    _delete(PageItem, {"partition": found["partition"], "end": found["end"]}, found)
 
 
 def delete_stray(item: RawItem) -> None:
     """
-    Delete a counter's item or an archive page whose key is that of no part. One request; safe to repeat.
+    Delete a counter's item or an archive page whose key is invalid. One request; safe to repeat.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    names = settings.current()
     if "partition" in item:
-        _delete(names.archive_table, {"partition": item["partition"], "end": item["end"]})
+        _delete(PageItem, {"partition": item["partition"], "end": item["end"]})
     else:
-        _delete(names.counters_table, {"counter_id": item["counter_id"], "part": item["part"]})
+        _delete(CounterItem, {"counter_id": item["counter_id"], "part": item["part"]})
 
 
 def _page_at(key: PartKey, end_ms: int) -> RawItem:
-    """Return the page with this end, undecoded."""
+    """Return the archive page with this end, undecoded."""
     for found in next(store.query_pages(key, end_ms, 1), []):
         if found["end"] == {"N": str(end_ms)}:
             return found
@@ -196,22 +193,24 @@ def _revision_of(item: RawItem) -> int:
 
 
 @contextlib.contextmanager
-def _changed() -> Iterator[None]:
-    """Raise a `ChangedError` where DynamoDB refuses a write because of a concurrent writer."""
+def _translate_refusals() -> Iterator[None]:
+    """Raise a refused write as a `ChangedError`."""
     try:
         yield
     except RefusedError as refused:
         raise ChangedError from refused
 
 
-def _replace(table: str, found: RawItem, new: RawItem) -> None:
-    with _changed():
-        dynamodb.request("put_item", ReadModelUnavailableError, TableName=table, Item=new, **_unchanged(found))
+def _replace(model: type[Model], found: RawItem, new: RawItem) -> None:
+    table: str = model.Meta.table_name
+    with _translate_refusals():
+        dynamodb.request("put_item", ReadModelUnavailableError, TableName=table, Item=new, **_revision_check(found))
 
 
-def _delete(table: str, key: RawItem, found: RawItem | None = None) -> None:
-    condition = {} if found is None else _unchanged(found)
-    with _changed():
+def _delete(model: type[Model], key: RawItem, found: RawItem | None = None) -> None:
+    table: str = model.Meta.table_name
+    condition = {} if found is None else _revision_check(found)
+    with _translate_refusals():
         dynamodb.request("delete_item", ReadModelUnavailableError, TableName=table, Key=key, **condition)
 
 
@@ -219,8 +218,8 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _unchanged(found: RawItem) -> dict[str, Any]:
-    """Return the condition that an item's revision is that of the item that was found, even if that is damaged."""
+def _revision_check(found: RawItem) -> dict[str, Any]:
+    """Return the condition that an item still has the revision that it had, even a damaged one."""
     if "revision" not in found:
         return {"ConditionExpression": "attribute_not_exists(revision)"}
     return {

@@ -1,10 +1,10 @@
 """
 Count events exactly once, in the counter's own item.
 
-In the usual case, one update counts a batch without a read. It adds to value, version and recent entries, on condition
-that none of the entries is counted. If it is refused, the response has the item, from which `archive.plan`
-decides the next write. Duplicates, order and batch boundaries make no difference: where an event is counted depends on
-the event alone.
+In the usual case, one update counts a batch without a read. It adds to value, version and recent entries, on the
+condition that none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which
+`archive.plan` decides the next write. Duplicates, order and batch boundaries make no difference: the event alone
+decides where it is counted.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, retries, settings
-from chalicelib.aws import dynamodb
+from chalicelib import event_log, retries
+from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.domain import archive
 from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX, Archiving, PageMissingError
-from chalicelib.domain.counter import Counter, Part, PartKey
+from chalicelib.domain.counter import Counter, Part, PartKey, add_up
 from chalicelib.domain.entries import entry_of
-from chalicelib.domain.events import part_of
 from chalicelib.errors import (
     ArchiveGapError,
     ContendedError,
@@ -43,10 +42,10 @@ if TYPE_CHECKING:
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
 
-_TRIES = 12
+_ATTEMPTS = 12
 
-#: Tries at a gap in the archive: a transaction that is being committed closes it within milliseconds.
-GAP_TRIES = 4
+#: Attempts at a gap in the archive: the commit of a transaction closes the gap within milliseconds.
+GAP_ATTEMPTS = 4
 
 #: Parts that are counted at the same time. Each spends nearly all of its time waiting for DynamoDB.
 _THREADS = 8
@@ -54,32 +53,30 @@ _THREADS = 8
 
 def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozenset[tuple[str, str]]:
     """
-    Count every one of these events, once, and return those that were not counted before, as (counter id, event id).
+    Count each event once, and return the events that were not counted before, as (counter id, event id).
 
-    The result is the same if events come twice, in another order, in other batches, or to several workers at once.
-    A worker that is cut off has counted some of the events; the rest is counted when they are delivered again. Up to 8
-    parts are counted at a time, each by itself: a failure or conflict of one does not stop the others.
+    Redelivery, order, batch boundaries and concurrent workers do not change the result. A worker that is cut off has
+    counted some of the events; a redelivery counts the others. Up to 8 parts are counted concurrently and
+    independently: a failure or conflict of one part does not stop the others.
 
-    `read_first` are counters whose events are probably counted already. Reading first avoids a refused write, which
-    costs as much as a write. If a response is lost, its events are counted but not returned.
+    `read_first`: counters whose events are probably counted already. Reading first avoids a refused write, which costs
+    as much as a write. If a response is lost, its events are counted but not returned.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
-        ContendedError: conflicts with other workers at every try. Some events may be counted: deliver all again.
-        PartlyCountedError: either happened to some of the counters only.
+        ContendedError: conflicts with other workers at every attempt. Some events may be counted: deliver all again.
+        PartlyCountedError: one of these errors for some of the counters only.
     """
-    shards = settings.current().shards
-    by_part: defaultdict[tuple[str, int], dict[Entry, str]] = defaultdict(dict)
+    batches: defaultdict[PartKey, dict[Entry, str]] = defaultdict(dict)
     for event in events:
-        by_part[event.counter_id, part_of(event.event_id, shards)][entry_of(event)] = event.event_id
-    batches = {PartKey(*key): batch for key, batch in by_part.items()}
+        batches[partitions.key_of(event)][entry_of(event)] = event.event_id
     new: set[tuple[str, str]] = set()
     failures: dict[str, UnavailableError] = {}
 
     def count_batch(key: PartKey) -> None:
         batch = batches[key]
         try:
-            for counted in _count(key, frozenset(batch), read_first=key.counter_id in read_first):
+            for counted in _count_part(key, frozenset(batch), read_first=key.counter_id in read_first):
                 new.update((key.counter_id, batch[entry]) for entry in counted)
         except UnavailableError as failure:
             failures[key.counter_id] = failure
@@ -88,7 +85,7 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
         count_batch(*batches)
     elif batches:
         with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
-            # The remaining time of the invocation is in the context, which each thread needs a copy of.
+            # Each thread needs a copy of the context, which has the invocation's remaining time.
             for done in [pool.submit(contextvars.copy_context().run, count_batch, key) for key in batches]:
                 done.result()
     if failures:
@@ -106,33 +103,30 @@ def count_and_get(event: Event) -> Counter:
     Raises:
         ReadModelUnavailableError, ContendedError: as of `count`.
     """
-    shards = settings.current().shards
-    key = PartKey(event.counter_id, part_of(event.event_id, shards))
-    state: Counter | None
+    key, entries = partitions.key_of(event), frozenset([entry_of(event)])
+    totals: Counter | None
     try:
-        state = store.add_entries(key, frozenset([entry_of(event)]), _now_ms())
+        totals = store.add_entries(key, entries, _now_ms())
     except ChangedError as changed:
-        _, state = next(_count_planned(key, frozenset([entry_of(event)]), changed.part), (None, None))
-    return state if state and shards == 1 else store.read_counter(event.counter_id)
+        _, totals = next(_count_by_plans(key, entries, changed.part), (None, None))
+    return totals if totals and partitions.count_parts() == 1 else store.read_counter(event.counter_id)
 
 
 def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     """
     Append the event to the log and count it, in one transaction, if the counter still is in the state of `parts`.
 
-    `parts` are those that `store.read_parts` returned. Returns the counter's next state. The stream delivers the event
-    later all the same, and the projector finds it counted.
+    `parts` is the result of `store.read_parts`. Returns the counter's next state. The stream still delivers the event
+    later, and the projector finds it counted.
 
     Raises:
-        RecordedBeforeError: the log has the event's id; nothing was written.
+        RecordedBeforeError: the log already has the event's id; nothing was written.
         ContendedError: concurrent writers changed the counter after it was read; nothing was written.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same
             event id.
     """
-    shards = settings.current().shards
-    by_key = {PartKey(event.counter_id, number): Part(PartKey(event.counter_id, number)) for number in range(shards)}
-    by_key |= {part.key: part for part in parts}
-    own = by_key.pop(PartKey(event.counter_id, part_of(event.event_id, shards)))
+    by_key = {key: Part(key) for key in partitions.keys_of(event.counter_id)} | {part.key: part for part in parts}
+    own = by_key.pop(partitions.key_of(event))
     now_ms = _now_ms()
     pages, entries = store.read_pages_for(own, frozenset([entry_of(event)]))
     if not (plan := plan_writes(own, pages, entries)):
@@ -151,7 +145,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
         if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:
             raise RecordedBeforeError(event.counter_id, event.event_id) from refused
         raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused
-    before = store.add_up(event.counter_id, parts)
+    before = add_up(event.counter_id, parts)
     return Counter(event.counter_id, before.value + event.by, before.version + 1, now_ms)
 
 
@@ -161,38 +155,38 @@ def count_entries(key: PartKey, entries: Collection[Entry]) -> frozenset[Entry]:
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
-        ContendedError: conflicts with other workers at every try.
+        ContendedError: conflicts with other workers at every attempt.
     """
-    return frozenset().union(*_count(key, frozenset(entries), read_first=True))
+    return frozenset().union(*_count_part(key, frozenset(entries), read_first=True))
 
 
-def _count(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iterator[frozenset[Entry]]:
+def _count_part(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iterator[frozenset[Entry]]:
     """Count one part's entries, and yield those that were not counted before, as soon as they are."""
     if len(entries) <= RECENT_MAX and not read_first:
         try:
             store.add_entries(key, entries, _now_ms())
         except ChangedError as changed:
-            yield from (counted for counted, _ in _count_planned(key, entries, changed.part))
+            yield from (counted for counted, _ in _count_by_plans(key, entries, changed.part))
         else:
             yield entries
         return
     ordered = sorted(entries)
     for start in range(0, len(ordered), ENTRIES_PER_PLAN):
         chunk = frozenset(ordered[start : start + ENTRIES_PER_PLAN])
-        yield from (counted for counted, _ in _count_planned(key, chunk, None))
+        yield from (counted for counted, _ in _count_by_plans(key, chunk, None))
 
 
-def _count_planned(
+def _count_by_plans(
     key: PartKey, entries: frozenset[Entry], part: Part | None
 ) -> Iterator[tuple[frozenset[Entry], Counter | None]]:
     """
-    Read, plan and write until all entries are counted. `part` is the part's state, if it was read just now.
+    Read, plan and write until all entries are counted. `part` is the part's current state, if the caller has it.
 
-    Yields the entries that each write counted, and the part's totals right after it, if they are known.
+    Yields the entries that each write counted, and the part's totals right after the write, if they are known.
 
-    After a conflict, or at a gap in the archive, the part is read again after a pause.
+    After a conflict or a gap in the archive, waits and reads the part again.
     """
-    for attempt in retries.attempts(_TRIES):
+    for attempt in retries.attempts(_ATTEMPTS):
         try:
             while entries:
                 pages, planned = store.read_pages_for(part := part or store.read_part(key), entries)
@@ -203,7 +197,7 @@ def _count_planned(
         except ChangedError:
             part = None
         except ArchiveGapError:
-            if attempt + 1 >= GAP_TRIES:
+            if attempt + 1 >= GAP_ATTEMPTS:
                 raise
             part = None
         else:

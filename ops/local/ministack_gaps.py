@@ -85,10 +85,10 @@ def replay_uncounted(settings: Settings) -> int:
 def _counted() -> int | None:
     """Return the number of events counted in the read model, or None if a counter is damaged and hides its own."""
     from chalicelib.errors import DamagedReadModelError  # noqa: PLC0415
-    from chalicelib.read_model import store  # noqa: PLC0415
+    from chalicelib.read_model import items, store  # noqa: PLC0415
 
     try:
-        return sum(store.totals_from(item).version for items in store.scan_parts() for item in items)
+        return sum(items.decode_totals(item).version for response in store.scan_parts() for item in response)
     except DamagedReadModelError:
         return None
 

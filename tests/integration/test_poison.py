@@ -22,13 +22,13 @@ def reasons(parked):
     [
         ("not JSON at all", "the body is not JSON"),
         ('{"version":1,"events":[', "the body is not JSON"),
-        ('{"version":7,"events":[]}', "the body is no message of version 1"),
-        ('["Incremented"]', "the body is no message of version 1"),
+        ('{"version":7,"events":[]}', "the body is not a message of version 1"),
+        ('["Incremented"]', "the body is not a message of version 1"),
         (
             '{"version":1,"events":[{"type":"Incremented","version":9}]}',
             "unknown event type or version: 'Incremented' 9",
         ),
-        ('{"version":1,"events":["é"]}', "an event is no object"),
+        ('{"version":1,"events":["é"]}', "an event must be an object"),
     ],
 )
 def test_broken_message_is_parked_and_its_neighbours_are_counted(pipeline, body, reason):
@@ -50,7 +50,7 @@ def test_partly_good_message_is_parked_after_its_good_events_are_counted(pipelin
     pipeline.project([json.dumps(message)])
 
     assert pipeline.value == 2
-    assert reasons(pipeline.parked()) == ["by is no integer from 1 to 9007199254740991: -1"]
+    assert reasons(pipeline.parked()) == ["by must be an integer from 1 to 9007199254740991, got -1"]
 
 
 def test_redriven_message_counts_only_its_uncounted_events(pipeline):
@@ -118,7 +118,7 @@ def test_message_longer_than_the_queues_limit_is_cut_and_marked(pipeline):
     whole = json.dumps(record, ensure_ascii=False)
     assert whole.startswith(parked["Body"])
     assert len(parked["Body"].encode()) > 999_990
-    assert reasons([parked])[0].startswith(f"cut, for it has {len(whole.encode())} bytes; this is no stream record")
+    assert reasons([parked])[0].startswith(f"cut, for it has {len(whole.encode())} bytes; not a stream record")
     assert len(pipeline.published()) == 1
 
 

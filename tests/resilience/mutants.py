@@ -114,9 +114,9 @@ MUTANTS = {
     ),
     "page-revision-kept": Mutant(
         "A page keeps its revision when it is written",
-        "chalicelib.read_model.store",
-        "            revision=(page.revision_before or 0) + 1,\n",
-        "            revision=page.revision_before or 1,\n",
+        "chalicelib.read_model.items",
+        "        revision=(page.revision_before or 0) + 1,\n",
+        "        revision=page.revision_before or 1,\n",
         f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
     ),
     "archived-unconditionally": Mutant(
@@ -129,9 +129,9 @@ MUTANTS = {
     "revision-kept": Mutant(
         "The counter keeps its revision when entries are added",
         "chalicelib.read_model.store",
-        "        return [*actions, item.recent.add(stored)], _can_add(plan.entries, stored)\n",
+        "        return [*actions, item.recent.add(stored)], _addition_condition(plan.entries, stored)\n",
         "        return [*actions[:2], actions[3], item.recent.add(stored), item.revision.add(0)], "
-        "_can_add(plan.entries, stored)\n",
+        "_addition_condition(plan.entries, stored)\n",
         f"{ORDERS}::test_a_worker_and_a_swap_in_every_order[35]",
     ),
     "recent-replaced": Mutant(
@@ -231,7 +231,7 @@ MUTANTS = {
     "refusal-for-done": Mutant(
         "A refused update is treated as if its events were counted",
         "chalicelib.read_model.writer",
-        "            yield from (counted for counted, _ in _count_planned(key, entries, changed.part))\n",
+        "            yield from (counted for counted, _ in _count_by_plans(key, entries, changed.part))\n",
         "            return\n",
         f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
     ),

@@ -146,9 +146,9 @@ class Machine(RuleBasedStateMachine):
     @rule(newer=st.booleans())
     def deploy(self, newer):
         if newer:
-            codec._READERS[NEWER] = codec._incremented
+            codec._DECODERS[NEWER] = codec._decode_incremented
         else:
-            codec._READERS.pop(NEWER, None)
+            codec._DECODERS.pop(NEWER, None)
 
     @precondition(lambda self: self.on_stream)
     @rule(data=st.data())
@@ -290,7 +290,7 @@ class Machine(RuleBasedStateMachine):
 
     def is_understood(self, text):
         """Whether all of this record or message is, by the code that is deployed now."""
-        return "poison" not in text and (NEWER in codec._READERS or not _IS_NEWER.search(text))
+        return "poison" not in text and (NEWER in codec._DECODERS or not _IS_NEWER.search(text))
 
     def understood_in(self, bodies):
         """Return the ids of the events in these messages that the deployed code understands."""

@@ -27,7 +27,7 @@ from chalicelib.domain.archive import (
 )
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Part, PartKey
 from chalicelib.domain.entries import Entry, encode_entry
-from chalicelib.read_model import store
+from chalicelib.read_model import items
 from tests import aws_requests
 
 if TYPE_CHECKING:
@@ -329,5 +329,5 @@ def test_an_item_full_of_small_amounts_costs_one_unit(amount):
         "updated_at": {"N": "1700000000123"},
     }
 
-    assert store.part_from(item).recent == entries
+    assert items.decode_part(item).recent == entries
     assert aws_requests.size(item) <= 1024

@@ -16,17 +16,18 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, retries, settings
+from chalicelib import event_log, retries
+from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import entry_of, id_bytes
-from chalicelib.domain.events import is_counter_id, is_event_id, part_of
+from chalicelib.domain.events import is_counter_id, is_event_id
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.report import Difference, Report
 from chalicelib.extras.verification.staging_db import RECENT, SEEN, StagingDb
-from chalicelib.read_model import queries, store
+from chalicelib.read_model import items, queries, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -73,7 +74,7 @@ def everything(segments: int) -> Readings:
 def some(counter_ids: Iterable[str]) -> Readings:
     """Return the readings of these counters."""
     names = list(dict.fromkeys(counter_ids))
-    readings = of_parts([PartKey(name, part) for name in names for part in range(settings.current().shards)])
+    readings = of_parts([key for name in names for key in partitions.keys_of(name)])
     # Queries add up every item of a counter, including items of parts beyond `SHARDS`.
     parts = [lambda name=name: [store.query_parts(name)] for name in names]
     return replace(readings, parts=parts)
@@ -85,7 +86,7 @@ def of_parts(keys: Iterable[PartKey]) -> Readings:
     return Readings(
         [lambda key=key: [[item] if (item := store.read_part_item(key)) else []] for key in keys],  # type: ignore[misc]
         [lambda key=key: store.query_pages(key, 0, _PAGES_AT_ONCE) for key in keys],  # type: ignore[misc]
-        [lambda key=key: event_log.scan_partition(store.partition_of(key)) for key in keys],  # type: ignore[misc]
+        [lambda key=key: event_log.scan_partition(partitions.partition_of(key)) for key in keys],  # type: ignore[misc]
     )
 
 
@@ -210,7 +211,7 @@ class Comparison:
     def _read_parts(self, requests: Iterable[list[RawItem]]) -> None:
         for item in chain.from_iterable(requests):
             self._tell(1)
-            if key := store.part_key(item):
+            if key := items.part_key(item):
                 _add_part(self.db, key, item)
             else:
                 self.strays.append(item)
@@ -218,16 +219,15 @@ class Comparison:
     def _read_pages(self, requests: Iterable[list[RawItem]]) -> None:
         for item in chain.from_iterable(requests):
             self._tell(1)
-            if key := store.page_key(item):
+            if key := items.page_key(item):
                 _add_page(self.db, key, item)
             else:
                 self.strays.append(item)
 
     def _read_log(self, events: Iterable[Event | Unreadable]) -> None:
-        shards = settings.current().shards
         for some_events in chunked(events, 1000):
             self._tell(len(some_events))
-            _add_events(self.db, some_events, shards)
+            _add_events(self.db, some_events)
 
 
 def settle(db: StagingDb, key: PartKey) -> RawItem | None:
@@ -248,7 +248,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
         if before:
             _add_part(db, key, before)
         for item in chain.from_iterable(store.query_pages(key, unchanged_until_ms + 1, _PAGES_AT_ONCE)):
-            if store.page_key(item) == key:
+            if items.page_key(item) == key:
                 _add_page(db, key, item)
         after = store.read_part_item(key)
         if (after.get("revision"), not after) == (before.get("revision"), not before):
@@ -331,25 +331,25 @@ def poll_pending(count_pending: Callable[[int, int], int], lag_s: float, *, wait
 
 def _add_part(db: StagingDb, key: PartKey, item: RawItem) -> None:
     try:
-        db.add_part(store.part_from(item))
+        db.add_part(items.decode_part(item))
     except DamagedReadModelError as error:
         db.add_damaged_part(key, error.detail)
 
 
 def _add_page(db: StagingDb, key: PartKey, item: RawItem) -> None:
     try:
-        db.add_page(key, store.page_from(item))
+        db.add_page(key, items.decode_page(item))
     except DamagedReadModelError as error:
         db.add_damaged_page(key, int(item["end"]["N"]), error.detail)
 
 
-def _add_events(db: StagingDb, events: Iterable[Event | Unreadable], shards: int) -> None:
+def _add_events(db: StagingDb, events: Iterable[Event | Unreadable]) -> None:
     readable: list[tuple[PartKey, Entry]] = []
     for event in events:
         if isinstance(event, Unreadable):
             _add_unreadable(db, event)
         else:
-            readable.append((PartKey(event.counter_id, part_of(event.event_id, shards)), entry_of(event)))
+            readable.append((partitions.key_of(event), entry_of(event)))
     db.add_logged(readable)
 
 
@@ -364,7 +364,6 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
     """Ask the log for the events of entries that it lacked when it was read."""
     if not is_counter_id(key.counter_id):
         return
-    shards = settings.current().shards
     young_from_ms = _now_ms() - _YOUNG_MS
     for is_again in (False, True):
         unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
@@ -372,7 +371,7 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
             retries.pause()  # the event of a swap may become visible a moment after its entry
         for some_entries in chunked(unknown, _EVENTS_AT_ONCE):
             found = event_log.find_many(key.counter_id, {entry.event_id for entry in some_entries})
-            _add_events(db, found, shards)
+            _add_events(db, found)
 
 
 def _key_texts(item: RawItem) -> tuple[str, str]:

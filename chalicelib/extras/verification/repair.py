@@ -29,7 +29,7 @@ from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import differences, settle, superfluous
 from chalicelib.extras.verification.staging_db import RECENT, SEEN
-from chalicelib.read_model import corrections, store, writer
+from chalicelib.read_model import corrections, items, store, writer
 from chalicelib.read_model.corrections import Correction
 from chalicelib.read_model.store import ChangedError
 
@@ -125,7 +125,7 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[in
         for before_ms, end_ms, _ in damaged:
             corrections.replace_damaged_page(key, before_ms, end_ms)
         return True
-    part = store.part_from(item, key)
+    part = items.decode_part(item, key)
     if _link_pages(db, key) or _correct_end(db, part) or _remove(db, key, part):
         return True
     return _correct_totals(db, key, part, doubtful)

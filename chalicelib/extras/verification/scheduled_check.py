@@ -20,10 +20,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import event_log, settings, telemetry
-from chalicelib.aws import sqs
+from chalicelib.aws import partitions, sqs
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import entry_of
-from chalicelib.domain.events import part_of
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
@@ -32,7 +31,7 @@ from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.comparison import Comparison
 from chalicelib.extras.verification.report import Difference, Report
 from chalicelib.extras.verification.staging_db import SEEN, Totals
-from chalicelib.read_model import checkpoint, queries, store, writer
+from chalicelib.read_model import checkpoint, items, queries, store, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -179,7 +178,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
     small: list[PartKey] = []
     at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
     for item in chain.from_iterable(store.scan_parts(after=walks.counter or None, at_once=at_once)):
-        if (key := store.part_key(item)) is None:
+        if (key := items.part_key(item)) is None:
             report.add(Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}"))
         elif (size := _size_of(item)) <= capacity:
             if size > budget:
@@ -201,7 +200,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
 def _size_of(item: RawItem) -> int:
     """Return what comparing this part takes, in events: its log, and its item and archive."""
     try:
-        return max(0, store.totals_from(item).version) + 2 * _EVENTS_PER_UNIT
+        return max(0, items.decode_totals(item).version) + 2 * _EVENTS_PER_UNIT
     except DamagedReadModelError:
         return 2 * _EVENTS_PER_UNIT
 
@@ -285,11 +284,10 @@ def _report_totals(part: Part, state: dict[str, Any], report: Report) -> None:
 
 def _by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict[PartKey, frozenset[Entry]]:
     """Return the entries of events that were recorded before a time, by part."""
-    shards = settings.current().shards
     found: dict[PartKey, set[Entry]] = defaultdict(set)
     for event in event_log.skip_unreadable(events):
         if event.recorded_at_ms < before_ms:
-            found[PartKey(event.counter_id, part_of(event.event_id, shards))].add(entry_of(event))
+            found[partitions.key_of(event)].add(entry_of(event))
     return {key: frozenset(entries) for key, entries in found.items()}
 
 
