@@ -144,8 +144,10 @@ def publish(batch: DynamoDBEvent) -> None:
 @app.on_sqs_message(queue=_settings.projection_queue, batch_size=10, maximum_concurrency=_settings.projectors)
 def project(batch: SQSEvent) -> dict[str, Any]:
     from chalicelib import projector
+    from chalicelib.read_model import writer
 
-    return projector.project(codec.list_records(batch.to_dict()))
+    projection = projector.Projection("projection queue", _settings.dead_letter_queue, writer.count)
+    return projector.project(projection, codec.list_records(batch.to_dict()))
 
 
 if _settings.sql_url:

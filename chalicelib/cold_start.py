@@ -1,10 +1,10 @@
-"""What a function is sure to need is there before its first event, and what only others need is not there at all."""
+"""Import what each function needs while it starts, and nothing else."""
 
 from __future__ import annotations
 
 import importlib
 
-#: The functions, as Lambda calls them, and what each is sure to enter and to be a client of.
+#: For each function's handler: the modules to import. The last one also has the client to create.
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.app": ("command_handlers", "aws.tables"),
     "app.publish": ("publisher", "aws.sqs"),
@@ -12,17 +12,16 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
-#: And the function that a stage has only with SQL_URL.
+#: The function that a stage has only if SQL_URL is set.
 WITH_SQL: dict[str, tuple[str, ...]] = {"app.project_sql": ("extras.sql.projector", "extras.sql.read_model")}
 
 
 def preload(function: str) -> None:
     """
-    The rooms that this function enters are loaded, and its client, of AWS or of a database, is made; of any other
-    name, nothing is.
+    Import the modules of this function, and create its client of AWS or of a database. Ignore other names.
 
-    While a function starts, Lambda gives it a whole CPU or two, and then a share by its memory: what is left to the
-    first event takes several times as long.
+    While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
+    Imports during the first event would take several times as long.
     """
     known = FUNCTIONS | WITH_SQL
     if function in known:

@@ -1,4 +1,4 @@
-"""Project messages of a queue onto a read model: count each event once, and park messages that are invalid."""
+"""Project the messages of a queue onto a read model: count each event once, and park invalid messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Projection:
     """
-    A read model that is made from the messages of a queue.
+    A read model that is built from the messages of a queue.
 
-    `count` counts events, each once, and returns those that were not counted before, as (counter id, event id). Its
-    second argument are the counters whose events are likely to be counted already. If it can count only a part, it
-    raises a `PartlyCountedError`. `source` is the source that parked messages name, `dead_letter_queue` their queue,
-    and `metrics` the prefix of the metrics' names.
+    `count` counts each event once, and returns the events that were not counted before, as (counter id, event id). Its
+    second argument names the counters whose events are probably counted already. If it counts only some of the events,
+    it raises a `PartlyCountedError`. Dead letters go to `dead_letter_queue` and name `source`. `metrics` is the prefix
+    of the metrics' names.
     """
 
     source: str
@@ -38,59 +38,45 @@ class Projection:
 class _Message:
     message_id: Any
     events: list[Event]
-    parked: DeadLetter | None
+    dead_letter: DeadLetter | None
     is_likely_counted: bool
 
-    def is_about(self, counter_ids: Collection[str]) -> bool:
+    def concerns(self, counter_ids: Collection[str]) -> bool:
         return any(event.counter_id in counter_ids for event in self.events)
 
 
-def project(records: Iterable[object]) -> dict[str, Any]:
+def project(projection: Projection, records: Iterable[object]) -> dict[str, Any]:
     """
-    Count every event in these SQS records in the read model, once; see `project_onto`.
+    Count each event in these SQS records once, and park the records with invalid content.
+
+    The queue may deliver records again, late, in any order and in any batch. Returns a partial batch response: the
+    records with uncounted events, which the queue delivers again. If the event source ignores partial batch responses,
+    or every record has uncounted events, this raises instead.
 
     Raises:
-        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure. The
-            queue delivers all records again; events that were counted stay counted once.
+        UnavailableError: a passing failure. The queue delivers all records again; counted events are not counted twice.
     """
-    from chalicelib.read_model import writer  # noqa: PLC0415  (other projections do without DynamoDB)
-
-    return project_onto(Projection("projection queue", settings.current().dead_letter_queue, writer.count), records)
-
-
-def project_onto(projection: Projection, records: Iterable[object]) -> dict[str, Any]:
-    """
-    Count every event in these SQS records, once, and park each record that has anything else in it.
-
-    Records may be delivered again, late, in any order and in any batch. Returns a partial batch response: the records
-    whose events could not all be counted, which the queue delivers again. If the event source does not read partial
-    batch responses, or no record was counted, this raises instead.
-
-    Raises:
-        UnavailableError: a passing failure. The queue delivers all records again; events that were counted stay counted
-            once.
-    """
-    messages = [_message(record, projection.source) for record in records]
+    messages = [_decode(record, projection.source) for record in records]
     events = [event for message in messages for event in message.events]
     likely_counted = {event.counter_id for message in messages if message.is_likely_counted for event in message.events}
-    again: list[_Message] = []
+    failed: list[_Message] = []
     try:
         new = projection.count(events, likely_counted)
     except PartlyCountedError as error:
         _measure(messages, error.new, error.uncounted, projection.metrics)
-        again = [message for message in messages if message.is_about(error.uncounted)]
-        if not settings.current().partial_batch_responses or len(again) == len(messages):
+        failed = [message for message in messages if message.concerns(error.uncounted)]
+        if not settings.current().partial_batch_responses or len(failed) == len(messages):
             raise
-        telemetry.log_not_counted([message.message_id for message in again], error.uncounted)
+        telemetry.log_not_counted([message.message_id for message in failed], error.uncounted)
     else:
         _measure(messages, new, frozenset(), projection.metrics)
-    done = [message for message in messages if message not in again]
-    dead_letters.park((message.parked for message in done if message.parked), projection.dead_letter_queue)
-    return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in again]}
+    invalid = [message.dead_letter for message in messages if message.dead_letter and message not in failed]
+    dead_letters.park(invalid, projection.dead_letter_queue)
+    return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in failed]}
 
 
 def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Collection[str], metrics: str) -> None:
-    """Operators see how many of these messages' events are counted, even if all of the messages come again."""
+    """Log and measure how many events of these messages are counted, even if the queue delivers all messages again."""
     counted = [
         event
         for message in messages
@@ -98,7 +84,7 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
         if event.counter_id not in uncounted or (event.counter_id, event.event_id) in new
     ]
     telemetry.log_projected(
-        [message.message_id for message in messages if not message.is_about(uncounted)],
+        [message.message_id for message in messages if not message.concerns(uncounted)],
         events=len(counted),
         new=len(new),
         oldest_ms=oldest_ms(counted, new),
@@ -106,17 +92,17 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
     )
 
 
-def _message(record: object, source: str) -> _Message:
+def _decode(record: object, source: str) -> _Message:
     fields = record if isinstance(record, dict) else {}
     body, message_id = fields.get("body"), fields.get("messageId")
     events, reasons = codec.decode_message(body)
     original = record if body is None else body
-    parked = DeadLetter(source, "; ".join(reasons), original, message_id) if reasons else None
-    return _Message(message_id, events, parked, is_likely_counted=_is_likely_counted(fields))
+    dead_letter = DeadLetter(source, "; ".join(reasons), original, message_id) if reasons else None
+    return _Message(message_id, events, dead_letter, is_likely_counted=_is_likely_counted(fields))
 
 
 def _is_likely_counted(record: dict[str, Any]) -> bool:
-    """Check whether this record's events are likely to be counted already, so that a read is cheaper than a write."""
+    """Check whether this record's events are probably counted already, so that a read is cheaper than a write."""
     match record:
         case {"attributes": {"ApproximateReceiveCount": str(times)}} if times not in ("0", "1"):
             return True

@@ -1,4 +1,4 @@
-"""Publish: forward the events that the log's stream announces to the queue of each projection. Decides nothing."""
+"""Publish the events of the log's stream to the queue of each projection."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def publish(records: Iterable[object]) -> None:
     """
     Send every event that these stream records announce to each projection's queue, and park every other record.
 
-    Many events travel in one message. Events that their own commands count travel in messages that say so. If one
-    queue fails, the others get the events all the same. A batch that is delivered again is published again: only
-    counting happens once.
+    One message contains many events. Events that their own commands count have messages of their own, with an
+    attribute. If one queue fails, the others still get the events. A redelivered batch is published again, and
+    duplicates are counted once.
 
     Raises:
         QueueUnavailableError: SQS throttles or does not answer. The stream delivers the batch again.
@@ -38,7 +38,8 @@ def publish(records: Iterable[object]) -> None:
         else:
             (counted if codec.is_counted_at_once(record) else recorded).append(event)
     failures: list[QueueUnavailableError] = []
-    for receiver in settings.current().receivers:
+    receivers = settings.current().receivers
+    for receiver in receivers:
         try:
             _send(recorded, receiver, {})
             _send(counted, receiver, codec.LIKELY_COUNTED)
@@ -46,11 +47,11 @@ def publish(records: Iterable[object]) -> None:
             failures.append(failure)
     if failures:
         raise failures[0]
-    for receiver in settings.current().receivers:
+    for receiver in receivers:
         dead_letters.park(parked, receiver.dead_letter_queue)
 
 
 def _send(events: Iterable[Event], receiver: Receiver, attributes: dict[str, str]) -> None:
     for message in codec.encode_messages(events):
         message_id = sqs.send(receiver.queue, message.body, attributes)
-        telemetry.log_published(message_id, message.event_ids, receiver.queue)
+        telemetry.log_published(message_id, message.event_ids, receiver)

@@ -1,4 +1,4 @@
-"""Trying again what met a rival or found no throughput, after a wait that is another for each."""
+"""Retry with random waits after conflicts and throttling."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PAUSE_S = 0.1
 
 def attempts(most: int) -> Iterator[int]:
     """
-    0, 1, 2, ... up to `most` - 1, with a random wait before each but the first.
+    Yield 0, 1, 2, ... up to `most` - 1, with a random wait before each number but the first.
 
-    The bound of the wait doubles from 20 ms to half a second, and the wait is anywhere below it ("full jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rivals spread out.
+    The wait is uniformly random up to a bound, which doubles from 20 ms to half a second ("full jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that concurrent writers spread out.
     """
     for attempt in range(most):
         if attempt:
@@ -28,5 +28,5 @@ def attempts(most: int) -> Iterator[int]:
 
 
 def pause() -> None:
-    """Wait for 50 to 100 ms, at random."""
+    """Wait for 50 to 100 ms at random."""
     time.sleep(random.uniform(_PAUSE_S / 2, _PAUSE_S))  # noqa: S311  (no secret)

@@ -1,4 +1,4 @@
-"""The environment, read once into one frozen value. README lists every variable with its unit and default."""
+"""The settings: the environment, read once. README lists every variable with its unit and default."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-#: Whose boto3 and botocore the functions use: that of Lambda's runtime, or one of their own, in the package.
+#: The source of the functions' boto3 and botocore: Lambda's runtime, or the deployment package.
 SDKS = ("runtime", "package")
 
-#: The databases that the relational read model may be in, as SQL_URL names them with their drivers.
+#: The database drivers that SQL_URL accepts.
 SQL_DATABASES = ("sqlite", "postgresql+psycopg", "auroradsql+psycopg")
 
-#: The projections that a stage may have, by the names by which operators choose them.
+#: The projections that a stage may have, by the names that operators use.
 READ_MODEL, SQL = "read-model", "sql"
 PROJECTIONS = (READ_MODEL, SQL)
 
-#: How often the scheduled check runs.
+#: The interval of the scheduled check, in seconds.
 CHECK_EVERY_S = 3600
 
-#: What comes before the path: who, on which host, and at which port, where there is one.
+#: The part of a URL before the path: user, host and port. User and port are optional.
 _AUTHORITY = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^:@]*)(?::[0-9]{1,5})?")
 
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
-#: What names end in that a stage has besides its own: stage `x-publish` would have the API where stage `x` publishes,
-#: and stage `x-sql` its queue where that of the second projection of stage `x` is.
-_TAKEN = ("-publish", "-project", "-check", "-sql")
+#: Suffixes of a stage's resource names. A stage `x-publish` would collide with the function `publish` of stage `x`, and
+#: a stage `x-sql` with its second queue.
+_RESERVED_SUFFIXES = ("-publish", "-project", "-check", "-sql")
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """The projection that gets all events, on a queue of its own, and what it does not understand on another."""
+    """A projection's queue, which gets all events, and the queue of its dead letters."""
 
     projection: str
     queue: str
@@ -50,7 +50,7 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that may differ between two deployments. Names of tables and queues follow from the stage."""
+    """Everything that may differ between two deployments. The stage determines the names of tables and queues."""
 
     stage: str
     allowed_origin: str
@@ -69,72 +69,69 @@ class Settings:
 
     @property
     def event_log_table(self) -> str:
-        """The truth: every event, append-only."""
+        """Name of the event log's table: the source of truth, append-only."""
         return f"counter-{self.stage}-event-log"
 
     @property
     def counters_table(self) -> str:
-        """Read model: one item per counter."""
+        """Name of the read model's table with one item per part of a counter."""
         return f"counter-{self.stage}-counters"
 
     @property
     def archive_table(self) -> str:
-        """Read model: the entries of older counted events, in pages that each cover a span of time."""
+        """Name of the read model's table with the archive pages of older entries."""
         return f"counter-{self.stage}-archive"
 
     @property
     def projection_queue(self) -> str:
-        """From `publish` to `project`."""
+        """Name of the queue from `publish` to `project`."""
         return f"counter-{self.stage}-projection"
 
     @property
     def dead_letter_queue(self) -> str:
-        """What could not be understood, and what failed too often."""
+        """Name of the queue with the dead letters of `project`."""
         return f"counter-{self.stage}-projection-dead-letter"
 
     @property
     def sql_projection_queue(self) -> str:
-        """From `publish` to `project_sql`, where `sql_url` is set."""
+        """Name of the queue from `publish` to `project_sql`, if `sql_url` is set."""
         return f"counter-{self.stage}-sql-projection"
 
     @property
     def sql_dead_letter_queue(self) -> str:
-        """What `project_sql` could not understand, and what failed there too often."""
+        """Name of the queue with the dead letters of `project_sql`."""
         return f"counter-{self.stage}-sql-projection-dead-letter"
 
     @property
     def receivers(self) -> list[Receiver]:
-        """One for each projection that the stage has."""
-        of_sql = [Receiver(SQL, self.sql_projection_queue, self.sql_dead_letter_queue)] if self.sql_url else []
-        return [Receiver(READ_MODEL, self.projection_queue, self.dead_letter_queue), *of_sql]
+        """The queues of each projection that the stage has."""
+        read_model = Receiver(READ_MODEL, self.projection_queue, self.dead_letter_queue)
+        sql = Receiver(SQL, self.sql_projection_queue, self.sql_dead_letter_queue)
+        return [read_model, sql] if self.sql_url else [read_model]
 
 
 def read(environment: Mapping[str, str]) -> Settings:
     """
-    The settings that these variables describe.
+    Read the settings from these variables.
 
     Raises:
-        SettingsError: a variable is missing or out of range; the message names it.
+        SettingsError: a variable is missing or out of range. The message names it and the rule.
     """
     stage = environment.get("STAGE", "")
     if not _STAGE.fullmatch(stage):
         raise SettingsError(
             "STAGE must be 1 to 20 lower-case letters, digits or hyphens that start with a letter "
-            f"(local, dev, prod), not {stage!r}"
+            f"(local, dev, prod), got {stage!r}"
         )
-    if stage.endswith(_TAKEN):
-        raise SettingsError(
-            f"STAGE must not end in {', '.join(_TAKEN)}, as names of what other stages have do: {stage!r}"
-        )
+    if stage.endswith(_RESERVED_SUFFIXES):
+        raise SettingsError(f"STAGE must not end in {', '.join(_RESERVED_SUFFIXES)}, got {stage!r}")
     sql_url = _sql_url(environment, "SQL_URL")
     sql_reader_url = _sql_url(environment, "SQL_READER_URL") or sql_url
     if sql_reader_url and not sql_url:
-        raise SettingsError("SQL_READER_URL says as whom to read what SQL_URL keeps: set SQL_URL, too, or neither")
+        raise SettingsError("SQL_READER_URL requires SQL_URL")
     scheme = sql_url.partition("://")[0]
     if sql_reader_url.partition("://")[0] != scheme:
-        raise SettingsError(
-            f"SQL_READER_URL must begin with {scheme}://, as SQL_URL does: it says as whom to read the same database"
-        )
+        raise SettingsError(f"SQL_READER_URL must begin with {scheme}://, as SQL_URL does: both are the same database")
     return Settings(
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
@@ -157,14 +154,14 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 @functools.cache
 def current() -> Settings:
-    """The settings of this process. Later changes of its environment go unseen."""
+    """Return the settings of this process. Later changes of its environment have no effect."""
     return read(os.environ)
 
 
 def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:
     text = environment.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
-        raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, not {text!r}")
+        raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, got {text!r}")
     return int(text)
 
 
@@ -180,7 +177,7 @@ def _sql_url(environment: Mapping[str, str], name: str) -> str:
         )
     if scheme != "sqlite" and not _AUTHORITY.fullmatch(re.split("[/?]", rest)[0]):
         raise SettingsError(
-            f"{name} must have a port of 1 to 5 digits or none, as in postgresql+psycopg://USER@HOST:5432/DATABASE"
+            f"{name} must have a port of 1 to 5 digits, or no port, as in postgresql+psycopg://USER@HOST:5432/DATABASE"
         )
     return text
 
@@ -188,5 +185,5 @@ def _sql_url(environment: Mapping[str, str], name: str) -> str:
 def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:
     text = environment.get(name, default)
     if text not in allowed:
-        raise SettingsError(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
+        raise SettingsError(f"{name} must be one of {', '.join(allowed)}, got {text!r}")
     return text

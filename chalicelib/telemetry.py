@@ -1,16 +1,15 @@
 """
-What operators see of the functions: one line of JSON for each thing that happened, and metrics. Powertools stops here.
+Logs and metrics of the functions: one line of JSON for each occurrence. Only this module uses Powertools.
 
-One increment is followed by the ids in these lines:
+The ids in these lines follow one increment:
 
     command accepted    request_id (the gateway's), counter_id, event_id
     published           message_id (the queue's), event_ids: one line for each message on each queue
     projected           message_ids: one line for each batch of each projection
-    drift               counter_id, event_id: what the scheduled check found wrong and could not repair
+    drift               counter_id, event_id: a difference that the scheduled check could not repair
 
-and all lines of one run of a function have its `invocation_id`. Metrics gather while a function runs and leave as one
-more line, in CloudWatch's embedded metric format, when it ends, however it ends. No body or idempotency key of a client
-is ever written.
+All lines of an invocation have its `invocation_id`. When the invocation ends, even with an error, its metrics are
+written as one more line in CloudWatch's embedded metric format. Bodies and idempotency keys are never written.
 """
 
 from __future__ import annotations
@@ -34,12 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chalicelib.domain.events import Event
+    from chalicelib.settings import Receiver
 
-#: Also the name of the Chalice application, whose own lines are therefore written in the same way.
+#: Also the name of the Chalice application, so that its own log lines have the same format.
 SERVICE = "counter"
 NAMESPACE = "Counter"
 
-#: Every metric, with its unit. Names of alarms and dashboards: a public interface, never renamed.
+#: Units of all metrics. Alarms and dashboards use the names: a public interface, which never changes.
 METRICS = {
     "Recorded": "Count",
     "Published": "Count",
@@ -63,43 +63,43 @@ METRICS = {
 
 
 class _StandardOutput(logging.Handler):
-    """Writes to what is standard output by then, each line at one go."""
+    """Writes each line at once, to the current standard output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(f"{self.format(record)}\n")
 
 
-#: Half a surrogate pair, too, can be written so.
-_in_ascii = functools.partial(json.dumps, default=str, separators=(",", ":"))
+#: ASCII can represent even a lone surrogate.
+_encode_ascii = functools.partial(json.dumps, default=str, separators=(",", ":"))
 
 _log = Logger(
     service=SERVICE,
     level="INFO",
     logger_handler=_StandardOutput(),
-    json_serializer=_in_ascii,
+    json_serializer=_encode_ascii,
     utc=True,
     use_rfc3339=True,
-    serialize_stacktrace=False,  # it is there as text
-    location=None,  # always in this module
+    serialize_stacktrace=False,  # the text form is enough
+    location=None,  # always this module
     xray_trace_id=None,
 )
 logging.getLogger(SERVICE).propagate = False
 
-#: What the function that runs now has measured so far; None while none runs.
+#: Metrics of the current invocation; None outside of invocations.
 _measured: ContextVar[dict[str, float] | None] = ContextVar("measured", default=None)
 
 
 def set_level(level: str) -> None:
-    """Lines below this level are not written; metrics are, all the same."""
+    """Do not write lines below this level. Metrics are always written."""
     _log.setLevel(level)
 
 
 @contextlib.contextmanager
 def watch_invocation(received: object) -> Iterator[None]:
     """
-    A function runs, on what Chalice received: its lines have its ids, and its metrics are written when it ends.
+    Add the ids of an invocation to its lines, and write its metrics when it ends.
 
-    What it raises is written with its traceback, and goes on.
+    `received` is the event that Chalice passes to middleware. Errors are logged with their traceback, then raised on.
     """
     measured: dict[str, float] = {}
     outer = _measured.set(measured)
@@ -108,8 +108,8 @@ def watch_invocation(received: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        say = _log.warning if isinstance(error, UnavailableError) else _log.error
-        say("the function failed", exc_info=True)
+        log = _log.warning if isinstance(error, UnavailableError) else _log.error
+        log("the function failed", exc_info=True)
         raise
     finally:
         _write(measured)
@@ -118,14 +118,14 @@ def watch_invocation(received: object) -> Iterator[None]:
 
 
 def add_event_keys(event: Event) -> None:
-    """From here on the lines of this invocation name the event that a command is about."""
+    """Add the ids of a command's event to the later lines of this invocation."""
     if _measured.get() is not None:
         _log.thread_safe_append_keys(counter_id=event.counter_id, event_id=event.event_id)
 
 
 def log_accepted(*, counted: bool, replayed: bool) -> None:
     """
-    Report that a command's event is in the log: since before if `replayed`, and counted already if `counted`.
+    Log that a command's event is in the log. `replayed`: an earlier attempt recorded it. `counted`: it is counted.
 
     Each recorded event also adds 0 to `Delivered`. So a period in which events are recorded and none are delivered has
     a data point, which an alarm can compare with 1 without metric math.
@@ -138,14 +138,14 @@ def log_accepted(*, counted: bool, replayed: bool) -> None:
 
 
 def log_failed_request(error: Exception) -> None:
-    """A request is answered with a problem document. That a request is malformed is between us and the client."""
+    """Log a request that gets a problem document. Malformed requests are the client's affair and not logged."""
     match error:
         case VersionMismatchError(asked=asked, counter=counter):
-            what = {"counter_id": counter.counter_id, "asked": asked, "version": counter.version}
-            _log.info("command refused: the counter is at another version", extra=what)
+            fields = {"counter_id": counter.counter_id, "asked": asked, "version": counter.version}
+            _log.info("command refused: the counter is at another version", extra=fields)
             _count("Refused", 1)
         case KeyReusedError():
-            _log.info("command refused: its key came with another body before")
+            _log.info("command refused: its key was already used with a different body")
         case RequestError():
             pass
         case UnavailableError():
@@ -155,12 +155,12 @@ def log_failed_request(error: Exception) -> None:
             _log.error("request not answered", exc_info=True)
 
 
-def log_published(message_id: str, event_ids: Sequence[str], queue: str) -> None:
-    """A message with these events is on this queue, which is one projection's."""
-    is_first = queue == settings.current().projection_queue
-    what = {"message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
-    _log.info("published", extra=what if is_first else {"queue": queue, **what})
-    if is_first:  # each event is published once, to however many
+def log_published(message_id: str, event_ids: Sequence[str], receiver: Receiver) -> None:
+    """Log a message with these events that was sent to a projection's queue."""
+    is_first = receiver.projection == settings.READ_MODEL
+    fields = {"message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
+    _log.info("published", extra=fields if is_first else {"queue": receiver.queue, **fields})
+    if is_first:  # count each event once, not once per projection
         _count("Published", len(event_ids))
 
 
@@ -168,17 +168,16 @@ def log_projected(
     message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None, metrics: str = ""
 ) -> None:
     """
-    Report how many events of a batch of messages are counted, and how many of them are `new`.
+    Log how many events of a batch of messages are counted, and how many of them are `new`.
 
-    `oldest_ms` is when the oldest new event was recorded. `message_ids` are the messages of which every event is
-    counted. `metrics` is the prefix of the names of the projection's metrics. `Delivered` is of the first projection
-    only: a duplicate shows as well as a new event that events arrive.
+    `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted.
+    `metrics` is the prefix of the projection's metrics. Only the first projection has `Delivered`, which includes
+    duplicates: they also show that events arrive.
     """
     if not events:
         return
     lag_s = None if oldest_ms is None else max(0, time.time_ns() // 1_000_000 - oldest_ms) / 1000
-    what = {"events": events, "new": new, "lag_s": lag_s, "message_ids": message_ids}
-    _log.info("projected", extra=what)
+    _log.info("projected", extra={"events": events, "new": new, "lag_s": lag_s, "message_ids": message_ids})
     if not metrics:
         _count("Delivered", events)
     _count(f"{metrics}Counted", new)
@@ -188,33 +187,33 @@ def log_projected(
 
 
 def log_not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:
-    """These messages come again, for events of these counters could not be counted, and the rest of the batch could."""
-    what = {"message_ids": message_ids, "counter_ids": sorted(counter_ids)}
-    _log.warning("not counted", exc_info=True, extra=what)
+    """Log the messages of a batch that the queue delivers again, and the counters whose events are not counted."""
+    fields = {"message_ids": message_ids, "counter_ids": sorted(counter_ids)}
+    _log.warning("not counted", exc_info=True, extra=fields)
     _count("NotCounted", len(message_ids))
 
 
 def log_parked(source: str, reason: str, message_id: object, parked_as: str) -> None:
-    """Something from `source`, there as `message_id`, is on the dead-letter queue as `parked_as`."""
-    what = {"source": source, "reason": reason, "message_id": message_id, "parked_as": parked_as}
-    _log.warning("parked", extra=what)
+    """Log a dead letter: `message_id` is its id at its `source`, `parked_as` its id on the dead-letter queue."""
+    fields = {"source": source, "reason": reason, "message_id": message_id, "parked_as": parked_as}
+    _log.warning("parked", extra=fields)
     _count("Parked", 1)
 
 
 def log_check(counters: int, events: int, found: Mapping[str, float]) -> None:
-    """Report what a run of the scheduled check read and found. `found` holds metrics; zeros are written, too."""
+    """Log what a run of the scheduled check read and found. `found` has metrics; zeros are written, too."""
     _log.info("checked", extra={"counters": counters, "events": events, "found": found})
     for name, value in found.items():
         _measure(name, value)
 
 
 def log_drift(counter_id: str, kind: str, detail: str, event_id: str | None) -> None:
-    """Something is wrong with a counter that a replay of its events does not repair."""
+    """Log a difference that a replay of the counter's events does not repair."""
     _log.error("drift", extra={"counter_id": counter_id, "event_id": event_id, "kind": kind, "detail": detail})
 
 
 def _ids(received: Any) -> dict[str, Any]:
-    """The gateway's id of a request, and Lambda's of the invocation."""
+    """Return the gateway's request id and Lambda's invocation id."""
     context = getattr(received, "context", None)
     function = getattr(received, "lambda_context", context)
     return {

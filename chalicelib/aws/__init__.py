@@ -1,1 +1,1 @@
-"""The DynamoDB edge: table models, the shared client, and DynamoDB's errors as ours."""
+"""The AWS edge: the SDK's session, tables, partitions, queues and dead letters."""

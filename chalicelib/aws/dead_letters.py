@@ -1,8 +1,8 @@
 """
-Parking: what cannot be understood goes to the dead-letter queue, with the reason and the original.
+Park invalid messages and stream records on a dead-letter queue, with the reason.
 
-The body of a parked message is the original itself, so that it can be sent back as it is (SQS's own move to the
-dead-letter queue leaves it so, too); what is known of it stands in the message's attributes: `reason`, and `source`.
+The body of a dead letter is the original, so that an operator can send it back unchanged. SQS's redrive policy keeps
+the body, too. The message attributes `reason` and `source` describe the dead letter.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from chalicelib.aws import sqs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: What `source` says of what came by the event log's stream, and so concerns every projection.
+#: The `source` of records of the event log's stream. They concern every projection.
 STREAM_SOURCE = "event log stream"
 
-#: SQS takes 1 MiB with the attributes. What comes by a queue or a stream is smaller; the rest is cut here.
+#: SQS accepts 1 MiB with the attributes. Messages and stream records are smaller; a longer body is cut.
 _LONGEST_BODY_BYTES = 1_000_000
 _LONGEST_REASON = 1_000
 
-#: What SQS does not accept in a body (API reference, SendMessage): all but a subset of XML 1.0's characters.
-#: Compiled when something is first parked: it takes about 3 ms, which no cold start should wait for.
-_NOT_ACCEPTED = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+#: The characters that SQS rejects in a body (API reference, SendMessage): all but a subset of XML 1.0's characters.
+#: Compiled on first use: compiling takes about 3 ms, too long for a cold start.
+_REJECTED = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Something that came from `source`, as this message if it was one, and why it could not be understood."""
+    """An invalid message or stream record from `source`, and the reason why it is invalid."""
 
     source: str
     reason: str
@@ -41,28 +41,28 @@ class DeadLetter:
     message_id: object = None
 
 
-def park(things: Iterable[DeadLetter], queue: str) -> None:
+def park(letters: Iterable[DeadLetter], queue: str) -> None:
     """
-    Each of these is on this dead-letter queue. One that is delivered and parked again is there again.
+    Send dead letters to this dead-letter queue. A redelivery is parked again, so the queue may have duplicates.
 
     Raises:
-        QueueUnavailableError: SQS does not take one; those before it are parked.
+        QueueUnavailableError: SQS throttles, refuses or does not answer. Earlier letters are parked.
     """
-    for thing in things:
-        body, reason = _text(thing.original).encode(), thing.reason
+    for letter in letters:
+        body, reason = _encode_body(letter.original).encode(), letter.reason
         if len(body) > _LONGEST_BODY_BYTES:
-            body, reason = body[:_LONGEST_BODY_BYTES], f"cut, for it has {len(body)} bytes; {reason}"
-        attributes = {"reason": reason[:_LONGEST_REASON], "source": thing.source}
+            body, reason = body[:_LONGEST_BODY_BYTES], f"cut from {len(body)} bytes; {reason}"
+        attributes = {"reason": reason[:_LONGEST_REASON], "source": letter.source}
         parked_as = sqs.send(queue, body.decode(errors="ignore"), attributes)
-        telemetry.log_parked(thing.source, attributes["reason"], thing.message_id, parked_as)
+        telemetry.log_parked(letter.source, attributes["reason"], letter.message_id, parked_as)
 
 
-def _text(original: object) -> str:
-    """The original itself, if a queue takes it; as JSON, if not."""
-    if isinstance(original, str) and original and not re.search(_NOT_ACCEPTED, original):
+def _encode_body(original: object) -> str:
+    """Return the original if SQS accepts it as a body; otherwise, return it as JSON."""
+    if isinstance(original, str) and original and not re.search(_REJECTED, original):
         return original
     try:
         text = json.dumps(original, default=repr, ensure_ascii=False)
-    except RecursionError:  # nothing that DynamoDB keeps is nested so deep
+    except RecursionError:  # DynamoDB limits nesting, a message does not
         text = json.dumps(reprlib.repr(original), ensure_ascii=False)
-    return re.sub(_NOT_ACCEPTED, lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(_REJECTED, lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -1,4 +1,4 @@
-"""What the event log and the read model share: DynamoDB's errors as ours, and requests that PynamoDB cannot express."""
+"""Requests that PynamoDB cannot express, and the translation of DynamoDB's errors into ours."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
 @contextlib.contextmanager
 def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
-    """Raise whatever PynamoDB raises inside as `error`, with its cause kept for the log."""
+    """Raise PynamoDB's errors in this block as `error`, with their cause for the log."""
     try:
         yield
     except PynamoDBException as cause:
@@ -51,22 +51,22 @@ def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
 
 
 def error_code(error: PynamoDBException) -> str | None:
-    """Return DynamoDB's error code, or None if there was no response."""
-    # PynamoDB's property of this purpose fails on a broken connection, whose response is None.
+    """Return DynamoDB's error code, or None if it did not respond."""
+    # PynamoDB's own property fails on a broken connection, whose response is None.
     response: Any = getattr(error.cause, "response", None) or {}
-    found: str | None = response.get("Error", {}).get("Code")
-    return found
+    code: str | None = response.get("Error", {}).get("Code")
+    return code
 
 
 def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:
     """
-    Update the item if the condition holds, and return it as it is then. One request.
+    Update the item if the condition holds, and return its new state. One request.
 
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    # PynamoDB's own update cannot ask for the item that failed the condition, so PynamoDB only writes the request.
+    # PynamoDB's own update cannot return the item that failed the condition, so PynamoDB only builds the request.
     hash_key, range_key = item._get_hash_range_key_serialized_values()
     parameters = item._get_connection().get_operation_kwargs(
         hash_key,
@@ -82,8 +82,7 @@ def update(item: Model, actions: list[Action], condition: Condition | None, erro
 
 def request(operation: str, error: type[UnavailableError], **parameters: Any) -> dict[str, Any]:
     """
-    Make a conditional write that PynamoDB's models cannot express, with the name and parameters of
-    boto3's client.
+    Send a conditional write that PynamoDB's models cannot express: an operation of boto3's client with its parameters.
 
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
@@ -106,10 +105,10 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
 
 def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError]) -> None:
     """
-    Commit a transaction that `fill` puts members into.
+    Commit a transaction whose members `fill` includes.
 
     Raises:
-        RefusedError: a condition failed, or a concurrent writer was at work on one of the items.
+        RefusedError: a condition failed, or a transaction was in progress on one of the items.
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
     """
     transaction = TransactWrite(connection=connection())
@@ -119,7 +118,7 @@ def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError
             pass  # PynamoDB commits when the block ends
     except TransactWriteError as cause:
         reasons = [reason.code if reason else None for reason in cause.cancellation_reasons]
-        # Any other reason, such as a throttled or invalid member, is an outage, whatever the other members say.
+        # Any other reason, such as a throttled member, is an outage, even if other members have conflicts.
         if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:
             raise RefusedError(reasons=reasons) from cause
         raise error(str(cause)) from cause

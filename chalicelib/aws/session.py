@@ -1,8 +1,8 @@
 """
-How long AWS is waited for: at each attempt, and altogether, so that a function answers before its own time is up.
+The SDK's session: timeouts of each attempt, and a deadline for all requests of an invocation.
 
-A function whose time is up is ended in the middle of what it does, and its client hears of it from the gateway. One
-request to AWS is tried several times, and a command or a query may make many; none of them knows of the others.
+Lambda kills a function that exceeds its timeout, and its client gets the gateway's error. The SDK retries each request,
+and a command or query may make many requests. So no attempt starts if it may end after the function's timeout.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ CONNECT_S = 1
 READ_S = 3
 ATTEMPTS = 4
 
-#: Before an attempt, the SDK waits at most for so long: a second, and twice as long each time.
+#: The SDK's longest wait before an attempt: 1 s before the second attempt, doubled each time.
 LONGEST_PAUSE_S = 2 ** (ATTEMPTS - 2)
 
-#: What a last attempt may take, with the pause before the one that is not made any more, and a second for the answer.
+#: The longest last attempt, the wait before the attempt that is not made, and a second for the response.
 RESERVE_S = CONNECT_S + READ_S + LONGEST_PAUSE_S + 1
 
-#: How requests name their sender to AWS, and to who reads CloudTrail. For a client that has no name the SDK puts one
-#: together at each request, character by character, which takes a seventh of the time of a command.
+#: The user agent, as in CloudTrail. Without it, the SDK builds one for each request, which takes a seventh of the time
+#: of a command.
 USER_AGENT = f"event-sourced-counter/{chalicelib.__version__} Botocore/{botocore.__version__}"
 
 _time_left_ms: ContextVar[Callable[[], int] | None] = ContextVar("time_left_ms", default=None)
 
 
 class OutOfTimeError(BotoCoreError):
-    """The attempt was not made, for the function would not be there any more when it ends."""
+    """The attempt was not made, because it might end after the function's timeout."""
 
     fmt = "the function's time is nearly up"
 
@@ -47,12 +47,12 @@ class OutOfTimeError(BotoCoreError):
 @contextlib.contextmanager
 def limit_time(received: Any) -> Iterator[None]:
     """
-    What is asked of AWS inside is given up in time for the function that received this to answer.
+    Limit the requests to AWS in this block to the invocation's remaining time, minus a reserve for the response.
 
-    Outside of Lambda nobody says how much time there is, and there is no limit but that of each request.
+    `received` is the event that Chalice passes to middleware. Outside of Lambda, only each request's timeouts apply.
     """
-    function = getattr(received, "lambda_context", None) or getattr(received, "context", None)
-    outer = _time_left_ms.set(getattr(function, "get_remaining_time_in_millis", None))
+    context = getattr(received, "lambda_context", None) or getattr(received, "context", None)
+    outer = _time_left_ms.set(getattr(context, "get_remaining_time_in_millis", None))
     try:
         yield
     finally:
@@ -61,13 +61,12 @@ def limit_time(received: Any) -> Iterator[None]:
 
 def create_session() -> Session:
     """
-    A session of the SDK whose clients wait for so long, and begin no attempt that might outlive the function.
+    Return a session of the SDK whose clients have these timeouts, and raise `OutOfTimeError` at the deadline.
 
-    In place of that attempt there is an `OutOfTimeError`. Connections are kept for later requests, and TCP sees to it
-    that one that broke meanwhile is known.
+    Connections are kept for later requests; TCP keep-alive detects broken ones.
     """
-    made = Session()
-    made.set_default_client_config(
+    session = Session()
+    session.set_default_client_config(
         Config(
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,
@@ -76,12 +75,12 @@ def create_session() -> Session:
             user_agent=USER_AGENT,
         )
     )
-    made.register("before-send.*.*", _refuse_if_late)
-    return made
+    session.register("before-send.*.*", _refuse_if_late)
+    return session
 
 
 def remaining_s() -> float | None:
-    """How long an attempt may take that begins now, 0 or less if none may; None where there is no limit."""
+    """Return the seconds that an attempt may take from now on: 0 or less at the deadline; None outside of Lambda."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 

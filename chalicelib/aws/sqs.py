@@ -1,4 +1,4 @@
-"""Sending to the queues. boto3, one client."""
+"""Send messages to queues."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ if TYPE_CHECKING:
 
 def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str:
     """
-    The queue named so holds this message, with these attributes as strings. Returns its id there.
+    Send a message to the queue of this name, with text attributes. Return the message's id.
 
     Raises:
         QueueUnavailableError: SQS throttles, refuses or does not answer. The message may have been sent.
     """
-    sent: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
+    texts: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
     try:
-        answer = client().send_message(QueueUrl=queue_url(queue), MessageBody=body, MessageAttributes=sent)
+        response = client().send_message(QueueUrl=queue_url(queue), MessageBody=body, MessageAttributes=texts)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
-    return answer["MessageId"]
+    return response["MessageId"]
 
 
 def approximate_length(queue: str) -> int:
     """
-    About how many messages wait on the queue named so.
+    Return the approximate number of visible messages on the queue of this name.
 
     Raises:
         QueueUnavailableError: SQS throttles, refuses or does not answer.
     """
-    wanted: Final = "ApproximateNumberOfMessages"
+    attribute: Final = "ApproximateNumberOfMessages"
     try:
-        found = client().get_queue_attributes(QueueUrl=queue_url(queue), AttributeNames=[wanted])
+        response = client().get_queue_attributes(QueueUrl=queue_url(queue), AttributeNames=[attribute])
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
-    return int(found["Attributes"][wanted])
+    return int(response["Attributes"][attribute])
 
 
 @functools.cache
 def client() -> SQSClient:
-    """The one SQS client, and so the one pool of connections, of this process: made when it is first asked for."""
+    """Return the only SQS client, and so the only connection pool, of this process. Create it on first use."""
     import boto3  # noqa: PLC0415  (most functions never send anything)
 
     return boto3.Session(botocore_session=session.create_session()).client("sqs")
@@ -54,5 +54,5 @@ def client() -> SQSClient:
 
 @functools.cache
 def queue_url(queue: str) -> str:
-    """The address of the queue named so, asked for once in the life of a process."""
+    """Return the URL of the queue of this name. One request in the life of the process."""
     return client().get_queue_url(QueueName=queue)["QueueUrl"]

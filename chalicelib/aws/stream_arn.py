@@ -1,4 +1,4 @@
-"""What Chalice's command line must know of a stage. A deployed function needs none of it, and never asks."""
+"""Find the ARN of the event log's stream for Chalice's command line. A deployed function does not need it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 def find_stream_arn(settings: Settings) -> str:
     """
-    The stream of the stage's event log: as the settings have it, or else, for Chalice's command line, as AWS has it.
+    Return the ARN of the event log's stream: from the settings or, for Chalice's command line, from AWS.
 
-    Empty in a deployed function, whose event source is there. Asked with the profile that Chalice was given.
+    The result is empty in a deployed function, whose event source exists already. Requests use the profile that Chalice
+    got.
 
     Raises:
-        click.ClickException: it cannot be found; or what else Chalice needs is missing, or `chalice deploy` would take
-            over what a stack owns, or deploy settings with which increments are lost or doubled. Chalice's command line
-            tells the message, one line with the way out.
+        click.ClickException: the stage is not provisioned, `chalice deploy` would take over the resources of a stack,
+            or the settings would lose or double increments. Chalice prints the message, one line with the way out.
     """
     if os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn
-    import click  # noqa: PLC0415  (a function lacks it)
+    import click  # noqa: PLC0415  (not installed in a function)
 
     chalice = click.get_current_context(silent=True)
     command, profile = (chalice.info_name, chalice.params.get("profile")) if chalice else (None, None)
@@ -34,15 +34,16 @@ def find_stream_arn(settings: Settings) -> str:
         return settings.event_log_stream_arn
     if settings.partial_batch_responses and command == "deploy":
         raise click.ClickException(
-            "Take PARTIAL_BATCH_RESPONSES out of .chalice/config.json: the event source that `chalice deploy` makes "
-            "does not read them, so that messages which are not counted would be removed."
+            "Remove PARTIAL_BATCH_RESPONSES from .chalice/config.json: the event source that `chalice deploy` creates "
+            "ignores them, so uncounted messages would be deleted."
         )
-    found = _found(settings, command, profile)
-    return settings.event_log_stream_arn or found
+    arn = _check_stage(settings, command, profile)
+    return settings.event_log_stream_arn or arn
 
 
-def _found(settings: Settings, command: str | None, profile: str | None) -> str:
-    import boto3  # noqa: PLC0415  (a function lacks click, and starts faster without the others)
+def _check_stage(settings: Settings, command: str | None, profile: str | None) -> str:
+    """Check that Chalice may run `command` on this stage. Return the ARN of its stream."""
+    import boto3  # noqa: PLC0415  (not used in a function)
     import click  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
@@ -52,34 +53,34 @@ def _found(settings: Settings, command: str | None, profile: str | None) -> str:
         session = boto3.Session(profile_name=profile)
         if command == "deploy" and (stack := find_stack(session.client("lambda"), stage)):
             raise click.ClickException(
-                f"Stage {stage} was deployed as stack {stack}: go on with `python -m ops deploy --stage {stage}`, "
-                f"or run `python -m ops destroy --stage {stage}` first, which leaves the data."
+                f"Stage {stage} was deployed as stack {stack}: continue with `python -m ops deploy --stage {stage}`, "
+                f"or run `python -m ops destroy --stage {stage}` first, which keeps the data."
             )
         table = session.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]
-        shards = _shards_of(session.client("cloudformation"), f"counter-{stage}-data")
+        shards = _find_shards(session.client("cloudformation"), f"counter-{stage}-data")
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ResourceNotFoundException":
             raise click.ClickException(
-                f"Stage {stage} is not provisioned in {session.region_name}: {provision} first, or look at your region."
+                f"Stage {stage} is not provisioned in {session.region_name}: {provision} first, or check your region."
             ) from error
         raise click.ClickException(
-            f"AWS does not tell where the stream of {settings.event_log_table} is: look at your credentials and your "
-            f"region. ({' '.join(str(error).split())})"
+            f"Cannot find the stream of {settings.event_log_table}: check your credentials and region. "
+            f"({' '.join(str(error).split())})"
         ) from error
     if shards not in (None, str(settings.shards)):
         raise click.ClickException(
-            f"Stage {stage} was made with SHARDS={shards}, and .chalice/config.json says SHARDS={settings.shards}: "
-            f"keep SHARDS={shards}, for with another number idempotency keys would be forgotten."
+            f"Stage {stage} was provisioned with SHARDS={shards}, but .chalice/config.json has "
+            f"SHARDS={settings.shards}: restore SHARDS={shards}, because another number would forget idempotency keys."
         )
     if command in ("deploy", "package") and not Path(".chalice", "policies", stage).is_dir():
         raise click.ClickException(
-            f"The policies of stage {stage} are not in this checkout: {provision}, which is safe to repeat."
+            f"This checkout lacks the policies of stage {stage}: {provision}, which is safe to repeat."
         )
     return table["LatestStreamArn"]
 
 
-def _shards_of(client: CloudFormationClient, stack: str) -> str | None:
-    """What the stage was made with, if `provision` made it."""
+def _find_shards(client: CloudFormationClient, stack: str) -> str | None:
+    """Return the SHARDS with which `provision` created the stage; None if the stack does not exist."""
     try:
         outputs = client.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
     except client.exceptions.ClientError as error:
@@ -91,10 +92,10 @@ def _shards_of(client: CloudFormationClient, stack: str) -> str | None:
 
 def find_stack(client: LambdaClient, stage: str) -> str | None:
     """
-    The stack that the stage's functions belong to: empty, where they belong to none; None, where there are none.
+    Return the stack that owns the stage's functions: empty if no stack does; None if the functions do not exist.
 
     Raises:
-        click.ClickException: they are there, and their tags, which tell it, may not be seen.
+        click.ClickException: the credentials do not permit to read the functions' tags, which name the stack.
     """
     import click  # noqa: PLC0415
 
@@ -102,6 +103,8 @@ def find_stack(client: LambdaClient, stage: str) -> str | None:
         tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags")
     except client.exceptions.ResourceNotFoundException:
         return None
-    if tags is None:  # both ways of deploying set some
-        raise click.ClickException("Your credentials lack lambda:ListTags, by which a stack's functions are known.")
+    if tags is None:  # each way of deploying sets tags
+        raise click.ClickException(
+            "Your credentials lack lambda:ListTags, which is required to find the stack of the functions."
+        )
     return tags.get("aws:cloudformation:stack-name", "")

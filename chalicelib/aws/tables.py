@@ -1,8 +1,7 @@
 """
 The three tables as PynamoDB models, and the one client that they share.
 
-`event_log` and `read_model` use them. PynamoDB reads `Meta` once, when a table is first used, so the stage is that of
-the process's settings.
+PynamoDB reads `Meta` once, on first use of a table, so the stage is that of the process's settings.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
     from botocore.session import Session
 
-_names = settings.current()
+_settings = settings.current()
 
 
 class _Table(Model):
@@ -33,17 +32,17 @@ class _Table(Model):
 
     @classmethod
     def _batch_get_page(cls, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        found, handed_back = super()._batch_get_page(*args, **kwargs)  # type: ignore[no-untyped-call]
-        if handed_back:
+        items, unprocessed = super()._batch_get_page(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if unprocessed:
             retries.pause()
-        return found, handed_back
+        return items, unprocessed
 
 
 class EventItem(_Table):
-    """One event of the log. Written once, never changed. What has another type than it should reads as missing."""
+    """One event of the log. Written once, never changed. An attribute of the wrong type reads as missing."""
 
     class Meta:
-        table_name = _names.event_log_table
+        table_name = _settings.event_log_table
 
     partition = UnicodeAttribute(hash_key=True)
     event_id = UnicodeAttribute(range_key=True)
@@ -57,16 +56,16 @@ class EventItem(_Table):
 
     @classmethod
     def from_raw_data(cls, data: dict[str, Any]) -> Self:
-        """Read leniently, for what one item holds must not end the reading of a log."""
+        """Skip attributes of the wrong type, so that one damaged item does not stop a scan of the log."""
         types = {attribute.attr_name: attribute.attr_type for attribute in cls.get_attributes().values()}
         return super().from_raw_data({name: value for name, value in data.items() if types.get(name) in value})
 
 
 class CounterItem(Model):
-    """One part of a counter: its totals, and the latest entries that are part of them. See `domain.counter.Part`."""
+    """One part of a counter: its totals and its recent entries. See `domain.counter.Part`."""
 
     class Meta:
-        table_name = _names.counters_table
+        table_name = _settings.counters_table
 
     counter_id = UnicodeAttribute(hash_key=True)
     part = NumberAttribute(range_key=True)
@@ -80,10 +79,10 @@ class CounterItem(Model):
 
 
 class PageItem(Model):
-    """One page of a part's archive: the entries later than `start` and not later than `end`, in ms since 1970."""
+    """One archive page of a part: the entries later than `start` and not later than `end`, in ms since 1970."""
 
     class Meta:
-        table_name = _names.archive_table
+        table_name = _settings.archive_table
 
     partition = UnicodeAttribute(hash_key=True)
     end = NumberAttribute(range_key=True)
@@ -93,10 +92,10 @@ class PageItem(Model):
 
 
 class CheckpointItem(Model):
-    """How far a scheduled job got, in the archive's table: its name begins with "#", as no counter's does."""
+    """The checkpoint of a scheduled job, in the archive's table. Its key starts with "#", which no counter id does."""
 
     class Meta:
-        table_name = _names.archive_table
+        table_name = _settings.archive_table
 
     partition = UnicodeAttribute(hash_key=True)
     end = NumberAttribute(range_key=True, default_for_new=0)
@@ -104,7 +103,7 @@ class CheckpointItem(Model):
 
 
 class _Connection(Connection):
-    """PynamoDB's, but its client is made as all of ours are."""
+    """PynamoDB's connection, with a client of our session."""
 
     @property
     def session(self) -> Session:
@@ -112,19 +111,19 @@ class _Connection(Connection):
 
 
 def connection() -> Connection:
-    """The one connection, and so the one client and pool, that all three tables share for the life of this process."""
+    """Return the connection that all tables share, and so the only client and connection pool of this process."""
     return _shared
 
 
 def client() -> BaseClient:
-    """The one DynamoDB client of this process: made when it is first asked for."""
-    made: BaseClient = _shared.client
-    return made
+    """Return the only DynamoDB client of this process. Create it on first use."""
+    shared: BaseClient = _shared.client
+    return shared
 
 
-def _shared_by(*models: type[Model]) -> Connection:
-    # PynamoDB gives each model a client of its own, and a client takes longer to make than a request. What it has
-    # settings for, it decides itself.
+def _share_connection(*models: type[Model]) -> Connection:
+    # By default, PynamoDB creates a client for each model, which takes longer than a request. It overrides the
+    # session's configuration with settings of its own, so repeat the timeouts here.
     shared = _Connection(
         connect_timeout_seconds=aws_session.CONNECT_S,
         read_timeout_seconds=aws_session.READ_S,
@@ -140,4 +139,4 @@ def _shared_by(*models: type[Model]) -> Connection:
     return shared
 
 
-_shared = _shared_by(EventItem, CounterItem, PageItem, CheckpointItem)
+_shared = _share_connection(EventItem, CounterItem, PageItem, CheckpointItem)

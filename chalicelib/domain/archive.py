@@ -11,9 +11,9 @@ the entry is:
 `plan` decides and does no I/O; `read_model.store` executes its plans. Each plan lists its conditions. If a condition
 fails, nothing is written: read the part and its pages again, then plan again.
 
-DynamoDB commits the items of a transaction one by one, and a query may see some of them before the others. A page's
-start tells: of a page that was split, say, the new first half may still be invisible. Then no page covers the times of
-that half, and `plan` refuses to go on (`PageMissingError`) instead of taking their entries for uncounted ones.
+DynamoDB commits the items of a transaction one by one, and a query may see some of them before the others. For
+example, if a page was split, its new first half may still be invisible. Then no page covers the times of that half, and
+`plan` raises `PageMissingError` instead of counting the entries again.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
 
-#: Recent entries that keep a counter's item within 1 KB, the size of one write unit: 23 bytes each for amounts from
-#: -128 to 127, and up to 64 characters of counter id. With larger amounts, an update may cost one more unit.
+#: Limit of recent entries, so that a counter's item has at most 1 KB, the size of one write unit. Amounts from -128 to
+#: 127 take 23 bytes per entry. With larger amounts, an update may cost one more unit.
 RECENT_MAX = 36
 
-#: Entries of a page: 18 to 21 bytes each, so that a full page has about 4 KB, the size of one read unit.
+#: Limit of a page's entries, of 18 to 21 bytes each, so that a full page has about 4 KB, the size of one read unit.
 PAGE_MAX = 200
 
-#: Entries younger than this stay in `recent` when older ones are archived. So an event that arrives a little late is
-#: not late for the archive. Nor are the events that follow an event with a future time.
+#: When older entries are archived, younger entries stay in `recent`, so that an event that arrives a few seconds late
+#: is not late for the archive. The same goes for events after an event with a future time.
 KEEP_MS = 5000
 
-#: At most this many of them stay, so that `recent` has room for the next batches; at least some, whatever the batch.
+#: Limits of the entries that stay: `recent` must have room for the next batches, and must not become empty.
 KEPT_MAX = 10
 KEPT_MIN = 4
 
@@ -109,7 +109,7 @@ class PageMissingError(ValueError):
 
 
 def late_entries(part: Part, entries: Iterable[Entry]) -> list[Entry]:
-    """Return the late entries that are not recent, in order: `plan` needs their pages."""
+    """Return the late entries that are not in `recent`, sorted. `plan` needs their pages."""
     return sorted(
         entry for entry in entries if entry.recorded_at_ms <= part.archived_until_ms and entry not in part.recent
     )
@@ -117,7 +117,7 @@ def late_entries(part: Part, entries: Iterable[Entry]) -> list[Entry]:
 
 def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) -> Plan | None:
     """
-    Decide what to write so that all of these entries are counted; None if they are.
+    Decide what to write so that all of these entries are counted; None if they are counted already.
 
     `pages` must have been read after the part, and include every page that covers one of its `late_entries`. At most
     `ENTRIES_PER_PLAN` entries, with late ones in at most `PAGES_PER_PLAN` pages, fit into one transaction.
@@ -149,7 +149,7 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
     """
     Write these entries into the page that covers them, and split it by time if it grows too large.
 
-    The last page keeps the end of the original. New pages before it take over its earlier times.
+    The last page keeps the end of the original page. New pages before it cover its earlier times.
     """
     *first, last = new_pages(sorted({*page.entries, *missing}), page.start_ms)
     yield from first
@@ -157,7 +157,7 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 
 
 def new_pages(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
-    """Return new pages for these sorted entries: the first begins at a time, and each ends with its last entry."""
+    """Return new pages for these sorted entries. The first page begins at `start_ms`; each ends with its last entry."""
     pages: list[PageWrite] = []
     for chunk in split_by_time(entries):
         pages.append(PageWrite(start_ms, chunk[-1].recorded_at_ms, None, chunk))
@@ -167,9 +167,9 @@ def new_pages(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
 
 def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     """
-    Split sorted entries into chunks of similar size, each small enough for a page.
+    Split sorted entries into chunks of similar size for pages of at most `PAGE_MAX` entries.
 
-    A page ends at a time, so entries of one millisecond cannot be split. A chunk may exceed `PAGE_MAX`.
+    A page ends at a time, so entries of the same millisecond stay together, and a chunk may exceed `PAGE_MAX`.
     """
     chunks: list[tuple[Entry, ...]] = []
     size = -(-len(entries) // max(1, -(-len(entries) // PAGE_MAX)))
@@ -184,7 +184,7 @@ def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
 
 
 def _split_recent(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entry], list[Entry]]:
-    """Divide a part's entries into those to archive, of which there is at least one, and those to keep recent."""
+    """Split a part's entries into entries to archive, at least one, and entries to keep recent."""
     ordered = sorted(entries)
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - new))
     cut = max(1, len(ordered) - kept)
@@ -197,7 +197,7 @@ def _split_recent(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entr
 
 
 def _group_missing(pages: Sequence[Page], entries: Sequence[Entry]) -> Iterator[tuple[Page, set[Entry]]]:
-    """Yield each page that lacks some of these sorted entries, in order, with the entries that it lacks."""
+    """Yield, in order, each page that lacks some of these sorted entries, with the entries that it lacks."""
     by_end: dict[int, set[Entry]] = defaultdict(set)
     ordered = sorted(pages, key=lambda page: page.end_ms)
     at = 0

@@ -1,4 +1,4 @@
-"""Commands, and the events that they lead to."""
+"""Commands, and the decisions that turn them into events."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Adjust:
 
 
 def decide_increment(command: Increment, event_id: str, now_ms: int) -> Incremented:
-    """Return the event that this command leads to."""
+    """Return the event of this command."""
     return Incremented(command.counter_id, event_id, command.by, now_ms)
 
 
 def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: int) -> Adjusted | None:
     """
-    Return the event that this command leads to in this state of the counter, or None if its value already is `to`.
+    Return the event of this command in this state of the counter, or None if the counter's value already is `to`.
 
     Raises:
         InvalidAdjustmentError: the amount would be 0, or beyond what an event can hold.
@@ -68,6 +68,6 @@ def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: 
 
 
 def is_result_of(command: Adjust, event: Event) -> bool:
-    """Check whether an event with the command's id is what the command asked for when it was first sent."""
+    """Check whether an event with the command's id is the result of the same command."""
     same_amount = command.to is not None or event.by == command.by
     return isinstance(event, Adjusted) and event.reason == command.reason and same_amount

@@ -1,7 +1,7 @@
 """
-Entries: what the read model remembers of each event it has counted, and the bytes in which it is stored.
+Entries: the read model's record of each counted event, and its encodings as bytes.
 
-Both encodings are stored formats. Tests hold golden bytes; a released encoding never changes.
+Both encodings are stored formats, which never change. Tests compare them with golden bytes.
 
 A recent entry, one element of a counter's set, 23 to 29 bytes:
 
@@ -41,11 +41,11 @@ _MAX_VARINT_BITS = 56
 
 
 class DamagedError(ValueError):
-    """Stored bytes are not what this module writes. The message says what is wrong, without the bytes."""
+    """Stored bytes that this module never writes. The message states the rule that they break, without the bytes."""
 
 
 class Entry(NamedTuple):
-    """One counted event, ordered by time and id. A pure function of the event, so every delivery yields the same."""
+    """One counted event, ordered by time and id. It depends on the event alone: every delivery has the same entry."""
 
     recorded_at_ms: int
     id: bytes
@@ -73,7 +73,7 @@ def id_text(stored: bytes) -> str:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Return a recent entry's bytes."""
+    """Encode a recent entry."""
     amount = _zigzag(entry.amount)
     return (
         entry.recorded_at_ms.to_bytes(_TIME_BYTES, "big")
@@ -84,7 +84,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 def decode_entry(stored: bytes) -> Entry:
     """
-    Return the entry that these bytes are.
+    Decode a recent entry.
 
     Raises:
         DamagedError: `encode_entry` never writes these bytes.
@@ -101,7 +101,7 @@ def decode_entry(stored: bytes) -> Entry:
 
 
 def encode_page(entries: Iterable[Entry]) -> bytes:
-    """Return a page's bytes. The entries must be sorted."""
+    """Encode an archive page. The entries must be sorted."""
     page = bytearray([_PAGE_FORMAT])
     previous_ms = 0
     for recorded_at_ms, event_id, amount in entries:
@@ -114,7 +114,7 @@ def encode_page(entries: Iterable[Entry]) -> bytes:
 
 def decode_page(stored: bytes) -> tuple[Entry, ...]:
     """
-    Return a page's entries, sorted.
+    Decode an archive page to its sorted entries.
 
     Raises:
         DamagedError: `encode_page` never writes these bytes.
@@ -159,7 +159,7 @@ def _append_varint(page: bytearray, number: int) -> None:
 
 
 def _read_varint(stored: bytes, at: int) -> tuple[int, int]:
-    """Return the number at this offset, and the offset behind it."""
+    """Return the number at this offset, and the offset after it."""
     number = shift = 0
     while at < len(stored) and shift < _MAX_VARINT_BITS:
         byte = stored[at]

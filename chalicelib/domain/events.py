@@ -1,4 +1,4 @@
-"""Events, and what makes one valid. An event never changes once it is in the log."""
+"""Events and their validity. An event in the log never changes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LATEST_MS = 253_402_300_799_999
 COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-#: No control characters, line separators, direction marks or surrogates. Python's own tests of characters change with
-#: its version of Unicode, and every version of this code must accept the same texts.
+#: No control characters, line separators, direction marks or surrogates. `str.isprintable` depends on Python's version
+#: of Unicode, and every version of this code must accept the same texts.
 _TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,200}")
 
 
@@ -83,7 +83,7 @@ def _content(event: Event) -> Event:
 
 
 def part_of(event_id: str, parts: int) -> int:
-    """Return the part, 0 to `parts` - 1, of its counter that an event belongs to. Only its id decides."""
+    """Return the part, 0 to `parts` - 1, that counts an event. It depends on the event's id alone."""
     return int(event_id[-12:], 16) % parts
 
 

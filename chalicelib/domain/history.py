@@ -25,11 +25,11 @@ class Span:
 
     @property
     def steps(self) -> int:
-        """The number of steps that it touches."""
+        """The number of steps that the span touches."""
         return max(0, -(-self.end // self.step_s) - self.first // self.step_s)
 
     def contains(self, recorded_at_ms: int) -> bool:
-        """Check whether a time, in ms since 1970, is in it."""
+        """Check whether the span contains a time in ms since 1970."""
         return self.first * 1000 <= recorded_at_ms < self.end * 1000
 
 
@@ -52,14 +52,14 @@ class EventPosition:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Counted events, newest first. The next page starts behind `last`; None means that this page is the last one."""
+    """Counted events, newest first. The next page starts after `last`; None: this is the last page."""
 
     events: list[Event]
     last: EventPosition | None
 
 
 def add_up_steps(entries: Iterable[Entry], span: Span) -> list[Point]:
-    """Add these entries up step by step, in order of time; those outside the span, and empty steps, are left out."""
+    """Add up the entries of each step, in order of time. Leave out empty steps and entries outside the span."""
     steps: dict[int, tuple[int, int]] = {}
     for entry in entries:
         if span.contains(entry.recorded_at_ms):
@@ -71,9 +71,9 @@ def add_up_steps(entries: Iterable[Entry], span: Span) -> list[Point]:
 
 def acceptable_end(reached_ms: int, span: Span) -> int:
     """
-    Return the latest end, in seconds, that this span could have had if the archive is read up to `reached_ms` only.
+    Return the latest end, in seconds, of this span if the archive is only read up to `reached_ms`.
 
-    The end is where a step starts, unless not even the first step was read whole.
+    The end is the start of a step, unless even the first step is incomplete.
     """
     end = reached_ms // 1000
     aligned = end // span.step_s * span.step_s

@@ -103,7 +103,7 @@ def test_missing_resource_is_a_one_line_error_with_the_way_out(by_chalice, comma
 
 
 def test_stage_not_made_by_provision_has_no_recorded_shards(place):
-    assert stream_arn._shards_of(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
+    assert stream_arn._find_shards(boto3.client("cloudformation"), "counter-never-provisioned-data") is None
 
 
 def test_denied_lookup_is_not_taken_for_a_missing_stage():
@@ -112,7 +112,7 @@ def test_denied_lookup_is_not_taken_for_a_missing_stage():
         answers.add_client_error("describe_stacks", "AccessDenied")
 
         with pytest.raises(ClientError, match="AccessDenied"):
-            stream_arn._shards_of(client, "counter-dev-data")
+            stream_arn._find_shards(client, "counter-dev-data")
 
 
 def test_functions_with_unreadable_tags_are_not_adopted():

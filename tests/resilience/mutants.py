@@ -388,8 +388,8 @@ MUTANTS = {
         "Parking comes before counting, so that a failure to park leaves the neighbours uncounted",
         "chalicelib.projector",
         "        new = projection.count(events, likely_counted)\n",
-        "        dead_letters.park((message.parked for message in messages if message.parked), "
-        "projection.dead_letter_queue)\n"
+        "        invalid = [message.dead_letter for message in messages if message.dead_letter]\n"
+        "        dead_letters.park(invalid, projection.dead_letter_queue)\n"
         "        new = projection.count(events, likely_counted)\n",
         f"{NEIGHBOURS}::test_broken_message_is_redelivered_if_parking_fails",
     ),
@@ -492,15 +492,15 @@ MUTANTS = {
     "named-unheard": Mutant(
         "The projector names uncounted messages although partial responses are off, and the queue deletes them",
         "chalicelib.projector",
-        "        if not settings.current().partial_batch_responses or len(again) == len(messages):\n",
-        "        if len(again) == len(messages):\n",
+        "        if not settings.current().partial_batch_responses or len(failed) == len(messages):\n",
+        "        if len(failed) == len(messages):\n",
         f"{NEIGHBOURS}::test_whole_batch_is_redelivered_without_partial_responses",
     ),
     "neighbours-parked-too-early": Mutant(
         "The invalid part of a message with uncounted events is parked at each delivery",
         "chalicelib.projector",
-        "for message in done if message.parked), projection",
-        "for message in messages if message.parked), projection",
+        "if message.dead_letter and message not in failed]",
+        "if message.dead_letter]",
         f"{NEIGHBOURS}::test_poison_message_is_parked_once_its_good_events_are_counted",
     ),
     "late-attempts": Mutant(
@@ -513,10 +513,9 @@ MUTANTS = {
     "parking-forgotten": Mutant(
         "A failure to park is ignored to keep the queue moving",
         "chalicelib.projector",
-        "    dead_letters.park((message.parked for message in done if message.parked), projection.dead_letter_queue)\n",
+        "    dead_letters.park(invalid, projection.dead_letter_queue)\n",
         "    try:\n"
-        "        dead_letters.park((message.parked for message in done if message.parked), "
-        "projection.dead_letter_queue)\n"
+        "        dead_letters.park(invalid, projection.dead_letter_queue)\n"
         "    except Exception:\n        pass\n",
         f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
     ),
@@ -668,8 +667,8 @@ MUTANTS = {
     "seen-in-memory": Mutant(
         "Seen messages are kept in the process's memory before they are counted",
         "chalicelib.projector",
-        "    again: list[_Message] = []\n",
-        "    again: list[_Message] = []\n"
+        "    failed: list[_Message] = []\n",
+        "    failed: list[_Message] = []\n"
         "    seen = project.__dict__.setdefault('seen', set())\n"
         "    events = [event for event in events if event.event_id not in seen]\n"
         "    seen |= {event.event_id for event in events}\n",

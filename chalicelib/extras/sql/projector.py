@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def project(records: Iterable[object]) -> dict[str, Any]:
     """
-    Count every event in these SQS records in the relational read model, once; see `projector.project_onto`.
+    Count every event in these SQS records in the relational read model, once; see `projector.project`.
 
     Raises:
         ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
             queue keeps all the records and delivers them again, and what is counted by then stays counted once.
     """
     dead_letter_queue = settings.current().sql_dead_letter_queue
-    return projector.project_onto(Projection("SQL projection queue", dead_letter_queue, _count, "Sql"), records)
+    return projector.project(Projection("SQL projection queue", dead_letter_queue, _count, "Sql"), records)
 
 
 def _count(events: list[Event], _likely_counted: Collection[str]) -> frozenset[tuple[str, str]]:
