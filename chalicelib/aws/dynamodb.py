@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +11,7 @@ from pynamodb.exceptions import PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.aws.tables import client, connection
+from chalicelib.errors import ReadModelUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 #: An item in DynamoDB's own JSON, values by name and type: `{"version": {"N": "3"}}`.
 RawItem = dict[str, dict[str, Any]]
+
+#: DynamoDB's messages about an item over 400 KB, and about an attribute of another type than the update expects.
+_ITEM_PROBLEM = re.compile("Item size|incorrect data type|Type mismatch")
 
 CONDITION_FAILED = "ConditionalCheckFailed"
 CONFLICT = "TransactionConflict"
@@ -39,6 +44,10 @@ class RefusedError(Exception):
         super().__init__()
         self.item = item
         self.reasons = reasons or []
+
+
+class UnwritableItemError(ReadModelUnavailableError):
+    """DynamoDB rejects a write because of the stored item: it is too large, or an attribute has the wrong type."""
 
 
 @contextlib.contextmanager
@@ -64,6 +73,7 @@ def update(item: Model, actions: list[Action], condition: Condition | None, erro
 
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
+        UnwritableItemError: the item is too large, or an attribute has the wrong type.
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
     """
     # PynamoDB's own update cannot return the item that failed the condition, so PynamoDB only builds the request.
@@ -97,6 +107,8 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
                 raise RefusedError(refusal.get("Item") or {}) from cause
             case "TransactionConflictException":
                 raise RefusedError from cause
+            case "ValidationException" if _ITEM_PROBLEM.search(str(cause)):
+                raise UnwritableItemError(str(cause)) from cause
         raise error(str(cause)) from cause
     except BotoCoreError as cause:
         raise error(f"{type(cause).__name__}: {cause}") from cause
@@ -109,6 +121,7 @@ def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError
 
     Raises:
         RefusedError: a condition failed, or a transaction was in progress on one of the items.
+        UnwritableItemError: an item is too large, or an attribute has the wrong type.
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
     """
     transaction = TransactWrite(connection=connection())
@@ -121,4 +134,6 @@ def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError
         # Any other reason, such as a throttled member, is an outage, even if other members have conflicts.
         if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:
             raise RefusedError(reasons=reasons) from cause
+        if "ValidationError" in reasons and _ITEM_PROBLEM.search(str(cause)):
+            raise UnwritableItemError(str(cause)) from cause
         raise error(str(cause)) from cause

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from pynamodb.expressions.condition import size
 
 from chalicelib.aws import dynamodb, partitions
-from chalicelib.aws.dynamodb import RefusedError
+from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
 from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late_entries
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey, add_up
-from chalicelib.errors import ReadModelUnavailableError
+from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.read_model import items
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter
         updated = dynamodb.update(items.counter_item(key), actions, condition, ReadModelUnavailableError)
     except RefusedError as refused:
         raise ChangedError(None if refused.item is None else items.decode_part(refused.item, key)) from refused
+    except UnwritableItemError as error:
+        raise DamagedReadModelError(key.counter_id, str(error)) from error
     return items.decode_totals(updated)
 
 
@@ -228,6 +230,8 @@ def execute_plan(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
         )
     except RefusedError as refused:
         raise ChangedError from refused
+    except UnwritableItemError as error:
+        raise DamagedReadModelError(key.counter_id, str(error)) from error
     return None
 
 

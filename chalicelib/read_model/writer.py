@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib import event_log, retries
 from chalicelib.aws import dynamodb, partitions
-from chalicelib.aws.dynamodb import RefusedError
+from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
 from chalicelib.domain import archive
 from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX, Archiving, PageMissingError
 from chalicelib.domain.counter import Counter, Part, PartKey, add_up
@@ -25,6 +25,7 @@ from chalicelib.domain.entries import entry_of
 from chalicelib.errors import (
     ArchiveGapError,
     ContendedError,
+    DamagedReadModelError,
     PartlyCountedError,
     ReadModelUnavailableError,
     RecordedBeforeError,
@@ -124,6 +125,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
         ContendedError: concurrent writers changed the counter after it was read; nothing was written.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same
             event id.
+        DamagedReadModelError: an item of the counter is damaged; nothing was written.
     """
     by_key = {key: Part(key) for key in partitions.keys_of(event.counter_id)} | {part.key: part for part in parts}
     own = by_key.pop(partitions.key_of(event))
@@ -145,6 +147,8 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
         if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:
             raise RecordedBeforeError(event.counter_id, event.event_id) from refused
         raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused
+    except UnwritableItemError as error:
+        raise DamagedReadModelError(event.counter_id, str(error)) from error
     before = add_up(event.counter_id, parts)
     return Counter(event.counter_id, before.value + event.by, before.version + 1, now_ms)
 

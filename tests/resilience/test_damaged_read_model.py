@@ -6,6 +6,7 @@ The tests of `verify` and `rebuild` show that it is reported and repaired.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
 
 from chalicelib import settings
 from chalicelib.domain.entries import encode_entry, encode_page, entry_of
-from chalicelib.errors import DamagedReadModelError, PartlyCountedError, ReadModelUnavailableError
+from chalicelib.errors import DamagedReadModelError, PartlyCountedError
 from tests.builders import an_event, message_body
 
 pytestmark = pytest.mark.sample(2)
@@ -194,11 +196,26 @@ def test_a_damaged_counter_is_raised_by_name_when_read_first(pipeline, counter_i
 
 @pytest.mark.parametrize("damage", ["a list", "a text", "texts", "value is a text", "version is a text"])
 def test_a_counter_of_other_types_is_not_counted_and_not_changed(pipeline, counter_item, damage):
-    """DynamoDB refuses to add to them."""
+    """DynamoDB refuses to add to them, which is damage and not an outage."""
     counter_item.change(**(IN_RECENT | IN_TOTALS)[damage]())
     before = counter_item.item
 
-    with pytest.raises(ReadModelUnavailableError):
+    with pytest.raises(DamagedReadModelError):
+        pipeline.count(an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + 5000))
+
+    assert counter_item.item == before
+
+
+def test_counter_item_over_400_kb_is_reported_as_damage(pipeline, counter_item):
+    """An attribute that only an operator can have added leaves no room for another entry."""
+    for size in range(400 * 1024, 0, -16):  # an entry has 23 bytes
+        with contextlib.suppress(ClientError):
+            item = serialized(counter_item.item | {"filler": "x" * size})
+            counter_item.client.put_item(TableName=counter_item.table, Item=item)
+            break
+    before = counter_item.item
+
+    with pytest.raises(DamagedReadModelError):
         pipeline.count(an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + 5000))
 
     assert counter_item.item == before
