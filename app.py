@@ -5,12 +5,14 @@ Follow one increment through the files: `increment` below, `chalicelib/command_h
 `publish` below and `publisher.py`; then `project` below, `projector.py` and `read_model/writer.py`; and back to
 `counter` below. If SQL_URL is set, `project_sql` does the same with `extras/sql/`.
 
-Each entry point imports the modules that it uses, so that no function loads what only others need.
+Each entry point imports the modules that it uses, so that no function loads what only others need. A deployment may
+lack features of `chalicelib/extras`: `_optional` turns their routes into 404.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,6 +21,7 @@ from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, 
 from chalicelib import codec, cold_start, settings, telemetry
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
+from chalicelib.errors import FeatureNotFoundError
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
@@ -26,6 +29,18 @@ _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_o
 
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
+
+
+@contextlib.contextmanager
+def _optional() -> Iterator[None]:
+    """Raise a `FeatureNotFoundError` if an import of `chalicelib.extras` fails, because that folder was deleted."""
+    try:
+        yield
+    except ImportError as error:
+        if not (error.name or "").startswith("chalicelib.extras"):
+            raise
+        telemetry.log_missing_feature(error.name)
+        raise FeatureNotFoundError from error
 
 
 @app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
@@ -77,8 +92,10 @@ def history(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/badge.svg", **_route)
 @problems.render_errors
 def badge(counter_id: str) -> Response:
-    from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
+
+    with _optional():
+        from chalicelib.extras import badge as extras_badge
 
     parameters = requests.parse_parameters(_request(), extras_badge.PARAMETERS)
     options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
@@ -98,7 +115,8 @@ def counters() -> Response:
 @app.route("/reports", **_route)
 @problems.render_errors
 def reports() -> Response:
-    from chalicelib.extras.reports import api
+    with _optional():
+        from chalicelib.extras.reports import api
 
     return api.listing(_settings)
 
@@ -106,7 +124,8 @@ def reports() -> Response:
 @app.route("/reports/{name}", **_route)
 @problems.render_errors
 def report(name: str) -> Response:
-    from chalicelib.extras.reports import api
+    with _optional():
+        from chalicelib.extras.reports import api
 
     asked = api.asked(_settings, name, _request())
 
@@ -124,7 +143,8 @@ def index() -> Response:
 @app.route("/openapi.json", **_route)
 @problems.render_errors
 def description() -> Response:
-    from chalicelib.extras import openapi
+    with _optional():
+        from chalicelib.extras import openapi
 
     return responses.render_cacheable(_request(), openapi.render_document(_settings), openapi.HEADERS)
 
@@ -161,9 +181,10 @@ if _settings.sql_url:
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))
 def check(_turn: CloudWatchEvent) -> None:
-    from chalicelib.extras.verification import scheduled_check
+    with contextlib.suppress(FeatureNotFoundError), _optional():
+        from chalicelib.extras.verification import scheduled_check
 
-    scheduled_check.check(int(time.time()))
+        scheduled_check.check(int(time.time()))
 
 
 @app.middleware("all")
@@ -188,4 +209,5 @@ def _request() -> requests.Request:
     return requests.parse_request(_received.get())
 
 
-cold_start.preload(os.environ.get("_HANDLER", ""))
+with contextlib.suppress(FeatureNotFoundError), _optional():
+    cold_start.preload(os.environ.get("_HANDLER", ""))

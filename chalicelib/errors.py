@@ -9,6 +9,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history exceeds what one request may read
     │   ├── EventNotFoundError
+    │   ├── FeatureNotFoundError         the deployment lacks an optional feature
     │   ├── KeyReusedError               an idempotency key was already used with a different body
     │   └── VersionMismatchError         the counter is not at the version of `If-Match`
     ├── NotUnderstoodError           not an event, of an unknown version, or corrupt: park it
@@ -110,6 +111,15 @@ class EventNotFoundError(RequestError):
         super().__init__(f"Counter {counter_id} has no event {event_id}.")
         self.counter_id = counter_id
         self.event_id = event_id
+
+
+class FeatureNotFoundError(RequestError):
+    """The deployment lacks an optional feature."""
+
+    problem = ProblemType(404, "feature-not-found", "Feature not found")
+
+    def __init__(self) -> None:
+        super().__init__("This deployment lacks an optional feature.")
 
 
 class KeyReusedError(RequestError):

@@ -155,6 +155,11 @@ def log_failed_request(error: Exception) -> None:
             _log.error("request not answered", exc_info=True)
 
 
+def log_missing_feature(module: str | None) -> None:
+    """Log that a request or the schedule needs an optional feature that this deployment lacks."""
+    _log.warning("feature not found", extra={"feature": module})
+
+
 def log_published(message_id: str, event_ids: Sequence[str], receiver: Receiver) -> None:
     """Log a message with these events that was sent to a projection's queue."""
     is_first = receiver.projection == settings.READ_MODEL

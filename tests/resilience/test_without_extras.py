@@ -1,0 +1,65 @@
+"""The counter without its optional features."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent.parent
+
+#: Increment, publish, project and read on the embedded AWS's engine, then use each route of an optional feature.
+PROGRAM = """
+import json, random
+import app
+from tests.builders import a_scheduled_turn
+from tests.pipeline import Pipeline
+from tests.resilience.engine import Engine
+
+engine = Engine()
+urls = [engine.outputs[name] for name in ("ProjectionQueueUrl", "DeadLetterQueueUrl", "EventLogStreamArn")]
+with engine.serving():
+    pipeline = Pipeline(*urls, random.Random(1), client=engine.client)
+    accepted = [pipeline.increment().status, pipeline.increment({"by": 2}).status]
+    swapped = pipeline.increment(If_Match='"0"').status
+    pipeline.deliver()
+    paths = ["/counters/{counter_id}/badge.svg", "/reports", "/reports/{name}", "/openapi.json"]
+    missing = [pipeline.send("GET", path, path={"name": "days"}).body for path in paths]
+    kept = [pipeline.send("GET", path).status for path in ["/", "/counters", "/counters/{counter_id}/events"]]
+    print(json.dumps({
+        "accepted": accepted, "swapped": swapped, "value": pipeline.value, "missing": missing, "kept": kept,
+        "parked": pipeline.parked(), "check": app.check(a_scheduled_turn(), None),
+    }))
+"""
+
+
+def test_counter_without_extras_counts_and_answers_404(tmp_path):
+    """Delete `chalicelib/extras` from a copy: the counter counts, and the optional routes are problems with 404."""
+    for name in ("app.py", "chalicelib", "tests", "infrastructure"):
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "extras"))
+        else:
+            shutil.copy(source, tmp_path)
+
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=tmp_path,
+        env={**os.environ, "STAGE": "bare", "_HANDLER": "app.check", "SQL_URL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    result = lines[-1]
+    assert result["accepted"] == [202, 202]
+    assert (result["swapped"], result["value"]) == (200, 4)
+    assert [problem["status"] for problem in result["missing"]] == [404] * 4
+    assert {problem["type"] for problem in result["missing"]} == {"urn:counter:problem:feature-not-found"}
+    assert (result["kept"], result["parked"], result["check"]) == ([200] * 3, [], None)
+    assert {line["message"] for line in lines[:-1] if line.get("level") == "ERROR"} == set()
