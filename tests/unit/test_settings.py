@@ -73,7 +73,7 @@ def test_who_reads_by_sql_may_be_another_than_who_writes():
 def test_there_is_nobody_to_read_by_sql_where_nothing_is_kept():
     assert settings.read({"STAGE": "dev", "SQL_READER_URL": ""}).sql_reader_url == ""
 
-    with pytest.raises(SettingsError, match=r"SQL_READER_URL says .* SQL_URL, too"):
+    with pytest.raises(SettingsError, match="SQL_READER_URL requires SQL_URL"):
         settings.read({"STAGE": "dev", "SQL_READER_URL": "sqlite:///file"})
 
 
@@ -88,7 +88,7 @@ def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
 @pytest.mark.parametrize("port", ["abc", "", "123456", "-1", "٣", "5432,other:5432"])
 @pytest.mark.parametrize("host", ["host", "counter@host", "counter@[::1]", "counter@"])
 def test_a_port_is_a_number(host, port):
-    with pytest.raises(SettingsError, match="SQL_URL must have a port of 1 to 5 digits or none"):
+    with pytest.raises(SettingsError, match="SQL_URL must have a port of 1 to 5 digits, or no port"):
         settings.read({"STAGE": "dev", "SQL_URL": f"postgresql+psycopg://{host}:{port}/counter"})
 
 
