@@ -188,19 +188,19 @@ def check(_turn: CloudWatchEvent) -> None:
 
 
 @app.middleware("all")
-def watched(received: Any, get_response: Callable[[Any], Any]) -> Any:
+def watch_invocation(received: Any, get_response: Callable[[Any], Any]) -> Any:
     with telemetry.watch_invocation(received), session.limit_time(received):
         return get_response(received)
 
 
 @app.middleware("http")
-def errors_in_one_shape(request: Request, get_response: Callable[[Request], Response]) -> Response:
+def unify_errors(request: Request, get_response: Callable[[Request], Response]) -> Response:
     return responses.add_cors_headers(problems.render_chalice_error(get_response(request)), _settings.allowed_origin)
 
 
 @app.middleware("http")
-def each_its_own_request(request: Request, get_response: Callable[[Request], Response]) -> Response:
-    # Chalice keeps the current request on the app, where the threads of `chalice local` would take each other's.
+def bind_request(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    # Chalice keeps the current request on the app, which the threads of `chalice local` share.
     _received.set(request)
     return get_response(request)
 
