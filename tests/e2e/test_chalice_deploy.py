@@ -286,7 +286,7 @@ def test_checkout_without_policies_is_refused_with_the_way_out(first, project):
     elsewhere.rename(policies_of_stage)
     assert (refused.returncode, refused.stderr) == (
         1,
-        "Error: The policies of stage chalice are not in this checkout: run `python -m ops provision --stage chalice`, "
+        "Error: This checkout lacks the policies of stage chalice: run `python -m ops provision --stage chalice`, "
         "which is safe to repeat.\n",
     )
 
@@ -398,14 +398,14 @@ def test_deleting_leaves_nothing_behind_but_the_data(deleted, changed):
     [
         ("dev", {}, "Stage dev is not provisioned in us-east-1: run `python -m ops provision --stage dev` first"),
         (STAGE, {"AWS_DEFAULT_REGION": "eu-west-3"}, "Stage chalice is not provisioned in eu-west-3"),
-        (STAGE, {"AWS_DEFAULT_REGION": None}, "look at your credentials and your region. (You must specify a region.)"),
-        (STAGE, {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "look at your credentials"),
+        (STAGE, {"AWS_DEFAULT_REGION": None}, "check your credentials and region. (You must specify a region.)"),
+        (STAGE, {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "check your credentials"),
         (
             STAGE,
             {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"},
             "Could not connect to the endpoint URL",
         ),
-        ("local", {}, "Stage local was deployed as stack counter-local-app: go on with `python -m ops deploy"),
+        ("local", {}, "Stage local was deployed as stack counter-local-app: continue with `python -m ops deploy"),
     ],
 )
 def test_undeployable_settings_are_one_line_with_the_way_out(project, api_url, stage, variables, way_out):

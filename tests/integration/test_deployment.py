@@ -58,8 +58,8 @@ def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
-        ({"SHARDS": "4"}, "was made with SHARDS=1, and .chalice/config.json says SHARDS=4: keep SHARDS=1"),
-        ({"PARTIAL_BATCH_RESPONSES": "1"}, "messages which are not counted would be removed"),
+        ({"SHARDS": "4"}, "was provisioned with SHARDS=1, but .chalice/config.json has SHARDS=4: restore SHARDS=1"),
+        ({"PARTIAL_BATCH_RESPONSES": "1"}, "uncounted messages would be deleted"),
     ],
 )
 def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, variables, known, told):
@@ -81,19 +81,19 @@ def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, va
             "deploy",
             "local",
             None,
-            "Stage local was deployed as stack counter-local-app: go on with `python -m ops deploy",
+            "Stage local was deployed as stack counter-local-app: continue with `python -m ops deploy",
         ),
         (
             "package",
             "pipeline",
             None,
-            "The policies of stage pipeline are not in this checkout: run `python -m ops provi",
+            "This checkout lacks the policies of stage pipeline: run `python -m ops provi",
         ),
         (
             "deploy",
             "pipeline",
             "none-such",
-            r"look at your credentials .*The config profile \(none-such\) could not be",
+            r"check your credentials .*The config profile \(none-such\) could not be",
         ),
     ],
 )
