@@ -1,5 +1,69 @@
-"""Run python -m ops.local."""
+"""
+Run the whole system on this machine: an embedded AWS, the stage `local` deployed on it, and the page.
 
-from ops.local.stack import main
+Everything listens on 127.0.0.1 only. State lives in `.local` and survives a clean shutdown.
+"""
 
-main()
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ops import stages
+from ops.cli.errors import OperatorError
+from ops.local import stack
+from ops.local.stack import LocalSystem
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    pass
+
+
+@main.command()
+def run() -> None:
+    """Run in the foreground, until Ctrl-C."""
+    stack.run(_system())
+
+
+@main.command()
+def up() -> None:
+    """Start in the background; return when ready."""
+    stack.up(_system())
+
+
+@main.command()
+def down() -> None:
+    """Stop the running system."""
+    stack.down(_system())
+
+
+@main.command()
+@click.option("--port", default=8000, show_default=True, help="Port on 127.0.0.1.")
+def local(port: int) -> None:
+    """Run `chalice local` with reload on the running system."""
+    stack.local(_system(), port)
+
+
+def _system() -> LocalSystem:
+    system = LocalSystem(stages.local_folder(), _port("AWS_PORT", 4566), _port("PAGE_PORT", 8080))
+    if system.aws_port == system.page_port:
+        raise OperatorError(f"AWS_PORT and PAGE_PORT must differ, got {system.aws_port} for both.")
+    return system
+
+
+def _port(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise OperatorError(f"{name} must be a port number from 1 to 65535, got {text!r}.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m ops.local")
+    except (OperatorError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

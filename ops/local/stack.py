@@ -1,13 +1,4 @@
-"""
-The whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page.
-
-    python -m ops.local run     run in the foreground, until Ctrl-C
-    python -m ops.local up      start in the background; return when ready
-    python -m ops.local down    stop the running system
-    python -m ops.local local   run Chalice's development server on the running system
-
-Everything listens on 127.0.0.1 only. State lives in `.local` and survives a clean shutdown.
-"""
+"""The whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page."""
 
 from __future__ import annotations
 
@@ -81,40 +72,6 @@ class LocalSystem:
     def own_log(self) -> Path:
         """The output of a system that runs in the background."""
         return self.folder / "up.log"
-
-
-@click.group(help=__doc__)
-def main() -> None:
-    pass
-
-
-@main.command("run")
-def run_command() -> None:
-    """Run in the foreground, until Ctrl-C."""
-    with _clear_errors():
-        run(_system())
-
-
-@main.command("up")
-def up_command() -> None:
-    """Start in the background; return when ready."""
-    with _clear_errors():
-        up(_system())
-
-
-@main.command("down")
-def down_command() -> None:
-    """Stop the running system."""
-    with _clear_errors():
-        down(_system())
-
-
-@main.command("local")
-@click.option("--port", default=8000, show_default=True, help="Port on 127.0.0.1.")
-def local_command(port: int) -> None:
-    """Run `chalice local` with reload on the running system."""
-    with _clear_errors():
-        local(_system(), port)
 
 
 def run(system: LocalSystem) -> None:
@@ -216,28 +173,6 @@ def local(system: LocalSystem, port: int) -> None:
     watch = str(Path(sys.executable).parent / "watchfiles")
     server = shlex.join([sys.executable, "-m", "ops.local.chalice_local", str(port)])
     os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice/config.json"], environment)  # noqa: S606
-
-
-def _system() -> LocalSystem:
-    system = LocalSystem(stages.local_folder(), _port("AWS_PORT", 4566), _port("PAGE_PORT", 8080))
-    if system.aws_port == system.page_port:
-        raise OperatorError(f"AWS_PORT and PAGE_PORT must differ, got {system.aws_port} for both.")
-    return system
-
-
-def _port(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise OperatorError(f"{name} must be a port number from 1 to 65535, got {text!r}.")
-    return int(text)
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OperatorError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 @contextlib.contextmanager
