@@ -230,7 +230,7 @@ def test_each_function_has_a_role_of_its_own_with_its_policy(first):
     }
 
 
-def test_functions_have_what_the_configuration_says(first):
+def test_functions_have_the_configured_settings(first):
     functions = first.after.functions
     environment = {"STAGE": STAGE, "ALLOWED_ORIGIN": "*"}
 
@@ -245,7 +245,7 @@ def test_functions_have_what_the_configuration_says(first):
     assert all(one["CodeSize"] < 2_000_000 for one in functions.values())
 
 
-def test_both_event_sources_are_the_stages_own_and_miss_nothing(first, project):
+def test_event_sources_belong_to_the_stage_and_start_at_the_oldest_record(first, project):
     found = {
         source["FunctionArn"].rpartition(":")[2]: (
             source["EventSourceArn"],
@@ -291,19 +291,19 @@ def test_checkout_without_policies_is_refused_with_the_way_out(first, project):
     )
 
 
-def test_every_route_is_there_and_browsers_may_use_it(first):
+def test_every_route_is_deployed_with_cors(first):
     assert first.after.apis[first.api_id] == PATHS
     for path, methods in PATHS.items():
         assert first.answers[path].headers["Access-Control-Allow-Origin"] == "*"
         assert methods < set(first.answers[path].headers["Access-Control-Allow-Methods"].split(","))
 
 
-def test_an_increment_is_counted(first):
+def test_increment_after_chalice_deploy_is_counted(first):
     assert first.answers["recorded"].status_code == 202
     assert (first.answers["counted"].json()["value"], first.answers["counted"].json()["version"]) == (3, 1)
 
 
-def test_a_stage_without_sql_has_no_reports_and_says_how_to_have_some(first):
+def test_reports_without_sql_are_not_found_with_the_way_out(first):
     refused = first.answers["reports"]
 
     assert (refused.status_code, refused.json()["type"]) == (404, "urn:counter:problem:reports-off")
@@ -335,7 +335,7 @@ def repeated(others, project) -> Deployment:
     return deployed(project, lambda client: {"counted": client.get("/counters/clicks")})
 
 
-def test_a_repetition_changes_nothing(first, repeated):
+def test_repeated_chalice_deploy_changes_nothing(first, repeated):
     assert repeated.after == first.after
     assert repeated.answers["counted"].json() == first.answers["counted"].json()
 
@@ -382,7 +382,7 @@ def deleted(changed, project):
     return project.chalice("delete", "--stage", STAGE)
 
 
-def test_deleting_leaves_nothing_behind_but_the_data(deleted, changed):
+def test_chalice_delete_keeps_only_the_data(deleted, changed):
     client = boto3.client("apigateway")
     with pytest.raises(client.exceptions.NotFoundException):
         client.get_rest_api(restApiId=changed.api_id)
@@ -415,7 +415,7 @@ def test_undeployable_settings_are_one_line_with_the_way_out(project, api_url, s
     assert way_out in refused.stderr
 
 
-def test_chalice_says_nothing_of_a_limit_on_runs_that_is_taken_out_again():
+def test_chalice_does_not_remove_a_dropped_concurrency_limit():
     """As docs/deploying.md tells: AWS keeps what an update does not name."""
     client = TypedAWSClient(Session())
     source: dict[str, Any] = {"UUID": str(uuid.uuid4()), "BatchSize": 10, "MaximumBatchingWindowInSeconds": 1}

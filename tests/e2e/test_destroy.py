@@ -125,7 +125,7 @@ def gone_again(gone, project) -> Step:
     return step(project, "--data", "--confirm", STAGE)
 
 
-def test_nothing_is_removed_that_was_not_confirmed(refusals):
+def test_destroy_without_confirmation_removes_nothing(refusals):
     said = {name: (one.said.returncode, one.said.stderr) for name, one in refusals.items()}
     place = f"the embedded AWS at {os.environ['AWS_ENDPOINT_URL']}"
     warning = (
@@ -142,7 +142,7 @@ def test_nothing_is_removed_that_was_not_confirmed(refusals):
     assert all(one.stacks == {APPLICATION, DATA} for one in refusals.values())
 
 
-def test_a_dry_run_lists_all_of_it_and_removes_nothing(listed, refusals):
+def test_destroy_dry_run_lists_all_resources_and_removes_nothing(listed, refusals):
     names = {one["name"] for one in listed.facts["removed"]}
 
     assert listed.said.returncode == 0
@@ -151,7 +151,7 @@ def test_a_dry_run_lists_all_of_it_and_removes_nothing(listed, refusals):
     assert listed.stacks == {APPLICATION, DATA}
 
 
-def test_the_application_is_removed_and_its_data_stays(down):
+def test_destroy_removes_the_application_and_keeps_the_data(down):
     assert down.facts == {"removed": [APPLICATION], "left": [DATA]}
     assert (down.stacks, down.functions) == ({DATA}, set())
     assert (len(down.tables), down.events) == (3, 1)
@@ -186,7 +186,7 @@ def test_log_without_its_stack_is_not_a_failed_stage(project):
     assert "To keep its events" in refused.stderr
 
 
-def test_the_data_is_removed_whole_with_the_log_that_its_stack_retains(gone):
+def test_destroy_data_removes_the_retained_log_too(gone):
     assert gone.said.returncode == 0, gone.said.stderr
     assert gone.said.stdout.splitlines() == [
         f"Removed: {DATA}, {LOG}.",

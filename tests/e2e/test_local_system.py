@@ -81,13 +81,13 @@ def test_second_up_prints_the_running_systems_address(place, api_url, page_url):
     assert (second.returncode, second.stdout.splitlines()[:2]) == (0, [f"Page: {page_url}", f"API: {api_url}"])
 
 
-def test_down_where_nothing_runs_is_no_error(elsewhere):
+def test_down_without_a_running_system_succeeds(elsewhere):
     assert command(elsewhere, "down").returncode == 0
 
 
 @pytest.mark.parametrize(("variable", "number"), [("AWS_PORT", 0), ("PAGE_PORT", 1)])
 @pytest.mark.parametrize("verb", ["run", "up"])
-def test_a_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, number, verb):
+def test_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, number, verb):
     port = (elsewhere.aws_port, elsewhere.page_port)[number]
 
     with socket.create_server(("127.0.0.1", port)):
@@ -109,7 +109,7 @@ def test_invalid_port_is_one_line(elsewhere):
     )
 
 
-def test_a_damaged_state_file_is_one_line_and_nothing_is_overwritten(elsewhere):
+def test_damaged_state_file_is_one_line_and_is_not_overwritten(elsewhere):
     elsewhere.state.mkdir()
     damaged = elsewhere.state / "dynamodb.json"
     damaged.write_text('{"payload": {"tab')
@@ -121,14 +121,14 @@ def test_a_damaged_state_file_is_one_line_and_nothing_is_overwritten(elsewhere):
     assert damaged.read_text() == '{"payload": {"tab'
 
 
-def test_a_folder_that_cannot_be_is_one_line(elsewhere):
+def test_impossible_folder_is_one_line(elsewhere):
     refused = command(elsewhere, "up", LOCAL_FOLDER="/dev/null/x")
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "/dev/null/x" in refused.stderr
 
 
-def test_two_ports_that_are_one_are_refused_in_one_line(elsewhere):
+def test_equal_ports_are_refused_in_one_line(elsewhere):
     refused = command(elsewhere, "run", AWS_PORT="4567", PAGE_PORT="4567")
 
     assert (refused.returncode, refused.stderr) == (
@@ -137,7 +137,7 @@ def test_two_ports_that_are_one_are_refused_in_one_line(elsewhere):
     )
 
 
-def test_after_a_kill_nothing_is_left_in_the_way_of_the_next_start(elsewhere):
+def test_up_succeeds_after_the_system_was_killed(elsewhere):
     assert command(elsewhere, "up").returncode == 0
     os.kill(int(elsewhere.lock.read_text()), signal.SIGKILL)
     eventually(lambda: all(is_free(port) for port in (elsewhere.aws_port, elsewhere.page_port)))
@@ -153,7 +153,7 @@ def is_free(port):
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_local_without_an_embedded_aws_says_how_to_start_it(elsewhere):
+def test_local_without_a_running_system_says_how_to_start_it(elsewhere):
     refused = command(elsewhere, "local")
 
     assert (refused.returncode, refused.stderr) == (
@@ -162,7 +162,7 @@ def test_local_without_an_embedded_aws_says_how_to_start_it(elsewhere):
     )
 
 
-def test_local_serves_the_same_counters_with_chalices_development_server(place, client, counter_id):
+def test_local_serves_the_counters_of_the_running_system(place, client, counter_id):
     (port,) = free_ports(1)
     client.increment(counter_id, 3, If_Match='"0"')
 
@@ -187,7 +187,7 @@ def test_local_serves_the_same_counters_with_chalices_development_server(place, 
     assert (found["value"], malformed.status_code) == (7, 400)
 
 
-def test_local_reads_the_file_that_the_stages_functions_write(place):
+def test_local_reads_the_sqlite_file_of_the_functions(place):
     program = (
         "from ops import stages; from ops.local import chalice_local; "
         "chalice_local.factory().create_config_obj('local').chalice_app"
@@ -214,7 +214,7 @@ def answers(client):
         return False
 
 
-def test_everything_listens_on_this_machine_only(place):
+def test_system_listens_on_localhost_only(place):
     for port in (place.aws_port, place.page_port):
         with socket.socket() as probe:
             # All of 127.0.0.0/8 is this machine: whoever listens on every address would answer here, too.

@@ -29,7 +29,7 @@ def event_sources(function):
     return boto3.client("lambda").list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
 
 
-def test_every_command_explains_itself():
+def test_every_command_has_help():
     listed = CliRunner().invoke(main, ["--help"])
 
     for name in main.commands:
@@ -37,7 +37,7 @@ def test_every_command_explains_itself():
         assert CliRunner().invoke(main, [name, "--help"]).stdout.startswith("Usage:")
 
 
-def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counter_id):
+def test_provision_and_deploy_can_be_repeated(place, api_url, client, counter_id):
     client.increment(counter_id, 3, If_Match='"0"')
 
     provisioned = ops("provision", "--stage", "local", "--json")
@@ -51,7 +51,7 @@ def test_provisioning_and_deploying_again_is_safe(place, api_url, client, counte
     assert client.counter(counter_id)["value"] == 3
 
 
-def test_the_stream_delivers_only_what_is_new_and_tells_what_it_gave_up(operator):
+def test_stream_source_filters_inserts_and_reports_discarded_batches(operator):
     (source,) = event_sources("counter-local-publish")
 
     patterns = [json.loads(one["Pattern"]) for one in source["FilterCriteria"]["Filters"]]
@@ -61,7 +61,7 @@ def test_the_stream_delivers_only_what_is_new_and_tells_what_it_gave_up(operator
     assert source["DestinationConfig"]["OnFailure"]["Destination"].endswith(":counter-local-projection-dead-letter")
 
 
-def test_the_queue_keeps_what_project_names_and_project_knows_it(operator):
+def test_queue_source_accepts_partial_batch_responses(operator):
     (source,) = event_sources("counter-local-project")
     function = boto3.client("lambda").get_function_configuration(FunctionName="counter-local-project")
 
@@ -69,7 +69,7 @@ def test_the_queue_keeps_what_project_names_and_project_knows_it(operator):
     assert function["Environment"]["Variables"]["PARTIAL_BATCH_RESPONSES"] == "1"
 
 
-def test_the_api_takes_as_many_requests_a_second_as_the_settings_say(api_url):
+def test_api_throttles_at_the_configured_rate(api_url):
     gateway = boto3.client("apigateway")
     (api_id,) = (api["id"] for api in gateway.get_rest_apis()["items"] if api["name"] == "counter-local")
 
@@ -79,7 +79,7 @@ def test_the_api_takes_as_many_requests_a_second_as_the_settings_say(api_url):
     assert (limits["throttlingRateLimit"], limits["throttlingBurstLimit"]) == (1000, 1000)
 
 
-def test_every_function_and_api_that_an_alarm_looks_at_is_deployed(api_url):
+def test_alarms_watch_deployed_functions_and_apis(api_url):
     pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix="counter-local-")
     looked_at = {
         (one["Name"], one["Value"]) for page in pages for alarm in page["MetricAlarms"] for one in alarm["Dimensions"]
@@ -91,7 +91,7 @@ def test_every_function_and_api_that_an_alarm_looks_at_is_deployed(api_url):
     assert {one for one in looked_at if one[0] in ("FunctionName", "ApiName")} <= functions | apis
 
 
-def test_a_stage_that_is_not_configured_is_refused_with_the_way_to_make_it():
+def test_unknown_stage_is_refused_with_the_way_to_create_it():
     refused = ops("deploy", "--stage", "nowhere")
 
     assert refused.returncode == 1
@@ -128,7 +128,7 @@ def test_new_stage_is_the_only_change_of_the_configuration(tmp_path, place):
 
 
 @pytest.mark.parametrize("name", ["Beta", "my_stage", "a" * 21, "1st", ""])
-def test_a_name_that_no_stage_can_have_is_refused_and_nothing_is_written(tmp_path, name):
+def test_invalid_stage_name_is_refused_and_nothing_is_written(tmp_path, name):
     project = copy_project(tmp_path)
 
     refused = ops("provision", "--stage", name, "--yes", at=project)
@@ -153,7 +153,7 @@ def test_account_and_region_are_shown(place, monkeypatch):
         ({"AWS_ACCESS_KEY_ID": ""}, "No AWS credentials: set AWS_PROFILE"),
     ],
 )
-def test_an_account_out_of_reach_is_one_line_that_says_what_to_do(tmp_path, variables, way_out):
+def test_unreachable_account_is_a_one_line_error_with_the_way_out(tmp_path, variables, way_out):
     local = {"API_URL": "", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", **variables}
     (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in local.items()))
 
@@ -169,21 +169,21 @@ def test_missing_permission_is_refused_with_the_way_out():
     assert errors.describe(said).startswith("Your credentials lack a permission: use others")
 
 
-def test_the_number_of_shards_of_a_stage_cannot_be_changed(stage, four_shards):
+def test_provision_with_other_shards_is_refused(stage, four_shards):
     from chalicelib import settings
 
     with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
         provision.provision(settings.current())
 
 
-def test_functions_with_another_number_of_shards_are_not_deployed(stage, four_shards, tmp_path):
+def test_deploy_with_other_shards_is_refused(stage, four_shards, tmp_path):
     from chalicelib import settings
 
     with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
         deploy.deploy(settings.current(), tmp_path)
 
 
-def test_the_local_stage_is_what_the_configuration_says():
+def test_local_stage_is_read_from_the_configuration():
     assert stages.settings_of("local").stage == "local"
 
 
@@ -213,7 +213,7 @@ def test_expired_credentials_are_refused_with_the_way_out():
     )
 
 
-def test_a_region_where_the_stage_is_not_is_named(place, tmp_path):
+def test_missing_stack_names_the_region(place, tmp_path):
     elsewhere = (place.folder / "env").read_text().replace("=us-east-1", "=eu-west-2")
     (tmp_path / "env").write_text(elsewhere)
 

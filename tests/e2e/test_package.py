@@ -62,7 +62,7 @@ def pins(file):
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / file).read_text(), re.MULTILINE))
 
 
-def test_the_package_is_small_and_leaves_to_the_runtime_what_it_has(package, archive):
+def test_package_is_small_and_omits_what_the_runtime_has(package, archive):
     assert (package / "deployment.zip").stat().st_size <= MOST_BYTES
     assert versions(archive) == pins("requirements.txt")
 
@@ -79,7 +79,7 @@ def test_package_has_every_module_of_the_application(archive):
     assert folders <= {name.split("/")[1] for name in packaged if name.count("/") > 1}
 
 
-def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, functions):
+def test_package_is_pure_python_and_functions_run_on_arm64(archive, functions):
     wheels = [archive.read(name).decode() for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
 
     assert len(wheels) == len(versions(archive))
@@ -89,7 +89,7 @@ def test_the_package_runs_on_any_processor_and_its_functions_on_arm64(archive, f
     }
 
 
-def test_where_sql_is_off_nothing_of_it_is_packaged(archive, functions):
+def test_package_without_sql_has_no_sql_modules(archive, functions):
     assert not [name for name in archive.namelist() if "sql" in name.lower()]
     assert not [
         function
@@ -187,7 +187,7 @@ def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monke
     assert variables["ProjectSql"]["SQL_URL"] == "postgresql+psycopg://counter@db.example/counter"
 
 
-def test_the_same_sources_make_the_same_package(package, tmp_path):
+def test_package_is_reproducible(package, tmp_path):
     again = packaged(tmp_path)
 
     assert (again / "deployment.zip").read_bytes() == (package / "deployment.zip").read_bytes()
@@ -227,7 +227,7 @@ print(len(ours), [module.__name__ for module in ours if not os.path.exists(modul
     assert uncompiled == "[]\n"
 
 
-def test_a_stage_may_bring_its_own_sdk_at_the_versions_that_are_tested(tmp_path):
+def test_package_with_own_sdk_has_the_tested_versions(tmp_path):
     package = packaged(tmp_path, sdk="package")
 
     with zipfile.ZipFile(package / "deployment.zip") as archive:

@@ -210,7 +210,7 @@ def test_needed_actions_are_allowed_and_all_others_denied(session_of, url_of, wh
 
 @pytest.mark.parametrize("resource", [*TABLES, *QUEUES])
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_another_stage_is_out_of_reach(session_of, url_of, who, resource):
+def test_resources_of_another_stage_are_denied(session_of, url_of, who, resource):
     assert allowed(requests_for(session_of[who], resource, "pipeline", url_of)) == set()
 
 
@@ -264,7 +264,7 @@ def test_partiql_and_table_deletion_are_denied_to_all(is_allowed_by_iam, who, re
 
 @pytest.mark.parametrize("group_of", LOCAL_FUNCTIONS)
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_a_function_writes_its_own_log_and_no_other(is_allowed_by_iam, who, group_of):
+def test_function_may_write_only_its_own_log(is_allowed_by_iam, who, group_of):
     group = f"arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/{function_name(group_of, 'local')}"
 
     for action in ("CreateLogStream", "PutLogEvents"):
@@ -288,7 +288,7 @@ def as_that_operator(session_of, place, tmp_path):
     return run
 
 
-def test_an_operator_with_that_policy_can_do_all_five_things(as_that_operator, client, counter_id, operator):
+def test_operator_policy_suffices_for_all_five_commands(as_that_operator, client, counter_id, operator):
     parked_for = f"{counter_id}.parked"
     body = message_body(an_event(counter_id=parked_for, by=5))
     parked = boto3.client("sqs").send_message(QueueUrl=operator.dead_letter_url, MessageBody=body)["MessageId"]

@@ -109,7 +109,7 @@ def requests_to_s3(last=None):
         session.events.unregister("before-send.s3", note)
 
 
-def test_each_file_is_served_as_what_it_is_for_as_long_as_it_may_be_kept(place, settings, bucket, web):
+def test_files_have_their_content_type_and_cache_lifetime(place, settings, bucket, web):
     folder = web("one")
 
     done = site.publish(settings, folder, API, dry_run=False).facts
@@ -160,7 +160,7 @@ def test_changed_site_keeps_the_previous_version_and_foreign_files(place, settin
     assert page_shown(place, bucket) == "three"
 
 
-def test_going_back_sends_the_page_only_and_keeps_both_versions(place, settings, bucket, web):
+def test_rollback_sends_only_the_page_and_keeps_both_versions(place, settings, bucket, web):
     for text in ("one", "two"):
         site.publish(settings, web(text), API, dry_run=False)
 
@@ -222,7 +222,7 @@ def test_publication_cut_off_anywhere_leaves_a_whole_page(place, settings, bucke
     assert seen == ["old"] * (len(made) - 1) + ["new"]
 
 
-def test_a_dry_run_changes_nothing_and_tells_what_would_change(settings, bucket, web):
+def test_site_dry_run_lists_changes_and_makes_none(settings, bucket, web):
     for text in ("one", "two"):
         site.publish(settings, web(text), API, dry_run=False)
     before = keys_in(bucket)
@@ -250,7 +250,7 @@ def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
     assert f'src="v/{done["version"]}/app.js"' in page.text
 
 
-def test_an_address_that_browsers_would_not_ask_is_refused_in_one_line(place):
+def test_api_address_that_browsers_block_is_refused_in_one_line(place):
     refused = ops("site", "--stage", "local", "--api", "http://api.example")
 
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
@@ -270,7 +270,7 @@ def test_stage_without_a_site_bucket_is_refused_with_the_way_out(place, settings
         site.publish(settings, web("one"), API, dry_run=False)
 
 
-def test_the_bucket_is_named_like_the_host_that_the_page_is_reached_by(place, settings, web):
+def test_bucket_has_the_name_of_the_pages_host(place, settings, web):
     host = f"{settings.stage}.example"
     settings = replace(settings, allowed_origin=f"https://{host}")
 
@@ -290,7 +290,7 @@ def test_host_other_than_the_buckets_is_refused_with_the_way_out(settings, bucke
         site.publish(elsewhere, web("one"), API, dry_run=False)
 
 
-def test_everyone_may_read_objects_and_do_nothing_else(settings, bucket):
+def test_bucket_policy_allows_reads_only(settings, bucket):
     (statement,) = json.loads(boto3.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
     website = boto3.client("s3").get_bucket_website(Bucket=bucket)
 
@@ -374,7 +374,7 @@ def configured(tmp_path, monkeypatch):
     return write
 
 
-def test_an_emptied_bucket_holds_no_object_and_no_older_version(settings, bucket, web):
+def test_empty_bucket_deletes_all_versions(settings, bucket, web):
     client = boto3.client("s3")
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     for text in ("one", "two", "three"):

@@ -44,12 +44,12 @@ def test_environment_variables_take_precedence(by_chalice):
         assert stream_arn.find_stream_arn(of("dev", EVENT_LOG_STREAM_ARN="arn:it")) == "arn:it"
 
 
-def test_the_stream_of_the_stage_is_found(stage, by_chalice):
+def test_stream_of_the_stage_is_found(stage, by_chalice):
     with by_chalice("local"):
         assert stream_arn.find_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
 
 
-def test_chalice_finds_it_where_no_command_runs(stage, by_chalice):
+def test_chalice_finds_the_stream_without_a_command(stage, by_chalice):
     assert stream_arn.find_stream_arn(of("pipeline")) == stage["EventLogStreamArn"]
 
 

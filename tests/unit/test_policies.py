@@ -64,7 +64,7 @@ CONNECTING = [
 
 
 @pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
-def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_url, connecting):
+def test_sql_adds_a_function_that_publish_sends_to(sql_url, connecting):
     without = policies.function_policies(STAGE, traced=False)
 
     found = policies.function_policies(STAGE, traced=False, sql_url=sql_url)
@@ -81,7 +81,7 @@ def test_where_sql_is_on_there_is_a_function_more_and_publish_sends_to_it(sql_ur
 
 
 @pytest.mark.parametrize("who", CONNECT)
-def test_who_connects_may_do_so_as_the_settings_say_to_no_other_cluster(who, tmp_path):
+def test_connections_are_allowed_to_the_configured_cluster_only(who, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"stages": {STAGE: {}}}), encoding="utf-8")
     urls = {
         "sql_url": "auroradsql+psycopg://admin@writer.dsql.eu-west-1.on.aws/postgres",
@@ -109,7 +109,7 @@ def test_operators_policy_with_sql_covers_its_queues_and_the_database(sql_url, c
     assert granted(of("operator", STAGE, sql_url)) == needed("operator") | added | connecting
 
 
-def test_the_operator_asks_as_who_may_only_read_where_that_is_another():
+def test_operator_may_connect_as_a_separate_reader():
     writer, reader = (f"auroradsql+psycopg://{who}@{CLUSTER}" for who in ("admin", "reader"))
     cluster = "arn:aws:dsql:eu-west-1:*:cluster/abc123"
 
@@ -135,7 +135,7 @@ def test_operator_connects_as_the_owner_if_sql_owner_url_is_set(monkeypatch):
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_nobody_may_update_or_delete_an_event(who):
+def test_no_policy_allows_updating_or_deleting_an_event(who):
     allowed = granted(of(who, STAGE)).get(arn("event log", STAGE), set())
 
     assert allowed <= {
@@ -144,13 +144,13 @@ def test_nobody_may_update_or_delete_an_event(who):
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
-def test_a_stage_whose_name_begins_like_anothers_has_none_of_its_resources(who):
+def test_stage_with_anothers_prefix_has_none_of_its_resources(who):
     others = [arn(resource, f"{STAGE}-two") for resource in (*TABLES, *QUEUES)]
 
     assert not granted(of(who, STAGE)).keys() & set(others)
 
 
-def test_only_functions_that_are_traced_may_send_traces():
+def test_only_traced_functions_may_send_traces():
     untraced = policies.function_policies(STAGE, traced=False)
     traced = policies.function_policies(STAGE, traced=True)
 
@@ -164,7 +164,7 @@ def test_only_functions_that_are_traced_may_send_traces():
     ("of_all", "of_the_stage", "traced"),
     [({}, {}, False), ({"xray": True}, {}, True), ({}, {"xray": True}, True), ({"xray": True}, {"xray": False}, False)],
 )
-def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, of_the_stage, traced):
+def test_functions_are_traced_if_configured(tmp_path, of_all, of_the_stage, traced):
     configuration = {**of_all, "stages": {STAGE: of_the_stage}}
     (tmp_path / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
 
@@ -175,7 +175,7 @@ def test_functions_are_traced_where_the_configuration_says_so(tmp_path, of_all, 
 
 
 @pytest.mark.parametrize("traced", [True, False])
-def test_the_gateway_is_traced_where_the_functions_are(tmp_path, monkeypatch, traced):
+def test_gateway_is_traced_with_the_functions(tmp_path, monkeypatch, traced):
     (tmp_path / ".chalice").mkdir()
     (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {STAGE: {"xray": traced}}}))
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
@@ -185,7 +185,7 @@ def test_the_gateway_is_traced_where_the_functions_are(tmp_path, monkeypatch, tr
     assert api["TracingEnabled"] is traced
 
 
-def test_the_policies_lie_where_the_configuration_names_them(tmp_path):
+def test_policies_are_written_where_the_configuration_names_them(tmp_path):
     source = PROJECT / ".chalice" / "config.json"
     shutil.copy(source, tmp_path)
 

@@ -100,7 +100,7 @@ def test_page_links_to_the_files_of_its_version():
     ]
 
 
-def test_the_page_may_connect_to_where_it_came_from_and_to_its_api_only():
+def test_page_may_connect_only_to_its_origin_and_its_api():
     page = text_of(files_by_key(a_web(), "https://API.example:8443/v1/")["index.html"])
 
     assert "content=\"default-src 'none'; connect-src 'self' https://api.example:8443; x\"" in page
@@ -113,7 +113,7 @@ def test_config_has_the_address_of_the_api():
 
 
 @pytest.mark.parametrize("page", ["<p>no policy</p>", "connect-src a; connect-src b"])
-def test_a_page_that_does_not_limit_what_it_connects_to_is_not_published(page):
+def test_page_without_connect_src_is_refused(page):
     with pytest.raises(OperatorError, match="one connect-src"):
         site_of(a_web(index=page), API)
 
@@ -127,13 +127,13 @@ def test_a_page_that_does_not_limit_what_it_connects_to_is_not_published(page):
         ("icon.svg", "image/svg+xml"),
     ],
 )
-def test_files_are_served_as_what_they_are(name, content_type):
+def test_files_have_their_content_type(name, content_type):
     files = files_by_key({**a_web(), "icon.svg": b"<svg/>"})
 
     assert [file.content_type for key, file in files.items() if key.endswith(name)] == [content_type]
 
 
-def test_a_file_of_a_type_that_is_not_known_is_refused_by_name():
+def test_file_of_unknown_type_is_refused_by_name():
     with pytest.raises(OperatorError, match=r"web/notes\.doc has an unknown type"):
         site_of(a_web(notes_doc=""), API)
 
@@ -199,7 +199,7 @@ def test_invalid_api_address_is_refused(api_url):
         (f"https://{'x' * 64}", ""),
     ],
 )
-def test_a_bucket_can_have_the_name_of_an_https_origins_host(allowed_origin, host):
+def test_host_of_https_origin_is_a_bucket_name(allowed_origin, host):
     assert host_of(allowed_origin) == host
 
 
@@ -223,7 +223,7 @@ def test_only_versioned_files_of_other_versions_are_outdated():
     ]
 
 
-def test_the_page_is_small_and_readme_says_how_small():
+def test_page_is_as_small_as_readme_says():
     web = the_page()
     loaded = {name: body for name, body in web.items() if name != "error.html"}
     sent = [file for file in site_of(web, API).files if file.key not in ("error.html", "config.json")]
