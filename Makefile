@@ -59,17 +59,17 @@ load: .venv/ready ## send EVENTS increments while functions die, responses get l
 mutants: .venv/ready ## apply each known mistake and check that its test fails; write docs/mutants.md
 	@$(PY) -m tests.resilience.mutants
 
-bench: .venv/ready ## measure costs, faults and times; write docs/figures.md; SECTIONS and SIZES select parts
+bench: .venv/ready ## measure costs, faults and times; write docs/benchmarks.md, cost.md, scale.md; SECTIONS and SIZES select parts
 	@SIZES="$(SIZES)" $(PY) -m benchmarks $(SECTIONS)
 
-bench-quick: .venv/ready ## run a quick benchmark into .local/bench (two minutes)
+bench-quick: .venv/ready ## run a quick benchmark into .local/bench (some minutes)
 	@$(PY) -m benchmarks --quick $(SECTIONS)
 
 scale: .venv/ready ## simulate growing load; write docs/scale.md; VALIDATE=1 compares the model with the embedded AWS
-	@$(PY) -m benchmarks.scale $(if $(VALIDATE),--validate)
+	@$(PY) -m benchmarks scale $(if $(VALIDATE),validation)
 
-cost: .venv/ready ## print what a million increments cost; write docs/cost.md; MEASURE=1 measures the functions first
-	@$(PY) -m benchmarks.cost $(if $(MEASURE),--measure)
+cost: .venv/ready ## compute what a million increments cost; write docs/cost.md; MEASURE=1 measures the functions first
+	@$(PY) -m benchmarks $(if $(MEASURE),function_steps,--render)
 
 screenshots: .venv/ready ## take the screenshots in docs/images
 	@scripts/setup-browser

@@ -1,42 +1,41 @@
 """
-Measure, and write the report: python -m benchmarks [--quick] [SECTION ...]
+Measure, and write docs/benchmarks.md, docs/cost.md and docs/scale.md with their plots.
 
-Without sections, measure all of them. The figures are stored in figures.json first; the page and its plots are made
-from that file alone, and sections that are not measured stay as they are stored. Takes about an hour; with --quick,
-which measures less of everything and leaves out operators' commands, a few minutes.
+Without SECTIONS, measure all of them: about an hour on two idle processors. Each section is stored in docs/figures.json
+as soon as it is measured, and the pages are rendered from that file alone.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import click
 
-from benchmarks.measure import function_times
-from benchmarks.report import render as report_render
+from benchmarks import store
+from benchmarks.measure import environment
 
-PROJECT = Path(__file__).parent.parent
+#: Sections that take too long for a quick sample, or compute with the stored figures of docs/.
+_NOT_QUICK = ("ops_commands", "scale", "validation")
 
 
 @click.command(help=__doc__)
-@click.argument("sections", nargs=-1, type=click.Choice([*function_times.SECTIONS]))
-@click.option("--quick", is_flag=True, help="Measure less of everything, into .local/bench by default.")
-@click.option(
-    "--into", type=click.Path(file_okay=False, path_type=Path), help="The folder of the report.  [default: docs]"
-)
-@click.option("--render", is_flag=True, help="Measure nothing; only write the report from the stored figures.")
-def main(sections: tuple[str, ...], quick: bool, into: Path | None, render: bool) -> None:
-    folder = into or (PROJECT / ".local" / "bench" if quick else PROJECT / "docs")
-    if not render:
-        function_times.measure(folder, sections or _usual(quick=quick), quick=quick)
-    for name, text in report_render.rendered(function_times.read(folder)).items():
+@click.argument("sections", nargs=-1, type=click.Choice(store.SECTIONS))
+@click.option("--quick", is_flag=True, help="Measure small samples, and write into .local/bench. Takes a few minutes.")
+@click.option("--render", is_flag=True, help="Render the pages from the stored figures without measuring.")
+def main(sections: tuple[str, ...], quick: bool, render: bool) -> None:
+    folder = store.PROJECT / ".local" / "bench" if quick else store.DOCS
+    usual = [name for name in store.SECTIONS if not (quick and name in _NOT_QUICK)]
+    for name in [] if render else [name for name in store.SECTIONS if name in (sections or usual)]:
+        click.echo(f"Measuring: {name}", err=True)
+        machine = store.describe_machine()
+        # In a process of its own, so that no section affects another.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            store.write(folder, name, process.submit(environment.measure_section, name, quick).result(), machine)
+    for name, text in environment.render_pages(store.read(folder)).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    click.echo(f"Written: {folder / 'figures.md'}")
-
-
-def _usual(*, quick: bool) -> tuple[str, ...]:
-    return tuple(name for name in function_times.SECTIONS if not (quick and name in function_times.NOT_QUICK))
+    click.echo(f"Written: {folder / 'benchmarks.md'}")
 
 
 if __name__ == "__main__":

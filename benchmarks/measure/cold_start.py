@@ -1,11 +1,10 @@
 """
-What it takes to start each function, next to `import boto3` alone: python -m benchmarks.measure.cold_start
+The start of each function, as a multiple of `import boto3`.
 
-Each start is a process of its own. The package is the one that ships, unpacked where nothing is written, as Lambda does
-it, and boto3 comes with its bytecode, as in Lambda's runtime. Beside it a minimal Chalice app is started, as `chalice
-package` packs it and with bytecode as we add it, and a handler without any framework. What is compared takes turns, so
-that what else this machine does meets all of it alike. Prints a table in Markdown, of ratios: milliseconds are another
-machine's.
+Each start is a process of its own. Our package is unpacked where nothing is written, as Lambda does, and boto3 has its
+bytecode, as in Lambda's runtime. For comparison, a minimal Chalice app starts, as `chalice package` packs it and with
+bytecode like ours, and a handler without a framework. The programs take turns, so other load of the machine affects all
+of them alike.
 """
 
 from __future__ import annotations
@@ -20,20 +19,14 @@ import tempfile
 import zipfile
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-import click
-
-from benchmarks.measure import scope
+from benchmarks.measure import environment, scope
 from chalicelib import cold_start
 from ops import stages
-from ops.cli import progress
 from ops.deployment import package as packaging
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_ENVIRONMENT = {
+_ENVIRONMENT: Final = {
     "STAGE": stages.LOCAL_STAGE,
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "none",
@@ -41,17 +34,15 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
-_TIMED = """
+_TIMED: Final = """
 import json, sys, time
 before = time.perf_counter()
 {program}
 print(json.dumps([time.perf_counter() - before, len(sys.modules)]))
 """
-_BOTO3 = "import boto3"
 
-
-#: What people begin with: a route that asks DynamoDB for something, and the same without Chalice.
-_MINIMAL_APP = """
+#: A route that reads from DynamoDB, and the same without Chalice.
+_MINIMAL_APP: Final = """
 import boto3
 from chalice import Chalice
 
@@ -63,7 +54,7 @@ database = boto3.client("dynamodb")
 def counter(counter_id):
     return database.get_item(TableName="counters", Key={"counter_id": {"S": counter_id}})["Item"]
 """
-_BARE_HANDLER = """
+_BARE_HANDLER: Final = """
 import json
 
 import boto3
@@ -77,108 +68,86 @@ def handler(event, context):
 """
 
 
-@click.command(help=__doc__)
-@click.argument("times", type=click.IntRange(2), default=40)
-@click.option("--most", type=float, help="Exit with 1 if an import takes more than so many times that of boto3.")
-def main(times: int, most: float | None) -> None:
-    with progress.bar("Starting", times) as advance:
-        found = measured(times, advance)
-    click.echo("| | import boto3 = 1: median | least | middle half | modules |\n|---|---|---|---|---|")
-    for name, row in found["starts"].items():
-        spread = f"{row['low']:.2f} to {row['high']:.2f}"
-        click.echo(f"| {name} | {row['median']:.2f} | {row['least']:.2f} | {spread} | {row['modules']} |")
-    slow = [one for one in cold_start.FUNCTIONS if most and found["starts"][f"{one}, imports"]["median"] > most]
-    sys.exit(1 if slow else 0)
-
-
-def measured(times: int, advance: Callable[[int], None]) -> dict[str, Any]:
-    """
-    Starts as multiples of `import boto3`, from so many of each, and the sizes of packages in bytes.
-
-    `advance` is told each time that all have been started once more.
-    """
+def measure(*, quick: bool) -> dict[str, Any]:
+    """Return starts as multiples of `import boto3`, and the sizes of the packages in bytes."""
+    rounds = 3 if quick else 25
     with tempfile.TemporaryDirectory() as folder:
-        task, sizes = _packages(Path(folder))
-        programs = {name: (program, task) for name, program in _programs().items()}
-        for name in (scope.MINIMAL, scope.WITH_BYTECODE, scope.BARE):
-            programs[name] = ("import app", Path(folder) / name)
-        found: dict[str, list[tuple[float, int]]] = {name: [] for name in programs}
-        for _ in range(times):
+        sizes = _make_packages(Path(folder))
+        programs = {name: (program, "task") for name, program in _list_programs().items()}
+        programs |= {name: ("import app", name) for name in (scope.MINIMAL, scope.WITH_BYTECODE, scope.BARE)}
+        starts: dict[str, list[tuple[float, int]]] = {name: [] for name in programs}
+        for _ in environment.show_progress(range(rounds), "Starts"):
             for name, (program, package) in programs.items():
-                found[name].append(_measured(program, package))
-            advance(1)
-    unit = [seconds for seconds, _ in found[scope.START_UNIT]]
-    return {"times": times, "starts": {name: _row(starts, unit) for name, starts in found.items()}, "bytes": sizes}
+                starts[name].append(_start(program, Path(folder) / package))
+    unit = [seconds for seconds, _ in starts[scope.START_UNIT]]
+    return {"times": rounds, "starts": {name: _summarize(each, unit) for name, each in starts.items()}, "bytes": sizes}
 
 
-def _programs() -> dict[str, str]:
-    """What is measured. Of each function: what it imports; and all of its start, in which it makes its client, too."""
-    found = {scope.START_UNIT: _BOTO3, "boto3, with a client": f"{_BOTO3}; boto3.client('dynamodb')"}
-    for function, (room, clients) in cold_start.FUNCTIONS.items():
-        sdk = f"; {_BOTO3}" if clients == "queues" else ""
-        found[f"{function}, imports"] = f"import app, chalicelib.{room}, chalicelib.{clients}{sdk}"
-        found[f"{function}, with its client"] = f"import os; os.environ['_HANDLER'] = '{function}'; import app"
-    return found
+def _list_programs() -> dict[str, str]:
+    """Return the programs by name: of each function its imports, and its whole start with its client."""
+    programs = {
+        scope.START_UNIT: "import boto3",
+        f"{scope.START_UNIT}, with a client": "import boto3; boto3.client('dynamodb')",
+    }
+    for function, (module, clients) in cold_start.FUNCTIONS.items():
+        sdk = "; import boto3" if clients == "queues" else ""
+        programs[f"{function}, imports"] = f"import app, chalicelib.{module}, chalicelib.{clients}{sdk}"
+        programs[f"{function}, with its client"] = f"import os; os.environ['_HANDLER'] = '{function}'; import app"
+    return programs
 
 
-def _packages(folder: Path) -> tuple[Path, dict[str, int]]:
-    """Where our package is unpacked, beside the others, each in a folder of its name; and what they weigh, zipped."""
+def _make_packages(folder: Path) -> dict[str, int]:
+    """Unpack each package into a folder of its name, ours into `task`, and return the sizes of their archives."""
     os.environ.update(_ENVIRONMENT)
     for name in ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil"):
-        (place,) = importlib.util.find_spec(name).submodule_search_locations  # type: ignore[union-attr, misc]
-        compileall.compile_dir(place, quiet=1)
-    packaged = packaging.package(stages.settings_of(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        compileall.compile_dir((spec.submodule_search_locations or [""])[0], quiet=1)
+    with_sql = packaging.package(stages.settings_of(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
     without_sql = packaging.package(stages.settings_of("dev"), folder / "dev") / "deployment.zip"
-    minimal = _packaged_by_chalice(folder / "minimal")
-    sizes = {
-        scope.OURS: without_sql.stat().st_size,
-        f"{scope.OURS}, with SQL": packaged.stat().st_size,
-        scope.MINIMAL: minimal.stat().st_size,
-    }
-    for name, archive in (("task", packaged), (scope.MINIMAL, minimal), (scope.WITH_BYTECODE, minimal)):
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(folder / name)
+    minimal = _package_minimal_app(folder / "minimal")
+    bare = folder / "bare.zip"
+    with zipfile.ZipFile(bare, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("app.py", _BARE_HANDLER)
+    unpacked = {"task": with_sql, scope.MINIMAL: minimal, scope.WITH_BYTECODE: minimal, scope.BARE: bare}
+    for name, path in unpacked.items():
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder / name)
     compileall.compile_dir(folder / scope.WITH_BYTECODE, quiet=1)
-    (folder / scope.BARE).mkdir()
-    (folder / scope.BARE / "app.py").write_text(_BARE_HANDLER, encoding="utf-8")
-    with zipfile.ZipFile(folder / "bare.zip", "w", zipfile.ZIP_DEFLATED) as opened:
-        opened.write(folder / scope.BARE / "app.py", "app.py")
-    return folder / "task", {**sizes, scope.BARE: (folder / "bare.zip").stat().st_size}
+    packages = {scope.OURS: without_sql, f"{scope.OURS}, with SQL": with_sql, scope.MINIMAL: minimal, scope.BARE: bare}
+    return {name: path.stat().st_size for name, path in packages.items()}
 
 
-def _packaged_by_chalice(project: Path) -> Path:
+def _package_minimal_app(project: Path) -> Path:
     (project / ".chalice").mkdir(parents=True)
     config = {"version": "2.0", "app_name": "minimal", "stages": {"dev": {"api_gateway_stage": "api"}}}
     (project / ".chalice" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (project / "app.py").write_text(_MINIMAL_APP, encoding="utf-8")
     (project / "requirements.txt").touch()
-    subprocess.run(
-        [sys.executable, "-c", "from chalice.cli import main; main()", "package", "build"],
-        cwd=project,
-        env={**os.environ, **_ENVIRONMENT},
-        check=True,
-        capture_output=True,
-    )
+    _run(["-c", "from chalice.cli import main; main()", "package", "build"], project)
     return project / "build" / "deployment.zip"
 
 
-def _measured(program: str, package: Path) -> tuple[float, int]:
-    """Seconds, and how many modules are loaded then, of one process."""
-    done = subprocess.run(
-        [sys.executable, "-c", _TIMED.format(program=program)],
-        cwd=package,
+def _start(program: str, package: Path) -> tuple[float, int]:
+    """Return the seconds of one start, and the number of modules that are loaded then."""
+    seconds, modules = json.loads(_run(["-c", _TIMED.format(program=program)], package))
+    return seconds, modules
+
+
+def _run(arguments: list[str], folder: Path) -> str:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
         env={**os.environ, **_ENVIRONMENT},
         capture_output=True,
         text=True,
         check=True,
-    )
-    seconds, modules = json.loads(done.stdout)
-    return seconds, modules
+    ).stdout
 
 
-def _row(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]:
-    """How these starts compare with the unit's: median, least and middle half; and how many modules were loaded."""
-    seconds = [one for one, _ in starts]
+def _summarize(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]:
+    """Return median, least and middle half of these starts as multiples of the unit's, and the number of modules."""
+    seconds = [each for each, _ in starts]
     low, _, high = (quarter / median(unit) for quarter in quantiles(seconds, n=4))
     return {
         "median": round(median(seconds) / median(unit), 3),
@@ -187,7 +156,3 @@ def _row(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]
         "high": round(high, 3),
         "modules": starts[-1][1],
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,9 @@
 """
-Run each design through every fault, with the engine and the faults of the proof.
+Each design under each fault, with the engine and the faults of the resilience tests.
 
-Everything is delivered at least once, until it is acknowledged: a function that fails or dies gets the same messages
-again after the queue's visibility timeout. Then each counter's value must be the sum of its events. Schedules are drawn
-by fixed seeds, so every run finds the same.
+Delivery is at least once, until the worker acknowledges: a function that fails or dies gets the same messages again
+after the visibility timeout. Then each counter's value must be the sum of its events. Fixed seeds draw the schedules,
+so every run gives the same figures.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import alternatives, designs
-from chalicelib import command_handlers
+from benchmarks.measure import environment, workloads
+from benchmarks.models.limits import VISIBILITY_TIMEOUT_S
 from chalicelib.domain.events import Incremented
 from tests import faults
-from tests.builders import A_TIME_MS, a_counter_id
+from tests.builders import A_TIME_MS
 from tests.resilience import scheduler
 
 if TYPE_CHECKING:
@@ -31,13 +32,8 @@ if TYPE_CHECKING:
 
     #: One way in which a fault can strike, from the first event to the last acknowledgement.
     Script = Callable[["Trial"], None]
-    #: All ways in which it can strike a design.
-    Scripts = Callable[["Trials"], Iterator[Script]]
 
-#: The visibility timeout of the projection queue in the template.
-_VISIBILITY_TIMEOUT_S: Final = 180
-
-#: A design that has not acknowledged after so many deliveries never will.
+#: A design that has not acknowledged after this number of deliveries never does.
 _MOST_DELIVERIES: Final = 10
 
 _MINUTE_S: Final = 60
@@ -58,176 +54,58 @@ class Trial:
 
     def __post_init__(self) -> None:
         alternatives.provision(self.engine.client("dynamodb"))
-        counters = [a_counter_id(), a_counter_id()]
-        self.events = [
-            Incremented(
-                counter_id, command_handlers.generate_event_id(A_TIME_MS), number + 1, A_TIME_MS + number * 1000
-            )
-            for number in range(2)
-            for counter_id in counters
-        ]
+        counters = [workloads.new_counter_id(), workloads.new_counter_id()]
+        for number in range(2):
+            for counter_id in counters:
+                event_id = workloads.new_event(counter_id, A_TIME_MS).event_id
+                self.events.append(Incremented(counter_id, event_id, number + 1, A_TIME_MS + number * 1000))
 
-    def hand_over(self, events: Sequence[Incremented], fault: Fault = faults.no_fault) -> list[str]:
-        """Hand these events over, the first time with the fault, and return the bodies on the queue."""
-        self._until_done(lambda: self.design.hand_over(events), fault)
-        return designs.bodies(self.engine, self.design.queue_url)
+    def send(self, events: Sequence[Incremented], fault: Fault = faults.no_fault) -> list[str]:
+        """Send these events, the first time with the fault, and return the bodies on the queue."""
+        self._repeat(lambda: self.design.send(events), fault)
+        return designs.drain(self.engine, self.design.queue_url)
 
     def work(self, bodies: Sequence[str], fault: Fault = faults.no_fault) -> None:
         """Deliver these messages as one batch until they are acknowledged, the first time with the fault."""
         work = self.design.worker(0)
-        self._until_done(lambda: work(bodies), fault)
+        self._repeat(lambda: work(bodies), fault)
 
-    def work_at_once(self, one: Sequence[str], other: Sequence[str], chance: random.Random) -> None:
-        """Let two workers take turns by chance, request by request. A worker that fails gets its messages again."""
-        batches = {"one": one, "other": other}
+    def work_concurrently(self, batches: Sequence[Sequence[str]], chance: random.Random) -> None:
+        """Interleave a worker for each batch by chance, request by request, and redeliver to workers that fail."""
         workers: dict[str, Callable[[], Any]] = {
-            name: functools.partial(self.design.worker(number), bodies)
-            for number, (name, bodies) in enumerate(batches.items())
+            str(number): functools.partial(self.design.worker(number), bodies) for number, bodies in enumerate(batches)
         }
         ran = scheduler.run(self.engine, workers, chance.randrange)
-        for name, bodies in batches.items():
+        for name, bodies in zip(workers, batches, strict=True):
             if isinstance(ran.results[name], Exception):
-                designs.forget(self.engine, _VISIBILITY_TIMEOUT_S)
+                designs.pass_time(self.engine, VISIBILITY_TIMEOUT_S)
                 self.work(bodies)
 
     def error(self) -> int:
         """Return the largest error of a counter: positive if its value is too high."""
-        error = 0
+        errors = [0]
         for counter_id in {event.counter_id for event in self.events}:
             expected = sum(event.by for event in self.events if event.counter_id == counter_id)
-            error = max(error, self.design.value(counter_id) - expected, key=abs)
-        return error
+            errors.append(self.design.value(counter_id) - expected)
+        return max(errors, key=abs)
 
-    def _until_done(self, act: Callable[[], None], fault: Fault) -> None:
+    def _repeat(self, act: Callable[[], None], fault: Fault) -> None:
         self.engine.gate = fault
         try:
             for _ in range(_MOST_DELIVERIES):
                 try:
                     return act()
-                except (Exception, faults.DiedError):  # noqa: BLE001  (whatever it is, it is delivered again)
+                except (Exception, faults.DiedError):  # noqa: BLE001  (after any failure, delivery is repeated)
                     self.engine.gate = faults.no_fault
-                    designs.forget(self.engine, _VISIBILITY_TIMEOUT_S)
+                    designs.pass_time(self.engine, VISIBILITY_TIMEOUT_S)
             raise NeverAcknowledgedError
         finally:
             self.engine.gate = faults.no_fault
 
 
-def _undisturbed(_trials: Trials) -> Iterator[Script]:
-    yield lambda trial: trial.work(trial.hand_over(trial.events))
-
-
-def _twice_in_a_batch(_trials: Trials) -> Iterator[Script]:
-    yield lambda trial: trial.work(trial.hand_over([*trial.events, *trial.events]))
-
-
-def _a_batch_again(_trials: Trials) -> Iterator[Script]:
-    def script(trial: Trial) -> None:
-        bodies = trial.hand_over(trial.events)
-        trial.work(bodies)
-        trial.work(bodies)
-
-    yield script
-
-
-def _regrouped(_trials: Trials) -> Iterator[Script]:
-    def script(trial: Trial, seed: int) -> None:
-        chance = random.Random(seed)
-        bodies = [body for event in trial.events for body in trial.hand_over([event])]
-        copies = [body for body in bodies for _ in range(chance.randint(1, 3))]
-        chance.shuffle(copies)
-        while copies:
-            size = chance.randint(1, len(copies))
-            batch, copies = copies[:size], copies[size:]
-            trial.work(batch)
-
-    for seed in range(10):
-        yield functools.partial(script, seed=seed)
-
-
-def _later(seconds: int) -> Scripts:
-    """Send, and deliver, the events again after so many seconds."""
-
-    def script(trial: Trial, *, sent: bool) -> None:
-        bodies = trial.hand_over(trial.events)
-        trial.work(bodies)
-        designs.forget(trial.engine, seconds)
-        trial.work(trial.hand_over(trial.events) if sent else bodies)
-
-    def scripts(_trials: Trials) -> Iterator[Script]:
-        for sent in (True, False):
-            yield functools.partial(script, sent=sent)
-
-    return scripts
-
-
-def _two_workers(*, same: bool) -> Scripts:
-    """Run two workers with the same messages, or each with its own, of the same counters."""
-
-    def script(trial: Trial, seed: int) -> None:
-        halves = (trial.hand_over(trial.events[:2]), trial.hand_over(trial.events[2:]))
-        both = [*halves[0], *halves[1]]
-        one, other = (both, both) if same else halves
-        trial.work_at_once(one, other, random.Random(seed))
-
-    def scripts(_trials: Trials) -> Iterator[Script]:
-        for seed in range(15):
-            yield functools.partial(script, seed=seed)
-
-    return scripts
-
-
-def _at_each_request(*kinds: tuple[Fault, bool], only: frozenset[str] = frozenset()) -> Scripts:
-    """Let each request of the sender and of the worker meet each fault, at its first or at every attempt."""
-
-    def script(trial: Trial, *, sender: bool, disturbance: Callable[[], Fault]) -> None:
-        bodies = trial.hand_over(trial.events, disturbance() if sender else faults.no_fault)
-        trial.work(bodies, faults.no_fault if sender else disturbance())
-
-    def scripts(trials: Trials) -> Iterator[Script]:
-        for sender, operations in ((True, trials.sent), (False, trials.worked)):
-            for at, operation in enumerate(operations):
-                for fault, always in kinds:
-                    if not only or operation in only:
-                        made = functools.partial(faults.Disturbance, at, fault, always)
-                        yield functools.partial(script, sender=sender, disturbance=made)
-
-    return scripts
-
-
-def _is_in_conflict(attempt: Attempt) -> AWSResponse:
-    is_transaction = attempt.operation == "TransactWriteItems"
-    return faults.cancel(attempt) if is_transaction else faults.conflict(attempt)
-
-
-_ONCE_AND_ALWAYS: Final = (False, True)
-
-FAULTS: dict[str, Scripts] = {
-    "nothing goes wrong": _undisturbed,
-    "an event is sent twice, and both are in one batch": _twice_in_a_batch,
-    "a batch is delivered again": _a_batch_again,
-    "messages come again, in another order and grouping": _regrouped,
-    "a function dies before one of its requests": _at_each_request((faults.die_before, True)),
-    "a function dies after one of its requests": _at_each_request((faults.die_after, True)),
-    "a request never arrives": _at_each_request(*((faults.drop_request, always) for always in _ONCE_AND_ALWAYS)),
-    "a response is lost": _at_each_request(*((faults.lose_answer, always) for always in _ONCE_AND_ALWAYS)),
-    "a request is throttled": _at_each_request(
-        *((kind, always) for kind in (faults.throttle, faults.exceed_throughput) for always in _ONCE_AND_ALWAYS)
-    ),
-    "a write is in conflict with a transaction": _at_each_request(
-        (_is_in_conflict, False),
-        (_is_in_conflict, True),
-        only=frozenset({"PutItem", "UpdateItem", "TransactWriteItems"}),
-    ),
-    "two workers have the same messages at once": _two_workers(same=True),
-    "two workers count on the same counters at once": _two_workers(same=False),
-    "an event comes again after 6 minutes": _later(6 * _MINUTE_S),
-    "an event comes again after 31 days": _later(31 * _DAY_S),
-}
-
-
 @dataclass
 class Trials:
-    """The trials of one design, and the requests that its sender and its worker make without a fault."""
+    """The trials of one design, and the requests of its sender and its worker without a fault."""
 
     engine: Engine
     design: Design
@@ -235,41 +113,126 @@ class Trials:
     worked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        Trial(self.engine, self.design).hand_over([])  # so that the addresses of queues are cached
+        Trial(self.engine, self.design).send([])  # caches the addresses of queues
         trial = Trial(self.engine, self.design)
-        bodies = trial.hand_over(trial.events, self._noted(self.sent))
-        trial.work(bodies, self._noted(self.worked))
+        trial.work(trial.send(trial.events, _record(self.sent)), _record(self.worked))
 
-    def outcome(self, fault: str) -> dict[str, Any]:
+    def count_outcomes(self, fault: str) -> dict[str, int]:
         """Return the number of runs with this fault, and of those that ended too high, too low or unacknowledged."""
-        found = {"runs": 0, "too_much": 0, "too_little": 0, "never_acknowledged": 0}
+        outcomes = {"runs": 0, "too_high": 0, "too_low": 0, "never_acknowledged": 0}
         for script in FAULTS[fault](self):
             trial = Trial(self.engine, self.design)
-            found["runs"] += 1
+            outcomes["runs"] += 1
             try:
                 script(trial)
             except NeverAcknowledgedError:
-                found["never_acknowledged"] += 1
+                outcomes["never_acknowledged"] += 1
             error = trial.error()
-            found["too_much"] += error > 0
-            found["too_little"] += error < 0
-        return found
-
-    @staticmethod
-    def _noted(operations: list[str]) -> Fault:
-        def note(attempt: Attempt) -> AWSResponse:
-            operations.append(attempt.operation)
-            return attempt.carry_out()
-
-        return note
+            outcomes["too_high"] += error > 0
+            outcomes["too_low"] += error < 0
+        return outcomes
 
 
-def measured(engine: Engine, advance: Callable[[int], None]) -> dict[str, dict[str, dict[str, int]]]:
-    """Return the outcomes by design and fault. `advance` is called with 1 after each design."""
-    found = {}
-    with designs.on(engine) as every:
-        for design in every:
-            trials = Trials(engine, design)
-            found[design.name] = {fault: trials.outcome(fault) for fault in FAULTS}
-            advance(1)
-    return found
+def measure(*, quick: bool) -> dict[str, dict[str, dict[str, int]]]:  # noqa: ARG001  (there is no smaller sample)
+    """Count the outcomes of each design and fault, on an engine of its own."""
+    engine = environment.new_engine()
+    with designs.connect(engine) as every:
+        return {
+            design.name: {fault: trials.count_outcomes(fault) for fault in FAULTS}
+            for design in environment.show_progress(every, "Faults")
+            for trials in [Trials(engine, design)]
+        }
+
+
+def _record(operations: list[str]) -> Fault:
+    def record(attempt: Attempt) -> AWSResponse:
+        operations.append(attempt.operation)
+        return attempt.carry_out()
+
+    return record
+
+
+def _regroup(seed: int, trial: Trial) -> None:
+    """Deliver each message one to three times, shuffled and in random batches."""
+    chance = random.Random(seed)
+    bodies = [body for event in trial.events for body in trial.send([event])]
+    copies = [body for body in bodies for _ in range(chance.randint(1, 3))]
+    chance.shuffle(copies)
+    while copies:
+        size = chance.randint(1, len(copies))
+        batch, copies = copies[:size], copies[size:]
+        trial.work(batch)
+
+
+def _repeat_later(seconds: int, is_sent: bool, trial: Trial) -> None:
+    """Deliver the messages, or send the events, again after this time."""
+    bodies = trial.send(trial.events)
+    trial.work(bodies)
+    designs.pass_time(trial.engine, seconds)
+    trial.work(trial.send(trial.events) if is_sent else bodies)
+
+
+def _race(same_messages: bool, seed: int, trial: Trial) -> None:
+    """Run two workers with the same messages, or with different messages of the same counters."""
+    first, second = trial.send(trial.events[:2]), trial.send(trial.events[2:])
+    batches = [[*first, *second]] * 2 if same_messages else [first, second]
+    trial.work_concurrently(batches, random.Random(seed))
+
+
+def _each_request(
+    *kinds: Fault, attempts: Sequence[bool] = (False, True), only: Sequence[str] = ()
+) -> Callable[[Trials], Iterator[Script]]:
+    """Strike each request of the sender and of the worker, at its first or at every attempt."""
+
+    def strike(at: int, fault: Fault, every_attempt: bool, is_sender: bool, trial: Trial) -> None:
+        disturbance = faults.Disturbance(at, fault, every_attempt)
+        bodies = trial.send(trial.events, disturbance if is_sender else faults.no_fault)
+        trial.work(bodies, faults.no_fault if is_sender else disturbance)
+
+    def scripts(trials: Trials) -> Iterator[Script]:
+        for is_sender, operations in ((True, trials.sent), (False, trials.worked)):
+            for at, operation in enumerate(operations):
+                if not only or operation in only:
+                    for fault in kinds:
+                        for every_attempt in attempts:
+                            yield functools.partial(strike, at, fault, every_attempt, is_sender)
+
+    return scripts
+
+
+def _meet_transaction(attempt: Attempt) -> AWSResponse:
+    is_transaction = attempt.operation == "TransactWriteItems"
+    return faults.cancel(attempt) if is_transaction else faults.conflict(attempt)
+
+
+#: All ways in which each fault can strike a design.
+FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
+    "nothing goes wrong": lambda _: iter([lambda trial: trial.work(trial.send(trial.events))]),
+    "an event is sent twice, and both are in one batch": lambda _: iter(
+        [lambda trial: trial.work(trial.send([*trial.events, *trial.events]))]
+    ),
+    "a batch is delivered again": lambda _: iter([functools.partial(_repeat_later, 0, False)]),
+    "messages come again, in another order and grouping": lambda _: (
+        functools.partial(_regroup, seed) for seed in range(10)
+    ),
+    "a function dies before one of its requests": _each_request(faults.die_before, attempts=[True]),
+    "a function dies after one of its requests": _each_request(faults.die_after, attempts=[True]),
+    "a request never arrives": _each_request(faults.drop_request),
+    "a response is lost": _each_request(faults.lose_answer),
+    "a request is throttled": _each_request(faults.throttle, faults.exceed_throughput),
+    "a write is in conflict with a transaction": _each_request(
+        _meet_transaction, only=("PutItem", "UpdateItem", "TransactWriteItems")
+    ),
+    "two workers have the same messages at once": lambda _: (
+        functools.partial(_race, True, seed) for seed in range(15)
+    ),
+    "two workers count on the same counters at once": lambda _: (
+        functools.partial(_race, False, seed) for seed in range(15)
+    ),
+    "an event comes again after 6 minutes": lambda _: (
+        functools.partial(_repeat_later, 6 * _MINUTE_S, is_sent) for is_sent in (True, False)
+    ),
+    "an event comes again after 31 days": lambda _: (
+        functools.partial(_repeat_later, 31 * _DAY_S, is_sent) for is_sent in (True, False)
+    ),
+}

@@ -1,95 +1,77 @@
 """
-How long increments wait between being accepted and being counted, and where, on the embedded AWS with all deployed.
+The lag of increments from accepted to counted, and its parts, on the embedded AWS with everything deployed.
 
-An increment is accepted at the time that its event bears, as everywhere in this project, and counted when `project` has
-written so. What lies between is told by the functions' own lines, to a millisecond, and by how long the platform says
-that their runs took. The parts of each increment's lag add up to it.
+An increment is accepted at the time of its event, and counted when `project` has logged so. The functions' log lines,
+to a millisecond, and the durations that the platform reports divide the lag into parts, which add up to it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import statistics
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.measure import load_driver, scope
+from benchmarks.measure import environment, load_driver, scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.measure.load_driver import Lines
-    from ops.local.stack import LocalSystem
 
-#: For so many seconds at most it is awaited before each load that others, who count what was sent before, come to rest.
-_AT_REST_WITHIN_S: Final = 60
+#: Before each load, the measurement waits up to this time for an idle machine.
+_IDLE_WITHIN_S: Final = 60
 
-#: A load is too much if the last quarter of it waits so many times as long as the first, and by so much longer, or if
-#: more than this share of it is sent late.
+#: A load is too much if its last quarter waits this many times as long as the first, and this much longer, or if more
+#: than this share of it is sent late.
 _GROWS_TIMES: Final = 2
 _GROWS_BY_S: Final = 0.1
 _LATE_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """So many increments a second, for so many seconds, on so many counters in turn."""
-
-    rate: float
-    span_s: float
-    counters: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
+class Parts:
     """
     The parts of one increment's lag, in seconds and in their order.
 
-    The stream may bring an event before the command that appended it has said so: then appending ends when the run of
-    `publish` begins.
+    The stream may deliver an event before the command has logged it: then `append` ends when the run of `publish`
+    begins.
     """
 
-    appending: float
-    in_stream: float
-    publishing: float
-    in_queue: float
-    projecting: float
+    append: float
+    stream: float
+    publish: float
+    queue: float
+    project: float
 
     @property
     def lag_s(self) -> float:
-        """From accepted to counted."""
-        return self.appending + self.in_stream + self.publishing + self.in_queue + self.projecting
+        """The lag from accepted to counted."""
+        return self.append + self.stream + self.publish + self.queue + self.project
 
 
-PARTS: Final = tuple(one.name for one in fields(Way))
+PARTS: Final = tuple(part.name for part in fields(Parts))
 
 
-def measured(
-    place: LocalSystem, warm_up: Load, loads: Sequence[Load], advance: Callable[[int], None]
-) -> dict[str, Any]:
+def measure(*, quick: bool) -> dict[str, Any]:
+    """Measure the lag of the very first increment, for which each function starts cold, and of each load."""
+    loads = ((5, 2, 1), (15, 2, 1)) if quick else scope.LATENCY_LOADS
+    with load_driver.deploy_system(environment.local_place()) as api:
+        first = load_driver.send(api, 1, 1)
+        (first_parts,) = divide_lags(first.recorded_s, load_driver.read_lines(first))
+        load_driver.send(api, *((10, 1) if quick else (40, 3)))  # warms up about as many workers as the loads have
+        rows = [_measure_load(api, *load) for load in environment.show_progress(loads, "Latency")]
+        return {"first_lag_ms": _to_ms(first_parts.lag_s), "loads": rows}
+
+
+def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
     """
-    The lag of the first increment of all, which meets no function that runs, and a row for each load.
+    Return the parts of the lag of each event, in the order in which they were accepted.
 
-    The functions are warmed up in between, in about as many workers as they will have.
-    """
-    with load_driver.deployed(place) as api:
-        first = load_driver.driven(api, 1, 1)
-        (first_way,) = ways(first.recorded_s, load_driver.lines_of(first))
-        load_driver.driven(api, warm_up.rate, warm_up.span_s)
-        rows = []
-        for load in loads:
-            rows.append(_row(api, load))
-            advance(1)
-        return {"first_ms": _ms(first_way.lag_s), "loads": rows}
-
-
-def ways(recorded_s: Mapping[str, float], lines: Lines) -> list[Way]:
-    """
-    The way of each of these events, in the order in which they were accepted.
-
-    Of one that was published or projected more than once, the way on which it was counted first.
+    Of an event that was published or projected repeatedly, use the delivery that counted first.
     """
     counted = {
         message_id: line
@@ -97,87 +79,51 @@ def ways(recorded_s: Mapping[str, float], lines: Lines) -> list[Way]:
         for message_id in line["message_ids"]
     }
     arrived = [line for line in lines.published if line["message_id"] in counted]
-    by_last = sorted(arrived, key=lambda line: load_driver.time_of(counted[line["message_id"]]), reverse=True)
-    published = {event_id: line for line in by_last for event_id in line["event_ids"]}
-    found = []
-    for event_id, accepted_s in sorted(recorded_s.items(), key=lambda one: one[1]):
-        sent = published[event_id]
-        done = counted[sent["message_id"]]
-        began_s = lines.began_s[sent["invocation_id"]], lines.began_s[done["invocation_id"]]
-        written_s = lines.accepted_s[event_id], load_driver.time_of(sent), load_driver.time_of(done)
-        found.append(_way(accepted_s, written_s, began_s))
-    return found
+    arrived.sort(key=lambda line: load_driver.time_of(counted[line["message_id"]]), reverse=True)
+    published = {event_id: line for line in arrived for event_id in line["event_ids"]}
+    divided = []
+    for event_id, accepted_s in sorted(recorded_s.items(), key=lambda item: item[1]):
+        publish = published[event_id]
+        project = counted[publish["message_id"]]
+        published_s, counted_s = load_driver.time_of(publish), load_driver.time_of(project)
+        # Beginnings are known to some milliseconds. One that is out of order yields to its neighbours.
+        publish_began_s = min(max(accepted_s, lines.began_s[publish["invocation_id"]]), published_s)
+        appended_s = min(max(accepted_s, lines.accepted_s[event_id]), publish_began_s)
+        project_began_s = min(max(published_s, lines.began_s[project["invocation_id"]]), counted_s)
+        times_s = (accepted_s, appended_s, publish_began_s, published_s, project_began_s, counted_s)
+        divided.append(Parts(*(end - start for start, end in itertools.pairwise(times_s))))
+    return divided
 
 
-def _way(accepted_s: float, written_s: tuple[float, float, float], began_s: tuple[float, float]) -> Way:
-    """
-    From when the lines of the command, `publish` and `project` were written, and the runs of the latter two began.
-
-    They may be out of order, for beginnings are known to some milliseconds only. Then a beginning gives way to the end
-    of its run and to what it follows, and the command's line to the beginning of `publish`.
-    """
-    appended_s, published_s, counted_s = written_s
-    read_s = min(max(accepted_s, began_s[0]), published_s)
-    appended_s = min(max(accepted_s, appended_s), read_s)
-    taken_s = min(max(published_s, began_s[1]), counted_s)
-    return Way(
-        appended_s - accepted_s, read_s - appended_s, published_s - read_s, taken_s - published_s, counted_s - taken_s
-    )
-
-
-def share_of(values: Iterable[float], share: float) -> float:
-    """The least of these values that so large a share of them does not exceed."""
+def quantile(values: Iterable[float], share: float) -> float:
+    """Return the least of these values that this share of them does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def grows(lags_s: Sequence[float]) -> bool:
-    """Whether the last of these lags, which are in the order of their increments, are much longer than the first."""
+def is_growing(lags_s: Sequence[float]) -> bool:
+    """Check whether the last of these lags, in the order of their increments, are much longer than the first."""
     quarter = max(1, len(lags_s) // 4)
     first, last = statistics.median(lags_s[:quarter]), statistics.median(lags_s[-quarter:])
     return last > _GROWS_TIMES * first and last > first + _GROWS_BY_S
 
 
-def summed_up(found: Sequence[Way]) -> dict[str, Any]:
-    """What is kept of these ways: of the lag and of each part, how long it is, and each part's share of all lags."""
-    lags_s = [way.lag_s for way in found]
-    parts = {part: [getattr(way, part) for way in found] for part in PARTS}
+def summarize(divided: Sequence[Parts]) -> dict[str, Any]:
+    """Return quantiles of the lag and of each part, and each part's share of all lags."""
+    lags_s = [parts.lag_s for parts in divided]
+    values = {part: [asdict(parts)[part] for parts in divided] for part in PARTS}
     return {
-        "lag_ms": {**_halves(lags_s), "most": _ms(max(lags_s))},
+        "lag_ms": {**_quantiles(lags_s), "max": _to_ms(max(lags_s))},
         "parts_ms": {
-            part: {**_halves(values), "mean": round(1000 * statistics.mean(values), 1)}
-            for part, values in parts.items()
+            part: {**_quantiles(each), "mean": round(1000 * statistics.mean(each), 1)} for part, each in values.items()
         },
-        "shares": {part: round(sum(values) / sum(lags_s), 3) for part, values in parts.items()},
+        "shares": {part: round(sum(each) / sum(lags_s), 3) for part, each in values.items()},
     }
 
 
-def _row(api: str, load: Load) -> dict[str, Any]:
-    before = busy_at_rest()
-    before_s = load_driver.busy_s()
-    sent = load_driver.driven(api, load.rate, load.span_s, load.counters)
-    after_s = load_driver.busy_s()
-    lines = load_driver.lines_of(sent)
-    found = ways(sent.recorded_s, lines)
-    late = sent.late / len(found)
-    return {
-        "rate": load.rate,
-        "counters": load.counters,
-        "sent": len(found),
-        "sent_a_second": round(sent.rate, 1),
-        "late_share": round(late, 3),
-        "keeps_up": late <= _LATE_SHARE and not grows([way.lag_s for way in found]),
-        "busy_before": round(before, 2),
-        "busy": round((after_s - before_s) / sent.took_s / (os.cpu_count() or 1), 2),
-        "events_a_message": round(statistics.mean(line["events"] for line in lines.published), 2),
-        "events_a_run": round(statistics.mean(line["events"] for line in lines.projected), 2),
-        **summed_up(found),
-    }
-
-
-def busy_at_rest() -> float:
-    """How much of the processors was in use in the last second, once it is little or has been awaited long enough."""
-    for _ in range(_AT_REST_WITHIN_S):
+def wait_until_idle() -> float:
+    """Wait up to a minute for an idle machine, and return the share of the processors in use in the last second."""
+    for _ in range(_IDLE_WITHIN_S):
         began_s, busy_s = time.monotonic(), load_driver.busy_s()
         time.sleep(1)
         busy = (load_driver.busy_s() - busy_s) / (time.monotonic() - began_s) / (os.cpu_count() or 1)
@@ -186,9 +132,31 @@ def busy_at_rest() -> float:
     return busy
 
 
-def _halves(values_s: Sequence[float]) -> dict[str, int]:
-    return {"p50": _ms(share_of(values_s, 0.5)), "p99": _ms(share_of(values_s, 0.99))}
+def _measure_load(api: str, rate: int, span_s: int, counters: int) -> dict[str, Any]:
+    busy_before = wait_until_idle()
+    before_s = load_driver.busy_s()
+    sent = load_driver.send(api, rate, span_s, counters)
+    busy_s = load_driver.busy_s() - before_s
+    lines = load_driver.read_lines(sent)
+    divided = divide_lags(sent.recorded_s, lines)
+    late = sent.late / len(divided)
+    return {
+        "rate": rate,
+        "counters": counters,
+        "sent": len(divided),
+        "sent_a_second": round(sent.rate, 1),
+        "late_share": round(late, 3),
+        "keeps_up": late <= _LATE_SHARE and not is_growing([parts.lag_s for parts in divided]),
+        "busy_before": round(busy_before, 2),
+        "busy": round(busy_s / sent.took_s / (os.cpu_count() or 1), 2),
+        "events_a_message": round(statistics.mean(line["events"] for line in lines.published), 2),
+        **summarize(divided),
+    }
 
 
-def _ms(seconds: float) -> int:
+def _quantiles(values_s: Sequence[float]) -> dict[str, int]:
+    return {"p50": _to_ms(quantile(values_s, 0.5)), "p99": _to_ms(quantile(values_s, 0.99))}
+
+
+def _to_ms(seconds: float) -> int:
     return round(1000 * seconds)

@@ -1,8 +1,7 @@
 """
-Increments sent to the deployed system at a steady pace, and what its functions' logs say of them.
+Increments sent to the deployed system at a steady pace, and the log lines of its functions about them.
 
-A sender waits for nobody's answer but its own, so that what is slow delays no other increment, while senders last.
-Linux only.
+Each of 32 senders waits only for its own response, so a slow response delays no other increment. Linux only.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from ops.deployment import deploy
 from ops.local import stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 _CLIENTS: Final = 32
 _ALL_COUNTED_WITHIN_S: Final = 120
 
-#: Later than this after its turn, an increment is not sent as it was meant to be.
+#: An increment that is sent later than this after its turn is late.
 _LATE_S: Final = 0.1
 
 _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
@@ -41,7 +40,7 @@ _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
 
 @dataclass(slots=True)
 class Sent:
-    """When each increment was recorded, by its event's id, how many were sent too late, and how long all of it took."""
+    """The time at which each event was recorded, by its id, the number of late increments, and the time of them all."""
 
     recorded_s: dict[str, float] = field(default_factory=dict)
     late: int = 0
@@ -50,16 +49,16 @@ class Sent:
 
     @property
     def rate(self) -> float:
-        """How many were sent a second."""
+        """The rate a second that was sent."""
         return len(self.recorded_s) / self.took_s
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
     """
-    When each increment was said to be accepted, what `publish` and `project` wrote, and when their runs began, by id.
+    The time of the command's line by event id, the lines of `publish` and `project`, and when their runs began, by id.
 
-    A run's beginning is reckoned from what the platform writes when it has ended, to some milliseconds.
+    A run's beginning is computed from its end and its duration, as the platform reports them, to some milliseconds.
     """
 
     accepted_s: Mapping[str, float]
@@ -69,8 +68,8 @@ class Lines:
 
 
 @contextlib.contextmanager
-def deployed(place: stack.LocalSystem) -> Iterator[str]:
-    """The whole system runs, and this is the address of its API."""
+def deploy_system(place: stack.LocalSystem) -> Iterator[str]:
+    """Run the whole system, and provide the address of its API."""
     stack.up(place)
     try:
         yield stages.addresses(place.folder)["API_URL"]
@@ -78,8 +77,8 @@ def deployed(place: stack.LocalSystem) -> Iterator[str]:
         stack.down(place)
 
 
-def driven(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
-    """So many increments a second of these many new counters in turn, whatever becomes of those before."""
+def send(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
+    """Send increments of new counters, which take turns, at this rate a second for this time."""
     names = [f"driven-{uuid.uuid4().hex[:8]}" for _ in range(counters)]
     sent, lock = Sent(began_s=time.time()), threading.Lock()
     began = time.monotonic()
@@ -89,8 +88,7 @@ def driven(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
             turn = began + number / rate
             time.sleep(max(0.0, turn - time.monotonic()))
             late = time.monotonic() - turn > _LATE_S
-            counter = names[number % counters]
-            event = http.post(f"{api}/counters/{counter}/increments").raise_for_status().json()
+            event = http.post(f"{api}/counters/{names[number % counters]}/increments").raise_for_status().json()
             with lock:
                 sent.recorded_s[event["event_id"]] = datetime.fromisoformat(event["recorded_at"]).timestamp()
                 sent.late += late
@@ -100,72 +98,71 @@ def driven(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
     return sent
 
 
-def lines_of(sent: Sent) -> Lines:
+def read_lines(sent: Sent) -> Lines:
     """
-    What the functions wrote of these increments, once all of them are counted.
+    Wait until these increments are counted, and return the log lines about them.
 
     Raises:
-        RuntimeError: they are not, for two minutes.
+        RuntimeError: they are not counted within two minutes.
     """
     wanted = sent.recorded_s.keys()
-    missing = len(wanted)
     for _ in range(_ALL_COUNTED_WITHIN_S):
-        time.sleep(1)  # also before the first look, which takes processors from those who count
-        accepted_s = {
-            line["event_id"]: time_of(line)
-            for line in _written("APIHandler", "command accepted", sent.began_s)
-            if line["event_id"] in wanted
-        }
+        time.sleep(1)  # reading logs takes CPU time from the functions
+        accepted = _read_lines("APIHandler", "command accepted", sent.began_s)
+        accepted_s = {line["event_id"]: time_of(line) for line in accepted if line["event_id"] in wanted}
         published = [
             line
-            for line in _written("Publish", "published", sent.began_s)
+            for line in _read_lines("Publish", "published", sent.began_s)
             if "queue" not in line and not wanted.isdisjoint(line["event_ids"])
         ]
-        ids = {line["message_id"] for line in published}
+        sent_ids = {line["message_id"] for line in published}
         projected = [
-            line for line in _written("Project", "projected", sent.began_s) if not ids.isdisjoint(line["message_ids"])
+            line
+            for line in _read_lines("Project", "projected", sent.began_s)
+            if not sent_ids.isdisjoint(line["message_ids"])
         ]
-        began_s = {**_began("Publish", sent.began_s), **_began("Project", sent.began_s)}
-        counted = {one for line in projected for one in line["message_ids"]}
-        done = {one for line in published if line["message_id"] in counted for one in line["event_ids"]}
-        missing = len(wanted - (done & accepted_s.keys()))
-        ended = {line["invocation_id"] for line in (*published, *projected)} <= began_s.keys()
-        if not missing and ended:
+        began_s = {**_read_starts("Publish", sent.began_s), **_read_starts("Project", sent.began_s)}
+        counted_ids = {message_id for line in projected for message_id in line["message_ids"]}
+        counted = {
+            event_id for line in published if line["message_id"] in counted_ids for event_id in line["event_ids"]
+        }
+        is_complete = wanted <= counted & accepted_s.keys()
+        if is_complete and {line["invocation_id"] for line in (*published, *projected)} <= began_s.keys():
             return Lines(accepted_s, published, projected, began_s)
-    raise RuntimeError(f"Of {len(wanted)} increments, the logs have {missing} not as counted.")
+    raise RuntimeError(f"The logs do not have all of {len(wanted)} increments as counted.")
 
 
 def time_of(line: Mapping[str, Any]) -> float:
-    """When a line was written, in seconds, to a millisecond."""
+    """Return the time of a line in seconds, to a millisecond."""
     return datetime.fromisoformat(line["timestamp"]).timestamp()
 
 
 def busy_s() -> float:
-    """For how many seconds the processors of this machine have worked, all together (proc(5), /proc/stat)."""
+    """Return the seconds for which all processors of this machine have worked (proc(5), /proc/stat)."""
     user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def _written(function: str, message: str, since_s: float) -> list[dict[str, Any]]:
-    """A function's own lines with this message since then."""
-    lines = [json.loads(event["message"]) for event in _events(function, '"message"', since_s)]
+def _read_lines(function: str, message: str, since_s: float) -> list[dict[str, Any]]:
+    """Return a function's lines with this message since this time."""
+    lines = [json.loads(event["message"]) for event in _filter_events(function, '"message"', since_s)]
     return [line for line in lines if line["message"] == message]
 
 
-def _began(function: str, since_s: float) -> dict[str, float]:
-    """When those runs of a function began, by their ids, that have ended since then."""
-    events = _events(function, '"REPORT RequestId"', since_s)
-    reports = [(event, found) for event in events if (found := _REPORT.match(event["message"]))]
-    return {found[1]: (event["timestamp"] - float(found[2])) / 1000 for event, found in reports}
+def _read_starts(function: str, since_s: float) -> dict[str, float]:
+    """Return when the runs of a function began that have ended since this time, by their ids."""
+    events = _filter_events(function, '"REPORT RequestId"', since_s)
+    reports = [(event, report) for event in events if (report := _REPORT.match(event["message"]))]
+    return {report[1]: (event["timestamp"] - float(report[2])) / 1000 for event, report in reports}
 
 
-def _events(function: str, pattern: str, since_s: float) -> Iterable[Mapping[str, Any]]:
-    """What is logged of a function; the embedded AWS gives 10,000 at most, and no next page, so ask for few."""
+def _filter_events(function: str, pattern: str, since_s: float) -> Iterator[Mapping[str, Any]]:
+    """Yield a function's log events; the embedded AWS returns the first 10,000 of a pattern, without a next page."""
     resources = boto3.client("cloudformation").describe_stack_resources(StackName=deploy.stack_name("local"))
-    (name,) = [one["PhysicalResourceId"] for one in resources["StackResources"] if one["LogicalResourceId"] == function]
+    ids = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources["StackResources"]}
     pages = (
         boto3.client("logs")
         .get_paginator("filter_log_events")
-        .paginate(logGroupName=f"/aws/lambda/{name}", filterPattern=pattern, startTime=int(since_s * 1000))
+        .paginate(logGroupName=f"/aws/lambda/{ids[function]}", filterPattern=pattern, startTime=int(since_s * 1000))
     )
     return (event for page in pages for event in page["events"])

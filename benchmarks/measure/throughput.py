@@ -1,18 +1,14 @@
 """
-How many events a second one worker and several workers count, on one counter and on many, in simulated time.
+Events a second of one worker and of several workers, on one counter and on many, in simulated time.
 
-Workers, and the threads in which each counts its counters, run the real code on the engine within this process, one at
-a time: only what they wait for takes time (benchmarks/models/clock.py), so no processor limits them. A read takes
-3 ms, a write 5 ms and a transaction 10 ms. A request reaches DynamoDB after half of a write's time, or half of its
-own if it is a
-read, and its response takes as long to come back. In between, a transaction holds its items, and every other write of
-them is refused as a conflict, as DynamoDB does.
+Workers, and the threads in which each counts its counters, run the real code on the engine in this process, one at a
+time (benchmarks/models/clock.py): only pauses take time, so no processor limits them. A read takes 3 ms, a write 5 ms
+and a transaction 10 ms. A request arrives after half of a write's time, or half of a read's, and its response takes as
+long. In between, a transaction holds its items, and every other write of these items is refused as a conflict.
 
-Nothing is throttled, so a counter may take more than the 1,000 writes a second of a partition. A batch that failed is
-delivered again at once. Both favour the designs that fail more often. FIFO queues are left out: they deliver a
-counter's messages to one worker at a time.
-
-A run ends after so much simulated time. The counters' values then tell how many events are counted.
+Nothing is throttled, so a counter may take more than the 1,000 writes a second of a partition. A failed batch is
+redelivered at once. Both favour the designs that fail more often. FIFO queues are left out: they deliver a counter's
+messages to one worker at a time. A run ends after a simulated time. The counters' values then give the counted events.
 """
 
 from __future__ import annotations
@@ -24,13 +20,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import alternatives, designs
-from benchmarks.measure import scope
-from benchmarks.models import clock as models_clock
-from benchmarks.models.clock import Clock
-from chalicelib import codec, command_handlers, settings
-from chalicelib.domain.events import Incremented
+from benchmarks.measure import environment, scope, workloads
+from benchmarks.models import clock
+from chalicelib import codec, settings
 from tests import faults
-from tests.builders import a_counter_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +31,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
 
     from benchmarks.designs import Design
+    from benchmarks.models.clock import Clock
     from tests.faults import Attempt
     from tests.resilience.engine import Engine
 
@@ -49,11 +43,11 @@ _WRITES: Final = frozenset({"PutItem", "UpdateItem", "TransactWriteItems"})
 
 
 class _TimeIsUpError(BaseException):
-    """The run has ended: a worker stops, whatever it does."""
+    """The run has ended: a worker stops at its next request."""
 
 
 @dataclass
-class Wire:
+class Network:
     """A gate at which each request takes its time, and at which a transaction holds its items meanwhile."""
 
     clock: Clock
@@ -66,21 +60,21 @@ class Wire:
         if self.clock.now_s >= self.ends_at_s:
             raise _TimeIsUpError
         self.requests += 1
-        way_s = (_WRITE_S if attempt.operation in _WRITES else _READ_S) / 2
-        self.clock.sleep(way_s)
+        one_way_s = (_WRITE_S if attempt.operation in _WRITES else _READ_S) / 2
+        self.clock.sleep(one_way_s)
         try:
-            return self._served(attempt, _written(attempt))
+            return self._serve(attempt, _written_items(attempt))
         finally:
-            self.clock.sleep(way_s)
+            self.clock.sleep(one_way_s)
 
-    def _served(self, attempt: Attempt, items: list[str]) -> AWSResponse:
+    def _serve(self, attempt: Attempt, items: list[str]) -> AWSResponse:
         is_transaction = attempt.operation == "TransactWriteItems"
-        refused = [item in self._held for item in items]
-        if any(refused):
+        held = [item in self._held for item in items]
+        if any(held):
             self.conflicts += 1
             if not is_transaction:
                 return faults.conflict(attempt)
-            return faults.cancel_for(*("TransactionConflict" if each else None for each in refused))(attempt)
+            return faults.cancel_for(*("TransactionConflict" if each else None for each in held))(attempt)
         if not is_transaction:
             return attempt.carry_out()
         self._held |= set(items)
@@ -91,22 +85,18 @@ class Wire:
             self._held -= set(items)
 
 
-def _written(attempt: Attempt) -> list[str]:
+def _written_items(attempt: Attempt) -> list[str]:
     """Return the items that a request writes, each by its table and key."""
     if attempt.operation not in _WRITES:
         return []
     body = json.loads(attempt.request.body)
     members = [part for member in body.get("TransactItems", [{"": body}]) for part in member.values()]
-    return [_place(member) for member in members]
-
-
-def _place(member: dict[str, Any]) -> str:
-    table, item = member["TableName"], member.get("Key") or member["Item"]
-    return json.dumps([table, *(item[name] for name in _keys()[table])])
+    keys = [(member["TableName"], member.get("Key") or member["Item"]) for member in members]
+    return [json.dumps([table, *(item[name] for name in _key_names()[table])]) for table, item in keys]
 
 
 @functools.cache
-def _keys() -> dict[str, tuple[str, ...]]:
+def _key_names() -> dict[str, tuple[str, ...]]:
     """Return the attributes of the key by table."""
     names = settings.current()
     return {
@@ -118,83 +108,69 @@ def _keys() -> dict[str, tuple[str, ...]]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Crowd:
-    """What is compared: batch sizes, numbers of workers and designs, each in a run of so many simulated seconds."""
-
-    sizes: Sequence[int]
-    workers: Sequence[int]
-    names: Sequence[str]
-    seconds: float
-
-    @property
-    def runs(self) -> int:
-        """The number of runs."""
-        return len(self.sizes) * len(scope.CROWDED_SPREADS) * len(self.workers) * len(self.names)
+def measure(*, quick: bool) -> list[dict[str, Any]]:
+    """Measure on an engine of its own."""
+    if quick:
+        return measure_workers(environment.new_engine(), (1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)
+    return measure_workers(
+        environment.new_engine(), scope.WORKER_BATCHES, scope.WORKERS, scope.WORKER_DESIGNS, seconds=1.0
+    )
 
 
-def measured(engine: Engine, crowd: Crowd, advance: Callable[[int], None]) -> list[dict[str, Any]]:
-    """
-    Return events a second by design, batch size, spread and number of workers, with their requests and conflicts.
-
-    `advance` is called with 1 after each run.
-    """
+def measure_workers(
+    engine: Engine, sizes: Sequence[int], workers: Sequence[int], names: Sequence[str], seconds: float
+) -> list[dict[str, Any]]:
+    """Return events a second by design, batch size, number of counters and of workers, with requests and conflicts."""
     rows = []
-    with designs.on(engine) as found:
-        every = [design for design in found if design.name in crowd.names]
-        for size, spread, workers in itertools.product(crowd.sizes, scope.CROWDED_SPREADS, crowd.workers):
-            for design in every:
-                alternatives.provision(engine.client("dynamodb"))
-                row = {"design": design.name, "batch": size, "spread": spread, "workers": workers}
-                rows.append({**row, **_run(engine, design, row, crowd.seconds)})
-                advance(1)
+    with designs.connect(engine) as every:
+        compared = [design for design in every if design.name in names]
+        runs = [*itertools.product(sizes, scope.WORKER_SPREADS, workers, compared)]
+        for size, spread, number, design in environment.show_progress(runs, "Workers"):
+            alternatives.provision(engine.client("dynamodb"))
+            row = {"design": design.name, "batch": size, "spread": spread, "workers": number}
+            rows.append({**row, **_run(engine, design, row, seconds)})
     return rows
 
 
 def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) -> dict[str, float]:
-    counter_ids = [a_counter_id() for _ in range(row["spread"])]
-    time = Clock(_BEGAN_S)
-    batches = _batches(design, counter_ids, row["batch"], time)
+    counter_ids = [workloads.new_counter_id() for _ in range(row["spread"])]
+    with clock.simulate(_BEGAN_S) as time:
+        batches = _make_batches(design, counter_ids, row["batch"], time)
 
-    def work(number: int) -> None:
-        count = design.worker(number)
+        def work(number: int) -> None:
+            count = design.worker(number)
+            try:
+                for batch in batches:
+                    while not _is_acknowledged(count, batch):
+                        pass
+            except _TimeIsUpError:
+                return
+
+        network = Network(time, _BEGAN_S + seconds)
+        engine.gate = network
         try:
-            for batch in batches:
-                while not _is_counted(count, batch):
-                    pass
-        except _TimeIsUpError:
-            return
-
-    wire = Wire(time, _BEGAN_S + seconds)
-    engine.gate = wire
-    try:
-        with models_clock.kept(time):
             time.run([functools.partial(work, number) for number in range(row["workers"])])
-    finally:
-        engine.gate = faults.no_fault
+        finally:
+            engine.gate = faults.no_fault
     counted = sum(design.value(counter_id) for counter_id in counter_ids)
-    return {"a_second": round(counted / seconds, 1), "requests": wire.requests, "conflicts": wire.conflicts}
+    return {"a_second": round(counted / seconds, 1), "requests": network.requests, "conflicts": network.conflicts}
 
 
-def _is_counted(count: Callable[[Sequence[str]], None], batch: list[str]) -> bool:
-    """Check whether the worker acknowledges the batch; a batch that it does not may be counted in part, or whole."""
+def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -> bool:
+    """Deliver the batch, and check whether the worker acknowledges it; if not, it may be counted in part, or whole."""
     try:
         count(batch)
-    except Exception:  # noqa: BLE001  (whatever it is, the batch is delivered again)
+    except Exception:  # noqa: BLE001  (after any failure, the batch is redelivered)
         return False
     return True
 
 
-def _batches(design: Design, counter_ids: list[str], size: int, time: Clock) -> Iterator[list[str]]:
-    """Yield bodies of messages without end: events, recorded when a worker takes them, of counters that take turns."""
+def _make_batches(design: Design, counter_ids: list[str], size: int, time: Clock) -> Iterator[list[str]]:
+    """Yield bodies of messages without end: events of counters that take turns, recorded when a worker takes them."""
     for number in itertools.count():
         recorded_at_ms = time.time_ns() // 1_000_000
-        events = [
-            Incremented(
-                counter_ids[n % len(counter_ids)], command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms
-            )
-            for n in range(number * size, (number + 1) * size)
-        ]
+        numbers = range(number * size, (number + 1) * size)
+        events = [workloads.new_event(counter_ids[n % len(counter_ids)], recorded_at_ms) for n in numbers]
         if design.name == scope.OURS:
             yield [*codec.encode_bodies(events)]
         else:

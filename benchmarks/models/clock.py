@@ -1,8 +1,8 @@
 """
-Simulated time: the application's own code runs, and what it waits for takes no time of this machine.
+Simulated time: the application's own code runs, and only its pauses take time.
 
-One thread runs at a time. When it waits, the clock moves on to the thread that has to wait the least, so that a run
-takes the same simulated time on any machine, and makes the same requests in the same order each time.
+One thread runs at a time. When it waits, the clock advances to the thread with the shortest wait. A run takes the same
+simulated time on any machine, and makes the same requests in the same order each time.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ class Clock:
         self._sleeping: list[tuple[float, int, threading.Event]] = []
 
     def sleep(self, seconds: float) -> None:
-        """Let so much time pass for the calling thread."""
+        """Pause the calling thread."""
         self._wait(self._alarm(seconds))
 
     def run(self, works: Sequence[Callable[[], None]]) -> None:
-        """Run each of these in a thread of its own, and return when all of them are done."""
-        to_come = len(works)
+        """Run each of these in a thread of its own, and return when all are done."""
+        running = len(works)
         is_done = threading.Event()
 
         def run(work: Callable[[], None], begins: threading.Event) -> None:
-            nonlocal to_come
+            nonlocal running
             begins.wait()
             try:
                 work()
             finally:
-                to_come -= 1
-                if to_come:
+                running -= 1
+                if running:
                     self._wake_next()
                 else:
                     is_done.set()
@@ -77,12 +77,12 @@ class Clock:
 
 
 class _Pool:
-    """As much of a `ThreadPoolExecutor` as the writer needs, in simulated time."""
+    """The part of `ThreadPoolExecutor` that the writer uses, in simulated time."""
 
     def __init__(self, clock: Clock, workers: int) -> None:
         self._clock = clock
         self._workers = workers
-        self._to_do: list[Callable[[], None]] = []
+        self._submitted: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -99,22 +99,22 @@ class _Pool:
             except BaseException as error:  # noqa: BLE001  (the caller gets it)
                 task.set_exception(error)
 
-        self._to_do.append(work)
+        self._submitted.append(work)
         return task
 
     def _finish(self) -> None:
-        to_do, self._to_do = self._to_do, []
-        tasks = iter(to_do)
+        submitted, self._submitted = self._submitted, []
+        tasks = iter(submitted)
 
         def work() -> None:
             for task in tasks:
                 task()
 
-        self._clock.run([work] * min(self._workers, len(to_do)))
+        self._clock.run([work] * min(self._workers, len(submitted)))
 
 
 class _Task(Future[Any]):
-    """The result of a function that the pool runs once the first result is asked for."""
+    """The result of a function. The pool runs all its functions when the first result is read."""
 
     def __init__(self, finish: Callable[[], None]) -> None:
         super().__init__()
@@ -126,20 +126,18 @@ class _Task(Future[Any]):
 
 
 @contextlib.contextmanager
-def kept(clock: Clock, seed: int = 1) -> Iterator[None]:
-    """Make commands, counting, its threads and its pauses keep this clock's time. Pauses are drawn by the seed."""
-    names: list[tuple[Any, str, Any]] = [
+def simulate(now_s: float, seed: int = 1) -> Iterator[Clock]:
+    """Run commands, counting, its threads and its pauses on a new clock. The seed draws the pauses."""
+    clock = Clock(now_s)
+    replacements: list[tuple[Any, str, Any]] = [
         (command_handlers, "time", clock),
         (writer, "time", clock),
         (writer, "ThreadPoolExecutor", lambda workers: _Pool(clock, workers)),
         (retries, "time", clock),
         (retries, "random", SimpleNamespace(uniform=random.Random(seed).uniform)),
     ]
-    before = [(module, name, getattr(module, name)) for module, name, _ in names]
-    for module, name, value in names:
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for module, name, value in before:
+    with contextlib.ExitStack() as stack:
+        for module, name, value in replacements:
+            stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
+        yield clock

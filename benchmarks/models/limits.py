@@ -1,5 +1,5 @@
 """
-What AWS lets one account and one part do: limits as published, each with its page and whether it can be raised.
+AWS's published limits of an account and of its parts, each with its page.
 
 Read in stored copies of these pages in November 2026. Quotas are the defaults of large regions.
 """
@@ -12,48 +12,62 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So much of a unit and no more, unless AWS raises it on request."""
+    """The most of a unit. It is raised on request (`change` is None), or `change` is the way to need less."""
 
     most: float
     unit: str
-    on_request: bool
     published: str
+    change: str | None = None
 
 
-GATEWAY_REQUESTS: Final = Limit(
-    10_000,
-    "requests a second, all APIs of a region",
-    True,
-    "API Gateway developer guide, Throttle requests to your REST APIs",
-)
-CONCURRENCY: Final = Limit(
-    1_000, "functions running at once in a region", True, "Lambda developer guide, Lambda quotas"
-)
-TABLE_UNITS: Final = Limit(
-    40_000, "write units a second of one table", True, "DynamoDB developer guide, Quotas in Amazon DynamoDB"
-)
+_QUOTAS_OF_A_TABLE: Final = "DynamoDB developer guide, Quotas in Amazon DynamoDB"
+_SQS_SCALING: Final = "Lambda developer guide, Configuring scaling behavior for SQS event source mappings"
+
 PARTITION_UNITS: Final = Limit(
-    1_000, "write units a second of one partition", False, "DynamoDB developer guide, Warm throughput"
+    1_000,
+    "write units a second of one partition",
+    "DynamoDB developer guide, Warm throughput",
+    "more `SHARDS` (64 at most); beyond, sum up in the client (`by`) or use several counters",
 )
 POLLERS: Final = Limit(
-    1_000,
-    "batches of one queue at once",
-    False,
-    "Lambda developer guide, Configuring scaling behavior for SQS event source mappings",
+    1_000, "concurrent batches of one queue", _SQS_SCALING, "more memory for `project`, or fewer and fuller batches"
 )
 
-#: A new table takes this much at once, and afterwards twice its peak of the last half hour (DynamoDB developer guide,
+#: By the names under which docs/figures.json stores their use.
+LIMITS: Final = {
+    "gateway requests": Limit(
+        10_000,
+        "requests a second of all APIs of a region",
+        "API Gateway developer guide, Throttle requests to your REST APIs",
+    ),
+    "concurrent functions": Limit(1_000, "concurrent functions of a region", "Lambda developer guide, Lambda quotas"),
+    "log table": Limit(40_000, "write units a second of one table", _QUOTAS_OF_A_TABLE),
+    "counters table": Limit(40_000, "write units a second of one table", _QUOTAS_OF_A_TABLE),
+    "archive table": Limit(40_000, "write units a second of one table", _QUOTAS_OF_A_TABLE),
+    "concurrent queue batches": POLLERS,
+    "`publish` per shard": Limit(
+        1,
+        "concurrent runs for each shard of the stream",
+        "Lambda developer guide, Using Lambda to process DynamoDB stream records",
+        "more memory for `publish`, or a `ParallelizationFactor` for its event source",
+    ),
+    "log partitions": PARTITION_UNITS,
+    "counter item": Limit(
+        1_000, PARTITION_UNITS.unit, PARTITION_UNITS.published, "a longer `BATCHING_WINDOW_S`, or more `SHARDS`"
+    ),
+}
+
+#: A new table takes this much at once, and later twice the peak of the last half hour (DynamoDB developer guide,
 #: "Initial throughput and scaling properties").
 UNITS_OF_A_NEW_TABLE: Final = 4_000
 DOUBLES_IN_S: Final = 1800
 
-#: With how many batches at once a queue is read at first, and by how many more after a minute (page of POLLERS).
+#: The pollers of a queue at first, and the number added each minute (page of `POLLERS`).
 FIRST_POLLERS: Final = 5
 POLLERS_MORE_A_MINUTE: Final = 300
 
-#: A shard of a stream that brought nothing is asked again so soon (Lambda developer guide, "Polling and batching
-#: streams").
+#: The pause between polls of an idle shard (Lambda developer guide, "Polling and batching streams").
 STREAM_POLL_S: Final = 0.25
 
-#: A queue's message that was not counted is delivered again after the queue's visibility timeout (our template).
+#: The visibility timeout of the projection queue (infrastructure/template.yaml).
 VISIBILITY_TIMEOUT_S: Final = 180

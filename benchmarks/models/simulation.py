@@ -1,17 +1,15 @@
 """
-Simulate where events wait between being accepted and being counted: a discrete-event model of the stream, `publish`,
-the queue, `project` and the items of one counter.
+A discrete-event model of the stream, `publish`, the queue, `project` and a counter's items: the lag and its causes.
 
-Events are simulated batch by batch. The events of a shard come evenly, or at random if they are few, so a batch is
-described by its first and its last event and their number. A shard is read by one run of `publish` at a time, which
-begins when a batch is full or its window is over. Each batch is a message. Each of the queue's pollers takes messages,
-up to a batch, and runs `project`.
+Events are simulated in batches. The events of a shard arrive evenly, or at random if they are few, so first and last
+event and their number describe a batch. One run of `publish` at a time reads a shard, and begins when a batch is full
+or its window has passed. A batch is a message. Each poller of the queue takes up to a batch of messages and runs
+`project`.
 
-For one counter, the requests of `project` are simulated one by one. A shard of the stream is a part of the counter, and
-`domain.archive` decides what is written to it (benchmarks/measure/steady_state.py). A write is refused if a transaction
-holds the item, or if the item has changed so that the write's condition fails; then `project` waits at random and
-tries again, as the
-application does. Many counters are taken to meet no conflicts.
+For one counter, each request of `project` is simulated. A shard of the stream is a part of the counter, and
+`domain.archive` plans the writes (benchmarks/models/steady_state.py). A write conflicts if a transaction holds the
+item, or if a concurrent write has changed it so that the condition fails. `project` then waits at random and retries,
+as the application does. With many counters, the model assumes no conflicts.
 """
 
 from __future__ import annotations
@@ -22,40 +20,38 @@ import math
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import simpy
 
-from benchmarks.measure.steady_state import Shelf, Units
 from benchmarks.models import limits
+from benchmarks.models.steady_state import InMemoryPart, Units
 from chalicelib.domain.archive import RECENT_MAX, Addition
 from chalicelib.domain.entries import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from simpy import Environment, Event, Store
+    Steps = Generator[simpy.Event, Any, None]
 
-    Steps = Generator[Event, object, None]
-
-#: As the application tries again: `retries.attempts`, and `_TRIES` of the read model.
+#: The retries of the application (`retries.attempts`, and `_TRIES` of the read model's writer).
 _TRIES = 12
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.5
 
-#: Below so many a second, the events of a shard come at random.
+#: Below this rate a second, the events of a shard arrive at random.
 _EVENLY_FROM = 100
 
 _BEGAN_MS = 1_700_000_000_000
 
-#: Of each batch, the lags of so many events, evenly chosen, stand for those of all.
+#: The number of lags, evenly chosen, that represent those of a batch.
 _SAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """
-    What is simulated. Times are in seconds. `publish_s` and `project_s` are how long a run takes for so many events; of
-    one counter, `project_s` leaves out the requests, of which each takes `request_s`.
+    The simulated system, with times in seconds. `publish_s` and `project_s` return the time of a run by its events; for
+    one counter, `project_s` excludes requests, of which each takes `request_s`.
     """
 
     rate: float
@@ -76,10 +72,9 @@ class System:
 @dataclass(slots=True)
 class Result:
     """
-    The outcome. `lags_s` has seconds from accepted to counted, each with how many events it is for, and `oldest_s`
-    those of the first event of each run of `project`. `waiting` is how many events are accepted and not counted at the
-    end, and `given_up` how many were left to the queue at some time. `units` are of one counter only, and include
-    refused requests.
+    The outcome after the warm-up. `lags_s` has lags with the number of events of each, and `oldest_s` the lag of the
+    first event of each run of `project`. `waiting` events are not counted at the end. `retries_exhausted` events were
+    left to the queue after the last try. `units` are of one counter only, and include conflicts.
     """
 
     counted: int = 0
@@ -87,15 +82,14 @@ class Result:
     published: int = 0
     publishes: int = 0
     runs: int = 0
-    refused: int = 0
-    given_up: int = 0
-    most_pollers: int = 0
+    conflicts: int = 0
+    retries_exhausted: int = 0
     units: Units = field(default_factory=Units)
     lags_s: list[tuple[float, float]] = field(default_factory=list)
     oldest_s: list[float] = field(default_factory=list)
 
     def lag_s(self, share: float) -> float:
-        """The lag that so large a share of the events does not exceed."""
+        """Return the lag that this share of the events does not exceed."""
         ordered = sorted(self.lags_s)
         wanted = share * sum(weight for _, weight in ordered)
         reached = itertools.accumulate(weight for _, weight in ordered)
@@ -103,12 +97,12 @@ class Result:
 
     @property
     def batch(self) -> float:
-        """How many events were published together, on the average."""
+        """The mean number of events that are published together."""
         return self.published / max(1, self.publishes)
 
 
-def simulated(system: System, *, warm_up_s: float, measured_s: float, seed: int = 1) -> Result:
-    """The system for so long, seen after it has warmed up."""
+def simulate(system: System, *, warm_up_s: float, measured_s: float, seed: int = 1) -> Result:
+    """Run the system, and return its outcome after the warm-up."""
     environment = simpy.Environment()
     run = _Run(system, environment, random.Random(seed), begins_s=warm_up_s)
     environment.run(until=warm_up_s + measured_s)
@@ -124,186 +118,176 @@ class _Message:
     first_s: float
     last_s: float
     first_id: int
-    is_repeated: bool = False
+    is_redelivered: bool = False
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the entries of its events, as they come evenly."""
-        each_s = (self.last_s - self.first_s) / max(1, self.events - 1)
+        """Yield the entries of its events, evenly spread."""
+        step_s = (self.last_s - self.first_s) / max(1, self.events - 1)
         for number in range(self.events):
-            at_ms = _BEGAN_MS + int(1000 * (self.first_s + number * each_s))
+            at_ms = _BEGAN_MS + int(1000 * (self.first_s + number * step_s))
             yield Entry(at_ms, (self.first_id + number).to_bytes(16, "big"), 1)
 
 
-@dataclass(slots=True)
-class _Item:
-    """A part of the counter, and until when a transaction holds it."""
-
-    shelf: Shelf = field(default_factory=Shelf)
-    busy_until_s: float = 0.0
-
-
 class _Arrivals:
-    """The events of one shard, by their number from 0 on."""
+    """The times of a shard's events, which are numbered from 0."""
 
     def __init__(self, rate: float, chance: random.Random) -> None:
         self._rate = rate
         self._phase = chance.random()
         self._chance = chance
-        self._at_random: list[float] = []
+        self._random_times: list[float] = []
 
     def time_of(self, number: int) -> float:
         if self._rate >= _EVENLY_FROM:
             return (number + self._phase) / self._rate
-        while len(self._at_random) <= number:
-            before = self._at_random[-1] if self._at_random else 0.0
-            self._at_random.append(before + self._chance.expovariate(self._rate))
-        return self._at_random[number]
+        times = self._random_times
+        while len(times) <= number:
+            times.append((times[-1] if times else 0.0) + self._chance.expovariate(self._rate))
+        return times[number]
 
     def number_by(self, time_s: float) -> int:
         if self._rate >= _EVENLY_FROM:
             return max(0, math.floor(time_s * self._rate - self._phase) + 1)
-        while not self._at_random or self._at_random[-1] <= time_s:
-            self.time_of(len(self._at_random))
-        return bisect.bisect_right(self._at_random, time_s)
+        while not self._random_times or self._random_times[-1] <= time_s:
+            self.time_of(len(self._random_times))
+        return bisect.bisect_right(self._random_times, time_s)
 
 
 class _Run:
-    def __init__(self, system: System, environment: Environment, chance: random.Random, begins_s: float) -> None:
+    def __init__(self, system: System, environment: simpy.Environment, chance: random.Random, begins_s: float) -> None:
         self.result = Result()
         self.counted = 0
         self._system = system
-        self._now = environment
+        self._environment = environment
         self._chance = chance
         self._begins_s = begins_s
-        self._queue: Store = simpy.Store(environment)
-        self._shelves = [_Item() for _ in range(system.shards)]
+        self._queue: simpy.Store = simpy.Store(environment)
+        self._parts = [InMemoryPart() for _ in range(system.shards)]
+        self._held_until_s = [0.0] * system.shards
         self.arrivals = [_Arrivals(system.rate / system.shards, chance) for _ in range(system.shards)]
         for shard in range(system.shards):
             environment.process(self._publish(shard))
-        environment.process(self._pollers())
+        environment.process(self._start_pollers())
+
+    @property
+    def _now_s(self) -> float:
+        return float(self._environment.now)
+
+    @property
+    def _is_warm(self) -> bool:
+        return self._now_s >= self._begins_s
+
+    def _wait(self, seconds: float) -> simpy.Event:
+        return self._environment.timeout(max(0.0, seconds))
 
     def _publish(self, shard: int) -> Steps:
         system, arrivals = self._system, self.arrivals[shard]
         phase_s = self._chance.uniform(0, system.poll_s)
-        # No two shards begin together.
-        yield self._now.timeout(self._chance.uniform(0, system.window_s))
-        taken = 0
+        yield self._wait(self._chance.uniform(0, system.window_s))  # shards begin at different times
+        published = 0
 
-        def polled(time_s: float) -> float:
-            if time_s <= self._now.now or not system.poll_s:
-                return max(time_s, self._now.now)
+        def next_poll_s(time_s: float) -> float:
+            if time_s <= self._now_s or not system.poll_s:
+                return max(time_s, self._now_s)
             return math.ceil((time_s - phase_s) / system.poll_s) * system.poll_s + phase_s
 
         while True:
-            seen_s = polled(arrivals.time_of(taken))
-            full_s = polled(arrivals.time_of(taken + system.stream_batch - 1))
-            yield self._until(max(seen_s, min(full_s, seen_s + system.window_s)))
-            events = min(system.stream_batch, arrivals.number_by(self._now.now) - taken)
-            yield self._now.timeout(system.publish_s(events))
-            first_s, last_s = arrivals.time_of(taken), arrivals.time_of(taken + events - 1)
-            if self._now.now >= self._begins_s:
+            first_s = next_poll_s(arrivals.time_of(published))
+            full_s = next_poll_s(arrivals.time_of(published + system.stream_batch - 1))
+            yield self._wait(max(first_s, min(full_s, first_s + system.window_s)) - self._now_s)
+            events = min(system.stream_batch, arrivals.number_by(self._now_s) - published)
+            yield self._wait(system.publish_s(events))
+            if self._is_warm:
                 self.result.publishes += 1
                 self.result.published += events
-            self._queue.put(_Message(shard, events, first_s, last_s, taken))
-            taken += events
+            times_s = arrivals.time_of(published), arrivals.time_of(published + events - 1)
+            self._queue.put(_Message(shard, events, *times_s, published))
+            published += events
 
-    def _pollers(self) -> Steps:
+    def _start_pollers(self) -> Steps:
         system, running = self._system, 0
         for allowed in itertools.count(system.first_pollers, system.pollers_more_a_minute // 60):
             wanted = running == 0 or bool(self._queue.items)
             while wanted and running < min(allowed, system.most_pollers):
-                self._now.process(self._project())
+                self._environment.process(self._project())
                 running += 1
-            self.result.most_pollers = running
-            yield self._now.timeout(1)
+            yield self._wait(1)
 
     def _project(self) -> Steps:
         while True:
-            messages: list[_Message] = [(yield self._queue.get())]  # type: ignore[list-item]
+            messages: list[_Message] = [(yield self._queue.get())]
             while self._queue.items and len(messages) < self._system.queue_batch:
-                messages.append((yield self._queue.get()))  # type: ignore[arg-type]
-            self.result.runs += self._now.now >= self._begins_s
-            yield self._now.timeout(self._system.project_s(sum(message.events for message in messages)))
+                messages.append((yield self._queue.get()))
+            self.result.runs += self._is_warm
+            yield self._wait(self._system.project_s(sum(message.events for message in messages)))
             if not self._system.one_counter:
                 self._count(messages)
                 continue
             by_shard: dict[int, list[_Message]] = defaultdict(list)
             for message in messages:
                 by_shard[message.shard].append(message)
-            yield simpy.AllOf(
-                self._now, [self._now.process(self._write(shard, of_part)) for shard, of_part in by_shard.items()]
-            )
+            writes = [self._environment.process(self._write(*part)) for part in by_shard.items()]
+            yield simpy.AllOf(self._environment, writes)
 
     def _write(self, shard: int, messages: list[_Message]) -> Steps:
-        """Count messages of one part, as `writer.count` does, or leave them to the queue after too many conflicts."""
-        item = self._shelves[shard]
+        """Count messages of one part, as `writer.count` does, or leave them to the queue after the last try."""
+        part, request_s = self._parts[shard], self._system.request_s
         entries = frozenset(entry for message in messages for entry in message.entries())
-        is_known = False
-        if len(entries) <= RECENT_MAX and not any(message.is_repeated for message in messages):
-            is_free = self._now.now >= item.busy_until_s
-            yield self._now.timeout(self._system.request_s)
-            added = item.shelf.add(entries) if is_free else None
+        is_read = False
+        if len(entries) <= RECENT_MAX and not any(message.is_redelivered for message in messages):
+            is_free = self._now_s >= self._held_until_s[shard]
+            yield self._wait(request_s)
+            added = part.add(entries) if is_free else None
             if added is not None:
-                self._asked(added)
+                self._add_units(added)
                 self._count(messages)
                 return
-            self._refused(item.shelf.refusal())
-            is_known = is_free  # the refusal returned the item
+            self._add_units(part.refusal_units())
+            is_read = is_free  # a failed condition returns the item
         for attempt in range(_TRIES):
             if attempt:
-                longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
-                yield self._now.timeout(self._chance.uniform(0, longest_s))
-            if not is_known:
-                yield self._now.timeout(self._system.request_s)
-                self._asked(Units(read=1, requests=1))
-            is_known = False
-            plan, read = item.shelf.plan(entries, _BEGAN_MS + int(1000 * self._now.now))
-            self._asked(read)
+                yield self._wait(self._chance.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))
+            if not is_read:
+                yield self._wait(request_s)
+                self._add_units(Units(read=1, requests=1))
+            is_read = False
+            plan, read = part.plan(entries, _BEGAN_MS + int(1000 * self._now_s))
+            self._add_units(read)
             if read.requests:
-                yield self._now.timeout(read.requests * self._system.request_s)
+                yield self._wait(read.requests * request_s)
             if plan is None:
                 self._count(messages)
                 return
-            is_free = self._now.now >= item.busy_until_s
+            is_free = self._now_s >= self._held_until_s[shard]
             if is_free and not isinstance(plan, Addition):
-                item.busy_until_s = self._now.now + self._system.request_s
-            yield self._now.timeout(self._system.request_s)
-            if is_free and item.shelf.holds(plan):
-                self._asked(item.shelf.write(plan))
+                self._held_until_s[shard] = self._now_s + request_s
+            yield self._wait(request_s)
+            if is_free and part.holds(plan):
+                self._add_units(part.write(plan))
                 self._count(messages)
                 return
-            self._refused(
-                item.shelf.refusal()
-                if isinstance(plan, Addition)
-                else item.shelf.refusal().plus(Units(write=item.shelf.plan_units(plan)))
-            )
-        if self._now.now >= self._begins_s:
-            self.result.given_up += sum(message.events for message in messages)
-        self._now.process(self._deliver_again(messages))
+            self._add_units(part.refusal_units(plan))
+        if self._is_warm:
+            self.result.retries_exhausted += sum(message.events for message in messages)
+        self._environment.process(self._redeliver(messages))
 
-    def _asked(self, units: Units) -> None:
-        if self._now.now >= self._begins_s:
-            self.result.units = self.result.units.plus(units)
+    def _add_units(self, units: Units) -> None:
+        if self._is_warm:
+            self.result.units = self.result.units.add(units)
+            self.result.conflicts += int(units.conflicts)
 
-    def _refused(self, units: Units) -> None:
-        self._asked(units)
-        self.result.refused += self._now.now >= self._begins_s
-
-    def _deliver_again(self, messages: list[_Message]) -> Steps:
-        yield self._now.timeout(limits.VISIBILITY_TIMEOUT_S)
+    def _redeliver(self, messages: list[_Message]) -> Steps:
+        yield self._wait(limits.VISIBILITY_TIMEOUT_S)
         for message in messages:
-            self._queue.put(replace(message, is_repeated=True))
+            self._queue.put(replace(message, is_redelivered=True))
 
     def _count(self, messages: list[_Message]) -> None:
         self.counted += sum(message.events for message in messages)
-        if self._now.now < self._begins_s:
+        if not self._is_warm:
             return
-        self.result.oldest_s.append(self._now.now - min(message.first_s for message in messages))
+        self.result.oldest_s.append(self._now_s - min(message.first_s for message in messages))
         for message in messages:
             self.result.counted += message.events
             for sample in range(_SAMPLES):
                 at_s = message.first_s + (sample + 0.5) / _SAMPLES * (message.last_s - message.first_s)
-                self.result.lags_s.append((self._now.now - at_s, message.events / _SAMPLES))
-
-    def _until(self, time_s: float) -> Event:
-        return self._now.timeout(max(0.0, time_s - self._now.now))
+                self.result.lags_s.append((self._now_s - at_s, message.events / _SAMPLES))

@@ -1,14 +1,12 @@
-"""Sections of the report, and how they write tables and numbers."""
+"""How the pages write tables and numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-from benchmarks.measure import scope
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 DASH: Final = "\N{EN DASH}"
 
@@ -17,60 +15,51 @@ DASH: Final = "\N{EN DASH}"
 class Goal:
     """A goal that was set before the measurement, and the result."""
 
-    hoped: str
-    found: str
+    text: str
+    result: str
     is_met: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the report: its title; and its text, plots by file name, and goals, all from raw figures."""
-
-    title: str
-    says: Callable[[Any], str]
-    plots: Callable[[Any], dict[str, str]] = lambda _raw: {}
-    goals: Callable[[Any], list[Goal]] = lambda _raw: []
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
+    """Return a Markdown table. `align` has `l` or `r` for each column; default: all left."""
+    rule = ["---:" if side == "r" else "---" for side in align.ljust(len(head), "l")]
+    return "\n".join([_line(head), f"|{'|'.join(rule)}|", *map(_line, rows)])
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" if line is not lines[1] else f"|{'|'.join(line)}|" for line in lines)
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def goals_table(found: Iterable[Goal]) -> str:
-    """Return a table of goals, each with its verdict."""
-    rows = [[goal.hoped, goal.found, "met" if goal.is_met else "**missed**"] for goal in found]
-    return table(["goal", "measured", "verdict"], rows)
+def format_goals(goals: Iterable[Goal]) -> str:
+    """Return a table of goals with their results."""
+    rows = [[goal.text, goal.result, "met" if goal.is_met else "**missed**"] for goal in goals]
+    return format_table(["goal", "measured", "verdict"], rows)
 
 
-def short(number: float | None) -> str:
-    """Return three significant digits, or all digits of a larger number."""
+def format_short(number: float | None) -> str:
+    """Return three significant digits, all digits from 100 on, or a dash for None."""
     if number is None:
         return DASH
-    if number == 0 or number >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.3g}"
+    return f"{number:,.0f}" if number == 0 or number >= 100 else f"{number:.3g}"
 
 
-def numbers(whole: Iterable[int]) -> list[str]:
-    """Return whole numbers with separators of thousands."""
-    return [f"{number:,}" for number in whole]
-
-
-def multiple(one: float, unit: float) -> str:
+def format_multiple(number: float, unit: float) -> str:
     """Return a number as a multiple of the unit, with two significant digits; a dash if the unit is 0."""
     if not unit:
         return DASH
-    times = one / unit
-    return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+    return f"{number / unit:,.0f}" if number >= 10 * unit else f"{number / unit:.2g}"
 
 
-def percent(share: float) -> str:
+def format_usd(usd: float | None) -> str:
+    """Return an amount with cents, or a dash for None."""
+    return DASH if usd is None else f"{usd:.2f}"
+
+
+def format_percent(share: float, digits: int = 0) -> str:
     """Return a share of 1 in per cent."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:,.{digits}f} %"
 
 
-def bold(design: str) -> str:
-    """Return a design's name, in bold if it is this one."""
-    return f"**{design}**" if design == scope.OURS else design
+def format_list(words: Sequence[str]) -> str:
+    """Return words joined by commas, and by "and" before the last."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

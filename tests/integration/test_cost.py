@@ -7,7 +7,10 @@ import json
 
 import pytest
 
-from benchmarks import cost
+from benchmarks.measure import function_steps
+from benchmarks.models import deployed
+from benchmarks.models.costing import FunctionSteps
+from benchmarks.report import cost_page
 from chalicelib import event_log, publisher
 from tests import aws_requests
 from tests.builders import a_scheduled_turn, an_event, message_body, stream_batch, stream_record
@@ -236,9 +239,9 @@ def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms
 
 @pytest.mark.exhaustive
 def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
-    stored = cost.read()
+    stored = deployed.read_steps()
 
-    now = cost.measured(cost.setup(), repeats=1)
+    now = FunctionSteps.load(function_steps.measure_steps(repeats=1))
 
     assert now.event_bytes == stored.event_bytes
     assert now.alternative_message_bytes == stored.alternative_message_bytes
@@ -255,4 +258,4 @@ def test_hourly_check_writes_the_metrics_that_the_cost_table_states(pipeline, ca
 
     (written,) = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
     (metrics,) = written["_aws"]["CloudWatchMetrics"]
-    assert len(metrics["Metrics"]) == cost.METRICS_OF_THE_CHECK
+    assert len(metrics["Metrics"]) == cost_page.METRICS_OF_THE_CHECK

@@ -1,4 +1,4 @@
-"""The benchmark's bare calls make the requests of the application."""
+"""The bare calls make the requests of our functions, and the report has the measured ratios."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import boto3
 import pytest
 
 from benchmarks.measure import cpu_time, scope
-from benchmarks.report import cpu_time as told
+from benchmarks.report import benchmarks_page, markdown
 from tests import aws_requests
 
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize(
-    ("subject", "what"),
+    ("subject", "program"),
     [
-        ("command", scope.BY_GATEWAY),
+        ("command", scope.API_HANDLER),
         ("count 1", scope.FUNCTION),
         ("count 10", scope.FUNCTION),
         ("count 100", scope.FUNCTION),
-        (scope.APART, scope.FUNCTION),
+        (scope.COUNT_MANY, scope.FUNCTION),
     ],
 )
-def test_bare_calls_write_what_the_functions_write(stage, subject, what):
+def test_bare_calls_write_what_the_functions_write(stage, subject, program):
     client = boto3.client("dynamodb")
-    bare, others, _ = cpu_time.subjects(client, boto3.client("sqs"))[subject]
+    comparison = cpu_time.list_comparisons(client, boto3.client("sqs"))[subject]
 
     with (
         aws_requests.record(client, reader=aws_requests.reader()) as by_hand,
         aws_requests.record(reader=aws_requests.reader()) as by_function,
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        bare()()
-        others[what]()()
+        comparison.bare()()
+        comparison.others[program]()()
 
     assert by_hand.write_units() == by_function.write_units() > 0
     assert by_hand.operations == [name for name in by_function.operations if name != "GetItem"]
@@ -42,7 +42,7 @@ def test_bare_calls_write_what_the_functions_write(stage, subject, what):
 
 def test_bare_read_reads_what_counting_reads(stage):
     client = boto3.client("dynamodb")
-    _, others, _ = cpu_time.subjects(client, boto3.client("sqs"))["count 100"]
+    others = cpu_time.list_comparisons(client, boto3.client("sqs"))["count 100"].others
 
     with (
         aws_requests.record(client) as by_hand,
@@ -57,13 +57,11 @@ def test_bare_read_reads_what_counting_reads(stage):
 
 
 def test_cpu_time_is_measured_in_turns_and_reported(stage):
-    done: list[int] = []
+    raw = cpu_time.measure_ratios(2, 2)
 
-    raw = cpu_time.measured(2, 2, done.append)
-
-    assert sum(done) == cpu_time.total_rounds(2)
-    assert all(ratio > 0 for one in raw["compared"].values() for ratios in one["ratios"].values() for ratio in ratios)
-    said = told.SECTION.says(raw)
-    goal = f"a command takes at most {scope.COMMAND_GOAL} times the CPU time of the bare put"
-    assert f"| {goal} | {told.ratio(raw, 'command', scope.BY_GATEWAY):.2f} |" in said
-    assert "**Where counting 100 events spends its time**" in said
+    compared = raw["compared"].values()
+    assert all(ratio > 0 for comparison in compared for ratios in comparison["ratios"].values() for ratio in ratios)
+    goals = markdown.format_goals(benchmarks_page.list_goals({"cpu_time": {"raw": raw}}))
+    ratio = benchmarks_page.cpu_ratio(raw, "command", scope.API_HANDLER)
+    assert f"at most {scope.COMMAND_GOAL} times the CPU time of the bare put | {ratio:.2f} |" in goals
+    assert "counting 100 events" in raw["profiles"]

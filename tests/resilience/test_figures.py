@@ -5,30 +5,27 @@ from __future__ import annotations
 import functools
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks import alternatives, designs
-from benchmarks.measure import faults, function_times, request_costs, scope, throughput
+from benchmarks import alternatives, designs, store
+from benchmarks.measure import faults, request_costs, scope, throughput
 from benchmarks.models.clock import Clock
 from chalicelib import codec
 from tests.faults import Attempt
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
-
 
 @pytest.fixture(scope="module")
 def figures():
-    return function_times.read(DOCS)
+    return store.read()
 
 
 @pytest.fixture
 def every(module_engine):
-    with designs.on(module_engine) as found:
-        yield found
+    with designs.connect(module_engine) as connected:
+        yield connected
 
 
 @pytest.mark.exhaustive
@@ -36,9 +33,9 @@ def every(module_engine):
 def test_units_and_requests_are_those_of_the_report(module_engine, figures):
     """All but the largest batches, which would take minutes."""
     batches = (1, 10)
-    stored = figures["spending"]["raw"]
+    stored = figures["request_costs"]["raw"]
 
-    found = request_costs.measured(module_engine, batches, scope.SPREADS, lambda _: None)
+    found = request_costs.measure_designs(module_engine, batches)
 
     assert found == {**stored, "cells": [row for row in stored["cells"] if row["events"] in batches]}
 
@@ -47,9 +44,9 @@ def test_units_and_requests_are_those_of_the_report(module_engine, figures):
 @pytest.mark.no_cover
 @pytest.mark.parametrize("fault", faults.FAULTS)
 def test_design_survives_the_faults_of_the_report(module_engine, figures, every, fault):
-    found = {design.name: faults.Trials(module_engine, design).outcome(fault) for design in every}
+    found = {design.name: faults.Trials(module_engine, design).count_outcomes(fault) for design in every}
 
-    assert found == {name: outcomes[fault] for name, outcomes in figures["surviving"]["raw"].items()}
+    assert found == {name: outcomes[fault] for name, outcomes in figures["faults"]["raw"].items()}
 
 
 def test_worker_that_loses_events_counts_too_little(module_engine, every):
@@ -57,37 +54,37 @@ def test_worker_that_loses_events_counts_too_little(module_engine, every):
     worker = ours.worker(0)
     loses_one = designs.Design(
         "loses one",
-        ours.hand_over,
+        ours.send,
         ours.queue_url,
         lambda _: lambda bodies: worker(without_its_last(bodies)),
         ours.value,
     )
 
-    outcome = faults.Trials(module_engine, loses_one).outcome("nothing goes wrong")
+    outcome = faults.Trials(module_engine, loses_one).count_outcomes("nothing goes wrong")
 
-    assert outcome == {"runs": 1, "too_much": 0, "too_little": 1, "never_acknowledged": 0}
+    assert outcome == {"runs": 1, "too_high": 0, "too_low": 1, "never_acknowledged": 0}
 
 
 def test_worker_that_always_fails_never_acknowledges(module_engine, every):
     (ours,) = (design for design in every if design.name == scope.OURS)
     trials = faults.Trials(module_engine, ours)
-    trials.design = designs.Design("fails", ours.hand_over, ours.queue_url, lambda _: fails, ours.value)
+    trials.design = designs.Design("fails", ours.send, ours.queue_url, lambda _: fails, ours.value)
 
-    outcome = trials.outcome("nothing goes wrong")
+    outcome = trials.count_outcomes("nothing goes wrong")
 
-    assert (outcome["never_acknowledged"], outcome["too_little"]) == (1, 1)
+    assert (outcome["never_acknowledged"], outcome["too_low"]) == (1, 1)
 
 
 def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
     """The transaction holds its item while the other writes arrive, and not any more when it has ended."""
     time = Clock(0)
-    wire = throughput.Wire(time, math.inf)
+    network = throughput.Network(time, math.inf)
     responses: dict[str, Any] = {}
 
     def send(name, after_s, attempt):
         def work():
             time.sleep(after_s)
-            responses[name] = wire(attempt)
+            responses[name] = network(attempt)
 
         return work
 
@@ -105,7 +102,7 @@ def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
     reasons = json.loads(responses["transaction too"].content)["CancellationReasons"]
     assert [reason["Code"] for reason in reasons] == ["TransactionConflict", "None"]
     assert [responses[name] for name in ("transaction", "elsewhere", "afterwards")] == ["done"] * 3
-    assert (wire.requests, wire.conflicts) == (5, 2)
+    assert (network.requests, network.conflicts) == (5, 2)
 
 
 def test_simulated_time_is_that_of_the_longest_wait():
@@ -123,11 +120,11 @@ def test_simulated_time_is_that_of_the_longest_wait():
 
 
 def test_workers_in_simulated_time_count_the_same_each_time(module_engine):
-    crowd = throughput.Crowd((10,), (1, 4), (scope.OURS, scope.PACE_UNIT), 0.2)
+    compared = (10,), (1, 4), (scope.OURS, scope.PACE_UNIT)
 
-    rows, again = (throughput.measured(module_engine, crowd, lambda _: None) for _ in range(2))
+    rows, again = (throughput.measure_workers(module_engine, *compared, seconds=0.2) for _ in range(2))
 
-    assert len(rows) == crowd.runs
+    assert len(rows) == len(scope.WORKER_SPREADS) * 4
     assert all(row["a_second"] > 0 and row["requests"] > 0 for row in rows)
     assert rows == again
 

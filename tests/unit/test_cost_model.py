@@ -1,4 +1,4 @@
-"""What a million increments cost: by figures that can be computed by hand, and in docs/cost.md."""
+"""The cost of a million increments, by figures that can be computed by hand."""
 
 from __future__ import annotations
 
@@ -7,36 +7,29 @@ import re
 
 import pytest
 
-from benchmarks import cost
-from benchmarks.measure import function_times, scope
-from benchmarks.models import costing, pricing
+from benchmarks import store
+from benchmarks.measure import scope
+from benchmarks.models import costing, deployed, pricing
 from benchmarks.models.costing import AlternativeBatch, Batch, Load, Setup, Step
-from benchmarks.report import cost as telling
-from tests.doc_pages import PAGES, PROJECT, README
-
-COST = PAGES["docs/cost.md"]
+from benchmarks.report import cost_page
+from tests.doc_pages import README
 
 SETUP = Setup(stream_batch=1000, queue_batch=10, memory_mb={"api_handler": 1769, "publish": 1769, "project": 1769})
 NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
 
 
-def test_page_on_cost_is_rendered_from_stored_figures_and_prices():
-    assert telling.document(cost.read(), cost.setup()) == COST
-
-
 def test_readme_states_the_totals_of_the_tables():
-    one, _, _ = cost.loads()
-    alone, busy = (sum(cost.by_part(cost.read(), cost.setup(), one, rate).values()) for rate in (1, 1000))
+    measured, setup, (one, _, _) = deployed.read_steps(), deployed.read_setup(), deployed.default_loads()
+    alone, busy = (cost_page.total_usd(measured, setup, one, rate) for rate in (1, 1000))
 
     assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} at a thousand" in " ".join(README.split())
 
 
-def test_units_of_counting_are_those_that_the_engine_measured():
+def test_units_of_counting_are_those_that_module_engine_measured():
     """The model runs the rules of the application in memory; the figures count the application's requests."""
-    orders = function_times.read(PROJECT / "docs")["spending"]["raw"]["orders"]
-    for row in orders:
+    for row in store.read()["request_costs"]["raw"]["orders"]:
         if row["order"] == scope.IN_ORDER:
-            units = cost.counting_units(row["events"], 1000)
+            units = costing.counting_units(row["events"], 1000)
             assert units.write == pytest.approx(row["write_units"], abs=0.002)
             assert units.requests == pytest.approx(row["requests"], abs=0.002)
             assert units.read == pytest.approx(row["read_units"], abs=0.002)
@@ -81,7 +74,7 @@ def test_part_is_charged_once_for_an_increment_or_for_its_batch():
     publish = dataclasses.replace(NOTHING, message_bytes=(65_537,), log_bytes=1000)
     project = dataclasses.replace(NOTHING, write_units=50, read_units=8)
 
-    parts = costing.increments(SETUP, command, Batch(1000, publish, project), rate=1000)
+    parts = costing.price_increments(SETUP, command, Batch(1000, publish, project), rate=1000)
 
     assert tuple(parts) == costing.PARTS
     assert parts["gateway"] == pytest.approx(3.50 + 0.09)
@@ -97,8 +90,7 @@ def test_part_is_charged_once_for_an_increment_or_for_its_batch():
 def test_alternative_sends_each_increment_and_receives_batches():
     command = dataclasses.replace(NOTHING, requests=1)
     by_one, by_ten = (
-        costing.alternative_increments(SETUP, command, AlternativeBatch(events, 100, NOTHING), rate=10)
-        for events in (1, 10)
+        costing.price_alternative(SETUP, command, AlternativeBatch(events, 100, NOTHING), rate=10) for events in (1, 10)
     )
 
     # Per batch: a receive, a deletion, an invocation and the platform's lines.

@@ -1,4 +1,4 @@
-"""The model of scaling, computed by hand where nothing conflicts, and docs/scale.md."""
+"""The model of scaling, computed by hand where nothing conflicts, and the stored cases."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import cost, scale
-from benchmarks.models import limits
-from benchmarks.models.simulation import System, simulated
-from benchmarks.scale import MANY, Case
+from benchmarks import store
+from benchmarks.models import capacity, costing, deployed, limits
+from benchmarks.models.capacity import MANY, Case
+from benchmarks.models.simulation import System, simulate
+from benchmarks.report import scale_page
 
 SYSTEM = System(
     rate=1000,
@@ -26,11 +27,11 @@ SYSTEM = System(
 
 
 def of(**changes):
-    return simulated(replace(SYSTEM, **changes), warm_up_s=5, measured_s=60)
+    return simulate(replace(SYSTEM, **changes), warm_up_s=5, measured_s=60)
 
 
 def test_lag_of_lone_events_is_poll_window_and_runs():
-    found = simulated(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=10_000)
+    found = simulate(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=10_000)
 
     assert found.batch == pytest.approx(1, abs=0.05)
     assert 1.0 + 0.1 + 0.2 < found.lag_s(0.99) <= 0.25 + 1 + 0.1 + 0.2 + 2 * 0.01
@@ -65,36 +66,36 @@ def test_writers_of_one_part_conflict_and_count_everything():
     """
     Messages come faster than they are read and written, so several runs write the same part at once.
 
-    Events that are given up, in the warm-up, too, come again only after the end of this run.
+    Events whose retries are exhausted, in the warm-up, too, are redelivered only after the end of this run.
     """
     crowd = {"window_s": 0, "poll_s": 0, "publish_s": lambda _events: 0.04, "request_s": 0.045, "first_pollers": 1000}
     found, alone = of(**crowd), of(**crowd, one_counter=False)
 
-    assert (alone.refused, alone.given_up) == (0, 0)
-    assert found.refused > found.runs / 4
+    assert (alone.conflicts, alone.retries_exhausted) == (0, 0)
+    assert found.conflicts > found.runs / 4
     assert found.lag_s(0.99) > alone.lag_s(0.99)
-    assert found.given_up < found.waiting < 3 * 1000 + found.given_up
+    assert found.retries_exhausted < found.waiting < 3 * 1000 + found.retries_exhausted
 
 
 def test_parts_of_one_counter_never_conflict():
     parts = {"shards": 8, "rate": 4000, "first_pollers": 1000, "project_s": lambda _events: 0.1}
 
-    assert of(**parts).refused == 0
+    assert of(**parts).conflicts == 0
 
 
 def test_units_of_a_batch_are_those_of_the_steady_state():
     """The batches of this rate and window have a hundred events, or a few more."""
     found = of(rate=100, publish_s=lambda _events: 0.001, poll_s=0)
 
-    expected = cost.counting_units(round(found.batch), 1000)
-    assert found.units.each(found.counted).write == pytest.approx(expected.write, rel=0.05)
+    expected = costing.counting_units(round(found.batch), 1000)
+    assert found.units.divide(found.counted).write == pytest.approx(expected.write, rel=0.05)
 
 
 def test_lone_events_cost_an_update_each_and_sometimes_an_archiving():
-    found = simulated(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=100_000)
+    found = simulate(replace(SYSTEM, rate=0.01), warm_up_s=0, measured_s=100_000)
 
-    expected = cost.counting_units(1, 100_000)
-    assert found.units.each(found.counted).write == pytest.approx(expected.write, rel=0.05)
+    expected = costing.counting_units(1, 100_000)
+    assert found.units.divide(found.counted).write == pytest.approx(expected.write, rel=0.05)
     assert found.units.item < found.units.write
 
 
@@ -108,59 +109,56 @@ def test_lone_events_cost_an_update_each_and_sometimes_an_archiving():
     ],
 )
 def test_log_takes_1000_a_second_and_partition_and_a_new_table_doubles(case, accepted, shards, minutes):
-    assert (case.accepted, case.stream_shards, case.new_table_takes_it_after_min) == (accepted, shards, minutes)
+    assert (case.accepted, case.stream_shards, case.table_warm_up_min) == (accepted, shards, minutes)
 
 
 def test_step_between_two_is_interpolated_and_beyond_is_extrapolated():
-    publish, project = scale.steps_of(Case(10, 1), cost.read())
+    publish, project = capacity.interpolate_steps(Case(10, 1), deployed.read_steps())
     few, many = (publish(size) for size in (250, 1000))
 
     assert publish(625).cpu_ms == pytest.approx((few.cpu_ms + many.cpu_ms) / 2)
     assert publish(1750).cpu_ms == pytest.approx(2 * many.cpu_ms - few.cpu_ms)
     assert sum(publish(625).message_bytes) == pytest.approx((sum(few.message_bytes) + sum(many.message_bytes)) / 2)
-    assert project(1000) == cost.read().steps["project 1000 of one counter"]
+    assert project(1000) == deployed.read_steps().steps["project 1000 of one counter"]
 
 
 def test_use_of_a_limit_is_demand_over_supply():
-    units = cost.counting_units(1000, 1000)
-    found = {use.name: use for use in scale.uses(Case(2_000, 1), cost.read(), cost.setup(), 1000, units)}
+    units = costing.counting_units(1000, 1000)
+    used = capacity.use_limits(Case(2_000, 1), deployed.read_steps(), deployed.read_setup(), 1000, units)
 
-    assert found["the log's partitions of one counter"].used == 2
-    assert found["requests to the gateway"].used == 2_000 / limits.GATEWAY_REQUESTS.most
+    assert list(used.values()) == sorted(used.values(), reverse=True)
+    assert used["log partitions"] == 2
+    assert used["gateway requests"] == 2_000 / limits.LIMITS["gateway requests"].most
     # Of 2,000 a second, 1,000 are accepted: one transaction a second, of 2 units for the item and 40 for its pages.
-    assert found["the item of a part of the counter"].used == pytest.approx(2 / limits.PARTITION_UNITS.most)
-    assert found["the archive's table"].used == pytest.approx(40 / limits.TABLE_UNITS.most)
-    assert "SHARDS" in found["the log's partitions of one counter"].change
+    assert used["counter item"] == pytest.approx(2 / limits.PARTITION_UNITS.most)
+    assert used["archive table"] == pytest.approx(40 / limits.LIMITS["archive table"].most)
 
 
-def test_document_is_rendered_from_the_stored_cases():
-    assert scale.DOCUMENT.read_text(encoding="utf-8") == scale.document(scale.read())
-
-
-def test_stored_cases_are_what_the_model_finds_now():
-    kept = {(row["rate"], row["counters"], row["shards"], row["window_s"]): row for row in scale.read()["cases"][:12]}
-    figures, deployed = cost.read(), cost.setup()
+def test_stored_cases_are_what_the_model_computes_now():
+    stored = {(row["rate"], row["counters"], row["shards"], row["window_s"]): row for row in read_cases()[:12]}
+    measured, setup = deployed.read_steps(), deployed.read_setup()
 
     for rate in (10, 1_000):
-        case = Case(rate, 1)
-        assert scale.simulate(case, figures, deployed) == kept[rate, 1, 1, 1]
+        assert capacity.evaluate(Case(rate, 1), measured, setup) == stored[rate, 1, 1, 1]
 
 
-def test_document_begins_with_the_most_that_each_case_keeps_up_with():
-    raw = scale.read()
-    in_short = scale.document(raw).partition("## In short")[2].partition("\n## ")[0]
+def test_page_begins_with_the_highest_rate_that_each_case_keeps_up_with():
+    summary = scale_page.view(store.read())["summary"]
 
-    assert all(f"| {title} |" in in_short for title in scale.SECTIONS)
-    assert "| One counter, as it is deployed | 1,000 |" in in_short
-    assert "| A million counters, `project` with 1,769 MB | " in in_short
+    assert all(f"| {title} |" in summary for title in capacity.SERIES)
+    assert "| One counter, default settings | 1,000 |" in summary
 
 
 def test_memory_is_what_a_million_counters_need():
     """More memory makes a run shorter, so that fewer of the queue's pollers are in use."""
-    uses = {
-        row["project_mb"]: next(use["used"] for use in row["uses"] if use["name"] == "batches of the queue at once")
-        for row in scale.read()["cases"]
+    used = {
+        row["project_mb"]: row["used"]["concurrent queue batches"]
+        for row in read_cases()
         if (row["rate"], row["counters"]) == (100_000, MANY)
     }
 
-    assert uses[1769] < uses[512]
+    assert used[1769] < used[512]
+
+
+def read_cases():
+    return store.read()["scale"]["raw"]

@@ -1,0 +1,15 @@
+"""Lag, cost and bottleneck from ten increments a second to a million, by the model of benchmarks/models/capacity.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.measure import environment
+from benchmarks.models import capacity, deployed
+
+
+def measure(*, quick: bool) -> list[dict[str, Any]]:
+    """Evaluate the cases of all series; in a quick sample, the first ones."""
+    steps, setup = deployed.read_steps(), deployed.read_setup()
+    cases = capacity.cases()[: 2 if quick else None]
+    return [capacity.evaluate(case, steps, setup) for case in environment.show_progress(cases, "Simulating")]
