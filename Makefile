@@ -85,9 +85,9 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 	        --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
 	        $$deps $$name.in -o $$name.txt || exit 1; done
 
-clean: ## stop the local system; remove .venv and .local
+clean: ## stop the local system; remove .venv, .local, caches and built packages
 	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; fi
-	@rm -rf .venv .local
+	@rm -rf .venv .local .*_cache .hypothesis .coverage build .chalice/deployments
 
 .venv/ready: requirements-dev.txt scripts/setup
 	@scripts/setup

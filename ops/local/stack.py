@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -218,6 +219,10 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     click.echo("Starting the embedded AWS ...")
     os.environ.update(_credentials(system))
     ministack_gaps.reset_stream_positions(system.state)
+    # The embedded AWS unpacks the functions into temporary folders and leaves them there.
+    temporary = system.folder.resolve() / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     with system.log.open("a") as log:
         process = subprocess.Popen(  # noqa: S603  (our own program)
             [sys.executable, "-m", program],
@@ -233,6 +238,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
                 "S3_PERSIST": "1",
                 "STATE_DIR": str(system.state.resolve()),
                 "S3_DATA_DIR": str((system.folder / "s3").resolve()),
+                "TMPDIR": str(temporary),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             # Closed when this process ends, in whatever way; then it ends, too.
@@ -258,6 +264,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _credentials(system: LocalSystem) -> dict[str, str]:
