@@ -110,21 +110,21 @@ MUTANTS = {
         "chalicelib.read_model.store",
         "        else PageItem.revision == page.revision_before,\n",
         "        else None,\n",
-        f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
+        f"{ORDERS}::test_two_workers_count_all_events_in_every_order[two workers with late events of one page]",
     ),
     "page-revision-kept": Mutant(
         "A page keeps its revision when it is written",
         "chalicelib.read_model.items",
         "        revision=(page.revision_before or 0) + 1,\n",
         "        revision=page.revision_before or 1,\n",
-        f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
+        f"{ORDERS}::test_two_workers_count_all_events_in_every_order[two workers with late events of one page]",
     ),
     "archived-unconditionally": Mutant(
         "Entries are archived without the condition that the counter is unchanged",
         "chalicelib.read_model.store",
         "    return actions, revision_condition(plan.revision)\n",
         "    return actions, None\n",
-        f"{ORDERS}::test_workers_on_an_almost_full_counter_in_every_order",
+        f"{ORDERS}::test_two_workers_count_all_events_in_every_order[two workers on an almost full counter]",
     ),
     "revision-kept": Mutant(
         "The counter keeps its revision when entries are added",
@@ -219,14 +219,14 @@ MUTANTS = {
         "                pages = store.read_pages(key, 0, 100)\n"
         "                planned, part = entries, part or store.read_part(key)\n"
         "                pages = pages or store.read_pages(key, 0, 100)\n",
-        f"{ORDERS}::test_an_event_that_becomes_late_meanwhile_in_every_order",
+        f"{ORDERS}::test_two_workers_count_all_events_in_every_order[two workers on a full counter]",
     ),
     "conflict-for-done": Mutant(
         "A conflict while counting is treated as success",
         "chalicelib.read_model.writer",
         "        except ChangedError:\n            part = None\n",
         "        except ChangedError:\n            return\n",
-        f"{ORDERS}::test_workers_with_late_events_of_one_page_in_every_order",
+        f"{ORDERS}::test_two_workers_count_all_events_in_every_order[two workers with late events of one page]",
     ),
     "refusal-for-done": Mutant(
         "A refused update is treated as if its events were counted",
@@ -240,7 +240,7 @@ MUTANTS = {
         "chalicelib.read_model.writer",
         "        except ChangedError:\n            part = None\n",
         "        except ChangedError:\n            pass\n",
-        f"{ORDERS}::test_workers_on_an_almost_full_counter_in_every_order",
+        f"{ORDERS}::test_two_workers_count_all_events_in_every_order[two workers on an almost full counter]",
     ),
     "rest-forgotten": Mutant(
         "Late events beyond the pages of one plan are dropped",
