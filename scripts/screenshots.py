@@ -101,6 +101,7 @@ def _take_page(browser: Browser, url: str, api_url: str, scheme: Scheme) -> None
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     page.screenshot(path=IMAGES / f"page-{scheme}.png")
+    page.unroute_all(behavior="ignoreErrors")
     context.close()
 
 
