@@ -37,8 +37,7 @@ _MARKED = "ConditionalCheckFailed"
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """
-    A design: how to make its worker from a client, the write units of an increment on its counter's item, and what it
-    lacks.
+    A design: how to make its worker from a client, its write units on a counter's item, and what it lacks.
 
     A worker takes Lambda's event, a batch of messages, and Lambda's context. A FIFO queue drops a message with the body
     of another message of the last five minutes.

@@ -60,8 +60,10 @@ GATEWAY_HEADERS: Final = (
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    The work of one run of a function: requests to AWS, their units, bytes of each message sent, of log lines and of the
-    response, CPU time on the measuring machine, and the number of concurrent requests.
+    The work of one run of a function.
+
+    It has the requests to AWS and their units, the bytes of each message sent, of log lines and of the response, the
+    CPU time on the measuring machine, and the number of concurrent requests.
     """
 
     requests: float

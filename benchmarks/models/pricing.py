@@ -27,7 +27,7 @@ class Price:
     read_in: str
 
     def of(self, amount: float) -> float:
-        """What this amount costs, in USD."""
+        """Return the price of this amount, in USD."""
         return self.usd * amount / self.per
 
 

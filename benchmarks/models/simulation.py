@@ -50,8 +50,10 @@ _SAMPLES = 5
 @dataclass(frozen=True, slots=True)
 class System:
     """
-    The simulated system, with times in seconds. `publish_s` and `project_s` return the time of a run by its events; for
-    one counter, `project_s` excludes requests, of which each takes `request_s`.
+    The simulated system, with times in seconds.
+
+    `publish_s` and `project_s` return the time of a run by its events; for one counter, `project_s` excludes requests,
+    of which each takes `request_s`.
     """
 
     rate: float
@@ -72,9 +74,11 @@ class System:
 @dataclass(slots=True)
 class Result:
     """
-    The outcome after the warm-up. `lags_s` has lags with the number of events of each, and `oldest_s` the lag of the
-    first event of each run of `project`. `waiting` events are not counted at the end. `retries_exhausted` events were
-    left to the queue after the last try. `units` are of one counter only, and include conflicts.
+    The outcome after the warm-up.
+
+    `lags_s` has lags with the number of events of each, and `oldest_s` the lag of the first event of each run of
+    `project`. `waiting` events are not counted at the end. `retries_exhausted` events were left to the queue after the
+    last try. `units` are of one counter only, and include conflicts.
     """
 
     counted: int = 0

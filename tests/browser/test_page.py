@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 def record_complaints(page: Page) -> list[str]:
     """
-    What the page writes on its console, and what it fails with.
+    Return a list that collects the page's console messages and errors.
 
-    But for what the browser itself writes about reports that a stage without SQL does not have.
+    It leaves out the browser's own messages about reports that a stage without SQL does not have.
     """
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if "/reports/" not in said.location["url"] else None)

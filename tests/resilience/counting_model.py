@@ -1,12 +1,12 @@
 """
-A model of counting, explored exhaustively: one part of a counter, its pages, the log, and actors that each make one
-request at a time.
+A model of counting, explored exhaustively.
 
-An actor is a generator that yields requests and receives responses. Where its past no longer matters it hands over to
-another program, so that its state is the program, the arguments, and the responses since. Between any two requests of
-one actor all others may make any number of theirs. Each request may conflict (a concurrent transaction is in progress),
-and each response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its
-batch is delivered again.
+It has one part of a counter, its pages, the log, and actors that each make one request at a time. An actor is a
+generator that yields requests and receives responses. Where its past no longer matters it hands over to another
+program, so that its state is the program, the arguments, and the responses since. Between any two requests of one actor
+all others may make any number of theirs. Each request may conflict (a concurrent transaction is in progress), and each
+response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its batch is
+delivered again.
 
 A transaction is committed item by item: a query may see one page as it is after it and another as it was before.
 

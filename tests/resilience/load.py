@@ -1,5 +1,7 @@
 """
-Load with faults on the deployed system: python -m tests.resilience.load --events N --seed S
+Send load with faults to the deployed system.
+
+    python -m tests.resilience.load --events N --seed S
 
 Clients send increments while functions are killed, requests and answers are lost or throttled, and the embedded AWS is
 stopped in order and started again. In the end every increment that was acknowledged is counted, and nothing else.
@@ -7,7 +9,7 @@ stopped in order and started again. In the end every increment that was acknowle
 The seed decides the increments and the faults. The machine decides their interleaving, so a second run is similar but
 not identical. Two settings of the projection queue differ from the template's to save time: a message is redelivered
 after 5 seconds instead of 180, and moves to the dead-letter queue after 3 deliveries instead of 20. In the end, dead
-letters are sent back, as README tells an operator to.
+letters are sent back, as the runbook describes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """
-Random interleavings: python -m tests.resilience.simulate --seeds N
+Run random interleavings.
+
+    python -m tests.resilience.simulate --seeds N
 
 Each seed determines a counter with recent entries and archive pages, two to four workers, and the order of their AWS
 requests. Workers are projectors with overlapping batches, late events and redeliveries, and clients that swap, add and

@@ -154,7 +154,10 @@ def test_a_mistake_in_the_protocol_is_found(mutant):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rule_that_is_not_for_safety_loses_no_event(rule, kind):
     """
-    The room bounds what an item costs. The revision guards the end of a new page already; the condition protects a
-    damaged archive. Pages that were read before the counter are refused, or their starts show a gap.
+    Explore the model without rules that are not needed for safety.
+
+    The limit of recent entries bounds the cost of a write. The revision already guards the end of a new page; the
+    condition protects a damaged archive. Pages that were read before the counter are refused, or their starts show a
+    gap.
     """
     assert explore(kind, rule, share=6) > 0
