@@ -11,7 +11,7 @@ WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count(), 6))')
 PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /' | awk -F' - ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 run: .venv/ready ## run the whole system on an embedded AWS; Ctrl-C stops it
 	@exec $(PY) -m ops.local run
