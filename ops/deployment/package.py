@@ -230,7 +230,7 @@ def _configure(settings: Settings, config: Path) -> None:
 
 def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     """
-    Add to the requirements what the stage ships as well, download all of it once, and return pip's variables for it.
+    Add the stage's optional packages to the requirements, download the wheels once, and return pip's environment.
 
     pip checks the hash of each file, when it downloads the file and when Chalice packs it. The folder of the downloads
     is named by the requirements, so that packaging again needs no network.
@@ -253,7 +253,7 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
 
 
 def _download(pure: str, binary: str, folder: Path) -> None:
-    """Download the files of these requirements into the folder. Of several processes at once, one makes the folder."""
+    """Download the files of these requirements. Of several concurrent processes, one creates the folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as name:
         downloads, requirements = Path(name, "wheels"), Path(name, "requirements.txt")

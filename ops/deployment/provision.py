@@ -88,7 +88,7 @@ def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
     Check that the number of shards is the one in the outputs of the stage's data stack.
 
     Raises:
-        OperatorError: it is another, with which events would not be found where they were written.
+        OperatorError: it differs, so events would not be found where they were written.
     """
     shards = outputs.get("Shards", str(settings.shards))
     if shards != str(settings.shards):
