@@ -22,6 +22,7 @@ from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
     EventNotFoundError,
+    FeatureNotFoundError,
     InvalidRequestError,
     KeyReusedError,
     NotUnderstoodError,
@@ -310,13 +311,21 @@ _REFUSALS: JSON = {
         _problem(EventNotFoundError("clicks", _AN_INCREMENT.event_id)),
         _NOWHERE,
     ),
+    "NoBadge": _describe_errors(
+        "Unknown path, or the deployment has no badges.",
+        _problem(FeatureNotFoundError()),
+        _NOWHERE,
+    ),
     "NoSuchReport": _describe_errors(
         "Unknown report or path, or the stage has no reports.",
         _problem(ReportNotFoundError(f"There is no report 'yearly'; there are {', '.join(REPORTS)}.")),
         _problem(ReportsOffError()),
+        _problem(FeatureNotFoundError()),
         _NOWHERE,
     ),
-    "ReportsOff": _describe_errors("The stage has no reports.", _problem(ReportsOffError())),
+    "ReportsOff": _describe_errors(
+        "The stage has no reports.", _problem(ReportsOffError()), _problem(FeatureNotFoundError())
+    ),
     "OtherVersion": _describe_errors(
         "The counter is not at the version of `If-Match`. Nothing was recorded.",
         _problem(VersionMismatchError(15, _A_COUNTER)),
@@ -562,7 +571,7 @@ def _describe_badge() -> JSON:
             "200": _describe_response("The badge.", {"type": "string", "maxLength": badge.MAX_BYTES}, picture),
             "304": _describe_unchanged(picture),
         },
-        _OF_COUNTER,
+        {"400": "BadRequest", "404": "NoBadge"},
     )
 
 
