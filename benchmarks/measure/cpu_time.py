@@ -1,6 +1,8 @@
 """
 CPU time of the functions as multiples of bare boto3 calls that make the same writes, and where it is spent.
 
+The bare calls are recorded from the functions, so they have the same parameters, ready-made.
+
 The functions run in this process and the embedded AWS in another, so the SDK and its connections are measured, and AWS
 is not. The compared programs take turns within a round, so other load of the machine affects all of them alike. A ratio
 is of one round. Milliseconds are this machine's.
@@ -25,17 +27,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
+from botocore import xform_name
 from chalice.app import Chalice, Response
 
 from benchmarks.measure import environment, scope, workloads
-from chalicelib import codec, command_handlers, settings
+from chalicelib import command_handlers, settings
 from chalicelib.aws import sqs
-from chalicelib.domain import archive
-from chalicelib.domain.archive import RECENT_MAX, Addition
+from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.commands import Increment
-from chalicelib.domain.counter import Part, PartKey
-from chalicelib.domain.entries import encode_entry, encode_page, entry_of
-from chalicelib.domain.events import Incremented
+from tests import aws_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Prepare = Callable[[], Run]
 
 _FIRST_MS: Final = 1_700_000_000_000
-_NOW_MS: Final = _FIRST_MS + 60_000
+_READS: Final = ("GetItem", "Query")
 _FUNCTIONS_SHOWN: Final = 15
 _PACKAGES: Final = ("botocore", "boto3", "pynamodb", "chalice", "chalicelib", "aws_lambda_powertools", "urllib3")
 
@@ -84,26 +84,25 @@ def measure_ratios(rounds: int, repeats: int) -> dict[str, Any]:
 
 def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
     """Return the comparisons by name. The bare calls are made by these clients, of DynamoDB and SQS."""
+    clients = _Clients(database, queue)
     minimal = _minimal_app(database)
     commands: dict[str, Prepare] = {
         scope.API_HANDLER: workloads.increment,
         "the command handler": _handle_command,
         scope.MINIMAL: lambda: workloads.increment(target=minimal),
     }
-    comparisons = {"command": Comparison(functools.partial(_put, database), commands, 1.0)}
+    comparisons = {"command": Comparison(clients.bare(workloads.increment), commands, 1.0)}
     for size in scope.CPU_BATCHES:
         share = 1 if size < 100 else 0.5 if size < 1000 else 0.1
-        publish: dict[str, Prepare] = {scope.FUNCTION: functools.partial(_publish, size)}
-        comparisons[f"publish {size}"] = Comparison(functools.partial(_send, queue, size), publish, share)
-        count: dict[str, Prepare] = {scope.FUNCTION: functools.partial(_project, size)}
+        publish, project = functools.partial(_publish, size), functools.partial(_project, size)
+        comparisons[f"publish {size}"] = Comparison(clients.bare(publish), {scope.FUNCTION: publish}, share)
+        count: dict[str, Prepare] = {scope.FUNCTION: project}
         if size > RECENT_MAX:
-            count[scope.READ_TOO] = functools.partial(_count, database, size, read=True)
-            count[scope.PARSE_TOO] = functools.partial(_count, database, size, read=True, parse=True)
-        comparisons[f"count {size}"] = Comparison(functools.partial(_count, database, size), count, share)
-    many: dict[str, Prepare] = {
-        scope.FUNCTION: lambda: workloads.project(workloads.events_of_many_counters(scope.MANY_COUNTERS, _FIRST_MS))
-    }
-    comparisons[scope.COUNT_MANY] = Comparison(functools.partial(_count_many, database), many, 0.05)
+            count[scope.READ_TOO] = clients.bare(project, read=True)
+            count[scope.PARSE_TOO] = clients.bare(project, read=True, parse=True)
+        comparisons[f"count {size}"] = Comparison(clients.bare(project), count, share)
+    many = functools.partial(_project_many, scope.MANY_COUNTERS)
+    comparisons[scope.COUNT_MANY] = Comparison(clients.bare(many), {scope.FUNCTION: many}, 0.05)
     return comparisons
 
 
@@ -139,7 +138,18 @@ def _minimal_app(database: Any) -> Chalice:
 
     @minimal.route("/counters/{counter_id}/increments", methods=["POST"])
     def increment(counter_id: str) -> Response:
-        _put_event(database, Incremented(counter_id, str(uuid.uuid4()), 1, time.time_ns() // 1_000_000))
+        database.put_item(
+            TableName=settings.current().event_log_table,
+            Item={
+                "partition": {"S": counter_id},
+                "event_id": {"S": str(uuid.uuid4())},
+                "type": {"S": "Incremented"},
+                "version": {"N": "1"},
+                "by": {"N": "1"},
+                "recorded_at": {"N": str(time.time_ns() // 1_000_000)},
+            },
+            ConditionExpression="attribute_not_exists(event_id)",
+        )
         return Response({"counter_id": counter_id}, status_code=202)
 
     return minimal
@@ -153,127 +163,68 @@ def _project(size: int) -> Run:
     return workloads.project(workloads.events_of_one_counter(size, _FIRST_MS))
 
 
-def _put(database: Any) -> Run:
-    return functools.partial(_put_event, database, workloads.new_event(workloads.new_counter_id(), _FIRST_MS))
+def _project_many(size: int) -> Run:
+    return workloads.project(workloads.events_of_many_counters(size, _FIRST_MS))
 
 
-def _put_event(database: Any, event: Incremented) -> None:
-    database.put_item(
-        TableName=settings.current().event_log_table,
-        Item={
-            "partition": {"S": event.counter_id},
-            "event_id": {"S": event.event_id},
-            "type": {"S": "Incremented"},
-            "version": {"N": "1"},
-            "by": {"N": str(event.by)},
-            "recorded_at": {"N": str(event.recorded_at_ms)},
-        },
-        ConditionExpression="attribute_not_exists(event_id)",
-    )
+class _NotSentError(BaseException):
+    """A write was recorded and not sent: the function ends."""
 
 
-def _send(queue: Any, size: int) -> Run:
-    bodies = [*codec.encode_bodies(workloads.events_of_one_counter(size, _FIRST_MS))]
-    url = sqs.queue_url(settings.current().projection_queue)
-    return lambda: [queue.send_message(QueueUrl=url, MessageBody=body) for body in bodies]
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """Clients that repeat the requests of a function without the function."""
+
+    database: Any
+    queue: Any
+
+    def bare(self, prepare: Prepare, *, read: bool = False, parse: bool = False) -> Prepare:
+        """Return how to prepare the writes of a function, with its reads and with parsing its message if asked."""
+
+        def prepare_bare() -> Run:
+            function = prepare()
+            requests = [(name, sent) for name, sent in _record_requests(function) if read or name not in _READS]
+            body = function.args[0]["Records"][0]["body"] if parse else "null"  # type: ignore[attr-defined]
+            calls = [functools.partial(self._find(name), **sent) for name, sent in requests]
+
+            def run() -> None:
+                json.loads(body)
+                if len(calls) > 2:  # of many counters, which the function counts in eight threads
+                    with ThreadPoolExecutor(8) as pool:
+                        [*pool.map(lambda call: call(), calls)]
+                else:
+                    for call in calls:
+                        call()
+
+            return run
+
+        return prepare_bare
+
+    def _find(self, operation: str) -> Callable[..., Any]:
+        client = self.queue if operation == "SendMessage" else self.database
+        method: Callable[..., Any] = getattr(client, xform_name(operation))
+        return method
 
 
-def _count(database: Any, size: int, *, read: bool = False, parse: bool = False) -> Run:
-    """Prepare the write that counts events of one counter, with the read and the parsing that the function needs."""
-    events = workloads.events_of_one_counter(size, _FIRST_MS)
-    counter_id = events[0].counter_id
-    plan = archive.plan(Part(PartKey(counter_id)), [], frozenset(map(entry_of, events)), _NOW_MS)
-    assert plan is not None
-    if isinstance(plan, Addition):
-        return functools.partial(database.update_item, **_update(counter_id, plan))
-    names, body = settings.current(), next(iter(codec.encode_bodies(events)))
-    puts = [
-        {
-            "Put": {
-                "TableName": names.archive_table,
-                "Item": {
-                    "partition": {"S": counter_id},
-                    "end": {"N": str(page.end_ms)},
-                    "start": {"N": str(page.start_ms)},
-                    "entries": {"B": encode_page(page.entries)},
-                    "revision": {"N": "1"},
-                },
-                "ConditionExpression": "attribute_not_exists(#end)",
-                "ExpressionAttributeNames": {"#end": "end"},
-            }
-        }
-        for page in plan.pages
-    ]
-    recent: dict[str, Any] = {":recent": {"BS": [*map(encode_entry, plan.recent)]}} if plan.recent else {}
-    update = {
-        "TableName": names.counters_table,
-        "Key": _key(counter_id),
-        "UpdateExpression": (
-            "ADD #value :sum, version :n, revision :one SET updated_at = :now, archived_until = :until"
-            + (", recent = :recent" if recent else " REMOVE recent")
-        ),
-        "ConditionExpression": "attribute_not_exists(revision)",
-        "ExpressionAttributeNames": {"#value": "value"},
-        "ExpressionAttributeValues": {
-            **_sums(len(plan.entries)),
-            ":until": {"N": str(plan.archived_until_ms)},
-            **recent,
-        },
-    }
+def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """Run a function up to its first write in each thread, and return operations and parameters of its requests."""
+    requests: list[tuple[str, dict[str, Any]]] = []
 
-    def run() -> None:
-        if parse:
-            json.loads(body)
-        if read:
-            database.get_item(TableName=names.counters_table, Key=_key(counter_id), ConsistentRead=True)
-        database.transact_write_items(TransactItems=[*puts, {"Update": update}])
+    def record(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name != "GetQueueUrl":  # once in the life of a process
+            requests.append((model.name, params))
+            if model.name not in _READS:
+                raise _NotSentError
 
-    return run
-
-
-def _count_many(database: Any) -> Run:
-    """Prepare an update for each of many counters, of which eight run at a time."""
-    events = workloads.events_of_many_counters(scope.MANY_COUNTERS, _FIRST_MS)
-    updates = [_update(event.counter_id, Addition(frozenset([entry_of(event)]))) for event in events]
-
-    def run() -> None:
-        with ThreadPoolExecutor(8) as pool:
-            for done in [pool.submit(database.update_item, **update) for update in updates]:
-                done.result()
-
-    return run
-
-
-def _update(counter_id: str, plan: Addition) -> dict[str, Any]:
-    stored = sorted(map(encode_entry, plan.entries))
-    are_new = " AND ".join(f"NOT contains(recent, :{number})" for number in range(len(stored)))
-    return {
-        "TableName": settings.current().counters_table,
-        "Key": _key(counter_id),
-        "UpdateExpression": "ADD #value :sum, version :n, revision :one, recent :recent SET updated_at = :now",
-        "ConditionExpression": (
-            f"{are_new} AND (attribute_not_exists(recent) OR size(recent) <= :room) "
-            "AND (attribute_not_exists(archived_until) OR archived_until < :earliest)"
-        ),
-        "ExpressionAttributeNames": {"#value": "value"},
-        "ExpressionAttributeValues": {
-            **_sums(len(stored)),
-            ":recent": {"BS": stored},
-            ":room": {"N": str(RECENT_MAX - len(stored))},
-            ":earliest": {"N": str(_FIRST_MS)},
-            **{f":{number}": {"B": entry} for number, entry in enumerate(stored)},
-        },
-        "ReturnValues": "ALL_NEW",
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
-
-
-def _key(counter_id: str) -> dict[str, Any]:
-    return {"counter_id": {"S": counter_id}, "part": {"N": "0"}}
-
-
-def _sums(events: int) -> dict[str, Any]:
-    return {":sum": {"N": str(events)}, ":n": {"N": str(events)}, ":one": {"N": "1"}, ":now": {"N": str(_NOW_MS)}}
+    for client in aws_requests.clients():
+        client.meta.events.register("before-parameter-build.*.*", record)
+    try:
+        with contextlib.suppress(_NotSentError):
+            run()
+    finally:
+        for client in aws_requests.clients():
+            client.meta.events.unregister("before-parameter-build.*.*", record)
+    return requests
 
 
 def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:

@@ -27,14 +27,15 @@ from tests import aws_requests
 def test_bare_calls_write_what_the_functions_write(stage, subject, program):
     client = boto3.client("dynamodb")
     comparison = cpu_time.list_comparisons(client, boto3.client("sqs"))[subject]
+    bare, function = comparison.bare(), comparison.others[program]()
 
     with (
         aws_requests.record(client, reader=aws_requests.reader()) as by_hand,
         aws_requests.record(reader=aws_requests.reader()) as by_function,
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        comparison.bare()()
-        comparison.others[program]()()
+        bare()
+        function()
 
     assert by_hand.write_units() == by_function.write_units() > 0
     assert by_hand.operations == [name for name in by_function.operations if name != "GetItem"]
@@ -43,14 +44,15 @@ def test_bare_calls_write_what_the_functions_write(stage, subject, program):
 def test_bare_read_reads_what_counting_reads(stage):
     client = boto3.client("dynamodb")
     others = cpu_time.list_comparisons(client, boto3.client("sqs"))["count 100"].others
+    bare, function = others[scope.READ_TOO](), others[scope.FUNCTION]()
 
     with (
         aws_requests.record(client) as by_hand,
         aws_requests.record() as by_function,
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        others[scope.READ_TOO]()()
-        others[scope.FUNCTION]()()
+        bare()
+        function()
 
     assert by_hand.operations == by_function.operations == ["GetItem", "TransactWriteItems"]
     assert by_hand.read_units() == by_function.read_units() > 0
