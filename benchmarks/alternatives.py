@@ -1,8 +1,8 @@
 """
-The usual designs of a counter behind a queue, each as short as a careful reader would write it.
+The usual designs of a counter behind a queue, each in its shortest careful form.
 
 Behind the same front, each increment is a message of its own, and a worker that the queue triggers counts it. There is
-no event log. The designs differ in the writes of the worker, one also in its queue, and so in what they lack.
+no event log. The designs differ in the writes of the worker, and one also in its queue.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Alternative:
 
 
 def provision(database: DynamoDBClient) -> None:
-    """Create the tables of all alternatives from scratch, on the embedded AWS, which does so at once."""
+    """Create empty tables for all alternatives, on the embedded AWS, which creates tables at once."""
     present = database.list_tables()["TableNames"]
     for table, key in ((COUNTERS, "counter_id"), (MARKERS, "id")):
         if table in present:
@@ -75,7 +75,7 @@ def message(counter_id: str, event_id: str, by: int = 1) -> str:
     return json.dumps({"counter_id": counter_id, "event_id": event_id, "by": by}, separators=(",", ":"))
 
 
-def _unprotected(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _make_unprotected(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     def work(batch: dict[str, Any], _context: Any) -> None:
         for increment in _increments(batch):
             database.update_item(**_addition(increment))
@@ -83,7 +83,7 @@ def _unprotected(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], No
     return work
 
 
-def _marking(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _make_marking(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     def work(batch: dict[str, Any], _context: Any) -> None:
         for increment in _increments(batch):
             try:
@@ -97,7 +97,7 @@ def _marking(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     return work
 
 
-def _remembering(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _make_remembering(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     config = IdempotencyConfig(event_key_jmespath="event_id", expires_after_seconds=_REMEMBERED_FOR_S)
     table = DynamoDBPersistenceLayer(table_name=MARKERS, boto3_client=database)
 
@@ -115,7 +115,7 @@ def _remembering(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], No
     return work
 
 
-def _marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _make_marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     def work(batch: dict[str, Any], _context: Any) -> None:
         counters: dict[str, dict[str, dict[str, Any]]] = {}
         for increment in _increments(batch):
@@ -134,7 +134,7 @@ def _marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any], Any]
                 database.transact_write_items(TransactItems=[*puts, {"Update": update}])
             except database.exceptions.TransactionCanceledException as error:
                 codes = [reason["Code"] for reason in error.response["CancellationReasons"]]
-                unmarked = [one for one, code in zip(increments, codes, strict=False) if code != _MARKED]
+                unmarked = [each for each, code in zip(increments, codes, strict=False) if code != _MARKED]
                 if len(unmarked) == len(increments):
                     raise
                 increments = unmarked
@@ -144,7 +144,7 @@ def _marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any], Any]
     return work
 
 
-def _swapping(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _make_swapping(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
     def work(batch: dict[str, Any], _context: Any) -> None:
         for increment in _increments(batch):
             while not swap(increment):
@@ -197,38 +197,38 @@ def _addition(increment: dict[str, Any]) -> Any:
 
 UNPROTECTED = Alternative(
     "one `ADD` per message",
-    _unprotected,
+    _make_unprotected,
     1,
     "protection: a message that is delivered twice counts twice",
 )
 REMEMBERING = Alternative(
     "an idempotency table (Powertools)",
-    _remembering,
+    _make_remembering,
     1,
     "the `ADD` in the same transaction: a worker that dies in between counts twice; and entries expire",
 )
 MARKING = Alternative(
     "a marker per event, in a transaction",
-    _marking,
+    _make_marking,
     2,
     "throughput: each increment is a transaction on the counter's one item, which takes 500 a second",
 )
 
 MARKING_BATCHES = Alternative(
     "a transaction per batch, with markers",
-    _marking_batches,
+    _make_marking_batches,
     2 / _MARKERS_AT_ONCE,
     "cheap redeliveries, each of which cancels its transaction first; and throughput, if events come alone",
 )
 SWAPPING = Alternative(
     "compare-and-swap in a loop",
-    _swapping,
+    _make_swapping,
     1,
     "protection: the value does not tell whether an event was counted; and throughput",
 )
 FIFO = Alternative(
     "a FIFO queue and an `ADD`",
-    _unprotected,
+    _make_unprotected,
     1,
     "protection behind the queue: messages sent twice within five minutes are dropped, but redelivered ones are not",
     fifo=True,

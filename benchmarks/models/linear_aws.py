@@ -1,7 +1,7 @@
 """
-The embedded AWS, but its Scan costs what it reads, as DynamoDB's does.
+The embedded AWS with a Scan whose time grows with the items it reads, as DynamoDB's does.
 
-Its own sorts the whole table anew for each page, which would hide how our side grows with the log.
+Its own Scan sorts the whole table for each page, which would hide how the commands' time grows with the log.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 from ministack.core.responses import json_response
 from ministack.services import dynamodb
 
-_USUAL: Any = dynamodb._scan
+_ORIGINAL: Any = dynamodb._scan
 _KNOWN = {"TableName", "Segment", "TotalSegments", "Limit", "ExclusiveStartKey", "ConsistentRead"}
 
-#: The keys that a scan of a part began with, in order.
+#: The sorted keys at the beginning of each segment's scan.
 _begun: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
 
 
 def scan(data: dict[str, Any]) -> Any:
-    """One page of a scan for all attributes; anything else is answered as usual."""
+    """Return one page of a scan for all attributes, and pass on any other request."""
     if any(value for name, value in data.items() if name not in _KNOWN and name != "ReturnConsumedCapacity"):
-        return _USUAL(data)
+        return _ORIGINAL(data)
     table = dynamodb._tables[data["TableName"]]
     part = (data["TableName"], int(data.get("Segment", 0)), int(data.get("TotalSegments", 1)))
     start = data.get("ExclusiveStartKey")

@@ -1,8 +1,8 @@
 """
-What AWS charges: list prices of us-east-1 in USD, the first tier of each, without free tiers.
+AWS's list prices of us-east-1 in USD, the first tier of each, without free tiers.
 
-AWS's own pages fill their figures in by script, so each figure was read in a stored copy of a page that quotes it. Read
-anew, they stand in this file alone: `make cost` prints what follows from them.
+AWS's own pages fill in their figures by script, so each figure was read in a stored copy of a page that quotes it. To
+update prices, change this file and run `make cost`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """So many USD for so much of a unit; AWS's page for it, and the page it was read in, with the date that one has."""
+    """A price in USD for an amount of a unit, AWS's page for it, and the page with its date in which it was read."""
 
     usd: float
     per: int
@@ -82,4 +82,4 @@ QUEUE_REQUESTS: Final = Price(
 QUEUE_CHUNK_BYTES: Final = 64 * 1024
 
 LOG_BYTES: Final = Price(0.50, 10**9, "bytes of logs taken in", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
-METRIC_MONTHS: Final = Price(0.30, 1, "metrics of one's own, a month", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
+METRIC_MONTHS: Final = Price(0.30, 1, "custom metrics, a month", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
