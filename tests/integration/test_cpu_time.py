@@ -12,8 +12,9 @@ from benchmarks.measure import cpu_time, scope
 from benchmarks.report import benchmarks_page, markdown
 from tests import aws_requests
 
+pytestmark = pytest.mark.exhaustive
 
-@pytest.mark.sample(1)
+
 @pytest.mark.parametrize(
     ("subject", "program"),
     [

@@ -63,6 +63,7 @@ def test_a_counter_never_incremented_holds(pipeline):
     assert verified(pipeline).holds
 
 
+@pytest.mark.exhaustive
 def test_sums_beyond_64_bits_are_compared_exactly(pipeline):
     events = [
         an_event(counter_id=pipeline.counter_id, by=2**53 - 1, recorded_at_ms=A_SECOND * 1000) for _ in range(1030)
