@@ -89,9 +89,11 @@ def _list_programs() -> dict[str, str]:
         scope.START_UNIT: "import boto3",
         f"{scope.START_UNIT}, with a client": "import boto3; boto3.client('dynamodb')",
     }
-    for function, (module, clients) in cold_start.FUNCTIONS.items():
-        sdk = "; import boto3" if clients == "queues" else ""
-        programs[f"{function}, imports"] = f"import app, chalicelib.{module}, chalicelib.{clients}{sdk}"
+    for function, modules in cold_start.FUNCTIONS.items():
+        imports = ["app", *(f"chalicelib.{module}" for module in modules)]
+        if modules[-1] == "aws.sqs":
+            imports.append("boto3")  # which creates the client
+        programs[f"{function}, imports"] = f"import {', '.join(imports)}"
         programs[f"{function}, with its client"] = f"import os; os.environ['_HANDLER'] = '{function}'; import app"
     return programs
 
