@@ -118,7 +118,7 @@ def reports() -> Response:
     with _optional():
         from chalicelib.extras.reports import api
 
-    return api.listing(_settings)
+    return api.list_reports(_settings)
 
 
 @app.route("/reports/{name}", **_route)
@@ -127,11 +127,11 @@ def report(name: str) -> Response:
     with _optional():
         from chalicelib.extras.reports import api
 
-    asked = api.asked(_settings, name, _request())
+    report_request = api.parse_request(_settings, name, _request())
 
-    from chalicelib.extras.reports import queries as reports_queries  # there only where reports are on
+    from chalicelib.extras.reports import queries as reports_queries  # only packaged if reports are on
 
-    return api.answer(asked, reports_queries.run(asked.question))
+    return api.to_response(report_request, reports_queries.run(report_request.query))
 
 
 @app.route("/", **_route)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def chunked(things: Iterable[_T], most: int) -> Iterator[list[_T]]:
-    """The same things, in order, up to `most` at a time."""
-    remaining = iter(things)
-    while some := list(islice(remaining, most)):
-        yield some
+def chunked(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield the items in order, in lists of `size`; the last may be shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

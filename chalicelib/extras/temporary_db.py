@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,20 +22,23 @@ class TemporaryDatabase:
         self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
         self._database.executescript(schema)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Remove the file."""
         self._database.close()
 
-    def row(self, question: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
-        """Return the first row of an answer, or None."""
+    def row(self, query: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        """Return the first row of the result, or None."""
         with self._lock:
-            found: tuple[Any, ...] | None = self._database.execute(question, values).fetchone()
-        return found
+            row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+        return row
 
-    def rows(self, question: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of an answer. Memory does not grow with their number."""
+    def rows(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of the result. Memory does not grow with their number."""
         with self._lock:
-            cursor = self._database.execute(question, values)
+            cursor = self._database.execute(query, values)
         while True:
             with self._lock:
                 rows = cursor.fetchmany(_ROWS_AT_ONCE)
@@ -48,12 +51,12 @@ class TemporaryDatabase:
         with self._lock:
             self._database.execute(statement, values)
 
-    def insert(self, into: str, rows: Sequence[tuple[object, ...]], otherwise: str = "IGNORE") -> None:
-        """Insert rows in one transaction. `otherwise` says what happens to those whose key exists: IGNORE, REPLACE."""
+    def insert(self, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "IGNORE") -> None:
+        """Insert rows in one transaction. `on_conflict`: IGNORE or REPLACE rows whose key exists."""
         with self._lock:
             self._database.execute("BEGIN")
             try:
-                self._database.executemany(f"INSERT OR {otherwise} INTO {into}", rows)
+                self._database.executemany(f"INSERT OR {on_conflict} INTO {into}", rows)
             except BaseException:
                 self._database.execute("ROLLBACK")
                 raise

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.settings import PROJECTIONS, READ_MODEL, SQL
+from chalicelib.settings import PROJECTIONS
 from ops import stages
 from ops.cli.command import stage_command
 from ops.cli.params import COUNTER_ID, TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
 
@@ -52,28 +49,8 @@ def verify_command(
     """
     from ops.maintenance import projections, verify
 
-    names = projections.chosen(settings, projection)
-    _check_counters(settings, counter_ids, names)
-    return verify.verify(settings, counter_ids, lag_s, waits=waits, names=names)
-
-
-def _check_counters(settings: Settings, counter_ids: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """
-    Check that each counter is in the log or in one of the named projections.
-
-    Raises:
-        OperatorError: a counter is in neither.
-    """
-    from ops.maintenance import lookups
-
-    if SQL not in names or not counter_ids:
-        lookups.check_counters(counter_ids)
-        return
-    from chalicelib.extras.sql import repair
-    from ops.maintenance import sql_verify
-
-    with sql_verify.connected(settings) as engine:
-        lookups.check_counters(counter_ids, lambda counter_id: repair.has(engine, counter_id))
+    projections.check_counters(settings, counter_ids, projections.select(settings, projection))
+    return verify.verify(settings, counter_ids, lag_s, waits=waits, projection=projection)
 
 
 @_log_command
@@ -113,13 +90,13 @@ def replay_command(
         raise click.UsageError("--counter must be given at most once. Run replay once per counter.")
     if to_ms is not None and (from_ms or 0) >= to_ms:
         raise click.UsageError("--from must be before --to.")
-    names = projections.chosen(settings, projection)
+    names = projections.select(settings, projection)
     lookups.check_counters(counter_ids)
     selection = replay.Selection(next(iter(counter_ids), None), from_ms or 0, to_ms, names)
-    memory = replay.memory_in(stages.local_folder(), settings.stage, selection)
+    checkpoint_file = replay.locate_checkpoint(stages.local_folder(), settings.stage, selection)
     if from_start:
-        memory.unlink(missing_ok=True)
-    return replay.replay(settings, selection, rate, memory, dry_run=dry_run)
+        checkpoint_file.unlink(missing_ok=True)
+    return replay.replay(settings, selection, rate, checkpoint_file, dry_run=dry_run)
 
 
 @_log_command
@@ -143,29 +120,8 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     """
     from ops.maintenance import projections, rebuild
 
-    names = projections.chosen(settings, projection)
-    _check_counters(settings, counter_ids, names)
-    outcomes = {}
-    if READ_MODEL in names:
-        outcomes[READ_MODEL] = rebuild.rebuild(settings, counter_ids, dry_run=dry_run)
-    if SQL in names:
-        from ops.maintenance import sql_rebuild
-
-        with _print_on_failure(outcomes):
-            work = sql_rebuild.concerned if dry_run else sql_rebuild.rebuild
-            outcomes[SQL] = work(settings, counter_ids)
-    return projections.together(outcomes)
-
-
-@contextlib.contextmanager
-def _print_on_failure(outcomes: Mapping[str, Outcome]) -> Iterator[None]:
-    """Print the outcomes so far if the block fails."""
-    try:
-        yield
-    except BaseException:
-        for outcome in outcomes.values():
-            click.echo(outcome.text, err=True)
-        raise
+    projections.check_counters(settings, counter_ids, projections.select(settings, projection))
+    return rebuild.rebuild(settings, counter_ids, projection, dry_run=dry_run)
 
 
 @_log_command
@@ -190,7 +146,7 @@ def redrive_command(
     """
     from ops.maintenance import projections, redrive
 
-    names = projections.chosen(settings, projection)
+    names = projections.select(settings, projection)
     return redrive.redrive(settings, ids, reason, dry_run=dry_run, names=names)
 
 
@@ -218,4 +174,4 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     """
     from ops.maintenance import adjust
 
-    return adjust.adjust(adjust.command(counter_id, **options), dry_run=dry_run, yes=yes)
+    return adjust.adjust(adjust.build_command(counter_id, **options), dry_run=dry_run, yes=yes)

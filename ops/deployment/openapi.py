@@ -600,7 +600,7 @@ def _describe_reports() -> JSON:
             "200": _describe_response(
                 "The reports.",
                 _object(reports={"type": "array", "items": report}),
-                reports_api.listing(settings.read({"STAGE": "any", "SQL_URL": "sqlite:///any"})),
+                reports_api.list_reports(settings.read({"STAGE": "any", "SQL_URL": "sqlite:///any"})),
             )
         },
         {"404": "ReportsOff"},
@@ -614,7 +614,7 @@ def _describe_report() -> JSON:
         _AN_ADJUSTMENT.event_id,
         "Adjusted",
         -3,
-        definitions.at(Kind.TIME, _A_TIME_MS),
+        definitions.from_ms(Kind.TIME, _A_TIME_MS),
         "counted twice",
         21,
     )
@@ -662,13 +662,13 @@ def _describe_report() -> JSON:
     )
 
 
-_A_DAILY_ROW: definitions.Row = ("clicks", definitions.at(Kind.DAY, _A_TIME_MS), 3, 7)
+_A_DAILY_ROW: definitions.Row = ("clicks", definitions.from_ms(Kind.DAY, _A_TIME_MS), 3, 7)
 
 
 def _page_of(name: str, row: definitions.Row, *, more: bool = False, as_csv: bool = False) -> Response:
     report = REPORTS[name]
-    page = definitions.Page([row], definitions.place_of(report, row) if more else None)
-    return reports_api.answer(reports_api.Asked(definitions.Question(report, 1), as_csv, {}), page)
+    page = definitions.Page([row], definitions.get_position(report, row) if more else None)
+    return reports_api.to_response(reports_api.ReportRequest(definitions.Query(report, 1), as_csv, {}), page)
 
 
 def _describe_index() -> JSON:

@@ -74,7 +74,7 @@ def replay_uncounted(settings: Settings) -> int:
     if settings.sql_url:
         from chalicelib.extras.sql import read_model  # noqa: PLC0415
 
-        counted[settings.sql_projection_queue] = read_model.counted()
+        counted[settings.sql_projection_queue] = read_model.get_size()
     logged = sum(1 for _ in event_log.scan())
     lacking = [queue for queue, number in counted.items() if number != logged]
     for queue in lacking:

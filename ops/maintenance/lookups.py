@@ -1,4 +1,4 @@
-"""What is known of a stage without reading all of it."""
+"""Look up sizes and counters of a stage without reading all of it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-def about_how_many(table: str) -> int:
-    """The number of a table's items as DynamoDB last counted them, which it does every six hours."""
-    return boto3.client("dynamodb").describe_table(TableName=table)["Table"]["ItemCount"]
+def approximate_item_count(*tables: str) -> int:
+    """Return the number of items of these tables, as DynamoDB counted them up to six hours ago."""
+    client = boto3.client("dynamodb")
+    return sum(client.describe_table(TableName=table)["Table"]["ItemCount"] for table in tables)
 
 
 def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], bool] = lambda _: False) -> None:
     """
-    Each of these counters has an event in the log, or a state in the read model, or is somewhere else.
+    Check that each counter has an event in the log, has an item in the read model, or is elsewhere.
 
     Raises:
-        OperatorError: one is nowhere. It is probably misspelt.
+        OperatorError: no such counter, probably because of a typing error.
     """
     for counter_id in counter_ids:
         is_known = next(event_log.scan_counter(counter_id), None) is not None or store.query_parts(counter_id)
         if not is_known and not is_elsewhere(counter_id):
-            raise OperatorError(f"There is no counter {counter_id} on this stage: names are case-sensitive.")
+            raise OperatorError(f"No such counter: {counter_id}. Names are case-sensitive.")

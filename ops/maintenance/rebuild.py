@@ -1,67 +1,69 @@
-"""Rebuild: repair the read model in place, from the log, while increments are counted and queries answered."""
+"""Rebuild: repair read models in place, from the log, while increments are counted and queries answered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chalicelib.extras.verification import comparison
+import click
+
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.comparison import Comparison
-from chalicelib.extras.verification.repair import Repaired, repair_all
+from chalicelib.extras.verification import verifier
 from ops.cli import progress
 from ops.cli.result import Outcome
-from ops.maintenance import lookups, parallel, verify
+from ops.maintenance import projections, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from chalicelib.extras.verification.report import Repaired
+    from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.settings import Settings
-
-#: Later than every event: whatever is not counted is to be counted.
-_NOTHING_IS_YOUNG = 1 << 62
+    from ops.maintenance.projections import Repair
 
 
-def rebuild(settings: Settings, counter_ids: Sequence[str], *, dry_run: bool = False) -> Outcome:
+def rebuild(
+    settings: Settings, counter_ids: Sequence[str], projection: str | None = None, *, dry_run: bool = False
+) -> Outcome:
     """
-    Make the read model of these counters, or of all if there are none, what the log says.
+    Make these counters, or all if there are none, what the log says: in this projection, or in all of the stage.
 
     Each difference is corrected in place, by conditional writes; events that are not counted are counted, the oldest
-    first. Cut off anywhere, the next call finishes it. With `dry_run`, nothing is written, and the outcome says what
-    would be.
+    first. Cut off anywhere, the next call finishes it. With `dry_run`, report the differences and write nothing.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
+        OperatorError: the stage lacks the projection, or it does not support this.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: AWS or the database
+            throttles, refuses or does not answer. Run it again.
     """
-    readings = comparison.some(counter_ids) if counter_ids else comparison.everything(parallel.PARTS)
-    about = None
-    if not counter_ids:
-        tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
-        about = sum(map(lookups.about_how_many, tables))
-    with progress.bar("Comparing", about, "events and items") as advance, Comparison(advance) as found:
-        found.read(readings)
-        if dry_run:
-            for key in found.parts():
-                found.report_part(key, _NOTHING_IS_YOUNG)
-            return verify.outcome(found.finish())
-        return _repaired(found)
+    names = projections.select(settings, projection)
+    repairs = projections.get_repairs(names)
+    if dry_run:
+        return verify.verify(settings, counter_ids, 0, waits=False, projection=projection)
+    with verify.stage(settings, counter_ids, names) as comparisons:
+        outcomes = {}
+        try:
+            for name, comparison in comparisons.items():
+                outcomes[name] = _repair(name, repairs[name], comparison)
+        except BaseException:
+            for outcome in outcomes.values():
+                click.echo(outcome.text, err=True)
+            raise
+    return projections.merge_outcomes(outcomes)
 
 
-def _repaired(found: Comparison) -> Outcome:
-    with progress.bar("Repairing", None, "events counted") as advance:
-        repaired = repair_all(found, advance)
-    for key in found.parts():
-        found.report_part(key, _NOTHING_IS_YOUNG)
-    report = found.finish()
-    outcome = verify.outcome(report)
-    facts = {**outcome.facts, "corrected": dict(repaired.corrected), "unsettled": sorted(repaired.unsettled)}
-    lines = [*_summary(repaired), *(outcome.lines or [])]
-    return Outcome(facts, lines, holds=report.holds and not repaired.unsettled)
+def _repair(name: str, repair: Repair, comparison: Comparison) -> Outcome:
+    with progress.bar(f"Repairing the {projections.describe_read_model(name)}", None, "events counted") as advance:
+        repaired = repair(comparison, advance)
+    (report,) = verifier.report([comparison], lag_s=0, waits=False)
+    outcome = verify.to_outcome(report)
+    facts = {**outcome.facts, "corrected": dict(repaired.corrected), "failed": repaired.failed}
+    return Outcome(facts, [*_summarize(repaired), *(outcome.lines or [])], report.holds and not repaired.failed)
 
 
-def _summary(repaired: Repaired) -> Iterator[str]:
-    if not repaired.corrected and not repaired.unsettled:
+def _summarize(repaired: Repaired) -> Iterator[str]:
+    if not repaired.corrected and not repaired.failed:
         yield "Nothing to correct."
     for kind, number in repaired.corrected.most_common():
         yield f"{number:,} events counted." if kind == kinds.UNCOUNTED else f"{number:,} corrected: {kind}."
-    for counter_id in sorted(repaired.unsettled):
-        yield f"Counter {counter_id} changed at every try. Run rebuild again."
+    for counter_id, reason in sorted(repaired.failed.items()):
+        yield f"Counter {counter_id}: {reason}."

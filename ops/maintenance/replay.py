@@ -1,4 +1,4 @@
-"""Replay: events of the log sent to the projections' queues again, at a given rate, from where the last run stopped."""
+"""Replay: send events of the log to the projections' queues again, at a given rate. Cut off, it resumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
-from chalicelib.settings import PROJECTIONS, READ_MODEL
+from chalicelib.settings import READ_MODEL
 from ops.cli import progress
 from ops.cli.result import Outcome
 from ops.maintenance import lookups
@@ -33,23 +33,24 @@ _AT_ONCE = 1000
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    Which events: of this counter, or of all; recorded from and before these times, in ms since 1970. And for which
-    projections, of those that the stage has.
+    The events of one counter, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
+
+    `projections` are those that get them; empty: all of the stage.
     """
 
     counter_id: str | None = None
     from_ms: int = 0
     to_ms: int | None = None
-    projections: Sequence[str] = PROJECTIONS
+    projections: Sequence[str] = ()
 
     def has(self, event: Event) -> bool:
-        """Whether this event is among them."""
+        """Check whether the event was recorded in this time. The counter is not compared."""
         return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a replay got: behind which event of the log, and what was sent by then to each queue."""
+class Checkpoint:
+    """The position in the log after which a replay continues, and the numbers of what it has sent to each queue."""
 
     after: LogPosition | None = None
     events: int = 0
@@ -57,69 +58,71 @@ class Progress:
     unreadable: int = 0
 
 
-def memory_in(folder: Path, stage: str, selection: Selection) -> Path:
-    """Where a replay of this selection remembers how far it got, undisturbed by others."""
-    digest = hashlib.sha256(json.dumps(_as_json(selection)).encode()).hexdigest()
+def locate_checkpoint(folder: Path, stage: str, selection: Selection) -> Path:
+    """Return the file in which a replay of this selection keeps its checkpoint."""
+    digest = hashlib.sha256(json.dumps(_to_json(selection)).encode()).hexdigest()
     return folder / f"replay-{stage}-{digest[:16]}.json"
 
 
-def replay(settings: Settings, selection: Selection, rate: int, memory: Path, *, dry_run: bool) -> Outcome:
+def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file: Path, *, dry_run: bool) -> Outcome:
     """
-    The selected events are on the queue of each selected projection that the stage has, at most `rate` of them a second
-    on each; what was counted stays counted once. Cut off, the next call with the same selection goes on where it
-    stopped: that is in `memory`, a file of its own.
+    Send the selected events to the queue of each selected projection, at most `rate` events a second to each.
 
-    With `dry_run`, nothing is sent, and it is told how much would be.
+    Events that are counted stay counted once. Cut off, the next call with the same selection and checkpoint file
+    resumes where it stopped. With `dry_run`, report the numbers and send nothing.
 
     Raises:
-        LogUnavailableError, QueueUnavailableError: the next call with the same selection goes on.
+        OperatorError: the stage does not have a projection.
+        LogUnavailableError, QueueUnavailableError: the next call with the same selection resumes.
     """
-    receivers = maintenance_projections.receivers(settings, selection.projections)
-    so_far = Progress() if dry_run else _remembered(memory, selection)
+    receivers = maintenance_projections.list_receivers(settings, selection.projections)
+    so_far = Checkpoint() if dry_run else _load(checkpoint_file, selection)
     resumed_after = so_far.events
-    began = time.monotonic()
+    started = time.monotonic()
     pause = threading.Event()
-    about = None if selection.counter_id else lookups.about_how_many(settings.event_log_table)
-    with progress.bar("Replaying", about) as advance:
-        for read in chunked(_log(selection, so_far.after), min(_AT_ONCE, rate)):
-            events = [event for event in read if not isinstance(event, Unreadable) and selection.has(event)]
+    total = None if selection.counter_id else lookups.approximate_item_count(settings.event_log_table)
+    with progress.bar("Replaying", total) as advance:
+        for batch in chunked(_log(selection, so_far.after), min(_AT_ONCE, rate)):
+            events = [event for event in batch if not isinstance(event, Unreadable) and selection.has(event)]
             messages = [*codec.encode_bodies(events)]
             for receiver in () if dry_run else receivers:
                 _send(receiver.queue, messages)
-            so_far = _further(so_far, read, len(events), len(messages))
-            advance(len(read))
+            so_far = _advance(so_far, batch, len(events), len(messages))
+            advance(len(batch))
             if not dry_run:
-                _remember(memory, selection, so_far)
-                pause.wait(max(0.0, began + (so_far.events - resumed_after) / rate - time.monotonic()))
+                _save(checkpoint_file, selection, so_far)
+                pause.wait(max(0.0, started + (so_far.events - resumed_after) / rate - time.monotonic()))
     if not dry_run:
-        memory.unlink(missing_ok=True)
-    return _told([receiver.projection for receiver in receivers], so_far, resumed_after, dry_run=dry_run)
+        checkpoint_file.unlink(missing_ok=True)
+    return _to_outcome([receiver.projection for receiver in receivers], so_far, resumed_after, dry_run=dry_run)
 
 
-def _told(names: list[str], so_far: Progress, resumed_after: int, *, dry_run: bool) -> Outcome:
-    told = {
+def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry_run: bool) -> Outcome:
+    facts = {
         "events": so_far.events,
         "messages": so_far.messages,
         "unreadable": so_far.unreadable,
         "resumed_after": resumed_after,
     }
     verb = "would be sent" if dry_run else "were sent"
-    queues_told = (
-        "" if names == [READ_MODEL] else f" to the {' and to the '.join(map(maintenance_projections.queue_of, names))}"
+    queues = (
+        ""
+        if names == [READ_MODEL]
+        else f" to the {' and to the '.join(map(maintenance_projections.describe_queue, names))}"
     )
     lines = [
-        f"{so_far.events:,} events {verb}{queues_told} in {so_far.messages:,} messages"
-        f"{' each' if len(names) > 1 else ''}. What is counted stays counted once."
+        f"{so_far.events:,} events {verb}{queues} in {so_far.messages:,} messages"
+        f"{' each' if len(names) > 1 else ''}. Counted events stay counted once."
     ]
     if resumed_after:
-        lines.append(f"{resumed_after:,} of them by an earlier run, which this one went on with.")
+        lines.append(f"{resumed_after:,} of them by an earlier run that was cut off.")
     if so_far.unreadable:
-        lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were left out.")
-    return Outcome({**maintenance_projections.facts(dict.fromkeys(names, told)), "dry_run": dry_run}, lines)
+        lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were skipped.")
+    return Outcome({**maintenance_projections.merge_facts(dict.fromkeys(names, facts)), "dry_run": dry_run}, lines)
 
 
 def send(queue: str, events: Iterable[Event]) -> int:
-    """These events are on this queue, which is one projection's. Returns in how many messages."""
+    """Send the events to a projection's queue; return the number of messages."""
     return _send(queue, codec.encode_bodies(events))
 
 
@@ -133,34 +136,34 @@ def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Un
     return event_log.scan_counter(selection.counter_id, after)
 
 
-def _further(so_far: Progress, read: list[Event | Unreadable], events: int, messages: int) -> Progress:
-    last = read[-1]
-    return Progress(
+def _advance(so_far: Checkpoint, batch: list[Event | Unreadable], events: int, messages: int) -> Checkpoint:
+    last = batch[-1]
+    return Checkpoint(
         LogPosition(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.position_of(last),
         so_far.events + events,
         so_far.messages + messages,
-        so_far.unreadable + sum(isinstance(one, Unreadable) for one in read),
+        so_far.unreadable + sum(isinstance(event, Unreadable) for event in batch),
     )
 
 
-def _remembered(memory: Path, selection: Selection) -> Progress:
+def _load(file: Path, selection: Selection) -> Checkpoint:
     try:
-        found: dict[str, Any] = json.loads(memory.read_text(encoding="utf-8"))
-        if found["selection"] != _as_json(selection):
-            return Progress()
-        so_far = Progress(**found["progress"])
-        return replace(so_far, after=LogPosition(**found["progress"]["after"]))
+        saved: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if saved["selection"] != _to_json(selection):
+            return Checkpoint()
+        so_far = Checkpoint(**saved["progress"])
+        return replace(so_far, after=LogPosition(**saved["progress"]["after"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return Progress()  # where there is nothing to go on from, from the start is right, too
+        return Checkpoint()  # without a usable checkpoint, it starts from the beginning
 
 
-def _remember(memory: Path, selection: Selection, so_far: Progress) -> None:
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    written = memory.with_suffix(f".{os.getpid()}")
-    written.write_text(json.dumps({"selection": _as_json(selection), "progress": asdict(so_far)}), encoding="utf-8")
-    written.replace(memory)
+def _save(file: Path, selection: Selection, so_far: Checkpoint) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({"selection": _to_json(selection), "progress": asdict(so_far)}), encoding="utf-8")
+    temporary.replace(file)
 
 
-def _as_json(selection: Selection) -> dict[str, Any]:
-    """As it comes back from a file."""
+def _to_json(selection: Selection) -> dict[str, Any]:
+    """Return the selection as JSON would return it."""
     return {**asdict(selection), "projections": list(selection.projections)}

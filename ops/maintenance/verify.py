@@ -1,21 +1,22 @@
-"""Verify: whether the stage's read models are what its log says."""
+"""Verify: compare the stage's read models with its log."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from chalicelib.extras.verification import comparison
-from chalicelib.settings import PROJECTIONS, READ_MODEL, SQL
+from chalicelib.extras.verification import verifier
+from chalicelib.extras.verification.staging_db import StagingDb
 from ops.cli import progress
 from ops.cli.result import Outcome
-from ops.maintenance import lookups, parallel, projections
+from ops.maintenance import lookups, projections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from chalicelib.extras.verification.comparison import Readings
     from chalicelib.extras.verification.report import Difference, Report
+    from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.settings import Settings
 
 
@@ -25,64 +26,59 @@ def verify(
     lag_s: float,
     *,
     waits: bool,
-    names: Sequence[str] = PROJECTIONS,
+    projection: str | None = None,
 ) -> Outcome:
     """
-    What these projections, of those that the stage has, made of these counters, or of all if there are none, has been
-    compared with the log, which is read once for all.
+    Compare these counters, or all if there are none, with the log: in this projection, or in all of the stage.
 
     Raises:
-        OperatorError: the relational read model has no tables.
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: nothing is known.
+        OperatorError: the stage lacks the projection, or it does not support this.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: the result is unknown.
     """
-    chosen = [receiver.projection for receiver in projections.receivers(settings, names)]
-    readings = comparison.some(counter_ids) if counter_ids else comparison.everything(parallel.PARTS)
-
-    def read_model(readings: Readings) -> Outcome:
-        about = (
-            None
-            if counter_ids
-            else sum(
-                map(lookups.about_how_many, (settings.event_log_table, settings.counters_table, settings.archive_table))
-            )
-        )
-        with progress.bar("Verifying", about, "events and items") as advance:
-            report = comparison.verify(readings, lag_s=lag_s, waits=waits, advance=advance)
-        return outcome(report)
-
-    if SQL not in chosen:
-        return read_model(readings)
-    from ops.maintenance import sql_verify  # noqa: PLC0415  (nothing of it is loaded where SQL is off)
-
-    first = read_model if READ_MODEL in chosen else None
-    return projections.together(
-        sql_verify.verify(settings, counter_ids, readings, lag_s=lag_s, waits=waits, first=first)
-    )
+    with stage(settings, counter_ids, projections.select(settings, projection)) as comparisons:
+        reports = verifier.report(list(comparisons.values()), lag_s=lag_s, waits=waits)
+    return projections.merge_outcomes(dict(zip(comparisons, map(to_outcome, reports), strict=True)))
 
 
-def outcome(report: Report, kept_in: str = "entries") -> Outcome:
-    """Return what to print of a report. `kept_in` names what it read of the read model: `entries` or `rows`."""
-    kept = getattr(report, kept_in)
+@contextlib.contextmanager
+def stage(settings: Settings, counter_ids: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, Comparison]]:
+    """Provide the comparisons of these projections, staged with the log."""
+    scope = projections.select_scope(counter_ids)
+    tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
+    total = None if counter_ids else lookups.approximate_item_count(*tables)
+    with StagingDb() as db, projections.open_comparisons(settings, db, counter_ids, scope, names) as comparisons:
+        with progress.bar("Comparing", total, "events and items") as advance:
+            verifier.stage(db, list(comparisons.values()), scope.log, advance)
+        yield comparisons
+
+
+def to_outcome(report: Report) -> Outcome:
+    """Return the outcome of a comparison."""
+    numbers = report.numbers
+    result = "the read model is what the log says" if report.holds else f"{numbers.total():,} differences"
+    pending = f", {report.pending:,} events pending" if report.pending else ""
     summary = (
-        f"{report.counters:,} counters, {report.events:,} events, {kept:,} {kept_in}: "
-        f"{'the read model is what the log says' if report.holds else f'{report.numbers.total():,} differences'}"
-        f"{f', {report.pending:,} events pending' if report.pending else ''}."
+        f"{report.counters:,} counters, {report.events:,} events, {report.entries:,} {report.unit}: {result}{pending}."
     )
-    numbers = [f"  {number:>8,}  {kind}" for kind, number in report.numbers.most_common()]
-    told = [_line(difference) for difference in report.differences]
-    untold = report.numbers.total() - len(told)
+    lines = [
+        summary,
+        *(f"  {number:>8,}  {kind}" for kind, number in numbers.most_common()),
+        *map(_describe, report.differences),
+    ]
+    if unlisted := numbers.total() - len(report.differences):
+        lines.append(f"... and {unlisted:,} more")
     facts = {
         "holds": report.holds,
         "counters": report.counters,
         "events": report.events,
-        kept_in: kept,
+        report.unit: report.entries,
         "pending": report.pending,
-        "numbers": dict(report.numbers),
+        "numbers": dict(numbers),
         "differences": [asdict(difference) for difference in report.differences],
     }
-    return Outcome(facts, [summary, *numbers, *told, *([f"... and {untold:,} more"] if untold else [])], report.holds)
+    return Outcome(facts, lines, report.holds)
 
 
-def _line(difference: Difference) -> str:
+def _describe(difference: Difference) -> str:
     event = f", event {difference.event_id}" if difference.event_id else ""
     return f"{difference.counter_id}{event}: {difference.kind}: {difference.detail}"

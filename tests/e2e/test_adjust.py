@@ -79,7 +79,7 @@ def test_same_key_is_the_same_adjustment_and_refuses_another_amount(client, coun
     assert (first["recorded"], first["recorded_before"]) == (True, False)
     assert (second["recorded"], second["recorded_before"], second["event_id"]) == (False, True, first["event_id"])
     assert (other.returncode, other.stderr.count("\n")) == (1, 1)
-    assert "used before for another adjustment" in other.stderr
+    assert "already used for a different adjustment" in other.stderr
     assert client.counter(counter_id)["value"] == 5
 
 
@@ -122,7 +122,7 @@ def test_a_value_that_is_reached_already_records_nothing(client, counter_id):
 
     done = adjust(counter_id, "--to", "5", "--reason", "a test")
 
-    assert (done.returncode, done.stdout) == (0, f"{counter_id} stands at 5 already: nothing was recorded.\n")
+    assert (done.returncode, done.stdout) == (0, f"{counter_id} is already 5. Nothing was recorded.\n")
     assert client.counter(counter_id)["version"] == 1
 
 
@@ -137,7 +137,7 @@ def test_adjust_asks_first_and_shows_both_values(client, counter_id):
     assert (refused.returncode, unanswered.returncode, done.returncode) == (1, 1, 0)
     assert f"counter: {counter_id}\nvalue now: 5\nvalue after: 3 (-2)\n" in refused.stderr
     assert (after_refusals, client.counter(counter_id)["value"]) == (5, 3)
-    assert done.stdout.endswith("It stands at 3.\n")
+    assert done.stdout.endswith("The value is 3.\n")
 
 
 def test_a_dry_run_shows_and_changes_nothing(client, counter_id):
@@ -156,8 +156,8 @@ def test_a_dry_run_shows_and_changes_nothing(client, counter_id):
         0,
         9,
     )
-    assert "stands at 0 already" in nothing.stdout
-    assert "recorded before" in again.stdout
+    assert "is already 0." in nothing.stdout
+    assert "Already recorded" in again.stdout
     assert client.counter(counter_id)["version"] == 1
 
 
@@ -170,22 +170,22 @@ def test_operator_is_the_local_user_if_aws_does_not_know_the_caller():
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        assert ops_adjust.caller() == getpass.getuser()
+        assert ops_adjust.get_caller() == getpass.getuser()
 
 
 @pytest.mark.parametrize(
     ("counter_id", "options", "says"),
     [
-        ("a b", ["--by", "1", "--reason", "x"], "A counter id is 1 to 64 characters"),
-        ("a", ["--by", "0", "--reason", "x"], "--by is an integer"),
-        ("a", ["--by", str(2**53), "--reason", "x"], "--by is an integer"),
-        ("a", ["--to", str(-(2**53)), "--reason", "x"], "--to is an integer"),
-        ("a", ["--reason", "x"], "Give either --by"),
-        ("a", ["--by", "1", "--to", "1", "--reason", "x"], "Give either --by"),
-        ("a", ["--by", "1", "--reason", ""], "--reason is 1 to 200 printable"),
-        ("a", ["--by", "1", "--reason", "x" * 201], "--reason is 1 to 200 printable"),
-        ("a", ["--by", "1", "--reason", "x", "--who", " "], "--who is 1 to 200 printable"),
-        ("a", ["--by", "1", "--reason", "x", "--key", "a\nb"], "--key is 1 to 200 printable"),
+        ("a b", ["--by", "1", "--reason", "x"], "COUNTER_ID must be 1 to 64 characters"),
+        ("a", ["--by", "0", "--reason", "x"], "--by must be an integer"),
+        ("a", ["--by", str(2**53), "--reason", "x"], "--by must be an integer"),
+        ("a", ["--to", str(-(2**53)), "--reason", "x"], "--to must be an integer"),
+        ("a", ["--reason", "x"], "Pass either --by"),
+        ("a", ["--by", "1", "--to", "1", "--reason", "x"], "Pass either --by"),
+        ("a", ["--by", "1", "--reason", ""], "--reason must be 1 to 200 printable"),
+        ("a", ["--by", "1", "--reason", "x" * 201], "--reason must be 1 to 200 printable"),
+        ("a", ["--by", "1", "--reason", "x", "--who", " "], "--who must be 1 to 200 printable"),
+        ("a", ["--by", "1", "--reason", "x", "--key", "a\nb"], "--key must be 1 to 200 printable"),
     ],
 )
 def test_malformed_options_are_one_line_and_status_2(counter_id, options, says):

@@ -139,7 +139,7 @@ def test_an_id_that_fits_no_message_sends_nothing(dead_letters, park, mark):
     refused = ops("redrive", "--stage", "local", "--message", letter_id, "--message", "none-such")
 
     assert refused.returncode == 1
-    assert "--message none-such fits no message on the dead-letter queue. Nothing was sent." in refused.stderr
+    assert "--message none-such matches no message on the dead-letter queue. Nothing was sent." in refused.stderr
     assert [message["MessageId"] for message in dead_letters()] == [letter_id]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +16,7 @@ from chalicelib.settings import READ_MODEL, SQL
 from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import OperatorError
-from ops.maintenance import projections, redrive, replay, verify
+from ops.maintenance import projections, rebuild, redrive, replay, verify
 from tests import aws_requests, faults
 from tests.builders import a_counter_id, an_event, message_body, stream_note, stream_record
 
@@ -35,8 +36,8 @@ def logged(pipeline, number):
 
 def replayed(pipeline, folder, *names, dry_run=False):
     current = settings.current()
-    selection = replay.Selection(pipeline.counter_id, projections=names or projections.chosen(current, None))
-    memory = replay.memory_in(folder, current.stage, selection)
+    selection = replay.Selection(pipeline.counter_id, projections=names or projections.select(current, None))
+    memory = replay.locate_checkpoint(folder, current.stage, selection)
     return replay.replay(current, selection, 1000, memory, dry_run=dry_run)
 
 
@@ -46,18 +47,18 @@ def park(queue, body, reason="too new", source="projection queue"):
 
 def redriven(*names, ids=(), dry_run=False, **options):
     current = settings.current()
-    names = names or projections.chosen(current, None)
+    names = names or projections.select(current, None)
     return redrive.redrive(current, ids, "", dry_run=dry_run, names=names, **options)
 
 
 def test_a_stage_has_the_projections_that_it_was_given(second):
     without = settings.read({"STAGE": "dev"})
 
-    assert projections.chosen(settings.current(), None) == (READ_MODEL, SQL)
-    assert projections.chosen(settings.current(), SQL) == (SQL,)
-    assert projections.chosen(without, None) == (READ_MODEL,)
-    with pytest.raises(OperatorError, match="Stage dev has no projection sql: set SQL_URL"):
-        projections.chosen(without, SQL)
+    assert projections.select(settings.current(), None) == (READ_MODEL, SQL)
+    assert projections.select(settings.current(), SQL) == (SQL,)
+    assert projections.select(without, None) == (READ_MODEL,)
+    with pytest.raises(OperatorError, match="Stage dev has no projection sql"):
+        projections.select(without, SQL)
 
 
 def test_a_replay_is_sent_to_each_queue_or_to_the_one_that_is_chosen(pipeline, second, tmp_path):
@@ -160,7 +161,7 @@ def test_an_id_is_looked_for_on_both_dead_letter_queues(pipeline, second):
 
     assert (done.facts["sent"], done.facts["sql"]["sent"]) == (0, 1)
     assert (pipeline.published(), second.published()) == ([], ["the other's"])
-    with pytest.raises(OperatorError, match="fits no message"):
+    with pytest.raises(OperatorError, match="matches no message"):
         redriven(ids=[letter])
     assert len(pipeline.parked()) == 1
 
@@ -241,10 +242,33 @@ def counted(pipeline, number=3):
     return events
 
 
-def verified(pipeline, *names):
-    current = settings.current()
-    names = names or projections.chosen(current, None)
-    return verify.verify(current, (pipeline.counter_id,), 0, waits=False, names=names)
+def verified(pipeline, projection=None):
+    return verify.verify(settings.current(), (pipeline.counter_id,), 0, waits=False, projection=projection)
+
+
+def test_verify_of_a_projection_without_a_comparison_is_refused(pipeline, second, monkeypatch):
+    """Never is another projection verified in its place."""
+    monkeypatch.delitem(projections.MAINTENANCE, SQL)
+
+    for projection in (SQL, None):
+        with pytest.raises(OperatorError, match="Projection sql does not support verify"):
+            verified(pipeline, projection)
+
+
+def test_rebuild_of_a_projection_without_a_repair_is_refused(pipeline, second, monkeypatch):
+    """Nothing is repaired, not even the other projection."""
+    logged(pipeline, 1)
+    monkeypatch.setitem(projections.MAINTENANCE, SQL, replace(projections.MAINTENANCE[SQL], repair=None))
+
+    for projection in (SQL, None):
+        with pytest.raises(OperatorError, match="Projection sql does not support rebuild"):
+            rebuild.rebuild(settings.current(), (pipeline.counter_id,), projection)
+    assert pipeline.version == 0
+
+
+def test_replay_to_a_projection_that_the_stage_lacks_is_refused(pipeline, tmp_path):
+    with pytest.raises(OperatorError, match="Stage pipeline has no projection sql"):
+        replayed(pipeline, tmp_path, SQL)
 
 
 def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, second):
@@ -308,8 +332,8 @@ def known(second, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "first", "other"),
     [
-        ((), {"event not counted": 1}, 2),
-        (("--projection", "sql"), None, 2),
+        ((), {"event not counted": 1}, {"event not counted": 2, "value too high": 1}),
+        (("--projection", "sql"), None, {"event not counted": 2, "value too high": 1}),
         (("--projection", "read-model"), {"event not counted": 1}, None),
     ],
 )
@@ -324,7 +348,7 @@ def test_a_rebuild_is_of_both_or_of_the_one_that_is_chosen(pipeline, known, argu
     facts = json.loads(rebuilt(pipeline, *arguments).stdout)
 
     assert facts.get("corrected") == first
-    assert facts.get("sql", {}).get("counted") == other
+    assert facts.get("sql", {}).get("corrected") == other
     assert known.database.counters() == {pipeline.counter_id: (7, 3)}
     assert len(known.database.event_ids()) == (3 if other else 1)
 
@@ -336,8 +360,8 @@ def test_a_dry_rebuild_reports_of_both_and_corrects_nothing(pipeline, known):
     listed = json.loads(rebuilt(pipeline, "--dry-run").stdout)
     of_the_second = json.loads(rebuilt(pipeline, "--dry-run", "--projection", "sql").stdout)
 
-    assert (listed["numbers"], listed["sql"]) == ({"event not counted": 1}, {"counters": 1, "rows": 3})
-    assert of_the_second == {"sql": {"counters": 1, "rows": 3}}
+    assert (listed["numbers"], listed["sql"]["numbers"]) == ({"event not counted": 1}, {"event not counted": 1})
+    assert of_the_second["sql"]["numbers"] == listed["sql"]["numbers"]
     assert (pipeline.version, known.database.counters()) == (3, {pipeline.counter_id: (7, 3)})
 
 
@@ -349,6 +373,6 @@ def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, known
     for_one = rebuilt(pipeline, "--projection", "read-model")
     for_both = rebuilt(pipeline, "--projection", "sql")
 
-    assert "There is no counter" in for_one.stderr
-    assert json.loads(for_both.stdout)["sql"]["removed"] == 1
+    assert "No such counter" in for_one.stderr
+    assert json.loads(for_both.stdout)["sql"]["corrected"] == {"row without an event": 1}
     assert known.database.counters() == {}

@@ -165,11 +165,13 @@ def use_operator(pipeline, folder):
         rebuild.rebuild(current, ())
         redrive.redrive(current, (), "", dry_run=True)
         redrive.redrive(current, (), "", dry_run=False)
-        command = adjust.command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
+        command = adjust.build_command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)
         with environment(SHARDS="4"):
-            parts = adjust.command(f"{counter_id}.parts", by=1, to=None, reason="a test", who="a test", key="a key")
+            parts = adjust.build_command(
+                f"{counter_id}.parts", by=1, to=None, reason="a test", who="a test", key="a key"
+            )
             adjust.adjust(parts, dry_run=False, yes=True)
     pipeline.published()
     return found
@@ -200,13 +202,14 @@ def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path):
 
 def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path):
     from chalicelib.extras.sql import projector
-    from ops.maintenance import sql_rebuild
+    from chalicelib.settings import SQL
+    from ops.maintenance import rebuild
 
     projector.project(queue_batch(["unknown"])["Records"])
 
     found = use_operator(pipeline, tmp_path)
     with asked() as also:
-        sql_rebuild.rebuild(settings.current(), (pipeline.counter_id,))
+        rebuild.rebuild(settings.current(), (pipeline.counter_id,), SQL)
 
     assert found.of == needed("operator", with_sql=True)
     assert all(actions <= found.of[resource] for resource, actions in also.of.items())

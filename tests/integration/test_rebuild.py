@@ -36,7 +36,7 @@ def test_rebuild_of_a_counter_named_twice_repairs_it_once(pipeline):
     rebuilt = rebuild.rebuild(settings.current(), [pipeline.counter_id] * 2)
 
     assert (pipeline.value, rebuilt.facts["corrected"], rebuilt.holds) == (15, {kinds.UNCOUNTED: 4}, True)
-    assert (rebuilt.facts["counters"], rebuilt.facts["unsettled"]) == (1, [])
+    assert (rebuilt.facts["counters"], rebuilt.facts["failed"]) == (1, {})
     assert (rebuilt.lines or [])[0] == "4 events counted."
 
 

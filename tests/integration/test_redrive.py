@@ -129,4 +129,4 @@ def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
 
 @pytest.mark.parametrize(("age_s", "shown"), [(59, "59 s"), (60, "1 min"), (7_300, "2 h"), (200_000, "2 d")])
 def test_an_age_is_shown_in_its_largest_unit(age_s, shown):
-    assert redrive._age(age_s) == shown
+    assert redrive._format_age(age_s) == shown

@@ -24,7 +24,7 @@ def counter_id(pipeline):
 
 def replayed(folder, selection):
     current = settings.current()
-    memory = replay.memory_in(folder, current.stage, selection)
+    memory = replay.locate_checkpoint(folder, current.stage, selection)
     return replay.replay(current, selection, 1000, memory, dry_run=False).facts
 
 
@@ -58,7 +58,7 @@ def test_interrupted_replay_resumes_after_another_replay(counter_id, tmp_path, m
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"selection": {}}', '"', b"\xff"])
 def test_unreadable_position_is_ignored(counter_id, tmp_path, content):
     selection = replay.Selection(counter_id)
-    memory = replay.memory_in(tmp_path, "pipeline", selection)
+    memory = replay.locate_checkpoint(tmp_path, "pipeline", selection)
     memory.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     assert replayed(tmp_path, selection)["events"] == EVENTS

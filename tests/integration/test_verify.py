@@ -10,10 +10,11 @@ import boto3
 import pytest
 
 from chalicelib import event_log
-from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
+from chalicelib.extras.verification.part_comparison import Scope, select_counters
 from chalicelib.read_model import queries
 from tests.builders import an_event, log_items
+from tests.comparisons import verify_parts
 
 A_SECOND = 1_700_000_000
 
@@ -33,7 +34,7 @@ def logged(pipeline, number, recorded_at_ms=A_SECOND * 1000):
 
 
 def verified(pipeline, **options):
-    return comparison.verify(comparison.some([pipeline.counter_id]), waits=False, **options)
+    return verify_parts(select_counters([pipeline.counter_id]), waits=False, **options)
 
 
 def numbers(report):
@@ -119,7 +120,7 @@ def test_verifying_waits_until_it_is_known_of_each_pending_event(pipeline):
         if sum(read) == 5:
             pipeline.count(late)
 
-    report = comparison.verify(comparison.some([pipeline.counter_id]), lag_s=3600, advance=count_it_meanwhile)
+    report = verify_parts(select_counters([pipeline.counter_id]), lag_s=3600, advance=count_it_meanwhile)
 
     assert (report.holds, report.pending, report.events) == (True, 0, 4)
 
@@ -127,7 +128,7 @@ def test_verifying_waits_until_it_is_known_of_each_pending_event(pipeline):
 def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
     logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000)
 
-    report = comparison.verify(comparison.some([pipeline.counter_id]), lag_s=1)
+    report = verify_parts(select_counters([pipeline.counter_id]), lag_s=1)
 
     assert numbers(report) == {kinds.UNCOUNTED: 1}
 
@@ -142,7 +143,7 @@ def test_events_recorded_during_verify_are_not_differences(pipeline):
         if len(told) == 2:
             pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000 + 5))
 
-    report = comparison.verify(comparison.some([pipeline.counter_id]), advance=traffic)
+    report = verify_parts(select_counters([pipeline.counter_id]), advance=traffic)
 
     assert numbers(report) == {}
     assert pipeline.version > 5
@@ -159,7 +160,7 @@ def test_traffic_does_not_hide_an_event_that_was_counted_twice(pipeline):
         if len(told) == 1:
             pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000))
 
-    report = comparison.verify(comparison.some([pipeline.counter_id]), waits=False, advance=traffic)
+    report = verify_parts(select_counters([pipeline.counter_id]), waits=False, advance=traffic)
 
     assert numbers(report) == {kinds.TOO_HIGH: 1}
 
@@ -204,7 +205,7 @@ def test_cut_off_it_does_not_first_read_the_rest_of_the_log():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        comparison.verify(comparison.Readings([], [], [interrupted, log]))
+        verify_parts(Scope([], [], [interrupted, log]))
 
     assert next(read) < MANY
 

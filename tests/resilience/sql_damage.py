@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chalicelib import event_log
-from chalicelib.extras.sql import read_model, verifier
+from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
 from tests.builders import A_TIME_MS, an_adjustment, an_event
 
@@ -73,25 +73,25 @@ def _has_another_amount(database: Database, events: list[Event]) -> None:
 #: By what a person would call it.
 DAMAGES = {
     "an event is missing": Damage(_loses_a_row, {kinds.UNCOUNTED: 1}),
-    "a row has no event": Damage(gets_a_row, {verifier.UNKNOWN: 1}),
-    "an amount is another": Damage(_has_another_amount, {verifier.OTHERWISE: 1}),
+    "a row has no event": Damage(gets_a_row, {kinds.UNKNOWN_ROW: 1}),
+    "an amount is another": Damage(_has_another_amount, {kinds.DIFFERENT_ROW: 1}),
     "a time is another": Damage(
         lambda database, events: database.ask(
             f"UPDATE events SET recorded_at = '2026-01-31 12:00:00.000500' WHERE {_row(events[0])}"
         ),
-        {verifier.OTHERWISE: 1},
+        {kinds.DIFFERENT_ROW: 1},
     ),
     "a type is another": Damage(
         lambda database, events: database.ask(f"UPDATE events SET type = 'Squared' WHERE {_row(events[0])}"),
-        {verifier.OTHERWISE: 1},
+        {kinds.DIFFERENT_ROW: 1},
     ),
     "a reason is another": Damage(
         lambda database, events: database.ask(f"UPDATE events SET reason = 'none' WHERE {_row(events[4])}"),
-        {verifier.OTHERWISE: 1},
+        {kinds.DIFFERENT_ROW: 1},
     ),
     "a reason is gone": Damage(
         lambda database, events: database.ask(f"UPDATE events SET reason = NULL WHERE {_row(events[4])}"),
-        {verifier.OTHERWISE: 1},
+        {kinds.DIFFERENT_ROW: 1},
     ),
     "a value is too high": Damage(
         lambda database, events: database.ask(f"UPDATE counters SET value = value + 1 WHERE {_of(events)}"),
@@ -110,7 +110,7 @@ DAMAGES = {
     ),
     "the rows are gone": Damage(
         lambda database, events: database.ask(f"DELETE FROM events WHERE {_of(events)}"),
-        {kinds.UNCOUNTED: 5, verifier.EMPTY: 1},
+        {kinds.UNCOUNTED: 5, kinds.EMPTY: 1},
     ),
     "all is gone": Damage(
         lambda database, events: (

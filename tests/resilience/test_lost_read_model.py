@@ -11,13 +11,13 @@ import pytest
 from chalicelib import settings
 from chalicelib.domain.archive import PAGE_MAX
 from chalicelib.domain.counter import PartKey
-from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.comparison import Comparison, Readings
+from chalicelib.extras.verification.part_comparison import Scope, select_counters
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import store
 from tests import aws_requests, faults
 from tests.builders import A_TIME_MS, a_counter_id, an_event
+from tests.comparisons import stage_parts
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
@@ -39,9 +39,11 @@ def test_lost_counter_is_filled_in_full_pages_from_the_oldest(engine, new_pipeli
     pipeline = new_pipeline(1)
     pipeline.log(list(log_of(pipeline.counter_id, EVENTS)))
 
-    with aws_requests.record(reader=engine.client("dynamodb")) as requests, Comparison() as found:
-        found.read(comparison.some([pipeline.counter_id]))
-        repaired = repair_all(found)
+    with (
+        aws_requests.record(reader=engine.client("dynamodb")) as requests,
+        stage_parts(select_counters([pipeline.counter_id])) as comparison,
+    ):
+        repaired = repair_all(comparison)
 
     archive = settings.current().archive_table
     ends = [
@@ -75,9 +77,8 @@ def peak_of_rebuild(engine, number: int) -> int:
     engine.gate = gate
     tracemalloc.start()
     try:
-        with Comparison() as found:
-            found.read(Readings([], [], [lambda: log_of(key.counter_id, number)]))
-            repaired = repair(found.db, key)
+        with stage_parts(Scope([], [], [lambda: log_of(key.counter_id, number)])) as comparison:
+            repaired = repair(comparison.db, key)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -13,13 +13,13 @@ from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.counter import PartKey
 from chalicelib.domain.entries import encode_page, entry_of
 from chalicelib.errors import UnavailableError
-from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.comparison import Comparison
+from chalicelib.extras.verification.part_comparison import select_all, select_counters, select_parts
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import queries, store, writer
 from tests import faults
 from tests.builders import A_TIME_MS, message_body
+from tests.comparisons import stage_parts, verify_parts
 from tests.environments import environment
 from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
@@ -51,20 +51,19 @@ def shards(request):
         yield request.param
 
 
-def readings(stage, *, is_whole=False):
-    return comparison.everything(2) if is_whole else comparison.some([stage.counter_id])
+def scope_of(stage, *, is_whole=False):
+    return select_all(2) if is_whole else select_counters([stage.counter_id])
 
 
 def verified(stage, *, is_whole=False) -> Report:
-    return comparison.verify(readings(stage, is_whole=is_whole), lag_s=0, waits=False)
+    return verify_parts(scope_of(stage, is_whole=is_whole), lag_s=0, waits=False)
 
 
 def rebuilt(stage, *, is_whole=False):
     """Repair, and return the numbers of what was corrected."""
-    with Comparison() as found:
-        found.read(readings(stage, is_whole=is_whole))
-        repaired = repair_all(found)
-    assert repaired.unsettled == set()
+    with stage_parts(scope_of(stage, is_whole=is_whole)) as comparison:
+        repaired = repair_all(comparison)
+    assert repaired.failed == {}
     return dict(repaired.corrected)
 
 
@@ -257,9 +256,8 @@ MOST = 100
 def repair_alone(stage):
     """Compare and repair one part in this thread, as `rebuild` does it in several."""
     key = PartKey(stage.counter_id, stage.part)
-    with Comparison() as found:
-        found.read(comparison.of_parts([key]))
-        return repair(found.db, key)
+    with stage_parts(select_parts([key])) as comparison:
+        return repair(comparison.db, key)
 
 
 def next_to(engine, damage, worker_of):

@@ -16,12 +16,13 @@ import pytest
 from chalicelib import settings
 from chalicelib.domain.counter import PartKey
 from chalicelib.errors import QueueUnavailableError, UnavailableError
-from chalicelib.extras.verification import comparison, repair, scheduled_check
+from chalicelib.extras.verification import repair, scheduled_check
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.comparison import Comparison
+from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.read_model import checkpoint, queries, store, writer
 from tests import aws_requests, faults
 from tests.builders import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
+from tests.comparisons import stage_parts, verify_parts
 from tests.environments import environment
 from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
@@ -317,11 +318,10 @@ def test_a_checkpoint_is_no_part_of_the_read_model(pipeline, budget):
     scheduled_check.check(NOW_S)
     saved = checkpoint.load("check")
 
-    report = comparison.verify(comparison.everything(2), lag_s=0, waits=False)
-    with Comparison() as found:
-        found.read(comparison.everything(2))
-        keys, strays = found.parts(), list(found.strays)
-        repaired = repair.repair_all(found)
+    report = verify_parts(select_all(2), lag_s=0, waits=False)
+    with stage_parts(select_all(2)) as comparison:
+        keys, strays = comparison.parts(), list(comparison.strays)
+        repaired = repair.repair_all(comparison)
 
     assert saved["walks"]["log"]
     assert dict(report.numbers) == {}

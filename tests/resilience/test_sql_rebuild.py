@@ -23,13 +23,14 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib import event_log, settings
 from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
-from chalicelib.extras.sql import read_model, repair, schema
-from chalicelib.extras.verification import comparison
+from chalicelib.extras.sql import read_model, repair, rows, schema
+from chalicelib.extras.verification import report as kinds
 from chalicelib.settings import SQL
 from ops.cli.errors import OperatorError, describe
-from ops.maintenance import parallel, sql_rebuild, sql_verify
+from ops.maintenance import projections, rebuild, verify
 from tests import databases, sql_faults
 from tests.builders import a_counter_id, an_event
+from tests.comparisons import repair_rows
 from tests.faults import DiedError
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES, disagreeing
@@ -59,17 +60,16 @@ def name(engine):
 @pytest.fixture
 def one_engine(monkeypatch):
     """The operator's engine is this process's own, so that its steps can be disturbed; and they come one by one."""
-    monkeypatch.setattr(sql_verify, "connected", lambda _: nullcontext(read_model.client()))
-    monkeypatch.setattr(parallel, "PARTS", 1)
+    monkeypatch.setattr(projections, "connect_sql", lambda _: nullcontext(read_model.client()))
     monkeypatch.setattr(read_model, "_TRIES", 3)
 
 
 def rebuilt(*names):
-    return sql_rebuild.rebuild(settings.current(), names)
+    return rebuild.rebuild(settings.current(), names, SQL)
 
 
-def mended(*names):
-    return sql_rebuild.mend(settings.current(), names)
+def corrections(outcome):
+    return outcome.facts[SQL]["corrected"]
 
 
 def damaged(database, name):
@@ -90,10 +90,10 @@ def test_each_damage_is_put_right(database, name, damage):
 
     done = rebuilt(name)
 
-    assert (done.holds, done.facts["numbers"]) == (True, {})
+    assert (done.holds, done.facts[SQL]["numbers"]) == (True, {})
     check_in_the_end(database, [*events, *other])
     with read_model.connected(database.url) as engine:
-        assert {*repair.scan(engine)} == {repair.of_event(event) for event in [*events, *other]}
+        assert {*rows.scan(engine)} == {read_model.row_of(event) for event in [*events, *other]}
 
 
 def test_what_was_done_is_told_and_done_again_is_nothing(database, name):
@@ -101,13 +101,15 @@ def test_what_was_done_is_told_and_done_again_is_nothing(database, name):
 
     done, again = rebuilt(*names), rebuilt(*names)
 
-    told = ("counted", "replaced", "removed", "recomputed")
-    assert [done.facts[one] for one in told] == [1, 1, 2, 2]
-    assert [again.facts[one] for one in told] == [0, 0, 0, 0]
-    assert done.text.endswith(
-        "1 events that were missing were counted, 1 rows replaced and 2 removed; "
-        "2 counters were not the sum of their rows."
-    )
+    assert corrections(done) == {
+        kinds.UNCOUNTED: 1,
+        kinds.DIFFERENT_ROW: 1,
+        kinds.UNKNOWN_ROW: 2,
+        kinds.TOO_HIGH: 1,
+        kinds.TOO_LOW: 1,
+    }
+    assert corrections(again) == {}
+    assert "2 corrected: row without an event." in done.text.splitlines()
     check_in_the_end(database, events)
 
 
@@ -116,18 +118,24 @@ def test_a_stage_that_has_been_counting_is_filled(database, name):
 
     done = rebuilt(*(f"{name}.{n}" for n in range(3)))
 
-    assert (done.holds, done.facts["counted"]) == (True, 15)
+    assert (done.holds, corrections(done)) == (True, {kinds.UNCOUNTED: 15})
     check_in_the_end(database, events)
 
 
-def test_how_much_it_would_concern_is_told_and_nothing_is_changed(database, name):
-    _, events = damaged(database, name)
+def test_dry_rebuild_reports_differences_and_changes_nothing(database, name):
+    names, _ = damaged(database, name)
     before = database.counters(), database.event_ids()
 
-    of_all, of_some = (sql_rebuild.concerned(settings.current(), names) for names in ((), (events[0].counter_id,)))
+    dry = rebuild.rebuild(settings.current(), names, SQL, dry_run=True)
 
-    assert of_all.facts == {"counters": 2, "rows": 11}
-    assert of_some.facts == {"counters": 1, "rows": 5}
+    assert not dry.holds
+    assert dry.facts[SQL]["numbers"] == {
+        kinds.UNCOUNTED: 1,
+        kinds.DIFFERENT_ROW: 1,
+        kinds.UNKNOWN_ROW: 2,
+        kinds.TOO_HIGH: 1,
+        kinds.TOO_LOW: 1,
+    }
     assert (database.counters(), database.event_ids()) == before
 
 
@@ -135,7 +143,10 @@ def test_how_much_it_would_concern_is_told_and_nothing_is_changed(database, name
 def test_a_database_without_tables_is_refused_with_the_way_out(database, name, tmp_path, monkeypatch):
     monkeypatch.setenv("SQL_OWNER_URL", databases.sqlite_database(tmp_path / "empty.sqlite").url)
 
-    for command in (lambda: rebuilt(name), lambda: sql_rebuild.concerned(settings.current(), ())):
+    for command in (
+        lambda: rebuilt(name),
+        lambda: verify.verify(settings.current(), [name], 0, waits=False, projection=SQL),
+    ):
         with pytest.raises(OperatorError, match="has no tables: run provision"):
             command()
 
@@ -148,7 +159,7 @@ def test_operator_without_a_documented_right_is_refused_by_its_name(database, na
     database.ask("GRANT SELECT ON events, counters TO operator")
     monkeypatch.setenv("SQL_OWNER_URL", database.url.replace("postgres@", "operator@", 1))
 
-    verified = sql_verify.verify(settings.current(), names, comparison.some(names), lag_s=0, waits=False)[SQL]
+    verified = verify.verify(settings.current(), names, 0, waits=False, projection=SQL)
     with pytest.raises(ReadModelUnavailableError) as lacking:
         rebuilt(*names)
     database.ask("GRANT INSERT, UPDATE, DELETE ON events, counters TO operator")
@@ -172,7 +183,7 @@ def test_counter_the_database_cannot_hold_blocks_no_other_repair(database, name)
     done = rebuilt(f"{name}.large", f"{name}.small")
 
     assert not done.holds
-    assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
+    assert f"Counter {name}.large: its value is larger than the database can store exactly." in done.text
     assert database.counters()[f"{name}.small"] == (1, 1)
     assert disagreeing(database) == set()
 
@@ -216,13 +227,13 @@ def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name,
     first, second, *_, last = sorted(event.event_id for event in events)
     for statement in BEYOND[damage]:
         database.ask(statement.format(far=FAR, end=END, first=first, second=second, last=last))
-    monkeypatch.setattr(sql_rebuild, "_ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(repair, "_ROWS_AT_ONCE", at_once)
 
     done, again = rebuilt(f"{name}.a", f"{name}.b"), rebuilt(f"{name}.a", f"{name}.b")
 
     assert (done.holds, again.holds) == (True, True), done.text
-    assert "more than the database holds" not in done.text
-    assert [again.facts[one] for one in ("counted", "replaced", "removed", "recomputed")] == [0, 0, 0, 0]
+    assert done.facts[SQL]["failed"] == {}
+    assert corrections(again) == {}
     check_in_the_end(database, [*events, *others])
 
 
@@ -243,9 +254,9 @@ def test_rebuild_of_an_overflow_cut_off_anywhere_is_finished_by_the_next(databas
             happens(step) if number >= at else step.carry_out()
 
         with contextlib.suppress(DiedError), sql_faults.met(read_model.client(), disturb) as steps:
-            whole = mended(*names)
+            whole = repair_rows(*names)
         gc.collect()
-        mended(*names)
+        repair_rows(*names)
         check_in_the_end(database, [*events, *others])
         if whole:
             break
@@ -264,12 +275,14 @@ def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
         event_log.append(event)
     read_model.count([events[0]])
     with read_model.client().begin() as connection:
-        connection.execute(insert(schema.events), [read_model.row_of(event) for event in events[1:]])
+        connection.execute(
+            insert(schema.events), [read_model.values_of(read_model.row_of(event)) for event in events[1:]]
+        )
 
     done = rebuilt(f"{name}.large", f"{name}.small")
 
     assert not done.holds
-    assert f"1 counters come to more than the database holds exactly: {name}.large." in done.text
+    assert f"Counter {name}.large: its value is larger than the database can store exactly." in done.text
     assert database.counters()[f"{name}.small"] == (1, 1)
 
 
@@ -291,7 +304,7 @@ def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, o
     ):
         rebuilt(name)
     counted_meanwhile = len(database.event_ids())
-    mended(name)
+    repair_rows(name)
 
     assert counted_meanwhile == 1
     check_in_the_end(database, events)
@@ -299,7 +312,7 @@ def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, o
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
 def test_largest_repair_fits_one_transaction(database, name, guard):
-    events = [an_event(counter_id=name, recorded_at_ms=n) for n in range(sql_rebuild._ROWS_AT_ONCE + 1)]
+    events = [an_event(counter_id=name, recorded_at_ms=n) for n in range(repair._ROWS_AT_ONCE + 1)]
     for event in events:
         event_log.append(event)
     read_model.count(events)
@@ -308,15 +321,15 @@ def test_largest_repair_fits_one_transaction(database, name, guard):
 
     done = rebuilt(name)
 
-    assert (done.holds, done.facts["replaced"]) == (True, len(events))
-    assert guard.most_rows == 4 * sql_rebuild._ROWS_AT_ONCE + 3 <= databases.MOST_ROWS
+    assert (done.holds, corrections(done)[kinds.DIFFERENT_ROW]) == (True, len(events))
+    assert guard.most_rows == 4 * repair._ROWS_AT_ONCE + 3 <= databases.MOST_ROWS
 
 
 def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one_engine):
     names, events = damaged(database, name)
 
     with sql_faults.met(read_model.client(), lambda _, step: step.carry_out()) as steps:
-        mended(*names)
+        repair_rows(*names)
 
     assert len(steps) == STEPS
     check_in_the_end(database, events)
@@ -347,13 +360,13 @@ def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one
 
         returned = None
         with contextlib.suppress(DiedError, UnavailableError), sql_faults.met(read_model.client(), disturb) as steps:
-            returned = mended(*names)
+            returned = repair_rows(*names)
         gc.collect()  # with a process that dies, all that it holds is gone
         assert len(steps) > at
         if returned:
             check_in_the_end(database, events)
         assert disagreeing(database) <= wrong
-        mended(*names)
+        repair_rows(*names)
         check_in_the_end(database, events)
         database.ask("DELETE FROM events")
         database.ask("DELETE FROM counters")
@@ -390,18 +403,18 @@ def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
             for event in [*waiting]:
                 with contextlib.suppress(DBAPIError):
                     with rival.begin() as connection:
-                        read_model.add(connection, [event])
+                        read_model.add(connection, [read_model.row_of(event)])
                     waiting.remove(event)
             met.append(len(waiting))
             step.carry_out()
 
         with sql_faults.met(read_model.client(), counts_beside) as steps, contextlib.suppress(ContendedError):
-            mended(*names)
+            repair_rows(*names)
         assert len(steps) > at
         read_model.count(waiting)
 
         assert disagreeing(database) == set()
-        mended(*names)
+        repair_rows(*names)
         check_in_the_end(database, events)
         database.ask("DELETE FROM events")
         database.ask("DELETE FROM counters")
@@ -419,7 +432,7 @@ def test_who_has_waited_for_a_rival_knows_what_it_counted(database, name, has_to
 
     with ThreadPoolExecutor(1) as pool, read_model.connected(database.url) as rival:
         with rival.begin() as connection:
-            read_model.add(connection, [late])
+            read_model.add(connection, [read_model.row_of(late)])
             mending = pool.submit(repair.recompute, read_model.client(), name)
             while not (mending.done() or database.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")):
                 threading.Event().wait(0.01)
@@ -455,7 +468,7 @@ def test_rebuild_next_to_worker_threads_ends_right(database, name):
                 stranger = an_event(counter_id=names[turn % 2])
                 read_model.count([stranger])
                 done = rebuilt(*names)
-                assert (done.holds, done.facts["removed"]) == (True, 1), done.text
+                assert (done.holds, corrections(done)[kinds.UNKNOWN_ROW]) == (True, 1), done.text
         finally:
             ended.set()
         for one in working:

@@ -22,7 +22,7 @@ from chalicelib import settings
 from chalicelib.aws import session
 from chalicelib.errors import BadCursorError
 from chalicelib.extras.reports import definitions, queries
-from chalicelib.extras.reports.definitions import REPORTS, Question
+from chalicelib.extras.reports.definitions import REPORTS, Query
 from chalicelib.extras.reports.errors import ReportUnavailableError
 from chalicelib.extras.sql import read_model, read_only
 from tests import sql_faults
@@ -48,7 +48,7 @@ def database(database):
 
 def some_of(name, **parts):
     """A question."""
-    return Question(REPORTS[name], **{"limit": 100, **parts})
+    return Query(REPORTS[name], **{"limit": 100, **parts})
 
 
 def pages(question, between=lambda: None):
@@ -277,7 +277,7 @@ def test_no_value_is_part_of_a_statements_text(database):
     place = (date(2024, 1, 1), "marker-b")
     question = some_of("daily", counter_id="marker-a", first=date(2024, 1, 2), end=date(2024, 1, 3), after=place)
 
-    said = str(queries.statement(question).compile(dialect=queries.client().dialect))
+    said = str(queries.build_statement(question).compile(dialect=queries.client().dialect))
 
     assert "marker" not in said
     assert "2024" not in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import uuid
@@ -12,10 +11,10 @@ import pytest
 from sqlalchemy import event as listening
 
 from chalicelib import event_log
-from chalicelib.extras.sql import read_model, verifier
-from chalicelib.extras.sql.row_staging import RowStaging
+from chalicelib.extras.sql import read_model, rows
 from chalicelib.extras.verification import report as kinds
 from tests.builders import a_counter_id, an_event
+from tests.comparisons import verify_rows
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES
 
@@ -29,19 +28,12 @@ def name(engine):
 
 
 def verified(*names, waits=False, lag_s=0, advance=lambda _: None):
-    with contextlib.closing(RowStaging()) as spool:
-        for one in names:
-            for _ in verifier.noted(event_log.scan_counter(one), spool):
-                advance(1)
-        return verifier.verify(read_model.client(), spool, counter_ids=names, lag_s=lag_s, waits=waits, advance=advance)
+    return verify_rows(names, names, lag_s=lag_s, waits=waits, advance=advance)
 
 
 def of_all(*names, advance=lambda _: None):
     """All counters of the database, with what the log has of these."""
-    with contextlib.closing(RowStaging()) as spool:
-        for one in names:
-            list(verifier.noted(event_log.scan_counter(one), spool))
-        return verifier.verify(read_model.client(), spool, lag_s=0, waits=False, advance=advance)
+    return verify_rows(names, (), advance=advance)
 
 
 def now_ms():
@@ -56,7 +48,7 @@ def test_read_model_that_matches_the_log_passes(database, name):
     some, all_of_it = verified(name, other), of_all(name, other)
 
     for report in (some, all_of_it):
-        assert (report.holds, report.counters, report.events, report.rows) == (True, 2, 10, 10)
+        assert (report.holds, report.counters, report.events, report.entries) == (True, 2, 10, 10)
 
 
 def test_a_counter_never_incremented_holds(database, name):
@@ -95,7 +87,7 @@ def test_a_counter_of_which_the_log_knows_nothing_is_told(database, name):
 
     told = {difference.counter_id: difference.kind for difference in of_all(name).differences}
 
-    assert told == {f"{name}.stranger": verifier.UNKNOWN, f"{name}.empty": verifier.EMPTY}
+    assert told == {f"{name}.stranger": kinds.UNKNOWN_ROW, f"{name}.empty": kinds.EMPTY}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -108,9 +100,9 @@ def test_what_a_file_takes_that_no_event_has_is_told_and_ends_nothing(database, 
     report = verified(name)
 
     assert dict(report.numbers) == {
-        verifier.OTHERWISE: 2,
+        kinds.DIFFERENT_ROW: 2,
         kinds.UNCOUNTED: 1,
-        verifier.UNKNOWN: 1,
+        kinds.UNKNOWN_ROW: 1,
         kinds.TOO_HIGH: 1,
     }
 
@@ -150,11 +142,9 @@ def test_what_is_counted_after_the_rows_were_read_is_not_missing(database, name)
     def count_it(_):
         read_model.count([late])
 
-    with contextlib.closing(RowStaging()) as spool:
-        verifier.note([*event_log.scan_counter(name)], spool)
-        report = verifier.verify(read_model.client(), spool, counter_ids=[name], lag_s=0, waits=False, advance=count_it)
+    report = verified(name, advance=count_it)
 
-    assert (report.holds, report.events, report.rows) == (True, 6, 6)
+    assert (report.holds, report.events, report.entries) == (True, 6, 6)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -244,11 +234,7 @@ def test_what_is_put_right_or_removed_meanwhile_is_no_difference(database, name)
         database.ask(f"UPDATE events SET amount = 8 WHERE event_id = '{events[3].event_id}'")
         database.ask(f"UPDATE counters SET value = 14, version = 5 WHERE counter_id = '{name}'")
 
-    with contextlib.closing(RowStaging()) as spool:
-        verifier.note([*event_log.scan_counter(name)], spool)
-        report = verifier.verify(
-            read_model.client(), spool, counter_ids=[name], lag_s=0, waits=False, advance=put_right
-        )
+    report = verified(name, advance=put_right)
 
     assert dict(report.numbers) == {}
 
@@ -268,15 +254,13 @@ def test_an_event_that_cannot_be_read_is_told_and_its_row_is_no_stranger(databas
 
 
 def test_pages_of_any_size_make_the_same_whole(database, name, monkeypatch):
-    from chalicelib.extras.sql import repair
-
     names = [f"{name}.{n}" for n in range(3)]
     for one in names:
         sql_damage.counted(one)
 
     for size in (1, 2, 5, 7, 15, 16):
-        monkeypatch.setattr(repair, "_PAGE", size)
-        rows = [*repair.scan(read_model.client())]
-        assert len(rows) == len(set(rows)) == 15
-        assert [*repair.counter_ids(read_model.client())] == sorted(names)
+        monkeypatch.setattr(rows, "_PAGE", size)
+        scanned = [*rows.scan(read_model.client())]
+        assert len(scanned) == len(set(scanned)) == 15
+        assert [*rows.scan_counter_ids(read_model.client())] == sorted(names)
         assert of_all(*names).holds

@@ -17,10 +17,10 @@ from chalicelib import event_log, settings
 from chalicelib.domain.archive import PAGE_MAX
 from chalicelib.domain.counter import PartKey
 from chalicelib.errors import ArchiveGapError
-from chalicelib.extras.verification import comparison
-from chalicelib.extras.verification.comparison import Comparison
+from chalicelib.extras.verification.part_comparison import select_counters
 from chalicelib.extras.verification.repair import repair_all
 from tests.builders import an_event, message_body
+from tests.comparisons import stage_parts, verify_parts
 from tests.faults import response
 from tests.resilience.invariant import Watcher
 
@@ -173,21 +173,20 @@ def test_a_repair_is_not_misled_by_an_invisible_page(engine, pipeline, veiled, q
     veil, _ = veiled
     veil.hide(new_pages(veil) if is_hidden_after else veil._before, queries)
 
-    with Comparison() as found:
-        found.read(comparison.some([pipeline.counter_id]))
-        repair_all(found)
+    with stage_parts(select_counters([pipeline.counter_id])) as comparison:
+        repair_all(comparison)
 
     assert veil.used >= 1
     veil.left = 0
     Watcher(engine.client, pipeline.counter_id).check_in_the_end()
-    assert comparison.verify(comparison.some([pipeline.counter_id]), lag_s=0, waits=False).holds
+    assert verify_parts(select_counters([pipeline.counter_id]), lag_s=0, waits=False).holds
 
 
 def test_verify_reports_no_difference_for_an_invisible_page(pipeline, veiled):
     veil, _ = veiled
     veil.hide(new_pages(veil))
 
-    report = comparison.verify(comparison.some([pipeline.counter_id]), lag_s=0, waits=False)
+    report = verify_parts(select_counters([pipeline.counter_id]), lag_s=0, waits=False)
 
     assert veil.used == 1
     assert report.holds
@@ -229,12 +228,11 @@ def test_a_swap_sent_again_is_found_though_its_event_is_invisible(engine, pipeli
 def test_a_repair_keeps_the_entry_of_a_swap_whose_event_is_invisible(engine, pipeline):
     """The swap comes after the log was read, and before the read model is read again."""
     pipeline.count(*logged(pipeline, [0]))
-    with Comparison() as found:
-        found.read(comparison.some([pipeline.counter_id]))
-        found.db.forget_part(PartKey(pipeline.counter_id), -1)
+    with stage_parts(select_counters([pipeline.counter_id])) as comparison:
+        comparison.db.forget_part(PartKey(pipeline.counter_id), -1)
         assert pipeline.increment({"by": 5}, If_Match='"1"').status == 200
         engine.gate = NotYet(1)
-        repair_all(found)
+        repair_all(comparison)
     engine.gate = lambda attempt: attempt.carry_out()
 
     assert (pipeline.value, pipeline.version) == (8, 2)

@@ -1,4 +1,4 @@
-"""Parallel reads of the log's parts stop if one fails."""
+"""Segments that are read at the same time: if one fails, the others are not read to their end."""
 
 from __future__ import annotations
 
@@ -6,36 +6,34 @@ import itertools
 
 import pytest
 
-from ops.maintenance import parallel
+from chalicelib.extras.verification.verifier import run_in_parallel
 
 MANY = 10_000_000
 
 
-def test_each_part_is_processed_and_reported():
-    told: list[int] = []
+def test_run_in_parallel_passes_each_batch_and_its_size():
+    worked: list[int] = []
+    advanced: list[int] = []
 
-    def work(part, advance):
-        for one in part:
-            advance(one)
+    run_in_parallel(worked.extend, [lambda: [[1, 2], []], lambda: [[3]]], advanced.append)
 
-    parallel.each([[1, 2], [3]], work, told.append)
-
-    assert sorted(told) == [1, 2, 3]
+    assert sorted(worked) == [1, 2, 3]
+    assert sorted(advanced) == [1, 2]
 
 
-def test_other_parts_stop_at_their_next_report_after_a_failure():
+def test_run_in_parallel_stops_all_segments_when_one_is_interrupted():
     read = itertools.count()
 
-    def work(part, advance):
-        for _ in part:
+    def segment():
+        for _ in range(MANY):
             next(read)
-            advance(1)
+            yield [1]
 
     def interrupted():
-        yield 1
+        yield [1]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        parallel.each([interrupted(), iter(range(MANY))], work, lambda _: None)
+        run_in_parallel(lambda _: None, [interrupted, segment], lambda _: None)
 
     assert next(read) < MANY

@@ -31,7 +31,7 @@ CELLS = {
     Kind.EVENT_ID: st.from_regex(EVENT_ID, fullmatch=True),
     Kind.TEXT: TEXTS,
     Kind.INTEGER: st.integers(-(10**38) + 1, 10**38 - 1),
-    Kind.TIME: st.integers(0, LATEST_MS).map(lambda ms: definitions.at(Kind.TIME, ms)),
+    Kind.TIME: st.integers(0, LATEST_MS).map(lambda ms: definitions.from_ms(Kind.TIME, ms)),
     Kind.DAY: st.dates(date(1969, 12, 29)),
 }
 
@@ -39,7 +39,7 @@ CELLS = {
 def asked(name, **query):
     """`from_` stands for `from`; lists for what is given more than once."""
     given_ = {key.rstrip("_"): value if isinstance(value, list) else [str(value)] for key, value in query.items()}
-    return api.asked(ON, name, request(query=given_))
+    return api.parse_request(ON, name, request(query=given_))
 
 
 def needed(name):
@@ -54,7 +54,7 @@ def a_row(draw, name):
 
 
 def a_page(name, *rows, more=False):
-    return Page(list(rows), definitions.place_of(REPORTS[name], rows[-1]) if more else None)
+    return Page(list(rows), definitions.get_position(REPORTS[name], rows[-1]) if more else None)
 
 
 A_ROW = {
@@ -79,12 +79,12 @@ A_ROW = {
 def test_omitted_parameters_have_defaults():
     found = asked("daily")
 
-    assert found.question == definitions.Question(REPORTS["daily"], 50)
+    assert found.query == definitions.Query(REPORTS["daily"], 50)
     assert not found.as_csv
 
 
 def test_parameters_are_parsed():
-    question = asked("hourly", limit=7, counter_id="-a.b~", from_="2026-11-27", to="2026-11-28T01:00:00+01:00").question
+    question = asked("hourly", limit=7, counter_id="-a.b~", from_="2026-11-27", to="2026-11-28T01:00:00+01:00").query
 
     assert (question.limit, question.counter_id) == (7, "-a.b~")
     assert (question.first, question.end) == (
@@ -104,19 +104,19 @@ def test_parameters_are_parsed():
         ("daily", {"counter_id": ""}, "counter_id must be 1 to 64 characters"),
         ("daily", {"counter_id": "' OR 1=1 --"}, "counter_id must be 1 to 64 characters"),
         ("daily", {"counter_id": "x" * 65}, "counter_id must be 1 to 64 characters"),
-        ("daily", {"format": "xml"}, "format is json or csv"),
-        ("daily", {"format": ""}, "format is json or csv"),
-        ("daily", {"from_": "yesterday"}, "from is a day, such as"),
-        ("daily", {"from_": "2026-02-30"}, "from is a day, such as"),
-        ("daily", {"to": "2026-11-27T00:00:00"}, "to is a day, such as"),
-        ("daily", {"to": "2026-11-27 01:00"}, "to is a day, such as"),
-        ("daily", {"from_": "2026-11-27", "to": "2026-11-27"}, "from is a time before to"),
-        ("daily", {"from_": "2026-11-28", "to": "2026-11-27T23:59:59Z"}, "from is a time before to"),
+        ("daily", {"format": "xml"}, "format must be json or csv"),
+        ("daily", {"format": ""}, "format must be json or csv"),
+        ("daily", {"from_": "yesterday"}, "from must be a day, such as"),
+        ("daily", {"from_": "2026-02-30"}, "from must be a day, such as"),
+        ("daily", {"to": "2026-11-27T00:00:00"}, "to must be a day, such as"),
+        ("daily", {"to": "2026-11-27 01:00"}, "to must be a day, such as"),
+        ("daily", {"from_": "2026-11-27", "to": "2026-11-27"}, "from must be earlier than to"),
+        ("daily", {"from_": "2026-11-28", "to": "2026-11-27T23:59:59Z"}, "from must be earlier than to"),
         ("daily", {"order": "total; DROP TABLE events"}, "Unknown parameter 'order'"),
         ("daily", {"Limit": 1}, "Use limit, cursor, format, counter_id, from, to"),
         ("top_counters", {"from_": "2026-11-27"}, "Unknown parameter 'from'. Use limit, cursor, format, counter"),
         ("busiest_hour", {"to": "2026-11-27"}, "Unknown parameter 'to'"),
-        ("running_totals", {}, "The report running_totals needs counter_id"),
+        ("running_totals", {}, "Report running_totals requires counter_id"),
     ],
 )
 def test_malformed_or_unknown_parameters_are_refused_with_the_rule(name, query, told):
@@ -136,9 +136,9 @@ def test_unknown_report_is_refused_with_the_known_ones(name):
 @pytest.mark.parametrize("name", ["daily", "yearly"])
 def test_where_sql_is_off_whatever_is_asked_is_told_how_it_is_switched_on(name):
     with pytest.raises(ReportsOffError) as refused:
-        api.asked(OFF, name, request(query={"limit": ["many"]}))
+        api.parse_request(OFF, name, request(query={"limit": ["many"]}))
     with pytest.raises(ReportsOffError):
-        api.listing(OFF)
+        api.list_reports(OFF)
 
     answered = problems.render_problem(refused.value)
     assert answered.status_code == 404
@@ -155,7 +155,7 @@ def test_a_report_that_is_not_to_be_had_says_nothing_of_why():
 
 
 def test_the_list_says_what_each_takes_and_shows():
-    found = {report["name"]: report for report in api.listing(ON).body["reports"]}
+    found = {report["name"]: report for report in api.list_reports(ON).body["reports"]}
 
     assert list(found) == list(REPORTS)
     assert found["top_counters"] | {"description": ""} == {
@@ -209,7 +209,7 @@ def test_reports_and_their_columns_are_the_views():
             "running_totals",
             "0001-01-01T00:00:00+23:59",
             "9999-12-31T23:59:59.999999999Z",
-            (definitions.at(Kind.TIME, 0), None),
+            (definitions.from_ms(Kind.TIME, 0), None),
         ),
         ("weekly", None, None, (None, None)),
     ],
@@ -217,14 +217,14 @@ def test_reports_and_their_columns_are_the_views():
 def test_steps_that_lie_partly_in_between_are_whole(name, start, end, span):
     query = {key: value for key, value in {"from_": start, "to": end}.items() if value is not None}
 
-    question = asked(name, **needed(name), **query).question
+    question = asked(name, **needed(name), **query).query
 
     assert (question.first, question.end) == span
 
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_page_in_json(name):
-    found = api.answer(asked(name, **needed(name)), a_page(name, A_ROW[name]))
+    found = api.to_response(asked(name, **needed(name)), a_page(name, A_ROW[name]))
 
     assert (found.status_code, found.headers["Cache-Control"]) == (200, "public, max-age=5")
     assert found.body["report"] == name
@@ -235,9 +235,9 @@ def test_a_page_in_json(name):
 
 
 def test_integers_are_exact_and_times_are_as_everywhere():
-    (top,) = api.answer(asked("top_counters"), a_page("top_counters", A_ROW["top_counters"])).body["rows"]
-    (hour,) = api.answer(asked("hourly"), a_page("hourly", A_ROW["hourly"])).body["rows"]
-    (event,) = api.answer(
+    (top,) = api.to_response(asked("top_counters"), a_page("top_counters", A_ROW["top_counters"])).body["rows"]
+    (hour,) = api.to_response(asked("hourly"), a_page("hourly", A_ROW["hourly"])).body["rows"]
+    (event,) = api.to_response(
         asked("running_totals", counter_id="clicks"), a_page("running_totals", A_ROW["running_totals"])
     ).body["rows"]
 
@@ -251,8 +251,8 @@ def test_csv_says_what_json_does(data, name):
     rows = data.draw(st.lists(a_row(name), min_size=1, max_size=3))
     page = a_page(name, *rows)
 
-    shown = api.answer(asked(name, **needed(name)), page).body["rows"]
-    answered = api.answer(asked(name, format="csv", **needed(name)), page)
+    shown = api.to_response(asked(name, **needed(name)), page).body["rows"]
+    answered = api.to_response(asked(name, format="csv", **needed(name)), page)
 
     head, *read = csv.reader(io.StringIO(answered.body, newline=""), strict=True)
     assert answered.headers["Content-Type"] == "text/csv; charset=utf-8"
@@ -285,15 +285,15 @@ def test_reason_is_escaped_in_csv_and_unchanged_in_json(reason, cell):
     row = (*A_ROW["running_totals"][:5], reason, 21)
     page = a_page("running_totals", row)
 
-    in_csv = api.answer(asked("running_totals", counter_id="clicks", format="csv"), page).body
-    in_json = api.answer(asked("running_totals", counter_id="clicks"), page).body
+    in_csv = api.to_response(asked("running_totals", counter_id="clicks", format="csv"), page).body
+    in_json = api.to_response(asked("running_totals", counter_id="clicks"), page).body
 
     assert in_csv.endswith(f",{cell},21\r\n")
     assert in_json["rows"][0]["reason"] == reason
 
 
 def test_counter_id_is_unchanged_in_csv():
-    found = api.answer(asked("daily", format="csv"), a_page("daily", ("-1", date(2026, 11, 27), 3, 5)))
+    found = api.to_response(asked("daily", format="csv"), a_page("daily", ("-1", date(2026, 11, 27), 3, 5)))
 
     assert found.body == "counter_id,day,events,total\r\n-1,2026-11-27,3,5\r\n"
     assert found.headers["Content-Disposition"] == 'attachment; filename="daily.csv"'
@@ -301,7 +301,7 @@ def test_counter_id_is_unchanged_in_csv():
 
 
 def test_an_empty_report_has_a_line_of_names():
-    assert api.answer(asked("weekly", format="csv"), Page([], None)).body == "counter_id,week,events,total\r\n"
+    assert api.to_response(asked("weekly", format="csv"), Page([], None)).body == "counter_id,week,events,total\r\n"
 
 
 @given(st.data(), st.sampled_from(sorted(REPORTS)))
@@ -309,16 +309,16 @@ def test_a_cursor_leads_to_the_place_that_it_was_given_out_for(data, name):
     row = data.draw(a_row(name))
     first = asked(name, **needed(name))
 
-    cursor = api.answer(first, a_page(name, row, more=True)).body["next_cursor"]
+    cursor = api.to_response(first, a_page(name, row, more=True)).body["next_cursor"]
 
-    assert asked(name, cursor=cursor, limit=3, format="csv", **needed(name)).question.after == definitions.place_of(
+    assert asked(name, cursor=cursor, limit=3, format="csv", **needed(name)).query.after == definitions.get_position(
         REPORTS[name], row
     )
 
 
 def cursor_of(name, **query):
     found = asked(name, **query | {"format": "json"})
-    return api.answer(found, a_page(name, A_ROW[name], more=True)).body["next_cursor"]
+    return api.to_response(found, a_page(name, A_ROW[name], more=True)).body["next_cursor"]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_cursor_of_one_format_or_length_goes_with_another():
 
     found = asked("daily", cursor=cursor, limit=2, format="csv", from_="2026-01-01T01:00:00+01:00")
 
-    assert found.question.after == (date(2026, 11, 27), "clicks")
+    assert found.query.after == (date(2026, 11, 27), "clicks")
 
 
 def forged(name, *texts):
@@ -391,7 +391,7 @@ def test_a_cursor_of_something_else_is_refused(cursor):
 @pytest.mark.parametrize("format", api.FORMATS)
 def test_the_link_leads_to_the_next_page_with_all_that_was_asked_for(format):
     query = {"from_": "2026-11-01T00:00:00+01:00", "counter_id": "-a", "limit": "3", "format": format}
-    answered = api.answer(asked("daily", **query), a_page("daily", A_ROW["daily"], more=True))
+    answered = api.to_response(asked("daily", **query), a_page("daily", A_ROW["daily"], more=True))
 
     address, _, relation = str(answered.headers["Link"]).partition("; ")
 

@@ -1,4 +1,4 @@
-"""Requests for reports into questions, and their rows into JSON and CSV."""
+"""Turn requests for reports into queries, and pages of reports into JSON and CSV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,48 +17,48 @@ from chalicelib.api import formats, requests
 from chalicelib.domain.events import LATEST_MS, is_counter_id, is_event_id
 from chalicelib.errors import BadCursorError, InvalidRequestError
 from chalicelib.extras.reports import definitions
-from chalicelib.extras.reports.definitions import REPORTS, Kind, Question
+from chalicelib.extras.reports.definitions import REPORTS, Kind, Query
 from chalicelib.extras.reports.errors import ReportsOffError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from chalicelib.extras.reports.definitions import Page, Place, Report
+    from chalicelib.extras.reports.definitions import Page, Position, Report
     from chalicelib.settings import Settings
 
 JSON_FORMAT, CSV_FORMAT = FORMATS = ("json", "csv")
 CSV = "text/csv; charset=utf-8"
 
-#: For how many seconds caches may show a report: it is late anyway, by as much as counting is.
-KEPT_S = 5
+#: Seconds that caches may keep a report, which lags behind the log anyway.
+MAX_AGE_S = 5
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _TIME_MS = re.compile(r"[0-9]{1,15}")
 
-#: What spreadsheet programs take for the beginning of a formula, in full width, too.
+#: Characters, also of full width, with which a formula starts in spreadsheet programs.
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, in which format the answer is wanted, and with which other parameters a client asked."""
+class ReportRequest:
+    """A query, the format of the response, and the client's parameters except the cursor."""
 
-    question: Question
+    query: Query
     as_csv: bool
     parameters: Mapping[str, str]
 
 
-def listing(settings: Settings) -> Response:
+def list_reports(settings: Settings) -> Response:
     """
-    200 with all reports, and what each takes.
+    Return 200 with all reports and their parameters.
 
     Raises:
-        ReportsOffError: the stage has none.
+        ReportsOffError: the stage has no relational read model.
     """
     _check_on(settings)
-    shown = [
+    reports = [
         {
             "name": report.name,
             "description": report.description,
@@ -69,61 +69,61 @@ def listing(settings: Settings) -> Response:
         }
         for report in REPORTS.values()
     ]
-    return Response({"reports": shown}, headers={"Cache-Control": "public, max-age=60"})
+    return Response({"reports": reports}, headers={"Cache-Control": "public, max-age=60"})
 
 
-def asked(settings: Settings, name: str, request: requests.Request) -> Asked:
+def parse_request(settings: Settings, name: str, request: requests.Request) -> ReportRequest:
     """
-    What this request asks of the report of this name.
+    Return the query for the report with this name.
 
     Raises:
-        ReportsOffError: the stage has none.
-        ReportNotFoundError: there is none of this name.
-        InvalidRequestError: a parameter is malformed or missing, is none of this report's, or the cursor is of another
-            report or other parameters.
+        ReportsOffError: the stage has no relational read model.
+        ReportNotFoundError: there is no such report.
+        InvalidRequestError: a parameter is malformed, missing or unknown, or the cursor belongs to another report or
+            to other parameters.
     """
     _check_on(settings)
-    report = definitions.named(name)
+    report = definitions.get_report(name)
     given = requests.parse_parameters(request, report.parameters)
     if missing := report.required - given.keys():
-        raise InvalidRequestError(f"The report {name} needs {', '.join(sorted(missing))}.")
-    chosen = given.get("format", JSON_FORMAT)
-    if chosen not in FORMATS:
-        raise InvalidRequestError("format is json or csv; left out, it is json.")
+        raise InvalidRequestError(f"Report {name} requires {', '.join(sorted(missing))}.")
+    response_format = given.get("format", JSON_FORMAT)
+    if response_format not in FORMATS:
+        raise InvalidRequestError("format must be json or csv. Default: json.")
     counter_id = given.get("counter_id")
-    start, end = _time(given, "from"), _time(given, "to")
+    start, end = _parse_time(given, "from"), _parse_time(given, "to")
     if start is not None and end is not None and start >= end:
-        raise InvalidRequestError("from is a time before to.")
-    question = Question(
+        raise InvalidRequestError("from must be earlier than to.")
+    query = Query(
         report,
         requests.parse_limit(request),
         None if counter_id is None else requests.parse_counter_id(counter_id),
-        *definitions.span(report, start, end),
+        *definitions.round_range(report, start, end),
     )
-    after = _place(question, requests.parse_cursor(request))
+    after = _parse_cursor(query, requests.parse_cursor(request))
     others = {name: text for name, text in given.items() if name != "cursor"}
-    return Asked(_behind(question, after), chosen == CSV_FORMAT, others)
+    return ReportRequest(replace(query, after=after), response_format == CSV_FORMAT, others)
 
 
-def answer(asked: Asked, page: Page) -> Response:
-    """200 with a page of a report, and where the next one is."""
-    report = asked.question.report
-    cursor = None if page.last is None else formats.encode_cursor(_cursor(asked.question, page.last))
-    headers: dict[str, str | list[str]] = {"Cache-Control": f"public, max-age={KEPT_S}"}
+def to_response(request: ReportRequest, page: Page) -> Response:
+    """Return 200 with a page of a report and a link to the next one."""
+    report = request.query.report
+    cursor = None if page.last is None else formats.encode_cursor(_build_cursor(request.query, page.last))
+    headers: dict[str, str | list[str]] = {"Cache-Control": f"public, max-age={MAX_AGE_S}"}
     if cursor is not None:
-        # Relative to the request's address, and so right behind any stage, domain or proxy.
-        headers["Link"] = f'<?{urlencode({**asked.parameters, "cursor": cursor})}>; rel="next"'
-    shown = [[_shown(value) for value in row] for row in page.rows]
+        # Relative to the request's URL, so that it works behind any stage, domain or proxy.
+        headers["Link"] = f'<?{urlencode({**request.parameters, "cursor": cursor})}>; rel="next"'
+    rows = [[_to_json(value) for value in row] for row in page.rows]
     names = [column.name for column in report.columns]
-    if asked.as_csv:
+    if request.as_csv:
         headers |= {
             "Content-Type": CSV,
             "Content-Disposition": f'attachment; filename="{report.name}.csv"',
             "X-Content-Type-Options": "nosniff",
         }
-        return Response(_csv(report, shown), headers=headers)
-    rows = [dict(zip(names, row, strict=True)) for row in shown]
-    return Response({"report": report.name, "rows": rows, "next_cursor": cursor}, headers=headers)
+        return Response(_to_csv(report, rows), headers=headers)
+    members = [dict(zip(names, row, strict=True)) for row in rows]
+    return Response({"report": report.name, "rows": members, "next_cursor": cursor}, headers=headers)
 
 
 def _check_on(settings: Settings) -> None:
@@ -131,8 +131,8 @@ def _check_on(settings: Settings) -> None:
         raise ReportsOffError
 
 
-def _time(given: Mapping[str, str], name: str) -> Decimal | None:
-    """Seconds since 1970; a day is its first moment in UTC."""
+def _parse_time(given: Mapping[str, str], name: str) -> Decimal | None:
+    """Return the parameter in seconds since 1970. A day stands for its start in UTC."""
     text = given.get(name)
     if text is None:
         return None
@@ -140,49 +140,45 @@ def _time(given: Mapping[str, str], name: str) -> Decimal | None:
         return formats.parse_time(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
     except ValueError as error:
         raise InvalidRequestError(
-            f"{name} is a day, such as 2023-11-14, or a time as RFC 3339 writes it, such as 2023-11-14T22:13:20Z or "
-            "2023-11-14T23:13:20.5+01:00; in an address, + is written %2B."
+            f"{name} must be a day, such as 2023-11-14, or a time in RFC 3339, such as 2023-11-14T22:13:20Z or "
+            "2023-11-14T23:13:20.5+01:00. In a URL, write %2B for +."
         ) from error
 
 
-def _behind(question: Question, after: Place | None) -> Question:
-    return Question(question.report, question.limit, question.counter_id, question.first, question.end, after)
+def _build_cursor(query: Query, position: Position) -> str:
+    keys = zip(query.report.order, position, strict=True)
+    return " ".join([_hash(query), *(_to_text(key.column.kind, value) for key, value in keys)])
 
 
-def _cursor(question: Question, place: Place) -> str:
-    keys = zip(question.report.order, place, strict=True)
-    return " ".join([_name(question), *(_written(key.column.kind, value) for key, value in keys)])
-
-
-def _place(question: Question, cursor: str | None) -> Place | None:
-    """The place that a cursor says, if it is of this report with these parameters."""
+def _parse_cursor(query: Query, cursor: str | None) -> Position | None:
+    """Return the position in a cursor, which must belong to this report and these parameters."""
     if cursor is None:
         return None
-    name, *texts = cursor.split(" ")
-    kinds = [key.column.kind for key in question.report.order]
-    if name != _name(question) or len(texts) != len(kinds):
-        raise BadCursorError(" It goes with the same report, counter_id, from and to.")
+    digest, *texts = cursor.split(" ")
+    kinds = [key.column.kind for key in query.report.order]
+    if digest != _hash(query) or len(texts) != len(kinds):
+        raise BadCursorError(" A cursor is only valid with the same report, counter_id, from and to.")
     try:
-        return tuple(_read(kind, text) for kind, text in zip(kinds, texts, strict=True))
+        return tuple(_from_text(kind, text) for kind, text in zip(kinds, texts, strict=True))
     except ValueError as error:
         raise BadCursorError from error
 
 
-def _name(question: Question) -> str:
-    """The same for all pages of a report with these parameters, and for no others."""
-    of = (question.report.name, question.counter_id, question.first, question.end)
-    return hashlib.sha256(" ".join(map(repr, of)).encode()).hexdigest()[:16]
+def _hash(query: Query) -> str:
+    """Return a digest of the report and of the parameters that all of its pages share."""
+    shared = (query.report.name, query.counter_id, query.first, query.end)
+    return hashlib.sha256(" ".join(map(repr, shared)).encode()).hexdigest()[:16]
 
 
-def _written(kind: Kind, value: Any) -> str:
-    return str(definitions.ms_of(value)) if kind is Kind.TIME else str(value)
+def _to_text(kind: Kind, value: Any) -> str:
+    return str(definitions.to_ms(value)) if kind is Kind.TIME else str(value)
 
 
-def _read(kind: Kind, text: str) -> Any:
+def _from_text(kind: Kind, text: str) -> Any:
     if kind is Kind.INTEGER and _INTEGER.fullmatch(text):
         return int(text)
     if kind is Kind.TIME and _TIME_MS.fullmatch(text) and int(text) <= LATEST_MS:
-        return definitions.at(kind, int(text))
+        return definitions.from_ms(kind, int(text))
     if kind is Kind.DAY and _DAY.fullmatch(text):
         return date.fromisoformat(text)
     if (kind is Kind.COUNTER_ID and is_counter_id(text)) or (kind is Kind.EVENT_ID and is_event_id(text)):
@@ -190,26 +186,26 @@ def _read(kind: Kind, text: str) -> Any:
     raise ValueError(text)
 
 
-def _shown(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     match value:
         case datetime():
-            return formats.format_time(definitions.ms_of(value))
+            return formats.format_time(definitions.to_ms(value))
         case date():
             return value.isoformat()
         case _:
             return value
 
 
-def _csv(report: Report, rows: list[list[Any]]) -> str:
-    """As RFC 4180 has it, with a line of names. What is nothing is empty."""
-    written = io.StringIO()
-    lines = csv.writer(written)
+def _to_csv(report: Report, rows: list[list[Any]]) -> str:
+    """Return CSV as in RFC 4180, with a line of column names. Null is an empty field."""
+    text = io.StringIO()
+    lines = csv.writer(text)
     lines.writerow(column.name for column in report.columns)
     kinds = [column.kind for column in report.columns]
-    lines.writerows([_cell(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in rows)
-    return written.getvalue()
+    lines.writerows([_escape(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in rows)
+    return text.getvalue()
 
 
-def _cell(kind: Kind, value: Any) -> Any:
-    """Free text is nobody's formula. A counter's id is left as it is: it can call nothing, and is what one looks up."""
+def _escape(kind: Kind, value: Any) -> Any:
+    """Keep spreadsheets from running free text as a formula. A counter's id is safe and stays as it is."""
     return f"'{value}" if kind is Kind.TEXT and value is not None and _FORMULA.match(value) else value

@@ -1,9 +1,9 @@
 """
-The reports on the relational read model, declared: what each is called, says, takes and is ordered by. No SQL here.
+The reports on the relational read model: name, description, columns, order and parameters of each. No SQL here.
 
-A report is a view of the same name, page by page. Its order is total, so that a place in it is the values of a few
-columns of one row, and a page is what stands behind such a place, whatever has arrived since. Names of reports, columns
-and parameters are a public interface. What runs them is in `queries`; the views are in `sql.schema`.
+A report is a view of the same name, returned page by page. Its order is total, so the ordering columns of a row are a
+position, and a page starts after a position, even if rows were added since. Names of reports, columns and parameters
+are a public interface. `queries` runs reports; `sql.schema` has the views.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Kind(enum.Enum):
-    """What stands in a column: a `str`, an `int`, a `datetime` in UTC, or a `date`."""
+    """The kind of a column's values: `str`, `int`, `datetime` in UTC, or `date`."""
 
     COUNTER_ID = enum.auto()
     EVENT_ID = enum.auto()
@@ -34,7 +34,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a view, and so of its report; `nullable` is one in which there may be nothing."""
+    """A column of a view, and of its report."""
 
     name: str
     kind: Kind
@@ -43,7 +43,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A column by which a report is ordered: from the largest down, or from the smallest up."""
+    """A column by which a report is ordered."""
 
     column: Column
     descending: bool = False
@@ -52,9 +52,9 @@ class Key:
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    A view, page by page. Where `step_ms` is set, the report has a time, that of the first key, in steps of this length.
+    A view that is returned page by page. `required` parameters have no default.
 
-    `required` are the parameters that have to be given.
+    If `step_ms` is set, `from` and `to` select a time range: of the first key, in steps of this length.
     """
 
     name: str
@@ -66,19 +66,19 @@ class Report:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """What may be asked for."""
+        """The parameters of the report."""
         return ("limit", "cursor", "format", "counter_id", *(("from", "to") if self.step_ms is not None else ()))
 
 
-#: A row, as its columns are declared; and its place: the values of the columns by which the report is ordered.
+#: The values of a row's columns; and its position: the values of the columns by which the report is ordered.
 Row = tuple[Any, ...]
-Place = tuple[Any, ...]
+Position = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """
-    A report, of one counter or of all, of the rows whose time is from `first` on and before `end`, behind a place.
+    A page of a report: rows of one counter or of all, from time `first` on and before `end`, after a position.
 
     The times are of the kind of the report's first key.
     """
@@ -88,15 +88,15 @@ class Question:
     counter_id: str | None = None
     first: date | None = None
     end: date | None = None
-    after: Place | None = None
+    after: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """At most as many rows as were asked for, and the last one's place if there are more behind it."""
+    """The rows of a page, and the position of the last one if more rows follow."""
 
     rows: list[Row]
-    last: Place | None
+    last: Position | None
 
 
 _HOUR_MS = 3_600_000
@@ -116,49 +116,48 @@ _RECORDED_AT = Column("recorded_at", Kind.TIME)
 _SUMS = (Column("events", Kind.INTEGER), Column("total", Kind.INTEGER))
 
 
-def _by(step: Column) -> tuple[Key, ...]:
+def _order_by(step: Column) -> tuple[Key, ...]:
     return (Key(step, descending=True), Key(_COUNTER_ID))
 
 
 _ALL = (
     Report(
         "top_counters",
-        "Counters by value, the largest first; those of one value share a rank, and come by their ids.",
+        "Counters by value, largest first. Counters with the same value share a rank and are sorted by id.",
         (Column("rank", Kind.INTEGER), _COUNTER_ID, _VALUE, Column("version", Kind.INTEGER)),
         (Key(_VALUE, descending=True), Key(_COUNTER_ID)),
     ),
     Report(
         "daily",
-        "For each day in UTC and each counter, the newest first: how many events there were, and their sum.",
+        "Number and sum of events for each day (UTC) and counter, newest first.",
         (_COUNTER_ID, _DAY, *_SUMS),
-        _by(_DAY),
+        _order_by(_DAY),
         _DAY_MS,
     ),
     Report(
         "hourly",
-        "For each hour and each counter, the newest first: how many events there were, and their sum.",
+        "Number and sum of events for each hour and counter, newest first.",
         (_COUNTER_ID, _HOUR, *_SUMS),
-        _by(_HOUR),
+        _order_by(_HOUR),
         _HOUR_MS,
     ),
     Report(
         "weekly",
-        "For each week in UTC, from its Monday on, and each counter, the newest first: how many events there were, and "
-        "their sum.",
+        "Number and sum of events for each week (UTC, from Monday) and counter, newest first.",
         (_COUNTER_ID, _WEEK, *_SUMS),
-        _by(_WEEK),
+        _order_by(_WEEK),
         _WEEK_MS,
     ),
     Report(
         "busiest_hour",
-        "For each counter, by its id, the hour with most events, the first of several.",
+        "The hour with the most events of each counter, by id. Of several such hours, the first.",
         (_COUNTER_ID, _HOUR, *_SUMS),
         (Key(_COUNTER_ID),),
     ),
     Report(
         "weekly_growth",
-        "For each week and each counter, the newest first: its events beside those of the week before, and the growth, "
-        "also in per cent if there was anything before.",
+        "Events of each week and counter compared with the week before, newest first. The percentage is null if there "
+        "were no events the week before.",
         (
             _COUNTER_ID,
             _WEEK,
@@ -167,12 +166,12 @@ _ALL = (
             Column("growth", Kind.INTEGER),
             Column("growth_percent", Kind.INTEGER, nullable=True),
         ),
-        _by(_WEEK),
+        _order_by(_WEEK),
         _WEEK_MS,
     ),
     Report(
         "running_totals",
-        "Every event of one counter, the newest first, with what the counter came to with it.",
+        "Every event of one counter, newest first, with the counter's value after it.",
         (
             _COUNTER_ID,
             _EVENT_ID,
@@ -192,24 +191,23 @@ _ALL = (
 REPORTS = {report.name: report for report in _ALL}
 
 
-def named(name: str) -> Report:
+def get_report(name: str) -> Report:
     """
-    The report of this name.
+    Return the report with this name.
 
     Raises:
-        ReportNotFoundError: there is none.
+        ReportNotFoundError: there is no such report.
     """
     if name not in REPORTS:
-        raise ReportNotFoundError(f"There is no report {name[:40]!a}; there are {', '.join(REPORTS)}.")
+        raise ReportNotFoundError(f"No such report: {name[:40]!a}. Reports: {', '.join(REPORTS)}.")
     return REPORTS[name]
 
 
-def span(report: Report, start: Decimal | None, end: Decimal | None) -> tuple[date | None, date | None]:
+def round_range(report: Report, start: Decimal | None, end: Decimal | None) -> tuple[date | None, date | None]:
     """
-    The times, of the kind of the report's first key, from and before which it is asked, in seconds since 1970.
+    Convert a time range in seconds since 1970 to the kind of the report's first key.
 
-    Steps that lie partly in between belong to it: the start is rounded down to a step, and the end up. None is no
-    limit, and so is what lies beyond all times that there can be.
+    The start is rounded down to a step and the end up. None means no limit. So does an end after all valid times.
     """
     step_ms, kind = report.step_ms or 1, report.order[0].column.kind
     # Weeks begin with Mondays; all other steps divide a day.
@@ -217,24 +215,24 @@ def span(report: Report, start: Decimal | None, end: Decimal | None) -> tuple[da
 
     def limit(ms: int) -> date | None:
         rounded_ms = (ms - offset_ms) // step_ms * step_ms + offset_ms
-        return at(kind, rounded_ms) if rounded_ms <= LATEST_MS else None
+        return from_ms(kind, rounded_ms) if rounded_ms <= LATEST_MS else None
 
     first = None if start is None else limit(min(max(math.floor(start * 1000), 0), LATEST_MS))
     return first, None if end is None else limit(max(math.ceil(end * 1000), 0) + step_ms - 1)
 
 
-def place_of(report: Report, row: Row) -> Place:
-    """Where this row stands in the report."""
+def get_position(report: Report, row: Row) -> Position:
+    """Return the position of this row in the report."""
     names = [column.name for column in report.columns]
     return tuple(row[names.index(key.column.name)] for key in report.order)
 
 
-def at(kind: Kind, ms: int) -> date:
-    """A time in milliseconds since 1970 as a column of this kind holds it."""
+def from_ms(kind: Kind, ms: int) -> date:
+    """Convert a time in ms since 1970 to the value of a column of this kind."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
     return moment.date() if kind is Kind.DAY else moment
 
 
-def ms_of(moment: datetime) -> int:
-    """A time as milliseconds since 1970."""
+def to_ms(moment: datetime) -> int:
+    """Convert a time to ms since 1970."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

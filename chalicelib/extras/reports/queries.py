@@ -1,8 +1,8 @@
 """
-Reports: one page of a view, from a transaction that can only read, within the time that the function has.
+Query one page of a report, in a read-only transaction, within the time that the function has left.
 
-All that is asked for is bound to the statement and never part of its text. SQLAlchemy and the drivers below it stop
-here.
+All parameters are bound to the statement, never part of its text. Errors of SQLAlchemy and of its drivers leave this
+module as ours.
 """
 
 from __future__ import annotations
@@ -27,87 +27,89 @@ from chalicelib.extras.sql.schema import views
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select
 
-    from chalicelib.extras.reports.definitions import Place, Question, Report
+    from chalicelib.extras.reports.definitions import Position, Query, Report
 
-#: How long a report may take, if the function has so much time.
+#: The longest time for a report, if the function has that much left.
 LONGEST_S = 10
 
-#: Of those that met a conflict, which is rare where nothing is written.
+#: Conflicts are rare, because nothing is written.
 _TRIES = 3
 
 _VIEWS = {view.table.name: view.table for view in views}
 
 
-def run(question: Question) -> Page:
+def run(query: Query) -> Page:
     """
-    A page of a report, as it is at one moment.
+    Return a page of a report, from one snapshot.
 
     Raises:
-        BadCursorError: the place has a number that the database does not know.
-        ReportUnavailableError: the database refuses, does not answer, or not in time.
+        BadCursorError: the position has a number that the database cannot represent.
+        ReportUnavailableError: the database refuses, does not answer, or is too slow.
     """
     left_s = session.remaining_s()
     deadline = time.monotonic() + (LONGEST_S if left_s is None else min(LONGEST_S, left_s))
-    met: object = "there was no time for it"
+    failure: object = "no time was left"
     for _ in retries.attempts(_TRIES):
         if time.monotonic() >= deadline:
             break
-        # The driver's error is kept as the cause, and not SQLAlchemy's, which would put the statement into the log.
+        # The cause is the driver's error: SQLAlchemy's would put the statement into the log.
         try:
             with read_only.reading(client(), max(deadline - time.monotonic(), 0.001)) as connection:
-                return _page(question, connection)
+                return _read_page(query, connection)
         except OverflowError as error:
-            # SQLite's integers have 64 bits; nobody was given a cursor with a larger one.
+            # SQLite's integers have 64 bits, so no valid cursor has a larger one.
             raise BadCursorError from error
         except DBAPIError as error:
             if not (error.connection_invalidated or read_model.is_conflict(error.orig)):
                 raise ReportUnavailableError(str(error.orig)) from error.orig
-            met = error.orig
+            failure = error.orig
         except (SQLAlchemyError, BotoCoreError, ReadModelUnavailableError) as error:
             raise ReportUnavailableError(str(error)) from error
-    raise ReportUnavailableError(f"not answered in {LONGEST_S} s or {_TRIES} tries: {met}")
+    raise ReportUnavailableError(f"not answered in {LONGEST_S} s or {_TRIES} tries: {failure}")
 
 
 @functools.cache
 def client() -> Engine:
-    """The one engine of this process for reports. It connects when it is used."""
+    """Return the engine of this process for reports. It connects when it is first used."""
     return read_only.engine_at(settings.current().sql_reader_url)
 
 
-def statement(question: Question) -> Select[Any]:
-    """What is asked of the database: a row more than the page has, which tells whether there is another page."""
-    report, view = question.report, _VIEWS[question.report.name]
-    moment = view.c[report.order[0].column.name]
+def build_statement(query: Query) -> Select[Any]:
+    """Return the statement for a page and one more row, which shows whether another page follows."""
+    report, view = query.report, _VIEWS[query.report.name]
+    time_column = view.c[report.order[0].column.name]
     conditions: list[ColumnElement[bool]] = []
-    if question.counter_id is not None:
-        conditions.append(view.c.counter_id == question.counter_id)
-    if question.first is not None:
-        conditions.append(moment >= question.first)
-    if question.end is not None:
-        conditions.append(moment < question.end)
-    if question.after is not None:
-        conditions.append(_is_behind(report, view, question.after))
+    if query.counter_id is not None:
+        conditions.append(view.c.counter_id == query.counter_id)
+    if query.first is not None:
+        conditions.append(time_column >= query.first)
+    if query.end is not None:
+        conditions.append(time_column < query.end)
+    if query.after is not None:
+        conditions.append(_is_after(report, view, query.after))
     by = [(view.c[key.column.name], key.descending) for key in report.order]
     return (
         select(*(view.c[column.name] for column in report.columns))
         .where(*conditions)
         .order_by(*(column.desc() if descending else column for column, descending in by))
-        .limit(question.limit + 1)
+        .limit(query.limit + 1)
     )
 
 
-def _is_behind(report: Report, view: FromClause, place: Place) -> ColumnElement[bool]:
-    """The first key that is not the place's decides."""
-    ways: list[ColumnElement[bool]] = []
+def _is_after(report: Report, view: FromClause, position: Position) -> ColumnElement[bool]:
+    """Return the condition for rows after a position: the first key that differs decides."""
+    alternatives: list[ColumnElement[bool]] = []
     same: list[ColumnElement[bool]] = []
-    for key, value in zip(report.order, place, strict=True):
+    for key, value in zip(report.order, position, strict=True):
         column = view.c[key.column.name]
-        ways.append(and_(*same, column < value if key.descending else column > value))
+        alternatives.append(and_(*same, column < value if key.descending else column > value))
         same.append(column == value)
-    return or_(*ways)
+    return or_(*alternatives)
 
 
-def _page(question: Question, connection: Connection) -> Page:
-    found = [tuple(row) for row in connection.execute(statement(question))]
-    rows = found[: question.limit]
-    return Page(rows, definitions.place_of(question.report, rows[-1]) if len(found) > question.limit else None)
+def _read_page(query: Query, connection: Connection) -> Page:
+    rows = [tuple(row) for row in connection.execute(build_statement(query))]
+    if len(rows) <= query.limit:
+        return Page(rows, None)
+    rows.pop()
+    return Page(rows, definitions.get_position(query.report, rows[-1]))

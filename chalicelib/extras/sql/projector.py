@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def project(records: Iterable[object]) -> dict[str, Any]:
     """
-    Count every event in these SQS records in the relational read model, once; see `projector.project`.
+    Count each event in these SQS records in the relational read model, exactly once; see `projector.project`.
 
     Raises:
-        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a passing failure; the
-            queue keeps all the records and delivers them again, and what is counted by then stays counted once.
+        ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a temporary failure. The
+            queue delivers the records again; events that are counted stay counted once.
     """
     dead_letter_queue = settings.current().sql_dead_letter_queue
     return projector.project(Projection("SQL projection queue", dead_letter_queue, _count, "Sql"), records)

@@ -1,11 +1,11 @@
 """
-The relational read model: count events once, and make what that needs. Late, disposable, and made from the log alone.
+The relational read model: create its schema, and count events in it, each exactly once.
 
-Counting a batch: insert its events, leave alone those that are there, and add to the counters what was new, all in one
-transaction. Whether an event is there is told by its primary key, (counter id, event id), which is its identity in the
-log, too: duplicates, order and batch boundaries make no difference.
+A batch is counted in one transaction: insert the events whose rows do not exist yet, and add their amounts to the
+counters. The primary key of a row, (counter id, event id), is the event's identity in the log, too. So duplicates,
+order and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
 
-SQLAlchemy and the drivers below it stop here; what they raise leaves as ours.
+Errors of SQLAlchemy and of its drivers leave this module as ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
@@ -30,29 +30,29 @@ from chalicelib.errors import (
     ReadModelUnavailableError,
     UnavailableError,
 )
-from chalicelib.extras.sql.schema import counters, statements, tables
+from chalicelib.extras.sql.schema import Row, counters, list_statements, tables
 from chalicelib.extras.sql.schema import events as event_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import URL, Connection, Engine, Executable
 
     from chalicelib.domain.events import Event
 
 _T = TypeVar("_T")
 
-#: Aurora DSQL's limit is 3,000 rows a transaction, and an entry of an index is a row; the other, of 10 MiB, is far.
-#: (User guide, "Cluster quotas and database limits".) An event is a row and an entry, and its counter may be a third.
+#: A transaction of Aurora DSQL may write 3,000 rows and 10 MiB. An index entry is a row, so an event takes two rows,
+#: and its counter may take a third. (User guide, "Cluster quotas and database limits".)
 EVENTS_PER_TRANSACTION = 500
 
 _TRIES = 12
 
-#: How long a rival's lock, or a connection, is waited for. The tries and this are less than the function's time.
+#: The longest wait for a lock or a connection. All tries together take less than the function's timeout.
 _WAIT_S = 2
 
-#: Of servers. A connection whose other end is gone, as happens while a function sleeps, is known for one in seconds.
-_CONNECTING = {
+#: For servers. A connection breaks unnoticed while a function is frozen; these settings detect that within seconds.
+_CONNECT_ARGS = {
     "connect_timeout": _WAIT_S,
     "tcp_user_timeout": 3000,
     "keepalives_idle": 2,
@@ -60,95 +60,99 @@ _CONNECTING = {
     "keepalives_count": 3,
 }
 
-#: Aurora DSQL ends a connection after an hour, whatever it does (user guide, "Cluster quotas and database limits").
-_KEPT_S = 3000
+#: Aurora DSQL closes each connection after an hour (user guide, "Cluster quotas and database limits").
+_RECYCLE_AFTER_S = 3000
 
-#: Not now, because of others: PostgreSQL's serialization failure and deadlock, and what Aurora DSQL says of conflicts
-#: over data and over the schema.
+#: SQLSTATEs of conflicts: PostgreSQL's serialization failure and deadlock, and Aurora DSQL's data and schema conflicts.
 _CONFLICTS = frozenset({"40001", "40P01", "OC000", "OC001"})
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: SQLite's SQLITE_BUSY and SQLITE_LOCKED.
 _LOCKED = frozenset({5, 6})
 
 
-def count(events: Iterable[Event], engine: Engine | None = None) -> frozenset[tuple[str, str]]:
+def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
     """
-    Every one of these events is counted, and once. Returns those that were not before, as counter's id and own.
+    Count each of these events once, in the process's own database; return the new ones' counter ids and event ids.
 
-    In the process's own database, unless another `engine` is given. Twice, in part, in another order or at once with
-    other workers: the counters end the same. A worker that stops half way has counted some transactions wholly and the
-    others not at all.
+    Calls that are repeated, concurrent, partial or in another order have the same result. A worker that is cut off has
+    completed some transactions and left no trace of the others.
 
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer. Some may be counted: deliver all again.
-        ContendedError: other workers were quicker at every try. Likewise.
-        PartlyCountedError: the events of some counters do not fit, or one of these failures came after some were
-            counted; all events of the other counters, if there are any, are.
+        ContendedError: a concurrent writer was faster at every try. Likewise.
+        PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
+            events. The events of all other counters are counted.
     """
-    engine = engine or client()
-    by_identity = {(event.counter_id, event.event_id): event for event in events}
-    # In one order everywhere, so that no two transactions wait for each other.
-    in_order = [by_identity[identity] for identity in sorted(by_identity)]
+    return count_rows(map(row_of, events), client())
+
+
+def count_rows(rows: Iterable[Row], engine: Engine) -> frozenset[tuple[str, str]]:
+    """Count the events of these rows as `count` does, in the database of this engine."""
+    by_key = {row[:2]: row for row in rows}
+    # The same order everywhere, so that no two transactions wait for each other.
+    ordered = [by_key[key] for key in sorted(by_key)]
     new: set[tuple[str, str]] = set()
-    troubles: dict[str, UnavailableError] = {}
-    for start in range(0, len(in_order), EVENTS_PER_TRANSACTION):
+    failures: dict[str, UnavailableError] = {}
+    for start in range(0, len(ordered), EVENTS_PER_TRANSACTION):
         try:
-            _count_what_fits(in_order[start : start + EVENTS_PER_TRANSACTION], engine, new, troubles)
-        except UnavailableError as outage:  # of all that is left
+            _count_storable(ordered[start : start + EVENTS_PER_TRANSACTION], engine, new, failures)
+        except UnavailableError as outage:
             if not new:
                 raise
-            troubles |= {event.counter_id: outage for event in in_order[start:]}
+            failures |= {row.counter_id: outage for row in ordered[start:]}
             break
-    if troubles:
-        raise PartlyCountedError(frozenset(new), troubles) from next(iter(troubles.values()))
+    if failures:
+        raise PartlyCountedError(frozenset(new), failures) from next(iter(failures.values()))
     return frozenset(new)
 
 
-def _count_what_fits(
-    events: list[Event], engine: Engine, new: set[tuple[str, str]], troubles: dict[str, UnavailableError]
+def _count_storable(
+    rows: list[Row], engine: Engine, new: set[tuple[str, str]], failures: dict[str, UnavailableError]
 ) -> None:
-    """These are counted, each that was not is in `new` as soon as it is, and counters that do not fit in `troubles`."""
+    """Count the rows; add the new ones to `new`, and counters that the database cannot store to `failures`."""
     try:
-        new |= _count(events, engine)
+        new |= _count(rows, engine)
     except DoesNotFitError:
-        for counter_id, its_own in _by_counter(events).items():
+        for counter_id, group in _group_by_counter(rows).items():
             try:
-                new |= _count(its_own, engine)
-            except DoesNotFitError as trouble:  # of this counter: the others are not to wait for it
-                troubles[counter_id] = trouble
+                new |= _count(group, engine)
+            except DoesNotFitError as failure:  # of this counter only
+                failures[counter_id] = failure
 
 
-def counted() -> int:
+def get_size() -> int:
     """
-    How many events are counted, of all counters.
+    Return the number of counted events, of all counters.
 
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
-    number = select(func.count()).select_from(event_rows)
-    return within_transaction(client(), lambda connection: connection.execute(number).scalar_one())
+    ((number,),) = fetch(client(), select(func.count()).select_from(event_rows))
+    return int(number)
 
 
 def make_schema(url: str) -> None:
     """
-    The database at this address has the tables and views, whatever older version of them was there. Safe to repeat.
+    Create the tables and views in the database at this URL, or update older ones. Safe to repeat.
 
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer.
-        ContendedError: others change its schema all the time.
+        ContendedError: a concurrent schema change was faster at every try.
     """
     with connected(url) as engine:
         if engine.dialect.name == "sqlite":
-            # Who reads does not hold up who writes. It is kept in the file.
+            # Readers do not block writers. The file remembers this setting.
             within_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
-        for statement in statements(engine.dialect.name):
-            # One for each: Aurora DSQL takes no more.
-            within_transaction(engine, lambda connection, one=statement: connection.execute(one))  # type: ignore[misc]
+        for statement in list_statements(engine.dialect.name):
+            # Aurora DSQL allows one statement on the schema in a transaction.
+            fetch(engine, statement)
 
 
 def has_schema(engine: Engine) -> bool:
     """
-    Whether the database has the tables.
+    Check whether the database has the tables.
 
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer.
@@ -160,7 +164,7 @@ def has_schema(engine: Engine) -> bool:
 
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[Engine]:
-    """An engine of the database at this address, which is asked when it is first used; gone when the block ends."""
+    """Provide an engine for the database at this URL until the block ends. It connects when it is first used."""
     engine = engine_at(url)
     try:
         yield engine
@@ -170,12 +174,12 @@ def connected(url: str) -> Iterator[Engine]:
 
 @functools.cache
 def client() -> Engine:
-    """The one engine, and so the one pool of connections, of this process. It connects when it is first used."""
+    """Return the engine, with its connection pool, of this process. It connects when it is first used."""
     return engine_at(settings.current().sql_url)
 
 
 def engine_at(url: str) -> Engine:
-    """An engine for the database at this address. It connects when it is first used, and does not wait for it long."""
+    """Return an engine for the database at this URL. It connects when it is first used, with a short timeout."""
     address = make_url(url)
     match address.get_backend_name():
         case "sqlite":
@@ -183,106 +187,113 @@ def engine_at(url: str) -> Engine:
         case "auroradsql":
             return _dsql_engine(address)
         case _:
-            return create_engine(address, connect_args=_CONNECTING)
+            return create_engine(address, connect_args=_CONNECT_ARGS)
 
 
 def is_conflict(error: object) -> bool:
-    """Whether this, which a driver raised, is passing and due to others: the same may be asked for again at once."""
-    locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED  # the rest of it says more exactly why
+    """Check whether a driver's error is a conflict with a concurrent transaction, so that a retry may succeed."""
+    locked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED  # the other bits are an extended code
     return locked or getattr(error, "sqlstate", None) in _CONFLICTS
 
 
-def _count(events: list[Event], engine: Engine) -> frozenset[tuple[str, str]]:
-    """In one transaction. These are in one order, and each once."""
-    return within_transaction(engine, lambda connection: add(connection, events))
+def _count(rows: list[Row], engine: Engine) -> frozenset[tuple[str, str]]:
+    return within_transaction(engine, lambda connection: add(connection, rows))
 
 
-def add(connection: Connection, events: list[Event]) -> frozenset[tuple[str, str]]:
+def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
     """
-    Which of these events, each given once, were not there; they are now, and in the totals, in this transaction.
+    Insert the rows that do not exist, each given once, and add them to the totals; return the keys of the new ones.
 
-    Raises what the driver does, for who opened the transaction.
+    Raises the driver's errors, for the caller that opened the transaction.
     """
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     key = (event_rows.c.counter_id, event_rows.c.event_id)
     if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)
-    added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, [*map(row_of, events)]))
-    new = [event for event in events if (event.counter_id, event.event_id) in added]
-    if new:
+    values = [values_of(row) for row in rows]
+    added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, values))
+    if new := [row for row in rows if row[:2] in added]:
         upsert = insert(counters)
         sums = {name: counters.c[name] + upsert.excluded[name] for name in ("value", "version")}
-        in_addition = upsert.on_conflict_do_update(index_elements=[counters.c.counter_id], set_=sums)
-        # What is returned is of no use, but makes it one statement, whatever the driver. SQLite commits nothing while a
-        # statement that writes has not given out all that it returns.
-        connection.execute(in_addition.returning(counters.c.counter_id), _sums(new)).close()
+        addition = upsert.on_conflict_do_update(index_elements=[counters.c.counter_id], set_=sums)
+        # RETURNING makes every driver send one statement. SQLite cannot commit before its results are read or closed.
+        connection.execute(addition.returning(counters.c.counter_id), _sum_by_counter(new)).close()
     return added
 
 
-def row_of(event: Event) -> dict[str, Any]:
-    """The event's row, by columns."""
-    return {
-        "counter_id": event.counter_id,
-        "event_id": event.event_id,
-        "type": codec.event_type(event),
-        "amount": event.by,
-        "recorded_at": datetime.fromtimestamp(event.recorded_at_ms // 1000, UTC).replace(
-            microsecond=event.recorded_at_ms % 1000 * 1000
-        ),
-        "reason": event.reason if isinstance(event, Adjusted) else None,
-    }
+def row_of(event: Event) -> Row:
+    """Return the event's row."""
+    reason = event.reason if isinstance(event, Adjusted) else None
+    return Row(event.counter_id, event.event_id, codec.event_type(event), event.by, event.recorded_at_ms, reason)
 
 
-def _sums(events: list[Event]) -> list[dict[str, Any]]:
+def values_of(row: Row) -> dict[str, Any]:
+    """Return the row's values by column."""
+    values = row._asdict()
+    recorded_at_ms = values.pop("recorded_at_ms")
+    return {**values, "recorded_at": _EPOCH + timedelta(milliseconds=recorded_at_ms)}
+
+
+def _sum_by_counter(rows: list[Row]) -> list[dict[str, Any]]:
     return [
-        {"counter_id": counter_id, "value": sum(event.by for event in its_own), "version": len(its_own)}
-        for counter_id, its_own in _by_counter(events).items()
+        {"counter_id": counter_id, "value": sum(row.amount for row in group), "version": len(group)}
+        for counter_id, group in _group_by_counter(rows).items()
     ]
 
 
-def _by_counter(events: list[Event]) -> dict[str, list[Event]]:
-    """In the order in which the events come."""
-    found: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        found[event.counter_id].append(event)
-    return found
+def _group_by_counter(rows: list[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.counter_id].append(row)
+    return groups
+
+
+def fetch(engine: Engine, statement: Executable) -> list[Any]:
+    """Execute a statement in a transaction of its own, and return its rows; see `within_transaction`."""
+
+    def work(connection: Connection) -> list[Any]:
+        result = connection.execute(statement)
+        return list(result) if result.returns_rows else []
+
+    return within_transaction(engine, work)
 
 
 def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
     """
-    The work is done, wholly and once, or not at all. What met a rival, or a connection that broke, is done again.
+    Do the work in one transaction. Retry it after a conflict or a broken connection.
 
     Raises:
-        DoesNotFitError: the database cannot hold what the work wrote; it is not done.
-        ReadModelUnavailableError: the database refuses or does not answer. Of its last statement, nothing is known.
-        ContendedError: others were quicker at every try.
+        DoesNotFitError: the database cannot store a value; nothing is changed.
+        ReadModelUnavailableError: the database refuses or does not answer. The outcome of its last statement is
+            unknown.
+        ContendedError: a concurrent writer was faster at every try.
     """
-    # The driver's error is kept as the cause, and not SQLAlchemy's, which would put all of the statement into the log.
+    # The cause is the driver's error: SQLAlchemy's would put the whole statement into the log.
     for _ in retries.attempts(_TRIES):
         try:
             with engine.begin() as connection:
                 return work(connection)
         except (DataError, IntegrityError) as error:
             raise DoesNotFitError(str(error.orig)) from error.orig
-        except OverflowError as error:  # SQLite's driver, of what its integers cannot hold
+        except OverflowError as error:  # SQLite's driver, for integers of more than 64 bits
             raise DoesNotFitError(str(error)) from error
         except DBAPIError as error:
             if not (error.connection_invalidated or is_conflict(error.orig)):
                 raise ReadModelUnavailableError(str(error.orig)) from error.orig
-            met = error.orig
+            conflict = error.orig
         except (SQLAlchemyError, BotoCoreError) as error:
             raise ReadModelUnavailableError(str(error)) from error
-    raise ContendedError(f"not done in {_TRIES} tries: {met}") from met
+    raise ContendedError(f"not done in {_TRIES} tries: {conflict}") from conflict
 
 
 def _dsql_engine(address: URL) -> Engine:
-    """Each connection has a token of its own, made from the function's credentials, as its password."""
-    from aurora_dsql_sqlalchemy import create_dsql_engine  # noqa: PLC0415  (packaged only where it is needed)
+    """Return an engine whose connections each use a new token, from the function's credentials, as their password."""
+    from aurora_dsql_sqlalchemy import create_dsql_engine  # noqa: PLC0415  (packaged only for Aurora DSQL)
 
     engine: Engine = create_dsql_engine(
         host=address.host or "",
         user=address.username or "admin",
         dbname=address.database or "postgres",
-        pool_recycle=_KEPT_S,
-        connect_args={**_CONNECTING, **address.query},
+        pool_recycle=_RECYCLE_AFTER_S,
+        connect_args={**_CONNECT_ARGS, **address.query},
     )
     return engine

@@ -1,10 +1,10 @@
 """
-Reading the relational read model: transactions in which its database refuses every write, for whoever asks there.
+Read the relational read model, in transactions in which the database refuses every write.
 
-SQLite opens the file for reading only, and is told besides to refuse whatever is not a read, for a connection like that
-may still make other files, as `ATTACH` and `VACUUM INTO` do. The servers open a READ ONLY transaction, which nothing in
-it can turn into another once it has read. What they let through all the same acts outside of the data, as
-`pg_terminate_backend` does, or `COPY` to a file of the server's: that is for the role to have no right to.
+SQLite opens the file read-only. Such a connection could still create other files, with `ATTACH` or `VACUUM INTO`, so an
+authorizer also denies every action that is not a read. Servers open a READ ONLY transaction; after its first query, no
+statement can make it writable. Statements that act outside of the data, such as `pg_terminate_backend` or `COPY` to a
+file on the server, are not blocked here: the role must not have the right to them.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-#: How much later we hang up than the database was to give up by itself.
+#: How long after the database's own timeout the connection is closed.
 _GRACE_S = 1
 
-#: How much later a server that goes on is told again to stop.
-_STOP_AGAIN_S = 0.2
+#: How long after a request to cancel a statement the next request is sent.
+_CANCEL_AGAIN_S = 0.2
 
-#: How long SQLite waits for a lock.
+#: The longest that SQLite waits for a lock.
 _WAIT_S = 2
 
-#: What a statement that only reads asks SQLite for.
+#: SQLite's actions of statements that only read.
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
-#: What only tells of the schema. Others change the connection, or the file.
+#: Pragmas that only describe the schema. Others change the connection or the file.
 _PRAGMAS = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"})
 
-#: After so many of SQLite's own instructions it is looked whether the time is up: some thousand times a second.
+#: SQLite instructions between checks of the deadline: some thousand checks a second.
 _INSTRUCTIONS = 20_000
 
 
 def engine_at(url: str) -> Engine:
-    """An engine for `reading` from the database at this address. It connects when it is first used."""
+    """Return an engine for `reading`. It connects when it is first used."""
     if file := file_at(url):
         address = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
         return create_engine(address, connect_args={"timeout": _WAIT_S})
-    of_server = read_model.engine_at(url)
-    # Before SQLAlchemy's own, which asks the server things; and again for a connection that somebody made before.
-    event.listen(of_server, "connect", _watch, insert=True)
-    event.listen(of_server, "checkout", lambda of_the_driver, record, _: _watch(of_the_driver, record))
-    engine = of_server.execution_options(postgresql_readonly=True)
-    if engine.dialect.name == "auroradsql":  # where each transaction sees a snapshot, and no other level is known
+    server = read_model.engine_at(url)
+    # Before SQLAlchemy's own listener, which queries the server; and on checkout, for a connection from the pool.
+    event.listen(server, "connect", _watch, insert=True)
+    event.listen(server, "checkout", lambda driver_connection, record, _: _watch(driver_connection, record))
+    engine = server.execution_options(postgresql_readonly=True)
+    if engine.dialect.name == "auroradsql":  # it has snapshot isolation only
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def file_at(url: str) -> Path | None:
-    """The file, in full, that the database at this address is; None, if it is on a server."""
+    """Return the absolute path of a SQLite database; None for a database on a server."""
     address = make_url(url)
     return Path(address.database or "").absolute() if address.get_backend_name() == "sqlite" else None
 
@@ -73,149 +73,152 @@ def file_at(url: str) -> Path | None:
 @contextlib.contextmanager
 def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     """
-    A transaction in which all sees one moment, nothing can be written, and no statement takes longer than this. It has
-    a connection of its own, closed behind it: nothing is left for the next, and of many processes none keeps one.
+    Provide a read-only transaction on one snapshot, whose statements end within `timeout_s`, connecting included.
 
-    That includes the time in which it is connected. SQLite and PostgreSQL themselves stop a statement then. Aurora DSQL
-    knows no such setting: it is asked to stop the statement that runs, and ends a transaction after 5 minutes anyway.
-    On a server that says nothing is hung up a second later, whatever it was asked.
+    It uses a connection of its own, which is closed at the end. SQLite and PostgreSQL enforce the timeout themselves.
+    Aurora DSQL has no such setting: the running statement is cancelled. (It ends a transaction after 5 minutes anyway.)
+    If a server does not react, its connection is closed a second later.
 
     Raises:
-        ReadModelUnavailableError: the database does not answer, or refuses to be read.
+        ReadModelUnavailableError: the database does not answer, or refuses the connection.
     """
     deadline = time.monotonic() + timeout_s
-    with _patience(timeout_s + _GRACE_S):
+    with _close_after(timeout_s + _GRACE_S):
         try:
             connection = engine.connect()
         except DBAPIError as error:
             raise ReadModelUnavailableError(str(error.orig)) from error.orig
         with connection:
             try:
-                with _begun(connection, deadline):
+                with _begin(connection, deadline):
                     yield connection
             finally:
                 connection.invalidate()  # or the pool would keep it
 
 
-class _Patience:
-    """With the servers of some connections: when it is over, these are broken, so that who waits hears of it."""
+class _Deadline:
+    """Shut down database sockets when the time is up, so that blocked calls fail."""
 
     def __init__(self, seconds: float) -> None:
         self.timer = threading.Timer(seconds, self._end)
         self.timer.daemon = True
-        self._watched: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._is_over = False
 
     def watch(self, descriptor: int) -> None:
         with self._lock:
-            self._watched.append(socket.socket(fileno=os.dup(descriptor)))
+            self._sockets.append(socket.socket(fileno=os.dup(descriptor)))
         if self._is_over:
             self._end()
 
     def close(self) -> None:
         self.timer.cancel()
         with self._lock:
-            for watched in self._watched:
-                watched.close()
+            for watched_socket in self._sockets:
+                watched_socket.close()
 
     def _end(self) -> None:
         self._is_over = True
         with self._lock:
-            for watched in self._watched:
-                with contextlib.suppress(OSError):  # the other side was quicker
-                    watched.shutdown(socket.SHUT_RDWR)
+            for watched_socket in self._sockets:
+                with contextlib.suppress(OSError):  # the server has closed it
+                    watched_socket.shutdown(socket.SHUT_RDWR)
 
 
-_patient: ContextVar[_Patience | None] = ContextVar("patient", default=None)
+_current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
 @contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    patience = _Patience(seconds)
-    patience.timer.start()
-    outer = _patient.set(patience)
+def _close_after(seconds: float) -> Iterator[None]:
+    deadline = _Deadline(seconds)
+    deadline.timer.start()
+    outer = _current.set(deadline)
     try:
         yield
     finally:
-        _patient.reset(outer)
-        patience.close()
+        _current.reset(outer)
+        deadline.close()
 
 
-def _watch(of_the_driver: Any, _record: object) -> None:
-    if patience := _patient.get():
-        patience.watch(of_the_driver.fileno())
+def _watch(driver_connection: Any, _record: object) -> None:
+    if deadline := _current.get():
+        deadline.watch(driver_connection.fileno())
 
 
 @contextlib.contextmanager
-def _begun(connection: Connection, deadline: float) -> Iterator[None]:
+def _begin(connection: Connection, deadline: float) -> Iterator[None]:
     transaction = connection.begin()
-    of_the_driver: Any = connection.connection.driver_connection
+    driver_connection: Any = connection.connection.driver_connection
     try:
-        with _BEGINNINGS[connection.dialect.name](connection, of_the_driver, deadline):
+        with _BEGIN[connection.dialect.name](connection, driver_connection, deadline):
             yield
     finally:
-        with contextlib.suppress(DBAPIError):  # of a connection that broke nothing is left to be undone
+        with contextlib.suppress(DBAPIError):  # a broken connection has nothing to roll back
             transaction.rollback()
 
 
 @contextlib.contextmanager
-def _on_sqlite(connection: Connection, of_the_driver: sqlite3.Connection, deadline: float) -> Iterator[None]:
-    _ask(connection, "BEGIN")
-    of_the_driver.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
-    of_the_driver.set_authorizer(_is_read)
+def _begin_on_sqlite(connection: Connection, driver_connection: sqlite3.Connection, deadline: float) -> Iterator[None]:
+    _execute(connection, "BEGIN")
+    driver_connection.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
+    driver_connection.set_authorizer(_authorize)
     try:
         yield
     finally:
-        of_the_driver.set_authorizer(None)
-        of_the_driver.set_progress_handler(None, 0)
+        driver_connection.set_authorizer(None)
+        driver_connection.set_progress_handler(None, 0)
 
 
-def _is_read(action: int, what: str | None, *_: str | None) -> int:
-    # The last is asked for what is computed, such as `json_each`, too; the table itself SQLite never changes that way.
+def _authorize(action: int, name: str | None, *_: str | None) -> int:
+    # SQLite reports an update of sqlite_master for table-valued functions such as `json_each`; it is none.
     is_read = (
         action in _READS
-        or (action == sqlite3.SQLITE_PRAGMA and what in _PRAGMAS)
-        or (action == sqlite3.SQLITE_UPDATE and what == "sqlite_master")
+        or (action == sqlite3.SQLITE_PRAGMA and name in _PRAGMAS)
+        or (action == sqlite3.SQLITE_UPDATE and name == "sqlite_master")
     )
     return sqlite3.SQLITE_OK if is_read else sqlite3.SQLITE_DENY
 
 
 @contextlib.contextmanager
-def _on_postgresql(connection: Connection, _of_the_driver: Any, deadline: float) -> Iterator[None]:
-    # Read by a query, so that no later statement can make the transaction another: only before its first could one.
-    _ask(
+def _begin_on_postgresql(connection: Connection, _driver_connection: Any, deadline: float) -> Iterator[None]:
+    # By a query: after the first query, no statement can make the transaction writable.
+    _execute(
         connection,
         "SELECT set_config('statement_timeout', :ms, true), set_config('timezone', 'UTC', true)",
-        ms=str(max(round((deadline - time.monotonic()) * 1000), 1)),  # 0 would be no limit
+        ms=str(max(round((deadline - time.monotonic()) * 1000), 1)),  # 0 would mean no limit
     )
     yield
 
 
 @contextlib.contextmanager
-def _on_dsql(connection: Connection, of_the_driver: Any, deadline: float) -> Iterator[None]:
-    _ask(connection, "SELECT 1")
+def _begin_on_dsql(connection: Connection, driver_connection: Any, deadline: float) -> Iterator[None]:
+    _execute(connection, "SELECT 1")
     ended = threading.Event()
 
-    def stop() -> None:
+    def cancel() -> None:
         pause_s = max(deadline - time.monotonic(), 0)
-        # Again and again, for a server that has yet to be told to execute a statement has nothing to stop.
+        # Repeatedly: the server may not have received the statement yet, and then has nothing to cancel.
         while not ended.wait(pause_s):
-            with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # then it ends by itself
-                of_the_driver.cancel_safe()
-            pause_s = _STOP_AGAIN_S
+            with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # then the statement ends without it
+                driver_connection.cancel_safe()
+            pause_s = _CANCEL_AGAIN_S
 
-    threading.Thread(target=stop, daemon=True).start()
+    threading.Thread(target=cancel, daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-_BEGINNINGS: dict[str, Any] = {"sqlite": _on_sqlite, "postgresql": _on_postgresql, "auroradsql": _on_dsql}
+_BEGIN: dict[str, Any] = {
+    "sqlite": _begin_on_sqlite,
+    "postgresql": _begin_on_postgresql,
+    "auroradsql": _begin_on_dsql,
+}
 
 
-def _ask(connection: Connection, statement: str, **values: str) -> None:
+def _execute(connection: Connection, statement: str, **values: str) -> None:
     try:
         connection.execute(text(statement), values)
     except DBAPIError as error:

@@ -1,223 +1,123 @@
 """
-The rows of the relational read model, looked at and put right, while others go on counting.
+Repair the relational read model in place, from the staged log, while events are counted and queries answered.
 
-Whoever counts inserts rows, and adds them to their counter in the same transaction. Whoever puts something right writes
-to the counter first, so that no other transaction of this counter ends before its own does: what is read after that
-stays so. After each transaction, a counter's totals are those of its rows, if they were so before; `recompute` makes
-them so.
+A worker inserts rows and adds them to their counter in one transaction. A correction writes to the counter first, so no
+other transaction of this counter ends before it: what it reads after that stays true. After each transaction, a
+counter's totals are those of its rows, if they were so before. Each step may be repeated, so the next call finishes
+what was cut off.
+
+If the database cannot hold a counter's totals, its rows are corrected without them, and its totals after that.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    BigInteger,
-    String,
-    cast,
-    delete,
-    func,
-    insert,
-    literal,
-    select,
-    tuple_,
-    type_coerce,
-    union_all,
-    update,
-)
+from sqlalchemy import BigInteger, cast, delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chalicelib.extras.sql import read_model
-from chalicelib.extras.sql.row_staging import Row
-from chalicelib.extras.sql.schema import Total, counters
-from chalicelib.extras.sql.schema import events as event_rows
+from chalicelib.errors import DoesNotFitError, PartlyCountedError
+from chalicelib.extras.chunks import chunked
+from chalicelib.extras.sql import read_model, rows
+from chalicelib.extras.sql.schema import Total, counters, events
+from chalicelib.extras.verification.report import DIFFERENT_ROW, UNCOUNTED, UNKNOWN_ROW, Repaired
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
-    from sqlalchemy import ColumnElement, Connection, Delete, Engine, Select
+    from sqlalchemy import Connection, Delete, Engine
 
-    from chalicelib.domain.events import Event
+    from chalicelib.extras.sql.row_comparison import RowComparison
+    from chalicelib.extras.sql.schema import Row
 
-#: Rows in one answer to who reads many.
-_PAGE = 2000
+_COUNTERS_AT_ONCE = 100
+_EVENTS_AT_ONCE = 1000
 
-_SINCE = datetime(1970, 1, 1, tzinfo=UTC)
+#: Each replaced row is removed and inserted, with its index entry: 4 of the 3,000 rows that a transaction of Aurora
+#: DSQL may write.
+_ROWS_AT_ONCE = 100
 
-#: A sum of 64-bit integers may need more, and SQLite's fails then: halves are added up, and put together by us.
-_HALF = 2**32
 
-
-class State(NamedTuple):
+def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
     """
-    What a counter's totals say, and what its rows come to, each as value and version: at one moment.
+    Make the rows of a comparison's counters what the log says, and their totals those of their rows.
 
-    `itself` is None where the counter has no totals.
-    """
-
-    counter_id: str
-    itself: tuple[int, int] | None
-    by_rows: tuple[int, int]
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the totals are those of the rows. A counter without rows has none."""
-        return self.itself == (self.by_rows if self.by_rows[1] else None)
-
-
-def of_event(event: Event) -> Row:
-    """The row that this event is to have."""
-    row = read_model.row_of(event)
-    return Row(event.counter_id, event.event_id, row["type"], event.by, event.recorded_at_ms, row["reason"])
-
-
-def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
-    """
-    The rows that are there when they are read, of all counters or of one, in the order of their key.
-
-    They are read page by page, each at a moment of its own.
+    Calls `advance` with the number of events counted. Safe to repeat, and to run next to any number of workers.
 
     Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: DynamoDB or the database
+            throttles, refuses or does not answer. Run it again.
     """
-    key = tuple_(event_rows.c.counter_id, event_rows.c.event_id)
-    in_order = _rows().order_by(event_rows.c.counter_id, event_rows.c.event_id).limit(_PAGE)
-    if counter_id is not None:
-        in_order = in_order.where(event_rows.c.counter_id == counter_id)
-    after = None
-    while page := _read(engine, in_order if after is None else in_order.where(key > after)):
-        yield from page
-        if len(page) < _PAGE:
-            return
-        after = page[-1][:2]
-
-
-def find(engine: Engine, keys: Collection[tuple[str, str]]) -> list[Row]:
-    """
-    Those of the rows with these keys, counter's id and event's, that are there, in no order. Meant for some hundred.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
-    return _read(engine, _rows().where(tuple_(event_rows.c.counter_id, event_rows.c.event_id).in_(list(keys))))
-
-
-def counter_ids(engine: Engine) -> Iterator[str]:
-    """
-    The counters that have totals when they are read, in order.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
-    in_order = select(counters.c.counter_id).order_by(counters.c.counter_id).limit(_PAGE)
-    after = None
-    while page := _column(engine, in_order if after is None else in_order.where(counters.c.counter_id > after)):
-        yield from page
-        if len(page) < _PAGE:
-            return
-        after = page[-1]
-
-
-def sizes(engine: Engine, names: Collection[str] = ()) -> tuple[int, int]:
-    """
-    How many of these counters, or of all if there are none, have totals, and how many rows they have.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
-    numbers = [select(func.count()).select_from(table) for table in (counters, event_rows)]
-    if names:
-        numbers = [
-            number.where(table.c.counter_id.in_(names))
-            for number, table in zip(numbers, (counters, event_rows), strict=True)
-        ]
-    both = select(*(number.scalar_subquery() for number in numbers))
-    of_counters, of_rows = read_model.within_transaction(engine, lambda connection: connection.execute(both).one())
-    return of_counters, of_rows
-
-
-def has(engine: Engine, counter_id: str) -> bool:
-    """
-    Whether the counter has totals or a row.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
-    return sizes(engine, [counter_id]) != (0, 0)
-
-
-def states(engine: Engine, names: Collection[str]) -> list[State]:
-    """
-    What these counters' totals and rows say. One statement, and so one moment.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
-    totals = select(
-        literal(0).label("of"),
-        counters.c.counter_id,
-        literal(0).label("high"),
-        counters.c.value.label("low"),
-        counters.c.version.label("number"),
-    ).where(counters.c.counter_id.in_(names))
-    rows = select(literal(1), event_rows.c.counter_id, *_sums()).where(event_rows.c.counter_id.in_(names))
-    both = union_all(totals, rows.group_by(event_rows.c.counter_id))
-    found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in names}
-    for of, name, high, low, number in read_model.within_transaction(engine, lambda one: one.execute(both).all()):
-        found[name][of] = (int(high) * _HALF + int(low), number)
-    return [State(name, by.get(0), by.get(1, (0, 0))) for name, by in found.items()]
+    engine, staging, repaired = comparison.engine, comparison.rows, Repaired()
+    too_large = _correct_totals(engine, staging.counter_ids(), repaired)
+    for chunk in chunked(staging.different(), _ROWS_AT_ONCE):
+        for counter_id, group in groupby(chunk, key=lambda row: row.counter_id):
+            different = list(group)
+            _replace(engine, counter_id, {row.event_id for row in different}, different, too_large)
+            repaired.corrected[DIFFERENT_ROW] += len(different)
+    for unknown in comparison.find_unknown():
+        _replace(engine, unknown[0].counter_id, {row.event_id for row in unknown}, [], too_large)
+        repaired.corrected[UNKNOWN_ROW] += len(unknown)
+    too_large = _correct_totals(engine, sorted(too_large), repaired)
+    for chunk in chunked(staging.missing(), _EVENTS_AT_ONCE):
+        new, uncounted = _count(engine, chunk)
+        staging.add(row for row in chunk if row.counter_id not in uncounted)
+        repaired.corrected[UNCOUNTED] += len(new)
+        too_large |= uncounted
+        advance(len(chunk))
+    repaired.corrected = +repaired.corrected
+    repaired.failed = dict.fromkeys(sorted(too_large), "its value is larger than the database can store exactly")
+    return repaired
 
 
 def recompute(engine: Engine, counter_id: str) -> None:
     """
-    The counter's totals are those of its rows, whoever counts meanwhile; without rows, it has none.
+    Make the counter's totals those of its rows. Without rows, it has no totals.
 
     Raises:
-        DoesNotFitError: the rows come to more than the database holds exactly; nothing is changed.
+        DoesNotFitError: the database cannot store the sum exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        # In a statement of its own: one that waits for a lock sees what was there before it waited.
-        (high, low, number) = connection.execute(select(*_sums()).where(event_rows.c.counter_id == counter_id)).one()
-        value = int(high or 0) * _HALF + int(low or 0)
-        connection.execute(_its(counter_id).values(value=value, version=number))
-        _drop_if_empty(connection, counter_id)
+        # In a second statement: one that waits for a lock sees the rows as they were before it waited.
+        sums = select(*rows.select_sums()).where(events.c.counter_id == counter_id)
+        high, low, number = connection.execute(sums).one()
+        connection.execute(_update(counter_id).values(value=rows.add_halves(high, low), version=number))
+        _delete_if_empty(connection, counter_id)
 
     read_model.within_transaction(engine, work)
 
 
-def put_right(engine: Engine, counter_id: str, event_ids: Collection[str], events: list[Event]) -> None:
+def replace_rows(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
     """
-    Of the counter's rows with these ids only those of these events are left, as the events say, and its totals have
-    moved by as much. Meant for some hundred.
+    Replace the counter's rows with these ids, and move its totals accordingly. Meant for some hundred rows.
 
     Raises:
-        DoesNotFitError: the totals would come to more than the database holds exactly; nothing is changed.
+        DoesNotFitError: the database cannot store the totals exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        gone = _rows_of(counter_id, event_ids)
-        amounts = connection.execute(gone.returning(cast(event_rows.c.amount, BigInteger))).scalars().all()
+        removal = _delete_rows(counter_id, event_ids).returning(cast(events.c.amount, BigInteger))
+        amounts = connection.execute(removal).scalars().all()
         value, version = counters.c.value - literal(sum(amounts), Total), counters.c.version - len(amounts)
-        connection.execute(_its(counter_id).values(value=value, version=version))
-        if events:
-            read_model.add(connection, events)
-        _drop_if_empty(connection, counter_id)
+        connection.execute(_update(counter_id).values(value=value, version=version))
+        if replacements:
+            read_model.add(connection, replacements)
+        _delete_if_empty(connection, counter_id)
 
     read_model.within_transaction(engine, work)
 
 
-def replace(engine: Engine, counter_id: str, event_ids: Collection[str], events: list[Event]) -> None:
+def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
     """
-    Of the counter's rows with these ids only those of these events are left, as the events say. Meant for some hundred.
+    Replace the counter's rows with these ids, and leave its totals for `recompute`. Meant for some hundred rows.
 
-    Its totals are as they were: `recompute` is to follow. For who cannot move them by as much, for the rows are of
-    amounts that add up to more than the database holds.
+    For a counter whose totals cannot move accordingly, because the database cannot store them on the way.
 
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
@@ -225,69 +125,69 @@ def replace(engine: Engine, counter_id: str, event_ids: Collection[str], events:
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        connection.execute(_rows_of(counter_id, event_ids))
-        if rows := [*map(read_model.row_of, events)]:
-            connection.execute(insert(event_rows).values(rows))
+        connection.execute(_delete_rows(counter_id, event_ids))
+        if replacements:
+            connection.execute(insert(events).values([read_model.values_of(row) for row in replacements]))
 
     read_model.within_transaction(engine, work)
+
+
+def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repaired) -> set[str]:
+    """Make totals that differ those of the rows; return the counters whose sums the database cannot store."""
+    too_large = set()
+    for chunk in chunked(counter_ids, _COUNTERS_AT_ONCE):
+        for counter_id, totals in rows.read_totals(engine, chunk).items():
+            if difference := rows.compare_totals(counter_id, totals):
+                try:
+                    recompute(engine, counter_id)
+                    repaired.corrected[difference.kind] += 1
+                except DoesNotFitError:
+                    too_large.add(counter_id)
+    return too_large
+
+
+def _replace(
+    engine: Engine, counter_id: str, event_ids: set[str], replacements: list[Row], too_large: set[str]
+) -> None:
+    """Replace rows with the totals, or without them if the counter's totals are too large."""
+    if counter_id not in too_large:
+        try:
+            replace_rows(engine, counter_id, event_ids, replacements)
+        except DoesNotFitError:
+            too_large.add(counter_id)
+    if counter_id in too_large:
+        replace_rows_only(engine, counter_id, event_ids, replacements)
+
+
+def _count(engine: Engine, missing: list[Row]) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+    """Count missing rows; return the keys of the new ones, and the counters that the database cannot store."""
+    try:
+        return read_model.count_rows(missing, engine), frozenset()
+    except PartlyCountedError as error:
+        if not all(isinstance(failure, DoesNotFitError) for failure in error.failures.values()):
+            raise
+        return error.new, error.uncounted
 
 
 def _lock(connection: Connection, counter_id: str) -> None:
     """
-    No other transaction of this counter ends before this one. It has totals, which need not be right.
+    Keep all other transactions of this counter from ending before this one. Adds totals if it has none.
 
-    To read them FOR UPDATE would lock nothing where they are missing, and in SQLite not even begin a transaction.
+    FOR UPDATE would lock nothing if there are no totals, and in SQLite it would not even begin a transaction.
     """
-    insert_or: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    nothing = insert_or(counters).values(counter_id=counter_id, value=0, version=0)
-    as_it_is = {"value": counters.c.value}
-    connection.execute(nothing.on_conflict_do_update(index_elements=[counters.c.counter_id], set_=as_it_is))
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    zero = dialect.insert(counters).values(counter_id=counter_id, value=0, version=0)
+    unchanged = {"value": counters.c.value}
+    connection.execute(zero.on_conflict_do_update(index_elements=[counters.c.counter_id], set_=unchanged))
 
 
-def _drop_if_empty(connection: Connection, counter_id: str) -> None:
+def _delete_if_empty(connection: Connection, counter_id: str) -> None:
     connection.execute(delete(counters).where(counters.c.counter_id == counter_id, counters.c.version == 0))
 
 
-def _rows_of(counter_id: str, event_ids: Collection[str]) -> Delete:
-    return delete(event_rows).where(event_rows.c.counter_id == counter_id, event_rows.c.event_id.in_(list(event_ids)))
+def _delete_rows(counter_id: str, event_ids: Collection[str]) -> Delete:
+    return delete(events).where(events.c.counter_id == counter_id, events.c.event_id.in_(list(event_ids)))
 
 
-def _its(counter_id: str) -> Any:
+def _update(counter_id: str) -> Any:
     return update(counters).where(counters.c.counter_id == counter_id)
-
-
-def _sums() -> Iterable[ColumnElement[Any]]:
-    amount = cast(event_rows.c.amount, BigInteger)
-    return func.sum(amount.op("/")(_HALF)), func.sum(amount.op("%")(_HALF)), func.count()
-
-
-def _rows() -> Select[Any]:
-    # Times as the driver gives them: of what is no time, too, it is to be told what it is.
-    recorded_at = type_coerce(event_rows.c.recorded_at, String)
-    return select(
-        event_rows.c.counter_id,
-        event_rows.c.event_id,
-        event_rows.c.type,
-        event_rows.c.amount,
-        recorded_at,
-        event_rows.c.reason,
-    )
-
-
-def _read(engine: Engine, question: Select[Any]) -> list[Row]:
-    found = read_model.within_transaction(engine, lambda connection: connection.execute(question).all())
-    return [Row._make((*columns, _ms(recorded_at), reason)) for *columns, recorded_at, reason in found]
-
-
-def _column(engine: Engine, question: Select[Any]) -> list[str]:
-    return read_model.within_transaction(engine, lambda connection: [*connection.execute(question).scalars()])
-
-
-def _ms(stored: datetime | str) -> float | str:
-    """Milliseconds since 1970, a fraction only where there is one; and as it is what is no time."""
-    try:
-        moment = datetime.fromisoformat(stored) if isinstance(stored, str) else stored
-    except ValueError:
-        return stored  # type: ignore[return-value]
-    us = (moment.replace(tzinfo=moment.tzinfo or UTC) - _SINCE) // timedelta(microseconds=1)
-    return us / 1000 if us % 1000 else us // 1000

@@ -1,125 +1,105 @@
-"""A temporary database in which the log is compared with the rows of the relational read model."""
+"""The rows of the relational read model, staged next to the log, and the queries that compare them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.entries import id_bytes, id_text
+from chalicelib.domain.events import is_event_id, part_of
+from chalicelib.extras.chunks import chunked
+from chalicelib.extras.sql.schema import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-from chalicelib.extras.chunks import chunked
-from chalicelib.extras.temporary_db import TemporaryDatabase
+    from chalicelib.extras.verification.staging_db import StagingDb
 
 _ROWS_AT_ONCE = 1000
 
+_SCHEMA = (
+    "CREATE TABLE kept (counter_id, part, id, type, amount, recorded_at_ms, reason, "
+    "PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID",
+    "CREATE TABLE named (counter_id PRIMARY KEY) WITHOUT ROWID",
+)
 
-_COLUMNS = "counter_id, event_id, type, amount, recorded_at_ms, reason"
+_COLUMNS = "counter_id, id, l.type, l.amount, l.recorded_at_ms, l.reason"
 
+_MISSING = f"""
+SELECT {_COLUMNS} FROM logged AS l LEFT JOIN kept USING (counter_id, part, id)
+WHERE kept.id IS NULL AND l.recorded_at_ms >= ? ORDER BY counter_id
+"""  # noqa: S608
 
-_SCHEMA_OF_ROWS = f"""
-CREATE TABLE logged ({_COLUMNS}, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
-CREATE TABLE kept ({_COLUMNS}, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
-CREATE TABLE unreadable (counter_id, event_id, reason, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
-CREATE TABLE named (counter_id PRIMARY KEY) WITHOUT ROWID;
+_UNKNOWN = """
+SELECT counter_id, id, kept.type, kept.amount, kept.recorded_at_ms, kept.reason
+FROM kept LEFT JOIN logged AS l USING (counter_id, part, id) LEFT JOIN unreadable AS u USING (counter_id, part, id)
+WHERE l.id IS NULL AND u.id IS NULL ORDER BY counter_id
 """
 
-
-_IS_KEPT = "SELECT EXISTS (SELECT 1 FROM kept WHERE (counter_id, event_id) = (?, ?))"
-
-
-_MISSING = "SELECT logged.* FROM logged LEFT JOIN kept USING (counter_id, event_id) WHERE kept.event_id IS NULL"
-
-
-_STRANGERS = """
-SELECT kept.* FROM kept LEFT JOIN logged USING (counter_id, event_id) LEFT JOIN unreadable USING (counter_id, event_id)
-WHERE logged.event_id IS NULL AND unreadable.event_id IS NULL
-"""
-
-
-_DIFFERING = """
-SELECT logged.* FROM logged JOIN kept USING (counter_id, event_id)
-WHERE (logged.type, logged.amount, logged.recorded_at_ms, logged.reason)
-    IS NOT (kept.type, kept.amount, kept.recorded_at_ms, kept.reason)
-"""
-
+_DIFFERENT = f"""
+SELECT {_COLUMNS} FROM logged AS l JOIN kept USING (counter_id, part, id)
+WHERE (l.type, l.amount, l.recorded_at_ms, l.reason)
+    IS NOT (kept.type, kept.amount, kept.recorded_at_ms, kept.reason) ORDER BY counter_id
+"""  # noqa: S608
 
 _NAMES = """
 SELECT counter_id FROM logged UNION SELECT counter_id FROM kept UNION SELECT counter_id FROM named ORDER BY counter_id
 """
 
 
-class Row(NamedTuple):
+class RowStaging:
     """
-    What an event is as a row, in the log's words: all that the relational read model keeps of it.
+    The staged rows. A row is found by its counter, its part and its event's id, as the log's events are.
 
-    From a database that takes anything anywhere, as SQLite does, a row may hold what no event has: `recorded_at_ms`
-    is a number for any moment, and what stands there for anything else.
+    Rows are yielded by counter.
     """
 
-    counter_id: str
-    event_id: str
-    type: str
-    amount: int
-    recorded_at_ms: float | str | None
-    reason: str | None
+    def __init__(self, db: StagingDb) -> None:
+        self.db = db
+        for statement in _SCHEMA:
+            db.execute(statement)
 
-
-class RowStaging(TemporaryDatabase):
-    """The events of the log as rows, and the rows of the relational read model. Several threads may add at once."""
-
-    def __init__(self) -> None:
-        super().__init__(_SCHEMA_OF_ROWS)
-
-    def add_logged(self, rows: Iterable[Row]) -> None:
-        """The log holds these events."""
-        for some in chunked(rows, _ROWS_AT_ONCE):
-            self.insert("logged VALUES (?, ?, ?, ?, ?, ?)", some)
-
-    def add_unreadable(self, counter_id: str, event_id: str, reason: str) -> None:
-        """The log holds this event, which cannot be read, and why."""
-        self.insert("unreadable VALUES (?, ?, ?)", [(counter_id, event_id, reason)])
-
-    def add_kept(self, rows: Iterable[Row]) -> None:
-        """The read model holds these rows, whatever was there before."""
-        for some in chunked(rows, _ROWS_AT_ONCE):
-            self.insert("kept VALUES (?, ?, ?, ?, ?, ?)", some, "REPLACE")
+    def add(self, rows: Iterable[Row]) -> None:
+        """Stage these rows, in place of rows with the same keys."""
+        for chunk in chunked(rows, _ROWS_AT_ONCE):
+            self.db.insert(
+                "kept VALUES (?, ?, ?, ?, ?, ?, ?)", [(*self._key(row), *row[2:]) for row in chunk], "REPLACE"
+            )
 
     def add_counters(self, counter_ids: Iterable[str]) -> None:
-        """These counters are to be looked at, whether anything else is known of them or not."""
-        for some in chunked(counter_ids, _ROWS_AT_ONCE):
-            self.insert("named VALUES (?)", [(one,) for one in some])
+        """Stage the names of counters, which may have no rows."""
+        for chunk in chunked(counter_ids, _ROWS_AT_ONCE):
+            self.db.insert("named VALUES (?)", [(name,) for name in chunk])
 
-    def forget_kept(self, row: Row) -> None:
-        """The row is not there any more."""
-        with self._lock:
-            self._database.execute("DELETE FROM kept WHERE (counter_id, event_id) = (?, ?)", row[:2])
+    def remove(self, row: Row) -> None:
+        """Remove a row: the read model has it no longer."""
+        self.db.execute("DELETE FROM kept WHERE (counter_id, part, id) = (?, ?, ?)", self._key(row))
 
     def sizes(self) -> tuple[int, int]:
-        """How many events of the log, and how many rows there are in it."""
-        events, rows = self.row("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM kept)") or (0, 0)
+        """Return the numbers of the log's events and of the read model's rows."""
+        events, rows = self.db.row("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM kept)") or (0, 0)
         return events, rows
 
-    def is_kept(self, counter_id: str, event_id: str) -> bool:
-        """Whether such a row was there."""
-        with self._lock:
-            return bool(self._database.execute(_IS_KEPT, [counter_id, event_id]).fetchone()[0])
+    def missing(self, oldest_ms: int = 0) -> Iterator[Row]:
+        """Yield rows for the log's events from `oldest_ms` on that the read model lacks."""
+        return self._rows(_MISSING, (oldest_ms,))
 
-    def unreadable(self) -> Iterator[tuple[str, str, str]]:
-        """The events that cannot be read: whose, its id, and why."""
-        yield from self.rows("SELECT counter_id, event_id, reason FROM unreadable")
+    def unknown(self) -> Iterator[Row]:
+        """Yield the read model's rows without an event in the log."""
+        return self._rows(_UNKNOWN)
 
-    def missing(self) -> Iterator[Row]:
-        """The events that the log holds and the read model lacks."""
-        return map(Row._make, self.rows(_MISSING))
-
-    def strangers(self) -> Iterator[Row]:
-        """The rows that the read model holds and the log lacks."""
-        return map(Row._make, self.rows(_STRANGERS))
-
-    def differing(self) -> Iterator[Row]:
-        """The events whose rows say something else, as the log has them."""
-        return map(Row._make, self.rows(_DIFFERING))
+    def different(self) -> Iterator[Row]:
+        """Yield rows for the log's events whose rows in the read model differ from them."""
+        return self._rows(_DIFFERENT)
 
     def counter_ids(self) -> Iterator[str]:
-        """Each counter that was read of anywhere, in order."""
-        return (name for (name,) in self.rows(_NAMES))
+        """Yield every counter of which anything is staged, in order."""
+        return (name for (name,) in self.db.rows(_NAMES))
+
+    def _key(self, row: Row) -> tuple[str, int, object]:
+        if not is_event_id(row.event_id):  # SQLite stores any text as an id
+            return row.counter_id, 0, row.event_id
+        return row.counter_id, part_of(row.event_id, self.db.shards), id_bytes(row.event_id)
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Row]:
+        for counter_id, event_id, *columns in self.db.rows(query, values):
+            yield Row(counter_id, id_text(event_id) if isinstance(event_id, bytes) else event_id, *columns)

@@ -1,15 +1,15 @@
 """
-The relational read model, declared: events as rows, counters, and views for what people ask first.
+The schema of the relational read model: events as rows, counters, and views for common questions.
 
-For SQLite, PostgreSQL and Aurora DSQL alike; what may be done with it is in `read_model`. No foreign keys and no
-sequences. Numbers are integers and never floats; times are to the millisecond, and days and weeks are those of UTC,
-weeks from Monday on. Names of tables, views and columns are a public interface, for people's questions use them.
+It works in SQLite, PostgreSQL and Aurora DSQL; `read_model` writes to it. There are no foreign keys and no sequences.
+Numbers are integers, never floats. Times have milliseconds; days and weeks are in UTC, and weeks start on Monday. Names
+of tables, views and columns are a public interface: users' SQL depends on them.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -42,18 +42,34 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 
+class Row(NamedTuple):
+    """
+    An event as a row, with its time in ms since 1970.
+
+    SQLite stores any value in any column. A row that was changed by hand may hold what no event has: then
+    `recorded_at_ms` is a fraction of a millisecond, or a text that is not a time.
+    """
+
+    counter_id: str
+    event_id: str
+    type: str
+    amount: int
+    recorded_at_ms: Any
+    reason: str | None
+
+
 class Time(TypeDecorator[datetime]):
-    """A moment, in UTC. SQLite keeps it as the text that its own functions of time read."""
+    """A time in UTC. SQLite stores it as text in the format of its own date functions."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """A moment in whatever zone is stored as the same moment in UTC."""
+        """Convert a time in any zone to UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """What has no zone was stored in UTC."""
+        """Return the time in UTC: without a zone, it was stored in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -63,23 +79,23 @@ class Total(TypeDecorator[int]):
     """
     An exact integer of up to 38 digits, as many as DynamoDB's numbers have.
 
-    SQLite's have 64 bits, and it would take more than that for a float: there, the table refuses it.
+    SQLite's integers have 64 bits, and SQLite would turn a larger one into a float: there, the table refuses it.
     """
 
     impl = Numeric(38, 0)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """SQLite is to keep an integer as one."""
+        """Use an integer in SQLite, and a decimal elsewhere."""
         return dialect.type_descriptor(BigInteger() if dialect.name == "sqlite" else Numeric(38, 0))
 
     def process_result_value(self, value: Decimal | int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """A driver's decimal is the integer that it holds."""
+        """Convert a driver's decimal to an integer."""
         return None if value is None else int(value)
 
 
 class _Hour(FunctionElement[datetime]):
-    """The hour in which a moment lies, by its start."""
+    """The start of a time's hour."""
 
     type = Time()
     inherit_cache = True
@@ -91,7 +107,7 @@ class _Day(FunctionElement[Any]):
 
 
 class _Week(FunctionElement[Any]):
-    """The week in which a moment lies, by its Monday."""
+    """The Monday of a time's week."""
 
     type = Date()
     inherit_cache = True
@@ -102,8 +118,8 @@ class _WeekAfter(FunctionElement[Any]):
     inherit_cache = True
 
 
-#: How each is said to PostgreSQL, and to SQLite. What a moment is in UTC does not depend on the session's zone.
-_SAID: dict[type[FunctionElement[Any]], tuple[str, str]] = {
+#: The SQL of each function in PostgreSQL and in SQLite. It does not depend on the time zone of the session.
+_TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {
     _Hour: (
         "(date_trunc('hour', {0} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')",
         "strftime('%Y-%m-%d %H:00:00.000000', {0})",
@@ -118,15 +134,15 @@ _SAID: dict[type[FunctionElement[Any]], tuple[str, str]] = {
 @compiles(_Day)
 @compiles(_Week)
 @compiles(_WeekAfter)
-def _said(element: FunctionElement[Any], compiler: SQLCompiler, **how: Any) -> str:
-    to_postgresql, to_sqlite = _SAID[type(element)]
-    said = to_sqlite if compiler.dialect.name == "sqlite" else to_postgresql
-    return said.format(compiler.process(element.clauses, **how))
+def _compile(element: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+    postgresql, sqlite = _TEMPLATES[type(element)]
+    template = sqlite if compiler.dialect.name == "sqlite" else postgresql
+    return template.format(compiler.process(element.clauses, **options))
 
 
 metadata = MetaData()
 
-#: One row for each event. `reason` is that of an adjustment; by whom it was is in the log alone.
+#: One row for each event. `reason` is an adjustment's reason; who adjusted is only in the log.
 events = Table(
     "events",
     metadata,
@@ -140,7 +156,7 @@ events = Table(
 
 Index("events_by_time", events.c.counter_id, events.c.recorded_at)
 
-#: One row for each counter that has an event: their sum, and their number.
+#: One row for each counter that has an event: the sum of its events' amounts, and their number.
 counters = Table(
     "counters",
     metadata,
@@ -151,7 +167,7 @@ counters = Table(
 )
 
 
-def _by(name: str, step: type[FunctionElement[Any]]) -> Select[Any]:
+def _group_by(name: str, step: type[FunctionElement[Any]]) -> Select[Any]:
     start = step(events.c.recorded_at)
     return select(
         events.c.counter_id,
@@ -161,21 +177,21 @@ def _by(name: str, step: type[FunctionElement[Any]]) -> Select[Any]:
     ).group_by(events.c.counter_id, start)
 
 
-def _ranked() -> Select[Any]:
+def _select_ranked() -> Select[Any]:
     rank = func.rank().over(order_by=counters.c.value.desc())
     return select(rank.label("rank"), counters.c.counter_id, counters.c.value, counters.c.version)
 
 
-def _busiest() -> Select[Any]:
-    hours = _by("hour", _Hour).subquery("hours")
+def _select_busiest() -> Select[Any]:
+    hours = _group_by("hour", _Hour).subquery("hours")
     place = func.row_number().over(partition_by=hours.c.counter_id, order_by=(hours.c.events.desc(), hours.c.hour))
     placed = select(hours, place.label("place")).subquery("placed")
     columns = (placed.c.counter_id, placed.c.hour, placed.c.events, placed.c.total)
     return select(*columns).where(placed.c.place == 1)
 
 
-def _growth() -> Select[Any]:
-    week, before = _by("week", _Week).subquery("this_week"), _by("week", _Week).subquery("week_before")
+def _select_growth() -> Select[Any]:
+    week, before = _group_by("week", _Week).subquery("this_week"), _group_by("week", _Week).subquery("week_before")
     events_before = func.coalesce(before.c.events, 0)
     is_before = (before.c.counter_id == week.c.counter_id) & (_WeekAfter(before.c.week) == week.c.week)
     return select(
@@ -185,12 +201,12 @@ def _growth() -> Select[Any]:
         week.c.total,
         events_before.label("events_before"),
         (week.c.events - events_before).label("growth"),
-        # Of integers, so whole: cut off towards 0, and NULL where there was nothing before.
+        # A division of integers rounds towards 0. It is NULL if there was no event the week before.
         (100 * (week.c.events - before.c.events)).op("/")(before.c.events).label("growth_percent"),
     ).select_from(week.outerjoin(before, is_before))
 
 
-def _running() -> Select[Any]:
+def _select_running() -> Select[Any]:
     in_order = func.sum(events.c.amount, type_=Total).over(
         partition_by=events.c.counter_id, order_by=(events.c.recorded_at, events.c.event_id), rows=(None, 0)
     )
@@ -199,26 +215,25 @@ def _running() -> Select[Any]:
 
 tables = (counters, events)
 
-#: What each view says: counters by value, the largest with `rank` 1; events and their sum for each counter and day,
-#: hour or week that has any; for each counter the hour with most events, of several the first; weeks beside the
-#: calendar week before each; and every event with what its counter came to with it, by time and, within a millisecond,
-#: by id.
+#: In order: counters by value, `rank` 1 being the largest; the number and sum of events for each counter and day, hour
+#: or week that has events; the hour with most events of each counter, the first of several; each week with the week
+#: before it; every event with the counter's value after it, by time, then by id.
 views = tuple(
     CreateView(selected, name)
     for name, selected in (
-        ("top_counters", _ranked()),
-        ("daily", _by("day", _Day)),
-        ("hourly", _by("hour", _Hour)),
-        ("weekly", _by("week", _Week)),
-        ("busiest_hour", _busiest()),
-        ("weekly_growth", _growth()),
-        ("running_totals", _running()),
+        ("top_counters", _select_ranked()),
+        ("daily", _group_by("day", _Day)),
+        ("hourly", _group_by("hour", _Hour)),
+        ("weekly", _group_by("week", _Week)),
+        ("busiest_hour", _select_busiest()),
+        ("weekly_growth", _select_growth()),
+        ("running_totals", _select_running()),
     )
 )
 
 
-def statements(dialect: str) -> Iterator[ExecutableDDLElement]:
-    """What makes all of this where there is nothing or an older version of it, each to be run by itself, in order."""
+def list_statements(dialect: str) -> Iterator[ExecutableDDLElement]:
+    """Yield the statements that create or update the schema. Run each in its own transaction, in order."""
     for table in tables:
         yield CreateTable(table, if_not_exists=True)
         for index in table.indexes:

@@ -1,7 +1,7 @@
 """
 Repair the read model in place, from the log, while increments are counted and queries answered.
 
-Each correction is one conditional write, decided from the part as it was at one moment (`comparison.settle`). If a
+Each correction is one conditional write, decided from the part as it was at one moment (`part_comparison.settle`). If a
 concurrent writer changed it since, nothing is written and the part is read again. Cut off anywhere, running the repair
 again finishes it.
 
@@ -16,7 +16,6 @@ import re
 from collections import Counter as Numbers
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,8 @@ from chalicelib.domain.entries import DamagedError, decode_entry
 from chalicelib.errors import ArchiveGapError, ContendedError
 from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.comparison import differences, settle, superfluous
+from chalicelib.extras.verification.part_comparison import find_differences, find_redundant, settle
+from chalicelib.extras.verification.report import Repaired
 from chalicelib.extras.verification.staging_db import RECENT, SEEN
 from chalicelib.read_model import corrections, items, store, writer
 from chalicelib.read_model.corrections import Correction
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.archive import Page, Plan
     from chalicelib.domain.counter import PartKey
     from chalicelib.domain.entries import Entry
-    from chalicelib.extras.verification.comparison import Comparison
+    from chalicelib.extras.verification.part_comparison import PartComparison
     from chalicelib.extras.verification.staging_db import StagingDb
 
 _TRIES = 50
@@ -50,38 +50,26 @@ _THREADS = 8
 _REMOVED_AT_ONCE = 10_000
 
 
-@dataclass(slots=True)
-class Repaired:
-    """Corrections by kind, with the number of events that were counted; and counters that changed at every try."""
-
-    corrected: Numbers[str] = field(default_factory=Numbers)
-    unsettled: set[str] = field(default_factory=set)
-
-
-def repair_all(found: Comparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
+def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
     """
     Make every part that a comparison has read what its log says, several at a time; see `repair`.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
     """
-    repaired = Repaired()
+    db, repaired = comparison.db, Repaired()
     # A stray page could shadow the page that covers a time.
-    while found.strays:
-        corrections.delete_stray(found.strays.pop())
+    while comparison.strays:
+        corrections.delete_stray(comparison.strays.pop())
         repaired.corrected[kinds.STRAY] += 1
-    wrong = [
-        key
-        for key in found.parts()
-        if next(differences(found.db, key), None) is not None or next(found.db.missing(key), None) is not None
-    ]
+    wrong = [key for key in db.parts() if any(find_differences(db, key)) or any(db.missing(key))]
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for key, done in [(key, pool.submit(repair, found.db, key, advance)) for key in wrong]:
+            for key, future in [(key, pool.submit(repair, db, key, advance)) for key in wrong]:
                 try:
-                    repaired.corrected += done.result()
+                    repaired.corrected += future.result()
                 except ContendedError:
-                    repaired.unsettled.add(key.counter_id)
+                    repaired.failed[key.counter_id] = "it changed at every try; run rebuild again"
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # or the end of the block would wait for every part
             raise
@@ -90,25 +78,25 @@ def repair_all(found: Comparison, advance: Callable[[int], None] = lambda _: Non
 
 def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda _: None) -> Numbers[str]:
     """
-    Make one part of a counter what its log says, as far as the database has read the log.
+    Make one part of a counter what its log says, as far as the log is staged.
 
-    Returns the numbers of differences by kind, as they were found, and of events that were not counted.
-    `advance` is told how many more events were counted. Safe to repeat, and to run next to any number of workers.
+    Returns the numbers of differences by kind before the repair, and of events that were not counted.
+    Calls `advance` with the number of events counted. Safe to repeat, and to run next to any number of workers.
 
     Raises:
         ContendedError: the part changed at every try. It is partly corrected: run it again.
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Likewise.
     """
-    found: Numbers[str] | None = None
+    numbers: Numbers[str] | None = None
     doubtful: list[tuple[int, int]] = []
     for _ in retries.attempts(_TRIES):
         try:
             while (item := settle(db, key)) is not None:
-                if found is None:
-                    found = Numbers(difference.kind for difference in differences(db, key))
-                    found[kinds.UNCOUNTED] = sum(1 for _ in db.missing(key))
+                if numbers is None:
+                    numbers = Numbers(difference.kind for difference in find_differences(db, key))
+                    numbers[kinds.UNCOUNTED] = sum(1 for _ in db.missing(key))
                 if not _correct(db, key, item, doubtful) and _count_missing(db, key, advance):
-                    return +found
+                    return +numbers
         except ChangedError:
             continue
     raise ContendedError(f"counter {key.counter_id} changed at every try to repair it")
@@ -119,7 +107,7 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[in
     if not db.has_logged(key):
         return _delete(db, key, item)
     if db.item_damage(key) is not None:
-        corrections.replace_damaged_item(item, _sound_part(db, key, item))
+        corrections.replace_damaged_item(item, _build_sound_part(db, key, item))
         return True
     if damaged := db.damaged_pages(key):
         for before_ms, end_ms, _ in damaged:
@@ -136,8 +124,8 @@ def _correct_totals(db: StagingDb, key: PartKey, part: Part, doubtful: list[tupl
     Add missing entries and correct the totals, if these are not those of the entries.
 
     Events that are counted meanwhile change totals and entries alike, so the difference between both stays the same.
-    `doubtful` is the difference that was found last: a page that was read too early makes one that is gone a moment
-    later, so the totals are corrected once the same difference is found twice.
+    `doubtful` is the last difference: a page that was read too early makes a difference that is gone a moment later.
+    So the totals are corrected once the same difference is found twice.
     """
     totals = db.totals(key)
     value, version = totals.sum - part.value, totals.number - part.version
@@ -172,14 +160,14 @@ def _link_pages(db: StagingDb, key: PartKey) -> bool:
             # If the page that was there is only invisible for the moment, this is refused.
             page = PageWrite(before_ms, start_ms, None, ())
         else:
-            found = _page_at(key, end_ms)
-            left = tuple(entry for entry in found.entries if entry.recorded_at_ms > before_ms)
-            page = PageWrite(before_ms, end_ms, found.revision, left)
+            stored = _read_page(key, end_ms)
+            left = tuple(entry for entry in stored.entries if entry.recorded_at_ms > before_ms)
+            page = PageWrite(before_ms, end_ms, stored.revision, left)
         corrections.correct(key, Correction(pages=(page,)))
     return bool(links)
 
 
-def _page_at(key: PartKey, end_ms: int) -> Page:
+def _read_page(key: PartKey, end_ms: int) -> Page:
     """Return the page with this end."""
     for page in store.read_pages(key, end_ms, limit=1):
         if page.end_ms == end_ms:
@@ -204,7 +192,7 @@ def _correct_end(db: StagingDb, part: Part) -> bool:
 
 def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
     """Remove entries that have no event, are in the wrong page, or are repeated."""
-    wrong = chain(db.unknown(key), db.misplaced(key), superfluous(db, key))
+    wrong = chain(db.unknown(key), db.misplaced(key), find_redundant(db, key))
     by_page: dict[int, set[Entry]] = defaultdict(set)
     for entry, page in islice(wrong, _REMOVED_AT_ONCE):
         by_page[page].add(entry)
@@ -213,9 +201,9 @@ def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
         if page == RECENT:
             correction = Correction(recent=part.recent - entries, revision=part.revision)
         else:
-            found = _page_at(key, page)
-            left = tuple(entry for entry in found.entries if entry not in entries)
-            correction = Correction(pages=(PageWrite(found.start_ms, page, found.revision, left),))
+            stored = _read_page(key, page)
+            left = tuple(entry for entry in stored.entries if entry not in entries)
+            correction = Correction(pages=(PageWrite(stored.start_ms, page, stored.revision, left),))
         corrections.correct(key, correction)
     return bool(by_page)
 
@@ -263,25 +251,25 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
     return counted == total
 
 
-def _sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
+def _build_sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
     """Build a valid part from the decodable attributes of a damaged item."""
     until_ms = db.archive_ends(key)[1]
-    recent = frozenset(entry for entry in _decodable(item) if entry.recorded_at_ms > until_ms)
-    value, version = _integer(item, "value"), _integer(item, "version")
+    recent = frozenset(entry for entry in _decode_valid(item) if entry.recorded_at_ms > until_ms)
+    value, version = _read_integer(item, "value"), _read_integer(item, "version")
     if value is None or version is None:
         totals = db.totals(key)
         value = totals.sum + sum(entry.amount for entry in recent)
         version = totals.number + len(recent)
-    amended, updated_at_ms = _integer(item, "amended") or 0, _integer(item, "updated_at")
+    amended, updated_at_ms = _read_integer(item, "amended") or 0, _read_integer(item, "updated_at")
     return Part(key, value, version, recent, until_ms, amended=amended, updated_at_ms=updated_at_ms)
 
 
-def _decodable(item: RawItem) -> Iterator[Entry]:
+def _decode_valid(item: RawItem) -> Iterator[Entry]:
     for stored in item.get("recent", {}).get("BS", []):
         with contextlib.suppress(DamagedError):
             yield decode_entry(stored)
 
 
-def _integer(item: RawItem, name: str) -> int | None:
+def _read_integer(item: RawItem, name: str) -> int | None:
     text = item.get(name, {}).get("N", "")
     return int(text) if re.fullmatch("-?[0-9]+", text) else None

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Numbers
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chalicelib.domain.entries import Entry
 
 UNCOUNTED = "event not counted"
 UNKNOWN = "entry without an event"
@@ -19,6 +26,9 @@ UNREADABLE = "event that cannot be read"
 TOO_LOW = "value too low"
 TOO_HIGH = "value too high"
 WRONG_VERSION = "version wrong"
+UNKNOWN_ROW = "row without an event"
+DIFFERENT_ROW = "row that differs from its event"
+EMPTY = "counter without events"
 UNSETTLED = "counter that changes too fast to compare its totals"
 
 #: Differences that a report lists. Its numbers include all.
@@ -35,21 +45,40 @@ class Difference:
     event_id: str | None = None
 
 
+class Totals(NamedTuple):
+    """The totals that a read model has stored, None if it has none, and those of its entries."""
+
+    value: int | None
+    version: int | None
+    sum: int
+    number: int
+
+    def compare(self, counter_id: str, unit: str = "entries") -> Difference | None:
+        """Return the difference between the totals and the entries, if there is one. `unit`: `entries` or `rows`."""
+        value, version = self.value or 0, self.version or 0
+        if value != self.sum:
+            kind = TOO_LOW if value < self.sum else TOO_HIGH
+            return Difference(kind, counter_id, f"it is {value}, and its {unit} add up to {self.sum}")
+        if version != self.number:
+            return Difference(WRONG_VERSION, counter_id, f"it is {version}, and it has {self.number} {unit}")
+        return None
+
+
 @dataclass(slots=True)
 class Report:
     """
     What was compared, and what differs.
 
-    `pending` are events that are not counted and younger than the allowed lag; `lag_s` is the age of the oldest event
-    that is not counted. `entries` are those of the read model, `rows` those of the relational one. `numbers` has every
-    difference by kind, `differences` the first of them, and `unreadable` the counters with events that this version of
-    the code cannot read.
+    `pending` events are uncounted and younger than the allowed lag; `lag_s` is the age of the oldest uncounted event.
+    `entries` is the number of the read model's entries, which `unit` names. `numbers` has every difference by kind,
+    `differences` the first of them, and `unreadable` the counters with events that this version of the code cannot
+    read.
     """
 
+    unit: str = "entries"
     counters: int = 0
     events: int = 0
     entries: int = 0
-    rows: int = 0
     pending: int = 0
     lag_s: float = 0
     numbers: Numbers[str] = field(default_factory=Numbers)
@@ -61,8 +90,39 @@ class Report:
         """Whether the read model is what the log says, except for pending events."""
         return not self.numbers
 
-    def add(self, difference: Difference) -> None:
-        """Record a difference."""
+    def add(self, difference: Difference | None) -> None:
+        """Add the difference, if there is one."""
+        if difference is None:
+            return
         self.numbers[difference.kind] += 1
         if len(self.differences) < _LISTED:
             self.differences.append(difference)
+
+    def add_uncounted(self, counter_id: str, event: Entry, young_from_ms: int) -> None:
+        """Add an uncounted event: as pending if it is young, else as a difference."""
+        age_s = (now_ms() - event.recorded_at_ms) / 1000
+        self.lag_s = max(self.lag_s, age_s)
+        if event.recorded_at_ms >= young_from_ms:
+            self.pending += 1
+            return
+        detail = f"by {event.amount}, recorded {int(age_s)} s ago"
+        self.add(Difference(UNCOUNTED, counter_id, detail, event.event_id))
+
+    def add_unreadable(self, events: Iterable[tuple[str, str, str]]) -> None:
+        """Add events that cannot be read: their counters, their ids, and why."""
+        for counter_id, event_id, reason in events:
+            self.unreadable.add(counter_id)
+            self.add(Difference(UNREADABLE, counter_id, reason, event_id))
+
+
+@dataclass(slots=True)
+class Repaired:
+    """Corrections by kind, with the number of events that were counted; and why counters could not be repaired."""
+
+    corrected: Numbers[str] = field(default_factory=Numbers)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def now_ms() -> int:
+    """Return the time in ms since 1970."""
+    return time.time_ns() // 1_000_000

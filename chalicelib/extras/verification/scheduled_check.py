@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -26,21 +26,22 @@ from chalicelib.domain.entries import entry_of
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
-from chalicelib.extras.verification import comparison
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.comparison import Comparison
-from chalicelib.extras.verification.report import Difference, Report
-from chalicelib.extras.verification.staging_db import SEEN, Totals
+from chalicelib.extras.verification import verifier
+from chalicelib.extras.verification.part_comparison import PartComparison, select_parts
+from chalicelib.extras.verification.report import Difference, Report, Totals
+from chalicelib.extras.verification.staging_db import SEEN, StagingDb
 from chalicelib.read_model import checkpoint, items, queries, store, writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.archive import Page
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
+    from chalicelib.extras.verification.verifier import LogSegment
 
 #: An event that is not counted after 15 minutes is not on its way any more: `project` has had 5 tries at it.
 _LAG_S = 900
@@ -63,7 +64,7 @@ _FORMAT = 1
 @dataclass(frozen=True, slots=True)
 class Checked:
     """
-    What a run found. `repaired` events had not been counted, and are now; `drift` is the number of other differences.
+    The result of a run: `repaired` events, counted only now, and the number of other differences, `drift`.
 
     `age_s` is the time since the start of the last walk over the whole log that was finished. The oldest event that was
     not counted was recorded `oldest_s` seconds ago. `parked` messages are on the dead-letter queue.
@@ -80,7 +81,7 @@ class Checked:
 
 @dataclass(slots=True)
 class _Walks:
-    """How far both walks got. `log` and `counter` are keys to go on behind; empty: from the start."""
+    """How far both walks got. `log` and `counter` are the keys after which to continue; empty: from the start."""
 
     log: dict[str, str] = field(default_factory=dict)
     counter: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +95,7 @@ def check(now_s: int) -> Checked:
     Compare the next part of the log and of the read model, and count what was missed.
 
     Reads about as much as `CHECK_EVENTS` events of the log take, half of it on each walk. Safe to run twice at once or
-    to cut off: the next run goes on where the last one that ended began or stopped.
+    to cut off: the next run continues where the last complete run began or stopped.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a passing failure. Nothing is lost.
@@ -115,16 +116,16 @@ def check(now_s: int) -> Checked:
         age_s=max(0, now_s - walks.finished_s),
         parked=sqs.approximate_length(current.dead_letter_queue),
     )
-    for one in report.differences:
-        telemetry.log_drift(one.counter_id, one.kind, one.detail, one.event_id)
-    found = {
+    for difference in report.differences:
+        telemetry.log_drift(difference.counter_id, difference.kind, difference.detail, difference.event_id)
+    values = {
         "Repaired": checked.repaired,
         "Drift": checked.drift,
         "OnDeadLetterQueue": checked.parked,
         "OldestUncounted": checked.oldest_s,
         "CheckAge": checked.age_s,
     }
-    telemetry.log_check(checked.counters, checked.events, found)
+    telemetry.log_check(checked.counters, checked.events, values)
     return checked
 
 
@@ -156,7 +157,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
     for batch in chunked(event_log.scan(after=after, at_once=at_once), at_once):
         report.events += len(batch)
         budget -= len(batch)
-        for key, entries in _by_part(batch, (now_s - _LAG_S) * 1000).items():
+        for key, entries in _group_by_part(batch, (now_s - _LAG_S) * 1000).items():
             try:
                 missing = queries.find_uncounted(key, entries, spend)
                 counted = writer.count_entries(key, missing) if missing else frozenset()
@@ -165,7 +166,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
                 continue
             repaired += len(counted)
             report.lag_s = max([report.lag_s, *(now_s - entry.recorded_at_ms / 1000 for entry in counted)])
-        walks.log = asdict(_behind(batch[-1]))
+        walks.log = asdict(_position_of(batch[-1]))
         if budget <= 0:
             return repaired
     walks.log, walks.finished_s, walks.started_s = {}, walks.started_s, 0
@@ -208,26 +209,27 @@ def _size_of(item: RawItem) -> int:
 def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Report) -> int:
     """Compare these parts with their log, of which up to `at_most` events each are read."""
     repaired = 0
-    readings = comparison.of_parts(keys)
+    scope = select_parts(keys)
     # A version that is too low hides how long the log is. The walk over the log finds what is beyond the limit.
-    limited = [partial(_first, at_most, read) for read in readings.log]
-    with Comparison(report=report) as found:
-        found.read(replace(readings, log=limited))
-        found.count_pending(0, young_from_ms)
-        for key in found.parts():
-            for chunk in chunked(list(found.db.missing(key)), _EVENTS_AT_ONCE):
+    log = [partial(_read_first, at_most, segment) for segment in scope.log]
+    with StagingDb() as db:
+        comparison = PartComparison(db, scope, report)
+        verifier.stage(db, [comparison], log)
+        comparison.count_pending(0, young_from_ms)
+        for key in comparison.parts():
+            for chunk in chunked(list(db.missing(key)), _EVENTS_AT_ONCE):
                 old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
                 with contextlib.suppress(DamagedReadModelError):  # which is reported below
                     repaired += len(writer.count_entries(key, old)) if old else 0
-                    found.db.add_counted(key, old, SEEN)
-            found.report_part(key, young_from_ms)
+                    db.add_counted(key, old, SEEN)
+            comparison.report_part(key, young_from_ms)
         report.counters += len({key.counter_id for key in keys})
     return repaired
 
 
-def _first(number: int, read: Callable[[], Iterable[Event | Unreadable]]) -> Iterator[Event | Unreadable]:
-    """Read the log, but only this number of events."""
-    return islice(read(), number)
+def _read_first(number: int, segment: LogSegment) -> Iterator[Event | Unreadable]:
+    """Read only this number of events of a segment of the log."""
+    return islice(segment(), number)
 
 
 def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
@@ -249,7 +251,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
             at_once = min(_PAGES_AT_ONCE, -(-budget // _EVENTS_PER_UNIT))
             pages = store.read_pages(key, state["end"] + 1, at_once)
             budget -= _EVENTS_PER_UNIT * max(1, len(pages))
-            if not _follow(pages, state["end"]):
+            if not _is_chain(pages, state["end"]):
                 # A page that is only invisible for the moment is there the next time around.
                 detail = f"no page follows the one that ends at {state['end']}"
                 report.add(Difference(kinds.PAGE_MISSING, key.counter_id, detail))
@@ -267,8 +269,8 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     return budget - _EVENTS_PER_UNIT
 
 
-def _follow(pages: list[Page], end_ms: int) -> bool:
-    """Check whether there are pages, of which each starts where the one before ends, and the first at a time."""
+def _is_chain(pages: list[Page], end_ms: int) -> bool:
+    """Check whether there are pages, each starting where the one before ends, the first at `end_ms`."""
     ends = [end_ms, *(page.end_ms for page in pages)]
     return bool(pages) and all(page.start_ms == end for page, end in zip(pages, ends, strict=False))
 
@@ -278,20 +280,19 @@ def _report_totals(part: Part, state: dict[str, Any], report: Report) -> None:
         return
     total = state["sum"] + sum(entry.amount for entry in part.recent)
     number = state["number"] + len(part.recent)
-    for difference in comparison.compare_totals(part.key, Totals(part.value, part.version, total, number)):
-        report.add(difference)
+    report.add(Totals(part.value, part.version, total, number).compare(part.key.counter_id))
 
 
-def _by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict[PartKey, frozenset[Entry]]:
+def _group_by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict[PartKey, frozenset[Entry]]:
     """Return the entries of events that were recorded before a time, by part."""
-    found: dict[PartKey, set[Entry]] = defaultdict(set)
+    by_part: dict[PartKey, set[Entry]] = defaultdict(set)
     for event in event_log.skip_unreadable(events):
         if event.recorded_at_ms < before_ms:
-            found[partitions.key_of(event)].add(entry_of(event))
-    return {key: frozenset(entries) for key, entries in found.items()}
+            by_part[partitions.key_of(event)].add(entry_of(event))
+    return {key: frozenset(entries) for key, entries in by_part.items()}
 
 
-def _behind(event: Event | Unreadable) -> LogPosition:
+def _position_of(event: Event | Unreadable) -> LogPosition:
     return (
         LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.position_of(event)
     )

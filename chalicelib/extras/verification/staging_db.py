@@ -1,27 +1,32 @@
-"""The temporary database in which a comparison keeps what it read of the log and of the read model."""
+"""The temporary database in which the log is compared with read models, and the queries on parts of counters."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from chalicelib import codec
+from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
-from chalicelib.domain.entries import Entry
-from chalicelib.extras.chunks import chunked
+from chalicelib.domain.entries import Entry, id_bytes, id_text
+from chalicelib.domain.events import Adjusted, is_event_id, part_of
+from chalicelib.event_log import Unreadable
 from chalicelib.extras.temporary_db import TemporaryDatabase
+from chalicelib.extras.verification.report import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from chalicelib.domain.archive import Page
     from chalicelib.domain.counter import Part
+    from chalicelib.domain.events import Event
 
 #: Values of `page` that are not the end of one. RECENT: in the counter's item. SEEN: counted, at an unknown place.
 RECENT, SEEN = -1, -2
 
-_ROWS_AT_ONCE = 1000
-
 _SCHEMA = """
-CREATE TABLE logged (counter_id, part, id, recorded_at_ms, amount, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
+CREATE TABLE logged (counter_id, part, id, recorded_at_ms, amount, type, reason, PRIMARY KEY (counter_id, part, id))
+    WITHOUT ROWID;
 CREATE TABLE unreadable (counter_id, part, id, reason, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
 CREATE TABLE item (counter_id, part, value, version, archived_until_ms, damage, PRIMARY KEY (counter_id, part))
     WITHOUT ROWID;
@@ -74,6 +79,11 @@ AND id IN (
 AND {_HAS_EVENT} ORDER BY id, page = {RECENT}, page
 """  # noqa: S608
 
+_ARCHIVE_ENDS = f"""
+SELECT coalesce((SELECT archived_until_ms FROM item WHERE (counter_id, part) = (?1, ?2)), {NOTHING_ARCHIVED}),
+    coalesce((SELECT max(end_ms) FROM page WHERE (counter_id, part) = (?1, ?2)), {NOTHING_ARCHIVED})
+"""  # noqa: S608
+
 _TOTALS = "SELECT value, version FROM item WHERE (counter_id, part) = (?, ?)"
 
 _SUM = f"""
@@ -93,30 +103,30 @@ class Counted(NamedTuple):
     page: int
 
 
-class Totals(NamedTuple):
-    """The totals that a part's item has, and those of its entries. None if there is no item."""
-
-    value: int | None
-    version: int | None
-    sum: int
-    number: int
-
-
 class StagingDb(TemporaryDatabase):
-    """What was read of the log and of the read model. All questions but `parts` are about one part."""
+    """The staged log, and the staged parts of counters. Each query except `parts` is about one part."""
 
     def __init__(self) -> None:
         super().__init__(_SCHEMA)
+        self.shards = partitions.count_parts()
 
-    def add_logged(self, entries: Iterable[tuple[PartKey, Entry]]) -> None:
-        """Record that the log has these events."""
-        for some in chunked(entries, _ROWS_AT_ONCE):
-            rows = [(*_row(key), entry.id, entry.recorded_at_ms, entry.amount) for key, entry in some]
-            self.insert("logged VALUES (?, ?, ?, ?, ?)", rows)
+    def add_events(self, events: Iterable[Event | Unreadable]) -> None:
+        """Stage events of the log."""
+        readable = []
+        for event in events:
+            if isinstance(event, Unreadable):
+                self._add_unreadable(event)
+                continue
+            key = (event.counter_id, part_of(event.event_id, self.shards), id_bytes(event.event_id))
+            reason = event.reason if isinstance(event, Adjusted) else None
+            readable.append((*key, event.recorded_at_ms, event.by, codec.event_type(event), reason))
+        self.insert("logged VALUES (?, ?, ?, ?, ?, ?, ?)", readable)
 
-    def add_unreadable(self, key: PartKey, event_id: bytes, reason: str) -> None:
-        """Record that the log has this event, which cannot be read."""
-        self.insert("unreadable VALUES (?, ?, ?, ?)", [(*_row(key), event_id, reason)])
+    def _add_unreadable(self, event: Unreadable) -> None:
+        counter_id, _, part = event.partition.partition("#")
+        event_id = id_bytes(event.event_id) if is_event_id(event.event_id) else bytes(16)
+        number = int(part) if re.fullmatch("[0-9]{1,2}", part) else 0
+        self.insert("unreadable VALUES (?, ?, ?, ?)", [(counter_id, number, event_id, event.reason)])
 
     def add_part(self, part: Part) -> None:
         """Record a part's item."""
@@ -159,10 +169,10 @@ class StagingDb(TemporaryDatabase):
         events, entries = self.row("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM counted)") or (0, 0)
         return events, entries
 
-    def unreadable(self) -> Iterator[tuple[PartKey, Entry, str]]:
-        """Yield the events that cannot be read, of all parts."""
-        for counter_id, part, event_id, reason in self.rows("SELECT * FROM unreadable"):
-            yield PartKey(counter_id, part), Entry(0, event_id, 0), reason
+    def unreadable(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the events that cannot be read: their counters, their ids, and why."""
+        for counter_id, event_id, reason in self.rows("SELECT counter_id, id, reason FROM unreadable"):
+            yield counter_id, id_text(event_id), reason
 
     def missing(self, key: PartKey) -> Iterator[Entry]:
         """Yield the events that the log has and the read model has not counted, by time."""
@@ -200,34 +210,27 @@ class StagingDb(TemporaryDatabase):
 
     def archive_ends(self, key: PartKey) -> tuple[int, int]:
         """Return `archived_until_ms` of the part's item, and the end of its last page."""
-        question = "SELECT max({}) FROM {} WHERE (counter_id, part) = (?, ?)"
-        ends = [
-            self.row(question.format(*each), _row(key)) for each in (("archived_until_ms", "item"), ("end_ms", "page"))
-        ]
-        until, last = (NOTHING_ARCHIVED if row is None or row[0] is None else int(row[0]) for row in ends)
-        return until, last
+        until_ms, last_ms = self.row(_ARCHIVE_ENDS, _row(key)) or (NOTHING_ARCHIVED, NOTHING_ARCHIVED)
+        return until_ms, last_ms
 
     def totals(self, key: PartKey) -> Totals:
         """Return the part's totals."""
         value, version = self.row(_TOTALS, _row(key)) or (None, None)
         total, number = self.row(_SUM, _row(key)) or (0, 0)
-        return Totals(_maybe_int(value), _maybe_int(version), int(total), number)
+        return Totals(value and int(value), version and int(version), int(total), number)
 
     def pages(self, key: PartKey) -> list[tuple[int, int | None]]:
-        """Return the ends of the part's pages, ascending, and their revisions; None: it cannot be decoded."""
-        question = "SELECT end_ms, revision FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms"
-        return list(self.rows(question, _row(key)))
+        """Return the ends of the part's pages and their revisions; None for a page that cannot be decoded."""
+        return list(self.rows("SELECT end_ms, revision FROM page WHERE (counter_id, part) = (?, ?)", _row(key)))
 
     def has_logged(self, key: PartKey) -> bool:
         """Check whether the log has any event of this part."""
         return self.row(_HAS_LOGGED, _row(key)) == (1,)
 
     def has_logged_id(self, key: PartKey, event_id: bytes) -> bool:
-        """Check whether the log has an event with this id, whatever it says."""
-        return (
-            self.row("SELECT 1 FROM logged WHERE (counter_id, part, id) = (?, ?, ?)", (*_row(key), event_id))
-            is not None
-        )
+        """Check whether the log has an event with this id, whatever its content."""
+        query = "SELECT 1 FROM logged WHERE (counter_id, part, id) = (?, ?, ?)"
+        return self.row(query, (*_row(key), event_id)) is not None
 
 
 def _counted(rows: Iterable[tuple[int, bytes, int, int]]) -> Iterator[Counted]:
@@ -236,7 +239,3 @@ def _counted(rows: Iterable[tuple[int, bytes, int, int]]) -> Iterator[Counted]:
 
 def _row(key: PartKey) -> tuple[str, int]:
     return key.counter_id, key.part
-
-
-def _maybe_int(text: str | None) -> int | None:
-    return None if text is None else int(text)

@@ -1,0 +1,264 @@
+"""
+Compare the parts of counters with the log; see `verifier`.
+
+Each part that seems to differ is read again until its item did not change while its pages were read (`settle`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from chalicelib import event_log, retries
+from chalicelib.aws import partitions
+from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
+from chalicelib.domain.events import is_counter_id
+from chalicelib.errors import DamagedReadModelError
+from chalicelib.extras.chunks import chunked
+from chalicelib.extras.verification import report as kinds
+from chalicelib.extras.verification import verifier
+from chalicelib.extras.verification.report import Difference, Report, now_ms
+from chalicelib.extras.verification.staging_db import RECENT, SEEN, StagingDb
+from chalicelib.read_model import items, queries, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.extras.verification.staging_db import Counted
+    from chalicelib.extras.verification.verifier import LogSegment
+
+    Segments = Sequence[Callable[[], Iterable[list[RawItem]]]]
+
+#: Archive pages in one request: at most 1 MB.
+_PAGES_AT_ONCE = 200
+
+#: Events in one request to the log for them.
+_EVENTS_AT_ONCE = 100
+
+_SETTLE_TRIES = 20
+
+#: A transaction that was begun longer ago is visible in all of its items.
+_YOUNG_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to compare. Each function reads a segment; segments of one kind are read at the same time."""
+
+    parts: Segments
+    pages: Segments
+    log: Sequence[LogSegment]
+
+
+def select_all(segments: int) -> Scope:
+    """Return the scope of the whole stage, in this many segments."""
+    numbers = range(segments)
+    return Scope(
+        [partial(store.scan_parts, number, segments) for number in numbers],
+        [partial(store.scan_pages, number, segments) for number in numbers],
+        [partial(event_log.scan, number, segments) for number in numbers],
+    )
+
+
+def select_counters(counter_ids: Iterable[str]) -> Scope:
+    """Return the scope of these counters."""
+    names = list(dict.fromkeys(counter_ids))
+    scope = select_parts([key for name in names for key in partitions.keys_of(name)])
+    # Queries add up every item of a counter, including items of parts beyond `SHARDS`.
+    return replace(scope, parts=[lambda name=name: [store.query_parts(name)] for name in names])  # type: ignore[misc]
+
+
+def select_parts(keys: Iterable[PartKey]) -> Scope:
+    """Return the scope of these parts of counters."""
+    keys = list(keys)
+    return Scope(
+        [lambda key=key: [[item] if (item := store.read_part_item(key)) else []] for key in keys],  # type: ignore[misc]
+        [partial(store.query_pages, key, 0, _PAGES_AT_ONCE) for key in keys],
+        [partial(event_log.scan_partition, partitions.partition_of(key)) for key in keys],
+    )
+
+
+class PartComparison:
+    """
+    The comparison of counters' parts with the log.
+
+    `strays` are items of the read model whose keys are those of no part of a counter.
+    """
+
+    def __init__(self, db: StagingDb, scope: Scope, report: Report | None = None) -> None:
+        self.db = db
+        self.report = report or Report()
+        self.strays: list[RawItem] = []
+        self._scope = scope
+        self._lagging: list[PartKey] | None = None
+
+    def read(self, advance: Callable[[int], None]) -> None:
+        """Stage the items of parts, then their pages."""
+        verifier.run_in_parallel(self._add_parts, self._scope.parts, advance)
+        verifier.run_in_parallel(self._add_pages, self._scope.pages, advance)
+
+    def parts(self) -> list[PartKey]:
+        """Return every part of which anything was read."""
+        return list(self.db.parts())
+
+    def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
+        """Look again for each uncounted event from `oldest_ms` on; return the number of uncounted young ones."""
+        young = 0
+        if self._lagging is None:
+            self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
+        for key in self._lagging:
+            for chunk in chunked(self.db.missing(key), _EVENTS_AT_ONCE):
+                entries = frozenset(entry for entry in chunk if entry.recorded_at_ms >= oldest_ms)
+                try:
+                    uncounted = queries.find_uncounted(key, entries)
+                except DamagedReadModelError:
+                    uncounted = entries
+                self.db.add_counted(key, entries - uncounted, SEEN)
+                young += sum(entry.recorded_at_ms >= young_from_ms for entry in uncounted)
+        return young
+
+    def report_differences(self, young_from_ms: int) -> Report:
+        """Report the differences of every part, after settling those that seem to differ."""
+        for key in self.parts():
+            self.report_part(key, young_from_ms)
+        self.report.events, self.report.entries = self.db.sizes()
+        self.report.counters = len({key.counter_id for key in self.db.parts()})
+        self.report.add_unreadable(self.db.unreadable())
+        for item in self.strays:
+            self.report.add(Difference(kinds.STRAY, *_describe_key(item)))
+        return self.report
+
+    def report_part(self, key: PartKey, young_from_ms: int) -> None:
+        """Report the differences of one part, after settling it."""
+        # Twice: of a transaction that is being committed, a query may see one item and not yet another one.
+        for _ in range(2):
+            if next(find_differences(self.db, key), None) is not None and settle(self.db, key) is None:
+                self.report.add(Difference(kinds.UNSETTLED, key.counter_id, "it changed each time it was read"))
+                return
+        for difference in find_differences(self.db, key):
+            self.report.add(difference)
+        for entry in self.db.missing(key):
+            self.report.add_uncounted(key.counter_id, entry, young_from_ms)
+
+    def _add_parts(self, batch: Iterable[RawItem]) -> None:
+        for item in batch:
+            if key := items.part_key(item):
+                _add_part(self.db, key, item)
+            else:
+                self.strays.append(item)
+
+    def _add_pages(self, batch: Iterable[RawItem]) -> None:
+        for item in batch:
+            if key := items.page_key(item):
+                _add_page(self.db, key, item)
+            else:
+                self.strays.append(item)
+
+
+def settle(db: StagingDb, key: PartKey) -> RawItem | None:
+    """
+    Read one part again until the database has it as it was at one moment; return its item then, empty if there is none.
+
+    Counting and corrections raise the item's revision. If it is the same before and after the pages were read, the part
+    did not change meanwhile. Pages that did not change since the last try, as `amended` tells, are not
+    read again. Returns None if the part changed at every try. What the read model has counted after the log was read is
+    looked up in the log.
+    """
+    unchanged_until_ms, amended = NOTHING_ARCHIVED, None
+    for _ in retries.attempts(_SETTLE_TRIES):
+        before = store.read_part_item(key)
+        if before.get("amended", {}) != amended:
+            unchanged_until_ms = NOTHING_ARCHIVED
+        db.forget_part(key, unchanged_until_ms)
+        if before:
+            _add_part(db, key, before)
+        for item in chain.from_iterable(store.query_pages(key, unchanged_until_ms + 1, _PAGES_AT_ONCE)):
+            if items.page_key(item) == key:
+                _add_page(db, key, item)
+        after = store.read_part_item(key)
+        if (after.get("revision"), not after) == (before.get("revision"), not before):
+            _look_up_unknown(db, key)
+            return before
+        # Pages that were read in between may be older or newer than an amendment: then all are read again.
+        amended = before.get("amended", {}) if after.get("amended") == before.get("amended") else None
+        unchanged_until_ms = db.archive_ends(key)[0]
+    return None
+
+
+def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
+    """Yield what the database shows to be wrong with one part, except for events that are not counted."""
+
+    def difference(kind: str, detail: str, event_id: str | None = None) -> Difference:
+        return Difference(kind, key.counter_id, detail, event_id)
+
+    damage = db.item_damage(key)
+    if damage is not None:
+        yield difference(kinds.DAMAGED, damage)
+    damaged_pages = db.damaged_pages(key)
+    for *_, page_damage in damaged_pages:
+        yield difference(kinds.DAMAGED, page_damage)
+    for before_ms, start_ms, end_ms in db.broken_links(key):
+        kind = kinds.PAGE_MISSING if start_ms > before_ms else kinds.PAGES_OVERLAP
+        yield difference(kind, f"the page until {end_ms} starts at {start_ms}, and the one before ends at {before_ms}")
+    until_ms, last_ms = db.archive_ends(key)
+    if damage is None and until_ms != last_ms:
+        kind = kinds.PAGE_MISSING if until_ms > last_ms else kinds.PAGE_BEYOND
+        yield difference(kind, f"archived_until is {until_ms}, and the last page ends at {last_ms}")
+    for entry, page in db.unknown(key):
+        kind = kinds.DIFFERENT if db.has_logged_id(key, entry.id) else kinds.UNKNOWN
+        yield difference(kind, f"{_describe_page(page)}, by {entry.amount}", entry.event_id)
+    for entry, page in db.misplaced(key):
+        yield difference(kinds.MISPLACED, f"{_describe_page(page)}, recorded at {entry.recorded_at_ms}", entry.event_id)
+    for entry, page in find_redundant(db, key):
+        yield difference(kinds.REPEATED, _describe_page(page), entry.event_id)
+    if damage is None and not damaged_pages and (total := db.totals(key).compare(key.counter_id)):
+        yield total
+
+
+def find_redundant(db: StagingDb, key: PartKey) -> Iterator[Counted]:
+    """Yield the redundant copies of repeated entries. The copy in the earliest page is kept."""
+    last_id = b""
+    for counted in db.repeated(key):
+        if counted.entry.id == last_id:
+            yield counted
+        last_id = counted.entry.id
+
+
+def _add_part(db: StagingDb, key: PartKey, item: RawItem) -> None:
+    try:
+        db.add_part(items.decode_part(item))
+    except DamagedReadModelError as error:
+        db.add_damaged_part(key, error.detail)
+
+
+def _add_page(db: StagingDb, key: PartKey, item: RawItem) -> None:
+    try:
+        db.add_page(key, items.decode_page(item))
+    except DamagedReadModelError as error:
+        db.add_damaged_page(key, int(item["end"]["N"]), error.detail)
+
+
+def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
+    """Ask the log for the events of entries that it lacked when it was read."""
+    if not is_counter_id(key.counter_id):
+        return
+    young_from_ms = now_ms() - _YOUNG_MS
+    for is_again in (False, True):
+        unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
+        if is_again and unknown:
+            retries.pause()  # the event of a swap may become visible a moment after its entry
+        for entries in chunked(unknown, _EVENTS_AT_ONCE):
+            db.add_events(event_log.find_many(key.counter_id, {entry.event_id for entry in entries}))
+
+
+def _describe_key(item: RawItem) -> tuple[str, str]:
+    if "partition" in item:
+        return item["partition"]["S"], f"archive page that ends at {item['end']['N']}"
+    return item["counter_id"]["S"], f"item of part {item['part']['N']}"
+
+
+def _describe_page(page: int) -> str:
+    return "in the counter's item" if page == RECENT else f"in the page that ends at {page}"

@@ -1,0 +1,132 @@
+"""
+Compare read models with the log, while increments are counted and queries answered.
+
+The read models are staged first, then the log, once for all of them. An event is recorded before it is counted, so an
+entry whose event is not in the log is wrong. Reads at different moments cannot agree to the event under traffic, so
+each comparison reads again what seems to differ.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from chalicelib.extras.chunks import chunked
+from chalicelib.extras.verification.report import now_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from chalicelib.domain.events import Event
+    from chalicelib.event_log import Unreadable
+    from chalicelib.extras.verification.report import Report
+    from chalicelib.extras.verification.staging_db import StagingDb
+
+    LogSegment = Callable[[], Iterable[Event | Unreadable]]
+
+_THREADS = 8
+_EVENTS_AT_ONCE = 1000
+_POLL_AFTER_S = 0.5
+
+
+class Comparison(Protocol):
+    """The comparison of one read model with the log, both staged in a database."""
+
+    def read(self, advance: Callable[[int], None]) -> None:
+        """Stage the read model. Call `advance` with the number of things read."""
+
+    def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
+        """Look again for each uncounted event from `oldest_ms` on; return the number of uncounted young ones."""
+
+    def report_differences(self, young_from_ms: int) -> Report:
+        """Report what differs now. Uncounted events from `young_from_ms` on are pending."""
+
+
+def stage(
+    db: StagingDb,
+    comparisons: Sequence[Comparison],
+    log: Sequence[LogSegment],
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """
+    Stage the read models, then the log. The comparisons depend on this order.
+
+    Memory does not grow with the log; the database, a temporary file, does.
+
+    Raises:
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: DynamoDB or the database throttles, refuses or
+            does not answer.
+    """
+    for comparison in comparisons:
+        comparison.read(advance)
+    run_in_parallel(db.add_events, [partial(_read_batches, segment) for segment in log], advance)
+
+
+def report(comparisons: Sequence[Comparison], *, lag_s: float, waits: bool) -> list[Report]:
+    """
+    Report how the staged read models differ from the staged log.
+
+    An uncounted event is pending until it is `lag_s` seconds old, and a difference after that. With `waits`, poll until
+    no event is pending.
+
+    Raises:
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: as with `stage`.
+    """
+    young_from_ms = _poll_pending(comparisons, lag_s, waits=waits)
+    return [comparison.report_differences(young_from_ms) for comparison in comparisons]
+
+
+def run_in_parallel(
+    work: Callable[[Any], None],
+    segments: Sequence[Callable[[], Iterable[Sequence[Any]]]],
+    advance: Callable[[int], None],
+) -> None:
+    """
+    Call `work` with each batch of each segment, several segments at a time.
+
+    If one segment fails or is interrupted, the others stop at their next batch.
+    """
+    is_cut_off = threading.Event()
+
+    def run(segment: Callable[[], Iterable[Sequence[Any]]]) -> None:
+        for batch in segment():
+            if is_cut_off.is_set():
+                raise CancelledError
+            if batch:
+                advance(len(batch))
+                work(batch)
+
+    if len(segments) == 1:
+        run(segments[0])
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for future in [pool.submit(run, segment) for segment in segments]:
+                future.result()
+        except BaseException:
+            is_cut_off.set()  # or the end of the block would wait until everything is read
+            raise
+
+
+def _read_batches(segment: LogSegment) -> Iterator[list[Event | Unreadable]]:
+    return chunked(segment(), _EVENTS_AT_ONCE)
+
+
+def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, *, waits: bool) -> int:
+    """Poll until no pending event is younger than `lag_s`, or once; return the time from which events are young."""
+
+    def count_pending(oldest_ms: int, young_from_ms: int) -> int:
+        return sum(comparison.count_pending(oldest_ms, young_from_ms) for comparison in comparisons)
+
+    pause = threading.Event()
+    oldest_ms = 0
+    while True:
+        young_from_ms = now_ms() - int(lag_s * 1000)
+        if not (count_pending(oldest_ms, young_from_ms) and waits):
+            # Older events may have been counted since: look at all of them once more.
+            count_pending(0, young_from_ms)
+            return young_from_ms
+        oldest_ms = max(oldest_ms, young_from_ms)
+        pause.wait(_POLL_AFTER_S)

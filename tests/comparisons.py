@@ -1,0 +1,75 @@
+"""Compare a read model with the log, and repair it, without the operators' program."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from chalicelib import event_log
+from chalicelib.extras.verification import verifier
+from chalicelib.extras.verification.part_comparison import PartComparison
+from chalicelib.extras.verification.staging_db import StagingDb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from chalicelib.extras.sql.row_comparison import RowComparison
+    from chalicelib.extras.verification.part_comparison import Scope
+    from chalicelib.extras.verification.report import Repaired, Report
+
+
+def ignore(_: int) -> None:
+    """Show no progress."""
+
+
+@contextlib.contextmanager
+def stage_parts(scope: Scope, advance: Callable[[int], None] = ignore) -> Iterator[PartComparison]:
+    """Provide a comparison of counters' parts, staged."""
+    with StagingDb() as db:
+        comparison = PartComparison(db, scope)
+        verifier.stage(db, [comparison], scope.log, advance)
+        yield comparison
+
+
+def verify_parts(
+    scope: Scope, *, lag_s: float = 30, waits: bool = True, advance: Callable[[int], None] = ignore
+) -> Report:
+    """Compare counters' parts with the log."""
+    with stage_parts(scope, advance) as comparison:
+        return verifier.report([comparison], lag_s=lag_s, waits=waits)[0]
+
+
+@contextlib.contextmanager
+def stage_rows(
+    logged: Sequence[str], counter_ids: Sequence[str], advance: Callable[[int], None] = ignore
+) -> Iterator[RowComparison]:
+    """Provide a comparison of rows, of all counters if there are no `counter_ids`, with the log of `logged`."""
+    from chalicelib.extras.sql import read_model
+    from chalicelib.extras.sql.row_comparison import RowComparison
+
+    with StagingDb() as db:
+        comparison = RowComparison(db, read_model.client(), counter_ids)
+        verifier.stage(db, [comparison], [partial(event_log.scan_counter, name) for name in logged], advance)
+        yield comparison
+
+
+def verify_rows(
+    logged: Sequence[str],
+    counter_ids: Sequence[str],
+    *,
+    lag_s: float = 0,
+    waits: bool = False,
+    advance: Callable[[int], None] = ignore,
+) -> Report:
+    """Compare rows with the log; see `stage_rows`."""
+    with stage_rows(logged, counter_ids, advance) as comparison:
+        return verifier.report([comparison], lag_s=lag_s, waits=waits)[0]
+
+
+def repair_rows(*counter_ids: str) -> Repaired:
+    """Repair the rows of these counters."""
+    from chalicelib.extras.sql import repair
+
+    with stage_rows(counter_ids, counter_ids) as comparison:
+        return repair.repair_all(comparison)
