@@ -119,6 +119,7 @@ def test_simulated_time_is_that_of_the_longest_wait():
     assert time.now_s == pytest.approx(10.3)
 
 
+@pytest.mark.exhaustive
 def test_workers_in_simulated_time_count_the_same_each_time(module_engine):
     compared = (10,), (1, 4), (scope.OURS, scope.PACE_UNIT)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from tests.sql_faults import Fault
 
+pytestmark = pytest.mark.sample(4)
+
 PROJECT = Path(__file__).parent.parent.parent
 
 #: Each with whether it happens again and again.
