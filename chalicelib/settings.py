@@ -1,4 +1,4 @@
-"""The settings: the environment, read once. README lists every variable with its unit and default."""
+"""The settings: the environment, read once. docs/configuration.md lists every variable with its unit and default."""
 
 from __future__ import annotations
 

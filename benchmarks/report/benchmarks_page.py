@@ -562,7 +562,7 @@ def start_table(raw: Raw) -> str:
 
 
 def command_table(raw: Sequence[Row]) -> str:
-    """Return the table of operators' commands, which README has, too."""
+    """Return the table of operators' commands, which docs/maintenance.md has, too."""
     rows = [
         [
             f"{row['events']:,}{' (earlier)' if 'earlier' in row else ''}",
