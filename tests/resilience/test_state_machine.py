@@ -344,13 +344,14 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
-def test_model_and_tables_agree_after_any_steps(engine):
+@pytest.mark.parametrize("runs", [5, pytest.param(RUNS, marks=pytest.mark.exhaustive)])
+def test_model_and_tables_agree_after_any_steps(engine, runs):
     Machine.engine = engine
 
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=RUNS, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=runs, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
