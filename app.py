@@ -5,8 +5,8 @@ Follow one increment through the files: `increment` below, `chalicelib/command_h
 `publish` below and `publisher.py`; then `project` below, `projector.py` and `read_model/writer.py`; and back to
 `counter` below. If SQL_URL is set, `project_sql` does the same with `extras/sql/`.
 
-Each entry point imports the modules that it uses, so that no function loads what only others need. A deployment may
-lack features of `chalicelib/extras`: `_optional` turns their routes into 404.
+Each entry point imports the modules that it uses, so that no function loads modules that only other functions need. A
+deployment may lack features of `chalicelib/extras`: `_optional` makes their routes return 404.
 """
 
 import contextlib

@@ -6,14 +6,14 @@ In the log, on its stream and in a message, an event has the same fields:
     type         "Incremented" or "Adjusted"
     version      version of the type: 1
     event_id     UUID in its canonical text form
-    by           amount: 1 to 2**53 - 1; in "Adjusted" of either sign, and not 0
+    by           amount: 1 to 2**53 - 1; in "Adjusted" either sign, but not 0
     recorded_at  milliseconds since 1970 in UTC
     reason       only in "Adjusted": 1 to 200 printable characters
     who          only in "Adjusted": the operator, 1 to 200 printable characters
 
 A message also has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several
-parts ("clicks#3"). The event id alone decides the part. Add a new type or version next to the old ones: a log holds
-them for ever.
+parts ("clicks#3"). The event id alone determines the part. Add a new type or version next to the old ones: the log
+keeps old events forever.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
-#: The attribute of messages whose events are probably counted already. The projector reads before it counts them.
+#: The attribute of messages whose events are probably counted already. The projector reads first, then counts.
 LIKELY_COUNTED = {"likely_counted": "true"}
 
 #: Lower than the queue's limit of 192 KiB, so that one more event always fits.
@@ -128,8 +128,8 @@ def decode_stream_record(record: object) -> Event:
     Return the event that a record of the log's stream announces. Its values are DynamoDB JSON (`{"N": "3"}`).
 
     Raises:
-        NotUnderstoodError: the record is not the insert of a valid event. The log is append-only, so a change or a
-            removal is invalid, too.
+        NotUnderstoodError: the record is not an insert of a valid event. The log is append-only, so a modification or
+            removal is also invalid.
     """
     match record:
         case {"eventName": "INSERT", "dynamodb": {"NewImage": dict(image), **others}}:
@@ -244,8 +244,8 @@ def _build_message(entries: list[str], event_ids: list[str]) -> Message:
 
 
 def _decode_value(value: object) -> object:
-    """Return a DynamoDB value as a text or an integer; None if it is neither."""
-    # A batch has six of these for each event. Structural patterns would take five times as long.
+    """Return a DynamoDB value as a string or an integer; None if it is neither."""
+    # A batch has six values for each event. Structural pattern matching would take five times as long.
     if not isinstance(value, dict) or len(value) != 1:
         return None
     ((kind, text),) = value.items()
@@ -271,7 +271,7 @@ def _read_text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _abbreviate(value: object) -> str:
-    """Return a value of any type and depth as one short line of ASCII."""
+    """Return a short, one-line ASCII form of a value of any type and depth."""
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
 

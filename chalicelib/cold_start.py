@@ -1,10 +1,10 @@
-"""Import what each function needs while it starts, and nothing else."""
+"""Import the modules that each function needs during its cold start, and no others."""
 
 from __future__ import annotations
 
 import importlib
 
-#: For each function's handler: the modules to import. The last one also has the client to create.
+#: For each function's handler: the modules to import. The last one also provides the client to create.
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.app": ("command_handlers", "aws.tables"),
     "app.publish": ("publisher", "aws.sqs"),
@@ -12,13 +12,13 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
-#: The function that a stage has only if SQL_URL is set.
+#: The function that exists only if SQL_URL is set.
 WITH_SQL: dict[str, tuple[str, ...]] = {"app.project_sql": ("extras.sql.projector", "extras.sql.read_model")}
 
 
 def preload(function: str) -> None:
     """
-    Import the modules of this function, and create its client of AWS or of a database. Ignore other names.
+    Import the modules of this function, and create its AWS or database client. Ignore unknown names.
 
     While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
     Imports during the first event would take several times as long.

@@ -48,11 +48,11 @@ class Accepted:
 
 def increment(command: Increment) -> Accepted:
     """
-    Record the increment in the log, once for each idempotency key.
+    Record the increment in the log, once per idempotency key.
 
     A plain increment is one request; the stream delivers the event to the projections. With `at_version`, one
     transaction records and counts the event. With `wants_counter`, the event is recorded first, then counted at once.
-    If the function is cut off in between, or counting fails, the projector counts the event later.
+    If the function is interrupted in between, or counting fails, the projector counts the event later.
 
     Raises:
         KeyReusedError: the idempotency key was already used with a different amount.
@@ -74,10 +74,10 @@ def increment(command: Increment) -> Accepted:
 
 def adjust(command: Adjust) -> Accepted | None:
     """
-    Record and count the adjustment, once for its key. Return None if the counter's value already is `to`.
+    Record and count the adjustment, once per key. Return None if the counter's value is already `to`.
 
-    The amount follows from the counter's state. If a concurrent writer changes the state, the amount is decided again.
-    Events in flight at that moment are counted on top of `to` later.
+    The amount depends on the counter's state. If a concurrent writer changes the state, the amount is computed again.
+    Events in flight at that moment are added to `to` later.
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
@@ -105,7 +105,7 @@ def adjust(command: Adjust) -> Accepted | None:
 
 def find_adjustment(command: Adjust) -> Event | None:
     """
-    Return the event that an earlier attempt with this adjustment's key recorded, or None. One read.
+    Return the event that an earlier attempt recorded under this adjustment's key, or None. One read.
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
@@ -163,7 +163,7 @@ def _is_recorded(event: Event) -> bool:
 def choose_event_id(command: Increment, now_ms: int) -> str:
     """Return the id of the command's event: derived from the idempotency key if there is one, else random."""
     if command.idempotency_key is not None:
-        # A counter id has no slash, so each pair of counter and key has a name of its own.
+        # A counter id has no slash, so each pair of counter and key has a unique name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
     return generate_event_id(now_ms)
 

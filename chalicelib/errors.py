@@ -150,7 +150,7 @@ class VersionMismatchError(RequestError):
 
 
 class NotUnderstoodError(CounterError):
-    """The input cannot be decoded as one of our events. `reason` tells the operator why."""
+    """The input cannot be decoded as an event. `reason` explains why, for the operator."""
 
     problem = ProblemType(500, "unreadable-event", "Unreadable event")
     public_detail = (
@@ -224,15 +224,15 @@ class QueueUnavailableError(UnavailableError):
 
 
 class ContendedError(UnavailableError):
-    """Concurrent writers changed the same items at every try."""
+    """Concurrent writers changed the same items at every attempt."""
 
 
 class PartlyCountedError(UnavailableError):
     """
     Events of the counters `uncounted` may be missing from the read model. All events of the other counters are counted.
 
-    `new` holds the events, as (counter id, event id), that are known to be counted now and were not before. `failures`
-    has the failure of each counter in `uncounted`.
+    `new` holds the events, as (counter id, event id), that are known to be newly counted. `failures` maps each counter
+    in `uncounted` to its failure.
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], failures: Mapping[str, UnavailableError]) -> None:

@@ -10,7 +10,7 @@ from pynamodb.exceptions import DoesNotExist, PutError
 from chalicelib import codec, retries
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.tables import EventItem
-from chalicelib.domain.events import same_content
+from chalicelib.domain.events import have_same_content
 from chalicelib.errors import (
     ContendedError,
     EventNotFoundError,
@@ -45,13 +45,12 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     Append the event unless its id is already in the log. One request in the usual case.
 
     Of several callers with the same id, one appends and the others get the recorded event. A retry after a lost
-    response is safe. `counted_at_once` tells the projector that the command
-    counts the event itself, unless it fails.
+    response is safe. `counted_at_once` tells the projector that the command counts the event itself, unless it fails.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
         LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same id.
-        ContendedError: conflicts with transactions on the same event id at every try.
+        ContendedError: every attempt conflicted with a transaction on the same event id.
     """
     for _ in retries.attempts(_TRIES):
         try:
@@ -108,8 +107,8 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     """
     Return the events with these ids that are in the log, unordered. One request for up to 100 ids.
 
-    An eventually consistent read is half the price, and cannot be stale, because events never change. Only ids that it
-    misses are read again, strongly consistent.
+    An eventually consistent read costs half as much and cannot return stale data, because events never change. Ids that
+    it misses are read again with strong consistency.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
@@ -132,7 +131,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """A position in the log, right after this event."""
+    """The position in the log right after this event."""
 
     partition: str
     event_id: str
@@ -157,10 +156,10 @@ def scan(
     segment: int = 0, segments: int = 1, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
 ) -> Iterator[Event | Unreadable]:
     """
-    Yield every event that is in one of `segments` segments of the log at the start of the scan, after a position.
+    Yield the events in one of `segments` segments of the log, after a position.
 
-    The events of a partition follow one another, ordered by id. Strongly consistent. Each request returns at most
-    `at_once` events.
+    The scan is strongly consistent and includes every event that is in the log when it starts. The events of a
+    partition are adjacent and ordered by id. Each request returns at most `at_once` events.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
@@ -178,7 +177,9 @@ def scan(
 
 def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
     """
-    Yield every event of this counter that is in the log at the start, part by part, ordered by id, after a position.
+    Yield the counter's events after a position, part by part, ordered by id.
+
+    Every event that is in the log at the start is included.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
@@ -223,7 +224,7 @@ def _decode(item: EventItem) -> Event | Unreadable:
 
 def get_recorded(event: Event) -> Event:
     """
-    Return the event that the log has under this event's id. A conditional write must have shown that it has one.
+    Return the event that the log has under this event's id. Call this only after a conditional write found it.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
@@ -233,7 +234,7 @@ def get_recorded(event: Event) -> Event:
     recorded = find(event.counter_id, event.event_id)
     if recorded is None:
         raise LogUnavailableError(f"event {event.event_id} is in the log but not visible yet")
-    if not same_content(recorded, event):
+    if not have_same_content(recorded, event):
         raise KeyReusedError(event.counter_id, event.event_id)
     return recorded
 

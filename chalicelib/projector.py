@@ -49,12 +49,12 @@ def project(projection: Projection, records: Iterable[object]) -> dict[str, Any]
     """
     Count each event in these SQS records once, and park the records with invalid content.
 
-    The queue may deliver records again, late, in any order and in any batch. Returns a partial batch response: the
+    The queue may deliver records repeatedly, late, in any order and in any batch. Returns a partial batch response: the
     records with uncounted events, which the queue delivers again. If the event source ignores partial batch responses,
     or every record has uncounted events, this raises instead.
 
     Raises:
-        UnavailableError: a passing failure. The queue delivers all records again; counted events are not counted twice.
+        UnavailableError: a temporary failure. The queue delivers all records again; counted events do not count twice.
     """
     messages = [_decode(record, projection.source) for record in records]
     events = [event for message in messages for event in message.events]

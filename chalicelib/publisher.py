@@ -20,7 +20,7 @@ def publish(records: Iterable[object]) -> None:
     """
     Send every event that these stream records announce to each projection's queue, and park every other record.
 
-    One message contains many events. Events that their own commands count have messages of their own, with an
+    One message contains many events. Events that their own commands count go into separate messages, marked by an
     attribute. If one queue fails, the others still get the events. A redelivered batch is published again, and
     duplicates are counted once.
 

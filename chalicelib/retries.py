@@ -14,14 +14,14 @@ _LONGEST_WAIT_S = 0.5
 _PAUSE_S = 0.1
 
 
-def attempts(most: int) -> Iterator[int]:
+def attempts(limit: int) -> Iterator[int]:
     """
-    Yield 0, 1, 2, ... up to `most` - 1, with a random wait before each number but the first.
+    Yield 0, 1, 2, ... up to `limit` - 1, with a random wait before each number except the first.
 
     The wait is uniformly random up to a bound, which doubles from 20 ms to half a second ("full jitter",
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that concurrent writers spread out.
     """
-    for attempt in range(most):
+    for attempt in range(limit):
         if attempt:
             time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))  # noqa: S311  (no secret)
         yield attempt

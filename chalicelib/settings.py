@@ -1,4 +1,4 @@
-"""The settings: the environment, read once. docs/configuration.md lists every variable with its unit and default."""
+"""The settings, read from the environment once. docs/configuration.md lists all variables with units and defaults."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _AUTHORITY = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^:@]*)(?::[0-9]{1,5})?")
 
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
-#: Suffixes of a stage's resource names. A stage `x-publish` would collide with the function `publish` of stage `x`, and
-#: a stage `x-sql` with its second queue.
+#: Suffixes of resource names, which no stage may have. A stage `x-publish` would collide with the function `publish` of
+#: stage `x`, and a stage `x-sql` with its second queue.
 _RESERVED_SUFFIXES = ("-publish", "-project", "-check", "-sql")
 
 

@@ -1,5 +1,5 @@
 """
-Logs and metrics of the functions: one line of JSON for each occurrence. Only this module uses Powertools.
+Logs and metrics of the functions: one line of JSON per occurrence. Only this module uses Powertools.
 
 The ids in these lines follow one increment:
 
@@ -63,7 +63,7 @@ METRICS = {
 
 
 class _StandardOutput(logging.Handler):
-    """Writes each line at once, to the current standard output."""
+    """Writes each line immediately, to the current standard output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(f"{self.format(record)}\n")
@@ -85,7 +85,7 @@ _log = Logger(
 )
 logging.getLogger(SERVICE).propagate = False
 
-#: Metrics of the current invocation; None outside of invocations.
+#: Metrics of the current invocation; None outside an invocation.
 _measured: ContextVar[dict[str, float] | None] = ContextVar("measured", default=None)
 
 
@@ -97,9 +97,9 @@ def set_level(level: str) -> None:
 @contextlib.contextmanager
 def watch_invocation(received: object) -> Iterator[None]:
     """
-    Add the ids of an invocation to its lines, and write its metrics when it ends.
+    Add the ids of an invocation to its log lines, and write its metrics when it ends.
 
-    `received` is the event that Chalice passes to middleware. Errors are logged with their traceback, then raised on.
+    `received` is the event that Chalice passes to middleware. Errors are logged with a traceback and raised again.
     """
     measured: dict[str, float] = {}
     outer = _measured.set(measured)
@@ -118,7 +118,7 @@ def watch_invocation(received: object) -> Iterator[None]:
 
 
 def add_event_keys(event: Event) -> None:
-    """Add the ids of a command's event to the later lines of this invocation."""
+    """Add the ids of a command's event to the remaining log lines of this invocation."""
     if _measured.get() is not None:
         _log.thread_safe_append_keys(counter_id=event.counter_id, event_id=event.event_id)
 
@@ -127,8 +127,8 @@ def log_accepted(*, counted: bool, replayed: bool) -> None:
     """
     Log that a command's event is in the log. `replayed`: an earlier attempt recorded it. `counted`: it is counted.
 
-    Each recorded event also adds 0 to `Delivered`. So a period in which events are recorded and none are delivered has
-    a data point, which an alarm can compare with 1 without metric math.
+    Each recorded event also adds 0 to `Delivered`. A period with recorded but no delivered events then has a data point
+    of 0, so an alarm needs no metric math.
     """
     _log.info("command accepted", extra={"outcome": "counted" if counted else "recorded", "replayed": replayed})
     if not replayed:
@@ -138,7 +138,7 @@ def log_accepted(*, counted: bool, replayed: bool) -> None:
 
 
 def log_failed_request(error: Exception) -> None:
-    """Log a request that gets a problem document. Malformed requests are the client's affair and not logged."""
+    """Log a request that gets a problem document. Malformed requests are not logged."""
     match error:
         case VersionMismatchError(asked=asked, counter=counter):
             fields = {"counter_id": counter.counter_id, "asked": asked, "version": counter.version}
@@ -156,12 +156,12 @@ def log_failed_request(error: Exception) -> None:
 
 
 def log_missing_feature(module: str | None) -> None:
-    """Log that a request or the schedule needs an optional feature that this deployment lacks."""
+    """Log that a request or the scheduled check needs an optional feature that this deployment lacks."""
     _log.warning("feature not found", extra={"feature": module})
 
 
 def log_published(message_id: str, event_ids: Sequence[str], receiver: Receiver) -> None:
-    """Log a message with these events that was sent to a projection's queue."""
+    """Log that a message with these events was sent to a projection's queue."""
     is_first = receiver.projection == settings.READ_MODEL
     fields = {"message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
     _log.info("published", extra=fields if is_first else {"queue": receiver.queue, **fields})
@@ -177,7 +177,7 @@ def log_projected(
 
     `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted.
     `metrics` is the prefix of the projection's metrics. Only the first projection has `Delivered`, which includes
-    duplicates: they also show that events arrive.
+    duplicates, because duplicates also show that events arrive.
     """
     if not events:
         return
@@ -205,10 +205,10 @@ def log_parked(source: str, reason: str, message_id: object, parked_as: str) -> 
     _count("Parked", 1)
 
 
-def log_check(counters: int, events: int, found: Mapping[str, float]) -> None:
-    """Log what a run of the scheduled check read and found. `found` has metrics; zeros are written, too."""
-    _log.info("checked", extra={"counters": counters, "events": events, "found": found})
-    for name, value in found.items():
+def log_check(counters: int, events: int, metrics: Mapping[str, float]) -> None:
+    """Log a run of the scheduled check: the numbers of counters and events read, and all metrics, zeros included."""
+    _log.info("checked", extra={"counters": counters, "events": events, "found": metrics})
+    for name, value in metrics.items():
         _measure(name, value)
 
 

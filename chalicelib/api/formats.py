@@ -10,7 +10,7 @@ from decimal import Decimal
 
 VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
 
-#: RFC 3339, without leap seconds. `datetime.fromisoformat` alone accepts other forms, which differ between versions.
+#: RFC 3339, without leap seconds. `datetime.fromisoformat` also accepts other forms, which differ between versions.
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII | re.IGNORECASE,
@@ -47,7 +47,7 @@ def decode_cursor(cursor: str) -> str:
     Decode the last row of a page from its cursor.
 
     Raises:
-        ValueError: `encode_cursor` did not make it.
+        ValueError: `encode_cursor` did not create the cursor.
     """
     text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     version, _, last = text.partition(" ")

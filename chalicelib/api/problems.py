@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROBLEM_JSON = "application/problem+json"
 
-#: The errors that API Gateway answers itself, by its name for the response type, each with a detail.
+#: The problem and detail of each error response that API Gateway generates itself, by response type.
 GATEWAY_PROBLEMS = {
     "MISSING_AUTHENTICATION_TOKEN": (
         ProblemType(404, "not-found", "Not found"),
@@ -58,7 +58,7 @@ def render_errors(view: Callable[..., Response]) -> Callable[..., Response]:
 
 
 def render_chalice_error(response: Response) -> Response:
-    """Turn an error that Chalice itself answers into a problem document; return any other response unchanged."""
+    """Turn an error response that Chalice generates itself into a problem document. Leave other responses as is."""
     status = response.status_code
     if status < 400 or response.headers.get("Content-Type") == PROBLEM_JSON:
         return response
@@ -84,7 +84,7 @@ def render_problem(error: CounterError) -> Response:
 
 
 def describe_problem(problem: ProblemType, detail: str) -> dict[str, Any]:
-    """Return the members of a problem document. Without a fixed status, `status` is left out."""
+    """Return the members of a problem document. Without a fixed status, `status` is omitted."""
     status = {"status": problem.status} if problem.status else {}
     return {"type": f"urn:counter:problem:{problem.name}", "title": problem.title, **status, "detail": detail}
 

@@ -48,7 +48,7 @@ _PREFER_REPRESENTATION = re.compile(r'return\s*=\s*"?representation"?\s*(;.*)?',
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's request without its path. Header names are in lower case; `body` is not decoded."""
+    """A client's request without its path. Header names are in lower case; `body` is raw bytes."""
 
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, list[str]] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def parse_history_span(request: Request, now_s: float) -> Span:
     """
     Return the range and the resolution of a history.
 
-    Steps consist of whole seconds: `from` is rounded down, and `to`, which is exclusive, up.
+    Steps consist of whole seconds: `from` is rounded down; `to`, which is exclusive, is rounded up.
 
     Raises:
         RangeTooLongError: the range has more than `MAX_STEPS` steps.
@@ -171,7 +171,7 @@ def parse_limit(request: Request) -> int:
 
 
 def parse_cursor(request: Request) -> str | None:
-    """Return the last row of the previous page, as the cursor encodes it; None for the first page."""
+    """Return the last row of the previous page, decoded from the cursor; None for the first page."""
     cursor = _get_single(request.query, "cursor")
     if cursor is None:
         return None
@@ -273,7 +273,7 @@ def _parse_time_parameter(request: Request, name: str) -> Decimal | None:
 
 
 def _clamp(second: int) -> int:
-    """Limit a second to the range of times that an event can have, including the end of the last second."""
+    """Limit a time to the range that an event's time can have, including the end of the last second."""
     return min(max(second, 0), LATEST_MS // 1000 + 1)
 
 

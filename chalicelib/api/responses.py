@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def render_accepted(command: Increment, result: Accepted) -> Response:
     """Render 202 with the event, or 200 with the counter if the event was counted at once."""
     event, counter = result.event, result.counter
-    # Relative to the request's address: correct behind any stage, domain or proxy (RFC 9110, 10.2.2).
+    # Relative to the request's URL, so that it works behind any stage, domain or proxy (RFC 9110, 10.2.2).
     headers: dict[str, str | list[str]] = {"Cache-Control": "no-store"}
     headers["Location"] = f"../../counters/{event.counter_id}/events/{event.event_id}"
     if result.is_retry:
@@ -73,7 +73,7 @@ def render_counters(page: CounterPage) -> Response:
 
 
 def render_cacheable(request: Request, body: str, headers: Mapping[str, str]) -> Response:
-    """Render 200 with the text and a tag of its content, or 304 if the client already has it. Cacheable: a minute."""
+    """Render 200 with the text and its entity tag, or 304 if the client has it. Caches may keep it for a minute."""
     tag = formats.hash_content(body)
     return _render_unless_known(request, body, {"Cache-Control": "public, max-age=60", "ETag": tag, **headers})
 
@@ -111,7 +111,7 @@ def make_cors_config(allowed_origin: str) -> CORSConfig:
 
 
 def add_cors_headers(response: Response, allowed_origin: str) -> Response:
-    """Let a page of the allowed origin read the response, whether a view or Chalice made it."""
+    """Let a page of the allowed origin read the response, whether a view or Chalice created it."""
     for name, value in make_cors_config(allowed_origin).get_access_control_headers().items():
         response.headers.setdefault(name, value)
     return response

@@ -1,8 +1,8 @@
 """
 Park invalid messages and stream records on a dead-letter queue, with the reason.
 
-The body of a dead letter is the original, so that an operator can send it back unchanged. SQS's redrive policy keeps
-the body, too. The message attributes `reason` and `source` describe the dead letter.
+The body of a dead letter is the original, so that an operator can send it back unchanged. SQS's redrive policy also
+keeps the body. The message attributes `reason` and `source` describe the dead letter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The `source` of records of the event log's stream. They concern every projection.
 STREAM_SOURCE = "event log stream"
 
-#: SQS accepts 1 MiB with the attributes. Messages and stream records are smaller; a longer body is cut.
+#: SQS accepts 1 MiB, including the attributes. Messages and stream records are smaller; a longer body is truncated.
 _LONGEST_BODY_BYTES = 1_000_000
 _LONGEST_REASON = 1_000
 
@@ -33,7 +33,7 @@ _REJECTED = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An invalid message or stream record from `source`, and the reason why it is invalid."""
+    """An invalid message or stream record from `source`, and why it is invalid."""
 
     source: str
     reason: str
@@ -63,6 +63,6 @@ def _encode_body(original: object) -> str:
         return original
     try:
         text = json.dumps(original, default=repr, ensure_ascii=False)
-    except RecursionError:  # DynamoDB limits nesting, a message does not
+    except RecursionError:  # DynamoDB limits nesting; messages have no such limit
         text = json.dumps(reprlib.repr(original), ensure_ascii=False)
     return re.sub(_REJECTED, lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from chalicelib.errors import UnavailableError
 
-#: An item in DynamoDB's own JSON, values by name and type: `{"version": {"N": "3"}}`.
+#: An item in DynamoDB JSON: `{"version": {"N": "3"}}`.
 RawItem = dict[str, dict[str, Any]]
 
-#: DynamoDB's messages about an item over 400 KB, and about an attribute of another type than the update expects.
+#: DynamoDB's messages about an item over 400 KB, and about an attribute whose type the update does not expect.
 _ITEM_PROBLEM = re.compile("Item size|incorrect data type|Type mismatch")
 
 CONDITION_FAILED = "ConditionalCheckFailed"
@@ -36,7 +36,7 @@ class RefusedError(Exception):
     """
     A conditional write was refused because of concurrent writers; nothing was written.
 
-    `item` is what a refused update found, if its condition failed. `reasons` has one entry for each member of a refused
+    `item` is the item that failed the condition of an update. `reasons` has one entry for each member of a refused
     transaction: None, `CONDITION_FAILED` or `CONFLICT`.
     """
 
@@ -52,7 +52,7 @@ class UnwritableItemError(ReadModelUnavailableError):
 
 @contextlib.contextmanager
 def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
-    """Raise PynamoDB's errors in this block as `error`, with their cause for the log."""
+    """Raise PynamoDB's errors in this block as `error`, with the original as the cause."""
     try:
         yield
     except PynamoDBException as cause:

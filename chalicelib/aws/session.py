@@ -1,8 +1,8 @@
 """
 The SDK's session: timeouts of each attempt, and a deadline for all requests of an invocation.
 
-Lambda kills a function that exceeds its timeout, and its client gets the gateway's error. The SDK retries each request,
-and a command or query may make many requests. So no attempt starts if it may end after the function's timeout.
+Lambda kills a function that exceeds its timeout, and the client gets the gateway's error. The SDK retries each request,
+and a command or query may make many requests. So an attempt that may end after the function's timeout never starts.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ ATTEMPTS = 4
 #: The SDK's longest wait before an attempt: 1 s before the second attempt, doubled each time.
 LONGEST_PAUSE_S = 2 ** (ATTEMPTS - 2)
 
-#: The longest last attempt, the wait before the attempt that is not made, and a second for the response.
+#: The longest duration of the last attempt, the wait before the attempt that is not made, and a second to respond.
 RESERVE_S = CONNECT_S + READ_S + LONGEST_PAUSE_S + 1
 
-#: The user agent, as in CloudTrail. Without it, the SDK builds one for each request, which takes a seventh of the time
-#: of a command.
+#: The user agent, as it appears in CloudTrail. Otherwise, the SDK builds one for each request, which takes a seventh of
+#: a command's time.
 USER_AGENT = f"event-sourced-counter/{chalicelib.__version__} Botocore/{botocore.__version__}"
 
 _time_left_ms: ContextVar[Callable[[], int] | None] = ContextVar("time_left_ms", default=None)
 
 
 class OutOfTimeError(BotoCoreError):
-    """The attempt was not made, because it might end after the function's timeout."""
+    """The attempt was not made, because it might have ended after the function's timeout."""
 
     fmt = "the function's time is nearly up"
 
@@ -49,7 +49,7 @@ def limit_time(received: Any) -> Iterator[None]:
     """
     Limit the requests to AWS in this block to the invocation's remaining time, minus a reserve for the response.
 
-    `received` is the event that Chalice passes to middleware. Outside of Lambda, only each request's timeouts apply.
+    `received` is the event that Chalice passes to middleware. Outside Lambda, only each request's timeouts apply.
     """
     context = getattr(received, "lambda_context", None) or getattr(received, "context", None)
     outer = _time_left_ms.set(getattr(context, "get_remaining_time_in_millis", None))
@@ -80,7 +80,7 @@ def create_session() -> Session:
 
 
 def remaining_s() -> float | None:
-    """Return the seconds that an attempt may take from now on: 0 or less at the deadline; None outside of Lambda."""
+    """Return the seconds that an attempt may take from now on: 0 or less after the deadline; None outside Lambda."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 

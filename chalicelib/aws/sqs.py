@@ -46,13 +46,13 @@ def approximate_length(queue: str) -> int:
 
 @functools.cache
 def client() -> SQSClient:
-    """Return the only SQS client, and so the only connection pool, of this process. Create it on first use."""
-    import boto3  # noqa: PLC0415  (most functions never send anything)
+    """Return the process's only SQS client, which has its only connection pool. Create it on first use."""
+    import boto3  # noqa: PLC0415  (most functions never send messages)
 
     return boto3.Session(botocore_session=session.create_session()).client("sqs")
 
 
 @functools.cache
 def queue_url(queue: str) -> str:
-    """Return the URL of the queue of this name. One request in the life of the process."""
+    """Return the URL of the queue of this name. One request per queue and process."""
     return client().get_queue_url(QueueName=queue)["QueueUrl"]

@@ -17,12 +17,12 @@ def find_stream_arn(settings: Settings) -> str:
     """
     Return the ARN of the event log's stream: from the settings or, for Chalice's command line, from AWS.
 
-    The result is empty in a deployed function, whose event source exists already. Requests use the profile that Chalice
-    got.
+    The result is empty in a deployed function, whose event source exists already. Requests use the profile that was
+    passed to Chalice.
 
     Raises:
         click.ClickException: the stage is not provisioned, `chalice deploy` would take over the resources of a stack,
-            or the settings would lose or double increments. Chalice prints the message, one line with the way out.
+            or the settings would lose or double increments. Chalice prints the message: one line that states the fix.
     """
     if os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn
@@ -80,7 +80,7 @@ def _check_stage(settings: Settings, command: str | None, profile: str | None) -
 
 
 def _find_shards(client: CloudFormationClient, stack: str) -> str | None:
-    """Return the SHARDS with which `provision` created the stage; None if the stack does not exist."""
+    """Return the value of SHARDS with which `provision` created the stage; None if the stack does not exist."""
     try:
         outputs = client.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
     except client.exceptions.ClientError as error:
@@ -95,7 +95,7 @@ def find_stack(client: LambdaClient, stage: str) -> str | None:
     Return the stack that owns the stage's functions: empty if no stack does; None if the functions do not exist.
 
     Raises:
-        click.ClickException: the credentials do not permit to read the functions' tags, which name the stack.
+        click.ClickException: the credentials do not permit reading the functions' tags, which name the stack.
     """
     import click  # noqa: PLC0415
 
@@ -103,7 +103,7 @@ def find_stack(client: LambdaClient, stage: str) -> str | None:
         tags = client.get_function(FunctionName=f"counter-{stage}").get("Tags")
     except client.exceptions.ResourceNotFoundException:
         return None
-    if tags is None:  # each way of deploying sets tags
+    if tags is None:  # every deployment sets tags
         raise click.ClickException(
             "Your credentials lack lambda:ListTags, which is required to find the stack of the functions."
         )

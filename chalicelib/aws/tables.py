@@ -1,7 +1,7 @@
 """
 The three tables as PynamoDB models, and the one client that they share.
 
-PynamoDB reads `Meta` once, on first use of a table, so the stage is that of the process's settings.
+PynamoDB reads `Meta` once, on first use of a table, so the settings of the process determine the stage.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _settings = settings.current()
 
 class _Table(Model):
     """
-    Read batches of keys with a pause before the unprocessed ones are requested again.
+    Read batches of keys, with a pause before unprocessed keys are requested again.
 
-    DynamoDB returns keys unprocessed when it lacks throughput, and asks for a backoff (API reference, "BatchGetItem");
-    PynamoDB retries at once, without limit.
+    DynamoDB returns keys unprocessed when throughput is short, and recommends a backoff (API reference,
+    "BatchGetItem"). PynamoDB alone retries immediately and without limit.
     """
 
     @classmethod
@@ -39,7 +39,7 @@ class _Table(Model):
 
 
 class EventItem(_Table):
-    """One event of the log. Written once, never changed. An attribute of the wrong type reads as missing."""
+    """One event of the log. Written once, never changed. An attribute of the wrong type is read as missing."""
 
     class Meta:
         table_name = _settings.event_log_table
@@ -92,7 +92,7 @@ class PageItem(Model):
 
 
 class CheckpointItem(Model):
-    """The checkpoint of a scheduled job, in the archive's table. Its key starts with "#", which no counter id does."""
+    """The checkpoint of a scheduled job, in the archive's table. Its key starts with "#", unlike any counter id."""
 
     class Meta:
         table_name = _settings.archive_table
@@ -103,7 +103,7 @@ class CheckpointItem(Model):
 
 
 class _Connection(Connection):
-    """PynamoDB's connection, with a client of our session."""
+    """PynamoDB's connection, with a client from our session."""
 
     @property
     def session(self) -> Session:
@@ -111,7 +111,7 @@ class _Connection(Connection):
 
 
 def connection() -> Connection:
-    """Return the connection that all tables share, and so the only client and connection pool of this process."""
+    """Return the connection that all tables share. It has the process's only client and connection pool."""
     return _shared
 
 
@@ -122,8 +122,8 @@ def client() -> BaseClient:
 
 
 def _share_connection(*models: type[Model]) -> Connection:
-    # By default, PynamoDB creates a client for each model, which takes longer than a request. It overrides the
-    # session's configuration with settings of its own, so repeat the timeouts here.
+    # By default, PynamoDB creates a client for each model, which takes longer than a request. It also overrides the
+    # session's configuration with its own, so repeat the timeouts here.
     shared = _Connection(
         connect_timeout_seconds=aws_session.CONNECT_S,
         read_timeout_seconds=aws_session.READ_S,

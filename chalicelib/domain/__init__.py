@@ -1,1 +1,1 @@
-"""The rules of counting: no I/O, no clock, no randomness, no environment. Imports nothing of the other packages."""
+"""The rules of counting: no I/O, no clock, no randomness, no environment. Imports no other package of the project."""

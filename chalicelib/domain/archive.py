@@ -1,9 +1,9 @@
 """
-Decide which writes count a set of entries exactly once.
+Decide the writes that count a set of entries exactly once.
 
 A part of a counter (`Part`) remembers its latest entries; archive pages hold the older ones. A page covers the times
-after its start, up to its end, and each page starts where the one before it ends. An entry's time alone decides where
-the entry is:
+after its start, up to its end, and each page starts where the previous page ends. An entry's time alone determines
+where the entry is:
 
     later than `archived_until_ms`   it is in `recent`, or it is not counted
     not later                        it is in the page that covers its time, or it is not counted
@@ -11,9 +11,9 @@ the entry is:
 `plan` decides and does no I/O; `read_model.store` executes its plans. Each plan lists its conditions. If a condition
 fails, nothing is written: read the part and its pages again, then plan again.
 
-DynamoDB commits the items of a transaction one by one, and a query may see some of them before the others. For
-example, if a page was split, its new first half may still be invisible. Then no page covers the times of that half, and
-`plan` raises `PageMissingError` instead of counting the entries again.
+DynamoDB commits the items of a transaction one by one, so a query may see only some of them. For example, if a page was
+split, its new first half may not be visible yet. Then no page covers the times of that half, and `plan` raises
+`PageMissingError` instead of counting the entries again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ RECENT_MAX = 36
 #: Limit of a page's entries, of 18 to 21 bytes each, so that a full page has about 4 KB, the size of one read unit.
 PAGE_MAX = 200
 
-#: When older entries are archived, younger entries stay in `recent`, so that an event that arrives a few seconds late
-#: is not late for the archive. The same goes for events after an event with a future time.
+#: When older entries are archived, entries younger than this stay in `recent`. So an event that is delivered a few
+#: seconds late is not a late event. The same applies to events recorded after an event with a future time.
 KEEP_MS = 5000
 
 #: Limits of the entries that stay: `recent` must have room for the next batches, and must not become empty.
@@ -51,7 +51,7 @@ PAGES_PER_PLAN = 40
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as it was read: its entries are sorted, later than its start and not later than its end."""
+    """A page as read: its entries are sorted, later than its start and not later than its end."""
 
     start_ms: int
     end_ms: int
@@ -61,7 +61,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageWrite:
-    """A page to be written, if its revision still is `revision_before`; None: if there is no page with this end."""
+    """A page to write, if its revision is still `revision_before`; None: if there is no page with this end."""
 
     start_ms: int
     end_ms: int
@@ -85,8 +85,8 @@ class Archiving:
     """
     Write pages, and count `entries`, in one transaction with the counter's item.
 
-    Conditions: each page's own; and, if `revision` is not None, that the part still has this revision. Then `recent`
-    and `archived_until_ms` replace what the part has. If `revision` is None, both stay as they are.
+    Conditions: those of the pages and, if `revision` is not None, that the part still has this revision. In that case,
+    `recent` and `archived_until_ms` replace the part's. If `revision` is None, both stay unchanged.
     """
 
     entries: frozenset[Entry]
@@ -96,12 +96,12 @@ class Archiving:
     archived_until_ms: int = -1
 
 
-#: What `plan` decides on.
+#: The result of `plan`.
 Plan = Addition | Archiving
 
 
 class PageMissingError(ValueError):
-    """No page covers `time_ms`, which is not later than `archived_until_ms`: one is not visible yet, or lost."""
+    """No page covers `time_ms`, which is not later than `archived_until_ms`: the page is lost or not visible yet."""
 
     def __init__(self, time_ms: int) -> None:
         super().__init__(f"no archive page covers the time {time_ms}")
@@ -117,7 +117,7 @@ def late_entries(part: Part, entries: Iterable[Entry]) -> list[Entry]:
 
 def plan(part: Part, pages: Sequence[Page], entries: Set[Entry], now_ms: int) -> Plan | None:
     """
-    Decide what to write so that all of these entries are counted; None if they are counted already.
+    Return the writes that count all of these entries; None if they are counted already.
 
     `pages` must have been read after the part, and include every page that covers one of its `late_entries`. At most
     `ENTRIES_PER_PLAN` entries, with late ones in at most `PAGES_PER_PLAN` pages, fit into one transaction.
@@ -157,7 +157,7 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 
 
 def new_pages(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
-    """Return new pages for these sorted entries. The first page begins at `start_ms`; each ends with its last entry."""
+    """Return new pages for these sorted entries. The first page starts at `start_ms`; each ends with its last entry."""
     pages: list[PageWrite] = []
     for chunk in split_by_time(entries):
         pages.append(PageWrite(start_ms, chunk[-1].recorded_at_ms, None, chunk))
@@ -169,7 +169,7 @@ def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
     """
     Split sorted entries into chunks of similar size for pages of at most `PAGE_MAX` entries.
 
-    A page ends at a time, so entries of the same millisecond stay together, and a chunk may exceed `PAGE_MAX`.
+    A page ends at a time, so entries of the same millisecond stay in one chunk, which may then exceed `PAGE_MAX`.
     """
     chunks: list[tuple[Entry, ...]] = []
     size = -(-len(entries) // max(1, -(-len(entries) // PAGE_MAX)))
@@ -200,13 +200,13 @@ def _group_missing(pages: Sequence[Page], entries: Sequence[Entry]) -> Iterator[
     """Yield, in order, each page that lacks some of these sorted entries, with the entries that it lacks."""
     by_end: dict[int, set[Entry]] = defaultdict(set)
     ordered = sorted(pages, key=lambda page: page.end_ms)
-    at = 0
+    index = 0
     for entry in entries:
-        while at < len(ordered) and ordered[at].end_ms < entry.recorded_at_ms:
-            at += 1
-        if at == len(ordered) or ordered[at].start_ms >= entry.recorded_at_ms:
+        while index < len(ordered) and ordered[index].end_ms < entry.recorded_at_ms:
+            index += 1
+        if index == len(ordered) or ordered[index].start_ms >= entry.recorded_at_ms:
             raise PageMissingError(entry.recorded_at_ms)
-        by_end[ordered[at].end_ms].add(entry)
+        by_end[ordered[index].end_ms].add(entry)
     for page in ordered:
         if missing := by_end[page.end_ms].difference(page.entries):
             yield page, missing

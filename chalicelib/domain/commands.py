@@ -21,7 +21,7 @@ class Increment:
     Add `by` to a counter.
 
     All commands with the same `idempotency_key` are one increment. `at_version` makes it a compare-and-swap. With
-    `wants_counter`, the client would like the counter's state in the response.
+    `wants_counter`, the client asks for the counter's state in the response.
     """
 
     counter_id: str
@@ -54,10 +54,10 @@ def decide_increment(command: Increment, event_id: str, now_ms: int) -> Incremen
 
 def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: int) -> Adjusted | None:
     """
-    Return the event of this command in this state of the counter, or None if the counter's value already is `to`.
+    Return the event of this command for this state of the counter, or None if the counter's value is already `to`.
 
     Raises:
-        InvalidAdjustmentError: the amount would be 0, or beyond what an event can hold.
+        InvalidAdjustmentError: the amount would be 0, or too large for an event.
     """
     by = command.by if command.to is None else command.to - counter.value
     if by == 0 and command.to is not None:

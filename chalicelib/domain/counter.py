@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.entries import Entry
 
-#: `archived_until_ms` of a part without archive: before every time.
+#: `archived_until_ms` of a part without archive pages: earlier than any event's time.
 NOTHING_ARCHIVED = -1
 
 
@@ -37,7 +37,7 @@ class Part:
     """
     One part of a counter: its own totals, its latest entries, and how far its archive reaches.
 
-    `value` and `version` are sum and number of all entries, recent and archived. Every recent entry is later than
+    `value` and `version` are the sum and number of all entries, recent and archived. Every recent entry is later than
     `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
     A write that changes an existing page also raises `amended`, so that a long scan can detect changes of older pages.
     """

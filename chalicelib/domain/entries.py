@@ -11,12 +11,12 @@ A recent entry, one element of a counter's set, 23 to 29 bytes:
 
 An archive page: the byte 0x01, then each entry in order of time and id:
 
-    varint    ms since the entry before; for the first, since 1970
+    varint    ms since the previous entry; for the first, since 1970
     16 bytes  event id
     varint    amount, zigzag
 
-"Zigzag" maps 0, -1, 1, -2, 2, ... to 0, 1, 2, 3, 4, ...; a varint has 7 bits a byte, lowest first, and the highest bit
-set in all bytes but the last (Protocol Buffers documentation, "Encoding").
+"Zigzag" maps 0, -1, 1, -2, 2, ... to 0, 1, 2, 3, 4, ...; a varint has 7 bits per byte, least significant first, and
+the highest bit is set in all bytes except the last (Protocol Buffers documentation, "Encoding").
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _TIME_BYTES = 6
 _ID_BYTES = 16
 _AMOUNT_AT = _TIME_BYTES + _ID_BYTES
 
-#: No field of an entry has more than 54 bits. A longer varint is damaged: stop reading it.
+#: No field of an entry has more than 54 bits. A longer varint is damaged, and is not read to its end.
 _MAX_VARINT_BITS = 56
 
 
 class DamagedError(ValueError):
-    """Stored bytes that this module never writes. The message states the rule that they break, without the bytes."""
+    """The stored bytes are not a valid encoding. The message states the broken rule, without the bytes."""
 
 
 class Entry(NamedTuple):
@@ -124,8 +124,8 @@ def decode_page(stored: bytes) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     at, recorded_at_ms = 1, 0
     while at < len(stored):
-        passed_ms, at = _read_varint(stored, at)
-        recorded_at_ms += passed_ms
+        elapsed_ms, at = _read_varint(stored, at)
+        recorded_at_ms += elapsed_ms
         event_id = stored[at : at + _ID_BYTES]
         amount, at = _read_varint(stored, at + _ID_BYTES)
         entry = _build_entry(recorded_at_ms, event_id, _unzigzag(amount))

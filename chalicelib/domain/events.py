@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
 
-#: The largest integer that every JSON reader keeps exact (RFC 8259, section 6).
+#: The largest integer that every JSON parser reads exactly (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
 
 #: The upper limit of `SHARDS`: a transaction over all parts of a counter must fit into DynamoDB's 100 items.
@@ -21,8 +21,8 @@ LATEST_MS = 253_402_300_799_999
 COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-#: No control characters, line separators, direction marks or surrogates. `str.isprintable` depends on Python's version
-#: of Unicode, and every version of this code must accept the same texts.
+#: No control characters, line separators, direction marks or surrogates. `str.isprintable` depends on the Unicode
+#: version of Python, but every version of this code must accept the same texts.
 _TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,200}")
 
 
@@ -72,21 +72,21 @@ def is_valid_adjustment(by: int) -> bool:
     return 0 < abs(by) <= LARGEST_AMOUNT
 
 
-def same_content(one: Event, other: Event) -> bool:
+def have_same_content(first: Event, second: Event) -> bool:
     """Check whether two events are equal, ignoring `recorded_at_ms` and `who`."""
-    return _content(one) == _content(other)
+    return _strip_metadata(first) == _strip_metadata(second)
 
 
-def _content(event: Event) -> Event:
+def _strip_metadata(event: Event) -> Event:
     timeless = replace(event, recorded_at_ms=0)
     return replace(timeless, who="") if isinstance(timeless, Adjusted) else timeless
 
 
 def part_of(event_id: str, parts: int) -> int:
-    """Return the part, 0 to `parts` - 1, that counts an event. It depends on the event's id alone."""
+    """Return the part, 0 to `parts` - 1, that counts an event. It depends only on the event's id."""
     return int(event_id[-12:], 16) % parts
 
 
 def oldest_ms(events: Iterable[Event], new: Set[tuple[str, str]]) -> int | None:
-    """Return the time of the oldest of these events that is in `new` (counter id, event id), or None."""
+    """Return the time of the oldest event whose (counter id, event id) is in `new`, or None."""
     return min((event.recorded_at_ms for event in events if (event.counter_id, event.event_id) in new), default=None)

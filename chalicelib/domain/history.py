@@ -1,4 +1,4 @@
-"""Queries over entries: a counter's history step by step, and its events page by page."""
+"""Queries over entries: a counter's history in steps, and its events in pages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
 
-#: Seconds in a step of a history, by the name of its resolution, the finest first.
+#: The length of a history's steps in seconds, by resolution, finest first.
 RESOLUTIONS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The seconds since 1970 from `first` up to but not including `end`. Steps start at multiples of `step_s`."""
+    """The time from `first` to `end`, exclusive, in seconds since 1970. Steps start at multiples of `step_s`."""
 
     first: int
     end: int
@@ -59,7 +59,7 @@ class EventPage:
 
 
 def add_up_steps(entries: Iterable[Entry], span: Span) -> list[Point]:
-    """Add up the entries of each step, in order of time. Leave out empty steps and entries outside the span."""
+    """Add up the entries of each step, in chronological order. Omit empty steps and entries outside the span."""
     steps: dict[int, tuple[int, int]] = {}
     for entry in entries:
         if span.contains(entry.recorded_at_ms):
@@ -71,7 +71,7 @@ def add_up_steps(entries: Iterable[Entry], span: Span) -> list[Point]:
 
 def acceptable_end(reached_ms: int, span: Span) -> int:
     """
-    Return the latest end, in seconds, of this span if the archive is only read up to `reached_ms`.
+    Return the latest end, in seconds, that this span can have if the archive is only read up to `reached_ms`.
 
     The end is the start of a step, unless even the first step is incomplete.
     """

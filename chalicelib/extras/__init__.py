@@ -1,1 +1,1 @@
-"""Optional features. Only `app.py` and the operators' program import them."""
+"""Optional features. Only `app.py` and the operators' CLI import them."""

@@ -2,7 +2,7 @@
 Badges: a counter's value as a small SVG image, with the styles and parameters of shields.io.
 
 Rendering is pure: no clock, fonts or network. A table of character widths replaces font metrics, and `textLength` makes
-viewers with other fonts keep to it.
+viewers with other fonts scale the text to that width.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 #: Query parameters, as shields.io names them.
 PARAMETERS = ("label", "color", "labelColor", "style")
 
-#: Headers of the response. A browser may open an SVG image as a page; this page must not run or load anything.
+#: Headers of the response. A browser may open an SVG image as a page, which must not run scripts or load anything.
 HEADERS = {
     "Content-Type": "image/svg+xml",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -201,7 +201,7 @@ def _fits(text: str) -> bool:
 
 def _measure(text: str, colour: str, style: _Style, start: int, *, is_bold: bool = False) -> _Box:
     width = sum(map(_character_width, text)) / 1000 * style.font_px * (_BOLD if is_bold else 1)
-    # At least 1: a text may consist of marks that have no width. Whole pixels make sharp edges.
+    # At least 1: a text may consist of zero-width marks only. Whole pixels make sharp edges.
     text_width = max(width, 1) + len(text) * style.spacing
     return _Box(text, colour, start, round(text_width + 2 * style.padding), text_width, is_bold)
 

@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 def chunked(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Yield the items in order, in lists of `size`; the last may be shorter."""
+    """Yield the items in order, in lists of `size`. The last list may be shorter."""
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk

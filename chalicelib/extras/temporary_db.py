@@ -1,4 +1,4 @@
-"""A temporary SQLite database, which keeps memory flat while much data is compared."""
+"""A temporary SQLite database, so that comparing much data takes little memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ROWS_AT_ONCE = 1000
 
 
 class TemporaryDatabase:
-    """A SQLite database in a temporary file. Several threads may use it at once."""
+    """A SQLite database in a temporary file. Thread-safe."""
 
     def __init__(self, schema: str) -> None:
         self._lock = threading.Lock()
-        # An empty name stands for a temporary file (https://www.sqlite.org/inmemorydb.html).
+        # An empty name means a temporary file (https://www.sqlite.org/inmemorydb.html).
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
         self._database.executescript(schema)
@@ -36,7 +36,7 @@ class TemporaryDatabase:
         return row
 
     def rows(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of the result. Memory does not grow with their number."""
+        """Yield the rows of the result. Memory use does not grow with their number."""
         with self._lock:
             cursor = self._database.execute(query, values)
         while True:
@@ -47,7 +47,7 @@ class TemporaryDatabase:
             yield from rows
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> None:
-        """Execute a statement that returns nothing."""
+        """Execute a statement without a result."""
         with self._lock:
             self._database.execute(statement, values)
 
@@ -64,7 +64,7 @@ class TemporaryDatabase:
 
 
 class _ExactSum:
-    """SQL's sum(), exact however large it gets, as text; 0 of nothing."""
+    """SQL's sum() of any size, exact, as text. The sum of no rows is 0."""
 
     def __init__(self) -> None:
         self._total = 0

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Correction:
     """
-    Correct a part: write pages, on their own conditions, and change its item.
+    Correct a part: write pages, each on its own condition, and change its item.
 
-    `value` and `version` are added. `recent` and `archived_until_ms` replace what the item has, unless they are None.
-    If `revision` is not None, the item must still have it; 0: the item must not exist. The same goes for `amended`. No
+    `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. If
+    `revision` is not None, the item must still have it; 0: the item must not exist. The same applies to `amended`. No
     archive page may end at `absent_end_ms`.
     """
 
@@ -54,7 +54,7 @@ def correct(key: PartKey, correction: Correction) -> None:
     Execute a correction if its conditions hold: all of its writes or none. One request.
 
     Raises:
-        ChangedError: a condition does not hold any more.
+        ChangedError: a condition no longer holds.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
     item = CounterItem
@@ -90,12 +90,12 @@ def correct(key: PartKey, correction: Correction) -> None:
         dynamodb.transact(fill, ReadModelUnavailableError)
 
 
-def replace_damaged_item(found: RawItem, part: Part) -> None:
+def replace_damaged_item(stored: RawItem, part: Part) -> None:
     """
     Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged. One request.
 
     Raises:
-        ChangedError: it changed.
+        ChangedError: the item changed.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
     new: RawItem = {
@@ -103,7 +103,7 @@ def replace_damaged_item(found: RawItem, part: Part) -> None:
         "part": {"N": str(part.key.part)},
         "value": {"N": str(part.value)},
         "version": {"N": str(part.version)},
-        "revision": {"N": str(_revision_of(found) + 1)},
+        "revision": {"N": str(_revision_of(stored) + 1)},
         "amended": {"N": str(part.amended + 1)},
         "updated_at": {"N": str(part.updated_at_ms or _now_ms())},
     }
@@ -111,40 +111,40 @@ def replace_damaged_item(found: RawItem, part: Part) -> None:
         new["recent"] = {"BS": [encode_entry(entry) for entry in part.recent]}
     if part.archived_until_ms != NOTHING_ARCHIVED:
         new["archived_until"] = {"N": str(part.archived_until_ms)}
-    _replace(CounterItem, found, new)
+    _replace(CounterItem, stored, new)
 
 
 def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
-    Replace an archive page that cannot be decoded by an empty page from `start_ms` to the same end. Two requests.
+    Replace an archive page that cannot be decoded with an empty page from `start_ms` to the same end. Two requests.
 
     Raises:
-        ChangedError: it changed, can be decoded, or does not exist.
+        ChangedError: the page changed, can be decoded, or does not exist.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    found = _page_at(key, end_ms)
+    stored = _page_at(key, end_ms)
     with contextlib.suppress(DamagedReadModelError):
-        items.decode_page(found)
+        items.decode_page(stored)
         raise ChangedError
     new = {
-        "partition": found["partition"],
-        "end": found["end"],
+        "partition": stored["partition"],
+        "end": stored["end"],
         "start": {"N": str(start_ms)},
         "entries": {"B": encode_page([])},
-        "revision": {"N": str(_revision_of(found) + 1)},
+        "revision": {"N": str(_revision_of(stored) + 1)},
     }
-    _replace(PageItem, found, new)
+    _replace(PageItem, stored, new)
 
 
-def delete_item(found: RawItem) -> None:
+def delete_item(stored: RawItem) -> None:
     """
     Delete a counter's item, if its revision is unchanged. One request.
 
     Raises:
-        ChangedError: it changed.
+        ChangedError: the item changed.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    _delete(CounterItem, {"counter_id": found["counter_id"], "part": found["part"]}, found)
+    _delete(CounterItem, {"counter_id": stored["counter_id"], "part": stored["part"]}, stored)
 
 
 def delete_page(key: PartKey, end_ms: int, revision: int | None) -> None:
@@ -152,17 +152,17 @@ def delete_page(key: PartKey, end_ms: int, revision: int | None) -> None:
     Delete the archive page with this end, if it has this revision; None: if it cannot be decoded. Two requests.
 
     Raises:
-        ChangedError: it changed, or does not exist.
+        ChangedError: the page changed, or does not exist.
         ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
     """
-    found = _page_at(key, end_ms)
+    stored = _page_at(key, end_ms)
     try:
-        now: int | None = items.decode_page(found).revision
+        now: int | None = items.decode_page(stored).revision
     except DamagedReadModelError:
         now = None
     if now != revision:
         raise ChangedError
-    _delete(PageItem, {"partition": found["partition"], "end": found["end"]}, found)
+    _delete(PageItem, {"partition": stored["partition"], "end": stored["end"]}, stored)
 
 
 def delete_stray(item: RawItem) -> None:
@@ -180,9 +180,9 @@ def delete_stray(item: RawItem) -> None:
 
 def _page_at(key: PartKey, end_ms: int) -> RawItem:
     """Return the archive page with this end, undecoded."""
-    for found in next(store.query_pages(key, end_ms, 1), []):
-        if found["end"] == {"N": str(end_ms)}:
-            return found
+    for stored in next(store.query_pages(key, end_ms, 1), []):
+        if stored["end"] == {"N": str(end_ms)}:
+            return stored
     raise ChangedError
 
 
@@ -201,15 +201,15 @@ def _translate_refusals() -> Iterator[None]:
         raise ChangedError from refused
 
 
-def _replace(model: type[Model], found: RawItem, new: RawItem) -> None:
+def _replace(model: type[Model], stored: RawItem, new: RawItem) -> None:
     table: str = model.Meta.table_name
     with _translate_refusals():
-        dynamodb.request("put_item", ReadModelUnavailableError, TableName=table, Item=new, **_revision_check(found))
+        dynamodb.request("put_item", ReadModelUnavailableError, TableName=table, Item=new, **_revision_check(stored))
 
 
-def _delete(model: type[Model], key: RawItem, found: RawItem | None = None) -> None:
+def _delete(model: type[Model], key: RawItem, stored: RawItem | None = None) -> None:
     table: str = model.Meta.table_name
-    condition = {} if found is None else _revision_check(found)
+    condition = {} if stored is None else _revision_check(stored)
     with _translate_refusals():
         dynamodb.request("delete_item", ReadModelUnavailableError, TableName=table, Key=key, **condition)
 
@@ -218,11 +218,11 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _revision_check(found: RawItem) -> dict[str, Any]:
-    """Return the condition that an item still has the revision that it had, even a damaged one."""
-    if "revision" not in found:
+def _revision_check(stored: RawItem) -> dict[str, Any]:
+    """Return the condition that an item still has the revision, possibly damaged, with which it was read."""
+    if "revision" not in stored:
         return {"ConditionExpression": "attribute_not_exists(revision)"}
     return {
         "ConditionExpression": "revision = :revision",
-        "ExpressionAttributeValues": {":revision": found["revision"]},
+        "ExpressionAttributeValues": {":revision": stored["revision"]},
     }

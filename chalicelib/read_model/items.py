@@ -1,7 +1,7 @@
 """
 Decode and encode the read model's items: DynamoDB's JSON to and from the states of `domain`.
 
-A damaged item raises an error with a name, never a crash: `verify` reports it and `rebuild` repairs it.
+A damaged item raises a `DamagedReadModelError`, never another error: `verify` reports it and `rebuild` repairs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.archive import PageWrite
     from chalicelib.domain.entries import Entry
 
-#: DynamoDB keeps numbers of up to 38 digits, and SQLite of 64 bits.
+#: DynamoDB stores numbers of up to 38 digits; SQLite stores integers of 64 bits.
 _INTEGER = re.compile("-?[0-9]{1,38}")
 _LARGEST_TOTAL = 10**37
 _LARGEST_COUNT = 2**63 - 1

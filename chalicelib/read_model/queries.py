@@ -1,4 +1,4 @@
-"""Queries of the read model. Reads are consistent unless a function says otherwise."""
+"""Query the read model. Reads are consistent unless a function states otherwise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HISTORY_BYTES = 4 * 1024 * 1024
 #: Archive pages, of up to 4 KB, per request. The first requests of all parts read less than `HISTORY_BYTES`.
 _PAGES_AT_ONCE = 128
 
-#: An entry of an archive page has at least 18 bytes, usually one or two more.
+#: The size of an entry of an archive page: at least 18 bytes, usually one or two more.
 _ENTRY_BYTES = 20
 
 #: Archive pages per request for a list of events, which needs one or two.
@@ -72,7 +72,7 @@ def list_counters(limit: int, after: str | None = None) -> CounterPage:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
     start: RawItem | None = {"counter_id": {"S": after}, "part": {"N": str(MAX_PARTS)}} if after else None
-    # A counter's parts follow one another. One more item shows whether the last counter is complete.
+    # A counter's parts are adjacent. One more item shows whether the last counter is complete.
     size = max(limit * partitions.count_parts(), MAX_PARTS) + 1
     scanned: list[RawItem] = []
     while True:
@@ -81,10 +81,10 @@ def list_counters(limit: int, after: str | None = None) -> CounterPage:
         scanned += response["Items"]
         start = response.get("LastEvaluatedKey")
         groups = [(name, list(group)) for name, group in groupby(scanned, key=lambda item: item["counter_id"]["S"])]
-        whole = groups if start is None else groups[:-1]
-        if whole or start is None:
+        complete = groups if start is None else groups[:-1]
+        if complete or start is None:
             break
-    page = whole[:limit]
+    page = complete[:limit]
     states = [add_up(name, map(items.decode_totals, group)) for name, group in page]
     has_more = start is not None or len(page) < len(groups)
     return CounterPage(states, page[-1][0] if has_more else None)
@@ -95,7 +95,7 @@ def is_counted(event: Event) -> bool:
     Check whether this event is counted. One read; two if the event is older than the recent entries.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
     return not find_uncounted(partitions.key_of(event), frozenset([entry_of(event)]))
 
@@ -104,25 +104,25 @@ def find_uncounted(
     key: PartKey, entries: frozenset[Entry], advance: Callable[[int], None] = lambda _: None
 ) -> frozenset[Entry]:
     """
-    Return the entries of one part that are not counted. One read, and one for each few pages with archived entries.
+    Return the entries of one part that are not counted. One read, plus one for every few archive pages.
 
-    Calls `advance` with the number of items and pages of each read.
+    Calls `advance` with the number of items or pages of each read.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
 
     def read() -> frozenset[Entry]:
         part = store.read_part(key)
         advance(1)
         missing: frozenset[Entry] = frozenset()
-        left = entries
-        while left:
-            pages, planned = store.read_pages_for(part, left)
+        remaining = entries
+        while remaining:
+            pages, planned = store.read_pages_for(part, remaining)
             advance(len(pages))
             if needed := writer.plan_writes(part, pages, planned):
                 missing |= needed.entries
-            left -= planned
+            remaining -= planned
         return missing
 
     return _retry_at_gaps(read)
@@ -132,13 +132,12 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
     """
     Return up to `limit` counted events before a position, newest first.
 
-    An event keeps its position, so it is on at most one page, whatever is counted between two requests. A late event
-    appears if its position is after the cursor. Entries without an event in the log are left out.
+    An event keeps its position, so it is on at most one page, even if more events are counted between two requests. A
+    late event appears if its position is after the cursor. Entries without an event in the log are omitted.
 
     Raises:
-        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer, or what was read is
-            damaged.
-        NotUnderstoodError: an event cannot be read by this version of the code.
+        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        NotUnderstoodError: this version of the code cannot decode an event.
     """
     bound = None if before is None else (before.recorded_at_ms, id_bytes(before.event_id))
 
@@ -156,11 +155,11 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
 
 def get_history(counter_id: str, span: Span) -> list[Point]:
     """
-    Return the counted events of this span, added up by step. Reads at most `HISTORY_BYTES` and a request of each part.
+    Return the counted events of this span, added up by step. Reads up to `HISTORY_BYTES`, plus one request per part.
 
     Raises:
-        RangeTooLongError: the span needs more reads. The error has an accepted `end`.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
+        RangeTooLongError: the span needs more reads. The error has an `end` that would be accepted.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
     if span.steps == 0:
         return []
@@ -192,7 +191,7 @@ def _read_entries(counter_id: str, span: Span) -> list[Entry]:
 
 
 class _ArchiveReader:
-    """Reads the archive of one part forward, from start to end of a span. Each page must follow the last one."""
+    """Reads the archive of one part forward, from start to end of a span. Pages must be adjacent."""
 
     def __init__(self, part: Part, span: Span, at_once: int) -> None:
         self.part = part
@@ -224,7 +223,7 @@ def _retry_at_gaps(read: Callable[[], _T]) -> _T:
     DynamoDB commits a transaction item by item, so a query may see only some of its pages.
 
     Raises:
-        ArchiveGapError: every attempt met a gap.
+        ArchiveGapError: every attempt found a gap.
     """
     for _ in retries.attempts(writer.GAP_ATTEMPTS - 1):
         with contextlib.suppress(ArchiveGapError):
@@ -234,7 +233,7 @@ def _retry_at_gaps(read: Callable[[], _T]) -> _T:
 
 def _iterate_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
     """
-    Yield a part's entries before `bound`, newest first, each once. Read archive pages as needed.
+    Yield each of a part's entries before `bound` once, newest first. Read archive pages as needed.
 
     If a concurrent writer splits a page between two reads, the second page repeats entries.
     """
@@ -256,7 +255,7 @@ def _read_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
     for response in store.query_pages_backward(part.key, before_end_ms, _FEW_PAGES):
         for page in map(items.decode_page, response):
             if page.end_ms > next_end_ms:
-                continue  # split from a page that was read before
+                continue  # split off a page that was already read
             if page.end_ms < next_end_ms:
                 raise ArchiveGapError(part.key.counter_id, next_end_ms)
             yield from reversed(page.entries)

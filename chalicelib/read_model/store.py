@@ -1,5 +1,5 @@
 """
-Read and write the read model: consistent reads, and the conditional writes of `domain.archive`'s plans.
+Read the read model consistently, and write `domain.archive`'s plans with conditional writes.
 
 `items` decodes and encodes. A damaged item raises a `DamagedReadModelError`.
 """
@@ -44,7 +44,7 @@ class ChangedError(Exception):
 
 def read_part(key: PartKey) -> Part:
     """
-    Return the part's state now. One consistent read, of at most 1 read unit.
+    Return the part's current state. One consistent read, of at most 1 read unit.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
@@ -55,7 +55,7 @@ def read_part(key: PartKey) -> Part:
 
 def read_part_item(key: PartKey) -> RawItem:
     """
-    Return the part's item now, undecoded; empty if it does not exist. One consistent read.
+    Return the part's current item, undecoded; empty if it does not exist. One consistent read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
@@ -67,7 +67,7 @@ def read_part_item(key: PartKey) -> RawItem:
 
 def read_parts(counter_id: str) -> list[Part]:
     """
-    Return the state now of each part in which an event was counted. One consistent request.
+    Return the current state of each part in which an event was counted. One consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
@@ -78,7 +78,7 @@ def read_parts(counter_id: str) -> list[Part]:
 
 def read_counter(counter_id: str) -> Counter:
     """
-    Return the counter's state now: the sum of its parts. One consistent request, of 1 read unit for each 4 parts.
+    Return the counter's current state: the sum of its parts. One consistent request, of 1 read unit for every 4 parts.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
@@ -114,7 +114,7 @@ def read_pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozens
                 useful.append(page)
         pages += useful
         if reached == reached_before:
-            break  # no page covers it, which `plan` reports
+            break  # no page covers the next entry; `plan` will report that
         at_once = min(2 * at_once, _MANY_PAGES) if useful == response else _FEW_PAGES
     return pages, frozenset(entries)
 
@@ -213,9 +213,9 @@ def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter
 
 def execute_plan(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
     """
-    Execute a plan if its conditions hold: all of its writes or none. One request.
+    Execute all writes of a plan if its conditions hold, else none. One request.
 
-    Returns the part's new totals if the response has them.
+    Returns the part's new totals if the response has them, else None.
 
     Raises:
         ChangedError: a condition failed.
@@ -236,7 +236,7 @@ def execute_plan(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
 
 
 def include_plan(transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, extra: Condition | None) -> None:
-    """Include a plan in a transaction. `extra` is one more condition on the counter's item."""
+    """Include a plan in a transaction. `extra` is an additional condition on the counter's item."""
     if not isinstance(plan, Addition):
         for page in plan.pages:
             include_page(transaction, key, page)
@@ -256,12 +256,12 @@ def include_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> N
 
 
 def include_page_absence(transaction: TransactWrite, key: PartKey, end_ms: int) -> None:
-    """Include the condition that no archive page has this end, not even one that is invisible yet, in a transaction."""
+    """Include, in a transaction, the condition that no archive page, even one not visible yet, has this end."""
     transaction.condition_check(PageItem, partitions.partition_of(key), end_ms, condition=PageItem.end.does_not_exist())
 
 
 def include_revision_check(transaction: TransactWrite, part: Part) -> None:
-    """Include the condition that this part is unchanged since it was read in a transaction."""
+    """Include, in a transaction, the condition that this part is unchanged since it was read."""
     condition = revision_condition(part.revision)
     transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=condition)
 
@@ -341,7 +341,7 @@ def _addition_condition(entries: frozenset[Entry], stored: Set[bytes]) -> Condit
 
 
 def _join(conditions: Sequence[Condition]) -> Condition:
-    """Join conditions as a balanced tree: DynamoDB limits how deep an expression may be nested."""
+    """Join conditions as a balanced tree, because DynamoDB limits the nesting of expressions."""
     if len(conditions) == 1:
         return conditions[0]
     middle = len(conditions) // 2

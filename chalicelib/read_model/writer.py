@@ -1,10 +1,10 @@
 """
 Count events exactly once, in the counter's own item.
 
-In the usual case, one update counts a batch without a read. It adds to value, version and recent entries, on the
-condition that none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which
-`archive.plan` decides the next write. Duplicates, order and batch boundaries make no difference: the event alone
-decides where it is counted.
+Usually, one update counts a batch without a read. It adds to value, version and recent entries, on the condition that
+none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which `archive.plan`
+decides the next write. Duplicates, order and batch boundaries make no difference, because the event alone determines
+where it is counted.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 12
 
-#: Attempts at a gap in the archive: the commit of a transaction closes the gap within milliseconds.
+#: Attempts after a gap in the archive, which the commit of a transaction closes within milliseconds.
 GAP_ATTEMPTS = 4
 
-#: Parts that are counted at the same time. Each spends nearly all of its time waiting for DynamoDB.
+#: Parts counted concurrently. Counting a part is almost entirely waiting for DynamoDB.
 _THREADS = 8
 
 
@@ -56,17 +56,17 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     """
     Count each event once, and return the events that were not counted before, as (counter id, event id).
 
-    Redelivery, order, batch boundaries and concurrent workers do not change the result. A worker that is cut off has
+    Redelivery, order, batch boundaries and concurrent workers do not change the result. An interrupted worker has
     counted some of the events; a redelivery counts the others. Up to 8 parts are counted concurrently and
     independently: a failure or conflict of one part does not stop the others.
 
     `read_first`: counters whose events are probably counted already. Reading first avoids a refused write, which costs
-    as much as a write. If a response is lost, its events are counted but not returned.
+    as much as a successful write. If a response is lost, its events are counted but not returned.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
-        ContendedError: conflicts with other workers at every attempt. Some events may be counted: deliver all again.
-        PartlyCountedError: one of these errors for some of the counters only.
+        ContendedError: every attempt conflicted with other workers. Some events may be counted: deliver all again.
+        PartlyCountedError: one of these errors, for only some of the counters.
     """
     batches: defaultdict[PartKey, dict[Entry, str]] = defaultdict(dict)
     for event in events:
@@ -87,8 +87,8 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     elif batches:
         with ThreadPoolExecutor(min(_THREADS, len(batches))) as pool:
             # Each thread needs a copy of the context, which has the invocation's remaining time.
-            for done in [pool.submit(contextvars.copy_context().run, count_batch, key) for key in batches]:
-                done.result()
+            for future in [pool.submit(contextvars.copy_context().run, count_batch, key) for key in batches]:
+                future.result()
     if failures:
         first = next(iter(failures.values()))
         if not new and len(failures) == len({key.counter_id for key in batches}):
@@ -102,7 +102,7 @@ def count_and_get(event: Event) -> Counter:
     Count one event, once, and return the counter's state, which includes it. One request in the usual case.
 
     Raises:
-        ReadModelUnavailableError, ContendedError: as of `count`.
+        ReadModelUnavailableError, ContendedError: see `count`.
     """
     key, entries = partitions.key_of(event), frozenset([entry_of(event)])
     totals: Counter | None
@@ -115,10 +115,10 @@ def count_and_get(event: Event) -> Counter:
 
 def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     """
-    Append the event to the log and count it, in one transaction, if the counter still is in the state of `parts`.
+    Append the event to the log and count it, in one transaction, if the counter is still in the state of `parts`.
 
     `parts` is the result of `store.read_parts`. Returns the counter's next state. The stream still delivers the event
-    later, and the projector finds it counted.
+    later; the projector finds that it is counted.
 
     Raises:
         RecordedBeforeError: the log already has the event's id; nothing was written.
@@ -155,17 +155,17 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
 
 def count_entries(key: PartKey, entries: Collection[Entry]) -> frozenset[Entry]:
     """
-    Count entries of one part, each once, and return those that were not counted before; see `count`. Reads first.
+    Count entries of one part, each once, and return the newly counted entries; see `count`. Reads first.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or what was read is damaged.
-        ContendedError: conflicts with other workers at every attempt.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ContendedError: every attempt conflicted with other workers.
     """
     return frozenset().union(*_count_part(key, frozenset(entries), read_first=True))
 
 
 def _count_part(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iterator[frozenset[Entry]]:
-    """Count one part's entries, and yield those that were not counted before, as soon as they are."""
+    """Count one part's entries. After each write, yield the newly counted entries."""
     if len(entries) <= RECENT_MAX and not read_first:
         try:
             store.add_entries(key, entries, _now_ms())
@@ -186,9 +186,8 @@ def _count_by_plans(
     """
     Read, plan and write until all entries are counted. `part` is the part's current state, if the caller has it.
 
-    Yields the entries that each write counted, and the part's totals right after the write, if they are known.
-
-    After a conflict or a gap in the archive, waits and reads the part again.
+    Yields, for each write, the entries that it counted, and the part's totals right after it, if known. After a
+    conflict or a gap in the archive, waits and reads the part again.
     """
     for attempt in retries.attempts(_ATTEMPTS):
         try:
@@ -219,7 +218,7 @@ def _totals_after(plan: Plan, part: Part, now_ms: int) -> Counter | None:
 
 def plan_writes(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
     """
-    Return what `archive.plan` decides now.
+    Return the plan of `archive.plan` for the current time.
 
     Raises:
         ArchiveGapError: no page covers a late entry.

@@ -61,7 +61,7 @@ PROCESSES = "tests/resilience/test_process_agreement.py"
 
 _LOCK_FIRST = """\
         _lock(connection, counter_id)
-        # In a second statement: one that waits for a lock sees the rows as they were before it waited.
+        # In a second statement, because a statement that waits for a lock sees the rows as they were before the wait.
         sums = select(*rows.select_sums()).where(events.c.counter_id == counter_id)
         high, low, number = connection.execute(sums).one()
 """
@@ -354,8 +354,8 @@ MUTANTS = {
     "repetition-by-time": Mutant(
         "A retried increment is a new one, because its time differs",
         "chalicelib.domain.events",
-        "return _content(one) == _content(other)",
-        "return one == other",
+        "return _strip_metadata(first) == _strip_metadata(second)",
+        "return first == second",
         f"{CRASHES}[a keyed increment sent again-the answer is lost, once]",
     ),
     "part-by-hash": Mutant(

@@ -94,35 +94,35 @@ def test_two_attempts_at_one_increment_have_the_same_content():
     event = an_event()
     later = an_event(event_id=event.event_id, recorded_at_ms=event.recorded_at_ms + 1)
 
-    assert events.same_content(event, later)
+    assert events.have_same_content(event, later)
 
 
 def test_increments_of_other_amounts_or_counters_differ_in_content():
     event = an_event()
 
-    assert not events.same_content(event, an_event(event_id=event.event_id, by=event.by + 1))
-    assert not events.same_content(event, an_event(event_id=event.event_id, counter_id="visits"))
-    assert not events.same_content(event, an_event())
+    assert not events.have_same_content(event, an_event(event_id=event.event_id, by=event.by + 1))
+    assert not events.have_same_content(event, an_event(event_id=event.event_id, counter_id="visits"))
+    assert not events.have_same_content(event, an_event())
 
 
 def test_two_attempts_at_one_adjustment_have_the_same_content():
     event = an_adjustment()
     by_another_operator = an_adjustment(event_id=event.event_id, who="ben", recorded_at_ms=5)
 
-    assert events.same_content(event, by_another_operator)
+    assert events.have_same_content(event, by_another_operator)
 
 
 @pytest.mark.parametrize("other", [{"by": 7}, {"reason": "other"}])
 def test_adjustments_of_other_amounts_or_reasons_differ_in_content(other):
     event = an_adjustment()
 
-    assert not events.same_content(event, an_adjustment(event_id=event.event_id, **other))
+    assert not events.have_same_content(event, an_adjustment(event_id=event.event_id, **other))
 
 
 def test_an_increment_and_an_adjustment_differ_in_content():
     event = an_adjustment(by=1)
 
-    assert not events.same_content(event, an_event(event_id=event.event_id, by=1))
+    assert not events.have_same_content(event, an_event(event_id=event.event_id, by=1))
 
 
 @given(st.uuids().map(str), st.integers(1, MAX_PARTS))

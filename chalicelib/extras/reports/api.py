@@ -1,4 +1,4 @@
-"""Turn requests for reports into queries, and pages of reports into JSON and CSV."""
+"""Parse requests for reports into queries, and render pages of reports as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 JSON_FORMAT, CSV_FORMAT = FORMATS = ("json", "csv")
 CSV = "text/csv; charset=utf-8"
 
-#: Seconds that caches may keep a report, which lags behind the log anyway.
+#: Seconds for which caches may keep a report. Reports lag behind the log anyway.
 MAX_AGE_S = 5
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _TIME_MS = re.compile(r"[0-9]{1,15}")
 
-#: Characters, also of full width, with which a formula starts in spreadsheet programs.
+#: A text that a spreadsheet program takes for a formula. The last four characters are full-width forms.
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
@@ -101,8 +101,8 @@ def parse_request(settings: Settings, name: str, request: requests.Request) -> R
         *definitions.round_range(report, start, end),
     )
     after = _parse_cursor(query, requests.parse_cursor(request))
-    others = {name: text for name, text in given.items() if name != "cursor"}
-    return ReportRequest(replace(query, after=after), response_format == CSV_FORMAT, others)
+    parameters = {name: text for name, text in given.items() if name != "cursor"}
+    return ReportRequest(replace(query, after=after), response_format == CSV_FORMAT, parameters)
 
 
 def to_response(request: ReportRequest, page: Page) -> Response:
@@ -132,7 +132,7 @@ def _check_on(settings: Settings) -> None:
 
 
 def _parse_time(given: Mapping[str, str], name: str) -> Decimal | None:
-    """Return the parameter in seconds since 1970. A day stands for its start in UTC."""
+    """Return the parameter in seconds since 1970. A day means its start in UTC."""
     text = given.get(name)
     if text is None:
         return None
@@ -197,7 +197,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _to_csv(report: Report, rows: list[list[Any]]) -> str:
-    """Return CSV as in RFC 4180, with a line of column names. Null is an empty field."""
+    """Return CSV (RFC 4180) with a header line. Null is an empty field."""
     text = io.StringIO()
     lines = csv.writer(text)
     lines.writerow(column.name for column in report.columns)
@@ -207,5 +207,5 @@ def _to_csv(report: Report, rows: list[list[Any]]) -> str:
 
 
 def _escape(kind: Kind, value: Any) -> Any:
-    """Keep spreadsheets from running free text as a formula. A counter's id is safe and stays as it is."""
+    """Escape free text that a spreadsheet would run as a formula. Counter ids are safe and stay unchanged."""
     return f"'{value}" if kind is Kind.TEXT and value is not None and _FORMULA.match(value) else value

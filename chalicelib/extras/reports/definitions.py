@@ -1,9 +1,9 @@
 """
-The reports on the relational read model: name, description, columns, order and parameters of each. No SQL here.
+The reports on the relational read model: their names, descriptions, columns, order and parameters. No SQL here.
 
-A report is a view of the same name, returned page by page. Its order is total, so the ordering columns of a row are a
-position, and a page starts after a position, even if rows were added since. Names of reports, columns and parameters
-are a public interface. `queries` runs reports; `sql.schema` has the views.
+A report is a view of the same name, returned page by page. Its order is total, so the values of the ordering columns
+identify a row's position. A page starts after a position, even if rows were added in between. Names of reports, columns
+and parameters are a public interface. `queries` runs reports; `sql.schema` has the views.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Report:
     """
     A view that is returned page by page. `required` parameters have no default.
 
-    If `step_ms` is set, `from` and `to` select a time range: of the first key, in steps of this length.
+    If `step_ms` is set, `from` and `to` limit the first key to a time range, rounded to steps of this length.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Report:
         return ("limit", "cursor", "format", "counter_id", *(("from", "to") if self.step_ms is not None else ()))
 
 
-#: The values of a row's columns; and its position: the values of the columns by which the report is ordered.
+#: A row: the values of its columns. Its position: the values of the columns that order the report.
 Row = tuple[Any, ...]
 Position = tuple[Any, ...]
 
@@ -78,9 +78,9 @@ Position = tuple[Any, ...]
 @dataclass(frozen=True, slots=True)
 class Query:
     """
-    A page of a report: rows of one counter or of all, from time `first` on and before `end`, after a position.
+    A request for a page of a report: rows of one or all counters, from time `first` up to `end`, after a position.
 
-    The times are of the kind of the report's first key.
+    `end` is exclusive. The times are of the kind of the report's first key.
     """
 
     report: Report
@@ -207,10 +207,11 @@ def round_range(report: Report, start: Decimal | None, end: Decimal | None) -> t
     """
     Convert a time range in seconds since 1970 to the kind of the report's first key.
 
-    The start is rounded down to a step and the end up. None means no limit. So does an end after all valid times.
+    The start is rounded down to a step, and the end is rounded up. None means no limit. An end after all valid times
+    becomes None.
     """
     step_ms, kind = report.step_ms or 1, report.order[0].column.kind
-    # Weeks begin with Mondays; all other steps divide a day.
+    # Weeks start on Monday; the length of every other step divides a day.
     offset_ms = _A_MONDAY_MS if step_ms == _WEEK_MS else 0
 
     def limit(ms: int) -> date | None:

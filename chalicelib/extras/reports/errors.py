@@ -1,4 +1,4 @@
-"""Errors of reports, with the problem that a client receives."""
+"""Errors of reports, with the problem documents that clients receive."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-Query one page of a report, in a read-only transaction, within the time that the function has left.
+Query one page of a report, in a read-only transaction, within the function's remaining time.
 
-All parameters are bound to the statement, never part of its text. Errors of SQLAlchemy and of its drivers leave this
-module as ours.
+All parameters are bound to the statement and never part of its text. Errors of SQLAlchemy and its drivers are raised as
+the project's own errors.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from chalicelib.extras.reports.definitions import Position, Query, Report
 
-#: The longest time for a report, if the function has that much left.
+#: The maximum time for a report. The function's remaining time may be shorter.
 LONGEST_S = 10
 
 #: Conflicts are rare, because nothing is written.
@@ -52,12 +52,12 @@ def run(query: Query) -> Page:
     for _ in retries.attempts(_TRIES):
         if time.monotonic() >= deadline:
             break
-        # The cause is the driver's error: SQLAlchemy's would put the statement into the log.
+        # Use the driver's error as the cause: SQLAlchemy's would put the statement into the log.
         try:
             with read_only.reading(client(), max(deadline - time.monotonic(), 0.001)) as connection:
                 return _read_page(query, connection)
         except OverflowError as error:
-            # SQLite's integers have 64 bits, so no valid cursor has a larger one.
+            # SQLite's integers have 64 bits, so no valid cursor has a larger number.
             raise BadCursorError from error
         except DBAPIError as error:
             if not (error.connection_invalidated or read_model.is_conflict(error.orig)):
@@ -70,12 +70,12 @@ def run(query: Query) -> Page:
 
 @functools.cache
 def client() -> Engine:
-    """Return the engine of this process for reports. It connects when it is first used."""
+    """Return the process's engine for reports. It connects on first use."""
     return read_only.engine_at(settings.current().sql_reader_url)
 
 
 def build_statement(query: Query) -> Select[Any]:
-    """Return the statement for a page and one more row, which shows whether another page follows."""
+    """Return the statement for a page plus one row, which shows whether another page follows."""
     report, view = query.report, _VIEWS[query.report.name]
     time_column = view.c[report.order[0].column.name]
     conditions: list[ColumnElement[bool]] = []

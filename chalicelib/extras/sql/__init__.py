@@ -1,1 +1,1 @@
-"""Optional: a relational read model, for SQL queries. On if `SQL_URL` is set."""
+"""Optional: a relational read model, for SQL queries. Enabled if `SQL_URL` is set."""

@@ -1,4 +1,4 @@
-"""Project: apply the events in messages from the SQL projection queue to the relational read model."""
+"""Project the messages of the SQL projection queue onto the relational read model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def project(records: Iterable[object]) -> dict[str, Any]:
 
     Raises:
         ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a temporary failure. The
-            queue delivers the records again; events that are counted stay counted once.
+            queue delivers the records again; counted events do not count twice.
     """
     dead_letter_queue = settings.current().sql_dead_letter_queue
     return projector.project(Projection("SQL projection queue", dead_letter_queue, _count, "Sql"), records)

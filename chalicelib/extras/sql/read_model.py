@@ -2,10 +2,10 @@
 The relational read model: create its schema, and count events in it, each exactly once.
 
 A batch is counted in one transaction: insert the events whose rows do not exist yet, and add their amounts to the
-counters. The primary key of a row, (counter id, event id), is the event's identity in the log, too. So duplicates,
-order and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
+counters. The primary key of a row, (counter id, event id), also identifies the event in the log. So duplicates, order
+and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
 
-Errors of SQLAlchemy and of its drivers leave this module as ours.
+Errors of SQLAlchemy and its drivers are raised as the project's own errors.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: A transaction of Aurora DSQL may write 3,000 rows and 10 MiB. An index entry is a row, so an event takes two rows,
-#: and its counter may take a third. (User guide, "Cluster quotas and database limits".)
+#: A transaction of Aurora DSQL may write 3,000 rows and 10 MiB. An index entry counts as a row, so an event takes two
+#: rows, and its counter may take a third. (User guide, "Cluster quotas and database limits".)
 EVENTS_PER_TRANSACTION = 500
 
 _TRIES = 12
@@ -51,7 +51,7 @@ _TRIES = 12
 #: The longest wait for a lock or a connection. All tries together take less than the function's timeout.
 _WAIT_S = 2
 
-#: For servers. A connection breaks unnoticed while a function is frozen; these settings detect that within seconds.
+#: For servers. A connection can break while a function is frozen; these settings detect that within seconds.
 _CONNECT_ARGS = {
     "connect_timeout": _WAIT_S,
     "tcp_user_timeout": 3000,
@@ -74,14 +74,14 @@ _LOCKED = frozenset({5, 6})
 
 def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
     """
-    Count each of these events once, in the process's own database; return the new ones' counter ids and event ids.
+    Count each event once, in the database of the settings. Return the newly counted ones, as (counter id, event id).
 
-    Calls that are repeated, concurrent, partial or in another order have the same result. A worker that is cut off has
-    completed some transactions and left no trace of the others.
+    Repeated, concurrent or partial calls, in any order, have the same result. An interrupted worker has completed some
+    transactions and left no trace of the others.
 
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer. Some may be counted: deliver all again.
-        ContendedError: a concurrent writer was faster at every try. Likewise.
+        ContendedError: every attempt conflicted with a concurrent writer. Some may be counted: deliver all again.
         PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
             events. The events of all other counters are counted.
     """
@@ -91,7 +91,7 @@ def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
 def count_rows(rows: Iterable[Row], engine: Engine) -> frozenset[tuple[str, str]]:
     """Count the events of these rows as `count` does, in the database of this engine."""
     by_key = {row[:2]: row for row in rows}
-    # The same order everywhere, so that no two transactions wait for each other.
+    # All workers use the same order, so that no two transactions wait for each other.
     ordered = [by_key[key] for key in sorted(by_key)]
     new: set[tuple[str, str]] = set()
     failures: dict[str, UnavailableError] = {}
@@ -111,20 +111,20 @@ def count_rows(rows: Iterable[Row], engine: Engine) -> frozenset[tuple[str, str]
 def _count_storable(
     rows: list[Row], engine: Engine, new: set[tuple[str, str]], failures: dict[str, UnavailableError]
 ) -> None:
-    """Count the rows; add the new ones to `new`, and counters that the database cannot store to `failures`."""
+    """Count the rows. Add new rows to `new`, and counters that the database cannot store to `failures`."""
     try:
         new |= _count(rows, engine)
     except DoesNotFitError:
         for counter_id, group in _group_by_counter(rows).items():
             try:
                 new |= _count(group, engine)
-            except DoesNotFitError as failure:  # of this counter only
+            except DoesNotFitError as failure:
                 failures[counter_id] = failure
 
 
 def get_size() -> int:
     """
-    Return the number of counted events, of all counters.
+    Return the number of counted events of all counters.
 
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
@@ -135,18 +135,18 @@ def get_size() -> int:
 
 def make_schema(url: str) -> None:
     """
-    Create the tables and views in the database at this URL, or update older ones. Safe to repeat.
+    Create or update the tables and views in the database at this URL. Safe to repeat.
 
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer.
-        ContendedError: a concurrent schema change was faster at every try.
+        ContendedError: every attempt conflicted with a concurrent schema change.
     """
     with connected(url) as engine:
         if engine.dialect.name == "sqlite":
-            # Readers do not block writers. The file remembers this setting.
+            # With WAL, readers do not block writers. The file stores this setting.
             within_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
         for statement in list_statements(engine.dialect.name):
-            # Aurora DSQL allows one statement on the schema in a transaction.
+            # Aurora DSQL allows one DDL statement per transaction.
             fetch(engine, statement)
 
 
@@ -164,7 +164,7 @@ def has_schema(engine: Engine) -> bool:
 
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[Engine]:
-    """Provide an engine for the database at this URL until the block ends. It connects when it is first used."""
+    """Provide an engine for the database at this URL until the block ends. It connects on first use."""
     engine = engine_at(url)
     try:
         yield engine
@@ -174,12 +174,12 @@ def connected(url: str) -> Iterator[Engine]:
 
 @functools.cache
 def client() -> Engine:
-    """Return the engine, with its connection pool, of this process. It connects when it is first used."""
+    """Return the process's engine, which has its connection pool. It connects on first use."""
     return engine_at(settings.current().sql_url)
 
 
 def engine_at(url: str) -> Engine:
-    """Return an engine for the database at this URL. It connects when it is first used, with a short timeout."""
+    """Return an engine for the database at this URL. It connects on first use, with a short timeout."""
     address = make_url(url)
     match address.get_backend_name():
         case "sqlite":
@@ -202,9 +202,9 @@ def _count(rows: list[Row], engine: Engine) -> frozenset[tuple[str, str]]:
 
 def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
     """
-    Insert the rows that do not exist, each given once, and add them to the totals; return the keys of the new ones.
+    Insert the rows that do not exist, and add them to the totals. Return the keys of the inserted rows.
 
-    Raises the driver's errors, for the caller that opened the transaction.
+    Each key must occur once. Raises the driver's errors; the caller, which opened the transaction, translates them.
     """
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     key = (event_rows.c.counter_id, event_rows.c.event_id)
@@ -248,7 +248,7 @@ def _group_by_counter(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def fetch(engine: Engine, statement: Executable) -> list[Any]:
-    """Execute a statement in a transaction of its own, and return its rows; see `within_transaction`."""
+    """Execute a statement in its own transaction, and return its rows; see `within_transaction`."""
 
     def work(connection: Connection) -> list[Any]:
         result = connection.execute(statement)
@@ -259,15 +259,14 @@ def fetch(engine: Engine, statement: Executable) -> list[Any]:
 
 def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
     """
-    Do the work in one transaction. Retry it after a conflict or a broken connection.
+    Call `work` in one transaction. Retry after a conflict or a broken connection.
 
     Raises:
         DoesNotFitError: the database cannot store a value; nothing is changed.
-        ReadModelUnavailableError: the database refuses or does not answer. The outcome of its last statement is
-            unknown.
-        ContendedError: a concurrent writer was faster at every try.
+        ReadModelUnavailableError: the database refuses or does not answer. The outcome is unknown.
+        ContendedError: every attempt conflicted with a concurrent writer.
     """
-    # The cause is the driver's error: SQLAlchemy's would put the whole statement into the log.
+    # Use the driver's error as the cause: SQLAlchemy's would put the whole statement into the log.
     for _ in retries.attempts(_TRIES):
         try:
             with engine.begin() as connection:
@@ -286,7 +285,7 @@ def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
 
 
 def _dsql_engine(address: URL) -> Engine:
-    """Return an engine whose connections each use a new token, from the function's credentials, as their password."""
+    """Return an engine whose connections use a new token, from the function's credentials, as their password."""
     from aurora_dsql_sqlalchemy import create_dsql_engine  # noqa: PLC0415  (packaged only for Aurora DSQL)
 
     engine: Engine = create_dsql_engine(

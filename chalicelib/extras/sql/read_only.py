@@ -3,8 +3,8 @@ Read the relational read model, in transactions in which the database refuses ev
 
 SQLite opens the file read-only. Such a connection could still create other files, with `ATTACH` or `VACUUM INTO`, so an
 authorizer also denies every action that is not a read. Servers open a READ ONLY transaction; after its first query, no
-statement can make it writable. Statements that act outside of the data, such as `pg_terminate_backend` or `COPY` to a
-file on the server, are not blocked here: the role must not have the right to them.
+statement can make it writable. Statements that affect more than the data, such as `pg_terminate_backend` or `COPY` to a
+file on the server, are not blocked here: the role must lack the privileges for them.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-#: How long after the database's own timeout the connection is closed.
+#: The time from the database's own timeout until the connection is closed.
 _GRACE_S = 1
 
-#: How long after a request to cancel a statement the next request is sent.
+#: The time between two requests to cancel the same statement.
 _CANCEL_AGAIN_S = 0.2
 
-#: The longest that SQLite waits for a lock.
+#: The longest wait of SQLite for a lock.
 _WAIT_S = 2
 
-#: SQLite's actions of statements that only read.
+#: SQLite's authorizer actions of statements that only read.
 _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
 #: Pragmas that only describe the schema. Others change the connection or the file.
 _PRAGMAS = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"})
 
-#: SQLite instructions between checks of the deadline: some thousand checks a second.
+#: SQLite instructions between checks of the deadline: a few thousand checks a second.
 _INSTRUCTIONS = 20_000
 
 
 def engine_at(url: str) -> Engine:
-    """Return an engine for `reading`. It connects when it is first used."""
+    """Return an engine for `reading`. It connects on first use."""
     if file := file_at(url):
         address = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
         return create_engine(address, connect_args={"timeout": _WAIT_S})
@@ -59,7 +59,7 @@ def engine_at(url: str) -> Engine:
     event.listen(server, "connect", _watch, insert=True)
     event.listen(server, "checkout", lambda driver_connection, record, _: _watch(driver_connection, record))
     engine = server.execution_options(postgresql_readonly=True)
-    if engine.dialect.name == "auroradsql":  # it has snapshot isolation only
+    if engine.dialect.name == "auroradsql":  # it only has snapshot isolation
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
 
@@ -73,11 +73,11 @@ def file_at(url: str) -> Path | None:
 @contextlib.contextmanager
 def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     """
-    Provide a read-only transaction on one snapshot, whose statements end within `timeout_s`, connecting included.
+    Provide a read-only transaction on one snapshot. Connecting and all statements end within `timeout_s`.
 
-    It uses a connection of its own, which is closed at the end. SQLite and PostgreSQL enforce the timeout themselves.
-    Aurora DSQL has no such setting: the running statement is cancelled. (It ends a transaction after 5 minutes anyway.)
-    If a server does not react, its connection is closed a second later.
+    The transaction has its own connection, which is closed at the end. SQLite and PostgreSQL enforce the timeout
+    themselves. Aurora DSQL has no such setting, so the running statement is cancelled. If a server does not react, the
+    connection is closed a second later.
 
     Raises:
         ReadModelUnavailableError: the database does not answer, or refuses the connection.
@@ -93,7 +93,7 @@ def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
                 with _begin(connection, deadline):
                     yield connection
             finally:
-                connection.invalidate()  # or the pool would keep it
+                connection.invalidate()  # otherwise, the pool would keep it
 
 
 class _Deadline:
@@ -171,7 +171,7 @@ def _begin_on_sqlite(connection: Connection, driver_connection: sqlite3.Connecti
 
 
 def _authorize(action: int, name: str | None, *_: str | None) -> int:
-    # SQLite reports an update of sqlite_master for table-valued functions such as `json_each`; it is none.
+    # SQLite reports an update of sqlite_master for table-valued functions such as `json_each`, which update nothing.
     is_read = (
         action in _READS
         or (action == sqlite3.SQLITE_PRAGMA and name in _PRAGMAS)
@@ -182,7 +182,7 @@ def _authorize(action: int, name: str | None, *_: str | None) -> int:
 
 @contextlib.contextmanager
 def _begin_on_postgresql(connection: Connection, _driver_connection: Any, deadline: float) -> Iterator[None]:
-    # By a query: after the first query, no statement can make the transaction writable.
+    # With a query, because after the first query, no statement can make the transaction writable.
     _execute(
         connection,
         "SELECT set_config('statement_timeout', :ms, true), set_config('timezone', 'UTC', true)",
@@ -198,9 +198,9 @@ def _begin_on_dsql(connection: Connection, driver_connection: Any, deadline: flo
 
     def cancel() -> None:
         pause_s = max(deadline - time.monotonic(), 0)
-        # Repeatedly: the server may not have received the statement yet, and then has nothing to cancel.
+        # Repeat the request: if the server has not received the statement yet, it has nothing to cancel.
         while not ended.wait(pause_s):
-            with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # then the statement ends without it
+            with contextlib.suppress(connection.dialect.loaded_dbapi.Error):  # the statement ends anyway
                 driver_connection.cancel_safe()
             pause_s = _CANCEL_AGAIN_S
 

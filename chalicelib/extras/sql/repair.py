@@ -1,12 +1,11 @@
 """
-Repair the relational read model in place, from the staged log, while events are counted and queries answered.
+Repair the relational read model in place, from the staged log, while workers count events and clients query.
 
-A worker inserts rows and adds them to their counter in one transaction. A correction writes to the counter first, so no
-other transaction of this counter ends before it: what it reads after that stays true. After each transaction, a
-counter's totals are those of its rows, if they were so before. Each step may be repeated, so the next call finishes
-what was cut off.
+A worker inserts rows and adds them to their counter in one transaction. A correction writes to the counter first, which
+locks the counter until the correction ends, so its later reads stay valid. No transaction makes a counter's totals
+differ from its rows if they matched before. Each step is safe to repeat, so the next call completes an interrupted one.
 
-If the database cannot hold a counter's totals, its rows are corrected without them, and its totals after that.
+If the database cannot store a counter's totals, its rows are corrected first, and its totals separately afterwards.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ if TYPE_CHECKING:
 _COUNTERS_AT_ONCE = 100
 _EVENTS_AT_ONCE = 1000
 
-#: Each replaced row is removed and inserted, with its index entry: 4 of the 3,000 rows that a transaction of Aurora
-#: DSQL may write.
+#: A replaced row is deleted and inserted, each with its index entry. So it takes 4 of the 3,000 rows that a transaction
+#: of Aurora DSQL may write.
 _ROWS_AT_ONCE = 100
 
 
 def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
     """
-    Make the rows of a comparison's counters what the log says, and their totals those of their rows.
+    Correct the rows of a comparison's counters according to the log, and their totals according to the rows.
 
-    Calls `advance` with the number of events counted. Safe to repeat, and to run next to any number of workers.
+    Calls `advance` with the number of events counted. Safe to repeat, and to run while any number of workers count.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: DynamoDB or the database
@@ -73,7 +72,7 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
 
 def recompute(engine: Engine, counter_id: str) -> None:
     """
-    Make the counter's totals those of its rows. Without rows, it has no totals.
+    Recompute the counter's totals from its rows. A counter without rows has no totals.
 
     Raises:
         DoesNotFitError: the database cannot store the sum exactly; nothing is changed.
@@ -82,7 +81,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        # In a second statement: one that waits for a lock sees the rows as they were before it waited.
+        # In a second statement, because a statement that waits for a lock sees the rows as they were before the wait.
         sums = select(*rows.select_sums()).where(events.c.counter_id == counter_id)
         high, low, number = connection.execute(sums).one()
         connection.execute(_update(counter_id).values(value=rows.add_halves(high, low), version=number))
@@ -93,7 +92,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
 
 def replace_rows(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
     """
-    Replace the counter's rows with these ids, and move its totals accordingly. Meant for some hundred rows.
+    Replace the counter's rows with these ids, and adjust its totals. Meant for a few hundred rows.
 
     Raises:
         DoesNotFitError: the database cannot store the totals exactly; nothing is changed.
@@ -115,9 +114,9 @@ def replace_rows(engine: Engine, counter_id: str, event_ids: Collection[str], re
 
 def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
     """
-    Replace the counter's rows with these ids, and leave its totals for `recompute`. Meant for some hundred rows.
+    Replace the counter's rows with these ids, and leave its totals to `recompute`. Meant for a few hundred rows.
 
-    For a counter whose totals cannot move accordingly, because the database cannot store them on the way.
+    For a counter whose totals cannot be adjusted, because the database cannot store an intermediate value.
 
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
@@ -133,7 +132,7 @@ def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str
 
 
 def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repaired) -> set[str]:
-    """Make totals that differ those of the rows; return the counters whose sums the database cannot store."""
+    """Recompute totals that differ from the rows. Return the counters whose sums the database cannot store."""
     too_large = set()
     for chunk in chunked(counter_ids, _COUNTERS_AT_ONCE):
         for counter_id, totals in rows.read_totals(engine, chunk).items():
@@ -149,7 +148,7 @@ def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repair
 def _replace(
     engine: Engine, counter_id: str, event_ids: set[str], replacements: list[Row], too_large: set[str]
 ) -> None:
-    """Replace rows with the totals, or without them if the counter's totals are too large."""
+    """Replace rows and adjust the totals, or replace only the rows if the counter's totals are too large."""
     if counter_id not in too_large:
         try:
             replace_rows(engine, counter_id, event_ids, replacements)
@@ -160,7 +159,7 @@ def _replace(
 
 
 def _count(engine: Engine, missing: list[Row]) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
-    """Count missing rows; return the keys of the new ones, and the counters that the database cannot store."""
+    """Count missing rows. Return the keys of the counted rows, and the counters that the database cannot store."""
     try:
         return read_model.count_rows(missing, engine), frozenset()
     except PartlyCountedError as error:
@@ -171,7 +170,7 @@ def _count(engine: Engine, missing: list[Row]) -> tuple[frozenset[tuple[str, str
 
 def _lock(connection: Connection, counter_id: str) -> None:
     """
-    Keep all other transactions of this counter from ending before this one. Adds totals if it has none.
+    Lock the counter until the transaction ends. Inserts totals of 0 if the counter has none.
 
     FOR UPDATE would lock nothing if there are no totals, and in SQLite it would not even begin a transaction.
     """

@@ -28,7 +28,7 @@ _STAGED_AT_ONCE = 1000
 
 
 class RowComparison:
-    """The comparison of the relational read model of these counters, or of all if there are none, with the log."""
+    """The comparison of the relational read model with the log, of these counters, or of all if the list is empty."""
 
     def __init__(self, db: StagingDb, engine: Engine, counter_ids: Sequence[str]) -> None:
         self.engine = engine
@@ -45,7 +45,7 @@ class RowComparison:
                 advance(len(chunk))
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Look again for each uncounted event from `oldest_ms` on; return the number of uncounted young ones."""
+        """Read each uncounted event's row again, from `oldest_ms` on. Return the number of young uncounted events."""
         young = 0
         for chunk in chunked(self.rows.missing(oldest_ms), _AT_ONCE):
             current = self._read_again(chunk)
@@ -54,7 +54,7 @@ class RowComparison:
         return young
 
     def report_differences(self, young_from_ms: int) -> Report:
-        """Report the rows that still differ, and the totals that are not those of the rows at one moment."""
+        """Report the rows that still differ, and the totals that differ from the rows in one snapshot."""
         self.report.add_unreadable(self.rows.db.unreadable())
         for row in self.rows.missing():
             entry = Entry(int(row.recorded_at_ms), id_bytes(row.event_id), row.amount)
@@ -80,9 +80,9 @@ class RowComparison:
 
     def find_unknown(self) -> Iterator[list[Row]]:
         """
-        Yield the rows without an event in the log, each list of one counter.
+        Yield the rows without an event in the log, in lists of one counter each.
 
-        Events that were recorded after the log was staged are looked up and staged.
+        Events that were recorded after the log was staged are read and staged.
 
         Raises:
             LogUnavailableError: DynamoDB throttles or does not answer.

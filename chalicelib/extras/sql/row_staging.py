@@ -48,9 +48,9 @@ SELECT counter_id FROM logged UNION SELECT counter_id FROM kept UNION SELECT cou
 
 class RowStaging:
     """
-    The staged rows. A row is found by its counter, its part and its event's id, as the log's events are.
+    The staged rows. Their key is the counter, the part and the event's id, like that of the log's events.
 
-    Rows are yielded by counter.
+    Queries yield rows grouped by counter.
     """
 
     def __init__(self, db: StagingDb) -> None:
@@ -59,7 +59,7 @@ class RowStaging:
             db.execute(statement)
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Stage these rows, in place of rows with the same keys."""
+        """Stage these rows. They replace rows with the same keys."""
         for chunk in chunked(rows, _ROWS_AT_ONCE):
             self.db.insert(
                 "kept VALUES (?, ?, ?, ?, ?, ?, ?)", [(*self._key(row), *row[2:]) for row in chunk], "REPLACE"
@@ -71,7 +71,7 @@ class RowStaging:
             self.db.insert("named VALUES (?)", [(name,) for name in chunk])
 
     def remove(self, row: Row) -> None:
-        """Remove a row: the read model has it no longer."""
+        """Remove a row that the read model no longer has."""
         self.db.execute("DELETE FROM kept WHERE (counter_id, part, id) = (?, ?, ?)", self._key(row))
 
     def sizes(self) -> tuple[int, int]:
@@ -80,7 +80,7 @@ class RowStaging:
         return events, rows
 
     def missing(self, oldest_ms: int = 0) -> Iterator[Row]:
-        """Yield rows for the log's events from `oldest_ms` on that the read model lacks."""
+        """Yield, as rows, the log's events from `oldest_ms` on that the read model lacks."""
         return self._rows(_MISSING, (oldest_ms,))
 
     def unknown(self) -> Iterator[Row]:
@@ -88,11 +88,11 @@ class RowStaging:
         return self._rows(_UNKNOWN)
 
     def different(self) -> Iterator[Row]:
-        """Yield rows for the log's events whose rows in the read model differ from them."""
+        """Yield, as rows, the log's events that differ from their rows in the read model."""
         return self._rows(_DIFFERENT)
 
     def counter_ids(self) -> Iterator[str]:
-        """Yield every counter of which anything is staged, in order."""
+        """Yield every counter that has staged data, in order."""
         return (name for (name,) in self.db.rows(_NAMES))
 
     def _key(self, row: Row) -> tuple[str, int, object]:

@@ -1,4 +1,4 @@
-"""Read the rows and the totals of the relational read model, page by page, while events are counted."""
+"""Read the rows and totals of the relational read model, page by page, while workers count events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAGE = 2000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: A sum of 64-bit integers may need more than 64 bits, and then SQLite's sum fails. So two halves are summed.
+#: A sum of 64-bit integers may need more than 64 bits; SQLite's sum then fails. So two halves are summed.
 _HALF = 2**32
 
 
@@ -40,7 +40,7 @@ def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
 
 def find(engine: Engine, keys: Collection[tuple[str, str]]) -> list[Row]:
     """
-    Return the rows with these keys (counter's id, event's id), in no order. Meant for some hundred keys.
+    Return the rows with these keys (counter id, event id), unordered. Meant for a few hundred keys.
 
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
@@ -71,7 +71,7 @@ def has_counter(engine: Engine, counter_id: str) -> bool:
 
 def read_totals(engine: Engine, counter_ids: Collection[str]) -> dict[str, Totals]:
     """
-    Return the totals of these counters and those of their rows, at one moment: in one statement.
+    Return the stored totals of these counters and the totals of their rows, from one snapshot: in one statement.
 
     Raises:
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
@@ -110,7 +110,7 @@ def add_halves(high: int | None, low: int | None) -> int:
 
 
 def _scan(engine: Engine, query: Select[Any], *key: ColumnElement[Any]) -> Iterator[Any]:
-    """Yield the results in the order of this key, which are their first columns."""
+    """Yield the results in the order of this key, which must be their first columns."""
     query = query.order_by(*key).limit(_PAGE)
     after = None
     while page := read_model.fetch(engine, query if after is None else query.where(tuple_(*key) > after)):
@@ -121,7 +121,7 @@ def _scan(engine: Engine, query: Select[Any], *key: ColumnElement[Any]) -> Itera
 
 
 def _select_rows() -> Select[Any]:
-    # Times come as the driver returns them: SQLite may store a text that is not a time.
+    # Read times as the driver returns them: SQLite may store a text that is not a time.
     recorded_at = type_coerce(events.c.recorded_at, String)
     return select(*(recorded_at if column is events.c.recorded_at else column for column in events.c))
 
@@ -132,7 +132,7 @@ def _to_row(result: Any) -> Row:
 
 
 def _to_ms(stored: datetime | str) -> float | str:
-    """Return milliseconds since 1970, with a fraction if there is one; what is not a time stays as it is."""
+    """Return a stored time as milliseconds since 1970, with a fraction if it has one. Return other texts unchanged."""
     try:
         moment = datetime.fromisoformat(stored) if isinstance(stored, str) else stored
     except ValueError:

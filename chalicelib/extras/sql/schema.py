@@ -46,8 +46,8 @@ class Row(NamedTuple):
     """
     An event as a row, with its time in ms since 1970.
 
-    SQLite stores any value in any column. A row that was changed by hand may hold what no event has: then
-    `recorded_at_ms` is a fraction of a millisecond, or a text that is not a time.
+    SQLite stores any value in any column. If a row was edited manually, `recorded_at_ms` may have a fraction, or be a
+    text that is not a time.
     """
 
     counter_id: str
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 class Time(TypeDecorator[datetime]):
-    """A time in UTC. SQLite stores it as text in the format of its own date functions."""
+    """A time in UTC. SQLite stores it as text, in the format of its date functions."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -79,7 +79,7 @@ class Total(TypeDecorator[int]):
     """
     An exact integer of up to 38 digits, as many as DynamoDB's numbers have.
 
-    SQLite's integers have 64 bits, and SQLite would turn a larger one into a float: there, the table refuses it.
+    SQLite's integers have 64 bits, and SQLite would turn a larger integer into a float. A constraint prevents that.
     """
 
     impl = Numeric(38, 0)
@@ -142,7 +142,7 @@ def _compile(element: FunctionElement[Any], compiler: SQLCompiler, **options: An
 
 metadata = MetaData()
 
-#: One row for each event. `reason` is an adjustment's reason; who adjusted is only in the log.
+#: One row for each event. `reason` is an adjustment's reason. Only the log has the operator's name.
 events = Table(
     "events",
     metadata,
@@ -215,9 +215,9 @@ def _select_running() -> Select[Any]:
 
 tables = (counters, events)
 
-#: In order: counters by value, `rank` 1 being the largest; the number and sum of events for each counter and day, hour
-#: or week that has events; the hour with most events of each counter, the first of several; each week with the week
-#: before it; every event with the counter's value after it, by time, then by id.
+#: In order: counters by value, where rank 1 is the largest; the number and sum of events by counter and day, hour or
+#: week, without empty ones; each counter's hour with the most events, or the first such hour; each week compared with
+#: the week before; and every event with the counter's value after it, ordered by time, then by id.
 views = tuple(
     CreateView(selected, name)
     for name, selected in (

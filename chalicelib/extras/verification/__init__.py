@@ -3,8 +3,8 @@ Compare the read model with the log, and repair it in place.
 
     verifier          stage read models and the log, wait for pending events, report differences: `verify`
     part_comparison   the differences between the counters' parts and the log
-    repair            correct them, while increments are counted and queries answered: `rebuild`
-    scheduled_check   compare a part of the log at each run, and count missing events: `check`
+    repair            correct them while the system runs: `rebuild`
+    scheduled_check   compare a section of the log in each run, and count missing events: `check`
     report            the differences, by kind
     staging_db        the temporary database in which the log and the parts are staged
 """

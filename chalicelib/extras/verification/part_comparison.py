@@ -1,7 +1,7 @@
 """
 Compare the parts of counters with the log; see `verifier`.
 
-Each part that seems to differ is read again until its item did not change while its pages were read (`settle`).
+Each part that seems to differ is read again until its item stays unchanged while its pages are read (`settle`).
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 #: Archive pages in one request: at most 1 MB.
 _PAGES_AT_ONCE = 200
 
-#: Events in one request to the log for them.
+#: Events in one request to the log.
 _EVENTS_AT_ONCE = 100
 
 _SETTLE_TRIES = 20
 
-#: A transaction that was begun longer ago is visible in all of its items.
+#: The items of a transaction that began longer ago are all visible.
 _YOUNG_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to compare. Each function reads a segment; segments of one kind are read at the same time."""
+    """The segments to compare. Each function reads one; segments of the same kind are read concurrently."""
 
     parts: Segments
     pages: Segments
@@ -85,7 +85,7 @@ class PartComparison:
     """
     The comparison of counters' parts with the log.
 
-    `strays` are items of the read model whose keys are those of no part of a counter.
+    `strays` are items of the read model whose keys belong to no part of a counter.
     """
 
     def __init__(self, db: StagingDb, scope: Scope, report: Report | None = None) -> None:
@@ -101,11 +101,11 @@ class PartComparison:
         verifier.run_in_parallel(self._add_pages, self._scope.pages, advance)
 
     def parts(self) -> list[PartKey]:
-        """Return every part of which anything was read."""
+        """Return every part that has staged data."""
         return list(self.db.parts())
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Look again for each uncounted event from `oldest_ms` on; return the number of uncounted young ones."""
+        """Check uncounted events again, from `oldest_ms` on. Return the number of young uncounted events."""
         young = 0
         if self._lagging is None:
             self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
@@ -121,7 +121,7 @@ class PartComparison:
         return young
 
     def report_differences(self, young_from_ms: int) -> Report:
-        """Report the differences of every part, after settling those that seem to differ."""
+        """Report the differences of every part, after settling each part that seems to differ."""
         for key in self.parts():
             self.report_part(key, young_from_ms)
         self.report.events, self.report.entries = self.db.sizes()
@@ -133,7 +133,7 @@ class PartComparison:
 
     def report_part(self, key: PartKey, young_from_ms: int) -> None:
         """Report the differences of one part, after settling it."""
-        # Twice: of a transaction that is being committed, a query may see one item and not yet another one.
+        # Twice, because a query may see only some items of a transaction that is being committed.
         for _ in range(2):
             if next(find_differences(self.db, key), None) is not None and settle(self.db, key) is None:
                 self.report.add(Difference(kinds.UNSETTLED, key.counter_id, "it changed each time it was read"))
@@ -160,11 +160,11 @@ class PartComparison:
 
 def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     """
-    Read one part again until the database has it as it was at one moment; return its item then, empty if there is none.
+    Stage a consistent snapshot of one part, and return its item in that snapshot, empty if the item does not exist.
 
-    Counting and corrections raise the item's revision. If it is the same before and after the pages were read, the part
-    did not change meanwhile. Pages that did not change since the last try, as `amended` tells, are not
-    read again. Returns None if the part changed at every try. What the read model has counted after the log was read is
+    Counting and corrections raise the item's revision. If the revision is the same before and after the pages are read,
+    the snapshot is consistent. Otherwise, read the part again, except for pages that are unchanged according to
+    `amended`. Returns None if the part changed at every attempt. Events that were counted after the log was staged are
     looked up in the log.
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
@@ -182,14 +182,14 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
         if (after.get("revision"), not after) == (before.get("revision"), not before):
             _look_up_unknown(db, key)
             return before
-        # Pages that were read in between may be older or newer than an amendment: then all are read again.
+        # If a page was amended in between, pages may have been read before or after that: read all of them again.
         amended = before.get("amended", {}) if after.get("amended") == before.get("amended") else None
         unchanged_until_ms = db.archive_ends(key)[0]
     return None
 
 
 def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
-    """Yield what the database shows to be wrong with one part, except for events that are not counted."""
+    """Yield the differences of one staged part, except for uncounted events."""
 
     def difference(kind: str, detail: str, event_id: str | None = None) -> Difference:
         return Difference(kind, key.counter_id, detail, event_id)
@@ -219,7 +219,7 @@ def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
 
 
 def find_redundant(db: StagingDb, key: PartKey) -> Iterator[Counted]:
-    """Yield the redundant copies of repeated entries. The copy in the earliest page is kept."""
+    """Yield the redundant copies of repeated entries: all except the copy in the earliest page."""
     last_id = b""
     for counted in db.repeated(key):
         if counted.entry.id == last_id:
@@ -242,7 +242,7 @@ def _add_page(db: StagingDb, key: PartKey, item: RawItem) -> None:
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
-    """Ask the log for the events of entries that it lacked when it was read."""
+    """Look up the events of entries that are missing from the staged log."""
     if not is_counter_id(key.counter_id):
         return
     young_from_ms = now_ms() - _YOUNG_MS

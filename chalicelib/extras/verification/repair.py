@@ -1,12 +1,12 @@
 """
-Repair the read model in place, from the log, while increments are counted and queries answered.
+Repair the read model in place, from the log, while workers count events and clients query.
 
-Each correction is one conditional write, decided from the part as it was at one moment (`part_comparison.settle`). If a
-concurrent writer changed it since, nothing is written and the part is read again. Cut off anywhere, running the repair
-again finishes it.
+Each correction is one conditional write, decided from a consistent snapshot of the part (`part_comparison.settle`). If
+a concurrent writer has changed the part, nothing is written and the part is read again. If the repair is interrupted at
+any point, running it again completes it.
 
-Entries are corrected first, and the totals last, in one step: queries see the old number, then the right one. If the
-totals are those of the entries, missing events are counted as a worker counts them, the oldest first.
+Entries are corrected first, and the totals last, in one step: queries return the old value, then the correct value. If
+the totals match the entries, missing events are counted as a worker counts them, oldest first.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 _TRIES = 50
 _THREADS = 8
 
-#: Removals that are collected before they are written.
+#: The most corrections that are collected before they are written.
 _REMOVED_AT_ONCE = 10_000
 
 
 def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
     """
-    Make every part that a comparison has read what its log says, several at a time; see `repair`.
+    Repair every part that a comparison has staged, several parts concurrently; see `repair`.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
@@ -71,21 +71,21 @@ def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lamb
                 except ContendedError:
                     repaired.failed[key.counter_id] = "it changed at every try; run rebuild again"
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # or the end of the block would wait for every part
+            pool.shutdown(wait=False, cancel_futures=True)  # otherwise, the block would wait for every part
             raise
     return repaired
 
 
 def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda _: None) -> Numbers[str]:
     """
-    Make one part of a counter what its log says, as far as the log is staged.
+    Repair one part of a counter according to the staged log.
 
-    Returns the numbers of differences by kind before the repair, and of events that were not counted.
-    Calls `advance` with the number of events counted. Safe to repeat, and to run next to any number of workers.
+    Returns the number of differences before the repair, by kind, including uncounted events. Calls `advance` with the
+    number of events counted. Safe to repeat, and to run while any number of workers count.
 
     Raises:
-        ContendedError: the part changed at every try. It is partly corrected: run it again.
-        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Likewise.
+        ContendedError: the part changed at every attempt. It is partly corrected: run it again.
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
     """
     numbers: Numbers[str] | None = None
     doubtful: list[tuple[int, int]] = []
@@ -103,7 +103,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
 
 
 def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[int, int]]) -> bool:
-    """Write the first corrections that the part needs; return whether there were any. More may be needed after them."""
+    """Write the next corrections that the part needs. Return whether it needed any; it may need more afterwards."""
     if not db.has_logged(key):
         return _delete(db, key, item)
     if db.item_damage(key) is not None:
@@ -121,11 +121,11 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[in
 
 def _correct_totals(db: StagingDb, key: PartKey, part: Part, doubtful: list[tuple[int, int]]) -> bool:
     """
-    Add missing entries and correct the totals, if these are not those of the entries.
+    If the totals differ from the entries, add missing entries and correct the totals. Return whether they differed.
 
-    Events that are counted meanwhile change totals and entries alike, so the difference between both stays the same.
-    `doubtful` is the last difference: a page that was read too early makes a difference that is gone a moment later.
-    So the totals are corrected once the same difference is found twice.
+    Events counted in the meantime change totals and entries alike, so the difference stays the same. But a page that
+    was read too early causes a difference that soon disappears. So the totals are corrected once the same difference
+    occurs twice in a row; `doubtful` holds the previous one.
     """
     totals = db.totals(key)
     value, version = totals.sum - part.value, totals.number - part.version
@@ -142,8 +142,8 @@ def _correct_totals(db: StagingDb, key: PartKey, part: Part, doubtful: list[tupl
 
 
 def _delete(db: StagingDb, key: PartKey, item: RawItem) -> bool:
-    """Delete what there is of a part of which the log has no event."""
-    # The item comes first: if its revision is unchanged, no event was counted since, and none needs these pages.
+    """Delete the item and pages of a part that has no events in the log. Return whether there were any."""
+    # The item comes first: if its revision is unchanged, no event was counted since, so no event needs these pages.
     if item:
         corrections.delete_item(item)
     pages = db.pages(key)
@@ -153,16 +153,16 @@ def _delete(db: StagingDb, key: PartKey, item: RawItem) -> bool:
 
 
 def _link_pages(db: StagingDb, key: PartKey) -> bool:
-    """Make each page start where the one before it ends: fill a gap with an empty page, and end an overlap."""
+    """Make each page start where the previous page ends: fill gaps with empty pages, and cut overlaps."""
     links = list(islice(db.broken_links(key), _REMOVED_AT_ONCE))
     for before_ms, start_ms, end_ms in links:
         if start_ms > before_ms:
-            # If the page that was there is only invisible for the moment, this is refused.
+            # If the missing page exists but is not visible yet, this is refused.
             page = PageWrite(before_ms, start_ms, None, ())
         else:
             stored = _read_page(key, end_ms)
-            left = tuple(entry for entry in stored.entries if entry.recorded_at_ms > before_ms)
-            page = PageWrite(before_ms, end_ms, stored.revision, left)
+            kept = tuple(entry for entry in stored.entries if entry.recorded_at_ms > before_ms)
+            page = PageWrite(before_ms, end_ms, stored.revision, kept)
         corrections.correct(key, Correction(pages=(page,)))
     return bool(links)
 
@@ -176,12 +176,12 @@ def _read_page(key: PartKey, end_ms: int) -> Page:
 
 
 def _correct_end(db: StagingDb, part: Part) -> bool:
-    """Make the item say where the archive ends: with its last page."""
+    """Set the item's `archived_until_ms` to the end of the last page. Return whether it differed."""
     until_ms, last_ms = db.archive_ends(part.key)
     if until_ms == last_ms:
         return False
     recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
-    # If the last page is only invisible for the moment, this is refused.
+    # If the last page exists but is not visible yet, this is refused.
     absent_end_ms = until_ms if until_ms > last_ms else None
     correction = Correction(
         recent=recent, archived_until_ms=last_ms, revision=part.revision, absent_end_ms=absent_end_ms
@@ -191,7 +191,7 @@ def _correct_end(db: StagingDb, part: Part) -> bool:
 
 
 def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
-    """Remove entries that have no event, are in the wrong page, or are repeated."""
+    """Remove entries that have no event, are in the wrong page, or are repeated. Return whether there were any."""
     wrong = chain(db.unknown(key), db.misplaced(key), find_redundant(db, key))
     by_page: dict[int, set[Entry]] = defaultdict(set)
     for entry, page in islice(wrong, _REMOVED_AT_ONCE):
@@ -202,14 +202,14 @@ def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
             correction = Correction(recent=part.recent - entries, revision=part.revision)
         else:
             stored = _read_page(key, page)
-            left = tuple(entry for entry in stored.entries if entry not in entries)
-            correction = Correction(pages=(PageWrite(stored.start_ms, page, stored.revision, left),))
+            kept = tuple(entry for entry in stored.entries if entry not in entries)
+            correction = Correction(pages=(PageWrite(stored.start_ms, page, stored.revision, kept),))
         corrections.correct(key, correction)
     return bool(by_page)
 
 
 def _add_missing(db: StagingDb, key: PartKey) -> bool:
-    """Write missing entries, the oldest first, without a change of totals; return whether there were any."""
+    """Write missing entries, oldest first, without changing the totals. Return whether there were any."""
     is_changed = False
     for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):
         entries = frozenset(chunk)
@@ -218,7 +218,7 @@ def _add_missing(db: StagingDb, key: PartKey) -> bool:
             pages, planned = store.read_pages_for(part, entries)
             try:
                 plan = writer.plan_writes(part, pages, planned)
-            except ArchiveGapError as gap:  # the archive had none when it was read
+            except ArchiveGapError as gap:  # the staged archive has no gap, so the part changed
                 raise ChangedError from gap
             if plan:
                 corrections.correct(key, _without_totals(plan, part))
@@ -228,7 +228,7 @@ def _add_missing(db: StagingDb, key: PartKey) -> bool:
 
 
 def _without_totals(plan: Plan, part: Part) -> Correction:
-    """Return the correction that writes the entries of a plan, and leaves the totals as they are."""
+    """Return the correction that writes the entries of a plan without changing the totals."""
     if isinstance(plan, Addition):
         return Correction(recent=part.recent | plan.entries, revision=part.revision)
     if plan.revision is None:
@@ -238,9 +238,9 @@ def _without_totals(plan: Plan, part: Part) -> Correction:
 
 def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> bool:
     """
-    Count missing events as a worker does, the oldest first; return whether all of them were missing.
+    Count missing events as a worker does, oldest first. Return whether all of them were missing.
 
-    If not, they were counted meanwhile, or a page was read too early: then the part has to be read again.
+    If not, a worker counted some in the meantime, or a page was read too early, and the part must be read again.
     """
     counted = total = 0
     for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):

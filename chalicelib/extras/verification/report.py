@@ -1,4 +1,4 @@
-"""What a comparison found: each difference by kind, and the numbers of what was compared."""
+"""The result of a comparison: differences by kind, and the numbers of compared items."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIFFERENT_ROW = "row that differs from its event"
 EMPTY = "counter without events"
 UNSETTLED = "counter that changes too fast to compare its totals"
 
-#: Differences that a report lists. Its numbers include all.
+#: The most differences that a report lists. Its `numbers` include all.
 _LISTED = 100
 
 
@@ -46,7 +46,7 @@ class Difference:
 
 
 class Totals(NamedTuple):
-    """The totals that a read model has stored, None if it has none, and those of its entries."""
+    """The stored totals `value` and `version`, None if there are none, and the totals of the entries."""
 
     value: int | None
     version: int | None
@@ -67,12 +67,12 @@ class Totals(NamedTuple):
 @dataclass(slots=True)
 class Report:
     """
-    What was compared, and what differs.
+    The numbers of compared items, and the differences.
 
     `pending` events are uncounted and younger than the allowed lag; `lag_s` is the age of the oldest uncounted event.
-    `entries` is the number of the read model's entries, which `unit` names. `numbers` has every difference by kind,
-    `differences` the first of them, and `unreadable` the counters with events that this version of the code cannot
-    read.
+    `entries` is the number of the read model's entries, called `unit` in messages. `numbers` counts all differences by
+    kind, and `differences` has the first of them. `unreadable` has the counters with events that this version of the
+    code cannot read.
     """
 
     unit: str = "entries"
@@ -87,7 +87,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """Whether the read model is what the log says, except for pending events."""
+        """Whether the read model matches the log, except for pending events."""
         return not self.numbers
 
     def add(self, difference: Difference | None) -> None:
@@ -109,7 +109,7 @@ class Report:
         self.add(Difference(UNCOUNTED, counter_id, detail, event.event_id))
 
     def add_unreadable(self, events: Iterable[tuple[str, str, str]]) -> None:
-        """Add events that cannot be read: their counters, their ids, and why."""
+        """Add unreadable events, as (counter id, event id, reason)."""
         for counter_id, event_id, reason in events:
             self.unreadable.add(counter_id)
             self.add(Difference(UNREADABLE, counter_id, reason, event_id))
@@ -117,7 +117,7 @@ class Report:
 
 @dataclass(slots=True)
 class Repaired:
-    """Corrections by kind, with the number of events that were counted; and why counters could not be repaired."""
+    """The number of corrections by kind, including counted events, and why counters could not be repaired."""
 
     corrected: Numbers[str] = field(default_factory=Numbers)
     failed: dict[str, str] = field(default_factory=dict)

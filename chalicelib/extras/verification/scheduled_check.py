@@ -1,13 +1,13 @@
 """
-The scheduled check: at each run, compare a part of the log and of the read model, and count events that were missed.
+The scheduled check: in each run, compare a section of the log and of the read model, and count missed events.
 
-Two scans continue from run to run, so that every part gets its turn, however large a counter is:
+Two walks continue from run to run, so that every event and counter is checked in turn, even if a counter is large:
 
-    the log           each event must be counted; those that are not are counted
-    the read model    each counter must be what its log says; differences are reported, for `rebuild` to correct
+    the log           each event must be counted; the check counts missed events
+    the read model    each counter must match its log; the check reports differences, which `rebuild` corrects
 
-The walk over the log finds counters that have no item yet. A counter with more events than a run may read is compared
-by its totals only, page by page over several runs; `verify` compares it whole.
+The walk over the log finds counters that have no item yet. If a counter has more events than a run may read, only its
+totals are compared, page by page over several runs; `verify` compares it completely.
 """
 
 from __future__ import annotations
@@ -43,31 +43,31 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.extras.verification.verifier import LogSegment
 
-#: An event that is not counted after 15 minutes is not on its way any more: `project` has had 5 tries at it.
+#: An event that is not counted after 15 minutes is no longer in flight: `project` has tried 5 times.
 _LAG_S = 900
 
-#: Events of the log that are compared at once.
+#: Events of the log in one batch.
 _EVENTS_AT_ONCE = 1000
 
-#: Reading a counter's item or an archive page takes one read unit, as reading about this many events of the log does.
+#: Reading this many events of the log takes about one read unit, as reading a counter's item or an archive page does.
 _EVENTS_PER_UNIT = 20
 
-#: Archive pages that are read at once of a counter that is too large for one run.
+#: Archive pages per request, for a counter that is too large for one run.
 _PAGES_AT_ONCE = 50
 
 _JOB = "check"
 
-#: Of what is saved: what another version saved is not used.
+#: The version of the checkpoint's format. A checkpoint of another version is ignored.
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """
-    The result of a run: `repaired` events, counted only now, and the number of other differences, `drift`.
+    The result of a run: the number of `repaired` events, which this run counted, and of other differences, `drift`.
 
-    `age_s` is the time since the start of the last walk over the whole log that was finished. The oldest event that was
-    not counted was recorded `oldest_s` seconds ago. `parked` messages are on the dead-letter queue.
+    `age_s` is the time since the start of the last completed walk over the log. The oldest event that was not counted
+    was recorded `oldest_s` seconds ago. `parked` messages are on the dead-letter queue.
     """
 
     events: int
@@ -81,7 +81,7 @@ class Checked:
 
 @dataclass(slots=True)
 class _Walks:
-    """How far both walks got. `log` and `counter` are the keys after which to continue; empty: from the start."""
+    """The progress of both walks. `log` and `counter` are the keys after which to continue; empty: from the start."""
 
     log: dict[str, str] = field(default_factory=dict)
     counter: dict[str, Any] = field(default_factory=dict)
@@ -92,13 +92,13 @@ class _Walks:
 
 def check(now_s: int) -> Checked:
     """
-    Compare the next part of the log and of the read model, and count what was missed.
+    Compare the next section of the log and of the read model, and count missed events.
 
-    Reads about as much as `CHECK_EVENTS` events of the log take, half of it on each walk. Safe to run twice at once or
-    to cut off: the next run continues where the last complete run began or stopped.
+    Reads about as much as `CHECK_EVENTS` events of the log take, half of it on each walk. Safe to run concurrently or
+    to interrupt: the next run continues from the last saved checkpoint.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a passing failure. Nothing is lost.
+        LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a temporary failure. Nothing is lost.
     """
     current = settings.current()
     walks = _resume(now_s)
@@ -145,7 +145,7 @@ def _save(walks: _Walks) -> None:
 
 
 def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
-    """Count the next events of the log that are not counted and not pending; return their number."""
+    """Count missed events in the next section of the log. Return their number."""
     repaired = 0
     after = LogPosition(**walks.log) if walks.log else None
     at_once = min(_EVENTS_AT_ONCE, budget)
@@ -174,7 +174,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
 
 
 def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
-    """Compare the next counters with their log, and count events of theirs that were missed; return their number."""
+    """Compare the next counters with the log, and count their missed events. Return the number of missed events."""
     capacity = budget
     small: list[PartKey] = []
     at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
@@ -199,7 +199,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
 
 
 def _size_of(item: RawItem) -> int:
-    """Return what comparing this part takes, in events: its log, and its item and archive."""
+    """Return the cost of comparing this part, in events: that of its log, item and archive."""
     try:
         return max(0, items.decode_totals(item).version) + 2 * _EVENTS_PER_UNIT
     except DamagedReadModelError:
@@ -207,10 +207,10 @@ def _size_of(item: RawItem) -> int:
 
 
 def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Report) -> int:
-    """Compare these parts with their log, of which up to `at_most` events each are read."""
+    """Compare these parts with the log, reading up to `at_most` events of each. Return the number of missed events."""
     repaired = 0
     scope = select_parts(keys)
-    # A version that is too low hides how long the log is. The walk over the log finds what is beyond the limit.
+    # If a version is too low, the log is longer than expected. The walk over the log covers events beyond the limit.
     log = [partial(_read_first, at_most, segment) for segment in scope.log]
     with StagingDb() as db:
         comparison = PartComparison(db, scope, report)
@@ -219,7 +219,7 @@ def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Repo
         for key in comparison.parts():
             for chunk in chunked(list(db.missing(key)), _EVENTS_AT_ONCE):
                 old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
-                with contextlib.suppress(DamagedReadModelError):  # which is reported below
+                with contextlib.suppress(DamagedReadModelError):  # `report_part` reports the damage
                     repaired += len(writer.count_entries(key, old)) if old else 0
                     db.add_counted(key, old, SEEN)
             comparison.report_part(key, young_from_ms)
@@ -234,10 +234,10 @@ def _read_first(number: int, segment: LogSegment) -> Iterator[Event | Unreadable
 
 def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     """
-    Compare a large part's totals with its entries, as far as the budget lasts; return what is left of it.
+    Compare a large part's totals with its entries, as far as the budget lasts. Return the remaining budget.
 
-    `walks.large` is empty once all entries are added up. The sum that was reached is kept for the next run. If an older
-    page is amended meanwhile, the sum is of no use, and the comparison waits for the next time around.
+    `walks.large` keeps the intermediate sum for the next run, and is empty once all entries are added up. If a page
+    that was already added up is amended, the sum is useless, and the next walk starts over.
     """
     name = [key.counter_id, key.part]
     try:
@@ -252,7 +252,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
             pages = store.read_pages(key, state["end"] + 1, at_once)
             budget -= _EVENTS_PER_UNIT * max(1, len(pages))
             if not _is_chain(pages, state["end"]):
-                # A page that is only invisible for the moment is there the next time around.
+                # If the page exists but is not visible yet, the next walk finds it.
                 detail = f"no page follows the one that ends at {state['end']}"
                 report.add(Difference(kinds.PAGE_MISSING, key.counter_id, detail))
                 break
@@ -270,7 +270,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
 
 
 def _is_chain(pages: list[Page], end_ms: int) -> bool:
-    """Check whether there are pages, each starting where the one before ends, the first at `end_ms`."""
+    """Check whether the first page starts at `end_ms`, and each other page where the previous page ends."""
     ends = [end_ms, *(page.end_ms for page in pages)]
     return bool(pages) and all(page.start_ms == end for page, end in zip(pages, ends, strict=False))
 

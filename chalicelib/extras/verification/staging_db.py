@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Part
     from chalicelib.domain.events import Event
 
-#: Values of `page` that are not the end of one. RECENT: in the counter's item. SEEN: counted, at an unknown place.
+#: Values of `page` that are not the end of a page. RECENT: in the counter's item. SEEN: counted, in an unknown place.
 RECENT, SEEN = -1, -2
 
 _SCHEMA = """
@@ -45,7 +45,7 @@ SELECT recorded_at_ms, id, amount FROM logged AS l WHERE (counter_id, part) = (?
     AND (c.recorded_at_ms, c.amount) = (l.recorded_at_ms, l.amount)) ORDER BY recorded_at_ms, id
 """
 
-#: The entry's event is in the log as the entry has it, as far as it can be read.
+#: Whether the log has the entry's event with the same content, or cannot decode that event.
 _HAS_EVENT = """
 (EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (c.counter_id, c.part, c.id)
     AND (l.recorded_at_ms, l.amount) = (c.recorded_at_ms, c.amount))
@@ -61,7 +61,8 @@ SELECT lag(end_ms, 1, {NOTHING_ARCHIVED}) OVER (ORDER BY end_ms), start_ms, end_
 FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms
 """  # noqa: S608
 
-#: A page covers the times after the end of the page before. An entry that is in the right page, too, is repeated.
+#: A page covers the times after the end of the previous page. If an entry is also in the right page, it is repeated
+#: instead.
 _MISPLACED = f"""
 WITH span AS (SELECT end_ms, lag(end_ms, 1, -1) OVER (ORDER BY end_ms) AS before_ms FROM page
     WHERE (counter_id, part) = (?1, ?2))
@@ -71,7 +72,7 @@ WHERE (counter_id, part) = (?1, ?2) AND recorded_at_ms <= before_ms AND {_HAS_EV
     AND (o.recorded_at_ms, o.amount) = (c.recorded_at_ms, c.amount) AND o.page BETWEEN 0 AND c.page - 1)
 """  # noqa: S608
 
-#: The earliest page first, which alone may cover the entry's time.
+#: The earliest page first: no other page can cover the entry's time.
 _REPEATED = f"""
 SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN}
 AND id IN (
@@ -97,7 +98,7 @@ SELECT EXISTS (SELECT 1 FROM logged WHERE (counter_id, part) = (?1, ?2))
 
 
 class Counted(NamedTuple):
-    """An entry of the read model, and where it is: the end of its page, or `RECENT`."""
+    """An entry of the read model and its place: the end of its page, or `RECENT`."""
 
     entry: Entry
     page: int
@@ -129,39 +130,39 @@ class StagingDb(TemporaryDatabase):
         self.insert("unreadable VALUES (?, ?, ?, ?)", [(counter_id, number, event_id, event.reason)])
 
     def add_part(self, part: Part) -> None:
-        """Record a part's item."""
+        """Stage a part's item."""
         row = (*_row(part.key), str(part.value), str(part.version), part.archived_until_ms, None)
         self.insert("item VALUES (?, ?, ?, ?, ?, ?)", [row], "REPLACE")
         self.add_counted(part.key, part.recent, RECENT)
 
     def add_damaged_part(self, key: PartKey, damage: str) -> None:
-        """Record that a part's item cannot be decoded, and why."""
+        """Stage a part whose item cannot be decoded. `damage` is the reason."""
         self.insert("item VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), None, None, NOTHING_ARCHIVED, damage)], "REPLACE")
 
     def add_page(self, key: PartKey, page: Page) -> None:
-        """Record an archive page."""
+        """Stage an archive page."""
         row = (*_row(key), page.end_ms, page.start_ms, page.revision, None)
         self.insert("page VALUES (?, ?, ?, ?, ?, ?)", [row], "REPLACE")
         self.add_counted(key, page.entries, page.end_ms)
 
     def add_damaged_page(self, key: PartKey, end_ms: int, damage: str) -> None:
-        """Record that an archive page cannot be decoded, and why."""
+        """Stage an archive page that cannot be decoded. `damage` is the reason."""
         self.insert("page VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), end_ms, None, None, damage)], "REPLACE")
 
     def add_counted(self, key: PartKey, entries: Iterable[Entry], page: int) -> None:
-        """Record where the read model has these entries."""
+        """Stage these entries as counted in this page, `RECENT` or `SEEN`."""
         rows = [(*_row(key), page, entry.id, entry.recorded_at_ms, entry.amount) for entry in entries]
         self.insert("counted VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def forget_part(self, key: PartKey, after_ms: int) -> None:
-        """Remove a part's item, and its pages that end after a time: they are to be read again."""
+        """Remove a part's item, and its pages that end after a time, so that they can be read again."""
         values = (*_row(key), after_ms)
         self.execute("DELETE FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
         self.execute("DELETE FROM page WHERE (counter_id, part) = (?, ?) AND end_ms > ?", values)
         self.execute("DELETE FROM counted WHERE (counter_id, part) = (?, ?) AND (page > ? OR page < 0)", values)
 
     def parts(self) -> Iterator[PartKey]:
-        """Yield every part of which anything was read, in order."""
+        """Yield every part that has staged data, in order."""
         return (PartKey(*row) for row in self.rows(f"{_PARTS} ORDER BY 1, 2"))
 
     def sizes(self) -> tuple[int, int]:
@@ -170,12 +171,12 @@ class StagingDb(TemporaryDatabase):
         return events, entries
 
     def unreadable(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the events that cannot be read: their counters, their ids, and why."""
+        """Yield the unreadable events, as (counter id, event id, reason)."""
         for counter_id, event_id, reason in self.rows("SELECT counter_id, id, reason FROM unreadable"):
             yield counter_id, id_text(event_id), reason
 
     def missing(self, key: PartKey) -> Iterator[Entry]:
-        """Yield the events that the log has and the read model has not counted, by time."""
+        """Yield the log's events that the read model has not counted, by time."""
         return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
 
     def unknown(self, key: PartKey) -> Iterator[Counted]:
@@ -187,20 +188,20 @@ class StagingDb(TemporaryDatabase):
         return _counted(self.rows(_MISPLACED, _row(key)))
 
     def repeated(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries that share their id with another one, next to each other."""
+        """Yield the entries whose id occurs more than once, grouped by id."""
         return _counted(self.rows(_REPEATED, _row(key)))
 
     def item_damage(self, key: PartKey) -> str | None:
-        """Return why the part's item cannot be decoded; None if it can, or if there is none."""
+        """Return the reason why the part's item cannot be decoded; None if it can be decoded or does not exist."""
         row = self.row("SELECT damage FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
         return row[0] if row else None
 
     def damaged_pages(self, key: PartKey) -> list[tuple[int, int, str]]:
-        """Return the pages that cannot be decoded: the end of the page before, their end, and why."""
+        """Return the pages that cannot be decoded, as (end of the previous page, end, reason)."""
         return [(before_ms, end_ms, damage) for before_ms, _, end_ms, damage in self._pages(key) if damage is not None]
 
     def broken_links(self, key: PartKey) -> Iterator[tuple[int, int, int]]:
-        """Yield pages that do not start where the one before ends: the end of that one, their start, and their end."""
+        """Yield pages that do not start where the previous page ends, as (end of the previous page, start, end)."""
         for before_ms, start_ms, end_ms, damage in self._pages(key):
             if damage is None and start_ms != before_ms:
                 yield before_ms, start_ms, end_ms
@@ -220,7 +221,7 @@ class StagingDb(TemporaryDatabase):
         return Totals(value and int(value), version and int(version), int(total), number)
 
     def pages(self, key: PartKey) -> list[tuple[int, int | None]]:
-        """Return the ends of the part's pages and their revisions; None for a page that cannot be decoded."""
+        """Return the part's pages, as (end, revision). The revision is None if a page cannot be decoded."""
         return list(self.rows("SELECT end_ms, revision FROM page WHERE (counter_id, part) = (?, ?)", _row(key)))
 
     def has_logged(self, key: PartKey) -> bool:
@@ -228,7 +229,7 @@ class StagingDb(TemporaryDatabase):
         return self.row(_HAS_LOGGED, _row(key)) == (1,)
 
     def has_logged_id(self, key: PartKey, event_id: bytes) -> bool:
-        """Check whether the log has an event with this id, whatever its content."""
+        """Check whether the log has an event with this id, regardless of its content."""
         query = "SELECT 1 FROM logged WHERE (counter_id, part, id) = (?, ?, ?)"
         return self.row(query, (*_row(key), event_id)) is not None
 

@@ -1,9 +1,9 @@
 """
-Compare read models with the log, while increments are counted and queries answered.
+Compare read models with the log, while workers count events and clients query.
 
-The read models are staged first, then the log, once for all of them. An event is recorded before it is counted, so an
-entry whose event is not in the log is wrong. Reads at different moments cannot agree to the event under traffic, so
-each comparison reads again what seems to differ.
+The read models are staged first, then the log, once for all read models. An event is recorded before it is counted, so
+an entry whose event is not in the log is wrong. Under traffic, reads at different times never match exactly, so each
+comparison reads items that seem to differ again.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Comparison(Protocol):
     """The comparison of one read model with the log, both staged in a database."""
 
     def read(self, advance: Callable[[int], None]) -> None:
-        """Stage the read model. Call `advance` with the number of things read."""
+        """Stage the read model. Call `advance` with the number of items read."""
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Look again for each uncounted event from `oldest_ms` on; return the number of uncounted young ones."""
+        """Check uncounted events again, from `oldest_ms` on. Return the number of young uncounted events."""
 
     def report_differences(self, young_from_ms: int) -> Report:
-        """Report what differs now. Uncounted events from `young_from_ms` on are pending."""
+        """Report the current differences. Uncounted events from `young_from_ms` on are pending."""
 
 
 def stage(
@@ -53,7 +53,7 @@ def stage(
     """
     Stage the read models, then the log. The comparisons depend on this order.
 
-    Memory does not grow with the log; the database, a temporary file, does.
+    Memory use does not grow with the log, but the database, a temporary file, does.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError: DynamoDB or the database throttles, refuses or
@@ -68,11 +68,11 @@ def report(comparisons: Sequence[Comparison], *, lag_s: float, waits: bool) -> l
     """
     Report how the staged read models differ from the staged log.
 
-    An uncounted event is pending until it is `lag_s` seconds old, and a difference after that. With `waits`, poll until
-    no event is pending.
+    An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. With `waits`, poll
+    until no event is pending.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: as with `stage`.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: see `stage`.
     """
     young_from_ms = _poll_pending(comparisons, lag_s, waits=waits)
     return [comparison.report_differences(young_from_ms) for comparison in comparisons]
@@ -88,11 +88,11 @@ def run_in_parallel(
 
     If one segment fails or is interrupted, the others stop at their next batch.
     """
-    is_cut_off = threading.Event()
+    is_cancelled = threading.Event()
 
     def run(segment: Callable[[], Iterable[Sequence[Any]]]) -> None:
         for batch in segment():
-            if is_cut_off.is_set():
+            if is_cancelled.is_set():
                 raise CancelledError
             if batch:
                 advance(len(batch))
@@ -106,7 +106,7 @@ def run_in_parallel(
             for future in [pool.submit(run, segment) for segment in segments]:
                 future.result()
         except BaseException:
-            is_cut_off.set()  # or the end of the block would wait until everything is read
+            is_cancelled.set()  # otherwise, the block would wait until everything is read
             raise
 
 
@@ -125,7 +125,7 @@ def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, *, waits: boo
     while True:
         young_from_ms = now_ms() - int(lag_s * 1000)
         if not (count_pending(oldest_ms, young_from_ms) and waits):
-            # Older events may have been counted since: look at all of them once more.
+            # Older events may have been counted since: check all of them once more.
             count_pending(0, young_from_ms)
             return young_from_ms
         oldest_ms = max(oldest_ms, young_from_ms)
