@@ -1,5 +1,5 @@
 """
-The Chalice application: routes, stream handler, queue handlers and schedule; nothing else.
+The Chalice application: routes, stream handler, queue handlers, schedule and middleware.
 
 Follow one increment through the files: `increment` below, `chalicelib/command_handlers.py` and `event_log.py`; then
 `publish` below and `publisher.py`; then `project` below, `projector.py` and `read_model/writer.py`; and back to

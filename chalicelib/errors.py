@@ -14,7 +14,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   └── VersionMismatchError         the counter is not at the version of `If-Match`
     ├── NotUnderstoodError           not an event, of an unknown version, or corrupt: park it
     ├── RecordedBeforeError          the event id is already in the log
-    ├── UnavailableError             a temporary failure with an unknown outcome: retry
+    ├── UnavailableError             not done, or the outcome is unknown: a retry or redelivery is safe
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   │   ├── DamagedReadModelError        an item of the read model cannot be decoded: rebuild it
@@ -174,15 +174,15 @@ class RecordedBeforeError(CounterError):
 
 class UnavailableError(CounterError):
     """
-    A temporary failure. Unless a function states otherwise, the outcome of a write is unknown.
+    The work is not done, or the outcome of a write is unknown. A retry with the same event ids is safe.
 
-    A retry with the same event ids is safe.
+    Most causes are temporary. Damage lasts until `rebuild` repairs it.
     """
 
     problem = ProblemType(503, "unavailable", "Service unavailable")
     public_detail = (
-        "It is unknown whether anything was recorded. Retry with the same Idempotency-Key: it counts once. "
-        "Without a key, a retry may count twice."
+        "Retry later. An increment may or may not be recorded: a retry with the same Idempotency-Key counts it once; "
+        "without a key, a retry may count it twice."
     )
     retry_after_s = 1
 
@@ -216,7 +216,7 @@ class ArchiveGapError(DamagedReadModelError):
 
 
 class DoesNotFitError(ReadModelUnavailableError):
-    """A row or total is too large for the relational read model. Nothing is changed, and a retry fails again."""
+    """A row or total is too large for the SQL read model. Nothing is changed, and a retry fails again."""
 
 
 class QueueUnavailableError(UnavailableError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FIRST_WAIT_S = 0.01
+_FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 0.5
 _PAUSE_S = 0.1
 
@@ -23,7 +23,7 @@ def attempts(limit: int) -> Iterator[int]:
     """
     for attempt in range(limit):
         if attempt:
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))  # noqa: S311  (no secret)
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))))  # noqa: S311  (no secret)
         yield attempt
 
 

@@ -1,4 +1,4 @@
-"""The operator's address of the relational read model."""
+"""The operator's address of the SQL read model."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The databases of the relational read model: SQLite files and a PostgreSQL server that the tests start.
+The databases of the SQL read model: SQLite files and a PostgreSQL server that the tests start.
 
 Aurora DSQL runs on AWS only. The PostgreSQL server replaces it, behind AWS's own connector and dialect. Its
 transactions use snapshots, so that conflicts are real 40001 errors, and a guard refuses what Aurora DSQL refuses.

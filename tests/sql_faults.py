@@ -1,4 +1,4 @@
-"""Faults between the relational read model and its database, below SQLAlchemy and above the driver."""
+"""Faults between the SQL read model and its database, below SQLAlchemy and above the driver."""
 
 from __future__ import annotations
 

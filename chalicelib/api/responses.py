@@ -82,7 +82,7 @@ def render_index() -> Response:
     """Render the service's name, version and links, as paths relative to the API's address."""
     body = {
         "service": "counter",
-        "description": "An event-sourced counter: one command, one query, each increment counted exactly once.",
+        "description": "An event-sourced counter: each increment is counted exactly once.",
         "version": chalicelib.__version__,
         "links": {
             "increment": "/counters/{counter_id}/increments",

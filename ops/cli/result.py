@@ -24,3 +24,8 @@ class Outcome:
         return "\n".join(
             [f"{name}: {value}" for name, value in self.facts.items()] if self.lines is None else self.lines
         )
+
+
+def count(number: int, noun: str) -> str:
+    """Return the number with its noun: "1 event", "2,000 events"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

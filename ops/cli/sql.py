@@ -1,4 +1,4 @@
-"""The command that queries the relational read model."""
+"""The command that queries the SQL read model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sql_command(
     timeout_s: int,
 ) -> None:
     """
-    Query the relational read model in SQL, read-only.
+    Query the SQL read model in SQL, read-only.
 
     Runs STATEMENT, or the one in --file or on standard input. On a terminal without a statement, prints how to connect
     with psql, sqlite3, pgcli or Datasette. Needs no AWS unless the database does.

@@ -355,14 +355,14 @@ _REFUSALS: JSON = {
     ),
     "GatewayFailed": _describe_errors("The gateway failed.", _by_gateway("DEFAULT_5XX")),
     "ReportUnavailable": _describe_errors(
-        "The relational read model is busy or unreachable, or the report takes too long.",
+        "The SQL read model is busy or unreachable, or the report takes too long.",
         _problem(ReportUnavailableError()),
         _by_gateway("INTEGRATION_TIMEOUT"),
         _by_gateway("INTEGRATION_FAILURE"),
         header="Retry-After",
     ),
     "Unavailable": _describe_errors(
-        "The service is busy or unreachable. It is unknown whether anything was recorded: retry.",
+        "The service is busy or unreachable. An increment may or may not be recorded: retry with its key.",
         _problem(UnavailableError()),
         _by_gateway("INTEGRATION_TIMEOUT"),
         _by_gateway("INTEGRATION_FAILURE"),
@@ -553,7 +553,7 @@ def _describe_badge() -> JSON:
     colour = {"type": "string", "pattern": f"^({badge.HEX_COLOUR}|{'|'.join(badge.COLOURS)})$"}
     return _operation(
         "badge",
-        "Get the value as a badge, with these parameters of shields.io.",
+        "Get the value as a badge, with these parameters, named as those of shields.io.",
         [
             _ref("parameters", "counter_id"),
             _parameter(
@@ -594,7 +594,7 @@ def _describe_reports() -> JSON:
     )
     return _operation(
         "reports",
-        "List the reports and their parameters, if the stage has the relational read model.",
+        "List the reports and their parameters, if the stage has the SQL read model.",
         [],
         {
             "200": _describe_response(

@@ -215,7 +215,7 @@ def package(settings: Settings, folder: Path) -> Path:
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """Write the addresses of the relational read model into the functions' environment, with absolute paths."""
+    """Write the addresses of the SQL read model into the functions' environment, with absolute paths."""
     configuration = json.loads(config.read_text(encoding="utf-8"))
     variables = configuration["stages"][settings.stage]["environment_variables"]
     addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}

@@ -140,7 +140,7 @@ def _unsupported(command: str, names: Sequence[str]) -> OperatorError:
 @contextlib.contextmanager
 def connect_sql(settings: Settings) -> Iterator[Engine]:
     """
-    Provide an engine for the relational read model, with the operator's rights.
+    Provide an engine for the SQL read model, with the operator's rights.
 
     Raises:
         OperatorError: it has no tables.
@@ -155,7 +155,7 @@ def connect_sql(settings: Settings) -> Iterator[Engine]:
             raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL} does without it)") from error
         if not has_schema:
             raise OperatorError(
-                f"The relational read model of stage {settings.stage} has no tables: run provision and deploy first."
+                f"The SQL read model of stage {settings.stage} has no tables: run provision and deploy first."
             )
         yield engine
 
@@ -219,5 +219,5 @@ def _repair_rows(comparison: Any, advance: Callable[[int], None]) -> Repaired:
 
 MAINTENANCE = {
     READ_MODEL: Maintenance("", "", _compare_parts, repair.repair_all),
-    SQL: Maintenance("relational ", "SQL ", _compare_rows, _repair_rows),
+    SQL: Maintenance("SQL ", "SQL ", _compare_rows, _repair_rows),
 }

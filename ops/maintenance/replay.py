@@ -16,7 +16,7 @@ from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
 from chalicelib.settings import READ_MODEL
 from ops.cli import progress
-from ops.cli.result import Outcome
+from ops.cli.result import Outcome, count
 from ops.maintenance import lookups
 from ops.maintenance import projections as maintenance_projections
 
@@ -104,14 +104,14 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
         "unreadable": so_far.unreadable,
         "resumed_after": resumed_after,
     }
-    verb = "would be sent" if dry_run else "were sent"
+    verb = f"{'would be' if dry_run else 'was' if so_far.events == 1 else 'were'} sent"
     queues = (
         ""
         if names == [READ_MODEL]
         else f" to the {' and to the '.join(map(maintenance_projections.describe_queue, names))}"
     )
     lines = [
-        f"{so_far.events:,} events {verb}{queues} in {so_far.messages:,} messages"
+        f"{count(so_far.events, 'event')} {verb}{queues} in {count(so_far.messages, 'message')}"
         f"{' each' if len(names) > 1 else ''}. Counted events stay counted once."
     ]
     if resumed_after:

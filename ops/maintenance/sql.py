@@ -1,5 +1,5 @@
 """
-Read-only queries on the relational read model.
+Read-only queries on the SQL read model.
 
 Each query has a connection of its own and a transaction in which the database refuses to write
 (`chalicelib/extras/sql/read_only.py`). A server receives one statement and describes it before it runs: a statement
@@ -52,14 +52,14 @@ class Result:
 
 def reader_url(settings: Settings) -> str:
     """
-    Return the address to read the stage's relational read model by.
+    Return the address to read the stage's SQL read model by.
 
     Raises:
-        OperatorError: the stage has no relational read model, or its SQLite file does not exist.
+        OperatorError: the stage has no SQL read model, or its SQLite file does not exist.
     """
     if not settings.sql_reader_url:
         raise OperatorError(
-            f"Stage {settings.stage} has no relational read model: set SQL_URL in its environment_variables in "
+            f"Stage {settings.stage} has no SQL read model: set SQL_URL in its environment_variables in "
             ".chalice/config.json, then provision and deploy."
         )
     file = read_only.file_at(settings.sql_reader_url)

@@ -1,4 +1,4 @@
-"""The relational read model of the deployed system, with its own queue, function and SQLite file."""
+"""The SQL read model of the deployed system, with its own queue, function and SQLite file."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_replay_is_sent_to_each_queue_or_to_the_one_that_is_chosen(pipeline, s
     assert both.facts == {**told, "sql": told, "dry_run": False}
     assert one.facts == {"sql": told, "dry_run": False}
     assert both.text.startswith(
-        "3 events were sent to the projection queue and to the SQL projection queue in 1 messages each."
+        "3 events were sent to the projection queue and to the SQL projection queue in 1 message each."
     )
 
 
@@ -283,7 +283,7 @@ def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, secon
     assert done.facts == {**told, "entries": 3, "sql": {**told, "rows": 3}}
     assert done.text.splitlines() == [
         "1 counters, 3 events, 3 entries: the read model is what the log says.",
-        "Relational read model:",
+        "SQL read model:",
         "1 counters, 3 events, 3 rows: the read model is what the log says.",
     ]
 

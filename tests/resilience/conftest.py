@@ -1,4 +1,4 @@
-"""The pipeline on the in-process engine, and the databases of the relational read model."""
+"""The pipeline on the in-process engine, and the databases of the SQL read model."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def a_dsql_database(postgresql: PostgreSQL) -> Database:
 
 @pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])
 def database(request: pytest.FixtureRequest, guard: Guard, tmp_path: Path) -> Iterator[Database]:
-    """Turn the relational read model on, empty, once for each kind of database."""
+    """Turn the SQL read model on, empty, once for each kind of database."""
     if request.param == "sqlite":
         emptied = add_schema(databases.sqlite_database(tmp_path / "read-model.sqlite"))
     else:

@@ -1,4 +1,4 @@
-"""Every kind of damage to one counter in the relational read model."""
+"""Every kind of damage to one counter in the SQL read model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The relational read model counts each event once, exactly, within its databases' limits."""
+"""The SQL read model counts each event once, exactly, within its databases' limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries on the relational read model: read-only in every database, exact, stopped in time, clear in their errors."""
+"""Queries on the SQL read model: read-only in every database, exact, stopped in time, clear in their errors."""
 
 from __future__ import annotations
 
@@ -465,7 +465,7 @@ def test_lost_connection_exits_with_3(database, run_sql):
 @pytest.mark.parametrize(
     ("url", "status", "told"),
     [
-        (None, 1, "Stage asked has no relational read model: set SQL_URL in its environment_variables"),
+        (None, 1, "Stage asked has no SQL read model: set SQL_URL in its environment_variables"),
         ("sqlite:////no/such/file", 1, "No such database: /no/such/file. Create it with `make up`"),
         ("postgresql+psycopg://postgres@/counter?host=/no", 3, "connection to server on socket"),
         ("sqlite:////dev", 3, "disk I/O error"),

@@ -1,5 +1,5 @@
 """
-Rebuilding the relational read model in place, from any damage, interrupted anywhere, next to workers.
+Rebuilding the SQL read model in place, from any damage, interrupted anywhere, next to workers.
 
 `make check` interrupts and disturbs it at each statement and commit; the number of points is asserted.
 """

@@ -1,4 +1,4 @@
-"""Verifying the relational read model: each difference is reported by its kind, in each database."""
+"""Verifying the SQL read model: each difference is reported by its kind, in each database."""
 
 from __future__ import annotations
 

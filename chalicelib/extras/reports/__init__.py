@@ -1,1 +1,1 @@
-"""Optional: reports over the relational read model, served at `/reports`."""
+"""Optional: reports over the SQL read model, served at `/reports`."""

@@ -55,7 +55,7 @@ def list_reports(settings: Settings) -> Response:
     Return 200 with all reports and their parameters.
 
     Raises:
-        ReportsOffError: the stage has no relational read model.
+        ReportsOffError: the stage has no SQL read model.
     """
     _check_on(settings)
     reports = [
@@ -77,7 +77,7 @@ def parse_request(settings: Settings, name: str, request: requests.Request) -> R
     Return the query for the report with this name.
 
     Raises:
-        ReportsOffError: the stage has no relational read model.
+        ReportsOffError: the stage has no SQL read model.
         ReportNotFoundError: there is no such report.
         InvalidRequestError: a parameter is malformed, missing or unknown, or the cursor belongs to another report or
             to other parameters.

@@ -1,5 +1,5 @@
 """
-The reports on the relational read model: their names, descriptions, columns, order and parameters. No SQL here.
+The reports on the SQL read model: their names, descriptions, columns, order and parameters. No SQL here.
 
 A report is a view of the same name, returned page by page. Its order is total, so the values of the ordering columns
 identify a row's position. A page starts after a position, even if rows were added in between. Names of reports, columns

@@ -12,22 +12,22 @@ class ReportNotFoundError(RequestError):
 
 
 class ReportsOffError(RequestError):
-    """The stage has no relational read model, the source of all reports."""
+    """The stage has no SQL read model, the source of all reports."""
 
     problem = ProblemType(404, "reports-off", "Reports are off")
 
     def __init__(self) -> None:
         super().__init__(
-            "Reports require the relational read model, which this stage does not have. "
+            "Reports require the SQL read model, which this stage does not have. "
             "The operator enables it with the setting SQL_URL, then runs `provision` and `deploy`."
         )
 
 
 class ReportUnavailableError(UnavailableError):
-    """The relational read model refuses, does not answer, or takes longer than a request may. Nothing was changed."""
+    """The SQL read model refuses, does not answer, or takes longer than a request may. Nothing was changed."""
 
     public_detail = (
-        "The relational read model is busy or unreachable, or the report takes too long. Nothing was changed. Retry "
+        "The SQL read model is busy or unreachable, or the report takes too long. Nothing was changed. Retry "
         "later. If the error persists, request less: filter by counter_id, or by from and to."
     )
     retry_after_s = 5

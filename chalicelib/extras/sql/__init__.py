@@ -1,1 +1,1 @@
-"""Optional: a relational read model, for SQL queries. Enabled if `SQL_URL` is set."""
+"""Optional: an SQL read model, for SQL queries. Enabled if `SQL_URL` is set."""

@@ -1,4 +1,4 @@
-"""Project the messages of the SQL projection queue onto the relational read model."""
+"""Project the messages of the SQL projection queue onto the SQL read model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def project(records: Iterable[object]) -> dict[str, Any]:
     """
-    Count each event in these SQS records in the relational read model, exactly once; see `projector.project`.
+    Count each event in these SQS records in the SQL read model, exactly once; see `projector.project`.
 
     Raises:
         ReadModelUnavailableError, ContendedError, PartlyCountedError, QueueUnavailableError: a temporary failure. The

@@ -1,5 +1,5 @@
 """
-The relational read model: create its schema, and count events in it, each exactly once.
+The SQL read model: create its schema, and count events in it, each exactly once.
 
 A batch is counted in one transaction: insert the events whose rows do not exist yet, and add their amounts to the
 counters. The primary key of a row, (counter id, event id), also identifies the event in the log. So duplicates, order

@@ -1,5 +1,5 @@
 """
-Read the relational read model, in transactions in which the database refuses every write.
+Read the SQL read model, in transactions in which the database refuses every write.
 
 SQLite opens the file read-only. Such a connection could still create other files, with `ATTACH` or `VACUUM INTO`, so an
 authorizer also denies every action that is not a read. Servers open a READ ONLY transaction; after its first query, no

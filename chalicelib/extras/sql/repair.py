@@ -1,5 +1,5 @@
 """
-Repair the relational read model in place, from the staged log, while workers count events and clients query.
+Repair the SQL read model in place, from the staged log, while workers count events and clients query.
 
 A worker inserts rows and adds them to their counter in one transaction. A correction writes to the counter first, which
 locks the counter until the correction ends, so its later reads stay valid. No transaction makes a counter's totals

@@ -1,4 +1,4 @@
-"""Compare the rows of the relational read model with the log, and its totals with its rows; see `verifier`."""
+"""Compare the rows of the SQL read model with the log, and its totals with its rows; see `verifier`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STAGED_AT_ONCE = 1000
 
 
 class RowComparison:
-    """The comparison of the relational read model with the log, of these counters, or of all if the list is empty."""
+    """The comparison of the SQL read model with the log, of these counters, or of all if the list is empty."""
 
     def __init__(self, db: StagingDb, engine: Engine, counter_ids: Sequence[str]) -> None:
         self.engine = engine

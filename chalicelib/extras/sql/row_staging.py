@@ -1,4 +1,4 @@
-"""The rows of the relational read model, staged next to the log, and the queries that compare them."""
+"""The rows of the SQL read model, staged next to the log, and the queries that compare them."""
 
 from __future__ import annotations
 

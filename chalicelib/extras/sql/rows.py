@@ -1,4 +1,4 @@
-"""Read the rows and totals of the relational read model, page by page, while workers count events."""
+"""Read the rows and totals of the SQL read model, page by page, while workers count events."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The schema of the relational read model: events as rows, counters, and views for common questions.
+The schema of the SQL read model: events as rows, counters, and views for common questions.
 
 It works in SQLite, PostgreSQL and Aurora DSQL; `read_model` writes to it. There are no foreign keys and no sequences.
 Numbers are integers, never floats. Times have milliseconds; days and weeks are in UTC, and weeks start on Monday. Names
