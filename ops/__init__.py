@@ -1,1 +1,1 @@
-"""The operators' program. It runs where the operator is and never ships to Lambda."""
+"""The operators' CLI. It runs on the operator's machine and never ships to Lambda."""

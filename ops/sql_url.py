@@ -1,4 +1,4 @@
-"""The operator's address of the SQL read model."""
+"""The URL with which operators connect to the SQL read model."""
 
 from __future__ import annotations
 

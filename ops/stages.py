@@ -1,4 +1,4 @@
-"""Stages: their configuration in `.chalice/config.json`, and the AWS they are on."""
+"""Stages: their configuration in `.chalice/config.json`, and the environment of commands."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def environment_of(stage: str) -> dict[str, str]:
         OperatorError: the stage does not exist.
     """
     if not is_known(stage):
-        raise OperatorError(f"{unknown(stage)} Create it with `python -m ops provision --stage {stage}`.")
+        raise OperatorError(
+            f"{describe_unknown_stage(stage)} Create it with `python -m ops provision --stage {stage}`."
+        )
     variables: dict[str, str] = {**_configuration()["stages"][stage].get("environment_variables", {})}
     for name in {"SQL_URL", "SQL_READER_URL"} & variables.keys():
         variables[name] = _make_absolute(variables[name])
@@ -56,8 +58,8 @@ def is_known(stage: str) -> bool:
     return stage in _configuration()["stages"]
 
 
-def unknown(stage: str) -> str:
-    """Return the message for a stage that does not exist."""
+def describe_unknown_stage(stage: str) -> str:
+    """Return the error message for a stage that does not exist."""
     return f"No such stage: {stage}. Stages in .chalice/config.json: {', '.join(_configuration()['stages'])}."
 
 
@@ -92,7 +94,7 @@ def _configuration() -> dict[str, Any]:
 
 
 def _make_absolute(sql_url: str) -> str:
-    """Make the path of a SQLite file absolute. Relative paths start in the local folder."""
+    """Make the path of a SQLite file absolute. Relative paths are relative to the local folder."""
     scheme, is_file, path = sql_url.partition("sqlite:///")
     return f"{scheme}{is_file}{local_folder().resolve() / path}" if is_file else sql_url
 
@@ -113,10 +115,10 @@ def enter(stage: str) -> Settings:
     """
     Give this process the environment of the stage's functions, and return the stage's settings.
 
-    Setting variables that the process was started with are dropped, because the functions do not see them. With
-    another SHARDS, for example, an adjustment would be written where the functions do not look for its key.
+    Settings in the process's own environment are dropped, because the functions do not see them. For example, with
+    another value of SHARDS, an adjustment would be written where the functions do not look for its key.
 
-    Call it before importing modules that read their settings at import.
+    Call this before importing modules that read their settings on import.
 
     Raises:
         OperatorError: the stage does not exist; or it is local and the embedded AWS is not running.
@@ -132,7 +134,7 @@ def enter(stage: str) -> Settings:
 
 
 def local_folder() -> Path:
-    """Return the folder for everything that this checkout keeps on this machine."""
+    """Return the folder for the checkout's local state."""
     return Path(os.environ.get("LOCAL_FOLDER", PROJECT / ".local"))
 
 

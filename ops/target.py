@@ -1,4 +1,4 @@
-"""Where commands act: an AWS account and region, or an embedded AWS."""
+"""The target of commands: an AWS account and region, or an embedded AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: --stage and --json, expected errors in one line, and confirmation."""
+"""The parts that all commands share: --stage and --json, one-line errors, and confirmation."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def stage_command(
     Make a click command that enters a stage, calls `work(settings, **options)` and prints the outcome.
 
     The name and docstring of `work` become the command's name, without `_command`, and its help. `prepare` is called
-    first, with the stage's name. With `check_log`, the command refuses to start if the log has another number of
-    shards than the settings.
+    first, with the stage's name. With `check_log`, the command refuses to start if the log and the settings have
+    different numbers of shards.
 
-    `work` imports what it calls in its body: some modules read the stage's environment when they are imported.
+    `work` must import its modules in its body, because some modules read the stage's environment on import.
     """
 
     @click.command
@@ -55,7 +55,7 @@ def stage_command(
 
 @contextlib.contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Print an expected error in one line and exit with its status."""
+    """Print an expected error as one line and exit with its status."""
     try:
         yield
     except KeyboardInterrupt:

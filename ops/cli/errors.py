@@ -1,4 +1,4 @@
-"""Expected errors: their message in one line, with the way out, and their exit status."""
+"""Expected errors: their one-line messages, which say what to do, and their exit status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chalicelib.errors import CounterError, UnavailableError
 
 
 class OperatorError(Exception):
-    """A command is refused. The message says why and what to do. Exit status 1."""
+    """A command is refused. The message states the reason and the fix. Exit status 1."""
 
 
 class InputError(OperatorError):
@@ -18,10 +18,10 @@ class InputError(OperatorError):
 
 
 class OutageError(OperatorError):
-    """AWS does not answer, or not in time. The outcome is unknown. Exit status 3."""
+    """AWS does not answer in time. The outcome is unknown. Exit status 3."""
 
 
-#: Errors from outside this program, which are printed in one line.
+#: Expected errors. They are printed as one line, without a traceback.
 EXPECTED = (OperatorError, CounterError, BotoCoreError, ClientError, sqlite3.Error)
 
 _NOT_PROVISIONED = "The stage is not provisioned here: run provision first, or check the region."
@@ -51,7 +51,7 @@ def exit_status(error: Exception) -> int:
 
 
 def describe(error: Exception) -> str:
-    """Describe an expected error in one line: the way out, if known, and the error's own message."""
+    """Describe an expected error in one line: the fix, if known, and the error's own message."""
     if isinstance(error, NoCredentialsError):
         return "No AWS credentials: set AWS_PROFILE, or sign in, for example with aws sso login."
     if isinstance(error, NoRegionError):

@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error, if that is a terminal."""
+"""Show the progress of long operations on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Rate(ProgressColumn):
-    """The number of completed units, and how many a second."""
+    """The number of completed units, in total and per second."""
 
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed or 0
@@ -28,8 +28,8 @@ def bar(label: str, total: int | None, unit: str = "events") -> Iterator[Callabl
     """
     Show a progress bar while the block runs.
 
-    Yields a function that adds to the completed units; threads may call it. `total` may be approximate; without it, no
-    remaining time is shown.
+    Yields a thread-safe function that adds to the completed units. `total` may be approximate. Without it, the bar
+    shows no remaining time.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())

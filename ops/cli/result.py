@@ -9,9 +9,9 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What a command prints: `facts` with --json, else `lines` (default: one line per fact).
+    The output of a command: `facts` with --json, else `lines` (default: one line per fact).
 
-    If it does not hold, because of a refusal or a difference, the exit status is 1.
+    If `holds` is false, because of a refusal or a difference, the exit status is 1.
     """
 
     facts: dict[str, Any]

@@ -24,7 +24,7 @@ def _add_stage(stage: str, *, yes: bool) -> None:
         confirm(
             f"Add the new stage {stage} to .chalice/config.json?",
             yes=yes,
-            refusal=f"{stages.unknown(stage)} Add --yes to create it.",
+            refusal=f"{stages.describe_unknown_stage(stage)} Add --yes to create it.",
         )
         stages.add(stage)
 

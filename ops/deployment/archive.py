@@ -1,9 +1,9 @@
 """
-The package as it ships: without files that no function loads, and with bytecode for the modules that all load.
+Finish the package: remove files that no function loads, and add bytecode for the modules that functions load.
 
-Functions run in a read-only folder, so Python cannot cache bytecode there and would compile all modules at each start.
-Bytecode that travels with its source needs no check against it. It is compiled by the Python that packages, because
-Chalice chooses the same version as runtime; another version would ignore it.
+Functions run in a read-only folder, so Python cannot cache bytecode there and would compile all modules at each cold
+start. Bytecode that ships with its source need not be checked against it. The Python that runs this command compiles
+the bytecode, because Chalice chooses the same version as the runtime; another version would ignore the bytecode.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ print(*sorted(file for file in files if file.startswith(os.getcwd() + os.sep) an
 
 def finish(package: Path, functions: Iterable[str], environment: Mapping[str, str]) -> None:
     """
-    Turn Chalice's package into the one that ships, for these functions in this environment.
+    Turn Chalice's package, in place, into the one that ships, for these functions in this environment.
 
-    The same input gives the same file, byte by byte.
+    Reproducible: the same input gives the same bytes.
 
     Raises:
         OperatorError: a function cannot be loaded from the package.
@@ -72,7 +72,7 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    done = subprocess.run(  # noqa: S603  (our own command line)
+    process = subprocess.run(  # noqa: S603  (our own command line)
         [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, **environment, **overrides},
@@ -80,6 +80,6 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise OperatorError(f"The package cannot be loaded:\n{done.stdout}{done.stderr}".rstrip())
-    return done.stdout
+    if process.returncode:
+        raise OperatorError(f"The package cannot be loaded:\n{process.stdout}{process.stderr}".rstrip())
+    return process.stdout

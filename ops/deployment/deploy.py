@@ -1,4 +1,4 @@
-"""Deploy: the application, packaged by `chalice package`, in a CloudFormation stack of its own."""
+"""Deploy the application, packaged by `chalice package`, in its own CloudFormation stack."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def stack_name(stage: str) -> str:
     return f"counter-{stage}-app"
 
 
-def check_not_by_chalice(stage: str) -> None:
+def check_not_deployed_by_chalice(stage: str) -> None:
     """
-    Check that the stage's functions do not belong to `chalice deploy`, whose names a stack would collide with.
+    Check that `chalice deploy` did not create the stage's functions: a stack would collide with their names.
 
     Raises:
-        OperatorError: they do.
+        OperatorError: `chalice deploy` created them.
         click.ClickException: the functions' tags cannot be read.
     """
     if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
@@ -54,12 +54,12 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     Deploy this checkout's application to the stage. Safe to repeat. `work` is a folder for build files.
 
     Raises:
-        OperatorError: the stage is not provisioned, or with other shards; `chalice deploy` deployed it; packaging
-            fails; SQLite is configured on Lambda; the configuration has no policy for `project_sql`; or CloudFormation
-            refuses.
+        OperatorError: the stage is not provisioned, or has another number of shards; `chalice deploy` deployed it;
+            packaging fails; SQLite is configured on Lambda; the configuration has no policy for `project_sql`; or
+            CloudFormation refuses.
     """
     package.check_sql(settings)
-    check_not_by_chalice(settings.stage)
+    check_not_deployed_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)
     built = package.package(settings, work / f"package-{settings.stage}")

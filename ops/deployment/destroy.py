@@ -1,4 +1,4 @@
-"""Destroy: remove a stage's application and, on demand, its data."""
+"""Destroy: remove a stage's application and, on request, its data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def preview(settings: Settings, *, data: bool) -> Outcome:
     Raises:
         OperatorError: `chalice deploy` deployed the application.
     """
-    deploy.check_not_by_chalice(settings.stage)
+    deploy.check_not_deployed_by_chalice(settings.stage)
     resources = _list_resources(settings, data=data)
     facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in resources]}
     head = f"Would be removed from stage {settings.stage} in {target.describe()}:"
@@ -38,7 +38,7 @@ def has_resources(settings: Settings, *, data: bool) -> bool:
     Raises:
         OperatorError: `chalice deploy` deployed the application.
     """
-    deploy.check_not_by_chalice(settings.stage)
+    deploy.check_not_deployed_by_chalice(settings.stage)
     if stacks.exists(deploy.stack_name(settings.stage)):
         return True
     return data and (stacks.exists(provision.stack_name(settings.stage)) or provision.has_log(settings))
@@ -48,7 +48,7 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     """
     Remove the stage's application and, with `data`, its data. Safe to repeat.
 
-    The application goes first because it needs the data. The event log goes last.
+    The application is removed first because it needs the data. The event log is removed last.
 
     Raises:
         OperatorError: CloudFormation refuses. Removed resources stay removed; a repeated call continues.
@@ -60,13 +60,13 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
             site.empty(name)
         removed += [storage] if stacks.delete(storage) else []
         removed += [settings.event_log_table] if _delete_log(settings) else []
-    left = [] if data or not stacks.exists(storage) else [storage]
+    kept = [] if data or not stacks.exists(storage) else [storage]
     lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
-    if left:
+    if kept:
         lines.append(f"Kept: {storage}, with all events, counters and queues.")
     if settings.event_log_table in removed:
         lines.append("AWS keeps a last backup of the event log for 35 days. It can be restored from that.")
-    return Outcome({"removed": removed, "left": left}, lines)
+    return Outcome({"removed": removed, "left": kept}, lines)
 
 
 def _list_resources(settings: Settings, *, data: bool) -> list[tuple[str, str]]:

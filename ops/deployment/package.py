@@ -1,4 +1,4 @@
-"""Package: the application as built by `chalice package`, with an overlay for what Chalice cannot express."""
+"""Package the application with `chalice package`, and an overlay for settings that Chalice cannot express."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 #: A placeholder for the stream's ARN, which the overlay imports.
 _STREAM_ARN = "arn:aws:dynamodb:::table/log/stream/imported"
 
-#: pip's name of the functions' processor and system.
+#: pip's name for the functions' platform.
 _PLATFORM = "manylinux2014_aarch64"
 
-#: The only package with compiled parts.
+#: The only dependency with compiled code.
 _BINARY = "psycopg-binary"
 
-#: The packages of requirements-dev.txt that are boto3 with its dependencies.
+#: boto3 and its dependencies, in requirements-dev.txt.
 _SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 
 #: The packages of requirements-sql.txt that each database needs.
@@ -56,13 +56,14 @@ _NEEDED_BY = {
 
 def overlay(settings: Settings) -> dict[str, Any]:
     """
-    Return what the template needs beyond Chalice's output, for `chalice package --merge-template`.
+    Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
-    It names functions after the stage, filters and limits their event sources, throttles the API, and gives the
-    gateway's own errors the shape of all others, with CORS headers: unknown path, body too large, function unavailable.
+    The overlay names functions after the stage, filters and limits their event sources, and throttles the API. It also
+    turns the gateway's own errors, such as an unknown path or a body that is too large, into problem documents with
+    CORS headers.
     """
     name = f"counter-{settings.stage}"
-    # Imported, not configured: idempotency keys are looked up by the number that the stage was created with.
+    # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
     shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
     dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{settings.dead_letter_queue}"
     return {
@@ -80,9 +81,9 @@ def overlay(settings: Settings) -> dict[str, Any]:
             "RestAPI": {
                 "Properties": {
                     "Name": name,
-                    # An import names the API after its title, and alarms find it by its name.
+                    # API Gateway names an imported API after its title, and alarms find it by name.
                     "DefinitionBody": {"info": {"title": name}},
-                    # Any value keeps SAM from adding a stage `Stage`, which would have no limit.
+                    # Any value keeps SAM from adding a stage `Stage`, which would not be throttled.
                     "OpenApiVersion": "2.0",
                     "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
                     "MethodSettings": [
@@ -117,7 +118,7 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
         "Stream": {"Fn::ImportValue": f"{name}-event-log-stream"},
         "FilterCriteria": {"Filters": [{"Pattern": json.dumps({"eventName": ["INSERT"]})}]},
         "BisectBatchOnFunctionError": True,
-        # The stream keeps records for a day. The other half is for the operator to read the discarded ones.
+        # Half of the stream's retention of a day. In the other half, the operator can read discarded records.
         "MaximumRecordAgeInSeconds": 43_200,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::Sub": dead_letters}}},
     }
@@ -154,7 +155,7 @@ def check_sql(settings: Settings) -> None:
         raise OperatorError(
             "SQL_URL must name a database server on Lambda, got a SQLite file, which only one machine can read."
         )
-    # Without an entry, Chalice expects a policy of another name, and fails.
+    # Without an entry, Chalice expects a policy with another name and fails.
     if settings.sql_url and "iam_policy_file" not in stages.functions_of(settings.stage).get("project_sql", {}):
         policy = json.dumps({"iam_policy_file": f"policies/{settings.stage}/project_sql.json"})
         raise OperatorError(
@@ -165,11 +166,11 @@ def check_sql(settings: Settings) -> None:
 
 def package(settings: Settings, folder: Path) -> Path:
     """
-    Build the code, `deployment.zip`, and the application's template, `sam.json`; return their folder.
+    Build the code, `deployment.zip`, and the application's template, `sam.json`. Return their folder.
 
-    Both are independent of the account: when applied, the template imports values from the stage's data stack.
-    `chalice package` builds them from a clean copy of the files that ship, so no other file of the checkout gets in.
-    The same checkout gives the same files.
+    Both are independent of the account: when deployed, the template imports values from the stage's data stack.
+    `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are excluded.
+    Reproducible: the same checkout gives the same files.
 
     Raises:
         OperatorError: packaging fails; SQLite is configured on Lambda; or the configuration has no policy for
@@ -232,8 +233,8 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     """
     Add the stage's optional packages to the requirements, download the wheels once, and return pip's environment.
 
-    pip checks the hash of each file, when it downloads the file and when Chalice packs it. The folder of the downloads
-    is named by the requirements, so that packaging again needs no network.
+    pip checks the hash of each file, both on download and when Chalice packages it. The download folder is named after
+    a hash of the requirements, so packaging again needs no network.
 
     Raises:
         OperatorError: a file cannot be downloaded, or its hash differs.
@@ -248,7 +249,7 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     if not folder.exists():
         _download(shipped, binary, folder)
     requirements.write_text(shipped + binary, encoding="utf-8")
-    # A URL, because pip splits this variable at blanks.
+    # A URL, because pip splits this variable at spaces.
     return {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder.resolve().as_uri()}
 
 
@@ -259,9 +260,9 @@ def _download(pure: str, binary: str, folder: Path) -> None:
         downloads, requirements = Path(name, "wheels"), Path(name, "requirements.txt")
         downloads.mkdir()
         for pins, platforms in (
-            # SQLAlchemy also has faster, compiled wheels, each for one processor.
+            # SQLAlchemy also has faster, compiled wheels, but each is for one platform.
             (pure, ["any"]),
-            # Chalice first looks for the wheel of the machine that packages.
+            # Chalice first looks for a wheel for the machine that runs it.
             (binary, [None, _PLATFORM]),
         ):
             requirements.write_text(pins, encoding="utf-8")
@@ -278,15 +279,15 @@ def _download(pure: str, binary: str, folder: Path) -> None:
 
 
 def _pins(file: str, packages: Iterable[str]) -> dict[str, str]:
-    """Return the pin of each of these packages, with its hashes, by name."""
+    """Return the pins of these packages, with hashes, by name."""
     text = (stages.PROJECT / file).read_text(encoding="utf-8")
     pins = {pin.partition("==")[0]: pin for pin in re.findall(r"^[\w.-]+==.*(?:\n    .*)*", text, re.MULTILINE)}
     return {package: pins[package] for package in packages}
 
 
 def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(  # noqa: S603  (our own command line)
+    process = subprocess.run(  # noqa: S603  (our own command line)
         command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise OperatorError(f"{name} failed:\n{done.stdout}{done.stderr}".rstrip())
+    if process.returncode:
+        raise OperatorError(f"{name} failed:\n{process.stdout}{process.stderr}".rstrip())

@@ -18,10 +18,10 @@ WITH_SQL = FUNCTIONS / "sql"
 OPERATOR = stages.PROJECT / "infrastructure" / "operator-policy.json"
 OPERATOR_WITH_SQL = stages.PROJECT / "infrastructure" / "operator-policy-sql.json"
 
-#: Stands for the stage's name in the source files. AWS names with capital letters do not occur there.
+#: The placeholder for the stage's name in the source files.
 _PLACEHOLDER = "STAGE"
 
-#: A further statement for traced functions. X-Ray has no resources that a policy could name.
+#: An additional statement for traced functions. X-Ray does not support resource-level permissions for these actions.
 _TRACING = {
     "Sid": "Trace",
     "Effect": "Allow",
@@ -39,8 +39,8 @@ def function_policies(
     """
     Return the policies of the stage's functions, by file name.
 
-    With SQL there is one more function, and others get more permissions. Without `sql_reader_url`, the API reads by
-    `sql_url`.
+    With SQL, there is one more function, and other functions get more permissions. Without `sql_reader_url`, the API
+    reads through `sql_url`.
     """
     policies = {source.name: _read_for(stage, source) for source in sorted(FUNCTIONS.glob("*.json"))}
     for source in sorted(WITH_SQL.glob("*.json")) if sql_url else ():
@@ -69,7 +69,7 @@ def _allow_connect(sql_url: str, sid: str = "Connect") -> list[dict[str, Any]]:
     """
     Return the statement that allows connecting to an Aurora DSQL cluster; no statement for other databases.
 
-    Another role than `admin` has only the rights that were granted to it in the database.
+    A role other than `admin` has only the privileges granted to it in the database.
     """
     if not (match := _CLUSTER.search(sql_url)):
         return []
@@ -96,7 +96,7 @@ def write(settings: Settings, configuration: Path) -> None:
 
 
 def is_traced(stage: str, configuration: Path) -> bool:
-    """Check whether the Chalice configuration in this folder turns on X-Ray for the stage."""
+    """Check whether the Chalice configuration in this folder enables X-Ray for the stage."""
     content = json.loads((configuration / "config.json").read_text(encoding="utf-8"))
     return bool(content["stages"][stage].get("xray", content.get("xray", False)))
 

@@ -1,4 +1,4 @@
-"""Provision: a stage's tables, queues, buckets and alarms, from `infrastructure/template.yaml`."""
+"""Provision a stage's tables, queues, buckets and alarms from `infrastructure/template.yaml`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def has_log(settings: Settings) -> bool:
 
 def check_log(settings: Settings) -> None:
     """
-    Check that the settings find the events in the stage's log.
+    Check that the settings match the stage's log, so that events are found where they were written.
 
     Raises:
         OperatorError: the stage is not provisioned, or has another number of shards.
@@ -88,7 +88,7 @@ def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
     Check that the number of shards is the one in the outputs of the stage's data stack.
 
     Raises:
-        OperatorError: it differs, so events would not be found where they were written.
+        OperatorError: the numbers differ, so events would not be found where they were written.
     """
     shards = outputs.get("Shards", str(settings.shards))
     if shards != str(settings.shards):

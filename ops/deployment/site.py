@@ -1,4 +1,4 @@
-"""The site: `web/` in its bucket, configured with the API's address."""
+"""Publish the site: `web/` in its bucket, configured with the API's address."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     """
     Publish the files to the stage's bucket, as a page that calls this API. Upload only changed files.
 
-    A file is uploaded before files that refer to it, and outdated files are removed last. If the call is cut off, the
-    page is entirely the old or the new one, and a repeated call finishes. The previous version is kept for open and
-    cached pages. Of two concurrent calls with different files, one may remove files of the other: call again.
+    A file is uploaded before files that refer to it, and outdated files are removed last. If the call is interrupted,
+    visitors get either the old or the new page, and a repeated call finishes. The previous version is kept for open and
+    cached pages. Concurrent calls with different files may remove each other's files: if that happens, call again.
 
     Raises:
         InputError: the API's address is invalid.
@@ -50,7 +50,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     page = published[site_files.INDEX]
     previous = site_files.previous_version(site.version, page["Metadata"] if page else {})
     changed = [file for file in site.files if not _is_same(file, published[file.key])]
-    outdated = site_files.outdated(_keys(client, bucket), {site.version, previous})
+    outdated = site_files.find_outdated(_keys(client, bucket), {site.version, previous})
     if not dry_run:
         with progress.bar("Publishing", len(changed), "files") as advance:
             for file in changed:
@@ -75,7 +75,7 @@ def api_url_of(stage: str) -> str:
     Return the address of the stage's API.
 
     Raises:
-        OperatorError: it is not deployed.
+        OperatorError: the API is not deployed.
     """
     if not stacks.exists(deploy.stack_name(stage)):
         raise OperatorError(
@@ -90,7 +90,7 @@ def address(settings: Settings, bucket: str) -> str:
     """Return the page's address: the host in ALLOWED_ORIGIN, or else the bucket's."""
     if host := site_files.host_of(settings.allowed_origin):
         return f"https://{host}/"
-    # Not the website endpoint, which has no HTTPS: browsers then withhold the API that the page creates keys with.
+    # Not the website endpoint, which has no HTTPS: without it, browsers withhold the crypto API that creates keys.
     style: Literal["path", "virtual"] = "path" if settings.stage == stages.LOCAL_STAGE else "virtual"
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": style})
     client: S3Client = boto3.client("s3", config=config)
@@ -99,7 +99,7 @@ def address(settings: Settings, bucket: str) -> str:
 
 def empty(bucket: str) -> int:
     """
-    Delete all objects of the bucket, in all versions, and return their number. The bucket need not exist.
+    Delete all versions of all objects in the bucket, and return their number. The bucket need not exist.
 
     Raises:
         OperatorError: an object could not be deleted.

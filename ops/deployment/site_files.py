@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 INDEX, ERROR, CONFIG = "index.html", "error.html", "config.json"
-#: A service worker controls pages in its own folder and below, and is updated under the same name.
+#: A service worker controls pages in its folder and below, and is updated under the same name.
 WORKER = "service-worker.js"
 
-#: For names that always have the current content.
+#: For names whose content may change.
 _SHORT = "public, max-age=60"
-#: For names that contain a hash of the content.
+#: For names that contain a hash of their content.
 _LONG = "public, max-age=31536000, immutable"
 
 _TYPES = {
@@ -37,7 +37,7 @@ _TYPES = {
     ".webp": "image/webp",
     ".woff2": "font/woff2",
 }
-_COMPRESSED = {".css", ".html", ".js", ".svg"}  # not config.json: it is tiny, and readable with curl
+_COMPRESSED = {".css", ".html", ".js", ".svg"}  # not config.json: it is tiny, and curl can read it
 
 _VERSIONED = re.compile(r"v/([0-9a-f]{16})/")
 _REFERENCE = re.compile(r'\b(src|href)="([^"]*)"')
@@ -48,7 +48,7 @@ _API = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[^?#\s]*)?|http://(127\.0\.0\
 
 @dataclass(frozen=True, slots=True)
 class SiteFile:
-    """An object of the bucket: the stored body and the headers that it is served with."""
+    """An object in the bucket: the stored body and the response headers."""
 
     key: str
     body: bytes
@@ -59,7 +59,7 @@ class SiteFile:
     @property
     def etag(self) -> str:
         """
-        The ETag in S3 of an object that is encrypted with S3's keys and uploaded in one request: the body's MD5.
+        The object's ETag in S3: the body's MD5, because S3's keys encrypt it and one request uploads it.
 
         See https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html.
         """
@@ -76,9 +76,10 @@ class Site:
 
 def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
     """
-    Return the site for the files, given by their paths below `web/`, and the API at this address.
+    Return the site for these files, by path below `web/`, and for the API at this address.
 
-    Assets come first, in a folder named by a hash of their content; then the files that refer to them, the page last.
+    Assets come first, in a folder named after a hash of their content, then the files that refer to them. The page is
+    last.
 
     Raises:
         InputError: the API's address is invalid.
@@ -133,7 +134,7 @@ def previous_version(version: str, page_metadata: Mapping[str, str]) -> str:
     return page_metadata.get("previous", "") if live == version else live
 
 
-def outdated(keys: Iterable[str], kept: Collection[str]) -> list[str]:
+def find_outdated(keys: Iterable[str], kept: Collection[str]) -> list[str]:
     """Select the keys of versioned files whose version is not kept."""
     return [key for key in keys if (match := _VERSIONED.match(key)) and match[1] not in kept]
 

@@ -1,4 +1,4 @@
-"""CloudFormation stacks: apply a template, read outputs and resources, delete. The same on the embedded AWS."""
+"""CloudFormation stacks, also on the embedded AWS: apply a template, read outputs and resources, delete."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     _WaiterName = Literal["stack_create_complete", "stack_update_complete", "stack_delete_complete"]
 
-#: How often and how long an operation is polled: half an hour in all.
+#: The polling interval and the number of polls: half an hour in total.
 _POLL_S, _POLLS = 2, 900
 
 _NEVER_COMPLETE = (
     "it was never created completely. Fix the cause, remove the stack "
     "(python -m ops destroy, with --data for the data stack), and run this again"
 )
-_WAYS_OUT = {
+_FIXES = {
     "CREATE_FAILED": _NEVER_COMPLETE,
     "ROLLBACK_COMPLETE": _NEVER_COMPLETE,
     "ROLLBACK_FAILED": _NEVER_COMPLETE,
@@ -49,8 +49,8 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
     Resources are tagged with the application and the stage. A concurrent second call is refused.
 
     Raises:
-        OperatorError: CloudFormation refuses; the message has the reason of the first failed resource. Or the stack is
-            in a state that an operator must resolve; the message says how.
+        OperatorError: CloudFormation refuses; the message has the reason of the first failed resource. Or the operator
+            must first resolve the stack's state; the message states how.
         OutageError: the operation takes longer than half an hour.
     """
     client = boto3.client("cloudformation")
@@ -62,7 +62,7 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }
     status = _status(client, name)
-    if status and (problem := way_out(name, status)):
+    if status and (problem := describe_stuck_state(name, status)):
         raise OperatorError(f"{problem}. {_first_failure(client, name)}".rstrip())
     try:
         stack_id = (client.update_stack(**request) if status else client.create_stack(**request))["StackId"]
@@ -89,7 +89,7 @@ def delete(name: str) -> bool:
     if status is None:
         return False
     if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
-        raise OperatorError(f"{way_out(name, status)}.")
+        raise OperatorError(f"{describe_stuck_state(name, status)}.")
     stack_id = client.describe_stacks(StackName=name)["Stacks"][0].get("StackId", name)
     try:
         client.delete_stack(StackName=name)
@@ -101,10 +101,10 @@ def delete(name: str) -> bool:
     return True
 
 
-def way_out(name: str, status: str) -> str | None:
-    """Describe how to leave a state in which the stack cannot be changed; None if it can be changed."""
-    if status in _WAYS_OUT:
-        return f"Stack {name} is in state {status}: {_WAYS_OUT[status].format(name=name)}"
+def describe_stuck_state(name: str, status: str) -> str | None:
+    """Describe a state in which the stack cannot be changed, and the fix. Return None if it can be changed."""
+    if status in _FIXES:
+        return f"Stack {name} is in state {status}: {_FIXES[status].format(name=name)}"
     if status.endswith("_IN_PROGRESS"):
         return f"Stack {name} is in state {status}: another operation is running. Run this again when it has finished"
     return None
@@ -130,7 +130,7 @@ def exists(name: str) -> bool:
 
 
 def resources(name: str) -> list[tuple[str, str]]:
-    """Return type and AWS name of each resource in the stack; an empty list if the stack does not exist."""
+    """Return the type and the AWS name of each resource in the stack; an empty list if the stack does not exist."""
     if not exists(name):
         return []
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
@@ -141,7 +141,7 @@ def select_held(summaries: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[
     """
     Select the resources that the stack holds.
 
-    A resource that could not be created is not among them: if its name was taken, it belongs to another owner.
+    A resource that could not be created is excluded: if its name was taken, it belongs to another owner.
     """
     return [
         (resource["ResourceType"], resource.get("PhysicalResourceId", ""))

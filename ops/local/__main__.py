@@ -44,7 +44,7 @@ def down() -> None:
 @click.option("--port", default=8000, show_default=True, help="Port on 127.0.0.1.")
 def local(port: int) -> None:
     """Run `chalice local` with reload on the running system."""
-    stack.local(_system(), port)
+    stack.run_chalice_local(_system(), port)
 
 
 def _system() -> LocalSystem:

@@ -24,7 +24,7 @@ class Factory(CLIFactory):
 
 
 def factory() -> Factory:
-    """Make the factory; its app runs with the environment of this process and the stage."""
+    """Create the factory. Its app runs with the environment of this process and of the stage."""
     return Factory(str(stages.PROJECT), environ=os.environ)
 
 

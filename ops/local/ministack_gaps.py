@@ -1,8 +1,8 @@
 """
-Workarounds for gaps of the embedded AWS. A real account needs none of them, and no code that ships uses them.
+Workarounds for gaps in the embedded AWS. A real account does not need them, and code that ships does not use them.
 
-Its import of an API drops preflight responses and gateway responses. Over a restart it keeps the position in a stream,
-but not the stream.
+When the embedded AWS imports an API, it drops preflight and gateway responses. After a restart, it still has the
+position in a stream, but not the stream.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def complete_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
-    """Add the preflight and gateway responses of the API's definition. Safe to repeat."""
+    """Add the preflight and gateway responses from the API's definition. Safe to repeat."""
     client = boto3.client("apigateway")
     _put_preflights(client, api_id, definition["DefinitionBody"]["paths"])
     for kind, response in definition["GatewayResponses"].items():
@@ -43,7 +43,7 @@ def complete_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
 
 def reset_stream_positions(state: Path) -> None:
     """
-    Reset the positions in streams, which are empty after a restart. Call it while the embedded AWS is down.
+    Reset the positions in streams, because streams are empty after a restart. Call this while the embedded AWS is down.
 
     Raises:
         OperatorError: a state file is damaged. Nothing is written.
@@ -64,13 +64,13 @@ def replay_uncounted(settings: Settings) -> int:
     """
     Send the log to each projection that has not counted all events. Return the number of events sent.
 
-    The embedded AWS loses its streams when it stops. Counted events are not counted twice.
+    The embedded AWS loses its streams when it stops. Counted events do not count twice.
     """
-    # These modules read the stage's settings once, when they are imported.
+    # These modules read the stage's settings once, on import.
     from chalicelib import event_log  # noqa: PLC0415
     from ops.maintenance import replay  # noqa: PLC0415
 
-    counted = {settings.projection_queue: _counted()}
+    counted = {settings.projection_queue: _count_entries()}
     if settings.sql_url:
         from chalicelib.extras.sql import read_model  # noqa: PLC0415
 
@@ -82,8 +82,8 @@ def replay_uncounted(settings: Settings) -> int:
     return logged if lacking else 0
 
 
-def _counted() -> int | None:
-    """Return the number of events counted in the read model, or None if a counter is damaged and hides its own."""
+def _count_entries() -> int | None:
+    """Return the number of events counted in the read model, or None if a damaged counter makes it unknown."""
     from chalicelib.errors import DamagedReadModelError  # noqa: PLC0415
     from chalicelib.read_model import items, store  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The embedded AWS as a process that shuts down cleanly when its parent ends and so closes standard input."""
+"""The embedded AWS as a process that shuts down cleanly when its parent ends, which closes standard input."""
 
 from __future__ import annotations
 

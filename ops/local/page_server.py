@@ -1,4 +1,4 @@
-"""A local web server for the page, on an origin of its own."""
+"""A local web server for the page, on its own origin."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(self._config)
 
     def end_headers(self) -> None:
-        # Edits show at the next reload.
+        # So that edits are visible on the next reload.
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 

@@ -80,7 +80,7 @@ def run(system: LocalSystem) -> None:
     Run the system until SIGINT or SIGTERM, then shut it down cleanly.
 
     Raises:
-        OperatorError: it is running already, a port is in use, or a part does not start.
+        OperatorError: the system is already running, a port is in use, or a part does not start.
     """
     with _lock(system):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -104,7 +104,7 @@ def up(system: LocalSystem) -> None:
     Start the system in the background and wait until it is ready. Do nothing if it is running.
 
     Raises:
-        OperatorError: it does not start, or not in time.
+        OperatorError: the system does not start in time.
     """
     system.folder.mkdir(parents=True, exist_ok=True)
     if _pid(system) is None:
@@ -144,7 +144,7 @@ def down(system: LocalSystem) -> None:
     Stop the system, if it is running. The state is kept.
 
     Raises:
-        OperatorError: it does not stop in time.
+        OperatorError: the system does not stop in time.
     """
     pid = _pid(system)
     if pid is None:
@@ -159,9 +159,9 @@ def down(system: LocalSystem) -> None:
     click.echo("Stopped. The state is kept.")
 
 
-def local(system: LocalSystem, port: int) -> None:
+def run_chalice_local(system: LocalSystem, port: int) -> None:
     """
-    Replace this process with Chalice's development server, on the running system's tables and queues.
+    Replace this process with Chalice's development server, which uses the running system's tables and queues.
 
     Raises:
         OperatorError: the system is not running.
@@ -169,8 +169,7 @@ def local(system: LocalSystem, port: int) -> None:
     environment = {**os.environ, **stages.addresses(system.folder)}
     _check_free(port, "PORT")
     os.chdir(stages.PROJECT)
-    # Chalice's own reloader watches the whole checkout, including the logs in .local and the policies that `provision`
-    # writes.
+    # Chalice's own reloader watches the whole checkout, including .local and the policies that `provision` writes.
     watch = str(Path(sys.executable).parent / "watchfiles")
     server = shlex.join([sys.executable, "-m", "ops.local.chalice_local", str(port)])
     os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice/config.json"], environment)  # noqa: S606
@@ -197,7 +196,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def _pid(system: LocalSystem) -> int | None:
-    """Return the id of the process that holds the lock, or None. A file without a lock is left from a killed run."""
+    """Return the id of the process that holds the lock, or None. A killed run leaves an unlocked file behind."""
     if not system.lock.exists():
         return None
     with system.lock.open("r+") as file:
@@ -212,7 +211,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     """
     Run the embedded AWS while the block runs. `program` may name a variant of it.
 
-    It is shut down cleanly at the end, because it writes its state then.
+    At the end, it is shut down cleanly, so that it writes its state.
     """
     _check_free(system.aws_port, "AWS_PORT")
     _check_free(system.page_port, "PAGE_PORT")
@@ -229,7 +228,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
             cwd=stages.PROJECT,
             env={
                 **os.environ,
-                # Enforce IAM, as AWS does, so that missing permissions show here.
+                # Enforce IAM, as AWS does, so that missing permissions are noticed locally.
                 "AUTH": "true",
                 "BIND_HOST": "127.0.0.1",
                 "GATEWAY_PORT": str(system.aws_port),
@@ -241,11 +240,11 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
                 "TMPDIR": str(temporary),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
-            # Closed when this process ends, in whatever way; then it ends, too.
+            # The pipe closes when this process ends, even if it is killed; then the child ends, too.
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            # In a session of its own, so that Ctrl-C does not reach it before the page server has stopped.
+            # In its own session, so that Ctrl-C does not reach it before the page server has stopped.
             start_new_session=True,
         )
     try:
@@ -268,7 +267,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
 
 
 def _credentials(system: LocalSystem) -> dict[str, str]:
-    # Fake credentials: without any, boto3 would look for real ones, and might reach the real AWS.
+    # Fake credentials: otherwise, boto3 would look for real ones, and requests might reach the real AWS.
     return {
         "AWS_ENDPOINT_URL": system.aws_url,
         "AWS_ACCESS_KEY_ID": "test",
@@ -291,7 +290,7 @@ def _deploy(system: LocalSystem) -> str:
 
 
 def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:
-    """Write the file from which shells and operators' commands find the running system."""
+    """Write the file that tells shells and operators' commands the addresses of the running system."""
     lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(system)}
     temporary = system.folder / "env.new"
     temporary.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Work on a stage's data: verify, replay, rebuild, redrive, adjust and query it."""
+"""Operations on a stage's data: verify, replay, rebuild, redrive, adjust and query."""

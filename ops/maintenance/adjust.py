@@ -1,4 +1,4 @@
-"""Adjust: turn an operator's options into the command, and its result into lines and facts."""
+"""Adjust: turn an operator's options into the command, and its result into an outcome."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_command(  # noqa: PLR0913  (one for each option)
     counter_id: str, *, by: int | None, to: int | None, reason: str, who: str | None, key: str | None
 ) -> Adjust:
     """
-    Return the command for these options. Without a key, it gets a new one.
+    Return the command for these options. Default of `key`: a random one.
 
     Raises:
         InputError: an option is malformed.
@@ -54,13 +54,13 @@ def build_command(  # noqa: PLR0913  (one for each option)
 
 def get_caller() -> str:
     """
-    Return the operator's ARN in AWS, or else their user name on this machine.
+    Return the operator's ARN in AWS, or else the user name on this machine.
 
     Raises:
-        OperatorError: neither is known, or it has more than 200 characters.
+        OperatorError: neither is known, or the name has more than 200 characters.
     """
     try:
-        # The name is only a comment on the adjustment: do not wait long for it.
+        # The name only annotates the adjustment: do not wait long for it.
         config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
         name = boto3.client("sts", config=config).get_caller_identity()["Arn"]
     except (BotoCoreError, ClientError):
@@ -78,7 +78,7 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     Record the adjustment after the operator confirms it, unless it was recorded before or changes nothing.
 
     Raises:
-        OperatorError: it is refused, or its outcome is unknown; the message says what to do.
+        OperatorError: the adjustment is refused, or its outcome is unknown. The message says what to do.
         click.Abort: the operator did not confirm it. Nothing is changed.
     """
     try:

@@ -1,4 +1,4 @@
-"""Look up sizes and counters of a stage without reading all of it."""
+"""Look up table sizes and counters without reading a whole stage."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def approximate_item_count(*tables: str) -> int:
-    """Return the number of items of these tables, as DynamoDB counted them up to six hours ago."""
+    """Return the number of items in these tables, which DynamoDB updates every six hours."""
     client = boto3.client("dynamodb")
     return sum(client.describe_table(TableName=table)["Table"]["ItemCount"] for table in tables)
 
 
 def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], bool] = lambda _: False) -> None:
     """
-    Check that each counter has an event in the log, has an item in the read model, or is elsewhere.
+    Check that each counter has an event in the log or an item in the read model, or that `is_elsewhere` finds it.
 
     Raises:
-        OperatorError: no such counter, probably because of a typing error.
+        OperatorError: there is no such counter, probably because of a typo.
     """
     for counter_id in counter_ids:
         is_known = next(event_log.scan_counter(counter_id), None) is not None or store.query_parts(counter_id)

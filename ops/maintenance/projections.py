@@ -1,4 +1,4 @@
-"""The projections of a stage: which of them a command concerns, and how operators verify and repair each."""
+"""The projections of a stage: select those that a command applies to, and verify and repair each of them."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
     Repair = Callable[[Any, Callable[[int], None]], Repaired]
 
-#: Segments of the log, and of the tables, that are read at the same time.
+#: Segments of each table that are read concurrently.
 _SEGMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
     """
-    What operators need to verify a projection, and to rebuild it unless `repair` is None.
+    The functions that verify a projection and, unless `repair` is None, rebuild it.
 
-    `adjective` precedes "read model" in messages, `queue_adjective` the names of the queues. `compare` opens a
-    comparison, and `repair` corrects what differs.
+    In messages, `adjective` precedes "read model", and `queue_adjective` the names of the queues. `compare` opens a
+    comparison, and `repair` corrects the differences.
     """
 
     adjective: str
@@ -68,7 +68,7 @@ def select(settings: Settings, name: str | None) -> tuple[str, ...]:
 
 def list_receivers(settings: Settings, names: Sequence[str] = ()) -> list[Receiver]:
     """
-    Return the receivers of these projections, or of all of the stage if there are no names.
+    Return the receivers of these projections, or of all projections of the stage if there are no names.
 
     Raises:
         OperatorError: the stage does not have one of the projections.
@@ -140,15 +140,15 @@ def _unsupported(command: str, names: Sequence[str]) -> OperatorError:
 @contextlib.contextmanager
 def connect_sql(settings: Settings) -> Iterator[Engine]:
     """
-    Provide an engine for the SQL read model, with the operator's rights.
+    Provide an engine for the SQL read model, connected as the operator's role.
 
     Raises:
-        OperatorError: it has no tables.
+        OperatorError: the database has no tables.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
     """
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (only loaded if SQL is on)
 
-    with read_model.connected(sql_url.address(settings)) as engine:
+    with read_model.open_engine(sql_url.address(settings)) as engine:
         try:
             has_schema = read_model.has_schema(engine)
         except ReadModelUnavailableError as error:
@@ -161,17 +161,17 @@ def connect_sql(settings: Settings) -> Iterator[Engine]:
 
 
 def describe_read_model(name: str) -> str:
-    """Return what users call the read model of this projection."""
+    """Return the user-facing name of this projection's read model."""
     return f"{MAINTENANCE[name].adjective if name in MAINTENANCE else f'{name} '}read model"
 
 
 def describe_queue(name: str) -> str:
-    """Return what users call the queue of this projection."""
+    """Return the user-facing name of this projection's queue."""
     return f"{_queue_adjective(name)}projection queue"
 
 
 def describe_dead_letter_queue(name: str) -> str:
-    """Return what users call the dead-letter queue of this projection."""
+    """Return the user-facing name of this projection's dead-letter queue."""
     return f"{_queue_adjective(name)}dead-letter queue"
 
 
@@ -180,9 +180,9 @@ def _queue_adjective(name: str) -> str:
 
 
 def merge_facts(by_projection: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the facts of the DynamoDB read model, with those of each other projection as a member of its name."""
-    others = {name: dict(facts) for name, facts in by_projection.items() if name != READ_MODEL}
-    return {**by_projection.get(READ_MODEL, {}), **others}
+    """Return the facts of the DynamoDB read model, plus a member with the facts of each other projection."""
+    optional = {name: dict(facts) for name, facts in by_projection.items() if name != READ_MODEL}
+    return {**by_projection.get(READ_MODEL, {}), **optional}
 
 
 def merge_outcomes(outcomes: Mapping[str, Outcome]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Rebuild: repair read models in place, from the log, while increments are counted and queries answered."""
+"""Rebuild: repair read models in place, from the log, while workers count events and clients query."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def rebuild(
     settings: Settings, counter_ids: Sequence[str], projection: str | None = None, *, dry_run: bool = False
 ) -> Outcome:
     """
-    Make these counters, or all if there are none, what the log says: in this projection, or in all of the stage.
+    Repair these counters, or all if the list is empty, according to the log: in this projection, or in all projections.
 
-    Each difference is corrected in place, by conditional writes; events that are not counted are counted, the oldest
-    first. Cut off anywhere, the next call finishes it. With `dry_run`, report the differences and write nothing.
+    Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. If
+    interrupted at any point, the next call finishes. With `dry_run`, report the differences and write nothing.
 
     Raises:
-        OperatorError: the stage lacks the projection, or it does not support this.
+        OperatorError: the stage lacks the projection, or the projection does not support rebuild.
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: AWS or the database
             throttles, refuses or does not answer. Run it again.
     """

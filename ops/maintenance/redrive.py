@@ -1,13 +1,14 @@
 """
 Redrive: send dead letters back to their projection's queue.
 
-Dead letters of the log's stream concern all projections, and go to the queues of all: records that `publish` could not
-read, and batches that the stream's event source discarded. For such a batch, Lambda leaves a note on the dead-letter
-queue of the first projection: it has the times of the records, and the events are read from the log.
+Dead letters of the log's stream concern all projections and go to the queues of all of them. They are records that
+`publish` could not read, and batches that the stream's event source discarded. For such a batch, Lambda sends a note to
+the dead-letter queue of the first projection. The note has only the times of the records, so the events are read from
+the log.
 
 All dead letters are received first, then the selected ones are sent, so that messages that the projector parks again
-are not taken twice. A message leaves the dead-letter queue only after it is sent. Cut off in between, it is sent twice,
-and counted once.
+are not received twice. A message is deleted from the dead-letter queue only after it is sent. If the run is interrupted
+in between, the message is sent twice and counted once.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.settings import Receiver, Settings
 
-#: The reason of messages that SQS moved to the dead-letter queue, which have none of their own.
+#: The reason shown for messages that SQS moved to the dead-letter queue. They have no reason attribute.
 MOVED_BY_SQS = "failed too often"
 
-#: The reason of notes on discarded batches.
+#: The reason shown for notes on discarded batches.
 DISCARDED = "not published in half a day"
 
-#: The stream takes an event after it is recorded, and by another clock.
+#: The stream receives an event after it is recorded, and has another clock.
 _MARGIN_MS = 300_000
 
-#: Dead letters sent in one run, in less time than messages stay invisible.
-MOST_IN_ONE_RUN = 5_000
+#: The most dead letters of one run, so that it ends before the visibility timeout.
+MAX_MESSAGES = 5_000
 _VISIBILITY_TIMEOUT_S = 900
 
-#: Events of the log that are sent together.
+#: Events of the log that are sent in one batch.
 _AT_ONCE = 1000
 
 #: The message attributes count towards the size of a message.
@@ -87,18 +88,18 @@ def redrive(  # noqa: PLR0913  (one for each option)
     *,
     dry_run: bool,
     names: Sequence[str] = (),
-    most: int = MOST_IN_ONE_RUN,
+    max_messages: int = MAX_MESSAGES,
 ) -> Outcome:
     """
-    Send dead letters of these projections, or of all, back to the queues that they belong to.
+    Send dead letters of these projections, or of all, back to their queues.
 
-    Selects dead letters with `reason` in their reason whose ids start with one of `ids`, if there are any. With
-    `dry_run`, list them and send nothing. The outcome holds unless a message is too large for a queue, or `most` were
-    selected.
+    Selects dead letters whose reason contains `reason` and, if there are `ids`, whose id starts with one of them. With
+    `dry_run`, list them and send nothing. The outcome holds unless a message is too large for a queue, or
+    `max_messages` were selected.
 
     Raises:
         OperatorError: an id matches no message or several. Nothing is sent.
-        QueueUnavailableError: SQS throttles or does not answer. Messages are sent, or still on the dead-letter queue.
+        QueueUnavailableError: SQS throttles or does not answer. Unsent messages are still on the dead-letter queue.
     """
     selected: dict[str, DeadLetter] = {}
     bodies: dict[str, str] = {}
@@ -107,13 +108,13 @@ def redrive(  # noqa: PLR0913  (one for each option)
         in_flight: dict[str, _InFlightMessages] = {}
         for receiver in projections.list_receivers(settings, names):
             messages = in_flight[receiver.projection] = stack.enter_context(_InFlightMessages(receiver))
-            for letter, body in messages.receive() if len(selected) < most else ():
+            for letter, body in messages.receive() if len(selected) < max_messages else ():
                 if reason in letter.reason and letter.id.startswith(tuple(ids) or ""):
                     selected[letter.id] = letter
                     size_bytes = letter.size_bytes + _ATTRIBUTE_BYTES
                     if all(size_bytes <= limits[queue] for queue in _list_queues(letter, settings)):
                         bodies[letter.id] = body
-                if len(selected) >= most:
+                if len(selected) >= max_messages:
                     break
         _check_ids(ids, [letter_id for messages in in_flight.values() for letter_id in messages.receipts])
         if not dry_run:
@@ -123,19 +124,21 @@ def redrive(  # noqa: PLR0913  (one for each option)
     for letter_id in selected.keys() - bodies.keys():
         selected[letter_id] = replace(selected[letter_id], outcome="too large")
     oldest_first = sorted(selected.values(), key=lambda letter: -letter.age_s)
-    left = {name: len(messages.receipts) for name, messages in in_flight.items()}
-    is_complete = len(selected) < most
-    return _to_outcome(oldest_first, left=left, limit=min(limits.values()), is_complete=is_complete, dry_run=dry_run)
+    remaining = {name: len(messages.receipts) for name, messages in in_flight.items()}
+    is_complete = len(selected) < max_messages
+    return _to_outcome(
+        oldest_first, remaining=remaining, limit=min(limits.values()), is_complete=is_complete, dry_run=dry_run
+    )
 
 
 def _list_queues(letter: DeadLetter, settings: Settings) -> list[str]:
-    """Return the queues that the dead letter goes to: that of its projection, or all."""
+    """Return the queues that a dead letter goes to: the queue of its projection, or all queues."""
     is_for_all = letter.source == STREAM_SOURCE
     return [receiver.queue for receiver in settings.receivers if is_for_all or receiver.projection == letter.projection]
 
 
 def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Send the dead letters with these bodies; yield the id of each, and a description of what was sent."""
+    """Send the dead letters with these bodies. Yield the id of each, and a description of the sent messages."""
     notes = {letter_id: selection for letter_id, body in bodies.items() if (selection := _read_note(body))}
     already_sent: dict[tuple[str, str], str] = {}
     with progress.bar("Sending back", len(bodies) - len(notes), "messages") as advance:
@@ -149,7 +152,7 @@ def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[
             yield letter_id, ", ".join(sent_as)
             advance(1)
     if notes:
-        # An outage may leave many notes: the log is read once for all of them.
+        # An outage may leave many notes, so the log is read once for all of them.
         events = (event for event in _read_log() if any(note.has(event) for note in notes.values()))
         number = 0
         for chunk in chunked(events, _AT_ONCE):
@@ -168,9 +171,9 @@ def _read_log() -> Iterator[Event]:
 
 def _read_note(body: str) -> replay.Selection | None:
     """
-    Return the events of a discarded batch, with a margin, if the body is a note on one.
+    If the body is a note on a discarded batch, return the selection of the batch's events, with a margin; else None.
 
-    The note's times, in seconds, are those at which the stream took the records. (Lambda's developer guide, "Retain
+    The note has the times, in seconds, at which the stream received the records. (Lambda developer guide, "Retain
     discarded batch records for a DynamoDB event source".)
     """
     try:
@@ -185,7 +188,7 @@ def _read_note(body: str) -> replay.Selection | None:
 
 
 class _InFlightMessages:
-    """Messages of a dead-letter queue, invisible to other consumers. When the block ends, the rest is visible again."""
+    """Messages of a dead-letter queue, invisible to other consumers. Undeleted messages become visible at the end."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -204,12 +207,12 @@ class _InFlightMessages:
             sqs.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def receive(self) -> Iterator[tuple[DeadLetter, str]]:
-        """Yield all messages on the queue, with their bodies. Each is invisible from then on."""
+        """Yield all messages on the queue, with their bodies. They become invisible to other consumers."""
         started_s = time.time()
         total = _get_attribute(self._receiver.dead_letter_queue, "ApproximateNumberOfMessages")
         with progress.bar("Reading", total, "messages") as advance:
             for messages in self._receive_batches():
-                # Messages that arrive meanwhile are left for the next run, or this one might never end.
+                # Messages that arrive in the meantime wait for the next run. Otherwise, this run might never end.
                 is_end = all(
                     _get_sent_s(message) > started_s or message["MessageId"] in self.receipts for message in messages
                 )
@@ -230,7 +233,7 @@ class _InFlightMessages:
             .receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=10,
-                WaitTimeSeconds=1,  # short polling may return nothing although there are messages
+                WaitTimeSeconds=1,  # short polling may miss messages
                 VisibilityTimeout=_VISIBILITY_TIMEOUT_S,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["SentTimestamp"],
@@ -270,14 +273,14 @@ def _check_ids(prefixes: Sequence[str], ids: Sequence[str]) -> None:
 
 
 def _to_outcome(
-    letters: list[DeadLetter], *, left: dict[str, int], limit: int, is_complete: bool, dry_run: bool
+    letters: list[DeadLetter], *, remaining: dict[str, int], limit: int, is_complete: bool, dry_run: bool
 ) -> Outcome:
     too_large = sum(letter.outcome == "too large" for letter in letters)
     sent = Numbers(letter.projection for letter in letters if letter.outcome == "sent")
     lines = [line for letter in letters for line in _describe(letter)]
     result = "Nothing was sent: this was a dry run." if dry_run else f"Sent back: {sent.total()}."
-    rest = (f"On the {projections.describe_dead_letter_queue(name)}: {number}." for name, number in left.items())
-    lines.append(" ".join([result, *rest]))
+    sizes = (f"On the {projections.describe_dead_letter_queue(name)}: {number}." for name, number in remaining.items())
+    lines.append(" ".join([result, *sizes]))
     if too_large:
         lines.append(
             f"Too large for the projection queue, which takes {limit} bytes: {too_large}. They stay on the dead-letter "
@@ -291,7 +294,7 @@ def _to_outcome(
             "left": number,
             "messages": [asdict(letter) for letter in letters if letter.projection == name],
         }
-        for name, number in left.items()
+        for name, number in remaining.items()
     }
     return Outcome(projections.merge_facts(facts), lines, holds=is_complete and (dry_run or not too_large))
 
@@ -311,7 +314,7 @@ def _format_age(seconds: int) -> str:
 
 
 def _escape(text: str) -> str:
-    """Replace characters that could move the cursor or change colours."""
+    """Replace characters that could control the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

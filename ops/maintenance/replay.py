@@ -1,4 +1,4 @@
-"""Replay: send events of the log to the projections' queues again, at a given rate. Cut off, it resumes."""
+"""Replay: send events of the log to the projections' queues again, at a given rate, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Selection:
     """
     The events of one counter, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
 
-    `projections` are those that get them; empty: all of the stage.
+    `projections` are the projections that get the events; empty: all projections of the stage.
     """
 
     counter_id: str | None = None
@@ -44,13 +44,13 @@ class Selection:
     projections: Sequence[str] = ()
 
     def has(self, event: Event) -> bool:
-        """Check whether the event was recorded in this time. The counter is not compared."""
+        """Check whether the event was recorded in this time range. Ignores the counter."""
         return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The position in the log after which a replay continues, and the numbers of what it has sent to each queue."""
+    """The position in the log after which a replay continues, and what it has sent to each queue so far."""
 
     after: LogPosition | None = None
     events: int = 0
@@ -68,8 +68,8 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     """
     Send the selected events to the queue of each selected projection, at most `rate` events a second to each.
 
-    Events that are counted stay counted once. Cut off, the next call with the same selection and checkpoint file
-    resumes where it stopped. With `dry_run`, report the numbers and send nothing.
+    Counted events do not count twice. If interrupted, the next call with the same selection and checkpoint file resumes
+    where this one stopped. With `dry_run`, report the numbers and send nothing.
 
     Raises:
         OperatorError: the stage does not have a projection.
@@ -115,14 +115,14 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
         f"{' each' if len(names) > 1 else ''}. Counted events stay counted once."
     ]
     if resumed_after:
-        lines.append(f"{resumed_after:,} of them by an earlier run that was cut off.")
+        lines.append(f"{resumed_after:,} of them by an earlier, interrupted run.")
     if so_far.unreadable:
         lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were skipped.")
     return Outcome({**maintenance_projections.merge_facts(dict.fromkeys(names, facts)), "dry_run": dry_run}, lines)
 
 
 def send(queue: str, events: Iterable[Event]) -> int:
-    """Send the events to a projection's queue; return the number of messages."""
+    """Send the events to a projection's queue. Return the number of messages."""
     return _send(queue, codec.encode_bodies(events))
 
 
@@ -154,7 +154,7 @@ def _load(file: Path, selection: Selection) -> Checkpoint:
         so_far = Checkpoint(**saved["progress"])
         return replace(so_far, after=LogPosition(**saved["progress"]["after"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return Checkpoint()  # without a usable checkpoint, it starts from the beginning
+        return Checkpoint()  # without a usable checkpoint, start from the beginning
 
 
 def _save(file: Path, selection: Selection, so_far: Checkpoint) -> None:
@@ -165,5 +165,5 @@ def _save(file: Path, selection: Selection, so_far: Checkpoint) -> None:
 
 
 def _to_json(selection: Selection) -> dict[str, Any]:
-    """Return the selection as JSON would return it."""
+    """Return the selection in the form that it has after a round trip through JSON."""
     return {**asdict(selection), "projections": list(selection.projections)}

@@ -1,9 +1,9 @@
 """
 Read-only queries on the SQL read model.
 
-Each query has a connection of its own and a transaction in which the database refuses to write
-(`chalicelib/extras/sql/read_only.py`). A server receives one statement and describes it before it runs: a statement
-without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
+Each query has its own connection, and a transaction in which the database refuses to write
+(`chalicelib/extras/sql/read_only.py`). A server receives a single statement, and describes it before running it: a
+statement without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_A_QUERY = (
     "Only statements that return rows are run: SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW. Nothing was changed."
 )
 
-#: A time in SQLite, which has no type for it: text, with milliseconds and the driver's three zeros.
+#: A time in SQLite, which has no type for times: text, with milliseconds and three zeros that the driver adds.
 _SQLITE_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000")
 
 
@@ -52,7 +52,7 @@ class Result:
 
 def reader_url(settings: Settings) -> str:
     """
-    Return the address to read the stage's SQL read model by.
+    Return the URL for reading the stage's SQL read model.
 
     Raises:
         OperatorError: the stage has no SQL read model, or its SQLite file does not exist.
@@ -69,12 +69,12 @@ def reader_url(settings: Settings) -> str:
 
 
 def connection_lines(url: str) -> list[str]:
-    """Return shell lines that open this database in other programs."""
+    """Return shell commands that open this database in other programs."""
     if file := read_only.file_at(url):
         path = shlex.quote(str(file))
         return ["Connect read-only with one of:", f"  sqlite3 -readonly {path}", f"  datasette {path}"]
-    scheme, _, rest = url.partition("://")
-    address = shlex.quote(f"postgresql://{rest}")
+    scheme, _, location = url.partition("://")
+    address = shlex.quote(f"postgresql://{location}")
     lines = ["Connect with one of:", f"  psql {address}", f"  pgcli {address}"]
     if scheme.startswith("auroradsql"):
         host = urlsplit(url)
@@ -90,9 +90,9 @@ def connection_lines(url: str) -> list[str]:
 @contextlib.contextmanager
 def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
     """
-    Run one statement and yield its result. Values are Python's; times are RFC 3339 text in UTC.
+    Run one statement and yield its result. Values have Python types; times are RFC 3339 text in UTC.
 
-    Raises, also while rows are read:
+    Raises, even while rows are read:
         InputError: the statement is not valid UTF-8 or contains NUL.
         OperatorError: the statement is refused, wrong, interrupted or takes longer than `timeout_s`.
         ReadModelUnavailableError: the database is unavailable.
@@ -100,9 +100,9 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
     if "\0" in statement or not _is_unicode(statement):
         raise InputError("The statement is not valid UTF-8 or contains NUL.")
     engine = read_only.engine_at(url)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
-        with read_only.reading(engine, timeout_s) as connection:
+        with read_only.open_snapshot(engine, timeout_s) as connection:
             raw_connection: Any = connection.connection.driver_connection
             run = _run_on_sqlite if engine.dialect.name == "sqlite" else _run_on_server
             with run(raw_connection, statement) as result:
@@ -110,7 +110,7 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
     except KeyboardInterrupt:
         raise OperatorError("Interrupted.") from None
     except (sqlite3.Error, sqlite3.Warning, psycopg.Error) as error:
-        timed_out = time.monotonic() - began >= timeout_s
+        timed_out = time.monotonic() - started >= timeout_s
         raise _translate(error, statement, timeout_s if timed_out else None) from error
     finally:
         engine.dispose()
@@ -144,8 +144,8 @@ def _describe(diagnosis: psycopg.errors.Diagnostic, statement: str) -> str:
     message = str(diagnosis.message_primary)
     if diagnosis.statement_position:
         at = int(diagnosis.statement_position) - 1
-        line, rest = statement.count("\n", 0, at) + 1, statement[at:].partition("\n")[0]
-        message += f", in line {line} at: {rest}" if rest else f", at the end of line {line}"
+        line, excerpt = statement.count("\n", 0, at) + 1, statement[at:].partition("\n")[0]
+        message += f", in line {line} at: {excerpt}" if excerpt else f", at the end of line {line}"
     notes = (diagnosis.message_detail, diagnosis.message_hint)
     return " ".join([message, *(f"({note})" for note in notes if note)])
 
@@ -175,14 +175,14 @@ def _run_on_server(connection: psycopg.Connection, statement: str) -> Iterator[R
         cursor.adapters.register_loader("timestamptz", _TimestampLoader)
         for name in ("timestamp", "date", "time", "timetz", "interval"):
             cursor.adapters.register_loader(name, TextLoader)
-        # Row by row, by the protocol that accepts a single statement.
+        # Row by row, with the protocol that accepts only a single statement.
         rows: Generator[tuple[Any, ...]] = cursor.stream(statement.encode())  # type: ignore[assignment]
         with contextlib.closing(rows):
             yield Result(tuple(name.decode() for name in names), rows)
 
 
 def _describe_statement(connection: psycopg.Connection, statement: str) -> pq.abc.PGresult:
-    """Ask the server for the statement's result columns, without running it."""
+    """Get the statement's result columns from the server, without running it."""
     raw = connection.pgconn
     raw.send_prepare(b"", statement.encode())
     _fetch(connection)
@@ -198,7 +198,7 @@ def _fetch(connection: psycopg.Connection) -> pq.abc.PGresult:
 
 
 class _TimestampLoader(Loader):
-    """Load a timestamp as RFC 3339 text in UTC with milliseconds; others, such as infinity, as the server's text."""
+    """Load a timestamp as RFC 3339 text in UTC with milliseconds, or as is if RFC 3339 cannot express it."""
 
     def load(self, data: Buffer) -> str:
         text = bytes(data).decode()

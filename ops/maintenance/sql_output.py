@@ -1,4 +1,4 @@
-"""Results of SQL queries on standard output: as a table for people, as CSV or JSON for programs."""
+"""Write results of SQL queries to standard output: as a table for people, or as CSV or JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "csv", "json"]
 
-#: Rows of a table, by default.
+#: The default limit of a table's rows.
 TABLE_ROWS = 1000
 
-#: Wider than any table: lines are not wrapped here, but by the terminal.
+#: Wider than any table, so that only the terminal wraps lines.
 _WIDTH = 1_000_000
 
 
@@ -37,8 +37,8 @@ def write(result: Result, output: Format, limit: int | None) -> None:
     """
     Write at most `limit` rows to standard output. Default: 1,000 rows of a table, else all.
 
-    CSV and JSON rows are written as they arrive, in flat memory; a table is collected first. If there are more rows, a
-    note says so: below a table, else on standard error.
+    CSV and JSON rows are written as they arrive, in constant memory; a table is collected first. If there are more
+    rows, a note says so: below a table, else on standard error.
 
     Raises:
         InputError: the output is JSON and two columns have the same name. Nothing is written.
@@ -84,7 +84,7 @@ def _write_json(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
 
 
 def _to_json(value: Any) -> str:
-    """Write a value as JSON. Decimals keep all digits, which the `json` module would turn into floats."""
+    """Encode a value as JSON. Decimals keep all digits; the `json` module would turn them into floats."""
     match value:
         case None | bool() | int():
             return json.dumps(value)

@@ -29,10 +29,10 @@ def verify(
     projection: str | None = None,
 ) -> Outcome:
     """
-    Compare these counters, or all if there are none, with the log: in this projection, or in all of the stage.
+    Compare these counters, or all if the list is empty, with the log: in this projection, or in all projections.
 
     Raises:
-        OperatorError: the stage lacks the projection, or it does not support this.
+        OperatorError: the stage lacks the projection, or the projection does not support verify.
         LogUnavailableError, ReadModelUnavailableError, ContendedError: the result is unknown.
     """
     with stage(settings, counter_ids, projections.select(settings, projection)) as comparisons:

@@ -104,9 +104,9 @@ def test_stack_does_not_hold_failed_and_released_resources(status):
     ],
 )
 def test_stuck_state_has_a_way_out(status, hint):
-    assert hint in str(stacks.way_out("some", status))
+    assert hint in str(stacks.describe_stuck_state("some", status))
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
 def test_stable_state_needs_no_way_out(status):
-    assert stacks.way_out("some", status) is None
+    assert stacks.describe_stuck_state("some", status) is None

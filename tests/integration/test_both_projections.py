@@ -209,7 +209,7 @@ def test_the_most_of_one_run_are_counted_over_both_queues(pipeline, second):
     for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
         park(queue, "one")
 
-    first, again = redriven(most=1), redriven(most=2)
+    first, again = redriven(max_messages=1), redriven(max_messages=2)
 
     assert (first.facts["sent"], first.facts["sql"]["sent"], first.holds) == (1, 0, False)
     assert (again.facts["sent"], again.facts["sql"]["sent"], again.holds) == (0, 1, True)

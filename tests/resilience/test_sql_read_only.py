@@ -224,7 +224,7 @@ def test_database_refuses_write_in_read_only_transaction(database, written, stat
     before = written()
     engine = read_only.engine_at(database.url)
 
-    with read_only.reading(engine, 60) as connection:
+    with read_only.open_snapshot(engine, 60) as connection:
         of_the_driver: Any = connection.connection.driver_connection
         with pytest.raises((sqlite3.Error, psycopg.Error), match=r"not authorized|read-only"):
             of_the_driver.execute(statement)
@@ -247,9 +247,12 @@ def test_sqlite_file_is_opened_read_only(database, written):
 def test_read_only_transaction_cannot_become_writable(database, written):
     engine = read_only.engine_at(database.url)
 
-    with read_only.reading(engine, 60) as connection, pytest.raises(DBAPIError, match="must be set before any query"):
+    with (
+        read_only.open_snapshot(engine, 60) as connection,
+        pytest.raises(DBAPIError, match="must be set before any query"),
+    ):
         connection.execute(text("SET TRANSACTION READ WRITE"))
-    with read_only.reading(engine, 60) as connection:
+    with read_only.open_snapshot(engine, 60) as connection:
         assert connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on"
 
     engine.dispose()
@@ -259,7 +262,7 @@ def test_read_only_transaction_sees_one_snapshot(database):
     engine = read_only.engine_at(database.url)
     number = text("SELECT count(*) FROM events")
 
-    with read_only.reading(engine, 60) as connection:
+    with read_only.open_snapshot(engine, 60) as connection:
         before = connection.execute(number).scalar_one()
         read_model.count([an_event()])
         meanwhile = connection.execute(number).scalar_one()
@@ -554,7 +557,7 @@ def test_each_read_has_its_own_connection(database):
     engine = read_only.engine_at(database.url)
 
     def backend():
-        with read_only.reading(engine, 60) as connection:
+        with read_only.open_snapshot(engine, 60) as connection:
             return connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
 
     assert backend() != backend()
@@ -563,7 +566,7 @@ def test_each_read_has_its_own_connection(database):
 def test_read_without_database_is_unavailable():
     with (
         pytest.raises(ReadModelUnavailableError),
-        read_only.reading(read_only.engine_at("sqlite:////no/such/folder/file"), 60),
+        read_only.open_snapshot(read_only.engine_at("sqlite:////no/such/folder/file"), 60),
     ):
         pass
 

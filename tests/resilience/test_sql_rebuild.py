@@ -92,7 +92,7 @@ def test_each_damage_is_put_right(database, name, damage):
 
     assert (done.holds, done.facts[SQL]["numbers"]) == (True, {})
     check_in_the_end(database, [*events, *other])
-    with read_model.connected(database.url) as engine:
+    with read_model.open_engine(database.url) as engine:
         assert {*rows.scan(engine)} == {read_model.row_of(event) for event in [*events, *other]}
 
 
@@ -430,7 +430,7 @@ def test_who_has_waited_for_a_rival_knows_what_it_counted(database, name, has_to
     database.ask("UPDATE counters SET value = 500" if has_totals else "DELETE FROM counters")
     late = an_event(counter_id=name, by=100)
 
-    with ThreadPoolExecutor(1) as pool, read_model.connected(database.url) as rival:
+    with ThreadPoolExecutor(1) as pool, read_model.open_engine(database.url) as rival:
         with rival.begin() as connection:
             read_model.add(connection, [read_model.row_of(late)])
             mending = pool.submit(repair.recompute, read_model.client(), name)

@@ -286,7 +286,7 @@ def test_no_value_is_part_of_a_statements_text(database):
 
 def written_by_a_report():
     """Tries to write on the connection of a report."""
-    with read_only.reading(queries.client(), 60) as connection:
+    with read_only.open_snapshot(queries.client(), 60) as connection:
         connection.execute(text("DELETE FROM counters"))
         connection.commit()
 

@@ -11,7 +11,7 @@ import pytest
 from ops import stages
 from ops.cli.errors import InputError, OperatorError
 from ops.deployment import site_files
-from ops.deployment.site_files import host_of, origin_of, outdated, previous_version, site_of
+from ops.deployment.site_files import find_outdated, host_of, origin_of, previous_version, site_of
 from tests.doc_pages import TEXT
 
 API = "https://api.example/api"
@@ -217,7 +217,7 @@ def test_only_versioned_files_of_other_versions_are_outdated():
     a, b, c = "a" * 16, "b" * 16, "c" * 16
     foreign = ["index.html", "robots.txt", "v/readme.txt", f"x/v/{a}/app.js", f"v/{a}x/app.js", f"v/{a.upper()}/app.js"]
 
-    assert outdated([*foreign, f"v/{a}/app.js", f"v/{b}/app.js", f"v/{c}/x/y.js"], {b}) == [
+    assert find_outdated([*foreign, f"v/{a}/app.js", f"v/{b}/app.js", f"v/{c}/x/y.js"], {b}) == [
         f"v/{a}/app.js",
         f"v/{c}/x/y.js",
     ]

@@ -54,7 +54,7 @@ def run(query: Query) -> Page:
             break
         # Use the driver's error as the cause: SQLAlchemy's would put the statement into the log.
         try:
-            with read_only.reading(client(), max(deadline - time.monotonic(), 0.001)) as connection:
+            with read_only.open_snapshot(client(), max(deadline - time.monotonic(), 0.001)) as connection:
                 return _read_page(query, connection)
         except OverflowError as error:
             # SQLite's integers have 64 bits, so no valid cursor has a larger number.

@@ -141,10 +141,10 @@ def make_schema(url: str) -> None:
         ReadModelUnavailableError: the database refuses or does not answer.
         ContendedError: every attempt conflicted with a concurrent schema change.
     """
-    with connected(url) as engine:
+    with open_engine(url) as engine:
         if engine.dialect.name == "sqlite":
             # With WAL, readers do not block writers. The file stores this setting.
-            within_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
+            run_in_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
         for statement in list_statements(engine.dialect.name):
             # Aurora DSQL allows one DDL statement per transaction.
             fetch(engine, statement)
@@ -157,13 +157,13 @@ def has_schema(engine: Engine) -> bool:
     Raises:
         ReadModelUnavailableError: the database refuses or does not answer.
     """
-    return within_transaction(
+    return run_in_transaction(
         engine, lambda connection: all(inspect(connection).has_table(table.name) for table in tables)
     )
 
 
 @contextlib.contextmanager
-def connected(url: str) -> Iterator[Engine]:
+def open_engine(url: str) -> Iterator[Engine]:
     """Provide an engine for the database at this URL until the block ends. It connects on first use."""
     engine = engine_at(url)
     try:
@@ -197,7 +197,7 @@ def is_conflict(error: object) -> bool:
 
 
 def _count(rows: list[Row], engine: Engine) -> frozenset[tuple[str, str]]:
-    return within_transaction(engine, lambda connection: add(connection, rows))
+    return run_in_transaction(engine, lambda connection: add(connection, rows))
 
 
 def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
@@ -248,16 +248,16 @@ def _group_by_counter(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def fetch(engine: Engine, statement: Executable) -> list[Any]:
-    """Execute a statement in its own transaction, and return its rows; see `within_transaction`."""
+    """Execute a statement in its own transaction, and return its rows; see `run_in_transaction`."""
 
     def work(connection: Connection) -> list[Any]:
         result = connection.execute(statement)
         return list(result) if result.returns_rows else []
 
-    return within_transaction(engine, work)
+    return run_in_transaction(engine, work)
 
 
-def within_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
+def run_in_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
     """
     Call `work` in one transaction. Retry after a conflict or a broken connection.
 

@@ -50,7 +50,7 @@ _INSTRUCTIONS = 20_000
 
 
 def engine_at(url: str) -> Engine:
-    """Return an engine for `reading`. It connects on first use."""
+    """Return an engine for `open_snapshot`. It connects on first use."""
     if file := file_at(url):
         address = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
         return create_engine(address, connect_args={"timeout": _WAIT_S})
@@ -71,7 +71,7 @@ def file_at(url: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def reading(engine: Engine, timeout_s: float) -> Iterator[Connection]:
+def open_snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     """
     Provide a read-only transaction on one snapshot. Connecting and all statements end within `timeout_s`.
 

@@ -87,7 +87,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
         connection.execute(_update(counter_id).values(value=rows.add_halves(high, low), version=number))
         _delete_if_empty(connection, counter_id)
 
-    read_model.within_transaction(engine, work)
+    read_model.run_in_transaction(engine, work)
 
 
 def replace_rows(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
@@ -109,7 +109,7 @@ def replace_rows(engine: Engine, counter_id: str, event_ids: Collection[str], re
             read_model.add(connection, replacements)
         _delete_if_empty(connection, counter_id)
 
-    read_model.within_transaction(engine, work)
+    read_model.run_in_transaction(engine, work)
 
 
 def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
@@ -128,7 +128,7 @@ def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str
         if replacements:
             connection.execute(insert(events).values([read_model.values_of(row) for row in replacements]))
 
-    read_model.within_transaction(engine, work)
+    read_model.run_in_transaction(engine, work)
 
 
 def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repaired) -> set[str]:
