@@ -32,6 +32,7 @@ def expect_no_violation(page: Page) -> None:
         assert violations == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
 def test_page_has_no_accessibility_violation_in_any_state(
     new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str, device: dict[str, Any]
@@ -59,6 +60,7 @@ def test_page_has_no_accessibility_violation_in_any_state(
     expect_no_violation(page)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("width", [320, 768, 1440])
 def test_content_fits_the_window(
     new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, width: int
@@ -104,6 +106,7 @@ def test_plus_key_increments_outside_fields_only(
     expect_shown(page, value=2)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("key", ["Enter", "Space", "+"])
 def test_held_key_is_one_increment(page: Page, open_counter: Callable[[str], None], counter_id: str, key: str) -> None:
     open_counter(counter_id)
@@ -139,6 +142,7 @@ def test_click_is_announced_once_when_it_is_counted(
     assert len(texts) <= 5
 
 
+@pytest.mark.exhaustive
 def test_nothing_moves_with_reduced_motion(
     new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
 ) -> None:

@@ -101,6 +101,7 @@ def test_unsent_clicks_survive_a_reload_and_keep_their_keys(
     assert get_value_and_version(api_url, counter_id) == (3, 3)
 
 
+@pytest.mark.exhaustive
 def test_answer_lost_before_a_reload_is_requested_after_it(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -131,6 +132,7 @@ def test_answer_lost_before_a_reload_is_requested_after_it(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
+@pytest.mark.exhaustive
 def test_recorded_increment_is_still_pending_after_a_reload(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -178,6 +180,7 @@ def test_offline_page_takes_clicks_and_sends_them_once_online(
     assert get_value_and_version(api_url, counter_id) == (3, 3)
 
 
+@pytest.mark.exhaustive
 def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
 ) -> None:
@@ -194,6 +197,7 @@ def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
     assert get_value_and_version(api_url, counter_id) == (200, 200)
 
 
+@pytest.mark.exhaustive
 def test_clicks_of_a_closed_tab_are_sent_by_another(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
 ) -> None:
@@ -218,6 +222,7 @@ def test_clicks_of_a_closed_tab_are_sent_by_another(
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
+@pytest.mark.exhaustive
 def test_click_is_sent_by_one_tab_at_a_time(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
 ) -> None:
@@ -241,6 +246,7 @@ def test_click_is_sent_by_one_tab_at_a_time(
     expect_shown(first, value=1)
 
 
+@pytest.mark.exhaustive
 def test_browser_without_storage_counts_and_warns_only_if_needed(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -261,6 +267,7 @@ def test_browser_without_storage_counts_and_warns_only_if_needed(
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("keeps", [True, False])
 def test_leaving_warns_only_if_a_click_would_be_lost(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str, keeps: bool
@@ -277,6 +284,7 @@ def test_leaving_warns_only_if_a_click_would_be_lost(
     assert is_warned is not keeps
 
 
+@pytest.mark.exhaustive
 def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -301,6 +309,7 @@ def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     assert get_value_and_version(api_url, counter_id) == (0, 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -324,6 +333,7 @@ def test_refusal_by_an_intermediary_loses_no_click(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
+@pytest.mark.exhaustive
 def test_failing_api_is_tried_with_one_click_for_all(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
@@ -353,6 +363,7 @@ def test_failing_api_is_tried_with_one_click_for_all(
     expect_shown(page, value=40)
 
 
+@pytest.mark.exhaustive
 def test_failing_counter_delays_no_other(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -376,6 +387,7 @@ def test_failing_counter_delays_no_other(
     assert get_value_and_version(api_url, counter_id) == (7, 7)
 
 
+@pytest.mark.exhaustive
 def test_many_clicks_are_checked_by_few_requests(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:

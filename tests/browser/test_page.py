@@ -108,6 +108,7 @@ def test_thirty_quick_clicks_end_at_exactly_thirty(
     assert get_value_and_version(api_url, counter_id) == (30, 30)
 
 
+@pytest.mark.exhaustive
 def test_value_and_pending_always_add_up_to_accepted_increments(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
@@ -174,6 +175,7 @@ def test_each_click_has_a_key_of_its_own(page: Page, open_counter: Callable[[str
     assert len({uuid.UUID(key) for key in keys}) == 2
 
 
+@pytest.mark.exhaustive
 def test_clicks_during_an_outage_of_the_api_are_sent_later(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -192,6 +194,7 @@ def test_clicks_during_an_outage_of_the_api_are_sent_later(
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
+@pytest.mark.exhaustive
 def test_unreachable_api_is_reported_until_it_answers(page: Page, page_url: str, api_url: str, counter_id: str) -> None:
     cut_off(page, api_url)
 
@@ -204,6 +207,7 @@ def test_unreachable_api_is_reported_until_it_answers(page: Page, page_url: str,
     expect(page.locator("#connection")).to_be_empty()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(
     page: Page, open_counter: Callable[[str], None], counter_id: str, status: int
@@ -288,6 +292,7 @@ def test_address_selects_the_counter(page: Page, open_counter: Callable[[str], N
     expect_shown(page, value=1)
 
 
+@pytest.mark.exhaustive
 def test_pending_clicks_are_sent_while_another_counter_is_shown(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
@@ -304,6 +309,7 @@ def test_pending_clicks_are_sent_while_another_counter_is_shown(
     expect_shown(page, value=1)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("address", ["#/not%20an%20id", "#/", "#/" + "x" * 65, "#/%"])
 def test_address_with_an_invalid_counter_id_is_reported(page: Page, page_url: str, address: str) -> None:
     page.goto(page_url + address)
@@ -316,6 +322,7 @@ def test_address_with_an_invalid_counter_id_is_reported(page: Page, page_url: st
         expect(get_add_button(page)).to_be_disabled()
 
 
+@pytest.mark.exhaustive
 def test_api_of_another_origin_needs_one_preflight(
     new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
 ) -> None:
@@ -342,6 +349,7 @@ def test_api_of_another_origin_needs_one_preflight(
     assert complaints == []
 
 
+@pytest.mark.exhaustive
 def test_idle_counter_is_polled_less_and_less_often_with_304(
     page: Page, page_url: str, api_url: str, counter_id: str
 ) -> None:
@@ -376,6 +384,7 @@ def test_idle_counter_is_polled_less_and_less_often_with_304(
     expect_shown(page, value=0)
 
 
+@pytest.mark.exhaustive
 def test_rounded_value_is_marked_as_approximate(page: Page, page_url: str, counter_id: str) -> None:
     body = f'{{"counter_id": "{counter_id}", "value": 9007199254740993, "version": 2, "updated_at": null}}'
     headers = {"Access-Control-Allow-Origin": "*"}
@@ -386,6 +395,7 @@ def test_rounded_value_is_marked_as_approximate(page: Page, page_url: str, count
     expect(page.locator("#value")).to_have_text("≈9,007,199,254,740,992")
 
 
+@pytest.mark.exhaustive
 def test_idle_counter_is_polled_often_again_after_a_click(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
@@ -404,6 +414,7 @@ def test_idle_counter_is_polled_often_again_after_a_click(
     expect(page.locator("html")).to_have_attribute("data-pauses", re.compile(r"^5000 7500 5000\b"))
 
 
+@pytest.mark.exhaustive
 def test_increments_of_other_clients_are_shown_without_a_click(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -418,6 +429,7 @@ def test_increments_of_other_clients_are_shown_without_a_click(
     expect_shown(page, value=1)
 
 
+@pytest.mark.exhaustive
 def test_hidden_page_sends_no_requests_until_it_is_visible(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
@@ -445,6 +457,7 @@ def test_hidden_page_sends_no_requests_until_it_is_visible(
         see(hidden=False)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("config", ["{}", "no JSON", '{"api_url": ""}'])
 def test_page_without_an_api_address_shows_the_way_out(page: Page, page_url: str, config: str) -> None:
     page.route("**/config.json", lambda route: route.fulfill(body=config))
@@ -482,6 +495,7 @@ def origin(url: str) -> str:
     return "/".join(url.split("/")[:3])
 
 
+@pytest.mark.exhaustive
 def test_page_requests_only_its_bucket_and_the_api(
     new_context: Callable[..., BrowserContext], site_url: str, api_url: str, counter_id: str
 ) -> None:
@@ -502,6 +516,7 @@ def test_page_requests_only_its_bucket_and_the_api(
     assert complaints == []
 
 
+@pytest.mark.exhaustive
 def test_published_page_connects_only_to_its_origin_and_the_api(
     page: Page, site_url: str, page_url: str, api_url: str
 ) -> None:
@@ -522,6 +537,7 @@ def test_published_page_connects_only_to_its_origin_and_the_api(
     assert blocked == [["connect-src", f"{page_url}config.json"], ["connect-src", "https://third.example/"]]
 
 
+@pytest.mark.exhaustive
 def test_error_page_loads_nothing_and_links_to_the_page(page: Page, site_url: str) -> None:
     requested: list[str] = []
     page.on("request", lambda sent: requested.append(sent.url))
@@ -533,6 +549,7 @@ def test_error_page_loads_nothing_and_links_to_the_page(page: Page, site_url: st
     assert requested == [error_url]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("style", badge.STYLES)
 def test_badge_is_an_image_on_pages_of_any_origin(page: Page, api_url: str, counter_id: str, style: str) -> None:
     page.set_content(f'<img src="{api_url}/counters/{counter_id}/badge.svg?style={style}" alt="counter">')
@@ -543,6 +560,7 @@ def test_badge_is_an_image_on_pages_of_any_origin(page: Page, api_url: str, coun
     assert size == [True, badge.STYLES[style].height]
 
 
+@pytest.mark.exhaustive
 def test_badge_opened_alone_is_shown_and_has_a_name(page: Page, api_url: str, counter_id: str) -> None:
     page.goto(f"{api_url}/counters/{counter_id}/badge.svg?label=visits")
 

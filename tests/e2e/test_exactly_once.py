@@ -41,6 +41,7 @@ def logged(counter_id):
     return [item for page in found for item in page["Items"]]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("counters", [1, 50])
 def test_four_clients_with_250_increments_each_make_exact_totals(new_client, client, counter_id, counters):
     names = [f"{counter_id}.{n}" for n in range(counters)]

@@ -33,6 +33,7 @@ def name(place):
     stacks.delete(name)
 
 
+@pytest.mark.exhaustive
 def test_failed_create_reports_the_cause_and_the_way_out(name):
     with pytest.raises(OperatorError, match=rf"Stack {name} could not be applied.* ROLLBACK_COMPLETE\. .*: Broken, "):
         stacks.apply(name, a_template(Queue=a_queue(name), Broken=a_broken_queue()), {}, stage="stacks")
@@ -43,6 +44,7 @@ def test_failed_create_reports_the_cause_and_the_way_out(name):
         stacks.apply(name, a_template(Queue=a_queue(name)), {}, stage="stacks")
 
 
+@pytest.mark.exhaustive
 def test_failed_update_is_rolled_back_and_reports_its_own_cause(name):
     stacks.apply(name, a_template(Queue=a_queue(name)), {}, stage="stacks")
     with pytest.raises(OperatorError, match=r"UPDATE_ROLLBACK_COMPLETE\. First failure: First"):
@@ -52,6 +54,7 @@ def test_failed_update_is_rolled_back_and_reports_its_own_cause(name):
         stacks.apply(name, a_template(Queue=a_queue(name), Second=a_broken_queue()), {}, stage="stacks")
 
 
+@pytest.mark.exhaustive
 def test_failed_delete_reports_the_cause_and_can_be_repeated(name):
     stacks.apply(
         name,
@@ -78,6 +81,7 @@ def test_missing_stack_is_reported_with_the_region(place):
         stacks.outputs("none-such")
 
 
+@pytest.mark.exhaustive
 def test_invalid_template_is_reported_in_the_words_of_cloudformation(name):
     with pytest.raises(OperatorError, match=f"Stack {name} could not be applied: "):
         stacks.apply(name, a_template(Unheard={"Type": "AWS::Of::Nothing"}), {}, stage="stacks")
