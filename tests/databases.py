@@ -29,15 +29,15 @@ from sqlalchemy import Engine, event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: A name that AWS's connector takes for a cluster's.
+#: A host name that AWS's connector accepts as a cluster's.
 _CLUSTER = "tests.dsql.us-east-1.on.aws"
 
 #: Aurora DSQL user guide, "Cluster quotas and database limits".
 MOST_ROWS = 3_000
 MOST_BYTES = 10 * 1024 * 1024
 
-#: Same guide, "Unsupported PostgreSQL features", and on indexes: only CREATE INDEX ASYNC. Foreign keys and sequences
-#: have come since, with conditions; ours are to do without.
+#: Same guide, "Unsupported PostgreSQL features", and on indexes: only CREATE INDEX ASYNC. Aurora DSQL has since
+#: added foreign keys and sequences, with conditions. The read model uses neither.
 _REFUSED = re.compile(
     r"\b(REFERENCES|FOREIGN KEY|SEQUENCE|SERIAL|IDENTITY|TEMP|TEMPORARY|TRUNCATE|SAVEPOINT|VACUUM|TRIGGER|EXTENSION"
     r"|TABLESPACE|PARTITION BY RANGE|MATERIALIZED|COLLATE|INHERITS|LOCK TABLE|ALTER SYSTEM|EXCLUDE)\b"
@@ -120,15 +120,15 @@ class PostgreSQL:
 
 
 def binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs, if there is one: Debian's, on the path, or a wheel's."""
+    """Return the folder of PostgreSQL's programs: Debian's, on the path, or a wheel's. None if not installed."""
     on_path = shutil.which("postgres")
     wheel = importlib.util.find_spec("pgserver")
-    found = [
+    candidates = [
         *sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True),
         *([Path(on_path).parent] if on_path else []),
         *([Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []),
     ]
-    return next((path for path in found if (path / "initdb").exists() and (path / "postgres").exists()), None)
+    return next((path for path in candidates if (path / "initdb").exists() and (path / "postgres").exists()), None)
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def postgresql_database(server: PostgreSQL, name: str) -> Database:
     )
 
 
-class TlsDoor:
+class TlsProxy:
     """A proxy that makes a server look like Aurora DSQL: TLS from the first byte, and a cluster's name."""
 
     def __init__(self, server: PostgreSQL) -> None:
@@ -182,11 +182,11 @@ class TlsDoor:
         self._tls.load_cert_chain(self.certificate, key)
         self._tls.set_alpn_protocols(["postgresql"])
         self._loop = asyncio.new_event_loop()
-        listening = self._loop.run_until_complete(asyncio.start_server(self._pass, "127.0.0.1", 0, ssl=self._tls))
+        listening = self._loop.run_until_complete(asyncio.start_server(self._relay, "127.0.0.1", 0, ssl=self._tls))
         self.port = listening.sockets[0].getsockname()[1]
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
-    async def _pass(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _relay(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_unix_connection(str(self._server.folder / ".s.PGSQL.5432"))
         await asyncio.gather(_pump(client, to_server), _pump(server, to_client))
 
@@ -199,23 +199,23 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def dsql_database(server: PostgreSQL, door: TlsDoor, name: str) -> Database:
+def dsql_database(server: PostgreSQL, proxy: TlsProxy, name: str) -> Database:
     """Create an empty database on this server that is reached like one of Aurora DSQL."""
-    made = postgresql_database(server, name)
+    database = postgresql_database(server, name)
     server.ask("postgres", f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
-    reached = f"hostaddr=127.0.0.1&port={door.port}&sslrootcert={door.certificate}"
-    return Database("auroradsql", f"auroradsql+psycopg://postgres@{_CLUSTER}/{name}?{reached}", made.ask)
+    options = f"hostaddr=127.0.0.1&port={proxy.port}&sslrootcert={proxy.certificate}"
+    return Database("auroradsql", f"auroradsql+psycopg://postgres@{_CLUSTER}/{name}?{options}", database.ask)
 
 
-def _rows_of(statement: str) -> int:
+def _count_rows(statement: str) -> int:
     """
     Return the number of rows that one row of this statement adds to a transaction.
 
-    An index entry is also a row, and events have one besides their key. An update writes it again.
+    An index entry is also a row. Events have one index in addition to their key. An update writes its entry again.
     """
-    of_events = {"INSERT INTO events ": 2, "DELETE FROM events ": 2, "UPDATE events ": 3}
+    rows_of_events = {"INSERT INTO events ": 2, "DELETE FROM events ": 2, "UPDATE events ": 3}
     changes = statement.startswith(("INSERT", "UPDATE", "DELETE"))
-    return next((rows for start, rows in of_events.items() if statement.startswith(start)), int(changes))
+    return next((rows for start, rows in rows_of_events.items() if statement.startswith(start)), int(changes))
 
 
 class RefusedByDsqlError(AssertionError):
@@ -223,7 +223,7 @@ class RefusedByDsqlError(AssertionError):
 
 
 class Guard:
-    """Refuses what Aurora DSQL refuses, while it is installed."""
+    """Refuse the statements that Aurora DSQL refuses, while installed."""
 
     def __init__(self) -> None:
         self.statements: list[str] = []
@@ -235,7 +235,8 @@ class Guard:
         }
 
     @contextlib.contextmanager
-    def standing(self) -> Iterator[Guard]:
+    def install(self) -> Iterator[Guard]:
+        """Check the statements of all engines while the block runs."""
         for name, listener in self._listeners.items():
             event.listen(Engine, name, listener, retval=name == "before_cursor_execute")
         try:
@@ -254,13 +255,13 @@ class Guard:
         if connection.dialect.name != "auroradsql":
             return statement, parameters
         self.statements.append(statement)
-        so_far = connection.info[self]
-        so_far["ddl" if _IS_DDL.match(statement) else "dml"] += 1
-        if found := _REFUSED.search(statement):
-            raise RefusedByDsqlError(f"{found[0]!r} in: {statement}")
-        if so_far["ddl"] > 1 or (so_far["ddl"] and so_far["dml"]):
-            raise RefusedByDsqlError(f"a second statement beside DDL: {statement}")
-        so_far["bytes"] += len(str(parameters).encode())
+        transaction = connection.info[self]
+        transaction["ddl" if _IS_DDL.match(statement) else "dml"] += 1
+        if refused := _REFUSED.search(statement):
+            raise RefusedByDsqlError(f"{refused[0]!r} in: {statement}")
+        if transaction["ddl"] > 1 or (transaction["ddl"] and transaction["dml"]):
+            raise RefusedByDsqlError(f"a second statement next to DDL: {statement}")
+        transaction["bytes"] += len(str(parameters).encode())
         return statement.replace(" INDEX ASYNC ", " INDEX "), parameters
 
     def _after(
@@ -268,8 +269,8 @@ class Guard:
     ) -> None:
         if connection.dialect.name != "auroradsql" or _IS_DDL.match(statement):
             return
-        so_far = connection.info[self]
-        so_far["rows"] += max(cursor.rowcount, 0) * _rows_of(statement)
-        self.most_rows = max(self.most_rows, so_far["rows"])
-        if so_far["rows"] > MOST_ROWS or so_far["bytes"] > MOST_BYTES:
-            raise RefusedByDsqlError(f"{so_far['rows']} rows, {so_far['bytes']} bytes in one transaction")
+        transaction = connection.info[self]
+        transaction["rows"] += max(cursor.rowcount, 0) * _count_rows(statement)
+        self.most_rows = max(self.most_rows, transaction["rows"])
+        if transaction["rows"] > MOST_ROWS or transaction["bytes"] > MOST_BYTES:
+            raise RefusedByDsqlError(f"{transaction['rows']} rows, {transaction['bytes']} bytes in one transaction")

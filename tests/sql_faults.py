@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Step:
     """A statement or the end of a transaction on a connection of the driver. `carry_out` runs it."""
 
-    what: str
+    operation: str
     connection: Any
     carry_out: Callable[[], None]
 
@@ -38,13 +38,13 @@ def no_fault(step: Step) -> None:
 
 def die_before(step: Step) -> None:
     """End the function before the step."""
-    raise DiedError(step.what)
+    raise DiedError(step.operation)
 
 
 def die_after(step: Step) -> None:
     """End the function after the step."""
     step.carry_out()
-    raise DiedError(step.what)
+    raise DiedError(step.operation)
 
 
 def abort(step: Step) -> None:
@@ -65,39 +65,39 @@ def lose_answer(step: Step) -> None:
 
 
 def conflict(connection: Any, code: str) -> Exception:
-    """Return the driver's error for a conflict with this code. SQLite has only one."""
+    """Return the driver's error for a conflict with this code. SQLite has a single code."""
     if isinstance(connection, sqlite3.Connection):
-        locked = sqlite3.OperationalError("database is locked")
-        locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
-        return locked
-    found = psycopg.OperationalError(f"change conflicts with another transaction ({code})")
-    found.sqlstate = code
-    return found
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        return error
+    failure = psycopg.OperationalError(f"change conflicts with another transaction ({code})")
+    failure.sqlstate = code
+    return failure
 
 
 @contextlib.contextmanager
-def met(engine: Engine, fault: Callable[[int, Step], None]) -> Iterator[list[str]]:
+def inject(engine: Engine, fault: Callable[[int, Step], None]) -> Iterator[list[str]]:
     """Pass each step, from 0, through the fault; yield the steps."""
     steps: list[str] = []
 
-    def take(what: str, connection: Any, carry_out: Callable[[], None]) -> None:
-        steps.append(what)
-        fault(len(steps) - 1, Step(what, connection, carry_out))
+    def run_step(operation: str, connection: Any, carry_out: Callable[[], None]) -> None:
+        steps.append(operation)
+        fault(len(steps) - 1, Step(operation, connection, carry_out))
 
     def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-        what = " ".join(statement.split()[:3])
-        take(what, cursor.connection, lambda: dialect.do_execute(cursor, statement, parameters, context))
+        operation = " ".join(statement.split()[:3])
+        run_step(operation, cursor.connection, lambda: dialect.do_execute(cursor, statement, parameters, context))
         return True
 
     def commit(connection: Any) -> None:
-        # What the pool hands out stands for the driver's own.
+        # The pool wraps the driver's connection.
         raw = getattr(connection, "driver_connection", connection)
-        take("COMMIT", raw, lambda: usual_commit(connection))
+        run_step("COMMIT", raw, lambda: original_commit(connection))
 
     with engine.connect():
-        pass  # or what a first connection asks for would be among the steps
+        pass  # keep the statements of a first connection out of the steps
     dialect: Any = engine.dialect
-    usual_commit = dialect.do_commit
+    original_commit = dialect.do_commit
     event.listen(engine, "do_execute", execute)
     dialect.do_commit = commit
     try:

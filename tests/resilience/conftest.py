@@ -88,8 +88,8 @@ def postgresql() -> Iterator[PostgreSQL]:
 @pytest.fixture
 def guard() -> Iterator[Guard]:
     """Refuse the statements that Aurora DSQL refuses."""
-    with Guard().standing() as standing:
-        yield standing
+    with Guard().install() as installed:
+        yield installed
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +101,7 @@ def a_postgresql_database(postgresql: PostgreSQL) -> Database:
 @pytest.fixture(scope="session")
 def a_dsql_database(postgresql: PostgreSQL) -> Database:
     """Create a database like Aurora DSQL's with the schema, under the guard of the first test."""
-    return add_schema(databases.dsql_database(postgresql, databases.TlsDoor(postgresql), "counter_like_dsql"))
+    return add_schema(databases.dsql_database(postgresql, databases.TlsProxy(postgresql), "counter_like_dsql"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "auroradsql"])

@@ -599,7 +599,7 @@ MUTANTS = {
         "chalicelib.extras.sql.row_staging",
         "IS NOT (kept.type",
         "IS NULL AND (kept.type",
-        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-an amount is another]",
+        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-an amount is wrong]",
     ),
     "sql-strangers-unasked": Mutant(
         "A row whose event was recorded after the log was read is reported as unknown",

@@ -118,7 +118,7 @@ def test_a_scenario_takes_the_steps_that_are_disturbed(database, name):
     events = scenario.events()
     read_model.count(scenario.before(events))
 
-    with sql_faults.met(read_model.client(), lambda _, step: step.carry_out()) as steps:
+    with sql_faults.inject(read_model.client(), lambda _, step: step.carry_out()) as steps:
         read_model.count(events)
 
     assert len(steps) == scenario.steps
@@ -146,7 +146,7 @@ def test_at_every_step_of_a_scenario_a_fault_changes_no_total(database, name, fa
 
         returned = True
         try:
-            with sql_faults.met(read_model.client(), disturb) as steps:
+            with sql_faults.inject(read_model.client(), disturb) as steps:
                 read_model.count(events)
         except (DiedError, UnavailableError):
             returned = False
@@ -184,7 +184,7 @@ def die(number, step):
     if number == at:
         os.kill(os.getpid(), signal.SIGKILL)
 events = [an_event(counter_id=name, event_id=event_id) for name, event_id in zip("aab", sys.argv[3:])]
-with sql_faults.met(read_model.client(), die):
+with sql_faults.inject(read_model.client(), die):
     read_model.count(events)
 """
 

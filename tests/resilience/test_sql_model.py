@@ -194,9 +194,9 @@ def test_of_an_outage_between_transactions_is_told_what_was_counted_before(datab
     monkeypatch.setattr(read_model, "EVENTS_PER_TRANSACTION", 2)
     events = [an_event(counter_id=name) for name in ("a", "b", "b", "c")]
 
-    with sql_faults.met(read_model.client(), gone_from(3)), pytest.raises(PartlyCountedError) as told:
+    with sql_faults.inject(read_model.client(), gone_from(3)), pytest.raises(PartlyCountedError) as told:
         read_model.count(events)
-    with sql_faults.met(read_model.client(), gone_from(2)), pytest.raises(ReadModelUnavailableError):
+    with sql_faults.inject(read_model.client(), gone_from(2)), pytest.raises(ReadModelUnavailableError):
         read_model.count(events)  # the first two are found counted, and nothing is new
     new_meanwhile, counted_meanwhile = told.value.new, database.event_ids()
     the_rest = read_model.count(events)
@@ -271,7 +271,7 @@ def test_a_conflict_is_tried_again_whatever_it_is_called(database, code, at):
             raise sql_faults.conflict(step.connection, code)
         step.carry_out()
 
-    with sql_faults.met(read_model.client(), conflict_twice) as steps:
+    with sql_faults.inject(read_model.client(), conflict_twice) as steps:
         new = read_model.count(events)
 
     assert len(new) == 2
@@ -284,7 +284,7 @@ def test_rivals_that_are_quicker_each_time_are_a_passing_failure(database, monke
     events = [an_event()]
 
     with (
-        sql_faults.met(read_model.client(), lambda _, step: sql_faults.abort(step)) as steps,
+        sql_faults.inject(read_model.client(), lambda _, step: sql_faults.abort(step)) as steps,
         pytest.raises(ContendedError),
     ):
         read_model.count(events)

@@ -33,7 +33,7 @@ from tests.builders import a_counter_id, an_event
 from tests.comparisons import repair_rows
 from tests.faults import DiedError
 from tests.resilience import sql_damage
-from tests.resilience.sql_damage import DAMAGES, disagreeing
+from tests.resilience.sql_damage import DAMAGES, find_wrong_totals
 from tests.resilience.test_sql_crash_points import FAULTS, OF, check_in_the_end
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.sample(1)
 
 #: All that may be wrong, where it can be wrong at once, and what else there is.
-TOGETHER = ("an event is missing", "a row has no event", "an amount is another", "a value is too high")
+TOGETHER = ("an event is missing", "a row has no event", "an amount is wrong", "a value is too high")
 
 #: Statements and commits that it takes to put right counters with all that and more.
 STEPS = 38
@@ -75,18 +75,18 @@ def corrections(outcome):
 def damaged(database, name):
     """Counters with all that may be wrong. Gives their names, and the events of all."""
     many, without_totals, stranger = (f"{name}.{kind}" for kind in ("many", "without-totals", "stranger"))
-    events, others = sql_damage.counted(many), sql_damage.counted(without_totals)
+    events, others = sql_damage.count_events(many), sql_damage.count_events(without_totals)
     for damage in TOGETHER:
-        DAMAGES[damage].does(database, events)
-    DAMAGES["the totals are gone"].does(database, others)
+        DAMAGES[damage].apply(database, events)
+    DAMAGES["the totals are gone"].apply(database, others)
     read_model.count([an_event(counter_id=stranger)])
     return [many, without_totals, stranger], [*events, *others]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_each_damage_is_put_right(database, name, damage):
-    events, other = sql_damage.counted(name), sql_damage.counted(f"{name}.other")
-    DAMAGES[damage].does(database, events)
+    events, other = sql_damage.count_events(name), sql_damage.count_events(f"{name}.other")
+    DAMAGES[damage].apply(database, events)
 
     done = rebuilt(name)
 
@@ -114,7 +114,7 @@ def test_what_was_done_is_told_and_done_again_is_nothing(database, name):
 
 
 def test_a_stage_that_has_been_counting_is_filled(database, name):
-    events = [event for n in range(3) for event in sql_damage.logged(f"{name}.{n}")]
+    events = [event for n in range(3) for event in sql_damage.log_events(f"{name}.{n}")]
 
     done = rebuilt(*(f"{name}.{n}" for n in range(3)))
 
@@ -185,7 +185,7 @@ def test_counter_the_database_cannot_hold_blocks_no_other_repair(database, name)
     assert not done.holds
     assert f"Counter {name}.large: its value is larger than the database can store exactly." in done.text
     assert database.counters()[f"{name}.small"] == (1, 1)
-    assert disagreeing(database) == set()
+    assert find_wrong_totals(database) == set()
 
 
 #: Statements and commits that it takes to put right one counter whose rows come to too much, and one that is missing.
@@ -223,7 +223,7 @@ BEYOND = {
 @pytest.mark.parametrize("damage", BEYOND)
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name, monkeypatch, damage, at_once):
-    events, others = sql_damage.counted(f"{name}.a"), sql_damage.logged(f"{name}.b")
+    events, others = sql_damage.count_events(f"{name}.a"), sql_damage.log_events(f"{name}.b")
     first, second, *_, last = sorted(event.event_id for event in events)
     for statement in BEYOND[damage]:
         database.ask(statement.format(far=FAR, end=END, first=first, second=second, last=last))
@@ -245,7 +245,7 @@ def test_rebuild_of_an_overflow_cut_off_anywhere_is_finished_by_the_next(databas
     whole = None
 
     for at in itertools.count():
-        events, others = sql_damage.counted(f"{name}.{at}.a"), sql_damage.logged(f"{name}.{at}.b")
+        events, others = sql_damage.count_events(f"{name}.{at}.a"), sql_damage.log_events(f"{name}.{at}.b")
         names = [others[0].counter_id, events[0].counter_id]
         database.ask(f"UPDATE events SET amount = {FAR}")
         database.ask("UPDATE counters SET value = 0")
@@ -253,7 +253,7 @@ def test_rebuild_of_an_overflow_cut_off_anywhere_is_finished_by_the_next(databas
         def disturb(number, step, at=at):
             happens(step) if number >= at else step.carry_out()
 
-        with contextlib.suppress(DiedError), sql_faults.met(read_model.client(), disturb) as steps:
+        with contextlib.suppress(DiedError), sql_faults.inject(read_model.client(), disturb) as steps:
             whole = repair_rows(*names)
         gc.collect()
         repair_rows(*names)
@@ -289,17 +289,17 @@ def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, one_engine, monkeypatch):
     monkeypatch.setattr(read_model, "EVENTS_PER_TRANSACTION", 1)
-    events = sql_damage.logged(name)
+    events = sql_damage.log_events(name)
     outages: list[str] = []
 
     def gone_once_when_the_first_is_counted(_, step):
         if not outages and database.event_ids():
-            outages.append(step.what)
+            outages.append(step.operation)
             raise psycopg.OperationalError("the server is gone")
         step.carry_out()
 
     with (
-        sql_faults.met(read_model.client(), gone_once_when_the_first_is_counted),
+        sql_faults.inject(read_model.client(), gone_once_when_the_first_is_counted),
         pytest.raises(UnavailableError, match="the server is gone"),
     ):
         rebuilt(name)
@@ -328,7 +328,7 @@ def test_largest_repair_fits_one_transaction(database, name, guard):
 def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one_engine):
     names, events = damaged(database, name)
 
-    with sql_faults.met(read_model.client(), lambda _, step: step.carry_out()) as steps:
+    with sql_faults.inject(read_model.client(), lambda _, step: step.carry_out()) as steps:
         repair_rows(*names)
 
     assert len(steps) == STEPS
@@ -346,7 +346,7 @@ def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one
 
     for at in range(STEPS):
         names, events = damaged(database, f"{name}.{at}")
-        wrong = disagreeing(database)
+        wrong = find_wrong_totals(database)
 
         def disturb(number, step, at=at):
             nonlocal wrong
@@ -354,18 +354,18 @@ def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one
             try:
                 happens(step) if is_meant else step.carry_out()
             finally:
-                now = disagreeing(database)
+                now = find_wrong_totals(database)
                 assert now <= wrong, "a counter that was the sum of its rows is not, for who reads meanwhile"
                 wrong = now
 
         returned = None
-        with contextlib.suppress(DiedError, UnavailableError), sql_faults.met(read_model.client(), disturb) as steps:
+        with contextlib.suppress(DiedError, UnavailableError), sql_faults.inject(read_model.client(), disturb) as steps:
             returned = repair_rows(*names)
         gc.collect()  # with a process that dies, all that it holds is gone
         assert len(steps) > at
         if returned:
             check_in_the_end(database, events)
-        assert disagreeing(database) <= wrong
+        assert find_wrong_totals(database) <= wrong
         repair_rows(*names)
         check_in_the_end(database, events)
         database.ask("DELETE FROM events")
@@ -408,12 +408,12 @@ def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
             met.append(len(waiting))
             step.carry_out()
 
-        with sql_faults.met(read_model.client(), counts_beside) as steps, contextlib.suppress(ContendedError):
+        with sql_faults.inject(read_model.client(), counts_beside) as steps, contextlib.suppress(ContendedError):
             repair_rows(*names)
         assert len(steps) > at
         read_model.count(waiting)
 
-        assert disagreeing(database) == set()
+        assert find_wrong_totals(database) == set()
         repair_rows(*names)
         check_in_the_end(database, events)
         database.ask("DELETE FROM events")
@@ -426,7 +426,7 @@ def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 @pytest.mark.parametrize("has_totals", [True, False])
 def test_who_has_waited_for_a_rival_knows_what_it_counted(database, name, has_totals):
-    events = sql_damage.counted(name)
+    events = sql_damage.count_events(name)
     database.ask("UPDATE counters SET value = 500" if has_totals else "DELETE FROM counters")
     late = an_event(counter_id=name, by=100)
 
@@ -445,8 +445,8 @@ def test_rebuild_next_to_worker_threads_ends_right(database, name):
     """No reader sees a total that differs from its rows."""
     names, events = damaged(database, name)
     rebuilt(*names)  # from here on, all totals are those of the rows
-    for damage in ("a time is another", "a type is another"):
-        DAMAGES[damage].does(database, sql_damage.counted(f"{name}.many"))
+    for damage in ("a time is wrong", "a type is wrong"):
+        DAMAGES[damage].apply(database, sql_damage.count_events(f"{name}.many"))
     events = [*event_log.skip_unreadable(event for one in names for event in event_log.scan_counter(one))]
     ended, made, seen = threading.Event(), list(events), []
 
@@ -459,7 +459,7 @@ def test_rebuild_next_to_worker_threads_ends_right(database, name):
 
     def read():
         while not ended.is_set():
-            seen.append(disagreeing(database))
+            seen.append(find_wrong_totals(database))
 
     with ThreadPoolExecutor(4) as pool:
         working = [pool.submit(work, number) for number in range(3)] + [pool.submit(read)]

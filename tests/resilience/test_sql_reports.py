@@ -350,13 +350,13 @@ def test_a_server_that_falls_silent_is_given_up(database, impatience):
     stopped = []
 
     def falls_silent(_, step):
-        if step.what.startswith("SELECT running_totals"):
+        if step.operation.startswith("SELECT running_totals"):
             stopped.append(step.connection.info.backend_pid)
             os.kill(stopped[-1], signal.SIGSTOP)
         step.carry_out()
 
     try:
-        with sql_faults.met(queries.client(), falls_silent):
+        with sql_faults.inject(queries.client(), falls_silent):
             for longest_s in (0.3, 1, 3, 10):  # until it is long enough for this machine to get there
                 impatience.setattr(queries, "LONGEST_S", longest_s)
                 with pytest.raises(ReportUnavailableError):
@@ -517,7 +517,7 @@ class NearlyUp:
 
 def test_no_report_is_begun_in_a_functions_last_seconds(database):
     with (
-        sql_faults.met(queries.client(), lambda _, step: step.carry_out()) as steps,
+        sql_faults.inject(queries.client(), lambda _, step: step.carry_out()) as steps,
         session.limit_time(NearlyUp(session.RESERVE_S)),
         pytest.raises(ReportUnavailableError),
     ):
@@ -534,12 +534,12 @@ def test_a_report_that_meets_a_conflict_is_asked_again(database):
     met: list[object] = []
 
     def conflicts_once(_, step):
-        if "top_counters" in step.what and not met:
+        if "top_counters" in step.operation and not met:
             met.append(step)
             raise sql_faults.conflict(step.connection, "OC001")
         step.carry_out()
 
-    with sql_faults.met(queries.client(), conflicts_once):
+    with sql_faults.inject(queries.client(), conflicts_once):
         found = queries.run(some_of("top_counters"))
 
     assert found.rows == [(1, "a", 1, 1)]
@@ -548,7 +548,7 @@ def test_a_report_that_meets_a_conflict_is_asked_again(database):
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 def test_a_report_whose_connections_are_lost_is_a_passing_failure(database):
     with (
-        sql_faults.met(queries.client(), lambda _, step: sql_faults.lose_connection(step)),
+        sql_faults.inject(queries.client(), lambda _, step: sql_faults.lose_connection(step)),
         pytest.raises(ReportUnavailableError),
     ):
         queries.run(some_of("top_counters"))

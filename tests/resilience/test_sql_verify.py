@@ -42,8 +42,8 @@ def now_ms():
 
 def test_read_model_that_matches_the_log_passes(database, name):
     other = f"{name}.other"
-    sql_damage.counted(name)
-    sql_damage.counted(other)
+    sql_damage.count_events(name)
+    sql_damage.count_events(other)
 
     some, all_of_it = verified(name, other), of_all(name, other)
 
@@ -57,10 +57,10 @@ def test_a_counter_never_incremented_holds(database, name):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_each_damage_is_told_by_its_kind_and_of_its_counter(database, name, damage):
-    events, sound = sql_damage.counted(name), f"{name}.sound"
-    sql_damage.counted(sound)
+    events, sound = sql_damage.count_events(name), f"{name}.sound"
+    sql_damage.count_events(sound)
 
-    DAMAGES[damage].does(database, events)
+    DAMAGES[damage].apply(database, events)
 
     for report in (verified(name, sound), of_all(name, sound)):
         assert dict(report.numbers) == DAMAGES[damage].kinds
@@ -68,9 +68,9 @@ def test_each_damage_is_told_by_its_kind_and_of_its_counter(database, name, dama
 
 
 def test_what_differs_is_told_with_what_it_is_and_what_it_should_be(database, name):
-    events = sql_damage.counted(name)
-    for damage in ("an amount is another", "a reason is another"):
-        DAMAGES[damage].does(database, events)
+    events = sql_damage.count_events(name)
+    for damage in ("an amount is wrong", "a reason is wrong"):
+        DAMAGES[damage].apply(database, events)
 
     told = {difference.event_id: difference.detail for difference in verified(name).differences}
 
@@ -81,7 +81,7 @@ def test_what_differs_is_told_with_what_it_is_and_what_it_should_be(database, na
 
 
 def test_a_counter_of_which_the_log_knows_nothing_is_told(database, name):
-    sql_damage.counted(name)
+    sql_damage.count_events(name)
     read_model.count([an_event(counter_id=f"{name}.stranger")])
     database.ask(f"INSERT INTO counters VALUES ('{name}.empty', 3, 1)")
 
@@ -92,7 +92,7 @@ def test_a_counter_of_which_the_log_knows_nothing_is_told(database, name):
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_a_file_takes_that_no_event_has_is_told_and_ends_nothing(database, name):
-    events = sql_damage.counted(name)
+    events = sql_damage.count_events(name)
     database.ask(f"UPDATE events SET recorded_at = 'yesterday' WHERE event_id = '{events[0].event_id}'")
     database.ask(f"UPDATE events SET amount = 'many' WHERE event_id = '{events[1].event_id}'")
     database.ask(f"UPDATE events SET event_id = 'one' WHERE event_id = '{events[2].event_id}'")
@@ -124,7 +124,7 @@ def test_sums_beyond_64_bits_are_compared_exactly(database, name):
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_young_event_is_pending_and_an_old_one_is_wrong(database, name):
-    sql_damage.counted(name)
+    sql_damage.count_events(name)
     event_log.append(an_event(counter_id=name, recorded_at_ms=now_ms()))
 
     young, old = verified(name, lag_s=3600), verified(name, lag_s=0)
@@ -135,7 +135,7 @@ def test_a_young_event_is_pending_and_an_old_one_is_wrong(database, name):
 
 
 def test_what_is_counted_after_the_rows_were_read_is_not_missing(database, name):
-    sql_damage.counted(name)
+    sql_damage.count_events(name)
     late = an_event(counter_id=name)
     event_log.append(late)
 
@@ -149,7 +149,7 @@ def test_what_is_counted_after_the_rows_were_read_is_not_missing(database, name)
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_verifying_waits_until_it_is_known_of_each_pending_event(database, name):
-    sql_damage.counted(name)
+    sql_damage.count_events(name)
     late = an_event(counter_id=name, recorded_at_ms=now_ms())
     event_log.append(late)
 
@@ -175,12 +175,12 @@ def test_verifying_gives_up_on_an_event_once_it_is_old(database, name):
 
 
 def test_events_counted_at_any_moment_of_verify_are_not_differences(database, name):
-    sql_damage.counted(name)
+    sql_damage.count_events(name)
     made = []
 
     def traffic(_):
-        made.append(sql_damage.counted(name))
-        made.append(sql_damage.counted(f"{name}.new-{len(made)}"))
+        made.append(sql_damage.count_events(name))
+        made.append(sql_damage.count_events(f"{name}.new-{len(made)}"))
 
     some, all_of_it = verified(name, advance=traffic), of_all(name, advance=traffic)
 
@@ -191,16 +191,16 @@ def test_events_counted_at_any_moment_of_verify_are_not_differences(database, na
 
 
 def test_traffic_does_not_hide_a_total_that_is_wrong(database, name):
-    events = sql_damage.counted(name)
-    DAMAGES["a value is too high"].does(database, events)
+    events = sql_damage.count_events(name)
+    DAMAGES["a value is too high"].apply(database, events)
 
-    report = verified(name, advance=lambda _: sql_damage.counted(name))
+    report = verified(name, advance=lambda _: sql_damage.count_events(name))
 
     assert dict(report.numbers) == {kinds.TOO_HIGH: 1}
 
 
 def test_beside_workers_on_real_threads_there_is_no_difference(database, name):
-    sql_damage.counted(name)
+    sql_damage.count_events(name)
     ended = threading.Event()
 
     def work(number):
@@ -224,10 +224,10 @@ def test_beside_workers_on_real_threads_there_is_no_difference(database, name):
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_what_is_put_right_or_removed_meanwhile_is_no_difference(database, name):
-    events = sql_damage.counted(name)
+    events = sql_damage.count_events(name)
     stranger = str(uuid.uuid4())
-    DAMAGES["an amount is another"].does(database, events)
-    sql_damage.gets_a_row(database, events, stranger)
+    DAMAGES["an amount is wrong"].apply(database, events)
+    sql_damage.add_stray_row(database, events, stranger)
 
     def put_right(_):
         database.ask(f"DELETE FROM events WHERE event_id = '{stranger}'")
@@ -241,11 +241,11 @@ def test_what_is_put_right_or_removed_meanwhile_is_no_difference(database, name)
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_event_that_cannot_be_read_is_told_and_its_row_is_no_stranger(database, name, engine):
-    events = sql_damage.counted(name)
+    events = sql_damage.count_events(name)
     newer = str(uuid.uuid4())
     item = {"partition": {"S": name}, "event_id": {"S": newer}, "type": {"S": "Squared"}}
     engine.client("dynamodb").put_item(TableName="counter-pipeline-event-log", Item=item)
-    sql_damage.gets_a_row(database, events, newer)
+    sql_damage.add_stray_row(database, events, newer)
 
     report = verified(name)
 
@@ -256,7 +256,7 @@ def test_an_event_that_cannot_be_read_is_told_and_its_row_is_no_stranger(databas
 def test_pages_of_any_size_make_the_same_whole(database, name, monkeypatch):
     names = [f"{name}.{n}" for n in range(3)]
     for one in names:
-        sql_damage.counted(one)
+        sql_damage.count_events(one)
 
     for size in (1, 2, 5, 7, 15, 16):
         monkeypatch.setattr(rows, "_PAGE", size)

@@ -106,7 +106,7 @@ def test_database_outage_does_not_delay_the_other_projection(both, database):
     waiting = both.published()
 
     with (
-        sql_faults.met(read_model.client(), lambda _, step: step.connection.execute("no such statement")),
+        sql_faults.inject(read_model.client(), lambda _, step: step.connection.execute("no such statement")),
         pytest.raises(UnavailableError),
     ):
         both.project(waiting)
