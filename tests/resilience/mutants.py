@@ -52,7 +52,7 @@ ORDERS = "tests/resilience/test_interleavings.py"
 REQUESTS = "tests/resilience/test_crash_points.py::test_scenario_makes_the_asserted_number_of_requests"
 READS = "tests/resilience/test_consistent_reads.py"
 NEIGHBOURS = "tests/resilience/test_failure_isolation.py"
-SQL_CRASHES = "tests/resilience/test_sql_crash_points.py::test_at_every_step_of_a_scenario_a_fault_changes_no_total"
+SQL_CRASHES = "tests/resilience/test_sql_crash_points.py::test_fault_at_any_step_changes_no_total"
 SQL = "tests/resilience/test_sql_model.py"
 SQL_REBUILD = "tests/resilience/test_sql_rebuild.py"
 SQL_VERIFY = "tests/resilience/test_sql_verify.py"
@@ -545,21 +545,21 @@ MUTANTS = {
         "    added = frozenset(row[:2] for row in rows) - there\n"
         "    inserted = insert(event_rows).on_conflict_do_nothing(index_elements=key)\n"
         "    connection.execute(inserted, [values_of(row) for row in rows])\n",
-        f"{SQL}::test_each_event_is_new_to_one_of_the_workers_with_overlapping_batches[postgresql]",
+        f"{SQL}::test_event_in_overlapping_batches_is_new_to_one_worker[postgresql]",
     ),
     "sql-total-set": Mutant(
         "The SQL total is set to the batch's sum instead of adding it",
         "chalicelib.extras.sql.read_model",
         "counters.c[name] + upsert.excluded[name]",
         "upsert.excluded[name]",
-        f"{SQL}::test_any_schedule_of_deliveries_ends_at_the_sum_of_the_events[sqlite]",
+        f"{SQL}::test_any_delivery_schedule_ends_at_the_sum_of_the_events[sqlite]",
     ),
     "sql-conflict-raised": Mutant(
         "A conflicting SQL transaction is treated as an outage and not retried",
         "chalicelib.extras.sql.read_model",
         'locked or getattr(error, "sqlstate", None) in _CONFLICTS',
         "locked",
-        f"{SQL}::test_a_conflict_is_tried_again_whatever_it_is_called[2-40001-postgresql]",
+        f"{SQL}::test_conflict_with_any_code_is_retried[2-40001-postgresql]",
     ),
     "sql-recomputed-unlocked": Mutant(
         "A counter's rows are summed before its totals are locked, so that rows counted in between are missed",

@@ -34,26 +34,29 @@ ROUNDS = 6
 WORKERS = 4
 SCHEDULES = 40
 
-#: What PostgreSQL and Aurora DSQL say of a transaction that rivals were in the way of.
+#: The codes of a conflict in PostgreSQL and Aurora DSQL.
 CODES = ["40001", "40P01", "OC000", "OC001"]
 
 
-def test_each_event_is_new_to_one_of_the_workers_with_overlapping_batches(database):
+def test_event_in_overlapping_batches_is_new_to_one_worker(database):
     for turn in range(ROUNDS):
         chance = random.Random(turn)
         events = [an_event(counter_id=f"{turn}-{n % 3}", by=n + 1) for n in range(40)]
         batches = [chance.sample(events, 30) for _ in range(WORKERS)]
-        met: list[str] = []
+        conflicts: list[str] = []
 
-        new = run_concurrently(WORKERS, lambda worker, batches=batches, met=met: until_counted(batches[worker], met))
+        new = run_concurrently(
+            WORKERS,
+            lambda worker, batches=batches, conflicts=conflicts: count_until_accepted(batches[worker], conflicts),
+        )
 
         counted = {(event.counter_id, event.event_id) for batch in batches for event in batch}
         assert sum(map(len, new)) == len(counted)
         assert frozenset().union(*new) == counted
-    check_in_the_end_of_all(database)
+    check_totals_match_rows(database)
 
 
-def test_result_of_a_batch_is_the_number_of_distinct_events(database):
+def test_size_grows_by_the_number_of_distinct_events(database):
     before = read_model.get_size()
     events = [an_event(counter_id=a_counter_id()) for _ in range(7)]
 
@@ -63,30 +66,32 @@ def test_result_of_a_batch_is_the_number_of_distinct_events(database):
     assert read_model.get_size() - before == 7
 
 
-def test_rivals_in_snapshots_meet_and_try_again(database):
-    """Where a transaction sees a snapshot, as on Aurora DSQL, one that loses has to be made again."""
-    met: list[object] = []
-    listening.listen(read_model.client(), "handle_error", lambda context: met.append(context.original_exception))
+def test_concurrent_workers_on_one_counter_conflict_and_retry(database):
+    """Retry a transaction that loses a conflict. Aurora DSQL reports conflicts, because transactions read snapshots."""
+    conflicts: list[object] = []
+    listening.listen(read_model.client(), "handle_error", lambda context: conflicts.append(context.original_exception))
 
     for turn in range(ROUNDS):
-        run_concurrently(WORKERS, lambda _, turn=turn: until_counted([an_event(counter_id=f"hot-{turn}")], met))
+        run_concurrently(
+            WORKERS, lambda _, turn=turn: count_until_accepted([an_event(counter_id=f"hot-{turn}")], conflicts)
+        )
 
     assert database.counters() == {f"hot-{turn}": (WORKERS, WORKERS) for turn in range(ROUNDS)}
     if database.name == "auroradsql":
-        assert {getattr(error, "sqlstate", None) for error in met} == {"40001"}
+        assert {getattr(error, "sqlstate", None) for error in conflicts} == {"40001"}
 
 
-def until_counted(batch, met):
-    """As the queue delivers it; gives what was new."""
+def count_until_accepted(batch, conflicts):
+    """Count the batch, as often as the queue redelivers it, and return its new events."""
     while True:
         try:
             return read_model.count(batch)
         except ContendedError as error:
-            met.append(str(error))
+            conflicts.append(str(error))
 
 
-def check_in_the_end_of_all(database):
-    """The totals are those of the rows."""
+def check_totals_match_rows(database):
+    """Check that the totals match the rows."""
     rows = database.ask("SELECT counter_id, sum(amount), count(*) FROM events GROUP BY counter_id")
 
     assert database.counters() == {name: (int(total), number) for name, total, number in rows}
@@ -98,24 +103,24 @@ deliveries = st.lists(st.lists(st.integers(0, 11), max_size=8), max_size=8)
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 @hypothesis_settings(max_examples=SCHEDULES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=deliveries, amounts=st.lists(st.integers(-5, 5).filter(bool), min_size=12, max_size=12))
-def test_any_schedule_of_deliveries_ends_at_the_sum_of_the_events(database, schedule, amounts):
+def test_any_delivery_schedule_ends_at_the_sum_of_the_events(database, schedule, amounts):
     names = [a_counter_id() for _ in range(2)]
     log: list[Event] = [an_adjustment(counter_id=names[n % 2], by=by) for n, by in enumerate(amounts)]
     before = database.counters()
 
-    came: dict[tuple[str, str], Event] = {}
+    delivered: dict[tuple[str, str], Event] = {}
     for batch in schedule:
-        delivered: list[Event] = [log[n] for n in batch]
-        new = read_model.count(delivered)
-        assert new == {(event.counter_id, event.event_id) for event in delivered} - came.keys()
-        came |= {(event.counter_id, event.event_id): event for event in delivered}
-        assert database.counters() == before | fold(came.values())
+        events: list[Event] = [log[n] for n in batch]
+        new = read_model.count(events)
+        assert new == {(event.counter_id, event.event_id) for event in events} - delivered.keys()
+        delivered |= {(event.counter_id, event.event_id): event for event in events}
+        assert database.counters() == before | fold(delivered.values())
     read_model.count(log)
 
     assert database.counters() == before | fold(log)
 
 
-def test_an_event_is_there_as_it_was_recorded(database):
+def test_event_is_stored_as_recorded(database):
     name = a_counter_id()
     events: list[Event] = [
         an_event(counter_id=name, by=LARGEST_AMOUNT, recorded_at_ms=0),
@@ -142,13 +147,13 @@ def test_an_event_is_there_as_it_was_recorded(database):
     ]
 
 
-def test_who_adjusted_is_not_there(database):
+def test_name_of_the_adjusting_operator_is_not_stored(database):
     read_model.count([an_adjustment(who="someone in particular")])
 
     assert "someone" not in str(database.ask("SELECT * FROM events"))
 
 
-def test_the_last_moment_that_can_be_recorded_is_taken(database):
+def test_event_with_the_latest_allowed_time_is_counted(database):
     read_model.count([an_event(counter_id="late", recorded_at_ms=LATEST_MS)])
 
     assert database.counters() == {"late": (1, 1)}
@@ -165,7 +170,7 @@ def test_totals_are_exact_beyond_64_bits(database):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_what_sqlite_cannot_hold_exactly_is_refused_and_holds_nobody_up(database):
+def test_sqlite_overflow_is_refused_and_blocks_no_other_counter(database):
     large = [an_event(counter_id="large", by=LARGEST_AMOUNT) for _ in range(1024)]
     small = an_event(counter_id="small")
     read_model.count(large)
@@ -178,11 +183,11 @@ def test_what_sqlite_cannot_hold_exactly_is_refused_and_holds_nobody_up(database
     assert database.counters() == {"large": (1024 * LARGEST_AMOUNT, 1024), "small": (1, 1)}
 
 
-def gone_from(number):
-    """The server is gone when so many steps are done, for as long as anybody tries."""
+def fail_from(number):
+    """Return a fault in which the server fails from this step on."""
 
-    def disturb(now, step):
-        if now >= number:
+    def disturb(position, step):
+        if position >= number:
             raise psycopg.OperationalError("the server is gone")
         step.carry_out()
 
@@ -190,21 +195,21 @@ def gone_from(number):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_of_an_outage_between_transactions_is_told_what_was_counted_before(database, monkeypatch):
+def test_outage_between_transactions_reports_the_counted_events(database, monkeypatch):
     monkeypatch.setattr(read_model, "EVENTS_PER_TRANSACTION", 2)
     events = [an_event(counter_id=name) for name in ("a", "b", "b", "c")]
 
-    with sql_faults.inject(read_model.client(), gone_from(3)), pytest.raises(PartlyCountedError) as told:
+    with sql_faults.inject(read_model.client(), fail_from(3)), pytest.raises(PartlyCountedError) as outage:
         read_model.count(events)
-    with sql_faults.inject(read_model.client(), gone_from(2)), pytest.raises(ReadModelUnavailableError):
-        read_model.count(events)  # the first two are found counted, and nothing is new
-    new_meanwhile, counted_meanwhile = told.value.new, database.event_ids()
-    the_rest = read_model.count(events)
+    with sql_faults.inject(read_model.client(), fail_from(2)), pytest.raises(ReadModelUnavailableError):
+        read_model.count(events)  # the first two are already counted, and no event is new
+    new_meanwhile, counted_meanwhile = outage.value.new, database.event_ids()
+    remaining = read_model.count(events)
 
-    assert told.value.uncounted == {"b", "c"}
+    assert outage.value.uncounted == {"b", "c"}
     assert new_meanwhile == counted_meanwhile
-    assert (len(new_meanwhile), len(the_rest)) == (2, 2)
-    assert "the server is gone" in str(told.value)
+    assert (len(new_meanwhile), len(remaining)) == (2, 2)
+    assert "the server is gone" in str(outage.value)
     check_in_the_end(database, events)
 
 
@@ -235,7 +240,7 @@ def test_largest_batch_of_new_counters_fits_one_transaction(database, guard):
         ["INSERT INTO counters SELECT n::text, 0, 0 FROM generate_series(1, 3001) AS n"],
     ],
 )
-def test_the_guard_refuses_what_aurora_dsql_refuses(database, statements):
+def test_guard_refuses_statements_that_aurora_dsql_refuses(database, statements):
     with read_model.client().begin() as connection:
         for statement in statements[:-1]:
             connection.exec_driver_sql(statement)
@@ -246,14 +251,14 @@ def test_the_guard_refuses_what_aurora_dsql_refuses(database, statements):
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
 @pytest.mark.parametrize(("user", "action"), [("admin", "DbConnectAdmin"), ("counter", "DbConnect")])
-def test_a_connection_to_aurora_dsql_has_a_token_of_iam_for_its_password(database, postgresql, user, action):
+def test_aurora_dsql_connection_uses_an_iam_token_as_password(database, postgresql, user, action):
     if not postgresql.ask("postgres", f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'"):
         postgresql.ask("postgres", f"CREATE ROLE {user} LOGIN")
     engine = read_model.engine_at(database.url.replace("postgres@", f"{user}@", 1))
 
     with engine.connect() as connection:
-        of_the_driver: Any = connection.connection.driver_connection
-        password = of_the_driver.info.password
+        driver_connection: Any = connection.connection.driver_connection
+        password = driver_connection.info.password
     engine.dispose()
 
     assert f"Action={action}&" in password
@@ -262,12 +267,12 @@ def test_a_connection_to_aurora_dsql_has_a_token_of_iam_for_its_password(databas
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("at", range(3))
-def test_a_conflict_is_tried_again_whatever_it_is_called(database, code, at):
+@pytest.mark.parametrize("position", range(3))
+def test_conflict_with_any_code_is_retried(database, code, position):
     events = [an_event(counter_id=name) for name in "ab"]
 
     def conflict_twice(number, step):
-        if number in (at, 2 * at + 1):
+        if number in (position, 2 * position + 1):
             raise sql_faults.conflict(step.connection, code)
         step.carry_out()
 
@@ -275,11 +280,11 @@ def test_a_conflict_is_tried_again_whatever_it_is_called(database, code, at):
         new = read_model.count(events)
 
     assert len(new) == 2
-    assert len(steps) == 2 * at + 2 + 3
+    assert len(steps) == 2 * position + 2 + 3
     check_in_the_end(database, events)
 
 
-def test_rivals_that_are_quicker_each_time_are_a_passing_failure(database, monkeypatch):
+def test_conflict_at_every_attempt_is_a_temporary_failure(database, monkeypatch):
     monkeypatch.setattr(read_model, "_TRIES", 3)
     events = [an_event()]
 
@@ -295,28 +300,28 @@ def test_rivals_that_are_quicker_each_time_are_a_passing_failure(database, monke
     check_in_the_end(database, events)
 
 
-def test_what_counting_returns_does_not_hold_up_its_commit(database):
-    """SQLite commits nothing while a statement that writes has not given out all that it returns."""
-    cursors: list[object] = []  # so that nobody else closes them in time
+def test_returned_rows_do_not_block_the_commit(database):
+    """Fetch all returned rows: SQLite cannot commit while a writing statement has more rows to return."""
+    cursors: list[object] = []  # so that garbage collection does not close them
     listening.listen(
         read_model.client(), "after_cursor_execute", lambda _connection, cursor, *_: cursors.append(cursor)
     )
 
     read_model.count([an_event(counter_id="a")])
 
-    assert len(cursors) == 2, "it was tried again"
+    assert len(cursors) == 2, "the transaction was retried"
     assert database.counters() == {"a": (1, 1)}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_who_reads_does_not_hold_up_who_counts(database):
+def test_open_reader_does_not_block_counting(database):
     read_model.count([an_event(counter_id="before")])
     with read_model.client().connect() as reader:
-        seen = reader.exec_driver_sql("SELECT counter_id FROM counters")
+        result = reader.exec_driver_sql("SELECT counter_id FROM counters")
 
         read_model.count([an_event(counter_id="meanwhile")])
 
-        assert seen.all() == [("before",)]
+        assert result.all() == [("before",)]
     assert database.counters().keys() == {"before", "meanwhile"}
 
 
@@ -327,18 +332,18 @@ def test_unreachable_database_is_a_temporary_failure(url):
 
 
 def test_missing_schema_is_a_temporary_failure_and_not_created(tmp_path):
-    made = databases.sqlite_database(tmp_path / "empty.sqlite")
+    empty = databases.sqlite_database(tmp_path / "empty.sqlite")
 
-    with sql_environment(made.url):
+    with sql_environment(empty.url):
         with pytest.raises(ReadModelUnavailableError, match="no such table"):
             read_model.count([an_event()])
-        read_model.make_schema(made.url)
+        read_model.make_schema(empty.url)
         read_model.count([an_event(counter_id="a")])
 
-    assert made.counters() == {"a": (1, 1)}
+    assert empty.counters() == {"a": (1, 1)}
 
 
-def test_the_schema_can_be_made_again_while_it_is_used(database):
+def test_schema_can_be_created_again_during_counting(database):
     events = [an_event(counter_id="a") for _ in range(50)]
     done = threading.Event()
 
@@ -347,7 +352,7 @@ def test_the_schema_can_be_made_again_while_it_is_used(database):
         def count_all():
             try:
                 for event in events:
-                    until_counted([event], [])
+                    count_until_accepted([event], [])
             finally:
                 done.set()
 

@@ -34,7 +34,7 @@ from tests.comparisons import repair_rows
 from tests.faults import DiedError
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES, find_wrong_totals
-from tests.resilience.test_sql_crash_points import FAULTS, OF, check_in_the_end
+from tests.resilience.test_sql_crash_points import FAULTS, FAULTS_BY_DATABASE, check_in_the_end
 
 if TYPE_CHECKING:
     from chalicelib.domain.events import Event
@@ -338,7 +338,9 @@ def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one
 @pytest.mark.exhaustive
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
-    ("database", "fault"), [(name, fault) for name in OF for fault in OF[name]], indirect=["database"]
+    ("database", "fault"),
+    [(name, fault) for name in FAULTS_BY_DATABASE for fault in FAULTS_BY_DATABASE[name]],
+    indirect=["database"],
 )
 def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one_engine, fault):
     """A second rebuild finishes the repair."""
@@ -373,7 +375,7 @@ def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one
 
 
 def test_the_number_of_crash_points_is_what_it_was():
-    assert sum(map(len, OF.values())) * STEPS == POINTS
+    assert sum(map(len, FAULTS_BY_DATABASE.values())) * STEPS == POINTS
 
 
 def rival_of(database):
