@@ -578,7 +578,7 @@ MUTANTS = {
         "        number = select(func.count()).select_from(events).where(own).scalar_subquery()\n"
         "        connection.execute(_update(counter_id).values(value=total, version=number))\n"
         "        return\n        # In a",
-        f"{SQL_REBUILD}::test_who_has_waited_for_a_rival_knows_what_it_counted[True-postgresql]",
+        f"{SQL_REBUILD}::test_recompute_after_a_wait_for_a_lock_includes_new_rows[True-postgresql]",
     ),
     "sql-replaced-apart": Mutant(
         "A row is removed in one transaction and its replacement counted in the next",
@@ -592,14 +592,14 @@ MUTANTS = {
         "chalicelib.extras.sql.repair",
         "literal(sum(amounts), Total)",
         "literal(0, Total)",
-        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-a row has no event]",
+        f"{SQL_REBUILD}::test_rebuild_repairs_each_damage[sqlite-a row has no event]",
     ),
     "sql-kept-as-it-was": Mutant(
         "An existing row counts as correct, whatever its content",
         "chalicelib.extras.sql.row_staging",
         "IS NOT (kept.type",
         "IS NULL AND (kept.type",
-        f"{SQL_REBUILD}::test_each_damage_is_put_right[sqlite-an amount is wrong]",
+        f"{SQL_REBUILD}::test_rebuild_repairs_each_damage[sqlite-an amount is wrong]",
     ),
     "sql-strangers-unasked": Mutant(
         "A row whose event was recorded after the log was read is reported as unknown",
@@ -613,7 +613,7 @@ MUTANTS = {
         "chalicelib.extras.sql.row_comparison",
         "            self.rows.add(current.values())\n",
         "",
-        f"{SQL_VERIFY}::test_what_is_counted_after_the_rows_were_read_is_not_missing[sqlite]",
+        f"{SQL_VERIFY}::test_event_counted_after_the_rows_were_read_is_not_missing[sqlite]",
     ),
     "sql-totals-of-two-moments": Mutant(
         "A counter's totals and rows are read in two transactions, so that traffic looks like a difference",
@@ -622,7 +622,7 @@ MUTANTS = {
         "    queries = (totals, rows.group_by(events.c.counter_id))\n"
         "    for of, counter_id, high, low, number in "
         "[row for query in queries for row in read_model.fetch(engine, query)]:\n",
-        f"{SQL_VERIFY}::test_beside_workers_on_real_threads_there_is_no_difference[postgresql]",
+        f"{SQL_VERIFY}::test_verify_next_to_worker_threads_reports_no_difference[postgresql]",
     ),
     "given-up-for-the-first": Mutant(
         "A discarded stream batch is sent from the log to the first projection only",

@@ -41,42 +41,42 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.sample(1)
 
-#: All that may be wrong, where it can be wrong at once, and what else there is.
-TOGETHER = ("an event is missing", "a row has no event", "an amount is wrong", "a value is too high")
+#: Damages that one counter can have at once.
+COMBINED_DAMAGES = ("an event is missing", "a row has no event", "an amount is wrong", "a value is too high")
 
-#: Statements and commits that it takes to put right counters with all that and more.
+#: Statements and commits of a repair of the counters of `damage_counters`.
 STEPS = 38
 
-#: Steps times the faults of each database. A change of this number is a change of what is proved.
+#: Steps times the faults of each database. A different number means a different coverage.
 POINTS = 38 * (4 + 7)
 
 
 @pytest.fixture
 def name(engine):
-    """A counter of the test's own, and the start of the names of others."""
+    """Return the id of a counter of the test's own. It is also the prefix of further ids."""
     return a_counter_id()
 
 
 @pytest.fixture
-def one_engine(monkeypatch):
-    """The operator's engine is this process's own, so that its steps can be disturbed; and they come one by one."""
+def shared_engine(monkeypatch):
+    """Run the operator's commands on the engine of this process, where a test can disturb each step."""
     monkeypatch.setattr(projections, "connect_sql", lambda _: nullcontext(read_model.client()))
     monkeypatch.setattr(read_model, "_TRIES", 3)
 
 
-def rebuilt(*names):
+def run_rebuild(*names):
     return rebuild.rebuild(settings.current(), names, SQL)
 
 
-def corrections(outcome):
+def get_corrections(outcome):
     return outcome.facts[SQL]["corrected"]
 
 
-def damaged(database, name):
-    """Counters with all that may be wrong. Gives their names, and the events of all."""
+def damage_counters(database, name):
+    """Damage three counters in different ways. Return their ids, and the logged events."""
     many, without_totals, stranger = (f"{name}.{kind}" for kind in ("many", "without-totals", "stranger"))
     events, others = sql_damage.count_events(many), sql_damage.count_events(without_totals)
-    for damage in TOGETHER:
+    for damage in COMBINED_DAMAGES:
         DAMAGES[damage].apply(database, events)
     DAMAGES["the totals are gone"].apply(database, others)
     read_model.count([an_event(counter_id=stranger)])
@@ -84,11 +84,11 @@ def damaged(database, name):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_each_damage_is_put_right(database, name, damage):
+def test_rebuild_repairs_each_damage(database, name, damage):
     events, other = sql_damage.count_events(name), sql_damage.count_events(f"{name}.other")
     DAMAGES[damage].apply(database, events)
 
-    done = rebuilt(name)
+    done = run_rebuild(name)
 
     assert (done.holds, done.facts[SQL]["numbers"]) == (True, {})
     check_in_the_end(database, [*events, *other])
@@ -96,34 +96,35 @@ def test_each_damage_is_put_right(database, name, damage):
         assert {*rows.scan(engine)} == {read_model.row_of(event) for event in [*events, *other]}
 
 
-def test_what_was_done_is_told_and_done_again_is_nothing(database, name):
-    names, events = damaged(database, name)
+def test_second_rebuild_corrects_nothing(database, name):
+    """Report each correction of the first rebuild."""
+    names, events = damage_counters(database, name)
 
-    done, again = rebuilt(*names), rebuilt(*names)
+    done, again = run_rebuild(*names), run_rebuild(*names)
 
-    assert corrections(done) == {
+    assert get_corrections(done) == {
         kinds.UNCOUNTED: 1,
         kinds.DIFFERENT_ROW: 1,
         kinds.UNKNOWN_ROW: 2,
         kinds.TOO_HIGH: 1,
         kinds.TOO_LOW: 1,
     }
-    assert corrections(again) == {}
+    assert get_corrections(again) == {}
     assert "2 corrected: row without an event." in done.text.splitlines()
     check_in_the_end(database, events)
 
 
-def test_a_stage_that_has_been_counting_is_filled(database, name):
+def test_rebuild_fills_an_empty_database_from_the_log(database, name):
     events = [event for n in range(3) for event in sql_damage.log_events(f"{name}.{n}")]
 
-    done = rebuilt(*(f"{name}.{n}" for n in range(3)))
+    done = run_rebuild(*(f"{name}.{n}" for n in range(3)))
 
-    assert (done.holds, corrections(done)) == (True, {kinds.UNCOUNTED: 15})
+    assert (done.holds, get_corrections(done)) == (True, {kinds.UNCOUNTED: 15})
     check_in_the_end(database, events)
 
 
 def test_dry_rebuild_reports_differences_and_changes_nothing(database, name):
-    names, _ = damaged(database, name)
+    names, _ = damage_counters(database, name)
     before = database.counters(), database.event_ids()
 
     dry = rebuild.rebuild(settings.current(), names, SQL, dry_run=True)
@@ -140,11 +141,11 @@ def test_dry_rebuild_reports_differences_and_changes_nothing(database, name):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_database_without_tables_is_refused_with_the_way_out(database, name, tmp_path, monkeypatch):
+def test_database_without_tables_is_refused_with_the_way_out(database, name, tmp_path, monkeypatch):
     monkeypatch.setenv("SQL_OWNER_URL", databases.sqlite_database(tmp_path / "empty.sqlite").url)
 
     for command in (
-        lambda: rebuilt(name),
+        lambda: run_rebuild(name),
         lambda: verify.verify(settings.current(), [name], 0, waits=False, projection=SQL),
     ):
         with pytest.raises(OperatorError, match="has no tables: run provision"):
@@ -152,23 +153,23 @@ def test_a_database_without_tables_is_refused_with_the_way_out(database, name, t
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_operator_without_a_documented_right_is_refused_by_its_name(database, name, monkeypatch):
-    names, events = damaged(database, name)
+def test_rebuild_without_a_documented_right_is_refused(database, name, monkeypatch):
+    names, events = damage_counters(database, name)
     database.ask("DROP ROLE IF EXISTS operator")
     database.ask("CREATE ROLE operator LOGIN")
     database.ask("GRANT SELECT ON events, counters TO operator")
     monkeypatch.setenv("SQL_OWNER_URL", database.url.replace("postgres@", "operator@", 1))
 
     verified = verify.verify(settings.current(), names, 0, waits=False, projection=SQL)
-    with pytest.raises(ReadModelUnavailableError) as lacking:
-        rebuilt(*names)
+    with pytest.raises(ReadModelUnavailableError) as refused:
+        run_rebuild(*names)
     database.ask("GRANT INSERT, UPDATE, DELETE ON events, counters TO operator")
-    done = rebuilt(*names)
+    done = run_rebuild(*names)
     database.ask("DROP OWNED BY operator")
     database.ask("DROP ROLE operator")
 
     assert not verified.holds
-    assert describe(lacking.value).startswith("The database role lacks a right: connect as a role that has it")
+    assert describe(refused.value).startswith("The database role lacks a right: connect as a role that has it")
     assert done.holds
     check_in_the_end(database, events)
 
@@ -180,7 +181,7 @@ def test_counter_the_database_cannot_hold_blocks_no_other_repair(database, name)
     for event in (*large, small):
         event_log.append(event)
 
-    done = rebuilt(f"{name}.large", f"{name}.small")
+    done = run_rebuild(f"{name}.large", f"{name}.small")
 
     assert not done.holds
     assert f"Counter {name}.large: its value is larger than the database can store exactly." in done.text
@@ -188,87 +189,86 @@ def test_counter_the_database_cannot_hold_blocks_no_other_repair(database, name)
     assert find_wrong_totals(database) == set()
 
 
-#: Statements and commits that it takes to put right one counter whose rows come to too much, and one that is missing.
-BEYOND_STEPS = 23
+#: Statements and commits of a repair of two counters: the rows of the first overflow, and the second is missing.
+OVERFLOW_STEPS = 23
 
-FAR = 9_000_000_000_000_000_000
-END = 2**63 - 1
+LARGE = 9_000_000_000_000_000_000
+LARGEST = 2**63 - 1
 
-#: What makes a counter come to more than SQLite holds: with the rows that it has, or on the way to what they ought to
-#: be.
-BEYOND = {
-    "amounts": ["UPDATE events SET amount = {far}"],
-    "amounts, and the totals are at their end, so that nothing can be counted": [
-        "UPDATE events SET amount = {far}",
+#: Statements after which the sum of a counter's rows exceeds 64 bits, at first or during the repair.
+OVERFLOWS = {
+    "amounts": ["UPDATE events SET amount = {large}"],
+    "amounts, and a total at the largest integer, which no event can increase": [
+        "UPDATE events SET amount = {large}",
         "DELETE FROM events WHERE event_id = '{last}'",
-        "UPDATE counters SET value = {end}",
+        "UPDATE counters SET value = {largest}",
     ],
     "rows without events": [
-        "UPDATE events SET event_id = 'no-event-' || rowid, amount = {far}",
+        "UPDATE events SET event_id = 'no-event-' || rowid, amount = {large}",
     ],
-    "amounts of which some are negative": [
-        "UPDATE events SET amount = -{far}",
-        "UPDATE events SET amount = {far} WHERE event_id IN ('{first}', '{last}')",
+    "amounts, some of them negative": [
+        "UPDATE events SET amount = -{large}",
+        "UPDATE events SET amount = {large} WHERE event_id IN ('{first}', '{last}')",
     ],
-    "amounts that come to less together than without the first": [
+    "amounts whose sum is in range, but not without the first": [
         "UPDATE events SET amount = 0",
-        "UPDATE events SET amount = -{far} WHERE event_id = '{first}'",
-        "UPDATE events SET amount = {far} WHERE event_id IN ('{second}', '{last}')",
-        "UPDATE counters SET value = {far}",
+        "UPDATE events SET amount = -{large} WHERE event_id = '{first}'",
+        "UPDATE events SET amount = {large} WHERE event_id IN ('{second}', '{last}')",
+        "UPDATE counters SET value = {large}",
     ],
 }
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("damage", BEYOND)
+@pytest.mark.parametrize("damage", OVERFLOWS)
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name, monkeypatch, damage, at_once):
     events, others = sql_damage.count_events(f"{name}.a"), sql_damage.log_events(f"{name}.b")
     first, second, *_, last = sorted(event.event_id for event in events)
-    for statement in BEYOND[damage]:
-        database.ask(statement.format(far=FAR, end=END, first=first, second=second, last=last))
+    for statement in OVERFLOWS[damage]:
+        database.ask(statement.format(large=LARGE, largest=LARGEST, first=first, second=second, last=last))
     monkeypatch.setattr(repair, "_ROWS_AT_ONCE", at_once)
 
-    done, again = rebuilt(f"{name}.a", f"{name}.b"), rebuilt(f"{name}.a", f"{name}.b")
+    done, again = run_rebuild(f"{name}.a", f"{name}.b"), run_rebuild(f"{name}.a", f"{name}.b")
 
     assert (done.holds, again.holds) == (True, True), done.text
     assert done.facts[SQL]["failed"] == {}
-    assert corrections(again) == {}
+    assert get_corrections(again) == {}
     check_in_the_end(database, [*events, *others])
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("fault", ["the function dies before it", "the function dies after it"])
-def test_rebuild_of_an_overflow_cut_off_anywhere_is_finished_by_the_next(database, name, one_engine, fault):
-    happens, _ = FAULTS[fault]
-    whole = None
+def test_rebuild_after_an_interrupted_overflow_repair_finishes_it(database, name, shared_engine, fault):
+    cause, _ = FAULTS[fault]
+    is_complete = None
 
-    for at in itertools.count():
-        events, others = sql_damage.count_events(f"{name}.{at}.a"), sql_damage.log_events(f"{name}.{at}.b")
+    for position in itertools.count():
+        events, others = sql_damage.count_events(f"{name}.{position}.a"), sql_damage.log_events(f"{name}.{position}.b")
         names = [others[0].counter_id, events[0].counter_id]
-        database.ask(f"UPDATE events SET amount = {FAR}")
+        database.ask(f"UPDATE events SET amount = {LARGE}")
         database.ask("UPDATE counters SET value = 0")
 
-        def disturb(number, step, at=at):
-            happens(step) if number >= at else step.carry_out()
+        def disturb(number, step, position=position):
+            cause(step) if number >= position else step.carry_out()
 
         with contextlib.suppress(DiedError), sql_faults.inject(read_model.client(), disturb) as steps:
-            whole = repair_rows(*names)
+            is_complete = repair_rows(*names)
         gc.collect()
         repair_rows(*names)
         check_in_the_end(database, [*events, *others])
-        if whole:
+        if is_complete:
             break
         database.ask("DELETE FROM events")
         database.ask("DELETE FROM counters")
 
-    assert at == len(steps) == BEYOND_STEPS, steps
+    assert position == len(steps) == OVERFLOW_STEPS, steps
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
-    """The rebuild reports the counter."""
+    """Report the counter as failed."""
     events = [an_event(counter_id=f"{name}.large", by=LARGEST_AMOUNT) for _ in range(1025)]
     other = an_event(counter_id=f"{name}.small")
     for event in (*events, other):
@@ -279,7 +279,7 @@ def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
             insert(schema.events), [read_model.values_of(read_model.row_of(event)) for event in events[1:]]
         )
 
-    done = rebuilt(f"{name}.large", f"{name}.small")
+    done = run_rebuild(f"{name}.large", f"{name}.small")
 
     assert not done.holds
     assert f"Counter {name}.large: its value is larger than the database can store exactly." in done.text
@@ -287,26 +287,26 @@ def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_an_outage_half_way_is_not_taken_for_what_does_not_fit(database, name, one_engine, monkeypatch):
+def test_outage_during_rebuild_is_not_reported_as_an_overflow(database, name, shared_engine, monkeypatch):
     monkeypatch.setattr(read_model, "EVENTS_PER_TRANSACTION", 1)
     events = sql_damage.log_events(name)
     outages: list[str] = []
 
-    def gone_once_when_the_first_is_counted(_, step):
+    def fail_once_after_the_first_event(_, step):
         if not outages and database.event_ids():
             outages.append(step.operation)
             raise psycopg.OperationalError("the server is gone")
         step.carry_out()
 
     with (
-        sql_faults.inject(read_model.client(), gone_once_when_the_first_is_counted),
+        sql_faults.inject(read_model.client(), fail_once_after_the_first_event),
         pytest.raises(UnavailableError, match="the server is gone"),
     ):
-        rebuilt(name)
-    counted_meanwhile = len(database.event_ids())
+        run_rebuild(name)
+    counted_before = len(database.event_ids())
     repair_rows(name)
 
-    assert counted_meanwhile == 1
+    assert counted_before == 1
     check_in_the_end(database, events)
 
 
@@ -319,14 +319,14 @@ def test_largest_repair_fits_one_transaction(database, name, guard):
     database.ask("UPDATE events SET amount = amount + 1")
     guard.most_rows = 0
 
-    done = rebuilt(name)
+    done = run_rebuild(name)
 
-    assert (done.holds, corrections(done)[kinds.DIFFERENT_ROW]) == (True, len(events))
+    assert (done.holds, get_corrections(done)[kinds.DIFFERENT_ROW]) == (True, len(events))
     assert guard.most_rows == 4 * repair._ROWS_AT_ONCE + 3 <= databases.MOST_ROWS
 
 
-def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one_engine):
-    names, events = damaged(database, name)
+def test_rebuild_without_fault_takes_the_expected_steps(database, name, shared_engine):
+    names, events = damage_counters(database, name)
 
     with sql_faults.inject(read_model.client(), lambda _, step: step.carry_out()) as steps:
         repair_rows(*names)
@@ -342,29 +342,29 @@ def test_the_steps_of_a_rebuild_are_those_that_are_disturbed(database, name, one
     [(name, fault) for name in FAULTS_BY_DATABASE for fault in FAULTS_BY_DATABASE[name]],
     indirect=["database"],
 )
-def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one_engine, fault):
-    """A second rebuild finishes the repair."""
-    happens, always = FAULTS[fault]
+def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, shared_engine, fault):
+    """Finish the repair with a second rebuild."""
+    cause, recurs = FAULTS[fault]
 
-    for at in range(STEPS):
-        names, events = damaged(database, f"{name}.{at}")
+    for position in range(STEPS):
+        names, events = damage_counters(database, f"{name}.{position}")
         wrong = find_wrong_totals(database)
 
-        def disturb(number, step, at=at):
+        def disturb(number, step, position=position):
             nonlocal wrong
-            is_meant = number >= at if always else number == at
+            is_due = number >= position if recurs else number == position
             try:
-                happens(step) if is_meant else step.carry_out()
+                cause(step) if is_due else step.carry_out()
             finally:
                 now = find_wrong_totals(database)
-                assert now <= wrong, "a counter that was the sum of its rows is not, for who reads meanwhile"
+                assert now <= wrong, "a concurrent reader sees a new difference between a total and its rows"
                 wrong = now
 
         returned = None
         with contextlib.suppress(DiedError, UnavailableError), sql_faults.inject(read_model.client(), disturb) as steps:
             returned = repair_rows(*names)
-        gc.collect()  # with a process that dies, all that it holds is gone
-        assert len(steps) > at
+        gc.collect()  # a process that dies loses its connections
+        assert len(steps) > position
         if returned:
             check_in_the_end(database, events)
         assert find_wrong_totals(database) <= wrong
@@ -374,45 +374,45 @@ def test_fault_at_any_step_leaves_totals_that_match_the_rows(database, name, one
         database.ask("DELETE FROM counters")
 
 
-def test_the_number_of_crash_points_is_what_it_was():
+def test_number_of_crash_points_is_unchanged():
     assert sum(map(len, FAULTS_BY_DATABASE.values())) * STEPS == POINTS
 
 
-def rival_of(database):
-    """An engine that waits for no lock, or hardly."""
+def connect_worker(database):
+    """Return an engine that does not wait for locks, or for 20 ms only."""
     if database.name == "sqlite":
         return create_engine(database.url, connect_args={"timeout": 0})
     return read_model.engine_at(f"{database.url}&options=-c%20lock_timeout%3D20")
 
 
 @pytest.mark.exhaustive
-def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
-    """Of a rival that has to wait, the queue delivers the messages again."""
-    rival = rival_of(database)
-    met = []
+def test_worker_that_counts_at_any_step_counts_once(database, name, shared_engine):
+    """Redeliver the messages of a worker that has to wait for a lock."""
+    worker = connect_worker(database)
+    waits = []
 
-    for at in range(STEPS):
-        names, events = damaged(database, f"{name}.{at}")
+    for position in range(STEPS):
+        names, events = damage_counters(database, f"{name}.{position}")
         waiting: list[Event] = []
 
-        def counts_beside(number, step, at=at, of=(names, events, waiting)):
-            names, events, waiting = of
-            if number == at:
-                waiting += [an_event(counter_id=one, by=100) for one in names]
+        def count_concurrently(number, step, position=position, counters=(names, events, waiting)):
+            names, events, waiting = counters
+            if number == position:
+                waiting += [an_event(counter_id=counter_id, by=100) for counter_id in names]
                 for event in waiting:
                     event_log.append(event)
                 events += waiting
             for event in [*waiting]:
                 with contextlib.suppress(DBAPIError):
-                    with rival.begin() as connection:
+                    with worker.begin() as connection:
                         read_model.add(connection, [read_model.row_of(event)])
                     waiting.remove(event)
-            met.append(len(waiting))
+            waits.append(len(waiting))
             step.carry_out()
 
-        with sql_faults.inject(read_model.client(), counts_beside) as steps, contextlib.suppress(ContendedError):
+        with sql_faults.inject(read_model.client(), count_concurrently) as steps, contextlib.suppress(ContendedError):
             repair_rows(*names)
-        assert len(steps) > at
+        assert len(steps) > position
         read_model.count(waiting)
 
         assert find_wrong_totals(database) == set()
@@ -421,61 +421,63 @@ def test_worker_that_counts_at_any_step_counts_once(database, name, one_engine):
         database.ask("DELETE FROM events")
         database.ask("DELETE FROM counters")
 
-    rival.dispose()
-    assert any(met), "no rival had to wait: nothing was locked"
+    worker.dispose()
+    assert any(waits), "the worker never had to wait for a lock"
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 @pytest.mark.parametrize("has_totals", [True, False])
-def test_who_has_waited_for_a_rival_knows_what_it_counted(database, name, has_totals):
+def test_recompute_after_a_wait_for_a_lock_includes_new_rows(database, name, has_totals):
     events = sql_damage.count_events(name)
     database.ask("UPDATE counters SET value = 500" if has_totals else "DELETE FROM counters")
     late = an_event(counter_id=name, by=100)
 
-    with ThreadPoolExecutor(1) as pool, read_model.open_engine(database.url) as rival:
-        with rival.begin() as connection:
+    with ThreadPoolExecutor(1) as pool, read_model.open_engine(database.url) as worker:
+        with worker.begin() as connection:
             read_model.add(connection, [read_model.row_of(late)])
-            mending = pool.submit(repair.recompute, read_model.client(), name)
-            while not (mending.done() or database.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")):
+            recomputing = pool.submit(repair.recompute, read_model.client(), name)
+            while not (
+                recomputing.done() or database.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            ):
                 threading.Event().wait(0.01)
-        mending.result()
+        recomputing.result()
 
     check_in_the_end(database, [*events, late])
 
 
 def test_rebuild_next_to_worker_threads_ends_right(database, name):
-    """No reader sees a total that differs from its rows."""
-    names, events = damaged(database, name)
-    rebuilt(*names)  # from here on, all totals are those of the rows
+    """Show no reader a total that differs from its rows."""
+    names, events = damage_counters(database, name)
+    run_rebuild(*names)  # from here on, all totals match the rows
     for damage in ("a time is wrong", "a type is wrong"):
         DAMAGES[damage].apply(database, sql_damage.count_events(f"{name}.many"))
-    events = [*event_log.skip_unreadable(event for one in names for event in event_log.scan_counter(one))]
-    ended, made, seen = threading.Event(), list(events), []
+    events = [*event_log.skip_unreadable(event for counter_id in names for event in event_log.scan_counter(counter_id))]
+    is_done, recorded, differences = threading.Event(), list(events), []
 
     def work(number):
-        while not ended.is_set():
+        while not is_done.is_set():
             event = an_event(counter_id=names[number], recorded_at_ms=time.time_ns() // 1_000_000)
             event_log.append(event)
-            made.append(event)
+            recorded.append(event)
             read_model.count([event, *events[:3]])
 
     def read():
-        while not ended.is_set():
-            seen.append(find_wrong_totals(database))
+        while not is_done.is_set():
+            differences.append(find_wrong_totals(database))
 
     with ThreadPoolExecutor(4) as pool:
-        working = [pool.submit(work, number) for number in range(3)] + [pool.submit(read)]
+        futures = [pool.submit(work, number) for number in range(3)] + [pool.submit(read)]
         try:
             for turn in range(4):
                 stranger = an_event(counter_id=names[turn % 2])
                 read_model.count([stranger])
-                done = rebuilt(*names)
-                assert (done.holds, corrections(done)[kinds.UNKNOWN_ROW]) == (True, 1), done.text
+                done = run_rebuild(*names)
+                assert (done.holds, get_corrections(done)[kinds.UNKNOWN_ROW]) == (True, 1), done.text
         finally:
-            ended.set()
-        for one in working:
-            one.result()
+            is_done.set()
+        for future in futures:
+            future.result()
 
-    assert set().union(*seen) == set()
-    assert len(seen) > 4
-    check_in_the_end(database, made)
+    assert set().union(*differences) == set()
+    assert len(differences) > 4
+    check_in_the_end(database, recorded)

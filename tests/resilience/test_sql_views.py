@@ -25,11 +25,11 @@ MONDAY_MS = 1_704_067_200_000
 
 @pytest.fixture(params=range(3))
 def events(request, database):
-    """Events of some counters, many of them where something begins or ends, and all of them counted."""
+    """Count events of three counters, many of them at an edge of an hour, a day or a week. Return the events."""
     chance = random.Random(request.param)
     edges = [MONDAY_MS + weeks * 7 * 24 * HOUR_MS + ms for weeks in (0, 1, 2, 5) for ms in (-1, 0, 1, HOUR_MS)]
     times = [*edges, 0, LATEST_MS, *(MONDAY_MS + chance.randrange(40 * 24) * HOUR_MS // 2 for _ in range(60))]
-    made = [
+    events = [
         an_adjustment(counter_id=chance.choice("abc"), by=-chance.randint(1, 9), recorded_at_ms=ms)
         if chance.random() < 0.2
         else an_event(
@@ -37,11 +37,11 @@ def events(request, database):
         )
         for ms in times
     ]
-    read_model.count(chance.sample(made, len(made)))
-    return made
+    read_model.count(chance.sample(events, len(events)))
+    return events
 
 
-def answered(name, *order):
+def query_view(name, *order):
     """Return the rows of a view."""
     (view,) = (view.table for view in schema.views if view.table.name == name)
     with read_model.client().connect() as connection:
@@ -64,37 +64,37 @@ def week_of(event):
     return day_of(event) - timedelta(days=day_of(event).weekday())
 
 
-def steps(events, step):
+def sum_by_step(events, step):
     """Return number and sum of the events by counter and step."""
-    found = defaultdict(list)
+    amounts_by_key = defaultdict(list)
     for event in events:
-        found[event.counter_id, step(event)].append(event.by)
-    return {key: (len(amounts), sum(amounts)) for key, amounts in found.items()}
+        amounts_by_key[event.counter_id, step(event)].append(event.by)
+    return {key: (len(amounts), sum(amounts)) for key, amounts in amounts_by_key.items()}
 
 
 @pytest.mark.parametrize(
     ("view", "column", "step"), [("hourly", "hour", hour_of), ("daily", "day", day_of), ("weekly", "week", week_of)]
 )
-def test_events_and_their_sum_by_hour_day_and_week(events, view, column, step):
-    assert answered(view, "counter_id", column) == [
-        (*key, *step_of) for key, step_of in sorted(steps(events, step).items())
+def test_view_by_hour_day_or_week_has_number_and_sum_of_events(events, view, column, step):
+    assert query_view(view, "counter_id", column) == [
+        (*key, *totals) for key, totals in sorted(sum_by_step(events, step).items())
     ]
 
 
-def test_the_top_counters(events):
+def test_top_counters_are_ranked_by_value(events):
     sums = {
         name: (sum(e.by for e in events if e.counter_id == name), sum(e.counter_id == name for e in events))
         for name in "abc"
     }
     ranked = sorted(sums.items(), key=lambda item: -item[1][0])
 
-    assert answered("top_counters", "rank") == [(n, name, *state) for n, (name, state) in enumerate(ranked, start=1)]
+    assert query_view("top_counters", "rank") == [(n, name, *state) for n, (name, state) in enumerate(ranked, start=1)]
 
 
 def test_counters_of_one_value_share_a_rank(database):
     read_model.count([an_event(counter_id=name, by=by) for name, by in zip("abcd", (5, 9, 5, 1), strict=True)])
 
-    assert [row[:2] for row in answered("top_counters", "rank", "counter_id")] == [
+    assert [row[:2] for row in query_view("top_counters", "rank", "counter_id")] == [
         (1, "b"),
         (2, "a"),
         (2, "c"),
@@ -102,20 +102,20 @@ def test_counters_of_one_value_share_a_rank(database):
     ]
 
 
-def test_the_busiest_hour_of_each_counter(events):
-    hours = steps(events, hour_of)
+def test_busiest_hour_of_a_counter_has_its_most_events(events):
+    hours = sum_by_step(events, hour_of)
     busiest = {
         name: min((-number, hour, total) for (owner, hour), (number, total) in hours.items() if owner == name)
         for name in "abc"
     }
 
-    assert answered("busiest_hour", "counter_id") == [
+    assert query_view("busiest_hour", "counter_id") == [
         (name, hour, -number, total) for name, (number, hour, total) in busiest.items()
     ]
 
 
-def test_the_growth_from_week_to_week(events):
-    weeks = steps(events, week_of)
+def test_weekly_growth_compares_with_the_week_before(events):
+    weeks = sum_by_step(events, week_of)
     expected = []
     for (name, week), (number, total) in sorted(weeks.items()):
         before = weeks.get((name, week - timedelta(days=7)), (0, 0))[0]
@@ -123,18 +123,20 @@ def test_the_growth_from_week_to_week(events):
         percent = int(100 * growth / before) if before else None
         expected.append((name, week, number, total, before, growth, percent))
 
-    assert answered("weekly_growth", "counter_id", "week") == expected
-    assert any(row[4] for row in expected), "some week has one before it"
+    assert query_view("weekly_growth", "counter_id", "week") == expected
+    assert any(row[4] for row in expected), "no week follows another"
 
 
-def test_every_event_with_its_running_total(events):
+def test_running_totals_add_up_in_order_of_time(events):
     in_order = sorted(events, key=lambda event: (event.counter_id, event.recorded_at_ms, event.event_id))
     expected = []
-    for _, its_own in itertools.groupby(in_order, key=lambda event: event.counter_id):
-        its_events = list(its_own)
-        totals = itertools.accumulate(event.by for event in its_events)
-        expected += [(event.event_id, time_of(event), total) for event, total in zip(its_events, totals, strict=True)]
+    for _, group in itertools.groupby(in_order, key=lambda event: event.counter_id):
+        counter_events = list(group)
+        totals = itertools.accumulate(event.by for event in counter_events)
+        expected += [
+            (event.event_id, time_of(event), total) for event, total in zip(counter_events, totals, strict=True)
+        ]
 
-    rows = answered("running_totals", "counter_id", "recorded_at", "event_id")
+    rows = query_view("running_totals", "counter_id", "recorded_at", "event_id")
 
     assert [(row[1], row[4], row[6]) for row in rows] == expected
