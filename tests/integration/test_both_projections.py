@@ -1,4 +1,4 @@
-"""Operators' commands on a stage with both projections."""
+"""Run the operators' commands on a stage with both projections."""
 
 from __future__ import annotations
 
@@ -23,18 +23,15 @@ from tests.builders import a_counter_id, an_event, message_body, stream_note, st
 #: Times at which no other test's events are recorded.
 A_TIME_MS = 1_134_567_890_000
 
-#: What a rebuild of the first read model corrects if an event was not counted.
-COUNTED = {"event not counted": 1}
 
-
-def logged(pipeline, number):
+def log_events(pipeline, number):
     events = [an_event(counter_id=pipeline.counter_id, by=2**n) for n in range(number)]
     for event in events:
         event_log.append(event)
     return events
 
 
-def replayed(pipeline, folder, *names, dry_run=False):
+def run_replay(pipeline, folder, *names, dry_run=False):
     current = settings.current()
     selection = replay.Selection(pipeline.counter_id, projections=names or projections.select(current, None))
     memory = replay.locate_checkpoint(folder, current.stage, selection)
@@ -45,13 +42,13 @@ def park(queue, body, reason="too new", source="projection queue"):
     return sqs.send(queue, body, {"reason": reason, "source": source} if reason else None)
 
 
-def redriven(*names, ids=(), dry_run=False, **options):
+def run_redrive(*names, ids=(), dry_run=False, **options):
     current = settings.current()
     names = names or projections.select(current, None)
     return redrive.redrive(current, ids, "", dry_run=dry_run, names=names, **options)
 
 
-def test_a_stage_has_the_projections_that_it_was_given(second):
+def test_stage_with_sql_has_both_projections(second):
     without = settings.read({"STAGE": "dev"})
 
     assert projections.select(settings.current(), None) == (READ_MODEL, SQL)
@@ -61,65 +58,65 @@ def test_a_stage_has_the_projections_that_it_was_given(second):
         projections.select(without, SQL)
 
 
-def test_a_replay_is_sent_to_each_queue_or_to_the_one_that_is_chosen(pipeline, second, tmp_path):
-    body = message_body(*sorted(logged(pipeline, 3), key=lambda event: event.event_id))
+def test_replay_is_sent_to_each_queue_or_the_chosen_one(pipeline, second, tmp_path):
+    body = message_body(*sorted(log_events(pipeline, 3), key=lambda event: event.event_id))
 
-    both = replayed(pipeline, tmp_path)
+    both = run_replay(pipeline, tmp_path)
     after_both = pipeline.published(), second.published()
-    one = replayed(pipeline, tmp_path, SQL)
-    after_one = pipeline.published(), second.published()
+    selected = run_replay(pipeline, tmp_path, SQL)
+    after_selected = pipeline.published(), second.published()
 
     assert after_both == ([body], [body])
-    assert after_one == ([], [body])
-    told = {"events": 3, "messages": 1, "unreadable": 0, "resumed_after": 0}
-    assert both.facts == {**told, "sql": told, "dry_run": False}
-    assert one.facts == {"sql": told, "dry_run": False}
+    assert after_selected == ([], [body])
+    expected = {"events": 3, "messages": 1, "unreadable": 0, "resumed_after": 0}
+    assert both.facts == {**expected, "sql": expected, "dry_run": False}
+    assert selected.facts == {"sql": expected, "dry_run": False}
     assert both.text.startswith(
         "3 events were sent to the projection queue and to the SQL projection queue in 1 message each."
     )
 
 
-def test_a_dry_replay_sends_nothing_to_either(pipeline, second, tmp_path):
-    logged(pipeline, 3)
+def test_dry_replay_sends_nothing_to_either_queue(pipeline, second, tmp_path):
+    log_events(pipeline, 3)
 
-    done = replayed(pipeline, tmp_path, dry_run=True)
+    done = run_replay(pipeline, tmp_path, dry_run=True)
 
     assert (done.facts["events"], done.facts["sql"]["events"], done.facts["dry_run"]) == (3, 3, True)
     assert (pipeline.published(), second.published()) == ([], [])
 
 
-def test_replay_for_one_projection_does_not_resume_anothers(pipeline, second, tmp_path, monkeypatch):
-    logged(pipeline, 3)
+def test_replay_to_one_projection_does_not_resume_the_other(pipeline, second, tmp_path, monkeypatch):
+    log_events(pipeline, 3)
     monkeypatch.setattr(replay, "_AT_ONCE", 1)
-    sent = []
+    attempts = []
 
-    def third_is_lost(attempt):
-        sent.append(attempt)
-        return attempt.carry_out() if len(sent) < 3 else faults.drop_request(attempt)
+    def drop_from_third(attempt):
+        attempts.append(attempt)
+        return attempt.carry_out() if len(attempts) < 3 else faults.drop_request(attempt)
 
-    with faults.inject("SendMessage", third_is_lost, faults.ALWAYS), pytest.raises(QueueUnavailableError):
-        replayed(pipeline, tmp_path)
+    with faults.inject("SendMessage", drop_from_third, faults.ALWAYS), pytest.raises(QueueUnavailableError):
+        run_replay(pipeline, tmp_path)
     pipeline.published()
     second.published()
-    for_one = replayed(pipeline, tmp_path, SQL)
-    of_one = second.published()
-    again = replayed(pipeline, tmp_path)
+    selected = run_replay(pipeline, tmp_path, SQL)
+    selected_bodies = second.published()
+    again = run_replay(pipeline, tmp_path)
 
-    assert (for_one.facts["sql"]["resumed_after"], len(of_one)) == (0, 3)
+    assert (selected.facts["sql"]["resumed_after"], len(selected_bodies)) == (0, 3)
     assert (again.facts["resumed_after"], again.facts["sql"]["resumed_after"]) == (1, 1)
     assert (len(pipeline.published()), len(second.published())) == (2, 2)
     assert list(tmp_path.glob("replay-*")) == []
 
 
-def test_each_dead_letter_goes_back_to_its_own_projection(pipeline, second):
+def test_redrive_returns_dead_letters_to_their_own_projection(pipeline, second):
     first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
     names = settings.current()
     park(names.dead_letter_queue, first)
     park(names.sql_dead_letter_queue, other, source="SQL projection queue")
     park(names.sql_dead_letter_queue, other, reason=None)
 
-    listed = redriven(dry_run=True)
-    done = redriven()
+    listed = run_redrive(dry_run=True)
+    done = run_redrive()
 
     assert (pipeline.published(), second.published()) == ([first], [other, other])
     assert (pipeline.parked(), second.parked()) == ([], [])
@@ -129,8 +126,8 @@ def test_each_dead_letter_goes_back_to_its_own_projection(pipeline, second):
         2,
         0,
     )
-    assert [one["queue"] for one in done.facts["messages"]] == [names.dead_letter_queue]
-    assert {one["queue"] for one in done.facts["sql"]["messages"]} == {names.sql_dead_letter_queue}
+    assert [message["queue"] for message in done.facts["messages"]] == [names.dead_letter_queue]
+    assert {message["queue"] for message in done.facts["sql"]["messages"]} == {names.sql_dead_letter_queue}
     assert "  on the dead-letter queue, " in listed.text
     assert listed.text.count("  on the SQL dead-letter queue, ") == 2
     assert "from the SQL projection queue: failed too often" in listed.text
@@ -139,40 +136,40 @@ def test_each_dead_letter_goes_back_to_its_own_projection(pipeline, second):
     )
 
 
-def test_dead_letters_of_the_other_projection_stay_where_they_are(pipeline, second):
+def test_redrive_of_one_projection_leaves_the_others_dead_letters(pipeline, second):
     first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
     names = settings.current()
     park(names.dead_letter_queue, first)
     park(names.sql_dead_letter_queue, other)
 
-    done = redriven(SQL)
+    done = run_redrive(SQL)
 
     assert (done.facts["sql"]["sent"], done.facts.keys()) == (1, {"sql"})
     assert (pipeline.published(), second.published()) == ([], [other])
     assert [letter["Body"] for letter in pipeline.parked()] == [first]
 
 
-def test_an_id_is_looked_for_on_both_dead_letter_queues(pipeline, second):
+def test_redrive_by_id_searches_both_dead_letter_queues(pipeline, second):
     names = settings.current()
     park(names.dead_letter_queue, "the first's")
     letter = park(names.sql_dead_letter_queue, "the other's")
 
-    done = redriven(ids=[letter])
+    done = run_redrive(ids=[letter])
 
     assert (done.facts["sent"], done.facts["sql"]["sent"]) == (0, 1)
     assert (pipeline.published(), second.published()) == ([], ["the other's"])
     with pytest.raises(OperatorError, match="matches no message"):
-        redriven(ids=[letter])
+        run_redrive(ids=[letter])
     assert len(pipeline.parked()) == 1
 
 
 def test_discarded_stream_batch_is_sent_to_both_projections(pipeline, second):
-    """Also if the operator chooses one of them."""
+    """Send it to both even if the operator chooses one of them."""
     event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS)
     event_log.append(event)
     park(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS), reason=None)
 
-    done = redriven(READ_MODEL)
+    done = run_redrive(READ_MODEL)
 
     assert [letter["sent_as"] for letter in done.facts["messages"]] == ["1 events of the log"]
     assert (pipeline.published(), second.published()) == ([message_body(event)], [message_body(event)])
@@ -184,7 +181,7 @@ def test_parked_stream_record_reaches_both_projections_once(pipeline, second):
     pipeline.publish([record])
 
     with aws_requests.record() as requests:
-        done = redriven()
+        done = run_redrive()
 
     assert requests.operations.count("SendMessage") == 2
     assert (done.facts["sent"], done.facts["sql"]["sent"]) == (1, 1)
@@ -199,65 +196,65 @@ def test_record_parked_before_the_second_projection_reaches_it_too(pipeline, sec
     body = json.dumps(stream_record(an_event(counter_id=pipeline.counter_id)))
     park(settings.current().dead_letter_queue, body, source="event log stream")
 
-    redriven()
+    run_redrive()
 
     assert (pipeline.published(), second.published()) == ([body], [body])
 
 
-def test_the_most_of_one_run_are_counted_over_both_queues(pipeline, second):
+def test_redrive_limit_applies_to_both_queues_together(pipeline, second):
     names = settings.current()
     for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
         park(queue, "one")
 
-    first, again = redriven(max_messages=1), redriven(max_messages=2)
+    first, again = run_redrive(max_messages=1), run_redrive(max_messages=2)
 
     assert (first.facts["sent"], first.facts["sql"]["sent"], first.holds) == (1, 0, False)
     assert (again.facts["sent"], again.facts["sql"]["sent"], again.holds) == (0, 1, True)
     assert (pipeline.published(), second.published()) == (["one"], ["one"])
 
 
-def test_interrupted_on_the_second_queue_all_of_both_is_visible_at_once(pipeline, second):
+def test_redrive_interrupted_on_the_second_queue_releases_both(pipeline, second):
     names = settings.current()
     for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
         park(queue, "one")
 
-    def interrupted_there(attempt):
+    def interrupt_on_second(attempt):
         if names.sql_dead_letter_queue in str(attempt.request.body):
             raise KeyboardInterrupt
         return attempt.carry_out()
 
-    with faults.inject("ReceiveMessage", interrupted_there, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
-        redriven()
+    with faults.inject("ReceiveMessage", interrupt_on_second, faults.ALWAYS), pytest.raises(KeyboardInterrupt):
+        run_redrive()
 
     assert (len(pipeline.parked()), len(second.parked())) == (1, 1)
 
 
-def counted(pipeline, number=3):
-    """Events in the log, and counted in both."""
+def count_events(pipeline, number=3):
+    """Append events to the log and count them in both projections."""
     from chalicelib.extras.sql import read_model
 
-    events = logged(pipeline, number)
+    events = log_events(pipeline, number)
     pipeline.count(*events)
     read_model.count(events)
     return events
 
 
-def verified(pipeline, projection=None):
+def run_verify(pipeline, projection=None):
     return verify.verify(settings.current(), (pipeline.counter_id,), 0, waits=False, projection=projection)
 
 
 def test_verify_of_a_projection_without_a_comparison_is_refused(pipeline, second, monkeypatch):
-    """Never is another projection verified in its place."""
+    """Verify no other projection in its place."""
     monkeypatch.delitem(projections.MAINTENANCE, SQL)
 
     for projection in (SQL, None):
         with pytest.raises(OperatorError, match="Projection sql does not support verify"):
-            verified(pipeline, projection)
+            run_verify(pipeline, projection)
 
 
 def test_rebuild_of_a_projection_without_a_repair_is_refused(pipeline, second, monkeypatch):
-    """Nothing is repaired, not even the other projection."""
-    logged(pipeline, 1)
+    """Repair nothing, not even the other projection."""
+    log_events(pipeline, 1)
     monkeypatch.setitem(projections.MAINTENANCE, SQL, replace(projections.MAINTENANCE[SQL], repair=None))
 
     for projection in (SQL, None):
@@ -268,19 +265,19 @@ def test_rebuild_of_a_projection_without_a_repair_is_refused(pipeline, second, m
 
 def test_replay_to_a_projection_that_the_stage_lacks_is_refused(pipeline, tmp_path):
     with pytest.raises(OperatorError, match="Stage pipeline has no projection sql"):
-        replayed(pipeline, tmp_path, SQL)
+        run_replay(pipeline, tmp_path, SQL)
 
 
-def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, second):
-    counted(pipeline)
+def test_verify_of_both_read_models_reads_the_log_once(pipeline, second):
+    count_events(pipeline)
 
     with aws_requests.record() as requests:
-        done = verified(pipeline)
+        done = run_verify(pipeline)
 
-    of_the_log = [asked for operation, asked in requests.made if operation == "Query" and "event-log" in str(asked)]
-    assert len(of_the_log) == 1
-    told = {"holds": True, "counters": 1, "events": 3, "pending": 0, "numbers": {}, "differences": []}
-    assert done.facts == {**told, "entries": 3, "sql": {**told, "rows": 3}}
+    queries = [body for operation, body in requests.made if operation == "Query" and "event-log" in str(body)]
+    assert len(queries) == 1
+    expected = {"holds": True, "counters": 1, "events": 3, "pending": 0, "numbers": {}, "differences": []}
+    assert done.facts == {**expected, "entries": 3, "sql": {**expected, "rows": 3}}
     assert done.text.splitlines() == [
         "1 counters, 3 events, 3 entries: the read model is what the log says.",
         "SQL read model:",
@@ -289,10 +286,10 @@ def test_both_read_models_are_verified_of_one_reading_of_the_log(pipeline, secon
 
 
 def test_difference_in_either_projection_is_reported_with_its_name(pipeline, second):
-    counted(pipeline)
+    count_events(pipeline)
     second.database.ask("UPDATE counters SET value = 8")
 
-    both, first, other = verified(pipeline), verified(pipeline, READ_MODEL), verified(pipeline, SQL)
+    both, first, other = run_verify(pipeline), run_verify(pipeline, READ_MODEL), run_verify(pipeline, SQL)
 
     assert (both.holds, both.facts["holds"], both.facts["sql"]["holds"]) == (False, True, False)
     assert (first.holds, "sql" in first.facts) == (True, False)
@@ -300,20 +297,20 @@ def test_difference_in_either_projection_is_reported_with_its_name(pipeline, sec
     assert "value too high: it is 8, and its rows add up to 7" in both.text
 
 
-def test_the_whole_stage_is_verified_in_both(pipeline, second):
-    counted(pipeline)
+def test_verify_of_the_whole_stage_compares_both_projections(pipeline, second):
+    count_events(pipeline)
     event_log.append(an_event(counter_id=a_counter_id(), recorded_at_ms=time.time_ns() // 1_000_000))
 
     done = verify.verify(settings.current(), (), 3600, waits=False)
 
-    mine = [one for one in done.facts["sql"]["differences"] if one["counter_id"] == pipeline.counter_id]
-    assert mine == []
+    differences = done.facts["sql"]["differences"]
+    assert [entry for entry in differences if entry["counter_id"] == pipeline.counter_id] == []
     assert done.facts["sql"]["rows"] == 3
     assert done.facts["sql"]["events"] == done.facts["events"]
 
 
-def rebuilt(pipeline, *arguments):
-    """As the command line has it."""
+def run_rebuild(pipeline, *arguments):
+    """Run the command for the pipeline's counter and return its result."""
     done = CliRunner().invoke(
         main, ["rebuild", "--stage", "pipeline", "--counter", pipeline.counter_id, "--json", *arguments]
     )
@@ -322,7 +319,7 @@ def rebuilt(pipeline, *arguments):
 
 
 @pytest.fixture
-def known(second, monkeypatch):
+def second_on_command_line(second, monkeypatch):
     """Turn the second projection on for the operators' program, in this process's environment."""
     monkeypatch.setattr(stages, "settings_of", lambda _: settings.current())
     monkeypatch.setattr(stages, "environment_of", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
@@ -337,42 +334,42 @@ def known(second, monkeypatch):
         (("--projection", "read-model"), {"event not counted": 1}, None),
     ],
 )
-def test_a_rebuild_is_of_both_or_of_the_one_that_is_chosen(pipeline, known, arguments, first, other):
+def test_rebuild_repairs_each_projection_or_the_chosen_one(pipeline, second_on_command_line, arguments, first, other):
     from chalicelib.extras.sql import read_model
 
-    events = logged(pipeline, 3)
+    events = log_events(pipeline, 3)
     pipeline.count(*events[1:])
     read_model.count(events)
-    known.database.ask(f"DELETE FROM events WHERE event_id <> '{events[0].event_id}'")
+    second_on_command_line.database.ask(f"DELETE FROM events WHERE event_id <> '{events[0].event_id}'")
 
-    facts = json.loads(rebuilt(pipeline, *arguments).stdout)
+    facts = json.loads(run_rebuild(pipeline, *arguments).stdout)
 
     assert facts.get("corrected") == first
     assert facts.get("sql", {}).get("corrected") == other
-    assert known.database.counters() == {pipeline.counter_id: (7, 3)}
-    assert len(known.database.event_ids()) == (3 if other else 1)
+    assert second_on_command_line.database.counters() == {pipeline.counter_id: (7, 3)}
+    assert len(second_on_command_line.database.event_ids()) == (3 if other else 1)
 
 
-def test_a_dry_rebuild_reports_of_both_and_corrects_nothing(pipeline, known):
-    counted(pipeline)
-    logged(pipeline, 1)
+def test_dry_rebuild_reports_both_projections_and_corrects_nothing(pipeline, second_on_command_line):
+    count_events(pipeline)
+    log_events(pipeline, 1)
 
-    listed = json.loads(rebuilt(pipeline, "--dry-run").stdout)
-    of_the_second = json.loads(rebuilt(pipeline, "--dry-run", "--projection", "sql").stdout)
+    listed = json.loads(run_rebuild(pipeline, "--dry-run").stdout)
+    listed_second = json.loads(run_rebuild(pipeline, "--dry-run", "--projection", "sql").stdout)
 
     assert (listed["numbers"], listed["sql"]["numbers"]) == ({"event not counted": 1}, {"event not counted": 1})
-    assert of_the_second["sql"]["numbers"] == listed["sql"]["numbers"]
-    assert (pipeline.version, known.database.counters()) == (3, {pipeline.counter_id: (7, 3)})
+    assert listed_second["sql"]["numbers"] == listed["sql"]["numbers"]
+    assert (pipeline.version, second_on_command_line.database.counters()) == (3, {pipeline.counter_id: (7, 3)})
 
 
-def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, known):
+def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, second_on_command_line):
     from chalicelib.extras.sql import read_model
 
     read_model.count([an_event(counter_id=pipeline.counter_id)])
 
-    for_one = rebuilt(pipeline, "--projection", "read-model")
-    for_both = rebuilt(pipeline, "--projection", "sql")
+    first = run_rebuild(pipeline, "--projection", "read-model")
+    other = run_rebuild(pipeline, "--projection", "sql")
 
-    assert "No such counter" in for_one.stderr
-    assert json.loads(for_both.stdout)["sql"]["corrected"] == {"row without an event": 1}
-    assert known.database.counters() == {}
+    assert "No such counter" in first.stderr
+    assert json.loads(other.stdout)["sql"]["corrected"] == {"row without an event": 1}
+    assert second_on_command_line.database.counters() == {}

@@ -721,7 +721,7 @@ def mutate(mutant: Mutant, source: str) -> str:
 
 
 def is_caught(name: str) -> bool:
-    """Return whether the mutant's catcher fails. (The other tests show that it passes without the mistake.)"""
+    """Return whether the mutant's catcher fails. The other tests show that it passes without the mistake."""
     mutant = MUTANTS[name]
     mutate(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     done = subprocess.run(

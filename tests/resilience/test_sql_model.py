@@ -1,4 +1,4 @@
-"""The SQL read model counts each event once, exactly, within its databases' limits."""
+"""Count each event exactly once in the SQL read model, within the limits of its databases."""
 
 from __future__ import annotations
 

@@ -130,8 +130,8 @@ UNDONE = ["SELECT lo_create(4242)", "SELECT pg_notify('a', 'b')", "SELECT pg_adv
 
 
 @pytest.fixture
-def written(database, tmp_path):
-    """Fill the database; return a function that reads all its contents and the files it wrote."""
+def read_contents(database, tmp_path):
+    """Fill the database; return a function that reads all its contents and the files that it wrote."""
     read_model.count([an_event(counter_id="a", by=n) for n in (1, 2)] + [an_adjustment(counter_id="b", by=-7)])
     if database.name != "sqlite":
         database.ask("DROP SEQUENCE IF EXISTS numbers")
@@ -145,22 +145,22 @@ def written(database, tmp_path):
     folder.chmod(0o777)
     tmp_path.chmod(0o755)
 
-    def everything():
-        found = [database.ask(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("counters", "events")]
+    def read():
+        contents = [database.ask(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("counters", "events")]
         if database.name == "sqlite":
-            things: Any = database.ask("SELECT * FROM sqlite_schema"), database.ask("PRAGMA user_version")
+            schema: Any = database.ask("SELECT * FROM sqlite_schema"), database.ask("PRAGMA user_version")
         else:
-            things = (
+            schema = (
                 database.ask("SELECT relname, relkind, relacl FROM pg_class WHERE relnamespace = 2200 ORDER BY 1"),
                 database.ask("SELECT last_value, is_called FROM numbers"),
                 database.ask("SELECT rolname FROM pg_roles ORDER BY 1"),
                 database.ask("SELECT * FROM pg_largeobject_metadata"),
                 database.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
             )
-        return found, things, [*folder.iterdir()]
+        return contents, schema, [*folder.iterdir()]
 
     database.folder = folder
-    return everything
+    return read
 
 
 @pytest.fixture
@@ -190,24 +190,24 @@ def run_sql(database, tmp_path, monkeypatch):
     return run
 
 
-def test_write_is_refused_in_one_line_and_changes_nothing(database, written, run_sql):
-    before = written()
+def test_write_is_refused_in_one_line_and_changes_nothing(database, read_contents, run_sql):
+    before = read_contents()
 
     for statement in WRITES[database.name]:
         status, output, error = run_sql(statement.replace("/FOLDER", "FOLDER").replace("FOLDER", str(database.folder)))
 
         assert (status, output, error.count("\n"), error[:7]) == (1, "", 1, "Error: "), statement
-        assert written() == before, statement
+        assert read_contents() == before, statement
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 @pytest.mark.parametrize("statement", UNDONE)
-def test_side_effect_that_the_server_allows_is_undone(database, written, query, statement):
-    before = written()
+def test_side_effect_that_the_server_allows_is_undone(database, read_contents, query, statement):
+    before = read_contents()
 
     query(statement)
 
-    assert written() == before
+    assert read_contents() == before
 
 
 @pytest.mark.parametrize(
@@ -220,21 +220,21 @@ def test_side_effect_that_the_server_allows_is_undone(database, written, query, 
         "DROP TABLE events",
     ],
 )
-def test_database_refuses_write_in_read_only_transaction(database, written, statement):
-    before = written()
+def test_database_refuses_write_in_read_only_transaction(database, read_contents, statement):
+    before = read_contents()
     engine = read_only.engine_at(database.url)
 
     with read_only.open_snapshot(engine, 60) as connection:
-        of_the_driver: Any = connection.connection.driver_connection
+        driver_connection: Any = connection.connection.driver_connection
         with pytest.raises((sqlite3.Error, psycopg.Error), match=r"not authorized|read-only"):
-            of_the_driver.execute(statement)
+            driver_connection.execute(statement)
 
-    assert written() == before
+    assert read_contents() == before
     engine.dispose()
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_sqlite_file_is_opened_read_only(database, written):
+def test_sqlite_file_is_opened_read_only(database, read_contents):
     engine = read_only.engine_at(database.url)
 
     with engine.connect() as connection, pytest.raises(DBAPIError, match="readonly database"):
@@ -244,7 +244,7 @@ def test_sqlite_file_is_opened_read_only(database, written):
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
-def test_read_only_transaction_cannot_become_writable(database, written):
+def test_read_only_transaction_cannot_become_writable(database, read_contents):
     engine = read_only.engine_at(database.url)
 
     with (
@@ -273,7 +273,7 @@ def test_read_only_transaction_sees_one_snapshot(database):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_role_with_select_only_cannot_act_on_the_server(database, written, run_sql):
+def test_role_with_select_only_cannot_act_on_the_server(database, read_contents, run_sql):
     database.ask("CREATE ROLE reader LOGIN")
     database.ask("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
     reader = database.url.replace("postgres@", "reader@", 1)
@@ -324,7 +324,7 @@ def test_query_on_server_returns_all_types_exactly(database, query):
     database.ask("ALTER ROLE postgres SET timezone = 'Asia/Kolkata'")
 
     large = query("SELECT value, avg(version) FROM counters GROUP BY value")[1]
-    others = query(
+    values = query(
         """SELECT timestamptz '2026-01-31 12:00:00.123456+01', timestamptz 'infinity',
         timestamptz '0044-03-15 12:00Z BC',
         timestamp '2026-01-31 12:00', date '2026-01-31', date 'infinity', time '12:00', interval '1 month 2 days',
@@ -333,29 +333,31 @@ def test_query_on_server_returns_all_types_exactly(database, query):
 
     database.ask("ALTER ROLE postgres RESET timezone")
     assert [(int(value), average) for value, average in large] == [(10**38 - 1, Decimal(1))]
-    ((moment, never, ides, *rest),) = others
-    assert (moment, never) == ("2026-01-31T11:00:00.123Z", "infinity")
-    assert ides.startswith("0044-03-15")
+    ((moment, infinite, before_christ, *rest),) = values
+    assert (moment, infinite) == ("2026-01-31T11:00:00.123Z", "infinity")
+    assert before_christ.startswith("0044-03-15")
     assert rest[:5] == ["2026-01-31 12:00:00", "2026-01-31", "infinity", "12:00:00", "1 mon 2 days"]
     assert rest[5:] == [["2026-01-31T12:00:00.000Z"], {"a": [1, None]}, True, 0.5]
 
 
 def test_query_error_is_one_line_with_message_and_position(database, run_sql):
-    misspelt = run_sql("SELECT\n  valu FROM counters")
+    wrong_column = run_sql("SELECT\n  valu FROM counters")
     no_sql = run_sql("SELEC 1")
-    ends = run_sql("SELECT 1 +")
-    nothing = run_sql("/* nothing */")
+    incomplete = run_sql("SELECT 1 +")
+    comment = run_sql("/* nothing */")
 
     if database.name == "sqlite":
-        assert misspelt[2] == "Error: no such column: valu\n"
+        assert wrong_column[2] == "Error: no such column: valu\n"
         assert no_sql[2] == 'Error: near "SELEC": syntax error\n'
     else:
-        told = 'column "valu" does not exist, in line 2 at: valu FROM counters'
-        assert misspelt[2] == f'Error: {told} (Perhaps you meant to reference the column "counters.value".)\n'
+        message = 'column "valu" does not exist, in line 2 at: valu FROM counters'
+        assert wrong_column[2] == f'Error: {message} (Perhaps you meant to reference the column "counters.value".)\n'
         assert no_sql[2] == 'Error: syntax error at or near "SELEC", in line 1 at: SELEC 1\n'
-        assert ends[2] == "Error: syntax error at end of input, at the end of line 1\n"
-    assert nothing[2].startswith("Error: Only statements that return rows are run")
-    assert [(status, error.count("\n")) for status, _, error in (misspelt, no_sql, ends, nothing)] == [(1, 1)] * 4
+        assert incomplete[2] == "Error: syntax error at end of input, at the end of line 1\n"
+    assert comment[2].startswith("Error: Only statements that return rows are run")
+    assert [(status, error.count("\n")) for status, _, error in (wrong_column, no_sql, incomplete, comment)] == [
+        (1, 1)
+    ] * 4
 
 
 def test_query_over_timeout_is_stopped_by_the_database(database, run_sql, monkeypatch):
@@ -372,33 +374,33 @@ def test_query_over_timeout_is_stopped_by_the_database(database, run_sql, monkey
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 def test_query_is_stopped_when_connecting_took_the_whole_timeout(database, run_sql, monkeypatch):
-    def takes_long(*_):
+    def delay_connecting(*_):
         time.sleep(6)
 
     monkeypatch.setattr(read_only, "_GRACE_S", 5)
-    event.listen(Pool, "connect", takes_long)
+    event.listen(Pool, "connect", delay_connecting)
     try:
         status, _, error = run_sql("--timeout", "6", ENDLESS[database.name])
     finally:
-        event.remove(Pool, "connect", takes_long)
+        event.remove(Pool, "connect", delay_connecting)
 
     assert (status, error[:24]) == (1, "Error: Stopped after 6 s")
     assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
 @contextlib.contextmanager
-def once_it_is_endless(database, act):
+def act_during_endless_query(database, act):
     """
-    While the block runs, and the server is at the endless statement, this is done once, with the server's process.
+    Call `act` with the id of the server process, once the process runs the endless statement.
 
-    One that is active may not have been told yet to execute what it was told to prepare, and ignores to be stopped.
+    An active process may have prepared the statement without executing it yet. It would ignore a cancellation.
     """
-    ended = threading.Event()
+    is_done = threading.Event()
 
     def watch():
-        while not ended.is_set():
-            if found := database.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
-                act(found[0][0])
+        while not is_done.is_set():
+            if processes := database.ask("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+                act(processes[0][0])
                 break
 
     watching = threading.Thread(target=watch)
@@ -406,51 +408,51 @@ def once_it_is_endless(database, act):
     try:
         yield
     finally:
-        ended.set()
+        is_done.set()
         watching.join()
 
 
 @pytest.fixture
-def at_work(monkeypatch):
-    """Set once SQLite has been at a statement for a while: it looks at the clock, beyond a first time before."""
-    is_at_work, looks = threading.Event(), itertools.count()
+def query_running(monkeypatch):
+    """Return an event that is set once SQLite runs a statement: from the second time that it reads the clock."""
+    is_running, readings = threading.Event(), itertools.count()
 
-    def look():
-        if next(looks):
-            is_at_work.set()
+    def read_clock():
+        if next(readings):
+            is_running.set()
         return time.monotonic()
 
-    monkeypatch.setattr(read_only, "time", SimpleNamespace(monotonic=look))
-    return is_at_work
+    monkeypatch.setattr(read_only, "time", SimpleNamespace(monotonic=read_clock))
+    return is_running
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_interrupted_query_is_stopped(run_sql, at_work):
+def test_interrupted_query_is_stopped(run_sql, query_running):
     def interrupt():
-        at_work.wait()
+        query_running.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
-    stopped = run_sql(ENDLESS["sqlite"])
+    result = run_sql(ENDLESS["sqlite"])
     interrupting.join()
 
-    assert stopped == (1, "", "Error: Interrupted.\n")
+    assert result == (1, "", "Error: Interrupted.\n")
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
 def test_interrupted_query_is_stopped_on_the_server(database, run_sql):
-    with once_it_is_endless(database, lambda _: os.kill(os.getpid(), signal.SIGINT)):
-        stopped = run_sql(ENDLESS[database.name])
+    with act_during_endless_query(database, lambda _: os.kill(os.getpid(), signal.SIGINT)):
+        result = run_sql(ENDLESS[database.name])
 
-    assert stopped == (1, "", "Error: Interrupted.\n")
+    assert result == (1, "", "Error: Interrupted.\n")
     assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_query_cancelled_by_an_administrator_is_reported(database, query):
     with (
-        once_it_is_endless(database, lambda process: database.ask(f"SELECT pg_cancel_backend({process})")),
+        act_during_endless_query(database, lambda process: database.ask(f"SELECT pg_cancel_backend({process})")),
         pytest.raises(OperatorError, match="Interrupted: canceling statement due to user request"),
     ):
         query(ENDLESS["postgresql"])
@@ -458,7 +460,7 @@ def test_query_cancelled_by_an_administrator_is_reported(database, query):
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_lost_connection_exits_with_3(database, run_sql):
-    with once_it_is_endless(database, lambda process: database.ask(f"SELECT pg_terminate_backend({process})")):
+    with act_during_endless_query(database, lambda process: database.ask(f"SELECT pg_terminate_backend({process})")):
         status, _, error = run_sql(ENDLESS["postgresql"])
 
     assert (status, error.count("\n")) == (3, 1)
@@ -466,7 +468,7 @@ def test_lost_connection_exits_with_3(database, run_sql):
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
-    ("url", "status", "told"),
+    ("url", "status", "message"),
     [
         (None, 1, "Stage asked has no SQL read model: set SQL_URL in its environment_variables"),
         ("sqlite:////no/such/file", 1, "No such database: /no/such/file. Create it with `make up`"),
@@ -474,11 +476,11 @@ def test_lost_connection_exits_with_3(database, run_sql):
         ("sqlite:////dev", 3, "disk I/O error"),
     ],
 )
-def test_sql_without_database_says_what_to_do(run_sql, url, status, told):
+def test_sql_without_database_is_refused_with_the_way_out(run_sql, url, status, message):
     refused = run_sql("SELECT 1", SQL_URL=url)
 
     assert (refused[0], refused[1], refused[2].count("\n")) == (status, "", 1)
-    assert told in refused[2]
+    assert message in refused[2]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -507,10 +509,10 @@ def test_statement_is_read_from_stdin_or_file(run_sql, tmp_path):
 def test_sql_on_terminal_without_statement_prints_connection_lines(run_sql, monkeypatch, tmp_path):
     monkeypatch.setattr("ops.cli.sql.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
 
-    status, written, error = run_sql()
+    status, output, error = run_sql()
 
     assert (status, error) == (0, "")
-    assert f"  sqlite3 -readonly {tmp_path}/read-model.sqlite\n" in written
+    assert f"  sqlite3 -readonly {tmp_path}/read-model.sqlite\n" in output
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """
-Rebuilding the SQL read model in place, from any damage, interrupted anywhere, next to workers.
+Rebuild the SQL read model in place, from any damage, interrupted anywhere, next to workers.
 
-`make check` interrupts and disturbs it at each statement and commit; the number of points is asserted.
+`make check` interrupts the rebuild at each statement and commit. The number of crash points is asserted.
 """
 
 from __future__ import annotations

@@ -333,9 +333,8 @@ def endless(database):
     database.ask("DROP VIEW busiest_hour")
     database.ask(ENDLESS)
     yield database
-    if (
-        database.name != "sqlite"
-    ):  # the server may still run the query of a closed connection, Aurora DSQL for 5 minutes
+    if database.name != "sqlite":
+        # The server may still run the query of a closed connection. Aurora DSQL does so for 5 minutes at most.
         others = "datname = current_database() AND pid <> pg_backend_pid()"
         database.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
     database.ask("DROP VIEW busiest_hour")

@@ -1,4 +1,4 @@
-"""Verifying the SQL read model: each difference is reported by its kind, in each database."""
+"""Verify the SQL read model: report each difference by its kind, in each database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The views equal a computation in Python, at the edges of hours, days, weeks and integers."""
+"""Compare the views with a computation in Python, at the edges of hours, days, weeks and integers."""
 
 from __future__ import annotations
 

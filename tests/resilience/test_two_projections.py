@@ -22,7 +22,7 @@ GIVEN_UP_MS = 1_034_567_890_000
 
 
 class Both:
-    """A pipeline whose events go to both projections, with what lies before each in the test's hands."""
+    """A pipeline whose events go to both projections. The test takes the messages from each queue."""
 
     def __init__(self, pipeline, outputs):
         self.pipeline = pipeline
@@ -40,28 +40,28 @@ class Both:
         """Deliver the bodies and return those to be redelivered."""
         batch = queue_batch(bodies)
         answer = projector.project(batch["Records"])
-        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
-        return [record["body"] for record in batch["Records"] if record["messageId"] in again]
+        failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        return [record["body"] for record in batch["Records"] if record["messageId"] in failed]
 
 
 @pytest.fixture
 def both(database, engine, new_pipeline):
-    """With SQL on."""
+    """Create a pipeline with SQL on."""
     return Both(new_pipeline(7), engine.outputs)
 
 
-def disturbed(engine, queue, fault):
+def inject_into_queue(engine, queue, fault):
     """Inject the fault into sends to the queue whose name has this ending."""
 
     def gate(attempt):
-        is_meant = attempt.operation == "SendMessage" and json.loads(attempt.request.body)["QueueUrl"].endswith(queue)
-        return fault(attempt) if is_meant else attempt.carry_out()
+        is_due = attempt.operation == "SendMessage" and json.loads(attempt.request.body)["QueueUrl"].endswith(queue)
+        return fault(attempt) if is_due else attempt.carry_out()
 
     engine.gate = gate
 
 
 def test_both_projections_count_each_event_once(both, database):
-    """Deliveries to both are repeated and shuffled."""
+    """Repeat the deliveries to both, in several orders."""
     for number in range(6):
         both.pipeline.increment({"by": number + 1})
     records = both.pipeline.new_records()
@@ -81,20 +81,20 @@ def test_both_projections_count_each_event_once(both, database):
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("fault", [faults.drop_request, faults.lose_answer, faults.throttle])
-@pytest.mark.parametrize("troubled", ["-sql-projection", "pipeline-projection"])
-def test_outage_of_one_queue_keeps_no_message_from_the_other(both, database, engine, troubled, fault):
+@pytest.mark.parametrize("failing", ["-sql-projection", "pipeline-projection"])
+def test_outage_of_one_queue_keeps_no_message_from_the_other(both, database, engine, failing, fault):
     event = an_event(counter_id=both.pipeline.counter_id)
-    disturbed(engine, troubled, fault)
+    inject_into_queue(engine, failing, fault)
 
     with pytest.raises(QueueUnavailableError):
         both.pipeline.publish([stream_record(event)])
     engine.gate = faults.no_fault
-    untroubled = both.pipeline.published() if "sql" in troubled else both.published()
+    delivered = both.pipeline.published() if "sql" in failing else both.published()
     both.pipeline.publish([stream_record(event)])
-    both.pipeline.project([*untroubled, *both.pipeline.published()])
-    both.project([*untroubled, *both.published()])
+    both.pipeline.project([*delivered, *both.pipeline.published()])
+    both.project([*delivered, *both.published()])
 
-    assert untroubled == [message_body(event)]
+    assert delivered == [message_body(event)]
     assert (both.pipeline.value, both.pipeline.version) == (1, 1)
     assert database.counters() == fold([event])
 
@@ -126,9 +126,9 @@ def test_broken_message_is_parked_on_its_projections_dead_letter_queue(both, dat
     both.project(["broken", message_body(event)])
 
     (parked,) = both.parked()
-    said = {name: value["StringValue"] for name, value in parked["MessageAttributes"].items()}
-    assert (parked["Body"], said["source"]) == ("broken", "SQL projection queue")
-    assert said["reason"].startswith("the body is not JSON")
+    attributes = {name: value["StringValue"] for name, value in parked["MessageAttributes"].items()}
+    assert (parked["Body"], attributes["source"]) == ("broken", "SQL projection queue")
+    assert attributes["reason"].startswith("the body is not JSON")
     assert both.pipeline.parked() == []
     assert database.counters() == fold([event])
 
@@ -148,7 +148,7 @@ def test_broken_stream_record_is_parked_for_each_projection(both):
 def test_broken_message_is_redelivered_if_parking_fails(both, database, engine):
     """Count the good messages of the batch before the function raises."""
     event = an_event(counter_id="good")
-    disturbed(engine, "-sql-projection-dead-letter", faults.drop_request)
+    inject_into_queue(engine, "-sql-projection-dead-letter", faults.drop_request)
 
     with pytest.raises(QueueUnavailableError):
         both.project(["broken", message_body(event)])
@@ -166,12 +166,12 @@ def test_only_messages_of_the_uncounted_counter_are_redelivered(both, database, 
     read_model.count(large[:-1])
     bodies = [message_body(large[-1]), message_body(an_event(counter_id="small"))]
 
-    again = both.project(bodies)
+    redelivered = both.project(bodies)
 
-    assert again == bodies[:1]
+    assert redelivered == bodies[:1]
     assert database.counters()["small"] == (1, 1)
     with pytest.raises(PartlyCountedError):
-        both.project(again)
+        both.project(redelivered)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -200,18 +200,18 @@ def test_redrive_sends_a_dead_letter_to_its_own_projection(both):
 
 
 def test_event_is_sent_to_one_queue_without_sql(new_pipeline, engine):
-    asked = []
+    operations = []
 
     def gate(attempt):
-        asked.append(attempt.operation)
+        operations.append(attempt.operation)
         return attempt.carry_out()
 
     pipeline = new_pipeline(0)
-    pipeline.publish([stream_record(an_event())])  # by which the queue's address is known
+    pipeline.publish([stream_record(an_event())])  # the first send looks up the address of the queue
     engine.gate = gate
 
     pipeline.publish([stream_record(an_event())])
 
     engine.gate = faults.no_fault
-    assert asked == ["SendMessage"]
+    assert operations == ["SendMessage"]
     assert [receiver.queue for receiver in settings.current().receivers] == ["counter-pipeline-projection"]
