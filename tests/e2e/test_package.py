@@ -163,9 +163,7 @@ def test_event_source_settings_are_in_the_template(functions, tmp_path):
 
 def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monkeypatch):
     project = copy_project(tmp_path / "project")
-    (told,) = re.findall(
-        r"The settings of a stage with SQL:\n\n```json\n(.+?)\n```", section("Enable SQL"), re.DOTALL
-    )
+    (told,) = re.findall(r"The settings of a stage with SQL:\n\n```json\n(.+?)\n```", section("Enable SQL"), re.DOTALL)
     of_dev = json.loads(f"{{{told}}}")["dev"]
     config = json.loads((project / ".chalice" / "config.json").read_text())
     config["stages"]["dev"]["environment_variables"] |= of_dev["environment_variables"]

@@ -22,7 +22,9 @@ def test_readme_states_the_totals_of_the_tables():
     measured, setup, (one, _, _) = deployed.read_steps(), deployed.read_setup(), deployed.default_loads()
     alone, busy = (cost_page.total_usd(measured, setup, one, rate) for rate in (1, 1000))
 
-    assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} at a thousand" in " ".join(README.split())
+    assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} USD at a thousand a second" in " ".join(
+        README.split()
+    )
 
 
 def test_units_of_counting_are_those_that_module_engine_measured():
