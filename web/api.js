@@ -4,7 +4,7 @@ const TIMEOUT_MS = 30_000;
 /** Statuses with which the API refuses a command. */
 const REFUSALS = [400, 412, 413, 415, 422];
 
-/** The outcome of the request is unknown. Retry it; a command with the same key. */
+/** The outcome of the request is unknown. Retry it, a command with the same key. */
 export class UnavailableError extends Error {
   constructor(retryAfterMs = 0) {
     super("Cannot reach the API.");
@@ -12,7 +12,7 @@ export class UnavailableError extends Error {
   }
 }
 
-/** The API refused. `current` is the counter's state if its version did not match. */
+/** The API refused the request. `current` is the counter's state if its version did not match. */
 export class RefusedError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? `The API answered ${status} and gave no reason.`);
@@ -24,20 +24,20 @@ export class RefusedError extends Error {
 /**
  * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop with their signal.
  *
- * Reads set no headers, and so need no preflight.
+ * Reads set no headers, so they need no preflight.
  */
 export function makeApi(root) {
   let hasReports = true;
 
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
-  /** Get the resource at this path below the counter; at the empty path, its state. */
+  /** Get the resource at this path below the counter. The empty path is the counter's state. */
   const get = (counterId, path, signal, options) => request(buildUrl(counterId, path), signal, options);
 
   /**
    * Increment the counter and return the event. A retry with the same key counts once.
    *
-   * With a version: only if the counter is at that version. Return its new state.
+   * With a version, increment only if the counter is at that version, and return its new state.
    */
   function increment(counterId, key, by, version) {
     const condition = version === undefined ? {} : { "If-Match": `"${version}"` };

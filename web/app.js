@@ -27,7 +27,7 @@ async function start(apiUrl) {
     panels.showDetails(details);
   }
 
-  /** Show the counter in the address; poll it while the page is visible. */
+  /** Show the counter that the address names. Poll it while the page is visible. */
   function follow() {
     const id = location.hash.replace(/^#\/?/, "") || "clicks";
     polling?.stop();

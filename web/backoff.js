@@ -1,4 +1,4 @@
-/** Compute a random delay that grows with the failures, up to 8 seconds longer than the API asked for. */
+/** Compute a random delay that grows with the failures: up to 8 seconds more than the API's Retry-After. */
 export function pickBackoffMs(failures, retryAfterMs) {
   return retryAfterMs + (0.2 + 0.8 * Math.random()) * Math.min(8_000, 500 * 2 ** (failures - 1));
 }

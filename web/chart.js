@@ -1,6 +1,6 @@
 const HEIGHT = 100;
 
-/** Return all steps up to now, oldest first, with the sum 0 for those without a point. */
+/** Return all steps up to now, oldest first. Steps without a point have the sum 0. */
 export function fillSteps(now, points, { stepMs, steps }) {
   const first = Math.floor(now / stepMs) - steps + 1;
   const byStep = new Map(points.map((point) => [Math.floor(Date.parse(point.start) / stepMs), point]));
@@ -9,7 +9,7 @@ export function fillSteps(now, points, { stepMs, steps }) {
   });
 }
 
-/** Draw a bar for each step; negative sums are below the line. */
+/** Draw a bar for each step. Negative sums are below the line. */
 export function drawBars(steps, label, description, formatStep) {
   const sums = steps.map(({ sum }) => sum);
   const highest = Math.max(0, ...sums);

@@ -1,4 +1,4 @@
-/** Read the API's address, or throw an Error that tells the reader what to do. */
+/** Read the API's address, or throw an Error that tells the user what to do. */
 export async function readApiUrl() {
   try {
     const { api_url: apiUrl } = await (await fetch("config.json", { cache: "no-store" })).json();

@@ -1,28 +1,28 @@
 import { RefusedError, UnavailableError } from "./api.js";
 
-/** Check up to this number of events one by one, more by a page of the latest. */
+/** Check up to this number of events one by one, more with a page of the latest. */
 const FEW = 2;
 const PAGE_SIZE = 100;
 
-/** Exclude "." and ".." as well: browsers remove them from addresses. */
+/** Also exclude "." and "..", because browsers remove them from addresses. */
 export function isCounterId(text) {
   return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
 }
 
 /**
- * Make one counter as this page knows it.
+ * Make this page's view of one counter.
  *
- * `state` is the state shown, null at first. `openSwap` is the swap without an answer, `isUnknown` if that is lost.
+ * `state` is the state shown, at first null. `openSwap` is a swap without a response, `isUnknown` if that is lost.
  */
 export function makeCounter(id, api, outbox) {
-  /** Return increments that are not known to be part of the value shown. */
+  /** Return increments that are not known to be included in the value shown. */
   const getPending = () => outbox.getClicks(id);
   const counter = { id, state: null, openSwap: null, getPending, swap, refresh };
 
   /**
    * Increment only if the counter is at the version shown. Return the new state.
    *
-   * A swap is never stored. Until it has an answer, a further call retries it.
+   * A swap is never stored. Until it has a response, another call retries it.
    */
   async function swap(by) {
     const attempt = (counter.openSwap ??= { ...counter.state, key: crypto.randomUUID(), by });
@@ -40,10 +40,10 @@ export function makeCounter(id, api, outbox) {
   }
 
   /**
-   * Read the state, and forget the pending increments that are part of it in the same step.
+   * Read the state and, in the same step, forget the pending increments that it includes.
    *
-   * Value and events come in separate answers. An event that was counted before the value was read is part of it; one
-   * that is pending afterwards is not. Otherwise, read the value again.
+   * Value and events come in separate responses. The value includes an event that was counted before the value was
+   * read, but not one that is pending afterwards. Otherwise, read the value again.
    */
   async function refresh(signal) {
     let state;
@@ -63,7 +63,7 @@ export function makeCounter(id, api, outbox) {
     if (clicks.length > FEW) {
       const { events, next_cursor: more } = await api.get(id, `/events?limit=${PAGE_SIZE}`, signal);
       const ids = new Set(events.map((event) => event.event_id));
-      // Times sort as text. Only older events can be on a further page.
+      // Times sort as text. Only older events can be on another page.
       const oldest = more ? events.at(-1).recorded_at : "";
       for (const click of clicks) {
         click.counted = ids.has(click.event.id);
@@ -87,7 +87,7 @@ export function makeCounter(id, api, outbox) {
   return counter;
 }
 
-/** Select the recorded clicks to check. A version is the number of counted events: check once per version. */
+/** Select the recorded clicks to check: once per version, which is the number of counted events. */
 function isUnchecked(version) {
   return (click) => click.event && !click.counted && click.absentFrom !== version;
 }

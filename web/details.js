@@ -14,7 +14,7 @@ export const RANGES = {
  * Make a counter's details: the latest `events`, the `badge` as SVG, the non-empty `points` of the `range`, and the
  * `top` counters if the API has reports.
  *
- * They are loaded when the version changes. A detail that cannot be loaded stays as it was.
+ * They are loaded when the version changes. A detail that cannot be loaded keeps its value.
  */
 export function makeDetails(id, api, onChange) {
   const badgeUrl = api.buildUrl(id, "/badge.svg");

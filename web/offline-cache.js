@@ -1,13 +1,13 @@
-/** Cache the page as it is now, so that it opens offline. */
+/** Cache the current version of the page, so that it opens offline. */
 export async function cachePage() {
   try {
     await navigator.serviceWorker.register("service-worker.js");
     const page = location.href.replace(/[#?].*/, "");
     const index = await fetch(page);
-    // The page of a newer version uses other scripts than those loaded here.
+    // A newer version of the page uses other scripts.
     if (!(await index.clone().text()).includes(`"${document.scripts[0].getAttribute("src")}"`)) return;
     const files = performance.getEntriesByType("resource").filter(
-      // Fetched resources are the API's, which may have the same host.
+      // Fetched resources belong to the API, which may have the same host.
       ({ name, initiatorType }) => initiatorType !== "fetch" && name.startsWith(new URL(".", import.meta.url)),
     );
     const urls = new Set([new URL("config.json", page).href, ...files.map(({ name }) => name)]);

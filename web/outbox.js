@@ -5,9 +5,9 @@ import { pickBackoffMs } from "./backoff.js";
 const MAX_CONCURRENT = 5;
 
 /**
- * Make the outbox: this browser's increments, from the click until they are known to be counted, over reloads.
+ * Make the outbox: this browser's increments, from the click until they are known to be counted, across reloads.
  *
- * Each click is sent with its own key until the API accepts or refuses it. After a failure all wait; then one goes
+ * Each click is sent with its own key until the API accepts or refuses it. After a failure, all wait; then one is sent
  * first, of another counter if possible.
  */
 export function makeOutbox(api, store, listener) {
@@ -23,7 +23,7 @@ export function makeOutbox(api, store, listener) {
     if (!click.event) unsent.push(click);
   }
 
-  /** Forget a click that is part of the value shown, or never will be. */
+  /** Forget a click that the value shown includes, or never will. */
   function forget({ key }) {
     clicks.delete(key);
     store.remove(key);
@@ -46,7 +46,7 @@ export function makeOutbox(api, store, listener) {
     } catch (error) {
       if (error instanceof UnavailableError) {
         unsent.push(click);
-        // A failing counter delays no other.
+        // A failing counter does not delay others.
         unsent.sort((a, b) => isSame(a) - isSame(b));
         notBefore = Math.max(notBefore, Date.now() + error.retryAfterMs);
         // Concurrent failures are one failure.

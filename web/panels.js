@@ -6,7 +6,7 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 const lastShown = {};
 
-/** Call back with the time range that the reader chooses. */
+/** Call back with the time range that the user chooses. */
 export function bindRanges(callback) {
   for (const [value, { name }] of Object.entries(RANGES)) {
     const choice = make("input", { type: "radio", name: "range", value, onchange: () => callback(value) });
@@ -72,7 +72,7 @@ function showList(element, rows, toParts) {
   if (!rows.length) element.append(make("li", {}, "None yet."));
 }
 
-/** Whether this content is new in this place. */
+/** Check whether this content is new in this place. */
 function hasChanged(place, content) {
   return lastShown[place] !== (lastShown[place] = JSON.stringify(content));
 }

@@ -7,7 +7,7 @@ const MAX_IDLE_MS = 60_000;
 const GROWTH = 1.5;
 
 /**
- * Refresh the counter until stopped: often while an increment is pending, less and less often while nothing changes.
+ * Refresh the counter until stopped: often while an increment is pending, less and less often while idle.
  * Call back after each attempt, with the error or null.
  */
 export function startPolling(counter, onRefresh) {
@@ -39,7 +39,7 @@ export function startPolling(counter, onRefresh) {
 
   run(stop);
   return {
-    /** Refresh soon and often: an increment is recorded. */
+    /** Refresh soon and often: an increment was recorded. */
     wake() {
       unchanged = 0;
       wake.abort();

@@ -1,23 +1,23 @@
 const MAX_RECORDED_AGE_MS = 86_400_000;
 
 /**
- * Open the store: clicks that are not known to be counted, kept over reloads.
+ * Open the store: clicks that are not known to be counted, kept across reloads.
  *
- * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognise the
+ * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
  * clicks of closed tabs. Without storage, `isPersistent` returns false.
  */
 export async function openStore() {
   const tab = crypto.randomUUID();
   let db = await openDatabase(tab).catch(() => null);
 
-  /** Run a transaction. If it fails, store nothing from now on. */
+  /** Run a transaction. If it fails, store nothing any more. */
   function write(change) {
     return new Promise((resolve) => {
       const giveUp = () => resolve((db = null));
       try {
         const transaction = db.transaction("clicks", "readwrite");
         Object.assign(transaction, { oncomplete: resolve, onabort: giveUp });
-        // Commit a single request at once: the page may close.
+        // Commit a single request now: the page may close.
         if (change(transaction.objectStore("clicks"))) transaction.commit();
       } catch {
         giveUp();

@@ -8,7 +8,7 @@ let shouldAnnounce = true;
 /** The elements, by id. */
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 
-/** Call back with the amount at each click and + key, and with the counter to show. */
+/** Call back with the amount at each click or + key, and with the counter to show. */
 export function bindCommands(increment, swap, showOther) {
   const { act, by, other, plus } = page;
   bindSubmit(act, () => increment(by.valueAsNumber));
@@ -21,7 +21,7 @@ export function bindCommands(increment, swap, showOther) {
   showAmount();
   document.onkeydown = (event) => {
     const { key, target } = event;
-    // A key that is held down is one increment.
+    // Holding a key down is one increment.
     if (event.repeat) return target === page.increment && event.preventDefault();
     const isOurs = key === "+" && plus.checked && !(event.ctrlKey || event.metaKey || event.altKey);
     const isText = target.matches("input:not([type=checkbox], [type=radio])");
@@ -48,7 +48,7 @@ export function showCounter(counter) {
   page.swap.disabled = !state;
   page.increment.disabled = !counter;
   document.title = `${counter ? `${text} – ${counter.id} – ` : ""}Counter`;
-  // Announce the value once the reader's own clicks are counted, not other clients' changes.
+  // Announce the value once the user's own clicks are counted, not other clients' changes.
   shouldAnnounce ||= !isSame || pending.length > 0;
   if (!state || pending.length || !shouldAnnounce) return;
   setText(page.spoken, `${counter.id}: ${text}`);
@@ -86,7 +86,7 @@ function showAmount() {
   setText(increment, by.validity.valid ? `Add ${format(by.valueAsNumber)}` : "Add");
 }
 
-/** Show a dot for each pending click: hollow when sent, full when recorded, rising when counted. */
+/** Show a dot for each pending click: hollow when sent, filled when recorded, rising when counted. */
 function showDots(pending, isSame) {
   const shown = pending.slice(0, MAX_DOTS);
   const dots = [...page.dots.children];
