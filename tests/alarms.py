@@ -1,5 +1,5 @@
 """
-Evaluate CloudWatch alarms as AWS documents it; the embedded AWS uses all recent data points at once.
+Evaluate CloudWatch alarms by AWS's documented rules; the embedded AWS uses all recent data points at once.
 
 The rules are those of "Configuring how CloudWatch alarms treat missing data" and "Avoiding premature transitions to
 alarm state" in the user guide. AWS does not publish how many periods it reads beyond the alarm's own. Its examples read
@@ -35,7 +35,7 @@ class Alarm:
     missing: str
 
     def state(self, series: Sequence[float | None], before: str) -> str:
-        """Return the state after the last value of the series; None is a period without a data point."""
+        """Return the state after the last value of the series. None means a period without a data point."""
         read = [None if value is None else self._breaches(value) for value in series]
         read = read[-(self.periods + _EXTRA_PERIODS) :]
         real = [breaches for breaches in read if breaches is not None]
@@ -57,7 +57,7 @@ class Alarm:
 
 
 def states(alarm: Alarm, series: Sequence[float | None]) -> list[str]:
-    """Return the alarm's state after each period of the series, from the moment at which it is created."""
+    """Return the alarm's state after each period of the series, from its creation on."""
     found: list[str] = []
     for end in range(1, len(series) + 1):
         found.append(alarm.state(series[:end], found[-1] if found else INSUFFICIENT_DATA))

@@ -32,7 +32,7 @@ def clients() -> list[BaseClient]:
 @dataclass
 class Requests:
     """
-    Requests in the order in which they were made: operation and parameters.
+    Requests in order: operation and parameters.
 
     With a `reader`, each write is priced when it is made, because an item may shrink later.
     """
@@ -70,14 +70,14 @@ class Requests:
         return self._read_units
 
     def note(self, operation: str, parameters: dict[str, Any], context: dict[Any, Any]) -> None:
-        """Note a request that is about to be made, with the sizes of the items that it is about to write."""
+        """Record a request before it is made, with the current sizes of the items that it writes."""
         targets = [] if self.reader is None else self._targets(operation, parameters)
         context[id(self)] = parameters, targets, [self._size_now(target) for target in targets]
         with self._lock:
             self.made.append((operation, parameters))
 
     def price(self, operation: str, answer: dict[str, Any], context: dict[Any, Any]) -> None:
-        """Add the cost of a request that was made, whatever the outcome."""
+        """Add the cost of a completed request, whatever its outcome."""
         parameters, targets, before = context[id(self)]
         written = sum(
             target.factor * _started(max(size_before, self._size_now(target), target.put_bytes), _UNIT_BYTES)
@@ -169,7 +169,7 @@ def record(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Re
 
 @functools.cache
 def reader() -> DynamoDBClient:
-    """Return a client of the embedded AWS whose requests are not noted."""
+    """Return a client of the embedded AWS whose requests are not recorded."""
     return boto3.client("dynamodb")
 
 
@@ -190,7 +190,7 @@ def _cost_of_read(operation: str, parameters: dict[str, Any], answer: dict[str, 
 
 
 def _read_of(table: str, asked: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an item for each key that a batch read, empty for one that is missing."""
+    """Return an item for each key of a batch read, empty for a missing one."""
     found: list[dict[str, Any]] = answer.get("Responses", {}).get(table, [])
     left = len(answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []))
     return found + [{}] * (len(asked["Keys"]) - len(found) - left)

@@ -1,4 +1,4 @@
-"""Builders with usual defaults. Every message and event gets an id of its own."""
+"""Builders with typical defaults. Every message and event gets a new id."""
 
 from __future__ import annotations
 

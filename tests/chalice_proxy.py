@@ -1,5 +1,5 @@
 """
-A proxy in front of the embedded AWS that adds what Chalice's command line needs.
+A proxy in front of the embedded AWS that adds the operations that Chalice's command line needs.
 
 The embedded AWS cannot import an API: `ImportRestApi` creates an empty one and `PutRestApi` is missing. This proxy
 makes the API piece by piece instead and passes on all other requests. It delays the response for a new or changed
@@ -95,7 +95,7 @@ def _imported(definition: dict[str, Any]) -> str:
 
 
 def _overwrite(api_id: str, definition: dict[str, Any]) -> None:
-    """Make the API's paths and methods those of the definition."""
+    """Replace the API's paths and methods with those of the definition."""
     client = boto3.client("apigateway")
     resources = client.get_resources(restApiId=api_id, limit=500)["items"]
     *below, root = sorted(resources, key=lambda resource: len(resource["path"]), reverse=True)

@@ -1,4 +1,4 @@
-"""Compare a read model with the log, and repair it, without the operators' program."""
+"""Compare a read model with the log, and repair it, without the operators' CLI."""
 
 from __future__ import annotations
 

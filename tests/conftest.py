@@ -1,5 +1,5 @@
 """
-Fixtures for all tests. Each worker process has one embedded AWS, with ports and a folder of its own.
+Fixtures for all tests. Each worker process has its own embedded AWS, with its own ports and folder.
 
 Integration tests call the application's functions in this process, on the stage `pipeline`, which has tables and queues
 but no functions. End-to-end and browser tests use HTTP on the stage `local`, which is deployed whole.
@@ -144,6 +144,6 @@ def four_shards() -> Iterator[int]:
 
 @pytest.fixture
 def answers_by_message() -> Iterator[None]:
-    """Turn partial batch responses on: the queue redelivers only the messages that `project` names."""
+    """Enable partial batch responses: the queue redelivers only the messages that `project` names."""
     with environment(PARTIAL_BATCH_RESPONSES="1"):
         yield

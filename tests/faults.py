@@ -1,4 +1,4 @@
-"""Faults at the AWS client's boundary: below our code and the SDK's retries, above the network."""
+"""Faults at the AWS client: below our code and the SDK's retries, above the network."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ def drop_request(attempt: Attempt) -> AWSResponse:
 
 
 def lose_answer(attempt: Attempt) -> AWSResponse:
-    """Carry out the request and lose the answer."""
+    """Carry out the request and lose the response."""
     attempt.carry_out()
     raise ConnectionClosedError(endpoint_url=attempt.request.url)
 
 
 def throttle(attempt: Attempt) -> AWSResponse:
-    """Answer that the service throttles, in the words of each service."""
+    """Respond that the service throttles, with the error code of each service."""
     if attempt.is_sqs:
         return _refused_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
     return _refusal(attempt, "ThrottlingException")
 
 
 def exceed_throughput(attempt: Attempt) -> AWSResponse:
-    """Answer that a partition or the caller exceeds its throughput. A transaction fails by one member."""
+    """Respond that a partition or the caller exceeds its throughput. In a transaction, one member fails."""
     if attempt.is_sqs:
         return _refused_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
     if attempt.operation == "TransactWriteItems":
@@ -80,7 +80,7 @@ def exceed_throughput(attempt: Attempt) -> AWSResponse:
 
 
 def conflict(attempt: Attempt) -> AWSResponse:
-    """Answer that a transaction is in progress on the item."""
+    """Respond that a transaction is in progress on the item."""
     return _refusal(attempt, "TransactionConflictException")
 
 
@@ -90,7 +90,7 @@ def cancel(attempt: Attempt) -> AWSResponse:
 
 
 def meet_transaction(attempt: Attempt) -> AWSResponse:
-    """Answer a write as if a transaction were in progress on its item. Reads do not notice it."""
+    """Respond to a write as if a transaction were in progress on its item. Reads are not affected."""
     if attempt.operation == "TransactWriteItems":
         return cancel(attempt)
     return conflict(attempt) if attempt.operation in ("PutItem", "UpdateItem") else attempt.carry_out()
@@ -109,7 +109,7 @@ def cancel_for(*reasons: str | None) -> Fault:
 
 
 def leave_all_unprocessed(attempt: Attempt) -> AWSResponse:
-    """Answer a batch of reads with every key unprocessed, as without throughput."""
+    """Respond to a batch of reads with every key unprocessed, as without throughput."""
     asked = json.loads(attempt.request.body)["RequestItems"]
     answer = {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
     return response(attempt.request, 200, {}, json.dumps(answer).encode())
@@ -129,7 +129,7 @@ def leave_half_unprocessed(attempt: Attempt) -> AWSResponse:
 
 
 def find_nothing(attempt: Attempt) -> AWSResponse:
-    """Answer a batch of reads with no items, as a stale replica does."""
+    """Respond to a batch of reads with no items, as a stale replica does."""
     (table,) = json.loads(attempt.request.body)["RequestItems"]
     content: dict[str, Any] = {"Responses": {table: []}, "UnprocessedKeys": {}}
     return response(attempt.request, 200, {}, json.dumps(content).encode())

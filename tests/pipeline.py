@@ -32,7 +32,7 @@ class Answer:
 @dataclass
 class Pipeline:
     """
-    Command, publish and project, with the messages between them in the test's hands.
+    Command, publish and project. The test moves the messages between them.
 
     `deliver` is hostile: at both hops every message arrives one to four times, shuffled, in batches of any size.
     `context` is Lambda's context of the running function.

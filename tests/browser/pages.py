@@ -1,4 +1,4 @@
-"""What the tests do with the page, and what they expect on it."""
+"""Actions and expectations of the tests on the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Holds the page's requests to the addresses that match, until it is opened."""
+    """Holds the page's requests to matching addresses until it is opened."""
 
     def __init__(self, page: Page, pattern: str) -> None:
         self._page = page
@@ -30,7 +30,7 @@ class Gate:
             route.continue_()
 
     def wait_for_requests(self) -> list[Request]:
-        """Return the held requests once there are any, or none after half a minute. The page may be a little ahead."""
+        """Return the held requests once there are any, or none after half a minute."""
         for _ in range(1500):
             if self._waiting:
                 break

@@ -1,4 +1,4 @@
-"""The page with a keyboard, a screen reader, dark mode, a small phone and reduced motion."""
+"""Use the page with a keyboard, a screen reader, dark mode, a small phone and reduced motion."""
 
 from __future__ import annotations
 

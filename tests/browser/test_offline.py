@@ -1,4 +1,4 @@
-"""The page's offline cache: one version, complete, and nothing of the API."""
+"""The page's offline cache has one complete version, and no responses of the API."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ READ_CACHE = """async () => {
 
 
 def wait_until_cached(page: Page, version: str) -> list[str]:
-    """Wait until a worker answers with this version of the page and with no other. Return the cached paths."""
+    """Wait until a service worker responds with only this version of the page. Return the cached paths."""
     paths: list[str] = page.evaluate(
         f"""async version => {{
             await navigator.serviceWorker.ready;

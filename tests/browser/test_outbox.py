@@ -1,4 +1,4 @@
-"""Clicks are neither lost nor counted twice: offline, over reloads, in several tabs, with lost answers."""
+"""Clicks are neither lost nor counted twice: offline, across reloads, in several tabs, with lost responses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-The page and the badge: clicks are shown as pending, then as counted, whatever fails meanwhile.
+The page and the badge: clicks are shown as pending, then as counted, even if requests fail in between.
 
-Tests of cross-origin requests and of request numbers have nothing between the page and the API.
+Tests of cross-origin requests and of request numbers have no simulated network.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def record_complaints(page: Page) -> list[str]:
     """
     Return a list that collects the page's console messages and errors.
 
-    It leaves out the browser's own messages about reports that a stage without SQL does not have.
+    It ignores the browser's own messages about reports that a stage without SQL does not have.
     """
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if "/reports/" not in said.location["url"] else None)

@@ -84,7 +84,7 @@ def make_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
 def ops(
     *arguments: str, stdin: str = "", at: Path = PROJECT, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a checkout's operators' program to its end, with this standard input."""
+    """Run a checkout's operators' CLI to its end, with this standard input."""
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],
         cwd=at,
@@ -97,7 +97,7 @@ def ops(
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy the committed project and the downloaded wheels into this folder, as far as an operator needs them."""
+    """Copy the files that an operator needs into this folder: the committed project and the downloaded wheels."""
     left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
     for name in ("chalicelib", "ops", ".chalice"):
         shutil.copytree(PROJECT / name, folder / name, ignore=left)

@@ -1,4 +1,4 @@
-"""`ops adjust`, and what clients see of an adjustment."""
+"""`ops adjust`, and adjustments as clients see them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def recorded(counter_id, *options, **environment):
 
 
 def is_counted_up(counter, before):
-    """Whether the value is what was set, and one for each increment since."""
+    """Check that the value is the one that was set, plus one for each increment since."""
     return counter["value"] == 1_000_000 + counter["version"] - 1 - before
 
 
 @pytest.fixture(autouse=True)
 def deployed(api_url):
-    """All of these speak with the deployed stage."""
+    """Let all tests use the deployed stage."""
 
 
 def test_a_counter_is_started_corrected_below_zero_and_reset(client, counter_id):

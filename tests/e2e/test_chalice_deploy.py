@@ -40,7 +40,7 @@ PREFIX = f"counter-{STAGE}"
 
 @dataclass(frozen=True)
 class Seen:
-    """What there is of the stage on AWS, as AWS tells it."""
+    """The stage's resources, as AWS reports them."""
 
     functions: dict[str, dict[str, Any]] = field(default_factory=dict)
     permissions: dict[str, list[str]] = field(default_factory=dict)
@@ -151,7 +151,7 @@ def _is_ours(api_id: str) -> bool:
 
 @pytest.fixture(scope="module")
 def project(place, tmp_path_factory) -> Iterator[Project]:
-    """Copy the project and provision a stage with its operators' program."""
+    """Copy the project and provision a stage with its operators' CLI."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", "--json", at=folder)
     assert provisioned.returncode == 0, provisioned.stderr
@@ -161,7 +161,7 @@ def project(place, tmp_path_factory) -> Iterator[Project]:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a deployment said, what was there after it, and how a browser's preflight and a request were answered."""
+    """A deployment's output, the resources after it, and the responses to a browser's preflight and to a request."""
 
     said: subprocess.CompletedProcess[str]
     after: Seen
@@ -183,7 +183,7 @@ def deployed(project: Project, asked: Callable[[httpx.Client], dict[str, httpx.R
 
 @pytest.fixture(scope="module")
 def first(project) -> Deployment:
-    """Deployed for the first time, and counted with."""
+    """Deploy for the first time, and count."""
 
     def asked(client):
         recorded = client.post("/counters/clicks/increments", json={"by": 3})
@@ -312,7 +312,7 @@ def test_reports_without_sql_are_not_found_with_the_way_out(first):
 
 @pytest.fixture(scope="module")
 def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
-    """Try to deploy and to destroy with `ops` what Chalice deployed."""
+    """Try to deploy and to destroy Chalice's deployment with `ops`."""
     return {
         "deploy": ops("deploy", "--stage", STAGE, at=project.folder),
         "destroy": ops("destroy", "--stage", STAGE, at=project.folder),
@@ -331,7 +331,7 @@ def test_ops_refuses_what_chalice_deployed(others):
 
 @pytest.fixture(scope="module")
 def repeated(others, project) -> Deployment:
-    """Deployed again, with nothing changed."""
+    """Deploy again without changes."""
     return deployed(project, lambda client: {"counted": client.get("/counters/clicks")})
 
 
@@ -416,7 +416,7 @@ def test_undeployable_settings_are_one_line_with_the_way_out(project, api_url, s
 
 
 def test_chalice_does_not_remove_a_dropped_concurrency_limit():
-    """As docs/deploying.md tells: AWS keeps what an update does not name."""
+    """See docs/deploying.md: AWS keeps a limit that an update does not mention."""
     client = TypedAWSClient(Session())
     source: dict[str, Any] = {"UUID": str(uuid.uuid4()), "BatchSize": 10, "MaximumBatchingWindowInSeconds": 1}
 

@@ -33,7 +33,7 @@ CALLS = {
 
 
 def run_client(language, *arguments):
-    """Run the page's client in this language in a process of its own, and return the finished process."""
+    """Run the page's client in this language in a separate process, and return the finished process."""
     program = f"{CLIENTS[language]}\n{CALLS[language]}"
     if language == "python":
         command = [sys.executable, "-c", program]
@@ -46,7 +46,7 @@ def run_client(language, *arguments):
 
 @pytest.fixture
 def unreliable_url(api_url):
-    """Return an API that first asks to wait, then loses an answer, then works."""
+    """Return an API that first asks to wait, then loses a response, then works."""
     faults = iter(["busy", "lost"])
 
     class Proxy(http.server.BaseHTTPRequestHandler):

@@ -26,7 +26,7 @@ LOG = f"counter-{STAGE}-event-log"
 
 @dataclass(frozen=True)
 class Step:
-    """What the program said, and what of the stage there was after it."""
+    """The output of a command, and the stage's resources after it."""
 
     said: subprocess.CompletedProcess[str]
     stacks: set[str]
@@ -90,7 +90,7 @@ def refusals(project) -> dict[str, Step]:
 
 @pytest.fixture(scope="module")
 def listed(refusals, project) -> Step:
-    """All is listed, and nothing removed."""
+    """List everything and remove nothing."""
     return step(project, "--data", "--dry-run", "--json")
 
 
@@ -165,7 +165,7 @@ def test_repeated_removal_succeeds(down_again, gone_again):
 
 @pytest.fixture
 def a_log_alone(gone_again) -> Iterator[None]:
-    """Create the event log of the stage, as it remains if its stack is deleted by hand."""
+    """Create the event log of the stage as it remains if its stack is deleted manually."""
     client = boto3.client("dynamodb")
     client.create_table(
         TableName=LOG,

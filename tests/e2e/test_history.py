@@ -1,4 +1,4 @@
-"""History and time travel over HTTP."""
+"""History over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make run`, `up`, `down` and `local`: what they start, keep, stop and refuse."""
+"""`make run`, `up`, `down` and `local` start, keep, stop and refuse as documented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parent.parent.parent
 
 
 def command(place, verb, **environment):
-    """Run one of the commands at this place and wait for its end."""
+    """Run one of the commands with this folder and ports, and wait until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "ops.local", *verb.split()],
         cwd=PROJECT,
@@ -42,7 +42,7 @@ def at(place):
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """Return a place where nothing runs, neither before nor after the test."""
+    """Return a folder and ports on which nothing runs before and after the test."""
     place = LocalSystem(tmp_path, *free_ports(2))
     yield place
     command(place, "down")

@@ -25,7 +25,7 @@ EVENTS = int(os.environ.get("REBUILT_EVENTS", "3000"))
 
 
 def append_to_the_log(events):
-    """As many at once as DynamoDB takes: it is the events that matter here, not how they got there."""
+    """Append the events in the largest batches that DynamoDB accepts."""
     client = boto3.client("dynamodb")
     items = log_items(events)
 

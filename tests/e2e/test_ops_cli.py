@@ -1,4 +1,4 @@
-"""The operators' program: repetitions are safe, refusals are one line."""
+"""The operators' CLI: repetitions are safe, refusals are one line."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("correct", [True, False])
 def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypatch, correct):
-    """The path of the project has a blank, at which pip would split a variable."""
+    """The path of the project has a space, at which pip would split a variable."""
     project = tmp_path / "my project"
     project.mkdir()
     shutil.copy(PROJECT / "requirements-sql.txt", project)

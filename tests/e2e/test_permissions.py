@@ -1,5 +1,5 @@
 """
-Enforced permissions: what the credentials of each function and of an operator allow and deny.
+Enforced permissions: requests that the credentials of each function and of an operator allow and deny.
 
 Each request changes nothing if it is allowed: its item does not exist, or its size exceeds the service's limit. Where
 the embedded AWS does not enforce IAM as AWS does (streams, PartiQL, log groups), the tests use IAM's simulator.
@@ -112,7 +112,7 @@ def on_a_queue(client: Any, url: str) -> dict[str, Callable[[], object]]:
 
 
 def is_allowed(request: Callable[[], object]) -> bool:
-    """Whether IAM lets the request pass. Credentials that are none are an error, and no denial."""
+    """Check whether IAM allows the request. Invalid credentials are an error, not a denial."""
     try:
         request()
     except ClientError as error:
@@ -136,7 +136,7 @@ def expected(actions: frozenset[str], requests: dict[str, Callable[[], object]])
 
 @contextlib.contextmanager
 def as_function(function: str) -> Iterator[boto3.Session]:
-    """Whoever has the credentials of this function of stage local."""
+    """Return a session with the credentials of this function of stage local."""
     functions = boto3.client("lambda")
     role = functions.get_function_configuration(FunctionName=function_name(function, "local"))["Role"]
     package = io.BytesIO()
@@ -158,7 +158,7 @@ def as_function(function: str) -> Iterator[boto3.Session]:
 
 @contextlib.contextmanager
 def as_operator() -> Iterator[boto3.Session]:
-    """Whoever has the policy that is printed for operators of stage local, and nothing else."""
+    """Return a session with only the policy that is printed for operators of stage local."""
     iam, name = boto3.client("iam"), f"operator-{uuid.uuid4()}"
     has = {"operates": json.loads(ops("policy", "--stage", "local").stdout), "several-at-once": SEVERAL_AT_ONCE}
     iam.create_user(UserName=name)
@@ -225,7 +225,7 @@ def test_administrator_is_allowed_every_tested_request(url_of):
 
 @pytest.fixture
 def is_allowed_by_iam(session_of):
-    """Whether IAM's simulator allows somebody this action on this resource."""
+    """Check whether IAM's simulator allows this action on this resource."""
     iam = boto3.client("iam")
 
     def decided(who, action, resource):
@@ -274,7 +274,7 @@ def test_function_may_write_only_its_own_log(is_allowed_by_iam, who, group_of):
 
 @pytest.fixture
 def as_that_operator(session_of, place, tmp_path):
-    """Run the operators' program with the operator's credentials instead of root's."""
+    """Run the operators' CLI with the operator's credentials instead of root's."""
     key = session_of["operator"].get_credentials()
     lines = (place.folder / "env").read_text(encoding="utf-8").splitlines()
     own = {"AWS_ACCESS_KEY_ID": key.access_key, "AWS_SECRET_ACCESS_KEY": key.secret_key}

@@ -42,7 +42,7 @@ NOWHERE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Packaged:
-    """The copy of the project, the folder with the package, and what the program told of it."""
+    """The copy of the project, the folder with the package, and the command's output."""
 
     project: Path
     folder: Path

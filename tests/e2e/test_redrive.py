@@ -48,7 +48,7 @@ def dead_letters(operator, mark):
 
 @pytest.fixture
 def park(operator):
-    """Lays a body on the dead-letter queue, as parking does or, without a reason, as SQS does. Returns its id."""
+    """Put a body on the dead-letter queue, as parking does or, without a reason, as SQS does. Return its id."""
 
     def lay(body, reason=None):
         attributes = {"reason": reason, "source": "projection queue"} if reason else {}

@@ -364,7 +364,7 @@ def test_cloudflare_bucket_policy_is_not_public_by_s3s_rules(place, settings, co
 
 @pytest.fixture
 def configured(tmp_path, monkeypatch):
-    """Write a configuration with this stage and read it from then on."""
+    """Write a configuration with this stage, and let the commands read it."""
 
     def write(stage, content):
         (tmp_path / ".chalice").mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.exhaustive
 
 @pytest.fixture
 def ask(place):
-    """Asks the file that the stage's functions keep."""
+    """Query the file of the stage's functions."""
 
     def answer(question, *values):
         connection = sqlite3.connect(place.folder / "counter.sqlite", isolation_level=None)

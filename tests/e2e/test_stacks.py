@@ -1,4 +1,4 @@
-"""Stacks in states that an operator must resolve: each error names the state, the cause and the way out."""
+"""Stacks in states that an operator must resolve: each error states the state, the cause and the fix."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def dashboard(name):
 
 @pytest.fixture
 def at_rest(stage):
-    """No alarm is off, whatever other tests have measured."""
+    """Set all alarms to OK, whatever other tests have measured."""
     for alarm in alarms_of("pipeline"):
         boto3.client("cloudwatch").set_alarm_state(
             AlarmName=alarm["AlarmName"], StateValue="OK", StateReason="a test begins"
@@ -93,7 +93,7 @@ def at_rest(stage):
 
 @pytest.fixture
 def subscriber(stage):
-    """Someone whom the stage's alarms reach: reads what they were told since the last time."""
+    """Subscribe to the stage's alarms. Return a function that reads the notifications since its last call."""
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName=f"alarmed-{uuid.uuid4()}")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -130,7 +130,7 @@ def whole_log_at_each_check():
 
 
 def looked_at(alarms, dashboard):
-    """Namespace, metric and dimensions of all that alarms and dashboard look at."""
+    """Return namespace, metric and dimensions of everything that alarms and dashboard use."""
     for alarm in alarms:
         yield alarm["Namespace"], alarm["MetricName"], {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
     for widget in dashboard["widgets"]:
@@ -148,7 +148,7 @@ def functions_of(stage):
 
 
 def measure(line):
-    """CloudWatch has the metrics of a line in its embedded format, which AWS takes from logs by itself."""
+    """Put the metrics of a line in the embedded format into CloudWatch, as AWS does for log lines."""
     for described in line["_aws"]["CloudWatchMetrics"]:
         (names,) = described["Dimensions"]
         dimensions = [{"Name": name, "Value": line[name]} for name in names]
@@ -238,8 +238,8 @@ def counting_stopped(stage):
     Return a function that puts the metrics among these lines into CloudWatch, and returns the alarm's state then.
 
     The alarm is a copy in a namespace of its own, where other tests measure nothing. The embedded AWS evaluates it when
-    data arrives, on all data of the last 10 minutes at once: what the functions report is tested here, and when the
-    alarm goes off in `tests/unit/test_template.py`.
+    data arrives, on all data of the last 10 minutes at once: this tests the reported metrics, and
+    `tests/unit/test_template.py` tests when the alarm goes off.
     """
     cloudwatch = boto3.client("cloudwatch")
     (original,) = cloudwatch.describe_alarms(AlarmNames=["counter-pipeline-counting-stopped"])["MetricAlarms"]

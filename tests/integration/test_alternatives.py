@@ -21,7 +21,7 @@ def database(stage):
 
 
 def a_run(time_left_ms=30_000):
-    """Return Lambda's context of an invocation with so much time left."""
+    """Return Lambda's context of an invocation with this much time left."""
     return SimpleNamespace(aws_request_id=str(uuid.uuid4()), get_remaining_time_in_millis=lambda: time_left_ms)
 
 

@@ -320,7 +320,7 @@ def run_rebuild(pipeline, *arguments):
 
 @pytest.fixture
 def second_on_command_line(second, monkeypatch):
-    """Turn the second projection on for the operators' program, in this process's environment."""
+    """Enable the second projection for the operators' CLI, in this process's environment."""
     monkeypatch.setattr(stages, "settings_of", lambda _: settings.current())
     monkeypatch.setattr(stages, "environment_of", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
     return second

@@ -1,5 +1,5 @@
 """
-Commands through the application's entry point: answers, recorded events, and retries.
+Commands through the application's entry point: responses, recorded events, and retries.
 
 Concurrent commands are in tests/resilience/test_races.py.
 """
@@ -69,7 +69,7 @@ def test_same_key_on_another_counter_is_another_increment(pipeline):
 
 
 def test_swap_at_the_current_version_counts_at_once(pipeline):
-    """It answers with the new state."""
+    """The response has the new state."""
     pipeline.increment({"by": 4}, If_Match='"0"')
 
     answer = pipeline.increment({"by": 5}, If_Match='"1"')
@@ -121,7 +121,7 @@ def test_keyed_swap_that_was_refused_can_be_retried_with_its_key(pipeline):
 
 
 def test_keyed_add_and_get_counts_once_when_retried(pipeline):
-    """The answer to the retry includes the increment."""
+    """The response to the retry includes the increment."""
     plain = pipeline.increment({"by": 6}, Idempotency_Key="k")
 
     wished = pipeline.increment({"by": 6}, Idempotency_Key="k", Prefer="return=representation")

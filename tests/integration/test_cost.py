@@ -20,7 +20,7 @@ A_SECOND_MS = 1_700_000_000_000
 
 @pytest.fixture
 def reader():
-    """Read items to price writes, without being noted."""
+    """Read items to price writes. These reads are not recorded."""
     return aws_requests.reader()
 
 
@@ -223,7 +223,7 @@ def test_a_history_of_a_day_with_an_event_every_minute_is_two_requests(pipeline)
 
 @pytest.mark.parametrize("each_ms", [1, 1000, 10**6])
 def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms):
-    """Their entries, and then the events themselves, eventually consistent, at half a unit each."""
+    """It reads the entries, then the events, eventually consistent, at half a unit each."""
     pipeline.record(
         *[an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_SECOND_MS + n * each_ms) for n in range(200)]
     )

@@ -16,7 +16,7 @@ from chalicelib.aws import stream_arn
 
 @pytest.fixture
 def by_chalice(monkeypatch, tmp_path):
-    """In a folder without policies, makes this process the one of a command of Chalice's."""
+    """Make this process look like a Chalice command, in a folder without policies."""
     monkeypatch.setenv("AWS_CHALICE_CLI_MODE", "true")
     monkeypatch.chdir(tmp_path)
 

@@ -36,7 +36,7 @@ RESOURCES = {
 
 
 class Asked:
-    """The actions that were asked for, by resource."""
+    """The requested actions, by resource."""
 
     def __init__(self) -> None:
         self.of: dict[str, set[str]] = {}

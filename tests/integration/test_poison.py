@@ -1,5 +1,5 @@
 """
-Invalid messages and records are parked once with their reason; their neighbours are counted.
+Invalid messages and records are parked once with their reason; the others in the batch are counted.
 
 tests/resilience/test_arbitrary_messages.py has generated messages.
 """

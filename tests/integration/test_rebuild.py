@@ -73,7 +73,7 @@ def test_rebuild_repairs_a_counter_that_no_query_can_read(pipeline):
 
 
 def test_rebuild_with_an_unreadable_event_counts_all_others(pipeline):
-    """The outcome says that an event cannot be read, and exits with 1."""
+    """The outcome reports the unreadable event, and the exit status is 1."""
     logged(pipeline)
     (other,) = logged(pipeline, f"{pipeline.counter_id}.other", 1)
     item = {"partition": {"S": pipeline.counter_id}, "event_id": {"S": str(uuid.uuid4())}, "type": {"S": "Squared"}}

@@ -1,4 +1,4 @@
-"""Redrive, interrupted at its worst moments, loses no message and leaves the others visible."""
+"""A redrive that is interrupted at the worst moments loses no message and leaves the others visible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOURS = (0, 3_600_000, 7_200_000)
 
 @pytest.fixture
 def bodies(pipeline):
-    """Three messages with an event each, parked as by a version that did not understand them yet."""
+    """Park three messages with one event each, as an older version does that cannot read them."""
     found = [message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2, 4)]
     for body in found:
         sqs.send(settings.current().dead_letter_queue, body, {"reason": "too new", "source": "projection queue"})
@@ -108,7 +108,7 @@ def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
 
 
 def test_messages_that_are_sent_back_say_so(pipeline, bodies):
-    """The projector then reads first: of the events in them, many are counted."""
+    """The projector then reads first, because many of their events are counted."""
     run()
 
     found = pipeline.drain(pipeline.queue_url)

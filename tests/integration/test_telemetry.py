@@ -1,4 +1,4 @@
-"""Log lines and metrics: one increment traced by its ids, metrics once for each invocation."""
+"""Log lines and metrics: the ids trace one increment, and metrics are written once per invocation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTEXT = types.SimpleNamespace(aws_request_id="an invocation")
 
 @dataclass
 class Seen:
-    """What was written to standard output since the last time."""
+    """The standard output since the last call."""
 
     lines: list[dict[str, Any]]
     metrics: list[dict[str, Any]]

@@ -20,7 +20,7 @@ A_SECOND = 1_700_000_000
 
 
 def counted(pipeline, number=3):
-    """Count events of a long time ago, by 1, 2, 4 ..., which are in the log."""
+    """Count logged events of a long time ago, by 1, 2, 4, ..."""
     events = logged(pipeline, number)
     pipeline.count(*events)
     return events

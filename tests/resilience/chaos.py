@@ -1,9 +1,9 @@
 """
-Faults between the deployed functions and the embedded AWS: lost requests, lost answers, throttling, killed functions.
+Faults between the deployed functions and the embedded AWS: lost requests and responses, throttling, killed functions.
 
-Each function's `AWS_ENDPOINT_URL` names a proxy of its own in front of the embedded AWS. The proxy drops some requests,
-loses some answers and throttles others, once or at each attempt of the SDK. Sometimes it kills the calling process,
-before or after its request. The faults are those of network and machine: none of our code takes part.
+Each function's `AWS_ENDPOINT_URL` names its own proxy in front of the embedded AWS. The proxy drops some requests,
+loses some responses and throttles others, once or at each attempt of the SDK. Sometimes it kills the calling process,
+before or after its request. The faults come from the network and the machine, not from our code.
 """
 
 from __future__ import annotations

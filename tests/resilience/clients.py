@@ -1,8 +1,8 @@
 """
-Clients that follow README: each increment has a key and is retried until it is answered.
+Clients that follow README: each increment has a key and is retried until it gets a response.
 
 Many clients run concurrently, on one hot counter and some cold ones. Some increments ask for the result, some are
-swaps. Clients time out now and then, and retry increments that were answered long ago.
+swaps. Clients sometimes time out, and retry increments that got a response long ago.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Way(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One increment of a client. No other has its key."""
+    """One increment of a client, with a unique key."""
 
     counter_id: str
     key: str
@@ -53,12 +53,12 @@ class Wish:
 
 
 class UnexpectedError(Exception):
-    """An answer that no client should get."""
+    """A response that no client should get."""
 
 
 @dataclass
 class Heard:
-    """The answers to one client: the ids of its events, and the numbers of refusals and retries."""
+    """The responses to one client: the ids of its events, and the numbers of refusals and retries."""
 
     acknowledged: dict[Wish, str] = field(default_factory=dict)
     refused: int = 0
@@ -86,7 +86,7 @@ def _wish(chance: random.Random, key: str) -> Wish:
 
 
 class Client:
-    """One client. `heard` has each answer as soon as it arrives."""
+    """One client. `heard` has each response as soon as it arrives."""
 
     def __init__(self, seed: int, number: int, address: Callable[[], str], stopping: threading.Event) -> None:
         self.heard = Heard()
@@ -99,7 +99,7 @@ class Client:
         Send these increments until each is acknowledged, a swap is refused, or the client is stopped.
 
         Raises:
-            UnexpectedError: a client gets an answer that it should not get, or none in time.
+            UnexpectedError: a client gets an unexpected response, or none in time.
         """
         with httpx.Client(timeout=_ANSWER_WITHIN_S) as http:
             self._http = http
@@ -164,7 +164,7 @@ class Client:
         return self._until_answered(post)
 
     def _until_answered(self, request: Callable[[], httpx.Response]) -> httpx.Response | None:
-        """Return the first answer that is not a temporary failure, or None if the client is stopped before."""
+        """Return the first response that is not a temporary failure, or None if the client is stopped before."""
         deadline = time.monotonic() + PATIENCE_S
         last: httpx.Response | httpx.TransportError
         for attempt in itertools.count():
@@ -187,7 +187,7 @@ class Client:
 
 @dataclass
 class Clients:
-    """All clients of a run, and the sums of their answers."""
+    """All clients of a run, and the sums of their responses."""
 
     seed: int
     address: Callable[[], str]

@@ -2,16 +2,16 @@
 A model of counting, explored exhaustively.
 
 It has one part of a counter, its pages, the log, and actors that each make one request at a time. An actor is a
-generator that yields requests and receives responses. Where its past no longer matters it hands over to another
-program, so that its state is the program, the arguments, and the responses since. Between any two requests of one actor
-all others may make any number of theirs. Each request may conflict (a concurrent transaction is in progress), and each
-response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its batch is
+generator that yields requests and receives responses. When its past no longer matters, it continues with another
+program. So its state consists of the program, the arguments and the responses since. Between any two requests of one
+actor all others may make any number of theirs. Each request may conflict (a concurrent transaction is in progress), and
+each response may be lost, after which the SDK makes the request again; a worker may die at any moment, and its batch is
 delivered again.
 
 A transaction is committed item by item: a query may see one page as it is after it and another as it was before.
 
-Sizes are small on purpose: few entries are recent, and few fit into a page. The rules are those of
-`chalicelib.domain.archive`, written down a second time. A mutant breaks one of them, and must be found.
+Sizes are deliberately small: few entries are recent, and few fit into a page. The rules are a second implementation of
+`chalicelib.domain.archive`. A mutant breaks one of them, and must be found.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class State(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A conditional write. A condition that is None, or empty, is none."""
+    """A conditional write. A condition that is None or empty does not apply."""
 
     add: Entries = frozenset()
     delta: Entries = frozenset()
@@ -111,7 +111,7 @@ GAP = Change()
 
 
 class Jump(NamedTuple):
-    """A program and its arguments: what an actor does next, whatever happened to it before."""
+    """A program and its arguments: the next step of an actor, regardless of its past."""
 
     program: Callable[..., Program]
     arguments: tuple[Any, ...]
@@ -127,7 +127,7 @@ Program = Generator[Any, Any, Any]
 
 
 def item(state: State) -> State:
-    """Return what a read of the counter's item shows: no page, and nothing of the log."""
+    """Return the state as a read of the counter's item shows it, without pages and log."""
     return state._replace(pages=(), log=frozenset(), veiled=())
 
 
@@ -281,7 +281,7 @@ class Model:
         return pages, entries
 
     def plan(self, part: State, pages: tuple[Page, ...], entries: Entries) -> Change | None:
-        """Decide what to write so that these entries are counted: `domain.archive.plan`. `GAP`: no page covers one."""
+        """Return the writes that count these entries, like `domain.archive.plan`. `GAP`: no page covers an entry."""
         fresh = frozenset(entry for entry in entries if entry.time > part.until) - part.recent
         missing: set[Entry] = set()
         writes: list[tuple[int, int, int | None, Entries]] = []
@@ -378,7 +378,7 @@ class Model:
     # What a repair does: `extras.verification.repair`.
 
     def repair(self) -> Program:
-        """Make the read model what the log says, as far as it was read at first."""
+        """Repair the read model according to the log, as it was read at first."""
         log = yield Read("log")
         return Jump(self.settle, (log, None))
 

@@ -1,4 +1,4 @@
-"""The whole system on an embedded AWS of its own, with faults, and its operator."""
+"""The whole system on its own embedded AWS, with faults, and its operator."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class System:
         self.chaos.begin()
 
     def stop(self) -> None:
-        """Stop the system in order, whatever it is doing."""
+        """Shut the system down cleanly, whatever it is doing."""
         self.look_at_the_counters()
         self.chaos.pause()
         with contextlib.redirect_stdout(io.StringIO()):
@@ -74,7 +74,7 @@ class System:
 
     def look_at_the_counters(self) -> None:
         """
-        Check that no value exceeds the log's sum and that none went down since the last call.
+        Check that no value exceeds the log's sum, and that no value decreased since the last call.
 
         Raises:
             AssertionError: a value does.

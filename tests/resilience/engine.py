@@ -4,7 +4,7 @@ An AWS in this process: the embedded AWS's DynamoDB, streams and SQS, called dir
 Only one request runs at a time, and the `gate` decides which is next, so that all interleavings can be tested. Without
 a network, thousands of runs take seconds.
 
-A read that does not ask for consistency gets the stalest answer that DynamoDB permits.
+A read that is not strongly consistent gets the stalest response that DynamoDB permits.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Engine:
 
 def _stale(operation: str, request: Any) -> AWSResponse | None:
     """
-    Return what DynamoDB may answer to a read of items that does not request consistency: nothing.
+    Return DynamoDB's stalest response to a read of items that is not strongly consistent: no items.
 
     It promises of such a read only that it "might not reflect the results of a recently completed write" (developer
     guide, "Read consistency"), and everything in a test was written a moment ago. None for all other requests. A scan
@@ -146,7 +146,7 @@ def table_definitions(stage: str) -> list[dict[str, Any]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads a template's intrinsic functions as what stands behind them."""
+    """Load a template, and replace its intrinsic functions with their arguments."""
 
 
 def _plain(loader: Any, _suffix: str, node: Any) -> Any:
@@ -157,7 +157,7 @@ _Loader.add_multi_constructor("!", _plain)
 
 
 def _at_once(attempts: int, response: Any, caught_exception: Any, **_: Any) -> Any:
-    """No wait where the SDK is about to try again; whether it does is left to the SDK."""
+    """Remove the SDK's wait before a retry. The SDK still decides whether to retry."""
     transient = caught_exception is not None or (
         response is not None and re.search("Throttl|ThroughputExceeded", response[1].get("Error", {}).get("Code", ""))
     )

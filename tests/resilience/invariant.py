@@ -4,7 +4,7 @@ The invariants of counting, read from the tables with a decoder of its own.
 Once every delivered message is handled: each event of the log has exactly one entry, among the recent ones or in the
 page that covers its time, and no other entry exists. The counter's value is the sum of the log's events and its version
 their number. Each acknowledged increment is in the log once. Before that, the value never exceeds the log's sum and
-never goes down.
+never decreases.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Watcher:
     acknowledged: list[str] = field(default_factory=list)
 
     def check_meanwhile(self) -> None:
-        """Check what holds at any moment, also during concurrent writes."""
+        """Check the invariants that always hold, even during concurrent writes."""
         # In this order: each event that is counted is in the log already.
         parts = self.parts()
         self._check_totals(parts, self.events())
 
     def check_between_requests(self) -> None:
-        """Check what holds at any moment, if no write happens during the check."""
+        """Check the invariants that always hold, if no write happens during the check."""
         parts, log = self.parts(), self.events()
         self._check_totals(parts, log)
         self._check_structure(parts)
@@ -63,7 +63,7 @@ class Watcher:
         assert not uncounted, f"{self.counter_id}: entries without an event: {sorted(uncounted)}"
 
     def check_in_the_end(self) -> None:
-        """Check what holds when every message is handled."""
+        """Check the invariants that hold once every message is handled."""
         parts, log = self.parts(), self.events()
         self._check_totals(parts, log)
         self._check_structure(parts)

@@ -3,13 +3,13 @@ Send load with faults to the deployed system.
 
     python -m tests.resilience.load --events N --seed S
 
-Clients send increments while functions are killed, requests and answers are lost or throttled, and the embedded AWS is
-stopped in order and started again. In the end every increment that was acknowledged is counted, and nothing else.
+Clients send increments while functions are killed, requests and responses are lost or throttled, and the embedded AWS
+is shut down and restarted. In the end, exactly the acknowledged increments are counted.
 
-The seed decides the increments and the faults. The machine decides their interleaving, so a second run is similar but
-not identical. Two settings of the projection queue differ from the template's to save time: a message is redelivered
-after 5 seconds instead of 180, and moves to the dead-letter queue after 3 deliveries instead of 20. In the end, dead
-letters are sent back, as the runbook describes.
+The seed determines the increments and the faults. The machine determines their interleaving, so a second run is similar
+but not identical. Two settings of the projection queue differ from the template's to save time: a message is
+redelivered after 5 seconds instead of 180, and moves to the dead-letter queue after 3 deliveries instead of 20. In the
+end, dead letters are sent back, as the runbook describes.
 """
 
 from __future__ import annotations

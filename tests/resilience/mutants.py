@@ -31,7 +31,7 @@ TABLE = PROJECT / "docs" / "mutants.md"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake: in this module, `right` (which occurs once) becomes `wrong`. The catcher must fail."""
+    """A bug: in this module, `wrong` replaces `right`, which occurs once. The catcher must fail."""
 
     mistake: str
     module: str
@@ -715,7 +715,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def mutate(mutant: Mutant, source: str) -> str:
-    """Return the source with the mistake in it. The right text must occur exactly once."""
+    """Return the source with the bug. The text `right` must occur exactly once."""
     assert source.count(mutant.right) == 1, f"{mutant.module} does not hold this exactly once: {mutant.right!r}"
     return source.replace(mutant.right, mutant.wrong)
 

@@ -187,7 +187,7 @@ def empty_tables(engine: Engine) -> None:
 @dataclass(frozen=True)
 class Damage:
     """
-    How to damage a stage, and the differences that are found then, by kind.
+    A function that damages a stage, and the expected differences by kind.
 
     `rises`: some events are not counted, or the number cannot be read, so that queries see numbers on the way to the
     right one. `is_whole`: only a comparison of the whole stage finds it.

@@ -1,7 +1,7 @@
 """
 A deterministic scheduler of workers in threads: one at a time makes one request to AWS.
 
-Between two requests a worker changes nothing that another can see, so the order of requests determines the
+Between two requests, a worker changes nothing that another worker can see, so the order of requests determines the
 interleaving. A schedule is a list of choices, each the number of a worker among those that wait. Running it again makes
 the same choices.
 """

@@ -1,8 +1,8 @@
 """
 Arbitrary input of `publish` and `project` is counted, or parked once with its reason and the original.
 
-The tests have a second implementation of the stored format, written from its description, and compare both. Good
-neighbours are always counted, and nothing raises.
+The tests have a second implementation of the stored format, written from its description, and compare both. Valid
+events in the same batch are always counted, and nothing raises.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ VALUES = st.one_of(
 
 
 def no_twice(pairs):
-    """Return the members of a JSON object, or a text if a member is duplicate."""
+    """Return the members of a JSON object, or a text if a member is repeated."""
     return dict(pairs) if len(dict(pairs)) == len(pairs) else "an object that contradicts itself"
 
 
@@ -231,12 +231,12 @@ def from_queue(record):
 
 
 def as_lambda_hands_it_over(thing):
-    """Through JSON, in which two halves of a pair are one character."""
+    """Return the value after a round trip through JSON, which joins surrogate pairs."""
     return json.loads(json.dumps(thing))
 
 
 def same(one, other):
-    """Equality that takes what is no number for itself."""
+    """Compare two values, treating NaN as equal to itself."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -257,7 +257,7 @@ def check_parked(pipeline, originals):
 
 
 def check_counted(events, before):
-    """Each of these is counted, once, and nothing else is."""
+    """Check that exactly these events are counted, each once."""
     values: Counter[str] = Counter()
     versions: Counter[str] = Counter()
     for counter_id, _, by in {event[:2]: event for event in events}.values():

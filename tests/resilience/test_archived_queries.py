@@ -88,7 +88,7 @@ def test_a_last_page_that_is_full_has_no_next(pipeline):
 
 
 def test_a_cursor_stays_valid_while_pages_are_written_and_split(pipeline):
-    """Each event that was there is listed once; a late event is listed if its position was still to come."""
+    """Each existing event is listed once. A late event is listed if its position is after the cursor."""
     chance = random.Random(5)
     events = [at(pipeline, 2 * n) for n in range(600)]
     record(pipeline, events)

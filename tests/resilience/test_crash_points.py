@@ -57,10 +57,10 @@ FAULTS: dict[str, tuple[Fault, bool]] = {
 @dataclass(frozen=True)
 class Scenario:
     """
-    What is there before, what is then done with faults, by which actor, and in how many requests.
+    The initial state, the actor and its action, which meets the faults, and its number of requests.
 
     A client with a key sends its command again, whatever the response was. The platform delivers again, but not
-    necessarily what returned.
+    necessarily the same batch.
     """
 
     by: Literal["a client", "a client with a key", "the platform"]

@@ -33,7 +33,7 @@ REQUESTS = {
 
 
 class Function:
-    """What Lambda says of a function. Its time passes only while it waits, and each wait is as long as it can be."""
+    """Lambda's context of a function whose time passes only while it waits, as long as possible each time."""
 
     def __init__(self, name):
         self.left_s = FUNCTIONS[name]["lambda_timeout"]
@@ -96,7 +96,7 @@ def test_swap_that_always_conflicts_is_503_before_the_deadline(pipeline, running
 
 
 def test_add_and_get_that_always_conflicts_is_202_before_the_deadline(pipeline, running):
-    """The event is recorded, and the stream counts it: a preference is no reason to fail."""
+    """The event is recorded, and the stream delivers it: a preference must not fail the request."""
     function = running("api_handler", faults.conflict, "UpdateItem")
 
     answer = pipeline.increment(Prefer="return=representation")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def caught(request: pytest.FixtureRequest) -> dict[str, Future[bool]]:
-    """Whether each mutant that this session asks for is caught, as it becomes known."""
+    """Return, for each mutant that this run selects, whether it is caught, as results arrive."""
     parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     return run_mutants([asked["mutant"] for asked in parameters if "mutant" in asked])
 

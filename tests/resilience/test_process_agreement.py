@@ -1,8 +1,8 @@
 """
-Rules on which all processes must agree, today and in years, given only the event.
+Rules on which all processes must agree, now and in years, given only the event.
 
-Lambda starts and ends processes at any time. Whatever identifies a redelivery or a retry must not depend on a process:
-no memory, no seed, no clock. These tests write down what follows from an event alone.
+Lambda starts and ends processes at any time. The identity of a redelivery or a retry must not depend on a process: no
+memory, no seed, no clock. These tests assert the values that depend on an event alone.
 """
 
 from __future__ import annotations

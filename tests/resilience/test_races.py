@@ -24,7 +24,7 @@ def pipeline(stage: dict[str, str]) -> Pipeline:
 
 
 def project_until_taken(pipeline, *events):
-    """As the queue does: what is raised because others were quicker is delivered again."""
+    """Project like the queue, which redelivers a batch after a conflict."""
     from chalicelib.errors import ContendedError
 
     while True:

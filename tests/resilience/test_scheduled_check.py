@@ -41,7 +41,7 @@ EVENTS_PER_UNIT = 20
 
 @pytest.fixture
 def empty(engine):
-    """Empty tables: the check walks through all that there is."""
+    """Empty the tables, because the check walks through all items."""
     empty_tables(engine)
 
 
@@ -188,7 +188,7 @@ def test_small_counters_are_compared_event_by_event(engine, pipeline, larger_bud
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("version", ["0", "1000000"])
 def test_a_wrong_version_hides_no_counter(engine, pipeline, larger_budget, capsys, version):
-    """The version says how much there is to read: one that is wrong neither stops the walk nor goes unnoticed."""
+    """The version determines how much is read. A wrong version neither stops the walk nor goes unnoticed."""
     name = pipeline.counter_id
     counted(pipeline, 1500)
     change_item(engine, name, version={"N": version})
@@ -313,7 +313,7 @@ def test_a_checkpoint_that_cannot_be_used_starts_from_the_beginning(engine, pipe
 
 
 def test_a_checkpoint_is_no_part_of_the_read_model(pipeline, budget):
-    """Neither verify nor rebuild nor a list of counters shows it, and no rebuild removes it."""
+    """Verify, rebuild and the list of counters ignore it, and no rebuild removes it."""
     counted(pipeline, 12)
     scheduled_check.check(NOW_S)
     saved = checkpoint.load("check")
@@ -388,7 +388,7 @@ def test_two_checks_at_once_are_harmless(engine, pipeline, budget, seed):
 
 
 def test_the_age_of_the_check_rises_until_a_walk_is_finished(pipeline, budget):
-    """An alarm goes off if a part of the log has not been looked at for too long."""
+    """An alarm goes off if a section of the log has not been checked for too long."""
     counted(pipeline, 100)
 
     ages = [each.age_s for each in run(22)]

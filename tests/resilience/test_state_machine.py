@@ -47,7 +47,7 @@ class Machine(RuleBasedStateMachine):
     """
     The model: `log`, event id to amount; `keyed`, key to event id. The rest is what is on its way, or parked.
 
-    Newer code may be at work on the same log, and be deployed here, or rolled back, at any time.
+    Newer code may use the same log, and may be deployed here or rolled back at any time.
     """
 
     engine: Engine
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
         return bodies
 
     def is_understood(self, text):
-        """Whether all of this record or message is, by the code that is deployed now."""
+        """Check whether the deployed code understands the whole record or message."""
         return "poison" not in text and (NEWER in codec._DECODERS or not _IS_NEWER.search(text))
 
     def understood_in(self, bodies):

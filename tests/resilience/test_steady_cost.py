@@ -26,7 +26,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the test decide what time it is in the writer."""
+    """Let the test set the writer's clock."""
     from chalicelib.read_model import writer
 
     found = Clock()
