@@ -1,1 +1,1 @@
-"""Measurements that anyone can repeat. None of it ships."""
+"""Reproducible measurements. They do not ship to Lambda."""

@@ -15,7 +15,7 @@ import click
 from benchmarks import store
 from benchmarks.measure import environment
 
-#: Sections that take too long for a quick sample, or compute with the stored figures of docs/.
+#: Sections that take too long for a quick sample, or depend on the stored figures in docs/.
 _NOT_QUICK = ("ops_commands", "scale", "validation")
 
 
@@ -29,7 +29,7 @@ def main(sections: tuple[str, ...], quick: bool, render: bool) -> None:
     for name in [] if render else [name for name in store.SECTIONS if name in (sections or usual)]:
         click.echo(f"Measuring: {name}", err=True)
         machine = store.describe_machine()
-        # In a process of its own, so that no section affects another.
+        # In a separate process, so that no section affects another.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             store.write(folder, name, process.submit(environment.measure_section, name, quick).result(), machine)
     for name, text in environment.render_pages(store.read(folder)).items():

@@ -27,10 +27,10 @@ MARKERS = "alternatives-markers"
 
 _REMEMBERED_FOR_S = 30 * 24 * 3600
 
-#: DynamoDB's limit is 100 items a transaction; one of them is the counter.
+#: DynamoDB's limit is 100 items per transaction; one of them is the counter.
 _MARKERS_AT_ONCE = 99
 
-#: The reason of a cancelled transaction for a marker that exists.
+#: The cancellation reason for a marker that exists.
 _MARKED = "ConditionalCheckFailed"
 
 
@@ -51,7 +51,7 @@ class Alternative:
 
 
 def provision(database: DynamoDBClient) -> None:
-    """Create empty tables for all alternatives, on the embedded AWS, which creates tables at once."""
+    """Create empty tables for all alternatives on the embedded AWS, which creates tables immediately."""
     present = database.list_tables()["TableNames"]
     for table, key in ((COUNTERS, "counter_id"), (MARKERS, "id")):
         if table in present:
@@ -234,6 +234,6 @@ FIFO = Alternative(
     fifo=True,
 )
 
-#: The alternatives whose price `make cost` computes.
+#: The alternatives whose cost `make cost` computes.
 PRICED = (UNPROTECTED, REMEMBERING, MARKING)
 ALL = (*PRICED, MARKING_BATCHES, SWAPPING, FIFO)

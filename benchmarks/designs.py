@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Design:
     """
-    How a design sends events, its queue, its workers, and how to read a counter's value.
+    The parts of a design: how it sends events, its queue, its workers, and how to read a counter's value.
 
     `send` and the workers make requests through the engine's gate. If they raise, the caller repeats the whole call.
     `worker` returns the worker with a number, which keeps its state like a function's process and counts the bodies of
@@ -46,7 +46,7 @@ class Design:
 
 @contextlib.contextmanager
 def connect(engine: Engine) -> Iterator[list[Design]]:
-    """Provide each design with empty tables and queues of its own, and discard the output of the functions."""
+    """Provide each design with its own empty tables and queues, and discard the output of the functions."""
     with engine.serving(*alternative_clients()), contextlib.redirect_stdout(io.StringIO()):
         alternatives.provision(engine.client("dynamodb"))
         aws_sqs.queue_url.cache_clear()
@@ -55,7 +55,7 @@ def connect(engine: Engine) -> Iterator[list[Design]]:
 
 @functools.cache
 def alternative_clients() -> list[Any]:
-    """Return the clients of the alternatives, configured as ours. Powertools modifies the client that it gets."""
+    """Return the clients of the alternatives, configured like ours. Powertools modifies the client that it gets."""
     return [session.create_session().create_client(service) for service in ("dynamodb", "sqs")]
 
 
@@ -76,9 +76,9 @@ def drain(engine: Engine, queue_url: str) -> list[str]:
 
 def pass_time(engine: Engine, seconds: int) -> None:
     """
-    Make the entries of FIFO queues, idempotency tables and client tokens older by this time, after which they expire.
+    Make the entries of FIFO queues, idempotency tables and client tokens older by this time, so that they expire.
 
-    No clock moves.
+    The clock is not changed.
     """
     from ministack.services import dynamodb, sqs  # noqa: PLC0415  (the engine has set their logging)
 

@@ -1,4 +1,4 @@
-"""The stored figures, docs/figures.json: of each section its raw figures, with the date and the machine."""
+"""The stored figures, docs/figures.json: the raw figures of each section, with the date and the machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(folder: Path = DOCS) -> dict[str, Any]:
 
 
 def write(folder: Path, section: str, raw: Any, machine: dict[str, Any]) -> None:
-    """Store one section, measured today. Other sections stay as they are."""
+    """Store one section, measured today. Other sections stay unchanged."""
     folder.mkdir(parents=True, exist_ok=True)
     stored = read(folder) if (folder / "figures.json").exists() else {}
     if section == "ops_commands" and section in stored:
@@ -59,7 +59,7 @@ def write(folder: Path, section: str, raw: Any, machine: dict[str, Any]) -> None
 
 
 def keep_other_sizes(raw: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the earlier rows of logs of other sizes, which can take an hour to measure."""
+    """Keep the earlier rows for logs of other sizes, because measuring them can take an hour."""
     sizes = {row["events"] for row in raw}
     earlier = [{**row, "earlier": True} for row in before if row["events"] not in sizes]
     return sorted([*raw, *earlier], key=lambda row: row["events"])

@@ -22,7 +22,7 @@ _MEASURED_S: Final = 600
 _WINDOWS_MEASURED: Final = 30
 _INCREMENTS_MEASURED: Final = 1000
 
-#: In a batch of this size, the cost of commands and of polling an idle queue remains.
+#: In a batch of this size, almost only the cost of commands and of polling an idle queue remains.
 _ENDLESS: Final = 10**12
 
 
@@ -38,7 +38,7 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 
 
 def measure_rate(rate: int, windows_s: tuple[int, ...], measured: FunctionSteps, setup: Setup) -> list[dict[str, Any]]:
-    """Return a row for each window, and one more with few `PROJECTORS` if a window exhausts retries."""
+    """Return a row for each window, plus one with few `PROJECTORS` if a window exhausts retries."""
     rows = []
     for window_s in windows_s:
         case = Case(rate, counters=1, window_s=window_s)

@@ -84,7 +84,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _list_programs() -> dict[str, str]:
-    """Return the programs by name: of each function its imports, and its whole start with its client."""
+    """Return the programs by name: for each function, its imports, and its complete start with its client."""
     programs = {
         scope.START_UNIT: "import boto3",
         f"{scope.START_UNIT}, with a client": "import boto3; boto3.client('dynamodb')",
@@ -99,7 +99,7 @@ def _list_programs() -> dict[str, str]:
 
 
 def _make_packages(folder: Path) -> dict[str, int]:
-    """Unpack each package into a folder of its name, ours into `task`, and return the sizes of their archives."""
+    """Unpack each package into a folder with its name, ours into `task`, and return the sizes of their archives."""
     os.environ.update(_ENVIRONMENT)
     for name in ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil"):
         spec = importlib.util.find_spec(name)
@@ -131,7 +131,7 @@ def _package_minimal_app(project: Path) -> Path:
 
 
 def _start(program: str, package: Path) -> tuple[float, int]:
-    """Return the seconds of one start, and the number of modules that are loaded then."""
+    """Return the duration of one start in seconds, and the number of loaded modules."""
     seconds, modules = json.loads(_run(["-c", _TIMED.format(program=program)], package))
     return seconds, modules
 

@@ -52,7 +52,7 @@ _PACKAGES: Final = ("botocore", "boto3", "pynamodb", "chalice", "chalicelib", "a
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The bare calls, the programs that are compared with them, and the share of the repetitions that is enough."""
+    """The bare calls, the programs to compare with them, and the share of the repetitions that suffices."""
 
     bare: Prepare
     others: Mapping[str, Prepare]
@@ -60,7 +60,7 @@ class Comparison:
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure on an embedded AWS of its own."""
+    """Measure on a separate embedded AWS."""
     with environment.embedded_aws():
         return measure_ratios(*((3, 5) if quick else (9, 40)))
 
@@ -168,18 +168,18 @@ def _project_many(size: int) -> Run:
 
 
 class _NotSentError(BaseException):
-    """A write was recorded and not sent: the function ends."""
+    """A write was recorded but not sent: the function ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Clients:
-    """Clients that repeat the requests of a function without the function."""
+    """Clients that repeat a function's requests without the function."""
 
     database: Any
     queue: Any
 
     def bare(self, prepare: Prepare, *, read: bool = False, parse: bool = False) -> Prepare:
-        """Return how to prepare the writes of a function, with its reads and with parsing its message if asked."""
+        """Return a callable that prepares a function's writes, optionally with its reads and message parsing."""
 
         def prepare_bare() -> Run:
             function = prepare()
@@ -228,7 +228,7 @@ def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
-    """Return the functions with the most time of their own, and the time of each package, as shares of all."""
+    """Return the functions with the most own time, and the time of each package, as shares of the total."""
     runs = [prepare() for _ in range(repeats)]
     profile = cProfile.Profile(time.process_time)
     for run in runs:

@@ -1,4 +1,4 @@
-"""Where the measurements run: an engine in this process, or an embedded AWS in another; and their progress."""
+"""The environment of measurements: an engine in this process or an embedded AWS in another, and a progress bar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def measure_section(name: str, quick: bool) -> Any:
-    """Measure a section, in the environment that the tests have."""
+    """Measure a section in the tests' environment."""
     from tests import conftest  # noqa: F401, PLC0415  (sets the environment of the application)
 
     logging.disable(logging.INFO)  # the engine logs each table
@@ -31,7 +31,7 @@ def measure_section(name: str, quick: bool) -> Any:
 
 
 def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Render pages and plots, in the environment that the tests have."""
+    """Render pages and plots in the tests' environment."""
     from tests import conftest  # noqa: F401, I001, PLC0415  (sets the environment of the application)
     from benchmarks.report import render  # noqa: PLC0415
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tests.faults import Attempt, Fault
     from tests.resilience.engine import Engine
 
-    #: One way in which a fault can strike, from the first event to the last acknowledgement.
+    #: One run with a fault at one point, from the first event to the last acknowledgement.
     Script = Callable[["Trial"], None]
 
-#: A design that has not acknowledged after this number of deliveries never does.
+#: A design that has not acknowledged after this number of deliveries never will.
 _MOST_DELIVERIES: Final = 10
 
 _MINUTE_S: Final = 60
@@ -71,7 +71,7 @@ class Trial:
         self._repeat(lambda: work(bodies), fault)
 
     def work_concurrently(self, batches: Sequence[Sequence[str]], chance: random.Random) -> None:
-        """Interleave a worker for each batch by chance, request by request, and redeliver to workers that fail."""
+        """Interleave a worker for each batch at random, request by request, and redeliver to workers that fail."""
         workers: dict[str, Callable[[], Any]] = {
             str(number): functools.partial(self.design.worker(number), bodies) for number, bodies in enumerate(batches)
         }
@@ -182,7 +182,7 @@ def _race(same_messages: bool, seed: int, trial: Trial) -> None:
 def _each_request(
     *kinds: Fault, attempts: Sequence[bool] = (False, True), only: Sequence[str] = ()
 ) -> Callable[[Trials], Iterator[Script]]:
-    """Strike each request of the sender and of the worker, at its first or at every attempt."""
+    """Inject the fault into each request of the sender and of the worker, at its first or at every attempt."""
 
     def strike(at: int, fault: Fault, every_attempt: bool, is_sender: bool, trial: Trial) -> None:
         disturbance = faults.Disturbance(at, fault, every_attempt)
@@ -205,7 +205,7 @@ def _meet_transaction(attempt: Attempt) -> AWSResponse:
     return faults.cancel(attempt) if is_transaction else faults.conflict(attempt)
 
 
-#: All ways in which each fault can strike a design.
+#: All points at which each fault can affect a design.
 FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
     "nothing goes wrong": lambda _: iter([lambda trial: trial.work(trial.send(trial.events))]),
     "an event is sent twice, and both are in one batch": lambda _: iter(

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from benchmarks.measure.workloads import Run
 
-#: Counters of a batch that `project` counts at a time.
+#: Counters of a batch that `project` counts concurrently.
 _AT_ONCE: Final = 8
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure on an embedded AWS of its own."""
+    """Measure on a separate embedded AWS."""
     with environment.embedded_aws():
         return measure_steps(repeats=3 if quick else 15)
 
@@ -72,7 +72,7 @@ def measure_steps(repeats: int) -> dict[str, Any]:
 
 
 def measure_run(prepare: Callable[[], Run], repeats: int, *clients: BaseClient) -> Step:
-    """Measure one run at these clients; default: the application's. CPU time is the median of the repeated runs."""
+    """Measure one run at these clients. Default: the application's. CPU time is the median of repeated runs."""
     run, printed = prepare(), io.StringIO()
     with aws_requests.record(*clients, reader=aws_requests.reader()) as requests, contextlib.redirect_stdout(printed):
         answer = run()
@@ -114,7 +114,7 @@ def _event_bytes() -> int:
 
 
 def _answer_bytes(answer: dict[str, Any] | None) -> int:
-    """Return the size of a response to a client; other functions answer only to the platform."""
+    """Return the size of a response to a client. Other functions respond only to the platform."""
     if answer is None or "headers" not in answer:
         return 0
     headers = "".join(f"{name}: {value}\r\n" for name, value in answer["headers"].items())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _IDLE_WITHIN_S: Final = 60
 
 #: A load is too much if its last quarter waits this many times as long as the first, and this much longer, or if more
-#: than this share of it is sent late.
+#: than this share of its increments is sent late.
 _GROWS_TIMES: Final = 2
 _GROWS_BY_S: Final = 0.1
 _LATE_SHARE: Final = 0.02
@@ -57,7 +57,7 @@ PARTS: Final = tuple(part.name for part in fields(Parts))
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure the lag of the very first increment, for which each function starts cold, and of each load."""
+    """Measure the lag of the first increment, for which each function starts cold, and of each load."""
     loads = ((5, 2, 1), (15, 2, 1)) if quick else scope.LATENCY_LOADS
     with load_driver.deploy_system(environment.local_place()) as api:
         first = load_driver.send(api, 1, 1)
@@ -86,7 +86,7 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
         publish = published[event_id]
         project = counted[publish["message_id"]]
         published_s, counted_s = load_driver.time_of(publish), load_driver.time_of(project)
-        # Beginnings are known to some milliseconds. One that is out of order yields to its neighbours.
+        # Start times are accurate to a few milliseconds. A time that is out of order is limited by adjacent times.
         publish_began_s = min(max(accepted_s, lines.began_s[publish["invocation_id"]]), published_s)
         appended_s = min(max(accepted_s, lines.accepted_s[event_id]), publish_began_s)
         project_began_s = min(max(published_s, lines.began_s[project["invocation_id"]]), counted_s)
@@ -96,7 +96,7 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the least of these values that this share of them does not exceed."""
+    """Return the quantile of these values for this share."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 

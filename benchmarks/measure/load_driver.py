@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _CLIENTS: Final = 32
 _ALL_COUNTED_WITHIN_S: Final = 120
 
-#: An increment that is sent later than this after its turn is late.
+#: An increment is late if it is sent this long after its scheduled time.
 _LATE_S: Final = 0.1
 
 _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
@@ -49,7 +49,7 @@ class Sent:
 
     @property
     def rate(self) -> float:
-        """The rate a second that was sent."""
+        """The achieved rate a second."""
         return len(self.recorded_s) / self.took_s
 
 
@@ -69,7 +69,7 @@ class Lines:
 
 @contextlib.contextmanager
 def deploy_system(place: stack.LocalSystem) -> Iterator[str]:
-    """Run the whole system, and provide the address of its API."""
+    """Run the whole system, and provide its API's address."""
     stack.up(place)
     try:
         yield stages.addresses(place.folder)["API_URL"]

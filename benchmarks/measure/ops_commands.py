@@ -57,12 +57,12 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 
 
 def _measure_size(size: int, port: int) -> list[dict[str, Any]]:
-    """Measure each command on an embedded AWS of its own at this port and the next."""
+    """Measure each command on a separate embedded AWS at this port and the next."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         place = stack.LocalSystem(Path(folder), port, port + 1)
         with contextlib.redirect_stdout(sys.stderr), stack.run_aws(place, "benchmarks.models.linear_aws"):
-            # In a process of its own: a command's peak memory begins with that of its parent process.
+            # In a separate process, because a command's peak memory starts with that of its parent process.
             _run_in_process(_fill_log, place, size)
             subprocess.run(_command_line(["rebuild"]), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
             for name, arguments in _COMMANDS.items():
@@ -125,7 +125,7 @@ def _remove_rows(place: stack.LocalSystem) -> None:
 
 
 def _measure_command(place: stack.LocalSystem, arguments: list[str], size: int) -> dict[str, float]:
-    """Return events a second, CPU time and peak memory of one command in a process of its own."""
+    """Return events a second, CPU time and peak memory of one command in a separate process."""
     began = time.monotonic()
     process = subprocess.Popen(_command_line(arguments), env=_environment(place), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.faults import Attempt
     from tests.resilience.engine import Engine
 
-#: Counters of a batch that represent all of them.
+#: The counters of a batch that are measured. They represent all of them.
 _COUNTERS_MEASURED: Final = 2
 
 #: Archives that are written before the measurement begins, and the least archives and batches of a measurement.
@@ -65,7 +65,7 @@ _MARKS: Final[dict[str, Row]] = {
 
 
 def measure(*, quick: bool) -> dict[str, list[Row]]:
-    """Measure on an engine of its own."""
+    """Measure on a separate engine."""
     return measure_designs(environment.new_engine(), scope.BATCHES[: 2 if quick else None])
 
 
@@ -115,7 +115,7 @@ def _measure_orders(engine: Engine, ours: Design) -> Iterator[Row]:
 
 
 def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
-    """Measure the less usual paths, with the command if they have one."""
+    """Measure the less common paths, with the command if there is one."""
     work = ours.worker(0)
     for events in (1, 100):
         times = (times for _, times in itertools.islice(steady_state.in_order(events, _WINDOW_MS), 3))
@@ -178,7 +178,7 @@ def _measure_steady(engine: Engine, ours: Design, name: str, counters: int, mess
 
 
 def _until_archived(counter_id: str) -> Iterator[bool]:
-    """Yield for each batch of a counter whether it is measured, until enough archives were written."""
+    """Yield, for each batch of a counter, whether it is measured, until enough archive pages were written."""
     archives = batches = 0
     is_archived = False
     while not (is_archived and archives >= _CYCLES_BEFORE + _CYCLES_MEASURED and batches >= _BATCHES_MEASURED):

@@ -43,12 +43,12 @@ _WRITES: Final = frozenset({"PutItem", "UpdateItem", "TransactWriteItems"})
 
 
 class _TimeIsUpError(BaseException):
-    """The run has ended: a worker stops at its next request."""
+    """The run has ended, so a worker stops at its next request."""
 
 
 @dataclass
 class Network:
-    """A gate at which each request takes its time, and at which a transaction holds its items meanwhile."""
+    """A gate at which each request takes simulated time, during which a transaction locks its items."""
 
     clock: Clock
     ends_at_s: float
@@ -109,7 +109,7 @@ def _key_names() -> dict[str, tuple[str, ...]]:
 
 
 def measure(*, quick: bool) -> list[dict[str, Any]]:
-    """Measure on an engine of its own."""
+    """Measure on a separate engine."""
     if quick:
         return measure_workers(environment.new_engine(), (1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)
     return measure_workers(
@@ -157,7 +157,7 @@ def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) ->
 
 
 def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -> bool:
-    """Deliver the batch, and check whether the worker acknowledges it; if not, it may be counted in part, or whole."""
+    """Deliver the batch, and check whether the worker acknowledges it. If not, part or all of it may be counted."""
     try:
         count(batch)
     except Exception:  # noqa: BLE001  (after any failure, the batch is redelivered)

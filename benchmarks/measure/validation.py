@@ -79,7 +79,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _times_of_lone_runs(lone: load_driver.Sent) -> tuple[float, float]:
-    """Return the median times from the command's line to that of `publish`, and from there to that of `project`."""
+    """Return the median times between the log lines of the command and `publish`, and of `publish` and `project`."""
     lines = load_driver.read_lines(lone)
     published_s = {line["message_id"]: load_driver.time_of(line) for line in lines.published}
     publish_s = [

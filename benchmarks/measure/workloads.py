@@ -16,7 +16,7 @@ from tests.builders import api_event, queue_batch, stream_batch, stream_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    #: A prepared run. That of a request returns the gateway's response.
+    #: A prepared run. The run of a request returns the gateway's response.
     Run = Callable[[], Any]
 
 #: A default time, in the future, so that no event is old when it is counted, and log lines of its age have one length.
@@ -24,7 +24,7 @@ FUTURE_MS = 4_000_000_000_000
 
 
 def increment(counter_id: str | None = None, target: Any = None, **headers: str) -> Run:
-    """Prepare an increment, at our app or at another."""
+    """Prepare an increment with our app or another."""
     path = {"counter_id": counter_id or new_counter_id()}
     event = api_event("POST", "/counters/{counter_id}/increments", path=path, headers=headers or None)
     return functools.partial(target or app.app, event, lambda_context())
@@ -80,5 +80,5 @@ def new_counter_id() -> str:
 
 
 def lambda_context() -> Any:
-    """Return Lambda's context of an invocation that has just begun."""
+    """Return Lambda's context of an invocation that has just started."""
     return SimpleNamespace(aws_request_id=str(uuid.uuid4()), get_remaining_time_in_millis=lambda: 30_000)

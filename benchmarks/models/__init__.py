@@ -1,1 +1,1 @@
-"""Models: capacity, prices and limits of AWS, without running anything."""
+"""Models of capacity, prices and limits of AWS. They run nothing."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RATES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 MANY: Final = 1_000_000
 
-#: The duration of the simulation that starts idle, with the few pollers that a queue has at first.
+#: The duration of the simulation that starts idle, with the few initial pollers of a queue.
 _FROM_IDLE_S: Final = 120
 
 
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def accepted(self) -> int:
-        """The rate that the log takes. It has a partition for each of the `SHARDS` of a counter."""
+        """The rate that the log accepts. It has a partition for each of the `SHARDS` of a counter."""
         most = self.shards * int(limits.PARTITION_UNITS.most)
         return min(self.rate, most) if self.counters == 1 else self.rate
 
@@ -80,7 +80,7 @@ def evaluate(case: Case, measured: FunctionSteps, setup: Setup) -> dict[str, Any
     from_idle = simulate(system, warm_up_s=0, measured_s=_FROM_IDLE_S)
     batch = max(1, round(steady.batch))
     units = counting_units(case, steady)
-    # Events in flight are those of a window and of the runs in progress. More of them accumulate.
+    # Events in flight are those of a window and of the runs in progress. If there are more, they accumulate.
     most_in_flight = case.accepted * (case.window_s + 5) + batch
     return {
         **asdict(case),
@@ -118,7 +118,7 @@ def counting_units(case: Case, result: Result) -> Units:
 
 
 def describe_system(case: Case, measured: FunctionSteps, setup: Setup) -> System:
-    """Return the system to simulate, with the few pollers that a queue has at first."""
+    """Return the system to simulate, with the few initial pollers of a queue."""
     publish, project = interpolate_steps(case, measured)
     one_counter = case.counters == 1
     return System(
@@ -136,7 +136,7 @@ def describe_system(case: Case, measured: FunctionSteps, setup: Setup) -> System
 
 
 def use_limits(case: Case, measured: FunctionSteps, setup: Setup, batch: int, units: Units) -> dict[str, float]:
-    """Return the used share of each limit of benchmarks/models/limits.py, the most used first."""
+    """Return the used share of each limit of benchmarks/models/limits.py, largest first."""
     publish, project = interpolate_steps(case, measured)
     batches = case.accepted / batch
     command_s, publish_s, project_s = (

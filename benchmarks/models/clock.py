@@ -36,7 +36,7 @@ class Clock:
         self._wait(self._alarm(seconds))
 
     def run(self, works: Sequence[Callable[[], None]]) -> None:
-        """Run each of these in a thread of its own, and return when all are done."""
+        """Run each function in its own thread, and return when all have finished."""
         running = len(works)
         is_done = threading.Event()
 
@@ -114,7 +114,7 @@ class _Pool:
 
 
 class _Task(Future[Any]):
-    """The result of a function. The pool runs all its functions when the first result is read."""
+    """The future of a function. The pool runs all its functions when the first result is read."""
 
     def __init__(self, finish: Callable[[], None]) -> None:
         super().__init__()

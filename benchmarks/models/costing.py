@@ -126,7 +126,7 @@ class Setup:
         return math.ceil(max(cpu_ms, waits_ms) if step.at_once > 1 else cpu_ms + waits_ms)
 
     def alternative_batch(self, rate: int, window_s: int) -> int:
-        """Return the number of messages in a batch of an alternative, if its queue gathers like our stream."""
+        """Return the number of messages in a batch of an alternative, if its queue batches like our stream."""
         return min(self.queue_batch, max(1, rate * window_s))
 
 
@@ -230,7 +230,7 @@ def price_run(setup: Setup, function: str, step: Step) -> float:
 
 
 def fits_one_item(units: float, rate: int) -> bool:
-    """Check whether one item takes these write units at this rate a second."""
+    """Check whether one item supports these write units at this rate a second."""
     return units * rate <= _WRITES_A_SECOND_OF_AN_ITEM
 
 
@@ -271,5 +271,5 @@ def _chunks(message_bytes: int) -> int:
 
 
 def _price_empty_receives(rate: int) -> float:
-    """Return the cost of the receives that come back empty during a million increments at this rate, in USD."""
+    """Return the cost of the empty receives during a million increments at this rate, in USD."""
     return pricing.QUEUE_REQUESTS.of(EMPTY_RECEIVES_A_SECOND * MILLION / rate)

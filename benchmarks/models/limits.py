@@ -12,7 +12,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most of a unit. It is raised on request (`change` is None), or `change` is the way to need less."""
+    """The maximum of a unit. AWS raises it on request (`change` is None), or `change` states how to need less."""
 
     most: float
     unit: str
@@ -33,7 +33,7 @@ POLLERS: Final = Limit(
     1_000, "concurrent batches of one queue", _SQS_SCALING, "more memory for `project`, or fewer and fuller batches"
 )
 
-#: By the names under which docs/figures.json stores their use.
+#: The limits, by the names that docs/figures.json uses.
 LIMITS: Final = {
     "gateway requests": Limit(
         10_000,
@@ -57,7 +57,7 @@ LIMITS: Final = {
     ),
 }
 
-#: A new table takes this much at once, and later twice the peak of the last half hour (DynamoDB developer guide,
+#: A new table supports this rate at first, and later twice the peak of the last half hour (DynamoDB developer guide,
 #: "Initial throughput and scaling properties").
 UNITS_OF_A_NEW_TABLE: Final = 4_000
 DOUBLES_IN_S: Final = 1800

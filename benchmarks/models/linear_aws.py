@@ -22,7 +22,7 @@ _begun: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
 
 
 def scan(data: dict[str, Any]) -> Any:
-    """Return one page of a scan for all attributes, and pass on any other request."""
+    """Return one page of a scan without projection, and pass on any other request."""
     if any(value for name, value in data.items() if name not in _KNOWN and name != "ReturnConsumedCapacity"):
         return _ORIGINAL(data)
     table = dynamodb._tables[data["TableName"]]

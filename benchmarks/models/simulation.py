@@ -93,7 +93,7 @@ class Result:
     oldest_s: list[float] = field(default_factory=list)
 
     def lag_s(self, share: float) -> float:
-        """Return the lag that this share of the events does not exceed."""
+        """Return the lag that this share of the events do not exceed."""
         ordered = sorted(self.lags_s)
         wanted = share * sum(weight for _, weight in ordered)
         reached = itertools.accumulate(weight for _, weight in ordered)
@@ -234,7 +234,7 @@ class _Run:
             yield simpy.AllOf(self._environment, writes)
 
     def _write(self, shard: int, messages: list[_Message]) -> Steps:
-        """Count messages of one part, as `writer.count` does, or leave them to the queue after the last try."""
+        """Count messages of one part, as `writer.count` does, or leave them to the queue after the last attempt."""
         part, request_s = self._parts[shard], self._system.request_s
         entries = frozenset(entry for message in messages for entry in message.entries())
         is_read = False

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _BEGAN_MS: Final = 1_700_000_000_000
 
-#: Pages that are held in memory. An older page is taken to be full.
+#: The number of pages in memory. Older pages are assumed to be full.
 _PAGES_HELD: Final = 40
 
 #: Cycles of the archive before the steady state.
@@ -59,7 +59,7 @@ _PAGE: Final[dict[str, Any]] = {
 
 @dataclass(slots=True)
 class Units:
-    """Write units, of these the ones of the counter's item, read units, requests, and conflicts."""
+    """Write units, in total and of the counter's item, read units, requests, and conflicts."""
 
     write: float = 0
     item: float = 0

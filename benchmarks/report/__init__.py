@@ -1,1 +1,1 @@
-"""The text of the report on each measurement, from its stored figures: a module for each."""
+"""The pages of the report, rendered from stored figures."""

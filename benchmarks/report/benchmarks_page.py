@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: The memory sizes of `project` whose price is compared, in MB.
 MEMORIES_MB: Final = (128, 256, 512, 1024, 1769)
 
-#: Of these batches: requests of a run of `project`, and how many are concurrent.
+#: For these batches: the requests of a run of `project`, and how many are concurrent.
 _REQUESTS: Final = {"count 1": (1, 1), "count 100": (2, 1), "count 1000": (2, 1), scope.COUNT_MANY: (1000, 8)}
 
 #: The parts of a lag in their order.
@@ -91,7 +91,7 @@ def _thousands(numbers: Iterable[int]) -> list[str]:
 
 
 def increment_cost(raw: Raw, design: str, events: int, spread: int, measure: str) -> float | None:
-    """Return the cost of an increment in all of its parts, or None if it was not measured."""
+    """Return the cost of an increment, the sum of its parts, or None if it was not measured."""
     cells = [row for row in raw["cells"] if (row["design"], row["events"], row["spread"]) == (design, events, spread)]
     return sum(row[measure] for row in cells) if cells else None
 
@@ -144,7 +144,7 @@ def _view_request_costs(raw: Raw) -> dict[str, Any]:
 
 
 def _total_rows(raw: Raw, measure: str) -> list[list[str]]:
-    """Return a row for each design and number of counters. Numbers that make no difference share a row."""
+    """Return a row for each design and number of counters. Numbers with the same cost share a row."""
     batches = sorted(_distinct(raw["cells"], "events"))
     rows = []
     for design in scope.DESIGNS:
@@ -361,7 +361,7 @@ def _view_throughput(raw: Raw) -> dict[str, Any]:
 
 
 def _bound_speed_up(batch: int) -> float:
-    """Return how many times as fast as one worker eight can be, if they lose time to the archive alone."""
+    """Return the maximum speed of eight workers as a multiple of one worker, if only archiving limits them."""
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - batch))
     updates_ms = scope.WRITE_MS * max(1, (RECENT_MAX - kept) // batch)
     archive_ms = scope.WRITE_MS + scope.TRANSACTION_MS
@@ -460,13 +460,13 @@ def _plot_latency(raw: Raw) -> dict[str, str]:
 
 
 def saved_usd(raw: Sequence[Row], rate: int, shorter_s: int, longer_s: int) -> float:
-    """Return by how many USD a million increments are cheaper with the longer window."""
+    """Return the savings of the longer window for a million increments, in USD."""
     usd = {row["window_s"]: row["usd"] for row in _default_windows(raw) if row["rate"] == rate}
     return float(usd[shorter_s] - usd[longer_s])
 
 
 def saved_usd_with_few(raw: Sequence[Row]) -> dict[int, float]:
-    """Return by how many USD a second of window is cheaper than none with few `PROJECTORS`, by rate."""
+    """Return the savings of a second of window compared with none and few `PROJECTORS`, in USD by rate."""
     one_s = {row["rate"]: row["usd"] for row in raw if row["window_s"] == 1}
     few = [row for row in raw if row["projectors"] == scope.FEW_PROJECTORS and not row["window_s"]]
     return {row["rate"]: row["usd"] - one_s[row["rate"]] for row in few}
@@ -562,7 +562,7 @@ def start_table(raw: Raw) -> str:
 
 
 def command_table(raw: Sequence[Row]) -> str:
-    """Return the table of operators' commands, which docs/maintenance.md has, too."""
+    """Return the table of operators' commands, which docs/maintenance.md also has."""
     rows = [
         [
             f"{row['events']:,}{' (earlier)' if 'earlier' in row else ''}",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Assumed for comparison: the time of a request to a slow AWS.
 _SLOW_MS: Final = 20
 
-#: The metrics that the hourly check writes each time, and the most that it reads, in units.
+#: The metrics that the hourly check always writes, and its maximum of read units.
 METRICS_OF_THE_CHECK: Final = 5
 _READ_UNITS_OF_THE_CHECK: Final = 3000
 
@@ -92,7 +92,7 @@ def _alternative_table(measured: FunctionSteps, setup: Setup, ours: list[float])
 def price_alternative(
     measured: FunctionSteps, setup: Setup, alternative: alternatives.Alternative, rate: int
 ) -> float | None:
-    """Return the cost of a million increments, in USD, or None if the counter's item cannot take the rate."""
+    """Return the cost of a million increments, in USD, or None if the counter's item cannot support the rate."""
     if not costing.fits_one_item(alternative.counter_units, rate):
         return None
     size = setup.alternative_batch(rate, deployed.default_loads()[0].window_s)

@@ -1,4 +1,4 @@
-"""How the pages write tables and numbers."""
+"""Format tables and numbers for the pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def format_goals(goals: Iterable[Goal]) -> str:
 
 
 def format_short(number: float | None) -> str:
-    """Return three significant digits, all digits from 100 on, or a dash for None."""
+    """Format with three significant digits, or all digits from 100 on; a dash for None."""
     if number is None:
         return DASH
     return f"{number:,.0f}" if number == 0 or number >= 100 else f"{number:.3g}"
@@ -51,7 +51,7 @@ def format_multiple(number: float, unit: float) -> str:
 
 
 def format_usd(usd: float | None) -> str:
-    """Return an amount with cents, or a dash for None."""
+    """Format an amount with cents, or a dash for None."""
     return DASH if usd is None else f"{usd:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""Line plots as SVG, by matplotlib. The same figures give the same file; its description holds the plotted points."""
+"""Draw line plots as SVG with matplotlib. Reproducible; a plot's description has its points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_lines(
     decades: bool = False,
 ) -> str:
     """
-    Draw these lines on logarithmic axes. Points that are not positive are left out.
+    Draw these lines on logarithmic axes. Points that are not positive are omitted.
 
     The x axis has a tick at each point's place, or at each power of ten.
     """

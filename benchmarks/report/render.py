@@ -31,7 +31,7 @@ _TEMPLATES.filters |= {
 
 
 def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return pages and plots by their paths below docs/. Sections that are not measured are left out."""
+    """Return pages and plots by their paths below docs/. Sections that are not measured are omitted."""
     pages = {"benchmarks.md": benchmarks_page.view(figures)}
     if "function_steps" in figures:
         pages["cost.md"] = cost_page.view(figures["function_steps"])

@@ -55,7 +55,7 @@ def _select(settings: dict[str, int], cases: Iterable[Row]) -> list[Row]:
 
 
 def _summarize(title: str, cases: Iterable[Row]) -> list[str]:
-    """Return the highest rate that the case keeps up with."""
+    """Return the highest rate at which counting keeps up in this case."""
     most = max((row for row in cases if row["keeps_up"]), key=lambda row: (row["accepted"], -row["rate"]))
     lags = [f"{most[lag]:.1f} s" for lag in ("lag_p50_s", "lag_p99_s")]
     return [title, f"{most['accepted']:,}", *lags, f"{most['usd']:.2f}"]
@@ -80,7 +80,7 @@ def _format_case(row: Row) -> list[str]:
 
 
 def _describe_changes(used: Mapping[str, float]) -> str:
-    """Return what to change for each limit of which more than all is needed."""
+    """Return the change for each exceeded limit."""
     exceeded = {name: share for name, share in used.items() if share > 1}
     quotas = [f"{name} to {_format_times(share)}" for name, share in exceeded.items() if not LIMITS[name].change]
     changes = [LIMITS[name].change or "" for name in exceeded if LIMITS[name].change]
