@@ -16,7 +16,7 @@ help: ## list the targets
 run: .venv/ready ## run the whole system on an embedded AWS; Ctrl-C stops it
 	@exec $(PY) -m ops.local run
 
-up: .venv/ready ## run it in the background; return when it is ready
+up: .venv/ready ## run the system in the background; return when it is ready
 	@$(PY) -m ops.local up
 
 down: .venv/ready ## stop what `make up` started
@@ -25,7 +25,7 @@ down: .venv/ready ## stop what `make up` started
 local: .venv/ready ## run `chalice local` with reload, on the embedded AWS of `make up`
 	@exec $(PY) -m ops.local local $(if $(PORT),--port $(PORT))
 
-test: .venv/ready ## run the quick tests, all that are not marked exhaustive: five minutes on two processors
+test: .venv/ready ## run the quick tests, which take five minutes on two processors
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive"
 
@@ -56,13 +56,13 @@ load: .venv/ready ## send EVENTS increments while functions die, responses get l
 	@$(PY) -m tests.resilience.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
 	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/e2e/test_maintenance.py -k under_traffic
 
-mutants: .venv/ready ## apply each known mistake and check that its test fails; write docs/mutants.md
+mutants: .venv/ready ## apply each deliberate bug and check that its test fails; write docs/mutants.md
 	@$(PY) -m tests.resilience.mutants
 
 bench: .venv/ready ## measure costs, faults and times; write docs/benchmarks.md, cost.md, scale.md; SECTIONS and SIZES select parts
 	@SIZES="$(SIZES)" $(PY) -m benchmarks $(SECTIONS)
 
-bench-quick: .venv/ready ## run a quick benchmark into .local/bench (some minutes)
+bench-quick: .venv/ready ## run a quick benchmark into .local/bench (a few minutes)
 	@$(PY) -m benchmarks --quick $(SECTIONS)
 
 scale: .venv/ready ## simulate growing load; write docs/scale.md; VALIDATE=1 compares the model with the embedded AWS

@@ -20,7 +20,7 @@ from tests.e2e.conftest import copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
-#: Of which a read model is made anew under traffic. `make load` does it with 50,000.
+#: The number of events of a rebuild under traffic. `make load` rebuilds 50,000.
 EVENTS = int(os.environ.get("REBUILT_EVENTS", "3000"))
 
 
