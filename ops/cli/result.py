@@ -26,6 +26,6 @@ class Outcome:
         )
 
 
-def count(number: int, noun: str) -> str:
-    """Return the number with its noun: "1 event", "2,000 events"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return the number with its noun: "1 event", "2,000 events". Default plural: with an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

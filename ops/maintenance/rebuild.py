@@ -9,7 +9,7 @@ import click
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification import verifier
 from ops.cli import progress
-from ops.cli.result import Outcome
+from ops.cli.result import Outcome, count
 from ops.maintenance import projections, verify
 
 if TYPE_CHECKING:
@@ -64,6 +64,6 @@ def _summarize(repaired: Repaired) -> Iterator[str]:
     if not repaired.corrected and not repaired.failed:
         yield "Nothing to correct."
     for kind, number in repaired.corrected.most_common():
-        yield f"{number:,} events counted." if kind == kinds.UNCOUNTED else f"{number:,} corrected: {kind}."
+        yield f"{count(number, 'event')} counted." if kind == kinds.UNCOUNTED else f"{number:,} corrected: {kind}."
     for counter_id, reason in sorted(repaired.failed.items()):
         yield f"Counter {counter_id}: {reason}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.staging_db import StagingDb
 from ops.cli import progress
-from ops.cli.result import Outcome
+from ops.cli.result import Outcome, count
 from ops.maintenance import lookups, projections
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chalicelib.extras.verification.report import Difference, Report
     from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.settings import Settings
+
+_SINGULAR = {"entries": "entry", "rows": "row"}
 
 
 def verify(
@@ -55,11 +57,10 @@ def stage(settings: Settings, counter_ids: Sequence[str], names: Sequence[str]) 
 def to_outcome(report: Report) -> Outcome:
     """Return the outcome of a comparison."""
     numbers = report.numbers
-    result = "the read model is what the log says" if report.holds else f"{numbers.total():,} differences"
-    pending = f", {report.pending:,} events pending" if report.pending else ""
-    summary = (
-        f"{report.counters:,} counters, {report.events:,} events, {report.entries:,} {report.unit}: {result}{pending}."
-    )
+    result = "the read model matches the log" if report.holds else count(numbers.total(), "difference")
+    pending = f", {count(report.pending, 'event')} pending" if report.pending else ""
+    entries = count(report.entries, _SINGULAR[report.unit], report.unit)
+    summary = f"{count(report.counters, 'counter')}, {count(report.events, 'event')}, {entries}: {result}{pending}."
     lines = [
         summary,
         *(f"  {number:>8,}  {kind}" for kind, number in numbers.most_common()),

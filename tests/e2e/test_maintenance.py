@@ -56,9 +56,9 @@ def test_a_stage_that_is_right_is_verified_with_exit_status_0(client, counter_id
 
     assert verified.returncode == 0
     assert verified.stdout.splitlines() == [
-        "1 counters, 5 events, 5 entries: the read model is what the log says.",
+        "1 counter, 5 events, 5 entries: the read model matches the log.",
         "SQL read model:",
-        "1 counters, 5 events, 5 rows: the read model is what the log says.",
+        "1 counter, 5 events, 5 rows: the read model matches the log.",
     ]
     assert (as_json["holds"], as_json["events"], as_json["pending"], as_json["differences"]) == (True, 5, 0, [])
 

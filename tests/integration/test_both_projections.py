@@ -279,9 +279,9 @@ def test_verify_of_both_read_models_reads_the_log_once(pipeline, second):
     expected = {"holds": True, "counters": 1, "events": 3, "pending": 0, "numbers": {}, "differences": []}
     assert done.facts == {**expected, "entries": 3, "sql": {**expected, "rows": 3}}
     assert done.text.splitlines() == [
-        "1 counters, 3 events, 3 entries: the read model is what the log says.",
+        "1 counter, 3 events, 3 entries: the read model matches the log.",
         "SQL read model:",
-        "1 counters, 3 events, 3 rows: the read model is what the log says.",
+        "1 counter, 3 events, 3 rows: the read model matches the log.",
     ]
 
 
