@@ -190,7 +190,8 @@ def merge_outcomes(outcomes: Mapping[str, Outcome]) -> Outcome:
     lines: list[str] = []
     for name, outcome in outcomes.items():
         if name != READ_MODEL:
-            lines.append(f"{describe_read_model(name).capitalize()}:")
+            title = describe_read_model(name)
+            lines.append(f"{title[0].upper()}{title[1:]}:")
         lines += outcome.text.splitlines()
     facts = merge_facts({name: outcome.facts for name, outcome in outcomes.items()})
     return Outcome(facts, lines, all(outcome.holds for outcome in outcomes.values()))
