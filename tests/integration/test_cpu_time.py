@@ -12,7 +12,7 @@ from benchmarks.measure import cpu_time, scope
 from benchmarks.report import benchmarks_page, markdown
 from tests import aws_requests
 
-pytestmark = pytest.mark.exhaustive
+pytestmark = [pytest.mark.exhaustive, pytest.mark.no_cover]
 
 
 @pytest.mark.parametrize(

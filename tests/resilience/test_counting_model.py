@@ -133,6 +133,7 @@ def explore(kind, mutant="", share=1):
     return model.states
 
 
+@pytest.mark.no_cover
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_state_of_small_cases_keeps_the_invariants(kind):
@@ -142,6 +143,7 @@ def test_every_state_of_small_cases_keeps_the_invariants(kind):
     assert states == STATES[kind]
 
 
+@pytest.mark.no_cover
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_mistake_in_the_protocol_is_found(mutant):
@@ -149,6 +151,7 @@ def test_a_mistake_in_the_protocol_is_found(mutant):
         explore(MUTANTS[mutant], mutant)
 
 
+@pytest.mark.no_cover
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("rule", ["no room condition", "new page without condition", "pages read before the counter"])
 @pytest.mark.parametrize("kind", KINDS)
