@@ -24,7 +24,7 @@ class OutageError(OperatorError):
 #: Expected errors. They are printed as one line, without a traceback.
 EXPECTED = (OperatorError, CounterError, BotoCoreError, ClientError, sqlite3.Error)
 
-_NOT_PROVISIONED = "The stage is not provisioned here: run provision first, or check the region."
+_NOT_PROVISIONED = "The stage is not provisioned here. Run provision, or check the region."
 
 #: Hints by a part of the error's message.
 _HINTS = {

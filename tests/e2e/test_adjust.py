@@ -211,4 +211,4 @@ def test_a_stage_that_is_not_provisioned_is_one_line_that_says_so(tmp_path, plac
     refused = adjust(counter_id, "--by", "1", "--reason", "x", "--yes", LOCAL_FOLDER=str(tmp_path))
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "run provision first" in refused.stderr
+    assert "Run provision, or check the region." in refused.stderr

@@ -108,7 +108,7 @@ def test_lost_and_wrong_rows_are_reported_and_repaired(client, counter_id, place
     assert (wrong.returncode, facts["holds"], facts["sql"]["holds"]) == (1, True, False)
     assert facts["sql"]["numbers"] == {
         "event not counted": 1,
-        "row that says something else": 1,
+        "row that differs from its event": 1,
         "value too low": 1,
     }
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr

@@ -178,4 +178,4 @@ def test_a_stage_that_is_not_provisioned_is_refused_with_the_way_out(place, tmp_
     refused = ops("redrive", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "run provision first" in refused.stderr
+    assert "Run provision, or check the region." in refused.stderr
