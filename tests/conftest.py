@@ -8,11 +8,14 @@ but no functions. End-to-end and browser tests use HTTP on the stage `local`, wh
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import random
 import signal
 import socket
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,13 +104,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[LocalSystem]:
-    """Run the whole system until the session ends."""
+    """Run the whole system, with warm functions, until the session ends."""
+    from ops import stages
     from ops.local import stack
 
     system = stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
     stack.up(system)
+    _count_one(stages.addresses(system.folder)["API_URL"])
     yield system
     stack.down(system)
+
+
+def _count_one(api_url: str) -> None:
+    """Increment a counter and wait until it is counted: a cold start may take longer than a test waits."""
+    counter = f"{api_url}/counters/warm-up"
+    with urllib.request.urlopen(urllib.request.Request(f"{counter}/increments", method="POST")):
+        deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(counter) as response:
+            if json.load(response)["version"] > 0:
+                return
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")

@@ -112,7 +112,7 @@ def test_lost_and_wrong_rows_are_reported_and_repaired(client, counter_id, place
         "value too low": 1,
     }
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
-    assert "1 events that were missing were counted, 1 rows replaced and 0 removed" in rebuilt.stdout
+    assert "1 corrected: row that differs from its event.\n1 event counted.\n" in rebuilt.stdout
     assert (right.returncode, json.loads(right.stdout)["sql"]["rows"]) == (0, 3)
     with contextlib.closing(sqlite3.connect(place.folder / "counter.sqlite")) as database:
         found = database.execute("SELECT value, version FROM counters WHERE counter_id = ?", [counter_id])
