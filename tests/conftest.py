@@ -95,7 +95,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         assert marker is not None
         sample = random.Random(test).sample(of_test, min(marker.args[0], len(of_test)))
         for item in of_test:
-            if item not in sample:
+            if item in sample:  # traced, even if the test as a whole is not
+                item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "no_cover"]
+            else:
                 item.add_marker("exhaustive")
     if hasattr(config, "workerinput"):
         order = {file: number for number, file in enumerate(LONGEST)}
