@@ -39,8 +39,8 @@ PAGE_MAX = 200
 #: seconds late is not a late event. The same applies to events recorded after an event with a future time.
 KEEP_MS = 5000
 
-#: At most so many of these younger entries stay: fewer than `KEPT_MAX` if the next batch needs their place, but never
-#: limited to fewer than `KEPT_MIN`.
+#: Bounds of the number of younger entries that may stay: `KEPT_MAX`, reduced if the next batch needs their place, but
+#: not below `KEPT_MIN`.
 KEPT_MAX = 10
 KEPT_MIN = 4
 

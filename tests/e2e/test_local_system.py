@@ -217,5 +217,5 @@ def answers(client):
 def test_system_listens_on_localhost_only(place):
     for port in (place.aws_port, place.page_port):
         with socket.socket() as probe:
-            # All of 127.0.0.0/8 is this machine: whoever listens on every address would answer here, too.
+            # All of 127.0.0.0/8 is this machine: a server that listens on every address would answer here, too.
             assert probe.connect_ex(("127.0.0.2", port)) != 0

@@ -81,7 +81,7 @@ def simulate(engine: Engine, seed: int) -> Simulated:
 
 
 def _count_before(pipeline: Pipeline, chance: random.Random) -> None:
-    """Count some events: few, so many that the next ones archive, or so many that some are archived."""
+    """Count a few events, enough for the next ones to archive, or enough to archive some of them."""
     for _ in range(chance.randint(0, 2)):
         size = chance.choice([1, RECENT_MAX - chance.randint(0, 3), RECENT_MAX + chance.randint(1, 9), PAGE_MAX])
         events = _events(pipeline, chance, size)

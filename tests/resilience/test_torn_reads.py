@@ -30,7 +30,7 @@ A_TIME_MS = 1_700_000_000_000
 
 
 class Veil:
-    """Shows queries of the archive a page as it was before, or no page, for so many queries."""
+    """Shows queries of the archive a page as it was before, or no page, for a number of queries."""
 
     def __init__(self, engine, before, after):
         """Take what the archive holds `before` and `after` a transaction: pages by their ends."""
@@ -193,7 +193,7 @@ def test_verify_reports_no_difference_for_an_invisible_page(pipeline, veiled):
 
 
 class NotYet:
-    """Answers single reads of the log as if it had no such event, for so many reads."""
+    """Answers single reads of the log as if it had no such event, for a number of reads."""
 
     def __init__(self, reads):
         self.left = reads
