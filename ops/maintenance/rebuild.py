@@ -27,8 +27,9 @@ def rebuild(
     """
     Repair these counters, or all if the list is empty, according to the log: in this projection, or in all projections.
 
-    Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. If
-    interrupted at any point, the next call finishes. With `dry_run`, report the differences and write nothing.
+    Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. Projections
+    are repaired one after the other. If interrupted at any point, the next call finishes. With `dry_run`, report the
+    differences and write nothing.
 
     Raises:
         OperatorError: the stage lacks the projection, or the projection does not support rebuild.
@@ -39,15 +40,15 @@ def rebuild(
     repairs = projections.get_repairs(names)
     if dry_run:
         return verify.verify(settings, counter_ids, 0, waits=False, projection=projection)
-    with verify.stage(settings, counter_ids, names) as comparisons:
-        outcomes = {}
-        try:
-            for name, comparison in comparisons.items():
-                outcomes[name] = _repair(name, repairs[name], comparison)
-        except BaseException:
-            for outcome in outcomes.values():
-                click.echo(outcome.text, err=True)
-            raise
+    outcomes = {}
+    try:
+        for name in names:  # one after the other, so that a failure of the second leaves the first repaired
+            with verify.stage(settings, counter_ids, [name]) as comparisons:
+                outcomes[name] = _repair(name, repairs[name], comparisons[name])
+    except BaseException:
+        for outcome in outcomes.values():
+            click.echo(outcome.text, err=True)
+        raise
     return projections.merge_outcomes(outcomes)
 
 

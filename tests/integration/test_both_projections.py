@@ -362,6 +362,17 @@ def test_dry_rebuild_reports_both_projections_and_corrects_nothing(pipeline, sec
     assert (pipeline.version, second_on_command_line.database.counters()) == (3, {pipeline.counter_id: (7, 3)})
 
 
+def test_rebuild_with_the_second_database_unusable_repairs_the_first(pipeline, second, tmp_path, monkeypatch, capsys):
+    pipeline.count(*log_events(pipeline, 3)[1:])
+    monkeypatch.setenv("SQL_OWNER_URL", f"sqlite:///{tmp_path}/empty.sqlite")
+
+    with pytest.raises(OperatorError, match="has no tables"):
+        rebuild.rebuild(settings.current(), (pipeline.counter_id,))
+
+    assert pipeline.value == 7
+    assert "1 event counted." in capsys.readouterr().err
+
+
 def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, second_on_command_line):
     from chalicelib.extras.sql import read_model
 
