@@ -1,19 +1,9 @@
 """
-Encode and decode events. Only this module knows the stored names, which are a public interface and never change.
+Encode and decode events. `domain.events` declares the types and the rules of their fields.
 
-In the log, on its stream and in a message, an event has the same fields:
-
-    type         "Incremented" or "Adjusted"
-    version      version of the type: 1
-    event_id     UUID in its canonical text form
-    by           amount: 1 to 2**53 - 1; in "Adjusted" either sign, but not 0
-    recorded_at  milliseconds since 1970 in UTC
-    reason       only in "Adjusted": 1 to 200 printable characters
-    who          only in "Adjusted": the operator, 1 to 200 printable characters
-
-A message also has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several
-parts ("clicks#3"). The event id alone determines the part. Add a new type or version next to the old ones: the log
-keeps old events forever.
+In the log, on its stream and in a message, an event has `type`, `version` and its fields by their names in the rules. A
+message also has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several
+parts ("clicks#3"). The event id alone determines the part.
 """
 
 from __future__ import annotations
@@ -22,24 +12,17 @@ import json
 import re
 import reprlib
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.events import (
-    LARGEST_AMOUNT,
-    LATEST_MS,
-    MAX_PARTS,
-    Adjusted,
-    Event,
-    Incremented,
-    is_counter_id,
-    is_event_id,
-    is_valid_adjustment,
-    is_valid_text,
-)
+from chalicelib.domain.events import COUNTER_ID, MAX_PARTS, TYPES
 from chalicelib.errors import NotUnderstoodError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from chalicelib.domain.events import Event
+    from chalicelib.domain.rules import Rule
 
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _PARTS = frozenset(map(str, range(MAX_PARTS)))
@@ -71,28 +54,9 @@ def counter_id_of(partition: object) -> object:
 
 
 def encode_event(event: Event) -> dict[str, Any]:
-    """Return the event's fields, without its counter."""
-    fields = {
-        "type": event_type(event),
-        "version": 1,
-        "event_id": event.event_id,
-        "by": event.by,
-        "recorded_at": event.recorded_at_ms,
-    }
-    match event:
-        case Incremented():
-            return fields
-        case Adjusted():
-            return {**fields, "reason": event.reason, "who": event.who}
-
-
-def event_type(event: Event) -> str:
-    """Return the name of the event's type, for storage and for clients."""
-    match event:
-        case Incremented():
-            return "Incremented"
-        case Adjusted():
-            return "Adjusted"
+    """Return the event's fields as the log stores them, without its counter."""
+    fields = {rule.name: getattr(event, name) for name, rule in event.rules.items() if name != "counter_id"}
+    return {"type": event.type_name, "version": event.type_version, **fields}
 
 
 def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
@@ -100,18 +64,13 @@ def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     Return the event with these fields. Ignore fields of other names.
 
     Raises:
-        NotUnderstoodError: a field is missing or out of range, or the type or its version is unknown.
+        NotUnderstoodError: a field is missing or invalid, or the type or its version is unknown.
     """
     name, version = fields.get("type"), fields.get("version")
     decode = _DECODERS.get((name, version)) if isinstance(name, str) and type(version) is int else None
     if decode is None:
         raise NotUnderstoodError(f"unknown event type or version: {_abbreviate(name)} {_abbreviate(version)}")
-    if not is_counter_id(counter_id):
-        raise NotUnderstoodError(f"invalid counter_id: {_abbreviate(counter_id)}")
-    if not is_event_id(fields.get("event_id")):
-        raise NotUnderstoodError(f"event_id must be a UUID, got {_abbreviate(fields.get('event_id'))}")
-    recorded_at_ms = _read_integer(fields, "recorded_at", lowest=0, highest=LATEST_MS)
-    return decode(str(counter_id), str(fields["event_id"]), recorded_at_ms, fields)
+    return decode(counter_id, fields)
 
 
 def list_records(batch: object) -> list[object]:
@@ -171,7 +130,7 @@ def encode_messages(events: Iterable[Event]) -> Iterator[Message]:
     event_ids: list[str] = []
     size = 0
     for event in events:
-        entry = _encode_json({"counter_id": event.counter_id, **encode_event(event)})
+        entry = _ENCODERS[type(event)](event)
         if size + len(entry) > MESSAGE_BYTES:
             yield _build_message(entries, event_ids)
             entries, event_ids, size = [], [], 0
@@ -207,16 +166,15 @@ def _decode_entries(entries: list[Any], decode: Callable[[Any], Event]) -> tuple
     events: list[Event] = []
     reasons: list[str] = []
     for entry in entries:
-        if isinstance(entry, _RepeatedMember):
+        if isinstance(entry, dict):
+            try:
+                events.append(decode(entry))
+            except NotUnderstoodError as error:
+                reasons.append(error.reason)
+        elif isinstance(entry, _RepeatedMember):
             reasons.append(f"an event {entry.reason}")
-            continue
-        if not isinstance(entry, dict):
+        else:
             reasons.append(f"an event must be an object, got {_abbreviate(entry)}")
-            continue
-        try:
-            events.append(decode(entry))
-        except NotUnderstoodError as error:
-            reasons.append(error.reason)
     return events, reasons
 
 
@@ -256,39 +214,49 @@ def _decode_value(value: object) -> object:
     return int(text) if kind == "N" and _INTEGER.fullmatch(text) else None
 
 
-def _read_integer(fields: Mapping[str, Any], name: str, *, lowest: int, highest: int) -> int:
-    value = fields.get(name)
-    if type(value) is int and lowest <= value <= highest:  # bool is a subclass of int
-        return value
-    raise NotUnderstoodError(f"{name} must be an integer from {lowest} to {highest}, got {_abbreviate(value)}")
-
-
-def _read_text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not is_valid_text(value):
-        raise NotUnderstoodError(f"{name} must be 1 to 200 printable characters, got {_abbreviate(value)}")
-    return str(value)
-
-
 def _abbreviate(value: object) -> str:
     """Return a short, one-line ASCII form of a value of any type and depth."""
     return _SHORT.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
 
-def _decode_incremented(counter_id: str, event_id: str, recorded_at_ms: int, fields: Mapping[str, Any]) -> Event:
-    by = _read_integer(fields, "by", lowest=1, highest=LARGEST_AMOUNT)
-    return Incremented(counter_id, event_id, by, recorded_at_ms)
+def _make_encoder(event_type: type[Event]) -> Callable[[Event], str]:
+    """Return a function that encodes an event for a message. A template takes a third of the time of `json`."""
+    counter_id, *others = [f'"{rule.name}":%s' for rule in event_type.rules.values()]
+    template = (
+        f'{{{counter_id},"type":"{event_type.type_name}","version":{event_type.type_version},{",".join(others)}}}'
+    )
+    read = attrgetter(*event_type.rules)
+
+    def encode(event: Event) -> str:
+        return template % tuple([value if type(value) is int else _encode_json(value) for value in read(event)])
+
+    return encode
 
 
-def _decode_adjusted(counter_id: str, event_id: str, recorded_at_ms: int, fields: Mapping[str, Any]) -> Event:
-    by = _read_integer(fields, "by", lowest=-LARGEST_AMOUNT, highest=LARGEST_AMOUNT)
-    if not is_valid_adjustment(by):
-        raise NotUnderstoodError("by must not be 0")
-    return Adjusted(counter_id, event_id, by, recorded_at_ms, _read_text(fields, "reason"), _read_text(fields, "who"))
+def _make_decoder(event_type: type[Event]) -> Callable[[object, Mapping[str, Any]], Event]:
+    """Return a function that decodes an event."""
+    is_counter_id = COUNTER_ID.make_check()
+    _, *rules = event_type.rules.values()
+    checks = [(rule, rule.name, rule.value_type, rule.make_check()) for rule in rules]
+
+    def decode(counter_id: object, fields: Mapping[str, Any]) -> Event:
+        if type(counter_id) is not str or not is_counter_id(counter_id):
+            raise _invalid(COUNTER_ID, "counter_id", counter_id)
+        values: list[Any] = [counter_id]
+        for rule, name, expected, is_valid in checks:
+            value = fields.get(name)
+            if type(value) is not expected or not is_valid(value):
+                raise _invalid(rule, name, value)
+            values.append(value)
+        return event_type(*values)
+
+    return decode
 
 
-#: A decoder for each type and version that a log may hold.
-_DECODERS: dict[tuple[object, object], Callable[[str, str, int, Mapping[str, Any]], Event]] = {
-    ("Incremented", 1): _decode_incremented,
-    ("Adjusted", 1): _decode_adjusted,
-}
+def _invalid(rule: Rule, name: str, value: object) -> NotUnderstoodError:
+    return NotUnderstoodError(f"{name} must be {rule}, got {_abbreviate(value)}")
+
+
+# Made once: a batch has a thousand events.
+_ENCODERS = {event_type: _make_encoder(event_type) for event_type in TYPES.values()}
+_DECODERS = {key: _make_decoder(event_type) for key, event_type in TYPES.items()}

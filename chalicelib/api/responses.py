@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from chalice.app import CORSConfig, Response
 
 import chalicelib
-from chalicelib import codec
 from chalicelib.api import formats
-from chalicelib.domain.events import Adjusted
+from chalicelib.domain.rules import Time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,15 +138,11 @@ def describe_counter(counter: Counter) -> dict[str, Any]:
 
 
 def _describe_recorded_event(event: Event) -> dict[str, Any]:
-    return {
-        "counter_id": event.counter_id,
-        "event_id": event.event_id,
-        "by": event.by,
-        "recorded_at": formats.format_time(event.recorded_at_ms),
-    }
+    """Return the public fields of an event, as clients see them."""
+    public = [(rule, getattr(event, name)) for name, rule in event.rules.items() if rule.is_public]
+    return {rule.name: formats.format_time(value) if isinstance(rule, Time) else value for rule, value in public}
 
 
 def _describe_event(event: Event) -> dict[str, Any]:
-    """Return the members that clients see of an event. The operator's name stays private."""
-    reason = {"reason": event.reason} if isinstance(event, Adjusted) else {}
-    return {**_describe_recorded_event(event), "type": codec.event_type(event), **reason}
+    """Return the members that clients see of an event."""
+    return {**_describe_recorded_event(event), "type": event.type_name}

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from pynamodb.attributes import BinaryAttribute, BinarySetAttribute, BooleanAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import (
+    Attribute,
+    BinaryAttribute,
+    BinarySetAttribute,
+    BooleanAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
 from pynamodb.connection import Connection
 from pynamodb.models import Model
 
 from chalicelib import retries, settings
 from chalicelib.aws import session as aws_session
+from chalicelib.domain.events import TYPES, Event
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -38,8 +46,21 @@ class _Table(Model):
         return items, unprocessed
 
 
+def _make_attributes() -> dict[str, Attribute[Any]]:
+    """Return an attribute for each field that only some types of events have."""
+    rules = (
+        rule for event_type in TYPES.values() for name, rule in event_type.rules.items() if name not in Event.rules
+    )
+    makers: dict[type, type[Attribute[Any]]] = {int: NumberAttribute, str: UnicodeAttribute}
+    return {rule.name: makers[rule.value_type](null=True) for rule in rules}
+
+
 class EventItem(_Table):
-    """One event of the log. Written once, never changed. An attribute of the wrong type is read as missing."""
+    """
+    One event of the log. Written once, never changed. An attribute of the wrong type is read as missing.
+
+    It also has an attribute for each field that only some types of events have.
+    """
 
     class Meta:
         table_name = _settings.event_log_table
@@ -50,9 +71,9 @@ class EventItem(_Table):
     version = NumberAttribute()
     by = NumberAttribute()
     recorded_at = NumberAttribute()
-    reason = UnicodeAttribute(null=True)
-    who = UnicodeAttribute(null=True)
     counted_at_once = BooleanAttribute(null=True)
+
+    locals().update(_make_attributes())
 
     @classmethod
     def from_raw_data(cls, data: dict[str, Any]) -> Self:

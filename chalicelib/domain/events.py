@@ -1,13 +1,20 @@
-"""Events and their validity. An event in the log never changes."""
+"""
+Event types, each declared once. An event in the log never changes.
+
+The stored format, the log's attributes, the responses, the OpenAPI document and the events of property tests derive
+from the rules of the fields.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+
+from chalicelib.domain.rules import Integer, Pattern, Rule, Text, Time, read_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
+    from collections.abc import Callable, Iterable, Set
 
 #: The largest integer that every JSON parser reads exactly (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
@@ -18,68 +25,101 @@ MAX_PARTS = 64
 #: The last millisecond that RFC 3339 can express: the end of the year 9999.
 LATEST_MS = 253_402_300_799_999
 
-COUNTER_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: 1 to 64 unreserved URI characters (RFC 3986, section 2.3).
+COUNTER_ID = Pattern(re.compile(r"[A-Za-z0-9._~-]{1,64}"), "1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
 
-#: No control characters, line separators, direction marks or surrogates. `str.isprintable` depends on the Unicode
-#: version of Python, but every version of this code must accept the same texts.
-_TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]{1,200}")
-
-
-@dataclass(frozen=True, slots=True)
-class Incremented:
-    """A client added `by` to a counter. `recorded_at_ms`: milliseconds since 1970 in UTC."""
-
-    counter_id: str
-    event_id: str
-    by: int
-    recorded_at_ms: int
+#: A UUID in its canonical text form (RFC 9562, section 4).
+EVENT_ID = Pattern(re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "a UUID", "uuid")
 
 
 @dataclass(frozen=True, slots=True)
-class Adjusted:
-    """The operator `who` added `by`, of either sign and never 0, to a counter for a `reason`."""
+class Event:
+    """
+    The fields of every event. Counting uses no others.
 
-    counter_id: str
-    event_id: str
-    by: int
-    recorded_at_ms: int
-    reason: str
-    who: str
+    `by` is what the event adds to the counter's value: negative if it subtracts.
+    """
+
+    counter_id: Annotated[str, COUNTER_ID]
+    event_id: Annotated[str, EVENT_ID]
+    by: Annotated[int, Integer(-LARGEST_AMOUNT, LARGEST_AMOUNT)]
+    recorded_at_ms: Annotated[int, Time(0, LATEST_MS, name="recorded_at", is_compared=False)]
+
+    #: Set by `register`. `rules` has the rule of each field, by the field's name in Python.
+    type_name: ClassVar[str]
+    type_version: ClassVar[int]
+    rules: ClassVar[dict[str, Rule]]
 
 
-#: Every type of event. Counting uses only the fields that all types share.
-Event = Incremented | Adjusted
+Event.rules = read_rules(Event)
+
+_Type = TypeVar("_Type", bound=type[Event])
+
+#: All types by name and version. The log keeps events forever, so none of the types is ever removed.
+TYPES: dict[tuple[object, object], type[Event]] = {}
+
+
+def register(name: str, version: int = 1) -> Callable[[_Type], _Type]:
+    """
+    Make a class an event type with this name and version in the log, where they never change.
+
+    To change the fields of a released type, register another class with the next version.
+    """
+
+    def add(event_type: _Type) -> _Type:
+        if (name, version) in TYPES:
+            raise ValueError(f"the event type {name} already has a version {version}")
+        event_type.type_name, event_type.type_version = name, version
+        event_type.rules = read_rules(event_type)
+        TYPES[name, version] = event_type
+        return event_type
+
+    return add
+
+
+@register("Incremented")
+@dataclass(frozen=True, slots=True)
+class Incremented(Event):
+    """A client added `by` to a counter."""
+
+    by: Annotated[int, Integer(1, LARGEST_AMOUNT)]
+
+
+@register("Adjusted")
+@dataclass(frozen=True, slots=True)
+class Adjusted(Event):
+    """The operator `who` added `by`, of either sign, to a counter for a `reason`."""
+
+    by: Annotated[int, Integer(-LARGEST_AMOUNT, LARGEST_AMOUNT, nonzero=True)]
+    reason: Annotated[str, Text(200)]
+    who: Annotated[str, Text(200, is_public=False, is_compared=False)]
 
 
 def is_counter_id(text: object) -> bool:
-    """Check for 1 to 64 unreserved URI characters (RFC 3986, section 2.3)."""
-    return isinstance(text, str) and COUNTER_ID.fullmatch(text) is not None
+    """Check for a valid counter id."""
+    return COUNTER_ID.accepts(text)
 
 
 def is_event_id(text: object) -> bool:
-    """Check for a UUID in its canonical text form (RFC 9562, section 4)."""
-    return isinstance(text, str) and EVENT_ID.fullmatch(text) is not None
+    """Check for a valid event id."""
+    return EVENT_ID.accepts(text)
 
 
 def is_valid_text(text: object) -> bool:
     """Check for a valid `reason` or `who`: 1 to 200 printable characters, not all of them blank."""
-    return isinstance(text, str) and _TEXT.fullmatch(text) is not None and not text.isspace()
+    return Adjusted.rules["reason"].accepts(text)
 
 
 def is_valid_adjustment(by: int) -> bool:
     """Check whether an adjustment can have this amount."""
-    return 0 < abs(by) <= LARGEST_AMOUNT
+    return Adjusted.rules["by"].accepts(by)
 
 
 def have_same_content(first: Event, second: Event) -> bool:
-    """Check whether two events are equal, ignoring `recorded_at_ms` and `who`."""
-    return _strip_metadata(first) == _strip_metadata(second)
-
-
-def _strip_metadata(event: Event) -> Event:
-    timeless = replace(event, recorded_at_ms=0)
-    return replace(timeless, who="") if isinstance(timeless, Adjusted) else timeless
+    """Check whether two events have the same type and the same values of all compared fields."""
+    return type(first) is type(second) and all(
+        getattr(first, name) == getattr(second, name) for name, rule in first.rules.items() if rule.is_compared
+    )
 
 
 def part_of(event_id: str, parts: int) -> int:

@@ -16,8 +16,9 @@ from chalicelib.api import formats, problems, requests, responses
 from chalicelib.command_handlers import Accepted, choose_event_id
 from chalicelib.domain.commands import Increment
 from chalicelib.domain.counter import Counter
-from chalicelib.domain.events import COUNTER_ID, LARGEST_AMOUNT, Adjusted, Incremented
+from chalicelib.domain.events import COUNTER_ID, EVENT_ID, TYPES, Adjusted, Incremented
 from chalicelib.domain.history import RESOLUTIONS, EventPage, EventPosition, Point
+from chalicelib.domain.rules import Integer, Pattern, Text, Time
 from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
     from chalice.app import Response
 
+    from chalicelib.domain.events import Event
+    from chalicelib.domain.rules import Rule
     from chalicelib.extras.reports.definitions import Column, Report
 
 JSON = dict[str, Any]
@@ -115,8 +118,6 @@ def _require(value: str) -> JSON:
 
 
 _TEXT: JSON = {"type": "string"}
-_COUNTER_ID: JSON = {"type": "string", "pattern": f"^{COUNTER_ID.pattern}$"}
-_EVENT_ID: JSON = {"type": "string", "format": "uuid", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}
 _TIME: JSON = {
     "type": "string",
     "format": "date-time",
@@ -124,20 +125,38 @@ _TIME: JSON = {
 }
 _DAY: JSON = {"type": "string", "format": "date"}
 _CURSOR: JSON = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last page."}
-_RECORDED: JSON = {"counter_id": _COUNTER_ID, "event_id": _EVENT_ID, "recorded_at": _TIME}
+
+
+def _describe_value(rule: Rule) -> JSON:
+    """Return the schema of a field with this rule, as clients see it."""
+    match rule:
+        case Time():
+            return _TIME
+        case Integer(lowest=lowest, highest=highest):
+            return _integer(lowest, highest)
+        case Pattern(expression=expression, format=name):
+            return {"type": "string", **({"format": name} if name else {}), "pattern": f"^{expression.pattern}$"}
+        case Text(longest=longest):
+            return {"type": "string", "minLength": 1, "maxLength": longest}
+    raise TypeError(f"no schema for {rule!r}")
+
+
+def _describe_fields(event_type: type[Event]) -> JSON:
+    """Return the schemas of the public fields."""
+    return {rule.name: _describe_value(rule) for rule in event_type.rules.values() if rule.is_public}
 
 
 def _events(**more: JSON) -> JSON:
-    incremented = _object(**_RECORDED, by=_integer(1, LARGEST_AMOUNT), type={"const": "Incremented"}, **more)
-    adjusted = _object(
-        **_RECORDED,
-        by=_integer(-LARGEST_AMOUNT, LARGEST_AMOUNT),
-        type={"const": "Adjusted"},
-        reason={"type": "string", "minLength": 1, "maxLength": 200},
-        **more,
-    )
-    return {"oneOf": [incremented, adjusted]}
+    return {
+        "oneOf": [
+            _object(**_describe_fields(event_type), type={"const": event_type.type_name}, **more)
+            for event_type in TYPES.values()
+        ]
+    }
 
+
+_COUNTER_ID = _describe_value(COUNTER_ID)
+_EVENT_ID = _describe_value(EVENT_ID)
 
 #: The schema of each kind of column.
 _CELLS: dict[Kind, JSON] = {
@@ -167,7 +186,7 @@ _SCHEMAS: JSON = {
         version=_integer(0) | {"description": "The number of events counted so far."},
         updated_at={"anyOf": [_TIME, {"type": "null"}]},
     ),
-    "AcceptedEvent": _object(**_RECORDED, by=_integer(1, LARGEST_AMOUNT)),
+    "AcceptedEvent": _object(**_describe_fields(Incremented)),
     "Event": _events(),
     "EventAndStatus": _events(status={"enum": ["pending", "counted"]}),
     "Report": {"oneOf": [_report_body(report) for report in REPORTS.values()]},

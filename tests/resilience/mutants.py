@@ -354,8 +354,8 @@ MUTANTS = {
     "repetition-by-time": Mutant(
         "A retried increment is a new one, because its time differs",
         "chalicelib.domain.events",
-        "return _strip_metadata(first) == _strip_metadata(second)",
-        "return first == second",
+        "for name, rule in first.rules.items() if rule.is_compared",
+        "for name in first.rules",
         f"{CRASHES}[a keyed increment sent again-the answer is lost, once]",
     ),
     "part-by-hash": Mutant(
@@ -459,8 +459,8 @@ MUTANTS = {
     "poison-raised": Mutant(
         "An invalid message raises, so that its batch is redelivered for ever",
         "chalicelib.codec",
-        "        except NotUnderstoodError as error:\n            reasons.append(error.reason)\n",
-        "        except NotUnderstoodError:\n            raise\n",
+        "            except NotUnderstoodError as error:\n                reasons.append(error.reason)\n",
+        "            except NotUnderstoodError:\n                raise\n",
         f"{CRASHES}[project, a message that is good in part-the answer is lost, once]",
     ),
     "poison-dropped": Mutant(

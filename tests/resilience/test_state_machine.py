@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
     @rule(newer=st.booleans())
     def deploy(self, newer):
         if newer:
-            codec._DECODERS[NEWER] = codec._decode_incremented
+            codec._DECODERS[NEWER] = codec._DECODERS["Incremented", 1]
         else:
             codec._DECODERS.pop(NEWER, None)
 

@@ -21,8 +21,7 @@ from sqlalchemy import create_engine, func, inspect, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from chalicelib import codec, retries, settings
-from chalicelib.domain.events import Adjusted
+from chalicelib import retries, settings
 from chalicelib.errors import (
     ContendedError,
     DoesNotFitError,
@@ -222,8 +221,8 @@ def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
 
 def row_of(event: Event) -> Row:
     """Return the event's row."""
-    reason = event.reason if isinstance(event, Adjusted) else None
-    return Row(event.counter_id, event.event_id, codec.event_type(event), event.by, event.recorded_at_ms, reason)
+    reason = getattr(event, "reason", None)
+    return Row(event.counter_id, event.event_id, event.type_name, event.by, event.recorded_at_ms, reason)
 
 
 def values_of(row: Row) -> dict[str, Any]:

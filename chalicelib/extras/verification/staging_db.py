@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from chalicelib import codec
 from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import Entry, id_bytes, id_text
-from chalicelib.domain.events import Adjusted, is_event_id, part_of
+from chalicelib.domain.events import is_event_id, part_of
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.temporary_db import TemporaryDatabase
 from chalicelib.extras.verification.report import Totals
@@ -119,8 +118,7 @@ class StagingDb(TemporaryDatabase):
                 self._add_unreadable(event)
                 continue
             key = (event.counter_id, part_of(event.event_id, self.shards), id_bytes(event.event_id))
-            reason = event.reason if isinstance(event, Adjusted) else None
-            readable.append((*key, event.recorded_at_ms, event.by, codec.event_type(event), reason))
+            readable.append((*key, event.recorded_at_ms, event.by, event.type_name, getattr(event, "reason", None)))
         self.insert("logged VALUES (?, ?, ?, ?, ?, ?, ?)", readable)
 
     def _add_unreadable(self, event: Unreadable) -> None:

@@ -1,0 +1,105 @@
+"""
+Rules for the fields of events: the valid values of a field, and its use.
+
+A class annotates each field with a rule: `by: Annotated[int, Integer(1, 1000)]`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: No control characters, line separators, direction marks or surrogates. `str.isprintable` depends on the Unicode
+#: version of Python, but every version of this code must accept the same texts.
+_PRINTABLE = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """
+    What every rule has. As a text, a rule follows "must be".
+
+    `name` is the field's name in the log, in messages and in responses. Default: its name in Python. Clients see public
+    fields. Two attempts at the same command agree in compared fields.
+    """
+
+    name: str = ""
+    is_public: bool = True
+    is_compared: bool = True
+
+    #: The type of valid values: `int` or `str`.
+    value_type: ClassVar[type]
+
+    def make_check(self) -> Callable[[Any], object]:
+        """Return a function whose result is true for the valid values among those of the type."""
+        raise NotImplementedError
+
+    def accepts(self, value: object) -> bool:
+        """Check whether a value, of any type, is valid. A boolean is not an integer."""
+        return type(value) is self.value_type and bool(self.make_check()(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Integer(Rule):
+    """An integer within inclusive bounds. With `nonzero`, 0 is invalid."""
+
+    lowest: int
+    highest: int
+    nonzero: bool = False
+    value_type = int
+
+    def make_check(self) -> Callable[[Any], object]:
+        """Check the bounds. For a range, that takes less time than two comparisons in Python."""
+        valid = range(self.lowest, self.highest + 1)
+        return (lambda value: value != 0 and value in valid) if self.nonzero else valid.__contains__
+
+    def __str__(self) -> str:
+        return f"an integer from {self.lowest} to {self.highest}{' and not 0' if self.nonzero else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Time(Integer):
+    """A time in ms since 1970 in UTC. Clients see it as RFC 3339."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern(Rule):
+    """A text that matches a regular expression. `words` describe it; `format` is its format in a JSON schema."""
+
+    expression: re.Pattern[str]
+    words: str
+    format: str | None = None
+    value_type = str
+
+    def make_check(self) -> Callable[[Any], object]:
+        """Check whether the whole text matches."""
+        return self.expression.fullmatch
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Rule):
+    """A text of at most `longest` printable characters, not all of them blank."""
+
+    longest: int
+    value_type = str
+
+    def make_check(self) -> Callable[[Any], object]:
+        """Check the length and the characters."""
+        return lambda text: len(text) <= self.longest and _PRINTABLE.fullmatch(text) and not text.isspace()
+
+    def __str__(self) -> str:
+        return f"1 to {self.longest} printable characters"
+
+
+def read_rules(annotated: type[Any]) -> dict[str, Rule]:
+    """Return the rule of each field of a dataclass, by the field's name in Python, in the order of the fields."""
+    hints = get_type_hints(annotated, include_extras=True)
+    rules = {field.name: hints[field.name].__metadata__[0] for field in fields(annotated)}
+    return {name: replace(rule, name=rule.name or name) for name, rule in rules.items()}

@@ -1,0 +1,35 @@
+"""Hypothesis strategies for events, derived from the rules of their fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
+
+from chalicelib.domain.events import TYPES
+from chalicelib.domain.rules import Integer, Pattern, Rule, Text
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from chalicelib.domain.events import Event
+
+
+def values(rule: Rule) -> SearchStrategy[Any]:
+    """Draw valid values of a field with this rule."""
+    match rule:
+        case Integer(lowest=lowest, highest=highest):
+            return st.integers(lowest, highest).filter(rule.accepts)
+        case Pattern(expression=expression):
+            return st.from_regex(expression, fullmatch=True)
+        case Text(longest=longest):
+            return st.text(min_size=1, max_size=longest).filter(rule.accepts)
+    raise TypeError(f"no strategy for {rule!r}")
+
+
+def events() -> SearchStrategy[Event]:
+    """Draw events of all types."""
+    fields = {
+        event_type: {name: values(rule) for name, rule in event_type.rules.items()} for event_type in TYPES.values()
+    }
+    return st.one_of([st.builds(event_type, **drawn) for event_type, drawn in fields.items()])

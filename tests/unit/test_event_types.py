@@ -1,0 +1,138 @@
+"""Event types: what derives from the declaration of a type."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib.domain import events
+from chalicelib.domain.events import TYPES, Incremented
+from chalicelib.extras.sql import schema
+
+PROJECT = Path(__file__).parent.parent.parent
+
+#: Declare another type before any module derives something from the types, and print what each of them derives.
+PROGRAM = """
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+from chalicelib.domain.events import Event, register
+from chalicelib.domain.rules import Integer, Text, Time
+
+@register("Moved", version=2)
+@dataclass(frozen=True, slots=True)
+class Moved(Event):
+    by: Annotated[int, Integer(-5, 5, nonzero=True)]
+    seen_at_ms: Annotated[int, Time(0, 9_000, name="seen_at")]
+    place: Annotated[str, Text(7)]
+    floor: Annotated[int, Integer(0, 9, name="level", is_public=False, is_compared=False)]
+
+from hypothesis import find
+
+from chalicelib import codec
+from chalicelib.api import responses
+from chalicelib.aws.tables import EventItem
+from chalicelib.domain.events import have_same_content
+from chalicelib.errors import NotUnderstoodError
+from chalicelib.extras.sql.read_model import row_of
+from ops.deployment import openapi
+from tests.builders import stream_record
+from tests.strategies import events
+
+moved = Moved("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", -3, 1_700_000_000_123, 8_007, "hall", 4)
+(message,) = codec.encode_messages([moved])
+decoded = [codec.decode_stream_record(stream_record(moved)), *codec.decode_message(message.body)[0]]
+item = EventItem(partition="clicks", **codec.encode_event(moved)).to_dynamodb_dict()
+refused = []
+for change in ({"by": 0}, {"seen_at": 9_001}, {"place": " "}, {"level": None}):
+    try:
+        codec.decode_event("clicks", {**codec.encode_event(moved), **change})
+    except NotUnderstoodError as error:
+        refused.append(error.reason)
+schemas = openapi.generate()["components"]["schemas"]
+find(events(), lambda event: isinstance(event, Moved) and event.floor == 9)
+print(json.dumps({
+    "is_decoded": decoded == [moved, moved],
+    "item": item,
+    "refused": refused,
+    "body": responses.render_event(moved, counted=True).body,
+    "schema": schemas["Event"]["oneOf"][-1],
+    "reason": row_of(moved).reason,
+    "is_same": have_same_content(moved, Moved("clicks", moved.event_id, -3, 5, 8_007, "hall", 0)),
+    "is_other": have_same_content(moved, Moved("clicks", moved.event_id, -3, 5, 8_006, "hall", 4)),
+}))
+"""
+
+
+def test_further_type_is_known_everywhere():
+    """Codec, log attributes, public body, OpenAPI schema, SQL row and strategy derive from its declaration."""
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=PROJECT,
+        env={**os.environ, "STAGE": "dev"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    derived = json.loads(finished.stdout)
+    assert derived["is_decoded"]
+    assert derived["item"] == {
+        "partition": {"S": "clicks"},
+        "type": {"S": "Moved"},
+        "version": {"N": "2"},
+        "event_id": {"S": "01890a5d-ac96-774b-bcce-b302099a8057"},
+        "by": {"N": "-3"},
+        "recorded_at": {"N": "1700000000123"},
+        "seen_at": {"N": "8007"},
+        "place": {"S": "hall"},
+        "level": {"N": "4"},
+    }
+    assert derived["refused"] == [
+        "by must be an integer from -5 to 5 and not 0, got 0",
+        "seen_at must be an integer from 0 to 9000, got 9001",
+        "place must be 1 to 7 printable characters, got ' '",
+        "level must be an integer from 0 to 9, got None",
+    ]
+    assert derived["body"] == {
+        "counter_id": "clicks",
+        "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "by": -3,
+        "recorded_at": "2023-11-14T22:13:20.123Z",
+        "seen_at": "1970-01-01T00:00:08.007Z",
+        "place": "hall",
+        "type": "Moved",
+        "status": "counted",
+    }
+    properties = derived["schema"]["properties"]
+    assert set(properties) == set(derived["body"]) - {"status"}
+    assert (properties["type"], properties["by"]) == (
+        {"const": "Moved"},
+        {"type": "integer", "minimum": -5, "maximum": 5},
+    )
+    assert properties["place"] == {"type": "string", "minLength": 1, "maxLength": 7}
+    assert properties["seen_at"] == properties["recorded_at"]
+    assert derived["reason"] is None
+    assert (derived["is_same"], derived["is_other"]) == (True, False)
+
+
+def test_type_registered_twice_is_refused():
+    with pytest.raises(ValueError, match="the event type Incremented already has a version 1"):
+        events.register("Incremented")(type("Other", (Incremented,), {}))
+
+    assert TYPES["Incremented", 1] is Incremented
+
+
+def test_types_agree_on_the_fields_that_they_share():
+    """A field of one name has one type in the log. A type's name fits the column of the SQL read model."""
+    kinds = {(rule.name, rule.value_type) for event_type in TYPES.values() for rule in event_type.rules.values()}
+
+    assert len(kinds) == len(dict(kinds))
+    assert max(len(event_type.type_name) for event_type in TYPES.values()) <= schema.events.c.type.type.length  # type: ignore[attr-defined]
