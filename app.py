@@ -21,6 +21,7 @@ from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, 
 from chalicelib import codec, cold_start, settings, telemetry
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
+from chalicelib.domain.commands import Increment
 from chalicelib.errors import FeatureNotFoundError
 
 _settings = settings.current()
@@ -48,8 +49,8 @@ def _optional() -> Iterator[None]:
 def increment(counter_id: str) -> Response:
     from chalicelib import command_handlers
 
-    command = requests.parse_increment(counter_id, _request(), _settings.max_increment)
-    return responses.render_accepted(command, command_handlers.increment(command))
+    command = requests.parse_command(Increment, counter_id, _request(), _settings.max_increment)
+    return responses.render_accepted(command, command_handlers.record(command))
 
 
 @app.route("/counters/{counter_id}", **_route)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, retries, telemetry
-from chalicelib.domain.commands import InvalidAdjustmentError, decide_adjustment, decide_increment, is_result_of
+from chalicelib import clock, event_log, retries, telemetry
+from chalicelib.domain.commands import InvalidAdjustmentError, decide_adjustment, is_result_of
 from chalicelib.domain.counter import add_up
 from chalicelib.errors import (
     ContendedError,
@@ -23,7 +22,7 @@ from chalicelib.errors import (
 from chalicelib.read_model import store, writer
 
 if TYPE_CHECKING:
-    from chalicelib.domain.commands import Adjust, Increment
+    from chalicelib.domain.commands import Adjust, Command
     from chalicelib.domain.counter import Counter
     from chalicelib.domain.events import Event
 
@@ -46,29 +45,28 @@ class Accepted:
     is_retry: bool
 
 
-def increment(command: Increment) -> Accepted:
+def record(command: Command) -> Accepted:
     """
-    Record the increment in the log, once per idempotency key.
+    Record the command's event in the log, once per idempotency key.
 
-    A plain increment is one request; the stream delivers the event to the projections. With `at_version`, one
-    transaction records and counts the event. With `wants_counter`, the event is recorded first, then counted at once.
-    If the function is interrupted in between, or counting fails, the projector counts the event later.
+    A plain command is one request; the stream delivers the event to the projections. With `at_version`, one transaction
+    records and counts the event. With `count_at_once`, the event is recorded first, then counted. If the function is
+    interrupted in between, or counting fails, the projector counts the event later.
 
     Raises:
-        KeyReusedError: the idempotency key was already used with a different amount.
+        KeyReusedError: the idempotency key was already used for a different command.
         VersionMismatchError: the counter is not at `at_version`; nothing is recorded.
         ContendedError: concurrent writers changed the counter at every attempt to swap; nothing is recorded.
         UnavailableError: the outcome is unknown; retry with the same idempotency key.
     """
-    now_ms = _now_ms()
-    event_id = choose_event_id(command, now_ms)
-    event = decide_increment(command, event_id, now_ms)
+    now_ms = clock.now_ms()
+    event = command.decide(choose_event_id(command, now_ms), now_ms)
     telemetry.add_event_keys(event)
     if command.at_version is None:
         accepted = _append(command, event)
     else:
         accepted = _compare_and_swap(command, event, command.at_version)
-    telemetry.log_accepted(counted=accepted.counter is not None, replayed=accepted.is_retry)
+    telemetry.log_accepted(counted=accepted.counter is not None, is_retry=accepted.is_retry)
     return accepted
 
 
@@ -91,7 +89,7 @@ def adjust(command: Adjust) -> Accepted | None:
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
         try:
-            event = decide_adjustment(command, counter, _adjustment_id(command), _now_ms())
+            event = decide_adjustment(command, counter, _adjustment_id(command), clock.now_ms())
         except InvalidAdjustmentError as error:
             raise InvalidRequestError(str(error)) from error
         if event is None:
@@ -121,16 +119,16 @@ def _adjustment_id(command: Adjust) -> str:
     return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{command.counter_id}/{command.key}"))
 
 
-def _append(command: Increment, event: Event) -> Accepted:
-    appended = event_log.append(event, counted_at_once=command.wants_counter)
+def _append(command: Command, event: Event) -> Accepted:
+    appended = event_log.append(event, counted_at_once=command.count_at_once)
     counter = None
-    if command.wants_counter:
+    if command.count_at_once:
         with contextlib.suppress(UnavailableError):  # the event is recorded: the client gets 202, the projector counts
             counter = writer.count_and_get(appended.event)
     return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
 
 
-def _compare_and_swap(command: Increment, event: Event, at_version: int) -> Accepted:
+def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accepted:
     for _ in retries.attempts(_SWAP_ATTEMPTS):
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
@@ -160,7 +158,7 @@ def _is_recorded(event: Event) -> bool:
     return event_log.find(event.counter_id, event.event_id) is not None
 
 
-def choose_event_id(command: Increment, now_ms: int) -> str:
+def choose_event_id(command: Command, now_ms: int) -> str:
     """Return the id of the command's event: derived from the idempotency key if there is one, else random."""
     if command.idempotency_key is not None:
         # A counter id has no slash, so each pair of counter and key has a unique name.
@@ -173,7 +171,3 @@ def generate_event_id(now_ms: int) -> str:
     random_bits = int.from_bytes(os.urandom(10), "big")
     high, low = random_bits >> 68, random_bits & (1 << 62) - 1
     return str(uuid.UUID(int=now_ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -123,15 +123,15 @@ def add_event_keys(event: Event) -> None:
         _log.thread_safe_append_keys(counter_id=event.counter_id, event_id=event.event_id)
 
 
-def log_accepted(*, counted: bool, replayed: bool) -> None:
+def log_accepted(*, counted: bool, is_retry: bool) -> None:
     """
-    Log that a command's event is in the log. `replayed`: an earlier attempt recorded it. `counted`: it is counted.
+    Log that a command's event is in the log. `is_retry`: an earlier attempt recorded it. `counted`: it is counted.
 
     Each recorded event also adds 0 to `Delivered`. A period with recorded but no delivered events then has a data point
     of 0, so an alarm needs no metric math.
     """
-    _log.info("command accepted", extra={"outcome": "counted" if counted else "recorded", "replayed": replayed})
-    if not replayed:
+    _log.info("command accepted", extra={"outcome": "counted" if counted else "recorded", "is_retry": is_retry})
+    if not is_retry:
         _count("Recorded", 1)
         _measure("Delivered", 0)
         _count("Counted", int(counted))

@@ -130,7 +130,7 @@ def _compare(comparison: Comparison, rounds: int, repeats: int) -> dict[str, Any
 
 
 def _handle_command() -> Run:
-    return functools.partial(command_handlers.increment, Increment(workloads.new_counter_id()))
+    return functools.partial(command_handlers.record, Increment(workloads.new_counter_id()))
 
 
 def _minimal_app(database: Any) -> Chalice:

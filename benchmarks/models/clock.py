@@ -16,7 +16,8 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from chalicelib import command_handlers, retries
+from chalicelib import clock as real_clock
+from chalicelib import retries
 from chalicelib.read_model import writer
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def simulate(now_s: float, seed: int = 1) -> Iterator[Clock]:
     """Run commands, counting, its threads and its pauses on a new clock. The seed draws the pauses."""
     clock = Clock(now_s)
     replacements: list[tuple[Any, str, Any]] = [
-        (command_handlers, "time", clock),
-        (writer, "time", clock),
+        (real_clock, "time", clock),
         (writer, "ThreadPoolExecutor", lambda workers: _Pool(clock, workers)),
         (retries, "time", clock),
         (retries, "random", SimpleNamespace(uniform=random.Random(seed).uniform)),

@@ -12,11 +12,11 @@ import math
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.api import formats
 from chalicelib.api.formats import quote
-from chalicelib.domain.commands import Increment
+from chalicelib.domain.commands import Command
 from chalicelib.domain.events import LATEST_MS, is_counter_id, is_event_id
 from chalicelib.domain.history import RESOLUTIONS, EventPosition, Span
 from chalicelib.errors import (
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from chalice.app import Request as GatewayRequest
+
+_Command = TypeVar("_Command", bound=Command)
 
 MAX_BODY_BYTES = 1024
 MAX_LIMIT = 100
@@ -69,19 +71,19 @@ def parse_request(received: GatewayRequest) -> Request:
     return Request(event.get("multiValueQueryStringParameters") or {}, headers, body)
 
 
-def parse_increment(counter_id: str, request: Request, max_increment: int) -> Increment:
+def parse_command(command_type: type[_Command], counter_id: str, request: Request, max_by: int) -> _Command:
     """
-    Parse a request to increment the counter.
+    Parse a request to change the counter by at most `max_by`.
 
     Raises:
         BodyTooLargeError, UnsupportedMediaTypeError: the body has over `MAX_BODY_BYTES`, or is not declared as JSON.
     """
-    return Increment(
+    return command_type(
         counter_id=parse_counter_id(counter_id),
-        by=_parse_amount(request, max_increment),
+        by=_parse_amount(request, max_by),
         idempotency_key=_parse_idempotency_key(request),
         at_version=_parse_if_match(request),
-        wants_counter=_prefers_representation(request),
+        count_at_once=_prefers_representation(request),
     )
 
 
@@ -190,13 +192,13 @@ def _decode_body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
     return sent if isinstance(sent, bytes) else sent.encode()
 
 
-def _parse_amount(request: Request, max_increment: int) -> int:
+def _parse_amount(request: Request, max_by: int) -> int:
     if not request.body:
         return 1
     if len(request.body) > MAX_BODY_BYTES:
         raise BodyTooLargeError(f"The body must have at most {MAX_BODY_BYTES} bytes, got {len(request.body)}.")
     _check_media_type(request)
-    rule = f'The body must be {{"by": N}} with N an integer from 1 to {max_increment}, or empty for 1'
+    rule = f'The body must be {{"by": N}} with N an integer from 1 to {max_by}, or empty for 1'
     try:
         body = json.loads(
             request.body.decode(),
@@ -209,7 +211,7 @@ def _parse_amount(request: Request, max_increment: int) -> int:
     except RecursionError as error:
         raise InvalidRequestError(f"{rule}; the JSON is nested too deeply.") from error
     by = body.get("by") if isinstance(body, dict) and set(body) == {"by"} else None
-    if isinstance(by, bool) or not isinstance(by, int) or not 1 <= by <= max_increment:
+    if isinstance(by, bool) or not isinstance(by, int) or not 1 <= by <= max_by:
         raise InvalidRequestError(f"{rule}.")
     return by
 

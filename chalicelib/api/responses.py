@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from chalicelib.api.requests import Request
     from chalicelib.command_handlers import Accepted
-    from chalicelib.domain.commands import Increment
+    from chalicelib.domain.commands import Command
     from chalicelib.domain.counter import Counter
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import EventPage, Point
     from chalicelib.read_model.queries import CounterPage
 
 
-def render_accepted(command: Increment, result: Accepted) -> Response:
+def render_accepted(command: Command, result: Accepted) -> Response:
     """Render 202 with the event, or 200 with the counter if the event was counted at once."""
     event, counter = result.event, result.counter
     # Relative to the request's URL, so that it works behind any stage, domain or proxy (RFC 9110, 10.2.2).
@@ -33,7 +33,7 @@ def render_accepted(command: Increment, result: Accepted) -> Response:
     if counter is None:
         return Response(_describe_recorded_event(event), headers=headers, status_code=202)
     headers["ETag"] = formats.format_version_tag(counter.version)
-    if command.wants_counter:
+    if command.count_at_once:
         headers["Preference-Applied"] = "return=representation"
     return Response(describe_counter(counter), headers=headers)
 

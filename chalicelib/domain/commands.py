@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,19 +17,32 @@ class InvalidAdjustmentError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Increment:
+class Command(ABC):
     """
-    Add `by` to a counter.
+    A client's command that becomes an event, whatever the counter's state is.
 
-    All commands with the same `idempotency_key` are one increment. `at_version` makes it a compare-and-swap. With
-    `wants_counter`, the client asks for the counter's state in the response.
+    All commands with the same `idempotency_key` are one command of the counter. `at_version` makes it a
+    compare-and-swap. With `count_at_once`, it is an add-and-get: the client wants the counter's state after it.
     """
 
     counter_id: str
     by: int = 1
     idempotency_key: str | None = None
     at_version: int | None = None
-    wants_counter: bool = False
+    count_at_once: bool = False
+
+    @abstractmethod
+    def decide(self, event_id: str, now_ms: int) -> Event:
+        """Return the event of this command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Increment(Command):
+    """Add `by` to a counter."""
+
+    def decide(self, event_id: str, now_ms: int) -> Incremented:
+        """Return the event that adds the amount."""
+        return Incremented(self.counter_id, event_id, self.by, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +59,6 @@ class Adjust:
     who: str
     by: int = 0
     to: int | None = None
-
-
-def decide_increment(command: Increment, event_id: str, now_ms: int) -> Incremented:
-    """Return the event of this command."""
-    return Incremented(command.counter_id, event_id, command.by, now_ms)
 
 
 def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: int) -> Adjusted | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import clock
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.aws.tables import CounterItem, PageItem
@@ -63,7 +63,7 @@ def correct(key: PartKey, correction: Correction) -> None:
         item.version.add(correction.version),
         item.revision.add(1),
         item.amended.add(1),
-        item.updated_at.set(item.updated_at | _now_ms()),  # only if it is missing
+        item.updated_at.set(item.updated_at | clock.now_ms()),  # only if it is missing
     ]
     if correction.recent is not None:
         actions.append(store.set_recent(correction.recent))
@@ -105,7 +105,7 @@ def replace_damaged_item(stored: RawItem, part: Part) -> None:
         "version": {"N": str(part.version)},
         "revision": {"N": str(_revision_of(stored) + 1)},
         "amended": {"N": str(part.amended + 1)},
-        "updated_at": {"N": str(part.updated_at_ms or _now_ms())},
+        "updated_at": {"N": str(part.updated_at_ms or clock.now_ms())},
     }
     if part.recent:
         new["recent"] = {"BS": [encode_entry(entry) for entry in part.recent]}
@@ -212,10 +212,6 @@ def _delete(model: type[Model], key: RawItem, stored: RawItem | None = None) -> 
     condition = {} if stored is None else _revision_check(stored)
     with _translate_refusals():
         dynamodb.request("delete_item", ReadModelUnavailableError, TableName=table, Key=key, **condition)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _revision_check(stored: RawItem) -> dict[str, Any]:

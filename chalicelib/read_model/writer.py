@@ -10,12 +10,11 @@ where it is counted.
 from __future__ import annotations
 
 import contextvars
-import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, retries
+from chalicelib import clock, event_log, retries
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
 from chalicelib.domain import archive
@@ -52,7 +51,7 @@ GAP_ATTEMPTS = 4
 _THREADS = 8
 
 
-def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozenset[tuple[str, str]]:
+def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> frozenset[tuple[str, str]]:
     """
     Count each event once, and return the events that were not counted before, as (counter id, event id).
 
@@ -60,8 +59,8 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     counted some of the events; a redelivery counts the others. Up to 8 parts are counted concurrently and
     independently: a failure or conflict of one part does not stop the others.
 
-    `read_first`: counters whose events are probably counted already. Reading first avoids a refused write, which costs
-    as much as a successful write. If a response is lost, its events are counted but not returned.
+    `likely_counted` has the counters whose events are probably counted already. They are read first, to avoid a refused
+    write, which costs as much as a successful one. If a response is lost, its events are counted but not returned.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.
@@ -77,7 +76,7 @@ def count(events: Iterable[Event], read_first: Collection[str] = ()) -> frozense
     def count_batch(key: PartKey) -> None:
         batch = batches[key]
         try:
-            for counted in _count_part(key, frozenset(batch), read_first=key.counter_id in read_first):
+            for counted in _count_part(key, frozenset(batch), likely_counted=key.counter_id in likely_counted):
                 new.update((key.counter_id, batch[entry]) for entry in counted)
         except UnavailableError as failure:
             failures[key.counter_id] = failure
@@ -107,7 +106,7 @@ def count_and_get(event: Event) -> Counter:
     key, entries = partitions.key_of(event), frozenset([entry_of(event)])
     totals: Counter | None
     try:
-        totals = store.add_entries(key, entries, _now_ms())
+        totals = store.add_entries(key, entries, clock.now_ms())
     except ChangedError as changed:
         _, totals = next(_count_by_plans(key, entries, changed.part), (None, None))
     return totals if totals and partitions.count_parts() == 1 else store.read_counter(event.counter_id)
@@ -129,7 +128,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     """
     by_key = {key: Part(key) for key in partitions.keys_of(event.counter_id)} | {part.key: part for part in parts}
     own = by_key.pop(partitions.key_of(event))
-    now_ms = _now_ms()
+    now_ms = clock.now_ms()
     pages, entries = store.read_pages_for(own, frozenset([entry_of(event)]))
     if not (plan := plan_writes(own, pages, entries)):
         raise RecordedBeforeError(event.counter_id, event.event_id)
@@ -161,14 +160,14 @@ def count_entries(key: PartKey, entries: Collection[Entry]) -> frozenset[Entry]:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
         ContendedError: every attempt conflicted with other workers.
     """
-    return frozenset().union(*_count_part(key, frozenset(entries), read_first=True))
+    return frozenset().union(*_count_part(key, frozenset(entries), likely_counted=True))
 
 
-def _count_part(key: PartKey, entries: frozenset[Entry], *, read_first: bool) -> Iterator[frozenset[Entry]]:
+def _count_part(key: PartKey, entries: frozenset[Entry], *, likely_counted: bool) -> Iterator[frozenset[Entry]]:
     """Count one part's entries. After each write, yield the newly counted entries."""
-    if len(entries) <= RECENT_MAX and not read_first:
+    if len(entries) <= RECENT_MAX and not likely_counted:
         try:
-            store.add_entries(key, entries, _now_ms())
+            store.add_entries(key, entries, clock.now_ms())
         except ChangedError as changed:
             yield from (counted for counted, _ in _count_by_plans(key, entries, changed.part))
         else:
@@ -194,7 +193,7 @@ def _count_by_plans(
             while entries:
                 pages, planned = store.read_pages_for(part := part or store.read_part(key), entries)
                 if plan := plan_writes(part, pages, planned):
-                    now_ms = _now_ms()
+                    now_ms = clock.now_ms()
                     yield plan.entries, store.execute_plan(key, plan, now_ms) or _totals_after(plan, part, now_ms)
                 entries, part = entries - planned, None
         except ChangedError:
@@ -224,10 +223,6 @@ def plan_writes(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) ->
         ArchiveGapError: no page covers a late entry.
     """
     try:
-        return archive.plan(part, pages, entries, _now_ms())
+        return archive.plan(part, pages, entries, clock.now_ms())
     except PageMissingError as error:
         raise ArchiveGapError(part.key.counter_id, error.time_ms) from error
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -88,7 +88,7 @@ Pages of the allowed origin can read every response, including errors (CORS). Ea
 
 _A_TIME_MS = 1_700_000_000_123
 _A_COUNTER = Counter("clicks", value=21, version=16, updated_at_ms=_A_TIME_MS)
-_A_COMMAND = Increment("clicks", by=5, idempotency_key="my first click", wants_counter=True)
+_A_COMMAND = Increment("clicks", by=5, idempotency_key="my first click", count_at_once=True)
 _AN_INCREMENT = Incremented(_A_COMMAND.counter_id, choose_event_id(_A_COMMAND, _A_TIME_MS), _A_COMMAND.by, _A_TIME_MS)
 _AN_ADJUSTMENT = Adjusted("clicks", "2f1c7c0e-93a7-5a53-8b43-6d2f2a1f9c10", -3, _A_TIME_MS, "counted twice", "ann")
 _NO_HEADERS = requests.Request()

@@ -110,7 +110,7 @@ def test_adjustment_to_a_value_succeeds_next_to_concurrent_writers(pipeline):
     def work(number):
         if number == 0:
             return adjust(pipeline, to=1000)
-        return command_handlers.increment(Increment(pipeline.counter_id, wants_counter=True))
+        return command_handlers.record(Increment(pipeline.counter_id, count_at_once=True))
 
     set_to, *_ = run_concurrently(6, work)
     pipeline.deliver()

@@ -58,7 +58,7 @@ def test_one_increment_is_followed_from_its_request_to_its_count_by_ids(pipeline
 
     assert accepted["request_id"] == request["requestContext"]["requestId"]
     assert (accepted["message"], accepted["counter_id"]) == ("command accepted", pipeline.counter_id)
-    assert (accepted["outcome"], accepted["replayed"]) == ("recorded", False)
+    assert (accepted["outcome"], accepted["is_retry"]) == ("recorded", False)
     assert published["event_ids"] == [accepted["event_id"]]
     assert (published["message"], published["events"]) == ("published", 1)
     assert projected["message_ids"] == [published["message_id"]]
@@ -89,14 +89,14 @@ def test_metrics_are_one_line_in_the_embedded_metric_format(pipeline, seen):
         ({"Prefer": "return=representation"}, "counted", {"Recorded": 1, "Delivered": 0, "Counted": 1}),
     ],
 )
-def test_command_logs_its_outcome_and_a_replayed_key_measures_nothing(pipeline, seen, headers, outcome, sums):
+def test_command_logs_its_outcome_and_a_retry_measures_nothing(pipeline, seen, headers, outcome, sums):
     pipeline.increment({"by": 2}, Idempotency_Key="k", **headers)
     first = seen()
     pipeline.increment({"by": 2}, Idempotency_Key="k", **headers)
     again = seen()
 
-    assert [(line["outcome"], line["replayed"]) for line in first.lines] == [(outcome, False)]
-    assert [(line["outcome"], line["replayed"]) for line in again.lines] == [(outcome, True)]
+    assert [(line["outcome"], line["is_retry"]) for line in first.lines] == [(outcome, False)]
+    assert [(line["outcome"], line["is_retry"]) for line in again.lines] == [(outcome, True)]
     assert again.lines[0]["event_id"] == first.lines[0]["event_id"]
     assert (first.sums, again.sums) == (sums, {})
 
@@ -303,7 +303,7 @@ def test_log_fields_of_one_invocation_are_not_in_the_next(pipeline, seen):
 
 
 def test_outside_a_function_nothing_is_measured(pipeline, seen):
-    command_handlers.increment(Increment(pipeline.counter_id))
+    command_handlers.record(Increment(pipeline.counter_id))
     publisher.publish(pipeline.new_records())
 
     found = seen()

@@ -332,7 +332,7 @@ MUTANTS = {
     "success-before-put": Mutant(
         "Success is reported before the event is durable",
         "chalicelib.command_handlers",
-        "    appended = event_log.append(event, counted_at_once=command.wants_counter)\n",
+        "    appended = event_log.append(event, counted_at_once=command.count_at_once)\n",
         "    try:\n        appended = event_log.append(event)\n"
         "    except Exception:\n        appended = event_log.Appended(event, is_retry=False)\n",
         f"{CRASHES}[a plain increment-the request never arrives, however often]",

@@ -84,7 +84,7 @@ def test_concurrent_appends_of_one_id_with_other_amounts_append_one(pipeline, wa
 
 
 def test_concurrent_increments_with_one_key_record_one_event(pipeline, watcher):
-    """One request records the event. The others answer with it, as replayed."""
+    """One request records the event. The others answer with it, as retries."""
     answers = run_concurrently(10, lambda _: pipeline.increment({"by": 4}, Idempotency_Key="k"))
 
     watcher.acknowledged = [event_named_in(answer) for answer in answers]

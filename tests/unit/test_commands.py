@@ -16,7 +16,7 @@ def an_adjust(**parts):
 
 
 def test_an_increment_leads_to_an_event_of_its_amount():
-    event = commands.decide_increment(Increment("clicks", by=3), event_id="an id", now_ms=1_234)
+    event = Increment("clicks", by=3).decide(event_id="an id", now_ms=1_234)
 
     assert event == Incremented("clicks", "an id", 3, 1_234)
 

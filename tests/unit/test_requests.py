@@ -35,7 +35,7 @@ def request(*, headers=None, body=None, query=None):
 
 
 def command(**parts):
-    return requests.parse_increment("clicks", request(**parts), max_increment=1000)
+    return requests.parse_command(Increment, "clicks", request(**parts), max_by=1000)
 
 
 def test_body_absent_means_one():
@@ -54,13 +54,13 @@ def test_body_in_base64_is_decoded():
     event = api_event("POST", "/", headers=JSON, body=base64.b64encode(b'{"by": 5}').decode())
     event["isBase64Encoded"] = True
 
-    assert requests.parse_increment("clicks", received(event), max_increment=1000).by == 5
+    assert requests.parse_command(Increment, "clicks", received(event), max_by=1000).by == 5
 
 
 def test_headers_set_key_version_and_preference():
     increment = command(headers={"idempotency-key": "k 1", "if-match": '"16"', "prefer": "return=representation"})
 
-    assert increment == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, wants_counter=True)
+    assert increment == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, count_at_once=True)
 
 
 @pytest.mark.parametrize("body", ["!!!", "e30", "ä"])
@@ -151,7 +151,7 @@ def test_header_repeated_is_malformed(name):
     event["multiValueHeaders"][name] = ['"1"', '"2"']
 
     with pytest.raises(InvalidRequestError, match="at most once"):
-        requests.parse_increment("clicks", received(event), max_increment=1000)
+        requests.parse_command(Increment, "clicks", received(event), max_by=1000)
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "If-Match", "Content-Type"])
@@ -160,7 +160,7 @@ def test_header_repeated_in_another_case_is_malformed(name):
     event["multiValueHeaders"] |= {name: ['"1"'], name.upper(): ['"1"']}
 
     with pytest.raises(InvalidRequestError, match="at most once"):
-        requests.parse_increment("clicks", received(event), max_increment=1000)
+        requests.parse_command(Increment, "clicks", received(event), max_by=1000)
 
 
 def test_body_nested_too_deeply_is_malformed():
@@ -182,7 +182,7 @@ def test_body_nested_too_deeply_is_malformed():
     ],
 )
 def test_prefer_is_honoured_or_ignored(prefer, wanted):
-    assert command(headers={"Prefer": prefer}).wants_counter is wanted
+    assert command(headers={"Prefer": prefer}).count_at_once is wanted
 
 
 @pytest.mark.parametrize("text", ["", "a b", "x" * 65, "ä", "a#1"])
@@ -504,7 +504,7 @@ def test_any_increment_request_is_parsed_or_refused(counter_id, headers, body, e
 
     @problems.render_errors
     def view():
-        requests.parse_increment(counter_id, received(event), max_increment=1000)
+        requests.parse_command(Increment, counter_id, received(event), max_by=1000)
         return Response("")
 
     assert view().status_code in (200, 400, 413, 415)

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from chalicelib import event_log, retries
+from chalicelib import clock, event_log, retries
 from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.events import is_counter_id
@@ -19,7 +19,7 @@ from chalicelib.errors import DamagedReadModelError
 from chalicelib.extras.chunks import chunked
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification import verifier
-from chalicelib.extras.verification.report import Difference, Report, now_ms
+from chalicelib.extras.verification.report import Difference, Report
 from chalicelib.extras.verification.staging_db import RECENT, SEEN, StagingDb
 from chalicelib.read_model import items, queries, store
 
@@ -245,7 +245,7 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
     """Look up the events of entries that are missing from the staged log."""
     if not is_counter_id(key.counter_id):
         return
-    young_from_ms = now_ms() - _YOUNG_MS
+    young_from_ms = clock.now_ms() - _YOUNG_MS
     for is_again in (False, True):
         unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
         if is_again and unknown:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter as Numbers
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from chalicelib import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +101,7 @@ class Report:
 
     def add_uncounted(self, counter_id: str, event: Entry, young_from_ms: int) -> None:
         """Add an uncounted event: as pending if it is young, else as a difference."""
-        age_s = (now_ms() - event.recorded_at_ms) / 1000
+        age_s = (clock.now_ms() - event.recorded_at_ms) / 1000
         self.lag_s = max(self.lag_s, age_s)
         if event.recorded_at_ms >= young_from_ms:
             self.pending += 1
@@ -121,8 +122,3 @@ class Repaired:
 
     corrected: Numbers[str] = field(default_factory=Numbers)
     failed: dict[str, str] = field(default_factory=dict)
-
-
-def now_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000

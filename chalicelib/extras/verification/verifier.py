@@ -13,8 +13,8 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chalicelib import clock
 from chalicelib.extras.chunks import chunked
-from chalicelib.extras.verification.report import now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,7 +123,7 @@ def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, *, waits: boo
     pause = threading.Event()
     oldest_ms = 0
     while True:
-        young_from_ms = now_ms() - int(lag_s * 1000)
+        young_from_ms = clock.now_ms() - int(lag_s * 1000)
         if not (count_pending(oldest_ms, young_from_ms) and waits):
             # Older events may have been counted since: check all of them once more.
             count_pending(0, young_from_ms)
