@@ -76,7 +76,7 @@ screenshots: .venv/ready ## take the screenshots in docs/images
 	@$(PY) scripts/screenshots.py
 
 openapi: .venv/ready ## generate chalicelib/extras/openapi.json
-	@STAGE=local $(PY) -m ops.deployment.openapi
+	@STAGE=local $(PY) -m ops.openapi.document
 
 pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
 	@for name in requirements requirements-sql requirements-dev requirements-checkov; do \

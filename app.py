@@ -10,6 +10,7 @@ deployment may lack features of `chalicelib/extras`: `_optional` makes their rou
 """
 
 import contextlib
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,10 @@ _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
 
+#: The query parameters of each view, and the module of `chalicelib.extras` that it needs, by the view's name.
+PARAMETERS: dict[str, tuple[str, ...]] = {}
+FEATURES: dict[str, str] = {}
+
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
 
@@ -44,9 +49,35 @@ def _optional() -> Iterator[None]:
         raise FeatureNotFoundError from error
 
 
+def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """
+    Make a function a view, which renders errors as problem documents.
+
+    `parameters` are the query parameters that the view reads. `feature` is the module of `chalicelib.extras` that it
+    imports. A deployment without this module answers 404, and its index has no link to the view.
+    """
+
+    def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
+        PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
+        return problems.render_errors(_optional()(function))
+
+    return make_view
+
+
+def _has_feature(module: str) -> bool:
+    """Check whether this deployment has the module of `chalicelib.extras`. Reports also need the SQL read model."""
+    if module == "reports" and not _settings.sql_url:
+        return False
+    try:
+        return not module or importlib.util.find_spec(f"chalicelib.extras.{module}") is not None
+    except ModuleNotFoundError:  # the whole folder was deleted
+        return False
+
+
 @app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
-@problems.render_errors
+@_view()
 def increment(counter_id: str) -> Response:
+    """Increment a counter."""
     from chalicelib import command_handlers
 
     command = requests.parse_command(Increment, counter_id, _request(), _settings.max_increment)
@@ -54,8 +85,9 @@ def increment(counter_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}", **_route)
-@problems.render_errors
+@_view()
 def counter(counter_id: str) -> Response:
+    """Get a counter's value and version. A counter that was never incremented is 0."""
     from chalicelib.read_model import queries
 
     state = queries.get_counter(requests.parse_counter_id(counter_id))
@@ -63,18 +95,20 @@ def counter(counter_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}/events/{event_id}", **_route)
-@problems.render_errors
+@_view()
 def event(counter_id: str, event_id: str) -> Response:
+    """Get an event and whether it is counted."""
     from chalicelib import event_log
     from chalicelib.read_model import queries
 
-    found = event_log.get(requests.parse_counter_id(counter_id), requests.parse_event_id(event_id))
-    return responses.render_event(found, counted=queries.is_counted(found))
+    recorded = event_log.get(requests.parse_counter_id(counter_id), requests.parse_event_id(event_id))
+    return responses.render_event(recorded, counted=queries.is_counted(recorded))
 
 
 @app.route("/counters/{counter_id}/events", **_route)
-@problems.render_errors
+@_view("limit", "cursor")
 def events(counter_id: str) -> Response:
+    """List the counted events, newest first."""
     from chalicelib.read_model import queries
 
     limit, before = requests.parse_events_page(_request())
@@ -82,8 +116,9 @@ def events(counter_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}/history", **_route)
-@problems.render_errors
+@_view("from", "to", "resolution")
 def history(counter_id: str) -> Response:
+    """Get the number and the sum of events per step of a range, without empty steps."""
     from chalicelib.read_model import queries
 
     span = requests.parse_history_span(_request(), time.time())
@@ -91,22 +126,22 @@ def history(counter_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}/badge.svg", **_route)
-@problems.render_errors
+@_view("label", "color", "labelColor", "style", feature="badge")
 def badge(counter_id: str) -> Response:
+    """Get the value as a badge, with these parameters, named as those of shields.io."""
+    from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
-    with _optional():
-        from chalicelib.extras import badge as extras_badge
-
-    parameters = requests.parse_parameters(_request(), extras_badge.PARAMETERS)
+    parameters = requests.parse_parameters(_request(), PARAMETERS["badge"])
     options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
     svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
     return responses.render_cacheable(_request(), svg, extras_badge.HEADERS)
 
 
 @app.route("/counters", **_route)
-@problems.render_errors
+@_view("limit", "cursor")
 def counters() -> Response:
+    """List all counters, in no particular order."""
     from chalicelib.read_model import queries
 
     limit, after = requests.parse_counters_page(_request())
@@ -114,19 +149,19 @@ def counters() -> Response:
 
 
 @app.route("/reports", **_route)
-@problems.render_errors
+@_view(feature="reports")
 def reports() -> Response:
-    with _optional():
-        from chalicelib.extras.reports import api
+    """List the reports and their parameters, if the stage has the SQL read model."""
+    from chalicelib.extras.reports import api
 
     return api.list_reports(_settings)
 
 
 @app.route("/reports/{name}", **_route)
-@problems.render_errors
+@_view("limit", "cursor", "format", "counter_id", "from", "to", feature="reports")
 def report(name: str) -> Response:
-    with _optional():
-        from chalicelib.extras.reports import api
+    """Get a report, page by page. `GET /reports` lists the parameters of each; any other is a 400."""
+    from chalicelib.extras.reports import api
 
     report_request = api.parse_request(_settings, name, _request())
 
@@ -136,18 +171,26 @@ def report(name: str) -> Response:
 
 
 @app.route("/", **_route)
-@problems.render_errors
+@_view()
 def index() -> Response:
-    return responses.render_index()
+    """Get the name, version and links of the service."""
+    return responses.render_index(
+        {
+            name: path + (f"{{?{','.join(PARAMETERS[name])}}}" if PARAMETERS[name] else "")
+            for path, methods in app.routes.items()
+            for name in (route.view_name for route in methods.values())
+            if path != "/" and _has_feature(FEATURES[name])
+        }
+    )
 
 
 @app.route("/openapi.json", **_route)
-@problems.render_errors
-def description() -> Response:
-    with _optional():
-        from chalicelib.extras import openapi
+@_view(feature="openapi")
+def openapi() -> Response:
+    """Get this document."""
+    from chalicelib.extras import openapi as extras_openapi
 
-    return responses.render_cacheable(_request(), openapi.render_document(_settings), openapi.HEADERS)
+    return responses.render_cacheable(_request(), extras_openapi.render_document(_settings), extras_openapi.HEADERS)
 
 
 @app.on_dynamodb_record(

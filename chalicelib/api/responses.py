@@ -77,24 +77,13 @@ def render_cacheable(request: Request, body: str, headers: Mapping[str, str]) ->
     return _render_unless_known(request, body, {"Cache-Control": "public, max-age=60", "ETag": tag, **headers})
 
 
-def render_index() -> Response:
+def render_index(links: Mapping[str, str]) -> Response:
     """Render the service's name, version and links, as paths relative to the API's address."""
     body = {
         "service": "counter",
         "description": "An event-sourced counter: each increment is counted exactly once.",
         "version": chalicelib.__version__,
-        "links": {
-            "increment": "/counters/{counter_id}/increments",
-            "counter": "/counters/{counter_id}",
-            "event": "/counters/{counter_id}/events/{event_id}",
-            "events": "/counters/{counter_id}/events{?limit,cursor}",
-            "history": "/counters/{counter_id}/history{?from,to,resolution}",
-            "badge": "/counters/{counter_id}/badge.svg{?label,color,labelColor,style}",
-            "counters": "/counters{?limit,cursor}",
-            "reports": "/reports",
-            "report": "/reports/{name}{?limit,cursor,format,counter_id,from,to}",
-            "description": "/openapi.json",
-        },
+        "links": {**links},
     }
     return _render_query(body)
 

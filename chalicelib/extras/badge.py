@@ -49,9 +49,6 @@ DEFAULT_LABEL_COLOUR = "grey"
 LABEL = r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]*"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
-#: Query parameters, as shields.io names them.
-PARAMETERS = ("label", "color", "labelColor", "style")
-
 #: Headers of the response. A browser may open an SVG image as a page, which must not run scripts or load anything.
 HEADERS = {
     "Content-Type": "image/svg+xml",

@@ -1,4 +1,4 @@
-"""The API's OpenAPI document, as `ops.deployment.openapi` generated it at build time."""
+"""The API's OpenAPI document, as `ops.openapi` generated it at build time."""
 
 from __future__ import annotations
 

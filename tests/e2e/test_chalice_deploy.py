@@ -22,6 +22,7 @@ from botocore.session import Session
 from botocore.stub import Stubber
 from chalice.awsclient import TypedAWSClient
 
+import app
 from chalicelib import settings
 from ops.deployment import package as packaging
 from ops.deployment import policies as deployment_policies
@@ -199,19 +200,7 @@ def first(project) -> Deployment:
     return deployed(project, asked)
 
 
-PATHS = {
-    "/": {"GET"},
-    "/counters": {"GET"},
-    "/counters/{counter_id}": {"GET"},
-    "/counters/{counter_id}/increments": {"POST"},
-    "/counters/{counter_id}/events": {"GET"},
-    "/counters/{counter_id}/events/{event_id}": {"GET"},
-    "/counters/{counter_id}/history": {"GET"},
-    "/counters/{counter_id}/badge.svg": {"GET"},
-    "/reports": {"GET"},
-    "/reports/{name}": {"GET"},
-    "/openapi.json": {"GET"},
-}
+PATHS = {path: set(methods) for path, methods in app.app.routes.items()}
 
 
 def test_each_function_has_a_role_of_its_own_with_its_policy(first):

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import app
 from tests.builders import api_event
 
 EXAMPLES = 400
@@ -60,7 +61,7 @@ EVENT_IDS = st.one_of(
     st.uuids().map(str), st.uuids().map(lambda uuid: str(uuid).upper()), st.sampled_from(["", "1", "{1}"]), TEXTS
 )
 QUERIES = st.dictionaries(
-    st.sampled_from(["limit", "cursor", "x", "label", "color", "style"]),
+    st.sampled_from(sorted({name for names in app.PARAMETERS.values() for name in names} | {"x"})),
     st.lists(
         st.one_of(
             st.sampled_from(["1", "100", "0", "101", "-1", "1.0", "\u0661", "9" * 5000, "", "MSBjbGlja3M", "MSBhIGI"]),
@@ -73,17 +74,10 @@ QUERIES = st.dictionaries(
     ),
     max_size=2,
 )
-ROUTES = st.sampled_from(
-    [
-        *[("POST", "/counters/{counter_id}/increments")] * 8,
-        ("GET", "/counters/{counter_id}"),
-        ("GET", "/counters/{counter_id}/events/{event_id}"),
-        ("GET", "/counters/{counter_id}/badge.svg"),
-        ("GET", "/counters"),
-        ("GET", "/"),
-        ("GET", "/openapi.json"),
-    ]
-)
+DECLARED = [(method, path) for path, methods in app.app.routes.items() for method in methods]
+COMMANDS = [(method, path) for method, path in DECLARED if method == "POST"]
+#: Half of the requests are commands.
+ROUTES = st.sampled_from(DECLARED) | st.sampled_from(COMMANDS)
 
 
 #: True in one of twelve cases, so that most requests stay valid.
@@ -99,7 +93,11 @@ def requests(draw):
     sent = api_event(
         method,
         resource,
-        path={"counter_id": draw(INVALID_COUNTER_IDS) if draw(RARELY) else "mine", "event_id": draw(EVENT_IDS)},
+        path={
+            "counter_id": draw(INVALID_COUNTER_IDS) if draw(RARELY) else "mine",
+            "event_id": draw(EVENT_IDS),
+            "name": draw(st.just("daily") | TEXTS),
+        },
         query=draw(st.none() | QUERIES),
         body=draw(BODIES),
     )
@@ -182,8 +180,6 @@ def an_increment(headers, body=None):
 @example(an_increment({}, '{"by":' + "9" * 5000 + "}"))
 @example(an_increment({"Content-Type": ["application/json"], "content-type": ["text/plain"]}, '{"by":2}'))
 def test_arbitrary_requests_are_answered_and_recorded_as_answered(new_pipeline, request):
-    import app
-
     pipeline = new_pipeline(0)
     named = request["pathParameters"]
     path = {**named, "counter_id": named["counter_id"].replace("mine", pipeline.counter_id)}

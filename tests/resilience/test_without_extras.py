@@ -26,11 +26,13 @@ with engine.serving():
     accepted = [pipeline.increment().status, pipeline.increment({"by": 2}).status]
     swapped = pipeline.increment(If_Match='"0"').status
     pipeline.deliver()
-    paths = ["/counters/{counter_id}/badge.svg", "/reports", "/reports/{name}", "/openapi.json"]
-    missing = [pipeline.send("GET", path, path={"name": "days"}).body for path in paths]
-    kept = [pipeline.send("GET", path).status for path in ["/", "/counters", "/counters/{counter_id}/events"]]
+    paths = {route.view_name: path for path, methods in app.app.routes.items() for route in methods.values()}
+    missing = [pipeline.send("GET", paths[name], path={"name": "days"}).body for name in paths if app.FEATURES[name]]
+    kept = [pipeline.send("GET", paths[name]).status for name in ("index", "counters", "events")]
+    hidden = sorted(paths.keys() - pipeline.send("GET", "/").body["links"].keys())
     print(json.dumps({
         "accepted": accepted, "swapped": swapped, "value": pipeline.value, "missing": missing, "kept": kept,
+        "hidden": hidden,
         "parked": pipeline.parked(), "check": app.check(a_scheduled_turn(), None),
     }))
 """
@@ -60,6 +62,7 @@ def test_counter_without_extras_counts_and_answers_404(tmp_path):
     assert result["accepted"] == [202, 202]
     assert (result["swapped"], result["value"]) == (200, 4)
     assert [problem["status"] for problem in result["missing"]] == [404] * 4
+    assert result["hidden"] == ["badge", "index", "openapi", "report", "reports"]
     assert {problem["type"] for problem in result["missing"]} == {"urn:counter:problem:feature-not-found"}
     assert (result["kept"], result["parked"], result["check"]) == ([200] * 3, [], None)
     assert {line["message"] for line in lines[:-1] if line.get("level") == "ERROR"} == set()

@@ -157,7 +157,7 @@ def test_parameters_have_the_names_of_shields_io():
 
 def test_unknown_parameter_is_refused_with_the_known_ones():
     with pytest.raises(InvalidRequestError, match=r"^Unknown parameter 'colour'. Use label, color, labelColor, style"):
-        requests.parse_parameters(request(query={"colour": ["red"]}), badge.PARAMETERS)
+        requests.parse_parameters(request(query={"colour": ["red"]}), ("label", "color", "labelColor", "style"))
 
 
 def test_badge_response_is_cacheable_and_sandboxed():

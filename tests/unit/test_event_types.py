@@ -41,7 +41,7 @@ from chalicelib.aws.tables import EventItem
 from chalicelib.domain.events import have_same_content
 from chalicelib.errors import NotUnderstoodError
 from chalicelib.extras.sql.read_model import row_of
-from ops.deployment import openapi
+from ops.openapi import document
 from tests.builders import stream_record
 from tests.strategies import events
 
@@ -55,7 +55,7 @@ for change in ({"by": 0}, {"seen_at": 9_001}, {"place": " "}, {"level": None}):
         codec.decode_event("clicks", {**codec.encode_event(moved), **change})
     except NotUnderstoodError as error:
         refused.append(error.reason)
-schemas = openapi.generate()["components"]["schemas"]
+schemas = document.generate()["components"]["schemas"]
 find(events(), lambda event: isinstance(event, Moved) and event.floor == 9)
 print(json.dumps({
     "is_decoded": decoded == [moved, moved],

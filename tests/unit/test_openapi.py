@@ -12,9 +12,8 @@ import chalicelib
 from chalicelib import settings
 from chalicelib.api import problems, responses
 from chalicelib.errors import CounterError
-from chalicelib.extras import badge as extras_badge
 from chalicelib.extras import openapi
-from ops.deployment import openapi as generator
+from ops.openapi import document, operations
 from tests.unit.test_requests import request
 
 #: As a client reads it.
@@ -67,19 +66,32 @@ def test_document_is_valid_openapi():
 
 
 def test_document_describes_every_route_and_no_other():
+    """Each operation has the name of its view."""
     import app
 
-    declared = {(method.lower(), path) for path, methods in app.app.routes.items() for method in methods}
+    declared = {
+        (method.lower(), path, route.view_name)
+        for path, methods in app.app.routes.items()
+        for method, route in methods.items()
+    }
 
-    assert {(method, path) for method, path, _ in OPERATIONS} == declared
+    assert {(method, path, operation["operationId"]) for method, path, operation in OPERATIONS} == declared
 
 
-def test_operation_ids_are_the_names_of_the_views():
+def test_route_without_description_is_named(monkeypatch):
+    monkeypatch.delitem(operations.OPERATIONS, "history")
+
+    with pytest.raises(ValueError, match=r"^/counters/{counter_id}/history has no description: add the view history"):
+        document.generate()
+
+
+def test_route_described_with_other_parameters_is_named(monkeypatch):
     import app
 
-    names = {path: view.view_name for path, methods in app.app.routes.items() for view in methods.values()}
+    monkeypatch.setitem(app.PARAMETERS, "history", ("from", "to"))
 
-    assert {path: operation["operationId"] for _, path, operation in OPERATIONS} == names
+    with pytest.raises(ValueError, match=r"^/counters/{counter_id}/history reads \['from', 'to'\] according to app.py"):
+        document.generate()
 
 
 @pytest.mark.parametrize(
@@ -135,21 +147,13 @@ def test_document_has_the_limit_and_origin_of_the_stage():
     assert origin["schema"] == {"const": "https://page.example"}
 
 
-def test_badge_parameters_are_those_that_are_parsed():
-    badge = DOCUMENT["paths"]["/counters/{counter_id}/badge.svg"]["get"]
-
-    parameters = map(resolve, badge["parameters"])
-
-    assert tuple(parameter["name"] for parameter in parameters if parameter["in"] == "query") == extras_badge.PARAMETERS
-
-
 def test_document_has_the_version_of_the_service():
     assert DOCUMENT["info"]["version"] == chalicelib.__version__
 
 
 def test_committed_document_is_up_to_date():
     """`make openapi` renders it."""
-    assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == json.loads(json.dumps(generator.generate()))
+    assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == json.loads(json.dumps(document.generate()))
 
 
 def test_document_known_to_the_client_is_304():

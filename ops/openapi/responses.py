@@ -1,0 +1,191 @@
+"""Describe responses, by examples that the service itself renders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.api import problems, requests, responses
+from chalicelib.errors import (
+    BodyTooLargeError,
+    CounterError,
+    EventNotFoundError,
+    FeatureNotFoundError,
+    InvalidRequestError,
+    KeyReusedError,
+    NotUnderstoodError,
+    RangeTooLongError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+    VersionMismatchError,
+)
+from chalicelib.extras import openapi
+from chalicelib.extras.reports.definitions import REPORTS
+from chalicelib.extras.reports.errors import ReportNotFoundError, ReportsOffError, ReportUnavailableError
+from ops.openapi.examples import A_COUNTER, INCREMENTED
+from ops.openapi.schemas import JSON, TEXT, describe_integer, describe_object, refer_to
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chalice.app import Response
+
+#: Headers whose values differ between responses. Each other header has the value that it has in the example.
+_VARYING: JSON = {
+    "ETag": {"required": True, "schema": {"type": "string", "pattern": '^".+"$'}, "example": '"16"'},
+    "Location": {
+        "required": True,
+        "description": "The event, relative to the address of the request.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "example": f"../../counters/clicks/events/{INCREMENTED.event_id}",
+    },
+    "Idempotency-Replayed": {
+        "description": "An earlier request already recorded the event.",
+        "schema": {"const": "true"},
+    },
+    "Preference-Applied": {"schema": {"const": "return=representation"}},
+    "Link": {
+        "description": "The next page, if any, relative to the address of the request.",
+        "schema": {"type": "string", "pattern": r'^<\?.+>; rel="next"$'},
+        "example": '<?counter_id=clicks&cursor=MSBjbGlja3M>; rel="next"',
+    },
+    "Retry-After": {"required": True, "description": "Seconds.", "schema": describe_integer(0), "example": 1},
+}
+
+
+def _require(value: str) -> JSON:
+    return {"required": True, "schema": {"const": value}}
+
+
+_CORS = responses.make_cors_config(openapi.ALLOWED_ORIGIN).get_access_control_headers()
+_CORS_REFERENCES = {name: refer_to("headers", name) for name in _CORS}
+
+#: The components of the document.
+HEADERS = _VARYING | {name: _require(value) for name, value in _CORS.items()}
+
+
+def describe_response(
+    description: str, schema: JSON, *examples: Response, sometimes: tuple[str, ...] = (), **more: Any
+) -> JSON:
+    """
+    Describe a response with the headers and the media type of the first example.
+
+    `sometimes` names the headers that only some of the responses have.
+    """
+    headers = examples[0].headers
+    media_type = headers.get("Content-Type", "application/json")
+    fixed = {
+        name: _require(str(value)) for name, value in headers.items() if name not in _VARYING and name != "Content-Type"
+    }
+    varying = {name: refer_to("headers", name) for name in (*headers, *sometimes) if name in _VARYING}
+    bodies = {f"example-{number}": {"value": example.body} for number, example in enumerate(examples, 1)}
+    return {
+        "description": description,
+        "headers": fixed | varying | _CORS_REFERENCES,
+        "content": {media_type: {"schema": schema, "examples": bodies}},
+        **more,
+    }
+
+
+def describe_cacheable(description: str, schema: JSON, *examples: Response) -> JSON:
+    """Describe a response, and the one without a body to a client that has the version of the first example."""
+    response = describe_response(description, schema, *examples)
+    kept = {name: response["headers"][name] for name in ("Cache-Control", "ETag")}
+    unchanged = {"description": "The client already has this version.", "headers": kept | _CORS_REFERENCES}
+    return {"200": response, "304": unchanged}
+
+
+def _describe_problems(
+    description: str, *documents: Mapping[str, Any], header: str | None = None, **members: JSON
+) -> JSON:
+    """Describe a response that is one of these problem documents."""
+    types = list(dict.fromkeys(document["type"] for document in documents))
+    status = {"status": {"const": documents[0]["status"]}} if "status" in documents[0] else {}
+    schema = describe_object(type={"enum": types}, title=TEXT, **status, detail=TEXT, **members)
+    examples = {document["title"]: {"value": document} for document in documents}
+    return {
+        "description": description,
+        "headers": _CORS_REFERENCES | ({header: refer_to("headers", header)} if header else {}),
+        "content": {problems.PROBLEM_JSON: {"schema": schema, "examples": examples}},
+    }
+
+
+def _render(error: CounterError) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = problems.render_problem(error).body
+    return body
+
+
+def _render_of_gateway(kind: str) -> Mapping[str, Any]:
+    return problems.describe_problem(*problems.GATEWAY_PROBLEMS[kind])
+
+
+_MALFORMED = _render(InvalidRequestError("counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got 'a b'."))
+_TOO_LONG = RangeTooLongError(
+    "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
+    1_700_000_000,
+)
+_UNKNOWN_PATH = _render_of_gateway("MISSING_AUTHENTICATION_TOKEN")
+_GATEWAY_TIMEOUTS = (_render_of_gateway("INTEGRATION_TIMEOUT"), _render_of_gateway("INTEGRATION_FAILURE"))
+
+#: The components of the document: one for each response with an error.
+REFUSALS: JSON = {
+    "BadRequest": _describe_problems("A part of the request is malformed.", _MALFORMED),
+    "BadRange": _describe_problems(
+        "A part of the request is malformed, or the range is too long.", _MALFORMED, _render(_TOO_LONG)
+    ),
+    "GatewayRefused": _describe_problems("The gateway refused the request.", _render_of_gateway("DEFAULT_4XX")),
+    "NotFound": _describe_problems("Unknown path: for example, an id is empty or contains a slash.", _UNKNOWN_PATH),
+    "NoSuchEvent": _describe_problems(
+        "Unknown event or path.", _render(EventNotFoundError("clicks", INCREMENTED.event_id)), _UNKNOWN_PATH
+    ),
+    "NoBadge": _describe_problems(
+        "Unknown path, or the deployment has no badges.", _render(FeatureNotFoundError()), _UNKNOWN_PATH
+    ),
+    "NoSuchReport": _describe_problems(
+        "Unknown report or path, or the stage has no reports.",
+        _render(ReportNotFoundError(f"No such report: 'yearly'. Reports: {', '.join(REPORTS)}.")),
+        _render(ReportsOffError()),
+        _render(FeatureNotFoundError()),
+        _UNKNOWN_PATH,
+    ),
+    "ReportsOff": _describe_problems(
+        "The stage has no reports.", _render(ReportsOffError()), _render(FeatureNotFoundError())
+    ),
+    "OtherVersion": _describe_problems(
+        "The counter is not at the version of `If-Match`. Nothing was recorded.",
+        _render(VersionMismatchError(15, A_COUNTER)),
+        header="ETag",
+        current=refer_to("schemas", "Counter"),
+    ),
+    "TooLarge": _describe_problems(
+        f"The body is over {requests.MAX_BODY_BYTES} bytes.",
+        _render(BodyTooLargeError("The body must have at most 1024 bytes, got 1025.")),
+        _render_of_gateway("REQUEST_TOO_LARGE"),
+    ),
+    "NotJson": _describe_problems(
+        "The request has a body whose media type is not JSON.",
+        _render(UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8.")),
+    ),
+    "KeyReused": _describe_problems(
+        "The idempotency key was already used on this counter with a different body.",
+        _render(KeyReusedError("clicks", INCREMENTED.event_id)),
+    ),
+    "TooMany": _describe_problems(
+        "The rate limit of the stage is exceeded.", _render_of_gateway("THROTTLED"), header="Retry-After"
+    ),
+    "Failed": _describe_problems(
+        "The service failed. The request was not the cause.", _render(CounterError()), _render(NotUnderstoodError(""))
+    ),
+    "GatewayFailed": _describe_problems("The gateway failed.", _render_of_gateway("DEFAULT_5XX")),
+    "ReportUnavailable": _describe_problems(
+        "The SQL read model is busy or unreachable, or the report takes too long.",
+        _render(ReportUnavailableError()),
+        *_GATEWAY_TIMEOUTS,
+        header="Retry-After",
+    ),
+    "Unavailable": _describe_problems(
+        "The service is busy or unreachable. A command may or may not be recorded: retry with its key.",
+        _render(UnavailableError()),
+        *_GATEWAY_TIMEOUTS,
+        header="Retry-After",
+    ),
+}
