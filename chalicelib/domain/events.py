@@ -70,7 +70,7 @@ def register(name: str, version: int = 1) -> Callable[[_Type], _Type]:
         if (name, version) in TYPES:
             raise ValueError(f"the event type {name} already has a version {version}")
         event_type.type_name, event_type.type_version = name, version
-        event_type.rules = read_rules(event_type)
+        event_type.rules = event_type.rules | read_rules(event_type)
         TYPES[name, version] = event_type
         return event_type
 

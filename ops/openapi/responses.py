@@ -25,8 +25,6 @@ from ops.openapi.examples import A_COUNTER, INCREMENTED
 from ops.openapi.schemas import JSON, TEXT, describe_integer, describe_object, refer_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from chalice.app import Response
 
 #: Headers whose values differ between responses. Each other header has the value that it has in the example.
@@ -95,13 +93,15 @@ def describe_cacheable(description: str, schema: JSON, *examples: Response) -> J
 
 
 def _describe_problems(
-    description: str, *documents: Mapping[str, Any], header: str | None = None, **members: JSON
+    description: str, *causes: CounterError | str, header: str | None = None, **members: JSON
 ) -> JSON:
-    """Describe a response that is one of these problem documents."""
-    types = list(dict.fromkeys(document["type"] for document in documents))
-    status = {"status": {"const": documents[0]["status"]}} if "status" in documents[0] else {}
+    """Describe a response that is the problem document of one of these errors, or response types of the gateway."""
+    documents = {document["title"]: document for document in map(_render_problem, causes)}
+    types = list(dict.fromkeys(document["type"] for document in documents.values()))
+    first = next(iter(documents.values()))
+    status = {"status": {"const": first["status"]}} if "status" in first else {}
     schema = describe_object(type={"enum": types}, title=TEXT, **status, detail=TEXT, **members)
-    examples = {document["title"]: {"value": document} for document in documents}
+    examples = {title: {"value": document} for title, document in documents.items()}
     return {
         "description": description,
         "headers": _CORS_REFERENCES | ({header: refer_to("headers", header)} if header else {}),
@@ -109,83 +109,77 @@ def _describe_problems(
     }
 
 
-def _render(error: CounterError) -> Mapping[str, Any]:
-    body: Mapping[str, Any] = problems.render_problem(error).body
+def _render_problem(cause: CounterError | str) -> JSON:
+    if isinstance(cause, str):
+        return problems.describe_problem(*problems.GATEWAY_PROBLEMS[cause])
+    body: JSON = problems.render_problem(cause).body
     return body
 
 
-def _render_of_gateway(kind: str) -> Mapping[str, Any]:
-    return problems.describe_problem(*problems.GATEWAY_PROBLEMS[kind])
-
-
-_MALFORMED = _render(InvalidRequestError("counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got 'a b'."))
+_MALFORMED = InvalidRequestError("counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got 'a b'.")
 _TOO_LONG = RangeTooLongError(
     "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
     1_700_000_000,
 )
-_UNKNOWN_PATH = _render_of_gateway("MISSING_AUTHENTICATION_TOKEN")
-_GATEWAY_TIMEOUTS = (_render_of_gateway("INTEGRATION_TIMEOUT"), _render_of_gateway("INTEGRATION_FAILURE"))
+_UNKNOWN_PATH = "MISSING_AUTHENTICATION_TOKEN"
+_TIMEOUTS = ("INTEGRATION_TIMEOUT", "INTEGRATION_FAILURE")
 
 #: The components of the document: one for each response with an error.
 REFUSALS: JSON = {
     "BadRequest": _describe_problems("A part of the request is malformed.", _MALFORMED),
     "BadRange": _describe_problems(
-        "A part of the request is malformed, or the range is too long.", _MALFORMED, _render(_TOO_LONG)
+        "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG
     ),
-    "GatewayRefused": _describe_problems("The gateway refused the request.", _render_of_gateway("DEFAULT_4XX")),
+    "GatewayRefused": _describe_problems("The gateway refused the request.", "DEFAULT_4XX"),
     "NotFound": _describe_problems("Unknown path: for example, an id is empty or contains a slash.", _UNKNOWN_PATH),
     "NoSuchEvent": _describe_problems(
-        "Unknown event or path.", _render(EventNotFoundError("clicks", INCREMENTED.event_id)), _UNKNOWN_PATH
+        "Unknown event or path.", EventNotFoundError("clicks", INCREMENTED.event_id), _UNKNOWN_PATH
     ),
     "NoBadge": _describe_problems(
-        "Unknown path, or the deployment has no badges.", _render(FeatureNotFoundError()), _UNKNOWN_PATH
+        "Unknown path, or the deployment has no badges.", FeatureNotFoundError(), _UNKNOWN_PATH
     ),
     "NoSuchReport": _describe_problems(
         "Unknown report or path, or the stage has no reports.",
-        _render(ReportNotFoundError(f"No such report: 'yearly'. Reports: {', '.join(REPORTS)}.")),
-        _render(ReportsOffError()),
-        _render(FeatureNotFoundError()),
+        ReportNotFoundError(f"No such report: 'yearly'. Reports: {', '.join(REPORTS)}."),
+        ReportsOffError(),
+        FeatureNotFoundError(),
         _UNKNOWN_PATH,
     ),
-    "ReportsOff": _describe_problems(
-        "The stage has no reports.", _render(ReportsOffError()), _render(FeatureNotFoundError())
-    ),
+    "ReportsOff": _describe_problems("The stage has no reports.", ReportsOffError(), FeatureNotFoundError()),
     "OtherVersion": _describe_problems(
         "The counter is not at the version of `If-Match`. Nothing was recorded.",
-        _render(VersionMismatchError(15, A_COUNTER)),
+        VersionMismatchError(15, A_COUNTER),
         header="ETag",
         current=refer_to("schemas", "Counter"),
     ),
     "TooLarge": _describe_problems(
-        f"The body is over {requests.MAX_BODY_BYTES} bytes.",
-        _render(BodyTooLargeError("The body must have at most 1024 bytes, got 1025.")),
-        _render_of_gateway("REQUEST_TOO_LARGE"),
+        f"The body has over {requests.MAX_BODY_BYTES} bytes.",
+        BodyTooLargeError("The body must have at most 1024 bytes, got 1025."),
+        "REQUEST_TOO_LARGE",
     ),
     "NotJson": _describe_problems(
         "The request has a body whose media type is not JSON.",
-        _render(UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8.")),
+        UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8."),
     ),
     "KeyReused": _describe_problems(
-        "The idempotency key was already used on this counter with a different body.",
-        _render(KeyReusedError("clicks", INCREMENTED.event_id)),
+        "The idempotency key was already used on this counter for another command.",
+        KeyReusedError("clicks", INCREMENTED.event_id),
     ),
-    "TooMany": _describe_problems(
-        "The rate limit of the stage is exceeded.", _render_of_gateway("THROTTLED"), header="Retry-After"
-    ),
+    "TooMany": _describe_problems("The rate limit of the stage is exceeded.", "THROTTLED", header="Retry-After"),
     "Failed": _describe_problems(
-        "The service failed. The request was not the cause.", _render(CounterError()), _render(NotUnderstoodError(""))
+        "The service failed. The request was not the cause.", CounterError(), NotUnderstoodError("")
     ),
-    "GatewayFailed": _describe_problems("The gateway failed.", _render_of_gateway("DEFAULT_5XX")),
+    "GatewayFailed": _describe_problems("The gateway failed.", "DEFAULT_5XX"),
     "ReportUnavailable": _describe_problems(
         "The SQL read model is busy or unreachable, or the report takes too long.",
-        _render(ReportUnavailableError()),
-        *_GATEWAY_TIMEOUTS,
+        ReportUnavailableError(),
+        *_TIMEOUTS,
         header="Retry-After",
     ),
     "Unavailable": _describe_problems(
         "The service is busy or unreachable. A command may or may not be recorded: retry with its key.",
-        _render(UnavailableError()),
-        *_GATEWAY_TIMEOUTS,
+        UnavailableError(),
+        *_TIMEOUTS,
         header="Retry-After",
     ),
 }
