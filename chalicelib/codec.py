@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.events import COUNTER_ID, MAX_PARTS, TYPES
+from chalicelib.domain.events import MAX_PARTS, TYPES
 from chalicelib.errors import NotUnderstoodError
 
 if TYPE_CHECKING:
@@ -235,28 +235,28 @@ def _make_encoder(event_type: type[Event]) -> Callable[[Event], str]:
 
 def _make_decoder(event_type: type[Event]) -> Callable[[object, Mapping[str, Any]], Event]:
     """Return a function that decodes an event."""
-    is_counter_id = COUNTER_ID.make_check()
-    _, *rules = event_type.rules.values()
+    counter_id_rule, *rules = event_type.rules.values()
+    is_counter_id = counter_id_rule.make_check()
     checks = [(rule, rule.name, rule.value_type, rule.make_check()) for rule in rules]
 
     def decode(counter_id: object, fields: Mapping[str, Any]) -> Event:
         if type(counter_id) is not str or not is_counter_id(counter_id):
-            raise _invalid(COUNTER_ID, "counter_id", counter_id)
+            raise _invalid(counter_id_rule, counter_id)
         values: list[Any] = [counter_id]
         for rule, name, expected, is_valid in checks:
             value = fields.get(name)
             if type(value) is not expected or not is_valid(value):
-                raise _invalid(rule, name, value)
+                raise _invalid(rule, value)
             values.append(value)
         return event_type(*values)
 
     return decode
 
 
-def _invalid(rule: Rule, name: str, value: object) -> NotUnderstoodError:
-    return NotUnderstoodError(f"{name} must be {rule}, got {_abbreviate(value)}")
+def _invalid(rule: Rule, value: object) -> NotUnderstoodError:
+    return NotUnderstoodError(f"{rule.name} must be {rule}, got {_abbreviate(value)}")
 
 
-# Made once: a batch has a thousand events.
+# Made once, at import: a batch has a thousand events.
 _ENCODERS = {event_type: _make_encoder(event_type) for event_type in TYPES.values()}
 _DECODERS = {key: _make_decoder(event_type) for key, event_type in TYPES.items()}

@@ -35,13 +35,7 @@ Pages of the allowed origin can read every response, including errors (CORS). Ea
 """
 
 #: The errors of every route, of routes with parameters, and of routes with parameters in the path.
-_EVERYWHERE = {
-    "403": "GatewayRefused",
-    "429": "TooMany",
-    "500": "Failed",
-    "502": "GatewayFailed",
-    "503": "Unavailable",
-}
+_EVERYWHERE = {"403": "GatewayRefused", "429": "TooMany", "500": "Failed", "502": "GatewayFailed", "503": "Unavailable"}
 _WITH_PARAMETERS = {"400": "BadRequest"}
 _WITH_PATH_PARAMETERS = {"404": "NotFound"}
 
@@ -78,8 +72,9 @@ def generate() -> JSON:
 
 def _describe_route(path: str, route: RouteEntry, query_parameters: Iterable[str]) -> JSON:
     name = route.view_name
-    if name not in OPERATIONS:
-        raise ValueError(f"{path} has no description: add the view {name} to OPERATIONS in ops/openapi/operations.py")
+    summary = route.view_function.__doc__
+    if name not in OPERATIONS or not summary:
+        raise ValueError(f"{path} has no description: the view {name} needs a docstring and an entry in OPERATIONS")
     operation = OPERATIONS[name]
     in_path = [refer_to("parameters", parameter) for parameter in re.findall(r"{(\w+)}", path)]
     resolved = [
@@ -97,7 +92,7 @@ def _describe_route(path: str, route: RouteEntry, query_parameters: Iterable[str
     responses = operation.responses | {status: refer_to("responses", refusal) for status, refusal in refusals.items()}
     return {
         "operationId": name,
-        "summary": route.view_function.__doc__,
+        "summary": summary,
         **({"requestBody": operation.body} if operation.body else {}),
         "parameters": [*in_path, *operation.parameters],
         "responses": dict(sorted(responses.items())),

@@ -71,11 +71,7 @@ PARAMETERS: JSON = {
     parameter["name"]: parameter
     for parameter in (
         _parameter(
-            "counter_id",
-            describe_value(COUNTER_ID),
-            "clicks",
-            "Case-sensitive. Every valid id is a counter.",
-            "path",
+            "counter_id", describe_value(COUNTER_ID), "clicks", "Case-sensitive. Every valid id is a counter.", "path"
         ),
         _parameter("event_id", UUID_OF_ANY_CASE, INCREMENTED.event_id, place="path"),
         _parameter("name", {"enum": list(REPORTS)}, "top_counters", place="path"),
@@ -234,8 +230,7 @@ def _describe_counters() -> Operation:
     page = responses.render_counters(CounterPage([A_COUNTER], "clicks"))
     schema = describe_object(counters=describe_list(refer_to("schemas", "Counter")), next_cursor=CURSOR)
     return Operation(
-        {"200": describe_response("A page.", schema, page)},
-        (refer_to("parameters", "limit"), _describe_cursor(page)),
+        {"200": describe_response("A page.", schema, page)}, (refer_to("parameters", "limit"), _describe_cursor(page))
     )
 
 
@@ -282,10 +277,7 @@ def _describe_report() -> Operation:
                 "CSV starts with a header line. For CSV, only `Link` has the next page.",
             ),
             _parameter(
-                "counter_id",
-                describe_value(COUNTER_ID),
-                "clicks",
-                "Only this counter. `running_totals` requires it.",
+                "counter_id", describe_value(COUNTER_ID), "clicks", "Only this counter. `running_totals` requires it."
             ),
             _parameter("from", day_or_time, "2023-11-14", f"The start, inclusive. {bounds}"),
             _parameter(
@@ -305,8 +297,7 @@ def _describe_document() -> Operation:
     document = responses.render_cacheable(A_REQUEST, "", openapi.HEADERS)
     document.body = {"openapi": "3.1.1", "info": {"title": "Counter", "version": chalicelib.__version__}, "paths": {}}
     return Operation(
-        describe_cacheable("The document.", {"type": "object"}, document),
-        (refer_to("parameters", "If-None-Match"),),
+        describe_cacheable("The document.", {"type": "object"}, document), (refer_to("parameters", "If-None-Match"),)
     )
 
 

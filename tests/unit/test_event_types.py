@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib import codec
 from chalicelib.domain import events
 from chalicelib.domain.events import TYPES, Incremented
+from chalicelib.domain.rules import Text
 from chalicelib.extras.sql import schema
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -131,8 +133,17 @@ def test_type_registered_twice_is_refused():
 
 
 def test_types_agree_on_the_fields_that_they_share():
-    """A field of one name has one type in the log. A type's name fits the column of the SQL read model."""
+    """A field of one name has one type in the log, and no field hides an attribute that every event has."""
     kinds = {(rule.name, rule.value_type) for event_type in TYPES.values() for rule in event_type.rules.values()}
 
     assert len(kinds) == len(dict(kinds))
-    assert max(len(event_type.type_name) for event_type in TYPES.values()) <= schema.events.c.type.type.length  # type: ignore[attr-defined]
+    assert not dict(kinds).keys() & {"partition", "type", "version", "counted_at_once", "status"}
+
+
+@pytest.mark.parametrize("event_type", TYPES.values())
+def test_type_fits_a_message_and_the_sql_read_model(event_type):
+    """One more event of any type fits into a message. A character takes up to 12 bytes in JSON."""
+    texts = [rule.longest for rule in event_type.rules.values() if isinstance(rule, Text)]
+
+    assert 12 * sum(texts) + 1024 < 192 * 1024 - codec.MESSAGE_BYTES
+    assert len(event_type.type_name) <= schema.events.c.type.type.length  # type: ignore[attr-defined]

@@ -81,7 +81,7 @@ def test_document_describes_every_route_and_no_other():
 def test_route_without_description_is_named(monkeypatch):
     monkeypatch.delitem(operations.OPERATIONS, "history")
 
-    with pytest.raises(ValueError, match=r"^/counters/{counter_id}/history has no description: add the view history"):
+    with pytest.raises(ValueError, match=r"^/counters/{counter_id}/history has no description: the view history needs"):
         document.generate()
 
 
