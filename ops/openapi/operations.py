@@ -77,6 +77,29 @@ PARAMETERS: JSON = {
         _parameter("name", {"enum": list(REPORTS)}, "top_counters", place="path"),
         _parameter("limit", _LIMIT, 10, "The maximum number of rows on a page."),
         _parameter("If-None-Match", TEXT, '"16"', "The `ETag` of the version that the client has.", "header"),
+        _parameter(
+            "Idempotency-Key",
+            {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+            AN_INCREMENT.idempotency_key,
+            "All requests with this key on this counter are the same command. Keys never expire. "
+            "1 to 255 printable ASCII characters, without spaces at the ends.",
+            "header",
+        ),
+        _parameter(
+            "If-Match",
+            {"type": "string", "pattern": f"^{formats.VERSION_TAG.pattern}$"},
+            '"16"',
+            "Compare-and-swap: record the event only if the counter is at this version.",
+            "header",
+        ),
+        _parameter(
+            "Prefer",
+            TEXT,
+            "return=representation",
+            "`return=representation` is add-and-get. Under contention, or with any other preference, the response is "
+            "202 as without it.",
+            "header",
+        ),
     )
 }
 
@@ -116,31 +139,7 @@ def describe_command(command: Command) -> Operation:
                 links={"event": to_event, "counter": to_counter},
             ),
         },
-        (
-            _parameter(
-                "Idempotency-Key",
-                {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
-                command.idempotency_key,
-                "All requests with this key on this counter are the same command. Keys never expire. "
-                "1 to 255 printable ASCII characters, without spaces at the ends.",
-                "header",
-            ),
-            _parameter(
-                "If-Match",
-                {"type": "string", "pattern": f"^{formats.VERSION_TAG.pattern}$"},
-                '"16"',
-                "Compare-and-swap: record the event only if the counter is at this version.",
-                "header",
-            ),
-            _parameter(
-                "Prefer",
-                TEXT,
-                "return=representation",
-                "`return=representation` is add-and-get. Under contention, or with any other preference, the response "
-                "is 202 as without it.",
-                "header",
-            ),
-        ),
+        tuple(refer_to("parameters", name) for name in ("Idempotency-Key", "If-Match", "Prefer")),
         {"412": "OtherVersion", "413": "TooLarge", "415": "NotJson", "422": "KeyReused"},
         {
             "description": f"At most {requests.MAX_BODY_BYTES} bytes. Default: `by` is 1.",

@@ -347,7 +347,7 @@ class Model:
     def _shares_time(self, ordered: list[Entry], at: int) -> bool:
         return ordered[at].time == ordered[at - 1].time and not self.is_broken("same times apart")
 
-    # What a client does: `commands._compare_and_swap` and `commands._add_and_get`.
+    # The commands of clients: `command_handlers._compare_and_swap` and `command_handlers._append`.
 
     def swap(self, event: Entry) -> Program:
         """Append the event and count it in one transaction, if the counter is at `at_version`."""

@@ -26,12 +26,10 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the test set the writer's clock."""
-    from chalicelib.read_model import writer
-
-    found = Clock()
-    monkeypatch.setattr(writer, "_now_ms", lambda: found.now_ms)
-    return found
+    """Let the test set the worker's clock."""
+    worker = Clock()
+    monkeypatch.setattr("chalicelib.clock.now_ms", lambda: worker.now_ms)
+    return worker
 
 
 def deliveries(counter_id, size, messages, disorder, seed=1):
