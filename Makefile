@@ -40,8 +40,8 @@ lint: .venv/ready .local/checkov/ready ## check formatting, code, prose and the 
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@$(PY) scripts/lint_prose.py
-	@.venv/bin/cfn-lint infrastructure/template.yaml
-	@.local/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --file infrastructure/template.yaml
+	@.venv/bin/cfn-lint infrastructure/*.yaml
+	@.local/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --directory infrastructure
 
 types: .venv/ready
 	@STAGE=local .venv/bin/mypy

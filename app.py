@@ -3,7 +3,7 @@ The Chalice application: routes, stream handler, queue handlers, schedule and mi
 
 Follow one increment through the files: `increment` below, `chalicelib/command_handlers.py` and `event_log.py`; then
 `publish` below and `publisher.py`; then `project` below, `projector.py` and `read_model/writer.py`; and back to
-`counter` below. If SQL_URL is set, `project_sql` does the same with `extras/sql/`.
+`counter` below. Each optional projection, such as `extras/sql/`, has a function of its own besides `project`.
 
 Each entry point imports the modules that it uses, so that no function loads modules that only other functions need. A
 deployment may lack features of `chalicelib/extras`: `_optional` makes their routes return 404.
@@ -24,6 +24,7 @@ from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
 from chalicelib.errors import FeatureNotFoundError
+from chalicelib.projections import READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
@@ -205,22 +206,31 @@ def publish(batch: DynamoDBEvent) -> None:
     publisher.publish(codec.list_records(batch.to_dict()))
 
 
-@app.on_sqs_message(queue=_settings.projection_queue, batch_size=10, maximum_concurrency=_settings.projectors)
+@app.on_sqs_message(queue=READ_MODEL.queue(_settings.stage), batch_size=10, maximum_concurrency=_settings.projectors)
 def project(batch: SQSEvent) -> dict[str, Any]:
     from chalicelib import projector
     from chalicelib.read_model import writer
 
-    projection = projector.Projection("projection queue", _settings.dead_letter_queue, writer.count)
-    return projector.project(projection, codec.list_records(batch.to_dict()))
+    return projector.project(READ_MODEL, writer.count, codec.list_records(batch.to_dict()))
 
 
-if _settings.sql_url:
+def _declare_function(projection: Projection) -> None:
+    """Declare the function of an optional projection, which does the same as `project`."""
 
-    @app.on_sqs_message(queue=_settings.sql_projection_queue, batch_size=10, maximum_concurrency=_settings.projectors)
-    def project_sql(batch: SQSEvent) -> dict[str, Any]:
-        from chalicelib.extras.sql import projector as sql_projector
+    def project_more(batch: SQSEvent) -> dict[str, Any]:
+        from chalicelib import projector
 
-        return sql_projector.project(codec.list_records(batch.to_dict()))
+        count = importlib.import_module(f"chalicelib.{projection.module}").count
+        return projector.project(projection, count, codec.list_records(batch.to_dict()))
+
+    project_more.__name__ = projection.function  # Chalice and Lambda find the function by this name
+    globals()[projection.function] = app.on_sqs_message(
+        queue=projection.queue(_settings.stage), batch_size=10, maximum_concurrency=_settings.projectors
+    )(project_more)
+
+
+for _projection in _settings.projections[1:]:
+    _declare_function(_projection)
 
 
 @app.schedule(Rate(settings.CHECK_EVERY_S // 60, unit=Rate.MINUTES))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+from chalicelib.projections import PROJECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chalicelib.projections import Projection
 
 #: For each function's handler: the modules to import. The last one also provides the client to create.
-FUNCTIONS: dict[str, tuple[str, ...]] = {
+_FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.app": ("command_handlers", "aws.tables"),
     "app.publish": ("publisher", "aws.sqs"),
-    "app.project": ("projector", "read_model.writer", "aws.tables"),
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
-#: The function that exists only if SQL_URL is set.
-WITH_SQL: dict[str, tuple[str, ...]] = {"app.project_sql": ("extras.sql.projector", "extras.sql.read_model")}
+
+def list_functions(projections: Iterable[Projection]) -> dict[str, tuple[str, ...]]:
+    """Return the modules to import for each function's handler, with one function for each of these projections."""
+    counting = {f"app.{one.function}": ("projector", one.module, one.client) for one in projections}
+    return _FUNCTIONS | counting
 
 
 def preload(function: str) -> None:
@@ -23,7 +33,7 @@ def preload(function: str) -> None:
     While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
     Imports during the first event would take several times as long.
     """
-    known = FUNCTIONS | WITH_SQL
+    known = list_functions(PROJECTIONS)
     if function in known:
         *modules, clients = known[function]
         for module in modules:

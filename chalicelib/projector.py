@@ -15,23 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Set
 
     from chalicelib.domain.events import Event
+    from chalicelib.projections import Projection
 
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """
-    A read model that is built from the messages of a queue.
-
-    `count` counts each event once, and returns the events that were not counted before, as (counter id, event id). Its
-    second argument names the counters whose events are probably counted already. If it counts only some of the events,
-    it raises a `PartlyCountedError`. Dead letters go to `dead_letter_queue` and name `source`. `metrics` is the prefix
-    of the metrics' names.
-    """
-
-    source: str
-    dead_letter_queue: str
-    count: Callable[[list[Event], Collection[str]], Set[tuple[str, str]]]
-    metrics: str = ""
+    #: Counts each event once, and returns the events that were not counted before, as (counter id, event id); None if
+    #: the read model cannot tell, as a set or a maximum cannot. The second argument names the counters whose events are
+    #: probably counted already. If only some of the events are counted, raises a `PartlyCountedError`.
+    Count = Callable[[list[Event], Collection[str]], Set[tuple[str, str]] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +34,9 @@ class _Message:
         return any(event.counter_id in counter_ids for event in self.events)
 
 
-def project(projection: Projection, records: Iterable[object]) -> dict[str, Any]:
+def project(projection: Projection, count: Count, records: Iterable[object]) -> dict[str, Any]:
     """
-    Count each event in these SQS records once, and park the records with invalid content.
+    Count each event in these SQS records once, with `count`, and park the records with invalid content.
 
     The queue may deliver records repeatedly, late, in any order and in any batch. Returns a partial batch response: the
     records with uncounted events, which the queue delivers again. If the event source ignores partial batch responses,
@@ -56,22 +45,26 @@ def project(projection: Projection, records: Iterable[object]) -> dict[str, Any]
     Raises:
         UnavailableError: a temporary failure. The queue delivers all records again; counted events do not count twice.
     """
-    messages = [_decode(record, projection.source) for record in records]
+    current = settings.current()
+    source = projection.describe("projection queue")
+    messages = [_decode(record, source) for record in records]
     events = [event for message in messages for event in message.events]
     likely_counted = {event.counter_id for message in messages if message.is_likely_counted for event in message.events}
     failed: list[_Message] = []
     try:
-        new = projection.count(events, likely_counted)
+        new = count(events, likely_counted)
+        if new is None:
+            new = {(event.counter_id, event.event_id) for event in events}
     except PartlyCountedError as error:
-        _measure(messages, error.new, error.uncounted, projection.metrics)
+        _measure(messages, error.new, error.uncounted, projection.prefix)
         failed = [message for message in messages if message.concerns(error.uncounted)]
-        if not settings.current().partial_batch_responses or len(failed) == len(messages):
+        if not current.partial_batch_responses or len(failed) == len(messages):
             raise
         telemetry.log_not_counted([message.message_id for message in failed], error.uncounted)
     else:
-        _measure(messages, new, frozenset(), projection.metrics)
+        _measure(messages, new, frozenset(), projection.prefix)
     invalid = [message.dead_letter for message in messages if message.dead_letter and message not in failed]
-    dead_letters.park(invalid, projection.dead_letter_queue)
+    dead_letters.park(invalid, projection.dead_letter_queue(current.stage))
     return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in failed]}
 
 

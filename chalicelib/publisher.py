@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from chalicelib.domain.events import Event
-    from chalicelib.settings import Receiver
+    from chalicelib.projections import Projection
 
 
 def publish(records: Iterable[object]) -> None:
@@ -38,20 +38,21 @@ def publish(records: Iterable[object]) -> None:
         else:
             (counted if codec.is_counted_at_once(record) else recorded).append(event)
     failures: list[QueueUnavailableError] = []
-    receivers = settings.current().receivers
-    for receiver in receivers:
+    current = settings.current()
+    for projection in current.projections:
         try:
-            _send(recorded, receiver, {})
-            _send(counted, receiver, codec.LIKELY_COUNTED)
+            _send(recorded, projection, current.stage, {})
+            _send(counted, projection, current.stage, codec.LIKELY_COUNTED)
         except QueueUnavailableError as failure:
             failures.append(failure)
     if failures:
         raise failures[0]
-    for receiver in receivers:
-        dead_letters.park(parked, receiver.dead_letter_queue)
+    for projection in current.projections:
+        dead_letters.park(parked, projection.dead_letter_queue(current.stage))
 
 
-def _send(events: Iterable[Event], receiver: Receiver, attributes: dict[str, str]) -> None:
+def _send(events: Iterable[Event], projection: Projection, stage: str, attributes: dict[str, str]) -> None:
+    queue = projection.queue(stage)
     for message in codec.encode_messages(events):
-        message_id = sqs.send(receiver.queue, message.body, attributes)
-        telemetry.log_published(message_id, message.event_ids, receiver)
+        message_id = sqs.send(queue, message.body, attributes)
+        telemetry.log_published(message_id, message.event_ids, projection, queue)

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.events import LARGEST_AMOUNT, MAX_PARTS
 from chalicelib.errors import SettingsError
+from chalicelib.projections import PROJECTIONS, SQL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from chalicelib.projections import Projection
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -21,10 +24,6 @@ SDKS = ("runtime", "package")
 
 #: The database drivers that SQL_URL accepts.
 SQL_DATABASES = ("sqlite", "postgresql+psycopg", "auroradsql+psycopg")
-
-#: The projections that a stage may have, by the names that operators use.
-READ_MODEL, SQL = "read-model", "sql"
-PROJECTIONS = (READ_MODEL, SQL)
 
 #: The interval of the scheduled check, in seconds.
 CHECK_EVERY_S = 3600
@@ -36,16 +35,10 @@ _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 #: Suffixes of resource names, which no stage may have. A stage `x-publish` would collide with the function `publish` of
 #: stage `x`, and a stage `x-sql` with its second queue.
-_RESERVED_SUFFIXES = ("-publish", "-project", "-check", "-sql")
+_RESERVED_SUFFIXES = ("-publish", "-project", "-check", *(f"-{optional.name}" for optional in PROJECTIONS[1:]))
 
-
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """A projection's queue, which gets all events, and the queue of its dead letters."""
-
-    projection: str
-    queue: str
-    dead_letter_queue: str
+#: The variables that switch a projection on with 1. The address of a database switches SQL on.
+_SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:] if projection is not SQL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +59,7 @@ class Settings:
     sdk: str
     sql_url: str
     sql_reader_url: str
+    switches: frozenset[str]
 
     @property
     def event_log_table(self) -> str:
@@ -83,31 +77,10 @@ class Settings:
         return f"counter-{self.stage}-archive"
 
     @property
-    def projection_queue(self) -> str:
-        """Name of the queue from `publish` to `project`."""
-        return f"counter-{self.stage}-projection"
-
-    @property
-    def dead_letter_queue(self) -> str:
-        """Name of the queue with the dead letters of `project`."""
-        return f"counter-{self.stage}-projection-dead-letter"
-
-    @property
-    def sql_projection_queue(self) -> str:
-        """Name of the queue from `publish` to `project_sql`, if `sql_url` is set."""
-        return f"counter-{self.stage}-sql-projection"
-
-    @property
-    def sql_dead_letter_queue(self) -> str:
-        """Name of the queue with the dead letters of `project_sql`."""
-        return f"counter-{self.stage}-sql-projection-dead-letter"
-
-    @property
-    def receivers(self) -> list[Receiver]:
-        """The queues of each projection that the stage has."""
-        read_model = Receiver(READ_MODEL, self.projection_queue, self.dead_letter_queue)
-        sql = Receiver(SQL, self.sql_projection_queue, self.sql_dead_letter_queue)
-        return [read_model, sql] if self.sql_url else [read_model]
+    def projections(self) -> tuple[Projection, ...]:
+        """The projections that the stage has: the read model, and those that are switched on."""
+        on = {"", *self.switches, *([SQL.setting] if self.sql_url else [])}
+        return tuple(projection for projection in PROJECTIONS if projection.setting in on)
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -149,6 +122,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
         sql_url=sql_url,
         sql_reader_url=sql_reader_url,
+        switches=frozenset(name for name in _SWITCHES if _integer(environment, name, default=0, lowest=0, highest=1)),
     )
 
 

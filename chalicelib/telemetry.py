@@ -28,12 +28,13 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from chalicelib import settings
 from chalicelib.errors import KeyReusedError, RequestError, UnavailableError, VersionMismatchError
+from chalicelib.projections import PROJECTIONS, READ_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from chalicelib.domain.events import Event
-    from chalicelib.settings import Receiver
+    from chalicelib.projections import Projection
 
 #: Also the name of the Chalice application, so that its own log lines have the same format.
 SERVICE = "counter"
@@ -44,21 +45,18 @@ METRICS = {
     "Recorded": "Count",
     "Published": "Count",
     "Delivered": "Count",
-    "Counted": "Count",
-    "Duplicates": "Count",
-    "SqlCounted": "Count",
-    "SqlDuplicates": "Count",
     "NotCounted": "Count",
     "Parked": "Count",
     "Refused": "Count",
     "Unavailable": "Count",
-    "Lag": "Seconds",
-    "SqlLag": "Seconds",
     "Drift": "Count",
     "Repaired": "Count",
     "OnDeadLetterQueue": "Count",
     "OldestUncounted": "Seconds",
     "CheckAge": "Seconds",
+    **{f"{projection.prefix}Counted": "Count" for projection in PROJECTIONS},
+    **{f"{projection.prefix}Duplicates": "Count" for projection in PROJECTIONS},
+    **{f"{projection.prefix}Lag": "Seconds" for projection in PROJECTIONS},
 }
 
 
@@ -160,11 +158,11 @@ def log_missing_feature(module: str | None) -> None:
     _log.warning("feature not found", extra={"feature": module})
 
 
-def log_published(message_id: str, event_ids: Sequence[str], receiver: Receiver) -> None:
+def log_published(message_id: str, event_ids: Sequence[str], projection: Projection, queue: str) -> None:
     """Log that a message with these events was sent to a projection's queue."""
-    is_first = receiver.projection == settings.READ_MODEL
+    is_first = projection is READ_MODEL
     fields = {"message_id": message_id, "events": len(event_ids), "event_ids": event_ids}
-    _log.info("published", extra=fields if is_first else {"queue": receiver.queue, **fields})
+    _log.info("published", extra=fields if is_first else {"queue": queue, **fields})
     if is_first:  # count each event once, not once per projection
         _count("Published", len(event_ids))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
+from chalicelib.projections import PROJECTIONS
 from ops.cli.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
 
+#: The variables that switch optional projections on.
+SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])
 
-#: The policy of each function, by Chalice's name of the function.
-_POLICIES = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
+#: The functions of every stage, by Chalice's names, and the names of their policies.
+_FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
 
 
 def settings_of(stage: str) -> Settings:
@@ -78,19 +81,54 @@ def add(stage: str) -> None:
     configuration["stages"][stage] = {
         "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*"},
         "lambda_functions": {
-            function: {"iam_policy_file": f"policies/{stage}/{policy}.json"} for function, policy in _POLICIES.items()
+            function: {"iam_policy_file": _policy_file(stage, policy)} for function, policy in _FUNCTIONS.items()
         },
     }
-    _file().write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+    _write(configuration)
 
 
-def _file() -> Path:
-    return PROJECT / ".chalice" / "config.json"
+def configure_functions(stage_settings: Settings) -> None:
+    """Add the functions of the stage's optional projections to the configuration. Safe to repeat."""
+    configuration = _configuration()
+    if add_functions(configuration, stage_settings):
+        _write(configuration)
+
+
+def add_functions(configuration: dict[str, Any], stage_settings: Settings) -> bool:
+    """
+    Add the functions of the stage's optional projections to a configuration. Return whether it changed.
+
+    They get what `project` has, and policies of their own: without an entry, Chalice expects a policy with another
+    name. What the configuration already says of a function stays.
+    """
+    functions = configuration["stages"][stage_settings.stage].setdefault("lambda_functions", {})
+    changed = False
+    for projection in stage_settings.projections[1:]:
+        defaults = {
+            **configuration.get("lambda_functions", {}).get("project", {}),
+            "iam_policy_file": _policy_file(stage_settings.stage, projection.function),
+        }
+        own = {**defaults, **functions.get(projection.function, {})}
+        changed = changed or functions.get(projection.function) != own
+        functions[projection.function] = own
+    return changed
+
+
+def _policy_file(stage: str, policy: str) -> str:
+    return f"policies/{stage}/{policy}.json"
 
 
 def _configuration() -> dict[str, Any]:
     configuration: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
     return configuration
+
+
+def _write(configuration: dict[str, Any]) -> None:
+    _file().write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+
+
+def _file() -> Path:
+    return PROJECT / ".chalice" / "config.json"
 
 
 def _make_absolute(sql_url: str) -> str:
@@ -103,12 +141,6 @@ def template_parameters_of(stage: str) -> dict[str, str]:
     """Return the template parameters that the configuration sets for this stage."""
     parameters = _configuration()["stages"].get(stage, {}).get("template_parameters", {})
     return {name: str(value) for name, value in parameters.items()}
-
-
-def functions_of(stage: str) -> dict[str, dict[str, Any]]:
-    """Return the configuration of this stage's functions, by Chalice's names."""
-    functions: dict[str, dict[str, Any]] = _configuration()["stages"].get(stage, {}).get("lambda_functions", {})
-    return functions
 
 
 def enter(stage: str) -> Settings:
@@ -124,8 +156,8 @@ def enter(stage: str) -> Settings:
         OperatorError: the stage does not exist; or it is local and the embedded AWS is not running.
     """
     stage_settings = settings_of(stage)
-    for field in dataclasses.fields(stage_settings):
-        os.environ.pop(field.name.upper(), None)
+    for name in (*(field.name.upper() for field in dataclasses.fields(stage_settings)), *SWITCHES):
+        os.environ.pop(name, None)
     os.environ.update(environment_of(stage))
     if stage == LOCAL_STAGE:
         os.environ.update(addresses(local_folder()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import settings
 from ops.deployment import policies
 
 if TYPE_CHECKING:
@@ -113,9 +114,10 @@ def needed(who: str, *, with_sql: bool) -> dict[str, frozenset[str]]:
 
 def of(who: str, stage: str, sql_url: str = "") -> dict[str, Any]:
     """Return the policy of this function, or of the stage's operator."""
+    of_stage = settings.read({"STAGE": stage, "SQL_URL": sql_url})
     if who == "operator":
-        return policies.operator_policy(stage, sql_url=sql_url)
-    return policies.function_policies(stage, traced=False, sql_url=sql_url)[f"{who}.json"]
+        return policies.operator_policy(of_stage)
+    return policies.function_policies(of_stage, traced=False)[f"{who}.json"]
 
 
 def function_name(function: str, stage: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from benchmarks.measure import environment, scope
 from chalicelib import cold_start
+from chalicelib.projections import READ_MODEL
 from ops import stages
 from ops.deployment import package as packaging
 
@@ -89,7 +90,7 @@ def _list_programs() -> dict[str, str]:
         scope.START_UNIT: "import boto3",
         f"{scope.START_UNIT}, with a client": "import boto3; boto3.client('dynamodb')",
     }
-    for function, modules in cold_start.FUNCTIONS.items():
+    for function, modules in cold_start.list_functions([READ_MODEL]).items():
         imports = ["app", *(f"chalicelib.{module}" for module in modules)]
         if modules[-1] == "aws.sqs":
             imports.append("boto3")  # which creates the client

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.settings import PROJECTIONS
+from chalicelib.projections import PROJECTIONS
 from ops import stages
 from ops.cli.command import stage_command
 from ops.cli.params import COUNTER_ID, TIME
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 _log_command = functools.partial(stage_command, check_log=True)
 
 _projection_option = click.option(
-    "--projection", type=click.Choice(PROJECTIONS), default=None, help="Only this projection (default: all)."
+    "--projection",
+    "names",
+    type=click.Choice([projection.name for projection in PROJECTIONS]),
+    multiple=True,
+    help="Only this projection (default: all). Repeatable.",
 )
 _counters_option = click.option(
     "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable."
@@ -34,7 +38,7 @@ _counters_option = click.option(
 @click.option("--no-wait", "waits", default=True, flag_value=False, help="Do not wait for pending events.")
 @_projection_option
 def verify_command(
-    settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool, projection: str | None
+    settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool, names: tuple[str, ...]
 ) -> Outcome:
     """
     Compare read models with the event log. Exits with 1 if they differ.
@@ -49,8 +53,9 @@ def verify_command(
     """
     from ops.maintenance import projections, verify
 
-    projections.check_counters(settings, counter_ids, projections.select(settings, projection))
-    return verify.verify(settings, counter_ids, lag_s, waits=waits, projection=projection)
+    selected = projections.select(settings, names)
+    projections.check_counters(settings, counter_ids, selected)
+    return verify.verify(settings, counter_ids, lag_s, waits=waits, selected=selected)
 
 
 @_log_command
@@ -71,7 +76,7 @@ def replay_command(
     rate: int,
     dry_run: bool,
     from_start: bool,
-    projection: str | None,
+    names: tuple[str, ...],
 ) -> Outcome:
     """
     Send logged events to the projection queues again.
@@ -90,9 +95,11 @@ def replay_command(
         raise click.UsageError("--counter must be given at most once. Run replay once per counter.")
     if to_ms is not None and (from_ms or 0) >= to_ms:
         raise click.UsageError("--from must be before --to.")
-    names = projections.select(settings, projection)
+    selected = projections.select(settings, names)
     lookups.check_counters(counter_ids)
-    selection = replay.Selection(next(iter(counter_ids), None), from_ms or 0, to_ms, names)
+    selection = replay.Selection(
+        next(iter(counter_ids), None), from_ms or 0, to_ms, tuple(projection.name for projection in selected)
+    )
     checkpoint_file = replay.locate_checkpoint(stages.local_folder(), settings.stage, selection)
     if from_start:
         checkpoint_file.unlink(missing_ok=True)
@@ -103,7 +110,7 @@ def replay_command(
 @_counters_option
 @click.option("--dry-run", is_flag=True, help="Report differences without correcting them.")
 @_projection_option
-def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: bool, projection: str | None) -> Outcome:
+def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: bool, names: tuple[str, ...]) -> Outcome:
     """
     Repair read models from the event log, in place.
 
@@ -120,8 +127,9 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     """
     from ops.maintenance import projections, rebuild
 
-    projections.check_counters(settings, counter_ids, projections.select(settings, projection))
-    return rebuild.rebuild(settings, counter_ids, projection, dry_run=dry_run)
+    selected = projections.select(settings, names)
+    projections.check_counters(settings, counter_ids, selected)
+    return rebuild.rebuild(settings, counter_ids, selected, dry_run=dry_run)
 
 
 @_log_command
@@ -130,7 +138,7 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
 @click.option("--dry-run", is_flag=True, help="List messages without sending them.")
 @_projection_option
 def redrive_command(
-    settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool, projection: str | None
+    settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool, names: tuple[str, ...]
 ) -> Outcome:
     """
     List messages in the dead-letter queues and send them back.
@@ -146,8 +154,8 @@ def redrive_command(
     """
     from ops.maintenance import projections, redrive
 
-    names = projections.select(settings, projection)
-    return redrive.redrive(settings, ids, reason, dry_run=dry_run, names=names)
+    selected = projections.select(settings, names)
+    return redrive.redrive(settings, ids, reason, dry_run=dry_run, selected_projections=selected)
 
 
 @_log_command

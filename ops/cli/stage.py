@@ -35,8 +35,8 @@ def provision_command(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG
     """
     Create or update tables, queues, buckets and alarms.
 
-    Safe to repeat. Adds a new stage to .chalice/config.json, and writes the functions' policies next to that file,
-    where Chalice reads them.
+    Safe to repeat. Adds a new stage, and the functions of its optional projections, to .chalice/config.json. Writes the
+    functions' policies next to that file, where Chalice reads them.
 
     \b
     Examples:
@@ -48,6 +48,7 @@ def provision_command(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG
 
     outputs = provision.provision(settings)
     policies.write(settings, stages.PROJECT / ".chalice")
+    stages.configure_functions(settings)
     return Outcome({"Where": target.describe(), **outputs})
 
 
@@ -163,10 +164,7 @@ def policy_command(settings: Settings) -> Outcome:
     Examples:
       python -m ops policy --stage prod > operator.json
     """
-    from ops import sql_url
     from ops.deployment import policies
 
-    policy = policies.operator_policy(
-        settings.stage, sql_url=sql_url.address(settings), sql_reader_url=settings.sql_reader_url
-    )
+    policy = policies.operator_policy(settings)
     return Outcome(policy, [json.dumps(policy, indent=2)])

@@ -55,8 +55,7 @@ def deploy(settings: Settings, work: Path) -> Deployed:
 
     Raises:
         OperatorError: the stage is not provisioned, or has another number of shards; `chalice deploy` deployed it;
-            packaging fails; SQLite is configured on Lambda; the configuration has no policy for `project_sql`; or
-            CloudFormation refuses.
+            packaging fails; SQLite is configured on Lambda; or CloudFormation refuses.
     """
     package.check_sql(settings)
     check_not_deployed_by_chalice(settings.stage)

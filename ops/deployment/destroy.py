@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
+from chalicelib.projections import PROJECTIONS
 from ops import target
 from ops.cli.result import Outcome
 from ops.deployment import deploy, provision, site, stacks
@@ -58,7 +59,7 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     if data:
         for name in (name for kind, name in stacks.resources(storage) if kind == _BUCKET):
             site.empty(name)
-        removed += [storage] if stacks.delete(storage) else []
+        removed += [name for name in _storage_stacks(settings) if stacks.delete(name)]
         removed += [settings.event_log_table] if _delete_log(settings) else []
     kept = [] if data or not stacks.exists(storage) else [storage]
     lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
@@ -69,10 +70,16 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     return Outcome({"removed": removed, "left": kept}, lines)
 
 
+def _storage_stacks(settings: Settings) -> list[str]:
+    """Return the names of the stacks with the stage's data, the log's stack last."""
+    optional = [provision.projection_stack_name(settings.stage, projection) for projection in PROJECTIONS[1:]]
+    return [*optional, provision.stack_name(settings.stage)]
+
+
 def _list_resources(settings: Settings, *, data: bool) -> list[tuple[str, str]]:
     resources = stacks.resources(deploy.stack_name(settings.stage))
     if data:
-        resources += stacks.resources(provision.stack_name(settings.stage))
+        resources += [resource for name in _storage_stacks(settings) for resource in stacks.resources(name)]
         log = (_TABLE, settings.event_log_table)
         resources += [log] if log not in resources and provision.has_log(settings) else []
     return resources

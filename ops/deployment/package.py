@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from chalice.utils import to_cfn_resource_name
 
 from chalicelib import cold_start
 from chalicelib.api.problems import GATEWAY_PROBLEMS, PROBLEM_JSON, describe_problem
 from chalicelib.api.responses import make_cors_config
+from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import archive, policies
@@ -25,6 +27,7 @@ from ops.deployment import archive, policies
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
 #: A placeholder for the stream's ARN, which the overlay imports.
@@ -65,7 +68,8 @@ def overlay(settings: Settings) -> dict[str, Any]:
     name = f"counter-{settings.stage}"
     # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
     shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
-    dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{settings.dead_letter_queue}"
+    queue = READ_MODEL.dead_letter_queue(settings.stage)
+    dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{queue}"
     return {
         "Resources": {
             "APIHandler": {"Properties": {"FunctionName": name, "Environment": {"Variables": shards}}},
@@ -75,8 +79,10 @@ def overlay(settings: Settings) -> dict[str, Any]:
                     "Events": {"PublishDynamodbEventSource": {"Properties": _stream_source(name, dead_letters)}},
                 }
             },
-            "Project": _queue_consumer(name, "Project", "project", shards),
-            **({"ProjectSql": _queue_consumer(name, "ProjectSql", "project_sql", {})} if settings.sql_url else {}),
+            **{
+                to_cfn_resource_name(projection.function): _queue_consumer(name, projection, shards)
+                for projection in settings.projections
+            },
             "Check": {"Properties": {"FunctionName": f"{name}-check", "Environment": {"Variables": shards}}},
             "RestAPI": {
                 "Properties": {
@@ -101,10 +107,11 @@ def overlay(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _queue_consumer(name: str, resource: str, function: str, variables: dict[str, Any]) -> dict[str, Any]:
+def _queue_consumer(name: str, projection: Projection, variables: dict[str, Any]) -> dict[str, Any]:
+    resource = to_cfn_resource_name(projection.function)
     return {
         "Properties": {
-            "FunctionName": f"{name}-{function}",
+            "FunctionName": f"{name}-{projection.function}",
             "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1", **variables}},
             "Events": {
                 f"{resource}SqsEventSource": {"Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]}}
@@ -146,21 +153,14 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
 
 def check_sql(settings: Settings) -> None:
     """
-    Check that functions can reach the SQL database, and that the function that writes to it has a policy.
+    Check that functions can reach the SQL database.
 
     Raises:
-        OperatorError: SQLite is configured on Lambda, or the configuration has no policy for `project_sql`.
+        OperatorError: SQLite is configured on Lambda.
     """
     if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
         raise OperatorError(
             "SQL_URL must name a database server on Lambda, got a SQLite file, which only one machine can read."
-        )
-    # Without an entry, Chalice expects a policy with another name and fails.
-    if settings.sql_url and "iam_policy_file" not in stages.functions_of(settings.stage).get("project_sql", {}):
-        policy = json.dumps({"iam_policy_file": f"policies/{settings.stage}/project_sql.json"})
-        raise OperatorError(
-            f"SQL_URL requires a policy for the function that writes to the database: add "
-            f'"project_sql": {policy} to the lambda_functions of stage {settings.stage} in .chalice/config.json.'
         )
 
 
@@ -173,21 +173,22 @@ def package(settings: Settings, folder: Path) -> Path:
     Reproducible: the same checkout gives the same files.
 
     Raises:
-        OperatorError: packaging fails; SQLite is configured on Lambda; or the configuration has no policy for
-            `project_sql`.
+        OperatorError: packaging fails, or SQLite is configured on Lambda.
     """
     check_sql(settings)
     source, result = folder / "source", folder / "result"
     shutil.rmtree(source / "chalicelib", ignore_errors=True)
     shutil.rmtree(result, ignore_errors=True)
-    unshipped = shutil.ignore_patterns("__pycache__", *([] if settings.sql_url else ["sql"]))
+    unshipped = shutil.ignore_patterns("__pycache__", *([] if SQL in settings.projections else ["sql"]))
     shutil.copytree(stages.PROJECT / "chalicelib", source / "chalicelib", ignore=unshipped)
     shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
     for name in ("app.py", "requirements.txt"):
         shutil.copy(stages.PROJECT / name, source)
     _configure(settings, source / ".chalice" / "config.json")
     policies.write(settings, source / ".chalice")
-    environment = {"STAGE": settings.stage, "SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
+    switches = {projection.setting: "1" for projection in settings.projections if projection.setting}
+    addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
+    environment = {"STAGE": settings.stage, **switches, **addresses}
     overlay_file = folder / "overlay.json"
     overlay_file.write_text(json.dumps(overlay(settings)), encoding="utf-8")
     command = [
@@ -210,14 +211,14 @@ def package(settings: Settings, folder: Path) -> Path:
             **pip_variables(source / "requirements.txt", settings),
         },
     )
-    functions = cold_start.FUNCTIONS | (cold_start.WITH_SQL if settings.sql_url else {})
-    archive.finish(result / "deployment.zip", functions, environment)
+    archive.finish(result / "deployment.zip", cold_start.list_functions(settings.projections), environment)
     return result
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """Write the addresses of the SQL read model into the functions' environment, with absolute paths."""
+    """Add the functions of optional projections, and write the SQL read model's addresses with absolute paths."""
     configuration = json.loads(config.read_text(encoding="utf-8"))
+    stages.add_functions(configuration, settings)
     variables = configuration["stages"][settings.stage]["environment_variables"]
     addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
     if settings.sql_reader_url == settings.sql_url:

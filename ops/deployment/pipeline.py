@@ -21,7 +21,8 @@ def package(settings: Settings, folder: Path) -> Outcome:
     """
     Write deployment.zip, sam.json and overlay.json to the folder.
 
-    Also writes the functions' policies where `chalice package` reads them, for pipelines that run it with the overlay.
+    Also configures the functions and writes their policies where `chalice package` reads them, for pipelines that run
+    it with the overlay.
 
     Raises:
         OperatorError: packaging fails.
@@ -33,6 +34,7 @@ def package(settings: Settings, folder: Path) -> Outcome:
     overlay = json.dumps(packaging.overlay(settings), indent=2)
     (folder / "overlay.json").write_text(f"{overlay}\n", encoding="utf-8")
     policies.write(settings, stages.PROJECT / ".chalice")
+    stages.configure_functions(settings)
     files = [str(folder / name) for name in ("deployment.zip", "sam.json", "overlay.json")]
     commands = _commands(settings, folder)
     return Outcome({"files": files, "commands": commands}, [f"Written: {', '.join(files)}. To apply it:", *commands])

@@ -6,20 +6,19 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from ops import stages
+from chalicelib.projections import SQL
+from ops import sql_url, stages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
-FUNCTIONS = stages.PROJECT / "infrastructure" / "policies"
-WITH_SQL = FUNCTIONS / "sql"
-OPERATOR = stages.PROJECT / "infrastructure" / "operator-policy.json"
-OPERATOR_WITH_SQL = stages.PROJECT / "infrastructure" / "operator-policy-sql.json"
+_FOLDER = stages.PROJECT / "infrastructure" / "policies"
 
-#: The placeholder for the stage's name in the source files.
-_PLACEHOLDER = "STAGE"
+#: The functions that every stage has, by the name of their policy's file.
+FUNCTIONS = ("api", "publish", "project", "check")
 
 #: An additional statement for traced functions. X-Ray does not support resource-level permissions for these actions.
 _TRACING = {
@@ -33,48 +32,66 @@ _TRACING = {
 _CLUSTER = re.compile(r"([a-z0-9]+)\.dsql\.([a-z0-9-]+)\.on\.aws")
 
 
-def function_policies(
-    stage: str, *, traced: bool, sql_url: str = "", sql_reader_url: str = ""
-) -> dict[str, dict[str, Any]]:
+def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str, Any]]:
     """
     Return the policies of the stage's functions, by file name.
 
-    With SQL, there is one more function, and other functions get more permissions. Without `sql_reader_url`, the API
-    reads through `sql_url`.
+    Each optional projection adds a function, and lets `publish` send to its queue. With SQL, two functions connect to
+    the database: the one that counts by SQL_URL, and the API by SQL_READER_URL.
     """
-    policies = {source.name: _read_for(stage, source) for source in sorted(FUNCTIONS.glob("*.json"))}
-    for source in sorted(WITH_SQL.glob("*.json")) if sql_url else ():
-        added = _read_for(stage, source)
-        policies.setdefault(source.name, {**added, "Statement": []})["Statement"] += added["Statement"]
-    if sql_url:
-        policies["project_sql.json"]["Statement"] += _allow_connect(sql_url)
-        policies["api.json"]["Statement"] += _allow_connect(sql_reader_url or sql_url)
+    policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in FUNCTIONS}
+    for projection in settings.projections[1:]:
+        own = policies[f"{projection.function}.json"] = _read_for(settings, projection, "project")
+        own["Statement"] += _allow_tables(settings, projection, "project")
+        policies["publish.json"]["Statement"] += _read_for(settings, projection, "publish")["Statement"]
+        for function in ("api", "check"):
+            policies[f"{function}.json"]["Statement"] += _allow_tables(settings, projection, function)
+    if SQL in settings.projections:
+        policies[f"{SQL.function}.json"]["Statement"] += _allow_connect(settings.sql_url)
+        policies["api.json"]["Statement"] += _allow_connect(settings.sql_reader_url)
     if traced:
         for policy in policies.values():
             policy["Statement"].append(_TRACING)
     return policies
 
 
-def operator_policy(stage: str, *, sql_url: str = "", sql_reader_url: str = "") -> dict[str, Any]:
+def operator_policy(settings: Settings) -> dict[str, Any]:
     """Return the policy that allows verify, replay, rebuild, redrive, adjust and, with SQL, sql on this stage."""
-    policy = _read_for(stage, OPERATOR)
-    if sql_url:
-        policy["Statement"] += [*_read_for(stage, OPERATOR_WITH_SQL)["Statement"], *_allow_connect(sql_url)]
-    if _allow_connect(sql_reader_url) != _allow_connect(sql_url):
-        policy["Statement"] += _allow_connect(sql_reader_url, "ConnectToRead")
+    policy = _read(settings, _FOLDER / "operator.json")
+    for projection in settings.projections[1:]:
+        policy["Statement"] += _read_for(settings, projection, "operator")["Statement"]
+        policy["Statement"] += _allow_tables(settings, projection, "operator")
+    owner, reader = sql_url.address(settings), settings.sql_reader_url
+    policy["Statement"] += _allow_connect(owner)
+    if _allow_connect(reader) != _allow_connect(owner):
+        policy["Statement"] += _allow_connect(reader, "ConnectToRead")
     return policy
 
 
-def _allow_connect(sql_url: str, sid: str = "Connect") -> list[dict[str, Any]]:
+def _allow_tables(settings: Settings, projection: Projection, who: str) -> list[dict[str, Any]]:
+    """Return a statement for each table of this projection that the function, or the operator, uses."""
+    return [
+        {
+            "Sid": f"Use{projection.prefix}{number}",
+            "Effect": "Allow",
+            "Action": [f"dynamodb:{action}" for action in sorted(table.actions[who])],
+            "Resource": f"arn:aws:dynamodb:*:*:table/counter-{settings.stage}-{table.name}",
+        }
+        for number, table in enumerate(projection.tables, start=1)
+        if who in table.actions
+    ]
+
+
+def _allow_connect(address: str, sid: str = "Connect") -> list[dict[str, Any]]:
     """
     Return the statement that allows connecting to an Aurora DSQL cluster; no statement for other databases.
 
     A role other than `admin` has only the privileges granted to it in the database.
     """
-    if not (match := _CLUSTER.search(sql_url)):
+    if not (match := _CLUSTER.search(address)):
         return []
     cluster, region = match.groups()
-    is_admin = sql_url.partition("://")[2].partition("@")[0] == "admin"
+    is_admin = address.partition("://")[2].partition("@")[0] == "admin"
     return [
         {
             "Sid": sid,
@@ -89,9 +106,7 @@ def write(settings: Settings, configuration: Path) -> None:
     """Write the functions' policies to the files that the Chalice configuration in this folder names."""
     folder = configuration / "policies" / settings.stage
     folder.mkdir(parents=True, exist_ok=True)
-    traced = is_traced(settings.stage, configuration)
-    addresses = {"sql_url": settings.sql_url, "sql_reader_url": settings.sql_reader_url}
-    for name, policy in function_policies(settings.stage, traced=traced, **addresses).items():
+    for name, policy in function_policies(settings, traced=is_traced(settings.stage, configuration)).items():
         (folder / name).write_text(json.dumps(policy, indent=2), encoding="utf-8")
 
 
@@ -101,7 +116,17 @@ def is_traced(stage: str, configuration: Path) -> bool:
     return bool(content["stages"][stage].get("xray", content.get("xray", False)))
 
 
-def _read_for(stage: str, source: Path) -> dict[str, Any]:
-    text = source.read_text(encoding="utf-8").replace(f"counter-{_PLACEHOLDER}", f"counter-{stage}")
+def _read(settings: Settings, source: Path, **names: str) -> dict[str, Any]:
+    """Read a policy, with the names of this stage in place of the placeholders."""
+    text = source.read_text(encoding="utf-8").replace("counter-STAGE", f"counter-{settings.stage}")
+    for placeholder, name in names.items():
+        text = text.replace(placeholder, name)
     policy: dict[str, Any] = json.loads(text)
     return policy
+
+
+def _read_for(settings: Settings, projection: Projection, who: str) -> dict[str, Any]:
+    """Read the policy that a projection adds for its own function, for `publish`, or for operators."""
+    source = _FOLDER / "projection" / f"{who}.json"
+    names = {"FUNCTION": projection.function, "PREFIX": projection.prefix, "NAME": projection.name}
+    return _read(settings, source, **names)

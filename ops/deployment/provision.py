@@ -1,20 +1,19 @@
-"""Provision a stage's tables, queues, buckets and alarms from `infrastructure/template.yaml`."""
+"""Provision a stage's tables, queues, buckets and alarms, and configure its functions."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import boto3
 
+from chalicelib.projections import PROJECTIONS
 from ops import sql_url, stages
 from ops.cli.errors import OperatorError
-from ops.deployment import site_files, stacks
+from ops.deployment import site_files, stacks, template
 
 if TYPE_CHECKING:
+    from chalicelib.projections import Projection
     from chalicelib.settings import Settings
-
-_TEMPLATE = stages.PROJECT / "infrastructure" / "template.yaml"
 
 
 def stack_name(stage: str) -> str:
@@ -22,17 +21,17 @@ def stack_name(stage: str) -> str:
     return f"counter-{stage}-data"
 
 
-def template_body() -> str:
-    """Return the template without comments and empty lines, which count towards CloudFormation's 51,200 bytes."""
-    return re.sub(r"(?m)^ *(#.*)?\n", "", _TEMPLATE.read_text(encoding="utf-8"))
+def projection_stack_name(stage: str, projection: Projection) -> str:
+    """Return the name of the stack with an optional projection's queues, tables and alarms."""
+    return f"counter-{stage}-{projection.name}-projection"
 
 
 def provision(settings: Settings) -> dict[str, str]:
     """
-    Create or update the stage's tables, queues, buckets, logs, alarms and dashboard. Return the stack's outputs.
+    Create or update the stage's tables, queues, buckets, logs, alarms and dashboards. Return the data stack's outputs.
 
-    With SQL, also create the database's tables and views, connecting with SQL_OWNER_URL if it is in the environment.
-    Safe to repeat.
+    Each optional projection has a stack of its own, which is deleted when its setting is off. With SQL, also create the
+    database's tables and views, connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
 
     Raises:
         OperatorError: CloudFormation refuses; the configuration is malformed; the event log has another number of
@@ -53,14 +52,32 @@ def provision(settings: Settings) -> dict[str, str]:
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "SiteHost": site_files.host_of(settings.allowed_origin),
-        "Sql": "on" if settings.sql_url else "off",
     }
-    outputs = stacks.apply(name, template_body(), parameters, stage=settings.stage)
+    outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)
+    for projection in PROJECTIONS[1:]:
+        if projection in settings.projections:
+            _provision_projection(settings, projection, parameters.get("LogDays"), outputs.get("AlarmTopicArn", ""))
+        else:
+            stacks.delete(projection_stack_name(settings.stage, projection))
     if settings.sql_url:
         from chalicelib.extras.sql import read_model  # noqa: PLC0415  (imports SQLAlchemy, only if SQL is on)
 
         read_model.make_schema(sql_url.address(settings))
     return outputs
+
+
+def _provision_projection(settings: Settings, projection: Projection, log_days: str | None, topic: str) -> None:
+    parameters = {
+        "Stage": settings.stage,
+        "Name": projection.name,
+        "Title": projection.title,
+        "Function": projection.function,
+        "Prefix": projection.prefix,
+        "AlarmTopic": topic,
+        **({"LogDays": log_days} if log_days else {}),
+    }
+    name = projection_stack_name(settings.stage, projection)
+    stacks.apply(name, template.render_projection(projection), parameters, stage=settings.stage)
 
 
 def has_log(settings: Settings) -> bool:

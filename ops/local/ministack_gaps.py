@@ -68,29 +68,13 @@ def replay_uncounted(settings: Settings) -> int:
     """
     # These modules read the stage's settings once, on import.
     from chalicelib import event_log  # noqa: PLC0415
-    from ops.maintenance import replay  # noqa: PLC0415
+    from ops.maintenance import projections, replay  # noqa: PLC0415
 
-    counted = {settings.projection_queue: _count_entries()}
-    if settings.sql_url:
-        from chalicelib.extras.sql import read_model  # noqa: PLC0415
-
-        counted[settings.sql_projection_queue] = read_model.get_size()
     logged = sum(1 for _ in event_log.scan())
-    lacking = [queue for queue, number in counted.items() if number != logged]
-    for queue in lacking:
-        replay.send(queue, event_log.skip_unreadable(event_log.scan()))
+    lacking = [one for one in settings.projections if projections.count_events(one) != logged]
+    for projection in lacking:
+        replay.send(projection.queue(settings.stage), event_log.skip_unreadable(event_log.scan()))
     return logged if lacking else 0
-
-
-def _count_entries() -> int | None:
-    """Return the number of events counted in the read model, or None if a damaged counter makes it unknown."""
-    from chalicelib.errors import DamagedReadModelError  # noqa: PLC0415
-    from chalicelib.read_model import items, store  # noqa: PLC0415
-
-    try:
-        return sum(items.decode_totals(item).version for response in store.scan_parts() for item in response)
-    except DamagedReadModelError:
-        return None
 
 
 def _put_preflights(client: APIGatewayClient, api_id: str, paths: dict[str, Any]) -> None:

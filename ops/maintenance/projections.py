@@ -1,4 +1,4 @@
-"""The projections of a stage: select those that a command applies to, and verify and repair each of them."""
+"""Select the projections that a command applies to, and verify and repair their read models."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.errors import ReadModelUnavailableError
+from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.extras.verification import part_comparison, repair
 from chalicelib.extras.verification.part_comparison import PartComparison
-from chalicelib.settings import READ_MODEL, SQL
+from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL
 from ops import sql_url
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from chalicelib.extras.verification.report import Repaired
     from chalicelib.extras.verification.staging_db import StagingDb
     from chalicelib.extras.verification.verifier import Comparison
-    from chalicelib.settings import Receiver, Settings
+    from chalicelib.projections import Projection
+    from chalicelib.settings import Settings
 
     Repair = Callable[[Any, Callable[[int], None]], Repaired]
 
@@ -38,54 +39,41 @@ class Maintenance:
     """
     The functions that verify a projection and, unless `repair` is None, rebuild it.
 
-    In messages, `adjective` precedes "read model", and `queue_adjective` the names of the queues. `compare` opens a
-    comparison, and `repair` corrects the differences.
+    `compare` opens a comparison, and `repair` corrects the differences. `count_events` returns the number of counted
+    events, or None if damage makes it unknown.
     """
 
-    adjective: str
-    queue_adjective: str
     compare: Callable[[Settings, StagingDb, Sequence[str], Scope], AbstractContextManager[Comparison]]
     repair: Repair | None = None
+    count_events: Callable[[], int | None] = lambda: None
 
 
-def select(settings: Settings, name: str | None) -> tuple[str, ...]:
+def select(settings: Settings, names: Sequence[str] = ()) -> tuple[Projection, ...]:
     """
-    Return the names of all projections of the stage, or only this one.
-
-    Raises:
-        OperatorError: the stage does not have this projection.
-    """
-    names = tuple(receiver.projection for receiver in settings.receivers)
-    if name is None:
-        return names
-    if name not in names:
-        raise OperatorError(
-            f"Stage {settings.stage} has no projection {name}. To add it, set SQL_URL in .chalice/config.json, then "
-            "provision and deploy."
-        )
-    return (name,)
-
-
-def list_receivers(settings: Settings, names: Sequence[str] = ()) -> list[Receiver]:
-    """
-    Return the receivers of these projections, or of all projections of the stage if there are no names.
+    Return the projections of the stage: those with these names, or all if there are no names.
 
     Raises:
         OperatorError: the stage does not have one of the projections.
     """
+    available = {projection.name: projection for projection in settings.projections}
     for name in names:
-        select(settings, name)
-    return [receiver for receiver in settings.receivers if not names or receiver.projection in names]
+        if name not in available:
+            setting = _BY_NAME[name].setting
+            raise OperatorError(
+                f"Stage {settings.stage} has no projection {name}. To add it, set {setting} in .chalice/config.json, "
+                "then provision and deploy."
+            )
+    return tuple(projection for name, projection in available.items() if not names or name in names)
 
 
-def check_counters(settings: Settings, counter_ids: Sequence[str], names: Sequence[str]) -> None:
+def check_counters(settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection]) -> None:
     """
     Check that each counter is in the log, or in the read model of one of these projections.
 
     Raises:
         OperatorError: no such counter.
     """
-    if SQL not in names or not counter_ids:
+    if SQL not in selected or not counter_ids:
         lookups.check_counters(counter_ids)
         return
     from chalicelib.extras.sql import rows  # noqa: PLC0415  (only loaded if SQL is on)
@@ -103,7 +91,7 @@ def select_scope(counter_ids: Sequence[str]) -> Scope:
 
 @contextlib.contextmanager
 def open_comparisons(
-    settings: Settings, db: StagingDb, counter_ids: Sequence[str], scope: Scope, names: Sequence[str]
+    settings: Settings, db: StagingDb, counter_ids: Sequence[str], scope: Scope, selected: Sequence[Projection]
 ) -> Iterator[dict[str, Comparison]]:
     """
     Open a comparison of these counters, or of all if there are none, for each of these projections.
@@ -111,23 +99,30 @@ def open_comparisons(
     Raises:
         OperatorError: a projection does not support it.
     """
-    if unsupported := [name for name in names if name not in MAINTENANCE]:
+    if unsupported := [projection.name for projection in selected if projection.name not in MAINTENANCE]:
         raise _unsupported("verify", unsupported)
+    compare = {projection.name: MAINTENANCE[projection.name].compare for projection in selected}
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(MAINTENANCE[name].compare(settings, db, counter_ids, scope)) for name in names}
+        yield {name: stack.enter_context(compare[name](settings, db, counter_ids, scope)) for name in compare}
 
 
-def get_repairs(names: Sequence[str]) -> dict[str, Repair]:
+def get_repairs(selected: Sequence[Projection]) -> dict[str, Repair]:
     """
-    Return the repair of each of these projections.
+    Return the repair of each of these projections, by name.
 
     Raises:
         OperatorError: a projection does not support it.
     """
-    repairs = {name: MAINTENANCE[name].repair for name in names if name in MAINTENANCE}
-    if unsupported := [name for name in names if repairs.get(name) is None]:
+    known = {name: maintenance.repair for name, maintenance in MAINTENANCE.items() if maintenance.repair}
+    if unsupported := [projection.name for projection in selected if projection.name not in known]:
         raise _unsupported("rebuild", unsupported)
-    return repairs  # type: ignore[return-value]
+    return {projection.name: known[projection.name] for projection in selected}
+
+
+def count_events(projection: Projection) -> int | None:
+    """Return the number of events that this projection has counted, or None if it is unknown."""
+    maintenance = MAINTENANCE.get(projection.name)
+    return maintenance.count_events() if maintenance else None
 
 
 def _unsupported(command: str, names: Sequence[str]) -> OperatorError:
@@ -152,7 +147,7 @@ def connect_sql(settings: Settings) -> Iterator[Engine]:
         try:
             has_schema = read_model.has_schema(engine)
         except ReadModelUnavailableError as error:
-            raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL} does without it)") from error
+            raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL.name} does without it)") from error
         if not has_schema:
             raise OperatorError(
                 f"The SQL read model of stage {settings.stage} has no tables: run provision and deploy first."
@@ -160,37 +155,23 @@ def connect_sql(settings: Settings) -> Iterator[Engine]:
         yield engine
 
 
-def describe_read_model(name: str) -> str:
-    """Return the user-facing name of this projection's read model."""
-    return f"{MAINTENANCE[name].adjective if name in MAINTENANCE else f'{name} '}read model"
-
-
-def describe_queue(name: str) -> str:
-    """Return the user-facing name of this projection's queue."""
-    return f"{_queue_adjective(name)}projection queue"
-
-
-def describe_dead_letter_queue(name: str) -> str:
-    """Return the user-facing name of this projection's dead-letter queue."""
-    return f"{_queue_adjective(name)}dead-letter queue"
-
-
-def _queue_adjective(name: str) -> str:
-    return MAINTENANCE[name].queue_adjective if name in MAINTENANCE else f"{name} "
+def describe(name: str, thing: str) -> str:
+    """Return the user-facing name of this projection's read model, projection queue or dead-letter queue."""
+    return _BY_NAME[name].describe(thing)
 
 
 def merge_facts(by_projection: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the facts of the DynamoDB read model, plus a member with the facts of each other projection."""
-    optional = {name: dict(facts) for name, facts in by_projection.items() if name != READ_MODEL}
-    return {**by_projection.get(READ_MODEL, {}), **optional}
+    optional = {name: dict(facts) for name, facts in by_projection.items() if name != READ_MODEL.name}
+    return {**by_projection.get(READ_MODEL.name, {}), **optional}
 
 
 def merge_outcomes(outcomes: Mapping[str, Outcome]) -> Outcome:
     """Return one outcome for all projections. It holds if each outcome holds."""
     lines: list[str] = []
     for name, outcome in outcomes.items():
-        if name != READ_MODEL:
-            title = describe_read_model(name)
+        if name != READ_MODEL.name:
+            title = describe(name, "read model")
             lines.append(f"{title[0].upper()}{title[1:]}:")
         lines += outcome.text.splitlines()
     facts = merge_facts({name: outcome.facts for name, outcome in outcomes.items()})
@@ -218,7 +199,26 @@ def _repair_rows(comparison: Any, advance: Callable[[int], None]) -> Repaired:
     return sql_repair.repair_all(comparison, advance)
 
 
+def _count_rows() -> int:
+    from chalicelib.extras.sql import read_model  # noqa: PLC0415  (only loaded if SQL is on)
+
+    return read_model.get_size()
+
+
+def _count_entries() -> int | None:
+    # This module reads the stage's settings once, on import.
+    from chalicelib.read_model import items, store  # noqa: PLC0415
+
+    try:
+        return sum(items.decode_totals(item).version for response in store.scan_parts() for item in response)
+    except DamagedReadModelError:
+        return None
+
+
+_BY_NAME = {projection.name: projection for projection in PROJECTIONS}
+
+#: By the name of the projection. `verify` and `rebuild` refuse a projection that is not here.
 MAINTENANCE = {
-    READ_MODEL: Maintenance("", "", _compare_parts, repair.repair_all),
-    SQL: Maintenance("SQL ", "SQL ", _compare_rows, _repair_rows),
+    READ_MODEL.name: Maintenance(_compare_parts, repair.repair_all, _count_entries),
+    SQL.name: Maintenance(_compare_rows, _repair_rows, _count_rows),
 }

@@ -17,34 +17,36 @@ if TYPE_CHECKING:
 
     from chalicelib.extras.verification.report import Repaired
     from chalicelib.extras.verification.verifier import Comparison
+    from chalicelib.projections import Projection
     from chalicelib.settings import Settings
     from ops.maintenance.projections import Repair
 
 
 def rebuild(
-    settings: Settings, counter_ids: Sequence[str], projection: str | None = None, *, dry_run: bool = False
+    settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection] = (), *, dry_run: bool = False
 ) -> Outcome:
     """
-    Repair these counters, or all if the list is empty, according to the log: in this projection, or in all projections.
+    Repair these counters, or all if the list is empty, according to the log, in these projections, or in all.
 
     Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. Projections
     are repaired one after the other. If interrupted at any point, the next call finishes. With `dry_run`, report the
     differences and write nothing.
 
     Raises:
-        OperatorError: the stage lacks the projection, or the projection does not support rebuild.
+        OperatorError: a projection does not support rebuild.
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: AWS or the database
             throttles, refuses or does not answer. Run it again.
     """
-    names = projections.select(settings, projection)
-    repairs = projections.get_repairs(names)
+    selected = selected or settings.projections
+    repairs = projections.get_repairs(selected)
     if dry_run:
-        return verify.verify(settings, counter_ids, 0, waits=False, projection=projection)
+        return verify.verify(settings, counter_ids, 0, waits=False, selected=selected)
     outcomes = {}
     try:
-        for name in names:  # one after the other, so that a failure of the second leaves the first repaired
-            with verify.stage(settings, counter_ids, [name]) as comparisons:
-                outcomes[name] = _repair(name, repairs[name], comparisons[name])
+        for projection in selected:  # one after the other, so that a failure of the second leaves the first repaired
+            name = projection.name
+            with verify.stage(settings, counter_ids, [projection]) as comparisons:
+                outcomes[name] = _repair(projection, repairs[name], comparisons[name])
     except BaseException:
         for outcome in outcomes.values():
             click.echo(outcome.text, err=True)
@@ -52,8 +54,8 @@ def rebuild(
     return projections.merge_outcomes(outcomes)
 
 
-def _repair(name: str, repair: Repair, comparison: Comparison) -> Outcome:
-    with progress.bar(f"Repairing the {projections.describe_read_model(name)}", None, "events counted") as advance:
+def _repair(projection: Projection, repair: Repair, comparison: Comparison) -> Outcome:
+    with progress.bar(f"Repairing the {projection.describe('read model')}", None, "events counted") as advance:
         repaired = repair(comparison, advance)
     (report,) = verifier.report([comparison], lag_s=0, waits=False)
     outcome = verify.to_outcome(report)

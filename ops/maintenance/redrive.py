@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
     from chalicelib.domain.events import Event
-    from chalicelib.settings import Receiver, Settings
+    from chalicelib.projections import Projection
+    from chalicelib.settings import Settings
 
 #: The reason shown for messages that SQS moved to the dead-letter queue. They have no reason attribute.
 MOVED_BY_SQS = "failed too often"
@@ -87,11 +88,11 @@ def redrive(  # noqa: PLR0913  (one for each option)
     reason: str,
     *,
     dry_run: bool,
-    names: Sequence[str] = (),
+    selected_projections: Sequence[Projection] = (),
     max_messages: int = MAX_MESSAGES,
 ) -> Outcome:
     """
-    Send dead letters of these projections, or of all, back to their queues.
+    Send dead letters of these projections, or of all if there are none, back to their queues.
 
     Selects dead letters whose reason contains `reason` and, if there are `ids`, whose id starts with one of them. With
     `dry_run`, list them and send nothing. The outcome holds unless a message is too large for a queue, or
@@ -103,11 +104,13 @@ def redrive(  # noqa: PLR0913  (one for each option)
     """
     selected: dict[str, DeadLetter] = {}
     bodies: dict[str, str] = {}
-    limits = {receiver.queue: _get_attribute(receiver.queue, "MaximumMessageSize") for receiver in settings.receivers}
+    queues = [projection.queue(settings.stage) for projection in settings.projections]
+    limits = {queue: _get_attribute(queue, "MaximumMessageSize") for queue in queues}
     with contextlib.ExitStack() as stack:
         in_flight: dict[str, _InFlightMessages] = {}
-        for receiver in projections.list_receivers(settings, names):
-            messages = in_flight[receiver.projection] = stack.enter_context(_InFlightMessages(receiver))
+        for projection in selected_projections or settings.projections:
+            messages = _InFlightMessages(projection, projection.dead_letter_queue(settings.stage))
+            in_flight[projection.name] = stack.enter_context(messages)
             for letter, body in messages.receive() if len(selected) < max_messages else ():
                 if reason in letter.reason and letter.id.startswith(tuple(ids) or ""):
                     selected[letter.id] = letter
@@ -134,7 +137,11 @@ def redrive(  # noqa: PLR0913  (one for each option)
 def _list_queues(letter: DeadLetter, settings: Settings) -> list[str]:
     """Return the queues that a dead letter goes to: the queue of its projection, or all queues."""
     is_for_all = letter.source == STREAM_SOURCE
-    return [receiver.queue for receiver in settings.receivers if is_for_all or receiver.projection == letter.projection]
+    return [
+        projection.queue(settings.stage)
+        for projection in settings.projections
+        if is_for_all or projection.name == letter.projection
+    ]
 
 
 def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -156,8 +163,8 @@ def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[
         events = (event for event in _read_log() if any(note.has(event) for note in notes.values()))
         number = 0
         for chunk in chunked(events, _AT_ONCE):
-            for receiver in settings.receivers:
-                replay.send(receiver.queue, chunk)
+            for projection in settings.projections:
+                replay.send(projection.queue(settings.stage), chunk)
             number += len(chunk)
         yield from ((letter_id, f"{number} events of the log") for letter_id in notes)
 
@@ -190,9 +197,9 @@ def _read_note(body: str) -> replay.Selection | None:
 class _InFlightMessages:
     """Messages of a dead-letter queue, invisible to other consumers. Undeleted messages become visible at the end."""
 
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        self._url = sqs.queue_url(receiver.dead_letter_queue)
+    def __init__(self, projection: Projection, queue: str) -> None:
+        self._projection, self._queue = projection, queue
+        self._url = sqs.queue_url(queue)
         self.receipts: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -209,7 +216,7 @@ class _InFlightMessages:
     def receive(self) -> Iterator[tuple[DeadLetter, str]]:
         """Yield all messages on the queue, with their bodies. They become invisible to other consumers."""
         started_s = time.time()
-        total = _get_attribute(self._receiver.dead_letter_queue, "ApproximateNumberOfMessages")
+        total = _get_attribute(self._queue, "ApproximateNumberOfMessages")
         with progress.bar("Reading", total, "messages") as advance:
             for messages in self._receive_batches():
                 # Messages that arrive in the meantime wait for the next run. Otherwise, this run might never end.
@@ -217,7 +224,7 @@ class _InFlightMessages:
                     _get_sent_s(message) > started_s or message["MessageId"] in self.receipts for message in messages
                 )
                 self.receipts |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
-                yield from ((_read_letter(message, self._receiver, started_s), message["Body"]) for message in messages)
+                yield from ((self._read_letter(message, started_s), message["Body"]) for message in messages)
                 advance(len(messages))
                 if is_end:
                     return
@@ -226,6 +233,24 @@ class _InFlightMessages:
         """Delete the message from the queue."""
         sqs.client().delete_message(QueueUrl=self._url, ReceiptHandle=self.receipts[message_id])
         del self.receipts[message_id]
+
+    def _read_letter(self, message: MessageTypeDef, now_s: float) -> DeadLetter:
+        attributes = {
+            name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()
+        }
+        body = message["Body"]
+        is_note = "reason" not in attributes and _read_note(body) is not None
+        source = STREAM_SOURCE if is_note else self._projection.describe("projection queue")
+        return DeadLetter(
+            id=message["MessageId"],
+            projection=self._projection.name,
+            queue=self._queue,
+            reason=attributes.get("reason", DISCARDED if is_note else MOVED_BY_SQS),
+            source=attributes.get("source", source),
+            age_s=max(0, round(now_s - _get_sent_s(message))),
+            size_bytes=len(body.encode()),
+            first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],
+        )
 
     def _receive_batches(self) -> Iterator[list[MessageTypeDef]]:
         while (
@@ -241,23 +266,6 @@ class _InFlightMessages:
             .get("Messages", [])
         ):
             yield messages
-
-
-def _read_letter(message: MessageTypeDef, receiver: Receiver, now_s: float) -> DeadLetter:
-    attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
-    body = message["Body"]
-    is_note = "reason" not in attributes and _read_note(body) is not None
-    source = STREAM_SOURCE if is_note else projections.describe_queue(receiver.projection)
-    return DeadLetter(
-        id=message["MessageId"],
-        projection=receiver.projection,
-        queue=receiver.dead_letter_queue,
-        reason=attributes.get("reason", DISCARDED if is_note else MOVED_BY_SQS),
-        source=attributes.get("source", source),
-        age_s=max(0, round(now_s - _get_sent_s(message))),
-        size_bytes=len(body.encode()),
-        first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],
-    )
 
 
 def _get_sent_s(message: MessageTypeDef) -> float:
@@ -279,7 +287,9 @@ def _to_outcome(
     sent = Numbers(letter.projection for letter in letters if letter.outcome == "sent")
     lines = [line for letter in letters for line in _describe(letter)]
     result = "Nothing was sent: this was a dry run." if dry_run else f"Sent back: {sent.total()}."
-    sizes = (f"On the {projections.describe_dead_letter_queue(name)}: {number}." for name, number in remaining.items())
+    sizes = (
+        f"On the {projections.describe(name, 'dead-letter queue')}: {number}." for name, number in remaining.items()
+    )
     lines.append(" ".join([result, *sizes]))
     if too_large:
         lines.append(
@@ -301,7 +311,7 @@ def _to_outcome(
 
 def _describe(letter: DeadLetter) -> list[str]:
     outcome = f"{letter.outcome} as {letter.sent_as}" if letter.sent_as else letter.outcome
-    place = f"on the {projections.describe_dead_letter_queue(letter.projection)}"
+    place = f"on the {projections.describe(letter.projection, 'dead-letter queue')}"
     head = (
         f"{letter.id}  {place}, {_format_age(letter.age_s)} old, {outcome}; from the {letter.source}: {letter.reason}"
     )

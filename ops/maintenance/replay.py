@@ -14,11 +14,10 @@ from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
-from chalicelib.settings import READ_MODEL
+from chalicelib.projections import READ_MODEL
 from ops.cli import progress
 from ops.cli.result import Outcome, count
-from ops.maintenance import lookups
-from ops.maintenance import projections as maintenance_projections
+from ops.maintenance import lookups, projections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +74,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
         OperatorError: the stage does not have a projection.
         LogUnavailableError, QueueUnavailableError: the next call with the same selection resumes.
     """
-    receivers = maintenance_projections.list_receivers(settings, selection.projections)
+    selected = projections.select(settings, selection.projections)
     so_far = Checkpoint() if dry_run else _load(checkpoint_file, selection)
     resumed_after = so_far.events
     started = time.monotonic()
@@ -85,8 +84,8 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
         for batch in chunked(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in batch if not isinstance(event, Unreadable) and selection.has(event)]
             messages = [*codec.encode_bodies(events)]
-            for receiver in () if dry_run else receivers:
-                _send(receiver.queue, messages)
+            for projection in () if dry_run else selected:
+                _send(projection.queue(settings.stage), messages)
             so_far = _advance(so_far, batch, len(events), len(messages))
             advance(len(batch))
             if not dry_run:
@@ -94,7 +93,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
                 pause.wait(max(0.0, started + (so_far.events - resumed_after) / rate - time.monotonic()))
     if not dry_run:
         checkpoint_file.unlink(missing_ok=True)
-    return _to_outcome([receiver.projection for receiver in receivers], so_far, resumed_after, dry_run=dry_run)
+    return _to_outcome([projection.name for projection in selected], so_far, resumed_after, dry_run=dry_run)
 
 
 def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry_run: bool) -> Outcome:
@@ -107,8 +106,8 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
     verb = f"{'would be' if dry_run else 'was' if so_far.events == 1 else 'were'} sent"
     queues = (
         ""
-        if names == [READ_MODEL]
-        else f" to the {' and to the '.join(map(maintenance_projections.describe_queue, names))}"
+        if names == [READ_MODEL.name]
+        else f" to the {' and to the '.join(projections.describe(name, 'projection queue') for name in names)}"
     )
     lines = [
         f"{count(so_far.events, 'event')} {verb}{queues} in {count(so_far.messages, 'message')}"
@@ -118,7 +117,7 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
         lines.append(f"{resumed_after:,} of them by an earlier, interrupted run.")
     if so_far.unreadable:
         lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were skipped.")
-    return Outcome({**maintenance_projections.merge_facts(dict.fromkeys(names, facts)), "dry_run": dry_run}, lines)
+    return Outcome({**projections.merge_facts(dict.fromkeys(names, facts)), "dry_run": dry_run}, lines)
 
 
 def send(queue: str, events: Iterable[Event]) -> int:

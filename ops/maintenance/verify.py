@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from chalicelib.extras.verification.report import Difference, Report
     from chalicelib.extras.verification.verifier import Comparison
+    from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
 _SINGULAR = {"entries": "entry", "rows": "row"}
@@ -28,27 +29,29 @@ def verify(
     lag_s: float,
     *,
     waits: bool,
-    projection: str | None = None,
+    selected: Sequence[Projection] = (),
 ) -> Outcome:
     """
-    Compare these counters, or all if the list is empty, with the log: in this projection, or in all projections.
+    Compare these counters, or all if the list is empty, with the log, in these projections, or in all.
 
     Raises:
-        OperatorError: the stage lacks the projection, or the projection does not support verify.
+        OperatorError: a projection does not support verify.
         LogUnavailableError, ReadModelUnavailableError, ContendedError: the result is unknown.
     """
-    with stage(settings, counter_ids, projections.select(settings, projection)) as comparisons:
+    with stage(settings, counter_ids, selected or settings.projections) as comparisons:
         reports = verifier.report(list(comparisons.values()), lag_s=lag_s, waits=waits)
     return projections.merge_outcomes(dict(zip(comparisons, map(to_outcome, reports), strict=True)))
 
 
 @contextlib.contextmanager
-def stage(settings: Settings, counter_ids: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, Comparison]]:
-    """Provide the comparisons of these projections, staged with the log."""
+def stage(
+    settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection]
+) -> Iterator[dict[str, Comparison]]:
+    """Provide the comparisons of these projections by name, staged with the log."""
     scope = projections.select_scope(counter_ids)
     tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
     total = None if counter_ids else lookups.approximate_item_count(*tables)
-    with StagingDb() as db, projections.open_comparisons(settings, db, counter_ids, scope, names) as comparisons:
+    with StagingDb() as db, projections.open_comparisons(settings, db, counter_ids, scope, selected) as comparisons:
         with progress.bar("Comparing", total, "events and items") as advance:
             verifier.stage(db, list(comparisons.values()), scope.log, advance)
         yield comparisons

@@ -206,7 +206,7 @@ PATHS = {path: set(methods) for path, methods in app.app.routes.items()}
 def test_each_function_has_a_role_of_its_own_with_its_policy(first):
     expected = {
         name.removesuffix(".json"): of
-        for name, of in deployment_policies.function_policies(STAGE, traced=False).items()
+        for name, of in deployment_policies.function_policies(settings.read({"STAGE": STAGE}), traced=False).items()
     }
 
     assert first.after.policies == {

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib import cold_start
+from chalicelib.projections import READ_MODEL
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import package as packaging
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.exhaustive
 
 PROJECT = Path(__file__).parent.parent.parent
 MOST_BYTES = 1_500_000
+
+#: The handlers of the functions of a stage without optional projections.
+FUNCTIONS = tuple(cold_start.list_functions([READ_MODEL]))
 
 
 def packaged(folder, sql_url="", **changed):
@@ -85,7 +89,7 @@ def test_package_is_pure_python_and_functions_run_on_arm64(archive, functions):
     assert len(wheels) == len(versions(archive))
     assert all(re.findall(r"^Tag: \S+-(\S+-\S+)$", wheel, re.MULTILINE)[0] == "none-any" for wheel in wheels)
     assert {(function["Handler"], *function["Architectures"]) for function in functions} == {
-        (function, "arm64") for function in cold_start.FUNCTIONS
+        (function, "arm64") for function in FUNCTIONS
     }
 
 
@@ -202,7 +206,7 @@ def test_bytecode_matches_its_source(archive):
         assert head == importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(archive.read(source))
 
 
-@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_loaded_module_is_packaged_as_bytecode(archive, function, tmp_path):
     archive.extractall(tmp_path)
     program = """

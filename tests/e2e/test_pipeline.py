@@ -18,7 +18,7 @@ from samtranslator.translator.transform import transform
 
 from chalicelib import settings
 from ops.deployment import package as packaging
-from ops.deployment import provision
+from ops.deployment import template
 from ops.local import ministack_gaps
 from tests.e2e.conftest import copy_project, eventually, ops
 
@@ -172,4 +172,4 @@ def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
 
 def test_both_templates_are_well_below_what_cloudformation_takes(packaged):
     assert len(json.dumps(packaged.template).encode()) < 0.9 * 51_200
-    assert len(provision.template_body().encode()) < 0.9 * 51_200
+    assert len(template.render_data().encode()) < 0.9 * 51_200

@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from chalicelib import settings
+from chalicelib.projections import SQL
 from tests import databases
 from tests.environments import sql_environment
 from tests.pipeline import Pipeline
@@ -80,7 +81,7 @@ def second(pipeline: Pipeline, tmp_path: Path) -> Iterator[Second]:
         sqs, names = boto3.client("sqs"), settings.current()
         urls = [
             sqs.create_queue(QueueName=name, Attributes={"MaximumMessageSize": "196608"})["QueueUrl"]
-            for name in (names.sql_projection_queue, names.sql_dead_letter_queue)
+            for name in (SQL.queue(names.stage), SQL.dead_letter_queue(names.stage))
         ]
         projection = Second(pipeline, database, *urls)
         projection.published()

@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from chalicelib import event_log, settings, telemetry
+from chalicelib.projections import SQL
 from ops import stages
 from tests.builders import a_scheduled_turn, an_event
 from tests.environments import environment
@@ -143,7 +144,7 @@ def functions_of(stage):
     """Return the names of the stage's functions."""
     config = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     named = {name for name in config["lambda_functions"] if name != "api_handler"}
-    named -= set() if stage == WITH_SQL else {"project_sql"}
+    named |= {SQL.function} if stage == WITH_SQL else set()
     return {f"counter-{stage}", *(f"counter-{stage}-{name}" for name in named)}
 
 
@@ -169,7 +170,7 @@ def test_every_watched_metric_exists(alarms, dashboard):
 def test_every_alarm_watches_resources_of_its_own_stage(name, alarms, dashboard):
     ours = settings.read({"STAGE": name, "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
     existing = {
-        "QueueName": {queue for one in ours.receivers for queue in (one.queue, one.dead_letter_queue)},
+        "QueueName": {queue(name) for one in ours.projections for queue in (one.queue, one.dead_letter_queue)},
         "TableName": {ours.event_log_table, ours.counters_table, ours.archive_table},
         "FunctionName": functions_of(ours.stage),
         "ApiName": {f"counter-{ours.stage}"},

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from chalicelib import event_log, settings
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
-from chalicelib.settings import READ_MODEL, SQL
+from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import OperatorError
@@ -31,9 +31,9 @@ def log_events(pipeline, number):
     return events
 
 
-def run_replay(pipeline, folder, *names, dry_run=False):
+def run_replay(pipeline, folder, *chosen, dry_run=False):
     current = settings.current()
-    selection = replay.Selection(pipeline.counter_id, projections=names or projections.select(current, None))
+    selection = replay.Selection(pipeline.counter_id, projections=[one.name for one in chosen or current.projections])
     memory = replay.locate_checkpoint(folder, current.stage, selection)
     return replay.replay(current, selection, 1000, memory, dry_run=dry_run)
 
@@ -42,20 +42,18 @@ def park(queue, body, reason="too new", source="projection queue"):
     return sqs.send(queue, body, {"reason": reason, "source": source} if reason else None)
 
 
-def run_redrive(*names, ids=(), dry_run=False, **options):
-    current = settings.current()
-    names = names or projections.select(current, None)
-    return redrive.redrive(current, ids, "", dry_run=dry_run, names=names, **options)
+def run_redrive(*chosen, ids=(), dry_run=False, **options):
+    return redrive.redrive(settings.current(), ids, "", dry_run=dry_run, selected_projections=chosen, **options)
 
 
 def test_stage_with_sql_has_both_projections(second):
     without = settings.read({"STAGE": "dev"})
 
-    assert projections.select(settings.current(), None) == (READ_MODEL, SQL)
-    assert projections.select(settings.current(), SQL) == (SQL,)
-    assert projections.select(without, None) == (READ_MODEL,)
+    assert projections.select(settings.current()) == (READ_MODEL, SQL)
+    assert projections.select(settings.current(), ["sql"]) == (SQL,)
+    assert projections.select(without) == (READ_MODEL,)
     with pytest.raises(OperatorError, match="Stage dev has no projection sql"):
-        projections.select(without, SQL)
+        projections.select(without, ["sql"])
 
 
 def test_replay_is_sent_to_each_queue_or_the_chosen_one(pipeline, second, tmp_path):
@@ -111,9 +109,9 @@ def test_replay_to_one_projection_does_not_resume_the_other(pipeline, second, tm
 def test_redrive_returns_dead_letters_to_their_own_projection(pipeline, second):
     first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
     names = settings.current()
-    park(names.dead_letter_queue, first)
-    park(names.sql_dead_letter_queue, other, source="SQL projection queue")
-    park(names.sql_dead_letter_queue, other, reason=None)
+    park(READ_MODEL.dead_letter_queue(names.stage), first)
+    park(SQL.dead_letter_queue(names.stage), other, source="SQL projection queue")
+    park(SQL.dead_letter_queue(names.stage), other, reason=None)
 
     listed = run_redrive(dry_run=True)
     done = run_redrive()
@@ -126,8 +124,8 @@ def test_redrive_returns_dead_letters_to_their_own_projection(pipeline, second):
         2,
         0,
     )
-    assert [message["queue"] for message in done.facts["messages"]] == [names.dead_letter_queue]
-    assert {message["queue"] for message in done.facts["sql"]["messages"]} == {names.sql_dead_letter_queue}
+    assert [message["queue"] for message in done.facts["messages"]] == [READ_MODEL.dead_letter_queue(names.stage)]
+    assert {message["queue"] for message in done.facts["sql"]["messages"]} == {SQL.dead_letter_queue(names.stage)}
     assert "  on the dead-letter queue, " in listed.text
     assert listed.text.count("  on the SQL dead-letter queue, ") == 2
     assert "from the SQL projection queue: failed too often" in listed.text
@@ -139,8 +137,8 @@ def test_redrive_returns_dead_letters_to_their_own_projection(pipeline, second):
 def test_redrive_of_one_projection_leaves_the_others_dead_letters(pipeline, second):
     first, other = (message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2))
     names = settings.current()
-    park(names.dead_letter_queue, first)
-    park(names.sql_dead_letter_queue, other)
+    park(READ_MODEL.dead_letter_queue(names.stage), first)
+    park(SQL.dead_letter_queue(names.stage), other)
 
     done = run_redrive(SQL)
 
@@ -151,8 +149,8 @@ def test_redrive_of_one_projection_leaves_the_others_dead_letters(pipeline, seco
 
 def test_redrive_by_id_searches_both_dead_letter_queues(pipeline, second):
     names = settings.current()
-    park(names.dead_letter_queue, "the first's")
-    letter = park(names.sql_dead_letter_queue, "the other's")
+    park(READ_MODEL.dead_letter_queue(names.stage), "the first's")
+    letter = park(SQL.dead_letter_queue(names.stage), "the other's")
 
     done = run_redrive(ids=[letter])
 
@@ -167,7 +165,7 @@ def test_discarded_stream_batch_is_sent_to_both_projections(pipeline, second):
     """Send it to both even if the operator chooses one of them."""
     event = an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS)
     event_log.append(event)
-    park(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS), reason=None)
+    park(READ_MODEL.dead_letter_queue(settings.current().stage), stream_note(A_TIME_MS, A_TIME_MS), reason=None)
 
     done = run_redrive(READ_MODEL)
 
@@ -194,7 +192,7 @@ def test_parked_stream_record_reaches_both_projections_once(pipeline, second):
 
 def test_record_parked_before_the_second_projection_reaches_it_too(pipeline, second):
     body = json.dumps(stream_record(an_event(counter_id=pipeline.counter_id)))
-    park(settings.current().dead_letter_queue, body, source="event log stream")
+    park(READ_MODEL.dead_letter_queue(settings.current().stage), body, source="event log stream")
 
     run_redrive()
 
@@ -203,7 +201,7 @@ def test_record_parked_before_the_second_projection_reaches_it_too(pipeline, sec
 
 def test_redrive_limit_applies_to_both_queues_together(pipeline, second):
     names = settings.current()
-    for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
+    for queue in (READ_MODEL.dead_letter_queue(names.stage), SQL.dead_letter_queue(names.stage)):
         park(queue, "one")
 
     first, again = run_redrive(max_messages=1), run_redrive(max_messages=2)
@@ -215,11 +213,11 @@ def test_redrive_limit_applies_to_both_queues_together(pipeline, second):
 
 def test_redrive_interrupted_on_the_second_queue_releases_both(pipeline, second):
     names = settings.current()
-    for queue in (names.dead_letter_queue, names.sql_dead_letter_queue):
+    for queue in (READ_MODEL.dead_letter_queue(names.stage), SQL.dead_letter_queue(names.stage)):
         park(queue, "one")
 
     def interrupt_on_second(attempt):
-        if names.sql_dead_letter_queue in str(attempt.request.body):
+        if SQL.dead_letter_queue(names.stage) in str(attempt.request.body):
             raise KeyboardInterrupt
         return attempt.carry_out()
 
@@ -239,27 +237,28 @@ def count_events(pipeline, number=3):
     return events
 
 
-def run_verify(pipeline, projection=None):
-    return verify.verify(settings.current(), (pipeline.counter_id,), 0, waits=False, projection=projection)
+def run_verify(pipeline, *chosen):
+    return verify.verify(settings.current(), (pipeline.counter_id,), 0, waits=False, selected=chosen)
 
 
 def test_verify_of_a_projection_without_a_comparison_is_refused(pipeline, second, monkeypatch):
     """Verify no other projection in its place."""
-    monkeypatch.delitem(projections.MAINTENANCE, SQL)
+    monkeypatch.delitem(projections.MAINTENANCE, SQL.name)
 
-    for projection in (SQL, None):
+    for chosen in ((SQL,), ()):
         with pytest.raises(OperatorError, match="Projection sql does not support verify"):
-            run_verify(pipeline, projection)
+            run_verify(pipeline, *chosen)
 
 
 def test_rebuild_of_a_projection_without_a_repair_is_refused(pipeline, second, monkeypatch):
     """Repair nothing, not even the other projection."""
     log_events(pipeline, 1)
-    monkeypatch.setitem(projections.MAINTENANCE, SQL, replace(projections.MAINTENANCE[SQL], repair=None))
+    without_repair = replace(projections.MAINTENANCE[SQL.name], repair=None)
+    monkeypatch.setitem(projections.MAINTENANCE, SQL.name, without_repair)
 
-    for projection in (SQL, None):
+    for chosen in ((SQL,), ()):
         with pytest.raises(OperatorError, match="Projection sql does not support rebuild"):
-            rebuild.rebuild(settings.current(), (pipeline.counter_id,), projection)
+            rebuild.rebuild(settings.current(), (pipeline.counter_id,), chosen)
     assert pipeline.version == 0
 
 

@@ -201,15 +201,16 @@ def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path):
 
 
 def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path):
-    from chalicelib.extras.sql import projector
-    from chalicelib.settings import SQL
+    from chalicelib import projector
+    from chalicelib.extras.sql import read_model
+    from chalicelib.projections import SQL
     from ops.maintenance import rebuild
 
-    projector.project(queue_batch(["unknown"])["Records"])
+    projector.project(SQL, read_model.count, queue_batch(["unknown"])["Records"])
 
     found = use_operator(pipeline, tmp_path)
     with asked() as also:
-        rebuild.rebuild(settings.current(), (pipeline.counter_id,), SQL)
+        rebuild.rebuild(settings.current(), (pipeline.counter_id,), (SQL,))
 
     assert found.of == needed("operator", with_sql=True)
     assert all(actions <= found.of[resource] for resource, actions in also.of.items())

@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib import event_log, settings
 from chalicelib.aws import sqs
+from chalicelib.projections import READ_MODEL
 from ops.maintenance import redrive
 from tests import aws_requests, faults
 from tests.builders import an_event, message_body, stream_note
@@ -20,7 +21,11 @@ def bodies(pipeline):
     """Park three messages with one event each, as an older version does that cannot read them."""
     found = [message_body(an_event(counter_id=pipeline.counter_id, by=by)) for by in (1, 2, 4)]
     for body in found:
-        sqs.send(settings.current().dead_letter_queue, body, {"reason": "too new", "source": "projection queue"})
+        sqs.send(
+            READ_MODEL.dead_letter_queue(settings.current().stage),
+            body,
+            {"reason": "too new", "source": "projection queue"},
+        )
     return found
 
 
@@ -72,7 +77,7 @@ def test_dead_letter_sent_but_not_deleted_is_sent_twice_and_counted_once(pipelin
 
 def test_messages_parked_during_a_redrive_are_left_for_the_next(pipeline, bodies):
     def another_comes_in(attempt):
-        sqs.send(settings.current().dead_letter_queue, "later")
+        sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), "later")
         return attempt.carry_out()
 
     with faults.inject("ReceiveMessage", another_comes_in, faults.ALWAYS):
@@ -94,7 +99,10 @@ def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
     for event in (long_ago, then, later):
         event_log.append(event)
     for _ in range(2):
-        sqs.send(settings.current().dead_letter_queue, stream_note(then.recorded_at_ms, then.recorded_at_ms + 900))
+        sqs.send(
+            READ_MODEL.dead_letter_queue(settings.current().stage),
+            stream_note(then.recorded_at_ms, then.recorded_at_ms + 900),
+        )
 
     with aws_requests.record() as requests:
         done = run()
@@ -119,7 +127,7 @@ def test_messages_that_are_sent_back_say_so(pipeline, bodies):
 
 def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
     pipeline.increment()
-    sqs.send(settings.current().dead_letter_queue, stream_note(A_TIME_MS, A_TIME_MS))
+    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), stream_note(A_TIME_MS, A_TIME_MS))
 
     with faults.inject("Scan", interrupted), pytest.raises(KeyboardInterrupt):
         run()

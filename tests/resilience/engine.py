@@ -27,6 +27,7 @@ from botocore.config import Config
 from ministack.services import dynamodb, dynamodb_streams, sqs
 
 from chalicelib import settings
+from chalicelib.projections import READ_MODEL, SQL
 from tests import aws_requests
 from tests.faults import Attempt, no_fault, response
 
@@ -102,10 +103,14 @@ class Engine:
         stream = self.client("dynamodb").describe_table(TableName=names.event_log_table)["Table"]["LatestStreamArn"]
         self.outputs = {
             "EventLogStreamArn": stream,
-            "ProjectionQueueUrl": self.client("sqs").create_queue(QueueName=names.projection_queue)["QueueUrl"],
-            "DeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=names.dead_letter_queue)["QueueUrl"],
-            "SqlProjectionQueueUrl": self.client("sqs").create_queue(QueueName=names.sql_projection_queue)["QueueUrl"],
-            "SqlDeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=names.sql_dead_letter_queue)["QueueUrl"],
+            "ProjectionQueueUrl": self.client("sqs").create_queue(QueueName=READ_MODEL.queue(names.stage))["QueueUrl"],
+            "DeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=READ_MODEL.dead_letter_queue(names.stage))[
+                "QueueUrl"
+            ],
+            "SqlProjectionQueueUrl": self.client("sqs").create_queue(QueueName=SQL.queue(names.stage))["QueueUrl"],
+            "SqlDeadLetterQueueUrl": self.client("sqs").create_queue(QueueName=SQL.dead_letter_queue(names.stage))[
+                "QueueUrl"
+            ],
         }
 
 

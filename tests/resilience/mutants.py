@@ -400,7 +400,7 @@ MUTANTS = {
         "chalicelib.publisher",
         "    failures: list[QueueUnavailableError] = []\n",
         "    failures: list[QueueUnavailableError] = []\n"
-        "    dead_letters.park(parked, settings.current().dead_letter_queue)\n",
+        "    dead_letters.park(parked, READ_MODEL.dead_letter_queue(settings.current().stage))\n",
         f"{NEIGHBOURS}::test_broken_record_is_redelivered_if_parking_fails",
     ),
     "send-forgotten": Mutant(

@@ -25,7 +25,7 @@ from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.extras.sql import read_model, repair, rows, schema
 from chalicelib.extras.verification import report as kinds
-from chalicelib.settings import SQL
+from chalicelib.projections import SQL
 from ops.cli.errors import OperatorError, describe
 from ops.maintenance import projections, rebuild, verify
 from tests import databases, sql_faults
@@ -65,11 +65,11 @@ def shared_engine(monkeypatch):
 
 
 def run_rebuild(*names):
-    return rebuild.rebuild(settings.current(), names, SQL)
+    return rebuild.rebuild(settings.current(), names, [SQL])
 
 
 def get_corrections(outcome):
-    return outcome.facts[SQL]["corrected"]
+    return outcome.facts[SQL.name]["corrected"]
 
 
 def damage_counters(database, name):
@@ -90,7 +90,7 @@ def test_rebuild_repairs_each_damage(database, name, damage):
 
     done = run_rebuild(name)
 
-    assert (done.holds, done.facts[SQL]["numbers"]) == (True, {})
+    assert (done.holds, done.facts[SQL.name]["numbers"]) == (True, {})
     check_in_the_end(database, [*events, *other])
     with read_model.open_engine(database.url) as engine:
         assert {*rows.scan(engine)} == {read_model.row_of(event) for event in [*events, *other]}
@@ -127,10 +127,10 @@ def test_dry_rebuild_reports_differences_and_changes_nothing(database, name):
     names, _ = damage_counters(database, name)
     before = database.counters(), database.event_ids()
 
-    dry = rebuild.rebuild(settings.current(), names, SQL, dry_run=True)
+    dry = rebuild.rebuild(settings.current(), names, [SQL], dry_run=True)
 
     assert not dry.holds
-    assert dry.facts[SQL]["numbers"] == {
+    assert dry.facts[SQL.name]["numbers"] == {
         kinds.UNCOUNTED: 1,
         kinds.DIFFERENT_ROW: 1,
         kinds.UNKNOWN_ROW: 2,
@@ -146,7 +146,7 @@ def test_database_without_tables_is_refused_with_the_way_out(database, name, tmp
 
     for command in (
         lambda: run_rebuild(name),
-        lambda: verify.verify(settings.current(), [name], 0, waits=False, projection=SQL),
+        lambda: verify.verify(settings.current(), [name], 0, waits=False, selected=[SQL]),
     ):
         with pytest.raises(OperatorError, match="has no tables: run provision"):
             command()
@@ -160,7 +160,7 @@ def test_rebuild_without_a_documented_right_is_refused(database, name, monkeypat
     database.ask("GRANT SELECT ON events, counters TO operator")
     monkeypatch.setenv("SQL_OWNER_URL", database.url.replace("postgres@", "operator@", 1))
 
-    verified = verify.verify(settings.current(), names, 0, waits=False, projection=SQL)
+    verified = verify.verify(settings.current(), names, 0, waits=False, selected=[SQL])
     with pytest.raises(ReadModelUnavailableError) as refused:
         run_rebuild(*names)
     database.ask("GRANT INSERT, UPDATE, DELETE ON events, counters TO operator")
@@ -232,7 +232,7 @@ def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name,
     done, again = run_rebuild(f"{name}.a", f"{name}.b"), run_rebuild(f"{name}.a", f"{name}.b")
 
     assert (done.holds, again.holds) == (True, True), done.text
-    assert done.facts[SQL]["failed"] == {}
+    assert done.facts[SQL.name]["failed"] == {}
     assert get_corrections(again) == {}
     check_in_the_end(database, [*events, *others])
 

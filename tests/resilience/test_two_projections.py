@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, projector, settings
 from chalicelib.aws import sqs
 from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, UnavailableError
-from chalicelib.extras.sql import projector, read_model
+from chalicelib.extras.sql import read_model
+from chalicelib.projections import READ_MODEL, SQL
 from ops.maintenance import redrive
 from tests import faults, sql_faults
 from tests.builders import an_event, message_body, queue_batch, stream_note, stream_record
@@ -39,7 +40,7 @@ class Both:
     def project(self, bodies):
         """Deliver the bodies and return those to be redelivered."""
         batch = queue_batch(bodies)
-        answer = projector.project(batch["Records"])
+        answer = projector.project(SQL, read_model.count, batch["Records"])
         failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         return [record["body"] for record in batch["Records"] if record["messageId"] in failed]
 
@@ -179,7 +180,7 @@ def test_discarded_stream_batch_is_sent_to_both_projections(both):
     """Redrive reads the events of the batch from the log."""
     event = an_event(counter_id=both.pipeline.counter_id, recorded_at_ms=GIVEN_UP_MS)
     event_log.append(event)
-    sqs.send(settings.current().dead_letter_queue, stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
+    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
 
     done = redrive.redrive(settings.current(), (), "", dry_run=False)
 
@@ -191,8 +192,8 @@ def test_discarded_stream_batch_is_sent_to_both_projections(both):
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_redrive_sends_a_dead_letter_to_its_own_projection(both):
     first, other = (message_body(an_event(counter_id=both.pipeline.counter_id, by=by)) for by in (1, 2))
-    sqs.send(settings.current().dead_letter_queue, first)
-    sqs.send(settings.current().sql_dead_letter_queue, other)
+    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), first)
+    sqs.send(SQL.dead_letter_queue(settings.current().stage), other)
 
     redrive.redrive(settings.current(), (), "", dry_run=False)
 
@@ -214,4 +215,4 @@ def test_event_is_sent_to_one_queue_without_sql(new_pipeline, engine):
 
     engine.gate = faults.no_fault
     assert operations == ["SendMessage"]
-    assert [receiver.queue for receiver in settings.current().receivers] == ["counter-pipeline-projection"]
+    assert settings.current().projections == (READ_MODEL,)

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from chalicelib import cold_start
+from chalicelib.projections import READ_MODEL
 
 PROJECT = Path(__file__).parent.parent.parent
+
+#: The functions of a stage without optional projections.
+FUNCTIONS = cold_start.list_functions([READ_MODEL])
 
 #: Packages, and rooms of ours, that take long to load or are clients of something.
 HEAVY = {
@@ -32,7 +36,6 @@ HEAVY = {
     "sqlalchemy",
     "psycopg",
     "chalicelib.extras.sql.read_model",
-    "chalicelib.extras.sql.projector",
     "chalicelib.extras.reports.queries",
     "chalicelib.extras.reports.api",
     "chalicelib.extras.reports.definitions",
@@ -86,7 +89,6 @@ SQL = {
     "chalicelib.aws.sqs",
     "chalicelib.projector",
     "chalicelib.extras.sql.read_model",
-    "chalicelib.extras.sql.projector",
 }
 
 
@@ -105,12 +107,11 @@ OF_SQL = {
     "psycopg",
     "chalicelib.extras.sql.schema",
     "chalicelib.extras.sql.read_model",
-    "chalicelib.extras.sql.projector",
     "chalicelib.extras.reports.queries",
 }
 
 
-@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_other_functions_load_no_sql_module_if_sql_is_on(function):
     names = run_function(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
 
@@ -124,7 +125,7 @@ def test_other_functions_load_no_sql_module_if_sql_is_on(function):
         ("/openapi.json", set()),
         ("/reports", set()),
         ("/reports/yearly", set()),
-        ("/reports/daily", OF_SQL - {"psycopg", "chalicelib.extras.sql.projector"}),
+        ("/reports/daily", OF_SQL - {"psycopg"}),
     ],
 )
 def test_api_loads_sql_modules_for_a_report_only(path, loaded):
@@ -147,7 +148,7 @@ def test_other_programs_load_heavy_modules_lazily():
     assert HEAVY & set(names) == {"botocore"}
 
 
-@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_ready_function_has_exactly_one_client(function):
     program = """
 import gc
@@ -158,10 +159,10 @@ print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
     assert run_function(function, program) == ["1"]
 
 
-@pytest.mark.parametrize("function", cold_start.FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_second_preparation_makes_no_other_client(function):
     cold_start.preload(function)
-    clients = importlib.import_module(f"chalicelib.{cold_start.FUNCTIONS[function][-1]}")
+    clients = importlib.import_module(f"chalicelib.{FUNCTIONS[function][-1]}")
     before = clients.client()
 
     cold_start.preload(function)

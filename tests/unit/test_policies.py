@@ -29,6 +29,10 @@ STAGE = "some-stage"
 EVERYBODY = sorted(NEEDED)
 
 
+def of_stage(sql_url="", sql_reader_url=""):
+    return settings.read({"STAGE": STAGE, "SQL_URL": sql_url, "SQL_READER_URL": sql_reader_url})
+
+
 def needed(who):
     found = {
         arn(resource, STAGE): {f"{'sqs' if resource in QUEUES else 'dynamodb'}:{action}" for action in actions}
@@ -43,7 +47,7 @@ def needed(who):
 
 
 def test_there_is_a_policy_for_each_function():
-    assert policies.function_policies(STAGE, traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
+    assert policies.function_policies(of_stage(), traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
@@ -65,9 +69,9 @@ CONNECTING = [
 
 @pytest.mark.parametrize(("sql_url", "connecting"), CONNECTING)
 def test_sql_adds_a_function_that_publish_sends_to(sql_url, connecting):
-    without = policies.function_policies(STAGE, traced=False)
+    without = policies.function_policies(of_stage(), traced=False)
 
-    found = policies.function_policies(STAGE, traced=False, sql_url=sql_url)
+    found = policies.function_policies(of_stage(sql_url), traced=False)
 
     for who in {*NEEDED_FOR_SQL, *CONNECT} - {"operator"}:
         log = f"arn:aws:logs:*:*:log-group:/aws/lambda/{function_name(who, STAGE)}:*"
@@ -113,11 +117,11 @@ def test_operator_may_connect_as_a_separate_reader():
     writer, reader = (f"auroradsql+psycopg://{who}@{CLUSTER}" for who in ("admin", "reader"))
     cluster = "arn:aws:dsql:eu-west-1:*:cluster/abc123"
 
-    both = policies.operator_policy(STAGE, sql_url=writer, sql_reader_url=reader)
-    one = policies.operator_policy(STAGE, sql_url=writer, sql_reader_url=writer)
+    both = policies.operator_policy(of_stage(writer, reader))
+    one = policies.operator_policy(of_stage(writer, writer))
 
     assert granted(both)[cluster] == {"dsql:DbConnectAdmin", "dsql:DbConnect"}
-    assert one == policies.operator_policy(STAGE, sql_url=writer)
+    assert one == policies.operator_policy(of_stage(writer))
     sids = [statement["Sid"] for statement in both["Statement"]]
     assert len(sids) == len(set(sids))
 
@@ -151,8 +155,8 @@ def test_stage_with_anothers_prefix_has_none_of_its_resources(who):
 
 
 def test_only_traced_functions_may_send_traces():
-    untraced = policies.function_policies(STAGE, traced=False)
-    traced = policies.function_policies(STAGE, traced=True)
+    untraced = policies.function_policies(of_stage(), traced=False)
+    traced = policies.function_policies(of_stage(), traced=True)
 
     for name, policy in traced.items():
         added = granted(policy)
@@ -170,7 +174,7 @@ def test_functions_are_traced_if_configured(tmp_path, of_all, of_the_stage, trac
 
     policies.write(settings.read({"STAGE": STAGE}), tmp_path)
 
-    for name, policy in policies.function_policies(STAGE, traced=traced).items():
+    for name, policy in policies.function_policies(of_stage(), traced=traced).items():
         assert json.loads((tmp_path / "policies" / STAGE / name).read_text(encoding="utf-8")) == policy
 
 

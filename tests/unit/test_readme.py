@@ -12,11 +12,15 @@ import chalicelib
 from chalicelib import settings, telemetry
 from chalicelib.extras.reports import definitions
 from chalicelib.extras.sql import schema
+from chalicelib.projections import SQL
 from ops.__main__ import main
 from tests.doc_pages import PAGES, PROJECT, README, TEXT, anchors, section
 from tests.permissions import NEEDED
 
 TEMPLATE = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
+
+#: With the template of an optional projection.
+TEMPLATES = TEMPLATE + (PROJECT / "infrastructure" / "projection.yaml").read_text(encoding="utf-8")
 
 
 def test_api_page_lists_all_routes():
@@ -32,7 +36,9 @@ def test_configuration_lists_all_settings_with_defaults():
     found = settings.read({"STAGE": "dev"})
     defaults = {name: getattr(found, name.lower()) for name, _ in rows}
 
-    assert {name.lower() for name, _ in rows} == {field.name for field in dataclasses.fields(settings.Settings)}
+    assert {name.lower() for name, _ in rows} == {field.name for field in dataclasses.fields(settings.Settings)} - {
+        "switches"
+    }
     for name, default in rows:
         if default.strip("`") in defaults:
             both = settings.read({"STAGE": "dev", default.strip("`"): "sqlite:///file"})
@@ -48,7 +54,9 @@ def test_runbook_lists_all_metrics_with_units():
 
 
 def test_runbook_lists_all_alarms_with_actions():
-    alarms = re.findall(r"^      AlarmName: !Sub counter-\$\{Stage\}-(\S+)$", TEMPLATE, re.MULTILINE)
+    """The alarms of optional projections have the names of the SQL projection."""
+    with_names = TEMPLATES.replace("${Name}", SQL.name).replace("${Function}", SQL.function)
+    alarms = re.findall(r"^      AlarmName: !Sub counter-\$\{Stage\}-(\S+)$", with_names, re.MULTILINE)
     rows = re.findall(r"^\| (`.+?) \| (.+) \| (.+) \|$", section("Alarms"), re.MULTILINE)
 
     assert sorted(name for named, _, _ in rows for name in re.findall(r"`([^`]+)`", named)) == sorted(alarms)
@@ -56,7 +64,7 @@ def test_runbook_lists_all_alarms_with_actions():
 
 
 def test_cost_of_monitoring_counts_all_alarms_and_metrics():
-    alarms = TEMPLATE.count("Type: AWS::CloudWatch::Alarm")
+    alarms = TEMPLATES.count("Type: AWS::CloudWatch::Alarm")
 
     cost = " ".join(section("Cost of monitoring").split())
 

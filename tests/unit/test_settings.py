@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
+from chalicelib.projections import READ_MODEL, SQL
 
 
 def test_only_the_stage_is_required():
@@ -20,10 +21,10 @@ def test_names_of_tables_and_queues_follow_from_the_stage():
     assert found.event_log_table == "counter-dev-event-log"
     assert found.counters_table == "counter-dev-counters"
     assert found.archive_table == "counter-dev-archive"
-    assert found.projection_queue == "counter-dev-projection"
-    assert found.dead_letter_queue == "counter-dev-projection-dead-letter"
-    assert found.sql_projection_queue == "counter-dev-sql-projection"
-    assert found.sql_dead_letter_queue == "counter-dev-sql-projection-dead-letter"
+    assert READ_MODEL.queue(found.stage) == "counter-dev-projection"
+    assert READ_MODEL.dead_letter_queue(found.stage) == "counter-dev-projection-dead-letter"
+    assert SQL.queue(found.stage) == "counter-dev-sql-projection"
+    assert SQL.dead_letter_queue(found.stage) == "counter-dev-sql-projection-dead-letter"
 
 
 def test_projectors_are_unlimited_by_default():
@@ -50,7 +51,7 @@ def test_each_database_has_its_address_and_its_projection_a_queue(url):
     found = settings.read({"STAGE": "dev", "SQL_URL": url})
 
     assert found.sql_url == found.sql_reader_url == url
-    assert [receiver.queue for receiver in found.receivers] == ["counter-dev-projection", "counter-dev-sql-projection"]
+    assert found.projections == (READ_MODEL, SQL)
 
 
 def test_readers_use_sql_url_unless_sql_reader_url_is_set():

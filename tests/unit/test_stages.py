@@ -17,7 +17,8 @@ def configured(tmp_path, monkeypatch):
 
     def stage(name, **variables):
         (tmp_path / ".chalice").mkdir()
-        configuration = {"stages": {name: {"environment_variables": {"STAGE": name, **variables}}}}
+        environment = {"STAGE": name, **variables}
+        configuration = {"stages": {name: {"environment_variables": environment, "lambda_functions": {}}}}
         (tmp_path / ".chalice" / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
         monkeypatch.setattr(stages, "PROJECT", tmp_path)
         monkeypatch.setenv("LOCAL_FOLDER", str(tmp_path / "local"))
@@ -49,21 +50,28 @@ def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
         make(stages.settings_of("dev"), tmp_path)
 
 
-@pytest.mark.parametrize("make", [deploy.deploy, package.package, pipeline.package])
-@pytest.mark.parametrize("functions", [None, {}, {"project_sql": {}}])
-def test_stage_without_the_second_projector_is_refused_with_the_way_out(configured, tmp_path, make, functions):
+def read_functions(folder):
+    return json.loads((folder / ".chalice" / "config.json").read_text())["stages"]["dev"]["lambda_functions"]
+
+
+def test_optional_projection_gets_a_function_that_keeps_its_own_settings(configured, tmp_path):
     configured("dev", SQL_URL="postgresql+psycopg://counter@host/counter")
+    before = read_functions(tmp_path)
+
+    stages.configure_functions(stages.settings_of("dev"))
+    added = read_functions(tmp_path)
+
+    assert added == {**before, "project_sql": {"iam_policy_file": "policies/dev/project_sql.json"}}
     file = tmp_path / ".chalice" / "config.json"
-    configuration = json.loads(file.read_text())
-    if functions is not None:
-        configuration["stages"]["dev"]["lambda_functions"] = functions
-    file.write_text(json.dumps(configuration))
+    file.write_text(file.read_text().replace("policies/dev/project_sql.json", "other.json"))
+    stages.configure_functions(stages.settings_of("dev"))
+    assert read_functions(tmp_path)["project_sql"] == {"iam_policy_file": "other.json"}
 
-    with pytest.raises(OperatorError) as refused:
-        make(stages.settings_of("dev"), tmp_path)
 
-    assert str(refused.value) == (
-        "SQL_URL requires a policy for the function that writes to the database: add "
-        '"project_sql": {"iam_policy_file": "policies/dev/project_sql.json"} to the lambda_functions of stage dev in '
-        ".chalice/config.json."
-    )
+def test_stage_without_optional_projections_is_not_rewritten(configured, tmp_path):
+    configured("dev")
+    before = (tmp_path / ".chalice" / "config.json").stat()
+
+    stages.configure_functions(stages.settings_of("dev"))
+
+    assert (tmp_path / ".chalice" / "config.json").stat() == before

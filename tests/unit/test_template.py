@@ -8,7 +8,7 @@ import re
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from ops.deployment import provision
+from ops.deployment import template
 from ops.stages import PROJECT
 from tests.alarms import OK, Alarm, states
 
@@ -44,9 +44,9 @@ def alarm(name):
     )
 
 
-def test_template_body_is_the_same_template_well_below_the_limit():
+def test_data_template_is_the_same_without_comments_well_below_the_limit():
     """CloudFormation's limit is 51,200 bytes."""
-    body = provision.template_body()
+    body = template.render_data()
 
     assert yaml_parse(body) == yaml_parse(TEMPLATE)
     assert "#" not in body

@@ -33,7 +33,7 @@ from chalicelib.extras.sql.schema import Row, counters, list_statements, tables
 from chalicelib.extras.sql.schema import events as event_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from sqlalchemy import URL, Connection, Engine, Executable
 
@@ -71,7 +71,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCKED = frozenset({5, 6})
 
 
-def count(events: Iterable[Event]) -> frozenset[tuple[str, str]]:
+def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> frozenset[tuple[str, str]]:
     """
     Count each event once, in the database of the settings. Return the newly counted ones, as (counter id, event id).
 

@@ -31,6 +31,7 @@ from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.part_comparison import PartComparison, select_parts
 from chalicelib.extras.verification.report import Difference, Report, Totals
 from chalicelib.extras.verification.staging_db import SEEN, StagingDb
+from chalicelib.projections import READ_MODEL
 from chalicelib.read_model import checkpoint, items, queries, store, writer
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def check(now_s: int) -> Checked:
         drift=report.numbers.total(),
         oldest_s=report.lag_s,
         age_s=max(0, now_s - walks.finished_s),
-        parked=sqs.approximate_length(current.dead_letter_queue),
+        parked=sqs.approximate_length(READ_MODEL.dead_letter_queue(current.stage)),
     )
     for difference in report.differences:
         telemetry.log_drift(difference.counter_id, difference.kind, difference.detail, difference.event_id)

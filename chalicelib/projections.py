@@ -1,0 +1,78 @@
+"""
+The projections: one declaration each. Everything else that a projection needs derives from its declaration.
+
+`publish` sends every event to the queue of each projection that the stage has. A function counts the events in the
+projection's read model. From the declaration derive the names of queues and metrics, the function and what it imports
+at a cold start, its permissions and configuration, its part of the template, and the choices of operators' commands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """
+    A DynamoDB table `counter-STAGE-NAME` of an optional projection.
+
+    `keys` maps the partition key, and the sort key if there is one, to their types: S, N or B. `actions` are the
+    actions of DynamoDB that a function (`project`, the projection's own; `api`; `check`) or the `operator` may use.
+    """
+
+    name: str
+    keys: Mapping[str, str]
+    actions: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """
+    A read model that is built from the events on a queue.
+
+    `name` is what operators pass to `--projection`; `title` precedes "read model" and "projection queue" in messages.
+    `module`, in `chalicelib`, has `count(events, likely_counted)`; see `projector.Count`. `client` is the module with a
+    function `client`, which connects to the read model. `setting` is the environment variable that switches the
+    projection on; a projection without it is always on.
+    """
+
+    name: str
+    title: str
+    module: str
+    client: str = "aws.tables"
+    setting: str = ""
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def function(self) -> str:
+        """Name of the function that counts: an attribute of `app.py`."""
+        return f"project_{self.name.replace('-', '_')}" if self.setting else "project"
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of its metrics and of its resources in the template."""
+        return self.name.title().replace("-", "") if self.setting else ""
+
+    def queue(self, stage: str) -> str:
+        """Return the name of the queue from `publish` to the function."""
+        return f"counter-{stage}-{self.name}-projection" if self.setting else f"counter-{stage}-projection"
+
+    def dead_letter_queue(self, stage: str) -> str:
+        """Return the name of the queue with the function's dead letters."""
+        return f"{self.queue(stage)}-dead-letter"
+
+    def describe(self, thing: str) -> str:
+        """Return the user-facing name of this projection's read model, projection queue or dead-letter queue."""
+        return f"{self.title} {thing}".strip()
+
+
+READ_MODEL = Projection("read-model", "", "read_model.writer")
+
+SQL = Projection("sql", "SQL", "extras.sql.read_model", client="extras.sql.read_model", setting="SQL_URL")
+
+#: Every projection. The first one answers queries; the others are off unless their setting is on.
+PROJECTIONS = (READ_MODEL, SQL)

@@ -1,0 +1,53 @@
+"""The templates of a stage's stacks: its data, and each optional projection."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from ops import stages
+
+if TYPE_CHECKING:
+    from chalicelib.projections import Projection, Table
+
+FOLDER = stages.PROJECT / "infrastructure"
+
+
+def render_data() -> str:
+    """Return the template of a stage's tables, queues, buckets and alarms."""
+    return _strip_comments((FOLDER / "template.yaml").read_text(encoding="utf-8"))
+
+
+def render_projection(projection: Projection) -> str:
+    """Return the template of an optional projection, with its tables."""
+    template = _strip_comments((FOLDER / "projection.yaml").read_text(encoding="utf-8"))
+    tables = (f"  {_logical_id(table)}: {json.dumps(_describe(table))}\n" for table in projection.tables)
+    return template.replace("\nResources:\n", "\nResources:\n" + "".join(tables))  # JSON is valid in YAML
+
+
+def _strip_comments(template: str) -> str:
+    """Remove comments and empty lines, which count towards CloudFormation's 51,200 bytes."""
+    return re.sub(r"(?m)^ *(#.*)?\n", "", template)
+
+
+def _logical_id(table: Table) -> str:
+    return f"{table.name.title().replace('-', '')}Table"
+
+
+def _describe(table: Table) -> dict[str, Any]:
+    """Return a table that is deleted with its stack: the log has all events, so it can be filled again."""
+    kinds = ("HASH", "RANGE")
+    return {
+        "Type": "AWS::DynamoDB::Table",
+        "DeletionPolicy": "Delete",
+        "UpdateReplacePolicy": "Delete",
+        "Properties": {
+            "TableName": {"Fn::Sub": f"counter-${{Stage}}-{table.name}"},
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": kind} for key, kind in table.keys.items()],
+            "KeySchema": [
+                {"AttributeName": key, "KeyType": kind} for key, kind in zip(table.keys, kinds, strict=False)
+            ],
+        },
+    }

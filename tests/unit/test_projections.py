@@ -1,0 +1,173 @@
+"""What derives from the declaration of a projection, tried with projections that the project does not have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from chalicelib import cold_start, settings
+from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection, Table
+from ops import stages
+from ops.deployment import package, policies, template
+from tests.permissions import granted
+
+STAGE = "some-stage"
+
+DAYS = Projection(
+    "days-and-hours",
+    "daily",
+    "extras.days",
+    setting="DAYS",
+    tables=(
+        Table(
+            "days",
+            keys={"counter_id": "S", "day": "N"},
+            actions={"project": ("UpdateItem",), "api": ("Query", "GetItem"), "operator": ("Scan",)},
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def with_days(monkeypatch):
+    """Return the settings of a stage with a further projection."""
+    monkeypatch.setattr(settings, "PROJECTIONS", (*PROJECTIONS, DAYS))
+    return replace(settings.read({"STAGE": STAGE}), switches=frozenset({"DAYS"}))
+
+
+def test_projection_is_off_until_its_setting_is_on(monkeypatch):
+    monkeypatch.setattr(settings, "PROJECTIONS", (*PROJECTIONS, DAYS))
+    monkeypatch.setattr(settings, "_SWITCHES", ("DAYS",))
+
+    assert settings.read({"STAGE": "dev"}).projections == (READ_MODEL,)
+    assert settings.read({"STAGE": "dev", "DAYS": "0"}).projections == (READ_MODEL,)
+    assert settings.read({"STAGE": "dev", "DAYS": "1"}).projections == (READ_MODEL, DAYS)
+    assert settings.read({"STAGE": "dev", "DAYS": "1", "SQL_URL": "sqlite:///file"}).projections == (
+        READ_MODEL,
+        SQL,
+        DAYS,
+    )
+    with pytest.raises(settings.SettingsError, match="DAYS must be an integer from 0 to 1, got 'yes'"):
+        settings.read({"STAGE": "dev", "DAYS": "yes"})
+
+
+def test_names_of_projections_derive_and_do_not_collide():
+    assert (DAYS.function, DAYS.prefix) == ("project_days_and_hours", "DaysAndHours")
+    assert DAYS.queue(STAGE) == "counter-some-stage-days-and-hours-projection"
+    assert DAYS.dead_letter_queue(STAGE) == "counter-some-stage-days-and-hours-projection-dead-letter"
+    assert DAYS.describe("read model") == "daily read model"
+    assert READ_MODEL.describe("projection queue") == "projection queue"
+    for attribute in ("function", "prefix", "title", "name"):
+        assert len({getattr(projection, attribute) for projection in PROJECTIONS}) == len(PROJECTIONS)
+    assert READ_MODEL is PROJECTIONS[0]
+    assert all(projection.setting for projection in PROJECTIONS[1:])
+
+
+def test_function_loads_the_projector_its_module_and_its_client():
+    assert cold_start.list_functions([READ_MODEL, DAYS])["app.project_days_and_hours"] == (
+        "projector",
+        "extras.days",
+        "aws.tables",
+    )
+
+
+def test_functions_get_exactly_the_declared_permissions(with_days):
+    without = policies.function_policies(settings.read({"STAGE": STAGE}), traced=False)
+
+    found = policies.function_policies(with_days, traced=False)
+
+    queue, table = f"arn:aws:sqs:*:*:{DAYS.queue(STAGE)}", "arn:aws:dynamodb:*:*:table/counter-some-stage-days"
+    sent = {"sqs:GetQueueUrl", "sqs:SendMessage"}
+    assert granted(found.pop("project_days_and_hours.json")) == {
+        "arn:aws:logs:*:*:log-group:/aws/lambda/counter-some-stage-project_days_and_hours:*": {
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        },
+        queue: {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"},
+        f"{queue}-dead-letter": sent,
+        table: {"dynamodb:UpdateItem"},
+    }
+    assert granted(found.pop("publish.json")) == granted(without.pop("publish.json")) | {
+        queue: sent,
+        f"{queue}-dead-letter": sent,
+    }
+    assert granted(found.pop("api.json")) == granted(without.pop("api.json")) | {
+        table: {"dynamodb:GetItem", "dynamodb:Query"}
+    }
+    assert found == without
+
+
+def test_operator_may_use_the_queues_and_the_declared_actions(with_days):
+    found = granted(policies.operator_policy(with_days))
+
+    queue = f"arn:aws:sqs:*:*:{DAYS.queue(STAGE)}"
+    assert "sqs:SendMessage" in found[queue]
+    assert "sqs:DeleteMessage" in found[f"{queue}-dead-letter"]
+    assert found["arn:aws:dynamodb:*:*:table/counter-some-stage-days"] == {"dynamodb:Scan"}
+
+
+def test_statement_ids_of_a_policy_differ(with_days):
+    for policy in (*policies.function_policies(with_days, traced=True).values(), policies.operator_policy(with_days)):
+        ids = [statement["Sid"] for statement in policy["Statement"]]
+        assert len(ids) == len(set(ids))
+
+
+def test_function_is_configured_and_reports_partial_batches(with_days):
+    configuration = {"lambda_functions": {"project": {"lambda_timeout": 30}}, "stages": {STAGE: {}}}
+
+    assert stages.add_functions(configuration, with_days)
+    assert not stages.add_functions(configuration, with_days)
+
+    assert configuration["stages"][STAGE] == {
+        "lambda_functions": {
+            "project_days_and_hours": {
+                "lambda_timeout": 30,
+                "iam_policy_file": f"policies/{STAGE}/project_days_and_hours.json",
+            }
+        }
+    }
+    resource = package.overlay(replace(with_days, stage="dev"))["Resources"]["ProjectDaysAndHours"]["Properties"]
+    assert resource["FunctionName"] == "counter-dev-project_days_and_hours"
+    assert resource["Events"]["ProjectDaysAndHoursSqsEventSource"]["Properties"]["FunctionResponseTypes"]
+
+
+def test_template_of_a_projection_has_its_tables_and_is_valid(tmp_path):
+    """Its size does not depend on the number of projections: each has a stack of its own."""
+    body = template.render_projection(DAYS)
+
+    assert yaml_parse(body)["Resources"]["DaysTable"]["Properties"] == {
+        "TableName": {"Fn::Sub": "counter-${Stage}-days"},
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": "counter_id", "AttributeType": "S"},
+            {"AttributeName": "day", "AttributeType": "N"},
+        ],
+        "KeySchema": [
+            {"AttributeName": "counter_id", "KeyType": "HASH"},
+            {"AttributeName": "day", "KeyType": "RANGE"},
+        ],
+    }
+    assert len(body.encode()) < 0.2 * 51_200
+    file = tmp_path / "template.yaml"
+    file.write_text(body, encoding="utf-8")
+    linter = Path(sys.executable).with_name("cfn-lint")
+    lint = subprocess.run([linter, str(file)], capture_output=True, text=True, check=False)
+    assert (lint.stdout, lint.returncode) == ("", 0)
+
+
+def test_queue_of_a_projection_is_like_the_first_one():
+    """The limits hold for each: hidden for six timeouts, given up after an hour, and parked with a reason."""
+    data, projection = (
+        yaml_parse(body)["Resources"] for body in (template.render_data(), template.render_projection(SQL))
+    )
+
+    for name in ("ProjectionQueue", "DeadLetterQueue"):
+        first = data[name]["Properties"]
+        other = projection[name.removeprefix("Projection")]["Properties"]
+        assert json.dumps({**other, "QueueName": ""}) == json.dumps({**first, "QueueName": ""})
