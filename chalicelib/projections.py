@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Table:
     """
-    A DynamoDB table `counter-STAGE-NAME` of an optional projection.
+    A DynamoDB table of an optional projection.
 
     `keys` maps the partition key, and the sort key if there is one, to their types: S, N or B. `actions` are the
     actions of DynamoDB that a function (`project`, the projection's own; `api`; `check`) or the `operator` may use.
@@ -27,6 +27,10 @@ class Table:
     name: str
     keys: Mapping[str, str]
     actions: Mapping[str, tuple[str, ...]]
+
+    def full_name(self, stage: str) -> str:
+        """Return the table's name on AWS."""
+        return f"counter-{stage}-{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,22 +142,20 @@ def client() -> BaseClient:
     return shared
 
 
-def _share_connection(*models: type[Model]) -> Connection:
-    # By default, PynamoDB creates a client for each model, which takes longer than a request. It also overrides the
-    # session's configuration with its own, so repeat the timeouts here.
-    shared = _Connection(
-        connect_timeout_seconds=aws_session.CONNECT_S,
-        read_timeout_seconds=aws_session.READ_S,
-        max_retry_attempts=aws_session.ATTEMPTS - 1,
-    )
-    known: set[str] = set()
+def share_connection(*models: type[Model]) -> None:
+    """Let these models use the process's only connection. Safe to repeat."""
+    # By default, PynamoDB creates a client for each model, which takes longer than a request.
     for model in models:
         own = model._get_connection()
-        if own.table_name not in known:
-            shared.add_meta_table(own.get_meta_table())
-            known.add(own.table_name)
-        own.connection = shared
-    return shared
+        if own.table_name not in _shared._tables:
+            _shared.add_meta_table(own.get_meta_table())
+        own.connection = _shared
 
 
-_shared = _share_connection(EventItem, CounterItem, PageItem, CheckpointItem)
+# PynamoDB overrides the session's configuration with its own, so repeat the timeouts here.
+_shared = _Connection(
+    connect_timeout_seconds=aws_session.CONNECT_S,
+    read_timeout_seconds=aws_session.READ_S,
+    max_retry_attempts=aws_session.ATTEMPTS - 1,
+)
+share_connection(EventItem, CounterItem, PageItem, CheckpointItem)

@@ -75,7 +75,7 @@ def _allow_tables(settings: Settings, projection: Projection, who: str) -> list[
             "Sid": f"Use{projection.prefix}{number}",
             "Effect": "Allow",
             "Action": [f"dynamodb:{action}" for action in sorted(table.actions[who])],
-            "Resource": f"arn:aws:dynamodb:*:*:table/counter-{settings.stage}-{table.name}",
+            "Resource": f"arn:aws:dynamodb:*:*:table/{table.full_name(settings.stage)}",
         }
         for number, table in enumerate(projection.tables, start=1)
         if who in table.actions

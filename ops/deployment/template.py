@@ -43,7 +43,7 @@ def _describe(table: Table) -> dict[str, Any]:
         "DeletionPolicy": "Delete",
         "UpdateReplacePolicy": "Delete",
         "Properties": {
-            "TableName": {"Fn::Sub": f"counter-${{Stage}}-{table.name}"},
+            "TableName": {"Fn::Sub": table.full_name("${Stage}")},
             "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": [{"AttributeName": key, "AttributeType": kind} for key, kind in table.keys.items()],
             "KeySchema": [

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from chalicelib import cold_start, settings
+from chalicelib.errors import SettingsError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection, Table
 from ops import stages
 from ops.deployment import package, policies, template
@@ -53,7 +55,7 @@ def test_projection_is_off_until_its_setting_is_on(monkeypatch):
         SQL,
         DAYS,
     )
-    with pytest.raises(settings.SettingsError, match="DAYS must be an integer from 0 to 1, got 'yes'"):
+    with pytest.raises(SettingsError, match="DAYS must be an integer from 0 to 1, got 'yes'"):
         settings.read({"STAGE": "dev", "DAYS": "yes"})
 
 
@@ -119,7 +121,7 @@ def test_statement_ids_of_a_policy_differ(with_days):
 
 
 def test_function_is_configured_and_reports_partial_batches(with_days):
-    configuration = {"lambda_functions": {"project": {"lambda_timeout": 30}}, "stages": {STAGE: {}}}
+    configuration: dict[str, Any] = {"lambda_functions": {"project": {"lambda_timeout": 30}}, "stages": {STAGE: {}}}
 
     assert stages.add_functions(configuration, with_days)
     assert not stages.add_functions(configuration, with_days)
