@@ -29,9 +29,10 @@ test: .venv/ready ## run the quick tests, which take five minutes on two process
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive"
 
-check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, every test, branch coverage
+check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, branch coverage of the quick tests, then all others
 	@scripts/setup-browser
-	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST) -m "not exhaustive" --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST) -m exhaustive
 
 format: .venv/ready ## format the code
 	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .
@@ -52,9 +53,9 @@ layers: .venv/ready
 simulate: .venv/ready ## run SEEDS random interleavings from seed FIRST; a failure prints its seed and schedule
 	@$(PY) -m tests.resilience.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
-load: .venv/ready ## send EVENTS increments while functions die, responses get lost and the embedded AWS restarts; then rebuild 50,000 events under traffic
+load: .venv/ready ## send EVENTS increments while functions die, responses get lost and the embedded AWS restarts; then rebuild REBUILT_EVENTS under traffic
 	@$(PY) -m tests.resilience.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
-	@REBUILT_EVENTS=50000 $(PY) -m pytest -q tests/e2e/test_maintenance.py -k under_traffic
+	@REBUILT_EVENTS=$(or $(REBUILT_EVENTS),50000) $(PY) -m pytest -q tests/e2e/test_maintenance.py -k under_traffic
 
 mutants: .venv/ready ## apply each deliberate bug and check that its test fails; write docs/mutants.md
 	@$(PY) -m tests.resilience.mutants

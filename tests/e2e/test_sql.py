@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 from chalicelib.extras.reports.definitions import REPORTS
+from chalicelib.projections import SQL
 from tests.builders import message_body
 from tests.e2e.conftest import eventually
 
@@ -33,10 +34,10 @@ def ask(place):
 
 @pytest.fixture
 def outputs(api_url):
-    """Return the outputs of the stage's data."""
+    """Return the outputs of the projection's stack."""
     from ops.deployment import provision, stacks
 
-    return stacks.outputs(provision.stack_name("local"))
+    return stacks.outputs(provision.projection_stack_name("local", SQL))
 
 
 def total(ask, counter_id):
@@ -60,15 +61,13 @@ def test_increments_over_http_arrive_as_rows_and_totals_once(client, counter_id,
 
 def test_redelivery_next_to_a_broken_message_changes_nothing(counter_id, ask, outputs, an_event_of):
     event = an_event_of(counter_id, 5)
-    sqs, queue = boto3.client("sqs"), outputs["SqlProjectionQueueUrl"]
+    sqs, queue = boto3.client("sqs"), outputs["QueueUrl"]
 
     for body in (message_body(event), "broken " + counter_id, message_body(event), message_body(event)):
         sqs.send_message(QueueUrl=queue, MessageBody=body)
 
     def parked():
-        found = sqs.receive_message(
-            QueueUrl=outputs["SqlDeadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0
-        )
+        found = sqs.receive_message(QueueUrl=outputs["DeadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=0)
         return [message["Body"] for message in found.get("Messages", [])]
 
     eventually(lambda: "broken " + counter_id in parked())
