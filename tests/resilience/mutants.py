@@ -389,18 +389,18 @@ MUTANTS = {
     "parked-before-counted": Mutant(
         "Parking comes before counting, so that a failure to park leaves the neighbours uncounted",
         "chalicelib.projector",
-        "        new = projection.count(events, likely_counted)\n",
+        "        new = count(events, likely_counted)\n",
         "        invalid = [message.dead_letter for message in messages if message.dead_letter]\n"
-        "        dead_letters.park(invalid, projection.dead_letter_queue)\n"
-        "        new = projection.count(events, likely_counted)\n",
+        "        dead_letters.park(invalid, projection.dead_letter_queue(current.stage))\n"
+        "        new = count(events, likely_counted)\n",
         f"{NEIGHBOURS}::test_broken_message_is_redelivered_if_parking_fails",
     ),
     "parked-before-sent": Mutant(
         "Parking comes before publishing, so that a failure to park leaves the neighbours unpublished",
         "chalicelib.publisher",
-        "    failures: list[QueueUnavailableError] = []\n",
-        "    failures: list[QueueUnavailableError] = []\n"
-        "    dead_letters.park(parked, READ_MODEL.dead_letter_queue(settings.current().stage))\n",
+        "    current = settings.current()\n",
+        "    current = settings.current()\n"
+        "    dead_letters.park(parked, current.projections[0].dead_letter_queue(current.stage))\n",
         f"{NEIGHBOURS}::test_broken_record_is_redelivered_if_parking_fails",
     ),
     "send-forgotten": Mutant(
@@ -421,7 +421,7 @@ MUTANTS = {
         "A batch counts as published once the first projection's queue has it",
         "chalicelib.publisher",
         "    if failures:\n",
-        "    if len(failures) == len(settings.current().receivers):\n",
+        "    if len(failures) == len(current.projections):\n",
         f"{FAN_OUT}::test_outage_of_one_queue_keeps_no_message_from_the_other",
     ),
     "keys-in-memory": Mutant(
@@ -466,7 +466,7 @@ MUTANTS = {
     "poison-dropped": Mutant(
         "An invalid record is dropped",
         "chalicelib.publisher",
-        "        dead_letters.park(parked, receiver.dead_letter_queue)\n",
+        "        dead_letters.park(parked, projection.dead_letter_queue(current.stage))\n",
         "        pass\n",
         f"{CRASHES}[publish, a batch with poison-the answer is lost, once]",
     ),
@@ -494,7 +494,7 @@ MUTANTS = {
     "named-unheard": Mutant(
         "The projector names uncounted messages although partial responses are off, and the queue deletes them",
         "chalicelib.projector",
-        "        if not settings.current().partial_batch_responses or len(failed) == len(messages):\n",
+        "        if not current.partial_batch_responses or len(failed) == len(messages):\n",
         "        if len(failed) == len(messages):\n",
         f"{NEIGHBOURS}::test_whole_batch_is_redelivered_without_partial_responses",
     ),
@@ -515,9 +515,9 @@ MUTANTS = {
     "parking-forgotten": Mutant(
         "A failure to park is ignored to keep the queue moving",
         "chalicelib.projector",
-        "    dead_letters.park(invalid, projection.dead_letter_queue)\n",
+        "    dead_letters.park(invalid, projection.dead_letter_queue(current.stage))\n",
         "    try:\n"
-        "        dead_letters.park(invalid, projection.dead_letter_queue)\n"
+        "        dead_letters.park(invalid, projection.dead_letter_queue(current.stage))\n"
         "    except Exception:\n        pass\n",
         f"{CRASHES}[project, a batch with poison-the request never arrives, however often]",
     ),
@@ -627,15 +627,16 @@ MUTANTS = {
     "given-up-for-the-first": Mutant(
         "A discarded stream batch is sent from the log to the first projection only",
         "ops.maintenance.redrive",
-        "            for receiver in settings.receivers:\n",
-        "            for receiver in settings.receivers[:1]:\n",
+        "            for projection in settings.projections:\n",
+        "            for projection in settings.projections[:1]:\n",
         f"{FAN_OUT}::test_discarded_stream_batch_is_sent_to_both_projections",
     ),
     "dead-letters-for-the-first": Mutant(
         "All dead letters are sent back to the first projection's queue",
         "ops.maintenance.redrive",
-        "for receiver in settings.receivers if is_for_all or receiver.projection == letter.projection]",
-        "for receiver in settings.receivers[:1]]",
+        "        for projection in settings.projections\n"
+        "        if is_for_all or projection.name == letter.projection\n",
+        "        for projection in settings.projections[:1]\n",
         f"{FAN_OUT}::test_redrive_sends_a_dead_letter_to_its_own_projection",
     ),
     "split-drops-one": Mutant(
