@@ -78,14 +78,6 @@ PARAMETERS: JSON = {
         _parameter("limit", _LIMIT, 10, "The maximum number of rows on a page."),
         _parameter("If-None-Match", TEXT, '"16"', "The `ETag` of the version that the client has.", "header"),
         _parameter(
-            "Idempotency-Key",
-            {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
-            AN_INCREMENT.idempotency_key,
-            "All requests with this key on this counter are the same command. Keys never expire. "
-            "1 to 255 printable ASCII characters, without spaces at the ends.",
-            "header",
-        ),
-        _parameter(
             "If-Match",
             {"type": "string", "pattern": f"^{formats.VERSION_TAG.pattern}$"},
             '"16"',
@@ -114,7 +106,7 @@ def _describe_cursor(page: Response) -> JSON:
 
 
 def describe_command(command: Command) -> Operation:
-    """Describe the route of a command, with this command as the example."""
+    """Describe the route of a command, with this command as the example. Its key must differ from other examples'."""
     event = decide(command)
     recorded = responses.render_accepted(command, Accepted(event, None, is_retry=False))
     counted = responses.render_accepted(command, Accepted(event, A_COUNTER, is_retry=False))
@@ -139,7 +131,18 @@ def describe_command(command: Command) -> Operation:
                 links={"event": to_event, "counter": to_counter},
             ),
         },
-        tuple(refer_to("parameters", name) for name in ("Idempotency-Key", "If-Match", "Prefer")),
+        (
+            _parameter(
+                "Idempotency-Key",
+                {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+                command.idempotency_key,
+                "All requests with this key on this counter are the same command. Keys never expire. "
+                "1 to 255 printable ASCII characters, without spaces at the ends.",
+                "header",
+            ),
+            refer_to("parameters", "If-Match"),
+            refer_to("parameters", "Prefer"),
+        ),
         {"412": "OtherVersion", "413": "TooLarge", "415": "NotJson", "422": "KeyReused"},
         {
             "description": f"At most {requests.MAX_BODY_BYTES} bytes. Default: `by` is 1.",
