@@ -24,7 +24,7 @@ from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
 from chalicelib.errors import FeatureNotFoundError
-from chalicelib.projections import READ_MODEL, Projection
+from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
@@ -34,13 +34,22 @@ _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_o
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
 
+#: The modules of `chalicelib.extras` that are projections which this stage does not have.
+_OFF = {each.module.removeprefix("extras.") for each in PROJECTIONS if each not in _settings.projections}
+
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
 
 
 @contextlib.contextmanager
-def _optional() -> Iterator[None]:
-    """Raise a `FeatureNotFoundError` if an import of `chalicelib.extras` fails, because that folder was deleted."""
+def _optional(feature: str = "") -> Iterator[None]:
+    """
+    Raise a `FeatureNotFoundError` if an import of `chalicelib.extras` fails, because that folder was deleted.
+
+    Also raise it if `feature` is a projection that this stage does not have.
+    """
+    if feature in _OFF:
+        raise FeatureNotFoundError
     try:
         yield
     except ImportError as error:
@@ -55,19 +64,19 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
     Make a function a view, which renders errors as problem documents.
 
     `parameters` are the query parameters that the view reads. `feature` is the module of `chalicelib.extras` that it
-    imports. A deployment without this module answers 404, and its index has no link to the view.
+    imports. A stage without this module or this projection answers 404, and its index has no link to the view.
     """
 
     def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
         PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
-        return problems.render_errors(_optional()(function))
+        return problems.render_errors(_optional(feature)(function))
 
     return make_view
 
 
 def _has_feature(module: str) -> bool:
-    """Check whether this deployment has the module of `chalicelib.extras`. Reports also need the SQL read model."""
-    if module == "reports" and not _settings.sql_url:
+    """Check whether this stage has the module of `chalicelib.extras`. Reports also need the SQL read model."""
+    if module in _OFF or (module == "reports" and not _settings.sql_url):
         return False
     try:
         return not module or importlib.util.find_spec(f"chalicelib.extras.{module}") is not None

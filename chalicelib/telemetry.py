@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 SERVICE = "counter"
 NAMESPACE = "Counter"
 
-#: Units of all metrics. Alarms and dashboards use the names: a public interface, which never changes.
-METRICS = {
+#: Units of the metrics of every stage, and of those of each projection, which follow the projection's prefix.
+_OF_STAGE = {
     "Recorded": "Count",
     "Published": "Count",
     "Delivered": "Count",
@@ -54,10 +54,18 @@ METRICS = {
     "OnDeadLetterQueue": "Count",
     "OldestUncounted": "Seconds",
     "CheckAge": "Seconds",
-    **{f"{projection.prefix}Counted": "Count" for projection in PROJECTIONS},
-    **{f"{projection.prefix}Duplicates": "Count" for projection in PROJECTIONS},
-    **{f"{projection.prefix}Lag": "Seconds" for projection in PROJECTIONS},
 }
+_OF_PROJECTION = {"Counted": "Count", "Duplicates": "Count", "Lag": "Seconds"}
+
+
+def list_metrics(projections: Iterable[Projection]) -> dict[str, str]:
+    """Return the units of the metrics of a stage with these projections, by the metrics' names."""
+    names = {f"{each.prefix}{name}": unit for each in projections for name, unit in _OF_PROJECTION.items()}
+    return _OF_STAGE | names
+
+
+#: Units of all metrics. Alarms and dashboards use the names: a public interface, which never changes.
+METRICS = list_metrics(PROJECTIONS)
 
 
 class _StandardOutput(logging.Handler):

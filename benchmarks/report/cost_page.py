@@ -10,6 +10,7 @@ from benchmarks.models import costing, deployed, pricing
 from benchmarks.models.costing import RATES, FunctionSteps
 from benchmarks.report.markdown import format_list, format_table, format_usd
 from chalicelib import telemetry
+from chalicelib.projections import READ_MODEL, SQL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +103,7 @@ def price_alternative(
 
 
 def _monthly_table(measured: FunctionSteps) -> str:
-    others = len(telemetry.METRICS) - METRICS_OF_THE_CHECK
+    others = len(telemetry.list_metrics([READ_MODEL, SQL])) - METRICS_OF_THE_CHECK
     amounts = {
         "Lambda's polling of an idle projection queue": costing.price_idle_month(),
         f"the {METRICS_OF_THE_CHECK} metrics that the hourly check always writes": pricing.METRIC_MONTHS.of(

@@ -56,7 +56,7 @@ def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
     try:
         yield
     except PynamoDBException as cause:
-        raise error(f"{error_code(cause) or type(cause.cause).__name__}: {cause.msg}") from cause
+        raise error(f"{error_code(cause) or type(cause.cause or cause).__name__}: {cause.msg}") from cause
 
 
 def error_code(error: PynamoDBException) -> str | None:

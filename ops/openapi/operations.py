@@ -224,7 +224,7 @@ def _describe_badge() -> Operation:
             _parameter("style", {"enum": list(badge.STYLES), "default": badge.DEFAULT_STYLE}, "flat-square"),
             refer_to("parameters", "If-None-Match"),
         ),
-        {"404": "NoBadge"},
+        {"404": "NoFeature"},
     )
 
 

@@ -135,8 +135,8 @@ REFUSALS: JSON = {
     "NoSuchEvent": _describe_problems(
         "Unknown event or path.", EventNotFoundError("clicks", INCREMENTED.event_id), _UNKNOWN_PATH
     ),
-    "NoBadge": _describe_problems(
-        "Unknown path, or the deployment has no badges.", FeatureNotFoundError(), _UNKNOWN_PATH
+    "NoFeature": _describe_problems(
+        "Unknown path, or the deployment lacks this feature.", FeatureNotFoundError(), _UNKNOWN_PATH
     ),
     "NoSuchReport": _describe_problems(
         "Unknown report or path, or the stage has no reports.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chalice.test import Client
 from samtranslator.yaml_helper import yaml_parse
 
 from chalicelib import cold_start, settings
@@ -57,6 +58,19 @@ def test_projection_is_off_until_its_setting_is_on(monkeypatch):
     )
     with pytest.raises(SettingsError, match="DAYS must be an integer from 0 to 1, got 'yes'"):
         settings.read({"STAGE": "dev", "DAYS": "yes"})
+
+
+def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
+    import app
+
+    monkeypatch.setattr(app, "_OFF", {"badge"})
+    with Client(app.app) as client:
+        response = client.http.get("/counters/clicks/badge.svg")
+        index = client.http.get("/").json_body
+
+    assert (response.status_code, response.json_body["title"]) == (404, "Feature not found")
+    assert "badge" not in index["links"]
+    assert "counter" in index["links"]
 
 
 def test_names_of_projections_derive_and_do_not_collide():
