@@ -104,9 +104,9 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
     Examples:
       python -m ops package --stage prod build
     """
-    from ops.deployment import pipeline
+    from ops.deployment import ci_package
 
-    return pipeline.package(settings, folder)
+    return ci_package.package(settings, folder)
 
 
 @stage_command

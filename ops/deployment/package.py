@@ -22,7 +22,7 @@ from chalicelib.api.responses import make_cors_config
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import archive, policies
+from ops.deployment import policies, zip_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -211,7 +211,7 @@ def package(settings: Settings, folder: Path) -> Path:
             **pip_variables(source / "requirements.txt", settings),
         },
     )
-    archive.finish(result / "deployment.zip", cold_start.list_functions(settings.projections), environment)
+    zip_package.finish(result / "deployment.zip", cold_start.list_functions(settings.projections), environment)
     return result
 
 

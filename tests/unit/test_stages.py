@@ -8,7 +8,7 @@ import pytest
 
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import deploy, package, pipeline
+from ops.deployment import ci_package, deploy, package
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_reader_url_defaults_to_sql_url(configured):
     assert stages.settings_of("local").sql_reader_url == f"sqlite:///{folder}/counter.sqlite"
 
 
-@pytest.mark.parametrize("make", [deploy.deploy, package.package, pipeline.package])
+@pytest.mark.parametrize("make", [deploy.deploy, package.package, ci_package.package])
 def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
     configured("dev", SQL_URL="sqlite:////a")
 
