@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import multiprocessing
 import os
-import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,10 +42,16 @@ class Mutant:
     catcher: str
 
 
-#: This module, without the plugins that only take time to load.
-_PLUGINS = (
-    "-ptests.resilience.mutants",
+#: Without the plugins that only take time to load. pytest cannot rewrite the assertions of a module loaded before it.
+_OPTIONS = (
     *(f"-pno:{name}" for name in ("hypothesispytest", "cov", "xdist", "cacheprovider")),
+    "-Wignore::pytest.PytestAssertRewriteWarning",
+)
+
+#: Processes that start as copies of one that has imported the libraries, and none of our own modules.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["boto3", "chalice", "hypothesis", "ministack.services.dynamodb", "pynamodb.models", "pytest", "sqlalchemy"]
 )
 
 CRASHES = "tests/resilience/test_crash_points.py::test_fault_at_any_request_changes_no_total"
@@ -725,16 +733,25 @@ def is_caught(name: str) -> bool:
     """Return whether the mutant's catcher fails. The other tests show that it passes without the mistake."""
     mutant = MUTANTS[name]
     mutate(mutant, (PROJECT / f"{mutant.module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", *_PLUGINS, mutant.catcher],
-        cwd=PROJECT,
-        env={**os.environ, "MUTANT": name},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (0, 1), f"{name} could not be run:\n{done.stdout}{done.stderr}"
-    return done.returncode == 1
+    with tempfile.NamedTemporaryFile("r") as output:
+        process = _FORKS.Process(target=_run_catcher, args=(name, output.name))
+        process.start()
+        process.join()
+        assert process.exitcode in (0, 1), f"{name} could not be run:\n{output.read()}"
+    return process.exitcode == 1
+
+
+def _run_catcher(name: str, output: str) -> None:
+    """Run the mutant's catcher in this process, which is new. Exit with pytest's code."""
+    os.environ["MUTANT"] = name  # for the processes that the catcher starts
+    sys.meta_path.insert(0, _Finder(MUTANTS[name]))
+    os.chdir(PROJECT)
+    with Path(output).open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+        code = pytest.main(["-q", "-x", *_OPTIONS, MUTANTS[name].catcher])
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def run_mutants(names: Iterable[str]) -> dict[str, Future[bool]]:
