@@ -115,7 +115,7 @@ class Observer:
             assert len([1 for before, after in itertools.pairwise(seen) if before != after]) <= 1
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(30)
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_named_and_repaired_at_the_first_run(engine, shards, name):
     damage = DAMAGES[name]

@@ -6,6 +6,7 @@ The budget of a run is small here, so that a counter of a few dozen events excee
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from math import ceil
@@ -344,34 +345,46 @@ def lost_and_wrong(engine, pipeline):
     return lost, wrong
 
 
-def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, capsys):
-    runs = runs_of_log(61, budget) + runs_of_counters(budget, 8, 8, 45)
+#: Requests of three runs of the check, and the faults at each. A change of a number is a change of what is proved.
+REQUESTS = 36
+CUTS = {
+    "the function dies before it": faults.die_before,
+    "the function dies after it": faults.die_after,
+    "the request never arrives": faults.drop_request,
+    "the answer is lost": faults.lose_answer,
+}
+
+
+@pytest.mark.exhaustive
+def test_number_of_crash_points_of_the_check_is_asserted(engine, pipeline, budget):
     lost_and_wrong(engine, pipeline)
+
     with aws_requests.record() as requests:
         run(3)
-    points = 0
-    for at in range(len(requests.operations)):
-        for fault in (faults.die_before, faults.die_after, faults.drop_request, faults.lose_answer):
-            lost, wrong = lost_and_wrong(engine, pipeline)
-            points += 1
-            engine.gate = faults.Disturbance(at, fault, every_attempt=True)
-            try:
-                run(3)
-            except (faults.DiedError, UnavailableError):
-                pass
-            finally:
-                engine.gate = faults.no_fault
-            capsys.readouterr()
 
-            run(runs)
-
-            check_counted(engine, lost)
-            assert drift(capsys) == {(wrong, kinds.TOO_HIGH)}
-    print(f"{points} crash points of the check")  # noqa: T201  (for pytest -s)
-    assert points == POINTS
+    print(f"{len(requests.operations) * len(CUTS)} crash points of the check")  # noqa: T201  (for pytest -s)
+    assert len(requests.operations) == REQUESTS
 
 
-POINTS = 144
+@pytest.mark.sample(6)
+@pytest.mark.no_cover
+@pytest.mark.parametrize("cut", list(itertools.product(range(REQUESTS), CUTS)), ids=lambda cut: f"{cut[0]}-{cut[1]}")
+def test_a_check_cut_off_at_any_request_loses_nothing(engine, pipeline, budget, capsys, cut):
+    at, fault = cut
+    lost, wrong = lost_and_wrong(engine, pipeline)
+    engine.gate = faults.Disturbance(at, CUTS[fault], every_attempt=True)
+    try:
+        run(3)
+    except (faults.DiedError, UnavailableError):
+        pass
+    finally:
+        engine.gate = faults.no_fault
+    capsys.readouterr()
+
+    run(runs_of_log(61, budget) + runs_of_counters(budget, 8, 8, 45))
+
+    check_counted(engine, lost)
+    assert drift(capsys) == {(wrong, kinds.TOO_HIGH)}
 
 
 @pytest.mark.sample(2)
