@@ -3,7 +3,7 @@ The Chalice application: routes, stream handler, queue handlers, schedule and mi
 
 Follow one increment through the files: `increment` below, `chalicelib/command_handlers.py` and `event_log.py`; then
 `publish` below and `publisher.py`; then `project` below, `projector.py` and `read_model/writer.py`; and back to
-`counter` below. Each optional projection, such as `extras/sql/`, has a function of its own besides `project`.
+`counter` below. Each optional projection, such as `extras/sql/`, also has its own function.
 
 Each entry point imports the modules that it uses, so that no function loads modules that only other functions need. A
 deployment may lack features of `chalicelib/extras`: `_optional` makes their routes return 404.
@@ -34,7 +34,7 @@ _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_o
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
 
-#: The modules of `chalicelib.extras` that are projections which this stage does not have.
+#: The modules of `chalicelib.extras` whose projections are off in this stage.
 _OFF = {each.module.removeprefix("extras.") for each in PROJECTIONS if each not in _settings.projections}
 
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
@@ -44,9 +44,9 @@ telemetry.set_level(_settings.log_level)
 @contextlib.contextmanager
 def _optional(feature: str = "") -> Iterator[None]:
     """
-    Raise a `FeatureNotFoundError` if an import of `chalicelib.extras` fails, because that folder was deleted.
+    Raise a `FeatureNotFoundError` if the folder with the feature was deleted from `chalicelib/extras`.
 
-    Also raise it if `feature` is a projection that this stage does not have.
+    Also raise it if `feature` is a projection that is off in this stage.
     """
     if feature in _OFF:
         raise FeatureNotFoundError
@@ -64,7 +64,7 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
     Make a function a view, which renders errors as problem documents.
 
     `parameters` are the query parameters that the view reads. `feature` is the module of `chalicelib.extras` that it
-    imports. A stage without this module or this projection answers 404, and its index has no link to the view.
+    imports. If the module is missing or its projection is off, the view answers 404 and the index has no link to it.
     """
 
     def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
@@ -138,7 +138,7 @@ def history(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/badge.svg", **_route)
 @_view("label", "color", "labelColor", "style", feature="badge")
 def badge(counter_id: str) -> Response:
-    """Get the value as a badge, with these parameters, named as those of shields.io."""
+    """Get the value as a badge. The parameters have the names that shields.io uses."""
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
@@ -170,7 +170,7 @@ def reports() -> Response:
 @app.route("/reports/{name}", **_route)
 @_view("limit", "cursor", "format", "counter_id", "from", "to", feature="reports")
 def report(name: str) -> Response:
-    """Get a report, page by page. `GET /reports` lists the parameters of each; any other is a 400."""
+    """Get a page of a report. `GET /reports` lists each report's parameters; an unknown parameter is a 400."""
     from chalicelib.extras.reports import api
 
     report_request = api.parse_request(_settings, name, _request())
@@ -197,7 +197,7 @@ def index() -> Response:
 @app.route("/openapi.json", **_route)
 @_view(feature="openapi")
 def openapi() -> Response:
-    """Get this document."""
+    """Get the OpenAPI document."""
     from chalicelib.extras import openapi as extras_openapi
 
     return responses.render_cacheable(_request(), extras_openapi.render_document(_settings), extras_openapi.HEADERS)
@@ -224,7 +224,7 @@ def project(batch: SQSEvent) -> dict[str, Any]:
 
 
 def _declare_function(projection: Projection) -> None:
-    """Declare the function of an optional projection, which does the same as `project`."""
+    """Declare the Lambda function of an optional projection. It does what `project` does."""
 
     def project_more(batch: SQSEvent) -> dict[str, Any]:
         from chalicelib import projector

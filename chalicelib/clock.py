@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Return the time in ms since 1970 in UTC."""
+    """Return the current time, in ms since 1970 in UTC."""
     return time.time_ns() // 1_000_000

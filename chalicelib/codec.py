@@ -1,9 +1,9 @@
 """
 Encode and decode events. `domain.events` declares the types and the rules of their fields.
 
-In the log, on its stream and in a message, an event has `type`, `version` and its fields by their names in the rules. A
-message also has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several
-parts ("clicks#3"). The event id alone determines the part.
+In the log, its stream and messages, an event has `type`, `version` and its fields, named by their rules. A message also
+has `counter_id`. The log has `partition` instead: the counter id, with a suffix if counters have several parts
+("clicks#3"). The event id alone determines the part.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _abbreviate(value: object) -> str:
 
 
 def _make_encoder(event_type: type[Event]) -> Callable[[Event], str]:
-    """Return a function that encodes an event for a message. A template takes a third of the time of `json`."""
+    """Return a function that encodes an event for a message. A template takes a third of the time that `json` takes."""
     counter_id, *others = [f'"{rule.name}":%s' for rule in event_type.rules.values()]
     template = (
         f'{{{counter_id},"type":"{event_type.type_name}","version":{event_type.type_version},{",".join(others)}}}'
@@ -257,6 +257,6 @@ def _invalid(rule: Rule, value: object) -> NotUnderstoodError:
     return NotUnderstoodError(f"{rule.name} must be {rule}, got {_abbreviate(value)}")
 
 
-# Made once, at import: a batch has a thousand events.
+# Created once, at import, because a batch has up to 1,000 events.
 _ENCODERS = {event_type: _make_encoder(event_type) for event_type in TYPES.values()}
 _DECODERS = {key: _make_decoder(event_type) for key, event_type in TYPES.items()}

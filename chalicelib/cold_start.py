@@ -21,7 +21,7 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
 
 
 def list_functions(projections: Iterable[Projection]) -> dict[str, tuple[str, ...]]:
-    """Return the modules to import for each function's handler, with one function for each of these projections."""
+    """Return the modules to import, by handler, for the functions of a stage with these projections."""
     counting = {f"app.{one.function}": ("projector", one.module, one.client) for one in projections}
     return _FUNCTIONS | counting
 

@@ -2,8 +2,8 @@
 The projections: one declaration each. Everything else that a projection needs derives from its declaration.
 
 `publish` sends every event to the queue of each projection that the stage has. A function counts the events in the
-projection's read model. From the declaration derive the names of queues and metrics, the function and what it imports
-at a cold start, its permissions and configuration, its part of the template, and the choices of operators' commands.
+projection's read model. The names of queues and metrics derive from the declaration. So do the function with its
+imports, permissions and configuration, the CloudFormation stack, and the choices of `--projection`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class Table:
     """
     A DynamoDB table of an optional projection.
 
-    `keys` maps the partition key, and the sort key if there is one, to their types: S, N or B. `actions` are the
-    actions of DynamoDB that a function (`project`, the projection's own; `api`; `check`) or the `operator` may use.
+    `keys` maps the partition key, and the sort key if there is one, to their types: S, N or B. `actions` maps
+    a role to the DynamoDB actions that it may use. Roles: `project` (the projection's function), `api`, `check` and
+    `operator`.
     """
 
     name: str
@@ -39,8 +40,8 @@ class Projection:
     A read model that is built from the events on a queue.
 
     `name` is what operators pass to `--projection`; `title` precedes "read model" and "projection queue" in messages.
-    `module`, in `chalicelib`, has `count(events, likely_counted)`; see `projector.Count`. `client` is the module with a
-    function `client`, which connects to the read model. `setting` is the environment variable that switches the
+    `module`, in `chalicelib`, has `count(events, likely_counted)`; see `projector.Count`. `client` is the module whose
+    function `client` connects to the read model. `setting` is the environment variable that switches the
     projection on; a projection without it is always on.
     """
 

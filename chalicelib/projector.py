@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.projections import Projection
 
-    #: Counts each event once, and returns the events that were not counted before, as (counter id, event id); None if
-    #: the read model cannot tell, as a set or a maximum cannot. The second argument names the counters whose events are
-    #: probably counted already. If only some of the events are counted, raises a `PartlyCountedError`.
+    #: Counts each event once, and returns the newly counted events, as (counter id, event id). Returns None if the read
+    #: model cannot distinguish new events from redelivered ones; a set or a maximum cannot. The second argument names
+    #: the counters whose events are probably counted already. Raises a `PartlyCountedError` if only some events are
+    #: counted.
     Count = Callable[[list[Event], Collection[str]], Set[tuple[str, str]] | None]
 
 

@@ -33,11 +33,11 @@ _AUTHORITY = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^:@]*)(?::[0-9]{1,5})?")
 
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
-#: Suffixes of resource names, which no stage may have. A stage `x-publish` would collide with the function `publish` of
-#: stage `x`, and a stage `x-sql` with its second queue.
+#: Suffixes that no stage's name may have. A stage `x-publish` would collide with the function `publish` of stage `x`,
+#: and a stage `x-sql` with the SQL projection's queue of stage `x`.
 _RESERVED_SUFFIXES = ("-publish", "-project", "-check", *(f"-{optional.name}" for optional in PROJECTIONS[1:]))
 
-#: The variables that switch a projection on with 1. The address of a database switches SQL on.
+#: The variables that switch a projection on if they are 1. A database's address in SQL_URL switches SQL on.
 _SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:] if projection is not SQL)
 
 

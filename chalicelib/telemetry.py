@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SERVICE = "counter"
 NAMESPACE = "Counter"
 
-#: Units of the metrics of every stage, and of those of each projection, which follow the projection's prefix.
+#: Units of a stage's metrics, and of each projection's metrics, whose names start with the projection's prefix.
 _OF_STAGE = {
     "Recorded": "Count",
     "Published": "Count",
@@ -131,7 +131,7 @@ def add_event_keys(event: Event) -> None:
 
 def log_accepted(*, counted: bool, is_retry: bool) -> None:
     """
-    Log that a command's event is in the log. `is_retry`: an earlier attempt recorded it. `counted`: it is counted.
+    Log that a command's event is recorded. With `is_retry`, an earlier attempt recorded it.
 
     Each recorded event also adds 0 to `Delivered`. A period with recorded but no delivered events then has a data point
     of 0, so an alarm needs no metric math.

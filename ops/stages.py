@@ -98,8 +98,8 @@ def add_functions(configuration: dict[str, Any], stage_settings: Settings) -> bo
     """
     Add the functions of the stage's optional projections to a configuration. Return whether it changed.
 
-    They get what `project` has, and policies of their own: without an entry, Chalice expects a policy with another
-    name. What the configuration already says of a function stays.
+    Each function gets the settings of `project` and its own policy file. Without this entry, Chalice would look for a
+    policy file with another name. Existing settings of a function stay.
     """
     functions = configuration["stages"][stage_settings.stage].setdefault("lambda_functions", {})
     changed = False

@@ -133,5 +133,5 @@ def _describe_recorded_event(event: Event) -> dict[str, Any]:
 
 
 def _describe_event(event: Event) -> dict[str, Any]:
-    """Return the members that clients see of an event."""
+    """Return the event's public fields and its type."""
     return {**_describe_recorded_event(event), "type": event.type_name}

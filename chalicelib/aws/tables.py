@@ -47,7 +47,7 @@ class _Table(Model):
 
 
 def _make_attributes() -> dict[str, Attribute[Any]]:
-    """Return an attribute for each field that only some types of events have."""
+    """Return an attribute for each field that only some event types have."""
     rules = (
         rule for event_type in TYPES.values() for name, rule in event_type.rules.items() if name not in Event.rules
     )
@@ -59,7 +59,7 @@ class EventItem(_Table):
     """
     One event of the log. Written once, never changed. An attribute of the wrong type is read as missing.
 
-    It also has an attribute for each field that only some types of events have.
+    It also has an attribute for each field that only some event types have.
     """
 
     class Meta:

@@ -19,10 +19,10 @@ class InvalidAdjustmentError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Command(ABC):
     """
-    A client's command that becomes an event, whatever the counter's state is.
+    A client's command. Its event does not depend on the counter's state.
 
-    All commands with the same `idempotency_key` are one command of the counter. `at_version` makes it a
-    compare-and-swap. With `count_at_once`, it is an add-and-get: the client wants the counter's state after it.
+    All commands with the same `idempotency_key` on a counter are the same command. `at_version` makes the command a
+    compare-and-swap. `count_at_once` makes it an add-and-get, which returns the counter's new state.
     """
 
     counter_id: str
@@ -41,7 +41,7 @@ class Increment(Command):
     """Add `by` to a counter."""
 
     def decide(self, event_id: str, now_ms: int) -> Incremented:
-        """Return the event that adds the amount."""
+        """Return an `Incremented` event with this amount."""
         return Incremented(self.counter_id, event_id, self.by, now_ms)
 
 

@@ -35,9 +35,9 @@ EVENT_ID = Pattern(re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "a 
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    The fields of every event. Counting uses no others.
+    The fields that every event has. Counting uses only these.
 
-    `by` is what the event adds to the counter's value: negative if it subtracts.
+    The event adds `by`, which may be negative, to the counter's value.
     """
 
     counter_id: Annotated[str, COUNTER_ID]
@@ -55,15 +55,15 @@ Event.rules = read_rules(Event)
 
 _Type = TypeVar("_Type", bound=type[Event])
 
-#: All types by name and version. The log keeps events forever, so none of the types is ever removed.
+#: All event types, by name and version. Never remove a type, because the log keeps its events forever.
 TYPES: dict[tuple[object, object], type[Event]] = {}
 
 
 def register(name: str, version: int = 1) -> Callable[[_Type], _Type]:
     """
-    Make a class an event type with this name and version in the log, where they never change.
+    Register a class as an event type, with the name and version that identify it in the log.
 
-    To change the fields of a released type, register another class with the next version.
+    Never change the name, version or fields of a released type. Register another class with the next version instead.
     """
 
     def add(event_type: _Type) -> _Type:
@@ -88,7 +88,7 @@ class Incremented(Event):
 @register("Adjusted")
 @dataclass(frozen=True, slots=True)
 class Adjusted(Event):
-    """The operator `who` added `by`, of either sign, to a counter for a `reason`."""
+    """The operator `who` added `by`, positive or negative, to a counter for a `reason`."""
 
     by: Annotated[int, Integer(-LARGEST_AMOUNT, LARGEST_AMOUNT, nonzero=True)]
     reason: Annotated[str, Text(200)]

@@ -1,8 +1,8 @@
 """
-Rules for the fields of events: the valid values of a field, and its use.
+Rules for the fields of events: each rule states the valid values and the use of a field.
 
-A class annotates each field with a rule: `by: Annotated[int, Integer(1, 1000)]`. Rules never change and are not
-compared. As frozen dataclasses with equality, they would add 4 ms to each cold start.
+A class annotates each field with a rule: `by: Annotated[int, Integer(1, 1000)]`. Do not change or
+compare rules. Their classes are not frozen and have no equality, because both would add 4 ms to each cold start.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _PRINTABLE = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2
 @dataclass(eq=False, repr=False, kw_only=True)
 class Rule:
     """
-    What every rule has. As a text, a rule follows "must be".
+    A rule for a field. `str(rule)` completes "must be" in an error.
 
-    `name` is the field's name in the log, in messages and in responses. Default: its name in Python. Clients see public
-    fields. Two attempts at the same command agree in compared fields.
+    `name` is the field's name in the log, in messages and in responses. Default: its name in Python. Only public fields
+    are in responses. If two events with the same id differ in a compared field, they are different events.
     """
 
     name: str = ""
@@ -37,7 +37,7 @@ class Rule:
     value_type: ClassVar[type]
 
     def make_check(self) -> Callable[[Any], object]:
-        """Return a function whose result is true for the valid values among those of the type."""
+        """Return a function that checks a value of `value_type`. Its result is truthy if the value is valid."""
         raise NotImplementedError
 
     def accepts(self, value: object) -> bool:
@@ -55,7 +55,7 @@ class Integer(Rule):
     value_type = int
 
     def make_check(self) -> Callable[[Any], object]:
-        """Check the bounds. For a range, that takes less time than two comparisons in Python."""
+        """Check the bounds. A lookup in a `range` is faster than two comparisons in Python."""
         valid = range(self.lowest, self.highest + 1)
         return (lambda value: value != 0 and value in valid) if self.nonzero else valid.__contains__
 
@@ -101,7 +101,7 @@ class Text(Rule):
 
 
 def read_rules(annotated: type[Any]) -> dict[str, Rule]:
-    """Return the rules of the fields that this class annotates itself, by the fields' names in Python."""
+    """Return the rules of the class's own fields, without those of its bases, by the fields' names in Python."""
     annotations = inspect.get_annotations(annotated, eval_str=True)
     rules = {name: hint.__metadata__[0] for name, hint in annotations.items() if hasattr(hint, "__metadata__")}
     return {name: replace(rule, name=rule.name or name) for name, rule in rules.items()}

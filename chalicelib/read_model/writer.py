@@ -59,8 +59,9 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
     counted some of the events; a redelivery counts the others. Up to 8 parts are counted concurrently and
     independently: a failure or conflict of one part does not stop the others.
 
-    `likely_counted` has the counters whose events are probably counted already. They are read first, to avoid a refused
-    write, which costs as much as a successful one. If a response is lost, its events are counted but not returned.
+    `likely_counted` names the counters whose events are probably counted already. The worker reads these counters
+    before it writes, because a refused write costs as much as a successful one. If DynamoDB's response to a write is
+    lost, the events of that write are counted but not returned.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer. Some events may be counted: deliver all again.

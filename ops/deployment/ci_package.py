@@ -21,8 +21,8 @@ def package(settings: Settings, folder: Path) -> Outcome:
     """
     Write deployment.zip, sam.json and overlay.json to the folder.
 
-    Also configures the functions and writes their policies where `chalice package` reads them, for pipelines that run
-    it with the overlay.
+    Also configure the functions, and write their policies where `chalice package` reads them. A pipeline can then run
+    `chalice package` with the overlay.
 
     Raises:
         OperatorError: packaging fails.

@@ -36,8 +36,8 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     """
     Return the policies of the stage's functions, by file name.
 
-    Each optional projection adds a function, and lets `publish` send to its queue. With SQL, two functions connect to
-    the database: the one that counts by SQL_URL, and the API by SQL_READER_URL.
+    Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may
+    connect to the database of SQL_URL, and the API to that of SQL_READER_URL.
     """
     policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in FUNCTIONS}
     for projection in settings.projections[1:]:

@@ -30,7 +30,7 @@ def provision(settings: Settings) -> dict[str, str]:
     """
     Create or update the stage's tables, queues, buckets, logs, alarms and dashboards. Return the data stack's outputs.
 
-    Each optional projection has a stack of its own, which is deleted when its setting is off. With SQL, also create the
+    Each optional projection has its own stack. If its setting is off, delete the stack. With SQL, also create the
     database's tables and views, connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
 
     Raises:

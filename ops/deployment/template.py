@@ -36,7 +36,7 @@ def _logical_id(table: Table) -> str:
 
 
 def _describe(table: Table) -> dict[str, Any]:
-    """Return a table that is deleted with its stack: the log has all events, so it can be filled again."""
+    """Describe a table that is deleted with its stack. A replay can fill it again from the log."""
     kinds = ("HASH", "RANGE")
     return {
         "Type": "AWS::DynamoDB::Table",

@@ -53,7 +53,7 @@ def select(settings: Settings, names: Sequence[str] = ()) -> tuple[Projection, .
     Return the projections of the stage: those with these names, or all if there are no names.
 
     Raises:
-        OperatorError: the stage does not have one of the projections.
+        OperatorError: the stage lacks one of these projections.
     """
     available = {projection.name: projection for projection in settings.projections}
     for name in names:
@@ -217,7 +217,7 @@ def _count_entries() -> int | None:
 
 _BY_NAME = {projection.name: projection for projection in PROJECTIONS}
 
-#: By the name of the projection. `verify` and `rebuild` refuse a projection that is not here.
+#: By the projection's name. `verify` and `rebuild` refuse a projection without an entry.
 MAINTENANCE = {
     READ_MODEL.name: Maintenance(_compare_parts, repair.repair_all, _count_entries),
     SQL.name: Maintenance(_compare_rows, _repair_rows, _count_rows),

@@ -26,7 +26,7 @@ def rebuild(
     settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection] = (), *, dry_run: bool = False
 ) -> Outcome:
     """
-    Repair these counters, or all if the list is empty, according to the log, in these projections, or in all.
+    Repair these counters from the log, in these projections. Default: all counters, and all projections.
 
     Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. Projections
     are repaired one after the other. If interrupted at any point, the next call finishes. With `dry_run`, report the
@@ -43,7 +43,7 @@ def rebuild(
         return verify.verify(settings, counter_ids, 0, waits=False, selected=selected)
     outcomes = {}
     try:
-        for projection in selected:  # one after the other, so that a failure of the second leaves the first repaired
+        for projection in selected:  # in sequence: if the second fails, the first stays repaired
             name = projection.name
             with verify.stage(settings, counter_ids, [projection]) as comparisons:
                 outcomes[name] = _repair(projection, repairs[name], comparisons[name])

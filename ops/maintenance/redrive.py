@@ -92,7 +92,7 @@ def redrive(  # noqa: PLR0913  (one for each option)
     max_messages: int = MAX_MESSAGES,
 ) -> Outcome:
     """
-    Send dead letters of these projections, or of all if there are none, back to their queues.
+    Send dead letters of these projections back to their queues. Default: all projections of the stage.
 
     Selects dead letters whose reason contains `reason` and, if there are `ids`, whose id starts with one of them. With
     `dry_run`, list them and send nothing. The outcome holds unless a message is too large for a queue, or

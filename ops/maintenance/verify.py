@@ -32,7 +32,7 @@ def verify(
     selected: Sequence[Projection] = (),
 ) -> Outcome:
     """
-    Compare these counters, or all if the list is empty, with the log, in these projections, or in all.
+    Compare these counters with the log, in these projections. Default: all counters, and all projections.
 
     Raises:
         OperatorError: a projection does not support verify.

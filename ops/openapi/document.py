@@ -2,7 +2,8 @@
 Generate the API's OpenAPI 3.1 document: each path, parameter, header, status and error, with examples.
 
 `make openapi` writes it to `chalicelib/extras/openapi.json`, which ships. Routes come from `app.py`; limits, patterns
-and defaults come from their modules; and the service itself renders the examples, so none of them can drift.
+and defaults come from their modules; and the service itself renders the examples. So the document cannot drift from the
+code.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _describe_route(path: str, route: RouteEntry, query_parameters: Iterable[str
     ]
     in_query = [parameter["name"] for parameter in resolved if parameter["in"] == "query"]
     if in_query != list(query_parameters):
-        raise ValueError(f"{path} reads {list(query_parameters)} according to app.py, but is described with {in_query}")
+        raise ValueError(f"{path} reads {list(query_parameters)} according to app.py, but OPERATIONS has {in_query}")
     refusals = (
         _EVERYWHERE
         | (_WITH_PARAMETERS if in_path or in_query else {})

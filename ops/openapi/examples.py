@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def decide(command: Command) -> Event:
-    """Return the event of a command, as the service would record it at the time of the examples."""
+    """Return the event that the service would record for this command at `A_TIME_MS`."""
     return command.decide(choose_event_id(command, A_TIME_MS), A_TIME_MS)
 
 

@@ -1,7 +1,7 @@
 """
-Describe what each route accepts and answers.
+Describe each route's parameters, request body and responses.
 
-`document` adds what follows from the route in `app.py`: the path and its parameters, the name, the summary from the
+`document` derives the rest from the route in `app.py`: the path and its parameters, the name, the summary from the
 view's docstring, and the usual errors.
 """
 
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """
-    What a route accepts and answers: its responses by status, and its parameters except those of the path.
+    A route's request body, responses by status, and parameters except those of its path.
 
-    `refusals` has the errors, by status, that differ from the usual ones.
+    `refusals` has the error responses, by status, that extend or replace the usual ones.
     """
 
     responses: JSON
@@ -66,7 +66,7 @@ def _parameter(name: str, schema: JSON, example: object, description: str = "", 
 
 _LIMIT = describe_integer(1, requests.MAX_LIMIT) | {"default": requests.DEFAULT_LIMIT}
 
-#: The components of the document. Each parameter of a path is one, under its name.
+#: The parameters that operations refer to by name, including every path parameter.
 PARAMETERS: JSON = {
     parameter["name"]: parameter
     for parameter in (
@@ -88,8 +88,8 @@ PARAMETERS: JSON = {
             "Prefer",
             TEXT,
             "return=representation",
-            "`return=representation` is add-and-get. Under contention, or with any other preference, the response is "
-            "202 as without it.",
+            "`return=representation` requests add-and-get. Under contention, or with any other preference, the "
+            "response is 202, as without this header.",
             "header",
         ),
     )
@@ -106,7 +106,7 @@ def _describe_cursor(page: Response) -> JSON:
 
 
 def describe_command(command: Command) -> Operation:
-    """Describe the route of a command, with this command as the example. Its key must differ from other examples'."""
+    """Describe a command's route, with this command as the example. Each example needs its own idempotency key."""
     event = decide(command)
     recorded = responses.render_accepted(command, Accepted(event, None, is_retry=False))
     counted = responses.render_accepted(command, Accepted(event, A_COUNTER, is_retry=False))
@@ -117,7 +117,7 @@ def describe_command(command: Command) -> Operation:
     return Operation(
         {
             "200": describe_response(
-                "With `If-Match` or `Prefer`: the event is recorded and counted. The counter after it.",
+                "With `If-Match` or `Prefer`: the event is recorded and counted. The body is the counter's new state.",
                 refer_to("schemas", "Counter"),
                 counted,
                 sometimes=("Idempotency-Replayed",),
@@ -276,7 +276,7 @@ def _describe_report() -> Operation:
                 "format",
                 {"enum": list(reports_api.FORMATS), "default": reports_api.JSON_FORMAT},
                 reports_api.JSON_FORMAT,
-                "CSV starts with a header line. For CSV, only `Link` has the next page.",
+                "CSV starts with a header line. The `Link` header has its next page.",
             ),
             _parameter(
                 "counter_id", describe_value(COUNTER_ID), "clicks", "Only this counter. `running_totals` requires it."

@@ -85,7 +85,7 @@ def describe_response(
 
 
 def describe_cacheable(description: str, schema: JSON, *examples: Response) -> JSON:
-    """Describe a response, and the one without a body to a client that has the version of the first example."""
+    """Describe a response, and the 304 for a client that already has the version of the first example."""
     response = describe_response(description, schema, *examples)
     kept = {name: response["headers"][name] for name in ("Cache-Control", "ETag")}
     unchanged = {"description": "The client already has this version.", "headers": kept | _CORS_REFERENCES}
@@ -95,7 +95,7 @@ def describe_cacheable(description: str, schema: JSON, *examples: Response) -> J
 def _describe_problems(
     description: str, *causes: CounterError | str, header: str | None = None, **members: JSON
 ) -> JSON:
-    """Describe a response that is the problem document of one of these errors, or response types of the gateway."""
+    """Describe an error response. Each cause is an error of the service or a response type of API Gateway."""
     documents = {document["title"]: document for document in map(_render_problem, causes)}
     types = list(dict.fromkeys(document["type"] for document in documents.values()))
     first = next(iter(documents.values()))
@@ -153,7 +153,7 @@ REFUSALS: JSON = {
         current=refer_to("schemas", "Counter"),
     ),
     "TooLarge": _describe_problems(
-        f"The body has over {requests.MAX_BODY_BYTES} bytes.",
+        f"The body has more than {requests.MAX_BODY_BYTES} bytes.",
         BodyTooLargeError("The body must have at most 1024 bytes, got 1025."),
         "REQUEST_TOO_LARGE",
     ),
@@ -177,7 +177,7 @@ REFUSALS: JSON = {
         header="Retry-After",
     ),
     "Unavailable": _describe_problems(
-        "The service is busy or unreachable. A command may or may not be recorded: retry with its key.",
+        "The service is busy or unreachable. The outcome of a command is unknown: retry with the same key.",
         UnavailableError(),
         *_TIMEOUTS,
         header="Retry-After",

@@ -1,4 +1,4 @@
-"""JSON schemas of what clients send and receive."""
+"""JSON schemas of requests and responses."""
 
 from __future__ import annotations
 

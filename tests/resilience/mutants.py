@@ -48,7 +48,7 @@ _OPTIONS = (
     "-Wignore::pytest.PytestAssertRewriteWarning",
 )
 
-#: Processes that start as copies of one that has imported the libraries, and none of our own modules.
+#: Starts processes as forks of a process that has imported the libraries but none of our modules.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     ["boto3", "chalice", "hypothesis", "ministack.services.dynamodb", "pynamodb.models", "pytest", "sqlalchemy"]
@@ -95,7 +95,7 @@ MUTANTS = {
         f"{CRASHES}[project, late events-the answer is lost, once]",
     ),
     "latest-for-earliest": Mutant(
-        "The latest entry, and not the earliest, must be later than the archive",
+        "The condition compares the latest entry instead of the earliest with the archive's end",
         "chalicelib.read_model.store",
         "    earliest_ms = min(",
         "    earliest_ms = max(",
@@ -109,7 +109,7 @@ MUTANTS = {
         f"{ARCHIVE}::test_an_event_of_the_last_archived_millisecond_is_late",
     ),
     "room-forgotten": Mutant(
-        "Recent entries are added without the condition that there is room for them",
+        "Recent entries are added without the condition that they fit",
         "chalicelib.read_model.store",
         "            recent.does_not_exist() | fits,\n",
         "",
@@ -166,28 +166,28 @@ MUTANTS = {
         f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
     ),
     "archive-end-kept": Mutant(
-        "Entries are archived and `archived_until` does not change",
+        "Entries are archived without changing `archived_until`",
         "chalicelib.domain.archive",
         "frozenset(recent), archived[-1].recorded_at_ms)",
         "frozenset(recent), part.archived_until_ms)",
         f"{CRASHES}[project, a batch that archives-the answer is lost, once]",
     ),
     "batch-for-missing": Mutant(
-        "A late batch is counted whole, with the entries that its page has",
+        "A late batch is counted completely, including the entries that its page already has",
         "chalicelib.domain.archive",
         ".difference(page.entries):",
         ".difference(()):",
         f"{CRASHES}[project, late events-the answer is lost, once]",
     ),
     "recent-not-searched": Mutant(
-        "A batch is archived with the entries of it that are recent, and all of them are added",
+        "A batch is archived and added completely, including its entries that are already recent",
         "chalicelib.domain.archive",
         "entry.recorded_at_ms > part.archived_until_ms and entry not in part.recent",
         "entry.recorded_at_ms > part.archived_until_ms",
         f"{CRASHES}[project, a batch larger than what is recent-the answer is lost, once]",
     ),
     "half-of-a-page-forgotten": Mutant(
-        "A page is split and the new pages are not written",
+        "A page is split, but the new pages are not written",
         "chalicelib.domain.archive",
         "    yield from first\n",
         "",
@@ -246,7 +246,7 @@ MUTANTS = {
         f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
     ),
     "retry-without-reading": Mutant(
-        "After a conflict, the next try plans from stale reads",
+        "After a conflict, the next attempt plans from stale reads",
         "chalicelib.read_model.writer",
         "        except ChangedError:\n            part = None\n",
         "        except ChangedError:\n            pass\n",
@@ -295,7 +295,7 @@ MUTANTS = {
         f"{ORDERS}::test_two_swaps_on_a_counter_with_parts_in_every_order",
     ),
     "missing-part-unchecked": Mutant(
-        "An empty part counts as unchanged, whatever was counted in it since",
+        "An empty part is treated as unchanged, even if events were counted in it since",
         "chalicelib.read_model.store",
         "CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()",
         "(CounterItem.revision == revision) | CounterItem.revision.does_not_exist() "
@@ -360,14 +360,14 @@ MUTANTS = {
         f"{CRASHES}[a keyed increment sent again as a swap-the answer is lost, once]",
     ),
     "repetition-by-time": Mutant(
-        "A retried increment is a new one, because its time differs",
+        "A retry is treated as a new increment, because its time differs",
         "chalicelib.domain.events",
         "for name, rule in first.rules.items() if rule.is_compared",
         "for name in first.rules",
         f"{CRASHES}[a keyed increment sent again-the answer is lost, once]",
     ),
     "part-by-hash": Mutant(
-        "The part is Python's hash of the id, which differs in each process",
+        "The part is computed with Python's `hash`, which differs in each process",
         "chalicelib.domain.events",
         "return int(event_id[-12:], 16) % parts",
         "return hash(event_id) % parts",
@@ -395,7 +395,7 @@ MUTANTS = {
         f"{ARCHIVE}::test_negative_amount_is_archived_unchanged",
     ),
     "parked-before-counted": Mutant(
-        "Parking comes before counting, so that a failure to park leaves the neighbours uncounted",
+        "Parking comes before counting, so that a failure to park leaves valid messages uncounted",
         "chalicelib.projector",
         "        new = count(events, likely_counted)\n",
         "        invalid = [message.dead_letter for message in messages if message.dead_letter]\n"
@@ -404,7 +404,7 @@ MUTANTS = {
         f"{NEIGHBOURS}::test_broken_message_is_redelivered_if_parking_fails",
     ),
     "parked-before-sent": Mutant(
-        "Parking comes before publishing, so that a failure to park leaves the neighbours unpublished",
+        "Parking comes before publishing, so that a failure to park leaves valid events unpublished",
         "chalicelib.publisher",
         "    current = settings.current()\n",
         "    current = settings.current()\n"
@@ -419,7 +419,7 @@ MUTANTS = {
         f"{CRASHES}[publish, a batch-the request never arrives, however often]",
     ),
     "first-queue-raised": Mutant(
-        "A failure of one projection's queue withholds the events from the other's",
+        "A failure to send to one projection's queue stops the send to the other",
         "chalicelib.publisher",
         "            failures.append(failure)\n",
         "            raise\n",
@@ -458,14 +458,14 @@ MUTANTS = {
         f"{CRASHES}[a plain increment-the answer is lost, once]",
     ),
     "key-without-counter": Mutant(
-        "An idempotency key is the same increment on every counter",
+        "The event id is derived from the idempotency key without the counter id",
         "chalicelib.command_handlers",
         'f"{command.counter_id}/{command.idempotency_key}"',
         'f"{command.idempotency_key}"',
         f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "poison-raised": Mutant(
-        "An invalid message raises, so that its batch is redelivered for ever",
+        "An invalid message raises an error, so that its batch is redelivered without end",
         "chalicelib.codec",
         "            except NotUnderstoodError as error:\n                reasons.append(error.reason)\n",
         "            except NotUnderstoodError:\n                raise\n",
@@ -493,14 +493,14 @@ MUTANTS = {
         f"{ORDERS}::test_one_key_with_two_amounts_in_every_order",
     ),
     "contention-acknowledged": Mutant(
-        "The projector returns after conflicts at every try, and the queue deletes the message",
+        "The projector reports success although every attempt conflicted, and SQS deletes the message",
         "chalicelib.projector",
         "            raise\n        telemetry.log_not_counted(",
         "            return {'batchItemFailures': []}\n        telemetry.log_not_counted(",
         f"{NEIGHBOURS}::test_failing_counter_blocks_no_other_and_stays_uncounted[hot_conflicts]",
     ),
     "named-unheard": Mutant(
-        "The projector names uncounted messages although partial responses are off, and the queue deletes them",
+        "The projector returns uncounted messages as failures although partial responses are off, and SQS deletes them",
         "chalicelib.projector",
         "        if not current.partial_batch_responses or len(failed) == len(messages):\n",
         "        if len(failed) == len(messages):\n",
@@ -537,14 +537,14 @@ MUTANTS = {
         f"{SQL_CRASHES}[one event-sqlite-the function dies before it]",
     ),
     "sql-totals-of-all": Mutant(
-        "The SQL totals are increased by the whole batch, with the events already counted",
+        "The SQL totals are increased by the whole batch, including events already counted",
         "chalicelib.extras.sql.read_model",
         "_sum_by_counter(new))",
         "_sum_by_counter(rows))",
         f"{SQL_CRASHES}[a batch that is counted in part-sqlite-the function dies before it]",
     ),
     "sql-read-before-insert": Mutant(
-        "Rows are looked up before the insert, so that two workers both find one missing",
+        "Rows are looked up before the insert, so that two workers find the same row missing",
         "chalicelib.extras.sql.read_model",
         "    if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
         "    values = [values_of(row) for row in rows]\n"
@@ -596,7 +596,7 @@ MUTANTS = {
         f"{SQL_REBUILD}::test_worker_that_counts_at_any_step_counts_once[sqlite]",
     ),
     "sql-removed-with-its-amount": Mutant(
-        "A row without an event is removed and its amount stays in the counter",
+        "A row without an event is removed, but its amount stays in the counter",
         "chalicelib.extras.sql.repair",
         "literal(sum(amounts), Total)",
         "literal(0, Total)",
@@ -669,7 +669,7 @@ MUTANTS = {
         "tests/unit/test_requests.py::test_header_repeated_in_another_case_is_malformed",
     ),
     "requests-shared": Mutant(
-        "The request is read from a place that all threads share",
+        "The request is read from a variable that all threads share",
         "app",
         "requests.parse_request(_received.get())",
         "requests.parse_request(app.current_request)",
@@ -686,7 +686,7 @@ MUTANTS = {
         f"{CRASHES}[project, one event-the request never arrives, however often]",
     ),
     "keys-of-a-process": Mutant(
-        "Event ids are derived from keys with a secret of each process",
+        "Event ids are derived from idempotency keys with a random value of each process",
         "chalicelib.command_handlers",
         'uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")',
         "uuid.uuid4()",
@@ -742,7 +742,7 @@ def is_caught(name: str) -> bool:
 
 
 def _run_catcher(name: str, output: str) -> None:
-    """Run the mutant's catcher in this process, which is new. Exit with pytest's code."""
+    """Run the mutant's catcher in this new process. Exit with pytest's code."""
     os.environ["MUTANT"] = name  # for the processes that the catcher starts
     sys.meta_path.insert(0, _Finder(MUTANTS[name]))
     os.chdir(PROJECT)

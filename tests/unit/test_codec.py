@@ -171,7 +171,7 @@ def test_a_stream_record_with_a_wrong_field_is_not_understood(name, value):
 
 
 @pytest.mark.parametrize("suffix", ["#", "#64", "#-1", "#01", "#x", "#1#2", "#\u0663", "# 1"])
-def test_a_partition_with_another_suffix_than_a_shards_is_nobodys(suffix):
+def test_partition_with_an_unknown_suffix_belongs_to_no_counter(suffix):
     record = stream_record(an_event())
     record["dynamodb"]["NewImage"]["partition"] = {"S": f"clicks{suffix}"}
 

@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parent.parent.parent
 #: The functions of a stage without optional projections.
 FUNCTIONS = cold_start.list_functions([READ_MODEL])
 
-#: Packages, and rooms of ours, that take long to load or are clients of something.
+#: Packages and our own modules that load slowly or are clients of a service.
 HEAVY = {
     "boto3",
     "botocore",

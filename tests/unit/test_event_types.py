@@ -18,7 +18,7 @@ from chalicelib.extras.sql import schema
 
 PROJECT = Path(__file__).parent.parent.parent
 
-#: Declare another type before any module derives something from the types, and print what each of them derives.
+#: Declare another type before other modules load, and print what they derive from it.
 PROGRAM = """
 import json
 from dataclasses import dataclass

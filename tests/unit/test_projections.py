@@ -1,4 +1,4 @@
-"""What derives from the declaration of a projection, tried with projections that the project does not have."""
+"""Test what derives from a projection's declaration, with a projection that exists only in these tests."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_template_of_a_projection_has_its_tables_and_is_valid(tmp_path):
 
 
 def test_queue_of_a_projection_is_like_the_first_one():
-    """The limits hold for each: hidden for six timeouts, given up after an hour, and parked with a reason."""
+    """Both have the same visibility timeout, number of deliveries and maximum message size."""
     data, projection = (
         yaml_parse(body)["Resources"] for body in (template.render_data(), template.render_projection(SQL))
     )

@@ -142,7 +142,7 @@ def _compile(element: FunctionElement[Any], compiler: SQLCompiler, **options: An
 
 metadata = MetaData()
 
-#: One row for each event. `reason` is NULL for types of events without one. Only the log has the operator's name.
+#: One row for each event. `reason` is NULL for event types without a reason. Only the log has the operator's name.
 events = Table(
     "events",
     metadata,
