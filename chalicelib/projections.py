@@ -8,11 +8,20 @@ imports, permissions and configuration, the CloudFormation stack, and the choice
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_ROLES = frozenset({"project", "api", "check", "operator"})
+
+#: Names that every stage has.
+_STAGE_TABLES = frozenset({"event-log", "counters", "archive"})
+_STAGE_METRICS = frozenset({"NotCounted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,14 @@ class Projection:
     client: str = "aws.tables"
     setting: str = ""
     tables: tuple[Table, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that would collide with those of a stage, and permissions of unknown roles."""
+        if self.setting and (not _NAME.fullmatch(self.name) or f"{self.prefix}Counted" in _STAGE_METRICS):
+            raise ValueError(f"the name of a projection must be lower-case words with hyphens, got {self.name!r}")
+        for table in self.tables:
+            if table.name in _STAGE_TABLES or not table.actions.keys() <= _ROLES:
+                raise ValueError(f"table {table.name!r} of a projection has a stage's name, or roles not in {_ROLES}")
 
     @property
     def function(self) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     #: Counts each event once, and returns the newly counted events, as (counter id, event id). Returns None if the read
     #: model cannot distinguish new events from redelivered ones; a set or a maximum cannot. The second argument names
     #: the counters whose events are probably counted already. Raises a `PartlyCountedError` if only some events are
-    #: counted.
+    #: counted; its `new` may be empty.
     Count = Callable[[list[Event], Collection[str]], Set[tuple[str, str]] | None]
 
 

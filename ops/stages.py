@@ -98,20 +98,20 @@ def add_functions(configuration: dict[str, Any], stage_settings: Settings) -> bo
     """
     Add the functions of the stage's optional projections to a configuration. Return whether it changed.
 
-    Each function gets the settings of `project` and its own policy file. Without this entry, Chalice would look for a
-    policy file with another name. Existing settings of a function stay.
+    In all stages, each function gets the settings that `project` has in all stages. In this stage, it gets its own
+    policy file: without this entry, Chalice would look for a file with another name. Existing settings stay.
     """
-    functions = configuration["stages"][stage_settings.stage].setdefault("lambda_functions", {})
-    changed = False
-    for projection in stage_settings.projections[1:]:
-        defaults = {
-            **configuration.get("lambda_functions", {}).get("project", {}),
-            "iam_policy_file": _policy_file(stage_settings.stage, projection.function),
-        }
-        own = {**defaults, **functions.get(projection.function, {})}
-        changed = changed or functions.get(projection.function) != own
-        functions[projection.function] = own
-    return changed
+    optional = stage_settings.projections[1:]
+    if not optional:
+        return False
+    before = json.dumps(configuration)
+    of_all = configuration.setdefault("lambda_functions", {})
+    of_stage = configuration["stages"][stage_settings.stage].setdefault("lambda_functions", {})
+    for projection in optional:
+        of_all.setdefault(projection.function, {**of_all.get("project", {})})
+        policy = _policy_file(stage_settings.stage, projection.function)
+        of_stage.setdefault(projection.function, {}).setdefault("iam_policy_file", policy)
+    return json.dumps(configuration) != before
 
 
 def _policy_file(stage: str, policy: str) -> str:

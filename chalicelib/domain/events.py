@@ -8,7 +8,7 @@ from the rules of the fields.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 from chalicelib.domain.rules import Integer, Pattern, Rule, Text, Time, read_rules
@@ -71,6 +71,10 @@ def register(name: str, version: int = 1) -> Callable[[_Type], _Type]:
             raise ValueError(f"the event type {name} already has a version {version}")
         event_type.type_name, event_type.type_version = name, version
         event_type.rules = event_type.rules | read_rules(event_type)
+        if event_type.rules.keys() != {field.name for field in fields(event_type)}:
+            raise TypeError(f"each field of the event type {name} needs a rule: Annotated[type, rule]")
+        if len({rule.name for rule in event_type.rules.values()}) < len(event_type.rules):
+            raise ValueError(f"two fields of the event type {name} have the same name in the log")
         TYPES[name, version] = event_type
         return event_type
 

@@ -42,7 +42,7 @@ def has_resources(settings: Settings, *, data: bool) -> bool:
     deploy.check_not_deployed_by_chalice(settings.stage)
     if stacks.exists(deploy.stack_name(settings.stage)):
         return True
-    return data and (stacks.exists(provision.stack_name(settings.stage)) or provision.has_log(settings))
+    return data and (any(map(stacks.exists, _storage_stacks(settings))) or provision.has_log(settings))
 
 
 def destroy(settings: Settings, *, data: bool) -> Outcome:
@@ -54,17 +54,17 @@ def destroy(settings: Settings, *, data: bool) -> Outcome:
     Raises:
         OperatorError: CloudFormation refuses. Removed resources stay removed; a repeated call continues.
     """
-    application, storage = deploy.stack_name(settings.stage), provision.stack_name(settings.stage)
+    application, storage = deploy.stack_name(settings.stage), _storage_stacks(settings)
     removed = [application] if stacks.delete(application) else []
     if data:
-        for name in (name for kind, name in stacks.resources(storage) if kind == _BUCKET):
+        for name in (name for kind, name in _list_resources(settings, data=True) if kind == _BUCKET):
             site.empty(name)
-        removed += [name for name in _storage_stacks(settings) if stacks.delete(name)]
+        removed += [name for name in storage if stacks.delete(name)]
         removed += [settings.event_log_table] if _delete_log(settings) else []
-    kept = [] if data or not stacks.exists(storage) else [storage]
+    kept = [] if data else [name for name in storage if stacks.exists(name)]
     lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
     if kept:
-        lines.append(f"Kept: {storage}, with all events, counters and queues.")
+        lines.append(f"Kept: {', '.join(kept)}, with all events, counters and queues.")
     if settings.event_log_table in removed:
         lines.append("AWS keeps a last backup of the event log for 35 days. It can be restored from that.")
     return Outcome({"removed": removed, "left": kept}, lines)

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 _POLL_S, _POLLS = 2, 900
 
 _NEVER_COMPLETE = (
-    "it was never created completely. Fix the cause, remove the stack "
-    "(python -m ops destroy, with --data for the data stack), and run this again"
+    "it was never created completely. Fix the cause, delete the stack "
+    "(aws cloudformation delete-stack --stack-name {name}), and run this again"
 )
 _FIXES = {
     "CREATE_FAILED": _NEVER_COMPLETE,
     "ROLLBACK_COMPLETE": _NEVER_COMPLETE,
     "ROLLBACK_FAILED": _NEVER_COMPLETE,
     "REVIEW_IN_PROGRESS": _NEVER_COMPLETE,
-    "DELETE_FAILED": "its deletion failed. Fix the cause, and delete it again (python -m ops destroy)",
+    "DELETE_FAILED": (
+        "its deletion failed. Fix the cause, and delete it again (aws cloudformation delete-stack --stack-name {name})"
+    ),
     "UPDATE_FAILED": (
         "an update failed and was not rolled back. Roll it back "
         "(aws cloudformation rollback-stack --stack-name {name}), and run this again"

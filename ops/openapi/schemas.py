@@ -66,7 +66,7 @@ def describe_fields(event_type: type[Event]) -> JSON:
 def _describe_events(**more: JSON) -> JSON:
     """Describe an event of any type."""
     return {
-        "oneOf": [
+        "anyOf": [
             describe_object(**describe_fields(event_type), type={"const": event_type.type_name}, **more)
             for event_type in TYPES.values()
         ]

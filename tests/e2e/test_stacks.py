@@ -39,7 +39,7 @@ def test_failed_create_reports_the_cause_and_the_way_out(name):
         stacks.apply(name, a_template(Queue=a_queue(name), Broken=a_broken_queue()), {}, stage="stacks")
 
     with pytest.raises(
-        OperatorError, match=r"never created completely\. .*python -m ops destroy.* First failure: Broken"
+        OperatorError, match=r"never created completely\. .*delete-stack --stack-name .* First failure: Broken"
     ):
         stacks.apply(name, a_template(Queue=a_queue(name)), {}, stage="stacks")
 

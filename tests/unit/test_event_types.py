@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import make_dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from chalicelib import codec
 from chalicelib.domain import events
-from chalicelib.domain.events import TYPES, Incremented
+from chalicelib.domain.events import TYPES, Event, Incremented
 from chalicelib.domain.rules import Text
 from chalicelib.extras.sql import schema
 
@@ -35,7 +37,13 @@ class Moved(Event):
     place: Annotated[str, Text(7)]
     floor: Annotated[int, Integer(0, 9, name="level", is_public=False, is_compared=False)]
 
+@register("Moved", version=3)
+@dataclass(frozen=True, slots=True)
+class Narrower(Moved):
+    by: Annotated[int, Integer(1, 5)]
+
 from hypothesis import find
+from jsonschema import Draft202012Validator
 
 from chalicelib import codec
 from chalicelib.api import responses
@@ -64,7 +72,10 @@ print(json.dumps({
     "item": item,
     "refused": refused,
     "body": responses.render_event(moved, counted=True).body,
-    "schema": schemas["Event"]["oneOf"][-1],
+    "schema": schemas["Event"]["anyOf"][-2],
+    "is_valid": Draft202012Validator(schemas["EventAndStatus"]).is_valid(
+        responses.render_event(Moved("clicks", moved.event_id, 3, 5, 6, "hall", 4), counted=True).body
+    ),
     "reason": row_of(moved).reason,
     "is_same": have_same_content(moved, Moved("clicks", moved.event_id, -3, 5, 8_007, "hall", 0)),
     "is_other": have_same_content(moved, Moved("clicks", moved.event_id, -3, 5, 8_006, "hall", 4)),
@@ -121,6 +132,7 @@ def test_further_type_is_known_everywhere():
     )
     assert properties["place"] == {"type": "string", "minLength": 1, "maxLength": 7}
     assert properties["seen_at"] == properties["recorded_at"]
+    assert derived["is_valid"], "a value of two versions of a type must be valid"
     assert derived["reason"] is None
     assert (derived["is_same"], derived["is_other"]) == (True, False)
 
@@ -130,6 +142,21 @@ def test_type_registered_twice_is_refused():
         events.register("Incremented")(type("Other", (Incremented,), {}))
 
     assert TYPES["Incremented", 1] is Incremented
+
+
+@pytest.mark.parametrize(
+    ("annotation", "error"),
+    [
+        (str, "each field of the event type Odd needs a rule"),
+        (Annotated[str, Text(9, name="by")], "have the same name"),
+    ],
+)
+def test_type_whose_fields_could_not_be_stored_is_refused(monkeypatch, annotation, error):
+    monkeypatch.setattr(events, "TYPES", {})
+    odd = make_dataclass("Odd", [("note", annotation)], bases=(Event,), frozen=True, slots=True)
+
+    with pytest.raises((TypeError, ValueError), match=error):
+        events.register("Odd")(odd)
 
 
 def test_types_agree_on_the_fields_that_they_share():

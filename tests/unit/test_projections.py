@@ -140,17 +140,38 @@ def test_function_is_configured_and_reports_partial_batches(with_days):
     assert stages.add_functions(configuration, with_days)
     assert not stages.add_functions(configuration, with_days)
 
-    assert configuration["stages"][STAGE] == {
-        "lambda_functions": {
-            "project_days_and_hours": {
-                "lambda_timeout": 30,
-                "iam_policy_file": f"policies/{STAGE}/project_days_and_hours.json",
-            }
-        }
+    assert configuration == {
+        "lambda_functions": {"project": {"lambda_timeout": 30}, DAYS.function: {"lambda_timeout": 30}},
+        "stages": {
+            STAGE: {"lambda_functions": {DAYS.function: {"iam_policy_file": f"policies/{STAGE}/{DAYS.function}.json"}}}
+        },
     }
     resource = package.overlay(replace(with_days, stage="dev"))["Resources"]["ProjectDaysAndHours"]["Properties"]
     assert resource["FunctionName"] == "counter-dev-project_days_and_hours"
     assert resource["Events"]["ProjectDaysAndHoursSqsEventSource"]["Properties"]["FunctionResponseTypes"]
+
+
+def test_existing_settings_of_a_function_stay(with_days):
+    of_all = {"lambda_functions": {"project": {"lambda_timeout": 30}, DAYS.function: {"lambda_memory_size": 1024}}}
+    of_stage = {"lambda_functions": {DAYS.function: {"lambda_timeout": 60, "iam_policy_file": "other.json"}}}
+    configuration: dict[str, Any] = {**of_all, "stages": {STAGE: of_stage}}
+
+    assert not stages.add_functions(configuration, with_days)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "Days"},
+        {"name": "top_ten"},
+        {"name": "not"},
+        {"tables": (replace(DAYS.tables[0], name="archive"),)},
+        {"tables": (replace(DAYS.tables[0], actions={"projet": ("Query",)}),)},
+    ],
+)
+def test_declaration_that_would_collide_or_be_ignored_is_refused(change):
+    with pytest.raises(ValueError, match="projection"):
+        replace(DAYS, **change)
 
 
 def test_template_of_a_projection_has_its_tables_and_is_valid(tmp_path):
