@@ -68,9 +68,14 @@ hypothesis.settings.load_profile("whatever it takes")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Files that take a minute or more, the longest first. A worker that began one of them last would finish long after the
-#: others.
-LONGEST = [
+#: Files that run first. The first four check or compare the whole log of their worker's embedded AWS, to which other
+#: integration tests add thousands of events. The others take a minute or more: a worker that began one of them last
+#: would finish long after the others.
+FIRST = [
+    "tests/integration/test_permissions.py",
+    "tests/integration/test_cost.py",
+    "tests/integration/test_alarms.py",
+    "tests/integration/test_verify.py",
     "tests/e2e/test_openapi.py",
     "tests/resilience/test_sql_rebuild.py",
     "tests/resilience/test_mutants.py",
@@ -100,7 +105,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             else:
                 item.add_marker("exhaustive")
     if hasattr(config, "workerinput"):
-        order = {file: number for number, file in enumerate(LONGEST)}
+        order = {file: number for number, file in enumerate(FIRST)}
         items.sort(key=lambda item: order.get(item.location[0], len(order)))
 
 
