@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _ROLES = frozenset({"project", "api", "check", "operator"})
+_MAX_KEYS = 2
 
 #: Names that every stage has.
 _STAGE_TABLES = frozenset({"event-log", "counters", "archive"})
@@ -64,10 +65,16 @@ class Projection:
     def __post_init__(self) -> None:
         """Refuse names that would collide with those of a stage, and permissions of unknown roles."""
         if self.setting and (not _NAME.fullmatch(self.name) or f"{self.prefix}Counted" in _STAGE_METRICS):
-            raise ValueError(f"the name of a projection must be lower-case words with hyphens, got {self.name!r}")
+            raise ValueError(f"projection {self.name!r}: the name must be lower-case words with hyphens, and not 'not'")
         for table in self.tables:
-            if table.name in _STAGE_TABLES or not table.actions.keys() <= _ROLES:
-                raise ValueError(f"table {table.name!r} of a projection has a stage's name, or roles not in {_ROLES}")
+            if not _NAME.fullmatch(table.name) or table.name in _STAGE_TABLES:
+                reserved = ", ".join(sorted(_STAGE_TABLES))
+                raise ValueError(
+                    f"projection {self.name!r}: the name of a table must be like its own, and not {reserved}"
+                )
+            if not table.actions.keys() <= _ROLES or not 1 <= len(table.keys) <= _MAX_KEYS:
+                roles = ", ".join(sorted(_ROLES))
+                raise ValueError(f"projection {self.name!r}: a table has one or two keys, and actions of {roles}")
 
     @property
     def function(self) -> str:

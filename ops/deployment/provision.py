@@ -1,4 +1,4 @@
-"""Provision a stage's tables, queues, buckets and alarms, and configure its functions."""
+"""Provision a stage's stacks: its data, and each optional projection."""
 
 from __future__ import annotations
 

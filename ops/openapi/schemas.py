@@ -55,7 +55,7 @@ def describe_value(rule: Rule) -> JSON:
             return {"type": "string", **({"format": name} if name else {}), "pattern": f"^{expression.pattern}$"}
         case Text(longest=longest):
             return {"type": "string", "minLength": 1, "maxLength": longest}
-    raise TypeError(f"no schema for {rule!r}")
+    raise TypeError(f"describe_value has no case for {type(rule).__name__}")
 
 
 def describe_fields(event_type: type[Event]) -> JSON:

@@ -15,6 +15,7 @@ import pytest
 from chalicelib import event_log, settings, telemetry
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
+from ops.deployment import policies
 from tests.builders import a_scheduled_turn, an_event
 from tests.environments import environment
 
@@ -142,8 +143,7 @@ def looked_at(alarms, dashboard):
 
 def functions_of(stage):
     """Return the names of the stage's functions."""
-    config = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
-    named = {name for name in config["lambda_functions"] if name != "api_handler"}
+    named = {name for name in policies.FUNCTIONS if name != "api"}
     named |= {SQL.function} if stage == WITH_SQL else set()
     return {f"counter-{stage}", *(f"counter-{stage}-{name}" for name in named)}
 

@@ -165,6 +165,7 @@ def test_existing_settings_of_a_function_stay(with_days):
         {"name": "Days"},
         {"name": "top_ten"},
         {"name": "not"},
+        {"tables": (replace(DAYS.tables[0], keys={}),)},
         {"tables": (replace(DAYS.tables[0], name="archive"),)},
         {"tables": (replace(DAYS.tables[0], actions={"projet": ("Query",)}),)},
     ],

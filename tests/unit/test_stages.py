@@ -68,6 +68,14 @@ def test_optional_projection_gets_a_function_that_keeps_its_own_settings(configu
     assert read_functions(tmp_path)["project_sql"] == {"iam_policy_file": "other.json"}
 
 
+def test_configuration_of_the_project_is_complete():
+    """Otherwise, `provision` and `package` would change a file of a clean checkout."""
+    configuration = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text())
+
+    for stage in ("local", "dev", "prod"):
+        assert not stages.add_functions(configuration, stages.settings_of(stage))
+
+
 def test_stage_without_optional_projections_is_not_rewritten(configured, tmp_path):
     configured("dev")
     before = (tmp_path / ".chalice" / "config.json").stat()
