@@ -1,8 +1,8 @@
 """
 Rules for the fields of events: each rule states the valid values and the use of a field.
 
-A class annotates each field with a rule: `by: Annotated[int, Integer(1, 1000)]`. Do not change or
-compare rules. Their classes are not frozen and have no equality, because both would add 4 ms to each cold start.
+A class annotates each field with a rule: `by: Annotated[int, Integer(1, 1000)]`. Do not change or compare rules. Their
+classes are not frozen and have no equality, because both would add 4 ms to each cold start.
 """
 
 from __future__ import annotations

@@ -85,8 +85,13 @@ def ops(
     *arguments: str, stdin: str = "", at: Path = PROJECT, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
     """Run a checkout's operators' CLI to its end, with this standard input."""
+    return run(sys.executable, "-m", "ops", *arguments, stdin=stdin, at=at, **environment)
+
+
+def run(*command: str | Path, stdin: str = "", at: Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
+    """Run a command in this folder to its end, with this standard input. The caller checks the exit status."""
     return subprocess.run(
-        [sys.executable, "-m", "ops", *arguments],
+        command,
         cwd=at,
         env=make_environment(environment),
         input=stdin,

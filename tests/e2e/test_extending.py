@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import httpx
 import pytest
 
 from tests.doc_pages import section
-from tests.e2e.conftest import PROJECT, Client, copy_project, eventually, make_environment, ops
+from tests.e2e import conftest
+from tests.e2e.conftest import PROJECT, Client, copy_project, eventually, ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,15 +54,7 @@ class Tutorial:
 
 
 def run(*command: str | Path, at: Path, stdin: str = "", **environment: str) -> str:
-    done = subprocess.run(
-        command,
-        cwd=at,
-        env=make_environment(environment),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = conftest.run(*command, stdin=stdin, at=at, **environment)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
