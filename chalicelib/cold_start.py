@@ -22,8 +22,7 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
 
 def list_functions(projections: Iterable[Projection]) -> dict[str, tuple[str, ...]]:
     """Return the modules to import, by handler, for the functions of a stage with these projections."""
-    counting = {f"app.{one.function}": ("projector", one.module, one.client) for one in projections}
-    return _FUNCTIONS | counting
+    return _FUNCTIONS | {f"app.{each.function}": ("projector", each.module, each.client) for each in projections}
 
 
 def preload(function: str) -> None:

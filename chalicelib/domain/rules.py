@@ -97,7 +97,7 @@ class Text(Rule):
         return lambda text: len(text) <= self.longest and _PRINTABLE.fullmatch(text) and not text.isspace()
 
     def __str__(self) -> str:
-        return f"1 to {self.longest} printable characters"
+        return f"1 to {self.longest} printable characters, not all blank"
 
 
 def read_rules(annotated: type[Any]) -> dict[str, Rule]:

@@ -71,7 +71,7 @@ def replay_uncounted(settings: Settings) -> int:
     from ops.maintenance import projections, replay  # noqa: PLC0415
 
     logged = sum(1 for _ in event_log.scan())
-    lacking = [one for one in settings.projections if projections.count_events(one) != logged]
+    lacking = [each for each in settings.projections if projections.count_events(each) != logged]
     for projection in lacking:
         replay.send(projection.queue(settings.stage), event_log.skip_unreadable(event_log.scan()))
     return logged if lacking else 0

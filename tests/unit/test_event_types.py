@@ -111,7 +111,7 @@ def test_further_type_is_known_everywhere():
     assert derived["refused"] == [
         "by must be an integer from -5 to 5 and not 0, got 0",
         "seen_at must be an integer from 0 to 9000, got 9001",
-        "place must be 1 to 7 printable characters, got ' '",
+        "place must be 1 to 7 printable characters, not all blank, got ' '",
         "level must be an integer from 0 to 9, got None",
     ]
     assert derived["body"] == {
