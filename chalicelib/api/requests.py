@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chalicelib.api import formats
 from chalicelib.api.formats import quote
 from chalicelib.domain.commands import Command
-from chalicelib.domain.events import LATEST_MS, is_counter_id, is_event_id
+from chalicelib.domain.events import COUNTER_ID, LATEST_MS, is_counter_id, is_event_id
 from chalicelib.domain.history import RESOLUTIONS, EventPosition, Span
 from chalicelib.errors import (
     BadCursorError,
@@ -90,7 +90,7 @@ def parse_command(command_type: type[_Command], counter_id: str, request: Reques
 def parse_counter_id(text: str) -> str:
     """Return the counter id of a path segment."""
     if not is_counter_id(text):
-        raise InvalidRequestError(f"counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got {quote(text)}.")
+        raise InvalidRequestError(f"counter_id must be {COUNTER_ID}, got {quote(text)}.")
     return text
 
 

@@ -39,7 +39,7 @@ def build_command(  # noqa: PLR0913  (one for each option)
         OperatorError: the current user is unknown.
     """
     if not domain_events.is_counter_id(counter_id):
-        raise InputError(f"COUNTER_ID must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got {counter_id!r}.")
+        raise InputError(f"COUNTER_ID must be {domain_events.COUNTER_ID}, got {counter_id!r}.")
     if (by is None) == (to is None):
         raise InputError("Pass either --by, the amount to add, or --to, the new value.")
     if by is not None and not domain_events.is_valid_adjustment(by):
@@ -48,7 +48,7 @@ def build_command(  # noqa: PLR0913  (one for each option)
         raise InputError(f"--to must be an integer from -(2**53 - 1) to 2**53 - 1, got {to}.")
     for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
         if text is not None and not domain_events.is_valid_text(text):
-            raise InputError(f"{name} must be 1 to 200 printable characters, not all of them blank.")
+            raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
     return domain_commands.Adjust(counter_id, key or str(uuid.uuid4()), reason, who or get_caller(), by or 0, to)
 
 
