@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pynamodb.exceptions import DoesNotExist, PutError
+from pynamodb.exceptions import PutError
 
 from chalicelib import codec, retries
 from chalicelib.aws import dynamodb, partitions
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pynamodb.transactions import TransactWrite
 
+    from chalicelib.aws.dynamodb import RefusedError
     from chalicelib.domain.events import Event
 
 _TRIES = 8
@@ -71,6 +72,11 @@ def include_append(transaction: TransactWrite, event: Event) -> None:
     transaction.save(_build_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())
 
 
+def has_refused(refused: RefusedError) -> bool:
+    """Check whether a transaction was refused because the log already has the id of `include_append`."""
+    return EventItem.Meta.table_name in refused.tables
+
+
 def find(counter_id: str, event_id: str) -> Event | None:
     """
     Return the event with this id, or None if it is not in the log. One strongly consistent read.
@@ -80,12 +86,8 @@ def find(counter_id: str, event_id: str) -> Event | None:
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     partition = partitions.event_partition(counter_id, event_id)
-    with dynamodb.translate_errors(LogUnavailableError):
-        try:
-            item = EventItem.get(partition, event_id, consistent_read=True)
-        except DoesNotExist:
-            return None
-    return codec.decode_event(counter_id, item.attribute_values)
+    item = dynamodb.find(EventItem, partition, event_id, LogUnavailableError)
+    return None if item is None else codec.decode_event(counter_id, item.attribute_values)
 
 
 def get(counter_id: str, event_id: str) -> Event:

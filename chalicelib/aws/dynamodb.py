@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.exceptions import PynamoDBException, TransactWriteError
+from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.aws.tables import client, connection
 from chalicelib.errors import ReadModelUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
@@ -25,25 +25,27 @@ if TYPE_CHECKING:
 #: An item in DynamoDB JSON: `{"version": {"N": "3"}}`.
 RawItem = dict[str, dict[str, Any]]
 
+_Item = TypeVar("_Item", bound="Model")
+
 #: DynamoDB's messages about an item over 400 KB, and about an attribute whose type the update does not expect.
 _ITEM_PROBLEM = re.compile("Item size|incorrect data type|Type mismatch")
 
-CONDITION_FAILED = "ConditionalCheckFailed"
-CONFLICT = "TransactionConflict"
+_CONDITION_FAILED = "ConditionalCheckFailed"
+_CONFLICT = "TransactionConflict"
 
 
 class RefusedError(Exception):
     """
     A conditional write was refused because of concurrent writers; nothing was written.
 
-    `item` is the item that failed the condition of an update. `reasons` has one entry for each member of a refused
-    transaction: None, `CONDITION_FAILED` or `CONFLICT`.
+    `item` is the item that failed the condition of an update. `tables` are those with an item that failed its condition
+    in a transaction; empty after a conflict with another transaction.
     """
 
-    def __init__(self, item: RawItem | None = None, reasons: list[str | None] | None = None) -> None:
+    def __init__(self, item: RawItem | None = None, tables: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.item = item
-        self.reasons = reasons or []
+        self.tables = tables
 
 
 class UnwritableItemError(ReadModelUnavailableError):
@@ -65,6 +67,20 @@ def error_code(error: PynamoDBException) -> str | None:
     response: Any = getattr(error.cause, "response", None) or {}
     code: str | None = response.get("Error", {}).get("Code")
     return code
+
+
+def find(model: type[_Item], hash_key: str, range_key: str | int, error: type[UnavailableError]) -> _Item | None:
+    """
+    Return the item with this key, or None if it does not exist. One strongly consistent read.
+
+    Raises:
+        UnavailableError: of the class `error`; DynamoDB throttles or does not answer.
+    """
+    with translate_errors(error):
+        try:
+            return model.get(hash_key, range_key, consistent_read=True)
+        except DoesNotExist:
+            return None
 
 
 def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:
@@ -115,9 +131,10 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
     return response
 
 
-def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError]) -> None:
+@contextlib.contextmanager
+def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
     """
-    Commit a transaction whose members `fill` includes.
+    Commit a transaction whose members the block includes. One request.
 
     Raises:
         RefusedError: a condition failed, or a transaction was in progress on one of the items.
@@ -125,15 +142,22 @@ def transact(fill: Callable[[TransactWrite], None], error: type[UnavailableError
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer. The outcome is unknown.
     """
     transaction = TransactWrite(connection=connection())
-    fill(transaction)
     try:
         with transaction:
-            pass  # PynamoDB commits when the block ends
+            yield transaction  # PynamoDB commits when the block ends
     except TransactWriteError as cause:
         reasons = [reason.code if reason else None for reason in cause.cancellation_reasons]
         # Any other reason, such as a throttled member, is an outage, even if other members have conflicts.
-        if reasons and set(reasons) <= {None, CONDITION_FAILED, CONFLICT}:
-            raise RefusedError(reasons=reasons) from cause
+        if reasons and set(reasons) <= {None, _CONDITION_FAILED, _CONFLICT}:
+            raise RefusedError(tables=_list_refused(transaction, reasons)) from cause
         if "ValidationError" in reasons and _ITEM_PROBLEM.search(str(cause)):
             raise UnwritableItemError(str(cause)) from cause
         raise error(str(cause)) from cause
+
+
+def _list_refused(transaction: TransactWrite, reasons: list[str | None]) -> frozenset[str]:
+    """Return the tables of the members whose conditions failed. `reasons` are in the order in which PynamoDB sends."""
+    members = [*transaction._condition_check_items, *transaction._put_items, *transaction._update_items]
+    return frozenset(
+        member["TableName"] for member, reason in zip(members, reasons, strict=True) if reason == _CONDITION_FAILED
+    )

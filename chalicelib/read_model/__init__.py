@@ -2,9 +2,8 @@
 The read model: eventually consistent with the log, and rebuilt from the log alone.
 
     writer       count events exactly once
+    queries      counters, events and histories for clients
+    planner      plan the writes that count entries
     store        consistent reads and conditional writes
     items        decode and encode items
-    queries      counters, events and histories for clients
-    corrections  the conditional writes of repairs
-    checkpoint   the progress of a scheduled job
 """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from chalicelib import event_log, retries
+from chalicelib import event_log
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.tables import CounterItem
 from chalicelib.domain import history as domain_history
@@ -17,7 +16,7 @@ from chalicelib.domain.entries import entry_of, id_bytes
 from chalicelib.domain.events import MAX_PARTS
 from chalicelib.domain.history import EventPage, EventPosition, position_of
 from chalicelib.errors import ArchiveGapError, RangeTooLongError, ReadModelUnavailableError
-from chalicelib.read_model import items, store, writer
+from chalicelib.read_model import items, planner, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import Point, Span
-
-_T = TypeVar("_T")
 
 #: Limit of the archive pages that one history reads, in bytes. Each part may add one request.
 HISTORY_BYTES = 4 * 1024 * 1024
@@ -118,14 +115,14 @@ def find_uncounted(
         missing: frozenset[Entry] = frozenset()
         remaining = entries
         while remaining:
-            pages, planned = store.read_pages_for(part, remaining)
-            advance(len(pages))
-            if needed := writer.plan_writes(part, pages, planned):
-                missing |= needed.entries
-            remaining -= planned
+            step = planner.plan_next(part, remaining)
+            advance(step.pages)
+            if step.plan:
+                missing |= step.plan.entries
+            remaining -= step.entries
         return missing
 
-    return _retry_at_gaps(read)
+    return planner.retry_at_gaps(read)
 
 
 def list_events(counter_id: str, limit: int, before: EventPosition | None = None) -> EventPage:
@@ -145,7 +142,7 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
         parts = store.read_parts(counter_id)
         return list(islice(heapq.merge(*(_iterate_back(part, bound) for part in parts), reverse=True), limit + 1))
 
-    entries = _retry_at_gaps(read)
+    entries = planner.retry_at_gaps(read)
     page = entries[:limit]
     events = event_log.get_many(counter_id, {entry.event_id for entry in page})
     has_more = len(entries) > limit
@@ -163,7 +160,7 @@ def get_history(counter_id: str, span: Span) -> list[Point]:
     """
     if span.steps == 0:
         return []
-    return domain_history.add_up_steps(_retry_at_gaps(lambda: _read_entries(counter_id, span)), span)
+    return domain_history.add_up_steps(planner.retry_at_gaps(lambda: _read_entries(counter_id, span)), span)
 
 
 def _read_entries(counter_id: str, span: Span) -> list[Entry]:
@@ -214,21 +211,6 @@ class _ArchiveReader:
             raise ArchiveGapError(self.part.key.counter_id, self.reached_ms + 1)
         self.is_done = self.reached_ms >= self._until_ms
         return pages
-
-
-def _retry_at_gaps(read: Callable[[], _T]) -> _T:
-    """
-    Call `read`, and retry at a gap in the archive.
-
-    DynamoDB commits a transaction item by item, so a query may see only some of its pages.
-
-    Raises:
-        ArchiveGapError: every attempt found a gap.
-    """
-    for _ in retries.attempts(writer.GAP_ATTEMPTS - 1):
-        with contextlib.suppress(ArchiveGapError):
-            return read()
-    return read()
 
 
 def _iterate_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:

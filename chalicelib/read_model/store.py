@@ -6,6 +6,7 @@ Read the read model consistently, and write `domain.archive`'s plans with condit
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pynamodb.expressions.condition import size
@@ -13,7 +14,7 @@ from pynamodb.expressions.condition import size
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
 from chalicelib.aws.tables import CounterItem, PageItem
-from chalicelib.domain.archive import PAGES_PER_PLAN, RECENT_MAX, Addition, Page, late_entries
+from chalicelib.domain.archive import RECENT_MAX, Addition
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey, add_up
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.read_model import items
@@ -26,12 +27,8 @@ if TYPE_CHECKING:
     from pynamodb.transactions import TransactWrite
 
     from chalicelib.aws.dynamodb import RawItem
-    from chalicelib.domain.archive import PageWrite, Plan
+    from chalicelib.domain.archive import Page, PageWrite, Plan
     from chalicelib.domain.entries import Entry
-
-#: Archive pages per request: 1 first, doubled after each request that returns only useful pages, up to 32.
-_FEW_PAGES = 1
-_MANY_PAGES = 32
 
 
 class ChangedError(Exception):
@@ -85,38 +82,6 @@ def read_counter(counter_id: str) -> Counter:
         DamagedReadModelError: an item cannot be decoded.
     """
     return add_up(counter_id, (items.decode_totals(item) for item in query_parts(counter_id)))
-
-
-def read_pages_for(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[Entry]]:
-    """
-    Return the pages that `plan` needs, and the entries that it can plan with these pages.
-
-    Reads at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the result covers only the oldest entries.
-
-    Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
-        DamagedReadModelError: an archive page cannot be decoded.
-    """
-    needed = late_entries(part, entries)
-    pages: list[Page] = []
-    reached, at_once = 0, _FEW_PAGES
-    while reached < len(needed):
-        if len(pages) >= PAGES_PER_PLAN:
-            return pages, frozenset(needed[:reached])
-        response = read_pages(part.key, needed[reached].recorded_at_ms, min(at_once, PAGES_PER_PLAN - len(pages)))
-        reached_before = reached
-        useful = []
-        for page in response:
-            covered = reached
-            while reached < len(needed) and page.start_ms < needed[reached].recorded_at_ms <= page.end_ms:
-                reached += 1
-            if reached > covered:
-                useful.append(page)
-        pages += useful
-        if reached == reached_before:
-            break  # no page covers the next entry; `plan` will report that
-        at_once = min(2 * at_once, _MANY_PAGES) if useful == response else _FEW_PAGES
-    return pages, frozenset(entries)
 
 
 def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
@@ -202,20 +167,16 @@ def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter
         DamagedReadModelError: the item cannot be decoded.
     """
     actions, condition = _build_update(Addition(entries), now_ms)
-    try:
+    with _translate_refusals(key):
         updated = dynamodb.update(items.counter_item(key), actions, condition, ReadModelUnavailableError)
-    except RefusedError as refused:
-        raise ChangedError(None if refused.item is None else items.decode_part(refused.item, key)) from refused
-    except UnwritableItemError as error:
-        raise DamagedReadModelError(key.counter_id, str(error)) from error
     return items.decode_totals(updated)
 
 
-def execute_plan(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
+def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
     """
-    Execute all writes of a plan if its conditions hold, else none. One request.
+    Execute all writes of a plan for this state of the part if its conditions hold, else none. One request.
 
-    Returns the part's new totals if the response has them, else None.
+    Returns the part's totals right after the plan, or None if the plan does not depend on them.
 
     Raises:
         ChangedError: a condition failed.
@@ -223,26 +184,31 @@ def execute_plan(key: PartKey, plan: Plan, now_ms: int) -> Counter | None:
         DamagedReadModelError: the item cannot be decoded.
     """
     if isinstance(plan, Addition):
-        return add_entries(key, plan.entries, now_ms)
-    try:
-        dynamodb.transact(
-            lambda transaction: include_plan(transaction, key, plan, now_ms, None), ReadModelUnavailableError
-        )
-    except RefusedError as refused:
-        raise ChangedError from refused
-    except UnwritableItemError as error:
-        raise DamagedReadModelError(key.counter_id, str(error)) from error
-    return None
+        return add_entries(part.key, plan.entries, now_ms)
+    with _translate_refusals(part.key), dynamodb.transact(ReadModelUnavailableError) as transaction:
+        include_plan(transaction, part.key, plan, now_ms)
+    if plan.revision is None:
+        return None
+    value = part.value + sum(entry.amount for entry in plan.entries)
+    return Counter(part.key.counter_id, value, part.version + len(plan.entries), now_ms)
 
 
-def include_plan(transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, extra: Condition | None) -> None:
-    """Include a plan in a transaction. `extra` is an additional condition on the counter's item."""
+def include_plan(
+    transaction: TransactWrite, key: PartKey, plan: Plan, now_ms: int, revision: int | None = None
+) -> None:
+    """
+    Include a plan in a transaction.
+
+    If `revision` is not None, the part must still have it. The plan was decided for that revision, so this replaces
+    the plan's own condition on the item.
+    """
     if not isinstance(plan, Addition):
         for page in plan.pages:
             include_page(transaction, key, page)
     actions, condition = _build_update(plan, now_ms)
-    conditions = [each for each in (condition, extra) if each is not None]
-    transaction.update(items.counter_item(key), actions=actions, condition=_join(conditions) if conditions else None)
+    if revision is not None:
+        condition = revision_condition(revision)
+    transaction.update(items.counter_item(key), actions=actions, condition=condition)
 
 
 def include_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:
@@ -253,11 +219,6 @@ def include_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> N
         if page.revision_before is None
         else PageItem.revision == page.revision_before,
     )
-
-
-def include_page_absence(transaction: TransactWrite, key: PartKey, end_ms: int) -> None:
-    """Include, in a transaction, the condition that no archive page, even one not visible yet, has this end."""
-    transaction.condition_check(PageItem, partitions.partition_of(key), end_ms, condition=PageItem.end.does_not_exist())
 
 
 def include_revision_check(transaction: TransactWrite, part: Part) -> None:
@@ -285,6 +246,17 @@ def _request_items(page_iter: Any) -> Iterator[list[RawItem]]:
         if response is None:
             return
         yield response["Items"]
+
+
+@contextlib.contextmanager
+def _translate_refusals(key: PartKey) -> Iterator[None]:
+    """Raise a refused write as a `ChangedError`, and an item that DynamoDB rejects as a `DamagedReadModelError`."""
+    try:
+        yield
+    except RefusedError as refused:
+        raise ChangedError(None if refused.item is None else items.decode_part(refused.item, key)) from refused
+    except UnwritableItemError as error:
+        raise DamagedReadModelError(key.counter_id, str(error)) from error
 
 
 def _build_update(plan: Plan, now_ms: int) -> tuple[list[Action], Condition | None]:

@@ -2,13 +2,14 @@
 Count events exactly once, in the counter's own item.
 
 Usually, one update counts a batch without a read. It adds to value, version and recent entries, on the condition that
-none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which `archive.plan`
-decides the next write. Duplicates, order and batch boundaries make no difference, because the event alone determines
-where it is counted.
+none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which `planner` decides
+the next write. Duplicates, order and batch boundaries make no difference, because the event alone determines where it
+is counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,10 @@ from typing import TYPE_CHECKING
 from chalicelib import clock, event_log, retries
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
-from chalicelib.domain import archive
-from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX, Archiving, PageMissingError
+from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX
 from chalicelib.domain.counter import Counter, Part, PartKey, add_up
 from chalicelib.domain.entries import entry_of
 from chalicelib.errors import (
-    ArchiveGapError,
     ContendedError,
     DamagedReadModelError,
     PartlyCountedError,
@@ -30,22 +29,17 @@ from chalicelib.errors import (
     RecordedBeforeError,
     UnavailableError,
 )
-from chalicelib.read_model import store
+from chalicelib.read_model import planner, store
 from chalicelib.read_model.store import ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from pynamodb.transactions import TransactWrite
-
-    from chalicelib.domain.archive import Page, Plan
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
+    from chalicelib.read_model.planner import Step
 
 _ATTEMPTS = 12
-
-#: Attempts after a gap in the archive, which the commit of a transaction closes within milliseconds.
-GAP_ATTEMPTS = 4
 
 #: Parts counted concurrently. Counting a part is almost entirely waiting for DynamoDB.
 _THREADS = 8
@@ -130,21 +124,16 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     by_key = {key: Part(key) for key in partitions.keys_of(event.counter_id)} | {part.key: part for part in parts}
     own = by_key.pop(partitions.key_of(event))
     now_ms = clock.now_ms()
-    pages, entries = store.read_pages_for(own, frozenset([entry_of(event)]))
-    if not (plan := plan_writes(own, pages, entries)):
+    if not (plan := planner.plan_next(own, frozenset([entry_of(event)])).plan):
         raise RecordedBeforeError(event.counter_id, event.event_id)
-
-    def fill(transaction: TransactWrite) -> None:
-        for other in by_key.values():
-            store.include_revision_check(transaction, other)
-        event_log.include_append(transaction, event)
-        store.include_plan(transaction, own.key, plan, now_ms, store.revision_condition(own.revision))
-
     try:
-        dynamodb.transact(fill, ReadModelUnavailableError)
+        with dynamodb.transact(ReadModelUnavailableError) as transaction:
+            for other in by_key.values():
+                store.include_revision_check(transaction, other)
+            event_log.include_append(transaction, event)
+            store.include_plan(transaction, own.key, plan, now_ms, own.revision)
     except RefusedError as refused:
-        # PynamoDB orders members as checks, puts, updates. The log's put is the first put.
-        if refused.reasons[len(by_key)] == dynamodb.CONDITION_FAILED:
+        if event_log.has_refused(refused):
             raise RecordedBeforeError(event.counter_id, event.event_id) from refused
         raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused
     except UnwritableItemError as error:
@@ -177,53 +166,36 @@ def _count_part(key: PartKey, entries: frozenset[Entry], *, likely_counted: bool
     ordered = sorted(entries)
     for start in range(0, len(ordered), ENTRIES_PER_PLAN):
         chunk = frozenset(ordered[start : start + ENTRIES_PER_PLAN])
-        yield from (counted for counted, _ in _count_by_plans(key, chunk, None))
+        yield from (counted for counted, _ in _count_by_plans(key, chunk))
 
 
 def _count_by_plans(
-    key: PartKey, entries: frozenset[Entry], part: Part | None
+    key: PartKey, entries: frozenset[Entry], part: Part | None = None
 ) -> Iterator[tuple[frozenset[Entry], Counter | None]]:
     """
-    Read, plan and write until all entries are counted. `part` is the part's current state, if the caller has it.
+    Count one part's entries, with as many plans as they need. `part` is its current state, if the caller has it.
 
-    Yields, for each write, the entries that it counted, and the part's totals right after it, if known. After a
-    conflict or a gap in the archive, waits and reads the part again.
+    Yields, for each write, the entries that it counted, and the part's totals right after it, if known.
     """
-    for attempt in retries.attempts(_ATTEMPTS):
-        try:
-            while entries:
-                pages, planned = store.read_pages_for(part := part or store.read_part(key), entries)
-                if plan := plan_writes(part, pages, planned):
-                    now_ms = clock.now_ms()
-                    yield plan.entries, store.execute_plan(key, plan, now_ms) or _totals_after(plan, part, now_ms)
-                entries, part = entries - planned, None
-        except ChangedError:
-            part = None
-        except ArchiveGapError:
-            if attempt + 1 >= GAP_ATTEMPTS:
-                raise
-            part = None
-        else:
-            return
+    while entries:
+        step, totals = _execute_next_plan(key, entries, part)
+        if step.plan:
+            yield step.plan.entries, totals
+        entries, part = entries - step.entries, None
+
+
+def _execute_next_plan(key: PartKey, entries: frozenset[Entry], part: Part | None) -> tuple[Step, Counter | None]:
+    """Plan one write and execute it. After a conflict or a gap in the archive, wait and read the part again."""
+
+    def read() -> tuple[Part, Step]:
+        nonlocal part
+        current, part = part or store.read_part(key), None
+        return current, planner.plan_next(current, entries)
+
+    for _ in retries.attempts(_ATTEMPTS):
+        current, step = planner.retry_at_gaps(read)
+        if step.plan is None:
+            return step, None
+        with contextlib.suppress(ChangedError):
+            return step, store.execute_plan(current, step.plan, clock.now_ms())
     raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
-
-
-def _totals_after(plan: Plan, part: Part, now_ms: int) -> Counter | None:
-    """Return a part's totals right after a plan, if the plan was conditional on the part's state."""
-    if not isinstance(plan, Archiving) or plan.revision is None:
-        return None
-    value = part.value + sum(entry.amount for entry in plan.entries)
-    return Counter(part.key.counter_id, value, part.version + len(plan.entries), now_ms)
-
-
-def plan_writes(part: Part, pages: Sequence[Page], entries: frozenset[Entry]) -> Plan | None:
-    """
-    Return the plan of `archive.plan` for the current time.
-
-    Raises:
-        ArchiveGapError: no page covers a late entry.
-    """
-    try:
-        return archive.plan(part, pages, entries, clock.now_ms())
-    except PageMissingError as error:
-        raise ArchiveGapError(part.key.counter_id, error.time_ms) from error

@@ -17,10 +17,10 @@ import pytest
 from chalicelib import settings
 from chalicelib.domain.counter import PartKey
 from chalicelib.errors import QueueUnavailableError, UnavailableError
-from chalicelib.extras.verification import repair, scheduled_check
+from chalicelib.extras.verification import checkpoint, repair, scheduled_check
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import select_all
-from chalicelib.read_model import checkpoint, queries, store, writer
+from chalicelib.read_model import queries, store, writer
 from tests import aws_requests, faults
 from tests.builders import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
 from tests.comparisons import stage_parts, verify_parts

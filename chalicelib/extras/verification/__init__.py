@@ -4,7 +4,9 @@ Compare the read model with the log, and repair it in place.
     verifier          stage read models and the log, wait for pending events, report differences: `verify`
     part_comparison   the differences between the counters' parts and the log
     repair            correct them while the system runs: `rebuild`
+    corrections       the conditional writes of repairs
     scheduled_check   compare a section of the log in each run, and count missing events: `check`
+    checkpoint        its progress, kept between its runs
     report            the differences, by kind
     staging_db        the temporary database in which the log and the parts are staged
 """

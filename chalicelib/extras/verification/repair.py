@@ -25,12 +25,13 @@ from chalicelib.domain.counter import Part
 from chalicelib.domain.entries import DamagedError, decode_entry
 from chalicelib.errors import ArchiveGapError, ContendedError
 from chalicelib.extras.chunks import chunked
+from chalicelib.extras.verification import corrections
 from chalicelib.extras.verification import report as kinds
+from chalicelib.extras.verification.corrections import Correction
 from chalicelib.extras.verification.part_comparison import find_differences, find_redundant, settle
 from chalicelib.extras.verification.report import Repaired
 from chalicelib.extras.verification.staging_db import RECENT, SEEN
-from chalicelib.read_model import corrections, items, store, writer
-from chalicelib.read_model.corrections import Correction
+from chalicelib.read_model import items, planner, store, writer
 from chalicelib.read_model.store import ChangedError
 
 if TYPE_CHECKING:
@@ -215,15 +216,14 @@ def _add_missing(db: StagingDb, key: PartKey) -> bool:
         entries = frozenset(chunk)
         while entries:
             part = store.read_part(key)
-            pages, planned = store.read_pages_for(part, entries)
             try:
-                plan = writer.plan_writes(part, pages, planned)
+                step = planner.plan_next(part, entries)
             except ArchiveGapError as gap:  # the staged archive has no gap, so the part changed
                 raise ChangedError from gap
-            if plan:
-                corrections.correct(key, _without_totals(plan, part))
+            if step.plan:
+                corrections.correct(key, _without_totals(step.plan, part))
                 is_changed = True
-            entries -= planned
+            entries -= step.entries
     return is_changed
 
 

@@ -26,13 +26,13 @@ from chalicelib.domain.entries import entry_of
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import chunked
+from chalicelib.extras.verification import checkpoint, verifier
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.part_comparison import PartComparison, select_parts
 from chalicelib.extras.verification.report import Difference, Report, Totals
 from chalicelib.extras.verification.staging_db import SEEN, StagingDb
 from chalicelib.projections import READ_MODEL
-from chalicelib.read_model import checkpoint, items, queries, store, writer
+from chalicelib.read_model import items, queries, store, writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pynamodb.exceptions import DoesNotExist
-
 from chalicelib.aws import dynamodb
 from chalicelib.aws.tables import CheckpointItem
 from chalicelib.errors import ReadModelUnavailableError
@@ -19,11 +17,11 @@ def load(job: str) -> dict[str, Any]:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
     """
-    with dynamodb.translate_errors(ReadModelUnavailableError):
-        try:
-            state = json.loads(CheckpointItem.get(f"#{job}", 0, consistent_read=True).state)
-        except (DoesNotExist, ValueError, TypeError, RecursionError):
-            return {}
+    try:
+        item = dynamodb.find(CheckpointItem, f"#{job}", 0, ReadModelUnavailableError)
+        state = json.loads(item.state) if item else {}
+    except (ValueError, TypeError, RecursionError):
+        return {}
     return state if isinstance(state, dict) else {}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import clock
-from chalicelib.aws import dynamodb
+from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.counter import NOTHING_ARCHIVED
@@ -19,9 +19,9 @@ from chalicelib.read_model.store import ChangedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
     from pynamodb.models import Model
-    from pynamodb.transactions import TransactWrite
 
     from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.archive import PageWrite
@@ -71,23 +71,24 @@ def correct(key: PartKey, correction: Correction) -> None:
         until_ms = correction.archived_until_ms
         is_none = until_ms == NOTHING_ARCHIVED
         actions.append(item.archived_until.remove() if is_none else item.archived_until.set(until_ms))
-
-    def fill(transaction: TransactWrite) -> None:
+    with _translate_refusals(), dynamodb.transact(ReadModelUnavailableError) as transaction:
         if correction.absent_end_ms is not None:
-            store.include_page_absence(transaction, key, correction.absent_end_ms)
+            partition, is_absent = partitions.partition_of(key), PageItem.end.does_not_exist()
+            transaction.condition_check(PageItem, partition, correction.absent_end_ms, condition=is_absent)
         for page in correction.pages:
             store.include_page(transaction, key, page)
-        condition = None if correction.revision is None else store.revision_condition(correction.revision)
-        if correction.amended is not None:
-            amended = item.amended
-            same = amended == correction.amended
-            if correction.amended == 0:
-                same = item.revision.exists() & (same | amended.does_not_exist())
-            condition = same if condition is None else condition & same
-        transaction.update(items.counter_item(key), actions=actions, condition=condition)
+        transaction.update(items.counter_item(key), actions=actions, condition=_build_condition(correction))
 
-    with _translate_refusals():
-        dynamodb.transact(fill, ReadModelUnavailableError)
+
+def _build_condition(correction: Correction) -> Condition | None:
+    """Return the condition on the item's `revision` and `amended`."""
+    condition = None if correction.revision is None else store.revision_condition(correction.revision)
+    if correction.amended is None:
+        return condition
+    same: Condition = CounterItem.amended == correction.amended
+    if correction.amended == 0:
+        same = CounterItem.revision.exists() & (same | CounterItem.amended.does_not_exist())
+    return same if condition is None else condition & same
 
 
 def replace_damaged_item(stored: RawItem, part: Part) -> None:

@@ -1,0 +1,98 @@
+"""
+Plan the writes that count entries of a part, from reads of its item and its archive pages.
+
+DynamoDB commits a transaction item by item, so these reads may see only some of its pages: a gap in the archive, which
+closes within milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from chalicelib import clock, retries
+from chalicelib.domain import archive
+from chalicelib.domain.archive import PAGES_PER_PLAN, PageMissingError, late_entries
+from chalicelib.errors import ArchiveGapError
+from chalicelib.read_model import store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+
+    from chalicelib.domain.archive import Page, Plan
+    from chalicelib.domain.counter import Part
+    from chalicelib.domain.entries import Entry
+
+_T = TypeVar("_T")
+
+#: Attempts at a gap in the archive.
+_ATTEMPTS = 4
+
+#: Archive pages per request: 1 first, doubled after each request that returns only useful pages, up to 32.
+_FEW_PAGES = 1
+_MANY_PAGES = 32
+
+
+class Step(NamedTuple):
+    """The `plan` that counts these `entries`, None if they are counted already, and the number of `pages` read."""
+
+    plan: Plan | None
+    entries: frozenset[Entry]
+    pages: int
+
+
+def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
+    """
+    Read the archive pages that these entries need, and plan one write.
+
+    Reads at most `PAGES_PER_PLAN` pages. If late entries are in more pages, the step covers only the oldest entries.
+
+    Raises:
+        ArchiveGapError: no page covers a late entry.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        DamagedReadModelError: an archive page cannot be decoded.
+    """
+    pages, planned = _read_pages(part, entries)
+    try:
+        return Step(archive.plan(part, pages, planned, clock.now_ms()), planned, len(pages))
+    except PageMissingError as error:
+        raise ArchiveGapError(part.key.counter_id, error.time_ms) from error
+
+
+def retry_at_gaps(read: Callable[[], _T]) -> _T:
+    """
+    Call `read`, and retry at a gap in the archive.
+
+    Raises:
+        ArchiveGapError: every attempt found a gap.
+    """
+    for _ in retries.attempts(_ATTEMPTS):
+        try:
+            return read()
+        except ArchiveGapError as error:
+            gap = error
+    raise gap
+
+
+def _read_pages(part: Part, entries: Set[Entry]) -> tuple[list[Page], frozenset[Entry]]:
+    """Return the pages that `archive.plan` needs, and the entries that it can plan with these pages."""
+    needed = late_entries(part, entries)
+    pages: list[Page] = []
+    reached, at_once = 0, _FEW_PAGES
+    while reached < len(needed):
+        if len(pages) >= PAGES_PER_PLAN:
+            return pages, frozenset(needed[:reached])
+        limit = min(at_once, PAGES_PER_PLAN - len(pages))
+        response = store.read_pages(part.key, needed[reached].recorded_at_ms, limit)
+        reached_before = reached
+        useful = []
+        for page in response:
+            covered = reached
+            while reached < len(needed) and page.start_ms < needed[reached].recorded_at_ms <= page.end_ms:
+                reached += 1
+            if reached > covered:
+                useful.append(page)
+        pages += useful
+        if reached == reached_before:
+            break  # no page covers the next entry; `plan` will report that
+        at_once = min(2 * at_once, _MANY_PAGES) if useful == response else _FEW_PAGES
+    return pages, frozenset(entries)
