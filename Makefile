@@ -44,10 +44,10 @@ lint: .venv/ready .local/checkov/ready ## check formatting, code, prose and the 
 	@.venv/bin/cfn-lint infrastructure/*.yaml
 	@.local/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --directory infrastructure
 
-types: .venv/ready
+types: .venv/ready ## check the types
 	@STAGE=local .venv/bin/mypy
 
-layers: .venv/ready
+layers: .venv/ready ## check which modules import which
 	@.venv/bin/lint-imports --no-logo
 
 simulate: .venv/ready ## run SEEDS random interleavings from seed FIRST; a failure prints its seed and schedule

@@ -30,12 +30,14 @@ _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
 
-#: The query parameters of each view, and the module of `chalicelib.extras` that it needs, by the view's name.
+#: The query parameters of each view, and the module or package in `chalicelib.extras` that it needs, by its name.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
 
-#: The modules of `chalicelib.extras` whose projections are off in this stage.
-_OFF = {each.module.removeprefix("extras.") for each in PROJECTIONS if each not in _settings.projections}
+#: The modules and packages in `chalicelib.extras` whose projections are off in this stage.
+_OFF = {
+    each.module.removeprefix("extras.").partition(".")[0] for each in PROJECTIONS if each not in _settings.projections
+}
 
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
@@ -63,8 +65,8 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
     """
     Make a function a view, which renders errors as problem documents.
 
-    `parameters` are the query parameters that the view reads. `feature` is the module of `chalicelib.extras` that it
-    imports. If the module is missing or its projection is off, the view answers 404 and the index has no link to it.
+    `parameters` are the query parameters that the view reads. `feature` is the module or package in `chalicelib.extras`
+    that it imports. If it is missing or its projection is off, the view answers 404 and the index has no link to it.
     """
 
     def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
@@ -75,7 +77,7 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
 
 
 def _has_feature(module: str) -> bool:
-    """Check whether this stage has the module of `chalicelib.extras`. Reports also need the SQL read model."""
+    """Check whether this stage has the feature of `chalicelib.extras`. Reports also need the SQL read model."""
     if module in _OFF or (module == "reports" and not _settings.sql_url):
         return False
     try:

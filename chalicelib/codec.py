@@ -45,7 +45,7 @@ def partition_key(counter_id: str, part: int, parts: int) -> str:
     return counter_id if parts == 1 else f"{counter_id}#{part}"
 
 
-def counter_id_of(partition: object) -> object:
+def extract_counter_id(partition: object) -> object:
     """Return the counter id in a partition key of the log. Return any other value unchanged: it is not a counter id."""
     if not isinstance(partition, str):
         return partition
@@ -100,7 +100,7 @@ def decode_stream_record(record: object) -> Event:
     keys = others.get("Keys", {})
     if not isinstance(keys, dict) or not keys.items() <= image.items():
         raise NotUnderstoodError(f"the record's keys differ from those of its image: {_abbreviate(keys)}")
-    return decode_event(counter_id_of(fields.get("partition")), fields)
+    return decode_event(extract_counter_id(fields.get("partition")), fields)
 
 
 def is_counted_at_once(record: object) -> bool:

@@ -116,7 +116,7 @@ def find_adjustment(command: Adjust) -> Event | None:
 
 
 def _adjustment_id(command: Adjust) -> str:
-    return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{command.counter_id}/{command.key}"))
+    return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{command.counter_id}/{command.idempotency_key}"))
 
 
 def _append(command: Command, event: Event) -> Accepted:

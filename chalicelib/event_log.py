@@ -139,7 +139,7 @@ class LogPosition:
     event_id: str
 
 
-def position_of(event: Event) -> LogPosition:
+def locate(event: Event) -> LogPosition:
     """Return the position right after this event."""
     return LogPosition(partitions.event_partition(event.counter_id, event.event_id), event.event_id)
 
@@ -186,7 +186,7 @@ def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
-    names = [partitions.partition_of(key) for key in partitions.keys_of(counter_id)]
+    names = [partitions.format_partition(key) for key in partitions.part_keys(counter_id)]
     for partition in names[names.index(after.partition) if after else 0 :]:
         yield from scan_partition(partition, after if after and after.partition == partition else None)
 
@@ -216,7 +216,7 @@ def _key(position: LogPosition | None) -> dict[str, dict[str, str]] | None:
 
 def _decode(item: EventItem) -> Event | Unreadable:
     try:
-        event = codec.decode_event(codec.counter_id_of(item.partition), item.attribute_values)
+        event = codec.decode_event(codec.extract_counter_id(item.partition), item.attribute_values)
     except NotUnderstoodError as error:
         return Unreadable(item.partition, item.event_id, error.reason)
     if partitions.event_partition(event.counter_id, event.event_id) != item.partition:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib import codec, settings
 from chalicelib.domain.counter import PartKey
-from chalicelib.domain.events import is_counter_id, part_of
+from chalicelib.domain.events import choose_part, is_counter_id
 
 if TYPE_CHECKING:
     from chalicelib.domain.events import Event
@@ -18,17 +18,17 @@ def count_parts() -> int:
     return settings.current().shards
 
 
-def key_of(event: Event) -> PartKey:
+def part_key(event: Event) -> PartKey:
     """Return the key of the part that counts this event."""
-    return PartKey(event.counter_id, part_of(event.event_id, count_parts()))
+    return PartKey(event.counter_id, choose_part(event.event_id, count_parts()))
 
 
-def keys_of(counter_id: str) -> list[PartKey]:
+def part_keys(counter_id: str) -> list[PartKey]:
     """Return the keys of all parts of this counter."""
     return [PartKey(counter_id, part) for part in range(count_parts())]
 
 
-def partition_of(key: PartKey) -> str:
+def format_partition(key: PartKey) -> str:
     """Return the partition of the log with this part's events, and of the archive with its pages."""
     return codec.partition_key(key.counter_id, key.part, count_parts())
 
@@ -36,12 +36,12 @@ def partition_of(key: PartKey) -> str:
 def event_partition(counter_id: str, event_id: str) -> str:
     """Return the partition of the log that holds this event."""
     parts = count_parts()
-    return codec.partition_key(counter_id, part_of(event_id, parts), parts)
+    return codec.partition_key(counter_id, choose_part(event_id, parts), parts)
 
 
 def parse_partition(partition: str) -> PartKey | None:
     """Return the part that this partition belongs to, or None if it belongs to no part of this stage."""
     counter_id, _, part = partition.partition("#")
     key = PartKey(counter_id, int(part) if re.fullmatch("[0-9]{1,2}", part) else 0)
-    is_part = key.part < count_parts() and partition_of(key) == partition
+    is_part = key.part < count_parts() and format_partition(key) == partition
     return key if is_part and is_counter_id(counter_id) else None

@@ -50,11 +50,12 @@ class Adjust:
     """
     Add `by`, of either sign, to a counter; or, with `to`, the difference between its value and `to`.
 
-    All commands with the same `key` are one adjustment of the counter. Operators read `reason` and `who` in the log.
+    All commands with the same `idempotency_key` are one adjustment of the counter. Operators read `reason` and `who` in
+    the log.
     """
 
     counter_id: str
-    key: str
+    idempotency_key: str
     reason: str
     who: str
     by: int = 0

@@ -57,7 +57,7 @@ class Entry(NamedTuple):
         return id_text(self.id)
 
 
-def entry_of(event: Event) -> Entry:
+def make_entry(event: Event) -> Entry:
     """Return the event's entry."""
     return Entry(event.recorded_at_ms, id_bytes(event.event_id), event.by)
 

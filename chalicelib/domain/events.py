@@ -126,7 +126,7 @@ def have_same_content(first: Event, second: Event) -> bool:
     )
 
 
-def part_of(event_id: str, parts: int) -> int:
+def choose_part(event_id: str, parts: int) -> int:
     """Return the part, 0 to `parts` - 1, that counts an event. It depends only on the event's id."""
     return int(event_id[-12:], 16) % parts
 

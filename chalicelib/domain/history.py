@@ -80,6 +80,6 @@ def acceptable_end(reached_ms: int, span: Span) -> int:
     return aligned if aligned > span.first else max(end, span.first + 1)
 
 
-def position_of(event: Event) -> EventPosition:
+def make_position(event: Event) -> EventPosition:
     """Return the event's position in its counter's list."""
     return EventPosition(event.recorded_at_ms, event.event_id)

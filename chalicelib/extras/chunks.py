@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def chunked(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+def split_into_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     """Yield the items in order, in lists of `size`. The last list may be shorter."""
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):

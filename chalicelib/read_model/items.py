@@ -31,14 +31,14 @@ _LARGEST_TOTAL = 10**37
 _LARGEST_COUNT = 2**63 - 1
 
 
-def part_key(item: RawItem) -> PartKey | None:
+def parse_part_key(item: RawItem) -> PartKey | None:
     """Return the key of the part that a counter's item holds, or None if its key is invalid."""
     counter_id, part = item["counter_id"]["S"], item["part"]["N"]
     is_part = part.isdecimal() and int(part) < partitions.count_parts()
     return PartKey(counter_id, int(part)) if is_counter_id(counter_id) and is_part else None
 
 
-def page_key(item: RawItem) -> PartKey | None:
+def parse_page_key(item: RawItem) -> PartKey | None:
     """Return the key of the part that an archive page belongs to, or None if the page's key is invalid."""
     end = item["end"]["N"]
     is_end = re.fullmatch("[0-9]{1,15}", end) and int(end) <= LATEST_MS
@@ -123,7 +123,7 @@ def encode_recent(recent: Iterable[Entry]) -> set[bytes]:
 def encode_page(key: PartKey, page: PageWrite) -> PageItem:
     """Return the item of an archive page."""
     return PageItem(
-        partitions.partition_of(key),
+        partitions.format_partition(key),
         page.end_ms,
         start=page.start_ms,
         entries=entries.encode_page(page.entries),

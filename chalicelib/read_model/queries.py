@@ -12,9 +12,9 @@ from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.tables import CounterItem
 from chalicelib.domain import history as domain_history
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, PartKey, add_up
-from chalicelib.domain.entries import entry_of, id_bytes
+from chalicelib.domain.entries import id_bytes, make_entry
 from chalicelib.domain.events import MAX_PARTS
-from chalicelib.domain.history import EventPage, EventPosition, position_of
+from chalicelib.domain.history import EventPage, EventPosition, make_position
 from chalicelib.errors import ArchiveGapError, RangeTooLongError, ReadModelUnavailableError
 from chalicelib.read_model import items, planner, store
 
@@ -94,7 +94,7 @@ def is_counted(event: Event) -> bool:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
-    return not find_uncounted(partitions.key_of(event), frozenset([entry_of(event)]))
+    return not find_uncounted(partitions.part_key(event), frozenset([make_entry(event)]))
 
 
 def find_uncounted(
@@ -147,7 +147,7 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
     events = event_log.get_many(counter_id, {entry.event_id for entry in page})
     has_more = len(entries) > limit
     last = EventPosition(page[-1].recorded_at_ms, page[-1].event_id) if has_more else None
-    return EventPage(sorted(events, key=position_of, reverse=True), last)
+    return EventPage(sorted(events, key=make_position, reverse=True), last)
 
 
 def get_history(counter_id: str, span: Span) -> list[Point]:

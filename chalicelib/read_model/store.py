@@ -104,7 +104,7 @@ def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawIt
     """
     yield from _request_items(
         PageItem.query(
-            partitions.partition_of(key), PageItem.end >= from_ms, consistent_read=True, page_size=at_once
+            partitions.format_partition(key), PageItem.end >= from_ms, consistent_read=True, page_size=at_once
         ).page_iter
     )
 
@@ -119,7 +119,7 @@ def query_pages_backward(key: PartKey, before_end_ms: int | None, at_once: int) 
     bound = None if before_end_ms is None else PageItem.end < before_end_ms
     yield from _request_items(
         PageItem.query(
-            partitions.partition_of(key), bound, consistent_read=True, page_size=at_once, scan_index_forward=False
+            partitions.format_partition(key), bound, consistent_read=True, page_size=at_once, scan_index_forward=False
         ).page_iter
     )
 

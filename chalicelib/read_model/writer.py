@@ -20,7 +20,7 @@ from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
 from chalicelib.domain.archive import ENTRIES_PER_PLAN, RECENT_MAX
 from chalicelib.domain.counter import Counter, Part, PartKey, add_up
-from chalicelib.domain.entries import entry_of
+from chalicelib.domain.entries import make_entry
 from chalicelib.errors import (
     ContendedError,
     DamagedReadModelError,
@@ -64,7 +64,7 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
     """
     batches: defaultdict[PartKey, dict[Entry, str]] = defaultdict(dict)
     for event in events:
-        batches[partitions.key_of(event)][entry_of(event)] = event.event_id
+        batches[partitions.part_key(event)][make_entry(event)] = event.event_id
     new: set[tuple[str, str]] = set()
     failures: dict[str, UnavailableError] = {}
 
@@ -98,7 +98,7 @@ def count_and_get(event: Event) -> Counter:
     Raises:
         ReadModelUnavailableError, ContendedError: see `count`.
     """
-    key, entries = partitions.key_of(event), frozenset([entry_of(event)])
+    key, entries = partitions.part_key(event), frozenset([make_entry(event)])
     totals: Counter | None
     try:
         totals = store.add_entries(key, entries, clock.now_ms())
@@ -121,10 +121,10 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
             event id.
         DamagedReadModelError: an item of the counter is damaged; nothing was written.
     """
-    by_key = {key: Part(key) for key in partitions.keys_of(event.counter_id)} | {part.key: part for part in parts}
-    own = by_key.pop(partitions.key_of(event))
+    by_key = {key: Part(key) for key in partitions.part_keys(event.counter_id)} | {part.key: part for part in parts}
+    own = by_key.pop(partitions.part_key(event))
     now_ms = clock.now_ms()
-    if not (plan := planner.plan_next(own, frozenset([entry_of(event)])).plan):
+    if not (plan := planner.plan_next(own, frozenset([make_entry(event)])).plan):
         raise RecordedBeforeError(event.counter_id, event.event_id)
     try:
         with dynamodb.transact(ReadModelUnavailableError) as transaction:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chalicelib.domain.events import is_counter_id
+from chalicelib.domain import events
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,8 +34,8 @@ class CounterId(click.ParamType[str]):
     name = "counter"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not is_counter_id(value):
-            self.fail(f"must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got {value!r}.", param, ctx)
+        if not events.is_counter_id(value):
+            self.fail(f"must be {events.COUNTER_ID}, got {value!r}.", param, ctx)
         return str(value)
 
 

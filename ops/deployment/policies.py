@@ -68,17 +68,17 @@ def operator_policy(settings: Settings) -> dict[str, Any]:
     return policy
 
 
-def _allow_tables(settings: Settings, projection: Projection, who: str) -> list[dict[str, Any]]:
+def _allow_tables(settings: Settings, projection: Projection, role: str) -> list[dict[str, Any]]:
     """Return a statement for each table of this projection that the function, or the operator, uses."""
     return [
         {
             "Sid": f"Use{projection.prefix}{number}",
             "Effect": "Allow",
-            "Action": [f"dynamodb:{action}" for action in sorted(table.actions[who])],
+            "Action": [f"dynamodb:{action}" for action in sorted(table.actions[role])],
             "Resource": f"arn:aws:dynamodb:*:*:table/{table.full_name(settings.stage)}",
         }
         for number, table in enumerate(projection.tables, start=1)
-        if who in table.actions
+        if role in table.actions
     ]
 
 
@@ -125,8 +125,8 @@ def _read(settings: Settings, source: Path, **names: str) -> dict[str, Any]:
     return policy
 
 
-def _read_for(settings: Settings, projection: Projection, who: str) -> dict[str, Any]:
+def _read_for(settings: Settings, projection: Projection, role: str) -> dict[str, Any]:
     """Read the policy that a projection adds for its own function, for `publish`, or for operators."""
-    source = _FOLDER / "projection" / f"{who}.json"
+    source = _FOLDER / "projection" / f"{role}.json"
     names = {"FUNCTION": projection.function, "PREFIX": projection.prefix, "NAME": projection.name}
     return _read(settings, source, **names)

@@ -93,8 +93,9 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
         accepted = _record(adjustment)
     except KeyReusedError as error:
         raise OperatorError(
-            f"--key {adjustment.key} was already used for a different adjustment of {adjustment.counter_id}, event "
-            f"{error.event_id}. Repeat that adjustment, or use a new key. Nothing was recorded."
+            f"--key {adjustment.idempotency_key} was already used for a different adjustment of "
+            f"{adjustment.counter_id}, event {error.event_id}. Repeat that adjustment, or use a new key. "
+            "Nothing was recorded."
         ) from error
     except (InvalidAdjustmentError, InvalidRequestError) as error:
         raise InputError(f"{error} Nothing was recorded.") from error
@@ -107,7 +108,7 @@ def _record(adjustment: Adjust) -> Accepted | None:
     except UnavailableError as error:
         raise OutageError(
             f"{errors.describe(error)}. The adjustment may have been recorded. "
-            f"Run it again with --key {adjustment.key}: it is recorded once."
+            f"Run it again with --key {adjustment.idempotency_key}: it is recorded once."
         ) from error
 
 
@@ -145,7 +146,7 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "counter_id": adjustment.counter_id,
-        "key": adjustment.key,
+        "key": adjustment.idempotency_key,
         "event_id": event.event_id or None if event else None,
         "by": event.by if event else 0,
         "reason": adjustment.reason,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.aws.dead_letters import STREAM_SOURCE
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
@@ -162,7 +162,7 @@ def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[
         # An outage may leave many notes, so the log is read once for all of them.
         events = (event for event in _read_log() if any(note.has(event) for note in notes.values()))
         number = 0
-        for chunk in chunked(events, _AT_ONCE):
+        for chunk in split_into_chunks(events, _AT_ONCE):
             for projection in settings.projections:
                 replay.send(projection.queue(settings.stage), chunk)
             number += len(chunk)
@@ -206,7 +206,7 @@ class _InFlightMessages:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for receipts in chunked(self.receipts.values(), 10):
+        for receipts in split_into_chunks(self.receipts.values(), 10):
             entries: Any = [
                 {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
                 for number, receipt in enumerate(receipts)

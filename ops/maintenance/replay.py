@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.event_log import LogPosition, Unreadable
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.projections import READ_MODEL
 from ops.cli import progress
 from ops.cli.result import Outcome, count
@@ -81,7 +81,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     pause = threading.Event()
     total = None if selection.counter_id else lookups.approximate_item_count(settings.event_log_table)
     with progress.bar("Replaying", total) as advance:
-        for batch in chunked(_log(selection, so_far.after), min(_AT_ONCE, rate)):
+        for batch in split_into_chunks(_log(selection, so_far.after), min(_AT_ONCE, rate)):
             events = [event for event in batch if not isinstance(event, Unreadable) and selection.has(event)]
             messages = [*codec.encode_bodies(events)]
             for projection in () if dry_run else selected:
@@ -138,7 +138,7 @@ def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Un
 def _advance(so_far: Checkpoint, batch: list[Event | Unreadable], events: int, messages: int) -> Checkpoint:
     last = batch[-1]
     return Checkpoint(
-        LogPosition(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.position_of(last),
+        LogPosition(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.locate(last),
         so_far.events + events,
         so_far.messages + messages,
         so_far.unreadable + sum(isinstance(event, Unreadable) for event in batch),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.api import problems, requests, responses
+from chalicelib.domain.events import COUNTER_ID
 from chalicelib.errors import (
     BodyTooLargeError,
     CounterError,
@@ -116,7 +117,7 @@ def _render_problem(cause: CounterError | str) -> JSON:
     return body
 
 
-_MALFORMED = InvalidRequestError("counter_id must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ -, got 'a b'.")
+_MALFORMED = InvalidRequestError(f"counter_id must be {COUNTER_ID}, got 'a b'.")
 _TOO_LONG = RangeTooLongError(
     "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
     1_700_000_000,

@@ -15,7 +15,7 @@ from tests.pipeline import run_concurrently
 
 def adjust(pipeline, **parts):
     return command_handlers.adjust(
-        Adjust(**{"counter_id": pipeline.counter_id, "key": "k", "reason": "a test", "who": "ann", **parts})
+        Adjust(**{"counter_id": pipeline.counter_id, "idempotency_key": "k", "reason": "a test", "who": "ann", **parts})
     )
 
 

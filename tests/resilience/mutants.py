@@ -460,8 +460,8 @@ MUTANTS = {
     "key-without-counter": Mutant(
         "The event id is derived from the idempotency key without the counter id",
         "chalicelib.command_handlers",
-        'f"{command.counter_id}/{command.idempotency_key}"',
-        'f"{command.idempotency_key}"',
+        '(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}")',
+        '(_KEYED_EVENTS, f"{command.idempotency_key}")',
         f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
     "poison-raised": Mutant(
@@ -480,9 +480,9 @@ MUTANTS = {
     ),
     "stale-event": Mutant(
         "The event of a key is read with eventual consistency",
-        "chalicelib.event_log",
-        "EventItem.get(partition, event_id, consistent_read=True)",
-        "EventItem.get(partition, event_id, consistent_read=False)",
+        "chalicelib.aws.dynamodb",
+        "model.get(hash_key, range_key, consistent_read=True)",
+        "model.get(hash_key, range_key, consistent_read=False)",
         f"{READS}::test_event_just_recorded_is_read_as_recorded",
     ),
     "repetition-not-looked-at": Mutant(
@@ -547,12 +547,12 @@ MUTANTS = {
         "Rows are looked up before the insert, so that two workers find the same row missing",
         "chalicelib.extras.sql.read_model",
         "    if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)\n"
-        "    values = [values_of(row) for row in rows]\n"
+        "    values = [encode_row(row) for row in rows]\n"
         "    added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, values))\n",
         "    there = {tuple(row) for row in connection.execute(event_rows.select().with_only_columns(*key))}\n"
         "    added = frozenset(row[:2] for row in rows) - there\n"
         "    inserted = insert(event_rows).on_conflict_do_nothing(index_elements=key)\n"
-        "    connection.execute(inserted, [values_of(row) for row in rows])\n",
+        "    connection.execute(inserted, [encode_row(row) for row in rows])\n",
         f"{SQL}::test_event_in_overlapping_batches_is_new_to_one_worker[postgresql]",
     ),
     "sql-total-set": Mutant(

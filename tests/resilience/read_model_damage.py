@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec, event_log, settings
-from chalicelib.domain.entries import Entry, encode_entry, encode_page, entry_of
-from chalicelib.domain.events import part_of
+from chalicelib.domain.entries import Entry, encode_entry, encode_page, make_entry
+from chalicelib.domain.events import choose_part
 from chalicelib.extras.verification import report as kinds
 from tests.builders import A_TIME_MS, a_counter_id, an_event
 
@@ -44,7 +44,7 @@ class Stage:
         number = IN_PAGE * PAGES + RECENT
         self.events = [self.event(10 * at) for at in range(number)]
         self.log(self.events)
-        entries = [entry_of(event) for event in self.events]
+        entries = [make_entry(event) for event in self.events]
         for start in range(0, IN_PAGE * PAGES, IN_PAGE):
             self.put_page(entries[start : start + IN_PAGE])
         self.put_item(entries[-RECENT:])
@@ -54,7 +54,7 @@ class Stage:
         while True:
             amount = self.chance.randint(1, 99) if by is None else by
             event = an_event(counter_id=self.counter_id, by=amount, recorded_at_ms=A_TIME_MS + ms)
-            if part_of(event.event_id, settings.current().shards) == self.part:
+            if choose_part(event.event_id, settings.current().shards) == self.part:
                 return event
 
     def log(self, events: Iterable[Event]) -> None:
@@ -91,7 +91,7 @@ class Stage:
     @property
     def entries(self) -> list[Entry]:
         """The entries of the first events: those that are counted at first."""
-        return [entry_of(event) for event in self.events]
+        return [make_entry(event) for event in self.events]
 
     @property
     def recent(self) -> list[Entry]:
@@ -205,7 +205,7 @@ def _changed(entries: list[Entry], at: int, **changes: Any) -> list[Entry]:
 
 def _stranger(stage: Stage, ms: int) -> Entry:
     """Return an entry without an event."""
-    return entry_of(stage.event(ms, by=WRONG))
+    return make_entry(stage.event(ms, by=WRONG))
 
 
 def _loses_all(stage: Stage) -> None:
@@ -235,7 +235,7 @@ def _has_event_of_other_counter(stage: Stage) -> None:
     """Put an entry into the item whose event belongs to another counter."""
     other = replace(stage.event(1000, by=WRONG), counter_id=a_counter_id())
     event_log.append(other)
-    stage.put_item([*stage.recent, entry_of(other)], **stage.totals(WRONG, 1))
+    stage.put_item([*stage.recent, make_entry(other)], **stage.totals(WRONG, 1))
 
 
 def _has_no_events(stage: Stage) -> None:

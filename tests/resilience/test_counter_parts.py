@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.domain.events import part_of
+from chalicelib.domain.events import choose_part
 from chalicelib.read_model import store
 from tests.builders import an_adjustment, an_event, message_body
 from tests.environments import environment
@@ -27,7 +27,7 @@ def pipeline(new_pipeline, four_shards):
 
 def an_id_of(part, parts=4):
     """Return an event id that belongs to this part."""
-    return next(event_id for event_id in iter(lambda: str(uuid.uuid4()), None) if part_of(event_id, parts) == part)
+    return next(event_id for event_id in iter(lambda: str(uuid.uuid4()), None) if choose_part(event_id, parts) == part)
 
 
 def keyed_event_of(pipeline, part):
@@ -38,7 +38,8 @@ def keyed_event_of(pipeline, part):
     return next(
         key
         for key in map(str, range(1000))
-        if part_of(command_handlers.choose_event_id(Increment(pipeline.counter_id, idempotency_key=key), 0), 4) == part
+        if choose_part(command_handlers.choose_event_id(Increment(pipeline.counter_id, idempotency_key=key), 0), 4)
+        == part
     )
 
 

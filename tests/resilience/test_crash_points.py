@@ -17,7 +17,7 @@ import pytest
 from chalicelib import codec, settings
 from chalicelib.aws import sqs
 from chalicelib.domain.archive import PAGE_MAX, PAGES_PER_PLAN, RECENT_MAX
-from chalicelib.domain.entries import encode_page, entry_of
+from chalicelib.domain.entries import encode_page, make_entry
 from chalicelib.errors import UnavailableError
 from tests import faults
 from tests.builders import A_TIME_MS, an_event, message_body
@@ -204,7 +204,7 @@ def stored(pipeline, pages: list[list[int]]) -> None:
             "partition": {"S": pipeline.counter_id},
             "end": {"N": str(page[-1].recorded_at_ms)},
             "start": {"N": str(before[-1].recorded_at_ms if before else -1)},
-            "entries": {"B": encode_page(map(entry_of, page))},
+            "entries": {"B": encode_page(map(make_entry, page))},
             "revision": {"N": "1"},
         }
         for before, page in zip([[], *events], events, strict=False)

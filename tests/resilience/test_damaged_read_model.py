@@ -17,7 +17,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from chalicelib import settings
-from chalicelib.domain.entries import encode_entry, encode_page, entry_of
+from chalicelib.domain.entries import encode_entry, encode_page, make_entry
 from chalicelib.errors import DamagedReadModelError, PartlyCountedError
 from tests.builders import an_event, message_body
 
@@ -101,7 +101,7 @@ IDS = ["10000000-0000-7000-8000-000000000000", "20000000-0000-7000-8000-00000000
 
 
 def an_entry(**parts):
-    return encode_entry(entry_of(an_event(recorded_at_ms=A_TIME_MS + 10**6, **parts)))
+    return encode_entry(make_entry(an_event(recorded_at_ms=A_TIME_MS + 10**6, **parts)))
 
 
 #: The counter's item with damage in `recent` only: its totals can be read.
@@ -109,7 +109,9 @@ IN_RECENT: dict[str, Damage] = {
     "an entry that cannot be decoded": lambda: {"recent": {an_entry()[:-1] + b"\x00"}},
     "an entry that is too short": lambda: {"recent": {b"short"}},
     "an entry that is too long": lambda: {"recent": {an_entry() + bytes(range(1, 9))}},
-    "an entry in the archive's time": lambda: {"recent": {encode_entry(entry_of(an_event(recorded_at_ms=A_TIME_MS)))}},
+    "an entry in the archive's time": lambda: {
+        "recent": {encode_entry(make_entry(an_event(recorded_at_ms=A_TIME_MS)))}
+    },
     "a list": lambda: {"recent": [1, 2]},
     "a text": lambda: {"recent": "entries"},
     "texts": lambda: {"recent": {"one", "two"}},
@@ -145,11 +147,11 @@ IN_PAGE: dict[str, Damage] = {
     "no start": lambda: {"start": None},
     "start after its end": lambda: {"start": A_TIME_MS + 10**8},
     "an entry later than its end": lambda: {
-        "entries": encode_page([entry_of(an_event(recorded_at_ms=A_TIME_MS + 10**7))])
+        "entries": encode_page([make_entry(an_event(recorded_at_ms=A_TIME_MS + 10**7))])
     },
     "not sorted": lambda: {
         "entries": encode_page(
-            [entry_of(an_event(recorded_at_ms=A_TIME_MS, event_id=event_id)) for event_id in reversed(IDS)]
+            [make_entry(an_event(recorded_at_ms=A_TIME_MS, event_id=event_id)) for event_id in reversed(IDS)]
         )
     },
 }

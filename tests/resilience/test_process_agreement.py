@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain.entries import encode_entry, entry_of
-from chalicelib.domain.events import part_of
+from chalicelib.domain.entries import encode_entry, make_entry
+from chalicelib.domain.events import choose_part
 from tests.builders import an_event
 
 
@@ -32,11 +32,11 @@ def test_key_names_the_same_event_in_every_process(new_pipeline, counter_id, key
 def test_an_event_belongs_to_the_same_part_in_every_process():
     names = [f"01890a5d-ac96-774b-bcce-b302099a80{last}" for last in ("57", "58", "7f", "80", "ff")]
 
-    assert [part_of(name, 64) for name in names] == [23, 24, 63, 0, 63]
+    assert [choose_part(name, 64) for name in names] == [23, 24, 63, 0, 63]
 
 
 def test_an_event_has_the_same_entry_in_every_process():
     """The entry tells whether an event is counted: whichever worker counts it must write the same bytes."""
     event = an_event(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=7, recorded_at_ms=1_700_000_000_999)
 
-    assert encode_entry(entry_of(event)).hex() == "018bcfe56be701890a5dac96774bbcceb302099a80570e"
+    assert encode_entry(make_entry(event)).hex() == "018bcfe56be701890a5dac96774bbcceb302099a80570e"

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.counter import PartKey
-from chalicelib.domain.entries import encode_page, entry_of
+from chalicelib.domain.entries import encode_page, make_entry
 from chalicelib.errors import UnavailableError
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import select_all, select_counters, select_parts
@@ -150,9 +150,9 @@ def test_damage_of_several_kinds_at_once_is_repaired(engine):
     """Pages are lost and damaged, entries are wrong, and the totals, too."""
     stage = Stage(engine, random.Random(2))
     stage.delete_page(0)
-    stage.put_page([*stage.page(1)[1:], entry_of(stage.event(45, by=WRONG))])
+    stage.put_page([*stage.page(1)[1:], make_entry(stage.event(45, by=WRONG))])
     stage.put_page(stage.page(2), entries={"B": b"zz"})
-    stage.put_item([stage.recent[0], entry_of(stage.event(1000, by=WRONG))], **stage.totals(77, 5))
+    stage.put_item([stage.recent[0], make_entry(stage.event(1000, by=WRONG))], **stage.totals(77, 5))
     log = stage.logged()
 
     rebuilt(stage)
@@ -394,7 +394,7 @@ def test_thirty_differences_among_thousands_of_events_are_repaired(engine):
                     extra -= entries[at].amount
                     entries[at] = None
                 case 1:
-                    entries.append(entry_of(stage.event(entries[at].recorded_at_ms - A_TIME_MS + 1, by=WRONG)))
+                    entries.append(make_entry(stage.event(entries[at].recorded_at_ms - A_TIME_MS + 1, by=WRONG)))
                     extra += WRONG
                 case _:
                     extra += WRONG - entries[at].amount

@@ -93,7 +93,7 @@ def test_rebuild_repairs_each_damage(database, name, damage):
     assert (done.holds, done.facts[SQL.name]["numbers"]) == (True, {})
     check_in_the_end(database, [*events, *other])
     with read_model.open_engine(database.url) as engine:
-        assert {*rows.scan(engine)} == {read_model.row_of(event) for event in [*events, *other]}
+        assert {*rows.scan(engine)} == {read_model.make_row(event) for event in [*events, *other]}
 
 
 def test_second_rebuild_corrects_nothing(database, name):
@@ -276,7 +276,7 @@ def test_counter_whose_log_overflows_has_its_rows_repaired(database, name):
     read_model.count([events[0]])
     with read_model.client().begin() as connection:
         connection.execute(
-            insert(schema.events), [read_model.values_of(read_model.row_of(event)) for event in events[1:]]
+            insert(schema.events), [read_model.encode_row(read_model.make_row(event)) for event in events[1:]]
         )
 
     done = run_rebuild(f"{name}.large", f"{name}.small")
@@ -405,7 +405,7 @@ def test_worker_that_counts_at_any_step_counts_once(database, name, shared_engin
             for event in [*waiting]:
                 with contextlib.suppress(DBAPIError):
                     with worker.begin() as connection:
-                        read_model.add(connection, [read_model.row_of(event)])
+                        read_model.add(connection, [read_model.make_row(event)])
                     waiting.remove(event)
             waits.append(len(waiting))
             step.carry_out()
@@ -434,7 +434,7 @@ def test_recompute_after_a_wait_for_a_lock_includes_new_rows(database, name, has
 
     with ThreadPoolExecutor(1) as pool, read_model.open_engine(database.url) as worker:
         with worker.begin() as connection:
-            read_model.add(connection, [read_model.row_of(late)])
+            read_model.add(connection, [read_model.make_row(late)])
             recomputing = pool.submit(repair.recompute, read_model.client(), name)
             while not (
                 recomputing.done() or database.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")

@@ -12,7 +12,7 @@ from tests.builders import an_adjustment, an_event
 
 
 def an_adjust(**parts):
-    return Adjust(**{"counter_id": "clicks", "key": "k", "reason": "a test", "who": "ann", **parts})
+    return Adjust(**{"counter_id": "clicks", "idempotency_key": "k", "reason": "a test", "who": "ann", **parts})
 
 
 def test_an_increment_leads_to_an_event_of_its_amount():

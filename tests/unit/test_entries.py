@@ -15,9 +15,9 @@ from chalicelib.domain.entries import (
     decode_page,
     encode_entry,
     encode_page,
-    entry_of,
     id_bytes,
     id_text,
+    make_entry,
 )
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from tests.builders import an_adjustment, an_event
@@ -92,7 +92,7 @@ def test_an_event_id_is_stored_in_16_bytes(event_id):
 
 @pytest.mark.parametrize("event", [an_event(by=7), an_adjustment(by=-7)])
 def test_an_entry_has_the_time_id_and_amount_of_its_event(event):
-    entry = entry_of(event)
+    entry = make_entry(event)
 
     assert entry == Entry(event.recorded_at_ms, uuid.UUID(event.event_id).bytes, event.by)
     assert entry.event_id == event.event_id

@@ -50,7 +50,7 @@ from chalicelib.api import responses
 from chalicelib.aws.tables import EventItem
 from chalicelib.domain.events import have_same_content
 from chalicelib.errors import NotUnderstoodError
-from chalicelib.extras.sql.read_model import row_of
+from chalicelib.extras.sql.read_model import make_row
 from ops.openapi import document
 from tests.builders import stream_record
 from tests.strategies import events
@@ -76,7 +76,7 @@ print(json.dumps({
     "is_valid": Draft202012Validator(schemas["EventAndStatus"]).is_valid(
         responses.render_event(Moved("clicks", moved.event_id, 3, 5, 6, "hall", 4), counted=True).body
     ),
-    "reason": row_of(moved).reason,
+    "reason": make_row(moved).reason,
     "is_same": have_same_content(moved, Moved("clicks", moved.event_id, -3, 5, 8_007, "hall", 0)),
     "is_other": have_same_content(moved, Moved("clicks", moved.event_id, -3, 5, 8_006, "hall", 4)),
 }))

@@ -127,14 +127,14 @@ def test_an_increment_and_an_adjustment_differ_in_content():
 
 @given(st.uuids().map(str), st.integers(1, MAX_PARTS))
 def test_a_part_exists_and_follows_from_the_event_id_alone(event_id, parts):
-    part = events.part_of(event_id, parts)
+    part = events.choose_part(event_id, parts)
 
     assert 0 <= part < parts
-    assert part == events.part_of(event_id, parts)
+    assert part == events.choose_part(event_id, parts)
 
 
 def test_parts_get_events_in_equal_shares():
-    shares = collections.Counter(events.part_of(str(uuid.uuid4()), 4) for _ in range(4_000))
+    shares = collections.Counter(events.choose_part(str(uuid.uuid4()), 4) for _ in range(4_000))
 
     assert sorted(shares) == [0, 1, 2, 3]
     assert min(shares.values()) > 800
@@ -144,7 +144,7 @@ def test_a_part_of_a_given_event_never_changes():
     """Where an event was counted must be found again by every later version."""
     event_id = "01890a5d-ac96-774b-bcce-b302099a8057"
 
-    assert [events.part_of(event_id, parts) for parts in (1, 2, 3, 4, 64)] == [0, 1, 1, 3, 23]
+    assert [events.choose_part(event_id, parts) for parts in (1, 2, 3, 4, 64)] == [0, 1, 1, 3, 23]
 
 
 def test_the_oldest_time_is_that_of_the_oldest_new_event():

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain import history
-from chalicelib.domain.entries import Entry, entry_of
+from chalicelib.domain.entries import Entry, make_entry
 from chalicelib.domain.events import LARGEST_AMOUNT
-from chalicelib.domain.history import RESOLUTIONS, EventPosition, Point, Span, position_of
+from chalicelib.domain.history import RESOLUTIONS, EventPosition, Point, Span, make_position
 from tests.builders import an_adjustment, an_event
 
 steps = st.sampled_from(sorted(RESOLUTIONS.values()))
@@ -51,13 +51,13 @@ def test_coarser_points_are_sums_of_finer_points(held):
 
 
 def test_a_point_whose_amounts_cancel_out_is_not_empty():
-    held = [entry_of(an_event(by=5, recorded_at_ms=61_000)), entry_of(an_adjustment(by=-5, recorded_at_ms=119_999))]
+    held = [make_entry(an_event(by=5, recorded_at_ms=61_000)), make_entry(an_adjustment(by=-5, recorded_at_ms=119_999))]
 
     assert history.add_up_steps(held, Span(0, 120, 60)) == [Point(60, 2, 0)]
 
 
 def test_a_span_includes_its_start_and_excludes_its_end():
-    held = [entry_of(an_event(recorded_at_ms=ms)) for ms in (59_999, 60_000, 119_999, 120_000)]
+    held = [make_entry(an_event(recorded_at_ms=ms)) for ms in (59_999, 60_000, 119_999, 120_000)]
 
     assert history.add_up_steps(held, Span(60, 120, 1)) == [Point(60, 1, 1), Point(119, 1, 1)]
 
@@ -92,5 +92,5 @@ def test_positions_order_events_as_entries_are_ordered():
         for number in (0, 1, 9, 10, 15, 16, 255)
     ]
 
-    assert sorted(events, key=position_of) == sorted(events, key=entry_of)
-    assert position_of(events[0]) == EventPosition(5, events[0].event_id)
+    assert sorted(events, key=make_position) == sorted(events, key=make_entry)
+    assert make_position(events[0]) == EventPosition(5, events[0].event_id)

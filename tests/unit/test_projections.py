@@ -73,6 +73,13 @@ def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
     assert "counter" in index["links"]
 
 
+def test_package_of_a_projection_that_is_off_is_no_feature():
+    """The SQL projection, `extras.sql.read_model`, is off here."""
+    import app
+
+    assert not app._has_feature("sql")
+
+
 def test_names_of_projections_derive_and_do_not_collide():
     assert (DAYS.function, DAYS.prefix) == ("project_days_and_hours", "DaysAndHours")
     assert DAYS.queue(STAGE) == "counter-some-stage-days-and-hours-projection"

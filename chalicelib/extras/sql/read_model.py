@@ -84,7 +84,7 @@ def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> fro
         PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
             events. The events of all other counters are counted.
     """
-    return count_rows(map(row_of, events), client())
+    return count_rows(map(make_row, events), client())
 
 
 def count_rows(rows: Iterable[Row], engine: Engine) -> frozenset[tuple[str, str]]:
@@ -208,7 +208,7 @@ def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
     insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     key = (event_rows.c.counter_id, event_rows.c.event_id)
     if_new = insert(event_rows).on_conflict_do_nothing(index_elements=key).returning(*key)
-    values = [values_of(row) for row in rows]
+    values = [encode_row(row) for row in rows]
     added = frozenset((row.counter_id, row.event_id) for row in connection.execute(if_new, values))
     if new := [row for row in rows if row[:2] in added]:
         upsert = insert(counters)
@@ -219,13 +219,13 @@ def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
     return added
 
 
-def row_of(event: Event) -> Row:
+def make_row(event: Event) -> Row:
     """Return the event's row."""
     reason = getattr(event, "reason", None)
     return Row(event.counter_id, event.event_id, event.type_name, event.by, event.recorded_at_ms, reason)
 
 
-def values_of(row: Row) -> dict[str, Any]:
+def encode_row(row: Row) -> dict[str, Any]:
     """Return the row's values by column."""
     values = row._asdict()
     recorded_at_ms = values.pop("recorded_at_ms")

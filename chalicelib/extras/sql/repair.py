@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, cast, delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chalicelib.errors import DoesNotFitError, PartlyCountedError
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.sql import read_model, rows
 from chalicelib.extras.sql.schema import Total, counters, events
 from chalicelib.extras.verification.report import DIFFERENT_ROW, UNCOUNTED, UNKNOWN_ROW, Repaired
@@ -50,7 +50,7 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
     """
     engine, staging, repaired = comparison.engine, comparison.rows, Repaired()
     too_large = _correct_totals(engine, staging.counter_ids(), repaired)
-    for chunk in chunked(staging.different(), _ROWS_AT_ONCE):
+    for chunk in split_into_chunks(staging.different(), _ROWS_AT_ONCE):
         for counter_id, group in groupby(chunk, key=lambda row: row.counter_id):
             different = list(group)
             _replace(engine, counter_id, {row.event_id for row in different}, different, too_large)
@@ -59,7 +59,7 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
         _replace(engine, unknown[0].counter_id, {row.event_id for row in unknown}, [], too_large)
         repaired.corrected[UNKNOWN_ROW] += len(unknown)
     too_large = _correct_totals(engine, sorted(too_large), repaired)
-    for chunk in chunked(staging.missing(), _EVENTS_AT_ONCE):
+    for chunk in split_into_chunks(staging.missing(), _EVENTS_AT_ONCE):
         new, uncounted = _count(engine, chunk)
         staging.add(row for row in chunk if row.counter_id not in uncounted)
         repaired.corrected[UNCOUNTED] += len(new)
@@ -126,7 +126,7 @@ def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str
         _lock(connection, counter_id)
         connection.execute(_delete_rows(counter_id, event_ids))
         if replacements:
-            connection.execute(insert(events).values([read_model.values_of(row) for row in replacements]))
+            connection.execute(insert(events).values([read_model.encode_row(row) for row in replacements]))
 
     read_model.run_in_transaction(engine, work)
 
@@ -134,7 +134,7 @@ def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str
 def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repaired) -> set[str]:
     """Recompute totals that differ from the rows. Return the counters whose sums the database cannot store."""
     too_large = set()
-    for chunk in chunked(counter_ids, _COUNTERS_AT_ONCE):
+    for chunk in split_into_chunks(counter_ids, _COUNTERS_AT_ONCE):
         for counter_id, totals in rows.read_totals(engine, chunk).items():
             if difference := rows.compare_totals(counter_id, totals):
                 try:

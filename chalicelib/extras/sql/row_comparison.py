@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chalicelib import event_log
 from chalicelib.domain.entries import Entry, id_bytes
 from chalicelib.domain.events import is_counter_id, is_event_id
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.sql import rows as stored
 from chalicelib.extras.sql.row_staging import RowStaging
 from chalicelib.extras.verification.report import DIFFERENT_ROW, UNKNOWN_ROW, Difference, Report
@@ -40,14 +40,14 @@ class RowComparison:
         """Stage the counters and their rows."""
         self.rows.add_counters(self._counter_ids or stored.scan_counter_ids(self.engine))
         for counter_id in self._counter_ids or (None,):
-            for chunk in chunked(stored.scan(self.engine, counter_id), _STAGED_AT_ONCE):
+            for chunk in split_into_chunks(stored.scan(self.engine, counter_id), _STAGED_AT_ONCE):
                 self.rows.add(chunk)
                 advance(len(chunk))
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
         """Read each uncounted event's row again, from `oldest_ms` on. Return the number of young uncounted events."""
         young = 0
-        for chunk in chunked(self.rows.missing(oldest_ms), _AT_ONCE):
+        for chunk in split_into_chunks(self.rows.missing(oldest_ms), _AT_ONCE):
             current = self._read_again(chunk)
             self.rows.add(current.values())
             young += sum(row.recorded_at_ms >= young_from_ms for row in chunk if row[:2] not in current)
@@ -66,13 +66,13 @@ class RowComparison:
                     self._report(UNKNOWN_ROW, row, "the log has no such event")
                 else:
                     self.rows.remove(row)
-        for chunk in chunked(self.rows.different(), _AT_ONCE):
+        for chunk in split_into_chunks(self.rows.different(), _AT_ONCE):
             current = self._read_again(chunk)
             for row in chunk:
                 if detail := _describe_difference(row, current.get(row[:2], row)):
                     self._report(DIFFERENT_ROW, row, detail)
         self.report.events, self.report.entries = self.rows.sizes()
-        for counter_ids in chunked(self.rows.counter_ids(), _AT_ONCE):
+        for counter_ids in split_into_chunks(self.rows.counter_ids(), _AT_ONCE):
             self.report.counters += len(counter_ids)
             for counter_id, totals in stored.read_totals(self.engine, counter_ids).items():
                 self.report.add(stored.compare_totals(counter_id, totals))
@@ -88,7 +88,7 @@ class RowComparison:
             LogUnavailableError: DynamoDB throttles or does not answer.
         """
         for counter_id, unknown in groupby(self.rows.unknown(), key=lambda row: row.counter_id):
-            for chunk in chunked(unknown, _AT_ONCE):
+            for chunk in split_into_chunks(unknown, _AT_ONCE):
                 event_ids = {row.event_id for row in chunk if is_event_id(row.event_id)}
                 logged = event_log.find_many(counter_id, event_ids) if event_ids and is_counter_id(counter_id) else []
                 self.rows.db.add_events(logged)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.entries import id_bytes, id_text
-from chalicelib.domain.events import is_event_id, part_of
-from chalicelib.extras.chunks import chunked
+from chalicelib.domain.events import choose_part, is_event_id
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.sql.schema import Row
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class RowStaging:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Stage these rows. They replace rows with the same keys."""
-        for chunk in chunked(rows, _ROWS_AT_ONCE):
+        for chunk in split_into_chunks(rows, _ROWS_AT_ONCE):
             self.db.insert(
                 "kept VALUES (?, ?, ?, ?, ?, ?, ?)", [(*self._key(row), *row[2:]) for row in chunk], "REPLACE"
             )
 
     def add_counters(self, counter_ids: Iterable[str]) -> None:
         """Stage the names of counters, which may have no rows."""
-        for chunk in chunked(counter_ids, _ROWS_AT_ONCE):
+        for chunk in split_into_chunks(counter_ids, _ROWS_AT_ONCE):
             self.db.insert("named VALUES (?)", [(name,) for name in chunk])
 
     def remove(self, row: Row) -> None:
@@ -98,7 +98,7 @@ class RowStaging:
     def _key(self, row: Row) -> tuple[str, int, object]:
         if not is_event_id(row.event_id):  # SQLite stores any text as an id
             return row.counter_id, 0, row.event_id
-        return row.counter_id, part_of(row.event_id, self.db.shards), id_bytes(row.event_id)
+        return row.counter_id, choose_part(row.event_id, self.db.shards), id_bytes(row.event_id)
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> Iterator[Row]:
         for counter_id, event_id, *columns in self.db.rows(query, values):

@@ -73,7 +73,7 @@ def correct(key: PartKey, correction: Correction) -> None:
         actions.append(item.archived_until.remove() if is_none else item.archived_until.set(until_ms))
     with _translate_refusals(), dynamodb.transact(ReadModelUnavailableError) as transaction:
         if correction.absent_end_ms is not None:
-            partition, is_absent = partitions.partition_of(key), PageItem.end.does_not_exist()
+            partition, is_absent = partitions.format_partition(key), PageItem.end.does_not_exist()
             transaction.condition_check(PageItem, partition, correction.absent_end_ms, condition=is_absent)
         for page in correction.pages:
             store.include_page(transaction, key, page)
@@ -104,7 +104,7 @@ def replace_damaged_item(stored: RawItem, part: Part) -> None:
         "part": {"N": str(part.key.part)},
         "value": {"N": str(part.value)},
         "version": {"N": str(part.version)},
-        "revision": {"N": str(_revision_of(stored) + 1)},
+        "revision": {"N": str(_read_revision(stored) + 1)},
         "amended": {"N": str(part.amended + 1)},
         "updated_at": {"N": str(part.updated_at_ms or clock.now_ms())},
     }
@@ -132,7 +132,7 @@ def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
         "end": stored["end"],
         "start": {"N": str(start_ms)},
         "entries": {"B": encode_page([])},
-        "revision": {"N": str(_revision_of(stored) + 1)},
+        "revision": {"N": str(_read_revision(stored) + 1)},
     }
     _replace(PageItem, stored, new)
 
@@ -187,7 +187,7 @@ def _page_at(key: PartKey, end_ms: int) -> RawItem:
     raise ChangedError
 
 
-def _revision_of(item: RawItem) -> int:
+def _read_revision(item: RawItem) -> int:
     """Return the revision of an item that may be damaged."""
     text = item.get("revision", {}).get("N", "")
     return int(text) if text.isdecimal() else 0

@@ -16,7 +16,7 @@ from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.events import is_counter_id
 from chalicelib.errors import DamagedReadModelError
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.report import Difference, Report
@@ -66,7 +66,7 @@ def select_all(segments: int) -> Scope:
 def select_counters(counter_ids: Iterable[str]) -> Scope:
     """Return the scope of these counters."""
     names = list(dict.fromkeys(counter_ids))
-    scope = select_parts([key for name in names for key in partitions.keys_of(name)])
+    scope = select_parts([key for name in names for key in partitions.part_keys(name)])
     # Queries add up every item of a counter, including items of parts beyond `SHARDS`.
     return replace(scope, parts=[lambda name=name: [store.query_parts(name)] for name in names])  # type: ignore[misc]
 
@@ -77,7 +77,7 @@ def select_parts(keys: Iterable[PartKey]) -> Scope:
     return Scope(
         [lambda key=key: [[item] if (item := store.read_part_item(key)) else []] for key in keys],  # type: ignore[misc]
         [partial(store.query_pages, key, 0, _PAGES_AT_ONCE) for key in keys],
-        [partial(event_log.scan_partition, partitions.partition_of(key)) for key in keys],
+        [partial(event_log.scan_partition, partitions.format_partition(key)) for key in keys],
     )
 
 
@@ -110,7 +110,7 @@ class PartComparison:
         if self._lagging is None:
             self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
         for key in self._lagging:
-            for chunk in chunked(self.db.missing(key), _EVENTS_AT_ONCE):
+            for chunk in split_into_chunks(self.db.missing(key), _EVENTS_AT_ONCE):
                 entries = frozenset(entry for entry in chunk if entry.recorded_at_ms >= oldest_ms)
                 try:
                     uncounted = queries.find_uncounted(key, entries)
@@ -145,14 +145,14 @@ class PartComparison:
 
     def _add_parts(self, batch: Iterable[RawItem]) -> None:
         for item in batch:
-            if key := items.part_key(item):
+            if key := items.parse_part_key(item):
                 _add_part(self.db, key, item)
             else:
                 self.strays.append(item)
 
     def _add_pages(self, batch: Iterable[RawItem]) -> None:
         for item in batch:
-            if key := items.page_key(item):
+            if key := items.parse_page_key(item):
                 _add_page(self.db, key, item)
             else:
                 self.strays.append(item)
@@ -176,7 +176,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
         if before:
             _add_part(db, key, before)
         for item in chain.from_iterable(store.query_pages(key, unchanged_until_ms + 1, _PAGES_AT_ONCE)):
-            if items.page_key(item) == key:
+            if items.parse_page_key(item) == key:
                 _add_page(db, key, item)
         after = store.read_part_item(key)
         if (after.get("revision"), not after) == (before.get("revision"), not before):
@@ -250,7 +250,7 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
         unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
         if is_again and unknown:
             retries.pause()  # the event of a swap may become visible a moment after its entry
-        for entries in chunked(unknown, _EVENTS_AT_ONCE):
+        for entries in split_into_chunks(unknown, _EVENTS_AT_ONCE):
             db.add_events(event_log.find_many(key.counter_id, {entry.event_id for entry in entries}))
 
 

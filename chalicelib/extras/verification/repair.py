@@ -24,7 +24,7 @@ from chalicelib.domain.archive import ENTRIES_PER_PLAN, Addition, PageWrite
 from chalicelib.domain.counter import Part
 from chalicelib.domain.entries import DamagedError, decode_entry
 from chalicelib.errors import ArchiveGapError, ContendedError
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import corrections
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.corrections import Correction
@@ -212,7 +212,7 @@ def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
 def _add_missing(db: StagingDb, key: PartKey) -> bool:
     """Write missing entries, oldest first, without changing the totals. Return whether there were any."""
     is_changed = False
-    for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):
+    for chunk in split_into_chunks(db.missing(key), ENTRIES_PER_PLAN):
         entries = frozenset(chunk)
         while entries:
             part = store.read_part(key)
@@ -243,7 +243,7 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
     If not, a worker counted some in the meantime, or a page was read too early, and the part must be read again.
     """
     counted = total = 0
-    for chunk in chunked(db.missing(key), ENTRIES_PER_PLAN):
+    for chunk in split_into_chunks(db.missing(key), ENTRIES_PER_PLAN):
         total += len(chunk)
         counted += len(writer.count_entries(key, chunk))
         db.add_counted(key, chunk, SEEN)

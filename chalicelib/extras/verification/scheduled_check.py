@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import event_log, settings, telemetry
 from chalicelib.aws import partitions, sqs
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
-from chalicelib.domain.entries import entry_of
+from chalicelib.domain.entries import make_entry
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import LogPosition, Unreadable
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import checkpoint, verifier
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import PartComparison, select_parts
@@ -155,7 +155,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
         nonlocal budget
         budget -= _EVENTS_PER_UNIT * units
 
-    for batch in chunked(event_log.scan(after=after, at_once=at_once), at_once):
+    for batch in split_into_chunks(event_log.scan(after=after, at_once=at_once), at_once):
         report.events += len(batch)
         budget -= len(batch)
         for key, entries in _group_by_part(batch, (now_s - _LAG_S) * 1000).items():
@@ -167,7 +167,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
                 continue
             repaired += len(counted)
             report.lag_s = max([report.lag_s, *(now_s - entry.recorded_at_ms / 1000 for entry in counted)])
-        walks.log = asdict(_position_of(batch[-1]))
+        walks.log = asdict(_locate(batch[-1]))
         if budget <= 0:
             return repaired
     walks.log, walks.finished_s, walks.started_s = {}, walks.started_s, 0
@@ -180,9 +180,9 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
     small: list[PartKey] = []
     at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
     for item in chain.from_iterable(store.scan_parts(after=walks.counter or None, at_once=at_once)):
-        if (key := items.part_key(item)) is None:
+        if (key := items.parse_part_key(item)) is None:
             report.add(Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}"))
-        elif (size := _size_of(item)) <= capacity:
+        elif (size := _estimate_cost(item)) <= capacity:
             if size > budget:
                 break
             budget -= size
@@ -199,7 +199,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
     return _compare(small, capacity, (now_s - _LAG_S) * 1000, report)
 
 
-def _size_of(item: RawItem) -> int:
+def _estimate_cost(item: RawItem) -> int:
     """Return the cost of comparing this part, in events: that of its log, item and archive."""
     try:
         return max(0, items.decode_totals(item).version) + 2 * _EVENTS_PER_UNIT
@@ -218,7 +218,7 @@ def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Repo
         verifier.stage(db, [comparison], log)
         comparison.count_pending(0, young_from_ms)
         for key in comparison.parts():
-            for chunk in chunked(list(db.missing(key)), _EVENTS_AT_ONCE):
+            for chunk in split_into_chunks(list(db.missing(key)), _EVENTS_AT_ONCE):
                 old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
                 with contextlib.suppress(DamagedReadModelError):  # `report_part` reports the damage
                     repaired += len(writer.count_entries(key, old)) if old else 0
@@ -289,11 +289,9 @@ def _group_by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict
     by_part: dict[PartKey, set[Entry]] = defaultdict(set)
     for event in event_log.skip_unreadable(events):
         if event.recorded_at_ms < before_ms:
-            by_part[partitions.key_of(event)].add(entry_of(event))
+            by_part[partitions.part_key(event)].add(make_entry(event))
     return {key: frozenset(entries) for key, entries in by_part.items()}
 
 
-def _position_of(event: Event | Unreadable) -> LogPosition:
-    return (
-        LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.position_of(event)
-    )
+def _locate(event: Event | Unreadable) -> LogPosition:
+    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.locate(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import Entry, id_bytes, id_text
-from chalicelib.domain.events import is_event_id, part_of
+from chalicelib.domain.events import choose_part, is_event_id
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.temporary_db import TemporaryDatabase
 from chalicelib.extras.verification.report import Totals
@@ -117,7 +117,7 @@ class StagingDb(TemporaryDatabase):
             if isinstance(event, Unreadable):
                 self._add_unreadable(event)
                 continue
-            key = (event.counter_id, part_of(event.event_id, self.shards), id_bytes(event.event_id))
+            key = (event.counter_id, choose_part(event.event_id, self.shards), id_bytes(event.event_id))
             readable.append((*key, event.recorded_at_ms, event.by, event.type_name, getattr(event, "reason", None)))
         self.insert("logged VALUES (?, ?, ?, ?, ?, ?, ?)", readable)
 

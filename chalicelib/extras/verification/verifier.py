@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib import clock
-from chalicelib.extras.chunks import chunked
+from chalicelib.extras.chunks import split_into_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,7 +111,7 @@ def run_in_parallel(
 
 
 def _read_batches(segment: LogSegment) -> Iterator[list[Event | Unreadable]]:
-    return chunked(segment(), _EVENTS_AT_ONCE)
+    return split_into_chunks(segment(), _EVENTS_AT_ONCE)
 
 
 def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, *, waits: bool) -> int:
