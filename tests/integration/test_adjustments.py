@@ -95,7 +95,7 @@ def test_adjustment_to_the_current_value_records_nothing(pipeline):
 
     assert adjust(pipeline, to=5) is None
     assert (pipeline.value, pipeline.version) == (5, 1)
-    assert adjust(pipeline, to=0, key="other").counter.value == 0
+    assert adjust(pipeline, to=0, idempotency_key="other").counter.value == 0
 
 
 @pytest.mark.parametrize("asked", [{"by": 0}, {"by": 2**53}])
