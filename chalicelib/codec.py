@@ -113,10 +113,11 @@ def is_counted_at_once(record: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message's body, and the ids of the events in it."""
+    """A message's body and attributes, and the ids of the events in it."""
 
     body: str
     event_ids: list[str]
+    attributes: dict[str, str]
 
 
 def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
@@ -124,21 +125,22 @@ def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
     return (message.body for message in encode_messages(events))
 
 
-def encode_messages(events: Iterable[Event]) -> Iterator[Message]:
+def encode_messages(events: Iterable[Event], *, likely_counted: bool = False) -> Iterator[Message]:
     """Yield messages that contain these events in order, as few as fit the queue."""
+    attributes = LIKELY_COUNTED if likely_counted else {}
     entries: list[str] = []
     event_ids: list[str] = []
     size = 0
     for event in events:
         entry = _ENCODERS[type(event)](event)
         if size + len(entry) > MESSAGE_BYTES:
-            yield _build_message(entries, event_ids)
+            yield _build_message(entries, event_ids, attributes)
             entries, event_ids, size = [], [], 0
         entries.append(entry)
         event_ids.append(event.event_id)
         size += len(entry) + 1
     if entries:
-        yield _build_message(entries, event_ids)
+        yield _build_message(entries, event_ids, attributes)
 
 
 def decode_message(body: object) -> tuple[list[Event], list[str]]:
@@ -197,8 +199,8 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _RepeatedMem
     return _RepeatedMember(next(name for number, name in enumerate(names) if name in names[:number]))
 
 
-def _build_message(entries: list[str], event_ids: list[str]) -> Message:
-    return Message(f'{{"version":1,"events":[{",".join(entries)}]}}', event_ids)
+def _build_message(entries: list[str], event_ids: list[str], attributes: dict[str, str]) -> Message:
+    return Message(f'{{"version":1,"events":[{",".join(entries)}]}}', event_ids, attributes)
 
 
 def _decode_value(value: object) -> object:

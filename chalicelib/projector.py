@@ -47,8 +47,7 @@ def project(projection: Projection, count: Count, records: Iterable[object]) -> 
         UnavailableError: a temporary failure. The queue delivers all records again; counted events do not count twice.
     """
     current = settings.current()
-    source = projection.describe("projection queue")
-    messages = [_decode(record, source) for record in records]
+    messages = [_decode(record, projection) for record in records]
     events = [event for message in messages for event in message.events]
     likely_counted = {event.counter_id for message in messages if message.is_likely_counted for event in message.events}
     failed: list[_Message] = []
@@ -86,12 +85,14 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
     )
 
 
-def _decode(record: object, source: str) -> _Message:
+def _decode(record: object, projection: Projection) -> _Message:
     fields = record if isinstance(record, dict) else {}
     body, message_id = fields.get("body"), fields.get("messageId")
     events, reasons = codec.decode_message(body)
-    original = record if body is None else body
-    dead_letter = DeadLetter(source, "; ".join(reasons), original, message_id) if reasons else None
+    dead_letter = None
+    if reasons:
+        source, original = projection.describe("projection queue"), record if body is None else body
+        dead_letter = DeadLetter(source, "; ".join(reasons), original, message_id)
     return _Message(message_id, events, dead_letter, is_likely_counted=_is_likely_counted(fields))
 
 

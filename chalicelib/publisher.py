@@ -12,6 +12,7 @@ from chalicelib.errors import NotUnderstoodError, QueueUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chalicelib.codec import Message
     from chalicelib.domain.events import Event
     from chalicelib.projections import Projection
 
@@ -37,12 +38,12 @@ def publish(records: Iterable[object]) -> None:
             parked.append(DeadLetter(dead_letters.STREAM_SOURCE, error.reason, record))
         else:
             (counted if codec.is_counted_at_once(record) else recorded).append(event)
+    messages = [*codec.encode_messages(recorded), *codec.encode_messages(counted, likely_counted=True)]
     failures: list[QueueUnavailableError] = []
     current = settings.current()
     for projection in current.projections:
         try:
-            _send(recorded, projection, current.stage, {})
-            _send(counted, projection, current.stage, codec.LIKELY_COUNTED)
+            _send(messages, projection, current.stage)
         except QueueUnavailableError as failure:
             failures.append(failure)
     if failures:
@@ -51,8 +52,8 @@ def publish(records: Iterable[object]) -> None:
         dead_letters.park(parked, projection.dead_letter_queue(current.stage))
 
 
-def _send(events: Iterable[Event], projection: Projection, stage: str, attributes: dict[str, str]) -> None:
+def _send(messages: Iterable[Message], projection: Projection, stage: str) -> None:
     queue = projection.queue(stage)
-    for message in codec.encode_messages(events):
-        message_id = sqs.send(queue, message.body, attributes)
+    for message in messages:
+        message_id = sqs.send(queue, message.body, message.attributes)
         telemetry.log_published(message_id, message.event_ids, projection, queue)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from chalicelib.aws import partitions
-from chalicelib.aws.tables import CounterItem, PageItem
+from chalicelib.aws.tables import PageItem
 from chalicelib.domain import entries
 from chalicelib.domain.archive import Page
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
@@ -108,11 +108,6 @@ def decode_page(item: RawItem) -> Page:
     if archived and archived[-1].recorded_at_ms > end_ms:
         raise _damaged(item, "an entry is later than its end")
     return Page(start_ms, end_ms, revision, archived)
-
-
-def counter_item(key: PartKey) -> CounterItem:
-    """Return the item of a part, as the target of an update."""
-    return CounterItem(key.counter_id, key.part)
 
 
 def encode_recent(recent: Iterable[Entry]) -> set[bytes]:

@@ -168,7 +168,7 @@ def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter
     """
     actions, condition = _build_update(Addition(entries), now_ms)
     with _translate_refusals(key):
-        updated = dynamodb.update(items.counter_item(key), actions, condition, ReadModelUnavailableError)
+        updated = dynamodb.update(CounterItem(key.counter_id, key.part), actions, condition, ReadModelUnavailableError)
     return items.decode_totals(updated)
 
 
@@ -208,7 +208,7 @@ def include_plan(
     actions, condition = _build_update(plan, now_ms)
     if revision is not None:
         condition = revision_condition(revision)
-    transaction.update(items.counter_item(key), actions=actions, condition=condition)
+    transaction.update(CounterItem(key.counter_id, key.part), actions=actions, condition=condition)
 
 
 def include_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> None:

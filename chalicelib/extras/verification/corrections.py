@@ -77,7 +77,8 @@ def correct(key: PartKey, correction: Correction) -> None:
             transaction.condition_check(PageItem, partition, correction.absent_end_ms, condition=is_absent)
         for page in correction.pages:
             store.include_page(transaction, key, page)
-        transaction.update(items.counter_item(key), actions=actions, condition=_build_condition(correction))
+        condition = _build_condition(correction)
+        transaction.update(item(key.counter_id, key.part), actions=actions, condition=condition)
 
 
 def _build_condition(correction: Correction) -> Condition | None:
