@@ -1,4 +1,4 @@
-"""Tables, numbers, goals and plots of docs/benchmarks.md, by section."""
+"""Numbers, goals and plots of docs/benchmarks.md, by section, and the tables that other documents quote."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from benchmarks.models import costing
 from benchmarks.report.markdown import (
     DASH,
     Goal,
-    format_goals,
     format_list,
     format_multiple,
-    format_percent,
     format_short,
     format_table,
 )
@@ -50,7 +48,7 @@ def view(figures: Mapping[str, Any]) -> dict[str, Any]:
     for name, view_section in _VIEWS.items():
         if name in figures:
             context[name] = {**view_section(figures[name]["raw"]), "measured": _describe_measurement(figures[name])}
-    return {**context, "goals": format_goals(goals) if (goals := list_goals(figures)) else None}
+    return {**context, "goals": list_goals(figures)}
 
 
 def list_goals(figures: Mapping[str, Any]) -> list[Goal]:
@@ -75,7 +73,8 @@ def _describe_measurement(section: Row) -> str:
     )
 
 
-def _mark(design: str) -> str:
+def mark(design: str) -> str:
+    """Emphasize the name of this design."""
     return f"**{design}**" if design == scope.OURS else design
 
 
@@ -107,57 +106,35 @@ def _view_request_costs(raw: Raw) -> dict[str, Any]:
     cells, batches = raw["cells"], sorted(_distinct(raw["cells"], "events"))
     spread = max(_distinct(cells, "spread"))
     events = max(size for size in batches if size <= spread)
-    orders = [
-        [order, *(f"{ordered_cost(raw, order, size):.3f}" for size in _distinct(raw["orders"], "events"))]
-        for order in _distinct(raw["orders"], "order")
-    ]
-    measures = [*scope.MEASURES]
+    ours = [row for row in cells if row["design"] == scope.OURS]
+    order_sizes = _distinct(raw["orders"], "events")
     return {
-        "totals": {
-            name: format_table([f"{name}, in batches of", "counters", *_thousands(batches)], _total_rows(raw, measure))
-            for measure, name in scope.MEASURES.items()
-        },
+        "batches": batches,
+        "measures": scope.MEASURES,
+        "totals": {measure: _total_rows(raw, measure) for measure in scope.MEASURES},
         "ours": increment_cost(raw, scope.OURS, events, spread, "write_units"),
         "marker": increment_cost(raw, alternatives.MARKING.name, events, spread, "write_units"),
-        "parts": format_table(
-            ["batch", "counters", "part", *scope.MEASURES.values()],
-            [
-                ["any", "any", row["part"], *(format_short(row[measure]) for measure in measures)]
-                if row["part"] == scope.COMMAND
-                else [
-                    *_thousands([row["events"], row["spread"]]),
-                    row["part"],
-                    *(format_short(row[m]) for m in measures),
-                ]
-                for row in cells
-                if row["design"] == scope.OURS
-                and (row["part"] != scope.COMMAND or (row["events"], row["spread"]) == (batches[0], 1))
-            ],
-        ),
-        "orders": format_table(["batches of", *_thousands(_distinct(raw["orders"], "events"))], orders),
-        "paths": format_table(
-            ["path", "events", *scope.MEASURES.values()],
-            [[row["path"], f"{row['events']:,}", *(format_short(row[m]) for m in measures)] for row in raw["paths"]],
-        ),
+        "command": next(row for row in ours if row["part"] == scope.COMMAND),
+        "parts": [row for row in ours if row["part"] != scope.COMMAND],
+        "order_sizes": order_sizes,
+        "orders": {
+            order: [ordered_cost(raw, order, size) for size in order_sizes]
+            for order in _distinct(raw["orders"], "order")
+        },
+        "paths": raw["paths"],
         "events_before_lone": scope.EVENTS_BEFORE_LONE,
     }
 
 
-def _total_rows(raw: Raw, measure: str) -> list[list[str]]:
-    """Return a row for each design and number of counters. Numbers with the same cost share a row."""
-    batches = sorted(_distinct(raw["cells"], "events"))
-    rows = []
+def _total_rows(raw: Raw, measure: str) -> Iterable[tuple[str, str, list[float | None]]]:
+    """Yield each design and number of counters, with its costs by batch. Numbers with the same cost share a row."""
+    batches, spreads = (sorted(_distinct(raw["cells"], key)) for key in ("events", "spread"))
     for design in scope.DESIGNS:
-        by_spread = {
-            spread: [format_short(increment_cost(raw, design, events, spread, measure)) for events in batches]
-            for spread in sorted(_distinct(raw["cells"], "spread"))
-        }
-        if len({tuple(cells) for cells in by_spread.values()}) == 1:
-            by_spread = {"any": next(iter(by_spread.values()))}
-        rows += [
-            [_mark(design), f"{spread:,}" if spread != "any" else spread, *cells] for spread, cells in by_spread.items()
-        ]
-    return rows
+        rows = [[increment_cost(raw, design, events, spread, measure) for events in batches] for spread in spreads]
+        if all(list(map(format_short, row)) == list(map(format_short, rows[0])) for row in rows):
+            yield design, "any", rows[0]
+        else:
+            yield from ((design, f"{spread:,}", row) for spread, row in zip(spreads, rows, strict=True))
 
 
 def request_cost_goals(raw: Raw) -> list[Goal]:
@@ -202,13 +179,15 @@ def survives(outcome: Mapping[str, int]) -> bool:
 
 
 def _view_faults(raw: Raw) -> dict[str, Any]:
-    faults = [*next(iter(raw.values()))]
-    rows = [[fault, *(_describe_outcome(outcomes[fault]) for outcomes in raw.values())] for fault in faults]
-    survived = [f"**{sum(map(survives, outcomes.values()))} of {len(faults)}**" for outcomes in raw.values()]
     exact = [f"*{design}*" for design, outcomes in raw.items() if all(map(survives, outcomes.values()))]
     return {
-        "runs": f"{sum(outcome['runs'] for outcomes in raw.values() for outcome in outcomes.values()):,}",
-        "table": format_table(["fault", *map(_mark, raw)], [*rows, ["**survived**", *survived]]),
+        "runs": sum(outcome["runs"] for outcomes in raw.values() for outcome in outcomes.values()),
+        "designs": [*raw],
+        "outcomes": {
+            fault: [_describe_outcome(outcomes[fault]) for outcomes in raw.values()]
+            for fault in next(iter(raw.values()))
+        },
+        "survived": [sum(map(survives, outcomes.values())) for outcomes in raw.values()],
         "exact": format_list(exact) or "none",
     }
 
@@ -231,60 +210,43 @@ def cpu_ratio(raw: Raw, subject: str, program: str = scope.FUNCTION) -> float:
 
 def _view_cpu_time(raw: Raw) -> dict[str, Any]:
     compared = raw["compared"]
-    rows = [
-        [
-            _describe_subject(subject),
-            program,
-            f"{median(ratios):.2f}",
-            f"{min(ratios):.2f} to {max(ratios):.2f}",
-            f"{comparison['bare_ms']:.2f} ms",
-        ]
-        for subject, comparison in compared.items()
-        for program, ratios in comparison["ratios"].items()
-    ]
     read_first = [subject for subject, comparison in compared.items() if scope.PARSE_TOO in comparison["ratios"]]
     most = {f"count {size}": times for size, times in scope.COUNTING_GOALS.items()}
     return {
         "rounds": raw["rounds"],
         "recent_max": RECENT_MAX,
-        "table": format_table(["of", "program", "times the bare calls", "least to most", "the bare calls"], rows),
+        "rows": [
+            (_describe_subject(subject), program, median(ratios), min(ratios), max(ratios), comparison["bare_ms"])
+            for subject, comparison in compared.items()
+            for program, ratios in comparison["ratios"].items()
+        ],
         "read_first": format_list([f"{int(subject.split()[1]):,}" for subject in read_first]),
         "read_ratios": format_list([f"{cpu_ratio(raw, subject, scope.READ_TOO):.2f}" for subject in read_first]),
         "parse_ratios": format_list([f"{cpu_ratio(raw, subject, scope.PARSE_TOO):.2f}" for subject in read_first]),
         "is_goal_out_of_reach": bool(read_first)
         and all(cpu_ratio(raw, subject, scope.PARSE_TOO) > most[subject] for subject in read_first),
-        "memories": format_table(["batch", *(f"{mb:,} MB" for mb in MEMORIES_MB)], _memory_rows(raw)),
+        "memories_mb": MEMORIES_MB,
+        "memories": dict(_price_memories(raw)),
         "wait_ms": costing.WAIT_MS,
-        "profiles": {name: _view_profile(profile) for name, profile in raw["profiles"].items()},
+        "profiles": raw["profiles"],
     }
 
 
-def _view_profile(profile: Row) -> dict[str, str]:
-    packages = profile["packages"]
-    functions = [
-        [f"`{row['function']}`", row["package"], format_percent(row["share"], 1), f"{row['calls']:,g}"]
-        for row in profile["functions"]
-    ]
-    return {
-        "packages": format_table([*packages], [[format_percent(share, 1) for share in packages.values()]]),
-        "functions": format_table(["function", "package", "share", "calls"], functions),
-    }
-
-
-def _memory_rows(raw: Raw) -> Iterable[list[str]]:
+def _price_memories(raw: Raw) -> Iterable[tuple[str, list[tuple[int, float]]]]:
+    """Yield, for each batch, the billed time in ms and the price of a million events, in USD, by memory size."""
     for subject, (requests, at_once) in _REQUESTS.items():
         if subject in raw["compared"]:
             cpu_ms = raw["compared"][subject]["bare_ms"] * cpu_ratio(raw, subject)
             step = costing.Step(requests, 0, 0, (), 0, 0, cpu_ms, at_once)
             runs = costing.MILLION / int(subject.split()[1])
             setups = [costing.Setup(0, 0, {"project": mb}) for mb in MEMORIES_MB]
-            yield [
+            yield (
                 _describe_subject(subject),
-                *(
-                    f"{setup.billed_ms('project', step):,} ms, {runs * costing.price_run(setup, 'project', step):.3f}"
+                [
+                    (setup.billed_ms("project", step), runs * costing.price_run(setup, "project", step))
                     for setup in setups
-                ),
-            ]
+                ],
+            )
 
 
 def _describe_subject(name: str) -> str:
@@ -336,18 +298,17 @@ def pace(raw: Sequence[Row], design: str, batch: int, spread: int, workers: int)
 
 def _view_throughput(raw: Raw) -> dict[str, Any]:
     batches, spreads, workers, designs = (_distinct(raw, key) for key in ("batch", "spread", "workers", "design"))
-    head = ["design", "batch", *(f"{number} worker{'s' if number > 1 else ''}" for number in workers)]
 
-    def row(design: str, batch: int, spread: int) -> list[str]:
+    def paces(design: str, batch: int, spread: int) -> list[str]:
         unit = pace(raw, scope.PACE_UNIT, batch, spread, 1)
-        paces = [format_multiple(pace(raw, design, batch, spread, number), unit) for number in workers]
-        return [_mark(design), f"{batch:,}", *paces]
+        return [format_multiple(pace(raw, design, batch, spread, number), unit) for number in workers]
 
     return {
+        "workers": workers,
         "tables": {
-            _describe_spread(spread).capitalize(): format_table(
-                head, [row(design, batch, spread) for batch in batches for design in designs]
-            )
+            _describe_spread(spread).capitalize(): [
+                (design, batch, paces(design, batch, spread)) for batch in batches for design in designs
+            ]
             for spread in spreads
         },
         "times_ms": (scope.READ_MS, scope.WRITE_MS, scope.TRANSACTION_MS, scope.TRANSACTION_MS - scope.WRITE_MS),
@@ -401,39 +362,15 @@ def _plot_throughput(raw: Raw) -> dict[str, str]:
 def _view_latency(raw: Raw) -> dict[str, Any]:
     loads = raw["loads"]
     kept_up = [row for row in loads if row["keeps_up"]]
-    rows = [
-        [
-            f"{row['rate']:g}",
-            f"{row['counters']}",
-            f"{row['sent']:,}",
-            *(format_percent(row[key]) for key in ("busy_before", "busy")),
-            f"{row['events_a_message']:.1f}",
-            *([f"{ms:,} ms" for ms in row["lag_ms"].values()] if row["keeps_up"] else ["**too much**", DASH, DASH]),
-        ]
-        for row in loads
-    ]
-    head = ["a second", "counters", "increments", "busy before", "busy", "events a message", "lag p50", "p99", "max"]
-    parts = [
-        [
-            f"{row['rate']:g}",
-            f"{row['counters']}",
-            *(
-                f"{row['parts_ms'][part]['p50']:,} / {row['parts_ms'][part]['p99']:,} ms, "
-                f"{format_percent(row['shares'][part])}"
-                for part in _LAG_PARTS
-            ),
-        ]
-        for row in kept_up
-    ]
     largest = [max(_LAG_PARTS, key=lambda part: row["shares"][part]) for row in (*kept_up[:1], *kept_up[-1:])]
     return {
-        "table": format_table(head, rows, "rrrrrrrrr"),
-        "loads": len(loads),
+        "loads": loads,
         "disturbed": sum(row["busy_before"] > scope.BUSY for row in loads),
         "too_much": format_list(
             [f"{row['rate']:g} a second ({row['sent_a_second']:.0f} were sent)" for row in loads if not row["keeps_up"]]
         ),
-        "parts": format_table(["a second", "counters", *_LAG_PARTS.values()], parts, "rr") if parts else None,
+        "parts": _LAG_PARTS,
+        "kept_up": kept_up,
         "is_plotted": len(_plotted_loads(raw)) > 1,
         "largest": [_LAG_PARTS[part] for part in largest],
         "first_s": f"{raw['first_lag_ms'] / 1000:.1f}",
@@ -480,26 +417,10 @@ def _view_batching_windows(raw: Raw) -> dict[str, Any]:
     def list_usd(usd: Mapping[int, float]) -> str:
         return ", ".join(f"{amount:.2f} at {rate:,}" for rate, amount in usd.items())
 
-    rows = [
-        [
-            f"{row['rate']:,}",
-            f"{row['window_s']} s"
-            + (f", `PROJECTORS` = {scope.FEW_PROJECTORS}" if row["projectors"] == scope.FEW_PROJECTORS else ""),
-            f"{row['lag_p50_s']:.1f} s",
-            f"{row['lag_p99_s']:.1f} s",
-            f"{row['batch']:,.1f}" if row["batch"] < 10 else f"{row['batch']:,.0f}",
-            f"{row['write_units']:.2f}",
-            format_short(row["runs"]),
-            format_percent(row["retries_exhausted_share"], 1),
-            f"{row['usd']:.2f}",
-        ]
-        for row in raw
-    ]
-    head = ["a second", "window", "lag p50", "p99", "events a batch", "write units", "runs", "retries exhausted", "USD"]
     commands = [row["usd"] - row["usd_without_command"] for row in raw]
     rates = _distinct(raw, "rate")
     return {
-        "table": format_table(head, rows, "rrrrrrrrr"),
+        "rows": raw,
         "command_usd": f"{min(commands):.2f} to {max(commands):.2f}",
         "first_second": list_usd({rate: saved_usd(raw, rate, 0, 1) for rate in rates}),
         "nine_more": list_usd({rate: saved_usd(raw, rate, 1, 10) for rate in rates}),
@@ -524,20 +445,7 @@ def _plot_batching_windows(raw: Raw) -> dict[str, str]:
 
 
 def _view_cold_start(raw: Raw) -> dict[str, Any]:
-    rows = [
-        [
-            _describe_start(name),
-            *(f"{row[key]:.2f}" for key in ("median", "least")),
-            f"{row['low']:.2f} to {row['high']:.2f}",
-            f"{row['modules']}",
-        ]
-        for name, row in raw["starts"].items()
-    ]
-    return {
-        "times": raw["times"],
-        "starts": format_table(["process", "median", "least", "middle half", "modules"], rows),
-        "sizes": format_table(["package", "bytes"], [[name, f"{size:,}"] for name, size in raw["bytes"].items()]),
-    }
+    return {**raw, "starts": {_describe_start(name): row for name, row in raw["starts"].items()}}
 
 
 def _describe_start(name: str) -> str:
@@ -588,7 +496,7 @@ def design_table(figures: Mapping[str, Any]) -> str:
         unit = pace(paces, scope.PACE_UNIT, 100, 1, 1)
         is_measured = design in scope.WORKER_DESIGNS
         return [
-            _mark(design),
+            mark(design),
             f"{sum(map(survives, outcomes[design].values()))} of {len(outcomes[design])}",
             *map(format_short, units),
             format_multiple(pace(paces, design, 100, 1, 8), unit) if is_measured else DASH,

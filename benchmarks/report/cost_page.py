@@ -1,4 +1,4 @@
-"""Tables and numbers of docs/cost.md, from the stored function steps and list prices."""
+"""Numbers of docs/cost.md, from the stored function steps and list prices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks import alternatives
 from benchmarks.models import costing, deployed, pricing
 from benchmarks.models.costing import RATES, FunctionSteps
-from benchmarks.report.markdown import format_list, format_table, format_usd
+from benchmarks.report.markdown import format_list
 from chalicelib import telemetry
 from chalicelib.projections import READ_MODEL, SQL
 
@@ -31,13 +31,21 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
     one, many, gathered = deployed.default_loads()
     slow = replace(setup, wait_ms=_SLOW_MS)
     command, query = measured.steps["increment"], measured.steps["counter"]
-    ours = [total_usd(measured, setup, load, rate) for load in (one, gathered, many) for rate in RATES]
+    parts = [costing.load_parts(measured, setup, one, rate) for rate in RATES]
     return {
         "pricing": pricing,
         "measured_on": section["measured_on"],
-        "ours": _price_table(measured, setup),
-        "compared": _alternative_table(measured, setup, ours[: len(RATES)]),
-        "monthly": _monthly_table(measured),
+        "rates": RATES,
+        "parts": {part: [usd[part] for usd in parts] for part in costing.PARTS},
+        "totals": [total_usd(measured, setup, one, rate) for rate in RATES],
+        "query": [costing.price_queries(setup, query)] * len(RATES),
+        "gathered": [total_usd(measured, setup, gathered, rate) for rate in RATES],
+        "spread": [total_usd(measured, setup, many, rate) for rate in RATES],
+        "alternatives": {
+            each.name: ([price_alternative(measured, setup, each, rate) for rate in RATES], each.lacks)
+            for each in alternatives.PRICED
+        },
+        "monthly": _price_month(measured),
         "batches": [
             format_list([f"{load.batch(rate, setup.stream_batch):,}" for rate in RATES]) for load in (one, many)
         ],
@@ -49,10 +57,7 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
         "command_ms": setup.billed_ms("api_handler", command),
         "query_ms": setup.billed_ms("api_handler", query),
         "slower": [total_usd(measured, slow, one, rate) - total_usd(measured, setup, one, rate) for rate in (1, 1000)],
-        "gateway_shares": [
-            costing.load_parts(measured, setup, one, rate)["gateway"] / total_usd(measured, setup, one, rate)
-            for rate in (1, 1000)
-        ],
+        "gateway_shares": [usd["gateway"] / sum(usd.values()) for usd in (parts[0], parts[-1])],
         "http_api_usd": pricing.REST_REQUESTS.of(costing.MILLION) - pricing.HTTP_REQUESTS.of(costing.MILLION),
         "window_s": gathered.window_s,
         "ten_markers_usd": pricing.WRITE_UNITS.of((2 + 2) - (2 + 2 / 10)) * costing.MILLION,
@@ -62,32 +67,6 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
 def total_usd(measured: FunctionSteps, setup: Setup, load: Load, rate: int) -> float:
     """Return the cost of a million increments of this load, in USD."""
     return sum(costing.load_parts(measured, setup, load, rate).values())
-
-
-def _price_table(measured: FunctionSteps, setup: Setup) -> str:
-    one, many, gathered = deployed.default_loads()
-    parts = [costing.load_parts(measured, setup, one, rate) for rate in RATES]
-    query = costing.price_queries(setup, measured.steps["counter"])
-
-    def totals(load: Load) -> list[str]:
-        return [format_usd(total_usd(measured, setup, load, rate)) for rate in RATES]
-
-    rows = [
-        *([part, *(format_usd(usd[part]) for usd in parts)] for part in costing.PARTS),
-        ["**an increment, in total**", *(f"**{usd}**" for usd in totals(one))],
-        ["a query for each increment", *[format_usd(query)] * len(RATES)],
-        [f"an increment, with `BATCHING_WINDOW_S` = {gathered.window_s}", *totals(gathered)],
-        ["an increment, spread over many counters", *totals(many)],
-    ]
-    return format_table(["one counter", *(f"{rate:,} a second" for rate in RATES)], rows, "lrrrr")
-
-
-def _alternative_table(measured: FunctionSteps, setup: Setup, ours: list[float]) -> str:
-    rows = [["this one", *map(format_usd, ours), "what the [guarantees](testing.md#guarantees) exclude"]]
-    for alternative in alternatives.PRICED:
-        usd = [price_alternative(measured, setup, alternative, rate) for rate in RATES]
-        rows.append([alternative.name, *map(format_usd, usd), alternative.lacks])
-    return format_table(["one counter", *(f"{rate:,} a second" for rate in RATES), "lacks"], rows, "lrrrrl")
 
 
 def price_alternative(
@@ -102,9 +81,9 @@ def price_alternative(
     return costing.price_alternative(setup, measured.steps["increment"], batch, rate)
 
 
-def _monthly_table(measured: FunctionSteps) -> str:
+def _price_month(measured: FunctionSteps) -> dict[str, float]:
     others = len(telemetry.list_metrics([READ_MODEL, SQL])) - METRICS_OF_THE_CHECK
-    amounts = {
+    return {
         "Lambda's polling of an idle projection queue": costing.price_idle_month(),
         f"the {METRICS_OF_THE_CHECK} metrics that the hourly check always writes": pricing.METRIC_MONTHS.of(
             METRICS_OF_THE_CHECK
@@ -115,5 +94,3 @@ def _monthly_table(measured: FunctionSteps) -> str:
         ),
         "storage of a million events in the log": costing.price_storage(measured.event_bytes),
     }
-    rows = [[name, format_usd(usd)] for name, usd in amounts.items()]
-    return format_table(["each month, in addition", "USD"], rows, "lr")

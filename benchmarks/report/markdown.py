@@ -20,20 +20,13 @@ class Goal:
     is_met: bool
 
 
-def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
-    """Return a Markdown table. `align` has `l` or `r` for each column; default: all left."""
-    rule = ["---:" if side == "r" else "---" for side in align.ljust(len(head), "l")]
-    return "\n".join([_line(head), f"|{'|'.join(rule)}|", *map(_line, rows)])
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join([_line(head), "|" + "---|" * len(head), *map(_line, rows)])
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def format_goals(goals: Iterable[Goal]) -> str:
-    """Return a table of goals with their results."""
-    rows = [[goal.text, goal.result, "met" if goal.is_met else "**missed**"] for goal in goals]
-    return format_table(["goal", "measured", "verdict"], rows)
 
 
 def format_short(number: float | None) -> str:

@@ -23,10 +23,12 @@ _TEMPLATES: Final = jinja2.Environment(
     keep_trailing_newline=True,
 )
 _TEMPLATES.filters |= {
+    "changes": scale_page.describe_changes,
+    "mark": benchmarks_page.mark,
+    "number": format,
     "short": markdown.format_short,
     "usd": markdown.format_usd,
     "percent": markdown.format_percent,
-    "listed": markdown.format_list,
 }
 
 
