@@ -23,7 +23,7 @@ down: .venv/ready ## stop what `make up` started
 	@$(PY) -m ops.local down
 
 local: .venv/ready ## run `chalice local` with reload, on the embedded AWS of `make up`
-	@exec $(PY) -m ops.local local $(if $(PORT),--port $(PORT))
+	@exec $(PY) -m ops.local local $(if $(PORT),--port "$(PORT)")
 
 test: .venv/ready ## run the quick tests, which take five minutes on two processors
 	@scripts/setup-browser
@@ -86,8 +86,8 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 	        --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
 	        $$deps $$name.in -o $$name.txt || exit 1; done
 
-clean: ## stop the local system; remove .venv, .local, caches and built packages
-	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; fi
+clean: ## stop the local system and what killed tests left; remove .venv, .local, caches and built packages
+	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; $(PY) -m tests.run_folder; fi
 	@rm -rf .venv .local .*_cache .hypothesis .coverage build .chalice/deployments
 
 .venv/ready: requirements-dev.txt scripts/setup

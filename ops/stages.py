@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from chalicelib.projections import PROJECTIONS
 from ops.cli.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chalicelib.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
@@ -21,6 +24,12 @@ LOCAL_STAGE = "local"
 
 #: The variables that switch optional projections on.
 SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])
+
+#: Files in which the SDK or PynamoDB would find other settings.
+_NO_FILES = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "PYNAMODB_CONFIG"), os.devnull)
+
+#: Ports of the local system, whose names happen to look like settings of the SDK.
+_NOT_OF_THE_SDK = ("AWS_PORT",)
 
 #: The functions of every stage, by Chalice's names, and the names of their policies.
 _FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
@@ -150,6 +159,8 @@ def enter(stage: str) -> Settings:
     Settings in the process's own environment are dropped, because the functions do not see them. For example, with
     another value of SHARDS, an adjustment would be written where the functions do not look for its key.
 
+    Stage local always means the embedded AWS of this checkout, whatever the environment says.
+
     Call this before importing modules that read their settings on import.
 
     Raises:
@@ -159,10 +170,30 @@ def enter(stage: str) -> Settings:
     for name in (*(field.name.upper() for field in dataclasses.fields(stage_settings)), *SWITCHES):
         os.environ.pop(name, None)
     os.environ.update(environment_of(stage))
+    os.environ["PYNAMODB_CONFIG"] = _NO_FILES["PYNAMODB_CONFIG"]  # could name another region than the SDK's
     if stage == LOCAL_STAGE:
-        os.environ.update(addresses(local_folder()))
+        use_embedded_aws(addresses(local_folder()))
     settings.current.cache_clear()
     return stage_settings
+
+
+def use_embedded_aws(access: Mapping[str, str]) -> None:
+    """
+    Let this process and its children send all AWS requests to an embedded AWS, directly. Safe to repeat.
+
+    `access` has its address, credentials and region. All other settings of the SDK are dropped: profiles, files and
+    addresses of single services might lead elsewhere. Proxies are not asked for addresses on this machine.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_") and name not in _NOT_OF_THE_SDK]:
+        del os.environ[name]
+    os.environ.update({**access, **_NO_FILES, **bypass_proxies()})
+
+
+def bypass_proxies() -> dict[str, str]:
+    """Return the environment variables that keep requests to this machine from the environment's proxies."""
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = dict.fromkeys(["127.0.0.1", "localhost", *re.findall(r"[\w.:*/\[\]-]+", others)])
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), "*" if "*" in hosts else ",".join(hosts))
 
 
 def local_folder() -> Path:

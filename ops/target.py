@@ -3,19 +3,62 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+from botocore.session import Session
+
+from ops.cli.errors import OperatorError
+
+#: The services that commands call.
+SERVICES = ("apigateway", "cloudformation", "dynamodb", "lambda", "s3", "sqs", "sts")
+
+
+def find_embedded_aws() -> str | None:
+    """
+    Return the address of the embedded AWS to which this process sends AWS requests; None: to AWS itself.
+
+    Raises:
+        OperatorError: requests to some services would go elsewhere than others.
+    """
+    if not _is_redirected():
+        return None
+    session: Any = boto3.Session()
+    region = session.region_name or "us-east-1"  # to find an address, any region will do
+    found: dict[str, str] = {service: session.client(service, region).meta.endpoint_url for service in SERVICES}
+    embedded = {service: address for service, address in found.items() if _is_embedded(address)}
+    if not embedded:
+        return None
+    if found != dict.fromkeys(SERVICES, embedded[next(iter(embedded))]):
+        listed = ", ".join(f"{service} to {address}" for service, address in found.items())
+        raise OperatorError(f"AWS requests must all go to one place: set only AWS_ENDPOINT_URL, or none. ({listed})")
+    return found["dynamodb"]
 
 
 def describe() -> str:
     """Describe the target, for operators with several accounts, regions or machines."""
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-        return f"the embedded AWS at {endpoint}"
+    if address := find_embedded_aws():
+        return f"the embedded AWS at {address}"
     account = boto3.client("sts").get_caller_identity()["Account"]
     return f"account {account}, {boto3.Session().region_name}"
 
 
 def api_url(api_id: str, aws_url: str) -> str:
     """Return the address of an API: `aws_url`, unless AWS is embedded."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    return f"{endpoint}/restapis/{api_id}/api/_user_request_" if endpoint else aws_url.rstrip("/")
+    address = find_embedded_aws()
+    return f"{address}/restapis/{api_id}/api/_user_request_" if address else aws_url.rstrip("/")
+
+
+def _is_redirected() -> bool:
+    """Check whether addresses are configured. If not, no slow look at the clients is necessary."""
+    profile = Session().get_scoped_config()
+    return not {"endpoint_url", "services"}.isdisjoint(profile) or any(
+        name.startswith("AWS_ENDPOINT_URL") for name in os.environ
+    )
+
+
+def _is_embedded(address: str) -> bool:
+    """Tell an embedded AWS from AWS, also in a private network, whose addresses have HTTPS and no port."""
+    parts = urlsplit(address)
+    return parts.scheme != "https" or parts.port is not None

@@ -7,13 +7,11 @@ but no functions. End-to-end and browser tests use HTTP on the stage `local`, wh
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import random
 import signal
 import socket
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -22,6 +20,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from ops import stages
+from tests import run_folder
 from tests.environments import environment
 
 if TYPE_CHECKING:
@@ -40,19 +40,23 @@ def free_ports(count: int) -> list[int]:
 
 
 _aws_port, _page_port = free_ports(2)
-_folder = tempfile.TemporaryDirectory(prefix="counter-tests-", ignore_cleanup_errors=True)
-atexit.register(_folder.cleanup)
+_folder = run_folder.create()
 
 # Before any test imports the application, which reads its settings once.
 os.environ.update(
     STAGE="pipeline",
     AWS_PORT=str(_aws_port),
     PAGE_PORT=str(_page_port),
-    LOCAL_FOLDER=_folder.name,
-    AWS_ENDPOINT_URL=f"http://127.0.0.1:{_aws_port}",
-    AWS_ACCESS_KEY_ID="test",
-    AWS_SECRET_ACCESS_KEY="test",
-    AWS_DEFAULT_REGION="us-east-1",
+    LOCAL_FOLDER=str(_folder),
+)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_folder))  # the root of `tmp_path`
+stages.use_embedded_aws(
+    {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{_aws_port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
 )
 
 # How long an example takes is the machine's affair, and on a busy one many take longer than Hypothesis expects.

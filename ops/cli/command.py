@@ -41,6 +41,7 @@ def stage_command(
             if prepare:
                 prepare(stage, **options)
             settings = stages.enter(stage)
+            _check_target(stage)
             if check_log:
                 from ops.deployment import provision
 
@@ -63,6 +64,14 @@ def exit_on_error() -> Iterator[None]:
     except errors.EXPECTED as error:
         click.echo(f"Error: {errors.describe(error)}", err=True)
         raise click.exceptions.Exit(errors.exit_status(error)) from error
+
+
+def _check_target(stage: str) -> None:
+    """Refuse several targets. In a terminal, name an embedded AWS, which operators may not expect."""
+    from ops import target
+
+    if stage != stages.LOCAL_STAGE and (address := target.find_embedded_aws()) and sys.stderr.isatty():
+        click.echo(f"Stage {stage} is on the embedded AWS at {address}, as AWS_ENDPOINT_URL says.", err=True)
 
 
 def confirm(question: str, *, yes: bool, refusal: str = "Confirmation required: add --yes.") -> None:

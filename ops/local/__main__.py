@@ -41,10 +41,10 @@ def down() -> None:
 
 
 @main.command()
-@click.option("--port", default=8000, show_default=True, help="Port on 127.0.0.1.")
-def local(port: int) -> None:
+@click.option("--port", default="8000", show_default=True, help="Port on 127.0.0.1.")
+def local(port: str) -> None:
     """Run `chalice local` with reload on the running system."""
-    stack.run_chalice_local(_system(), port)
+    stack.run_chalice_local(_system(), _parse_port("PORT", port))
 
 
 def _system() -> LocalSystem:
@@ -55,7 +55,10 @@ def _system() -> LocalSystem:
 
 
 def _port(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
+    return _parse_port(name, os.environ.get(name, str(default)))
+
+
+def _parse_port(name: str, text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise OperatorError(f"{name} must be a port number from 1 to 65535, got {text!r}.")
     return int(text)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import threading
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from ops import stages
+from ops.local.loopback import LoopbackHandler
 
 WEB = stages.PROJECT / "web"
 
@@ -28,20 +30,20 @@ class PageServer:
         self._server.server_close()
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
+class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
     def __init__(self, *args: Any, config: dict[str, str], **kwargs: Any) -> None:
         self._config = json.dumps(config).encode()
         super().__init__(*args, **kwargs)
 
-    def do_GET(self) -> None:
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Send the headers of the file, or of the configuration. Return the content, which GET sends and HEAD not."""
         if self.path != "/config.json":
-            super().do_GET()
-            return
+            return super().send_head()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(self._config)))
         self.end_headers()
-        self.wfile.write(self._config)
+        return io.BytesIO(self._config)
 
     def end_headers(self) -> None:
         # So that edits are visible on the next reload.

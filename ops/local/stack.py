@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -65,6 +67,11 @@ class LocalSystem:
         return self.folder / "state"
 
     @property
+    def temporary(self) -> Path:
+        """The folder for temporary files. A shutdown removes it; after a killed run, the next start does."""
+        return self.folder.resolve() / "tmp"
+
+    @property
     def log(self) -> Path:
         """The log of the embedded AWS and its functions."""
         return self.folder / "aws.log"
@@ -87,6 +94,7 @@ def run(system: LocalSystem) -> None:
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:
+                os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary)  # packaging is also cleaned up
                 api_url = _deploy(system)
                 with contextlib.closing(PageServer(system.page_port, api_url)) as page:
                     write_environment(system, api_url, page.url)
@@ -104,14 +112,14 @@ def up(system: LocalSystem) -> None:
     Start the system in the background and wait until it is ready. Do nothing if it is running.
 
     Raises:
-        OperatorError: the system does not start in time.
+        OperatorError: the system does not start in time, or it is running on other ports than the environment asks for.
     """
     system.folder.mkdir(parents=True, exist_ok=True)
     if _pid(system) is None:
         _start_in_background(system)
     else:
         _wait_until(system.environment.exists, "The running system is not ready", _READY_WITHIN_S)
-    addresses = stages.addresses(system.folder)
+    addresses = _find_addresses(system)
     click.echo(f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\nStop it with `make down`.")
 
 
@@ -164,15 +172,30 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
     Replace this process with Chalice's development server, which uses the running system's tables and queues.
 
     Raises:
-        OperatorError: the system is not running.
+        OperatorError: the system is not running, or on other ports than the environment asks for; `port` is in use.
     """
-    environment = {**os.environ, **stages.addresses(system.folder)}
+    stages.use_embedded_aws(_find_addresses(system))
     _check_free(port, "PORT")
     os.chdir(stages.PROJECT)
     # Chalice's own reloader watches the whole checkout, including .local and the policies that `provision` writes.
     watch = str(Path(sys.executable).parent / "watchfiles")
     server = shlex.join([sys.executable, "-m", "ops.local.chalice_local", str(port)])
-    os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice/config.json"], environment)  # noqa: S606
+    os.execve(watch, [watch, server, "app.py", "chalicelib", ".chalice/config.json"], os.environ)  # noqa: S606
+
+
+def _find_addresses(system: LocalSystem) -> dict[str, str]:
+    """Return the running system's addresses, after a check that it has the ports that the environment asks for."""
+    addresses = stages.addresses(system.folder)
+    for variable, port, name in (
+        ("AWS_PORT", system.aws_port, "AWS_ENDPOINT_URL"),
+        ("PAGE_PORT", system.page_port, "PAGE_URL"),
+    ):
+        running = urlsplit(addresses[name]).port
+        if variable in os.environ and port != running:
+            raise OperatorError(
+                f"{variable} is {port}, but the system runs on {running}: stop it with `make down` first."
+            )
+    return addresses
 
 
 @contextlib.contextmanager
@@ -216,12 +239,11 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     _check_free(system.aws_port, "AWS_PORT")
     _check_free(system.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
-    os.environ.update(_credentials(system))
+    stages.use_embedded_aws(_credentials(system))
     ministack_gaps.reset_stream_positions(system.state)
     # The embedded AWS unpacks the functions into temporary folders and leaves them there.
-    temporary = system.folder.resolve() / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    shutil.rmtree(system.temporary, ignore_errors=True)
+    system.temporary.mkdir()
     with system.log.open("a") as log:
         process = subprocess.Popen(  # noqa: S603  (our own program)
             [sys.executable, "-m", program],
@@ -237,7 +259,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
                 "S3_PERSIST": "1",
                 "STATE_DIR": str(system.state.resolve()),
                 "S3_DATA_DIR": str((system.folder / "s3").resolve()),
-                "TMPDIR": str(temporary),
+                "TMPDIR": str(system.temporary),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             # The pipe closes when this process ends, even if it is killed; then the child ends, too.
@@ -263,7 +285,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(system.temporary, ignore_errors=True)
 
 
 def _credentials(system: LocalSystem) -> dict[str, str]:
@@ -291,7 +313,7 @@ def _deploy(system: LocalSystem) -> str:
 
 def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:
     """Write the file that tells shells and operators' commands the addresses of the running system."""
-    lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(system)}
+    lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(system), **stages.bypass_proxies()}
     temporary = system.folder / "env.new"
     temporary.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
     temporary.rename(system.environment)
@@ -304,7 +326,7 @@ def _check_free(port: int, variable: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise OperatorError(
-                f"Port {port} is in use: stop the other program or set {variable}, as in {variable}={port + 1} make run"
+                f"Port {port} is in use: stop the other program, or set {variable} to another port."
             ) from error
 
 

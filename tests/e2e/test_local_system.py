@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from ops.local.stack import LocalSystem
 from ops.stages import addresses
 from tests.conftest import free_ports
-from tests.e2e.conftest import eventually
+from tests.e2e.conftest import eventually, ops, run
 
 pytestmark = pytest.mark.exhaustive
 
@@ -81,6 +83,28 @@ def test_second_up_prints_the_running_systems_address(place, api_url, page_url):
     assert (second.returncode, second.stdout.splitlines()[:2]) == (0, [f"Page: {page_url}", f"API: {api_url}"])
 
 
+@pytest.mark.parametrize(("variable", "name"), [("AWS_PORT", "aws_port"), ("PAGE_PORT", "page_port")])
+@pytest.mark.parametrize("verb", ["up", "local"])
+def test_other_port_than_the_running_systems_is_refused(place, variable, name, verb):
+    (other,) = free_ports(1)
+
+    refused = command(place, verb, **{variable: str(other)})
+
+    runs_on = f"the system runs on {getattr(place, name)}"
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"Error: {variable} is {other}, but {runs_on}: stop it with `make down` first.\n",
+    )
+
+
+def test_ports_that_nobody_asked_for_do_not_matter(place, page_url):
+    environment = {name: value for name, value in at(place).items() if name not in ("AWS_PORT", "PAGE_PORT")}
+
+    second = run(sys.executable, "-m", "ops.local", "up", at=PROJECT, **environment, AWS_PORT=None, PAGE_PORT=None)
+
+    assert (second.returncode, second.stdout.splitlines()[0]) == (0, f"Page: {page_url}")
+
+
 def test_down_without_a_running_system_succeeds(elsewhere):
     assert command(elsewhere, "down").returncode == 0
 
@@ -95,8 +119,7 @@ def test_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, nu
 
     assert (refused.returncode, refused.stderr) == (
         1,
-        f"Error: Port {port} is in use: stop the other program or set {variable}, "
-        f"as in {variable}={port + 1} make run\n",
+        f"Error: Port {port} is in use: stop the other program, or set {variable} to another port.\n",
     )
 
 
@@ -107,6 +130,58 @@ def test_invalid_port_is_one_line(elsewhere):
         1,
         "Error: AWS_PORT must be a port number from 1 to 65535, got 'many'.\n",
     )
+
+
+@pytest.mark.parametrize("port", ["80000", "0", "-1", "many", ""])
+def test_invalid_port_of_local_is_one_line(elsewhere, port):
+    refused = command(elsewhere, f"local --port={port}")
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"Error: PORT must be a port number from 1 to 65535, got {port!r}.\n",
+    )
+
+
+def test_port_in_use_of_local_is_one_line(place):
+    refused = command(place, f"local --port={place.page_port}")
+
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"Error: Port {place.page_port} is in use: stop the other program, or set PORT to another port.\n",
+    )
+
+
+def test_system_works_whatever_the_environment_says(elsewhere, tmp_path):
+    """Proxies, profiles and addresses of single services concern other programs. No part may leave files elsewhere."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    (tmp_path / "config").write_text("[default]\nignore_configured_endpoint_urls = true\nregion = eu-west-2\n")
+    elsewhere_url = "http://127.0.0.1:9"
+    misleading: dict[str, Any] = {
+        **dict.fromkeys(["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"], elsewhere_url),
+        "no_proxy": "",
+        "NO_PROXY": "",
+        "AWS_PROFILE": "missing",
+        "AWS_REGION": "eu-west-2",
+        "AWS_ENDPOINT_URL_SQS": elsewhere_url,
+        "AWS_ENDPOINT_URL_DYNAMODB": elsewhere_url,
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "TMPDIR": str(temporary),
+    }
+
+    up = command(elsewhere, "up", **misleading)
+    count = f". {elsewhere.environment} && curl -s -X POST $API_URL/counters/a/increments"
+    recorded = run("bash", "-c", count, at=PROJECT, **misleading)
+    with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
+        eventually(lambda: client.get("/counters/a").json()["version"] == 1)
+    verified = ops("verify", "--stage", "local", LOCAL_FOLDER=str(elsewhere.folder), **misleading)
+    command(elsewhere, "down", **misleading)
+
+    assert (up.returncode, up.stderr) == (0, "")
+    assert (recorded.returncode, json.loads(recorded.stdout)["by"]) == (0, 1)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert [*temporary.iterdir()] == []
 
 
 def test_damaged_state_file_is_one_line_and_is_not_overwritten(elsewhere):
@@ -170,8 +245,9 @@ def test_local_serves_the_counters_of_the_running_system(place, client, counter_
         [sys.executable, "-m", "ops.local", "local", "--port", str(port)],
         cwd=PROJECT,
         env=at(place),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
     )
     try:
@@ -179,12 +255,15 @@ def test_local_serves_the_counters_of_the_running_system(place, client, counter_
             eventually(lambda: answers(local))
             local.post(f"/counters/{counter_id}/increments", json={"by": 4})
             malformed = local.post(f"/counters/{counter_id}/increments", json={"by": 0})
+            chunked = local.post(f"/counters/{counter_id}/increments", content=iter([b'{"by": 5}']))
             eventually(lambda: local.get(f"/counters/{counter_id}").json()["version"] == 2)
             found = local.get(f"/counters/{counter_id}").json()
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-    assert (found["value"], malformed.status_code) == (7, 400)
+        os.killpg(server.pid, signal.SIGINT)  # as Ctrl-C does
+        printed, _ = server.communicate()
+    assert (found["value"], malformed.status_code, chunked.status_code) == (7, 400, 501)
+    assert "Serving on" in printed
+    assert "Traceback" not in printed
 
 
 def test_local_reads_the_sqlite_file_of_the_functions(place):

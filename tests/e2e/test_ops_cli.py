@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, NoRegionError
 from click.testing import CliRunner
 
 from chalicelib.errors import KeyReusedError, LogUnavailableError
-from ops import stages, target
+from ops import stages
 from ops.__main__ import main
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError, OutageError
@@ -136,14 +136,6 @@ def test_invalid_stage_name_is_refused_and_nothing_is_written(tmp_path, name):
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "STAGE must be 1 to 20 lower-case letters" in refused.stderr
     assert configuration(project) == configuration(stages.PROJECT)
-
-
-def test_account_and_region_are_shown(place, monkeypatch):
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", place.aws_url)
-
-    assert target.describe() == "account 000000000000, us-east-1"
-    assert target.api_url("abc", "https://abc.example/api/") == "https://abc.example/api"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""HTTP servers on this machine for this machine's user."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import socket
+from http import HTTPStatus
+
+
+class LoopbackHandler(http.server.BaseHTTPRequestHandler):
+    """
+    A handler that answers only requests that name its own host and port.
+
+    A web page can make its own domain name resolve to 127.0.0.1, and could then read the answers (DNS rebinding).
+    """
+
+    def parse_request(self) -> bool:
+        """Parse the request line and headers. Return False if the request was refused."""
+        return super().parse_request() and self._is_for_this_host()
+
+    def _is_for_this_host(self) -> bool:
+        port = self.connection.getsockname()[1]
+        hosts = [host if ":" in host else f"{host}:80" for host in self.headers.get_all("Host", [])]
+        if len(hosts) == 1 and hosts[0].lower() in {f"127.0.0.1:{port}", f"localhost:{port}"}:
+            return True
+        self.refuse(HTTPStatus.FORBIDDEN, f"Host must be 127.0.0.1:{port} or localhost:{port}.")
+        return False
+
+    def refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer with a problem document, and close the connection."""
+        problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+        body = f"{json.dumps(problem)}\n".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Read the rest of the request. Otherwise, a client that is still sending would see a reset, not the answer."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(1)
+        with contextlib.suppress(OSError):
+            while self.rfile.read1():
+                pass

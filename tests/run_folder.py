@@ -1,0 +1,73 @@
+"""
+The folder of each test process, in `.local/tests`. It is removed at exit, or by the next process if one was killed.
+
+`python -m tests.run_folder` removes what killed processes left, as `make clean` does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ALL = Path(__file__).parent.parent / ".local" / "tests"
+
+#: The locks of this process's folders, held until it ends, however it ends.
+_held: list[IO[str]] = []
+
+
+def create() -> Path:
+    """Create a folder that exists as long as this process. Remove what killed processes left."""
+    with _only_one_process():
+        _remove_leftovers()
+        folder = Path(tempfile.mkdtemp(dir=ALL))
+        _held.append(_lock(folder / "owner"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of processes that were killed, and stop the systems that still run in them."""
+    with _only_one_process():
+        _remove_leftovers()
+
+
+def _remove_leftovers() -> None:
+    for folder in [path for path in ALL.iterdir() if path.is_dir()]:
+        with contextlib.suppress(BlockingIOError), _lock(folder / "owner"):
+            # Imported late: most processes find nothing, and the tests' environment must be set first.
+            from ops.local import stack
+
+            with contextlib.redirect_stdout(io.StringIO()):
+                stack.down(stack.LocalSystem(folder, 0, 0))
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _only_one_process() -> Iterator[None]:
+    ALL.mkdir(parents=True, exist_ok=True)
+    with (ALL / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lock(path: Path) -> IO[str]:
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    return file
+
+
+if __name__ == "__main__":
+    remove_leftovers()

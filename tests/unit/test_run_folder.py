@@ -1,0 +1,61 @@
+"""What killed test processes left behind is removed, and what others use is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests import run_folder
+from tests.doc_pages import PROJECT
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start processes that create a folder and wait. Stop them after the test."""
+    started = []
+    program = (
+        "import pathlib, sys; from tests import run_folder; run_folder.ALL = pathlib.Path(sys.argv[1]); "
+        "print(run_folder.create(), flush=True); sys.stdin.read()"
+    )
+
+    def start():
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout
+        return process, tmp_path / process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_folder_of_a_killed_process_is_removed(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "ALL", tmp_path)
+    living, kept = start()
+    killed, left = start()
+    (left / "tmp").mkdir()
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+
+    run_folder.remove_leftovers()
+
+    assert (left.exists(), kept.exists(), living.poll()) == (False, True, None)
+
+
+def test_folder_is_removed_at_exit(start):
+    process, folder = start()
+
+    process.communicate("")
+
+    assert not folder.exists()
