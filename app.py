@@ -260,7 +260,8 @@ def watch_invocation(received: Any, get_response: Callable[[Any], Any]) -> Any:
 
 @app.middleware("http")
 def unify_errors(request: Request, get_response: Callable[[Request], Response]) -> Response:
-    return responses.add_cors_headers(problems.render_chalice_error(get_response(request)), _settings.allowed_origin)
+    response = responses.end_line(problems.render_chalice_error(get_response(request)))
+    return responses.add_cors_headers(response, _settings.allowed_origin)
 
 
 @app.middleware("http")

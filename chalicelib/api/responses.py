@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import CORSConfig, Response
@@ -102,6 +103,13 @@ def add_cors_headers(response: Response, allowed_origin: str) -> Response:
     """Let a page of the allowed origin read the response, whether a view or Chalice created it."""
     for name, value in make_cors_config(allowed_origin).get_access_control_headers().items():
         response.headers.setdefault(name, value)
+    return response
+
+
+def end_line(response: Response) -> Response:
+    """End the body with a newline, so that the next prompt of a terminal has a line of its own. Empty bodies stay."""
+    body = response.body if isinstance(response.body, str) else json.dumps(response.body, separators=(",", ":"))
+    response.body = body if not body or body.endswith("\n") else f"{body}\n"
     return response
 
 

@@ -145,7 +145,7 @@ def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
                     **({"Retry-After": "'1'"} if problem.status in (429, 503) else {}),
                 }
             },
-            "ResponseTemplates": {"application/json": json.dumps(describe_problem(problem, detail))},
+            "ResponseTemplates": {"application/json": f"{json.dumps(describe_problem(problem, detail))}\n"},
         }
         for kind, (problem, detail) in GATEWAY_PROBLEMS.items()
     }

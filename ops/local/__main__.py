@@ -1,7 +1,8 @@
 """
 Run the whole system on this machine: an embedded AWS, the stage `local` deployed on it, and the page.
 
-Everything listens on 127.0.0.1 only. State lives in `.local` and survives a clean shutdown.
+Everything listens on 127.0.0.1 only. AWS_PORT and PAGE_PORT change the ports of the embedded AWS and the page (default:
+4566 and 8080). State lives in `.local` and survives a clean shutdown.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def down() -> None:
 
 
 @main.command()
-@click.option("--port", default="8000", show_default=True, help="Port on 127.0.0.1.")
+@click.option("--port", default="8000", metavar="PORT", show_default=True, help="Port on 127.0.0.1.")
 def local(port: str) -> None:
     """Run `chalice local` with reload on the running system."""
     stack.run_chalice_local(_system(), _parse_port("PORT", port))

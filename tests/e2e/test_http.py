@@ -110,6 +110,7 @@ def test_every_error_is_a_problem_document(client, method, path, parts, status):
     assert (response.status_code, response.headers["Content-Type"]) == (status, "application/problem+json")
     assert problem["status"] == status
     assert {"type", "title", "detail"} <= set(problem)
+    assert response.text.endswith("}\n")
 
 
 def test_body_not_in_utf_8_is_malformed(client):

@@ -277,6 +277,13 @@ def test_event_body_has_type_and_reason_but_not_the_operator():
     assert responses.render_event(adjustment, counted=True).body == {**second, "status": "counted"}
 
 
+@pytest.mark.parametrize(
+    ("body", "text"), [({"a": 1}, '{"a":1}\n'), ("text", "text\n"), ("line\r\n", "line\r\n"), ("", "")]
+)
+def test_body_ends_with_one_newline_unless_empty(body, text):
+    assert responses.end_line(Response(body)).body == text
+
+
 NOW_S = 1_700_000_000.5  # 2023-11-14T22:13:20.5Z
 
 
