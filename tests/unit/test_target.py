@@ -47,8 +47,10 @@ REDIRECTIONS = {
 
 @pytest.fixture(autouse=True)
 def untouched_environment() -> Iterator[None]:
-    """Restore the environment, and let no session remember it."""
+    """Begin without exceptions from proxies. Restore the environment, and let no session remember it."""
     before = {**os.environ}
+    for name in ("no_proxy", "NO_PROXY"):  # the tests' own environment has them
+        os.environ.pop(name, None)
     boto3.DEFAULT_SESSION = None
     yield
     os.environ.clear()
