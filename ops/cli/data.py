@@ -60,7 +60,13 @@ def verify_command(
 
 @_log_command
 @click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter.")
-@click.option("--from", "from_ms", type=TIME, default=None, help="Only events recorded at or after TIME.")
+@click.option(
+    "--from",
+    "from_ms",
+    type=TIME,
+    default=None,
+    help="Only events recorded at or after TIME. A day, such as 2026-01-31, is its start in UTC.",
+)
 @click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME.")
 @click.option(
     "--rate", type=click.IntRange(1), default=5000, show_default=True, help="Maximum events per second and queue."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,23 @@ if TYPE_CHECKING:
 
 
 class Time(click.ParamType[int]):
-    """An RFC 3339 time, converted to milliseconds since 1970."""
+    """An RFC 3339 time, or a day, which means its start in UTC. Converted to milliseconds since 1970."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+            value += "T00:00:00Z"
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
             moment = datetime.min  # noqa: DTZ901  (has no time zone, so it is refused below)
         if moment.tzinfo is None or "T" not in value.upper():
-            self.fail(f"must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got {value!r}.", param, ctx)
+            self.fail(
+                f"must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got {value!r}. A day is its start in UTC.",
+                param,
+                ctx,
+            )
         return round(moment.timestamp() * 1000)
 
 

@@ -1,0 +1,23 @@
+"""The values of the commands' options."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from ops.cli.params import TIME
+
+
+@pytest.mark.parametrize(
+    ("text", "start"), [("2026-01-31", "2026-01-31T00:00:00Z"), ("2024-02-29", "2024-02-29T00:00:00Z")]
+)
+def test_day_is_its_start_in_utc(text, start):
+    assert TIME.convert(text, None, None) == TIME.convert(start, None, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30", "2026-1-31", "20260131", "2026-01", "2026-W05-6", "٢٠٢٦-01-31", "today"]
+)
+def test_other_dates_are_refused(text):
+    with pytest.raises(click.BadParameter, match="must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got"):
+        TIME.convert(text, None, None)
