@@ -79,6 +79,11 @@ def exceed_throughput(attempt: Attempt) -> AWSResponse:
     return _refusal(attempt, "ProvisionedThroughputExceededException")
 
 
+def refuse(code: str, **more: Any) -> Fault:
+    """Refuse a request to DynamoDB with this code."""
+    return lambda attempt: _refusal(attempt, code, **more)
+
+
 def conflict(attempt: Attempt) -> AWSResponse:
     """Respond that a transaction is in progress on the item."""
     return _refusal(attempt, "TransactionConflictException")

@@ -58,7 +58,15 @@ def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
     try:
         yield
     except PynamoDBException as cause:
-        raise error(f"{error_code(cause) or type(cause.cause or cause).__name__}: {cause.msg}") from cause
+        raise error(_describe(cause)) from cause
+
+
+def _describe(error: PynamoDBException) -> str:
+    """Describe PynamoDB's error with its cause and the reasons of a transaction, which its own message may lack."""
+    cause, message = error.cause or error, str(error.msg)
+    reasons = [reason.message for reason in getattr(error, "cancellation_reasons", []) if reason and reason.message]
+    details = "; ".join([*([] if str(cause) in message else [str(cause)]), *reasons])
+    return f"{error_code(error) or type(cause).__name__}: {message}{details and f' ({details})'}"
 
 
 def error_code(error: PynamoDBException) -> str | None:
@@ -150,9 +158,10 @@ def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
         # Any other reason, such as a throttled member, is an outage, even if other members have conflicts.
         if reasons and set(reasons) <= {None, _CONDITION_FAILED, _CONFLICT}:
             raise RefusedError(tables=_list_refused(transaction, reasons)) from cause
-        if "ValidationError" in reasons and _ITEM_PROBLEM.search(str(cause)):
-            raise UnwritableItemError(str(cause)) from cause
-        raise error(str(cause)) from cause
+        description = _describe(cause)
+        if "ValidationError" in reasons and _ITEM_PROBLEM.search(description):
+            raise UnwritableItemError(description) from cause
+        raise error(description) from cause
 
 
 def _list_refused(transaction: TransactWrite, reasons: list[str | None]) -> frozenset[str]:

@@ -43,8 +43,8 @@ def verify_command(
     """
     Compare read models with the event log. Exits with 1 if they differ.
 
-    Safe under traffic. Waits for pending events until they are older than --lag. Reads the log once, in flat memory; a
-    temporary file takes about 250 bytes per event and projection.
+    Safe under traffic. Waits for pending events until they are older than --lag, --lag seconds at most. Reads the log
+    once, in flat memory; a temporary file takes about 250 bytes per event and projection.
 
     \b
     Examples:

@@ -29,7 +29,21 @@ _NOT_PROVISIONED = "The stage is not provisioned here. Run provision, or check t
 #: Hints by a part of the error's message.
 _HINTS = {
     "AccessDenied": "Your credentials lack a permission: use others (AWS_PROFILE=name), or have it granted.",
-    "ExpiredToken": "Your credentials have expired: sign in again, for example with aws sso login.",
+    **dict.fromkeys(
+        ("ExpiredToken", "RequestExpired", "TokenRefreshRequired", "InvalidToken"),
+        "Your credentials have expired: sign in again, for example with aws sso login.",
+    ),
+    # S3's answers to HEAD have no error code.
+    **dict.fromkeys(
+        ("(403) when calling", "(400) when calling the Head"),
+        "Your credentials have expired or lack a permission: sign in again, for example with aws sso login, or use "
+        "others (AWS_PROFILE=name).",
+    ),
+    **dict.fromkeys(
+        ("RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignature"),
+        "AWS does not accept the signature: check your credentials and the clock of this machine.",
+    ),
+    "InvalidAccessKeyId": "AWS does not know your credentials: use others (AWS_PROFILE=name).",
     "InvalidClientTokenId": "AWS does not know your credentials: use others (AWS_PROFILE=name).",
     "UnrecognizedClient": "AWS does not know your credentials: use others (AWS_PROFILE=name).",
     "ResourceNotFound": _NOT_PROVISIONED,

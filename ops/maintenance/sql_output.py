@@ -6,7 +6,9 @@ import csv
 import itertools
 import json
 import math
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +23,7 @@ from ops.cli.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TextIO
 
     from ops.maintenance.sql import Result
 
@@ -37,8 +40,9 @@ def write(result: Result, output: Format, limit: int | None) -> None:
     """
     Write at most `limit` rows to standard output. Default: 1,000 rows of a table, else all.
 
-    CSV and JSON rows are written as they arrive, in constant memory; a table is collected first. If there are more
-    rows, a note says so: below a table, else on standard error.
+    Nothing is written before the last row has arrived: if the statement fails or is stopped, the output is empty, not
+    cut off. A table is collected in memory, CSV and JSON in a temporary file. If there are more rows, a note says so:
+    below a table, else on standard error.
 
     Raises:
         InputError: the output is JSON and two columns have the same name. Nothing is written.
@@ -52,9 +56,13 @@ def write(result: Result, output: Format, limit: int | None) -> None:
         click.echo(f"({number}; there are more: see --limit)" if has_more else f"({number})")
         return
     write_rows = _write_csv if output == "csv" else _write_json
-    write_rows(result.columns, itertools.islice(result.rows, limit))
-    sys.stdout.flush()
-    if _has_more(result, limit):
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as collected:
+        write_rows(collected, result.columns, itertools.islice(result.rows, limit))
+        has_more = _has_more(result, limit)
+        collected.seek(0)
+        shutil.copyfileobj(collected, sys.stdout)
+        sys.stdout.flush()
+    if has_more:
         click.echo(f"Limited to {limit:,} rows; there are more: see --limit", err=True)
 
 
@@ -62,25 +70,22 @@ def _has_more(result: Result, limit: int | None) -> bool:
     return limit is not None and next(result.rows, None) is not None
 
 
-def _write_csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
-    first = [*itertools.islice(rows, 1)]  # an error is raised before anything is written
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+def _write_csv(file: TextIO, columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(
-        [None if value is None else to_text(value) for value in row] for row in itertools.chain(first, rows)
-    )
+    writer.writerows([None if value is None else to_text(value) for value in row] for row in rows)
 
 
-def _write_json(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+def _write_json(file: TextIO, columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
     if repeated := [name for name, number in Counter(columns).items() if number > 1]:
         raise InputError(f"Several columns are named {repeated[0]}: rename them, as in SELECT 1 AS a, 2 AS b.")
     names = [_to_json(name) for name in columns]
     separator = "[\n"
     for row in rows:
         members = (f"{name}: {_to_json(value)}" for name, value in zip(names, row, strict=True))
-        sys.stdout.write(f"{separator}{{{', '.join(members)}}}")
+        file.write(f"{separator}{{{', '.join(members)}}}")
         separator = ",\n"
-    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+    file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def _to_json(value: Any) -> str:

@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import click
+
 from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.staging_db import StagingDb
 from ops.cli import progress
@@ -39,7 +41,11 @@ def verify(
         LogUnavailableError, ReadModelUnavailableError, ContendedError: the result is unknown.
     """
     with stage(settings, counter_ids, selected or settings.projections) as comparisons:
-        reports = verifier.report(list(comparisons.values()), lag_s=lag_s, waits=waits)
+
+        def announce(pending: int) -> None:
+            click.echo(f"Waiting for {count(pending, 'pending event')}, at most {lag_s:,.0f} s.", err=True)
+
+        reports = verifier.report(list(comparisons.values()), lag_s=lag_s, waits=waits, announce=announce)
     return projections.merge_outcomes(dict(zip(comparisons, map(to_outcome, reports), strict=True)))
 
 

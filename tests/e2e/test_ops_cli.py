@@ -205,6 +205,27 @@ def test_expired_credentials_are_refused_with_the_way_out():
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "operation", "hint"),
+    [
+        ("403", "HeadObject", "Your credentials have expired or lack a permission: sign in again"),
+        ("400", "HeadObject", "Your credentials have expired or lack a permission: sign in again"),
+        ("RequestExpired", "DescribeStacks", "Your credentials have expired: sign in again"),
+        ("InvalidAccessKeyId", "ListBuckets", "AWS does not know your credentials"),
+        (
+            "RequestTimeTooSkewed",
+            "PutObject",
+            "AWS does not accept the signature: check your credentials and the clock",
+        ),
+    ],
+)
+def test_refusal_of_credentials_has_a_way_out(code, operation, hint):
+    """S3 answers HEAD without a body, so without an error code."""
+    said = ClientError({"Error": {"Code": code, "Message": "Forbidden"}}, operation)
+
+    assert errors.describe(said).startswith(hint)
+
+
 def test_missing_stack_names_the_region(place, tmp_path):
     elsewhere = (place.folder / "env").read_text().replace("=us-east-1", "=eu-west-2")
     (tmp_path / "env").write_text(elsewhere)

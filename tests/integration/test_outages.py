@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.aws import dynamodb
+from chalicelib.aws.dynamodb import UnwritableItemError
+from chalicelib.aws.tables import CounterItem
 from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
 from tests import faults
 from tests.builders import an_event, message_body
@@ -169,6 +172,35 @@ def test_a_batch_that_conflicts_at_every_try_is_raised(pipeline):
     pipeline.project([body])
 
     assert pipeline.value == 1
+
+
+TOO_LARGE = {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "cause"),
+    [
+        (faults.throttle, ReadModelUnavailableError, r"ThrottlingException: .*not now"),
+        (faults.exceed_throughput, ReadModelUnavailableError, r"TransactionCanceledException: .*not now"),
+        (faults.drop_request, ReadModelUnavailableError, r"ConnectTimeoutError: .*Connect timeout"),
+        (faults.refuse("ExpiredTokenException"), ReadModelUnavailableError, r"ExpiredTokenException: .*not now"),
+        (
+            faults.refuse("TransactionCanceledException", CancellationReasons=[TOO_LARGE]),
+            UnwritableItemError,
+            "Item size to update has exceeded",
+        ),
+    ],
+)
+@pytest.mark.sample(5)
+def test_failed_transaction_states_its_cause(pipeline, fault, error, cause):
+    def commit():
+        with dynamodb.transact(ReadModelUnavailableError) as transaction:
+            for part in (0, 1):
+                absent = CounterItem.counter_id.does_not_exist()
+                transaction.condition_check(CounterItem, pipeline.counter_id, part, condition=absent)
+
+    with faults.inject("TransactWriteItems", fault, faults.ALWAYS), pytest.raises(error, match=cause):
+        commit()
 
 
 def test_an_append_that_meets_transactions_each_time_is_503(pipeline):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 import uuid
 
 import boto3
 import pytest
 
-from chalicelib import event_log
+from chalicelib import event_log, settings
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import Scope, select_counters
 from chalicelib.read_model import queries
+from ops.maintenance import verify
 from tests.builders import an_event, log_items
 from tests.comparisons import verify_parts
 
@@ -131,6 +133,25 @@ def test_verifying_gives_up_on_an_event_once_it_is_old(pipeline):
     report = verify_parts(select_counters([pipeline.counter_id]), lag_s=1)
 
     assert numbers(report) == {kinds.UNCOUNTED: 1}
+
+
+@pytest.mark.parametrize(("lag_s", "waits"), [(1, True), (0, False)])
+def test_event_recorded_in_the_future_is_waited_for_as_long_as_others(pipeline, lag_s, waits):
+    logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000 + 3_600_000)
+
+    report = verify_parts(select_counters([pipeline.counter_id]), lag_s=lag_s, waits=waits)
+
+    assert numbers(report) == {kinds.UNCOUNTED: 1}
+    assert re.fullmatch(r"by 1, recorded with a time 359\d s in the future", report.differences[0].detail)
+
+
+def test_ops_verify_states_what_it_waits_for(pipeline, capsys):
+    logged(pipeline, 2, recorded_at_ms=time.time_ns() // 1_000_000 + 3_600_000)
+
+    outcome = verify.verify(settings.current(), [pipeline.counter_id], 1, waits=True)
+
+    assert capsys.readouterr().err == "Waiting for 2 pending events, at most 1 s.\n"
+    assert not outcome.holds
 
 
 def test_events_recorded_during_verify_are_not_differences(pipeline):

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 
-from ops.cli.errors import InputError
+from ops.cli.errors import InputError, OperatorError
 from ops.maintenance import sql_output
 from ops.maintenance.sql import Result
 
@@ -104,19 +104,20 @@ def test_json_with_repeated_column_names_is_refused(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("output", ["csv", "json"])
-def test_rows_are_written_as_they_arrive(output, capsys):
-    seen = 0
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+@pytest.mark.parametrize("error", [OperatorError, KeyboardInterrupt])
+@pytest.mark.parametrize("number", [0, 1, 20_000])
+def test_statement_that_is_stopped_leaves_no_output(output, error, number, capsys):
+    """A timeout stops it after any number of rows."""
 
     def rows():
-        for number in range(20_000):
-            nonlocal seen
-            seen = max(seen, len(capsys.readouterr().out))
-            yield number, "x" * 10
+        yield from ((n, "x" * 10) for n in range(number))
+        raise error
 
-    sql_output.write(Result(("a", "b"), rows()), output, None)
+    with pytest.raises(error):
+        sql_output.write(Result(("a", "b"), rows()), output, 30_000)
 
-    assert 0 < seen < 100
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("output", ["table", "csv", "json"])

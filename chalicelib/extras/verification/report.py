@@ -106,8 +106,8 @@ class Report:
         if event.recorded_at_ms >= young_from_ms:
             self.pending += 1
             return
-        detail = f"by {event.amount}, recorded {int(age_s)} s ago"
-        self.add(Difference(UNCOUNTED, counter_id, detail, event.event_id))
+        when = f"recorded {int(age_s)} s ago" if age_s >= 0 else f"recorded with a time {int(-age_s)} s in the future"
+        self.add(Difference(UNCOUNTED, counter_id, f"by {event.amount}, {when}", event.event_id))
 
     def add_unreadable(self, events: Iterable[tuple[str, str, str]]) -> None:
         """Add unreadable events, as (counter id, event id, reason)."""

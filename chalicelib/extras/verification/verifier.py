@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib import clock
+from chalicelib.domain.events import LATEST_MS
 from chalicelib.extras.chunks import split_into_chunks
 
 if TYPE_CHECKING:
@@ -64,17 +65,20 @@ def stage(
     run_in_parallel(db.add_events, [partial(_read_batches, segment) for segment in log], advance)
 
 
-def report(comparisons: Sequence[Comparison], *, lag_s: float, waits: bool) -> list[Report]:
+def report(
+    comparisons: Sequence[Comparison], *, lag_s: float, waits: bool, announce: Callable[[int], None] = lambda _: None
+) -> list[Report]:
     """
     Report how the staged read models differ from the staged log.
 
-    An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. With `waits`, poll
-    until no event is pending.
+    An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. With `waits`, call
+    `announce` with the number of pending events, and poll until no event is pending: `lag_s` seconds at most, because
+    the staged events exist already, whatever time they were recorded with.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError: see `stage`.
     """
-    young_from_ms = _poll_pending(comparisons, lag_s, waits=waits)
+    young_from_ms = _poll_pending(comparisons, lag_s, announce if waits else None)
     return [comparison.report_differences(young_from_ms) for comparison in comparisons]
 
 
@@ -114,19 +118,28 @@ def _read_batches(segment: LogSegment) -> Iterator[list[Event | Unreadable]]:
     return split_into_chunks(segment(), _EVENTS_AT_ONCE)
 
 
-def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, *, waits: bool) -> int:
-    """Poll until no pending event is younger than `lag_s`, or once; return the time from which events are young."""
+def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, announce: Callable[[int], None] | None) -> int:
+    """
+    Poll until no pending event is younger than `lag_s`, or once if `announce` is None.
+
+    Return the time from which events are young.
+    """
 
     def count_pending(oldest_ms: int, young_from_ms: int) -> int:
         return sum(comparison.count_pending(oldest_ms, young_from_ms) for comparison in comparisons)
 
     pause = threading.Event()
-    oldest_ms = 0
+    oldest_ms, started_ms = 0, clock.now_ms()
     while True:
         young_from_ms = clock.now_ms() - int(lag_s * 1000)
-        if not (count_pending(oldest_ms, young_from_ms) and waits):
+        if young_from_ms >= started_ms:
+            young_from_ms = LATEST_MS + 1  # even an event that was recorded with a time in the future is old by now
+        pending = count_pending(oldest_ms, young_from_ms)
+        if not (pending and announce):
             # Older events may have been counted since: check all of them once more.
             count_pending(0, young_from_ms)
             return young_from_ms
+        if not oldest_ms:
+            announce(pending)
         oldest_ms = max(oldest_ms, young_from_ms)
         pause.wait(_POLL_AFTER_S)
