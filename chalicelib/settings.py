@@ -55,6 +55,10 @@ class Settings:
     event_log_stream_arn: str
     check_events: int
     requests_per_s: int
+    expensive_reads_per_s: int
+    reserved_publish: int | None
+    reserved_project: int | None
+    access_log: int
     partial_batch_responses: int
     sdk: str
     sql_url: str
@@ -105,19 +109,26 @@ def read(environment: Mapping[str, str]) -> Settings:
     scheme = sql_url.partition("://")[0]
     if sql_reader_url.partition("://")[0] != scheme:
         raise SettingsError(f"SQL_READER_URL must begin with {scheme}://, as SQL_URL does: both are the same database")
+    projectors = _optional_integer(environment, "PROJECTORS", lowest=2, highest=1000)
+    reserved_project = _optional_integer(environment, "RESERVED_PROJECT", lowest=2, highest=1000)
+    if reserved_project and not (projectors and projectors <= reserved_project):
+        # Otherwise, Lambda throttles the pollers of the queue, and messages run out of deliveries.
+        raise SettingsError(f"RESERVED_PROJECT requires PROJECTORS of at most {reserved_project}, got {projectors}")
     return Settings(
         stage=stage,
         allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MAX_PARTS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
-        projectors=_integer(environment, "PROJECTORS", default=2, lowest=2, highest=1000)
-        if "PROJECTORS" in environment
-        else None,
+        projectors=projectors,
         log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
         check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
+        expensive_reads_per_s=_integer(environment, "EXPENSIVE_READS_PER_S", default=100, lowest=1, highest=10_000),
+        reserved_publish=_optional_integer(environment, "RESERVED_PUBLISH", lowest=1, highest=1000),
+        reserved_project=reserved_project,
+        access_log=_integer(environment, "ACCESS_LOG", default=0, lowest=0, highest=1),
         partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
         sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
         sql_url=sql_url,
@@ -137,6 +148,10 @@ def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest:
     if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
         raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, got {text!r}")
     return int(text)
+
+
+def _optional_integer(environment: Mapping[str, str], name: str, *, lowest: int, highest: int) -> int | None:
+    return _integer(environment, name, default=lowest, lowest=lowest, highest=highest) if name in environment else None
 
 
 def _sql_url(environment: Mapping[str, str], name: str) -> str:

@@ -24,6 +24,13 @@ def read_steps() -> FunctionSteps:
     return FunctionSteps.load(store.read()["function_steps"]["raw"])
 
 
+def read_history_limits() -> tuple[int, int]:
+    """Return the bytes of archive pages that one history reads, and by how much its last request may exceed them."""
+    from chalicelib.read_model import queries  # noqa: PLC0415  (reads the stage's settings)
+
+    return queries.HISTORY_BYTES, queries.PAGES_AT_ONCE * 4096
+
+
 def default_loads() -> tuple[Load, Load, Load]:
     """Return one counter and many, with the default batching window, and one counter with a window of ten seconds."""
     window_s = settings.read({"STAGE": "dev"}).batching_window_s

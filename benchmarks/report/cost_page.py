@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import alternatives
-from benchmarks.models import costing, deployed, pricing
+from benchmarks.models import abuse, costing, deployed, limits, pricing
 from benchmarks.models.costing import RATES, FunctionSteps
 from benchmarks.report.markdown import format_list
-from chalicelib import telemetry
+from chalicelib import settings, telemetry
+from chalicelib.api.requests import MAX_LIMIT, MAX_STEPS
+from chalicelib.extras import openapi
 from chalicelib.projections import READ_MODEL, SQL
 
 if TYPE_CHECKING:
@@ -23,6 +26,12 @@ _SLOW_MS: Final = 20
 #: The metrics that the hourly check always writes, and its maximum of read units.
 METRICS_OF_THE_CHECK: Final = 5
 _READ_UNITS_OF_THE_CHECK: Final = 3000
+
+#: A consistent read of this size takes one unit (DynamoDB developer guide, "Read consistency and pricing").
+_BYTES_OF_A_UNIT: Final = 4096
+
+#: The size of a history's point with five digits for the number and eight for the sum.
+_BYTES_OF_A_POINT: Final = len('{"start":"2026-11-24T12:00:00.000Z","increments":10000,"sum":10000000},')
 
 
 def view(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +55,9 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
             for each in alternatives.PRICED
         },
         "monthly": _price_month(measured),
+        "abuses": list_abuses(measured, setup),
+        "stored_usd": costing.price_storage(measured.event_bytes),
+        "swap_usd": pricing.WRITE_UNITS.of(2) * costing.MILLION,
         "batches": [
             format_list([f"{load.batch(rate, setup.stream_batch):,}" for rate in RATES]) for load in (one, many)
         ],
@@ -79,6 +91,44 @@ def price_alternative(
     work = measured.steps[f"{alternative.name}: {size}"]
     batch = costing.AlternativeBatch(size, measured.alternative_message_bytes, work)
     return costing.price_alternative(setup, measured.steps["increment"], batch, rate)
+
+
+def list_abuses(measured: FunctionSteps, setup: Setup) -> dict[str, tuple[float, list[str]]]:
+    """Return the cost of an hour of each kind of abuse, in USD, and the limits that bound it, with default settings."""
+    stage = settings.read({"STAGE": "dev"})
+    _, many, _ = deployed.default_loads()
+    query = measured.steps["counter"]
+    millions = stage.requests_per_s * abuse.SECONDS / costing.MILLION
+    every = f"`REQUESTS_PER_S` = {stage.requests_per_s:,}"
+    expensive = f"`EXPENSIVE_READS_PER_S` = {stage.expensive_reads_per_s:,}"
+    rows = f"`limit` of {MAX_LIMIT}"
+    history_bytes, page_bytes = deployed.read_history_limits()
+    # Rounded up, so that small changes of the document leave the page as it is.
+    document_bytes = math.ceil(len(openapi.render_document(stage)) / 50_000) * 50_000
+    row_bytes = {"event": measured.steps["increment"].answer_bytes, "other": query.answer_bytes}
+    reads = {
+        "histories": (
+            abuse.Read(1 + (history_bytes + page_bytes) / _BYTES_OF_A_UNIT, MAX_STEPS * _BYTES_OF_A_POINT),
+            [expensive, f"{MAX_STEPS:,} points", f"{history_bytes // 2**20} MB of archive pages"],
+        ),
+        "pages of events": (abuse.Read(2 + MAX_LIMIT / 2, MAX_LIMIT * row_bytes["event"]), [expensive, rows]),
+        "pages of counters": (abuse.Read(MAX_LIMIT / 8, MAX_LIMIT * row_bytes["other"]), [expensive, rows]),
+        "reports, without the database": (abuse.Read(0, MAX_LIMIT * row_bytes["other"]), [expensive, rows]),
+        "OpenAPI documents": (abuse.Read(0, document_bytes), [expensive, f"{document_bytes // 1000} KB"]),
+    }
+    functions = limits.LIMITS["concurrent functions"]
+    return {
+        "increments": (total_usd(measured, setup, many, stage.requests_per_s) * millions, [every]),
+        "queries of a counter": (costing.price_queries(setup, query) * millions, [every]),
+        **{
+            name: (abuse.price_reads(read, stage.expensive_reads_per_s), bounds)
+            for name, (read, bounds) in reads.items()
+        },
+        "functions of all these reads": (
+            abuse.price_functions(setup.memory_mb["api_handler"]),
+            [f"{functions.most:,} {functions.unit}"],
+        ),
+    }
 
 
 def _price_month(measured: FunctionSteps) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -33,6 +34,22 @@ if TYPE_CHECKING:
 #: A placeholder for the stream's ARN, which the overlay imports.
 _STREAM_ARN = "arn:aws:dynamodb:::table/log/stream/imported"
 
+#: The paths whose responses cost more than an increment: they have a lower limit.
+_EXPENSIVE_PATHS = (
+    "/counters",
+    "/counters/{counter_id}/events",
+    "/counters/{counter_id}/history",
+    "/openapi.json",
+    "/reports/{name}",
+)
+_READ_METHODS = ("GET", "HEAD")
+
+#: The fields of a line of the access log, by API Gateway's names.
+_ACCESS_LOG_FIELDS = {
+    name: f"$context.{name}"
+    for name in ("requestId", "requestTimeEpoch", "httpMethod", "path", "status", "responseLatency", "responseLength")
+} | {"ip": "$context.identity.sourceIp", "userAgent": "$context.identity.userAgent"}
+
 #: pip's name for the functions' platform.
 _PLATFORM = "manylinux2014_aarch64"
 
@@ -61,7 +78,8 @@ def overlay(settings: Settings) -> dict[str, Any]:
     """
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
-    The overlay names functions after the stage, filters and limits their event sources, and throttles the API. It also
+    The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
+    lower limits for expensive reads. If the settings say so, it reserves concurrency and writes an access log. It also
     turns the gateway's own errors, such as an unknown path or a body that is too large, into problem documents with
     CORS headers.
     """
@@ -76,11 +94,14 @@ def overlay(settings: Settings) -> dict[str, Any]:
             "Publish": {
                 "Properties": {
                     "FunctionName": f"{name}-publish",
+                    **_reserve(settings.reserved_publish),
                     "Events": {"PublishDynamodbEventSource": {"Properties": _stream_source(name, dead_letters)}},
                 }
             },
             **{
-                to_cfn_resource_name(projection.function): _queue_consumer(name, projection, shards)
+                to_cfn_resource_name(projection.function): _queue_consumer(
+                    name, projection, shards, settings.reserved_project
+                )
                 for projection in settings.projections
             },
             "Check": {"Properties": {"FunctionName": f"{name}-check", "Environment": {"Variables": shards}}},
@@ -93,13 +114,13 @@ def overlay(settings: Settings) -> dict[str, Any]:
                     "OpenApiVersion": "2.0",
                     "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
                     "MethodSettings": [
-                        {
-                            "HttpMethod": "*",
-                            "ResourcePath": "/*",
-                            "ThrottlingRateLimit": settings.requests_per_s,
-                            "ThrottlingBurstLimit": settings.requests_per_s,
-                        }
+                        _throttle("/*", "*", settings.requests_per_s),
+                        *(
+                            _throttle(path, method, min(settings.expensive_reads_per_s, settings.requests_per_s))
+                            for path, method in itertools.product(_EXPENSIVE_PATHS, _READ_METHODS)
+                        ),
                     ],
+                    **({"AccessLogSetting": _access_log(name)} if settings.access_log else {}),
                     "GatewayResponses": _gateway_responses(settings.allowed_origin),
                 }
             },
@@ -107,11 +128,34 @@ def overlay(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _queue_consumer(name: str, projection: Projection, variables: dict[str, Any]) -> dict[str, Any]:
+def _throttle(path: str, method: str, requests_per_s: int) -> dict[str, Any]:
+    return {
+        "HttpMethod": method,
+        # API Gateway encodes a path's slashes as in a JSON pointer, except for the first one.
+        "ResourcePath": "/" + path.replace("/", "~1") if path != "/*" else path,
+        "ThrottlingRateLimit": requests_per_s,
+        "ThrottlingBurstLimit": requests_per_s,
+    }
+
+
+def _access_log(name: str) -> dict[str, Any]:
+    """Return the setting that writes a line for each request to the log group of the stage's data stack."""
+    arn = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/apigateway/{name}"
+    return {"DestinationArn": {"Fn::Sub": arn}, "Format": json.dumps(_ACCESS_LOG_FIELDS)}
+
+
+def _reserve(number: int | None) -> dict[str, int]:
+    return {"ReservedConcurrentExecutions": number} if number else {}
+
+
+def _queue_consumer(
+    name: str, projection: Projection, variables: dict[str, Any], reserved: int | None
+) -> dict[str, Any]:
     resource = to_cfn_resource_name(projection.function)
     return {
         "Properties": {
             "FunctionName": f"{name}-{projection.function}",
+            **_reserve(reserved),
             "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1", **variables}},
             "Events": {
                 f"{resource}SqsEventSource": {"Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]}}

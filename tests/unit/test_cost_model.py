@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import store
 from benchmarks.measure import scope
-from benchmarks.models import costing, deployed, pricing
+from benchmarks.models import abuse, costing, deployed, pricing
 from benchmarks.models.costing import AlternativeBatch, Batch, Load, Setup, Step
 from benchmarks.report import cost_page
 from tests.doc_pages import README
@@ -104,6 +104,19 @@ def test_item_takes_a_thousand_write_units_a_second():
     assert costing.fits_one_item(1, 1000)
     assert costing.fits_one_item(2, 500)
     assert not costing.fits_one_item(2, 501)
+
+
+def test_hour_of_reads_costs_requests_units_transfer_and_lines():
+    read = abuse.Read(read_units=80, answer_bytes=10_000 - len(costing.GATEWAY_HEADERS))
+
+    usd = abuse.price_reads(read, a_second=10)
+
+    a_read = 3.50e-6 + 10_000 * 0.09e-9 + 0.20e-6 + 80 * 0.125e-6 + len(costing.PLATFORM_LINES) * 0.5e-9
+    assert usd == pytest.approx(36_000 * a_read)
+
+
+def test_hour_of_all_functions_costs_their_memory():
+    assert abuse.price_functions(512) == pytest.approx(1000 * 0.5 * 3600 * 0.0000133334)
 
 
 def test_price_states_where_it_is_published_and_was_read():

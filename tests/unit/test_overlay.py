@@ -1,0 +1,114 @@
+"""What `deploy` adds to Chalice's template: limits of the API, reserved concurrency, and the access log."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import app
+from benchmarks.models import deployed
+from benchmarks.report import cost_page
+from chalicelib import settings
+from chalicelib.errors import SettingsError
+from ops.deployment import package
+from ops.stages import PROJECT
+
+#: The paths that need more than a few reads, or return more than a few KB.
+EXPENSIVE = {
+    "/counters",
+    "/counters/{counter_id}/events",
+    "/counters/{counter_id}/history",
+    "/openapi.json",
+    "/reports/{name}",
+}
+
+
+def resources(**variables):
+    return package.overlay(settings.read({"STAGE": "dev", **variables}))["Resources"]
+
+
+def limits(**variables):
+    """Return the rates of the API's methods, by path and method. API Gateway writes / in a path as ~1."""
+    found = {}
+    for each in resources(**variables)["RestAPI"]["Properties"]["MethodSettings"]:
+        assert each["ThrottlingBurstLimit"] == each["ThrottlingRateLimit"]
+        path = each["ResourcePath"]
+        found[path[1:].replace("~1", "/") if "~1" in path else path, each["HttpMethod"]] = each["ThrottlingRateLimit"]
+    return found
+
+
+def test_expensive_reads_have_a_lower_limit_than_other_requests():
+    rates = limits(REQUESTS_PER_S="500", EXPENSIVE_READS_PER_S="7")
+
+    assert rates.pop(("/*", "*")) == 500
+    assert {path for path, _ in rates} == EXPENSIVE
+    assert set(rates.values()) == {7}
+    for path, methods in app.app.routes.items():
+        if path in EXPENSIVE:
+            assert {(path, method) for method in methods} <= rates.keys()
+    assert app.app.routes.keys() >= EXPENSIVE
+
+
+def test_limit_of_expensive_reads_is_never_above_that_of_all_requests():
+    assert set(limits(REQUESTS_PER_S="5").values()) == {5}
+
+
+def test_path_with_a_limit_is_encoded_as_api_gateway_requires():
+    (path,) = (
+        each["ResourcePath"]
+        for each in resources()["RestAPI"]["Properties"]["MethodSettings"]
+        if "history" in each["ResourcePath"] and each["HttpMethod"] == "GET"
+    )
+
+    assert path == "/~1counters~1{counter_id}~1history"
+
+
+def test_concurrency_is_reserved_for_counting_only_if_it_is_set():
+    functions = ("Publish", "Project", "ProjectSql", "APIHandler")
+    sql_url = "postgresql+psycopg://counter@host/counter"
+    reserved = resources(SQL_URL=sql_url, PROJECTORS="5", RESERVED_PUBLISH="8", RESERVED_PROJECT="10")
+    unreserved = resources(SQL_URL=sql_url)
+
+    def read(found):
+        return [found[name]["Properties"].get("ReservedConcurrentExecutions") for name in functions]
+
+    assert read(reserved) == [8, 10, 10, None]
+    assert read(unreserved) == [None] * 4
+
+
+def test_access_log_is_written_to_the_log_group_of_the_template():
+    template = (PROJECT / "infrastructure" / "template.yaml").read_text(encoding="utf-8")
+    (group,) = re.findall(r"LogGroupName: !Sub (/aws/apigateway/\S+)", template)
+
+    log = resources(ACCESS_LOG="1")["RestAPI"]["Properties"]["AccessLogSetting"]
+
+    assert log["DestinationArn"]["Fn::Sub"].endswith(f":log-group:{group.replace('${Stage}', 'dev')}")
+    assert {"ip", "status", "path", "httpMethod", "responseLatency"} <= json.loads(log["Format"]).keys()
+    assert "AccessLogSetting" not in resources()["RestAPI"]["Properties"]
+
+
+def test_cost_of_abuse_follows_from_the_limits_that_are_deployed():
+    """The table's rates are those of the overlay, and its total is the sum of its rows."""
+    rates = limits()
+    abuses = cost_page.list_abuses(deployed.read_steps(), deployed.read_setup())
+    page = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8").partition("## Abuse")[2]
+
+    for name, (usd, bounds) in abuses.items():
+        assert f"| {name} | {usd:.2f} | {', '.join(bounds)} |" in page
+    assert f"**{sum(usd for usd, _ in abuses.values()):.2f}**" in page
+    assert f"`REQUESTS_PER_S` = {rates['/*', '*']:,}" in abuses["increments"][1]
+    assert f"`EXPENSIVE_READS_PER_S` = {rates['/counters/{counter_id}/history', 'GET']:,}" in abuses["histories"][1]
+
+
+@pytest.mark.parametrize(
+    ("projectors", "reserved"),
+    [(None, "10"), ("11", "10"), ("5", "1")],
+)
+def test_reserved_concurrency_below_projectors_is_refused(projectors, reserved):
+    """Lambda would throttle the queue's pollers, and messages would run out of deliveries."""
+    variables = {"STAGE": "dev", "RESERVED_PROJECT": reserved, **({"PROJECTORS": projectors} if projectors else {})}
+
+    with pytest.raises(SettingsError, match="RESERVED_PROJECT"):
+        settings.read(variables)
