@@ -114,12 +114,20 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
 @click.option("--confirm", "confirmed", metavar="STAGE", help="Stage name, to confirm --data.")
 @click.option("--dry-run", is_flag=True, help="List what would be removed.")
 @click.option("--yes", is_flag=True, help="Remove the application without asking.")
-def destroy_command(settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool) -> Outcome:
+@click.option(
+    "--release-host",
+    is_flag=True,
+    help="With --data, also delete the bucket with the page's host name, kept otherwise.",
+)
+def destroy_command(
+    settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool, release_host: bool
+) -> Outcome:
     """
     Remove the application: API, functions, event sources.
 
-    Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last.
-    Safe to repeat.
+    Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last. The
+    bucket with the page's host name is emptied and kept: another account that took the name would serve the host as
+    long as its DNS record points there. Safe to repeat.
 
     \b
     Examples:
@@ -131,15 +139,19 @@ def destroy_command(settings: Settings, *, data: bool, confirmed: str | None, dr
 
     if confirmed and not data:
         raise click.UsageError("--confirm requires --data.")
+    if release_host and not data:
+        raise click.UsageError("--release-host requires --data.")
     if dry_run:
-        return destroy.preview(settings, data=data)
+        return destroy.preview(settings, data=data, release_host=release_host)
     if destroy.has_resources(settings, data=data):
         if data:
+            if note := destroy.describe_host_bucket(settings, release_host=release_host):
+                click.echo(note, err=True)
             _confirm_data_loss(settings.stage, target.describe(), confirmed)
         else:
             scope = f"the application of stage {settings.stage} in {target.describe()}"
             confirm(f"Remove {scope}? Its data is kept.", yes=yes)
-    return destroy.destroy(settings, data=data)
+    return destroy.destroy(settings, data=data, release_host=release_host)
 
 
 def _confirm_data_loss(stage: str, where: str, confirmed: str | None) -> None:

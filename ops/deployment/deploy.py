@@ -12,7 +12,7 @@ import boto3
 from chalicelib.aws import stream_arn
 from ops import target
 from ops.cli.errors import OperatorError
-from ops.deployment import package, provision, stacks
+from ops.deployment import drift, package, provision, stacks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,14 +53,17 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     """
     Deploy this checkout's application to the stage. Safe to repeat. `work` is a folder for build files.
 
+    Then delete the stacks of projections that are off: until then, `publish` may send to their queues.
+
     Raises:
-        OperatorError: the stage is not provisioned, or has another number of shards; `chalice deploy` deployed it;
-            packaging fails; SQLite is configured on Lambda; or CloudFormation refuses.
+        OperatorError: the stage is not provisioned, has another number of shards, or differs from its template;
+            `chalice deploy` deployed it; packaging fails; SQLite is configured on Lambda; or CloudFormation refuses.
     """
     package.check_sql(settings)
     check_not_deployed_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)
+    drift.check(settings)
     built = package.package(settings, work / f"package-{settings.stage}")
     template = json.loads((built / "sam.json").read_text(encoding="utf-8"))
     code = (built / "deployment.zip").read_bytes()
@@ -69,6 +72,10 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": data["ArtifactsBucket"], "Key": location}
+    if (current_arn := drift.find_stream_arn(settings)) != data["EventLogStreamArn"]:
+        sources = template["Resources"]["Publish"]["Properties"]["Events"]
+        sources["PublishDynamodbEventSource"]["Properties"]["Stream"] = current_arn
     outputs = stacks.apply(stack_name(settings.stage), json.dumps(template), {}, stage=settings.stage)
+    provision.remove_projections(settings)
     definition = template["Resources"]["RestAPI"]["Properties"]
     return Deployed(outputs["RestAPIId"], target.api_url(outputs["RestAPIId"], outputs["EndpointURL"]), definition)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import boto3
+from samtranslator.yaml_helper import yaml_parse
 
 from chalicelib.projections import PROJECTIONS
 from ops import target
+from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.deployment import deploy, provision, site, stacks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chalicelib.settings import Settings
 
 _TABLE, _BUCKET = "AWS::DynamoDB::Table", "AWS::S3::Bucket"
 
 
-def preview(settings: Settings, *, data: bool) -> Outcome:
+def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Outcome:
     """
     List what `destroy` would remove.
 
@@ -26,10 +30,18 @@ def preview(settings: Settings, *, data: bool) -> Outcome:
     """
     deploy.check_not_deployed_by_chalice(settings.stage)
     resources = _list_resources(settings, data=data)
-    facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in resources]}
+    notes = [] if release_host else list(map(_describe_kept, _host_buckets(resources)))
+    removed = [(kind, name) for kind, name in resources if release_host or not _is_host_bucket(kind, name)]
+    facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in removed]}
     head = f"Would be removed from stage {settings.stage} in {target.describe()}:"
-    lines = [head, *(f"  {kind} {name}" for kind, name in resources)]
+    lines = [head, *(f"  {kind} {name}" for kind, name in removed), *notes]
     return Outcome(facts, lines if resources else [_nothing_to_remove(settings, data=data)])
+
+
+def describe_host_bucket(settings: Settings, *, release_host: bool) -> str:
+    """Describe the consequences for the bucket with the page's host name; empty if the stage has no such bucket."""
+    buckets = _host_buckets(_list_resources(settings, data=True))
+    return " ".join(map(_describe_released if release_host else _describe_kept, buckets))
 
 
 def has_resources(settings: Settings, *, data: bool) -> bool:
@@ -45,29 +57,69 @@ def has_resources(settings: Settings, *, data: bool) -> bool:
     return data and (any(map(stacks.exists, _storage_stacks(settings))) or provision.has_log(settings))
 
 
-def destroy(settings: Settings, *, data: bool) -> Outcome:
+def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Outcome:
     """
     Remove the stage's application and, with `data`, its data. Safe to repeat.
 
-    The application is removed first because it needs the data. The event log is removed last.
+    The application is removed first because it needs the data. The event log is removed last. The bucket with the name
+    of the page's host is emptied and, unless `release_host`, kept: while a DNS record points to it, another account
+    that took the name would serve the host.
 
     Raises:
-        OperatorError: CloudFormation refuses. Removed resources stay removed; a repeated call continues.
+        OperatorError: CloudFormation refuses, or the stack would delete the host's bucket. Removed resources stay
+            removed; a repeated call continues.
     """
     application, storage = deploy.stack_name(settings.stage), _storage_stacks(settings)
+    resources = _list_resources(settings, data=data)
+    kept_buckets = [] if release_host else _host_buckets(resources)
+    if kept_buckets and not _retains_site(provision.stack_name(settings.stage)):
+        raise OperatorError(
+            f"The stack of stage {settings.stage} is of an earlier version, which would delete the bucket "
+            f"{kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
+        )
     removed = [application] if stacks.delete(application) else []
     if data:
-        for name in (name for kind, name in _list_resources(settings, data=True) if kind == _BUCKET):
+        for name in (name for kind, name in resources if kind == _BUCKET):
             site.empty(name)
+            if name not in kept_buckets:
+                site.delete_bucket(name)
         removed += [name for name in storage if stacks.delete(name)]
         removed += [settings.event_log_table] if _delete_log(settings) else []
-    kept = [] if data else [name for name in storage if stacks.exists(name)]
+    kept = kept_buckets if data else [name for name in storage if stacks.exists(name)]
     lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
-    if kept:
+    lines += map(_describe_kept, kept_buckets)
+    if kept and not data:
         lines.append(f"Kept: {', '.join(kept)}, with all events, counters and queues.")
     if settings.event_log_table in removed:
         lines.append("AWS keeps a last backup of the event log for 35 days. It can be restored from that.")
     return Outcome({"removed": removed, "left": kept}, lines)
+
+
+def _is_host_bucket(kind: str, name: str) -> bool:
+    """Check whether this bucket has the name of a host. Generated names have no dots."""
+    return kind == _BUCKET and "." in name
+
+
+def _host_buckets(resources: Iterable[tuple[str, str]]) -> list[str]:
+    return [name for kind, name in resources if _is_host_bucket(kind, name)]
+
+
+def _describe_kept(bucket: str) -> str:
+    return (
+        f"Bucket {bucket} is emptied and kept: another account could take its name and serve {bucket} while a DNS "
+        "record points there. To delete it, remove the record and pass --release-host."
+    )
+
+
+def _describe_released(bucket: str) -> str:
+    return (
+        f"Bucket {bucket} will be deleted: another account can take its name. Remove the DNS record of {bucket} first."
+    )
+
+
+def _retains_site(stack: str) -> bool:
+    site_bucket = yaml_parse(stacks.template_body(stack))["Resources"]["Site"]
+    return bool(site_bucket.get("DeletionPolicy") == "Retain")
 
 
 def _storage_stacks(settings: Settings) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore.exceptions import ClientError
 
 from chalicelib.projections import PROJECTIONS
 from ops import sql_url, stages
 from ops.cli.errors import OperatorError
-from ops.deployment import site_files, stacks, template
+from ops.deployment import drift, site_files, stacks, template
 
 if TYPE_CHECKING:
     from chalicelib.projections import Projection
@@ -30,35 +31,44 @@ def provision(settings: Settings) -> dict[str, str]:
     """
     Create or update the stage's tables, queues, buckets, logs, alarms and dashboards. Return the data stack's outputs.
 
-    Each optional projection has its own stack. If its setting is off, delete the stack. With SQL, also create the
-    database's tables and views, connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
+    Each optional projection has its own stack. If its setting is off, delete the stack, unless deployed functions use
+    its queues: `Kept` names it, and `deploy` deletes it. `Restored` lists the resources that differed from their
+    template, such as a table that was restored from a backup. With SQL, also create the database's tables and views,
+    connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
 
     Raises:
         OperatorError: CloudFormation refuses; the configuration is malformed; the event log has another number of
-            shards; or it exists without its stack.
+            shards, does not exist, or exists without its stack; or the bucket of the page's host has objects without
+            its stack.
         ReadModelUnavailableError: the database refuses or does not answer.
     """
     name = stack_name(settings.stage)
-    if stacks.exists(name):
-        check_shards(settings, stacks.outputs(name))
+    before = stacks.outputs(name) if stacks.exists(name) else {}
+    if before:
+        check_shards(settings, before)
     elif has_log(settings):
         raise OperatorError(
             f"Table {settings.event_log_table} exists without its stack {name}: deleting the stack keeps the table. To "
             "keep its events, import it into a new stack (aws cloudformation create-change-set --change-set-type "
             f"IMPORT). To delete them: python -m ops destroy --stage {settings.stage} --data."
         )
+    host = site_files.host_of(settings.allowed_origin)
+    if host and before.get("SiteBucket") != host:
+        _remove_kept_bucket(host)
     parameters = {
         **stages.template_parameters_of(settings.stage),
         "Stage": settings.stage,
         "Shards": str(settings.shards),
-        "SiteHost": site_files.host_of(settings.allowed_origin),
+        "AccessLog": str(settings.access_log),
+        "SiteHost": host,
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)
-    for projection in PROJECTIONS[1:]:
-        if projection in settings.projections:
-            _provision_projection(settings, projection, parameters.get("LogDays"), outputs.get("AlarmTopicArn", ""))
-        else:
-            stacks.delete(projection_stack_name(settings.stage, projection))
+    for projection in settings.projections[1:]:
+        _provision_projection(settings, projection, parameters.get("LogDays"), outputs.get("AlarmTopicArn", ""))
+    if kept := remove_projections(settings):
+        outputs["Kept"] = f"{', '.join(kept)} (deployed functions send to its queue; deploy deletes it)"
+    if restored := drift.restore(settings):
+        outputs["Restored"] = "; ".join(restored)
     if settings.sql_url:
         from chalicelib.extras.sql import read_model  # noqa: PLC0415  (imports SQLAlchemy, only if SQL is on)
 
@@ -78,6 +88,47 @@ def _provision_projection(settings: Settings, projection: Projection, log_days: 
     }
     name = projection_stack_name(settings.stage, projection)
     stacks.apply(name, template.render_projection(projection), parameters, stage=settings.stage)
+
+
+def remove_projections(settings: Settings) -> list[str]:
+    """
+    Delete the stacks of optional projections that are off, and return the names of those that are kept.
+
+    A stack is kept while the projection's function is deployed, because `publish` then sends to its queue.
+    """
+    kept = []
+    for projection in PROJECTIONS[1:]:
+        name = projection_stack_name(settings.stage, projection)
+        if projection in settings.projections or not stacks.exists(name):
+            continue
+        if _has_function(settings.stage, projection):
+            kept.append(name)
+        else:
+            stacks.delete(name)
+    return kept
+
+
+def _has_function(stage: str, projection: Projection) -> bool:
+    client = boto3.client("lambda")
+    try:
+        client.get_function_configuration(FunctionName=f"counter-{stage}-{projection.function}")
+    except client.exceptions.ResourceNotFoundException:
+        return False
+    return True
+
+
+def _remove_kept_bucket(host: str) -> None:
+    """Delete the empty bucket with the host's name, which `destroy` kept, so that a new stack can create it."""
+    client = boto3.client("s3")
+    try:
+        client.delete_bucket(Bucket=host)
+    except client.exceptions.NoSuchBucket:
+        return
+    except ClientError as error:
+        raise OperatorError(
+            f"Bucket {host} exists without its stack: remove its objects, and run provision again. If it is not yours, "
+            f"change the DNS record of {host} first, because another account serves its page. ({error})"
+        ) from error
 
 
 def has_log(settings: Settings) -> bool:

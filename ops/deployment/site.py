@@ -114,6 +114,13 @@ def empty(bucket: str) -> int:
     return removed
 
 
+def delete_bucket(bucket: str) -> None:
+    """Delete the empty bucket. It need not exist."""
+    client = boto3.client("s3")
+    with contextlib.suppress(client.exceptions.NoSuchBucket):
+        client.delete_bucket(Bucket=bucket)
+
+
 def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
     if "SiteBucket" not in data:
         raise OperatorError(f"Stage {settings.stage} has no bucket for the site yet: run provision again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
@@ -124,6 +125,12 @@ def outputs(name: str) -> dict[str, str]:
         raise OperatorError(f"No such stack: {name} in {client.meta.region_name}. Run provision, or check the region.")
     stack = client.describe_stacks(StackName=name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def template_body(name: str) -> str:
+    """Return the template that was last applied to the stack."""
+    body: Any = boto3.client("cloudformation").get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
+    return body if isinstance(body, str) else json.dumps(body)
 
 
 def exists(name: str) -> bool:

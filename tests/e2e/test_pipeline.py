@@ -18,7 +18,7 @@ from samtranslator.translator.transform import transform
 
 from chalicelib import settings
 from ops.deployment import package as packaging
-from ops.deployment import template
+from ops.deployment import stacks, template
 from ops.local import ministack_gaps
 from tests.e2e.conftest import copy_project, eventually, ops
 
@@ -173,3 +173,29 @@ def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
 def test_both_templates_are_well_below_what_cloudformation_takes(packaged):
     assert len(json.dumps(packaged.template).encode()) < 0.9 * 51_200
     assert len(template.render_data().encode()) < 0.9 * 51_200
+
+
+def test_deploy_reads_a_restored_log_and_deletes_unused_queues(applied, packaged):
+    """The restored table has another stream. The queue is of a projection that was switched off."""
+    client, log, unused = boto3.client("dynamodb"), f"counter-{STAGE}-event-log", f"counter-{STAGE}-sql-projection"
+    table = client.describe_table(TableName=log)["Table"]
+    client.update_table(TableName=log, DeletionProtectionEnabled=False)
+    client.delete_table(TableName=log)
+    keys: Any = {key: table[key] for key in ("KeySchema", "AttributeDefinitions")}
+    client.create_table(TableName=log, BillingMode="PAY_PER_REQUEST", **keys)
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": unused}}
+    stacks.apply(unused, json.dumps({"Resources": {"Queue": queue}}), {}, stage=STAGE)
+
+    refused = ops("deploy", "--stage", STAGE, at=packaged.project)
+    restored = ops("provision", "--stage", STAGE, "--json", at=packaged.project)
+    deployed = ops("deploy", "--stage", STAGE, at=packaged.project)
+
+    assert refused.returncode == 1
+    assert "Run provision first, which restores it." in refused.stderr
+    assert "has no stream (run deploy and rebuild)" in json.loads(restored.stdout)["Restored"]
+    assert deployed.returncode == 0, deployed.stderr
+    sources = boto3.client("lambda").list_event_source_mappings(FunctionName=f"counter-{STAGE}-publish")
+    new_arn = client.describe_table(TableName=log)["Table"]["LatestStreamArn"]
+    assert new_arn != table["LatestStreamArn"]
+    assert [source["EventSourceArn"] for source in sources["EventSourceMappings"]] == [new_arn]
+    assert not stacks.exists(unused)

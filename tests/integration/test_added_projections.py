@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import replace
 
 import boto3
@@ -43,6 +45,21 @@ def list_tables():
     return {name for page in pages for name in page["TableNames"] if name.startswith(f"counter-{STAGE}-")}
 
 
+def deploy_function(name):
+    """Create a function of this name: while a projection's function exists, `publish` sends to its queue."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as package:
+        package.writestr("app.py", "")
+    role = boto3.client("iam").create_role(RoleName=f"counter-{STAGE}-{name}", AssumeRolePolicyDocument="{}")["Role"]
+    boto3.client("lambda").create_function(
+        FunctionName=f"counter-{STAGE}-{name}",
+        Runtime="python3.11",
+        Role=role["Arn"],
+        Handler="app.main",
+        Code={"ZipFile": code.getvalue()},
+    )
+
+
 def test_stage_gets_each_projection_that_is_on_and_loses_one_that_is_off(stage_with_more):
     provision.provision(stage_with_more)
     queues = {queue(STAGE) for more in MORE for queue in (more.queue, more.dead_letter_queue)}
@@ -52,7 +69,13 @@ def test_stage_gets_each_projection_that_is_on_and_loses_one_that_is_off(stage_w
     alarms = boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"counter-{STAGE}-")["MetricAlarms"]
     assert f"counter-{STAGE}-project_people-errors" in {alarm["AlarmName"] for alarm in alarms}
 
-    provision.provision(replace(stage_with_more, switches=stage_with_more.switches - {"DAYS"}))
+    without_days = replace(stage_with_more, switches=stage_with_more.switches - {"DAYS"})
+    deploy_function("project_days")
+    assert f"counter-{STAGE}-days-projection (deployed" in provision.provision(without_days)["Kept"]
+    assert queues <= list_queues()
+
+    boto3.client("lambda").delete_function(FunctionName=f"counter-{STAGE}-project_days")
+    assert "Kept" not in provision.provision(without_days)
     assert not any(name.startswith(f"counter-{STAGE}-days") for name in list_queues() | list_tables())
     assert tables - {f"counter-{STAGE}-days"} <= list_tables()
 
