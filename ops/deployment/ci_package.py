@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import stages
@@ -14,6 +12,8 @@ from ops.deployment import deploy, policies, provision
 from ops.deployment import package as packaging
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from chalicelib.settings import Settings
 
 
@@ -28,9 +28,8 @@ def package(settings: Settings, folder: Path) -> Outcome:
         OperatorError: packaging fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as work:
-        for file in packaging.package(settings, Path(work)).iterdir():
-            shutil.copy(file, folder)
+    for file in packaging.package(settings, stages.local_folder() / f"package-{settings.stage}").iterdir():
+        shutil.copy(file, folder)
     overlay = json.dumps(packaging.overlay(settings), indent=2)
     (folder / "overlay.json").write_text(f"{overlay}\n", encoding="utf-8")
     policies.write(settings, stages.PROJECT / ".chalice")

@@ -210,7 +210,9 @@ def check_sql(settings: Settings) -> None:
 
 def package(settings: Settings, folder: Path) -> Path:
     """
-    Build the code, `deployment.zip`, and the application's template, `sam.json`. Return their folder.
+    Build the code, `deployment.zip`, and the application's template, `sam.json`. Return their folder, inside `folder`.
+
+    All temporary files are in `folder` as well, so that the next call removes what a killed one left.
 
     Both are independent of the account: when deployed, the template imports values from the stage's data stack.
     `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are excluded.
@@ -220,9 +222,10 @@ def package(settings: Settings, folder: Path) -> Path:
         OperatorError: packaging fails, or SQLite is configured on Lambda.
     """
     check_sql(settings)
-    source, result = folder / "source", folder / "result"
-    shutil.rmtree(source / "chalicelib", ignore_errors=True)
-    shutil.rmtree(result, ignore_errors=True)
+    source, result, temporary = folder / "source", folder / "result", folder / "tmp"
+    for old in (source / "chalicelib", result, temporary):
+        shutil.rmtree(old, ignore_errors=True)
+    temporary.mkdir(parents=True)
     unshipped = shutil.ignore_patterns("__pycache__", *([] if SQL in settings.projections else ["sql"]))
     shutil.copytree(stages.PROJECT / "chalicelib", source / "chalicelib", ignore=unshipped)
     shutil.copytree(stages.PROJECT / ".chalice", source / ".chalice", ignore=unshipped, dirs_exist_ok=True)
@@ -251,6 +254,7 @@ def package(settings: Settings, folder: Path) -> Path:
             "EVENT_LOG_STREAM_ARN": _STREAM_ARN,
             # Chalice requires a region. Its output is the same for all regions of a partition.
             "AWS_DEFAULT_REGION": boto3.Session().region_name or "us-east-1",
+            "TMPDIR": str(temporary.resolve()),
             **environment,
             **pip_variables(source / "requirements.txt", settings),
         },

@@ -46,7 +46,7 @@ def finish(package: Path, functions: Iterable[str], environment: Mapping[str, st
     Raises:
         OperatorError: a function cannot be loaded from the package.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=package.parent) as name:
         folder = Path(name).resolve()
         with ZipFile(package) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if not name.startswith(_NEVER_LOADED)])

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,7 @@ from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import package as packaging
 from tests.doc_pages import section
-from tests.e2e.conftest import copy_project, ops
+from tests.e2e.conftest import copy_project, eventually, make_environment, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -294,3 +295,20 @@ def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypat
     download = [sys.executable, "-m", "pip", "download", "-r", requirements, "-d", tmp_path / "downloads"]
     subprocess.run(download, env={**os.environ, **variables}, check=True, capture_output=True)
     assert [file.name for file in (tmp_path / "downloads").iterdir()] == [wheel.name]
+
+
+def test_next_packaging_removes_what_a_killed_one_left(tmp_path):
+    shared, own = tmp_path / "shared", tmp_path / "local" / "package-prod"
+    shared.mkdir()
+    command = [sys.executable, "-m", "ops", "package", "--stage", "prod", str(tmp_path / "build")]
+    environment = make_environment({"TMPDIR": str(shared), "LOCAL_FOLDER": str(tmp_path / "local")})
+    project = copy_project(tmp_path / "project")
+
+    with subprocess.Popen(command, cwd=project, env=environment, start_new_session=True) as killed:
+        eventually(lambda: any((own / "tmp").glob("*")))
+        os.killpg(killed.pid, signal.SIGKILL)
+    left = [*shared.iterdir()]
+    again = subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
+
+    assert (left, [*shared.iterdir()], [*(own / "tmp").iterdir()]) == ([], [], [])
+    assert again.stdout
