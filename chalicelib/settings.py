@@ -31,6 +31,9 @@ CHECK_EVERY_S = 3600
 #: The part of a URL before the path: user, host and port. User and port are optional.
 _AUTHORITY = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^:@]*)(?::[0-9]{1,5})?")
 
+#: An origin as browsers send it (RFC 6454, section 6.2).
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 #: Suffixes that no stage's name may have. A stage `x-publish` would collide with the function `publish` of stage `x`,
@@ -116,7 +119,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"RESERVED_PROJECT requires PROJECTORS of at most {reserved_project}, got {projectors}")
     return Settings(
         stage=stage,
-        allowed_origin=environment.get("ALLOWED_ORIGIN", "*"),
+        allowed_origin=_origin(environment),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MAX_PARTS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
@@ -152,6 +155,19 @@ def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest:
 
 def _optional_integer(environment: Mapping[str, str], name: str, *, lowest: int, highest: int) -> int | None:
     return _integer(environment, name, default=lowest, lowest=lowest, highest=highest) if name in environment else None
+
+
+def _origin(environment: Mapping[str, str]) -> str:
+    """Return the allowed origin as browsers send it: in lower case, without a slash and without its default port."""
+    text = environment.get("ALLOWED_ORIGIN", "*")
+    origin = text.lower().removesuffix("/")
+    origin = origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise SettingsError(
+            "ALLOWED_ORIGIN must be * or one origin, such as https://counter.example or http://localhost:8080, "
+            f"got {text!r}"
+        )
+    return origin
 
 
 def _sql_url(environment: Mapping[str, str], name: str) -> str:

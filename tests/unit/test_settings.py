@@ -86,6 +86,52 @@ def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
         settings.read({"STAGE": "dev", "SQL_URL": writer, "SQL_READER_URL": reader})
 
 
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("*", "*"),
+        ("https://counter.example", "https://counter.example"),
+        ("https://counter.example/", "https://counter.example"),
+        ("HTTPS://Counter.Example", "https://counter.example"),
+        ("https://counter.example:443", "https://counter.example"),
+        ("http://counter.example:80/", "http://counter.example"),
+        ("http://counter.example:443", "http://counter.example:443"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("capacitor://localhost", "capacitor://localhost"),
+    ],
+)
+def test_allowed_origin_is_read_as_browsers_send_it(text, origin):
+    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == origin
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "counter.example",
+        "https://",
+        "https://counter.example/page",
+        "https://counter.example//",
+        "https://counter.example?",
+        "https://ann@counter.example",
+        "https://counter.example:port",
+        "https://a.example,https://b.example",
+        "https://a.example https://b.example",
+        "*,https://a.example",
+        "https://*.example",
+        "https://zähler.example",
+        " https://counter.example",
+        "https://counter.example\n",
+        "https://'.example",
+        "null",
+    ],
+)
+def test_allowed_origin_other_than_one_origin_is_refused(text):
+    with pytest.raises(SettingsError, match=r"ALLOWED_ORIGIN must be \* or one origin, such as https://"):
+        settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text})
+
+
 @pytest.mark.parametrize("port", ["abc", "", "123456", "-1", "٣", "5432,other:5432"])
 @pytest.mark.parametrize("host", ["host", "counter@host", "counter@[::1]", "counter@"])
 def test_a_port_is_a_number(host, port):
