@@ -6,30 +6,34 @@ import base64
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
 
 VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
 
-#: RFC 3339, without leap seconds. `datetime.fromisoformat` also accepts other forms, which differ between versions.
+#: RFC 3339. `datetime.fromisoformat` also accepts other forms, which differ between versions.
 _TIME = re.compile(
-    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d{1,9})?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(\.\d+)?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII | re.IGNORECASE,
 )
+_EXACT = Context(prec=MAX_PREC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_time(text: str) -> Decimal:
     """
-    Parse a time in RFC 3339 into seconds since 1970, exactly.
+    Parse a time in RFC 3339 into seconds since 1970, exactly. A leap second is the first second of the next day.
 
     Raises:
         ValueError: the text is not such a time.
     """
     if not (match := _TIME.fullmatch(text)):
         raise ValueError(text)
-    time, fraction, offset = match.groups()
-    whole_seconds = (datetime.fromisoformat(f"{time}{offset.upper()}") - _EPOCH) // timedelta(seconds=1)
-    return whole_seconds + Decimal(fraction or 0)
+    minute, second, fraction, offset = match.groups()
+    minute_s = (datetime.fromisoformat(f"{minute}{offset.upper()}") - _EPOCH) // timedelta(seconds=1)
+    whole_s = minute_s + int(second)
+    if second == "60" and whole_s % 86_400:  # leap seconds are at the end of a day in UTC
+        raise ValueError(text)
+    return _EXACT.add(whole_s, Decimal(fraction or 0))
 
 
 def format_time(ms: int) -> str:
