@@ -2,7 +2,7 @@
 Badges: a counter's value as a small SVG image, with styles and parameters named as those of shields.io.
 
 Rendering is pure: no clock, fonts or network. A table of character widths replaces font metrics, and `textLength` makes
-viewers with other fonts scale the text to that width.
+viewers with other fonts fit the text into that width.
 """
 
 from __future__ import annotations
@@ -146,14 +146,24 @@ def parse_options(counter_id: str, parameters: Mapping[str, str]) -> Options:
 
 def render_badge(options: Options, value: int) -> str:
     """Render an SVG document of at most `MAX_BYTES`. A label that is too long ends in an ellipsis."""
-    style, number, label = STYLES[options.style], f"{value:,}", _truncate(options.label)
+    return _render(options, f"{value:,}")
+
+
+def render_refusal(detail: str) -> str:
+    """Render a badge that states why the requested one is invalid, as `render_badge` does."""
+    options = Options("invalid badge", COLOURS["critical"], COLOURS[DEFAULT_LABEL_COLOUR], DEFAULT_STYLE)
+    return _render(options, _truncate(detail))
+
+
+def _render(options: Options, message: str) -> str:
+    style, label = STYLES[options.style], _truncate(options.label)
     boxes = []
     if label:
         text = _truncate(options.label.upper()) if style.upper_case else label
         boxes.append(_measure(text, options.label_colour, style, 0))
-    boxes.append(_measure(number, options.colour, style, sum(box.width for box in boxes), is_bold=style.upper_case))
+    boxes.append(_measure(message, options.colour, style, sum(box.width for box in boxes), is_bold=style.upper_case))
     size = f'width="{sum(box.width for box in boxes)}" height="{style.height}"'
-    title = escape(f"{label}: {number}" if label else number)
+    title = escape(f"{label}: {message}" if label else message)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{title}"><title>{title}</title>'
         f'<clipPath id="c"><rect {size} rx="{style.corner}"/></clipPath><g clip-path="url(#c)">'
@@ -229,6 +239,8 @@ def _render_box(box: _Box, style: _Style) -> str:
 def _render_text(box: _Box, style: _Style) -> str:
     position = f'x="{box.start + box.width / 2:.1f}" textLength="{box.text_width:.1f}"'
     position += ' font-weight="bold"' if box.is_bold else ""
+    if set(box.text) - _WIDTHS.keys():  # spacing would separate the letters of joined scripts, such as Arabic
+        position += ' lengthAdjust="spacingAndGlyphs"'
     colour, text = choose_text_colour(box.colour), escape(box.text)
     element = f'<text {position} y="{style.baseline}" fill="#{colour}">{text}</text>'
     if colour != _WHITE or style.upper_case:

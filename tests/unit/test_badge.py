@@ -147,6 +147,30 @@ def test_label_with_control_or_direction_marks_is_refused(mark):
         badge.parse_options("clicks", {"label": f"a{mark}b"})
 
 
+@pytest.mark.parametrize("label", ["ضربات", "بازدید", "यात्रा", "ܫܠܡܐ", "ᠮᠣᠩᠭᠣᠯ", "a ضربات"])
+def test_letters_of_joined_scripts_stay_joined(label):
+    """Viewers fit a text into `textLength` by spaces between its letters, unless the letters are scaled, too."""
+    shown = [text.attrib for text in render(label=label).iter(f"{SVG}text")]
+
+    assert [text.get("lengthAdjust") for text in shown] == ["spacingAndGlyphs"] * 2 + [None] * 2
+
+
+def test_letters_of_latin_texts_are_not_scaled():
+    assert "lengthAdjust" not in badge.render_badge(badge.parse_options("clicks", {"label": "Total hits"}), 7)
+
+
+@given(LABELS)
+@example("&" * 300)
+@example("\U0001f600" * 300)
+def test_refusal_is_a_small_badge_that_states_the_reason(detail):
+    document = badge.render_refusal(detail)
+
+    label, reason = texts(ElementTree.fromstring(document))
+    assert len(document.encode()) <= badge.MAX_BYTES
+    assert label == "invalid badge"
+    assert (reason or "").removesuffix("…") == detail[: len((reason or "").removesuffix("…"))]
+
+
 def test_parameters_have_the_names_of_shields_io():
     options = badge.parse_options(
         "clicks", {"label": "hits", "color": "ABC", "labelColor": "orange", "style": "flat-square"}
