@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from email.utils import formatdate
 
 import httpx
 import pytest
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.exhaustive
 CLIENTS = dict(
     re.findall(
         r"```(python|js)\n(.*?)```",
-        section("A client in ten lines"),
+        section("Clients that retry"),
         re.DOTALL,
     )[:2]
 )
@@ -46,15 +48,25 @@ def run_client(language, *arguments):
 
 @pytest.fixture
 def unreliable_url(api_url):
-    """Return an API that first asks to wait, then loses a response, then works."""
-    faults = iter(["busy", "lost"])
+    """
+    Return an API that asks to wait for seconds, then until a date, then loses a response, then works.
+
+    The request after the date must not come before it.
+    """
+    faults = iter(["busy", "dated", "lost"])
+    not_before, early_s = [0.0], []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             fault = next(faults, None)
+            early_s.append(not_before[-1] - time.time())
             if fault == "busy":
                 self._answer(503, {"Retry-After": "0"}, b"{}")
+                return
+            if fault == "dated":
+                not_before.append(int(time.time()) + 2)
+                self._answer(429, {"Retry-After": formatdate(not_before[-1], usegmt=True)}, b"{}")
                 return
             names = ("Content-Type", "Idempotency-Key")
             headers = {name: self.headers[name] for name in names}
@@ -79,15 +91,16 @@ def unreliable_url(api_url):
     server.shutdown()
     server.server_close()
     assert list(faults) == []
+    assert max(early_s) < 0.05
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_client_has_ten_lines(language):
-    assert len([line for line in CLIENTS[language].splitlines() if line.strip()]) == 10
+def test_client_has_at_most_twelve_lines(language):
+    assert len([line for line in CLIENTS[language].splitlines() if line.strip()]) <= 12
 
 
 @pytest.mark.parametrize("language", CALLS)
-def test_client_counts_once_despite_503_and_a_lost_response(language, client, unreliable_url, counter_id):
+def test_client_counts_once_despite_503_429_and_a_lost_response(language, client, unreliable_url, counter_id):
     done = run_client(language, f"{unreliable_url}/counters/{counter_id}", "one click", 5)
 
     assert done.returncode == 0, done.stderr
