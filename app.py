@@ -10,12 +10,14 @@ deployment may lack features of `chalicelib/extras`: `_optional` makes their rou
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import unquote
 
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
@@ -23,12 +25,13 @@ from chalicelib import codec, cold_start, settings, telemetry
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
-from chalicelib.errors import FeatureNotFoundError
+from chalicelib.errors import FeatureNotFoundError, InvalidRequestError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
+_query = {**_route, "methods": ["GET", "HEAD"]}
 
 #: The query parameters of each view, and the module or package in `chalicelib.extras` that it needs, by its name.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
@@ -71,7 +74,12 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
 
     def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
         PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
-        return problems.render_errors(_optional(feature)(function))
+
+        @functools.wraps(function)
+        def decode_path(**path: str) -> Response:  # API Gateway passes it on as the client encoded it
+            return function(**{name: unquote(part) for name, part in path.items()})
+
+        return problems.render_errors(_optional(feature)(decode_path))
 
     return make_view
 
@@ -93,10 +101,10 @@ def increment(counter_id: str) -> Response:
     from chalicelib import command_handlers
 
     command = requests.parse_command(Increment, counter_id, _request(), _settings.max_increment)
-    return responses.render_accepted(command, command_handlers.record(command))
+    return responses.render_accepted(_request(), command, command_handlers.record(command))
 
 
-@app.route("/counters/{counter_id}", **_route)
+@app.route("/counters/{counter_id}", **_query)
 @_view()
 def counter(counter_id: str) -> Response:
     """Get a counter's value and version. A counter that was never incremented is 0."""
@@ -106,7 +114,7 @@ def counter(counter_id: str) -> Response:
     return responses.render_counter(_request(), state)
 
 
-@app.route("/counters/{counter_id}/events/{event_id}", **_route)
+@app.route("/counters/{counter_id}/events/{event_id}", **_query)
 @_view()
 def event(counter_id: str, event_id: str) -> Response:
     """Get an event and whether it is counted."""
@@ -117,7 +125,7 @@ def event(counter_id: str, event_id: str) -> Response:
     return responses.render_event(recorded, counted=queries.is_counted(recorded))
 
 
-@app.route("/counters/{counter_id}/events", **_route)
+@app.route("/counters/{counter_id}/events", **_query)
 @_view("limit", "cursor")
 def events(counter_id: str) -> Response:
     """List the counted events, newest first."""
@@ -127,7 +135,7 @@ def events(counter_id: str) -> Response:
     return responses.render_events(queries.list_events(requests.parse_counter_id(counter_id), limit, before))
 
 
-@app.route("/counters/{counter_id}/history", **_route)
+@app.route("/counters/{counter_id}/history", **_query)
 @_view("from", "to", "resolution")
 def history(counter_id: str) -> Response:
     """Get the number and the sum of events per step of a range, without empty steps."""
@@ -137,20 +145,26 @@ def history(counter_id: str) -> Response:
     return responses.render_history(queries.get_history(requests.parse_counter_id(counter_id), span))
 
 
-@app.route("/counters/{counter_id}/badge.svg", **_route)
+@app.route("/counters/{counter_id}/badge.svg", **_query)
 @_view("label", "color", "labelColor", "style", feature="badge")
 def badge(counter_id: str) -> Response:
     """Get the value as a badge. The parameters have the names that shields.io uses."""
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
-    parameters = requests.parse_parameters(_request(), PARAMETERS["badge"])
-    options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
-    svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
-    return responses.render_cacheable(_request(), svg, extras_badge.HEADERS)
+    request, headers = _request(), extras_badge.HEADERS
+    try:
+        parameters = requests.parse_parameters(request, PARAMETERS["badge"])
+        options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
+        svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
+    except InvalidRequestError as error:
+        if not requests.prefers_image(request):
+            raise
+        svg, headers = extras_badge.render_refusal(error.detail), {**headers, "Vary": "Accept"}
+    return responses.render_cacheable(request, svg, headers)
 
 
-@app.route("/counters", **_route)
+@app.route("/counters", **_query)
 @_view("limit", "cursor")
 def counters() -> Response:
     """List all counters, in no particular order."""
@@ -160,7 +174,7 @@ def counters() -> Response:
     return responses.render_counters(queries.list_counters(limit, after))
 
 
-@app.route("/reports", **_route)
+@app.route("/reports", **_query)
 @_view(feature="reports")
 def reports() -> Response:
     """List the reports and their parameters, if the stage has the SQL read model."""
@@ -169,7 +183,7 @@ def reports() -> Response:
     return api.list_reports(_settings)
 
 
-@app.route("/reports/{name}", **_route)
+@app.route("/reports/{name}", **_query)
 @_view("limit", "cursor", "format", "counter_id", "from", "to", feature="reports")
 def report(name: str) -> Response:
     """Get a page of a report. `GET /reports` lists each report's parameters; an unknown parameter is a 400."""
@@ -182,7 +196,7 @@ def report(name: str) -> Response:
     return api.to_response(report_request, reports_queries.run(report_request.query))
 
 
-@app.route("/", **_route)
+@app.route("/", **_query)
 @_view()
 def index() -> Response:
     """Get the name, version and links of the service."""
@@ -196,13 +210,16 @@ def index() -> Response:
     )
 
 
-@app.route("/openapi.json", **_route)
+@app.route("/openapi.json", **_query)
 @_view(feature="openapi")
 def openapi() -> Response:
     """Get the OpenAPI document."""
     from chalicelib.extras import openapi as extras_openapi
 
-    return responses.render_cacheable(_request(), extras_openapi.render_document(_settings), extras_openapi.HEADERS)
+    request = _request()
+    return responses.render_cacheable(
+        request, extras_openapi.render_document(_settings, request.root), extras_openapi.HEADERS
+    )
 
 
 @app.on_dynamodb_record(

@@ -144,8 +144,13 @@ def api_event(
     query: dict[str, list[str]] | None = None,
     headers: dict[str, str] | None = None,
     body: Any = None,
+    address: str | None = None,
 ) -> dict[str, Any]:
-    """Return API Gateway's event for one request. A `body` other than text is sent as JSON."""
+    """
+    Return API Gateway's event for one request. A `body` other than text is sent as JSON.
+
+    `path` has the path's parameters as API Gateway passes them on, percent-encoded. `address` is the path in the URL.
+    """
     sent = dict(headers or {})
     if body is not None and not isinstance(body, str):
         body = json.dumps(body)
@@ -164,6 +169,7 @@ def api_event(
             "requestId": str(uuid.uuid4()),
             "httpMethod": method,
             "resourcePath": resource,
+            "path": address or f"/api{resource}",
             "stage": "api",
             "identity": {},
         },

@@ -29,7 +29,7 @@ PROBLEM_JSON = "application/problem+json"
 GATEWAY_PROBLEMS = {
     "MISSING_AUTHENTICATION_TOKEN": (
         ProblemType(404, "not-found", "Not found"),
-        "Unknown path or method. GET / lists all paths.",
+        "Unknown path. GET / lists all paths.",
     ),
     "REQUEST_TOO_LARGE": (BodyTooLargeError.problem, f"The body must have at most {MAX_BODY_BYTES} bytes."),
     "THROTTLED": (ProblemType(429, "throttled", "Too many requests"), "Retry later with the same Idempotency-Key."),
@@ -64,6 +64,8 @@ def render_chalice_error(response: Response) -> Response:
         return response
     message = response.body.get("Message") if isinstance(response.body, dict) else None
     detail = message if message and status < 500 else CounterError.public_detail
+    if allowed := response.headers.get("Allow"):
+        detail += f". Use {allowed}."
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return _respond(status, body, {name: value for name, value in response.headers.items() if name != "Content-Type"})
 

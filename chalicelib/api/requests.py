@@ -50,11 +50,16 @@ _PREFER_REPRESENTATION = re.compile(r'return\s*=\s*"?representation"?\s*(;.*)?',
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's request without its path. Header names are in lower case; `body` is raw bytes."""
+    """
+    A client's request without its path. Header names are in lower case; `body` is raw bytes.
+
+    `root` is the API's address, relative to the address that the client used.
+    """
 
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, list[str]] = field(default_factory=dict)
     body: bytes = b""
+    root: str = "."
 
 
 def parse_request(received: GatewayRequest) -> Request:
@@ -68,7 +73,9 @@ def parse_request(received: GatewayRequest) -> Request:
         body = _decode_body(event.get("body"), is_base64=bool(event.get("isBase64Encoded")))
     except ValueError as error:
         raise InvalidRequestError("The body cannot be decoded: it must be valid base64.") from error
-    return Request(event.get("multiValueQueryStringParameters") or {}, headers, body)
+    return Request(
+        event.get("multiValueQueryStringParameters") or {}, headers, body, _find_root(event["requestContext"])
+    )
 
 
 def parse_command(command_type: type[_Command], counter_id: str, request: Request, max_by: int) -> _Command:
@@ -160,6 +167,11 @@ def parse_parameters(request: Request, names: tuple[str, ...]) -> dict[str, str]
     return {name: text for name, text in values.items() if text is not None}
 
 
+def prefers_image(request: Request) -> bool:
+    """Check whether the client prefers an image to any other response, as browsers do for `<img>`."""
+    return "".join(request.headers.get("accept", [])[:1]).lstrip().lower().startswith("image/")
+
+
 def parse_limit(request: Request) -> int:
     """Return the limit of a page."""
     text = _get_single(request.query, "limit")
@@ -181,6 +193,13 @@ def parse_cursor(request: Request) -> str | None:
         return formats.decode_cursor(cursor)
     except ValueError as error:
         raise BadCursorError from error
+
+
+def _find_root(context: Mapping[str, str]) -> str:
+    """Go up once for each slash after the first segment. API Gateway ignores slashes at the end of a path."""
+    path = context.get("path", "")
+    steps = context["resourcePath"].rstrip("/").count("/") - 1 + len(path) - len(path.rstrip("/"))
+    return "/".join([".."] * steps) or "."
 
 
 def _decode_body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
@@ -249,7 +268,8 @@ def _parse_if_match(request: Request) -> int | None:
         return None
     if not (match := formats.VERSION_TAG.fullmatch(tag)):
         raise InvalidRequestError(
-            f'If-Match must be the ETag of GET, one version in double quotes such as "16", got {quote(tag)}.'
+            'If-Match must be one version in double quotes, such as "16": the `version` of the counter. '
+            f"It must not be a weak tag (W/), a list or *. Got {quote(tag)}."
         )
     return int(match[1])
 

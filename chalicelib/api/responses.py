@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from chalicelib.read_model.queries import CounterPage
 
 
-def render_accepted(command: Command, result: Accepted) -> Response:
+def render_accepted(request: Request, command: Command, result: Accepted) -> Response:
     """Render 202 with the event, or 200 with the counter if the event was counted at once."""
     event, counter = result.event, result.counter
     # Relative to the request's URL, so that it works behind any stage, domain or proxy (RFC 9110, 10.2.2).
     headers: dict[str, str | list[str]] = {"Cache-Control": "no-store"}
-    headers["Location"] = f"../../counters/{event.counter_id}/events/{event.event_id}"
+    headers["Location"] = f"{request.root}/counters/{event.counter_id}/events/{event.event_id}"
     if result.is_retry:
         headers["Idempotency-Replayed"] = "true"
     if counter is None:

@@ -17,9 +17,11 @@ MAX_INCREMENT = "<MAX_INCREMENT>"
 ALLOWED_ORIGIN = "<ALLOWED_ORIGIN>"
 
 
-def render_document(settings: Settings) -> str:
-    """Render the document as compact JSON, with the settings of the stage."""
+def render_document(settings: Settings, root: str = ".") -> str:
+    """Render the document as compact JSON, with the settings of the stage. `root` is the API's address."""
     text = FILE.read_text(encoding="utf-8")
     for placeholder, value in ((MAX_INCREMENT, settings.max_increment), (ALLOWED_ORIGIN, settings.allowed_origin)):
         text = text.replace(json.dumps(placeholder), json.dumps(value))
-    return json.dumps(json.loads(text))
+    document = json.loads(text)
+    document["servers"][0]["url"] = root
+    return json.dumps(document)

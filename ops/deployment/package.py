@@ -20,6 +20,7 @@ from chalice.utils import to_cfn_resource_name
 from chalicelib import cold_start
 from chalicelib.api.problems import GATEWAY_PROBLEMS, PROBLEM_JSON, describe_problem
 from chalicelib.api.responses import make_cors_config
+from chalicelib.extras import openapi
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.cli.errors import OperatorError
@@ -49,6 +50,20 @@ _ACCESS_LOG_FIELDS = {
     name: f"$context.{name}"
     for name in ("requestId", "requestTimeEpoch", "httpMethod", "path", "status", "responseLatency", "responseLength")
 } | {"ip": "$context.identity.sourceIp", "userAgent": "$context.identity.userAgent"}
+
+#: Passes requests with undeclared methods to the function, which answers 405. Without it, the gateway would answer that
+#: the path is unknown.
+_ANY_METHOD = {
+    "responses": {},
+    "x-amazon-apigateway-integration": {
+        "type": "aws_proxy",
+        "httpMethod": "POST",
+        "uri": {
+            "Fn::Sub": "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/"
+            "${APIHandler.Arn}/invocations"
+        },
+    },
+}
 
 #: pip's name for the functions' platform.
 _PLATFORM = "manylinux2014_aarch64"
@@ -81,7 +96,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
     The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
     lower limits for expensive reads. If the settings say so, it reserves concurrency and writes an access log. It also
     turns the gateway's own errors, such as an unknown path or a body that is too large, into problem documents with
-    CORS headers.
+    CORS headers, and passes requests of all methods to the application. The OpenAPI document lists the paths.
     """
     name = f"counter-{settings.stage}"
     # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
@@ -109,7 +124,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
                 "Properties": {
                     "Name": name,
                     # API Gateway names an imported API after its title, and alarms find it by name.
-                    "DefinitionBody": {"info": {"title": name}},
+                    "DefinitionBody": {"info": {"title": name}, "paths": _serve_all_methods()},
                     # Any value keeps SAM from adding a stage `Stage`, which would not be throttled.
                     "OpenApiVersion": "2.0",
                     "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
@@ -146,6 +161,11 @@ def _access_log(name: str) -> dict[str, Any]:
 
 def _reserve(number: int | None) -> dict[str, int]:
     return {"ReservedConcurrentExecutions": number} if number else {}
+
+
+def _serve_all_methods() -> dict[str, Any]:
+    paths = json.loads(openapi.FILE.read_text(encoding="utf-8"))["paths"]
+    return {path: {"x-amazon-apigateway-any-method": _ANY_METHOD} for path in paths}
 
 
 def _queue_consumer(

@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 
-from ministack.app import main
+from ministack import app
+
+from ops.local import ministack_gateway
 
 
 def _end_with_parent() -> None:
@@ -19,4 +21,5 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    main()
+    ministack_gateway.correct(app)
+    app.main()

@@ -32,6 +32,9 @@ Every error is a problem document (RFC 9457). `detail` states what was wrong and
 programs. API Gateway may refuse a request itself, with the type `urn:counter:problem:gateway-error` and a status of its
 choice. Such a document has no `status`.
 
+Each path that has GET also has HEAD: the same response, without its body. Another method is a `405`, whose `Allow`
+lists the methods of the path.
+
 Pages of the allowed origin can read every response, including errors (CORS). Each path answers preflight requests.
 """
 
@@ -54,7 +57,7 @@ def generate() -> JSON:
     for path, methods in app.app.routes.items():
         for method, route in methods.items():
             described = _describe_route(path, route, app.PARAMETERS.get(route.view_name, ()))
-            paths.setdefault(path, {})[method.lower()] = described
+            paths.setdefault(path, {})[method.lower()] = _describe_head(described) if method == "HEAD" else described
     return {
         "openapi": "3.1.1",
         "info": {
@@ -64,7 +67,7 @@ def generate() -> JSON:
             "description": _DESCRIPTION,
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": ".", "description": "The address of this document, on any stage or domain."}],
+        "servers": [{"url": ".", "description": "The address of the API, relative to this document."}],
         "security": [],
         "paths": paths,
         "components": {"parameters": PARAMETERS, "headers": HEADERS, "schemas": SCHEMAS, "responses": REFUSALS},
@@ -97,6 +100,22 @@ def _describe_route(path: str, route: RouteEntry, query_parameters: Iterable[str
         **({"requestBody": operation.body} if operation.body else {}),
         "parameters": [*in_path, *operation.parameters],
         "responses": dict(sorted(responses.items())),
+    }
+
+
+def _describe_head(get: JSON) -> JSON:
+    """Describe HEAD: the statuses and headers of GET, without content."""
+    succeeded = {
+        status: {name: part for name, part in response.items() if name != "content"}
+        for status, response in get["responses"].items()
+        if status < "400"
+    }
+    failed = {status: refer_to("responses", "Head") for status in ("4XX", "5XX")}
+    return {
+        **get,
+        "operationId": f"head_{get['operationId']}",
+        "summary": "Get the headers of the response to GET.",
+        "responses": succeeded | failed,
     }
 
 

@@ -81,7 +81,8 @@ PARAMETERS: JSON = {
             "If-Match",
             {"type": "string", "pattern": f"^{formats.VERSION_TAG.pattern}$"},
             '"16"',
-            "Compare-and-swap: record the event only if the counter is at this version.",
+            "Compare-and-swap: record the event only if the counter is at this version. Take it from `version`: "
+            "proxies may weaken an `ETag` (`W/`).",
             "header",
         ),
         _parameter(
@@ -108,12 +109,16 @@ def _describe_cursor(page: Response) -> JSON:
 def describe_command(command: Command) -> Operation:
     """Describe a command's route, with this command as the example. Each example needs its own idempotency key."""
     event = decide(command)
-    recorded = responses.render_accepted(command, Accepted(event, None, is_retry=False))
-    counted = responses.render_accepted(command, Accepted(event, A_COUNTER, is_retry=False))
+    request = requests.Request(root="../..")
+    recorded = responses.render_accepted(request, command, Accepted(event, None, is_retry=False))
+    counted = responses.render_accepted(request, command, Accepted(event, A_COUNTER, is_retry=False))
     counter_id = {"counter_id": "$response.body#/counter_id"}
     to_counter = {"operationId": "counter", "parameters": counter_id}
     to_event = {"operationId": "event", "parameters": {**counter_id, "event_id": "$response.body#/event_id"}}
-    amount = describe_integer(1) | {"maximum": openapi.MAX_INCREMENT}
+    amount = describe_integer(1) | {
+        "maximum": openapi.MAX_INCREMENT,
+        "description": "Digits only: `5`, not `5.0` or `5e0`.",
+    }
     return Operation(
         {
             "200": describe_response(
@@ -137,7 +142,8 @@ def describe_command(command: Command) -> Operation:
                 {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
                 command.idempotency_key,
                 "All requests with this key on this counter are the same command. Keys never expire. "
-                "1 to 255 printable ASCII characters, without spaces at the ends.",
+                "1 to 255 printable ASCII characters, without spaces at the ends. Quotes belong to the key: "
+                '`k1` and `"k1"` are different keys.',
                 "header",
             ),
             refer_to("parameters", "If-Match"),
@@ -211,7 +217,12 @@ def _describe_badge() -> Operation:
     picture = responses.render_cacheable(A_REQUEST, svg, badge.HEADERS)
     colour = {"type": "string", "pattern": f"^({badge.HEX_COLOUR}|{'|'.join(badge.COLOURS)})$"}
     return Operation(
-        describe_cacheable("The badge.", {"type": "string", "maxLength": badge.MAX_BYTES}, picture),
+        describe_cacheable(
+            "The badge. A client that prefers an image (`Accept: image/*`) gets a badge that states why the request is "
+            "invalid, instead of a 400.",
+            {"type": "string", "maxLength": badge.MAX_BYTES},
+            picture,
+        ),
         (
             _parameter(
                 "label",

@@ -127,12 +127,13 @@ _TIMEOUTS = ("INTEGRATION_TIMEOUT", "INTEGRATION_FAILURE")
 
 #: The components of the document: one for each response with an error.
 REFUSALS: JSON = {
+    "Head": {"description": "The error that GET would have, without its body.", "headers": _CORS_REFERENCES},
     "BadRequest": _describe_problems("A part of the request is malformed.", _MALFORMED),
     "BadRange": _describe_problems(
         "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG
     ),
     "GatewayRefused": _describe_problems("The gateway refused the request.", "DEFAULT_4XX"),
-    "NotFound": _describe_problems("Unknown path: for example, an id is empty or contains a slash.", _UNKNOWN_PATH),
+    "NotFound": _describe_problems("Unknown path: for example, an id is empty.", _UNKNOWN_PATH),
     "NoSuchEvent": _describe_problems(
         "Unknown event or path.", EventNotFoundError("clicks", INCREMENTED.event_id), _UNKNOWN_PATH
     ),

@@ -55,7 +55,9 @@ def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
     ("method", "path", "parts", "status"),
     [
         ("GET", "/nothing", {}, 404),
-        ("DELETE", "/counters/a", {}, 404),
+        ("GET", "/counters/a%2Fb", {}, 400),
+        ("GET", "/counters/%FF", {}, 400),
+        ("DELETE", "/counters/a", {}, 405),
         ("GET", "/counters/a%20b", {}, 400),
         ("GET", f"/counters/{'x' * 65}", {}, 400),
         ("GET", "/counters/a/events/7", {}, 400),
@@ -78,7 +80,7 @@ def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
         ("GET", "/counters/a/badge.svg?style=flat&style=plastic", {}, 400),
         ("GET", "/reports/yearly", {}, 404),
         ("GET", "/reports/daily/more", {}, 404),
-        ("POST", "/reports/daily", {}, 404),
+        ("POST", "/reports/daily", {}, 405),
         ("GET", "/reports/daily?limit=101", {}, 400),
         ("GET", "/reports/daily?cursor=nonsense", {}, 400),
         ("GET", "/reports/daily?format=xml", {}, 400),
@@ -86,7 +88,7 @@ def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
         ("GET", "/reports/daily?from=2026-11-27&to=2026-11-26", {}, 400),
         ("GET", "/reports/top_counters?from=2026-11-27", {}, 400),
         ("GET", "/reports/running_totals", {}, 400),
-        ("POST", "/counters/a/history", {}, 404),
+        ("POST", "/counters/a/history", {}, 405),
         ("POST", "/counters/a/adjustments", {"json": {"by": -1, "reason": "none"}}, 404),
         ("POST", "/counters/a/increments", {"json": {"by": -1}}, 400),
         ("POST", "/counters/a/increments", {"json": {}}, 400),
@@ -99,6 +101,7 @@ def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
         ("POST", "/counters/a/increments", {"data": {"by": "1"}}, 415),
         ("POST", "/counters/a/increments", {"content": "x" * 1025}, 413),
         ("POST", "/counters/a/increments", {"headers": {"If-Match": "*"}}, 400),
+        ("POST", "/counters/a/increments", {"headers": {"If-Match": 'W/"0"'}}, 400),
         ("POST", "/counters/a/increments", {"headers": {"If-Match": '"99"'}}, 412),
         ("POST", "/counters/a/increments", {"headers": {"Idempotency-Key": "x" * 256}}, 400),
     ],
@@ -142,12 +145,67 @@ def test_badge_shows_the_value_and_is_cacheable_for_a_minute(client, counter_id)
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("address", ["a/badge.svg?style=flashy", "a%20b/badge.svg", "a/badge.svg?colour=red"])
+def test_badge_invalid_is_a_badge_that_says_so_where_an_image_is_wanted(client, address):
+    """A web page would show a broken picture instead of a problem document."""
+    response = client.http.get(f"/counters/{address}", headers={"Accept": "image/avif,image/webp,image/*,*/*;q=0.8"})
+
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert "<title>invalid badge: " in response.text
+    assert response.headers["Vary"] == "Accept"
+
+
 def test_badge_of_a_counter_never_incremented_is_0(client, counter_id):
     assert ">0</text>" in client.http.get(f"/counters/{counter_id}/badge.svg").raise_for_status().text
 
 
-def test_location_of_an_accepted_event_is_the_event(client, counter_id):
-    accepted = client.increment(counter_id, 2)
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        (path, method)
+        for path, methods in app.app.routes.items()
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE")
+        if method not in methods
+    ],
+)
+def test_method_that_a_path_lacks_is_405_with_those_that_it_has(client, path, method):
+    response = client.http.request(method, path.format(counter_id="a", event_id=UNKNOWN_EVENT, name="daily"))
+
+    assert response.status_code == 405
+    assert parse_list(response, "Allow") == set(app.app.routes[path])
+
+
+@pytest.mark.parametrize("path", [path for path, methods in app.app.routes.items() if "GET" in methods])
+def test_head_has_the_headers_of_get_and_no_body(client, path):
+    address = path.format(counter_id="a", event_id=UNKNOWN_EVENT, name="daily")
+
+    get, head = client.http.get(address), client.http.head(address)
+
+    varying = {"date", "x-amzn-requestid", "x-amzn-request-id", "x-amz-request-id", "x-amz-apigw-id", "x-amzn-trace-id"}
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert dict(head.headers.items() - get.headers.items()).keys() <= varying
+    assert head.headers.keys() == get.headers.keys()
+
+
+@pytest.mark.parametrize("version", ['"0"', 'W/"0"'])
+def test_head_unchanged_is_304(client, version):
+    assert client.http.head("/counters/untouched", headers={"If-None-Match": version}).status_code == 304
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_counter_id_is_the_same_encoded_or_not(client, counter_id, method):
+    client.increment(f"{counter_id}~", 3, If_Match='"0"')
+
+    encoded = "".join(f"%{ord(character):02x}" for character in f"{counter_id}~")
+    paths = (encoded, f"{counter_id}%7E", f"{counter_id}~")
+    answers = [client.http.request(method, f"/counters/{path}") for path in paths]
+
+    assert [answer.headers["ETag"] for answer in answers] == ['"1"'] * 3
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_location_of_an_accepted_event_is_the_event(client, counter_id, slash):
+    accepted = client.http.post(f"/counters/{counter_id}/increments{slash}", json={"by": 2})
 
     event = client.http.get(str(httpx.URL(str(accepted.request.url)).join(accepted.headers["Location"])))
 

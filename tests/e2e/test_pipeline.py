@@ -171,7 +171,7 @@ def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):
 
 
 def test_both_templates_are_well_below_what_cloudformation_takes(packaged):
-    assert len(json.dumps(packaged.template).encode()) < 0.9 * 51_200
+    assert len(json.dumps(packaged.template, separators=(",", ":")).encode()) < 0.9 * 51_200
     assert len(template.render_data().encode()) < 0.9 * 51_200
 
 

@@ -111,6 +111,22 @@ def test_keyed_swap_that_happened_is_refused_with_another_body(pipeline):
     assert pipeline.value == 4
 
 
+@pytest.mark.parametrize("tag", ['"0"', '"1"', '"7"'])
+@pytest.mark.parametrize("counted", [False, True])
+def test_key_used_without_if_match_is_the_same_increment_with_it(pipeline, tag, counted):
+    """The increment happened. So the version is not compared, and the response says that an earlier request did it."""
+    plain = pipeline.increment({"by": 4}, Idempotency_Key="k")
+    if counted:
+        pipeline.deliver()
+
+    again = pipeline.increment({"by": 4}, If_Match=tag, Idempotency_Key="k")
+    pipeline.deliver()
+
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (200, "true")
+    assert (again.body["value"], again.headers["Location"]) == (4, plain.headers["Location"])
+    assert (pipeline.value, pipeline.version) == (4, 1)
+
+
 def test_keyed_swap_that_was_refused_can_be_retried_with_its_key(pipeline):
     pipeline.increment(If_Match='"0"')
 
@@ -136,6 +152,21 @@ def test_counter_never_incremented_has_value_zero(pipeline):
 
     assert (answer.status, answer.headers["ETag"]) == (200, '"0"')
     assert answer.body == {"counter_id": pipeline.counter_id, "value": 0, "version": 0, "updated_at": None}
+
+
+def test_path_percent_encoded_names_the_same_counter_and_event(pipeline):
+    """API Gateway passes the parameters of a path on as the client encoded them."""
+    plain = pipeline.counter_id = f"{pipeline.counter_id}~"
+    pipeline.counter_id = "".join(f"%{ord(character):02x}" for character in plain)
+
+    accepted = pipeline.increment(If_Match='"0"')
+    event_id = accepted.headers["Location"].rpartition("/")[2]
+    answers = [pipeline.counter(), pipeline.event(event_id.replace("-", "%2D")), *pipeline.events().body["events"]]
+
+    assert accepted.body["counter_id"] == plain
+    assert [getattr(answer, "body", answer)["counter_id"] for answer in answers] == [plain] * 3
+    assert pipeline.badge().body == pipeline.badge(label=plain).body
+    assert [point["sum"] for point in pipeline.history().body["points"]] == [1]
 
 
 def test_query_with_the_current_etag_is_304(pipeline):
@@ -187,8 +218,9 @@ def test_unknown_method_is_a_problem(pipeline):
     assert (answer.status, answer.headers["Content-Type"], answer.headers["Allow"]) == (
         405,
         "application/problem+json",
-        "GET",
+        "GET, HEAD",
     )
+    assert answer.body["detail"] == "Unsupported method: DELETE. Use GET, HEAD."
 
 
 def test_root_describes_the_service_and_links_to_its_routes(pipeline):

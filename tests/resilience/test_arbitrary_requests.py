@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from urllib.parse import unquote
 
 from hypothesis import HealthCheck, event, example, given
 from hypothesis import settings as hypothesis_settings
@@ -200,4 +201,4 @@ def test_arbitrary_requests_are_answered_and_recorded_as_answered(new_pipeline, 
         body = json.loads(answer["body"])
         image = recorded[0]["dynamodb"]["NewImage"]
         assert (image["event_id"]["S"], image["by"]["N"]) == (body["event_id"], str(body["by"]))
-        assert image["partition"]["S"] == body["counter_id"] == path["counter_id"]
+        assert image["partition"]["S"] == body["counter_id"] == unquote(path["counter_id"])

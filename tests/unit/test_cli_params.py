@@ -21,3 +21,15 @@ def test_day_is_its_start_in_utc(text, start):
 def test_other_dates_are_refused(text):
     with pytest.raises(click.BadParameter, match="must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got"):
         TIME.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("2023-11-14t22:13:20.5z", 1_700_000_000_500),
+        ("2023-11-14T23:13:20.1234567890+01:00", 1_700_000_000_123),
+        ("2023-11-14T23:59:60Z", 1_700_006_400_000),
+    ],
+)
+def test_time_may_have_every_form_that_the_api_accepts(text, ms):
+    assert TIME.convert(text, None, None) == ms

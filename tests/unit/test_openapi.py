@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urljoin
 
 import pytest
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
@@ -14,7 +15,8 @@ from chalicelib.api import problems, responses
 from chalicelib.errors import CounterError
 from chalicelib.extras import openapi
 from ops.openapi import document, operations
-from tests.unit.test_requests import request
+from tests.builders import api_event
+from tests.unit.test_requests import received, request
 
 #: As a client reads it.
 DOCUMENT = json.loads(openapi.render_document(settings.read({"STAGE": "dev"})))
@@ -66,11 +68,11 @@ def test_document_is_valid_openapi():
 
 
 def test_document_describes_every_route_and_no_other():
-    """Each operation has the name of its view."""
+    """Each operation has the name of its view; that of HEAD has a prefix."""
     import app
 
     declared = {
-        (method.lower(), path, route.view_name)
+        (method.lower(), path, f"head_{route.view_name}" if method == "HEAD" else route.view_name)
         for path, methods in app.app.routes.items()
         for method, route in methods.items()
     }
@@ -121,11 +123,24 @@ def test_document_describes_every_problem_type_and_no_other():
 def test_error_responses_are_problem_documents_of_their_status():
     for _, path, operation in OPERATIONS:
         for status, answer in responses_of(operation).items():
-            if int(status) >= 400:
+            if status >= "400" and "content" in answer:
                 (schema,) = [content["schema"] for content in answer["content"].values()]
                 assert set(answer["content"]) == {problems.PROBLEM_JSON}, path
                 assert {"type", "title", "detail"} <= set(schema["required"]), path
                 assert schema["properties"].get("status", {"const": int(status)}) == {"const": int(status)}, path
+
+
+def test_head_has_the_statuses_and_headers_of_get_and_no_content():
+    for path, methods in DOCUMENT["paths"].items():
+        assert ("get" in methods) == ("head" in methods), path
+        if "get" in methods:
+            get, head = responses_of(methods["get"]), responses_of(methods["head"])
+            assert methods["head"]["parameters"] == methods["get"]["parameters"]
+            assert {status: answer["headers"] for status, answer in head.items() if status < "400"} == {
+                status: answer["headers"] for status, answer in get.items() if status < "400"
+            }
+            assert {"4XX", "5XX"} <= head.keys()
+            assert not any("content" in answer for answer in head.values())
 
 
 def test_every_response_has_cors_headers():
@@ -145,6 +160,16 @@ def test_document_has_the_limit_and_origin_of_the_stage():
     assert body["content"]["application/json"]["schema"]["properties"]["by"]["maximum"] == 7
     origin = document["components"]["headers"]["Access-Control-Allow-Origin"]
     assert origin["schema"] == {"const": "https://page.example"}
+
+
+@pytest.mark.parametrize(("address", "root"), [("/openapi.json", "."), ("/openapi.json/", "..")])
+def test_server_of_the_document_is_relative_to_its_address(address, root):
+    event = api_event("GET", "/openapi.json", address=f"/api{address}")
+
+    document = json.loads(openapi.render_document(settings.read({"STAGE": "dev"}), received(event).root))
+
+    assert urljoin(f"https://host/api{address}", document["servers"][0]["url"]).rstrip("/") == "https://host/api"
+    assert document["servers"][0]["url"] == root
 
 
 def test_document_has_the_version_of_the_service():

@@ -1,4 +1,4 @@
-"""What `deploy` adds to Chalice's template: limits of the API, reserved concurrency, and the access log."""
+"""What `deploy` adds to Chalice's template: all methods, limits of the API, reserved concurrency, the access log."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ def test_expensive_reads_have_a_lower_limit_than_other_requests():
         if path in EXPENSIVE:
             assert {(path, method) for method in methods} <= rates.keys()
     assert app.app.routes.keys() >= EXPENSIVE
+
+
+def test_every_path_passes_undeclared_methods_to_the_application():
+    """The application answers 405. The gateway would answer that the path is unknown."""
+    paths = resources()["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
+
+    assert paths.keys() == app.app.routes.keys()
+    assert {name for methods in paths.values() for name in methods} == {"x-amazon-apigateway-any-method"}
 
 
 def test_limit_of_expensive_reads_is_never_above_that_of_all_requests():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from urllib.parse import urljoin
 
 import pytest
 from chalice.app import Request, Response
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.api import problems, requests, responses
+from chalicelib.command_handlers import Accepted
 from chalicelib.domain.commands import Increment
 from chalicelib.domain.counter import Counter
 from chalicelib.domain.events import LATEST_MS
@@ -131,6 +133,11 @@ def test_body_without_media_type_is_unsupported():
         command(body='{"by":1}')
 
 
+def test_quotes_of_an_idempotency_key_belong_to_it():
+    """A key never expires, so its meaning never changes: `"k1"` stays another key than `k1`."""
+    assert command(headers={"Idempotency-Key": '"k1"'}).idempotency_key == '"k1"'
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "käse", "a\tb", "\x7f"])
 def test_idempotency_key_is_1_to_255_printable_ascii_characters(key):
     with pytest.raises(InvalidRequestError, match="1 to 255 printable ASCII"):
@@ -141,7 +148,8 @@ def test_idempotency_key_is_1_to_255_printable_ascii_characters(key):
     "tag", ["*", "16", 'W/"16"', '"16", "17"', '"016"', '"-1"', '"a"', "", '""', '"' + "9" * 40 + '"']
 )
 def test_if_match_other_than_one_version_is_malformed(tag):
-    with pytest.raises(InvalidRequestError, match="in double quotes"):
+    """The advice also works behind a proxy that makes every `ETag` weak."""
+    with pytest.raises(InvalidRequestError, match=r'in double quotes, such as "16": the `version` of the counter\.'):
         command(headers={"If-Match": tag})
 
 
@@ -197,6 +205,43 @@ def test_counter_id_invalid_is_malformed(text):
 def test_event_id_invalid_is_malformed(text):
     with pytest.raises(InvalidRequestError, match="UUID"):
         requests.parse_event_id(text)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/counters/a/increments",
+        "/api/counters/a/increments/",
+        "/api/counters/%61/increments",
+        "/counters/a/increments",
+        "/v1/base/counters/a/increments/",
+    ],
+)
+def test_location_resolves_from_whatever_address_was_used(address):
+    """With a domain of its own, the API has another base path."""
+    event = an_event(counter_id="a")
+    sent = received(api_event("POST", "/counters/{counter_id}/increments", address=address))
+
+    response = responses.render_accepted(sent, Increment("a"), Accepted(event, None, is_retry=False))
+
+    base = address.partition("/counters")[0]
+    found = urljoin(f"https://host{address}", str(response.headers["Location"]))
+    assert found == f"https://host{base}/counters/a/events/{event.event_id}"
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("image/avif,image/webp,image/*,*/*;q=0.8", True),
+        ("Image/SVG+xml", True),
+        ("*/*", False),
+        ("text/html,application/xhtml+xml,image/avif,*/*;q=0.8", False),
+        ("application/json", False),
+        (None, False),
+    ],
+)
+def test_image_is_preferred_if_it_comes_first(accept, wanted):
+    assert requests.prefers_image(request(headers={"Accept": accept} if accept else {})) is wanted
 
 
 def test_event_id_in_upper_case_is_accepted():
@@ -320,10 +365,14 @@ def test_history_with_one_bound_uses_the_default_for_the_other():
         ("2023-11-14T22:13:20.000Z", 1_700_000_000, 1_700_000_000),
         ("2023-11-14T22:13:20.000000001Z", 1_700_000_000, 1_700_000_001),
         ("2023-11-14T22:13:20.9Z", 1_700_000_000, 1_700_000_001),
+        ("2023-11-14T22:13:20.1234567890Z", 1_700_000_000, 1_700_000_001),
+        (f"2023-11-14T22:13:20.{'0' * 60}1Z", 1_700_000_000, 1_700_000_001),
+        ("2023-11-14T23:59:60Z", 1_700_006_400, 1_700_006_400),
+        ("2023-11-14t15:59:60.5-08:00", 1_700_006_400, 1_700_006_401),
     ],
 )
 def test_time_takes_any_offset_and_rounds_outward(text, first, end):
-    assert span(from_=text, to="2023-11-15T00:00:00Z").first == first
+    assert span(from_=text, to="2023-11-15T00:00:02Z").first == first
     assert span(from_="2023-11-14T00:00:00Z", to=text).end == end
 
 
@@ -344,12 +393,13 @@ def test_time_takes_any_offset_and_rounds_outward(text, first, end):
         "2023-11-14T22:13:20+01:60",
         "2023-11-14T22:13:20.Z",
         "2023-11-14T22:13:20,5Z",
-        "2023-11-14T22:13:20.1234567890Z",
         "2023-11-31T22:13:20Z",
         "2023-13-01T22:13:20Z",
         "2023-11-14T24:00:00Z",
         "2023-11-14T22:60:20Z",
         "2023-11-14T22:13:60Z",
+        "2023-11-14T23:59:61Z",
+        "2016-12-31T23:59:60+01:00",
         "0000-01-01T00:00:00Z",
         "02023-11-14T22:13:20Z",
         "20231114T221320Z",
