@@ -87,7 +87,7 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 	        $$deps $$name.in -o $$name.txt || exit 1; done
 
 clean: ## stop the local system and what killed tests left; remove .venv, .local, caches and built packages
-	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; $(PY) -m tests.run_folder; fi
+	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; $(PY) -m testkit.run_folder; fi
 	@rm -rf .venv .local .*_cache .hypothesis .coverage build .chalice/deployments
 
 .venv/ready: requirements-dev.txt scripts/setup

@@ -1,5 +1,5 @@
 """
-One interface for this design and the alternatives, on the engine in this process (tests/resilience/engine.py).
+One interface for this design and the alternatives, on the engine in this process (testkit/engine.py).
 
 `publish`, or the front of an alternative, sends events as messages on a queue. A worker counts messages. The caller
 decides which messages are delivered, when, and how often.
@@ -18,13 +18,13 @@ from benchmarks.measure import scope, workloads
 from chalicelib import settings
 from chalicelib.aws import session
 from chalicelib.aws import sqs as aws_sqs
-from tests.builders import queue_batch
+from testkit.builders import queue_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from chalicelib.domain.events import Incremented
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,16 @@ but no functions. End-to-end and browser tests use HTTP on the stage `local`, wh
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import socket
 import time
 import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
-from ops import stages
-from tests import run_folder
+from testkit import process_environment
 from tests.environments import environment
 
 if TYPE_CHECKING:
@@ -30,34 +26,8 @@ if TYPE_CHECKING:
     from ops.local.stack import LocalSystem
 
 
-def free_ports(count: int) -> list[int]:
-    """Return this number of ports on which nothing listens."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-_aws_port, _page_port = free_ports(2)
-_folder = run_folder.create()
-
 # Before any test imports the application, which reads its settings once.
-os.environ.update(
-    STAGE="pipeline",
-    AWS_PORT=str(_aws_port),
-    PAGE_PORT=str(_page_port),
-    LOCAL_FOLDER=str(_folder),
-)
-os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_folder))  # the root of `tmp_path`
-stages.use_embedded_aws(
-    {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{_aws_port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-)
+process_environment.enter()
 
 # How long an example takes is the machine's affair, and on a busy one many take longer than Hypothesis expects.
 hypothesis.settings.register_profile(
@@ -119,7 +89,7 @@ def place() -> Iterator[LocalSystem]:
     from ops import stages
     from ops.local import stack
 
-    system = stack.LocalSystem(Path(os.environ["LOCAL_FOLDER"]), _aws_port, _page_port)
+    system = process_environment.local_place()
     stack.up(system)
     _count_one(stages.addresses(system.folder)["API_URL"])
     yield system

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from chalicelib import codec, settings
-from tests.builders import a_counter_id, api_event, log_items, queue_batch, received_record, stream_batch
+from testkit.builders import a_counter_id, api_event, log_items, queue_batch, received_record, stream_batch
 
 if TYPE_CHECKING:
     import random

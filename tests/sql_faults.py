@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from sqlalchemy import event
 
-from tests.faults import DiedError
+from testkit.faults import DiedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

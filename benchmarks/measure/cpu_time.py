@@ -35,7 +35,7 @@ from chalicelib import command_handlers, settings
 from chalicelib.aws import sqs
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.commands import Increment
-from tests import aws_requests
+from testkit import aws_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

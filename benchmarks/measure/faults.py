@@ -17,9 +17,8 @@ from benchmarks import alternatives, designs
 from benchmarks.measure import environment, workloads
 from benchmarks.models.limits import VISIBILITY_TIMEOUT_S
 from chalicelib.domain.events import Incremented
-from tests import faults
-from tests.builders import A_TIME_MS
-from tests.resilience import scheduler
+from testkit import faults, scheduler
+from testkit.builders import A_TIME_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
 
     from benchmarks.designs import Design
-    from tests.faults import Attempt, Fault
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
+    from testkit.faults import Attempt, Fault
 
     #: One run with a fault at one point, from the first event to the last acknowledgement.
     Script = Callable[["Trial"], None]

@@ -23,8 +23,8 @@ from benchmarks import alternatives
 from benchmarks.measure import environment, workloads
 from benchmarks.models import deployed
 from benchmarks.models.costing import RATES, Step
-from tests import aws_requests
-from tests.builders import queue_batch
+from testkit import aws_requests
+from testkit.builders import queue_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import environment, load_driver, scope
+from testkit import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +60,7 @@ PARTS: Final = tuple(part.name for part in fields(Parts))
 def measure(*, quick: bool) -> dict[str, Any]:
     """Measure the lag of the first increment, for which each function starts cold, and of each load."""
     loads = ((5, 2, 1), (15, 2, 1)) if quick else scope.LATENCY_LOADS
-    with load_driver.deploy_system(environment.local_place()) as api:
+    with load_driver.deploy_system(process_environment.local_place()) as api:
         first = load_driver.send(api, 1, 1)
         (first_parts,) = divide_lags(first.recorded_s, load_driver.read_lines(first))
         load_driver.send(api, *((10, 1) if quick else (40, 3)))  # warms up about as many workers as the loads have

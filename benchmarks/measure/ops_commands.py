@@ -24,6 +24,7 @@ import boto3
 from benchmarks.measure import environment
 from ops import stages
 from ops.local import stack
+from testkit import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,13 +47,11 @@ _COMMANDS: Final = {
 
 def measure(*, quick: bool) -> list[dict[str, Any]]:
     """Measure each command on logs of each size."""
-    from tests.conftest import free_ports  # noqa: PLC0415  (sets the environment)
-
     sizes = [1000] if quick else [int(size) for size in (os.environ.get("SIZES") or _SIZES).split()]
     return [
         row
         for size in environment.show_progress(sizes, "Operators' commands")
-        for row in _measure_size(size, free_ports(1)[0])
+        for row in _measure_size(size, process_environment.free_ports(1)[0])
     ]
 
 
@@ -99,7 +98,7 @@ def _fill_log(place: stack.LocalSystem, size: int) -> None:
 def _make_items(size: int) -> Iterator[dict[str, Any]]:
     from chalicelib.command_handlers import generate_event_id  # noqa: PLC0415
     from chalicelib.domain.events import Incremented  # noqa: PLC0415  (as above)
-    from tests.builders import log_items  # noqa: PLC0415
+    from testkit.builders import log_items  # noqa: PLC0415
 
     for number in range(size):
         recorded_at_ms = _BEGAN_MS + number // _COUNTERS * 1000 // _A_SECOND_EACH

@@ -1,8 +1,8 @@
 """
 The cost of an increment at AWS, part by part: write units, read units, requests, and bytes of requests and responses.
 
-Counted at the clients, on the engine in this process, by the published rules for units (tests/aws_requests.py). Time is
-simulated, so every run gives the same figures.
+Counted at the clients, on the engine in this process, by the published rules for units (testkit/aws_requests.py). Time
+is simulated, so every run gives the same figures.
 
 This design archives old entries now and then, so its counting is measured in the steady state: over whole cycles of the
 archive, without the first ones. Each counter's events are spread evenly over one second, at whose end they are counted.
@@ -24,16 +24,16 @@ from benchmarks.models import clock, steady_state
 from chalicelib import codec
 from chalicelib.domain.counter import PartKey
 from chalicelib.read_model import store
-from tests import aws_requests
-from tests.builders import queue_record
+from testkit import aws_requests
+from testkit.builders import queue_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from benchmarks.designs import Design
     from chalicelib.domain.events import Incremented
-    from tests.faults import Attempt
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
+    from testkit.faults import Attempt
 
 #: The counters of a batch that are measured. They represent all of them.
 _COUNTERS_MEASURED: Final = 2

@@ -23,7 +23,7 @@ from benchmarks import alternatives, designs
 from benchmarks.measure import environment, scope, workloads
 from benchmarks.models import clock
 from chalicelib import codec, settings
-from tests import faults
+from testkit import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from benchmarks.designs import Design
     from benchmarks.models.clock import Clock
-    from tests.faults import Attempt
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
+    from testkit.faults import Attempt
 
 _BEGAN_S: Final = 1_700_000_000
 _READ_S: Final = scope.READ_MS / 1000

@@ -16,9 +16,10 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.measure import environment, latency, load_driver
+from benchmarks.measure import latency, load_driver
 from benchmarks.models import capacity, deployed
 from benchmarks.models.simulation import System, simulate
+from testkit import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     """Compare the embedded AWS with the model at each rate."""
     publish, project = capacity.interpolate_steps(capacity.Case(100, 1), deployed.read_steps())
     processors = os.cpu_count() or 1
-    with load_driver.deploy_system(environment.local_place()) as api:
+    with load_driver.deploy_system(process_environment.local_place()) as api:
         load_driver.send(api, 4, 5)  # warms up the functions
         before_s = load_driver.busy_s()
         time.sleep(_IDLE_S)

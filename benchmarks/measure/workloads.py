@@ -11,7 +11,7 @@ import app
 from chalicelib import codec, command_handlers
 from chalicelib.domain.events import Incremented
 from chalicelib.read_model import writer
-from tests.builders import api_event, queue_batch, stream_batch, stream_record
+from testkit.builders import api_event, queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -2,8 +2,8 @@
 The units that counting takes in the steady state, by the application's own rules and without an AWS.
 
 `InMemoryPart` holds one part of a counter, and `domain.archive` plans its writes, as it does for `read_model.writer`.
-Units follow the published rules (tests/aws_requests.py): a refused conditional write costs as much as the item it met.
-The tests compare the result with the requests of the application.
+Units follow the published rules (testkit/aws_requests.py): a refused conditional write costs as much as the item it
+met. The tests compare the result with the requests of the application.
 """
 
 from __future__ import annotations
@@ -248,6 +248,6 @@ def _make_entries(times: Iterable[int], ids: Iterator[int]) -> Iterator[Entry]:
 @functools.cache
 def _empty_bytes(kind: str) -> int:
     """Return the size of a counter's item, or of a page, without its entries."""
-    from tests import aws_requests  # noqa: PLC0415  (reads the stage's settings)
+    from testkit import aws_requests  # noqa: PLC0415  (reads the stage's settings)
 
     return aws_requests.size({"item": _ITEM, "page": _PAGE}[kind])

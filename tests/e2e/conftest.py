@@ -16,7 +16,7 @@ import boto3
 import httpx
 import pytest
 
-from tests.builders import a_counter_id, an_event
+from testkit.builders import a_counter_id, an_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 import pytest
 
-from tests.builders import message_body, stream_batch, stream_record
+from testkit.builders import message_body, stream_batch, stream_record
 from tests.e2e.conftest import eventually
 
 

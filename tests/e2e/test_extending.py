@@ -74,7 +74,7 @@ def project(tmp_path_factory) -> Path:
     """Apply both tutorials to a copy of the project, and generate the API's description."""
     folder = copy_project(tmp_path_factory.mktemp("extended"))
     without_caches = shutil.ignore_patterns("__pycache__")
-    for name in ("tests", "docs", "scripts", "benchmarks", "web", ".ci"):
+    for name in ("tests", "testkit", "docs", "scripts", "benchmarks", "web", ".ci"):
         shutil.copytree(PROJECT / name, folder / name, ignore=without_caches)
     for file in PROJECT.iterdir():
         if file.is_file() and file.name != ".git" and not (folder / file.name).exists():

@@ -16,7 +16,7 @@ import pytest
 
 from ops.local.stack import LocalSystem
 from ops.stages import addresses
-from tests.conftest import free_ports
+from testkit.process_environment import free_ports
 from tests.e2e.conftest import eventually, ops, run
 
 pytestmark = pytest.mark.exhaustive

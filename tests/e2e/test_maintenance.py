@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from chalicelib.command_handlers import generate_event_id
-from tests.builders import a_counter_id, an_event, log_items
+from testkit.builders import a_counter_id, an_event, log_items
 from tests.e2e.conftest import copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive

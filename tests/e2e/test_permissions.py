@@ -19,7 +19,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.builders import an_event, message_body
+from testkit.builders import an_event, message_body
 from tests.e2e.conftest import eventually, ops
 from tests.permissions import FUNCTIONS, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, function_name, needed
 

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.builders import message_body
+from testkit.builders import message_body
 from tests.e2e.conftest import eventually, ops
 
 pytestmark = pytest.mark.exhaustive

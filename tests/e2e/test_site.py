@@ -18,9 +18,9 @@ from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import provision, site, stacks
 from ops.local import stack
-from tests.conftest import free_ports
+from testkit.faults import DiedError
+from testkit.process_environment import free_ports
 from tests.e2e.conftest import ops
-from tests.faults import DiedError
 
 pytestmark = pytest.mark.exhaustive
 

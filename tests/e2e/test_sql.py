@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.extras.reports.definitions import REPORTS
 from chalicelib.projections import SQL
-from tests.builders import message_body
+from testkit.builders import message_body
 from tests.e2e.conftest import eventually
 
 pytestmark = pytest.mark.exhaustive

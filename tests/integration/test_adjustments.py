@@ -8,8 +8,8 @@ from chalicelib import command_handlers, event_log
 from chalicelib.domain.commands import Adjust, Increment
 from chalicelib.domain.events import Adjusted
 from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
-from tests import faults
-from tests.builders import an_event
+from testkit import faults
+from testkit.builders import an_event
 from tests.pipeline import run_concurrently
 
 

@@ -16,7 +16,7 @@ from chalicelib import event_log, settings, telemetry
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.deployment import policies
-from tests.builders import a_scheduled_turn, an_event
+from testkit.builders import a_scheduled_turn, an_event
 from tests.environments import environment
 
 #: What AWS measures, by namespace: its metrics that we look at, and the dimensions by which it has them (the services'

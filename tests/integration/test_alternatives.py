@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from benchmarks import alternatives
-from tests import aws_requests
-from tests.builders import a_counter_id, queue_batch
+from testkit import aws_requests
+from testkit.builders import a_counter_id, queue_batch
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import OperatorError
 from ops.maintenance import projections, rebuild, redrive, replay, verify
-from tests import aws_requests, faults
-from tests.builders import a_counter_id, an_event, message_body, stream_note, stream_record
+from testkit import aws_requests, faults
+from testkit.builders import a_counter_id, an_event, message_body, stream_note, stream_record
 
 #: Times at which no other test's events are recorded.
 A_TIME_MS = 1_134_567_890_000

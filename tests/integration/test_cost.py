@@ -12,8 +12,8 @@ from benchmarks.models import deployed
 from benchmarks.models.costing import FunctionSteps
 from benchmarks.report import cost_page
 from chalicelib import event_log, publisher
-from tests import aws_requests
-from tests.builders import a_scheduled_turn, an_event, message_body, stream_batch, stream_record
+from testkit import aws_requests
+from testkit.builders import a_scheduled_turn, an_event, message_body, stream_batch, stream_record
 
 A_SECOND_MS = 1_700_000_000_000
 

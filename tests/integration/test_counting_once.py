@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.read_model import queries
-from tests import aws_requests
-from tests.builders import an_event, message_body
+from testkit import aws_requests
+from testkit.builders import an_event, message_body
 
 
 def test_an_increment_is_pending_until_it_is_counted(pipeline):

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.measure import cpu_time, scope
 from benchmarks.report import benchmarks_page
-from tests import aws_requests
+from testkit import aws_requests
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.no_cover]
 

@@ -8,8 +8,8 @@ from chalicelib import codec, settings
 from chalicelib.domain import archive
 from chalicelib.domain.entries import Entry, encode_page
 from chalicelib.read_model import queries
-from tests import aws_requests, faults
-from tests.builders import an_adjustment, an_event
+from testkit import aws_requests, faults
+from testkit.builders import an_adjustment, an_event
 
 #: 2023-11-14T22:13:20Z
 A_TIME_S = 1_700_000_000

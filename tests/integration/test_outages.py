@@ -12,8 +12,8 @@ from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import UnwritableItemError
 from chalicelib.aws.tables import CounterItem
 from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
-from tests import faults
-from tests.builders import an_event, message_body
+from testkit import faults
+from testkit.builders import an_event, message_body
 
 pytestmark = pytest.mark.sample(1)
 

@@ -14,8 +14,8 @@ from chalicelib import event_log, settings
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.extras.verification import scheduled_check
 from chalicelib.read_model import writer
-from tests import aws_requests
-from tests.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
+from testkit import aws_requests
+from testkit.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
 from tests.environments import environment
 from tests.permissions import BY_LAMBDA, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, needed
 

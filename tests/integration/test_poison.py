@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from tests.builders import an_event, message_body, stream_record
+from testkit.builders import an_event, message_body, stream_record
 
 
 def reasons(parked):

@@ -10,7 +10,7 @@ from chalicelib import event_log, settings
 from chalicelib.extras.verification import report as kinds
 from chalicelib.read_model import queries
 from ops.maintenance import lookups, rebuild
-from tests.builders import an_event
+from testkit.builders import an_event
 
 
 def logged(pipeline, counter_id=None, number=4):

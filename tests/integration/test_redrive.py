@@ -8,8 +8,8 @@ from chalicelib import event_log, settings
 from chalicelib.aws import sqs
 from chalicelib.projections import READ_MODEL
 from ops.maintenance import redrive
-from tests import aws_requests, faults
-from tests.builders import an_event, message_body, stream_note
+from testkit import aws_requests, faults
+from testkit.builders import an_event, message_body, stream_note
 
 #: A time at which no other test's events are recorded.
 A_TIME_MS = 1_234_567_890_000

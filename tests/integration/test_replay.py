@@ -10,7 +10,7 @@ from chalicelib import event_log, settings
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
 from ops.maintenance import replay
-from tests.builders import an_event
+from testkit.builders import an_event
 
 EVENTS = 5
 

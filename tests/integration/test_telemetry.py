@@ -13,8 +13,8 @@ from chalicelib import codec, command_handlers, publisher, settings, telemetry
 from chalicelib.domain.archive import ENTRIES_PER_PLAN
 from chalicelib.domain.commands import Increment
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, ReadModelUnavailableError
-from tests import faults
-from tests.builders import an_event, api_event, message_body, queue_record, stream_batch, stream_record
+from testkit import faults
+from testkit.builders import an_event, api_event, message_body, queue_record, stream_batch, stream_record
 
 CONTEXT = types.SimpleNamespace(aws_request_id="an invocation")
 

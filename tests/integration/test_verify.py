@@ -15,7 +15,7 @@ from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import Scope, select_counters
 from chalicelib.read_model import queries
 from ops.maintenance import verify
-from tests.builders import an_event, log_items
+from testkit.builders import an_event, log_items
 from tests.comparisons import verify_parts
 
 A_SECOND = 1_700_000_000

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib import retries
+from testkit.engine import Engine
 from tests import databases
 from tests.databases import Guard
 from tests.environments import sql_environment
 from tests.pipeline import Pipeline
-from tests.resilience.engine import Engine
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from chalicelib import codec, event_log, settings
 from chalicelib.domain.entries import Entry, encode_entry, encode_page, make_entry
 from chalicelib.domain.events import choose_part
 from chalicelib.extras.verification import report as kinds
-from tests.builders import A_TIME_MS, a_counter_id, an_event
+from testkit.builders import A_TIME_MS, a_counter_id, an_event
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable
 
     from chalicelib.domain.events import Event
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
 
 #: Entries of each page, pages, and recent entries of the small counter.
 IN_PAGE, PAGES, RECENT = 4, 3, 3

@@ -24,18 +24,20 @@ import click
 from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX
 from chalicelib.errors import ContendedError, PartlyCountedError
 from tests import conftest  # noqa: F401  (sets what the application reads when it is imported)
-from tests.builders import A_TIME_MS, an_event, message_body
-from tests.resilience import scheduler
+
+# isort: split
+from testkit import scheduler
+from testkit.builders import A_TIME_MS, an_event, message_body
+from testkit.engine import Engine
 from tests.resilience.conftest import make_pipeline
-from tests.resilience.engine import Engine
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.domain.events import Event
+    from testkit.scheduler import Ran
     from tests.pipeline import Pipeline
-    from tests.resilience.scheduler import Ran
 
 
 @dataclass

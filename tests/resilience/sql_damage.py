@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chalicelib import event_log
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
-from tests.builders import A_TIME_MS, an_adjustment, an_event
+from testkit.builders import A_TIME_MS, an_adjustment, an_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable

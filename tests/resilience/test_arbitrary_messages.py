@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chalicelib.read_model import queries
-from tests.builders import a_counter_id, an_event, message_body, queue_record, stream_record
+from testkit.builders import a_counter_id, an_event, message_body, queue_record, stream_record
 
 EXAMPLES = 150
 

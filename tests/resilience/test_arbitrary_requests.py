@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import app
-from tests.builders import api_event
+from testkit.builders import api_event
 
 EXAMPLES = 400
 

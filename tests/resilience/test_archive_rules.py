@@ -6,7 +6,7 @@ import time
 
 from chalicelib import settings
 from chalicelib.domain.archive import KEPT_MIN, PAGE_MAX, RECENT_MAX
-from tests.builders import A_TIME_MS, an_adjustment, an_event
+from testkit.builders import A_TIME_MS, an_adjustment, an_event
 
 
 def counted(pipeline, times_ms):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.builders import an_event
+from testkit.builders import an_event
 
 A_TIME_MS = 1_700_000_000_000
 SPAN = {"from_": "2023-11-14T22:13:20Z", "to": "2023-11-14T22:15:00Z"}

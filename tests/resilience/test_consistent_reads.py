@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
-from tests import aws_requests
-from tests.builders import an_event, message_body
+from testkit import aws_requests
+from testkit.builders import an_event, message_body
 
 
 def test_counter_just_written_is_read_as_written(new_pipeline):

@@ -10,11 +10,11 @@ import pytest
 
 from chalicelib.domain.events import choose_part
 from chalicelib.read_model import store
-from tests.builders import an_adjustment, an_event, message_body
+from testkit.builders import an_adjustment, an_event, message_body
 from tests.environments import environment
 
 if TYPE_CHECKING:
-    from tests.faults import Attempt
+    from testkit.faults import Attempt
 
 A_TIME_MS = 1_700_000_000_000
 

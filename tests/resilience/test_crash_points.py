@@ -19,17 +19,17 @@ from chalicelib.aws import sqs
 from chalicelib.domain.archive import PAGE_MAX, PAGES_PER_PLAN, RECENT_MAX
 from chalicelib.domain.entries import encode_page, make_entry
 from chalicelib.errors import UnavailableError
-from tests import faults
-from tests.builders import A_TIME_MS, an_event, message_body
+from testkit import faults
+from testkit.builders import A_TIME_MS, an_event, message_body
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from chalicelib.domain.events import Event
-    from tests.faults import Fault
+    from testkit.engine import Engine
+    from testkit.faults import Fault
     from tests.pipeline import Pipeline
-    from tests.resilience.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("no_waits")
 

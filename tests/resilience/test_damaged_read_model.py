@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from chalicelib import settings
 from chalicelib.domain.entries import encode_entry, encode_page, make_entry
 from chalicelib.errors import DamagedReadModelError, PartlyCountedError
-from tests.builders import an_event, message_body
+from testkit.builders import an_event, message_body
 
 pytestmark = pytest.mark.sample(2)
 

@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.aws import session
 from chalicelib.errors import QueueUnavailableError, ReadModelUnavailableError
-from tests import faults
-from tests.builders import an_event, message_body, stream_record
+from testkit import faults
+from testkit.builders import an_event, message_body, stream_record
 from tests.resilience.test_crash_points import stored
 
 FUNCTIONS = json.loads((Path(__file__).parent.parent.parent / ".chalice" / "config.json").read_text(encoding="utf-8"))[

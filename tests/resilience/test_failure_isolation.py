@@ -17,8 +17,8 @@ from chalicelib.errors import (
     UnavailableError,
 )
 from chalicelib.read_model import queries
-from tests import faults
-from tests.builders import an_event, message_body, stream_record
+from testkit import faults
+from testkit.builders import an_event, message_body, stream_record
 
 THROTTLED = [
     ("ThrottlingError",),

@@ -14,7 +14,7 @@ from benchmarks import alternatives, designs, store
 from benchmarks.measure import faults, request_costs, scope, throughput
 from benchmarks.models.clock import Clock
 from chalicelib import codec
-from tests.faults import Attempt
+from testkit.faults import Attempt
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from chalicelib.domain.archive import KEPT_MIN, PAGE_MAX, RECENT_MAX
-from tests.builders import A_TIME_MS, an_event, message_body
-from tests.resilience import scheduler
+from testkit import scheduler
+from testkit.builders import A_TIME_MS, an_event, message_body
 from tests.resilience.invariant import Watcher
 from tests.resilience.simulate import simulate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ops.local.stack import LocalSystem
-from tests.builders import an_event
+from testkit.builders import an_event
 from tests.resilience.chaos import DECKS, REPEATABLE, Chaos, Fault
 from tests.resilience.clients import Way, Wish
 from tests.resilience.deployed import System

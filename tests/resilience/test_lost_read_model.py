@@ -15,8 +15,8 @@ from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import Scope, select_counters
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import store
-from tests import aws_requests, faults
-from tests.builders import A_TIME_MS, a_counter_id, an_event
+from testkit import aws_requests, faults
+from testkit.builders import A_TIME_MS, a_counter_id, an_event
 from tests.comparisons import stage_parts
 from tests.resilience.invariant import Watcher
 

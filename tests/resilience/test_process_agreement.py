@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain.entries import encode_entry, make_entry
 from chalicelib.domain.events import choose_part
-from tests.builders import an_event
+from testkit.builders import an_event
 
 
 @pytest.mark.parametrize(

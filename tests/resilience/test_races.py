@@ -9,7 +9,7 @@ import time
 import pytest
 
 from chalicelib.domain.archive import RECENT_MAX
-from tests.builders import A_TIME_MS, an_event
+from testkit.builders import A_TIME_MS, an_event
 from tests.pipeline import Pipeline, run_concurrently
 
 ROUNDS = 12

@@ -17,17 +17,16 @@ from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import select_all, select_counters, select_parts
 from chalicelib.extras.verification.repair import repair, repair_all
 from chalicelib.read_model import queries, store, writer
-from tests import faults
-from tests.builders import A_TIME_MS, message_body
+from testkit import faults, scheduler
+from testkit.builders import A_TIME_MS, message_body
 from tests.comparisons import stage_parts, verify_parts
 from tests.environments import environment
-from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import DAMAGES, WRONG, Stage, empty_tables
 
 if TYPE_CHECKING:
     from chalicelib.extras.verification.report import Report
-    from tests.faults import Attempt, Fault
+    from testkit.faults import Attempt, Fault
 
 pytestmark = pytest.mark.usefixtures("no_waits")
 

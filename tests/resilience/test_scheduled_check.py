@@ -21,11 +21,10 @@ from chalicelib.extras.verification import checkpoint, repair, scheduled_check
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.read_model import queries, store, writer
-from tests import aws_requests, faults
-from tests.builders import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
+from testkit import aws_requests, faults, scheduler
+from testkit.builders import A_TIME_MS, a_counter_id, a_scheduled_turn, an_event
 from tests.comparisons import stage_parts, verify_parts
 from tests.environments import environment
-from tests.resilience import scheduler
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import empty_tables
 

@@ -20,9 +20,9 @@ import pytest
 
 from chalicelib.errors import UnavailableError
 from chalicelib.extras.sql import read_model
+from testkit.builders import a_counter_id, an_adjustment, an_event
+from testkit.faults import DiedError
 from tests import sql_faults
-from tests.builders import a_counter_id, an_adjustment, an_event
-from tests.faults import DiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +183,7 @@ PROGRAM = """
 import os, signal, sys
 from chalicelib.extras.sql import read_model
 from tests import sql_faults
-from tests.builders import an_event
+from testkit.builders import an_event
 position, when = int(sys.argv[1]), sys.argv[2]
 def die(number, step):
     if number == position and when == "before":

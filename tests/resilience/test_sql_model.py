@@ -19,8 +19,8 @@ from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.sql.schema import events as events_table
+from testkit.builders import a_counter_id, an_adjustment, an_event
 from tests import databases, sql_faults
-from tests.builders import a_counter_id, an_adjustment, an_event
 from tests.environments import sql_environment
 from tests.pipeline import run_concurrently
 from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanwhile, fold

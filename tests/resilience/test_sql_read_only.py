@@ -29,7 +29,7 @@ from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import InputError, OperatorError
 from ops.maintenance import sql
-from tests.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event
 
 pytestmark = pytest.mark.sample(1)
 

@@ -28,10 +28,10 @@ from chalicelib.extras.verification import report as kinds
 from chalicelib.projections import SQL
 from ops.cli.errors import OperatorError, describe
 from ops.maintenance import projections, rebuild, verify
+from testkit.builders import a_counter_id, an_event
+from testkit.faults import DiedError
 from tests import databases, sql_faults
-from tests.builders import a_counter_id, an_event
 from tests.comparisons import repair_rows
-from tests.faults import DiedError
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES, find_wrong_totals
 from tests.resilience.test_sql_crash_points import FAULTS, FAULTS_BY_DATABASE, check_in_the_end

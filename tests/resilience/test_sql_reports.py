@@ -25,8 +25,8 @@ from chalicelib.extras.reports import definitions, queries
 from chalicelib.extras.reports.definitions import REPORTS, Query
 from chalicelib.extras.reports.errors import ReportUnavailableError
 from chalicelib.extras.sql import read_model, read_only
+from testkit.builders import an_adjustment, an_event, api_event
 from tests import sql_faults
-from tests.builders import an_adjustment, an_event, api_event
 
 pytestmark = pytest.mark.sample(1)
 

@@ -13,7 +13,7 @@ from sqlalchemy import event as listening
 from chalicelib import event_log
 from chalicelib.extras.sql import read_model, rows
 from chalicelib.extras.verification import report as kinds
-from tests.builders import a_counter_id, an_event
+from testkit.builders import a_counter_id, an_event
 from tests.comparisons import verify_rows
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
 from chalicelib.extras.sql import read_model, schema
-from tests.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event
 
 pytestmark = pytest.mark.sample(1)
 

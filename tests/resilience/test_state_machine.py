@@ -23,13 +23,13 @@ from hypothesis.stateful import (
 from chalicelib import codec
 from chalicelib import settings as application_settings
 from chalicelib.domain.archive import RECENT_MAX
-from tests import faults
-from tests.builders import A_TIME_MS, an_event, stream_record
+from testkit import faults
+from testkit.builders import A_TIME_MS, an_event, stream_record
 from tests.resilience.conftest import make_pipeline
 from tests.resilience.invariant import Watcher
 
 if TYPE_CHECKING:
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
 
 RUNS = 60
 STEPS = 25

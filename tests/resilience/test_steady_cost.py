@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests import aws_requests
-from tests.builders import an_event, message_body
+from testkit import aws_requests
+from testkit.builders import an_event, message_body
 
 A_TIME_MS = 1_700_000_000_000
 
@@ -158,7 +158,7 @@ def test_events_counted_before_cost_no_write_when_redelivered(engine, pipeline, 
 def test_a_replay_of_counted_events_costs_no_write(engine, pipeline, clock):
     """As `replay` sends them: read first, because the message says so."""
     from chalicelib import codec
-    from tests.builders import queue_record
+    from testkit.builders import queue_record
 
     (_, events), *_ = deliveries(pipeline.counter_id, 1000, 1, None)
     pipeline.count(*events)

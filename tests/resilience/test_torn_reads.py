@@ -19,9 +19,9 @@ from chalicelib.domain.counter import PartKey
 from chalicelib.errors import ArchiveGapError
 from chalicelib.extras.verification.part_comparison import select_counters
 from chalicelib.extras.verification.repair import repair_all
-from tests.builders import an_event, message_body
+from testkit.builders import an_event, message_body
+from testkit.faults import response
 from tests.comparisons import stage_parts, verify_parts
-from tests.faults import response
 from tests.resilience.invariant import Watcher
 
 pytestmark = pytest.mark.usefixtures("no_waits")

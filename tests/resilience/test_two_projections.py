@@ -13,8 +13,9 @@ from chalicelib.errors import PartlyCountedError, QueueUnavailableError, Unavail
 from chalicelib.extras.sql import read_model
 from chalicelib.projections import READ_MODEL, SQL
 from ops.maintenance import redrive
-from tests import faults, sql_faults
-from tests.builders import an_event, message_body, queue_batch, stream_note, stream_record
+from testkit import faults
+from testkit.builders import an_event, message_body, queue_batch, stream_note, stream_record
+from tests import sql_faults
 from tests.resilience.invariant import Watcher
 from tests.resilience.test_sql_crash_points import fold
 

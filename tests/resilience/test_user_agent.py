@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.aws import session
-from tests import faults
+from testkit import faults
 
 
 def test_every_request_names_the_application(engine, new_pipeline):

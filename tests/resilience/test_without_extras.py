@@ -15,9 +15,9 @@ PROJECT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import json, random
 import app
-from tests.builders import a_scheduled_turn
+from testkit.builders import a_scheduled_turn
 from tests.pipeline import Pipeline
-from tests.resilience.engine import Engine
+from testkit.engine import Engine
 
 engine = Engine()
 urls = [engine.outputs[name] for name in ("ProjectionQueueUrl", "DeadLetterQueueUrl", "EventLogStreamArn")]
@@ -40,7 +40,7 @@ with engine.serving():
 
 def test_counter_without_extras_counts_and_answers_404(tmp_path):
     """Delete `chalicelib/extras` from a copy: the counter counts, and the optional routes are problems with 404."""
-    for name in ("app.py", "chalicelib", "tests", "infrastructure"):
+    for name in ("app.py", "chalicelib", "testkit", "tests", "infrastructure"):
         source = PROJECT / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "extras"))

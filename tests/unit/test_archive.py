@@ -28,7 +28,7 @@ from chalicelib.domain.archive import (
 from chalicelib.domain.counter import NOTHING_ARCHIVED, Part, PartKey
 from chalicelib.domain.entries import Entry, encode_entry
 from chalicelib.read_model import items
-from tests import aws_requests
+from testkit import aws_requests
 
 if TYPE_CHECKING:
     from chalicelib.aws.dynamodb import RawItem

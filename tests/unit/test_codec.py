@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib import codec
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, Incremented
 from chalicelib.errors import NotUnderstoodError
-from tests.builders import an_adjustment, an_event, message_body, stream_record
+from testkit.builders import an_adjustment, an_event, message_body, stream_record
 from tests.strategies import events
 
 any_json = st.recursive(

@@ -130,7 +130,7 @@ def test_other_functions_load_no_sql_module_if_sql_is_on(function):
 )
 def test_api_loads_sql_modules_for_a_report_only(path, loaded):
     program = f"""
-from tests.builders import api_event
+from testkit.builders import api_event
 name = "{path}".removeprefix("/reports").strip("/")
 resource = "/reports/{{name}}" if name and "report" in "{path}" else "{path}"
 app.app(api_event("GET", resource, path={{"name": name}}), None)

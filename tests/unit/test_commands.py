@@ -8,7 +8,7 @@ from chalicelib.domain import commands
 from chalicelib.domain.commands import Adjust, Increment, InvalidAdjustmentError
 from chalicelib.domain.counter import Counter
 from chalicelib.domain.events import LARGEST_AMOUNT, Adjusted, Incremented
-from tests.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event
 
 
 def an_adjust(**parts):

@@ -20,7 +20,7 @@ from chalicelib.domain.entries import (
     make_entry,
 )
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
-from tests.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event
 
 ID = bytes(range(16))
 A_TIME_MS = 1_700_000_000_123

@@ -52,7 +52,7 @@ from chalicelib.domain.events import have_same_content
 from chalicelib.errors import NotUnderstoodError
 from chalicelib.extras.sql.read_model import make_row
 from ops.openapi import document
-from tests.builders import stream_record
+from testkit.builders import stream_record
 from tests.strategies import events
 
 moved = Moved("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", -3, 1_700_000_000_123, 8_007, "hall", 4)

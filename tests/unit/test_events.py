@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain import events
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, MAX_PARTS
-from tests.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event
 
 
 @pytest.mark.parametrize("text", ["a", "A-z.0_9~", "x" * 64, "."])

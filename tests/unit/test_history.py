@@ -10,7 +10,7 @@ from chalicelib.domain import history
 from chalicelib.domain.entries import Entry, make_entry
 from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.domain.history import RESOLUTIONS, EventPosition, Point, Span, make_position
-from tests.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event
 
 steps = st.sampled_from(sorted(RESOLUTIONS.values()))
 entries = st.builds(

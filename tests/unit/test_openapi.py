@@ -15,7 +15,7 @@ from chalicelib.api import problems, responses
 from chalicelib.errors import CounterError
 from chalicelib.extras import openapi
 from ops.openapi import document, operations
-from tests.builders import api_event
+from testkit.builders import api_event
 from tests.unit.test_requests import received, request
 
 #: As a client reads it.

@@ -23,7 +23,7 @@ from chalicelib.errors import (
     RangeTooLongError,
     UnsupportedMediaTypeError,
 )
-from tests.builders import an_adjustment, an_event, api_event
+from testkit.builders import an_adjustment, an_event, api_event
 
 JSON = {"Content-Type": "application/json"}
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests import run_folder
+from testkit import run_folder
 from tests.doc_pages import PROJECT
 
 
@@ -18,7 +18,7 @@ def start(tmp_path):
     """Start processes that create a folder and wait. Stop them after the test."""
     started = []
     program = (
-        "import pathlib, sys; from tests import run_folder; run_folder.ALL = pathlib.Path(sys.argv[1]); "
+        "import pathlib, sys; from testkit import run_folder; run_folder.ALL = pathlib.Path(sys.argv[1]); "
         "print(run_folder.create(), flush=True); sys.stdin.read()"
     )
 

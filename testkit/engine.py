@@ -28,8 +28,8 @@ from ministack.services import dynamodb, dynamodb_streams, sqs
 
 from chalicelib import settings
 from chalicelib.projections import READ_MODEL, SQL
-from tests import aws_requests
-from tests.faults import Attempt, no_fault, response
+from testkit import aws_requests
+from testkit.faults import Attempt, no_fault, response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
     from botocore.client import BaseClient
 
-_TEMPLATE = Path(__file__).parent.parent.parent / "infrastructure" / "template.yaml"
+_TEMPLATE = Path(__file__).parent.parent / "infrastructure" / "template.yaml"
 _SERVICES: Any = {"DynamoDB": dynamodb, "DynamoDBStreams": dynamodb_streams, "AmazonSQS": sqs}
 
 

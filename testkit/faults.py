@@ -14,7 +14,7 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from tests import aws_requests
+from testkit import aws_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

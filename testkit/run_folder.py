@@ -1,7 +1,7 @@
 """
 The folder of each test process, in `.local/tests`. It is removed at exit, or by the next process if one was killed.
 
-`python -m tests.run_folder` removes what killed processes left, as `make clean` does.
+`python -m testkit.run_folder` removes what killed processes left, as `make clean` does.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
 
-    from tests.faults import Attempt
-    from tests.resilience.engine import Engine
+    from testkit.engine import Engine
+    from testkit.faults import Attempt
 
 #: Returns which of this number of waiting workers continues.
 Choose = Callable[[int], int]
