@@ -22,14 +22,18 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: The source of the functions' boto3 and botocore: Lambda's runtime, or the deployment package.
 SDKS = ("runtime", "package")
 
-#: The database drivers that SQL_URL accepts.
-SQL_DATABASES = ("sqlite", "postgresql+psycopg", "auroradsql+psycopg")
-
 #: The interval of the scheduled check, in seconds.
 CHECK_EVERY_S = 3600
 
-#: The part of a URL before the path: user, host and port. User and port are optional.
-_AUTHORITY = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^:@]*)(?::[0-9]{1,5})?")
+_USER = r"(?:[^@:/?]*@)?"
+_PATH_AND_QUERY = r"(?:/[^?]*)?(?:\?(?!.*password=).*)?"
+
+#: The forms of a database's address. None holds a password, or an encoded NUL, at which drivers would fail.
+_SQL_URL = re.compile(
+    r"(?!.*%00)(?:sqlite:///[^?]+"
+    rf"|postgresql\+psycopg://{_USER}(?:\[[^]/?]+\]|[^][:@/?]*)(?::[0-9]{{1,5}})?{_PATH_AND_QUERY}"
+    rf"|auroradsql\+psycopg://{_USER}[a-z0-9]+\.dsql[a-z0-9-]*\.[a-z0-9-]+\.on\.aws{_PATH_AND_QUERY})"
+)
 
 #: An origin as browsers send it (RFC 6454, section 6.2).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -105,13 +109,13 @@ def read(environment: Mapping[str, str]) -> Settings:
         )
     if stage.endswith(_RESERVED_SUFFIXES):
         raise SettingsError(f"STAGE must not end in {', '.join(_RESERVED_SUFFIXES)}, got {stage!r}")
-    sql_url = _sql_url(environment, "SQL_URL")
-    sql_reader_url = _sql_url(environment, "SQL_READER_URL") or sql_url
-    if sql_reader_url and not sql_url:
+    sql_url = environment.get("SQL_URL", "")
+    sql_reader_url = environment.get("SQL_READER_URL", "") or sql_url
+    if sql_url:
+        check_sql_url("SQL_URL", sql_url, sql_url)
+        check_sql_url("SQL_READER_URL", sql_reader_url, sql_url)
+    elif sql_reader_url:
         raise SettingsError("SQL_READER_URL requires SQL_URL")
-    scheme = sql_url.partition("://")[0]
-    if sql_reader_url.partition("://")[0] != scheme:
-        raise SettingsError(f"SQL_READER_URL must begin with {scheme}://, as SQL_URL does: both are the same database")
     projectors = _optional_integer(environment, "PROJECTORS", lowest=2, highest=1000)
     reserved_project = _optional_integer(environment, "RESERVED_PROJECT", lowest=2, highest=1000)
     if reserved_project and not (projectors and projectors <= reserved_project):
@@ -146,6 +150,23 @@ def current() -> Settings:
     return read(os.environ)
 
 
+def check_sql_url(name: str, url: str, sql_url: str) -> None:
+    """
+    Check that the variable `name` may be `url`, next to the stage's SQL_URL.
+
+    Raises:
+        SettingsError: it is malformed, holds a password, or names another kind of database.
+    """
+    if not _SQL_URL.fullmatch(url) or not url.isprintable():
+        raise SettingsError(
+            f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST:PORT/DATABASE (the port is optional) or "
+            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not hold a password"
+        )
+    scheme = sql_url.partition("://")[0]
+    if not url.startswith(f"{scheme}://"):
+        raise SettingsError(f"{name} must begin with {scheme}://, as SQL_URL does: both are the same database")
+
+
 def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:
     text = environment.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
@@ -168,23 +189,6 @@ def _origin(environment: Mapping[str, str]) -> str:
             f"got {text!r}"
         )
     return origin
-
-
-def _sql_url(environment: Mapping[str, str], name: str) -> str:
-    text = environment.get(name, "")
-    scheme, _, rest = text.partition("://")
-    user, at, _ = rest.partition("@")
-    has_password = scheme != "sqlite" and ((at and ":" in user) or "password=" in rest)
-    if text and (scheme not in SQL_DATABASES or has_password):
-        raise SettingsError(
-            f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST/DATABASE or "
-            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not hold a password"
-        )
-    if scheme != "sqlite" and not _AUTHORITY.fullmatch(re.split("[/?]", rest)[0]):
-        raise SettingsError(
-            f"{name} must have a port of 1 to 5 digits, or no port, as in postgresql+psycopg://USER@HOST:5432/DATABASE"
-        )
-    return text
 
 
 def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:

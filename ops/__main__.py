@@ -5,19 +5,23 @@ from __future__ import annotations
 import click
 
 from ops.cli import data, sql, stage
+from ops.cli.program import Program
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """
     Operate a counter stage on AWS, or on the embedded AWS (stage "local").
 
     \b
     Exit codes:
-      0  success
-      1  refused, or differences found
-      2  usage error
-      3  AWS or database unavailable
+      0    success
+      1    refused, or differences found
+      2    usage error
+      3    AWS, database, disk or output unavailable
+      70   bug in this program
+      130  interrupted by Ctrl-C
+      141  output closed by its reader
 
     \b
     Examples:

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
@@ -128,12 +129,38 @@ def _policy_file(stage: str, policy: str) -> str:
 
 
 def _configuration() -> dict[str, Any]:
-    configuration: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
+    """
+    Read the configuration.
+
+    Raises:
+        OperatorError: the file is malformed.
+    """
+    try:
+        configuration: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
+        variables = [
+            (stage, name, value)
+            for stage, content in configuration["stages"].items()
+            for group in ("lambda_functions", "template_parameters", "environment_variables")
+            for name, value in content.get(group, {}).items()
+            if group == "environment_variables"
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise OperatorError(f"{_file()} must be JSON with an object for each stage, got {error!r}.") from error
+    for stage, name, value in variables:
+        if not isinstance(value, str):
+            raise OperatorError(f"{name} of stage {stage} in {_file()} must be a string, got {json.dumps(value)}.")
     return configuration
 
 
 def _write(configuration: dict[str, Any]) -> None:
-    _file().write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+    """Replace the configuration. If this is cut off or the disk is full, the old one stays."""
+    file = _file().resolve()
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(f"{json.dumps(configuration, indent=2)}\n", encoding="utf-8")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _file() -> Path:
@@ -142,8 +169,10 @@ def _file() -> Path:
 
 def _make_absolute(sql_url: str) -> str:
     """Make the path of a SQLite file absolute. Relative paths are relative to the local folder."""
-    scheme, is_file, path = sql_url.partition("sqlite:///")
-    return f"{scheme}{is_file}{local_folder().resolve() / path}" if is_file else sql_url
+    path = sql_url.removeprefix("sqlite:///")
+    if path in ("", sql_url) or path.startswith("/"):
+        return sql_url
+    return f"sqlite:///{quote(str(local_folder().resolve()))}/{path}"
 
 
 def template_parameters_of(stage: str) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""The parts that all commands share: --stage and --json, one-line errors, and confirmation."""
+"""The parts that all commands share: --stage, --json and confirmation."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import sys
@@ -14,7 +13,7 @@ from ops import stages
 from ops.cli import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ops.cli.result import Outcome
 
@@ -37,33 +36,20 @@ def stage_command(
     @click.option("--json", "as_json", is_flag=True, help="Output JSON.")
     @functools.wraps(work)
     def run(stage: str, as_json: bool, **options: Any) -> None:
-        with exit_on_error():
-            if prepare:
-                prepare(stage, **options)
-            settings = stages.enter(stage)
-            _check_target(stage)
-            if check_log:
-                from ops.deployment import provision
+        if prepare:
+            prepare(stage, **options)
+        settings = stages.enter(stage)
+        _check_target(stage)
+        if check_log:
+            from ops.deployment import provision
 
-                provision.check_log(settings)
-            outcome = work(settings, **options)
+            provision.check_log(settings)
+        outcome = work(settings, **options)
         click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
         if not outcome.holds:
             raise click.exceptions.Exit(1)
 
     return run
-
-
-@contextlib.contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Print an expected error as one line and exit with its status."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise click.ClickException("Interrupted. Completed work is kept; run the command again to finish.") from None
-    except errors.EXPECTED as error:
-        click.echo(f"Error: {errors.describe(error)}", err=True)
-        raise click.exceptions.Exit(errors.exit_status(error)) from error
 
 
 def _check_target(stage: str) -> None:

@@ -1,10 +1,11 @@
-"""Expected errors: their one-line messages, which say what to do, and their exit status."""
+"""Errors of commands: exit statuses, and one-line messages that say what to do."""
 
 from __future__ import annotations
 
 import sqlite3
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import CounterError, UnavailableError
 
@@ -21,13 +22,18 @@ class OutageError(OperatorError):
     """AWS does not answer in time. The outcome is unknown. Exit status 3."""
 
 
+#: Errors from outside the program. A command that fails with one of them found no difference and refused nothing.
+_SURROUNDINGS = (UnavailableError, OutageError, BotoCoreError, ClientError, sqlite3.Error, OSError)
+
 #: Expected errors. They are printed as one line, without a traceback.
-EXPECTED = (OperatorError, CounterError, BotoCoreError, ClientError, sqlite3.Error)
+EXPECTED = (OperatorError, CounterError, *_SURROUNDINGS, KeyboardInterrupt, click.Abort)
 
 _NOT_PROVISIONED = "The stage is not provisioned here. Run provision, or check the region."
 
 #: Hints by a part of the error's message.
 _HINTS = {
+    "Unable to locate credentials": "No AWS credentials: set AWS_PROFILE, or sign in, for example with aws sso login.",
+    "You must specify a region": "No AWS region: set AWS_DEFAULT_REGION, for example to eu-central-1.",
     "AccessDenied": "Your credentials lack a permission: use others (AWS_PROFILE=name), or have it granted.",
     **dict.fromkeys(
         ("ExpiredToken", "RequestExpired", "TokenRefreshRequired", "InvalidToken"),
@@ -53,34 +59,46 @@ _HINTS = {
 }
 
 
-def exit_status(error: Exception) -> int:
-    """Return the exit status of an expected error: 1 refused, 2 usage error, 3 AWS or database unavailable."""
+def exit_status(error: BaseException) -> int:
+    """Return the exit status of an error. docs/maintenance.md lists them."""
+    if isinstance(error, click.exceptions.Exit | click.ClickException):
+        return error.exit_code
     if isinstance(error, InputError):
         return 2
-    if isinstance(error, OutageError):
-        return 3
-    if isinstance(error, UnavailableError) or not isinstance(error, OperatorError | CounterError):
+    if _is_interruption(error):
+        return 130
+    if isinstance(error, BrokenPipeError):
+        return 141
+    if isinstance(error, _SURROUNDINGS):
         return 1 if _hint(error) == _NOT_PROVISIONED else 3
-    return 1
+    return 1 if isinstance(error, EXPECTED) else 70
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Describe an expected error in one line: the fix, if known, and the error's own message."""
-    if isinstance(error, NoCredentialsError):
-        return "No AWS credentials: set AWS_PROFILE, or sign in, for example with aws sso login."
-    if isinstance(error, NoRegionError):
-        return "No AWS region: set AWS_DEFAULT_REGION, for example to eu-central-1."
     if isinstance(error, sqlite3.Error):
         return f"The temporary file failed: {error}. Set SQLITE_TMPDIR to a folder with enough space."
+    if isinstance(error, OSError):
+        what = f"{error.strerror}: {error.filename or 'an open file or stream'}" if error.strerror else error
+        return _one_line(f"{what}. Check paths, permissions and free space.")
+    if _is_interruption(error):
+        return str(error) or "Interrupted. Completed work is kept; run the command again to finish."
+    if isinstance(error, click.Abort):
+        return "Not confirmed. Nothing was changed."
     hint = _hint(error)
     return f"{hint} ({_one_line(error)})" if hint else _one_line(error)
 
 
-def _hint(error: Exception) -> str | None:
+def _is_interruption(error: BaseException) -> bool:
+    """Check whether the operator pressed Ctrl-C. At a prompt, click turns that into the error of a declined prompt."""
+    return isinstance(error.__context__ if isinstance(error, click.Abort) else error, KeyboardInterrupt)
+
+
+def _hint(error: BaseException) -> str | None:
     if isinstance(error, OperatorError):
         return None
     return next((hint for part, hint in _HINTS.items() if part in _one_line(error)), None)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Show the progress of long operations on standard error, if it is a terminal."""
+"""Show the progress of long operations on standard error, if it is a terminal that can move its cursor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bar(label: str, total: int | None, unit: str = "events") -> Iterator[Callabl
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
         task = progress.add_task(label, total=total or None, unit=unit)
         yield lambda completed: progress.advance(task, completed)
 
@@ -42,7 +42,7 @@ def bar(label: str, total: int | None, unit: str = "events") -> Iterator[Callabl
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Show a status line while the block runs. Yields a function that replaces its text."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield lambda _: None
         return
     with console.status(text) as line:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ops import stages
-from ops.cli.command import exit_on_error
 from ops.cli.errors import InputError
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import BinaryIO
 
 
 @click.command
 @click.argument("statement", required=False)
 @click.option("--stage", required=True, help="Stage with SQL_URL.")
-@click.option("--file", type=click.File(encoding="utf-8"), help="Read the statement from a file.")
+@click.option("--file", type=click.File("rb"), help="Read the statement from a file, in UTF-8.")
 @click.option("--json", "as_json", is_flag=True, help="Output JSON, one object per row.")
 @click.option("--csv", "as_csv", is_flag=True, help="Output CSV with a header.")
 @click.option(
@@ -36,7 +35,7 @@ def sql_command(
     statement: str | None,
     stage: str,
     *,
-    file: TextIO | None,
+    file: BinaryIO | None,
     as_json: bool,
     as_csv: bool,
     limit: int | None,
@@ -54,19 +53,21 @@ def sql_command(
       python -m ops sql --stage prod --csv "SELECT * FROM events" > events.csv
       python -m ops sql --stage prod --file report.sql
     """
-    with exit_on_error():
-        from ops.maintenance import sql, sql_output
+    from ops.maintenance import sql, sql_output
 
-        if as_json and as_csv:
-            raise click.UsageError("--json and --csv are mutually exclusive.")
-        if statement and file:
-            raise click.UsageError("STATEMENT and --file are mutually exclusive.")
-        url = sql.reader_url(stages.settings_of(stage))
-        if statement is None and file is None and sys.stdin.isatty():
-            click.echo("\n".join(sql.connection_lines(url)))
-            return
-        text = statement if statement is not None else (file or sys.stdin).read()
-        if not text.strip():
-            raise InputError("The statement is empty: pass one as an argument, with --file or on standard input.")
-        with sql.query(url, text, timeout_s) as result:
-            sql_output.write(result, "json" if as_json else "csv" if as_csv else "table", limit)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are mutually exclusive.")
+    if statement and file:
+        raise click.UsageError("STATEMENT and --file are mutually exclusive.")
+    url = sql.reader_url(stages.settings_of(stage))
+    if statement is None and file is None and sys.stdin.isatty():
+        click.echo("\n".join(sql.connection_lines(url)))
+        return
+    if statement is None:
+        # The query refuses text that is not UTF-8.
+        statement = (file or sys.stdin.buffer).read().decode(errors="surrogateescape")
+    text = statement.removeprefix("\ufeff")  # a byte order mark
+    if not text.strip():
+        raise InputError("The statement is empty: pass one as an argument, with --file or on standard input.")
+    with sql.query(url, text, timeout_s) as result:
+        sql_output.write(result, "json" if as_json else "csv" if as_csv else "table", limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,12 @@ def package(settings: Settings, folder: Path) -> Outcome:
 
 def _commands(settings: Settings, folder: Path) -> list[str]:
     data, application = provision.stack_name(settings.stage), deploy.stack_name(settings.stage)
+    template, packaged = shlex.quote(str(folder / "sam.json")), shlex.quote(str(folder / "packaged.yaml"))
     query = "Stacks[0].Outputs[?OutputKey=='ArtifactsBucket'].OutputValue"
     return [
         f'BUCKET=$(aws cloudformation describe-stacks --stack-name {data} --query "{query}" --output text)',
-        f"aws cloudformation package --template-file {folder / 'sam.json'} --s3-bucket $BUCKET "
-        f"--output-template-file {folder / 'packaged.yaml'}",
-        f"aws cloudformation deploy --template-file {folder / 'packaged.yaml'} --s3-bucket $BUCKET "
+        f"aws cloudformation package --template-file {template} --s3-bucket $BUCKET --output-template-file {packaged}",
+        f"aws cloudformation deploy --template-file {packaged} --s3-bucket $BUCKET "
         f"--stack-name {application} --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND "
         f"--tags application=counter stage={settings.stage} --no-fail-on-empty-changeset",
     ]

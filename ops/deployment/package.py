@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -302,8 +303,9 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     """
     Add the stage's optional packages to the requirements, download the wheels once, and return pip's environment.
 
-    pip checks the hash of each file, both on download and when Chalice packages it. The download folder is named after
-    a hash of the requirements, so packaging again needs no network.
+    pip checks the hash of each file on download, and every call checks the files again: Chalice fetches wheels for the
+    functions' platform without hashes. The folder is named after the requirements, which have the hashes, and this
+    machine's Python, so packaging again needs no network.
 
     Raises:
         OperatorError: a file cannot be downloaded, or its hash differs.
@@ -313,10 +315,12 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
         pins |= _pins("requirements-dev.txt", _SDK)
     binary = pins.pop(_BINARY, "")
     shipped = "\n".join([requirements.read_text(encoding="utf-8").rstrip(), *pins.values(), ""])
-    digest = hashlib.sha256((shipped + binary).encode()).hexdigest()
+    names = (shipped, binary, sysconfig.get_platform(), sys.implementation.cache_tag)
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     folder = stages.PROJECT / ".local" / f"wheels-{digest[:12]}"
     if not folder.exists():
         _download(shipped, binary, folder)
+    _check_hashes(folder, shipped + binary)
     requirements.write_text(shipped + binary, encoding="utf-8")
     # A URL, because pip splits this variable at spaces.
     return {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder.resolve().as_uri()}
@@ -347,6 +351,13 @@ def _download(pure: str, binary: str, folder: Path) -> None:
                 raise
 
 
+def _check_hashes(folder: Path, requirements: str) -> None:
+    for file in folder.iterdir():
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if f"--hash=sha256:{digest}" not in requirements:
+            raise OperatorError(f"{file} differs from its hash in the requirements: delete {folder} and repeat this.")
+
+
 def _pins(file: str, packages: Iterable[str]) -> dict[str, str]:
     """Return the pins of these packages, with hashes, by name."""
     text = (stages.PROJECT / file).read_text(encoding="utf-8")
@@ -356,7 +367,14 @@ def _pins(file: str, packages: Iterable[str]) -> dict[str, str]:
 
 def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:
     process = subprocess.run(  # noqa: S603  (our own command line)
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if process.returncode:
         raise OperatorError(f"{name} failed:\n{process.stdout}{process.stderr}".rstrip())

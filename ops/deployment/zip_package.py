@@ -33,7 +33,8 @@ from chalicelib import cold_start
 for function in sys.argv[1:]:
     cold_start.preload(function)
 files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
-print(*sorted(file for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py")), sep="\\n")
+ours = (os.path.relpath(file) for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py"))
+print(*sorted(ours), sep="\\n")
 """
 
 
@@ -51,7 +52,7 @@ def finish(package: Path, functions: Iterable[str], environment: Mapping[str, st
         with ZipFile(package) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if not name.startswith(_NEVER_LOADED)])
         loaded = _python(folder, environment, "-c", _LIST_LOADED, *functions).splitlines()
-        options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", _UNPACKED]
+        options = ["-q", "--invalidation-mode", "unchecked-hash", "-p", _UNPACKED]
         _python(folder, environment, "-m", "compileall", *options, *loaded)
         _pack(folder, package)
 
@@ -76,8 +77,10 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
         [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, **environment, **overrides},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if process.returncode:

@@ -8,17 +8,17 @@ Everything listens on 127.0.0.1 only. AWS_PORT and PAGE_PORT change the ports of
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
 from ops import stages
 from ops.cli.errors import OperatorError
+from ops.cli.program import Program
 from ops.local import stack
 from ops.local.stack import LocalSystem
 
 
-@click.group(help=__doc__)
+@click.group(cls=Program, help=__doc__)
 def main() -> None:
     pass
 
@@ -66,8 +66,4 @@ def _parse_port(name: str, text: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        main(prog_name="python -m ops.local")
-    except (OperatorError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+    main(prog_name="python -m ops.local")

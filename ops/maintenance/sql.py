@@ -38,6 +38,8 @@ _NOT_A_QUERY = (
     "Only statements that return rows are run: SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW. Nothing was changed."
 )
 
+_INTERRUPTED = "Interrupted."
+
 #: A time in SQLite, which has no type for times: text, with milliseconds and three zeros that the driver adds.
 _SQLITE_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000")
 
@@ -94,7 +96,8 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
 
     Raises, even while rows are read:
         InputError: the statement is not valid UTF-8 or contains NUL.
-        OperatorError: the statement is refused, wrong, interrupted or takes longer than `timeout_s`.
+        KeyboardInterrupt: the operator pressed Ctrl-C. The statement is stopped.
+        OperatorError: the statement is refused, wrong, cancelled or takes longer than `timeout_s`.
         ReadModelUnavailableError: the database is unavailable.
     """
     if "\0" in statement or not _is_unicode(statement):
@@ -108,7 +111,7 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
             with run(raw_connection, statement) as result:
                 yield result
     except KeyboardInterrupt:
-        raise OperatorError("Interrupted.") from None
+        raise KeyboardInterrupt(_INTERRUPTED) from None
     except (sqlite3.Error, sqlite3.Warning, psycopg.Error) as error:
         timed_out = time.monotonic() - started >= timeout_s
         raise _translate(error, statement, timeout_s if timed_out else None) from error
@@ -124,12 +127,13 @@ def _is_unicode(statement: str) -> bool:
     return True
 
 
-def _translate(error: Exception, statement: str, timed_out_after_s: int | None) -> Exception:
+def _translate(error: Exception, statement: str, timed_out_after_s: int | None) -> BaseException:
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, psycopg.errors.QueryCanceled) or code == sqlite3.SQLITE_INTERRUPT:
         if timed_out_after_s is not None:
             return OperatorError(f"Stopped after {timed_out_after_s} seconds: narrow the query or raise --timeout.")
-        return OperatorError("Interrupted." if code else f"Interrupted: {error}.")
+        # SQLite turns Ctrl-C into this error. A server reports a request of an administrator.
+        return KeyboardInterrupt(_INTERRUPTED) if code else OperatorError(f"Interrupted: {error}.")
     if code == sqlite3.SQLITE_AUTH:
         return OperatorError("Refused: the database is read-only here. Nothing was changed.")
     if isinstance(error, psycopg.OperationalError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -41,8 +43,8 @@ def write(result: Result, output: Format, limit: int | None) -> None:
     Write at most `limit` rows to standard output. Default: 1,000 rows of a table, else all.
 
     Nothing is written before the last row has arrived: if the statement fails or is stopped, the output is empty, not
-    cut off. A table is collected in memory, CSV and JSON in a temporary file. If there are more rows, a note says so:
-    below a table, else on standard error.
+    cut off. A table is collected in memory, CSV and JSON in a temporary file. CSV and JSON are UTF-8, whatever the
+    encoding of standard output. If there are more rows, a note says so: below a table, else on standard error.
 
     Raises:
         InputError: the output is JSON and two columns have the same name. Nothing is written.
@@ -55,6 +57,8 @@ def write(result: Result, output: Format, limit: int | None) -> None:
         number = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
         click.echo(f"({number}; there are more: see --limit)" if has_more else f"({number})")
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
     write_rows = _write_csv if output == "csv" else _write_json
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as collected:
         write_rows(collected, result.columns, itertools.islice(result.rows, limit))
@@ -130,7 +134,12 @@ def _write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(Text(_escape(name)), justify="right" if is_numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(_cell, row))
-    Console(highlight=False, width=_WIDTH).print(table)
+    # Without a height, rich ignores the width if TERM is dumb. It would also exit on its own if the pipe is closed.
+    colors: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    console = Console(highlight=False, width=_WIDTH, height=1, color_system=colors)
+    with console.capture() as capture:
+        console.print(table)
+    click.echo(capture.get(), nl=False)
 
 
 def _cell(value: Any) -> Text:

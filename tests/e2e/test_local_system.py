@@ -199,7 +199,7 @@ def test_damaged_state_file_is_one_line_and_is_not_overwritten(elsewhere):
 def test_impossible_folder_is_one_line(elsewhere):
     refused = command(elsewhere, "up", LOCAL_FOLDER="/dev/null/x")
 
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
     assert "/dev/null/x" in refused.stderr
 
 

@@ -243,7 +243,7 @@ def test_package_with_own_sdk_has_the_tested_versions(tmp_path):
 @pytest.mark.parametrize("others_are_quicker", [True, False])
 def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch, others_are_quicker):
     requirements = tmp_path / "requirements.txt"
-    requirements.write_text("pynamodb==6.1.0\n")
+    requirements.write_text(f"pynamodb==6.1.0 --hash=sha256:{hashlib.sha256(b'ours').hexdigest()}\n")
     shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)
     own = []
 
@@ -268,8 +268,8 @@ def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("correct", [True, False])
 def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypatch, correct):
-    """The path of the project has a space, at which pip would split a variable."""
-    project = tmp_path / "my project"
+    """The path of the project has a space, at which pip would split a variable, and characters that URLs encode."""
+    project = tmp_path / "my project%2F #?&[é]"
     project.mkdir()
     shutil.copy(PROJECT / "requirements-sql.txt", project)
     wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
@@ -312,3 +312,22 @@ def test_next_packaging_removes_what_a_killed_one_left(tmp_path):
 
     assert (left, [*shared.iterdir()], [*(own / "tmp").iterdir()]) == ([], [], [])
     assert again.stdout
+
+
+def test_downloaded_file_that_was_changed_is_refused(tmp_path, monkeypatch):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"tiny==1.0 --hash=sha256:{hashlib.sha256(b'right').hexdigest()}\n")
+    shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)
+
+    def download(command, *_):
+        (Path(command[command.index("-d") + 1]) / "tiny.whl").write_text("right")
+
+    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+    monkeypatch.setattr(packaging, "_run", download)
+    packaging.pip_variables(requirements, settings)
+    (wheel,) = (tmp_path / ".local").glob("*/tiny.whl")
+    wheel.write_text("wrong")
+
+    with pytest.raises(OperatorError, match=rf"{wheel} differs from its hash in the requirements"):
+        packaging.pip_variables(requirements, settings)

@@ -437,7 +437,7 @@ def test_interrupted_query_is_stopped(run_sql, query_running):
     result = run_sql(ENDLESS["sqlite"])
     interrupting.join()
 
-    assert result == (1, "", "Error: Interrupted.\n")
+    assert result == (130, "", "Error: Interrupted.\n")
 
 
 @pytest.mark.parametrize("database", ["postgresql", "auroradsql"], indirect=True)
@@ -445,7 +445,7 @@ def test_interrupted_query_is_stopped_on_the_server(database, run_sql):
     with act_during_endless_query(database, lambda _: os.kill(os.getpid(), signal.SIGINT)):
         result = run_sql(ENDLESS[database.name])
 
-    assert result == (1, "", "Error: Interrupted.\n")
+    assert result == (130, "", "Error: Interrupted.\n")
     assert database.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == [(0,)]
 
 
@@ -474,6 +474,9 @@ def test_lost_connection_exits_with_3(database, run_sql):
         ("sqlite:////no/such/file", 1, "No such database: /no/such/file. Create it with `make up`"),
         ("postgresql+psycopg://postgres@/counter?host=/no", 3, "connection to server on socket"),
         ("sqlite:////dev", 3, "disk I/O error"),
+        ("postgresql+psycopg://postgres@host/counter?port=a", 1, "address is malformed: Received non-integer port"),
+        ("postgresql+psycopg://postgres@127.0.0.1:99999/counter", 3, "invalid port number"),
+        ("postgresql+psycopg://postgres@127.0.0.1/counter?no=1", 3, "invalid connection option"),
     ],
 )
 def test_sql_without_database_is_refused_with_the_way_out(run_sql, url, status, message):
@@ -503,6 +506,27 @@ def test_statement_is_read_from_stdin_or_file(run_sql, tmp_path):
         "",
         "Error: The statement is empty: pass one as an argument, with --file or on standard input.\n",
     )
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_byte_order_mark_before_a_statement_is_ignored(run_sql, tmp_path):
+    marked = "\ufeffSELECT 1 AS a"
+    (tmp_path / "statement.sql").write_text(marked, encoding="utf-8")
+
+    assert run_sql("--csv", "--file", str(tmp_path / "statement.sql")) == (0, "a\n1\n", "")
+    assert run_sql("--csv", stdin=marked.encode()) == (0, "a\n1\n", "")
+    assert run_sql("--csv", marked) == (0, "a\n1\n", "")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_statement_in_another_encoding_is_refused(run_sql, tmp_path, encoding):
+    statement = "SELECT 'é'".encode(encoding)
+    (tmp_path / "statement.sql").write_bytes(statement)
+
+    refused = (2, "", "Error: The statement is not valid UTF-8 or contains NUL.\n")
+    assert run_sql("--file", str(tmp_path / "statement.sql")) == refused
+    assert run_sql(stdin=statement) == refused
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -593,5 +617,5 @@ def test_closed_pipe_ends_output_without_an_error(database, tmp_path, form):
     error = process.stderr.read()
     process.stderr.close()
 
-    assert process.wait() == 1
+    assert process.wait() == 141
     assert (first, error) == ({"--csv": b"x\n", "--json": b"[\n"}[form], b"")

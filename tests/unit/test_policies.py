@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from chalicelib import settings
+from chalicelib.errors import SettingsError
 from ops import sql_url as ops_sql_url
 from ops import stages
 from ops.deployment import package, policies
@@ -136,6 +137,33 @@ def test_operator_connects_as_the_owner_if_sql_owner_url_is_set(monkeypatch):
     assert before == with_sql.sql_url
     assert ops_sql_url.address(with_sql) == owned
     assert ops_sql_url.address(settings.read({"STAGE": STAGE})) == ""
+
+
+@pytest.mark.parametrize(
+    ("owner_url", "message"),
+    [
+        ("counter", "SQL_OWNER_URL must be sqlite"),
+        ("postgresql://admin:secret@host/counter", "SQL_OWNER_URL must be sqlite"),
+        ("postgresql+psycopg://admin:secret@host:port/counter", "SQL_OWNER_URL must be sqlite"),
+        ("sqlite:///file", r"SQL_OWNER_URL must begin with postgresql\+psycopg://, as SQL_URL does"),
+    ],
+)
+def test_malformed_sql_owner_url_is_refused_without_its_password(monkeypatch, owner_url, message):
+    with_sql = settings.read({"STAGE": STAGE, "SQL_URL": "postgresql+psycopg://counter@host/counter"})
+    monkeypatch.setenv("SQL_OWNER_URL", owner_url)
+
+    with pytest.raises(SettingsError, match=message) as refused:
+        ops_sql_url.address(with_sql)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_sql_owner_url_may_hold_a_password(monkeypatch):
+    with_sql = settings.read({"STAGE": STAGE, "SQL_URL": "postgresql+psycopg://counter@host/counter"})
+    owner_url = "postgresql+psycopg://admin:se:cr/et@[::1]:5432/counter"
+    monkeypatch.setenv("SQL_OWNER_URL", owner_url)
+
+    assert ops_sql_url.address(with_sql) == owner_url
 
 
 @pytest.mark.parametrize("who", EVERYBODY)

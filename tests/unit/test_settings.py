@@ -135,8 +135,35 @@ def test_allowed_origin_other_than_one_origin_is_refused(text):
 @pytest.mark.parametrize("port", ["abc", "", "123456", "-1", "٣", "5432,other:5432"])
 @pytest.mark.parametrize("host", ["host", "counter@host", "counter@[::1]", "counter@"])
 def test_a_port_is_a_number(host, port):
-    with pytest.raises(SettingsError, match="SQL_URL must have a port of 1 to 5 digits, or no port"):
+    with pytest.raises(SettingsError, match="SQL_URL must be sqlite"):
         settings.read({"STAGE": "dev", "SQL_URL": f"postgresql+psycopg://{host}:{port}/counter"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "counter",
+        "sqlite:",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://file",
+        "sqlite:///file?timeout=never",
+        "sqlite:///a%00b",
+        "sqlite:///a\nb",
+        " sqlite:///file",
+        "postgres://counter@host/counter",
+        "postgresql://counter@host/counter",
+        "postgresql+psycopg:host",
+        "postgresql+psycopg://a@b@host/counter",
+        "postgresql+psycopg://[::1/counter",
+        "postgresql+psycopg://host/a\tb",
+        "auroradsql+psycopg://counter@/postgres",
+        "auroradsql+psycopg://counter@localhost/postgres",
+    ],
+)
+def test_malformed_address_is_refused_by_name(url):
+    with pytest.raises(SettingsError, match="SQL_URL must be sqlite"):
+        settings.read({"STAGE": "dev", "SQL_URL": url})
 
 
 @pytest.mark.parametrize(

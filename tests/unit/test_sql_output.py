@@ -165,6 +165,28 @@ def test_table_does_not_wrap_long_text(capsys):
     assert "x" * 500 in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("terminal", [{"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}])
+def test_table_on_plain_terminal_is_complete_and_has_no_styles(capsys, monkeypatch, terminal):
+    for name, value in {"FORCE_COLOR": "1", **terminal}.items():
+        monkeypatch.setenv(name, value)
+
+    sql_output.write(result_of((None, "x" * 500)), "table", None)
+
+    written = capsys.readouterr().out
+    assert "x" * 500 in written
+    assert "\x1b" not in written
+
+
+@pytest.mark.parametrize("output", ["csv", "json"])
+def test_csv_and_json_are_utf_8_in_every_locale(output, monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", stdout)
+
+    sql_output.write(result_of((1, "│ é")), output, None)
+
+    assert "│ é" in stdout.buffer.getvalue().decode()
+
+
 def lines_of(capsys):
     """Return the lines on standard output without styles and trailing spaces."""
     return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]

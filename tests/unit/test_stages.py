@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import pytest
 
+from chalicelib.extras.sql import read_model, read_only
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import ci_package, deploy, package
+from ops.maintenance import sql
 
 
 @pytest.fixture
@@ -34,6 +37,21 @@ def test_relative_sqlite_paths_are_in_the_local_folder(configured):
 
     assert settings.sql_url == f"sqlite:///{folder}/counter.sqlite"
     assert settings.sql_reader_url == f"sqlite:///{folder}/other.sqlite"
+
+
+@pytest.mark.parametrize("name", ["with space", "job_feature%2Fx", "50%", "a?b#c&d;e:f@g", "'\"\\[ö]", "a\nb"])
+def test_sqlite_file_is_in_the_local_folder_whatever_its_name(configured, tmp_path, monkeypatch, name):
+    configured("local", SQL_URL="sqlite:///counter.sqlite")
+    (tmp_path / name).mkdir()
+    monkeypatch.setenv("LOCAL_FOLDER", str(tmp_path / name))
+
+    url = stages.settings_of("local").sql_url
+    read_model.make_schema(url)
+
+    assert (tmp_path / name / "counter.sqlite").exists()
+    assert read_only.file_at(url) == tmp_path / name / "counter.sqlite"
+    with sql.query(url, "SELECT count(*) FROM events", 60) as result:
+        assert [*result.rows] == [(0,)]
 
 
 def test_reader_url_defaults_to_sql_url(configured):
@@ -74,6 +92,44 @@ def test_configuration_of_the_project_is_complete():
 
     for stage in ("local", "dev", "prod"):
         assert not stages.add_functions(configuration, stages.settings_of(stage))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be JSON with an object for each stage, got JSONDecodeError"),
+        ("{}", "must be JSON with an object for each stage, got KeyError\\('stages'\\)"),
+        ("[]", "must be JSON with an object for each stage"),
+        ('{"stages": {"dev": []}}', "must be JSON with an object for each stage"),
+        ('{"stages": {"dev": {"lambda_functions": 1}}}', "must be JSON with an object for each stage"),
+        ('{"stages": {"dev": {"environment_variables": {"SHARDS": 4}}}}', "SHARDS of stage dev in .* string, got 4"),
+        ('{"stages": {"dev": {"environment_variables": {"SDK": null}}}}', "SDK of stage dev in .* string, got null"),
+    ],
+)
+def test_malformed_configuration_is_refused(configured, tmp_path, text, message):
+    configured("dev")
+    (tmp_path / ".chalice" / "config.json").write_text(text)
+
+    with pytest.raises(OperatorError, match=message):
+        stages.settings_of("dev")
+
+
+def test_configuration_stays_whole_if_the_disk_is_full(configured, tmp_path):
+    """A limit of the size of files takes the place of a full disk."""
+    configured("dev")
+    file = tmp_path / ".chalice" / "config.json"
+    before = file.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            stages.add("beta")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert file.read_text() == before
+    assert [*file.parent.iterdir()] == [file]
 
 
 def test_stage_without_optional_projections_is_not_rewritten(configured, tmp_path):

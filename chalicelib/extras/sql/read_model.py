@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import BotoCoreError
 from sqlalchemy import create_engine, func, inspect, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from chalicelib import retries, settings
 from chalicelib.errors import (
@@ -27,6 +27,7 @@ from chalicelib.errors import (
     DoesNotFitError,
     PartlyCountedError,
     ReadModelUnavailableError,
+    SettingsError,
     UnavailableError,
 )
 from chalicelib.extras.sql.schema import Row, counters, list_statements, tables
@@ -178,15 +179,20 @@ def client() -> Engine:
 
 
 def engine_at(url: str) -> Engine:
-    """Return an engine for the database at this URL. It connects on first use, with a short timeout."""
+    """
+    Return an engine for the database at this URL. It connects on first use, with a short timeout.
+
+    Raises:
+        SettingsError: the URL has malformed parameters.
+    """
     address = make_url(url)
-    match address.get_backend_name():
-        case "sqlite":
-            return create_engine(address, connect_args={"timeout": _WAIT_S})
-        case "auroradsql":
-            return _dsql_engine(address)
-        case _:
-            return create_engine(address, connect_args=_CONNECT_ARGS)
+    if address.get_backend_name() == "auroradsql":
+        return _dsql_engine(address)
+    arguments = {"timeout": _WAIT_S} if address.get_backend_name() == "sqlite" else _CONNECT_ARGS
+    try:
+        return create_engine(address, connect_args=arguments)
+    except ArgumentError as error:
+        raise SettingsError(f"The SQL read model's address is malformed: {error}") from error
 
 
 def is_conflict(error: object) -> bool:

@@ -1,0 +1,186 @@
+"""Standard streams, one-line errors and exit statuses of the command lines."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from botocore.exceptions import NoRegionError
+from click.testing import CliRunner
+
+from chalicelib.errors import LogUnavailableError, SettingsError
+from ops.cli.command import confirm
+from ops.cli.errors import InputError, OperatorError, OutageError
+from ops.cli.program import Program
+
+PROJECT = Path(__file__).parent.parent.parent
+
+#: A program with one command, which executes its argument.
+PROGRAM = """
+import sys, click
+from ops.cli.program import Program
+source = click.Argument(["source"])
+main = Program(commands=[click.Command("run", params=[source], callback=lambda source: exec(source))])
+main(prog_name="program")
+"""
+
+
+def run(source, redirections="", **environment):
+    """Run the program's command in a shell with these redirections."""
+    command = shlex.join([sys.executable, "-c", PROGRAM, "run", source])
+    return subprocess.run(
+        ["sh", "-c", f"exec {command} {redirections}"],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def invoke(work, **options):
+    """Run a program in this process whose command does this work."""
+    program = Program(commands=[click.Command("run", callback=work)])
+    return CliRunner().invoke(program, ["run"], **options)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (OperatorError("no"), 1, "Error: no\n"),
+        (InputError("no"), 2, "Error: no\n"),
+        (OutageError("no"), 3, "Error: no\n"),
+        (SettingsError("no\nnever"), 1, "Error: no never\n"),
+        (LogUnavailableError("no"), 3, "Error: no\n"),
+        (NoRegionError(), 3, "Error: No AWS region: set AWS_DEFAULT_REGION, for example to eu-central-1. ("),
+        (sqlite3.OperationalError("disk full"), 3, "Error: The temporary file failed: disk full. Set SQLITE_TMPDIR"),
+        (PermissionError(13, "Permission denied", "/a"), 3, "Error: Permission denied: /a. Check paths, permissions"),
+        (NotADirectoryError(20, "Not a directory", "/a"), 3, "Error: Not a directory: /a. Check paths, permissions"),
+        (OSError("no certificates"), 3, "Error: no certificates. Check paths, permissions and free space.\n"),
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (KeyboardInterrupt(), 130, "Error: Interrupted. Completed work is kept; run the command again to finish.\n"),
+        (KeyboardInterrupt("Stopped."), 130, "Error: Stopped.\n"),
+        (click.ClickException("no"), 1, "Error: no\n"),
+        (click.exceptions.Exit(1), 1, ""),
+    ],
+)
+def test_expected_error_is_one_line_and_has_its_exit_status(error, status, line):
+    def work():
+        raise error
+
+    result = invoke(work)
+
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (status, "", bool(line))
+    assert result.stderr.startswith(line)
+
+
+def test_bug_has_a_traceback_and_a_status_of_its_own():
+    result = invoke(lambda: {}["missing"])
+
+    assert result.exit_code == 70
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("KeyError: 'missing'\n")
+
+
+def test_usage_error_exits_with_2():
+    result = CliRunner().invoke(Program(commands=[click.Command("run")]), ["run", "--no"])
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "No such option" in result.stderr
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n\n", 1), ("", 1), ("y\n", 0)])
+def test_declined_confirmation_exits_with_1(answer, status):
+    result = invoke(lambda: click.confirm("Really?", abort=True, err=True), input=answer)
+
+    assert result.exit_code == status
+    assert ("Error: Not confirmed. Nothing was changed.\n" in result.stderr) is bool(status)
+
+
+def test_interrupted_confirmation_exits_with_130():
+    class Interrupted(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, _):
+            raise KeyboardInterrupt
+
+    result = invoke(lambda: click.confirm("Really?", abort=True, err=True), input=io.BufferedReader(Interrupted()))
+
+    assert result.exit_code == 130
+    assert "Error: Interrupted." in result.stderr
+
+
+def test_confirmation_without_a_terminal_is_refused():
+    result = invoke(lambda: confirm("Really?", yes=False))
+
+    assert (result.exit_code, result.stderr) == (1, "Error: Confirmation required: add --yes.\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "redirections", "result"),
+    [
+        ("print(sys.stdin.read(), sys.stdin.isatty())", "<&-", (0, b" False\n", b"")),
+        ("print('a')", "2>&-", (0, b"a\n", b"")),
+        ("print('a', file=sys.stderr)", "2>&-", (0, b"", b"")),
+        ("raise click.ClickException('no')", "2>&-", (1, b"", b"")),
+        ("raise click.ClickException('no')", "2>/dev/full", (1, b"", b"")),
+        ("sys.exit(5)", "<&- >&- 2>&-", (5, b"", b"")),
+        ("open('/dev/null')", ">&-", (0, b"", b"")),
+    ],
+)
+def test_closed_stream_changes_no_exit_status(source, redirections, result):
+    done = run(f"import sys, click\n{source}", redirections)
+
+    assert (done.returncode, done.stdout, done.stderr) == result
+
+
+@pytest.mark.parametrize(
+    ("redirections", "reason"), [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")]
+)
+@pytest.mark.parametrize("write", ["print('a', flush=True)", "import click; click.echo('a')"])
+def test_output_that_cannot_be_written_exits_with_3(redirections, reason, write):
+    done = run(write, redirections)
+
+    line = f"Error: {reason}: an open file or stream. Check paths, permissions and free space.\n"
+    assert (done.returncode, done.stderr.decode()) == (3, line)
+
+
+def test_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+    source = f"import os, sys\nfile = open({str(tmp_path / 'data')!r}, 'w')\nos.write(2, b'error')\nfile.write('data')"
+
+    done = run(source, "2>&-")
+
+    assert (done.returncode, (tmp_path / "data").read_text()) == (0, "data")
+
+
+def test_closed_pipe_exits_with_141_and_without_a_message():
+    done = run("import click\nwhile True: click.echo('a' * 1000)", "| head -n 1")
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--help"], cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+
+    assert (done.stdout, done.stderr) == (b"a" * 1000 + b"\n", b"")
+    assert (closed.returncode, closed.stderr) == (141, b"")
+
+
+def test_characters_that_the_output_lacks_are_escaped():
+    done = run("import click; click.echo('│ é'); click.echo('│', err=True)", PYTHONIOENCODING="latin-1")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\u2502 \xe9\n", b"\\u2502\n")
+
+
+def test_ctrl_c_exits_with_130():
+    done = run("import os, signal; os.kill(os.getpid(), signal.SIGINT); signal.pause()")
+
+    assert (done.returncode, done.stderr.count(b"\n")) == (130, 1)
