@@ -227,7 +227,7 @@ def bypass_proxies() -> dict[str, str]:
 
 def local_folder() -> Path:
     """Return the folder for the checkout's local state."""
-    return Path(os.environ.get("LOCAL_FOLDER", PROJECT / ".local"))
+    return Path(os.environ.get("LOCAL_FOLDER") or PROJECT / ".local")
 
 
 def addresses(folder: Path) -> dict[str, str]:

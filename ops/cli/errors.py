@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -69,7 +70,7 @@ def exit_status(error: BaseException) -> int:
         return 130
     if isinstance(error, BrokenPipeError):
         return 141
-    if isinstance(error, _SURROUNDINGS):
+    if isinstance(error, _SURROUNDINGS) or is_malformed_aws_setting(error):
         return 1 if _hint(error) == _NOT_PROVISIONED else 3
     return 1 if isinstance(error, EXPECTED) else 70
 
@@ -78,6 +79,8 @@ def describe(error: BaseException) -> str:
     """Describe an expected error in one line: the fix, if known, and the error's own message."""
     if isinstance(error, sqlite3.Error):
         return f"The temporary file failed: {error}. Set SQLITE_TMPDIR to a folder with enough space."
+    if is_malformed_aws_setting(error):
+        return f"An AWS setting is malformed: {_one_line(error)}. Check the AWS_* variables and ~/.aws/config."
     if isinstance(error, OSError):
         what = f"{error.strerror}: {error.filename or 'an open file or stream'}" if error.strerror else error
         return _one_line(f"{what}. Check paths, permissions and free space.")
@@ -87,6 +90,12 @@ def describe(error: BaseException) -> str:
         return "Not confirmed. Nothing was changed."
     hint = _hint(error)
     return f"{hint} ({_one_line(error)})" if hint else _one_line(error)
+
+
+def is_malformed_aws_setting(error: BaseException) -> bool:
+    """Check whether the AWS SDK could not read a setting, such as AWS_ENDPOINT_URL: its error is not one of its own."""
+    frames = traceback.walk_tb(error.__traceback__ if isinstance(error, ValueError) else None)
+    return any(frame.f_globals.get("__name__", "").startswith("botocore.") for frame, _ in frames)
 
 
 def _is_interruption(error: BaseException) -> bool:

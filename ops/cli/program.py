@@ -60,7 +60,7 @@ def _report(error: BaseException) -> None:
         return
     if isinstance(error, click.ClickException):
         error.show()
-    elif isinstance(error, errors.EXPECTED):
+    elif isinstance(error, errors.EXPECTED) or errors.is_malformed_aws_setting(error):
         click.echo(f"Error: {errors.describe(error)}", err=True)
     else:
         traceback.print_exception(error)

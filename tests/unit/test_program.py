@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import click
 import pytest
 from botocore.exceptions import NoRegionError
 from click.testing import CliRunner
 
 from chalicelib.errors import LogUnavailableError, SettingsError
+from ops.cli import progress
 from ops.cli.command import confirm
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.cli.program import Program
@@ -82,11 +84,34 @@ def test_expected_error_is_one_line_and_has_its_exit_status(error, status, line)
 
 
 def test_bug_has_a_traceback_and_a_status_of_its_own():
-    result = invoke(lambda: {}["missing"])
+    result = invoke(lambda: int("many"))
 
     assert result.exit_code == 70
     assert result.stderr.startswith("Traceback")
-    assert result.stderr.endswith("KeyError: 'missing'\n")
+    assert result.stderr.endswith("ValueError: invalid literal for int() with base 10: 'many'\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_ENDPOINT_URL", "here"), ("AWS_MAX_ATTEMPTS", "many"), ("AWS_DEFAULT_REGION", "a b")]
+)
+def test_malformed_aws_setting_is_one_line(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+
+    result = invoke(lambda: boto3.Session().client("sqs"))
+
+    assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
+    assert value in result.stderr
+
+
+@pytest.mark.parametrize(("terminal", "is_shown"), [("dumb", False), ("xterm", True)])
+def test_progress_is_shown_only_where_the_cursor_can_move(capsys, monkeypatch, terminal, is_shown):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", terminal)
+
+    with progress.bar("Reading", 2) as advance, progress.status("Waiting"):
+        advance(2)
+
+    assert bool(capsys.readouterr().err) is is_shown
 
 
 def test_usage_error_exits_with_2():
