@@ -146,7 +146,14 @@ def test_invalid_stage_name_is_refused_and_nothing_is_written(tmp_path, name):
     ],
 )
 def test_unreachable_account_is_a_one_line_error_with_the_way_out(tmp_path, variables, way_out):
-    local = {"API_URL": "", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", **variables}
+    local = {
+        "API_URL": "",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        **variables,
+    }
     (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in local.items()))
 
     refused = ops("provision", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
