@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
 
+#: The beginning of the line in `.local/env` that exports the variables of the other lines to a shell's commands. It is
+#: an assignment, too, for programs that read all lines as assignments.
+EXPORT = "IS_LOCAL=1; export "
+
 #: The variables that switch optional projections on.
 SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])
 
@@ -241,4 +245,4 @@ def addresses(folder: Path) -> dict[str, str]:
         lines = (folder / "env").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise OperatorError("The embedded AWS is not running: start it with `make up`.") from error
-    return dict(line.split("=", 1) for line in lines)
+    return dict(line.split("=", 1) for line in lines if not line.startswith(EXPORT))

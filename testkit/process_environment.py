@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import stages
+from ops.local import credentials
 from testkit import run_folder
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def enter() -> None:
     stages.use_embedded_aws(
         {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws_port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            **credentials.read_or_create(folder),
             "AWS_DEFAULT_REGION": "us-east-1",
         }
     )

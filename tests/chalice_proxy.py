@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @contextlib.contextmanager
 def serve(aws_port: int) -> Iterator[str]:
-    """Serve while the block runs and return the address."""
+    """Serve while the block runs and return the address, for HTTP_PROXY."""
     handler = type("Handler", (_Handler,), {"aws_port": aws_port})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -42,31 +44,43 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        address = urlsplit(self.path)
+        address = urlsplit(self.path)  # a proxy's requests have whole addresses
+        path = address._replace(scheme="", netloc="").geturl()
         if self.command == "POST" and address.path == "/restapis" and "mode=import" in address.query:
-            self._send(201, *self._passed_on("GET", f"/restapis/{_imported(json.loads(body))}")[1:])
+            self._send(201, *self._look_up("apigateway", f"/restapis/{_imported(json.loads(body))}"))
         elif self.command == "PUT" and (api := re.fullmatch(r"/restapis/(\w+)", address.path)):
             _overwrite(api[1], json.loads(body))
-            self._send(*self._passed_on("GET", address.path))
+            self._send(200, *self._look_up("apigateway", address.path))
         else:
-            answer = self._passed_on(self.command, self.path, body)
+            headers = {name: value for name, value in self.headers.items() if name != "Content-Length"}
+            answer = self._pass_on(self.command, path, headers, body)
             if answer[0] < 300 and self.command in ("POST", "PUT") and _FUNCTION.fullmatch(address.path):
                 answer = (answer[0], *self._ready(json.loads(answer[2])["FunctionName"]))
             self._send(*answer)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815  (the server's names)
 
-    def _passed_on(self, method: str, path: str, body: bytes = b"") -> tuple[int, list[tuple[str, str]], bytes]:
+    def _pass_on(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.aws_port)) as aws:
-            headers = {name: value for name, value in self.headers.items() if name != "Content-Length"}
-            aws.request(method, path, body, headers | {"Content-Length": str(len(body))})
+            aws.request(method, path, body, {**headers, "Content-Length": str(len(body))})
             answer = aws.getresponse()
             return answer.status, answer.getheaders(), answer.read()
+
+    def _look_up(self, service: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
+        """Return the headers and body of a GET, signed as this process."""
+        request = AWSRequest("GET", f"http://127.0.0.1:{self.aws_port}{path}")
+        session = boto3.Session()
+        credentials = session.get_credentials()
+        assert credentials is not None
+        SigV4Auth(credentials, service, session.region_name).add_auth(request)
+        return self._pass_on("GET", path, dict(request.headers.items()))[1:]
 
     def _ready(self, name: str) -> tuple[list[tuple[str, str]], bytes]:
         waiter = boto3.client("lambda").get_waiter("function_updated")
         waiter.wait(FunctionName=name, WaiterConfig={"Delay": 1})
-        return self._passed_on("GET", f"/2015-03-31/functions/{name}/configuration")[1:]
+        return self._look_up("lambda", f"/2015-03-31/functions/{name}/configuration")
 
     def _send(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response(status)

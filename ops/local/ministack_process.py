@@ -1,15 +1,99 @@
-"""The embedded AWS as a process that shuts down cleanly when its parent ends, which closes standard input."""
+"""
+The embedded AWS as a process, behind a guard.
+
+It shuts down cleanly when its parent ends, which closes standard input.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
-from ministack import app
+from ministack.core import iam_evaluator, lambda_runtime, sigv4
+from ministack.services import s3, sts
 
 from ops.local import ministack_gateway
+from ops.local.guard import Guard
+
+if TYPE_CHECKING:
+    from ops.local.guard import Message
+
+
+def main() -> None:
+    """Run the embedded AWS until SIGTERM. The environment configures it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    lambda_runtime.execution_credentials = create_session
+    from ministack import app  # noqa: PLC0415  (imports the function above by name)
+
+    ministack_gateway.correct(app)
+    app.app = Guard(app.app, int(os.environ["GATEWAY_PORT"]), is_authentic=is_authentic, is_bucket=is_bucket)
+    app.main()
+
+
+def create_session(function: dict[str, Any]) -> dict[str, str]:
+    """
+    Return credentials of the function's role, the same at each call.
+
+    The embedded AWS's own credentials of functions follow from their names. These follow from the secret as well.
+    """
+    account_id = function["FunctionArn"].split(":")[4]
+    role = function["Role"].rpartition("/")[2]
+    name = function["FunctionName"][:64]
+    access_key_id = f"ASIA{_derive('key', function)[:16].upper()}"
+    session = {
+        "Arn": f"arn:aws:sts::{account_id}:assumed-role/{role}/{name}",
+        "UserId": f"{role}:{name}",
+        "SecretAccessKey": _derive("secret", function),
+        "SessionToken": _derive("token", function),
+    }
+    sts.register_session(access_key_id, session)
+    return {
+        "AWS_ACCESS_KEY_ID": access_key_id,
+        "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": session["SessionToken"],
+    }
+
+
+def is_authentic(scope: Message, body: bytes) -> bool:
+    """
+    Verify the signature of a request with the local system's own key.
+
+    Pass on requests with the key of a function or a user: the embedded AWS verifies these itself.
+    """
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), sigv4.decode_header_value(value)
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    signature = sigv4.parse_header_signature(headers)
+    if isinstance(signature, tuple) or not headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
+        return False
+    key_id = signature.access_key_id
+    if key_id == os.environ["AWS_ACCESS_KEY_ID"]:
+        query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
+        request = (scope["method"], scope["raw_path"].decode("latin-1"), query, headers, body)
+        return not (
+            sigv4.request_time_failure(signature)
+            or sigv4.header_signature_failure(signature, os.environ["AWS_SECRET_ACCESS_KEY"], *request)
+        )
+    if iam_evaluator.is_root_access_key(key_id):  # the embedded AWS knows more keys of its root user, such as "test"
+        return False
+    return key_id in sts._sessions or iam_evaluator.find_iam_access_key_account(key_id) is not None
+
+
+def is_bucket(name: str) -> bool:
+    """Check whether a bucket has this name."""
+    return s3._bucket_owner_account(name) is not None
+
+
+def _derive(purpose: str, function: dict[str, Any]) -> str:
+    text = f"{purpose}:{function['FunctionArn']}:{function['Role']}"
+    return hmac.new(os.environ["AWS_SECRET_ACCESS_KEY"].encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def _end_with_parent() -> None:
@@ -20,6 +104,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    ministack_gateway.correct(app)
-    app.main()
+    main()

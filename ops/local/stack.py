@@ -24,7 +24,7 @@ import click
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import deploy, provision
-from ops.local import ministack_gaps
+from ops.local import credentials, guard, ministack_gaps
 from ops.local.page_server import PageServer
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     _check_free(system.aws_port, "AWS_PORT")
     _check_free(system.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
-    stages.use_embedded_aws(_credentials(system))
+    stages.use_embedded_aws(_access(system))
     ministack_gaps.reset_stream_positions(system.state)
     # The embedded AWS unpacks the functions into temporary folders and leaves them there.
     shutil.rmtree(system.temporary, ignore_errors=True)
@@ -268,10 +268,12 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
             stderr=log,
             # In its own session, so that Ctrl-C does not reach it before the page server has stopped.
             start_new_session=True,
+            # Its files hold secrets of functions and users.
+            umask=0o077,
         )
     try:
         _wait_until(
-            lambda: process.poll() is not None or _is_reachable(f"{system.aws_url}/_ministack/health"),
+            lambda: process.poll() is not None or _is_reachable(f"{system.aws_url}{guard.HEALTH}"),
             "The embedded AWS did not answer",
             _READY_WITHIN_S,
         )
@@ -288,12 +290,11 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
         shutil.rmtree(system.temporary, ignore_errors=True)
 
 
-def _credentials(system: LocalSystem) -> dict[str, str]:
-    # Fake credentials: otherwise, boto3 would look for real ones, and requests might reach the real AWS.
+def _access(system: LocalSystem) -> dict[str, str]:
+    # Without credentials, boto3 would look for real ones, and requests might reach the real AWS.
     return {
         "AWS_ENDPOINT_URL": system.aws_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        **credentials.read_or_create(system.folder),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 
@@ -312,10 +313,16 @@ def _deploy(system: LocalSystem) -> str:
 
 
 def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:
-    """Write the file that tells shells and operators' commands the addresses of the running system."""
-    lines = {"API_URL": api_url, "PAGE_URL": page_url, **_credentials(system), **stages.bypass_proxies()}
+    """
+    Write the file that tells shells and operators' commands how to reach the running system.
+
+    A shell that reads it exports the variables. Only the user may read it, because it holds the credentials.
+    """
+    variables = {"API_URL": api_url, "PAGE_URL": page_url, **_access(system), **stages.bypass_proxies()}
+    lines = [*(f"{name}={value}" for name, value in variables.items()), stages.EXPORT + " ".join(variables)]
     temporary = system.folder / "env.new"
-    temporary.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
+    temporary.touch(mode=0o600)
+    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     temporary.rename(system.environment)
 
 

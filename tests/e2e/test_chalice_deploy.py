@@ -65,7 +65,10 @@ class Project:
             cwd=self.folder,
             env=make_environment(
                 {
-                    "AWS_ENDPOINT_URL": self.door,
+                    "HTTP_PROXY": self.door,
+                    "http_proxy": self.door,
+                    "NO_PROXY": None,
+                    "no_proxy": None,
                     **packaging.pip_variables(self.folder / "requirements.txt", settings.read({"STAGE": STAGE})),
                     **environment,
                 }

@@ -172,7 +172,7 @@ def test_nothing_to_send_back_is_no_failure(place, mark):
 
 
 def test_a_stage_that_is_not_provisioned_is_refused_with_the_way_out(place, tmp_path):
-    nowhere = (place.folder / "env").read_text().replace("AWS_ACCESS_KEY_ID=test", "AWS_ACCESS_KEY_ID=999999999999")
+    nowhere = (place.folder / "env").read_text().replace("us-east-1", "eu-west-1")
     (tmp_path / "env").write_text(nowhere)
 
     refused = ops("redrive", "--stage", "local", LOCAL_FOLDER=str(tmp_path))

@@ -1,7 +1,7 @@
 """
 Faults between the deployed functions and the embedded AWS: lost requests and responses, throttling, killed functions.
 
-Each function's `AWS_ENDPOINT_URL` names its own proxy in front of the embedded AWS. The proxy drops some requests,
+Each function's `HTTP_PROXY` names its own proxy in front of the embedded AWS. The proxy drops some requests,
 loses some responses and throttles others, once or at each attempt of the SDK. Sometimes it kills the calling process,
 before or after its request. The faults come from the network and the machine, not from our code.
 """
@@ -19,6 +19,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 
@@ -83,9 +84,11 @@ class Chaos:
             )
             name = resource["StackResourceDetail"].get("PhysicalResourceId", "")
             variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-            if variables.get("AWS_ENDPOINT_URL") != door.url:
+            if variables.get("HTTP_PROXY") != door.url:
+                # An empty NO_PROXY overrides the embedded AWS's own, which functions inherit.
+                through = {"HTTP_PROXY": door.url, "http_proxy": door.url, "NO_PROXY": "", "no_proxy": ""}
                 functions.update_function_configuration(
-                    FunctionName=name, Environment={"Variables": {**variables, "AWS_ENDPOINT_URL": door.url}}
+                    FunctionName=name, Environment={"Variables": {**variables, **through}}
                 )
 
     def begin(self) -> None:
@@ -182,7 +185,8 @@ class _Passage(http.server.BaseHTTPRequestHandler):
     def _carried_out(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         if self._aws.sock is not None and select.select([self._aws.sock], [], [], 0)[0]:
             self._aws.close()  # the server has closed it
-        self._aws.request(self.command, self.path, body, dict(self.headers))
+        path = urlsplit(self.path).path  # a proxy's requests have whole addresses
+        self._aws.request(self.command, path, body, dict(self.headers))
         answer = self._aws.getresponse()
         return answer.status, answer.getheaders(), answer.read()
 

@@ -1,0 +1,129 @@
+"""
+The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
+
+The embedded AWS runs functions, so whoever may call it runs code on this machine. It does not verify signatures of its
+root user, and some of its addresses need none, such as the one that deletes everything. The guard passes three kinds of
+requests on, if they name this very host:
+
+- requests to a deployed API, from anybody: the API decides for itself, as on AWS;
+- reads of an object in a bucket, from anybody: the bucket's policy decides;
+- signed requests of programs. Web pages cannot send them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+HEALTH = "/_ministack/health"
+
+_API = re.compile(r"/restapis/[a-z0-9]+/[A-Za-z0-9_-]+/_user_request_(/.*)?", re.DOTALL)
+_OBJECT = re.compile(r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?!.*\.\.).+", re.DOTALL)
+
+#: Headers that browsers add and AWS SDKs do not. Some more begin with the prefix.
+_BROWSER_HEADERS = frozenset({"origin", "referer", "cookie"})
+_BROWSER_PREFIX = "sec-"
+
+
+class Guard:
+    """
+    An ASGI application that passes permitted requests on to another one, and refuses all others with 403.
+
+    `is_authentic` verifies the signature of a request, given its scope and body.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        port: int,
+        *,
+        is_authentic: Callable[[Message, bytes], bool],
+        is_bucket: Callable[[str], bool],
+    ) -> None:
+        self._app = app
+        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._is_authentic = is_authentic
+        self._is_bucket = is_bucket
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        elif not self._is_for_this_host(scope):
+            await _refuse(send, f"Host must be {' or '.join(sorted(self._hosts))}.")
+        elif self._is_open_to_all(scope):
+            await self._app(scope, receive, send)
+        elif _is_from_browser(scope):
+            await _refuse(send, "A web page may call a deployed API and read the site's bucket, nothing else.")
+        elif scope["path"].startswith("/_"):
+            await _refuse(send, f"{scope['path']} is closed.")
+        elif (body := await _read(receive)) is not None:
+            if self._is_authentic(scope, body):
+                await self._app(scope, _replay(body, receive), send)
+            else:
+                await _refuse(send, "Sign requests with this local system's credentials. `. .local/env` sets them.")
+
+    def _is_for_this_host(self, scope: Message) -> bool:
+        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name.lower() == b"host"]
+        return len(hosts) == 1 and hosts[0] in self._hosts
+
+    def _is_open_to_all(self, scope: Message) -> bool:
+        """Check whether anybody may send this request. Remove the query, which S3 may understand, from a read."""
+        path = scope["path"]
+        if _API.fullmatch(path):
+            return True
+        if scope["method"] not in ("GET", "HEAD") or _is_signed(scope):
+            return False
+        if (match := _OBJECT.fullmatch(path)) and self._is_bucket(match["bucket"]):
+            scope["query_string"] = b""
+            return True
+        return path == HEALTH and not _is_from_browser(scope)
+
+
+def _is_from_browser(scope: Message) -> bool:
+    names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
+    return not names.isdisjoint(_BROWSER_HEADERS) or any(name.startswith(_BROWSER_PREFIX) for name in names)
+
+
+def _is_signed(scope: Message) -> bool:
+    return any(name.lower() == b"authorization" for name, _ in scope["headers"])
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return the request's body, or None if the client disconnects."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a function that receives the whole body once, and then what follows."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+async def _refuse(send: Send, reason: str) -> None:
+    body = json.dumps({"__type": "AccessDeniedException", "message": reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

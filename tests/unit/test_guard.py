@@ -1,0 +1,184 @@
+"""The guard in front of the embedded AWS, with an application that notes what reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ops.local.guard import Guard
+
+PORT = 4566
+API = "/restapis/5e5b5cbc/api/_user_request_/counters/clicks/increments"
+OBJECT = "/site.example/index.html"
+SIGNATURE = {"authorization": "AWS4-HMAC-SHA256 Credential=KEY/20260101/us-east-1/sqs/aws4_request"}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+#: One header of each kind that a browser adds to a page's requests.
+BROWSER_HEADERS = [
+    {"origin": "https://foreign.example"},
+    {"origin": "null"},
+    {"sec-fetch-site": "cross-site"},
+    {"referer": "https://foreign.example/"},
+    {"cookie": "name=value"},
+]
+
+
+@dataclass
+class Behind:
+    """The application behind the guard."""
+
+    scopes: list[dict[str, Any]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if scope["type"] == "http":
+            self.bodies.append((await receive())["body"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def behind() -> Behind:
+    return Behind()
+
+
+@pytest.fixture
+def call(behind):
+    """Send a request through the guard and return the status and the text of its response."""
+
+    def is_authentic(scope, body):
+        return dict(scope["headers"]).get(b"authorization") == SIGNATURE["authorization"].encode() and body != b"forged"
+
+    def send_through(method, path, headers=(), *, host=f"127.0.0.1:{PORT}", chunks=(b"",), query=b"", kind="http"):
+        guard = Guard(behind, PORT, is_authentic=is_authentic, is_bucket=lambda name: name == "site.example")
+        pairs = [("host", host), *dict(headers).items()] if host is not None else [*dict(headers).items()]
+        scope = {
+            "type": kind,
+            "method": method,
+            "path": path,
+            "query_string": query,
+            "headers": [(name.encode(), value.encode()) for name, value in pairs],
+        }
+        incoming = [
+            {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+            for number, chunk in enumerate(chunks, start=1)
+        ]
+        sent: list[dict[str, Any]] = []
+
+        async def receive():
+            return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        asyncio.run(guard(scope, receive, send))
+        if not sent:
+            return None, ""
+        if sent[0]["type"] != "http.response.start":
+            return sent[0], ""
+        text = b"".join(message["body"] for message in sent[1:])
+        return sent[0]["status"], json.loads(text)["message"] if text else ""
+
+    return send_through
+
+
+@pytest.mark.parametrize("headers", [{}, *BROWSER_HEADERS, FORM, {"authorization": "Bearer token"}])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_anybody_may_call_a_deployed_api(call, behind, method, headers):
+    assert call(method, API, headers, chunks=(b"{}",)) == (200, "")
+    assert behind.bodies == [b"{}"]
+
+
+@pytest.mark.parametrize("headers", [{}, *BROWSER_HEADERS])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_anybody_may_read_an_object_without_a_query(call, behind, method, headers):
+    assert call(method, OBJECT, headers, query=b"X-Amz-Signature=0&acl") == (200, "")
+    assert behind.scopes[0]["query_string"] == b""
+
+
+@pytest.mark.parametrize("host", ["localhost:4566", "LOCALHOST:4566", "127.0.0.1:4566"])
+def test_program_that_signs_is_passed_on_with_its_whole_body(call, behind, host):
+    assert call("POST", "/", SIGNATURE | FORM, host=host, chunks=(b"Action=", b"ListStacks")) == (200, "")
+    assert behind.bodies == [b"Action=ListStacks"]
+
+
+@pytest.mark.parametrize("host", [None, "", "foreign.example:4566", "127.0.0.1", "127.0.0.1:80", "localhost:4567"])
+@pytest.mark.parametrize("path", ["/", API, OBJECT, "/_ministack/health"])
+def test_another_host_is_refused_as_after_dns_rebinding(call, behind, host, path):
+    assert call("GET", path, SIGNATURE, host=host) == (403, "Host must be 127.0.0.1:4566 or localhost:4566.")
+    assert behind.scopes == []
+
+
+@pytest.mark.parametrize("headers", [*BROWSER_HEADERS, *(SIGNATURE | each for each in BROWSER_HEADERS)])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/"),
+        ("GET", "/"),
+        ("OPTIONS", "/"),
+        ("POST", "/_ministack/reset"),
+        ("GET", "/_ministack/health"),
+        ("POST", OBJECT),
+        ("PUT", OBJECT),
+        ("GET", "/other.example/index.html"),
+        ("GET", "/site.example/"),
+        ("GET", "/site.example/../other.example/index.html"),
+        ("GET", "/2015-03-31/functions/"),
+        ("POST", "/restapis"),
+        ("GET", "/restapis/5e5b5cbc/resources"),
+    ],
+)
+def test_web_page_reaches_nothing_else(call, behind, method, path, headers):
+    status, message = call(method, path, headers)
+
+    assert (status, behind.scopes) == (403, [])
+    assert message.startswith("A web page may call a deployed API")
+
+
+@pytest.mark.parametrize("headers", [{}, FORM, {"authorization": "AWS4-HMAC-SHA256 Credential=test/"}])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("GET", "/"), ("PUT", OBJECT), ("GET", "/health")])
+def test_request_without_a_valid_signature_is_refused_with_the_way_out(call, behind, method, path, headers):
+    status, message = call(method, path, headers)
+
+    assert (status, behind.scopes) == (403, [])
+    assert ". .local/env" in message
+
+
+def test_signature_of_another_body_is_refused(call, behind):
+    assert call("POST", "/", SIGNATURE, chunks=(b"for", b"ged"))[0] == 403
+    assert behind.scopes == []
+
+
+@pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/config", "/_localstack/health"])
+def test_administration_is_closed_even_to_programs_that_sign(call, behind, path):
+    assert call("POST", path, SIGNATURE) == (403, f"{path} is closed.")
+    assert behind.scopes == []
+
+
+def test_health_is_open_to_programs(call):
+    assert call("GET", "/_ministack/health") == (200, "")
+
+
+def test_two_hosts_are_refused(call, behind):
+    assert call("GET", API, {"Host": "127.0.0.1:4566"}, host="127.0.0.1:4566")[0] == 403
+    assert behind.scopes == []
+
+
+def test_websocket_is_closed(call, behind):
+    assert call("GET", API, kind="websocket")[0] == {"type": "websocket.close", "code": 1008}
+    assert behind.scopes == []
+
+
+def test_client_that_leaves_before_its_body_ends_gets_no_response(call, behind):
+    assert call("POST", "/", SIGNATURE, chunks=())[0] is None
+    assert behind.scopes == []
+
+
+def test_start_and_stop_reach_the_application(call, behind):
+    assert call("GET", "", kind="lifespan")[0] is None
+    assert [scope["type"] for scope in behind.scopes] == ["lifespan"]
