@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -61,18 +62,20 @@ class Guard:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         elif not self._is_for_this_host(scope):
-            await _refuse(send, f"Host must be {' or '.join(sorted(self._hosts))}.")
+            await _refuse(scope, send, f"Host must be {' or '.join(sorted(self._hosts))}.")
         elif self._is_open_to_all(scope):
             await self._app(scope, receive, send)
         elif _is_from_browser(scope):
-            await _refuse(send, "A web page may call a deployed API and read the site's bucket, nothing else.")
+            await _refuse(scope, send, "A web page may call a deployed API and read the site's bucket, nothing else.")
         elif scope["path"].startswith("/_"):
-            await _refuse(send, f"{scope['path']} is closed.")
+            await _refuse(scope, send, f"{scope['path']} is closed.")
         elif (body := await _read(receive)) is not None:
             if self._is_authentic(scope, body):
                 await self._app(scope, _replay(body, receive), send)
             else:
-                await _refuse(send, "Sign requests with this local system's credentials. `. .local/env` sets them.")
+                await _refuse(
+                    scope, send, "Sign requests with this local system's credentials. `. .local/env` sets them."
+                )
 
     def _is_for_this_host(self, scope: Message) -> bool:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name.lower() == b"host"]
@@ -122,8 +125,14 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-async def _refuse(send: Send, reason: str) -> None:
-    body = json.dumps({"__type": "AccessDeniedException", "message": reason}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+async def _refuse(scope: Message, send: Send, reason: str) -> None:
+    """Answer 403 in the format that the SDK expects: JSON for some services, XML for the others."""
+    code = "AccessDeniedException"
+    if b"json" in dict(scope["headers"]).get(b"content-type", b""):
+        kind, text = b"application/json", json.dumps({"__type": code, "message": reason})
+    else:
+        error = f"<Error><Code>{code}</Code><Message>{escape(reason)}</Message></Error>"
+        kind, text = b"text/xml", f"<ErrorResponse>{error}</ErrorResponse>"
+    headers = [(b"content-type", kind), (b"content-length", str(len(text.encode())).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": text.encode()})

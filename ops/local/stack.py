@@ -120,7 +120,10 @@ def up(system: LocalSystem) -> None:
     else:
         _wait_until(system.environment.exists, "The running system is not ready", _READY_WITHIN_S)
     addresses = _find_addresses(system)
-    click.echo(f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\nStop it with `make down`.")
+    click.echo(
+        f"Page: {addresses['PAGE_URL']}\nAPI: {addresses['API_URL']}\nStop it with `make down`."
+        "\nIn each new shell, run: . .venv/bin/activate && . .local/env"
+    )
 
 
 def _start_in_background(system: LocalSystem) -> None:

@@ -394,7 +394,12 @@ def test_chalice_delete_keeps_only_the_data(deleted, changed):
         (STAGE, {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "check your credentials"),
         (
             STAGE,
-            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"},
+            {
+                "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+                "AWS_MAX_ATTEMPTS": "1",
+                "HTTP_PROXY": None,
+                "http_proxy": None,
+            },
             "Could not connect to the endpoint URL",
         ),
         ("local", {}, "Stage local was deployed as stack counter-local-app: continue with `python -m ops deploy"),

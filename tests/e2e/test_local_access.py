@@ -57,8 +57,11 @@ def test_form_of_a_web_page_changes_nothing(place, path, headers):
     ("key", "secret"), [("test", "test"), ("000000000000", "test"), ("AKIAIOSFODNN7EXAMPLE", "test"), ("", "")]
 )
 def test_guessed_credentials_are_refused(place, key, secret):
-    with pytest.raises(ClientError, match="Sign requests with this local system's credentials"):
-        client("dynamodb", place, key or " ", secret or " ").list_tables()
+    for service, operation in (("dynamodb", "list_tables"), ("cloudformation", "list_stacks"), ("s3", "list_buckets")):
+        call = getattr(client(service, place, key or " ", secret or " "), operation)
+
+        with pytest.raises(ClientError, match="Sign requests with this local system's credentials"):
+            call()
 
 
 def test_key_without_its_secret_is_refused(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import boto3
 import pytest
@@ -15,7 +16,7 @@ from ops.__main__ import main
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.deployment import deploy, provision
-from tests.e2e.conftest import copy_project, ops
+from tests.e2e.conftest import PROJECT, copy_project, ops, run
 
 pytestmark = pytest.mark.exhaustive
 
@@ -35,6 +36,15 @@ def test_every_command_has_help():
     for name in main.commands:
         assert name in listed.stdout
         assert CliRunner().invoke(main, [name, "--help"]).stdout.startswith("Usage:")
+
+
+@pytest.mark.parametrize("program", ["ops", "ops.local"])
+def test_python_without_packages_is_told_how_to_enter_the_environment(program):
+    """`-S` leaves out the packages of the environment."""
+    refused = run(sys.executable, "-S", "-m", program, "--help", at=PROJECT)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
+    assert ". .venv/bin/activate" in refused.stderr
 
 
 def test_provision_and_deploy_can_be_repeated(place, api_url, client, counter_id):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import uuid
 from dataclasses import replace
@@ -17,9 +16,7 @@ from botocore.exceptions import ClientError
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import provision, site, stacks
-from ops.local import stack
 from testkit.faults import DiedError
-from testkit.process_environment import free_ports
 from tests.e2e.conftest import ops
 
 pytestmark = pytest.mark.exhaustive
@@ -304,11 +301,11 @@ def test_bucket_policy_allows_reads_only(settings, bucket):
     assert (website["IndexDocument"]["Suffix"], website["ErrorDocument"]["Key"]) == ("index.html", "error.html")
 
 
-def test_public_bucket_allows_anonymous_reads_and_nothing_else(enforcing, settings, web, configured):
+def test_public_bucket_allows_anonymous_reads_and_nothing_else(place, settings, web, configured):
     """A bucket for Cloudflare allows them from Cloudflare only."""
     bucket = provision.provision(settings)["SiteBucket"]
     site.publish(settings, web("one"), API, dry_run=False)
-    address = f"{enforcing.aws_url}/{bucket}"
+    address = f"{place.aws_url}/{bucket}"
 
     def answers():
         with httpx.Client() as anybody:
@@ -327,20 +324,6 @@ def test_public_bucket_allows_anonymous_reads_and_nothing_else(enforcing, settin
     assert when_open == [200, 403, 403, 403]
     assert when_for_cloudflare_only == [403, 403, 403, 403]
     assert keys_in(bucket) >= {"index.html"}
-
-
-@pytest.fixture
-def enforcing(tmp_path, monkeypatch):
-    """Run an embedded AWS that enforces policies."""
-    place = stack.LocalSystem(tmp_path / "aws", *free_ports(2))
-    place.folder.mkdir()
-    # Set to what it is, so that it is again afterwards.
-    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
-    monkeypatch.setenv("AUTH", "true")
-    with stack.run_aws(place) as aws:
-        assert aws.stdin is not None
-        with aws.stdin:
-            yield place
 
 
 def test_cloudflare_bucket_policy_is_not_public_by_s3s_rules(place, settings, configured):

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -40,6 +41,13 @@ class Behind:
             self.bodies.append((await receive())["body"])
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
+
+
+def read_message(text):
+    """Return the message of a refusal, which is JSON or XML."""
+    if text.startswith(b"{"):
+        return json.loads(text)["message"]
+    return ElementTree.fromstring(text).findtext("Error/Message")
 
 
 @pytest.fixture
@@ -82,7 +90,7 @@ def call(behind):
         if sent[0]["type"] != "http.response.start":
             return sent[0], ""
         text = b"".join(message["body"] for message in sent[1:])
-        return sent[0]["status"], json.loads(text)["message"] if text else ""
+        return sent[0]["status"], read_message(text) if text else ""
 
     return send_through
 
@@ -140,7 +148,10 @@ def test_web_page_reaches_nothing_else(call, behind, method, path, headers):
     assert message.startswith("A web page may call a deployed API")
 
 
-@pytest.mark.parametrize("headers", [{}, FORM, {"authorization": "AWS4-HMAC-SHA256 Credential=test/"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, FORM, {"content-type": "application/x-amz-json-1.0"}, {"authorization": "AWS4-HMAC-SHA256 Credential=test/"}],
+)
 @pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("GET", "/"), ("PUT", OBJECT), ("GET", "/health")])
 def test_request_without_a_valid_signature_is_refused_with_the_way_out(call, behind, method, path, headers):
     status, message = call(method, path, headers)
