@@ -88,7 +88,7 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 
 clean: ## stop the local system and what killed tests left; remove .venv, .local, caches and built packages
 	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; $(PY) -m testkit.run_folder; fi
-	@rm -rf .venv .local .*_cache .hypothesis .coverage build .chalice/deployments
+	@rm -rf .venv .local .*_cache .hypothesis .coverage .coverage.* build .chalice/deployments
 
 .venv/ready: requirements-dev.txt scripts/setup
 	@scripts/setup

@@ -13,7 +13,6 @@ import importlib.util
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import ssl
 import subprocess
@@ -64,6 +63,15 @@ class Database:
         return {(name, str(event_id)) for name, event_id in self.ask("SELECT counter_id, event_id FROM events")}
 
 
+#: Runs a server until standard input ends, even if the tests are killed, and then removes the current folder.
+_STOP_WITH_PARENT = """
+"$@" & server=$!
+exec 3<&0
+(cat <&3; kill -INT $server; while kill -0 $server; do sleep 0.1; done; rm -rf "$PWD") &
+wait $server
+"""
+
+
 @dataclass
 class PostgreSQL:
     """A server that listens on a socket in its folder only."""
@@ -78,9 +86,11 @@ class PostgreSQL:
         data = self.folder / "data"
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody")  # PostgreSQL refuses to run as root
-        self._run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").wait()
+        initdb = self.binaries / "initdb"
+        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        self._run(initdb, "-D", data, *options).communicate()
         options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", f"unix_socket_directories={self.folder}"]
-        self._process = self._run("postgres", "-D", data, *options)
+        self._process = self._run("sh", "-c", _STOP_WITH_PARENT, "sh", self.binaries / "postgres", "-D", data, *options)
         while True:
             try:
                 self.ask("postgres", "SELECT 1")
@@ -95,8 +105,7 @@ class PostgreSQL:
         for connection in self._connections.values():
             connection.close()
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait()
+            self._process.communicate()
 
     def ask(self, database: str, question: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on a connection of its own."""
@@ -107,12 +116,12 @@ class PostgreSQL:
         cursor = self._connections[database].execute(question.encode())
         return cursor.fetchall() if cursor.description else []
 
-    def _run(self, program: str, *arguments: object) -> subprocess.Popen[bytes]:
+    def _run(self, *command: object) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("a") as log:
             return subprocess.Popen(
-                [str(self.binaries / program), *map(str, arguments)],
+                [str(part) for part in command],
                 cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 user="nobody" if os.geteuid() == 0 else None,

@@ -72,7 +72,7 @@ def handler(event, context):
 def measure(*, quick: bool) -> dict[str, Any]:
     """Return starts as multiples of `import boto3`, and the sizes of the packages in bytes."""
     rounds = 3 if quick else 25
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as folder:
         sizes = _make_packages(Path(folder))
         programs = {name: (program, "task") for name, program in _list_programs().items()}
         programs |= {name: ("import app", name) for name in (scope.MINIMAL, scope.WITH_BYTECODE, scope.BARE)}

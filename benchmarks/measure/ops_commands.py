@@ -58,7 +58,7 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 def _measure_size(size: int, port: int) -> list[dict[str, Any]]:
     """Measure each command on a separate embedded AWS at this port and the next."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as folder:
         place = stack.LocalSystem(Path(folder), port, port + 1)
         with contextlib.redirect_stdout(sys.stderr), stack.run_aws(place, "benchmarks.models.linear_aws"):
             # In a separate process, because a command's peak memory starts with that of its parent process.

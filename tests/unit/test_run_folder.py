@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from testkit import run_folder
+from tests import databases
 from tests.doc_pages import PROJECT
+from tests.e2e.conftest import eventually
 
 
 @pytest.fixture
@@ -59,3 +62,21 @@ def test_folder_is_removed_at_exit(start):
     process.communicate("")
 
     assert not folder.exists()
+
+
+def test_database_of_a_killed_process_stops_and_removes_its_files():
+    if (programs := databases.binaries()) is None:
+        pytest.skip("PostgreSQL is not installed")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from tests import databases; "
+        "running = databases.run_postgresql(Path(sys.argv[1])); "
+        "print(running.__enter__().folder, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+
+    killed = subprocess.run(
+        [sys.executable, "-c", program, programs], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False
+    )
+
+    folder = Path(killed.stdout.strip())
+    assert killed.returncode == -signal.SIGKILL
+    eventually(lambda: not folder.exists())
