@@ -143,7 +143,7 @@ def destroy_command(
         raise click.UsageError("--release-host requires --data.")
     if dry_run:
         return destroy.preview(settings, data=data, release_host=release_host)
-    if destroy.has_resources(settings, data=data):
+    if destroy.has_resources(settings, data=data, release_host=release_host):
         if data:
             if note := destroy.describe_host_bucket(settings, release_host=release_host):
                 click.echo(note, err=True)

@@ -29,7 +29,7 @@ def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
         OperatorError: `chalice deploy` deployed the application.
     """
     deploy.check_not_deployed_by_chalice(settings.stage)
-    resources = _list_resources(settings, data=data)
+    resources = _list_resources(settings, data=data, release_host=release_host)
     notes = [] if release_host else list(map(_describe_kept, _host_buckets(resources)))
     removed = [(kind, name) for kind, name in resources if release_host or not _is_host_bucket(kind, name)]
     facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in removed]}
@@ -40,11 +40,11 @@ def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
 
 def describe_host_bucket(settings: Settings, *, release_host: bool) -> str:
     """Describe the consequences for the bucket with the page's host name; empty if the stage has no such bucket."""
-    buckets = _host_buckets(_list_resources(settings, data=True))
+    buckets = _host_buckets(_list_resources(settings, data=True, release_host=release_host))
     return " ".join(map(_describe_released if release_host else _describe_kept, buckets))
 
 
-def has_resources(settings: Settings, *, data: bool) -> bool:
+def has_resources(settings: Settings, *, data: bool, release_host: bool = False) -> bool:
     """
     Check whether there is anything to remove.
 
@@ -54,7 +54,11 @@ def has_resources(settings: Settings, *, data: bool) -> bool:
     deploy.check_not_deployed_by_chalice(settings.stage)
     if stacks.exists(deploy.stack_name(settings.stage)):
         return True
-    return data and (any(map(stacks.exists, _storage_stacks(settings))) or provision.has_log(settings))
+    return data and (
+        any(map(stacks.exists, _storage_stacks(settings)))
+        or provision.has_log(settings)
+        or bool(_find_orphan(settings, release_host=release_host))
+    )
 
 
 def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Outcome:
@@ -70,7 +74,8 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
             removed; a repeated call continues.
     """
     application, storage = deploy.stack_name(settings.stage), _storage_stacks(settings)
-    resources = _list_resources(settings, data=data)
+    orphans = _find_orphan(settings, release_host=release_host) if data else []
+    resources = _list_resources(settings, data=data, release_host=release_host)
     kept_buckets = [] if release_host else _host_buckets(resources)
     if kept_buckets and not _retains_site(provision.stack_name(settings.stage)):
         raise OperatorError(
@@ -79,11 +84,13 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
         )
     removed = [application] if stacks.delete(application) else []
     if data:
-        for name in (name for kind, name in resources if kind == _BUCKET):
-            site.empty(name)
-            if name not in kept_buckets:
+        for kind, name in resources:
+            if kind == _BUCKET and ((kind, name) not in orphans or not _is_host_bucket(kind, name)):
+                site.empty(name)
+            if kind == _BUCKET and name not in kept_buckets:
                 site.delete_bucket(name)
         removed += [name for name in storage if stacks.delete(name)]
+        removed += [name for _, name in orphans]
         removed += [settings.event_log_table] if _delete_log(settings) else []
     kept = kept_buckets if data else [name for name in storage if stacks.exists(name)]
     lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
@@ -119,7 +126,21 @@ def _describe_released(bucket: str) -> str:
 
 def _retains_site(stack: str) -> bool:
     site_bucket = yaml_parse(stacks.template_body(stack))["Resources"]["Site"]
-    return bool(site_bucket.get("DeletionPolicy") == "Retain")
+    return str(site_bucket.get("DeletionPolicy", "")).startswith("Retain")
+
+
+def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, str]]:
+    """
+    Return the site's bucket if it outlived its stack, which retains it. With the host's name, only if it is released.
+
+    A bucket with the host's name may be of another origin: it must not be emptied.
+    """
+    if stacks.exists(provision.stack_name(settings.stage)):
+        return []
+    name = provision.site_bucket(settings)
+    if not release_host and _is_host_bucket(_BUCKET, name):
+        return []
+    return [(_BUCKET, name)] if site.has_bucket(name) and not stacks.find_output("SiteBucket", name) else []
 
 
 def _storage_stacks(settings: Settings) -> list[str]:
@@ -128,12 +149,13 @@ def _storage_stacks(settings: Settings) -> list[str]:
     return [*optional, provision.stack_name(settings.stage)]
 
 
-def _list_resources(settings: Settings, *, data: bool) -> list[tuple[str, str]]:
+def _list_resources(settings: Settings, *, data: bool, release_host: bool) -> list[tuple[str, str]]:
     resources = stacks.resources(deploy.stack_name(settings.stage))
     if data:
         resources += [resource for name in _storage_stacks(settings) for resource in stacks.resources(name)]
         log = (_TABLE, settings.event_log_table)
         resources += [log] if log not in resources and provision.has_log(settings) else []
+        resources += _find_orphan(settings, release_host=release_host)
     return resources
 
 

@@ -52,15 +52,15 @@ def provision(settings: Settings) -> dict[str, str]:
             "keep its events, import it into a new stack (aws cloudformation create-change-set --change-set-type "
             f"IMPORT). To delete them: python -m ops destroy --stage {settings.stage} --data."
         )
-    host = site_files.host_of(settings.allowed_origin)
-    if host and before.get("SiteBucket") != host:
-        _remove_kept_bucket(host)
+    bucket = site_bucket(settings)
+    if before.get("SiteBucket") != bucket:
+        _remove_kept_bucket(bucket)
     parameters = {
         **stages.template_parameters_of(settings.stage),
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "AccessLog": str(settings.access_log),
-        "SiteHost": host,
+        "SiteHost": site_files.host_of(settings.allowed_origin),
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)
     for projection in settings.projections[1:]:
@@ -117,17 +117,27 @@ def _has_function(stage: str, projection: Projection) -> bool:
     return True
 
 
-def _remove_kept_bucket(host: str) -> None:
-    """Delete the empty bucket with the host's name, which `destroy` kept, so that a new stack can create it."""
+def site_bucket(settings: Settings) -> str:
+    """Return the name of the site's bucket, as the template sets it."""
+    if host := site_files.host_of(settings.allowed_origin):
+        return host
+    account = boto3.client("sts").get_caller_identity()["Account"]
+    return f"counter-{settings.stage}-site-{account}-{boto3.Session().region_name}"
+
+
+def _remove_kept_bucket(bucket: str) -> None:
+    """Delete the empty bucket that outlived its stack, as `destroy` keeps it, so that a new stack can create it."""
+    if holder := stacks.find_output("SiteBucket", bucket):
+        raise OperatorError(f"Bucket {bucket} belongs to stack {holder}: ALLOWED_ORIGIN must name another host.")
     client = boto3.client("s3")
     try:
-        client.delete_bucket(Bucket=host)
+        client.delete_bucket(Bucket=bucket)
     except client.exceptions.NoSuchBucket:
         return
     except ClientError as error:
         raise OperatorError(
-            f"Bucket {host} exists without its stack: remove its objects, and run provision again. If it is not yours, "
-            f"change the DNS record of {host} first, because another account serves its page. ({error})"
+            f"Bucket {bucket} exists without its stack: remove its objects, and run provision again. If it is not "
+            f"yours, change the DNS record of {bucket} first, because another account serves its page. ({error})"
         ) from error
 
 

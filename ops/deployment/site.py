@@ -114,11 +114,31 @@ def empty(bucket: str) -> int:
     return removed
 
 
+def has_bucket(bucket: str) -> bool:
+    """Check whether the bucket exists and belongs to this account."""
+    try:
+        boto3.client("s3").head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
+            return False
+        raise
+    return True
+
+
 def delete_bucket(bucket: str) -> None:
-    """Delete the empty bucket. It need not exist."""
+    """
+    Delete the empty bucket. It need not exist.
+
+    Raises:
+        OperatorError: S3 refuses, as for a bucket with objects.
+    """
     client = boto3.client("s3")
-    with contextlib.suppress(client.exceptions.NoSuchBucket):
+    try:
         client.delete_bucket(Bucket=bucket)
+    except client.exceptions.NoSuchBucket:
+        return
+    except ClientError as error:
+        raise OperatorError(f"Bucket {bucket} could not be deleted: remove its objects first. ({error})") from error
 
 
 def _bucket(settings: Settings, data: Mapping[str, str]) -> str:

@@ -133,6 +133,21 @@ def template_body(name: str) -> str:
     return body if isinstance(body, str) else json.dumps(body)
 
 
+def find_output(key: str, value: str) -> str | None:
+    """Return the name of the stack that has this output, or None."""
+    pages = boto3.client("cloudformation").get_paginator("describe_stacks").paginate()
+    stacks = (stack for page in pages for stack in page["Stacks"])
+    return next(
+        (
+            stack["StackName"]
+            for stack in stacks
+            for output in stack.get("Outputs", [])
+            if (output["OutputKey"], output["OutputValue"]) == (key, value)
+        ),
+        None,
+    )
+
+
 def exists(name: str) -> bool:
     """Check whether the stack exists, in any state."""
     return _status(boto3.client("cloudformation"), name) is not None

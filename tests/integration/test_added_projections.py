@@ -40,6 +40,11 @@ def list_queues():
     return {url.rpartition("/")[2] for url in urls}
 
 
+def count_access_logs():
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/apigateway/counter-{STAGE}")
+    return len(groups["logGroups"])
+
+
 def list_tables():
     pages = boto3.client("dynamodb").get_paginator("list_tables").paginate()
     return {name for page in pages for name in page["TableNames"] if name.startswith(f"counter-{STAGE}-")}
@@ -61,7 +66,8 @@ def deploy_function(name):
 
 
 def test_stage_gets_each_projection_that_is_on_and_loses_one_that_is_off(stage_with_more):
-    provision.provision(stage_with_more)
+    provision.provision(replace(stage_with_more, access_log=1))
+    assert count_access_logs() == 1
     queues = {queue(STAGE) for more in MORE for queue in (more.queue, more.dead_letter_queue)}
     tables = {f"counter-{STAGE}-{more.name}" for more in MORE}
     assert queues <= list_queues()
@@ -73,6 +79,7 @@ def test_stage_gets_each_projection_that_is_on_and_loses_one_that_is_off(stage_w
     deploy_function("project_days")
     assert f"counter-{STAGE}-days-projection (deployed" in provision.provision(without_days)["Kept"]
     assert queues <= list_queues()
+    assert count_access_logs() == 0
 
     boto3.client("lambda").delete_function(FunctionName=f"counter-{STAGE}-project_days")
     assert "Kept" not in provision.provision(without_days)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -51,6 +52,45 @@ def test_destroy_keeps_the_emptied_bucket_of_the_host_and_says_so(stage):
     assert provision.provision(stage)["SiteBucket"] == host
 
 
+def test_kept_bucket_can_be_released_later(stage):
+    """The operator has removed the DNS record in between."""
+    destroy.destroy(stage, data=True)
+    assert not destroy.has_resources(stage, data=True)
+    assert destroy.has_resources(stage, data=True, release_host=True)
+
+    done = destroy.destroy(stage, data=True, release_host=True)
+
+    assert done.facts["removed"] == [f"{stage.stage}.example"]
+    assert buckets(stage) == set()
+
+
+def test_bucket_of_another_origin_is_never_emptied(place):
+    """The stage was never provisioned, because its host's bucket existed before."""
+    host = f"host-{uuid.uuid4().hex[:8]}.example"
+    made = settings.read({"STAGE": host.partition(".")[0], "ALLOWED_ORIGIN": f"https://{host}"})
+    client = boto3.client("s3")
+    client.create_bucket(Bucket=host)
+    client.put_object(Bucket=host, Key="theirs", Body=b"theirs")
+
+    destroy.destroy(made, data=True)
+    with pytest.raises(OperatorError, match=f"{host} could not be deleted: remove its objects first"):
+        destroy.destroy(made, data=True, release_host=True)
+
+    assert client.get_object(Bucket=host, Key="theirs")["Body"].read() == b"theirs"
+
+
+def test_bucket_without_a_host_is_removed_even_if_its_stack_is_gone(place):
+    made = settings.read({"STAGE": f"host-{uuid.uuid4().hex[:8]}"})
+    provision.provision(made)
+    stacks.delete(provision.stack_name(made.stage))
+    (orphan,) = buckets(made)
+
+    removed = destroy.destroy(made, data=True).facts["removed"]
+
+    assert removed == [orphan, made.event_log_table]
+    assert buckets(made) == set()
+
+
 def test_destroy_with_release_host_deletes_the_bucket(stage):
     host = f"{stage.stage}.example"
     assert host in removed(destroy.preview(stage, data=True, release_host=True))
@@ -68,6 +108,16 @@ def test_provision_refuses_the_bucket_of_the_host_if_it_has_objects(stage):
         provision.provision(stage)
     boto3.client("s3").delete_object(Bucket=f"{stage.stage}.example", Key="mine")
     provision.provision(stage)
+
+
+def test_provision_leaves_the_bucket_of_another_stage_alone(stage):
+    """It is empty, as before the first `site`."""
+    host = f"{stage.stage}.example"
+    boto3.client("s3").delete_object(Bucket=host, Key="index.html")
+
+    with pytest.raises(OperatorError, match=rf"{host} belongs to stack counter-{stage.stage}-data"):
+        provision.provision(replace(stage, stage=f"{stage.stage}-2"))
+    assert host in buckets(stage)
 
 
 @pytest.mark.parametrize(("options", "note"), [([], "is emptied and kept"), (["--release-host"], "will be deleted")])
@@ -98,4 +148,7 @@ def test_stack_that_would_delete_the_bucket_is_refused(place):
 
 def test_template_retains_the_site():
     assert "  Site:\n    Type: AWS::S3::Bucket\n" in template.render_data()
-    assert "DeletionPolicy: Retain" in template.render_data().partition("\n  Site:\n")[2].partition("Properties:")[0]
+    assert (
+        "DeletionPolicy: RetainExceptOnCreate"
+        in template.render_data().partition("\n  Site:\n")[2].partition("Properties:")[0]
+    )
