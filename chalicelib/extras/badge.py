@@ -95,6 +95,7 @@ _CHARACTERS = {
 _WIDTHS = {character: width for width, characters in _CHARACTERS.items() for character in characters}
 _DEFAULT_WIDTH = 700
 _WIDE = 1000
+_ARABIC = 500
 _BOLD = 1.14
 _WHITE = "ffffff"
 _BLACK = "222222"
@@ -218,6 +219,8 @@ def _character_width(character: str) -> int:
         return 0
     if unicodedata.east_asian_width(character) in "WF":
         return _WIDE
+    if unicodedata.bidirectional(character) == "AL":
+        return _ARABIC
     return _WIDTHS.get(unicodedata.normalize("NFD", character)[0], _DEFAULT_WIDTH)
 
 

@@ -57,6 +57,7 @@ def test_gateway_errors_expose_the_headers_that_the_page_needs(client, path):
         ("GET", "/nothing", {}, 404),
         ("GET", "/counters/a%2Fb", {}, 400),
         ("GET", "/counters/%FF", {}, 400),
+        ("GET", "/counters/%2561", {}, 400),
         ("DELETE", "/counters/a", {}, 405),
         ("GET", "/counters/a%20b", {}, 400),
         ("GET", f"/counters/{'x' * 65}", {}, 400),
