@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.cli import data, sql, stage
+from ops.cli import data, interrupts, sql, stage
 from ops.cli.program import Program
 
 
@@ -20,7 +20,7 @@ def main() -> None:
       2    usage error
       3    AWS, database, disk or output unavailable
       70   bug in this program
-      130  interrupted by Ctrl-C
+      130  interrupted by Ctrl-C, SIGTERM or SIGHUP
       141  output closed by its reader
 
     \b
@@ -47,4 +47,5 @@ for command in (
     main.add_command(command)
 
 if __name__ == "__main__":
+    interrupts.handle_signals()
     main(prog_name="python -m ops")

@@ -31,17 +31,17 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str
 
 def approximate_length(queue: str) -> int:
     """
-    Return the approximate number of visible messages on the queue of this name.
+    Return the approximate number of messages on the queue of this name, including those that a consumer has received.
 
     Raises:
         QueueUnavailableError: SQS throttles, refuses or does not answer.
     """
-    attribute: Final = "ApproximateNumberOfMessages"
+    names: Final = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     try:
-        response = client().get_queue_attributes(QueueUrl=queue_url(queue), AttributeNames=[attribute])
+        response = client().get_queue_attributes(QueueUrl=queue_url(queue), AttributeNames=names)
     except (BotoCoreError, ClientError) as cause:
         raise QueueUnavailableError(f"{queue}: {cause}") from cause
-    return int(response["Attributes"][attribute])
+    return sum(int(response["Attributes"][name]) for name in names)
 
 
 @functools.cache

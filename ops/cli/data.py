@@ -9,8 +9,8 @@ import click
 
 from chalicelib.projections import PROJECTIONS
 from ops import stages
-from ops.cli.command import stage_command
-from ops.cli.params import COUNTER_ID, TIME
+from ops.cli.command import confirm, stage_command
+from ops.cli.params import AGE, COUNTER_ID, TIME
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
@@ -88,6 +88,7 @@ def replay_command(
     Send logged events to the projection queues again.
 
     Events that are already counted are not counted twice. If interrupted, the same command resumes where it stopped.
+    After a day, or if the stage's tables were replaced, it starts over.
 
     \b
     Examples:
@@ -141,27 +142,51 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
 @_log_command
 @click.option("--message", "ids", multiple=True, metavar="ID", help="Only this message id or prefix. Repeatable.")
 @click.option("--reason", default="", metavar="TEXT", help="Only reasons that contain TEXT.")
-@click.option("--dry-run", is_flag=True, help="List messages without sending them.")
+@click.option(
+    "--older-than", "min_age_s", type=AGE, help="Only messages of at least this age, such as 30min, 12h or 7d."
+)
+@click.option("--dry-run", is_flag=True, help="List messages without changing anything.")
+@click.option("--discard", is_flag=True, help="Delete messages in place of sending them. Keeps a copy in a local file.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation of --discard.")
 @_projection_option
 def redrive_command(
-    settings: Settings, ids: tuple[str, ...], reason: str, dry_run: bool, names: tuple[str, ...]
+    settings: Settings,
+    *,
+    ids: tuple[str, ...],
+    reason: str,
+    min_age_s: int | None,
+    dry_run: bool,
+    discard: bool,
+    yes: bool,
+    names: tuple[str, ...],
 ) -> Outcome:
     """
-    List messages in the dead-letter queues and send them back.
+    List messages in the dead-letter queues, and send them back or discard them.
 
     Safe to repeat: an event is counted once. Messages that a projection parked return to its queue. Events that were
-    not published go to the queues of all projections, whichever is selected.
+    not published go to the queues of all projections, whichever is selected. Exits with 1 if messages are hidden,
+    because another consumer has received them.
 
     \b
     Examples:
       python -m ops redrive --stage prod --dry-run
       python -m ops redrive --stage prod --reason "too new"
       python -m ops redrive --stage prod --projection sql
+      python -m ops redrive --stage prod --discard --reason "not JSON" --older-than 7d
     """
-    from ops.maintenance import projections, redrive
+    from ops.maintenance import dead_letters, projections, redrive
 
+    if discard and not (ids or reason or min_age_s is not None):
+        raise click.UsageError("--discard requires --message, --reason or --older-than.")
+    if yes and not discard:
+        raise click.UsageError("--yes requires --discard.")
     selected = projections.select(settings, names)
-    return redrive.redrive(settings, ids, reason, dry_run=dry_run, selected_projections=selected)
+    selection = dead_letters.Selection(ids, reason, min_age_s or 0, selected)
+    if not discard:
+        return redrive.redrive(settings, selection, dry_run=dry_run)
+    return redrive.discard(
+        settings, selection, stages.local_folder(), dry_run=dry_run, confirm=lambda text: confirm(text, yes=yes)
+    )
 
 
 @_log_command
@@ -170,7 +195,7 @@ def redrive_command(
 @click.option("--to", type=int, metavar="VALUE", help="Value to reach.")
 @click.option("--reason", required=True, metavar="TEXT", help="Reason, 1 to 200 characters. Clients can read it.")
 @click.option("--who", metavar="NAME", help="Operator (default: your AWS identity). Clients cannot read it.")
-@click.option("--key", metavar="TEXT", help="Idempotency key.")
+@click.option("--key", metavar="TEXT", help="Idempotency key (default: a random one, which is shown).")
 @click.option("--dry-run", is_flag=True, help="Show the adjustment without recording it.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: bool, **options: Any) -> Outcome:
@@ -178,7 +203,7 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     Correct a counter by recording an adjustment.
 
     Appends an event with a reason; recorded events never change. With --to, increments that are still pending are
-    added on top.
+    added on top. If interrupted, run it again with the --key that it showed: the adjustment is recorded once.
 
     \b
     Examples:

@@ -43,5 +43,18 @@ class CounterId(click.ParamType[str]):
         return str(value)
 
 
+class Age(click.ParamType[int]):
+    """An age such as 30min, 12h or 7d, converted to seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch("([0-9]{1,9}) ?(s|min|h|d)", value)
+        if match is None:
+            self.fail(f"must be a number of s, min, h or d, such as 30min, 12h or 7d, got {value!r}.", param, ctx)
+        return int(match[1]) * {"s": 1, "min": 60, "h": 3_600, "d": 86_400}[match[2]]
+
+
 TIME = Time()
+AGE = Age()
 COUNTER_ID = CounterId()

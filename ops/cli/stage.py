@@ -136,6 +136,7 @@ def destroy_command(
     """
     from ops import target
     from ops.deployment import destroy
+    from ops.maintenance import replay
 
     if confirmed and not data:
         raise click.UsageError("--confirm requires --data.")
@@ -151,7 +152,10 @@ def destroy_command(
         else:
             scope = f"the application of stage {settings.stage} in {target.describe()}"
             confirm(f"Remove {scope}? Its data is kept.", yes=yes)
-    return destroy.destroy(settings, data=data, release_host=release_host)
+    outcome = destroy.destroy(settings, data=data, release_host=release_host)
+    if data:
+        replay.delete_checkpoints(stages.local_folder(), settings.stage)
+    return outcome
 
 
 def _confirm_data_loss(stage: str, where: str, confirmed: str | None) -> None:

@@ -32,6 +32,7 @@ def main() -> None:
     from ministack import app  # noqa: PLC0415  (imports the function above by name)
 
     ministack_gateway.correct(app)
+    _accept_metric_math()
     app.app = Guard(app.app, int(os.environ["GATEWAY_PORT"]), is_authentic=is_authentic, is_bucket=is_bucket)
     app.main()
 
@@ -101,6 +102,21 @@ def _end_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _accept_metric_math() -> None:
+    """Let CloudFormation create alarms on expressions, which the embedded AWS refuses. It never evaluates them."""
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
+
+    create_record = provisioners._cw_metric_alarm_record
+
+    def create_any_record(name: str, properties: dict[str, Any]) -> Any:
+        if "Metrics" not in properties:
+            return create_record(name, properties)
+        unused = {"Metrics": None, "MetricName": "-", "Namespace": "-"}
+        return create_record(name, properties | unused) | {"Metrics": properties["Metrics"]}
+
+    provisioners._cw_metric_alarm_record = create_any_record
 
 
 if __name__ == "__main__":

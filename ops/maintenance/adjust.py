@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,11 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
     """
     Record the adjustment after the operator confirms it, unless it was recorded before or changes nothing.
 
+    Show the key first: if this process ends without a message, the adjustment can be repeated safely.
+
     Raises:
         OperatorError: the adjustment is refused, or its outcome is unknown. The message says what to do.
+        KeyboardInterrupt: the outcome may be unknown. The message then says what to do.
         click.Abort: the operator did not confirm it. Nothing is changed.
     """
     try:
@@ -90,26 +94,30 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
         if planned is not None and before is None and not yes:
             click.echo(_preview(counter, planned), err=True)
             click.confirm("Record this?", abort=True, err=True)
-        accepted = _record(adjustment)
+        return _record(adjustment)
     except KeyReusedError as error:
         raise OperatorError(
-            f"--key {adjustment.idempotency_key} was already used for a different adjustment of "
-            f"{adjustment.counter_id}, event {error.event_id}. Repeat that adjustment, or use a new key. "
-            "Nothing was recorded."
+            f"{_quote_key(adjustment)} was already used for a different adjustment of {adjustment.counter_id}, "
+            f"event {error.event_id}. Repeat that adjustment, or use a new key. Nothing was recorded."
         ) from error
     except (InvalidAdjustmentError, InvalidRequestError) as error:
         raise InputError(f"{error} Nothing was recorded.") from error
-    return _describe_result(adjustment, accepted)
 
 
-def _record(adjustment: Adjust) -> Accepted | None:
+def _record(adjustment: Adjust) -> Outcome:
+    key = _quote_key(adjustment)
+    advice = f"The adjustment may have been recorded. Run it again with {key}: it is recorded once."
     try:
-        return command_handlers.adjust(adjustment)
+        click.echo(f"Recording with {key}.", err=True)
+        return _describe_result(adjustment, command_handlers.adjust(adjustment))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Interrupted. {advice}") from None
     except UnavailableError as error:
-        raise OutageError(
-            f"{errors.describe(error)}. The adjustment may have been recorded. "
-            f"Run it again with --key {adjustment.idempotency_key}: it is recorded once."
-        ) from error
+        raise OutageError(f"{errors.describe(error)}. {advice}") from error
+
+
+def _quote_key(adjustment: Adjust) -> str:
+    return f"--key {shlex.quote(adjustment.idempotency_key)}"
 
 
 def _preview(counter: Counter, planned: Event) -> str:
@@ -135,7 +143,7 @@ def _describe_result(adjustment: Adjust, accepted: Accepted | None) -> Outcome:
         return Outcome(facts, [f"{adjustment.counter_id} is already {adjustment.to}. Nothing was recorded."])
     event, value = accepted.event, accepted.counter.value if accepted.counter else None
     facts = _facts(adjustment, event, value, recorded=not accepted.is_retry, before=accepted.is_retry)
-    change = f"{event.by:+} to {event.counter_id}, event {event.event_id}"
+    change = f"{event.by:+} to {event.counter_id}, event {event.event_id}, key {adjustment.idempotency_key}"
     if accepted.is_retry:
         return Outcome(facts, [f"Already recorded: {change}. Nothing was recorded now. The value is {value}."])
     return Outcome(facts, [f"Recorded: {change}. The value is {value}."])

@@ -20,6 +20,12 @@ def approximate_item_count(*tables: str) -> int:
     return sum(client.describe_table(TableName=table)["Table"]["ItemCount"] for table in tables)
 
 
+def table_ids(*tables: str) -> dict[str, str]:
+    """Return the id that AWS gave each of these tables when it was created."""
+    client = boto3.client("dynamodb")
+    return {table: client.describe_table(TableName=table)["Table"]["TableId"] for table in tables}
+
+
 def check_counters(counter_ids: Iterable[str], is_elsewhere: Callable[[str], bool] = lambda _: False) -> None:
     """
     Check that each counter has an event in the log or an item in the read model, or that `is_elsewhere` finds it.

@@ -1,4 +1,9 @@
-"""Replay: send events of the log to the projections' queues again, at a given rate, with a checkpoint."""
+"""
+Replay: send events of the log to the projections' queues again, at a given rate, with a checkpoint.
+
+A checkpoint belongs to a selection of events and to the stage's tables, and expires after a day. Otherwise, a replay
+after an old, forgotten one would skip events.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,10 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import codec, event_log
+import click
+
+from chalicelib import clock, codec, event_log
+from chalicelib.api.formats import format_time, parse_time
 from chalicelib.aws import sqs
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 _AT_ONCE = 1000
+
+_CHECKPOINT_EXPIRES_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +59,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The position in the log after which a replay continues, and what it has sent to each queue so far."""
+    """
+    The position in the log after which a replay continues, and what it has sent to each queue so far.
+
+    `saved_at` is the time of the last save, in RFC 3339.
+    """
 
     after: LogPosition | None = None
     events: int = 0
     messages: int = 0
     unreadable: int = 0
+    saved_at: str = ""
 
 
 def locate_checkpoint(folder: Path, stage: str, selection: Selection) -> Path:
@@ -63,20 +78,31 @@ def locate_checkpoint(folder: Path, stage: str, selection: Selection) -> Path:
     return folder / f"replay-{stage}-{digest[:16]}.json"
 
 
+def delete_checkpoints(folder: Path, stage: str) -> None:
+    """Delete the checkpoints of all replays of the stage."""
+    for file in folder.glob(f"replay-{stage}-{'[0-9a-f]' * 16}.*"):
+        file.unlink(missing_ok=True)
+
+
 def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file: Path, *, dry_run: bool) -> Outcome:
     """
     Send the selected events to the queue of each selected projection, at most `rate` events a second to each.
 
     Counted events do not count twice. If interrupted, the next call with the same selection and checkpoint file resumes
-    where this one stopped. With `dry_run`, report the numbers and send nothing.
+    where this one stopped, within a day and with the same tables. With `dry_run`, report the numbers and send nothing.
 
     Raises:
         OperatorError: the stage does not have a projection.
         LogUnavailableError, QueueUnavailableError: the next call with the same selection resumes.
     """
     selected = projections.select(settings, selection.projections)
-    so_far = Checkpoint() if dry_run else _load(checkpoint_file, selection)
+    owner = _identify(settings, selection)
+    so_far = Checkpoint() if dry_run else _load(checkpoint_file, owner)
     resumed_after = so_far.events
+    if so_far.after:
+        click.echo(
+            f"Resuming the replay that was interrupted at {so_far.saved_at}. --from-start starts over.", err=True
+        )
     started = time.monotonic()
     pause = threading.Event()
     total = None if selection.counter_id else lookups.approximate_item_count(settings.event_log_table)
@@ -89,7 +115,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
             so_far = _advance(so_far, batch, len(events), len(messages))
             advance(len(batch))
             if not dry_run:
-                _save(checkpoint_file, selection, so_far)
+                _save(checkpoint_file, owner, so_far)
                 pause.wait(max(0.0, started + (so_far.events - resumed_after) / rate - time.monotonic()))
     if not dry_run:
         checkpoint_file.unlink(missing_ok=True)
@@ -145,21 +171,29 @@ def _advance(so_far: Checkpoint, batch: list[Event | Unreadable], events: int, m
     )
 
 
-def _load(file: Path, selection: Selection) -> Checkpoint:
+def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
+    """Describe what a checkpoint belongs to. Tables that were created again are other tables."""
+    tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
+    return {"stage": settings.stage, "tables": lookups.table_ids(*tables), "selection": _to_json(selection)}
+
+
+def _load(file: Path, owner: dict[str, Any]) -> Checkpoint:
     try:
         saved: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if saved["selection"] != _to_json(selection):
-            return Checkpoint()
         so_far = Checkpoint(**saved["progress"])
+        age_s = clock.now_ms() / 1000 - float(parse_time(so_far.saved_at))
+        if saved["owner"] != owner or not 0 <= age_s < _CHECKPOINT_EXPIRES_S:
+            return Checkpoint()
         return replace(so_far, after=LogPosition(**saved["progress"]["after"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return Checkpoint()  # without a usable checkpoint, start from the beginning
 
 
-def _save(file: Path, selection: Selection, so_far: Checkpoint) -> None:
+def _save(file: Path, owner: dict[str, Any], so_far: Checkpoint) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({"selection": _to_json(selection), "progress": asdict(so_far)}), encoding="utf-8")
+    progress_so_far = asdict(replace(so_far, saved_at=format_time(clock.now_ms())))
+    temporary.write_text(json.dumps({"owner": owner, "progress": progress_so_far}), encoding="utf-8")
     temporary.replace(file)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import shlex
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,8 +22,9 @@ def adjust(counter_id, *options, stdin="", **environment):
 def recorded(counter_id, *options, **environment):
     """Return the result of an adjustment made with `--yes`."""
     done = adjust(counter_id, *options, "--reason", "a test", "--yes", "--json", **environment)
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
+    facts = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, f"Recording with --key {shlex.quote(facts['key'])}.\n")
+    return facts
 
 
 def is_counted_up(counter, before):

@@ -169,6 +169,10 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (["replay", "--counter", "never-heard-of"], 1, "No such counter: never-heard-of"),
         (["rebuild", "--counter", "never-heard-of"], 1, "No such counter: never-heard-of"),
         (["rebuild", "--back"], 2, "No such option '--back'"),
+        (["redrive", "--discard"], 2, "--discard requires --message, --reason or --older-than."),
+        (["redrive", "--discard", "--reason", ""], 2, "--discard requires --message, --reason or --older-than."),
+        (["redrive", "--yes"], 2, "--yes requires --discard."),
+        (["redrive", "--older-than", "3 weeks"], 2, "such as 30min, 12h or 7d, got '3 weeks'"),
         (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
     ],
 )

@@ -1,16 +1,23 @@
-"""`ops redrive`: valid messages are counted, invalid ones parked again."""
+"""`ops redrive`: valid messages are counted, invalid ones parked again or discarded."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
 import uuid
+from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import boto3
 import pytest
 
 from testkit.builders import message_body
-from tests.e2e.conftest import eventually, ops
+from tests.e2e.conftest import PROJECT, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -139,7 +146,7 @@ def test_an_id_that_fits_no_message_sends_nothing(dead_letters, park, mark):
     refused = ops("redrive", "--stage", "local", "--message", letter_id, "--message", "none-such")
 
     assert refused.returncode == 1
-    assert "--message none-such matches no message on the dead-letter queue. Nothing was sent." in refused.stderr
+    assert "--message none-such matches no message on the dead-letter queue. Nothing was changed." in refused.stderr
     assert [message["MessageId"] for message in dead_letters()] == [letter_id]
 
 
@@ -179,3 +186,59 @@ def test_a_stage_that_is_not_provisioned_is_refused_with_the_way_out(place, tmp_
 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "Run provision, or check the region." in refused.stderr
+
+
+def test_discarded_dead_letter_is_in_a_local_file_only(place, dead_letters, park, mark):
+    garbage = park(poison(mark), mark)
+    kept = park(poison(mark), mark)
+
+    unanswered = ops("redrive", "--stage", "local", "--discard", "--message", garbage)
+    facts, status = redriven("--discard", "--message", garbage, "--yes")
+
+    assert (unanswered.returncode, unanswered.stderr) == (1, "Error: Confirmation required: add --yes.\n")
+    assert (status, facts["discarded"], facts["sent"]) == (0, 1, 0)
+    copied = json.loads(Path(facts["copy"]).read_text())
+    assert (Path(facts["copy"]).parent, copied["id"], copied["body"]) == (place.folder, garbage, poison(mark))
+    assert [message["MessageId"] for message in dead_letters()] == [kept]
+
+
+def test_discard_is_confirmed_at_a_terminal(dead_letters, park, mark):
+    letter_id = park(poison(mark), mark)
+
+    said = at_a_terminal("redrive", "--stage", "local", "--discard", "--reason", mark, answer=b"n\n")
+
+    assert said.returncode != 0
+    assert f"{letter_id}  on the dead-letter queue" in said.stderr
+    assert "Discard 1 message? [y/N]" in said.stderr
+    assert [message["MessageId"] for message in dead_letters()] == [letter_id]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_redrive_that_a_signal_ends_leaves_all_visible(dead_letters, park, mark, number):
+    """The process is at the confirmation, where it holds all messages."""
+    ids = {park(poison(mark), mark) for _ in range(12)}
+
+    said = at_a_terminal("redrive", "--stage", "local", "--discard", "--reason", mark, number=number)
+
+    assert (said.returncode, "Traceback" in said.stderr) == (130, False)
+    assert {message["MessageId"] for message in dead_letters()} == ids
+
+
+def at_a_terminal(*arguments, answer=b"", number=None):
+    """Run a command with a terminal as its input. At its first question, answer, or send the signal of this number."""
+    terminal, its_side = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops", *arguments], cwd=PROJECT, stdin=its_side, stdout=PIPE, stderr=PIPE, text=True
+    ) as process:
+        os.close(its_side)
+        assert process.stderr is not None
+        said = ""
+        while not said.endswith("[y/N]: ") and (character := process.stderr.read(1)):
+            said += character
+        if number is None:
+            os.write(terminal, answer)
+        else:
+            process.send_signal(number)
+        output, rest = process.communicate()
+    os.close(terminal)
+    return subprocess.CompletedProcess(arguments, process.returncode, output, said + rest)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from chalicelib import command_handlers, event_log
 from chalicelib.domain.commands import Adjust, Increment
 from chalicelib.domain.events import Adjusted
 from chalicelib.errors import ContendedError, InvalidRequestError, KeyReusedError, UnavailableError
+from ops.cli.errors import OutageError
+from ops.maintenance import adjust as ops_adjust
 from testkit import faults
 from testkit.builders import an_event
 from tests.pipeline import run_concurrently
@@ -179,3 +183,38 @@ def test_adjustment_with_shards_is_counted_in_its_part(pipeline, four_shards):
     assert (pipeline.value, pipeline.version) == (-5, 1)
     assert pipeline.event(accepted.event.event_id).body["status"] == "counted"
     assert [event["by"] for event in pipeline.events().body["events"]] == [-5]
+
+
+def operate(pipeline, key=None):
+    command = ops_adjust.build_command(pipeline.counter_id, by=5, to=None, reason="a test", who="ann", key=key)
+    return ops_adjust.adjust(command, dry_run=False, yes=True)
+
+
+def record_then_interrupt(attempt):
+    attempt.carry_out()
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(record_then_interrupt, KeyboardInterrupt), (faults.lose_answer, OutageError)],
+    ids=["interrupted", "unanswered"],
+)
+def test_operators_adjustment_cut_off_after_recording_is_recorded_once(pipeline, capsys, fault, error):
+    """The key that was shown before the request is in the advice. Following the advice records nothing else."""
+    with faults.inject("TransactWriteItems", fault, faults.ALWAYS), pytest.raises(error) as raised:
+        operate(pipeline)
+    (key,) = re.findall(r"^Recording with --key (\S+)\.$", capsys.readouterr().err, re.MULTILINE)
+
+    again = operate(pipeline, key)
+
+    assert f"may have been recorded. Run it again with --key {key}: it is recorded once." in str(raised.value)
+    assert again.facts["recorded_before"]
+    assert (pipeline.value, pipeline.version) == (5, 1)
+
+
+def test_operators_adjustment_shows_its_key_as_the_shell_reads_it(pipeline, capsys):
+    done = operate(pipeline, "ticket 17; it's")
+
+    assert capsys.readouterr().err == "Recording with --key 'ticket 17; it'\"'\"'s'.\n"
+    assert ", key ticket 17; it's. The value is 5." in done.text

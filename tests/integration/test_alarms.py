@@ -134,7 +134,10 @@ def whole_log_at_each_check():
 def looked_at(alarms, dashboard):
     """Return namespace, metric and dimensions of everything that alarms and dashboard use."""
     for alarm in alarms:
-        yield alarm["Namespace"], alarm["MetricName"], {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+        parts = [part["MetricStat"]["Metric"] for part in alarm.get("Metrics", []) if "MetricStat" in part]
+        for watched in parts or [alarm]:
+            named = {one["Name"]: one["Value"] for one in watched["Dimensions"]}
+            yield watched["Namespace"], watched["MetricName"], named
     for widget in dashboard["widgets"]:
         for row in widget["properties"].get("metrics", []):
             namespace, metric, *dimensions = [part for part in row if isinstance(part, str)]

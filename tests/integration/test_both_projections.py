@@ -17,6 +17,7 @@ from ops import stages
 from ops.__main__ import main
 from ops.cli.errors import OperatorError
 from ops.maintenance import projections, rebuild, redrive, replay, verify
+from ops.maintenance.dead_letters import Selection
 from testkit import aws_requests, faults
 from testkit.builders import a_counter_id, an_event, message_body, stream_note, stream_record
 
@@ -43,7 +44,7 @@ def park(queue, body, reason="too new", source="projection queue"):
 
 
 def run_redrive(*chosen, ids=(), dry_run=False, **options):
-    return redrive.redrive(settings.current(), ids, "", dry_run=dry_run, selected_projections=chosen, **options)
+    return redrive.redrive(settings.current(), Selection(ids, projections=chosen, **options), dry_run=dry_run)
 
 
 def test_stage_with_sql_has_both_projections(second):

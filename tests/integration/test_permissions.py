@@ -150,7 +150,7 @@ def damage_counter(pipeline):
 
 
 def use_operator(pipeline, folder):
-    from ops.maintenance import adjust, rebuild, redrive, replay, verify
+    from ops.maintenance import adjust, dead_letters, rebuild, redrive, replay, verify
 
     current, counter_id = settings.current(), pipeline.counter_id
     damage_counter(pipeline)
@@ -163,8 +163,8 @@ def use_operator(pipeline, folder):
             replay.replay(current, selection, 10_000, folder / uuid.uuid4().hex, dry_run=False)
         rebuild.rebuild(current, (counter_id,))
         rebuild.rebuild(current, ())
-        redrive.redrive(current, (), "", dry_run=True)
-        redrive.redrive(current, (), "", dry_run=False)
+        redrive.redrive(current, dead_letters.Selection(), dry_run=True)
+        redrive.redrive(current, dead_letters.Selection(), dry_run=False)
         command = adjust.build_command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)

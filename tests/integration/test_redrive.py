@@ -1,13 +1,21 @@
-"""A redrive that is interrupted at the worst moments loses no message and leaves the others visible."""
+"""A redrive loses no message and hides none, wherever it is interrupted. It reports messages that others hide."""
 
 from __future__ import annotations
 
+import json
+import signal
+import stat
+
+import click
 import pytest
 
 from chalicelib import event_log, settings
 from chalicelib.aws import sqs
 from chalicelib.projections import READ_MODEL
-from ops.maintenance import redrive
+from ops.cli import interrupts
+from ops.cli.errors import OperatorError
+from ops.maintenance import dead_letters, redrive
+from ops.maintenance.dead_letters import DeadLetter, Selection
 from testkit import aws_requests, faults
 from testkit.builders import an_event, message_body, stream_note
 
@@ -29,8 +37,32 @@ def bodies(pipeline):
     return found
 
 
-def run(**options):
-    return redrive.redrive(settings.current(), [], "", dry_run=False, **options)
+def run(*, dry_run=False, **selection):
+    return redrive.redrive(settings.current(), Selection(**selection), dry_run=dry_run)
+
+
+def discard(folder, *, confirm=lambda _: None, dry_run=False, **selection):
+    return redrive.discard(settings.current(), Selection(**selection), folder, dry_run=dry_run, confirm=confirm)
+
+
+@pytest.fixture
+def hidden(pipeline, bodies):
+    """Receive one of the messages, as another consumer does, and hold it until the end of the test."""
+    url = pipeline.dead_letter_url
+    (message,) = sqs.client().receive_message(QueueUrl=url, MaxNumberOfMessages=1, VisibilityTimeout=600)["Messages"]
+    yield message["MessageId"]
+    sqs.client().delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+@pytest.fixture
+def handled_signals():
+    """Interrupt this process on signals, as the operators' CLI does."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    interrupts.handle_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def interrupted(_attempt):
@@ -137,4 +169,174 @@ def test_interrupted_while_reading_the_log_the_note_stays(pipeline):
 
 @pytest.mark.parametrize(("age_s", "shown"), [(59, "59 s"), (60, "1 min"), (7_300, "2 h"), (200_000, "2 d")])
 def test_an_age_is_shown_in_its_largest_unit(age_s, shown):
-    assert redrive._format_age(age_s) == shown
+    assert dead_letters._format_age(age_s) == shown
+
+
+def test_redrive_next_to_a_hidden_message_reports_it_and_fails(pipeline, hidden):
+    listed, done = run(dry_run=True), run()
+
+    assert [(each.facts["left"], each.facts["hidden"], each.holds) for each in (listed, done)] == [
+        (3, 1, False),
+        (1, 1, False),
+    ]
+    assert (
+        "Sent back: 2. On the dead-letter queue: 1.\nHidden: 1 message that another consumer has received" in done.text
+    )
+
+
+def test_redrive_by_id_ignores_other_hidden_messages(pipeline, hidden):
+    chosen = next(letter["id"] for letter in run(dry_run=True).facts["messages"])
+
+    done = run(ids=[chosen])
+
+    assert (done.facts["sent"], done.facts["hidden"], done.holds) == (1, 1, True)
+
+
+def test_redrive_of_a_hidden_message_by_id_says_that_it_is_hidden(pipeline, hidden):
+    with pytest.raises(OperatorError, match=r"matches no message .* Nothing was changed. Hidden: 1 message"):
+        run(ids=[hidden])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_messages_are_received_leaves_all_visible(pipeline, bodies, handled_signals, number):
+    """The signal arrives after SQS has hidden the messages and before this process has read the response."""
+
+    def signal_before_the_answer(attempt):
+        answer = attempt.carry_out()
+        signal.raise_signal(number)
+        return answer
+
+    with faults.inject("ReceiveMessage", signal_before_the_answer), pytest.raises(KeyboardInterrupt):
+        run()
+
+    assert (pipeline.published(), len(pipeline.parked())) == ([], 3)
+
+
+def test_second_signal_while_messages_are_released_leaves_all_visible(pipeline, handled_signals):
+    queue = READ_MODEL.dead_letter_queue(settings.current().stage)
+    for number in range(11):  # SQS releases ten in one request
+        sqs.send(queue, str(number))
+
+    def signal_first(attempt):
+        signal.raise_signal(signal.SIGINT)
+        return attempt.carry_out()
+
+    with faults.inject("ChangeMessageVisibilityBatch", signal_first), pytest.raises(KeyboardInterrupt):
+        run(dry_run=True)
+
+    assert len(pipeline.parked()) == 11
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_at_the_confirmation_leaves_all_visible(pipeline, bodies, handled_signals, tmp_path, number):
+    with pytest.raises(KeyboardInterrupt):
+        discard(tmp_path, confirm=lambda _: signal.raise_signal(number))
+
+    assert (len(pipeline.parked()), list(tmp_path.iterdir())) == (3, [])
+
+
+def test_discarded_messages_are_deleted_after_a_copy(pipeline, bodies, tmp_path):
+    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), "unreadable\n€", {"reason": "not JSON"})
+    questions: list[str] = []
+
+    done = discard(tmp_path, reason="not JSON", confirm=questions.append)
+
+    (file,) = tmp_path.iterdir()
+    (letter,) = done.facts["messages"]
+    (copied,) = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (done.holds, done.facts["discarded"], done.facts["sent"], letter["outcome"]) == (True, 1, 0, "discarded")
+    assert (copied["id"], copied["reason"], copied["body"]) == (letter["id"], "not JSON", "unreadable\n€")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (done.facts["copy"], done.text.splitlines()[-1]) == (str(file), f"Copy: {file}")
+    assert done.text.splitlines()[-2] == "Discarded: 1. On the dead-letter queue: 3."
+    (question,) = questions
+    assert question.startswith(f"{letter['id']}  on the dead-letter queue, ")
+    assert question.endswith("\nDiscard 1 message?")
+    assert {message["Body"] for message in pipeline.parked()} == set(bodies)
+    assert pipeline.published() == []
+
+
+def test_dry_discard_deletes_nothing_and_does_not_ask(pipeline, bodies, tmp_path):
+    done = discard(tmp_path, dry_run=True, confirm=interrupted)
+
+    assert (done.facts["discarded"], done.facts["copy"], len(pipeline.parked())) == (0, None, 3)
+    assert done.text.endswith("Nothing was discarded: this was a dry run. On the dead-letter queue: 3.")
+
+
+def test_discard_of_nothing_does_not_ask(pipeline, bodies, tmp_path):
+    done = discard(tmp_path, reason="none such", confirm=interrupted)
+
+    assert (done.holds, done.facts["discarded"], list(tmp_path.iterdir())) == (True, 0, [])
+
+
+def decline(_question):
+    raise click.Abort
+
+
+def test_declined_discard_deletes_nothing(pipeline, bodies, tmp_path):
+    with pytest.raises(click.Abort):
+        discard(tmp_path, confirm=decline)
+
+    assert (len(pipeline.parked()), list(tmp_path.iterdir())) == (3, [])
+
+
+def test_discard_confirmed_too_late_deletes_nothing(pipeline, bodies, tmp_path, monkeypatch):
+    """Other consumers may have received the messages meanwhile."""
+    monkeypatch.setattr(redrive, "_CONFIRM_WITHIN_S", -1)
+
+    with pytest.raises(OperatorError, match="The confirmation took over"):
+        discard(tmp_path)
+
+    assert (len(pipeline.parked()), list(tmp_path.iterdir())) == (3, [])
+
+
+def test_discard_without_a_place_for_the_copy_deletes_nothing(pipeline, bodies, tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OperatorError, match=r"The copy cannot be written: .* Nothing was discarded."):
+        discard(tmp_path / "file")
+
+    assert len(pipeline.parked()) == 3
+
+
+def test_interrupted_discard_has_copied_all_and_releases_the_remaining(pipeline, bodies, tmp_path):
+    with faults.inject("DeleteMessage", interrupted), pytest.raises(KeyboardInterrupt):
+        discard(tmp_path)
+
+    (file,) = tmp_path.iterdir()
+    copied = {json.loads(line)["body"] for line in file.read_text().splitlines()}
+    assert (copied, {message["Body"] for message in pipeline.parked()}) == (set(bodies), set(bodies))
+
+
+def test_discard_removes_a_message_that_is_too_large_to_send(pipeline, tmp_path):
+    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), "x" * 200_000)
+
+    refused = run()
+    done = discard(tmp_path)
+
+    assert (refused.holds, done.holds, done.facts["discarded"], pipeline.parked()) == (False, True, 1, [])
+
+
+def test_redrive_by_age_sends_the_older_messages(pipeline, bodies):
+    done = run(min_age_s=3600)
+
+    assert (done.facts["sent"], done.facts["left"], done.holds) == (0, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("selection", "is_selected"),
+    [
+        (Selection(), True),
+        (Selection(min_age_s=60), True),
+        (Selection(min_age_s=61), False),
+        (Selection(reason="new"), True),
+        (Selection(reason="old"), False),
+        (Selection(ids=["b", "a1"]), True),
+        (Selection(ids=["b"]), False),
+        (Selection(ids=["a1"], reason="old"), False),
+    ],
+)
+def test_selection_has_letters_that_match_all_of_its_parts(selection, is_selected):
+    letter = DeadLetter("a1b2", "read-model", "queue", "too new", "projection queue", "", 60, 1, [])
+
+    assert selection.has(letter) is is_selected

@@ -1,15 +1,18 @@
-"""An interrupted replay resumes where it stopped."""
+"""An interrupted replay resumes where it stopped, unless that was long ago or on other data."""
 
 from __future__ import annotations
 
 import json
+import re
+import time
 
 import pytest
 
 from chalicelib import event_log, settings
+from chalicelib.api.formats import format_time
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
-from ops.maintenance import replay
+from ops.maintenance import lookups, replay
 from testkit.builders import an_event
 
 EVENTS = 5
@@ -69,7 +72,7 @@ def test_position_of_another_shape_is_ignored(counter_id, tmp_path, monkeypatch)
     cut_off(tmp_path, selection, monkeypatch)
     (memory,) = tmp_path.iterdir()
     remembered = json.loads(memory.read_text())
-    memory.write_text(json.dumps(remembered | {"progress": {"after": None, "events": 3}}))
+    memory.write_text(json.dumps(remembered | {"progress": {**remembered["progress"], "after": None}}))
 
     assert replayed(tmp_path, selection)["resumed_after"] == 0
 
@@ -80,3 +83,65 @@ def test_messages_of_a_replay_say_so(pipeline, counter_id, tmp_path):
 
     (message,) = pipeline.drain(pipeline.queue_url)
     assert message["MessageAttributes"]["likely_counted"] == {"StringValue": "true", "DataType": "String"}
+
+
+def test_position_says_what_it_belongs_to_and_when(counter_id, tmp_path, monkeypatch):
+    cut_off(tmp_path, replay.Selection(counter_id), monkeypatch)
+
+    (memory,) = tmp_path.iterdir()
+    saved = json.loads(memory.read_text())
+    assert saved["owner"]["stage"] == "pipeline"
+    assert saved["owner"]["selection"]["counter_id"] == counter_id
+    assert {name.removeprefix("counter-pipeline-") for name in saved["owner"]["tables"]} == {
+        "event-log",
+        "counters",
+        "archive",
+    }
+    assert saved["progress"]["saved_at"].endswith("Z")
+
+
+@pytest.mark.parametrize(("age_s", "resumed_after"), [(86_000, 2), (86_401, 0), (90 * 86_400, 0), (-3600, 0)])
+def test_position_expires_after_a_day(counter_id, tmp_path, monkeypatch, age_s, resumed_after):
+    selection = replay.Selection(counter_id)
+    cut_off(tmp_path, selection, monkeypatch)
+    (memory,) = tmp_path.iterdir()
+    saved = json.loads(memory.read_text())
+    saved["progress"]["saved_at"] = format_time(time.time_ns() // 1_000_000 - age_s * 1000)
+    memory.write_text(json.dumps(saved))
+
+    assert replayed(tmp_path, selection)["resumed_after"] == resumed_after
+
+
+@pytest.mark.parametrize("table", ["event-log", "counters", "archive"])
+def test_position_of_a_table_that_was_created_again_is_ignored(counter_id, tmp_path, monkeypatch, table):
+    selection = replay.Selection(counter_id)
+    cut_off(tmp_path, selection, monkeypatch)
+    ids = replay._identify(settings.current(), selection)["tables"] | {f"counter-pipeline-{table}": "another"}
+    monkeypatch.setattr(lookups, "table_ids", lambda *names: {name: ids[name] for name in names})
+
+    assert replayed(tmp_path, selection)["resumed_after"] == 0
+
+
+def test_resumed_replay_says_so_before_it_sends(counter_id, tmp_path, monkeypatch, capsys):
+    selection = replay.Selection(counter_id)
+    cut_off(tmp_path, selection, monkeypatch)
+    first = capsys.readouterr().err
+
+    replayed(tmp_path, selection)
+
+    assert first == ""
+    assert re.fullmatch(
+        r"Resuming the replay that was interrupted at \S+Z. --from-start starts over.\n", capsys.readouterr().err
+    )
+
+
+def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
+    selections = [replay.Selection(), replay.Selection("clicks")]
+    deleted = [replay.locate_checkpoint(tmp_path, "dev", selection) for selection in selections]
+    kept = [replay.locate_checkpoint(tmp_path, stage, replay.Selection()) for stage in ("dev-2", "prod")]
+    for file in [*deleted, *kept]:
+        file.touch()
+
+    replay.delete_checkpoints(tmp_path, "dev")
+
+    assert set(tmp_path.iterdir()) == set(kept)

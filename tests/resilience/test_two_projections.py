@@ -13,6 +13,7 @@ from chalicelib.errors import PartlyCountedError, QueueUnavailableError, Unavail
 from chalicelib.extras.sql import read_model
 from chalicelib.projections import READ_MODEL, SQL
 from ops.maintenance import redrive
+from ops.maintenance.dead_letters import Selection
 from testkit import faults
 from testkit.builders import an_event, message_body, queue_batch, stream_note, stream_record
 from tests import sql_faults
@@ -183,7 +184,7 @@ def test_discarded_stream_batch_is_sent_to_both_projections(both):
     event_log.append(event)
     sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
 
-    done = redrive.redrive(settings.current(), (), "", dry_run=False)
+    done = redrive.redrive(settings.current(), Selection(), dry_run=False)
 
     assert done.holds
     assert (both.pipeline.published(), both.published()) == ([message_body(event)], [message_body(event)])
@@ -196,7 +197,7 @@ def test_redrive_sends_a_dead_letter_to_its_own_projection(both):
     sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), first)
     sqs.send(SQL.dead_letter_queue(settings.current().stage), other)
 
-    redrive.redrive(settings.current(), (), "", dry_run=False)
+    redrive.redrive(settings.current(), Selection(), dry_run=False)
 
     assert (both.pipeline.published(), both.published()) == ([first], [other])
 

@@ -68,10 +68,11 @@ def test_runbook_lists_all_alarms_with_actions():
 
 def test_cost_of_monitoring_counts_all_alarms_and_metrics():
     alarms = TEMPLATES.count("Type: AWS::CloudWatch::Alarm")
+    watched = TEMPLATES.count("MetricName: ")  # AWS charges an alarm for each metric
 
     cost = " ".join(section("Cost of monitoring").split())
 
-    assert f"{alarms} alarms ${alarms * 0.10:.2f}" in cost
+    assert f"{alarms} alarms on {watched} metrics ${watched * 0.10:.2f}" in cost
     assert f"{len(METRICS)} metrics of our own at most ${len(METRICS) * 0.30:.2f}" in cost
 
 

@@ -238,3 +238,23 @@ def test_alarm_evaluator_waits_for_the_periods_after_a_breaching_one(series):
     which = Alarm(periods=3, threshold=0, comparison="GreaterThanThreshold", missing="missing")
 
     assert which.state(series, OK) == OK
+
+
+@pytest.mark.parametrize("name", ["template", "projection"])
+def test_dead_letter_alarm_counts_hidden_messages(name):
+    """A message that a consumer has received is still on the queue, even if the consumer was killed."""
+    resources = yaml_parse((PROJECT / "infrastructure" / f"{name}.yaml").read_text(encoding="utf-8"))["Resources"]
+    alarm = resources["DeadLetterQueueNotEmpty"]["Properties"]
+
+    (total,) = [part for part in alarm["Metrics"] if part.get("ReturnData", True)]
+    metrics = {part["Id"]: part["MetricStat"] for part in alarm["Metrics"] if part is not total}
+    assert total["Expression"].split(" + ") == [*metrics]
+    assert {metric["Metric"]["MetricName"] for metric in metrics.values()} == {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateNumberOfMessagesNotVisible",
+    }
+    for metric in metrics.values():
+        (dimension,) = metric["Metric"]["Dimensions"]
+        assert "DeadLetterQueue.QueueName" in str(dimension["Value"]).replace("', '", ".")
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+    assert "MetricName" not in alarm
