@@ -430,6 +430,17 @@ def test_parked_messages_are_reported(pipeline):
     assert (checked.parked, len(pipeline.parked())) == (1, 1)
 
 
+def test_parked_message_that_a_consumer_has_received_is_reported(pipeline):
+    pipeline.project(["poison"])
+    url, sqs = pipeline.dead_letter_url, pipeline.client("sqs")
+    (message,) = sqs.receive_message(QueueUrl=url, VisibilityTimeout=600)["Messages"]
+
+    checked = scheduled_check.check(NOW_S)
+
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    assert checked.parked == 1
+
+
 def test_a_queue_that_does_not_answer_fails_the_check_as_an_outage(engine, pipeline):
     def gate(attempt):
         return faults.drop_request(attempt) if attempt.operation == "GetQueueAttributes" else attempt.carry_out()
