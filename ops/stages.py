@@ -24,8 +24,9 @@ PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
 
 #: The beginning of the line in `.local/env` that exports the variables of the other lines to a shell's commands. It is
-#: an assignment, too, for programs that read all lines as assignments.
-EXPORT = "IS_LOCAL=1; export "
+#: an assignment, too, for programs that read all lines as assignments. Other variables of the shell would take
+#: precedence.
+EXPORT = "IS_LOCAL=1; unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION AWS_SESSION_TOKEN; export "
 
 #: The variables that switch optional projections on.
 SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])

@@ -299,6 +299,7 @@ def _access(system: LocalSystem) -> dict[str, str]:
         "AWS_ENDPOINT_URL": system.aws_url,
         **credentials.read_or_create(system.folder),
         "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
     }
 
 

@@ -151,8 +151,12 @@ def test_port_in_use_of_local_is_one_line(place):
     )
 
 
-def test_system_works_whatever_the_environment_says(elsewhere, tmp_path):
-    """Proxies, profiles and addresses of single services concern other programs. No part may leave files elsewhere."""
+def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
+    """
+    Proxies, profiles and addresses of single services concern other programs. No part may leave files elsewhere.
+
+    `place` has downloaded the packages, which does need the proxy.
+    """
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     (tmp_path / "config").write_text("[default]\nignore_configured_endpoint_urls = true\nregion = eu-west-2\n")
@@ -171,6 +175,7 @@ def test_system_works_whatever_the_environment_says(elsewhere, tmp_path):
     }
 
     up = command(elsewhere, "up", **misleading)
+    assert (up.returncode, up.stderr) == (0, "")
     count = f". {elsewhere.environment} && curl -s -X POST $API_URL/counters/a/increments"
     recorded = run("bash", "-c", count, at=PROJECT, **misleading)
     with httpx.Client(base_url=addresses(elsewhere.folder)["API_URL"], timeout=60) as client:
@@ -178,7 +183,6 @@ def test_system_works_whatever_the_environment_says(elsewhere, tmp_path):
     verified = ops("verify", "--stage", "local", LOCAL_FOLDER=str(elsewhere.folder), **misleading)
     command(elsewhere, "down", **misleading)
 
-    assert (up.returncode, up.stderr) == (0, "")
     assert (recorded.returncode, json.loads(recorded.stdout)["by"]) == (0, 1)
     assert (verified.returncode, verified.stderr) == (0, "")
     assert [*temporary.iterdir()] == []

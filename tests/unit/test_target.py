@@ -6,6 +6,9 @@ import contextlib
 import http.server
 import os
 import re
+import shlex
+import subprocess
+import sys
 import threading
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,7 @@ from botocore.session import Session
 
 from ops import stages, target
 from ops.cli.errors import OperatorError
+from ops.local import stack
 from tests.doc_pages import PROJECT
 
 if TYPE_CHECKING:
@@ -123,6 +127,27 @@ def test_embedded_aws_is_described_whatever_the_environment_says(tmp_path):
     stages.use_embedded_aws(an_access(ELSEWHERE))
 
     assert target.describe() == f"the embedded AWS at {ELSEWHERE}"
+
+
+def test_shell_that_reads_the_environment_asks_the_embedded_aws(tmp_path):
+    """Addresses of single services stay, but commands refuse them."""
+    for reason, variables in REDIRECTIONS.items():
+        if reason != "an address for one service":
+            os.environ.update({name: value.format(folder=tmp_path) for name, value in variables.items()})
+    profile = f"endpoint_url = {ELSEWHERE}\nignore_configured_endpoint_urls = true\nregion = eu-west-2\n"
+    (tmp_path / "config").write_text(f"[default]\n{profile}")
+    program = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
+
+    with a_server() as (address, received):
+        system = stack.LocalSystem(tmp_path, int(address.rpartition(":")[2]), 1)
+        stack.write_environment(system, "", "")
+        command = f". {shlex.quote(str(system.environment))} && {shlex.join([sys.executable, '-c', program])}"
+        account = subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    assert account == "123456789012\n"
+    assert f"Credential={stages.addresses(tmp_path)['AWS_ACCESS_KEY_ID']}/" in received[0]["Authorization"]
+    assert "/us-east-1/" in received[0]["Authorization"]
+    assert "X-Amz-Security-Token" not in received[0]
 
 
 def test_embedded_aws_leaves_other_hosts_to_the_proxy(monkeypatch):
