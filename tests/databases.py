@@ -21,6 +21,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psycopg
 from sqlalchemy import Engine, event
@@ -160,7 +161,7 @@ def sqlite_database(file: Path) -> Database:
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
             return connection.execute(question).fetchall()
 
-    return Database("sqlite", f"sqlite:///{file}", ask)
+    return Database("sqlite", f"sqlite:///{quote(str(file))}", ask)
 
 
 def postgresql_database(server: PostgreSQL, name: str) -> Database:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import boto3
 
@@ -120,7 +121,7 @@ def _remove_rows(place: stack.LocalSystem) -> None:
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (takes memory, which commands would inherit)
 
     (place.folder / "counter.sqlite").unlink()
-    read_model.make_schema(f"sqlite:///{place.folder / 'counter.sqlite'}")
+    read_model.make_schema(f"sqlite:///{quote(str(place.folder / 'counter.sqlite'))}")
 
 
 def _measure_command(place: stack.LocalSystem, arguments: list[str], size: int) -> dict[str, float]:

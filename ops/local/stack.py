@@ -113,6 +113,7 @@ def up(system: LocalSystem) -> None:
 
     Raises:
         OperatorError: the system does not start in time, or it is running on other ports than the environment asks for.
+        click.exceptions.Exit: the system ended. Its error is printed, and the exit status is its own.
     """
     system.folder.mkdir(parents=True, exist_ok=True)
     if _pid(system) is None:
@@ -145,9 +146,10 @@ def _start_in_background(system: LocalSystem) -> None:
     except BaseException:
         child.terminate()
         raise
-    if child.poll() is not None:
+    if (status := child.poll()) is not None:
         output = system.own_log.read_text(encoding="utf-8").strip()
-        raise OperatorError(output.rpartition("Error: ")[2])
+        click.echo(f"Error: {output.rpartition('Error: ')[2]}", err=True)
+        raise click.exceptions.Exit(max(status, 1))  # a signal's status is negative
 
 
 def down(system: LocalSystem) -> None:

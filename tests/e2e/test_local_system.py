@@ -207,6 +207,16 @@ def test_impossible_folder_is_one_line(elsewhere):
     assert "/dev/null/x" in refused.stderr
 
 
+def test_failure_of_the_started_system_has_its_exit_status(elsewhere):
+    """A folder takes the place of a file that the system writes."""
+    (elsewhere.folder / "aws.log").mkdir()
+
+    refused = command(elsewhere, "up")
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
+    assert refused.stderr.startswith(f"Error: Is a directory: {elsewhere.folder / 'aws.log'}. ")
+
+
 def test_equal_ports_are_refused_in_one_line(elsewhere):
     refused = command(elsewhere, "run", AWS_PORT="4567", PAGE_PORT="4567")
 

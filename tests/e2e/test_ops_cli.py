@@ -192,6 +192,26 @@ def test_deploy_with_other_shards_is_refused(stage, four_shards, tmp_path):
         deploy.deploy(settings.current(), tmp_path)
 
 
+@pytest.mark.parametrize("arguments", ["verify", "redrive --dry-run", "sql --csv 'SELECT 1 AS a'"])
+def test_full_disk_exits_with_3_and_not_as_a_difference(place, api_url, arguments):
+    failed = run("sh", "-c", f"exec {sys.executable} -m ops {arguments} --stage local >/dev/full", at=stages.PROJECT)
+
+    assert (failed.returncode, failed.stderr) == (
+        3,
+        "Error: No space left on device: an open file or stream. Check paths, permissions and free space.\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["verify", "redrive", "deploy", "site"])
+def test_file_where_the_local_folder_belongs_exits_with_3(tmp_path, command):
+    (tmp_path / "file").touch()
+
+    failed = ops(command, "--stage", "local", LOCAL_FOLDER=str(tmp_path / "file"))
+
+    assert (failed.returncode, failed.stderr.count("\n")) == (3, 1)
+    assert failed.stderr.startswith(f"Error: Not a directory: {tmp_path}/file")
+
+
 def test_local_stage_is_read_from_the_configuration():
     assert stages.settings_of("local").stage == "local"
 

@@ -598,12 +598,12 @@ def test_read_without_database_is_unavailable():
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("form", ["--csv", "--json"])
+@pytest.mark.parametrize("form", [["--csv"], ["--json"], []])
 def test_closed_pipe_ends_output_without_an_error(database, tmp_path, form):
     (tmp_path / "counter.sqlite").hardlink_to(tmp_path / "read-model.sqlite")
     endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
     process = subprocess.Popen(
-        [sys.executable, "-m", "ops", "sql", "--stage", "local", form, endless],
+        [sys.executable, "-m", "ops", "sql", "--stage", "local", *form, "--limit", "20000", endless],
         cwd=PROJECT,
         env={**os.environ, "LOCAL_FOLDER": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -612,10 +612,9 @@ def test_closed_pipe_ends_output_without_an_error(database, tmp_path, form):
     assert process.stdout
     assert process.stderr
 
-    first = process.stdout.readline()
+    process.stdout.readline()
     process.stdout.close()
     error = process.stderr.read()
     process.stderr.close()
 
-    assert process.wait() == 141
-    assert (first, error) == ({"--csv": b"x\n", "--json": b"[\n"}[form], b"")
+    assert (process.wait(), error) == (141, b"")
