@@ -1,6 +1,9 @@
 /** Longer than API Gateway's own timeout. */
 const TIMEOUT_MS = 30_000;
 
+/** The time that the browser’s clock is behind the API’s. */
+let clockLagMs = 0;
+
 /** Statuses with which the API refuses a command. */
 const REFUSALS = [400, 412, 413, 415, 422];
 
@@ -21,13 +24,24 @@ export class RefusedError extends Error {
   }
 }
 
+/** Read the API’s clock, in milliseconds since 1970: the browser’s may be wrong. */
+export function readNow() {
+  return Date.now() + clockLagMs;
+}
+
+/** Make a random key of 128 bits. Unlike crypto.randomUUID, this works without HTTPS. */
+export function makeKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /**
  * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop with their signal.
  *
  * Reads set no headers, so they need no preflight.
  */
 export function makeApi(root) {
-  let hasReports = true;
+  const missingReports = new Set();
 
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
@@ -45,13 +59,14 @@ export function makeApi(root) {
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
-  /** Get the rows of a report, or null if the API has no reports. */
-  async function getReport(path, signal) {
+  /** Get the rows of a report, or null if the API does not have it. */
+  async function getReport(name, query, signal) {
     try {
-      return hasReports ? (await request(`${root}/reports/${path}`, signal, { cache: "default" })).rows : null;
+      if (missingReports.has(name)) return null;
+      return (await request(`${root}/reports/${name}?${query}`, signal, { cache: "default" })).rows;
     } catch (error) {
       if (error.status !== 404) throw error;
-      hasReports = false;
+      missingReports.add(name);
       return null;
     }
   }
@@ -63,7 +78,11 @@ async function request(url, signal, { as = "json", ...options } = {}) {
   const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
   let response;
   try {
-    response = await fetch(url, { cache: "no-cache", ...options, signal: AbortSignal.any(signals) });
+    // With the mode "no-cache", Chromium would send a preflight before each command.
+    const cache = options.method ? "default" : "no-cache";
+    response = await fetch(url, { cache, ...options, signal: AbortSignal.any(signals) });
+    // A stored response has an old date.
+    if (!options.cache) readClock(response);
     if (response.ok) return await response[as]();
   } catch {
     signal?.throwIfAborted();
@@ -76,9 +95,14 @@ async function request(url, signal, { as = "json", ...options } = {}) {
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
+function readClock(response) {
+  const ms = Date.parse(response.headers.get("Date"));
+  if (ms) clockLagMs = ms - Date.now();
+}
+
 /** Read seconds or a date (RFC 9110, section 10.2.3). */
 function readRetryAfterMs(response) {
   const text = response.headers.get("Retry-After");
-  const ms = 1000 * text || Date.parse(text) - Date.now();
+  const ms = 1000 * text || Date.parse(text) - readNow();
   return Math.min(Math.max(ms || 0, 0), 3_600_000);
 }

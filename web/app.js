@@ -1,6 +1,6 @@
-import { makeApi, UnavailableError } from "./api.js";
-import { readApiUrl } from "./config.js";
-import { isCounterId, makeCounter } from "./counter.js";
+import { makeApi, RefusedError, UnavailableError } from "./api.js";
+import { readConfig } from "./config.js";
+import { isCounterId, makeCounter, readCounterId } from "./counter.js";
 import { makeDetails } from "./details.js";
 import { cachePage } from "./offline-cache.js";
 import { makeOutbox } from "./outbox.js";
@@ -9,7 +9,10 @@ import { startPolling } from "./polling.js";
 import { openStore } from "./store.js";
 import * as view from "./view.js";
 
-async function start(apiUrl) {
+/** Another tab can block the store. */
+const ADOPTION_TIMEOUT_MS = 3_000;
+
+async function start({ apiUrl, maxIncrement }) {
   const api = makeApi(apiUrl);
   const outbox = makeOutbox(api, await openStore(), { onRecorded, onRefused, onChange: show });
   let shownId = null;
@@ -24,12 +27,12 @@ async function start(apiUrl) {
     view.showCounter(counter);
     view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
     view.setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
-    panels.showDetails(details);
+    panels.showDetails(readError instanceof RefusedError ? null : details);
   }
 
   /** Show the counter that the address names. Poll it while the page is visible. */
   function follow() {
-    const id = location.hash.replace(/^#\/?/, "") || "clicks";
+    const id = readCounterId(location.hash) || "clicks";
     polling?.stop();
     readError = null;
     if (id !== shownId) openCounter(id);
@@ -77,10 +80,12 @@ async function start(apiUrl) {
   }
 
   Object.assign(view.page.api, { href: `${apiUrl}/`, hidden: false });
-  view.bindCommands((by) => outbox.add(counter.id, by), swap, (id) => (location.hash = `#/${id}`));
+  view.bindCommands((by) => outbox.add(counter.id, by), swap, (text) => (location.hash = `#/${readCounterId(text)}`));
   panels.bindRanges((range) => details.chooseRange(range));
   panels.bindCopyButtons();
-  await outbox.adopt();
+  if (maxIncrement) view.page.by.max = maxIncrement;
+  view.page.insecure.hidden = isSecureContext;
+  await Promise.race([outbox.adopt(), new Promise((resolve) => setTimeout(resolve, ADOPTION_TIMEOUT_MS))]);
   addEventListener("hashchange", follow);
   document.addEventListener("visibilitychange", follow);
   addEventListener("online", () => {
@@ -101,8 +106,9 @@ function explain(error) {
 }
 
 try {
-  await start(await readApiUrl());
+  await start(await readConfig());
   cachePage();
 } catch (error) {
+  panels.showDetails(null);
   view.setText(view.page.problem, error.message);
 }

@@ -1,6 +1,6 @@
-/** Compute a random delay that grows with the failures: up to 8 seconds more than the API's Retry-After. */
-export function pickBackoffMs(failures, retryAfterMs) {
-  return retryAfterMs + (0.2 + 0.8 * Math.random()) * Math.min(8_000, 500 * 2 ** (failures - 1));
+/** Compute a random delay that grows with the failures: up to `maxMs` more than the API’s Retry-After. */
+export function pickBackoffMs(failures, retryAfterMs, firstMs = 500, maxMs = 8_000) {
+  return retryAfterMs + (0.2 + 0.8 * Math.random()) * Math.min(maxMs, firstMs * 2 ** (failures - 1));
 }
 
 /** Wait for this time, or until the signal aborts. */

@@ -1,4 +1,5 @@
 const HEIGHT = 100;
+const MIN_BAR = 1.5;
 
 /** Return all steps up to now, oldest first. Steps without a point have the sum 0. */
 export function fillSteps(now, points, { stepMs, steps }) {
@@ -9,19 +10,23 @@ export function fillSteps(now, points, { stepMs, steps }) {
   });
 }
 
-/** Draw a bar for each step. Negative sums are below the line. */
+/** Draw a bar for each step. Negative sums are below a line, and have a class of their own. */
 export function drawBars(steps, label, description, formatStep) {
   const sums = steps.map(({ sum }) => sum);
   const highest = Math.max(0, ...sums);
-  const scale = HEIGHT / (highest - Math.min(0, ...sums) || 1);
+  const lowest = Math.min(0, ...sums);
+  const scale = HEIGHT / (highest - lowest || 1);
   const line = sums.some(Boolean) ? highest * scale : HEIGHT;
-  const viewBox = `0 0 ${steps.length} ${HEIGHT}`;
+  // The smallest bars need room above and below.
+  const viewBox = `0 ${-MIN_BAR} ${steps.length} ${HEIGHT + 2 * MIN_BAR}`;
   const chart = make("svg", { viewBox, preserveAspectRatio: "none", role: "img", "aria-label": label });
   chart.append(make("desc", {}, description));
+  if (lowest) chart.append(make("line", { x1: 0, x2: steps.length, y1: line, y2: line }));
   steps.forEach((step, x) => {
-    const height = Math.max(1.5, Math.abs(step.sum) * scale);
+    const height = Math.max(MIN_BAR, Math.abs(step.sum) * scale);
     const y = step.sum < 0 ? line : line - height;
-    const bar = make("rect", { x: x + 0.14, y, width: 0.72, height, class: step.sum ? "" : "none" });
+    const sign = step.sum < 0 ? "negative" : "";
+    const bar = make("rect", { x: x + 0.14, y, width: 0.72, height, class: step.sum ? sign : "none" });
     bar.append(make("title", {}, formatStep(step)));
     chart.append(bar);
   });

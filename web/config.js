@@ -1,9 +1,12 @@
-/** Read the API's address, or throw an Error that tells the user what to do. */
-export async function readApiUrl() {
+const TIMEOUT_MS = 10_000;
+
+/** Read the API's address and its maximum amount, or throw an Error that tells the user what to do. */
+export async function readConfig() {
   try {
-    const { api_url: apiUrl } = await (await fetch("config.json", { cache: "no-store" })).json();
-    return new URL(apiUrl).href.replace(/\/+$/, "");
+    const response = await fetch("config.json", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const { api_url: apiUrl, max_increment: maxIncrement } = await response.json();
+    return { apiUrl: new URL(apiUrl).href.replace(/\/+$/, ""), maxIncrement };
   } catch {
-    throw new Error("config.json has no API address. On your own machine, open the page that “make run” prints.");
+    throw new Error("Can’t read the API’s address from config.json. Reload the page. On your own machine, open the page that “make run” prints.");
   }
 }

@@ -1,8 +1,16 @@
-import { RefusedError, UnavailableError } from "./api.js";
+import { makeKey, RefusedError, UnavailableError } from "./api.js";
 
 /** Check up to this number of events one by one, more with a page of the latest. */
 const FEW = 2;
 const PAGE_SIZE = 100;
+
+/** Read the counter’s name from a name or an address of this page, percent-encoded or not. */
+export function readCounterId(text) {
+  try {
+    text = decodeURIComponent(text);
+  } catch {}
+  return text.trim().replace(/^.*#\/?/, "");
+}
 
 /** Also exclude "." and "..", because browsers remove them from addresses. */
 export function isCounterId(text) {
@@ -25,7 +33,7 @@ export function makeCounter(id, api, outbox) {
    * A swap is never stored. Until it has a response, another call retries it.
    */
   async function swap(by) {
-    const attempt = (counter.openSwap ??= { ...counter.state, key: crypto.randomUUID(), by });
+    const attempt = (counter.openSwap ??= { ...counter.state, key: makeKey(), by });
     try {
       attempt.answer ??= api.increment(id, attempt.key, attempt.by, attempt.version);
       const state = await attempt.answer;

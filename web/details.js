@@ -1,7 +1,10 @@
-import { pause } from "./backoff.js";
+import { readNow } from "./api.js";
+import { pause, pickBackoffMs } from "./backoff.js";
 
 const INTERVAL_MS = 3_000;
 const REPORTS_INTERVAL_MS = 30_000;
+const FIRST_BACKOFF_MS = 5_000;
+const MAX_BACKOFF_MS = 300_000;
 
 /** The time ranges of the chart. The last step is the current one. */
 export const RANGES = {
@@ -12,66 +15,91 @@ export const RANGES = {
 
 /**
  * Make a counter's details: the latest `events`, the `badge` as SVG, the non-empty `points` of the `range`, and the
- * `top` counters if the API has reports.
+ * `top` counters.
  *
- * They are loaded when the version changes. A detail that cannot be loaded keeps its value.
+ * Each is a part of its own, so that none waits for another. The value of a report that the API does not have is null.
  */
 export function makeDetails(id, api, onChange) {
   const badgeUrl = api.buildUrl(id, "/badge.svg");
-  const details = { id, badgeUrl, range: "hour", update, chooseRange, stop: () => stop.abort() };
-  const stop = new AbortController();
-  const { signal } = stop;
-  let loaded;
+  const parts = {
+    points: makePoints("hour"),
+    events: makePart(INTERVAL_MS, async (signal) => (await api.get(id, "/events?limit=8", signal)).events),
+    badge: makePart(INTERVAL_MS, (signal) => api.get(id, "/badge.svg", signal, { as: "text" })),
+    top: makePart(REPORTS_INTERVAL_MS, (signal) => api.getReport("top_counters", "limit=5", signal)),
+  };
+  const details = { id, badgeUrl, range: "hour", parts, update, chooseRange, stop };
   let latest;
-  let loadedAt = 0;
-  let reportsAt = 0;
-  let isRunning = false;
 
   /** Load the details of this version. */
-  async function update(version) {
+  function update(version) {
     latest = version;
-    if (isRunning) return;
-    isRunning = true;
-    while (loaded !== latest && !signal.aborted) {
-      await pause(loadedAt + INTERVAL_MS - Date.now(), signal);
-      const loading = latest;
-      loadedAt = Date.now();
-      const isReportTurn = loadedAt - reportsAt >= REPORTS_INTERVAL_MS;
-      if (isReportTurn) reportsAt = loadedAt;
-      const results = await Promise.allSettled([
-        (isReportTurn || details.range !== "days") && loadPoints(),
-        load("events", api.get(id, "/events?limit=8", signal), (page) => page.events),
-        load("badge", api.get(id, "/badge.svg", signal, { as: "text" })),
-        isReportTurn && load("top", api.getReport("top_counters?limit=5", signal)),
-      ]);
-      if (results.some(({ reason }) => reason)) break;
-      loaded = loading;
-    }
-    isRunning = false;
+    for (const part of Object.values(parts)) part.update(version);
   }
 
   function chooseRange(range) {
-    Object.assign(details, { range, points: null });
-    loadPoints().catch(() => {});
-  }
-
-  function loadPoints() {
-    const { step, stepMs, steps } = RANGES[details.range];
-    if (details.range === "days") {
-      const toPoint = ({ day, total }) => ({ start: day, sum: total });
-      const answer = api.getReport(`daily?counter_id=${id}&limit=${steps}`, signal);
-      return load("points", answer, (rows) => rows?.map(toPoint));
-    }
-    const from = new Date((Math.floor(Date.now() / stepMs) - steps + 1) * stepMs).toISOString();
-    return load("points", api.get(id, `/history?resolution=${step}&from=${from}`, signal), (history) => history.points);
-  }
-
-  async function load(name, answer, parse = (body) => body) {
-    const { range } = details;
-    const value = parse(await answer);
-    if (signal.aborted || (name === "points" && range !== details.range)) return;
-    details[name] = value;
+    parts.points.stop();
+    details.range = range;
+    parts.points = makePoints(range);
+    if (latest !== undefined) parts.points.update(latest);
     onChange();
+  }
+
+  function stop() {
+    for (const part of Object.values(parts)) part.stop();
+  }
+
+  function makePoints(range) {
+    const { step, stepMs, steps } = RANGES[range];
+    if (range === "days") {
+      const toPoint = ({ day, total }) => ({ start: day, sum: total });
+      const query = `counter_id=${id}&limit=${steps}`;
+      const read = async (signal) => (await api.getReport("daily", query, signal))?.map(toPoint) ?? null;
+      return makePart(REPORTS_INTERVAL_MS, read);
+    }
+    return makePart(INTERVAL_MS, async (signal) => {
+      const from = new Date((Math.floor(readNow() / stepMs) - steps + 1) * stepMs).toISOString();
+      return (await api.get(id, `/history?resolution=${step}&from=${from}`, signal)).points;
+    });
+  }
+
+  /**
+   * Make a part with a `value`, which is undefined until it is loaded, and the `error` of the last attempt.
+   *
+   * An update loads it if the version has changed, at most once per interval and less and less often after failures.
+   */
+  function makePart(intervalMs, read) {
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    const part = { value: undefined, error: null, update, stop: () => stopping.abort() };
+    let wanted;
+    let loaded;
+    let failures = 0;
+    let isRunning = false;
+
+    async function update(version) {
+      wanted = version;
+      if (isRunning) return;
+      isRunning = true;
+      while (loaded !== wanted) {
+        const loading = wanted;
+        const result = await read(signal).then((value) => ({ value, error: null }), (error) => ({ value: undefined, error }));
+        if (signal.aborted) return;
+        Object.assign(part, result);
+        onChange();
+        if (result.error) {
+          const { retryAfterMs = 0 } = result.error;
+          await pause(pickBackoffMs(++failures, retryAfterMs, FIRST_BACKOFF_MS, MAX_BACKOFF_MS), signal);
+          // The next update retries: a hidden page sends no requests.
+          break;
+        }
+        failures = 0;
+        loaded = loading;
+        await pause(intervalMs, signal);
+      }
+      isRunning = false;
+    }
+
+    return part;
   }
 
   return details;

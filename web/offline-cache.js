@@ -5,7 +5,7 @@ export async function cachePage() {
     const page = location.href.replace(/[#?].*/, "");
     const index = await fetch(page);
     // A newer version of the page uses other scripts.
-    if (!(await index.clone().text()).includes(`"${document.scripts[0].getAttribute("src")}"`)) return;
+    if (!index.ok || !(await index.clone().text()).includes(`"${document.scripts[0].getAttribute("src")}"`)) return;
     const files = performance.getEntriesByType("resource").filter(
       // Fetched resources belong to the API, which may have the same host.
       ({ name, initiatorType }) => initiatorType !== "fetch" && name.startsWith(new URL(".", import.meta.url)),

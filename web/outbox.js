@@ -1,4 +1,4 @@
-import { UnavailableError } from "./api.js";
+import { makeKey, UnavailableError } from "./api.js";
 import { pickBackoffMs } from "./backoff.js";
 
 /** Browsers open six connections to an HTTP/1.1 host. */
@@ -7,13 +7,14 @@ const MAX_CONCURRENT = 5;
 /**
  * Make the outbox: this browser's increments, from the click until they are known to be counted, across reloads.
  *
- * Each click is sent with its own key until the API accepts or refuses it. After a failure, all wait; then one is sent
- * first, of another counter if possible.
+ * Each click is sent with its own key until the API accepts or refuses it. The first of several is sent alone: its
+ * preflight serves the others. After a failure, all wait; then one is sent first, of another counter if possible.
  */
 export function makeOutbox(api, store, listener) {
   const clicks = new Map();
   const unsent = [];
   let sending = 0;
+  let accepted = null;
   let failures = 0;
   let notBefore = 0;
   let timer = null;
@@ -30,7 +31,9 @@ export function makeOutbox(api, store, listener) {
   }
 
   function sendNext() {
-    while (!timer && unsent.length && sending < (failures ? 1 : MAX_CONCURRENT)) send(unsent.shift());
+    const canSend = () => sending < (unsent[0].counterId === accepted ? MAX_CONCURRENT : 1);
+    while (!timer && unsent.length && canSend()) send(unsent.shift());
+    if (!sending) accepted = null;
     listener.onChange();
   }
 
@@ -42,16 +45,18 @@ export function makeOutbox(api, store, listener) {
       click.event = { id, recordedAt };
       store.put(click);
       failures = 0;
+      accepted = click.counterId;
       listener.onRecorded();
     } catch (error) {
       if (error instanceof UnavailableError) {
+        accepted = null;
         unsent.push(click);
         // A failing counter does not delay others.
         unsent.sort((a, b) => isSame(a) - isSame(b));
-        notBefore = Math.max(notBefore, Date.now() + error.retryAfterMs);
+        notBefore = Math.max(notBefore, performance.now() + error.retryAfterMs);
         // Concurrent failures are one failure.
         if (!timer) failures++;
-        scheduleRetry(pickBackoffMs(failures, notBefore - Date.now()));
+        scheduleRetry(pickBackoffMs(failures, notBefore - performance.now()));
       } else {
         forget(click);
         listener.onRefused(click, error);
@@ -80,7 +85,7 @@ export function makeOutbox(api, store, listener) {
     hasUnsaved: () => !store.isPersistent() && unsent.length + sending > 0,
 
     add(counterId, by) {
-      const click = { key: crypto.randomUUID(), counterId, by, at: Date.now() };
+      const click = { key: makeKey(), counterId, by, at: Date.now() };
       store.put(click);
       track(click);
       sendNext();
@@ -96,7 +101,7 @@ export function makeOutbox(api, store, listener) {
 
     /** Retry as soon as the API allows. */
     retryNow() {
-      if (timer) scheduleRetry(notBefore - Date.now());
+      if (timer) scheduleRetry(notBefore - performance.now());
     },
   };
 }

@@ -1,3 +1,4 @@
+import { readNow, UnavailableError } from "./api.js";
 import { drawBars, fillSteps } from "./chart.js";
 import { RANGES } from "./details.js";
 import { format, formatTime, page, setText } from "./view.js";
@@ -17,59 +18,93 @@ export function bindRanges(callback) {
 /** Let each button copy the field next to it. */
 export function bindCopyButtons() {
   for (const button of page.details.querySelectorAll("button")) {
+    const label = button.textContent;
     button.onclick = async () => {
-      const field = button.previousSibling;
+      const field = button.previousElementSibling;
       field.select();
-      await navigator.clipboard.writeText(field.value);
-      setText(button, "Copied");
-      setText(page.spoken, "Copied");
-      setTimeout(setText, 2_000, button, "Copy");
+      let result = "Copied";
+      try {
+        await navigator.clipboard.writeText(field.value);
+      } catch {
+        // Without HTTPS or permission, there is only the old way.
+        if (!document.execCommand("copy")) result = "Selected";
+      }
+      setText(button, result);
+      setText(page.spoken, result);
+      setTimeout(setText, 2_000, button, label);
     };
   }
 }
 
 export function showDetails(details) {
-  page.details.hidden = !details?.events;
-  if (!details?.events) return;
-  const { id, badgeUrl, points, range, events, badge, top } = details;
+  page.details.hidden = !details;
+  if (!details) return;
+  const { id, badgeUrl, range } = details;
+  const { points, events, badge, top } = details.parts;
   for (const choice of page.ranges.querySelectorAll("input")) {
     choice.checked = choice.value === range;
-    choice.parentNode.hidden = choice.value === "days" && !top;
+    choice.parentNode.hidden = choice.value === "days" && !top.value && !top.error;
   }
-  if (points) showChart(fillSteps(Date.now(), points, RANGES[range]), range);
+  showChart(points, range);
   showList(page.events, events, ({ by, recorded_at: dateTime, reason }) => [
     make("b", {}, formatSigned(by)),
-    make("small", {}, reason ?? ""),
     make("time", { dateTime }, formatTime(dateTime)),
+    make("small", {}, reason ?? ""),
   ]);
-  page.top.hidden = !top;
-  showList(page.counters, top ?? [], ({ counter_id: name, value }) => [
+  page.top.hidden = !top.value && !top.error;
+  showList(page.counters, top, ({ counter_id: name, value }) => [
     make("a", { href: `#/${name}` }, name),
     make("b", {}, format(value)),
   ]);
   page.link.value = new URL(`#/${id}`, location);
   page.markdown.value = `[![${id}](${badgeUrl})](${page.link.value})`;
   page.badge.alt = `Badge of ${id}`;
-  page.badge.hidden = !badge;
-  if (badge && hasChanged("badge", badge)) page.badge.src = `data:image/svg+xml,${encodeURIComponent(badge)}`;
+  page.badge.hidden = !badge.value;
+  if (badge.value && hasChanged("badge", badge.value)) {
+    page.badge.src = `data:image/svg+xml,${encodeURIComponent(badge.value)}`;
+  }
+  setText(page.badgeStatus, explain(badge));
 }
 
-function showChart(steps, range) {
-  if (!hasChanged("chart", [range, steps])) return;
+function showChart(part, range) {
+  const { value: points } = part;
+  const now = readNow();
+  const today = new Date(now).toDateString();
   const { name, step } = RANGES[range];
-  const formatStep = ({ start, sum }) => `${formatSigned(sum)}, ${(range === "days" ? day : clock).format(start)}`;
+  const steps = points && fillSteps(now, points, RANGES[range]);
+  if (!hasChanged("chart", [range, steps, today, explain(part)])) return;
+  if (!points) {
+    page.chart.replaceChildren(make("p", {}, explain(part)));
+    setText(page.since, "");
+    return;
+  }
+  const formatStart = (start) => {
+    if (range === "days") return day.format(start);
+    return (new Date(start).toDateString() === today ? "" : "yesterday ") + clock.format(start);
+  };
+  const formatStep = ({ start, sum }) => `${formatSigned(sum)}, ${formatStart(start)}`;
   const total = steps.reduce((sum, { sum: more }) => sum + more, 0);
   const highest = steps.reduce((a, b) => (b.sum > a.sum ? b : a));
-  const since = formatStep({ start: steps[0].start, sum: total }).replace(", ", " since ");
+  const since = `${formatSigned(total)} since ${formatStart(steps[0].start)}`;
   const text = `${since}. Most in one ${step}: ${formatStep(highest)}.`;
   page.chart.replaceChildren(drawBars(steps, `${name}, by ${step}`, text, formatStep));
   setText(page.since, since);
 }
 
-function showList(element, rows, toParts) {
-  if (!hasChanged(element.id, rows)) return;
-  element.replaceChildren(...rows.map((row) => make("li", {}, ...toParts(row))));
-  if (!rows.length) element.append(make("li", {}, "None yet."));
+function showList(element, part, toParts) {
+  const { value: rows } = part;
+  const status = explain(part);
+  if (!hasChanged(element.id, [rows, status])) return;
+  element.replaceChildren(...(rows ?? []).map((row) => make("li", {}, ...toParts(row))));
+  if (!rows?.length) element.append(make("li", {}, status || "None yet."));
+}
+
+/** Explain why a part has nothing to show, or return an empty text. */
+function explain({ value, error }) {
+  if (error instanceof UnavailableError) return "Can’t load this. Trying again.";
+  if (error) return `Can’t load this: ${error.message}`;
+  if (value === null) return "The API doesn’t have this report.";
+  return value === undefined ? "Loading…" : "";
 }
 
 /** Check whether this content is new in this place. */

@@ -1,7 +1,30 @@
-/** Serve the page's files from the network or, offline, from the cache of offline-cache.js. */
+/** Time after which a host that does not answer counts as down, and time until it is asked again. */
+const PATIENCE_MS = 3_000;
+const DOWN_MS = 30_000;
+let downUntil = 0;
+
+/**
+ * Serve the page's files from the network or, if the host is unreachable, slow or failing, from the cache of
+ * offline-cache.js.
+ */
 addEventListener("fetch", (event) => {
   const { request } = event;
   // Fetches have no destination. All but config.json are for the API, which may have the same host.
   if (!request.destination && request.url !== new URL("config.json", location).href) return;
-  event.respondWith(fetch(request).catch(() => caches.match(request, { ignoreSearch: true })));
+  event.respondWith(serve(request));
 });
+
+async function serve(request) {
+  const kept = await caches.match(request, { ignoreSearch: true });
+  if (!kept) return fetch(request);
+  if (performance.now() < downUntil) return kept;
+  // A request that is not aborted would occupy one of the browser's connections to the host.
+  const patience = new AbortController();
+  const timer = setTimeout(() => {
+    downUntil = performance.now() + DOWN_MS;
+    patience.abort();
+  }, PATIENCE_MS);
+  const response = await fetch(request, { signal: patience.signal }).catch(() => kept);
+  clearTimeout(timer);
+  return response.status < 500 ? response : kept;
+}

@@ -1,14 +1,18 @@
+import { makeKey } from "./api.js";
+
 const MAX_RECORDED_AGE_MS = 86_400_000;
+/** Another tab can block the database. */
+const OPEN_TIMEOUT_MS = 3_000;
 
 /**
  * Open the store: clicks that are not known to be counted, kept across reloads.
  *
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
- * clicks of closed tabs. Without storage, `isPersistent` returns false.
+ * clicks of closed tabs. Without storage, `isPersistent` returns false: clicks stay in memory.
  */
 export async function openStore() {
-  const tab = crypto.randomUUID();
-  let db = await openDatabase(tab).catch(() => null);
+  const tab = makeKey();
+  let db = await openDatabase(tab, () => (db = null)).catch(() => null);
 
   /** Run a transaction. If it fails, store nothing any more. */
   function write(change) {
@@ -54,10 +58,21 @@ export async function openStore() {
   };
 }
 
-async function openDatabase(tab) {
+async function openDatabase(tab, onClosed) {
   await new Promise((onLocked) => navigator.locks.request(tab, () => new Promise(() => onLocked())));
   const request = indexedDB.open("counter", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });
-  await new Promise((resolve, reject) => Object.assign(request, { onsuccess: resolve, onerror: reject }));
-  return request.result;
+  return new Promise((resolve, reject) => {
+    setTimeout(reject, OPEN_TIMEOUT_MS);
+    request.onerror = reject;
+    request.onsuccess = () => {
+      const db = request.result;
+      // Make way for a tab that deletes or upgrades the database.
+      db.onversionchange = db.onclose = () => {
+        db.close();
+        onClosed();
+      };
+      resolve(db);
+    };
+  });
 }

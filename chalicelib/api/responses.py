@@ -94,7 +94,16 @@ def make_cors_config(allowed_origin: str) -> CORSConfig:
     return CORSConfig(
         allow_origin=allowed_origin,
         allow_headers=["Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"],
-        expose_headers=["ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link"],
+        expose_headers=[
+            "ETag",
+            "Location",
+            "Idempotency-Replayed",
+            "Preference-Applied",
+            "Retry-After",
+            "Link",
+            # Browser clocks may be wrong.
+            "Date",
+        ],
         max_age=600,
     )
 

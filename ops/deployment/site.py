@@ -44,7 +44,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
     bucket = _bucket(settings, data)
-    site = site_files.site_of(_read(web), api_url)
+    site = site_files.site_of(_read(web), api_url, settings.max_increment)
     client = boto3.client("s3")
     published = {file.key: _head(client, bucket, file.key) for file in site.files}
     page = published[site_files.INDEX]
@@ -90,7 +90,7 @@ def address(settings: Settings, bucket: str) -> str:
     """Return the page's address: the host in ALLOWED_ORIGIN, or else the bucket's."""
     if host := site_files.host_of(settings.allowed_origin):
         return f"https://{host}/"
-    # Not the website endpoint, which has no HTTPS: without it, browsers withhold the crypto API that creates keys.
+    # Not the website endpoint: without HTTPS, browsers save no clicks and open no page offline.
     style: Literal["path", "virtual"] = "path" if settings.stage == stages.LOCAL_STAGE else "virtual"
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": style})
     client: S3Client = boto3.client("s3", config=config)

@@ -74,9 +74,9 @@ class Site:
     files: tuple[SiteFile, ...]
 
 
-def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
+def site_of(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Site:
     """
-    Return the site for these files, by path below `web/`, and for the API at this address.
+    Return the site for these files, by path below `web/`, and for the API with this address and maximum amount.
 
     Assets come first, in a folder named after a hash of their content, then the files that refer to them. The page is
     last.
@@ -88,7 +88,7 @@ def site_of(web: Mapping[str, bytes], api_url: str) -> Site:
     origin = origin_of(api_url)
     assets = {name: body for name, body in sorted(web.items()) if name not in (INDEX, ERROR, CONFIG, WORKER)}
     version = _version(assets)
-    config = json.dumps({"api_url": api_url.rstrip("/")}).encode()
+    config = json.dumps({"api_url": api_url.rstrip("/"), "max_increment": max_increment}).encode()
     page = _narrow_connect_src(_version_references(web[INDEX].decode(), assets, version), origin)
     return Site(
         version,

@@ -16,10 +16,11 @@ WEB = stages.PROJECT / "web"
 
 
 class PageServer:
-    """Serve `web/` on 127.0.0.1, with the API's address in `config.json`, until closed."""
+    """Serve `web/` on 127.0.0.1, with the API's address and maximum amount in `config.json`, until closed."""
 
-    def __init__(self, port: int, api_url: str) -> None:
-        handler = partial(_Handler, config={"api_url": api_url}, directory=str(WEB))
+    def __init__(self, port: int, api_url: str, max_increment: int) -> None:
+        config = {"api_url": api_url, "max_increment": max_increment}
+        handler = partial(_Handler, config=config, directory=str(WEB))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -31,7 +32,7 @@ class PageServer:
 
 
 class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args: Any, config: dict[str, str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, config: dict[str, Any], **kwargs: Any) -> None:
         self._config = json.dumps(config).encode()
         super().__init__(*args, **kwargs)
 

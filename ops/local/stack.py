@@ -96,7 +96,8 @@ def run(system: LocalSystem) -> None:
             with run_aws(system) as aws:
                 os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary)  # packaging is also cleaned up
                 api_url = _deploy(system)
-                with contextlib.closing(PageServer(system.page_port, api_url)) as page:
+                maximum = stages.settings_of(stages.LOCAL_STAGE).max_increment
+                with contextlib.closing(PageServer(system.page_port, api_url, maximum)) as page:
                     write_environment(system, api_url, page.url)
                     click.echo(f"Page: {page.url}\nAPI: {api_url}\nPress Ctrl-C to stop.")
                     status = aws.wait()

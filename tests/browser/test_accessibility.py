@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -160,3 +160,111 @@ def test_nothing_moves_with_reduced_motion(
         moved[motion] = page.locator("html").get_attribute("data-moved")
 
     assert moved == {"reduce": None, "no-preference": "yes"}
+
+
+CORS = {"Access-Control-Allow-Origin": "*"}
+
+
+def serve_adjustments(page: Page) -> None:
+    """Let the latest events have amounts and reasons of the greatest length."""
+    amounts_and_reasons = [(-(2**53) + 1, "x" * 200), (2**53 - 1, "taken over from the old site " * 7), (-1, "typo")]
+    events = [
+        {"event_id": str(n), "type": "Adjusted", "by": by, "reason": reason, "recorded_at": "2026-01-31T12:00:00.000Z"}
+        for n, (by, reason) in enumerate(amounts_and_reasons)
+    ]
+    page.route("**/events?*", lambda route: route.fulfill(json={"events": events, "next_cursor": None}, headers=CORS))
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_adjustments_fit_the_window(
+    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, width: int
+) -> None:
+    page = new_context(viewport={"width": width, "height": 800}).new_page()
+    serve_adjustments(page)
+    page.goto(f"{page_url}#/{counter_id}")
+    expect(page.locator("#events li")).to_have_count(3)
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    overflowing = page.locator("#events *").evaluate_all(
+        "elements => elements.filter(({ scrollWidth, clientWidth }) => clientWidth && scrollWidth > clientWidth).length"
+    )
+    assert overflowing == 0
+    expect(page.locator("#events")).to_contain_text("−9,007,199,254,740,991")  # noqa: RUF001  (a minus sign)
+
+
+@pytest.mark.exhaustive
+def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+    open_counter(counter_id)
+
+    for name in ("Link", "Badge (Markdown)", "Another counter"):
+        expect(page.get_by_role("textbox", name=name, exact=True)).to_have_count(1)
+    buttons = page.get_by_role("button").all_inner_texts()
+    assert buttons == ["Add 1", "Add only if still 0", "Copy link", "Copy badge", "Open"]
+
+
+@pytest.mark.exhaustive
+def test_amount_is_not_clipped_and_has_a_maximum(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    """The maximum is that of the API."""
+    open_counter(counter_id)
+    set_amount(page, 1000)
+    amount = page.get_by_label("Amount")
+    assert amount.evaluate("field => field.scrollWidth <= field.clientWidth")
+    assert amount.get_attribute("max") == "1000"
+
+    set_amount(page, 1001)
+    page.locator("#increment").click()
+
+    assert amount.evaluate("field => field.validity.rangeOverflow")
+    expect_pending(page, 0)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("size", [(320, 568), (1280, 800), (1280, 1600)])
+@pytest.mark.parametrize("reports", [True, False])
+def test_content_does_not_move_while_it_is_loaded(
+    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, size: tuple[int, int], reports: bool
+) -> None:
+    page = new_context(viewport=dict(zip(("width", "height"), size, strict=True))).new_page()
+    page.add_init_script(
+        """window.shift = 0;
+        new PerformanceObserver((list) => {
+            for (const { value } of list.getEntries()) window.shift += value;
+        }).observe({ type: "layout-shift", buffered: true });"""
+    )
+    if reports:
+        serve_reports(page)
+    events = [{"event_id": str(n), "by": n, "recorded_at": "2026-01-31T12:00:00.000Z"} for n in range(1, 9)]
+    page.route("**/events?*", lambda route: route.fulfill(json={"events": events, "next_cursor": None}, headers=CORS))
+
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    expect(page.locator("#events li")).to_have_count(8)
+    expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
+    expect(page.get_by_role("img", name="Badge of")).to_be_visible()
+    if reports:
+        expect(page.locator("#counters li")).to_have_count(2)
+
+    # Entries are delivered after the next frame.
+    page.wait_for_function(
+        "() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(() => resolve(true))))"
+    )
+    assert page.evaluate("shift") < 0.05
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_high_contrast_hides_nothing_behind_the_value(
+    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, scheme: Literal["light", "dark"]
+) -> None:
+    page = new_context(forced_colors="active", color_scheme=scheme).new_page()
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    name = page.get_by_role("heading", level=1)
+    shown = name.screenshot()
+
+    page.locator("#value").evaluate("value => { value.style.visibility = 'hidden' }")
+
+    assert name.screenshot() == shown

@@ -15,7 +15,7 @@ from tests.browser.pages import click_increment, expect_shown, increment_elsewhe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, Route
 
 pytestmark = pytest.mark.exhaustive
 
@@ -206,9 +206,14 @@ def test_last_days_are_a_chart_if_reports_exist(
 
     expect(chart.locator("desc")).to_contain_text("+9 since")
     bars = chart.locator("rect").all()
-    assert [bar.get_attribute("class") for bar in bars] == ["", *["none"] * 11, "", ""]
-    below = [float(bar.get_attribute("y") or 0) for bar in bars]
-    assert below[12] == pytest.approx(7 / 8 * 100)
+    assert [bar.get_attribute("class") for bar in bars] == ["", *["none"] * 11, "negative", ""]
+    tops = [float(bar.get_attribute("y") or 0) for bar in bars]
+    bottoms = [top + float(bar.get_attribute("height") or 0) for top, bar in zip(tops, bars, strict=True)]
+    assert tops[12] == pytest.approx(7 / 8 * 100)
+    _, y, _, height = map(float, (chart.get_attribute("viewBox") or "").split())
+    assert min(tops) >= y
+    assert max(bottoms) <= y + height
+    expect(chart.locator("line")).to_have_attribute("y1", re.compile("87.5"))
     assert requested[-1].endswith(f"/reports/daily?counter_id={counter_id}&limit=14")
 
 
@@ -255,3 +260,177 @@ def test_form_opens_another_counter(page: Page, open_counter: Callable[[str], No
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-b")
     expect_shown(page, value=0)
     expect(page.get_by_label("Another counter")).to_have_value("")
+
+
+@pytest.mark.parametrize("text", [" {} ", "{}%20", "https://page.example/app/?a=b#/{}", "https://page.example/%23/{}"])
+def test_form_takes_names_with_blanks_and_pasted_addresses(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, text: str
+) -> None:
+    open_counter(counter_id)
+
+    page.get_by_label("Another counter").fill(text.format(f"{counter_id}-b").replace("-b", "%2Db"))
+    page.get_by_role("button", name="Open", exact=True).click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-b")
+    expect_shown(page, value=0)
+    assert page.url.endswith(f"#/{counter_id}-b")
+
+
+def fail_history(page: Page, status: int = 503) -> list[str]:
+    """Let each request for a history fail. Return the addresses at which the page requests them."""
+    requested: list[str] = []
+    problem = {"title": "No", "status": status, "detail": "There is no history today."}
+
+    def fail(route: Route) -> None:
+        requested.append(route.request.url)
+        route.fulfill(status=status, json=problem, headers={"Access-Control-Allow-Origin": "*"})
+
+    page.route("**/history?*", fail)
+    return requested
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(503, "Can’t load this. Trying again."), (400, "Can’t load this: There is no history today.")],
+)
+def test_failed_history_clears_the_chart_and_is_explained(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int, text: str
+) -> None:
+    """Neither the chart of the former range nor that of the former counter stays."""
+    open_counter(counter_id)
+    expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
+    fail_history(page, status)
+
+    page.get_by_label("Last day").check()
+    expect(page.locator("#chart")).to_have_text(text)
+    expect(page.locator("#since")).to_be_empty()
+
+    page.unroute("**/history?*")
+    page.get_by_label("Last hour").check()
+    expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
+    fail_history(page, status)
+    page.evaluate("id => { location.hash = `#/${id}` }", f"{counter_id}-b")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-b")
+    expect(page.locator("#chart")).to_have_text(text)
+    expect(page.locator("#events li")).to_have_text("None yet.")
+
+
+def test_failed_history_is_retried_less_and_less_often(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    """Neither a refresh nor a changed value repeats the request earlier."""
+    refreshes: list[str] = []
+    page.on("request", lambda sent: refreshes.append(sent.url) if sent.url.endswith(f"/{counter_id}") else None)
+    requested = fail_history(page)
+    stop_clock(page)
+    open_counter(counter_id)
+    expect(page.locator("#chart")).to_have_text("Can’t load this. Trying again.")
+
+    for _ in range(20):
+        with page.expect_response(f"**/counters/{counter_id}"):
+            page.clock.run_for(300)
+            page.evaluate("dispatchEvent(new Event('online'))")  # the page refreshes
+    assert len(refreshes) > 20
+    assert 2 <= len(requested) <= 6
+
+    page.unroute("**/history?*")
+    page.clock.run_for(300_000)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("events?limit=8", "#events"), ("badge.svg", "#badgeStatus"), ("history?*", "#chart")]
+)
+def test_failed_detail_is_explained_and_hides_no_other(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, path: str, shown: str
+) -> None:
+    page.route(f"**/{path}", lambda route: route.abort("connectionreset"))
+
+    open_counter(counter_id)
+
+    expect(page.locator(shown)).to_have_text("Can’t load this. Trying again.")
+    others = {
+        "#events": page.locator("#events").get_by_text("None yet."),
+        "#badgeStatus": page.get_by_role("img", name="Badge of"),
+        "#chart": page.get_by_role("img", name="Last hour, by minute"),
+    }
+    for other in others.keys() - {shown}:
+        expect(others[other]).to_be_visible()
+    expect(others[shown]).to_have_count(0)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_failed_report_hides_no_other(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int
+) -> None:
+    serve_reports(page)
+    headers = {"Access-Control-Allow-Origin": "*"}
+    page.route("**/reports/daily?*", lambda route: route.fulfill(status=status, json={}, headers=headers))
+    open_counter(counter_id)
+    page.get_by_label("Last two weeks").check()
+
+    explanation = "The API doesn’t have this report." if status == 404 else "Can’t load this. Trying again."
+    expect(page.locator("#chart")).to_have_text(explanation)
+    click_increment(page)
+
+    expect(page.locator("#events li")).to_contain_text("+1")
+    expect(page.locator("#counters li")).to_have_count(2)
+    page.evaluate("id => { location.hash = `#/${id}` }", f"{counter_id}-b")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-b")
+    expect(page.locator("#counters li")).to_have_count(2)
+    expect(page.get_by_label("Last two weeks")).to_be_visible()
+
+
+def test_top_counters_that_fail_are_explained_and_retried(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    serve_reports(page)
+    headers = {"Access-Control-Allow-Origin": "*"}
+    page.route("**/reports/top_counters?*", lambda route: route.fulfill(status=500, headers=headers))
+    page.clock.install()
+    open_counter(counter_id)
+    expect(page.locator("#counters li")).to_have_text("Can’t load this. Trying again.")
+    page.get_by_label("Last two weeks").check()
+    expect(page.get_by_role("img", name="Last two weeks, by day")).to_be_visible()
+
+    serve_reports(page)
+    page.clock.run_for(20_000)
+
+    expect(page.locator("#counters li")).to_have_count(2)
+
+
+@pytest.mark.parametrize("error_s", [3 * 3600, -15 * 60])
+def test_wrong_browser_clock_does_not_change_the_chart(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, error_s: int
+) -> None:
+    page.clock.install(time=datetime.now(UTC) + timedelta(seconds=error_s))
+    open_counter(counter_id)
+    expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
+
+    click_increment(page)
+    expect_shown(page, value=1)
+
+    expect(page.locator("#since")).to_contain_text("+1 since")
+    latest = page.locator("rect").evaluate_all("bars => bars.slice(-2).map((bar) => bar.getAttribute('class'))")
+    assert sorted(latest) == ["", "none"]
+
+
+def test_chart_that_starts_yesterday_says_so(
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
+) -> None:
+    """Today is the day of the API's clock, in the browser's time zone."""
+    page = new_context(timezone_id="Asia/Kolkata").new_page()
+    headers = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Date",
+        "Date": "Sun, 01 Mar 2026 10:00:00 GMT",
+    }
+    answer: dict[str, Any] = {"value": 0, "version": 0, "updated_at": None, "points": [], "events": [], "rows": []}
+    page.route(f"{api_url}/**", lambda route: route.fulfill(json=answer, headers=headers))
+    page.goto(f"{page_url}#/{counter_id}")
+    expect(page.locator("#since")).to_have_text("0 since 14:31")
+
+    page.get_by_label("Last day").check()
+
+    expect(page.locator("#since")).to_have_text("0 since yesterday 16:30")

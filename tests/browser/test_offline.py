@@ -35,6 +35,9 @@ class Host:
         self.next: dict[str, site_files.SiteFile] = {}
         self.has_worker = threading.Event()
         self.has_worker.set()
+        # "hangs": no file is answered until the host has recovered; "fails": each is a 503.
+        self.fault = ""
+        self.recovered = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -55,12 +58,17 @@ class Host:
         """Return the files of the published page with an additional style."""
         web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
         web["style.css"] += style.encode()
-        return {file.key: file for file in site_files.site_of(web, f"{self.url}api").files}
+        return {file.key: file for file in site_files.site_of(web, f"{self.url}api", 1000).files}
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         key = urlsplit(request.path).path.removeprefix("/") or "index.html"
         if key.startswith("api/"):
             self._forward(request)
+            return
+        if self.fault == "hangs":
+            self.recovered.wait(60)
+        elif self.fault == "fails":
+            _send(request, 503, {}, b"<h1>Service unavailable</h1>")
             return
         if key == "service-worker.js":
             self.has_worker.wait(60)
@@ -193,3 +201,24 @@ def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
     context.set_offline(False)
     expect_shown(page, value=2)
     assert get_value_and_version(api_url, counter_id) == (2, 2)
+
+
+@pytest.mark.parametrize("fault", ["hangs", "fails"])
+def test_kept_page_is_served_if_its_host_hangs_or_fails(
+    page: Page, host: Host, api_url: str, counter_id: str, fault: str
+) -> None:
+    page.goto(f"{host.url}#/{counter_id}")
+    expect_shown(page, value=0)
+    kept = wait_until_cached(page, get_version(host.files))
+
+    host.fault = fault
+    page.reload()
+
+    click_increment(page)
+    expect_shown(page, value=1)
+    assert page.evaluate(READ_CACHE) == {"paths": kept, "version": get_version(host.files)}
+    host.recovered.set()
+    host.fault = ""
+    page.reload()
+    expect_shown(page, value=1)
+    assert get_value_and_version(api_url, counter_id) == (1, 1)

@@ -288,6 +288,7 @@ def test_leaving_warns_only_if_a_click_would_be_lost(
 def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
+    page.route("**/config.json", lambda route: route.fulfill(json={"api_url": api_url}))  # without a maximum
     open_counter(counter_id)
     cut_off(page, api_url)
     set_amount(page, 1001)
@@ -337,30 +338,36 @@ def test_refusal_by_an_intermediary_loses_no_click(
 def test_failing_api_is_tried_with_one_click_for_all(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
-    failures: list[str] = []
+    """After the first click is accepted, five are sent at once."""
+    sent: list[str] = []
 
-    def fail(route: Route) -> None:
-        failures.append(get_key(route))
-        route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
+    def fail_after_first(route: Route) -> None:
+        sent.append(get_key(route))
+        if len(sent) == 1:
+            route.continue_()
+        else:
+            route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
 
     stop_clock(page)
     record_backoffs(page)
     open_counter(counter_id)
-    page.route("**/increments", fail)
-    click_fast(page, times=40)
-    expect_backoffs(page, 5)
+    reads = Gate(page, f"**/counters/{counter_id}")
+    page.route("**/increments", fail_after_first)
+    click_fast(page, times=41)
+    expect_backoffs(page, 1 + 5)  # the first is the pause before the next read
     expect(page.locator("#connection")).to_contain_text("40 clicks saved")
-    at_first = len(failures)
+    at_first = len(sent)
 
     page.clock.run_for(500)
 
-    expect_backoffs(page, 6)
+    expect_backoffs(page, 1 + 6)
     expect(page.locator("#connection")).to_contain_text("40 clicks saved")
-    assert at_first == 5
-    assert len(failures) == 6
+    assert at_first == 1 + 5
+    assert len(sent) == 1 + 6
     page.unroute("**/increments")
+    reads.open()
     page.clock.resume()
-    expect_shown(page, value=40)
+    expect_shown(page, value=41)
 
 
 @pytest.mark.exhaustive
@@ -404,3 +411,78 @@ def test_many_clicks_are_checked_by_few_requests(
     one_by_one = [url for url in requested if re.search(r"/events/[0-9a-f-]{36}$", url)]
     assert len(one_by_one) < 20
     assert any(url.endswith("/events?limit=100") for url in requested)
+
+
+@pytest.mark.exhaustive
+def test_page_counts_while_another_tab_blocks_the_storage(
+    context: BrowserContext, page_url: str, api_url: str, counter_id: str
+) -> None:
+    """The other tab holds the database open, so that its deletion, and what comes after it, waits."""
+    other, page = context.new_page(), context.new_page()
+    other.goto(f"{page_url}error.html")
+    other.evaluate(
+        """() => new Promise((resolve) => {
+            const request = indexedDB.open("counter", 1);
+            request.onsuccess = () => {
+                window.db = request.result;
+                indexedDB.deleteDatabase("counter").onblocked = resolve;
+            };
+        })"""
+    )
+
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    click_increment(page)
+
+    expect_shown(page, value=1)
+    cut_off(page, api_url)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 click not sent. Keep this page open")
+    reconnect(page, api_url)
+    expect_shown(page, value=2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)
+
+
+@pytest.mark.exhaustive
+def test_open_page_lets_another_tab_delete_the_storage(
+    context: BrowserContext, page_url: str, api_url: str, counter_id: str
+) -> None:
+    """A click that is only in memory by then is counted once, and leaving warns of it."""
+    page, other = context.new_page(), context.new_page()
+    page.goto(f"{page_url}#/{counter_id}")
+    expect_shown(page, value=0)
+    cut_off(page, api_url)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 click saved")
+    other.goto(f"{page_url}error.html")
+
+    outcome = other.evaluate(
+        """() => new Promise((resolve) => {
+            const request = indexedDB.deleteDatabase("counter");
+            request.onsuccess = () => resolve("deleted");
+            request.onblocked = () => resolve("blocked");
+        })"""
+    )
+
+    assert outcome == "deleted"
+    assert page.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+    reconnect(page, api_url)
+    expect_shown(page, value=1)
+    click_increment(page)
+    expect_shown(page, value=2)
+    assert get_value_and_version(api_url, counter_id) == (2, 2)
+
+
+@pytest.mark.exhaustive
+def test_clock_that_is_set_back_does_not_delay_a_retry(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    open_counter(counter_id)
+    cut_off(page, api_url)
+    click_increment(page)
+    expect(page.locator("#connection")).to_contain_text("1 click saved")
+
+    page.evaluate("{ const { now } = Date; Date.now = () => now() - 3 * 3_600_000; }")
+    reconnect(page, api_url)
+
+    expect_shown(page, value=1)

@@ -174,8 +174,9 @@ def test_invalid_amount_is_not_sent(page: Page, open_counter: Callable[[str], No
 
 
 def test_swap_with_a_refused_amount_shows_the_reason(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
+    page.route("**/config.json", lambda route: route.fulfill(json={"api_url": api_url}))  # without a maximum
     open_counter(counter_id)
     set_amount(page, 1001)
 

@@ -11,7 +11,7 @@ import app
 UNKNOWN_EVENT = "0197a9d4-6f0e-7c3a-9d51-2b8e6f3c7a10"
 
 ORIGIN = {"Origin": "https://page.example"}
-EXPOSED_HEADERS = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link"}
+EXPOSED_HEADERS = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "Link", "Date"}
 ALLOWED_HEADERS = {"Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer"}
 
 

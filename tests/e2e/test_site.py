@@ -81,7 +81,7 @@ def page_shown(place, bucket):
     get(place, bucket, f"v/{version}/style.css").raise_for_status()
     config = get(place, bucket, "config.json").raise_for_status().json()
     assert "connect-src 'self' https://api.example" in page
-    assert config == {"api_url": API}
+    assert config == {"api_url": API, "max_increment": 1000}
     return text
 
 
@@ -173,7 +173,7 @@ def test_changed_api_address_reaches_the_page_and_its_policy(place, settings, bu
     done = site.publish(settings, web("one"), "https://other.example", dry_run=False).facts
 
     assert done["published"] == ["config.json", "index.html"]
-    assert get(place, bucket, "config.json").json() == {"api_url": "https://other.example"}
+    assert get(place, bucket, "config.json").json() == {"api_url": "https://other.example", "max_increment": 1000}
     assert "connect-src 'self' https://other.example" in get(place, bucket, "index.html").text
 
 
@@ -242,7 +242,10 @@ def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
     page = httpx.get(done["url"])
     assert (first.returncode, again.returncode) == (0, 0)
     assert again.stdout.startswith("Nothing to do")
-    assert httpx.get(done["url"].replace("index.html", "config.json")).json() == {"api_url": api_url}
+    assert httpx.get(done["url"].replace("index.html", "config.json")).json() == {
+        "api_url": api_url,
+        "max_increment": 1000,
+    }
     assert f"connect-src 'self' {place.aws_url};" in page.text
     assert f'src="v/{done["version"]}/app.js"' in page.text
 

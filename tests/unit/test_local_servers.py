@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def page_port() -> Iterator[int]:
     """Serve the page, and return its port."""
-    with contextlib.closing(PageServer(0, "http://127.0.0.1:1/api")) as page:
+    with contextlib.closing(PageServer(0, "http://127.0.0.1:1/api", 1000)) as page:
         yield int(page.url.rstrip("/").rpartition(":")[2])
 
 
