@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +21,6 @@ T = TypeVar("T")
 def measure_section(name: str, quick: bool) -> Any:
     """Measure a section in the environment of the tests."""
     process_environment.enter()
-    logging.disable(logging.INFO)  # the engine logs each table
     with contextlib.redirect_stdout(sys.stderr):
         return importlib.import_module(f"benchmarks.measure.{name}").measure(quick=quick)
 
