@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -238,7 +239,15 @@ def at_a_terminal(*arguments, answer=b"", number=None):
         if number is None:
             os.write(terminal, answer)
         else:
-            process.send_signal(number)
+            end_by_signal(process, number)
         output, rest = process.communicate()
     os.close(terminal)
     return subprocess.CompletedProcess(arguments, process.returncode, output, said + rest)
+
+
+def end_by_signal(process, number):
+    """Send the signal, and again while it is lost: Python does not notice it just before it begins to read."""
+    while process.poll() is None:
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
