@@ -33,7 +33,7 @@ _received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
 _query = {**_route, "methods": ["GET", "HEAD"]}
 
-#: The query parameters of each view, and the module or package in `chalicelib.extras` that it needs, by its name.
+#: By the name of each view: its query parameters, and the module or package in `chalicelib.extras` that it needs.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
 
@@ -76,7 +76,7 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
         PARAMETERS[function.__name__], FEATURES[function.__name__] = parameters, feature
 
         @functools.wraps(function)
-        def decode_path(**path: str) -> Response:  # API Gateway passes it on as the client encoded it
+        def decode_path(**path: str) -> Response:  # API Gateway does not decode paths
             return function(**{name: unquote(part) for name, part in path.items()})
 
         return problems.render_errors(_optional(feature)(decode_path))

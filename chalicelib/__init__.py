@@ -1,3 +1,3 @@
-"""The event-sourced counter: everything that ships to Lambda besides `app.py`."""
+"""The event-sourced counter: everything that ships to Lambda except `app.py`."""
 
 __version__ = "1.0.0"

@@ -116,7 +116,7 @@ def add_cors_headers(response: Response, allowed_origin: str) -> Response:
 
 
 def end_line(response: Response) -> Response:
-    """End the body with a newline, so that the next prompt of a terminal has a line of its own. Empty bodies stay."""
+    """End the body with a newline, so that the next prompt of a terminal has its own line. Empty bodies stay empty."""
     body = response.body if isinstance(response.body, str) else json.dumps(response.body, separators=(",", ":"))
     response.body = body if not body or body.endswith("\n") else f"{body}\n"
     return response

@@ -38,8 +38,8 @@ class RefusedError(Exception):
     """
     A conditional write was refused because of concurrent writers; nothing was written.
 
-    `item` is the item that failed the condition of an update. `tables` are those with an item that failed its condition
-    in a transaction; empty after a conflict with another transaction.
+    `item` is the item that failed the condition of an update. `tables` are the tables whose items failed a condition of
+    a transaction; empty after a conflict with another transaction.
     """
 
     def __init__(self, item: RawItem | None = None, tables: frozenset[str] = frozenset()) -> None:
@@ -165,7 +165,7 @@ def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
 
 
 def _list_refused(transaction: TransactWrite, reasons: list[str | None]) -> frozenset[str]:
-    """Return the tables of the members whose conditions failed. `reasons` are in the order in which PynamoDB sends."""
+    """Return the tables of the members whose conditions failed. `reasons` are in PynamoDB's order of members."""
     members = [*transaction._condition_check_items, *transaction._put_items, *transaction._update_items]
     return frozenset(
         member["TableName"] for member, reason in zip(members, reasons, strict=True) if reason == _CONDITION_FAILED

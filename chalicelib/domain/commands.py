@@ -48,7 +48,7 @@ class Increment(Command):
 @dataclass(frozen=True, slots=True)
 class Adjust:
     """
-    Add `by`, of either sign, to a counter; or, with `to`, the difference between its value and `to`.
+    Add `by`, of either sign, to a counter; or, with `to`, add the difference that brings its value to `to`.
 
     All commands with the same `idempotency_key` are one adjustment of the counter. Operators read `reason` and `who` in
     the log.

@@ -1,8 +1,8 @@
 """
-Plan the writes that count entries of a part, from reads of its item and its archive pages.
+Plan the writes that count entries of a part, from its item and its archive pages.
 
-DynamoDB commits a transaction item by item, so these reads may see only some of its pages: a gap in the archive, which
-closes within milliseconds.
+DynamoDB commits a transaction item by item, so a read may see only some of the transaction's pages: a gap in the
+archive, which closes within milliseconds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _T = TypeVar("_T")
 #: Attempts at a gap in the archive.
 _ATTEMPTS = 4
 
-#: Archive pages per request: 1 first, doubled after each request that returns only useful pages, up to 32.
+#: Archive pages per request: 1 at first, doubled after each request that returns only useful pages, up to 32.
 _FEW_PAGES = 1
 _MANY_PAGES = 32
 
 
 class Step(NamedTuple):
-    """The `plan` that counts these `entries`, None if they are counted already, and the number of `pages` read."""
+    """A `plan` that counts the `entries`, or None if they are counted already, and the number of `pages` read."""
 
     plan: Plan | None
     entries: frozenset[Entry]

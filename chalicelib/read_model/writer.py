@@ -173,7 +173,7 @@ def _count_by_plans(
     key: PartKey, entries: frozenset[Entry], part: Part | None = None
 ) -> Iterator[tuple[frozenset[Entry], Counter | None]]:
     """
-    Count one part's entries, with as many plans as they need. `part` is its current state, if the caller has it.
+    Count one part's entries, with as many plans as they need. `part` is the part's current state, if known.
 
     Yields, for each write, the entries that it counted, and the part's totals right after it, if known.
     """

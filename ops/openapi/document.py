@@ -104,7 +104,7 @@ def _describe_route(path: str, route: RouteEntry, query_parameters: Iterable[str
 
 
 def _describe_head(get: JSON) -> JSON:
-    """Describe HEAD: the statuses and headers of GET, without content."""
+    """Describe HEAD: the statuses and headers of GET, without bodies."""
     succeeded = {
         status: {name: part for name, part in response.items() if name != "content"}
         for status, response in get["responses"].items()

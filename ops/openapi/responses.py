@@ -127,7 +127,7 @@ _TIMEOUTS = ("INTEGRATION_TIMEOUT", "INTEGRATION_FAILURE")
 
 #: The components of the document: one for each response with an error.
 REFUSALS: JSON = {
-    "Head": {"description": "The error that GET would have, without its body.", "headers": _CORS_REFERENCES},
+    "Head": {"description": "The error that GET would return, without its body.", "headers": _CORS_REFERENCES},
     "BadRequest": _describe_problems("A part of the request is malformed.", _MALFORMED),
     "BadRange": _describe_problems(
         "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG

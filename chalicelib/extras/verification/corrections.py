@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Correction:
     """
-    Correct a part: write pages, each on its own condition, and change its item.
+    Correct a part: write pages, each on its own condition, and change the part's item.
 
     `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. If
     `revision` is not None, the item must still have it; 0: the item must not exist. The same applies to `amended`. No

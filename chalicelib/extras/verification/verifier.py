@@ -72,8 +72,8 @@ def report(
     Report how the staged read models differ from the staged log.
 
     An uncounted event is pending until it is `lag_s` seconds old; after that, it is a difference. With `waits`, call
-    `announce` with the number of pending events, and poll until no event is pending: `lag_s` seconds at most, because
-    the staged events exist already, whatever time they were recorded with.
+    `announce` with the number of pending events, and poll until no event is pending. This takes at most `lag_s`
+    seconds: the staged events already exist, even those recorded with a time in the future.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError: see `stage`.
@@ -133,7 +133,7 @@ def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, announce: Cal
     while True:
         young_from_ms = clock.now_ms() - int(lag_s * 1000)
         if young_from_ms >= started_ms:
-            young_from_ms = LATEST_MS + 1  # even an event that was recorded with a time in the future is old by now
+            young_from_ms = LATEST_MS + 1  # by now, even an event recorded with a time in the future is old
         pending = count_pending(oldest_ms, young_from_ms)
         if not (pending and announce):
             # Older events may have been counted since: check all of them once more.
