@@ -4,7 +4,7 @@ import importlib.util
 import sys
 
 if importlib.util.find_spec("click") is None:
-    # One line instead of a traceback, with the status of commands that cannot reach what they need.
+    # One line instead of a traceback. Status 3: this machine fails.
     sys.stderr.write(
         "Error: this Python lacks the project's packages. Run `. .venv/bin/activate`; `make up` creates it.\n"
     )

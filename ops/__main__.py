@@ -16,7 +16,7 @@ def main() -> None:
     \b
     Exit codes:
       0    success
-      1    refused, or differences found
+      1    refused, incomplete, or differences found
       2    usage error
       3    AWS, database, disk or output unavailable
       70   bug in this program

@@ -24,8 +24,7 @@ PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = "local"
 
 #: The beginning of the line in `.local/env` that exports the variables of the other lines to a shell's commands. It is
-#: an assignment, too, for programs that read all lines as assignments. Other variables of the shell would take
-#: precedence.
+#: an assignment, too, for programs that read all lines as assignments. It unsets variables that would take precedence.
 EXPORT = "IS_LOCAL=1; unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION AWS_SESSION_TOKEN; export "
 
 #: The variables that switch optional projections on.
@@ -34,8 +33,8 @@ SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])
 #: Files in which the SDK or PynamoDB would find other settings.
 _NO_FILES = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "PYNAMODB_CONFIG"), os.devnull)
 
-#: Ports of the local system, whose names happen to look like settings of the SDK.
-_NOT_OF_THE_SDK = ("AWS_PORT",)
+#: Variables of the local system whose names look like settings of the SDK.
+_SYSTEM_VARIABLES = ("AWS_PORT",)
 
 #: The functions of every stage, by Chalice's names, and the names of their policies.
 _FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
@@ -158,7 +157,7 @@ def _configuration() -> dict[str, Any]:
 
 
 def _write(configuration: dict[str, Any]) -> None:
-    """Replace the configuration. If this is cut off or the disk is full, the old one stays."""
+    """Replace the configuration. If this is interrupted or the disk is full, the old one stays."""
     file = _file().resolve()
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     try:
@@ -193,7 +192,7 @@ def enter(stage: str) -> Settings:
     Settings in the process's own environment are dropped, because the functions do not see them. For example, with
     another value of SHARDS, an adjustment would be written where the functions do not look for its key.
 
-    Stage local always means the embedded AWS of this checkout, whatever the environment says.
+    Stage local always means the embedded AWS of this checkout, regardless of the environment.
 
     Call this before importing modules that read their settings on import.
 
@@ -216,9 +215,9 @@ def use_embedded_aws(access: Mapping[str, str]) -> None:
     Let this process and its children send all AWS requests to an embedded AWS, directly. Safe to repeat.
 
     `access` has its address, credentials and region. All other settings of the SDK are dropped: profiles, files and
-    addresses of single services might lead elsewhere. Proxies are not asked for addresses on this machine.
+    addresses of single services might lead elsewhere. Requests to this machine bypass the environment's proxies.
     """
-    for name in [name for name in os.environ if name.startswith("AWS_") and name not in _NOT_OF_THE_SDK]:
+    for name in [name for name in os.environ if name.startswith("AWS_") and name not in _SYSTEM_VARIABLES]:
         del os.environ[name]
     os.environ.update({**access, **_NO_FILES, **bypass_proxies()})
 

@@ -17,10 +17,10 @@ SERVICES = ("apigateway", "cloudformation", "dynamodb", "lambda", "s3", "sqs", "
 
 def find_embedded_aws() -> str | None:
     """
-    Return the address of the embedded AWS to which this process sends AWS requests; None: to AWS itself.
+    Return the address of the embedded AWS to which this process sends AWS requests, or None if it sends them to AWS.
 
     Raises:
-        OperatorError: requests to some services would go elsewhere than others.
+        OperatorError: requests to different services would go to different places.
     """
     if not _is_redirected():
         return None
@@ -51,7 +51,7 @@ def api_url(api_id: str, aws_url: str) -> str:
 
 
 def _is_redirected() -> bool:
-    """Check whether addresses are configured. If not, no slow look at the clients is necessary."""
+    """Check whether addresses are configured. If not, `find_embedded_aws` need not create clients, which is slow."""
     profile = Session().get_scoped_config()
     return not {"endpoint_url", "services"}.isdisjoint(profile) or any(
         name.startswith("AWS_ENDPOINT_URL") for name in os.environ
@@ -59,6 +59,6 @@ def _is_redirected() -> bool:
 
 
 def _is_embedded(address: str) -> bool:
-    """Tell an embedded AWS from AWS, also in a private network, whose addresses have HTTPS and no port."""
+    """Check whether the address is an embedded AWS. AWS and its private endpoints use HTTPS without a port."""
     parts = urlsplit(address)
     return parts.scheme != "https" or parts.port is not None

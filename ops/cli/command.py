@@ -53,7 +53,7 @@ def stage_command(
 
 
 def _check_target(stage: str) -> None:
-    """Refuse several targets. In a terminal, name an embedded AWS, which operators may not expect."""
+    """Refuse settings with several targets. In a terminal, name an embedded AWS, which operators may not expect."""
     from ops import target
 
     if stage != stages.LOCAL_STAGE and (address := target.find_embedded_aws()) and sys.stderr.isatty():

@@ -43,7 +43,7 @@ def verify_command(
     """
     Compare read models with the event log. Exits with 1 if they differ.
 
-    Safe under traffic. Waits for pending events until they are older than --lag, --lag seconds at most. Reads the log
+    Safe under traffic. Waits until pending events are counted or older than --lag: at most --lag seconds. Reads the log
     once, in flat memory; a temporary file takes about 250 bytes per event and projection.
 
     \b
@@ -88,7 +88,7 @@ def replay_command(
     Send logged events to the projection queues again.
 
     Events that are already counted are not counted twice. If interrupted, the same command resumes where it stopped.
-    After a day, or if the stage's tables were replaced, it starts over.
+    If a day has passed or the stage's tables were replaced, it starts over.
 
     \b
     Examples:
@@ -146,8 +146,8 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     "--older-than", "min_age_s", type=AGE, help="Only messages of at least this age, such as 30min, 12h or 7d."
 )
 @click.option("--dry-run", is_flag=True, help="List messages without changing anything.")
-@click.option("--discard", is_flag=True, help="Delete messages in place of sending them. Keeps a copy in a local file.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation of --discard.")
+@click.option("--discard", is_flag=True, help="Delete messages instead of sending them. Keeps a copy in a local file.")
+@click.option("--yes", is_flag=True, help="Confirm --discard without asking.")
 @_projection_option
 def redrive_command(
     settings: Settings,
@@ -164,8 +164,8 @@ def redrive_command(
     List messages in the dead-letter queues, and send them back or discard them.
 
     Safe to repeat: an event is counted once. Messages that a projection parked return to its queue. Events that were
-    not published go to the queues of all projections, whichever is selected. Exits with 1 if messages are hidden,
-    because another consumer has received them.
+    not published go to the queues of all projections, even with --projection. Exits with 1 if messages stay behind, for
+    example hidden ones, which another consumer has received.
 
     \b
     Examples:
@@ -203,7 +203,7 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     Correct a counter by recording an adjustment.
 
     Appends an event with a reason; recorded events never change. With --to, increments that are still pending are
-    added on top. If interrupted, run it again with the --key that it showed: the adjustment is recorded once.
+    added on top. If interrupted, run it again with the --key that it showed: it records the adjustment once.
 
     \b
     Examples:

@@ -23,7 +23,7 @@ class OutageError(OperatorError):
     """AWS does not answer in time. The outcome is unknown. Exit status 3."""
 
 
-#: Errors from outside the program. A command that fails with one of them found no difference and refused nothing.
+#: Errors from outside the program: the command found no difference and refused nothing.
 _SURROUNDINGS = (UnavailableError, OutageError, BotoCoreError, ClientError, sqlite3.Error, OSError)
 
 #: Expected errors. They are printed as one line, without a traceback.
@@ -93,7 +93,7 @@ def describe(error: BaseException) -> str:
 
 
 def is_malformed_aws_setting(error: BaseException) -> bool:
-    """Check whether the AWS SDK could not read a setting, such as AWS_ENDPOINT_URL: its error is not one of its own."""
+    """Check whether the AWS SDK cannot read a setting, such as AWS_ENDPOINT_URL. It then raises a plain ValueError."""
     frames = traceback.walk_tb(error.__traceback__ if isinstance(error, ValueError) else None)
     return any(frame.f_globals.get("__name__", "").startswith("botocore.") for frame, _ in frames)
 

@@ -14,7 +14,7 @@ def handle_signals() -> None:
     """
     Interrupt this process on SIGTERM and SIGHUP as on Ctrl-C, so that the command cleans up and says how to continue.
 
-    Later ones are ignored, because a closing terminal sends several. Under nohup, SIGHUP stays ignored.
+    Later signals are ignored, because a closing terminal sends several. Under nohup, SIGHUP stays ignored.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:

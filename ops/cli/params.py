@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Time(click.ParamType[int]):
-    """An RFC 3339 time, or a day, which means its start in UTC. Converted to milliseconds since 1970."""
+    """An RFC 3339 time, or a day, which is its start in UTC. Converted to milliseconds since 1970."""
 
     name = "time"
 

@@ -117,7 +117,7 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
 @click.option(
     "--release-host",
     is_flag=True,
-    help="With --data, also delete the bucket with the page's host name, kept otherwise.",
+    help="With --data, also delete the bucket with the page's host name. Default: keep it.",
 )
 def destroy_command(
     settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool, release_host: bool
@@ -126,8 +126,8 @@ def destroy_command(
     Remove the application: API, functions, event sources.
 
     Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last. The
-    bucket with the page's host name is emptied and kept: another account that took the name would serve the host as
-    long as its DNS record points there. Safe to repeat.
+    bucket with the page's host name is emptied and kept: while the host's DNS record points to it, another account that
+    took the name would serve the host. Safe to repeat.
 
     \b
     Examples:

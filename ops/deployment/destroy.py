@@ -131,9 +131,9 @@ def _retains_site(stack: str) -> bool:
 
 def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, str]]:
     """
-    Return the site's bucket if it outlived its stack, which retains it. With the host's name, only if it is released.
+    Return the site's bucket if its stack was deleted and kept it. If it has the host's name, require `release_host`.
 
-    A bucket with the host's name may be of another origin: it must not be emptied.
+    A bucket with the host's name may not come from this stage: it must not be emptied.
     """
     if stacks.exists(provision.stack_name(settings.stage)):
         return []

@@ -2,7 +2,7 @@
 Compare a stage's tables and queues with its templates, and restore what differs.
 
 CloudFormation compares a template with the previous template, not with the resources. A table that was restored from a
-backup, or a queue that was deleted, therefore stays as it is when its stack is applied again.
+backup therefore stays as it is when its stack is applied again, and a deleted queue stays deleted.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def restore(settings: Settings) -> list[str]:
     """
     Restore the stage's tables and queues to their templates, and return the differences. Safe to repeat.
 
-    Restored are streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Lost
-    queues and tables of read models are created, empty.
+    Restores streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Creates
+    deleted queues and deleted tables of read models again, empty.
 
     Raises:
         OperatorError: the event log's table does not exist, or a table has another key.
     """
     found: dict[str, None] = {}
-    for _ in range(2):  # the second time, with the resources that the first one created
+    for _ in range(2):  # the second pass also compares resources that the first one created
         for difference in _compare(settings):
             found[difference.text] = None
             difference.restore()
@@ -71,7 +71,7 @@ def check(settings: Settings) -> None:
 
 
 def find_stream_arn(settings: Settings) -> str:
-    """Return the ARN of the event log's stream. A restored table has another one than its stack remembers."""
+    """Return the ARN of the event log's stream. The stack of a restored table still exports the old one."""
     return boto3.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]["LatestStreamArn"]
 
 
@@ -147,7 +147,7 @@ def _create_table(client: DynamoDBClient, parameters: Any) -> None:
 
 def _update_table(client: DynamoDBClient, name: str, **change: Any) -> None:
     client.update_table(TableName=name, **change)
-    client.get_waiter("table_exists").wait(TableName=name)  # DynamoDB refuses a second change before the first is made
+    client.get_waiter("table_exists").wait(TableName=name)  # DynamoDB refuses a change until the one before is complete
 
 
 def _is_recoverable(client: DynamoDBClient, name: str) -> bool:

@@ -52,7 +52,7 @@ _ACCESS_LOG_FIELDS = {
     for name in ("requestId", "requestTimeEpoch", "httpMethod", "path", "status", "responseLatency", "responseLength")
 } | {"ip": "$context.identity.sourceIp", "userAgent": "$context.identity.userAgent"}
 
-#: Passes requests with undeclared methods to the function, which answers 405. Without it, the gateway would answer that
+#: Passes requests with undeclared methods to the function, which answers 405. Otherwise, the gateway would answer that
 #: the path is unknown.
 _ANY_METHOD = {
     "responses": {},
@@ -355,7 +355,7 @@ def _check_hashes(folder: Path, requirements: str) -> None:
     for file in folder.iterdir():
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         if f"--hash=sha256:{digest}" not in requirements:
-            raise OperatorError(f"{file} differs from its hash in the requirements: delete {folder} and repeat this.")
+            raise OperatorError(f"{file} differs from its hash in the requirements: delete {folder} and try again.")
 
 
 def _pins(file: str, packages: Iterable[str]) -> dict[str, str]:

@@ -41,9 +41,9 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     """
     policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in FUNCTIONS}
     for projection in settings.projections[1:]:
-        own = policies[f"{projection.function}.json"] = _read_for(settings, projection, "project")
+        own = policies[f"{projection.function}.json"] = _read_projection_policy(settings, projection, "project")
         own["Statement"] += _allow_tables(settings, projection, "project")
-        policies["publish.json"]["Statement"] += _read_for(settings, projection, "publish")["Statement"]
+        policies["publish.json"]["Statement"] += _read_projection_policy(settings, projection, "publish")["Statement"]
         for function in ("api", "check"):
             policies[f"{function}.json"]["Statement"] += _allow_tables(settings, projection, function)
     if SQL in settings.projections:
@@ -59,7 +59,7 @@ def operator_policy(settings: Settings) -> dict[str, Any]:
     """Return the policy that allows verify, replay, rebuild, redrive, adjust and, with SQL, sql on this stage."""
     policy = _read(settings, _FOLDER / "operator.json")
     for projection in settings.projections[1:]:
-        policy["Statement"] += _read_for(settings, projection, "operator")["Statement"]
+        policy["Statement"] += _read_projection_policy(settings, projection, "operator")["Statement"]
         policy["Statement"] += _allow_tables(settings, projection, "operator")
     owner, reader = sql_url.address(settings), settings.sql_reader_url
     policy["Statement"] += _allow_connect(owner)
@@ -125,7 +125,7 @@ def _read(settings: Settings, source: Path, **names: str) -> dict[str, Any]:
     return policy
 
 
-def _read_for(settings: Settings, projection: Projection, role: str) -> dict[str, Any]:
+def _read_projection_policy(settings: Settings, projection: Projection, role: str) -> dict[str, Any]:
     """Read the policy that a projection adds for its own function, for `publish`, or for operators."""
     source = _FOLDER / "projection" / f"{role}.json"
     names = {"FUNCTION": projection.function, "PREFIX": projection.prefix, "NAME": projection.name}

@@ -44,7 +44,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
     bucket = _bucket(settings, data)
-    site = site_files.site_of(_read(web), api_url, settings.max_increment)
+    site = site_files.build_site(_read(web), api_url, settings.max_increment)
     client = boto3.client("s3")
     published = {file.key: _head(client, bucket, file.key) for file in site.files}
     page = published[site_files.INDEX]
@@ -127,7 +127,7 @@ def has_bucket(bucket: str) -> bool:
 
 def delete_bucket(bucket: str) -> None:
     """
-    Delete the empty bucket. It need not exist.
+    Delete the empty bucket, if it exists.
 
     Raises:
         OperatorError: S3 refuses, as for a bucket with objects.

@@ -74,9 +74,9 @@ class Site:
     files: tuple[SiteFile, ...]
 
 
-def site_of(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Site:
+def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Site:
     """
-    Return the site for these files, by path below `web/`, and for the API with this address and maximum amount.
+    Build the site from these files, by path below `web/`, and for the API with this address and maximum amount.
 
     Assets come first, in a folder named after a hash of their content, then the files that refer to them. The page is
     last.

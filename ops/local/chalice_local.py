@@ -42,10 +42,10 @@ class Factory(CLIFactory):
 
 class Handler(LoopbackHandler, ChaliceRequestHandler):
     """
-    Chalice's handler, except for requests in which it would read something else than API Gateway.
+    Chalice's handler, which here refuses requests that it would read differently from API Gateway.
 
-    It ignores the transfer coding of a body and all but one of several headers of the same name, and it cuts off a path
-    at ";" or "#".
+    Chalice ignores the transfer coding of a body and all but one of several headers of the same name, and it cuts off a
+    path at ";" or "#".
     """
 
     def parse_request(self) -> bool:

@@ -43,6 +43,6 @@ def _create(file: Path) -> None:
     try:
         os.link(draft, file)
     except FileExistsError:
-        pass  # another process was first
+        pass  # another process created it first
     finally:
         draft.unlink()

@@ -1,13 +1,13 @@
 """
 The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
 
-The embedded AWS runs functions, so whoever may call it runs code on this machine. It does not verify signatures of its
-root user, and some of its addresses need none, such as the one that deletes everything. The guard passes three kinds of
-requests on, if they name this very host:
+The embedded AWS runs functions, so every client that can call it can run code on this machine. It does not verify
+signatures of its root user, and some of its addresses need none, such as the one that deletes everything. The guard
+passes on three kinds of requests, if their `Host` is this server:
 
-- requests to a deployed API, from anybody: the API decides for itself, as on AWS;
-- reads of an object in a bucket, from anybody: the bucket's policy decides;
-- signed requests of programs. Web pages cannot send them.
+- requests to a deployed API, from any client: the API decides, as on AWS;
+- unsigned reads of an object in a bucket, from any client: the bucket's policy decides;
+- signed requests of programs. Browsers add headers by which the guard recognizes web pages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEALTH = "/_ministack/health"
 _API = re.compile(r"/restapis/[a-z0-9]+/[A-Za-z0-9_-]+/_user_request_(/.*)?", re.DOTALL)
 _OBJECT = re.compile(r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?!.*\.\.).+", re.DOTALL)
 
-#: Headers that browsers add and AWS SDKs do not. Some more begin with the prefix.
+#: Headers that browsers add and AWS SDKs do not, and the prefix of further such headers.
 _BROWSER_HEADERS = frozenset({"origin", "referer", "cookie"})
 _BROWSER_PREFIX = "sec-"
 
@@ -82,7 +82,7 @@ class Guard:
         return len(hosts) == 1 and hosts[0] in self._hosts
 
     def _is_open_to_all(self, scope: Message) -> bool:
-        """Check whether anybody may send this request. Remove the query, which S3 may understand, from a read."""
+        """Check whether any client may send this request. Remove the query of a read: S3 might interpret it."""
         path = scope["path"]
         if _API.fullmatch(path):
             return True
@@ -126,7 +126,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(scope: Message, send: Send, reason: str) -> None:
-    """Answer 403 in the format that the SDK expects: JSON for some services, XML for the others."""
+    """Answer 403 in the format that the SDK expects: JSON for some services, XML for all others."""
     code = "AccessDeniedException"
     if b"json" in dict(scope["headers"]).get(b"content-type", b""):
         kind, text = b"application/json", json.dumps({"__type": code, "message": reason})

@@ -1,4 +1,4 @@
-"""Corrections of the embedded AWS's API gateway, applied in its process, so that it does what API Gateway does."""
+"""Correct the embedded AWS's API gateway, in its process, so that it behaves like API Gateway."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _ANY = "x-amazon-apigateway-any-method"
 
 
 def correct(ministack: Any) -> None:
-    """Correct the gateway of this application, the module `ministack.app`. Call this once, before it serves."""
+    """Correct the gateway of the module `ministack.app`. Call this once, before the embedded AWS serves requests."""
     _keep_encoding(ministack)
     _import_any_methods(ministack._get_module("apigateway_v1"))
 

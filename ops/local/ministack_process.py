@@ -41,7 +41,7 @@ def create_session(function: dict[str, Any]) -> dict[str, str]:
     """
     Return credentials of the function's role, the same at each call.
 
-    The embedded AWS's own credentials of functions follow from their names. These follow from the secret as well.
+    The embedded AWS derives a function's credentials from names alone. These derive from the local secret as well.
     """
     account_id = function["FunctionArn"].split(":")[4]
     role = function["Role"].rpartition("/")[2]

@@ -94,7 +94,7 @@ def run(system: LocalSystem) -> None:
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:
-                os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary)  # packaging is also cleaned up
+                os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary)  # also removed: files of packaging
                 api_url = _deploy(system)
                 maximum = stages.settings_of(stages.LOCAL_STAGE).max_increment
                 with contextlib.closing(PageServer(system.page_port, api_url, maximum)) as page:
@@ -113,7 +113,7 @@ def up(system: LocalSystem) -> None:
     Start the system in the background and wait until it is ready. Do nothing if it is running.
 
     Raises:
-        OperatorError: the system does not start in time, or it is running on other ports than the environment asks for.
+        OperatorError: the system does not start in time, or runs on other ports than the environment sets.
         click.exceptions.Exit: the system ended. Its error is printed, and the exit status is its own.
     """
     system.folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
     Replace this process with Chalice's development server, which uses the running system's tables and queues.
 
     Raises:
-        OperatorError: the system is not running, or on other ports than the environment asks for; `port` is in use.
+        OperatorError: the system is not running, or runs on other ports than the environment sets; `port` is in use.
     """
     stages.use_embedded_aws(_find_addresses(system))
     _check_free(port, "PORT")
@@ -190,7 +190,7 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
 
 
 def _find_addresses(system: LocalSystem) -> dict[str, str]:
-    """Return the running system's addresses, after a check that it has the ports that the environment asks for."""
+    """Return the running system's addresses, after a check that it has the ports that the environment sets."""
     addresses = stages.addresses(system.folder)
     for variable, port, name in (
         ("AWS_PORT", system.aws_port, "AWS_ENDPOINT_URL"),

@@ -37,10 +37,10 @@ MOVED_BY_SQS = "failed too often"
 #: The reason shown for notes on discarded batches.
 DISCARDED = "not published in half a day"
 
-#: The stream receives an event after it is recorded, and has another clock.
+#: The stream receives an event after it is recorded, and has its own clock.
 _MARGIN_MS = 300_000
 
-#: The most dead letters of one run, so that it ends before the visibility timeout.
+#: The maximum number of dead letters in one run, so that it ends before the visibility timeout.
 MAX_MESSAGES = 5_000
 VISIBILITY_TIMEOUT_S = 900
 
@@ -116,7 +116,7 @@ class Received:
 
 @contextlib.contextmanager
 def receive(settings: Settings, selection: Selection) -> Iterator[Received]:
-    """Receive the selected dead letters. At the end of the block, undeleted ones become visible to others again."""
+    """Receive the selected dead letters. At the end of the block, undeleted ones become visible again."""
     received = Received({}, {}, {})
     with contextlib.ExitStack() as stack:
         for projection in selection.projections or settings.projections:
@@ -178,7 +178,7 @@ class InFlightMessages:
 
     @property
     def hidden(self) -> int:
-        """The number of messages that another consumer has received. 0 until `receive` has reached the queue's end."""
+        """The number of messages that another consumer has received. 0 until `receive` has read the whole queue."""
         return self._unreceived if self._is_read else 0
 
     def receive(self) -> Iterator[tuple[DeadLetter, str]]:
@@ -256,8 +256,8 @@ def _check_ids(prefixes: Sequence[str], received: Received) -> None:
 def explain_hidden(number: int) -> str:
     """Explain why messages are hidden, and what the operator can do."""
     return (
-        f"Hidden: {count(number, 'message')} that another consumer has received, such as a killed run of redrive, "
-        f"which hides messages for {VISIBILITY_TIMEOUT_S // 60} minutes. Run it again then."
+        f"Hidden: {count(number, 'message')} that another consumer has received. A killed run of redrive hides "
+        f"messages for {VISIBILITY_TIMEOUT_S // 60} minutes: run redrive again after that."
     )
 
 

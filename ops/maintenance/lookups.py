@@ -21,7 +21,7 @@ def approximate_item_count(*tables: str) -> int:
 
 
 def table_ids(*tables: str) -> dict[str, str]:
-    """Return the id that AWS gave each of these tables when it was created."""
+    """Return the id of each of these tables. A table that is created again has a new id."""
     client = boto3.client("dynamodb")
     return {table: client.describe_table(TableName=table)["Table"]["TableId"] for table in tables}
 

@@ -212,7 +212,7 @@ def _to_outcome(
         }
         for name, messages in received.in_flight.items()
     }
-    # A hidden message may be a selected one, unless messages are selected by id: each id was found.
+    # A hidden message may match the selection, unless messages are selected by id: then, each id was found.
     holds = holds and is_complete and (not received.hidden or bool(selection.ids))
     return Outcome({**projections.merge_facts(by_projection), **facts}, lines, holds)
 

@@ -2,7 +2,7 @@
 Replay: send events of the log to the projections' queues again, at a given rate, with a checkpoint.
 
 A checkpoint belongs to a selection of events and to the stage's tables, and expires after a day. Otherwise, a replay
-after an old, forgotten one would skip events.
+would skip events because of an old, forgotten checkpoint.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Host:
         """Return the files of the published page with an additional style."""
         web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
         web["style.css"] += style.encode()
-        return {file.key: file for file in site_files.site_of(web, f"{self.url}api", 1000).files}
+        return {file.key: file for file in site_files.build_site(web, f"{self.url}api", 1000).files}
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         key = urlsplit(request.path).path.removeprefix("/") or "index.html"

@@ -11,7 +11,7 @@ import pytest
 from ops import stages
 from ops.cli.errors import InputError, OperatorError
 from ops.deployment import site_files
-from ops.deployment.site_files import find_outdated, host_of, origin_of, previous_version, site_of
+from ops.deployment.site_files import build_site, find_outdated, host_of, origin_of, previous_version
 from tests.doc_pages import TEXT
 
 API = "https://api.example/api"
@@ -38,7 +38,7 @@ def the_page():
 
 
 def files_by_key(web, api_url=API):
-    return {file.key: file for file in site_of(web, api_url, 1000).files}
+    return {file.key: file for file in build_site(web, api_url, 1000).files}
 
 
 def text_of(file):
@@ -47,7 +47,7 @@ def text_of(file):
 
 def test_files_other_than_page_and_config_are_cached_for_a_year():
     """Their names contain a hash of their content."""
-    site = site_of(a_web(), API, 1000)
+    site = build_site(a_web(), API, 1000)
 
     kept = {file.key: file.cache_control for file in site.files}
 
@@ -67,31 +67,31 @@ def test_service_worker_keeps_its_name_next_to_the_page():
 
     assert files["service-worker.js"].cache_control == MINUTE
     assert [key for key in files if key.endswith("service-worker.js")] == ["service-worker.js"]
-    assert site_of(with_worker, API, 1000).version == site_of(a_web(), API, 1000).version
+    assert build_site(with_worker, API, 1000).version == build_site(a_web(), API, 1000).version
 
 
 def test_file_is_put_after_the_files_it_links():
-    keys = [file.key for file in site_of(a_web(), API, 1000).files]
+    keys = [file.key for file in build_site(a_web(), API, 1000).files]
 
     assert keys[-2:] == ["config.json", "index.html"]
     assert [key.startswith("v/") for key in keys] == sorted((key.startswith("v/") for key in keys), reverse=True)
 
 
 def test_version_depends_only_on_the_content_of_the_files():
-    version = site_of(a_web(), API, 1000).version
+    version = build_site(a_web(), API, 1000).version
 
-    assert site_of(dict(reversed(a_web().items())), "https://other.example", 1000).version == version
-    assert site_of(a_web(app_js="changed"), API, 1000).version != version
-    assert site_of(a_web(more_js=""), API, 1000).version != version
+    assert build_site(dict(reversed(a_web().items())), "https://other.example", 1000).version == version
+    assert build_site(a_web(app_js="changed"), API, 1000).version != version
+    assert build_site(a_web(more_js=""), API, 1000).version != version
     assert (
-        site_of({**a_web(), "style.css": a_web()["app.js"], "app.js": a_web()["style.css"]}, API, 1000).version
+        build_site({**a_web(), "style.css": a_web()["app.js"], "app.js": a_web()["style.css"]}, API, 1000).version
         != version
     )
 
 
 def test_page_links_to_the_files_of_its_version():
     """Its other links do not change."""
-    site = site_of(a_web(), API, 1000)
+    site = build_site(a_web(), API, 1000)
 
     page = text_of(site.files[-1])
 
@@ -119,7 +119,7 @@ def test_config_has_the_address_and_the_maximum_of_the_api():
 @pytest.mark.parametrize("page", ["<p>no policy</p>", "connect-src a; connect-src b"])
 def test_page_without_connect_src_is_refused(page):
     with pytest.raises(OperatorError, match="one connect-src"):
-        site_of(a_web(index=page), API, 1000)
+        build_site(a_web(index=page), API, 1000)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_files_have_their_content_type(name, content_type):
 
 def test_file_of_unknown_type_is_refused_by_name():
     with pytest.raises(OperatorError, match=r"web/notes\.doc has an unknown type"):
-        site_of(a_web(notes_doc=""), API, 1000)
+        build_site(a_web(notes_doc=""), API, 1000)
 
 
 def test_text_is_compressed_if_that_is_smaller():
@@ -230,7 +230,7 @@ def test_only_versioned_files_of_other_versions_are_outdated():
 def test_page_is_as_small_as_readme_says():
     web = the_page()
     loaded = {name: body for name, body in web.items() if name != "error.html"}
-    sent = [file for file in site_of(web, API, 1000).files if file.key not in ("error.html", "config.json")]
+    sent = [file for file in build_site(web, API, 1000).files if file.key not in ("error.html", "config.json")]
 
     readme = " ".join(TEXT.split())
 
@@ -244,7 +244,7 @@ def test_page_is_as_small_as_readme_says():
 
 def test_every_file_of_the_page_is_published_and_every_link_resolves():
     web = the_page()
-    site = site_of(web, API, 1000)
+    site = build_site(web, API, 1000)
     keys = {file.key for file in site.files}
 
     page = text_of(site.files[-1])
