@@ -107,8 +107,8 @@ def cancel_for(*reasons: str | None) -> Fault:
     def cancel(attempt: Attempt) -> AWSResponse:
         members = len(json.loads(attempt.request.body)["TransactItems"])
         codes = [*reasons, *[reasons[-1]] * members][:members]
-        said = [{"Code": code, "Message": "not now"} if code else {"Code": "None"} for code in codes]
-        return _refusal(attempt, "TransactionCanceledException", CancellationReasons=said)
+        cancellations = [{"Code": code, "Message": "not now"} if code else {"Code": "None"} for code in codes]
+        return _refusal(attempt, "TransactionCanceledException", CancellationReasons=cancellations)
 
     return cancel
 

@@ -42,7 +42,10 @@ def record_complaints(page: Page) -> list[str]:
     It ignores the browser's own messages about reports that a stage without SQL does not have.
     """
     complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text) if "/reports/" not in said.location["url"] else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if "/reports/" not in message.location["url"] else None,
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return complaints
 

@@ -167,7 +167,7 @@ def project(place, tmp_path_factory) -> Iterator[Project]:
 class Deployment:
     """A deployment's output, the resources after it, and the responses to a browser's preflight and to a request."""
 
-    said: subprocess.CompletedProcess[str]
+    process: subprocess.CompletedProcess[str]
     after: Seen
     answers: dict[str, httpx.Response]
 
@@ -178,9 +178,9 @@ class Deployment:
 
 
 def deployed(project: Project, asked: Callable[[httpx.Client], dict[str, httpx.Response]]) -> Deployment:
-    said = project.chalice("deploy", "--stage", STAGE)
-    assert said.returncode == 0, said.stderr
-    found = Deployment(said, seen(), {})
+    process = project.chalice("deploy", "--stage", STAGE)
+    assert process.returncode == 0, process.stderr
+    found = Deployment(process, seen(), {})
     with project.api(found.api_id) as client:
         return replace(found, answers=asked(client))
 
@@ -313,12 +313,14 @@ def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
 
 
 def test_ops_refuses_what_chalice_deployed(others):
-    told = (
+    message = (
         "Error: Stage chalice was deployed by `chalice deploy`: run `chalice delete --stage chalice` in the same "
         "checkout first. The data is kept.\n"
     )
 
-    assert {name: (said.returncode, said.stderr) for name, said in others.items()} == dict.fromkeys(others, (1, told))
+    assert {name: (process.returncode, process.stderr) for name, process in others.items()} == dict.fromkeys(
+        others, (1, message)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ LOG = f"counter-{STAGE}-event-log"
 class Step:
     """The output of a command, and the stage's resources after it."""
 
-    said: subprocess.CompletedProcess[str]
+    process: subprocess.CompletedProcess[str]
     stacks: set[str]
     functions: set[str]
     tables: set[str]
@@ -37,18 +37,18 @@ class Step:
 
     @property
     def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.said.stdout)
+        found: dict[str, Any] = json.loads(self.process.stdout)
         return found
 
 
 def step(project: Path, *arguments: str) -> Step:
-    said = ops("destroy", "--stage", STAGE, *arguments, at=project)
+    process = ops("destroy", "--stage", STAGE, *arguments, at=project)
     stacks = boto3.client("cloudformation").describe_stacks()["Stacks"]
     tables = {
         name for name in boto3.client("dynamodb").list_tables()["TableNames"] if name.startswith(f"counter-{STAGE}")
     }
     return Step(
-        said,
+        process,
         {name for one in stacks if (name := one["StackName"]).startswith(f"counter-{STAGE}")},
         {
             name
@@ -126,14 +126,14 @@ def gone_again(gone, project) -> Step:
 
 
 def test_destroy_without_confirmation_removes_nothing(refusals):
-    said = {name: (one.said.returncode, one.said.stderr) for name, one in refusals.items()}
+    outputs = {name: (one.process.returncode, one.process.stderr) for name, one in refusals.items()}
     place = f"the embedded AWS at {os.environ['AWS_ENDPOINT_URL']}"
     warning = (
         f"Error: All data of stage {STAGE} in {place} will be deleted permanently. Confirm with --confirm {STAGE}.\n"
     )
 
-    assert said.pop("confirmed, and not asked for")[0] == 2
-    assert said == {
+    assert outputs.pop("confirmed, and not asked for")[0] == 2
+    assert outputs == {
         "application": (1, "Error: Confirmation required: add --yes.\n"),
         "data": (1, warning),
         "data, with --yes": (1, warning),
@@ -145,7 +145,7 @@ def test_destroy_without_confirmation_removes_nothing(refusals):
 def test_destroy_dry_run_lists_all_resources_and_removes_nothing(listed, refusals):
     names = {one["name"] for one in listed.facts["removed"]}
 
-    assert listed.said.returncode == 0
+    assert listed.process.returncode == 0
     assert listed.functions | listed.tables | listed.buckets <= names
     assert len(listed.functions) == 4
     assert listed.stacks == {APPLICATION, DATA}
@@ -158,9 +158,9 @@ def test_destroy_removes_the_application_and_keeps_the_data(down):
 
 
 def test_repeated_removal_succeeds(down_again, gone_again):
-    assert (down_again.said.returncode, gone_again.said.returncode) == (0, 0)
-    assert f"Nothing to remove: stage {STAGE} has no application here." in down_again.said.stdout
-    assert f"Nothing to remove: stage {STAGE} has no application and no data here." in gone_again.said.stdout
+    assert (down_again.process.returncode, gone_again.process.returncode) == (0, 0)
+    assert f"Nothing to remove: stage {STAGE} has no application here." in down_again.process.stdout
+    assert f"Nothing to remove: stage {STAGE} has no application and no data here." in gone_again.process.stdout
 
 
 @pytest.fixture
@@ -187,8 +187,8 @@ def test_log_without_its_stack_is_not_a_failed_stage(project):
 
 
 def test_destroy_data_removes_the_retained_log_too(gone):
-    assert gone.said.returncode == 0, gone.said.stderr
-    assert gone.said.stdout.splitlines() == [
+    assert gone.process.returncode == 0, gone.process.stderr
+    assert gone.process.stdout.splitlines() == [
         f"Removed: {DATA}, {LOG}.",
         "AWS keeps a last backup of the event log for 35 days. It can be restored from that.",
     ]

@@ -287,7 +287,7 @@ def test_local_reads_the_sqlite_file_of_the_functions(place):
     )
     environment = at(place) | {"EVENT_LOG_STREAM_ARN": "arn"}
 
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", f"{program}; import os; print(os.environ['SQL_URL'], os.environ['STAGE'])"],
         cwd=PROJECT,
         env=environment,
@@ -296,7 +296,7 @@ def test_local_reads_the_sqlite_file_of_the_functions(place):
         check=True,
     ).stdout
 
-    assert said.split() == [f"sqlite:///{place.folder.resolve() / 'counter.sqlite'}", "local"]
+    assert output.split() == [f"sqlite:///{place.folder.resolve() / 'counter.sqlite'}", "local"]
     assert (place.folder / "counter.sqlite").exists()
 
 

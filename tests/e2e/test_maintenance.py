@@ -155,7 +155,7 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "said"),
+    ("arguments", "status", "message"),
     [
         (
             ["replay", "--from", "yesterday"],
@@ -176,11 +176,11 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (["verify", "--projection", "rows"], 2, "'rows' is not one of 'read-model', 'sql'"),
     ],
 )
-def test_impossible_request_is_one_line(place, arguments, status, said):
+def test_impossible_request_is_one_line(place, arguments, status, message):
     refused = ops(*arguments, "--stage", "local")
 
     assert refused.returncode == status
-    assert said in refused.stderr.splitlines()[-1]
+    assert message in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
 
@@ -238,9 +238,9 @@ def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client
 def test_commands_are_refused_with_shards_other_than_the_logs(place, tmp_path, command):
     checkout = copy_project(tmp_path)
     config = checkout / ".chalice" / "config.json"
-    said = json.loads(config.read_text())
-    said["stages"]["local"]["environment_variables"]["SHARDS"] = "4"
-    config.write_text(json.dumps(said))
+    content = json.loads(config.read_text())
+    content["stages"]["local"]["environment_variables"]["SHARDS"] = "4"
+    config.write_text(json.dumps(content))
 
     done = ops(*command, "--stage", "local", at=checkout, STAGE=None)
 

@@ -173,9 +173,9 @@ def test_unreachable_account_is_a_one_line_error_with_the_way_out(tmp_path, vari
 
 
 def test_missing_permission_is_refused_with_the_way_out():
-    said = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
+    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
 
-    assert errors.describe(said).startswith("Your credentials lack a permission: use others")
+    assert errors.describe(error).startswith("Your credentials lack a permission: use others")
 
 
 def test_provision_with_other_shards_is_refused(stage, four_shards):
@@ -235,9 +235,9 @@ def test_exit_status_differs_for_refusal_usage_error_and_outage(error, status):
 
 
 def test_expired_credentials_are_refused_with_the_way_out():
-    said = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
+    error = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
 
-    assert errors.describe(said).startswith(
+    assert errors.describe(error).startswith(
         "Your credentials have expired: sign in again, for example with aws sso login."
     )
 
@@ -258,9 +258,9 @@ def test_expired_credentials_are_refused_with_the_way_out():
 )
 def test_refusal_of_credentials_has_a_way_out(code, operation, hint):
     """S3 answers HEAD without a body, so without an error code."""
-    said = ClientError({"Error": {"Code": code, "Message": "Forbidden"}}, operation)
+    error = ClientError({"Error": {"Code": code, "Message": "Forbidden"}}, operation)
 
-    assert errors.describe(said).startswith(hint)
+    assert errors.describe(error).startswith(hint)
 
 
 def test_missing_stack_names_the_region(place, tmp_path):

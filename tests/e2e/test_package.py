@@ -140,15 +140,15 @@ def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, m
 def test_event_source_settings_are_in_the_template(functions, tmp_path):
     checkout = copy_project(tmp_path / "checkout")
     config = checkout / ".chalice" / "config.json"
-    said = json.loads(config.read_text())
-    said["stages"]["dev"] = json.loads(json.dumps(said["stages"]["local"]).replace("/local/", "/dev/"))
-    said["stages"]["dev"]["environment_variables"] |= {
+    content = json.loads(config.read_text())
+    content["stages"]["dev"] = json.loads(json.dumps(content["stages"]["local"]).replace("/local/", "/dev/"))
+    content["stages"]["dev"]["environment_variables"] |= {
         "STAGE": "dev",
         "SQL_URL": "postgresql+psycopg://counter@host/counter",
         "PROJECTORS": "5",
         "BATCHING_WINDOW_S": "7",
     }
-    config.write_text(json.dumps(said))
+    config.write_text(json.dumps(content))
 
     done = ops("package", "--stage", "dev", str(tmp_path / "build"), at=checkout)
 
@@ -168,8 +168,10 @@ def test_event_source_settings_are_in_the_template(functions, tmp_path):
 
 def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monkeypatch):
     project = copy_project(tmp_path / "project")
-    (told,) = re.findall(r"The settings of a stage with SQL:\n\n```json\n(.+?)\n```", section("Enable SQL"), re.DOTALL)
-    of_dev = json.loads(f"{{{told}}}")["dev"]
+    (example,) = re.findall(
+        r"The settings of a stage with SQL:\n\n```json\n(.+?)\n```", section("Enable SQL"), re.DOTALL
+    )
+    of_dev = json.loads(f"{{{example}}}")["dev"]
     config = json.loads((project / ".chalice" / "config.json").read_text())
     config["stages"]["dev"]["environment_variables"] |= of_dev["environment_variables"]
     config["stages"]["dev"]["lambda_functions"] |= of_dev["lambda_functions"]
@@ -216,7 +218,7 @@ ours = [module for module in sys.modules.values() if (getattr(module, "__file__"
 print(len(ours), [module.__name__ for module in ours if not os.path.exists(module.__cached__)])
 """
 
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-B", "-c", program],
         cwd=tmp_path,
         env={**os.environ, "STAGE": "local", "_HANDLER": function},
@@ -225,7 +227,7 @@ print(len(ours), [module.__name__ for module in ours if not os.path.exists(modul
         check=True,
     ).stdout
 
-    number, uncompiled = said.split(maxsplit=1)
+    number, uncompiled = output.split(maxsplit=1)
     assert int(number) > 40
     assert uncompiled == "[]\n"
 

@@ -46,7 +46,7 @@ class Packaged:
 
     project: Path
     folder: Path
-    said: dict[str, Any]
+    result: dict[str, Any]
 
     @property
     def template(self) -> dict[str, Any]:
@@ -60,9 +60,9 @@ def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
     project = copy_project(tmp_path_factory.mktemp("project"))
     provisioned = ops("provision", "--stage", STAGE, "--yes", at=project)
     assert provisioned.returncode == 0, provisioned.stderr
-    said = ops("package", "--stage", STAGE, "build", "--json", at=project, **NOWHERE)
-    assert said.returncode == 0, said.stderr
-    yield Packaged(project, project / "build", json.loads(said.stdout))
+    process = ops("package", "--stage", STAGE, "build", "--json", at=project, **NOWHERE)
+    assert process.returncode == 0, process.stderr
+    yield Packaged(project, project / "build", json.loads(process.stdout))
     ops("destroy", "--stage", STAGE, "--yes", at=project)
 
 
@@ -139,7 +139,7 @@ def test_deployed_functions_have_the_shards_of_the_stage(applied):
 
 
 def test_printed_commands_name_the_stacks_and_existing_files(packaged):
-    bucket, package, deploy = packaged.said["commands"]
+    bucket, package, deploy = packaged.result["commands"]
 
     assert f"--stack-name counter-{STAGE}-data " in bucket
     assert "aws cloudformation package --template-file build/sam.json" in package
@@ -147,7 +147,7 @@ def test_printed_commands_name_the_stacks_and_existing_files(packaged):
         f"aws cloudformation deploy --template-file build/packaged.yaml --s3-bucket $BUCKET --stack-name {STACK}"
         in (deploy)
     )
-    assert all((packaged.project / name).exists() for name in packaged.said["files"])
+    assert all((packaged.project / name).exists() for name in packaged.result["files"])
 
 
 def test_chalice_itself_makes_the_same_template_of_the_overlay(packaged):

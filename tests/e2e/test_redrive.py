@@ -100,10 +100,10 @@ def test_valid_dead_letter_is_counted_and_removed(client, dead_letters, park, ma
     facts, status = redriven("--reason", mark)
 
     eventually(lambda: client.counter(mark)["value"] == 5)
-    (told,) = facts["messages"]
-    assert (status, facts["sent"], told["id"], told["outcome"]) == (0, 1, letter_id, "sent")
-    assert told["sent_as"]
-    assert told["first_lines"][0].startswith('{"version":1,"events":[{"counter_id":')
+    (letter,) = facts["messages"]
+    assert (status, facts["sent"], letter["id"], letter["outcome"]) == (0, 1, letter_id, "sent")
+    assert letter["sent_as"]
+    assert letter["first_lines"][0].startswith('{"version":1,"events":[{"counter_id":')
     assert dead_letters() == []
 
 
@@ -138,7 +138,7 @@ def test_messages_moved_by_sqs_are_selected_by_their_reason(client, dead_letters
     facts, status = redriven("--reason", "failed too often", "--message", moved)
 
     eventually(lambda: client.counter(mark)["value"] == 3)
-    assert (status, [told["reason"] for told in facts["messages"]]) == (0, ["failed too often"])
+    assert (status, [letter["reason"] for letter in facts["messages"]]) == (0, ["failed too often"])
 
 
 def test_an_id_that_fits_no_message_sends_nothing(dead_letters, park, mark):
@@ -206,11 +206,11 @@ def test_discarded_dead_letter_is_in_a_local_file_only(place, dead_letters, park
 def test_discard_is_confirmed_at_a_terminal(dead_letters, park, mark):
     letter_id = park(poison(mark), mark)
 
-    said = at_a_terminal("redrive", "--stage", "local", "--discard", "--reason", mark, answer=b"n\n")
+    process = at_a_terminal("redrive", "--stage", "local", "--discard", "--reason", mark, answer=b"n\n")
 
-    assert said.returncode != 0
-    assert f"{letter_id}  on the dead-letter queue" in said.stderr
-    assert "Discard 1 message? [y/N]" in said.stderr
+    assert process.returncode != 0
+    assert f"{letter_id}  on the dead-letter queue" in process.stderr
+    assert "Discard 1 message? [y/N]" in process.stderr
     assert [message["MessageId"] for message in dead_letters()] == [letter_id]
 
 
@@ -219,9 +219,9 @@ def test_redrive_that_a_signal_ends_leaves_all_visible(dead_letters, park, mark,
     """The process is at the confirmation, where it holds all messages."""
     ids = {park(poison(mark), mark) for _ in range(12)}
 
-    said = at_a_terminal("redrive", "--stage", "local", "--discard", "--reason", mark, number=number)
+    process = at_a_terminal("redrive", "--stage", "local", "--discard", "--reason", mark, number=number)
 
-    assert (said.returncode, "Traceback" in said.stderr) == (130, False)
+    assert (process.returncode, "Traceback" in process.stderr) == (130, False)
     assert {message["MessageId"] for message in dead_letters()} == ids
 
 
@@ -233,16 +233,16 @@ def at_a_terminal(*arguments, answer=b"", number=None):
     ) as process:
         os.close(its_side)
         assert process.stderr is not None
-        said = ""
-        while not said.endswith("[y/N]: ") and (character := process.stderr.read(1)):
-            said += character
+        prompt = ""
+        while not prompt.endswith("[y/N]: ") and (character := process.stderr.read(1)):
+            prompt += character
         if number is None:
             os.write(terminal, answer)
         else:
             end_by_signal(process, number)
         output, rest = process.communicate()
     os.close(terminal)
-    return subprocess.CompletedProcess(arguments, process.returncode, output, said + rest)
+    return subprocess.CompletedProcess(arguments, process.returncode, output, prompt + rest)
 
 
 def end_by_signal(process, number):

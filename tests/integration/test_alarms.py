@@ -109,9 +109,9 @@ def subscriber(stage):
     policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     sns: Any = boto3.client("sns")
-    told = sns.subscribe(TopicArn=stage["AlarmTopicArn"], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)[
-        "SubscriptionArn"
-    ]
+    subscription = sns.subscribe(
+        TopicArn=stage["AlarmTopicArn"], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True
+    )["SubscriptionArn"]
 
     def read():
         found: list[Any] = []
@@ -120,7 +120,7 @@ def subscriber(stage):
         return found
 
     yield read
-    sns.unsubscribe(SubscriptionArn=told)
+    sns.unsubscribe(SubscriptionArn=subscription)
     sqs.delete_queue(QueueUrl=url)
 
 
@@ -231,8 +231,8 @@ def test_findings_of_the_check_raise_alarms_and_reach_subscribers(
 
     (line,) = [line for text in capsys.readouterr().out.splitlines() if "_aws" in (line := json.loads(text))]
     measure(line)
-    told = {one["AlarmName"]: one["NewStateValue"] for one in subscriber()}
-    assert (told["counter-pipeline-drift"], told["counter-pipeline-repaired"]) == ("ALARM", "ALARM")
+    states = {one["AlarmName"]: one["NewStateValue"] for one in subscriber()}
+    assert (states["counter-pipeline-drift"], states["counter-pipeline-repaired"]) == ("ALARM", "ALARM")
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ print(counts)
 
 
 def connections_of(function, *events):
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PROGRAM, function],
         cwd=PROJECT,
         env={**os.environ, "_HANDLER": f"app.{function}"},
@@ -40,7 +40,7 @@ def connections_of(function, *events):
         text=True,
         check=True,
     )
-    return json.loads(said.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def test_the_api_opens_one_connection_at_its_first_request_and_keeps_it(stage):

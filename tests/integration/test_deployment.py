@@ -56,20 +56,20 @@ def test_chalice_finds_the_stream_without_a_command(stage, by_chalice):
 @pytest.mark.usefixtures("stage")
 @pytest.mark.parametrize("known", [{}, {"EVENT_LOG_STREAM_ARN": "arn:it"}])
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
         ({"SHARDS": "4"}, "was provisioned with SHARDS=1, but .chalice/config.json has SHARDS=4: restore SHARDS=1"),
         ({"PARTIAL_BATCH_RESPONSES": "1"}, "uncounted messages would be deleted"),
     ],
 )
-def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, variables, known, told):
-    with by_chalice("deploy"), pytest.raises(click.ClickException, match=told):
+def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, variables, known, message):
+    with by_chalice("deploy"), pytest.raises(click.ClickException, match=message):
         stream_arn.find_stream_arn(of("pipeline", **variables, **known))
 
 
 @pytest.mark.usefixtures("api_url", "stage")
 @pytest.mark.parametrize(
-    ("command", "name", "profile", "told"),
+    ("command", "name", "profile", "message"),
     [
         (
             "deploy",
@@ -97,8 +97,8 @@ def test_settings_that_lose_or_double_increments_are_not_deployed(by_chalice, va
         ),
     ],
 )
-def test_missing_resource_is_a_one_line_error_with_the_way_out(by_chalice, command, name, profile, told):
-    with by_chalice(command, profile), pytest.raises(click.ClickException, match=told):
+def test_missing_resource_is_a_one_line_error_with_the_way_out(by_chalice, command, name, profile, message):
+    with by_chalice(command, profile), pytest.raises(click.ClickException, match=message):
         stream_arn.find_stream_arn(of(name))
 
 

@@ -139,7 +139,7 @@ def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
     with aws_requests.record() as requests:
         done = run()
 
-    assert [(told["reason"], told["source"], told["sent_as"]) for told in done.facts["messages"]] == [
+    assert [(letter["reason"], letter["source"], letter["sent_as"]) for letter in done.facts["messages"]] == [
         ("not published in half a day", "event log stream", "1 events of the log")
     ] * 2
     assert requests.operations.count("SendMessage") == 1

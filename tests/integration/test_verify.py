@@ -156,12 +156,12 @@ def test_ops_verify_states_what_it_waits_for(pipeline, capsys):
 
 def test_events_recorded_during_verify_are_not_differences(pipeline):
     counted(pipeline)
-    told = []
+    calls = []
 
     def traffic(number):
-        told.append(number)
+        calls.append(number)
         pipeline.count(*logged(pipeline, 1, recorded_at_ms=time.time_ns() // 1_000_000))
-        if len(told) == 2:
+        if len(calls) == 2:
             pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000 + 5))
 
     report = verify_parts(select_counters([pipeline.counter_id]), advance=traffic)
@@ -174,11 +174,11 @@ def test_traffic_does_not_hide_an_event_that_was_counted_twice(pipeline):
     counted(pipeline, 1)
     update_counter(pipeline, "ADD #a :n", value=1)
     update_counter(pipeline, "ADD #a :n", version=1)
-    told = []
+    calls = []
 
     def traffic(number):
-        told.append(number)
-        if len(told) == 1:
+        calls.append(number)
+        if len(calls) == 1:
             pipeline.count(*logged(pipeline, 1, recorded_at_ms=A_SECOND * 1000))
 
     report = verify_parts(select_counters([pipeline.counter_id]), waits=False, advance=traffic)

@@ -56,7 +56,7 @@ def send(system: System, clients: Clients, seed: int, events: int) -> None:
     """
     shares = [wishes(seed, number, len(range(number, events, CLIENTS))) for number in range(CLIENTS)]
     stops = [events * number // (RESTARTS + 1) for number in range(1, RESTARTS + 1)]
-    began = told = time.monotonic()
+    began = reported_at = time.monotonic()
     with ThreadPoolExecutor(CLIENTS) as pool:
         try:
             jobs = {pool.submit(clients.new().send_all, share) for share in shares}
@@ -64,9 +64,9 @@ def send(system: System, clients: Clients, seed: int, events: int) -> None:
                 done, jobs = wait(jobs, 0.2, FIRST_EXCEPTION)
                 for job in done:
                     job.result()
-                if time.monotonic() > told + _PROGRESS_EVERY_S:
-                    told = time.monotonic()
-                    click.echo(f"{told - began:5.0f} s  {_progress(system, clients, events)}")
+                if time.monotonic() > reported_at + _PROGRESS_EVERY_S:
+                    reported_at = time.monotonic()
+                    click.echo(f"{reported_at - began:5.0f} s  {_progress(system, clients, events)}")
                 if stops and clients.total("answered") >= stops[0]:
                     del stops[0]
                     click.echo(f"{time.monotonic() - began:5.0f} s  restarting the embedded AWS")

@@ -93,10 +93,10 @@ def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, new_pipelin
     calm = [f"{pipeline.counter_id}.{number}" for number in range(6)]
     hot = f"{pipeline.counter_id}.hot"
 
-    with at(engine, "UpdateItem", fault), pytest.raises(PartlyCountedError) as told:
+    with at(engine, "UpdateItem", fault), pytest.raises(PartlyCountedError) as refusal:
         pipeline.project([message_body(*(an_event(counter_id=name) for name in (hot, *calm)))])
 
-    assert told.value.uncounted == {hot}
+    assert refusal.value.uncounted == {hot}
     assert [queries.get_counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 

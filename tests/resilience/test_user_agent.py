@@ -11,8 +11,8 @@ def test_every_request_names_the_application(engine, new_pipeline):
     named: list[str] = []
 
     def gate(attempt):
-        said = attempt.request.headers["User-Agent"]
-        named.append(said.decode() if isinstance(said, bytes) else said)
+        agent = attempt.request.headers["User-Agent"]
+        named.append(agent.decode() if isinstance(agent, bytes) else agent)
         return attempt.carry_out()
 
     engine.gate = gate
@@ -21,4 +21,4 @@ def test_every_request_names_the_application(engine, new_pipeline):
     engine.gate = faults.no_fault
 
     assert pipeline.value == 1
-    assert [said for said in named if session.USER_AGENT not in said] == []
+    assert [agent for agent in named if session.USER_AGENT not in agent] == []

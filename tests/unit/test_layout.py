@@ -32,7 +32,7 @@ def test_operators_commands_load_no_sql_module_before_it_is_used():
         f"from ops.maintenance import {maintenance}; print('sqlalchemy' in sys.modules)"
     )
 
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program],
         cwd=PROJECT,
         env={**os.environ, "STAGE": "pipeline"},
@@ -41,4 +41,4 @@ def test_operators_commands_load_no_sql_module_before_it_is_used():
         check=True,
     )
 
-    assert said.stdout == "False\n"
+    assert process.stdout == "False\n"

@@ -89,7 +89,7 @@ def test_permissions_lists_all_actions_of_each_role():
     may = section("Permissions")
     head, *rows = re.findall(r"^\| (`?\w+`?) \|(.*) \|$", may, re.MULTILINE)
     resources = [cell.strip() for cell in head[1].split("|")]
-    told = {
+    actions = {
         who.strip("`"): dict(
             zip(resources, (set(re.findall(r"`(\w+)`", cell)) for cell in cells.split("|")), strict=True)
         )
@@ -98,8 +98,10 @@ def test_permissions_lists_all_actions_of_each_role():
 
     for who, needed in NEEDED.items():
         of_log_and_stream = {*needed.get("event log", ()), *needed.get("stream", ())}
-        assert told.pop(who) == {name: {*needed.get(name, ())} for name in resources} | {"event log": of_log_and_stream}
-    assert told == {}
+        assert actions.pop(who) == {name: {*needed.get(name, ())} for name in resources} | {
+            "event log": of_log_and_stream
+        }
+    assert actions == {}
 
 
 def test_documents_name_all_make_targets():
@@ -204,14 +206,14 @@ def test_readme_shows_the_source_of_counting():
 
 def test_sql_page_lists_all_views_with_columns():
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| [^|:]+: (.+) \|$", section("Views"), re.MULTILINE)
-    told = {
+    view_columns = {
         name: set(re.findall(r"`(\w+)`", columns)) for names, columns in rows for name in re.findall(r"`(\w+)`", names)
     }
     steps = {"daily": {"hour", "week"}, "hourly": {"day", "week"}, "weekly": {"day", "hour"}}
 
-    assert told.keys() == {view.table.name for view in schema.views} == definitions.REPORTS.keys()
+    assert view_columns.keys() == {view.table.name for view in schema.views} == definitions.REPORTS.keys()
     for name, report in definitions.REPORTS.items():
-        assert told[name] - steps.get(name, set()) == {column.name for column in report.columns}
+        assert view_columns[name] - steps.get(name, set()) == {column.name for column in report.columns}
 
 
 def test_readme_states_the_length_of_the_application():

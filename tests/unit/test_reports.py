@@ -96,7 +96,7 @@ def test_parameters_are_parsed():
 
 
 @pytest.mark.parametrize(
-    ("name", "query", "told"),
+    ("name", "query", "message"),
     [
         ("daily", {"limit": 0}, "limit must be an integer from 1 to 100"),
         ("daily", {"limit": 101}, "limit must be an integer from 1 to 100"),
@@ -120,8 +120,8 @@ def test_parameters_are_parsed():
         ("running_totals", {}, "Report running_totals requires counter_id"),
     ],
 )
-def test_malformed_or_unknown_parameters_are_refused_with_the_rule(name, query, told):
-    with pytest.raises(InvalidRequestError, match=told):
+def test_malformed_or_unknown_parameters_are_refused_with_the_rule(name, query, message):
+    with pytest.raises(InvalidRequestError, match=message):
         asked(name, **query)
 
 

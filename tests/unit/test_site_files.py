@@ -235,11 +235,11 @@ def test_page_is_as_small_as_readme_says():
     readme = " ".join(TEXT.split())
 
     assert sum(map(len, web.values())) < 48_000
-    said = re.search(r"all that the page loads is ([\d.]+) KB in place of ([\d.]+)\.", readme)
-    assert said
+    sizes = re.search(r"all that the page loads is ([\d.]+) KB in place of ([\d.]+)\.", readme)
+    assert sizes
     # Another build of zlib may compress a little better.
-    assert float(said[1]) == pytest.approx(sum(len(file.body) for file in sent) / 1000, abs=0.3)
-    assert float(said[2]) == pytest.approx(sum(map(len, loaded.values())) / 1000, abs=0.06)
+    assert float(sizes[1]) == pytest.approx(sum(len(file.body) for file in sent) / 1000, abs=0.3)
+    assert float(sizes[2]) == pytest.approx(sum(map(len, loaded.values())) / 1000, abs=0.06)
 
 
 def test_every_file_of_the_page_is_published_and_every_link_resolves():
