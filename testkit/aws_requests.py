@@ -63,8 +63,8 @@ class Requests:
         """
         Return the cost of the reads among these requests.
 
-        A strongly consistent read costs 1 unit for each started 4 KB, also of nothing, and an eventually consistent
-        read half: of each item by itself, and of all that one page of a query or scan reads together (DynamoDB
+        A strongly consistent read costs 1 unit for each started 4 KB, and at least 1. An eventually consistent read
+        costs half. Items are rounded up one by one, but the items of a page of a query or scan together (DynamoDB
         developer guide, "Capacity consumption").
         """
         return self._read_units
@@ -80,10 +80,10 @@ class Requests:
         """Add the cost of a completed request, whatever its outcome."""
         parameters, targets, before = context[id(self)]
         written = sum(
-            target.factor * _started(max(size_before, self._size_now(target), target.put_bytes), _UNIT_BYTES)
+            target.factor * _count_units(max(size_before, self._size_now(target), target.put_bytes), _UNIT_BYTES)
             for target, size_before in zip(targets, before, strict=True)
         )
-        read = _cost_of_read(operation, parameters, answer)
+        read = _price_read(operation, parameters, answer)
         with self._lock:
             self._write_units += written
             self._read_units += read
@@ -134,35 +134,39 @@ class _Target:
 
 
 @contextlib.contextmanager
-def record(*of: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
+def record(*recorded_clients: BaseClient, reader: DynamoDBClient | None = None) -> Iterator[Requests]:
     """
-    Record the requests made inside, by these clients or else by the application's.
+    Record the requests of these clients in the block. Default: the application's clients.
 
     Writes are priced only with a `reader`, which reads each item before and after. Its own requests are not recorded.
     """
     seen = Requests(reader=reader)
-    watched = of or clients()
+    aws_clients = recorded_clients or clients()
 
-    def before(params: dict[str, Any], model: Any, context: dict[Any, Any], **_: Any) -> None:
+    def note_request(params: dict[str, Any], model: Any, context: dict[Any, Any], **_: Any) -> None:
         if model.name != "GetQueueUrl":  # once in the life of a process
             seen.note(model.name, params, context)
 
-    def after(model: Any, context: dict[Any, Any], parsed: dict[str, Any] | None = None, **_: Any) -> None:
+    def price_response(model: Any, context: dict[Any, Any], parsed: dict[str, Any] | None = None, **_: Any) -> None:
         if id(seen) in context:
             seen.price(model.name, parsed or {}, context)
 
-    def failed(context: dict[Any, Any], event_name: str, **_: Any) -> None:
+    def price_error(context: dict[Any, Any], event_name: str, **_: Any) -> None:
         if id(seen) in context:
             seen.price(event_name.rpartition(".")[2], {}, context)
 
-    hooks: dict[str, Any] = {"before-parameter-build": before, "after-call": after, "after-call-error": failed}
-    for client in watched:
+    hooks: dict[str, Any] = {
+        "before-parameter-build": note_request,
+        "after-call": price_response,
+        "after-call-error": price_error,
+    }
+    for client in aws_clients:
         for event, hook in hooks.items():
             client.meta.events.register(f"{event}.*.*", hook)
     try:
         yield seen
     finally:
-        for client in watched:
+        for client in aws_clients:
             for event, hook in hooks.items():
                 client.meta.events.unregister(f"{event}.*.*", hook)
 
@@ -173,35 +177,35 @@ def reader() -> DynamoDBClient:
     return boto3.client("dynamodb")
 
 
-def _cost_of_read(operation: str, parameters: dict[str, Any], answer: dict[str, Any]) -> float:
+def _price_read(operation: str, parameters: dict[str, Any], answer: dict[str, Any]) -> float:
     match operation:
         case "GetItem":
-            return _read_cost([answer.get("Item", {})], parameters)
+            return _price_items([answer.get("Item", {})], parameters)
         case "Query" | "Scan":
-            return _read_cost(answer.get("Items", []), parameters)
+            return _price_items(answer.get("Items", []), parameters)
         case "BatchGetItem":
             return sum(
-                _read_cost([item], asked)
+                _price_items([item], asked)
                 for table, asked in parameters["RequestItems"].items()
-                for item in _read_of(table, asked, answer)
+                for item in _list_read_items(table, asked, answer)
             )
         case _:
             return 0
 
 
-def _read_of(table: str, asked: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
+def _list_read_items(table: str, asked: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
     """Return an item for each key of a batch read, empty for a missing one."""
     found: list[dict[str, Any]] = answer.get("Responses", {}).get(table, [])
     left = len(answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []))
     return found + [{}] * (len(asked["Keys"]) - len(found) - left)
 
 
-def _read_cost(items: list[dict[str, Any]], read: dict[str, Any]) -> float:
-    units = _started(sum(map(size, items)), _READ_UNIT_BYTES)
+def _price_items(items: list[dict[str, Any]], read: dict[str, Any]) -> float:
+    units = _count_units(sum(map(size, items)), _READ_UNIT_BYTES)
     return units if read.get("ConsistentRead") else units / 2
 
 
-def _started(bytes_: int, unit: int) -> int:
+def _count_units(bytes_: int, unit: int) -> int:
     return max(1, math.ceil(bytes_ / unit))
 
 

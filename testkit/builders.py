@@ -112,7 +112,7 @@ def message_body(*events: Event) -> str:
 
 
 def queue_record(body: Any, received: int = 1) -> dict[str, Any]:
-    """Return a record that SQS delivers for the `received`-th time."""
+    """Return a record that SQS delivers. `received` is the number of deliveries, including this one."""
     return {
         "messageId": str(uuid.uuid4()),
         "receiptHandle": uuid.uuid4().hex,

@@ -60,18 +60,18 @@ class Engine:
 
     @contextlib.contextmanager
     def serving(self, *others: BaseClient) -> Iterator[None]:
-        """Serve the application's clients, and these, from the engine."""
+        """Serve the application's clients, and the `others`, from the engine."""
         served = [*aws_requests.clients(), *others]
         for client in served:
             client.meta.events.register("before-send.*.*", self._pass_gate)
             # The SDK retries without a wait: waiting changes nothing here.
-            client.meta.events.register_first("needs-retry.*.*", _at_once)
+            client.meta.events.register_first("needs-retry.*.*", _skip_wait)
         try:
             yield
         finally:
             for client in served:
                 client.meta.events.unregister("before-send.*.*", self._pass_gate)
-                client.meta.events.unregister("needs-retry.*.*", _at_once)
+                client.meta.events.unregister("needs-retry.*.*", _skip_wait)
 
     def remove_tables_and_queues(self) -> None:
         """Remove all tables and queues, for the next engine."""
@@ -82,7 +82,9 @@ class Engine:
 
     def _pass_gate(self, request: Any, event_name: str, **_: Any) -> Any:
         operation = event_name.rpartition(".")[2]
-        return self.gate(Attempt(operation, request, lambda: _stale(operation, request) or self._serve(request)))
+        return self.gate(
+            Attempt(operation, request, lambda: _make_stale_response(operation, request) or self._serve(request))
+        )
 
     def _serve(self, request: Any, **_: Any) -> Any:
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
@@ -114,13 +116,13 @@ class Engine:
         }
 
 
-def _stale(operation: str, request: Any) -> AWSResponse | None:
+def _make_stale_response(operation: str, request: Any) -> AWSResponse | None:
     """
     Return DynamoDB's stalest response to a read of items that is not strongly consistent: no items.
 
-    It promises of such a read only that it "might not reflect the results of a recently completed write" (developer
-    guide, "Read consistency"), and everything in a test was written a moment ago. None for all other requests. A scan
-    is left alone: only a list of counters makes one, which is documented as eventually consistent.
+    DynamoDB promises only that such a read "might not reflect the results of a recently completed write" (developer
+    guide, "Read consistency"), and every write of a test is recent. Return None for all other requests, including
+    scans: only the list of counters scans, and it is documented as eventually consistent.
     """
     parameters = json.loads(request.body) if operation in ("GetItem", "BatchGetItem", "Query") else {}
     if operation == "GetItem" and not parameters.get("ConsistentRead"):
@@ -154,14 +156,14 @@ class _Loader(yaml.SafeLoader):
     """Load a template, and replace its intrinsic functions with their arguments."""
 
 
-def _plain(loader: Any, _suffix: str, node: Any) -> Any:
+def _construct_plain(loader: Any, _suffix: str, node: Any) -> Any:
     return node.value if isinstance(node, yaml.ScalarNode) else loader.construct_sequence(node)
 
 
-_Loader.add_multi_constructor("!", _plain)
+_Loader.add_multi_constructor("!", _construct_plain)
 
 
-def _at_once(attempts: int, response: Any, caught_exception: Any, **_: Any) -> Any:
+def _skip_wait(attempts: int, response: Any, caught_exception: Any, **_: Any) -> Any:
     """Remove the SDK's wait before a retry. The SDK still decides whether to retry."""
     transient = caught_exception is not None or (
         response is not None and re.search("Throttl|ThroughputExceeded", response[1].get("Error", {}).get("Code", ""))

@@ -66,27 +66,27 @@ def lose_answer(attempt: Attempt) -> AWSResponse:
 def throttle(attempt: Attempt) -> AWSResponse:
     """Respond that the service throttles, with the error code of each service."""
     if attempt.is_sqs:
-        return _refused_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
-    return _refusal(attempt, "ThrottlingException")
+        return _refuse_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
+    return _refuse_by_dynamodb(attempt, "ThrottlingException")
 
 
 def exceed_throughput(attempt: Attempt) -> AWSResponse:
     """Respond that a partition or the caller exceeds its throughput. In a transaction, one member fails."""
     if attempt.is_sqs:
-        return _refused_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
+        return _refuse_by_sqs(attempt, "com.amazon.coral.availability#ThrottlingException", None)
     if attempt.operation == "TransactWriteItems":
         return cancel_for(None, "ThrottlingError")(attempt)
-    return _refusal(attempt, "ProvisionedThroughputExceededException")
+    return _refuse_by_dynamodb(attempt, "ProvisionedThroughputExceededException")
 
 
 def refuse(code: str, **more: Any) -> Fault:
     """Refuse a request to DynamoDB with this code."""
-    return lambda attempt: _refusal(attempt, code, **more)
+    return lambda attempt: _refuse_by_dynamodb(attempt, code, **more)
 
 
 def conflict(attempt: Attempt) -> AWSResponse:
     """Respond that a transaction is in progress on the item."""
-    return _refusal(attempt, "TransactionConflictException")
+    return _refuse_by_dynamodb(attempt, "TransactionConflictException")
 
 
 def cancel(attempt: Attempt) -> AWSResponse:
@@ -108,7 +108,7 @@ def cancel_for(*reasons: str | None) -> Fault:
         members = len(json.loads(attempt.request.body)["TransactItems"])
         codes = [*reasons, *[reasons[-1]] * members][:members]
         cancellations = [{"Code": code, "Message": "not now"} if code else {"Code": "None"} for code in codes]
-        return _refusal(attempt, "TransactionCanceledException", CancellationReasons=cancellations)
+        return _refuse_by_dynamodb(attempt, "TransactionCanceledException", CancellationReasons=cancellations)
 
     return cancel
 
@@ -153,7 +153,7 @@ def die_after(attempt: Attempt) -> AWSResponse:
 
 class Disturbance:
     """
-    Injects a fault at the k-th request (from 0), at its first attempt or at each.
+    Inject a fault into the k-th request (from 0), at its first attempt or at each.
 
     Requests of several threads are numbered as they arrive. A function that died makes no further request.
     """
@@ -178,7 +178,7 @@ class Disturbance:
         return self._fault(attempt) if is_met else attempt.carry_out()
 
 
-#: More attempts than anything makes.
+#: More attempts than any test makes.
 ALWAYS = 1_000_000
 
 
@@ -204,13 +204,13 @@ def inject(operation: str, fault: Fault, times: int = 1) -> Iterator[None]:
     assert left == 0 or times == ALWAYS, f"{operation} was attempted only {times - left} times"
 
 
-def _refusal(attempt: Attempt, code: str, **more: Any) -> AWSResponse:
+def _refuse_by_dynamodb(attempt: Attempt, code: str, **more: Any) -> AWSResponse:
     answer = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "not now", **more}
     return response(attempt.request, 400, {}, json.dumps(answer).encode())
 
 
-def _refused_by_sqs(attempt: Attempt, kind: str, code: str | None) -> AWSResponse:
-    # The header has the code by which SQS's older protocol calls the error, where it has another.
+def _refuse_by_sqs(attempt: Attempt, kind: str, code: str | None) -> AWSResponse:
+    # The header has the error code of SQS's older protocol, if it differs.
     headers = {"x-amzn-query-error": code} if code else {}
     answer = {"__type": kind, "message": "not now"}
     return response(attempt.request, 400, headers, json.dumps(answer).encode())

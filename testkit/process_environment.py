@@ -27,7 +27,7 @@ def free_ports(count: int) -> list[int]:
 
 @functools.cache
 def enter() -> None:
-    """Set the environment of this process, once. Enter before the application is imported, which reads its settings."""
+    """Set the environment of this process, once. Call this before importing the application, which reads settings."""
     aws_port, page_port = free_ports(2)
     folder = run_folder.create()
     os.environ.update(STAGE="pipeline", AWS_PORT=str(aws_port), PAGE_PORT=str(page_port), LOCAL_FOLDER=str(folder))

@@ -1,7 +1,7 @@
 """
 The folder of each test process, in `.local/tests`. It is removed at exit, or by the next process if one was killed.
 
-`python -m testkit.run_folder` removes what killed processes left, as `make clean` does.
+`make clean` runs `python -m testkit.run_folder`, which removes the folders of killed processes.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 ALL = Path(__file__).parent.parent / ".local" / "tests"
 
-#: The locks of this process's folders, held until it ends, however it ends.
-_held: list[IO[str]] = []
+#: The locks of this process's folders. The process holds them until it ends, even if it is killed.
+_locks: list[IO[str]] = []
 
 
 def create() -> Path:
-    """Create a folder that exists as long as this process. Remove what killed processes left."""
-    with _only_one_process():
+    """Create a folder that exists as long as this process. Remove the folders of killed processes."""
+    with _exclude_other_processes():
         _remove_leftovers()
         folder = Path(tempfile.mkdtemp(dir=ALL))
-        _held.append(_lock(folder / "owner"))
+        _locks.append(_lock(folder / "owner"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def remove_leftovers() -> None:
     """Remove the folders of processes that were killed, and stop the systems that still run in them."""
-    with _only_one_process():
+    with _exclude_other_processes():
         _remove_leftovers()
 
 
 def _remove_leftovers() -> None:
     for folder in [path for path in ALL.iterdir() if path.is_dir()]:
         with contextlib.suppress(BlockingIOError), _lock(folder / "owner"):
-            # Imported late: most processes find nothing, and the tests' environment must be set first.
+            # Imported late: most processes find no such folder, and the tests' environment must be set first.
             from ops.local import stack
 
             with contextlib.redirect_stdout(io.StringIO()):
@@ -52,7 +52,7 @@ def _remove_leftovers() -> None:
 
 
 @contextlib.contextmanager
-def _only_one_process() -> Iterator[None]:
+def _exclude_other_processes() -> Iterator[None]:
     ALL.mkdir(parents=True, exist_ok=True)
     with (ALL / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from testkit.engine import Engine
     from testkit.faults import Attempt
 
-#: Returns which of this number of waiting workers continues.
+#: Returns the index, below this number of waiting workers, of the worker that continues.
 Choose = Callable[[int], int]
 
 
 @dataclass
-class Ran:
+class Run:
     """The result of a run: choices with their numbers of alternatives, requests, and each worker's result or error."""
 
     choices: list[tuple[int, int]] = field(default_factory=list)
@@ -44,9 +44,9 @@ class _Worker:
         self.may_go = threading.Event()
 
 
-def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -> Ran:
+def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -> Run:
     """Run the workers to their ends. Before each request, `choose` chooses the worker that makes it."""
-    ran = Ran()
+    ran = Run()
     changed = threading.Condition()
     states = [_Worker(name) for name in workers]
     mine = threading.local()
@@ -92,7 +92,7 @@ def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -
         engine.gate = before
 
 
-def all_schedules(run_with: Callable[[Choose], Ran], at_most: int) -> int:
+def all_schedules(run_with: Callable[[Choose], Run], at_most: int) -> int:
     """
     Run every schedule once and return their number.
 

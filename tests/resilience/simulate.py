@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chalicelib.domain.events import Event
-    from testkit.scheduler import Ran
+    from testkit.scheduler import Run
     from tests.pipeline import Pipeline
 
 
@@ -45,7 +45,7 @@ class Simulated:
     """A seed's run, and its failure if there is one."""
 
     seed: int
-    ran: Ran
+    ran: Run
     wrong: str | None
 
 
@@ -65,7 +65,7 @@ def simulate(engine: Engine, seed: int) -> Simulated:
         watcher.check_between_requests()
         return chance.randrange(waiting)
 
-    ran = scheduler.Ran()
+    ran = scheduler.Run()
     try:
         ran = scheduler.run(engine, workers, choose)
         _raise_what_was_not_contention(ran)
@@ -106,7 +106,7 @@ def _events(pipeline: Pipeline, chance: random.Random, size: int) -> list[Event]
     ]
 
 
-def _raise_what_was_not_contention(ran: Ran) -> None:
+def _raise_what_was_not_contention(ran: Run) -> None:
     for result in ran.results.values():
         if isinstance(result, Exception) and not isinstance(result, ContendedError | PartlyCountedError):
             raise result
