@@ -64,7 +64,7 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
 }
 
-#: What is needed besides where SQL is on.
+#: The additional permissions of a stage with SQL.
 NEEDED_FOR_SQL: Mapping[str, Mapping[str, frozenset[str]]] = {
     "publish": {
         "SQL projection queue": frozenset({"GetQueueUrl", "SendMessage"}),
@@ -80,7 +80,7 @@ NEEDED_FOR_SQL: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
 }
 
-#: Who connects to the database, where there is one, and by which setting's address.
+#: The functions that connect to the database, and the settings with its address.
 CONNECT: Mapping[str, str] = {"project_sql": "sql_url", "api": "sql_reader_url"}
 
 #: What Lambda itself does with a function's permissions, before and after the function runs.

@@ -5,7 +5,7 @@ Counted at the clients, on the engine in this process, by the published rules fo
 is simulated, so every run gives the same figures.
 
 This design archives old entries now and then, so its counting is measured in the steady state: over whole cycles of the
-archive, without the first ones. Each counter's events are spread evenly over one second, at whose end they are counted.
+archive, without the first ones. Each counter's events are spread evenly over one second, and counted at its end.
 Counters share no request, so a few counters of a batch represent all of them. The alternatives keep no state that
 changes the cost of a batch: for them, one batch of new counters is measured.
 """

@@ -1,8 +1,8 @@
 """
 Compute what clients can make a stage cost in an hour, in USD, if they send as many requests as its limits admit.
 
-API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). Function time of
-expensive reads is not estimated for each kind: all functions of a region together have a limit, which bounds it.
+API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function
+time of expensive reads is not estimated for each kind: the limit of concurrent functions of a region bounds it.
 """
 
 from __future__ import annotations

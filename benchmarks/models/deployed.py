@@ -25,7 +25,7 @@ def read_steps() -> FunctionSteps:
 
 
 def read_history_limits() -> tuple[int, int]:
-    """Return the bytes of archive pages that one history reads, and by how much its last request may exceed them."""
+    """Return the maximum bytes of archive pages that a history reads, and the excess that its last request may read."""
     from chalicelib.read_model import queries  # noqa: PLC0415  (reads the stage's settings)
 
     return queries.HISTORY_BYTES, queries.PAGES_AT_ONCE * 4096

@@ -1,5 +1,5 @@
 """
-The units that counting takes in the steady state, by the application's own rules and without an AWS.
+The units that counting takes in the steady state, by the application's own rules, without AWS.
 
 `InMemoryPart` holds one part of a counter, and `domain.archive` plans its writes, as it does for `read_model.writer`.
 Units follow the published rules (testkit/aws_requests.py): a refused conditional write costs as much as the item it

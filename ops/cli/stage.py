@@ -35,8 +35,9 @@ def provision_command(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG
     """
     Create or update tables, queues, buckets and alarms.
 
-    Safe to repeat. Adds a new stage, and the functions of its optional projections, to .chalice/config.json. Writes the
-    functions' policies next to that file, where Chalice reads them.
+    Safe to repeat. Restores tables and queues that changed outside CloudFormation. Adds a new stage, and the functions
+    of its optional projections, to .chalice/config.json. Writes the functions' policies next to that file, where
+    Chalice reads them.
 
     \b
     Examples:

@@ -178,7 +178,7 @@ def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[
             for projection in settings.projections:
                 replay.send(projection.queue(settings.stage), chunk)
             number += len(chunk)
-        yield from ((letter_id, f"{number} events of the log") for letter_id in notes)
+        yield from ((letter_id, f"{count(number, 'event')} of the log") for letter_id in notes)
 
 
 def _read_log() -> Iterator[Event]:

@@ -166,7 +166,7 @@ CORS = {"Access-Control-Allow-Origin": "*"}
 
 
 def serve_adjustments(page: Page) -> None:
-    """Let the latest events have amounts and reasons of the greatest length."""
+    """Serve latest events with amounts and reasons of the maximum length."""
     amounts_and_reasons = [(-(2**53) + 1, "x" * 200), (2**53 - 1, "taken over from the old site " * 7), (-1, "typo")]
     events = [
         {"event_id": str(n), "type": "Adjusted", "by": by, "reason": reason, "recorded_at": "2026-01-31T12:00:00.000Z"}
@@ -207,7 +207,7 @@ def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[st
 def test_amount_is_not_clipped_and_has_a_maximum(
     page: Page, open_counter: Callable[[str], None], counter_id: str
 ) -> None:
-    """The maximum is that of the API."""
+    """The maximum is the API's `MAX_INCREMENT`."""
     open_counter(counter_id)
     set_amount(page, 1000)
     amount = page.get_by_label("Amount")

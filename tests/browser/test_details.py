@@ -277,7 +277,7 @@ def test_form_takes_names_with_blanks_and_pasted_addresses(
 
 
 def fail_history(page: Page, status: int = 503) -> list[str]:
-    """Let each request for a history fail. Return the addresses at which the page requests them."""
+    """Fail each request for a history. Return the list to which each requested address is added."""
     requested: list[str] = []
     problem = {"title": "No", "status": status, "detail": "There is no history today."}
 
@@ -296,7 +296,7 @@ def fail_history(page: Page, status: int = 503) -> list[str]:
 def test_failed_history_clears_the_chart_and_is_explained(
     page: Page, open_counter: Callable[[str], None], counter_id: str, status: int, text: str
 ) -> None:
-    """Neither the chart of the former range nor that of the former counter stays."""
+    """Neither the chart of the previous range nor that of the previous counter stays."""
     open_counter(counter_id)
     expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
     fail_history(page, status)

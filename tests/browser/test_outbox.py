@@ -417,7 +417,7 @@ def test_many_clicks_are_checked_by_few_requests(
 def test_page_counts_while_another_tab_blocks_the_storage(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
 ) -> None:
-    """The other tab holds the database open, so that its deletion, and what comes after it, waits."""
+    """The other tab keeps the database open, so its deletion waits, and so does every later request to open it."""
     other, page = context.new_page(), context.new_page()
     other.goto(f"{page_url}error.html")
     other.evaluate(
@@ -447,7 +447,7 @@ def test_page_counts_while_another_tab_blocks_the_storage(
 def test_open_page_lets_another_tab_delete_the_storage(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
 ) -> None:
-    """A click that is only in memory by then is counted once, and leaving warns of it."""
+    """A click that is then only in memory is counted once, and the page warns the user who leaves."""
     page, other = context.new_page(), context.new_page()
     page.goto(f"{page_url}#/{counter_id}")
     expect_shown(page, value=0)

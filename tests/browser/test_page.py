@@ -466,7 +466,7 @@ def test_hidden_page_sends_no_requests_until_it_is_visible(
 def test_page_without_https_counts_and_says_what_is_limited(
     page: Page, page_url: str, api_url: str, counter_id: str
 ) -> None:
-    """On another host than this machine, browsers withhold many functions from such a page."""
+    """On another host than this machine, browsers disable many functions of such a page."""
     address = "http://page.example/"
     page.route(
         f"{address}**",

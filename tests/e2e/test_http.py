@@ -148,7 +148,7 @@ def test_badge_shows_the_value_and_is_cacheable_for_a_minute(client, counter_id)
 
 @pytest.mark.parametrize("address", ["a/badge.svg?style=flashy", "a%20b/badge.svg", "a/badge.svg?colour=red"])
 def test_badge_invalid_is_a_badge_that_says_so_where_an_image_is_wanted(client, address):
-    """A web page would show a broken picture instead of a problem document."""
+    """An `<img>` would show a problem document as a broken picture."""
     response = client.http.get(f"/counters/{address}", headers={"Accept": "image/avif,image/webp,image/*,*/*;q=0.8"})
 
     assert (response.status_code, response.headers["Content-Type"]) == (200, "image/svg+xml")

@@ -1,4 +1,4 @@
-"""Who reaches the embedded AWS of a running local system."""
+"""Requests that the embedded AWS of a running local system accepts and refuses."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_key_without_its_secret_is_refused(place):
 
 
 def test_credentials_derived_from_a_functions_name_are_refused(place, operator):
-    """The embedded AWS alone would give each function a secret that follows from names."""
+    """The embedded AWS alone would derive each function's secret from names."""
     function = boto3.client("lambda").get_function_configuration(FunctionName=operator.publish_function)
     digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
     key = f"ASIA{digest[:16].upper()}"

@@ -97,7 +97,7 @@ def test_other_port_than_the_running_systems_is_refused(place, variable, name, v
     )
 
 
-def test_ports_that_nobody_asked_for_do_not_matter(place, page_url):
+def test_up_without_port_variables_accepts_the_running_system(place, page_url):
     environment = {name: value for name, value in at(place).items() if name not in ("AWS_PORT", "PAGE_PORT")}
 
     second = run(sys.executable, "-m", "ops.local", "up", at=PROJECT, **environment, AWS_PORT=None, PAGE_PORT=None)
@@ -153,9 +153,9 @@ def test_port_in_use_of_local_is_one_line(place):
 
 def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
     """
-    Proxies, profiles and addresses of single services concern other programs. No part may leave files elsewhere.
+    Proxies, profiles and addresses of single services are for other programs. No part may leave files elsewhere.
 
-    `place` has downloaded the packages, which does need the proxy.
+    `place` has already downloaded the packages, which requires the proxy.
     """
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -39,7 +39,7 @@ def test_every_command_has_help():
 
 
 @pytest.mark.parametrize("program", ["ops", "ops.local"])
-def test_python_without_packages_is_told_how_to_enter_the_environment(program):
+def test_python_without_packages_names_the_way_into_the_environment(program):
     """`-S` leaves out the packages of the environment."""
     refused = run(sys.executable, "-S", "-m", program, "--help", at=PROJECT)
 

@@ -311,12 +311,12 @@ def test_public_bucket_allows_anonymous_reads_and_nothing_else(place, settings, 
     address = f"{place.aws_url}/{bucket}"
 
     def answers():
-        with httpx.Client() as anybody:
+        with httpx.Client() as client:
             return [
-                anybody.get(f"{address}/index.html").status_code,
-                anybody.get(address).status_code,
-                anybody.put(f"{address}/more.html", content="theirs").status_code,
-                anybody.delete(f"{address}/index.html").status_code,
+                client.get(f"{address}/index.html").status_code,
+                client.get(address).status_code,
+                client.put(f"{address}/more.html", content="theirs").status_code,
+                client.delete(f"{address}/index.html").status_code,
             ]
 
     when_open = answers()

@@ -51,7 +51,7 @@ def list_tables():
 
 
 def deploy_function(name):
-    """Create a function of this name: while a projection's function exists, `publish` sends to its queue."""
+    """Create a function with this name: while a projection's function exists, `publish` sends to its queue."""
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as package:
         package.writestr("app.py", "")

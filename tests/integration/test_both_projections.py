@@ -170,7 +170,7 @@ def test_discarded_stream_batch_is_sent_to_both_projections(pipeline, second):
 
     done = run_redrive(READ_MODEL)
 
-    assert [letter["sent_as"] for letter in done.facts["messages"]] == ["1 events of the log"]
+    assert [letter["sent_as"] for letter in done.facts["messages"]] == ["1 event of the log"]
     assert (pipeline.published(), second.published()) == ([message_body(event)], [message_body(event)])
     assert pipeline.parked() == []
 

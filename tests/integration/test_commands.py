@@ -114,7 +114,7 @@ def test_keyed_swap_that_happened_is_refused_with_another_body(pipeline):
 @pytest.mark.parametrize("tag", ['"0"', '"1"', '"7"'])
 @pytest.mark.parametrize("counted", [False, True])
 def test_key_used_without_if_match_is_the_same_increment_with_it(pipeline, tag, counted):
-    """The increment happened. So the version is not compared, and the response says that an earlier request did it."""
+    """The increment is recorded, so the version is not compared. The response states that the request was a replay."""
     plain = pipeline.increment({"by": 4}, Idempotency_Key="k")
     if counted:
         pipeline.deliver()

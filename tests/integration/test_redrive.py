@@ -1,4 +1,4 @@
-"""A redrive loses no message and hides none, wherever it is interrupted. It reports messages that others hide."""
+"""A redrive loses and hides no message, wherever it is interrupted. It reports messages that other consumers hide."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
         done = run()
 
     assert [(letter["reason"], letter["source"], letter["sent_as"]) for letter in done.facts["messages"]] == [
-        ("not published in half a day", "event log stream", "1 events of the log")
+        ("not published in half a day", "event log stream", "1 event of the log")
     ] * 2
     assert requests.operations.count("SendMessage") == 1
     assert pipeline.published() == [message_body(then)]

@@ -1,4 +1,4 @@
-"""An interrupted replay resumes where it stopped, unless that was long ago or on other data."""
+"""An interrupted replay resumes where it stopped, unless the stop was over a day ago or on other tables."""
 
 from __future__ import annotations
 

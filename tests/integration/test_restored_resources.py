@@ -22,7 +22,7 @@ def stage(place):
 
 
 def replace_table(name, **changes):
-    """Replace a table by one that has its keys but none of its settings, as a restored table has."""
+    """Replace a table with one that has its keys but, like a restored table, none of its settings."""
     client = boto3.client("dynamodb")
     table = client.describe_table(TableName=name)["Table"]
     delete_table(name)

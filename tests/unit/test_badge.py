@@ -149,7 +149,7 @@ def test_label_with_control_or_direction_marks_is_refused(mark):
 
 @pytest.mark.parametrize("label", ["ضربات", "بازدید", "यात्रा", "ܫܠܡܐ", "ᠮᠣᠩᠭᠣᠯ", "a ضربات"])
 def test_letters_of_joined_scripts_stay_joined(label):
-    """Viewers fit a text into `textLength` by spaces between its letters, unless the letters are scaled, too."""
+    """Viewers fit a text into `textLength` by spacing its letters, unless the letters are to be scaled, too."""
     shown = [text.attrib for text in render(label=label).iter(f"{SVG}text")]
 
     assert [text.get("lengthAdjust") for text in shown] == ["spacingAndGlyphs"] * 2 + [None] * 2

@@ -1,4 +1,4 @@
-"""The guard in front of the embedded AWS, with an application that notes what reaches it."""
+"""The guard in front of the embedded AWS, with an application that records the requests that reach it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BROWSER_HEADERS = [
 
 
 @dataclass
-class Behind:
+class Application:
     """The application behind the guard."""
 
     scopes: list[dict[str, Any]] = field(default_factory=list)
@@ -51,19 +51,19 @@ def read_message(text):
 
 
 @pytest.fixture
-def behind() -> Behind:
-    return Behind()
+def application() -> Application:
+    return Application()
 
 
 @pytest.fixture
-def call(behind):
+def call(application):
     """Send a request through the guard and return the status and the text of its response."""
 
     def is_authentic(scope, body):
         return dict(scope["headers"]).get(b"authorization") == SIGNATURE["authorization"].encode() and body != b"forged"
 
     def send_through(method, path, headers=(), *, host=f"127.0.0.1:{PORT}", chunks=(b"",), query=b"", kind="http"):
-        guard = Guard(behind, PORT, is_authentic=is_authentic, is_bucket=lambda name: name == "site.example")
+        guard = Guard(application, PORT, is_authentic=is_authentic, is_bucket=lambda name: name == "site.example")
         pairs = [("host", host), *dict(headers).items()] if host is not None else [*dict(headers).items()]
         scope = {
             "type": kind,
@@ -97,29 +97,29 @@ def call(behind):
 
 @pytest.mark.parametrize("headers", [{}, *BROWSER_HEADERS, FORM, {"authorization": "Bearer token"}])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_anybody_may_call_a_deployed_api(call, behind, method, headers):
+def test_every_client_may_call_a_deployed_api(call, application, method, headers):
     assert call(method, API, headers, chunks=(b"{}",)) == (200, "")
-    assert behind.bodies == [b"{}"]
+    assert application.bodies == [b"{}"]
 
 
 @pytest.mark.parametrize("headers", [{}, *BROWSER_HEADERS])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_anybody_may_read_an_object_without_a_query(call, behind, method, headers):
+def test_every_client_may_read_an_object_but_sends_no_query(call, application, method, headers):
     assert call(method, OBJECT, headers, query=b"X-Amz-Signature=0&acl") == (200, "")
-    assert behind.scopes[0]["query_string"] == b""
+    assert application.scopes[0]["query_string"] == b""
 
 
 @pytest.mark.parametrize("host", ["localhost:4566", "LOCALHOST:4566", "127.0.0.1:4566"])
-def test_program_that_signs_is_passed_on_with_its_whole_body(call, behind, host):
+def test_program_that_signs_is_passed_on_with_its_whole_body(call, application, host):
     assert call("POST", "/", SIGNATURE | FORM, host=host, chunks=(b"Action=", b"ListStacks")) == (200, "")
-    assert behind.bodies == [b"Action=ListStacks"]
+    assert application.bodies == [b"Action=ListStacks"]
 
 
 @pytest.mark.parametrize("host", [None, "", "foreign.example:4566", "127.0.0.1", "127.0.0.1:80", "localhost:4567"])
 @pytest.mark.parametrize("path", ["/", API, OBJECT, "/_ministack/health"])
-def test_another_host_is_refused_as_after_dns_rebinding(call, behind, host, path):
+def test_another_host_is_refused_as_after_dns_rebinding(call, application, host, path):
     assert call("GET", path, SIGNATURE, host=host) == (403, "Host must be 127.0.0.1:4566 or localhost:4566.")
-    assert behind.scopes == []
+    assert application.scopes == []
 
 
 @pytest.mark.parametrize("headers", [*BROWSER_HEADERS, *(SIGNATURE | each for each in BROWSER_HEADERS)])
@@ -141,10 +141,10 @@ def test_another_host_is_refused_as_after_dns_rebinding(call, behind, host, path
         ("GET", "/restapis/5e5b5cbc/resources"),
     ],
 )
-def test_web_page_reaches_nothing_else(call, behind, method, path, headers):
+def test_web_page_reaches_nothing_else(call, application, method, path, headers):
     status, message = call(method, path, headers)
 
-    assert (status, behind.scopes) == (403, [])
+    assert (status, application.scopes) == (403, [])
     assert message.startswith("A web page may call a deployed API")
 
 
@@ -153,43 +153,43 @@ def test_web_page_reaches_nothing_else(call, behind, method, path, headers):
     [{}, FORM, {"content-type": "application/x-amz-json-1.0"}, {"authorization": "AWS4-HMAC-SHA256 Credential=test/"}],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("GET", "/"), ("PUT", OBJECT), ("GET", "/health")])
-def test_request_without_a_valid_signature_is_refused_with_the_way_out(call, behind, method, path, headers):
+def test_request_without_a_valid_signature_is_refused_with_the_way_out(call, application, method, path, headers):
     status, message = call(method, path, headers)
 
-    assert (status, behind.scopes) == (403, [])
+    assert (status, application.scopes) == (403, [])
     assert ". .local/env" in message
 
 
-def test_signature_of_another_body_is_refused(call, behind):
+def test_signature_of_another_body_is_refused(call, application):
     assert call("POST", "/", SIGNATURE, chunks=(b"for", b"ged"))[0] == 403
-    assert behind.scopes == []
+    assert application.scopes == []
 
 
 @pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/config", "/_localstack/health"])
-def test_administration_is_closed_even_to_programs_that_sign(call, behind, path):
+def test_administration_is_closed_even_to_programs_that_sign(call, application, path):
     assert call("POST", path, SIGNATURE) == (403, f"{path} is closed.")
-    assert behind.scopes == []
+    assert application.scopes == []
 
 
 def test_health_is_open_to_programs(call):
     assert call("GET", "/_ministack/health") == (200, "")
 
 
-def test_two_hosts_are_refused(call, behind):
+def test_two_hosts_are_refused(call, application):
     assert call("GET", API, {"Host": "127.0.0.1:4566"}, host="127.0.0.1:4566")[0] == 403
-    assert behind.scopes == []
+    assert application.scopes == []
 
 
-def test_websocket_is_closed(call, behind):
+def test_websocket_is_closed(call, application):
     assert call("GET", API, kind="websocket")[0] == {"type": "websocket.close", "code": 1008}
-    assert behind.scopes == []
+    assert application.scopes == []
 
 
-def test_client_that_leaves_before_its_body_ends_gets_no_response(call, behind):
+def test_client_that_leaves_before_its_body_ends_gets_no_response(call, application):
     assert call("POST", "/", SIGNATURE, chunks=())[0] is None
-    assert behind.scopes == []
+    assert application.scopes == []
 
 
-def test_start_and_stop_reach_the_application(call, behind):
+def test_start_and_stop_reach_the_application(call, application):
     assert call("GET", "", kind="lifespan")[0] is None
-    assert [scope["type"] for scope in behind.scopes] == ["lifespan"]
+    assert [scope["type"] for scope in application.scopes] == ["lifespan"]

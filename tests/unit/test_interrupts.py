@@ -11,7 +11,7 @@ import pytest
 from ops.cli import interrupts
 from ops.stages import PROJECT
 
-#: Starts as the operators' CLI does, and receives a signal twice.
+#: A program that starts as the operators' CLI does, and receives a signal twice.
 PROGRAM = """
 import signal, sys
 from ops.cli import interrupts

@@ -1,4 +1,4 @@
-"""The servers of the local system answer this machine only, and refuse what they would misread."""
+"""The servers of the local system answer this machine only, and refuse requests that they would misread."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ FOREIGN = [
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("server", ["page_port", "local_port"])
 def test_other_hosts_are_refused(request, server, host, method):
-    """A page whose name was made to resolve to this machine could read the answers."""
+    """A page whose host name resolves to this machine could read the responses."""
     port = request.getfixturevalue(server)
 
     status, headers, body = send(port, f"{method} /counters/a", host=host.format(port=port))

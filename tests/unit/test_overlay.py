@@ -1,4 +1,4 @@
-"""What `deploy` adds to Chalice's template: all methods, limits of the API, reserved concurrency, the access log."""
+"""The additions of `deploy` to Chalice's template: all methods, limits, reserved concurrency, the access log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What killed test processes left behind is removed, and what others use is kept."""
+"""Folders of killed test processes are removed; folders in use are kept."""
 
 from __future__ import annotations
 

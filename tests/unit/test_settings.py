@@ -63,7 +63,7 @@ def test_readers_use_sql_url_unless_sql_reader_url_is_set():
     assert settings.read({**written, "SQL_READER_URL": reader}).sql_reader_url == reader
 
 
-def test_who_reads_by_sql_may_be_another_than_who_writes():
+def test_sql_reader_may_differ_from_the_sql_writer():
     writer, reader = (f"postgresql+psycopg://{who}@host/counter" for who in ("counter", "reader"))
 
     found = settings.read({"STAGE": "dev", "SQL_URL": writer, "SQL_READER_URL": reader})
@@ -71,7 +71,7 @@ def test_who_reads_by_sql_may_be_another_than_who_writes():
     assert (found.sql_url, found.sql_reader_url) == (writer, reader)
 
 
-def test_there_is_nobody_to_read_by_sql_where_nothing_is_kept():
+def test_sql_reader_without_sql_url_is_refused_unless_empty():
     assert settings.read({"STAGE": "dev", "SQL_READER_URL": ""}).sql_reader_url == ""
 
     with pytest.raises(SettingsError, match="SQL_READER_URL requires SQL_URL"):

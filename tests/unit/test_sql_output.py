@@ -108,7 +108,7 @@ def test_json_with_repeated_column_names_is_refused(capsys):
 @pytest.mark.parametrize("error", [OperatorError, KeyboardInterrupt])
 @pytest.mark.parametrize("number", [0, 1, 20_000])
 def test_statement_that_is_stopped_leaves_no_output(output, error, number, capsys):
-    """A timeout stops it after any number of rows."""
+    """A timeout may stop a statement after any number of rows."""
 
     def rows():
         yield from ((n, "x" * 10) for n in range(number))

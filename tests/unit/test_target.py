@@ -1,4 +1,4 @@
-"""The place where AWS requests go: the embedded AWS or AWS itself, whatever the environment says."""
+"""AWS requests go to the embedded AWS or to AWS itself, regardless of the environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.doc_pages import PROJECT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Nothing listens there.
+#: An address on which nothing listens.
 ELSEWHERE = "http://127.0.0.1:9"
 
 ACCOUNT = b"""<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
@@ -51,7 +51,7 @@ REDIRECTIONS = {
 
 @pytest.fixture(autouse=True)
 def untouched_environment() -> Iterator[None]:
-    """Begin without exceptions from proxies. Restore the environment, and let no session remember it."""
+    """Begin without exceptions from proxies. Afterwards, restore the environment and drop the session that read it."""
     before = {**os.environ}
     for name in ("no_proxy", "NO_PROXY"):  # the tests' own environment has them
         os.environ.pop(name, None)
@@ -151,7 +151,7 @@ def test_shell_that_reads_the_environment_asks_the_embedded_aws(tmp_path):
 
 
 def test_embedded_aws_leaves_other_hosts_to_the_proxy(monkeypatch):
-    """Packages are downloaded through it."""
+    """Packages are downloaded through the proxy."""
     monkeypatch.setenv("no_proxy", "intranet.example")
     monkeypatch.setenv("https_proxy", ELSEWHERE)
 
