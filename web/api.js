@@ -1,13 +1,13 @@
 /** Longer than API Gateway's own timeout. */
 const TIMEOUT_MS = 30_000;
 
-/** The time that the browser’s clock is behind the API’s. */
+/** The time by which the browser’s clock is behind the API’s. */
 let clockLagMs = 0;
 
 /** Statuses with which the API refuses a command. */
 const REFUSALS = [400, 412, 413, 415, 422];
 
-/** The outcome of the request is unknown. Retry it, a command with the same key. */
+/** The outcome of the request is unknown. Retry it; if it is a command, with the same key. */
 export class UnavailableError extends Error {
   constructor(retryAfterMs = 0) {
     super("Cannot reach the API.");
@@ -24,7 +24,7 @@ export class RefusedError extends Error {
   }
 }
 
-/** Read the API’s clock, in milliseconds since 1970: the browser’s may be wrong. */
+/** Read the API’s clock, in milliseconds since 1970: the browser’s clock may be wrong. */
 export function readNow() {
   return Date.now() + clockLagMs;
 }

@@ -17,7 +17,7 @@ export function drawBars(steps, label, description, formatStep) {
   const lowest = Math.min(0, ...sums);
   const scale = HEIGHT / (highest - lowest || 1);
   const line = sums.some(Boolean) ? highest * scale : HEIGHT;
-  // The smallest bars need room above and below.
+  // The smallest bars need space above and below.
   const viewBox = `0 ${-MIN_BAR} ${steps.length} ${HEIGHT + 2 * MIN_BAR}`;
   const chart = make("svg", { viewBox, preserveAspectRatio: "none", role: "img", "aria-label": label });
   chart.append(make("desc", {}, description));

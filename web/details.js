@@ -17,35 +17,35 @@ export const RANGES = {
  * Make a counter's details: the latest `events`, the `badge` as SVG, the non-empty `points` of the `range`, and the
  * `top` counters.
  *
- * Each is a part of its own, so that none waits for another. The value of a report that the API does not have is null.
+ * Each detail has its own loader, so that it waits for no other. The value of a report that the API does not have is null.
  */
 export function makeDetails(id, api, onChange) {
   const badgeUrl = api.buildUrl(id, "/badge.svg");
-  const parts = {
+  const loaders = {
     points: makePoints("hour"),
-    events: makePart(INTERVAL_MS, async (signal) => (await api.get(id, "/events?limit=8", signal)).events),
-    badge: makePart(INTERVAL_MS, (signal) => api.get(id, "/badge.svg", signal, { as: "text" })),
-    top: makePart(REPORTS_INTERVAL_MS, (signal) => api.getReport("top_counters", "limit=5", signal)),
+    events: makeLoader(INTERVAL_MS, async (signal) => (await api.get(id, "/events?limit=8", signal)).events),
+    badge: makeLoader(INTERVAL_MS, (signal) => api.get(id, "/badge.svg", signal, { as: "text" })),
+    top: makeLoader(REPORTS_INTERVAL_MS, (signal) => api.getReport("top_counters", "limit=5", signal)),
   };
-  const details = { id, badgeUrl, range: "hour", parts, update, chooseRange, stop };
+  const details = { id, badgeUrl, range: "hour", loaders, update, chooseRange, stop };
   let latest;
 
   /** Load the details of this version. */
   function update(version) {
     latest = version;
-    for (const part of Object.values(parts)) part.update(version);
+    for (const loader of Object.values(loaders)) loader.update(version);
   }
 
   function chooseRange(range) {
-    parts.points.stop();
+    loaders.points.stop();
     details.range = range;
-    parts.points = makePoints(range);
-    if (latest !== undefined) parts.points.update(latest);
+    loaders.points = makePoints(range);
+    if (latest !== undefined) loaders.points.update(latest);
     onChange();
   }
 
   function stop() {
-    for (const part of Object.values(parts)) part.stop();
+    for (const loader of Object.values(loaders)) loader.stop();
   }
 
   function makePoints(range) {
@@ -54,37 +54,37 @@ export function makeDetails(id, api, onChange) {
       const toPoint = ({ day, total }) => ({ start: day, sum: total });
       const query = `counter_id=${id}&limit=${steps}`;
       const read = async (signal) => (await api.getReport("daily", query, signal))?.map(toPoint) ?? null;
-      return makePart(REPORTS_INTERVAL_MS, read);
+      return makeLoader(REPORTS_INTERVAL_MS, read);
     }
-    return makePart(INTERVAL_MS, async (signal) => {
+    return makeLoader(INTERVAL_MS, async (signal) => {
       const from = new Date((Math.floor(readNow() / stepMs) - steps + 1) * stepMs).toISOString();
       return (await api.get(id, `/history?resolution=${step}&from=${from}`, signal)).points;
     });
   }
 
   /**
-   * Make a part with a `value`, which is undefined until it is loaded, and the `error` of the last attempt.
+   * Make a loader with a `value`, which is undefined until it is loaded, and the `error` of the last attempt.
    *
-   * An update loads it if the version has changed, at most once per interval and less and less often after failures.
+   * An update loads the value if the version has changed: at most once per interval, and less often after failures.
    */
-  function makePart(intervalMs, read) {
-    const stopping = new AbortController();
-    const { signal } = stopping;
-    const part = { value: undefined, error: null, update, stop: () => stopping.abort() };
-    let wanted;
-    let loaded;
+  function makeLoader(intervalMs, read) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const loader = { value: undefined, error: null, update, stop: () => controller.abort() };
+    let target;
+    let current;
     let failures = 0;
     let isRunning = false;
 
     async function update(version) {
-      wanted = version;
+      target = version;
       if (isRunning) return;
       isRunning = true;
-      while (loaded !== wanted) {
-        const loading = wanted;
+      while (current !== target) {
+        const next = target;
         const result = await read(signal).then((value) => ({ value, error: null }), (error) => ({ value: undefined, error }));
         if (signal.aborted) return;
-        Object.assign(part, result);
+        Object.assign(loader, result);
         onChange();
         if (result.error) {
           const { retryAfterMs = 0 } = result.error;
@@ -93,13 +93,13 @@ export function makeDetails(id, api, onChange) {
           break;
         }
         failures = 0;
-        loaded = loading;
+        current = next;
         await pause(intervalMs, signal);
       }
       isRunning = false;
     }
 
-    return part;
+    return loader;
   }
 
   return details;

@@ -26,7 +26,7 @@ export function bindCopyButtons() {
       try {
         await navigator.clipboard.writeText(field.value);
       } catch {
-        // Without HTTPS or permission, there is only the old way.
+        // Without HTTPS or permission, only the deprecated command works.
         if (!document.execCommand("copy")) result = "Selected";
       }
       setText(button, result);
@@ -40,7 +40,7 @@ export function showDetails(details) {
   page.details.hidden = !details;
   if (!details) return;
   const { id, badgeUrl, range } = details;
-  const { points, events, badge, top } = details.parts;
+  const { points, events, badge, top } = details.loaders;
   for (const choice of page.ranges.querySelectorAll("input")) {
     choice.checked = choice.value === range;
     choice.parentNode.hidden = choice.value === "days" && !top.value && !top.error;
@@ -66,15 +66,15 @@ export function showDetails(details) {
   setText(page.badgeStatus, explain(badge));
 }
 
-function showChart(part, range) {
-  const { value: points } = part;
+function showChart(loader, range) {
+  const { value: points } = loader;
   const now = readNow();
   const today = new Date(now).toDateString();
   const { name, step } = RANGES[range];
   const steps = points && fillSteps(now, points, RANGES[range]);
-  if (!hasChanged("chart", [range, steps, today, explain(part)])) return;
+  if (!hasChanged("chart", [range, steps, today, explain(loader)])) return;
   if (!points) {
-    page.chart.replaceChildren(make("p", {}, explain(part)));
+    page.chart.replaceChildren(make("p", {}, explain(loader)));
     setText(page.since, "");
     return;
   }
@@ -91,15 +91,15 @@ function showChart(part, range) {
   setText(page.since, since);
 }
 
-function showList(element, part, toParts) {
-  const { value: rows } = part;
-  const status = explain(part);
+function showList(element, loader, toParts) {
+  const { value: rows } = loader;
+  const status = explain(loader);
   if (!hasChanged(element.id, [rows, status])) return;
   element.replaceChildren(...(rows ?? []).map((row) => make("li", {}, ...toParts(row))));
   if (!rows?.length) element.append(make("li", {}, status || "None yet."));
 }
 
-/** Explain why a part has nothing to show, or return an empty text. */
+/** Explain why a detail has nothing to show, or return an empty text. */
 function explain({ value, error }) {
   if (error instanceof UnavailableError) return "Can’t load this. Trying again.";
   if (error) return `Can’t load this: ${error.message}`;

@@ -1,5 +1,5 @@
-/** Time after which a host that does not answer counts as down, and time until it is asked again. */
-const PATIENCE_MS = 3_000;
+/** Time after which a host that does not respond counts as down, and time until the next request to it. */
+const TIMEOUT_MS = 3_000;
 const DOWN_MS = 30_000;
 let downUntil = 0;
 
@@ -15,16 +15,16 @@ addEventListener("fetch", (event) => {
 });
 
 async function serve(request) {
-  const kept = await caches.match(request, { ignoreSearch: true });
-  if (!kept) return fetch(request);
-  if (performance.now() < downUntil) return kept;
+  const copy = await caches.match(request, { ignoreSearch: true });
+  if (!copy) return fetch(request);
+  if (performance.now() < downUntil) return copy;
   // A request that is not aborted would occupy one of the browser's connections to the host.
-  const patience = new AbortController();
+  const controller = new AbortController();
   const timer = setTimeout(() => {
     downUntil = performance.now() + DOWN_MS;
-    patience.abort();
-  }, PATIENCE_MS);
-  const response = await fetch(request, { signal: patience.signal }).catch(() => kept);
+    controller.abort();
+  }, TIMEOUT_MS);
+  const response = await fetch(request, { signal: controller.signal }).catch(() => copy);
   clearTimeout(timer);
-  return response.status < 500 ? response : kept;
+  return response.status < 500 ? response : copy;
 }
