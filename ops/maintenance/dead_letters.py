@@ -91,7 +91,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedLetters:
     """The selected dead letters with their bodies, by id. `in_flight` has all messages by their projection."""
 
     letters: dict[str, DeadLetter]
@@ -109,15 +109,15 @@ class Received:
         return sorted(self.letters.values(), key=lambda letter: -letter.age_s)
 
     @property
-    def hidden(self) -> int:
+    def hidden_count(self) -> int:
         """The number of messages that other consumers have received."""
-        return sum(messages.hidden for messages in self.in_flight.values())
+        return sum(messages.hidden_count for messages in self.in_flight.values())
 
 
 @contextlib.contextmanager
-def receive(settings: Settings, selection: Selection) -> Iterator[Received]:
+def receive(settings: Settings, selection: Selection) -> Iterator[ReceivedLetters]:
     """Receive the selected dead letters. At the end of the block, undeleted ones become visible again."""
-    received = Received({}, {}, {})
+    received = ReceivedLetters({}, {}, {})
     with contextlib.ExitStack() as stack:
         for projection in selection.projections or settings.projections:
             messages = InFlightMessages(projection, projection.dead_letter_queue(settings.stage))
@@ -172,12 +172,12 @@ class InFlightMessages:
                 sqs.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     @property
-    def left(self) -> int:
+    def remaining_count(self) -> int:
         """The number of messages that were not deleted, including hidden ones."""
         return len(self.receipts) + self._unreceived
 
     @property
-    def hidden(self) -> int:
+    def hidden_count(self) -> int:
         """The number of messages that another consumer has received. 0 until `receive` has read the whole queue."""
         return self._unreceived if self._is_read else 0
 
@@ -241,7 +241,7 @@ def _get_sent_s(message: MessageTypeDef) -> float:
     return int(message["Attributes"]["SentTimestamp"]) / 1000
 
 
-def _check_ids(prefixes: Sequence[str], received: Received) -> None:
+def _check_ids(prefixes: Sequence[str], received: ReceivedLetters) -> None:
     ids = [letter_id for messages in received.in_flight.values() for letter_id in messages.receipts]
     for prefix in prefixes:
         matches = sorted(letter_id for letter_id in ids if letter_id.startswith(prefix))
@@ -249,7 +249,7 @@ def _check_ids(prefixes: Sequence[str], received: Received) -> None:
             result = f"{len(matches)} messages ({', '.join(matches[:3])}, ...)" if matches else "no message"
             raise OperatorError(
                 f"--message {prefix} matches {result} on the dead-letter queue. Nothing was changed."
-                + (f" {explain_hidden(received.hidden)}" if received.hidden else "")
+                + (f" {explain_hidden(received.hidden_count)}" if received.hidden_count else "")
             )
 
 
@@ -261,7 +261,7 @@ def explain_hidden(number: int) -> str:
     )
 
 
-def describe(received: Received) -> list[str]:
+def describe(received: ReceivedLetters) -> list[str]:
     """Describe the selected dead letters in lines of text, oldest first."""
     return [line for letter in received.oldest_first for line in _describe(letter)]
 

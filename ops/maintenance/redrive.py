@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
-    from ops.maintenance.dead_letters import DeadLetter, Received, Selection
+    from ops.maintenance.dead_letters import DeadLetter, ReceivedLetters, Selection
 
 #: The longest wait for a confirmation. The other half of the visibility timeout is for deleting the messages.
 _CONFIRM_WITHIN_S = dead_letters.VISIBILITY_TIMEOUT_S // 2
@@ -128,7 +128,7 @@ def discard(
     )
 
 
-def _write_copy(folder: Path, stage: str, received: Received) -> str:
+def _write_copy(folder: Path, stage: str, received: ReceivedLetters) -> str:
     """Write the selected messages to a new file, and wait until they are on disk. Return the file's path."""
     prefix = f"discarded-{stage}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-"
     try:
@@ -189,31 +189,31 @@ def _read_log() -> Iterator[Event]:
 
 
 def _to_outcome(
-    selection: Selection, received: Received, result: str, notes: list[str], *, holds: bool = True, **facts: Any
+    selection: Selection, received: ReceivedLetters, result: str, notes: list[str], *, holds: bool = True, **facts: Any
 ) -> Outcome:
     outcomes = Numbers((letter.projection, letter.outcome) for letter in received.letters.values())
     is_complete = len(received.letters) < selection.max_messages
     sizes = (
-        f"On the {projections.describe(name, 'dead-letter queue')}: {messages.left}."
+        f"On the {projections.describe(name, 'dead-letter queue')}: {messages.remaining_count}."
         for name, messages in received.in_flight.items()
     )
     lines = [*dead_letters.describe(received), " ".join([result, *sizes]), *notes]
-    if received.hidden:
-        lines.append(dead_letters.explain_hidden(received.hidden))
+    if received.hidden_count:
+        lines.append(dead_letters.explain_hidden(received.hidden_count))
     if not is_complete:
         lines.append("There may be more: run it again.")
     by_projection = {
         name: {
             "sent": outcomes[name, "sent"],
             "discarded": outcomes[name, "discarded"],
-            "left": messages.left,
-            "hidden": messages.hidden,
+            "left": messages.remaining_count,
+            "hidden": messages.hidden_count,
             "messages": [asdict(letter) for letter in received.oldest_first if letter.projection == name],
         }
         for name, messages in received.in_flight.items()
     }
     # A hidden message may match the selection, unless messages are selected by id: then, each id was found.
-    holds = holds and is_complete and (not received.hidden or bool(selection.ids))
+    holds = holds and is_complete and (not received.hidden_count or bool(selection.ids))
     return Outcome({**projections.merge_facts(by_projection), **facts}, lines, holds)
 
 
