@@ -47,7 +47,7 @@ class Design:
 @contextlib.contextmanager
 def connect(engine: Engine) -> Iterator[list[Design]]:
     """Provide each design with its own empty tables and queues, and discard the output of the functions."""
-    with engine.serving(*alternative_clients()), contextlib.redirect_stdout(io.StringIO()):
+    with engine.serve_clients(*alternative_clients()), contextlib.redirect_stdout(io.StringIO()):
         alternatives.provision(engine.client("dynamodb"))
         aws_sqs.queue_url.cache_clear()
         yield [_connect_ours(engine), *(_connect_alternative(engine, alternative) for alternative in alternatives.ALL)]

@@ -59,7 +59,7 @@ class Engine:
         return self._session.client(service, config=Config(signature_version=UNSIGNED))  # type: ignore[call-overload]
 
     @contextlib.contextmanager
-    def serving(self, *others: BaseClient) -> Iterator[None]:
+    def serve_clients(self, *others: BaseClient) -> Iterator[None]:
         """Serve the application's clients, and the `others`, from the engine."""
         served = [*aws_requests.clients(), *others]
         for client in served:

@@ -111,7 +111,7 @@ def _view_request_costs(raw: Raw) -> dict[str, Any]:
     return {
         "batches": batches,
         "measures": scope.MEASURES,
-        "totals": {measure: _total_rows(raw, measure) for measure in scope.MEASURES},
+        "totals": {measure: _list_totals(raw, measure) for measure in scope.MEASURES},
         "ours": increment_cost(raw, scope.OURS, events, spread, "write_units"),
         "marker": increment_cost(raw, alternatives.MARKING.name, events, spread, "write_units"),
         "command": next(row for row in ours if row["part"] == scope.COMMAND),
@@ -126,7 +126,7 @@ def _view_request_costs(raw: Raw) -> dict[str, Any]:
     }
 
 
-def _total_rows(raw: Raw, measure: str) -> Iterable[tuple[str, str, list[float | None]]]:
+def _list_totals(raw: Raw, measure: str) -> Iterable[tuple[str, str, list[float | None]]]:
     """Yield each design and number of counters, with its costs by batch. Numbers with the same cost share a row."""
     batches, spreads = (sorted(_distinct(raw["cells"], key)) for key in ("events", "spread"))
     for design in scope.DESIGNS:
@@ -299,7 +299,7 @@ def pace(raw: Sequence[Row], design: str, batch: int, spread: int, workers: int)
 def _view_throughput(raw: Raw) -> dict[str, Any]:
     batches, spreads, workers, designs = (_distinct(raw, key) for key in ("batch", "spread", "workers", "design"))
 
-    def paces(design: str, batch: int, spread: int) -> list[str]:
+    def list_paces(design: str, batch: int, spread: int) -> list[str]:
         unit = pace(raw, scope.PACE_UNIT, batch, spread, 1)
         return [format_multiple(pace(raw, design, batch, spread, number), unit) for number in workers]
 
@@ -307,7 +307,7 @@ def _view_throughput(raw: Raw) -> dict[str, Any]:
         "workers": workers,
         "tables": {
             _describe_spread(spread).capitalize(): [
-                (design, batch, paces(design, batch, spread)) for batch in batches for design in designs
+                (design, batch, list_paces(design, batch, spread)) for batch in batches for design in designs
             ]
             for spread in spreads
         },

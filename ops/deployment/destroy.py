@@ -30,7 +30,7 @@ def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     """
     deploy.check_not_deployed_by_chalice(settings.stage)
     resources = _list_resources(settings, data=data, release_host=release_host)
-    notes = [] if release_host else list(map(_describe_kept, _host_buckets(resources)))
+    notes = [] if release_host else list(map(_describe_kept, _list_host_buckets(resources)))
     removed = [(kind, name) for kind, name in resources if release_host or not _is_host_bucket(kind, name)]
     facts = {"dry_run": True, "removed": [{"type": kind, "name": name} for kind, name in removed]}
     head = f"Would be removed from stage {settings.stage} in {target.describe()}:"
@@ -40,7 +40,7 @@ def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
 
 def describe_host_bucket(settings: Settings, *, release_host: bool) -> str:
     """Describe the consequences for the bucket with the page's host name; empty if the stage has no such bucket."""
-    buckets = _host_buckets(_list_resources(settings, data=True, release_host=release_host))
+    buckets = _list_host_buckets(_list_resources(settings, data=True, release_host=release_host))
     return " ".join(map(_describe_released if release_host else _describe_kept, buckets))
 
 
@@ -76,7 +76,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     application, storage = deploy.stack_name(settings.stage), _storage_stacks(settings)
     orphans = _find_orphan(settings, release_host=release_host) if data else []
     resources = _list_resources(settings, data=data, release_host=release_host)
-    kept_buckets = [] if release_host else _host_buckets(resources)
+    kept_buckets = [] if release_host else _list_host_buckets(resources)
     if kept_buckets and not _retains_site(provision.stack_name(settings.stage)):
         raise OperatorError(
             f"The stack of stage {settings.stage} is of an earlier version, which would delete the bucket "
@@ -107,7 +107,7 @@ def _is_host_bucket(kind: str, name: str) -> bool:
     return kind == _BUCKET and "." in name
 
 
-def _host_buckets(resources: Iterable[tuple[str, str]]) -> list[str]:
+def _list_host_buckets(resources: Iterable[tuple[str, str]]) -> list[str]:
     return [name for kind, name in resources if _is_host_bucket(kind, name)]
 
 

@@ -67,7 +67,7 @@ class LocalSystem:
         return self.folder / "state"
 
     @property
-    def temporary(self) -> Path:
+    def temporary_folder(self) -> Path:
         """The folder for temporary files. A shutdown removes it; after a killed run, the next start does."""
         return self.folder.resolve() / "tmp"
 
@@ -94,7 +94,9 @@ def run(system: LocalSystem) -> None:
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:
-                os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary)  # also removed: files of packaging
+                os.environ["TMPDIR"] = tempfile.tempdir = str(
+                    system.temporary_folder
+                )  # also removed: files of packaging
                 api_url = _deploy(system)
                 maximum = stages.settings_of(stages.LOCAL_STAGE).max_increment
                 with contextlib.closing(PageServer(system.page_port, api_url, maximum)) as page:
@@ -248,8 +250,8 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     stages.use_embedded_aws(_access(system))
     ministack_gaps.reset_stream_positions(system.state)
     # The embedded AWS unpacks the functions into temporary folders and leaves them there.
-    shutil.rmtree(system.temporary, ignore_errors=True)
-    system.temporary.mkdir()
+    shutil.rmtree(system.temporary_folder, ignore_errors=True)
+    system.temporary_folder.mkdir()
     with system.log.open("a") as log:
         process = subprocess.Popen(  # noqa: S603  (our own program)
             [sys.executable, "-m", program],
@@ -265,7 +267,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
                 "S3_PERSIST": "1",
                 "STATE_DIR": str(system.state.resolve()),
                 "S3_DATA_DIR": str((system.folder / "s3").resolve()),
-                "TMPDIR": str(system.temporary),
+                "TMPDIR": str(system.temporary_folder),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             # The pipe closes when this process ends, even if it is killed; then the child ends, too.
@@ -293,7 +295,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shutil.rmtree(system.temporary, ignore_errors=True)
+        shutil.rmtree(system.temporary_folder, ignore_errors=True)
 
 
 def _access(system: LocalSystem) -> dict[str, str]:

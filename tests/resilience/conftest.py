@@ -34,7 +34,7 @@ def module_engine() -> Iterator[Engine]:
 @pytest.fixture
 def engine(module_engine: Engine) -> Iterator[Engine]:
     """Serve the application's clients during the test."""
-    with module_engine.serving():
+    with module_engine.serve_clients():
         yield module_engine
 
 

@@ -149,7 +149,10 @@ def main(seeds: int, first: int) -> None:
     engine = Engine()
     failed = 0
     began = time.monotonic()
-    with engine.serving(), click.progressbar(range(first, first + seeds), label="Seeds", show_pos=True) as numbers:
+    with (
+        engine.serve_clients(),
+        click.progressbar(range(first, first + seeds), label="Seeds", show_pos=True) as numbers,
+    ):
         for seed in numbers:
             with contextlib.redirect_stdout(io.StringIO()):  # log lines and metrics
                 simulated = simulate(engine, seed)

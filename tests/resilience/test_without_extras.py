@@ -21,7 +21,7 @@ from testkit.engine import Engine
 
 engine = Engine()
 urls = [engine.outputs[name] for name in ("ProjectionQueueUrl", "DeadLetterQueueUrl", "EventLogStreamArn")]
-with engine.serving():
+with engine.serve_clients():
     pipeline = Pipeline(*urls, random.Random(1), client=engine.client)
     accepted = [pipeline.increment().status, pipeline.increment({"by": 2}).status]
     swapped = pipeline.increment(If_Match='"0"').status
