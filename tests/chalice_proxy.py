@@ -69,7 +69,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return answer.status, answer.getheaders(), answer.read()
 
     def _look_up(self, service: str, path: str) -> tuple[list[tuple[str, str]], bytes]:
-        """Return the headers and body of a GET, signed as this process."""
+        """Return the headers and body of the response to a GET that is signed with this process's credentials."""
         request = AWSRequest("GET", f"http://127.0.0.1:{self.aws_port}{path}")
         session = boto3.Session()
         credentials = session.get_credentials()

@@ -514,7 +514,7 @@ def test_page_without_javascript_links_to_the_api_address(browser: Browser, page
 
 @pytest.fixture(scope="module")
 def site_url(place: LocalSystem, api_url: str) -> str:
-    """Return the address of the page as `ops site` published it, whose origin differs from the API's."""
+    """Return the address of the page that `ops site` published, on another origin than the API."""
     from ops import stages
     from ops.deployment import site
 

@@ -176,7 +176,7 @@ def test_both_templates_are_well_below_what_cloudformation_takes(packaged):
 
 
 def test_deploy_reads_a_restored_log_and_deletes_unused_queues(applied, packaged):
-    """The restored table has another stream. The queue is of a projection that was switched off."""
+    """The restored table has another stream. The queue belongs to a projection that was switched off."""
     client, log, unused = boto3.client("dynamodb"), f"counter-{STAGE}-event-log", f"counter-{STAGE}-sql-projection"
     table = client.describe_table(TableName=log)["Table"]
     client.update_table(TableName=log, DeletionProtectionEnabled=False)

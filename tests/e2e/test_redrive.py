@@ -1,4 +1,4 @@
-"""`ops redrive`: valid messages are counted, invalid ones parked again or discarded."""
+"""`ops redrive`: valid messages are counted, invalid ones are parked again or discarded."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def at_a_terminal(*arguments, answer=b"", number=None):
 
 
 def end_by_signal(process, number):
-    """Send the signal, and again while it is lost: Python does not notice it just before it begins to read."""
+    """Send the signal repeatedly, because Python misses a signal that arrives just before it begins to read."""
     while process.poll() is None:
         process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):

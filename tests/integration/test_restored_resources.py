@@ -1,4 +1,4 @@
-"""Tables and queues that were restored, deleted or changed outside CloudFormation, which does not notice it."""
+"""Tables and queues that were restored, deleted or changed outside CloudFormation, which does not notice."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_malformed_configuration_is_refused(configured, tmp_path, text, message)
 
 
 def test_configuration_stays_whole_if_the_disk_is_full(configured, tmp_path):
-    """A limit of the size of files takes the place of a full disk."""
+    """A limit on the size of files simulates a full disk."""
     configured("dev")
     file = tmp_path / ".chalice" / "config.json"
     before = file.read_text()
