@@ -164,8 +164,8 @@ def redrive_command(
     List messages in the dead-letter queues, and send them back or discard them.
 
     Safe to repeat: an event is counted once. Messages that a projection parked return to its queue. Events that were
-    not published go to the queues of all projections, even with --projection. Exits with 1 if messages stay behind, for
-    example hidden ones, which another consumer has received.
+    not published go to the queues of all projections, even with --projection. Exits with 1 if selected messages may
+    remain: they are too large, exceed the maximum of a run, or another consumer has received them.
 
     \b
     Examples:
