@@ -239,10 +239,15 @@ def addresses(folder: Path) -> dict[str, str]:
     Read API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials of the running embedded AWS.
 
     Raises:
-        OperatorError: the embedded AWS is not running.
+        OperatorError: the embedded AWS is not running, or the file lacks its address. Without it, requests could reach
+            an account whose credentials the SDK finds elsewhere.
     """
+    file = folder / "env"
     try:
-        lines = (folder / "env").read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError as error:
         raise OperatorError("The embedded AWS is not running: start it with `make up`.") from error
-    return dict(line.split("=", 1) for line in lines if not line.startswith(EXPORT))
+    found = {name: value for name, _, value in (line.partition("=") for line in lines if not line.startswith(EXPORT))}
+    if not found.get("AWS_ENDPOINT_URL"):
+        raise OperatorError(f"{file} has no AWS_ENDPOINT_URL: restart the system with `make down` and `make up`.")
+    return found

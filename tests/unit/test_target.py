@@ -150,6 +150,16 @@ def test_shell_that_reads_the_environment_asks_the_embedded_aws(tmp_path):
     assert "X-Amz-Security-Token" not in received[0]
 
 
+@pytest.mark.parametrize("text", ["", "\0\xff\n", "AWS_ACCESS_KEY_ID=a\n", "API_URL=a\nAWS_ENDPOINT_URL=\n"])
+def test_environment_file_without_an_address_is_refused(tmp_path, monkeypatch, text):
+    """Stage local would be in an account whose credentials the SDK finds elsewhere, such as the machine's role."""
+    (tmp_path / "env").write_text(text, encoding="latin-1")
+    monkeypatch.setenv("LOCAL_FOLDER", str(tmp_path))
+
+    with pytest.raises(OperatorError, match="env has no AWS_ENDPOINT_URL: restart the system with `make down`"):
+        stages.enter("local")
+
+
 def test_embedded_aws_leaves_other_hosts_to_the_proxy(monkeypatch):
     """Packages are downloaded through the proxy."""
     monkeypatch.setenv("no_proxy", "intranet.example")
