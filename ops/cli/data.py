@@ -108,7 +108,7 @@ def replay_command(
         next(iter(counter_ids), None), from_ms or 0, to_ms, tuple(projection.name for projection in selected)
     )
     checkpoint_file = replay.locate_checkpoint(stages.local_folder(), settings.stage, selection)
-    if from_start:
+    if from_start and not dry_run:
         checkpoint_file.unlink(missing_ok=True)
     return replay.replay(settings, selection, rate, checkpoint_file, dry_run=dry_run)
 
