@@ -45,7 +45,10 @@ def stage_command(
 
             provision.check_log(settings)
         outcome = work(settings, **options)
-        click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
+        try:
+            click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
+        except KeyboardInterrupt:  # the default message would advise to run it again
+            raise KeyboardInterrupt("Interrupted while printing the result. The work is complete.") from None
         if not outcome.holds:
             raise click.exceptions.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import sqlite3
@@ -16,11 +17,14 @@ import pytest
 from botocore.exceptions import NoRegionError
 from click.testing import CliRunner
 
+from chalicelib import settings
 from chalicelib.errors import LogUnavailableError, SettingsError
+from ops import stages
 from ops.cli import progress
-from ops.cli.command import confirm
+from ops.cli.command import confirm, stage_command
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.cli.program import Program
+from ops.cli.result import Outcome
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -141,6 +145,24 @@ def test_interrupted_confirmation_exits_with_130():
 
     assert result.exit_code == 130
     assert "Error: Interrupted." in result.stderr
+
+
+def test_interruption_after_the_work_advises_no_second_run(monkeypatch):
+    """Another run of `adjust` without its key would record a second adjustment."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "enter", lambda _: settings.current())
+
+    def work_command(_settings):
+        monkeypatch.setattr(json, "dumps", interrupt)
+        return Outcome({})
+
+    result = CliRunner().invoke(Program(commands=[stage_command(work_command)]), ["work", "--stage", "local", "--json"])
+
+    assert result.exit_code == 130
+    assert result.stderr == "Error: Interrupted while printing the result. The work is complete.\n"
 
 
 def test_confirmation_without_a_terminal_is_refused():
