@@ -15,7 +15,8 @@ addEventListener("fetch", (event) => {
 });
 
 async function serve(request) {
-  const copy = await caches.match(request, { ignoreSearch: true });
+  // A cache that cannot be read must not keep the page from the network.
+  const copy = await caches.match(request, { ignoreSearch: true }).catch(() => undefined);
   if (!copy) return fetch(request);
   if (performance.now() < downUntil) return copy;
   // A request that is not aborted would occupy one of the browser's connections to the host.

@@ -59,7 +59,10 @@ export async function openStore() {
 }
 
 async function openDatabase(tab, onClosed) {
-  await new Promise((onLocked) => navigator.locks.request(tab, () => new Promise(() => onLocked())));
+  await new Promise((onLocked, onRefused) => {
+    // A browser without storage refuses locks, too.
+    navigator.locks.request(tab, () => new Promise(() => onLocked())).catch(onRefused);
+  });
   const request = indexedDB.open("counter", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });
   return new Promise((resolve, reject) => {
