@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import click
 
 from ops import stages
+from ops.cli import interrupts
 from ops.cli.errors import OperatorError
 from ops.deployment import deploy, provision
 from ops.local import credentials, guard, ministack_gaps
@@ -84,13 +85,13 @@ class LocalSystem:
 
 def run(system: LocalSystem) -> None:
     """
-    Run the system until SIGINT or SIGTERM, then shut it down cleanly.
+    Run the system until SIGINT, SIGTERM or SIGHUP, then shut it down cleanly.
 
     Raises:
         OperatorError: the system is already running, a port is in use, or a part does not start.
     """
     with _lock(system):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        interrupts.handle_signals()
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:

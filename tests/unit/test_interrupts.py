@@ -25,6 +25,25 @@ except KeyboardInterrupt:
     print("cleaned up")
 """
 
+#: Runs a local system in a folder, which receives a signal twice as soon as it is ready.
+LOCAL_SYSTEM = """
+import contextlib, pathlib, signal, sys
+from ops.local import stack
+
+@contextlib.contextmanager
+def run_aws(system):
+    system.environment.touch()
+    try:
+        signal.raise_signal(int(sys.argv[1]))
+    finally:
+        signal.raise_signal(int(sys.argv[1]))
+        print("shut down")
+    yield
+
+stack.run_aws = run_aws
+stack.run(stack.LocalSystem(pathlib.Path(sys.argv[2]), 1, 2))
+"""
+
 
 def run(number, *before):
     command = [*before, sys.executable, "-c", PROGRAM, str(number.value)]
@@ -34,6 +53,16 @@ def run(number, *before):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_interrupts_the_process_once(number):
     assert run(number) == "cleaned up\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_shuts_the_local_system_down_once(tmp_path, number):
+    command = [sys.executable, "-c", LOCAL_SYSTEM, str(number.value), str(tmp_path)]
+
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "shut down\nStopped. The state is kept.\n")
+    assert not (tmp_path / "env").exists()
 
 
 def test_hangup_is_ignored_under_nohup():
