@@ -19,7 +19,7 @@ from ops.cli.errors import OperatorError
 from ops.deployment import template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -108,7 +108,7 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
         parameters = {"TableName": name, "BillingMode": wanted["BillingMode"], "Tags": tags, **keys}
         yield Difference(f"{name} does not exist (run rebuild)", partial(_create_table, client, parameters))
         return
-    if any(_to_set(table[key]) != _to_set(keys[key]) for key in keys):
+    if not has_key(table, wanted):
         raise OperatorError(
             f"Table {name} must have the key {keys['KeySchema']}, got {table['KeySchema']} and "
             f"{table['AttributeDefinitions']}: restore the right table, and run provision again."
@@ -136,8 +136,16 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
         yield Difference(f"{name} has no point-in-time recovery", enable)
 
 
-def _to_set(elements: Iterable[dict[str, str]]) -> set[frozenset[tuple[str, str]]]:
-    return {frozenset(element.items()) for element in elements}
+def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Check whether a table has the wanted key. Further attributes belong to indexes of the operator."""
+    types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+    return _read_schema(table) == _read_schema(wanted) and all(
+        types.get(each["AttributeName"]) == each["AttributeType"] for each in wanted["AttributeDefinitions"]
+    )
+
+
+def _read_schema(table: dict[str, Any]) -> dict[str, str]:
+    return {each["AttributeName"]: each["KeyType"] for each in table["KeySchema"]}
 
 
 def _create_table(client: DynamoDBClient, parameters: Any) -> None:

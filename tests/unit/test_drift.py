@@ -1,0 +1,38 @@
+"""The comparison of tables with their templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.deployment import drift
+
+WANTED = {
+    "KeySchema": [
+        {"AttributeName": "partition", "KeyType": "HASH"},
+        {"AttributeName": "event_id", "KeyType": "RANGE"},
+    ],
+    "AttributeDefinitions": [
+        {"AttributeName": "partition", "AttributeType": "S"},
+        {"AttributeName": "event_id", "AttributeType": "S"},
+    ],
+}
+
+
+def replace_types(**types):
+    definitions = [{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()]
+    return WANTED | {"AttributeDefinitions": definitions}
+
+
+@pytest.mark.parametrize(
+    ("table", "is_wanted"),
+    [
+        (WANTED, True),
+        ({name: elements[::-1] for name, elements in WANTED.items()}, True),
+        (replace_types(partition="S", event_id="S", of_an_index="N"), True),
+        (replace_types(partition="S", event_id="N"), False),
+        (WANTED | {"KeySchema": WANTED["KeySchema"][:1]}, False),
+        (WANTED | {"KeySchema": [*WANTED["KeySchema"][:1], {"AttributeName": "other", "KeyType": "RANGE"}]}, False),
+    ],
+)
+def test_table_with_the_key_of_its_template_may_have_indexes(table, is_wanted):
+    assert drift.has_key(table, WANTED) is is_wanted
