@@ -116,15 +116,11 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
     update = partial(_update_table, client, name)
     if table.get("BillingModeSummary", {}).get("BillingMode") != wanted["BillingMode"]:
         yield Difference(f"{name} has no on-demand billing", partial(update, BillingMode=wanted["BillingMode"]))
-    if view := wanted.get("StreamSpecification", {}).get("StreamViewType"):
-        stream = table.get("StreamSpecification", {})
-        if stream.get("StreamViewType") != view:
-            if stream.get("StreamEnabled"):  # DynamoDB cannot change the view of a stream
-                yield Difference(f"{name} has a stream without images", partial(update, StreamSpecification=_NO_STREAM))
-            enabled = {"StreamEnabled": True, "StreamViewType": view}
-            yield Difference(
-                f"{name} has no stream (run deploy and rebuild)", partial(update, StreamSpecification=enabled)
-            )
+    if (view := wanted.get("StreamSpecification", {}).get("StreamViewType")) and not has_images(table, view):
+        if table.get("StreamSpecification", {}).get("StreamEnabled"):  # DynamoDB cannot change the view of a stream
+            yield Difference(f"{name} has a stream without images", partial(update, StreamSpecification=_NO_STREAM))
+        enabled = {"StreamEnabled": True, "StreamViewType": view}
+        yield Difference(f"{name} has no stream (run deploy and rebuild)", partial(update, StreamSpecification=enabled))
     if _resolve(wanted.get("DeletionProtectionEnabled", False), names) and not table.get("DeletionProtectionEnabled"):
         yield Difference(f"{name} has no deletion protection", partial(update, DeletionProtectionEnabled=True))
     if "PointInTimeRecoverySpecification" in wanted and not _is_recoverable(client, name):
@@ -142,6 +138,11 @@ def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return _read_schema(table) == _read_schema(wanted) and all(
         types.get(each["AttributeName"]) == each["AttributeType"] for each in wanted["AttributeDefinitions"]
     )
+
+
+def has_images(table: dict[str, Any], view: str) -> bool:
+    """Check whether the table's stream has the images of this view. A replaced stream would lose its records."""
+    return table.get("StreamSpecification", {}).get("StreamViewType") in (view, "NEW_AND_OLD_IMAGES")
 
 
 def _read_schema(table: dict[str, Any]) -> dict[str, str]:

@@ -36,3 +36,18 @@ def replace_types(**types):
 )
 def test_table_with_the_key_of_its_template_may_have_indexes(table, is_wanted):
     assert drift.has_key(table, WANTED) is is_wanted
+
+
+@pytest.mark.parametrize(
+    ("table", "is_kept"),
+    [
+        ({"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}}, True),
+        ({"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}, True),
+        ({"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "OLD_IMAGE"}}, False),
+        ({"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}}, False),
+        ({}, False),
+    ],
+)
+def test_stream_with_more_images_than_its_template_is_kept(table, is_kept):
+    """DynamoDB cannot change the view of a stream, and a new stream lacks the records that are not published yet."""
+    assert drift.has_images(table, "NEW_IMAGE") is is_kept
