@@ -200,6 +200,24 @@ def test_output_that_cannot_be_written_exits_with_3(redirections, reason, write)
     assert (done.returncode, done.stderr.decode()) == (3, line)
 
 
+@pytest.mark.parametrize("program", ["ops", "ops.local"])
+def test_python_with_only_some_packages_names_the_environment(tmp_path, program):
+    """`-S` leaves out the packages of the environment."""
+    (tmp_path / "click.py").touch()
+
+    refused = subprocess.run(
+        [sys.executable, "-S", "-m", program, "--help"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
+    assert "Run `. .venv/bin/activate`" in refused.stderr
+
+
 def test_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
     source = f"import os, sys\nfile = open({str(tmp_path / 'data')!r}, 'w')\nos.write(2, b'error')\nfile.write('data')"
 
