@@ -22,6 +22,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.aws.dead_letters import STREAM_SOURCE
@@ -114,6 +116,7 @@ def discard(
                     f"The confirmation took over {_CONFIRM_WITHIN_S} seconds. Nothing was discarded. Run it again."
                 )
             copy = _write_copy(folder, settings.stage, received)
+            click.echo(f"Copied to {copy}.", err=True)  # a later failure has no outcome to show it
             with progress.bar("Discarding", len(received.letters), "messages") as advance:
                 for letter_id in received.letters:
                     received.delete(letter_id, "discarded")

@@ -1,7 +1,8 @@
-"""Commands on a stage's data keep what a dry run must not delete."""
+"""Commands on a stage's data, without the stage."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from chalicelib import settings
 from ops.cli import data
 from ops.cli.result import Outcome
-from ops.maintenance import replay
+from ops.maintenance import dead_letters, redrive, replay
+from ops.maintenance.dead_letters import DeadLetter, Received, Selection
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -28,3 +30,23 @@ def test_replay_from_start_deletes_the_checkpoint_unless_dry_run(tmp_path, monke
     )
 
     assert checkpoint.exists() is dry_run
+
+
+class Unreachable:
+    """The messages of a queue that no longer answers."""
+
+    def delete(self, _message_id):
+        raise ConnectionError
+
+
+def test_discard_that_fails_has_named_its_copy(tmp_path, monkeypatch, capsys):
+    letter = DeadLetter("a", "read-model", "queue", "not JSON", "the queue", "2026-01-31T00:00:00.000Z", 1, 1, [])
+    messages: Any = {"read-model": Unreachable()}
+    received = contextlib.nullcontext(Received({"a": letter}, {"a": "{"}, messages))
+    monkeypatch.setattr(dead_letters, "receive", lambda *_: received)
+
+    with pytest.raises(ConnectionError):
+        redrive.discard(settings.current(), Selection(), tmp_path, dry_run=False, confirm=lambda _: None)
+
+    (copy,) = tmp_path.iterdir()
+    assert capsys.readouterr().err.startswith(f"Copied to {copy}.\n")
