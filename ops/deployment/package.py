@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
@@ -239,10 +240,20 @@ def package(settings: Settings, folder: Path) -> Path:
     `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are excluded.
     Reproducible: the same checkout gives the same files.
 
+    Concurrent calls with the same folder wait for each other: one would remove files that another one packages.
+
     Raises:
         OperatorError: packaging fails, or SQLite is configured on Lambda.
     """
     check_sql(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return build(settings, folder)
+
+
+def build(settings: Settings, folder: Path) -> Path:
+    """Build the package as `package` does, without waiting for concurrent calls."""
     source, result, temporary = folder / "source", folder / "result", folder / "tmp"
     for old in (source / "chalicelib", result, temporary):
         shutil.rmtree(old, ignore_errors=True)

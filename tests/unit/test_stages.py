@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 
@@ -66,6 +67,20 @@ def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
 
     with pytest.raises(OperatorError, match="SQL_URL must name a database server on Lambda"):
         make(stages.settings_of("dev"), tmp_path)
+
+
+def test_package_holds_a_lock_on_its_folder(configured, tmp_path, monkeypatch):
+    """A concurrent call would remove files that this one packages."""
+    configured("dev")
+
+    def build(_, folder):
+        with (folder / "lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return folder / "result"
+
+    monkeypatch.setattr(package, "build", build)
+
+    assert package.package(stages.settings_of("dev"), tmp_path / "new" / "work") == tmp_path / "new" / "work" / "result"
 
 
 def read_functions(folder):
