@@ -12,7 +12,7 @@ from chalicelib import settings
 from ops.cli import data
 from ops.cli.result import Outcome
 from ops.maintenance import dead_letters, redrive, replay
-from ops.maintenance.dead_letters import DeadLetter, Received, Selection
+from ops.maintenance.dead_letters import DeadLetter, ReceivedLetters, Selection
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -42,7 +42,7 @@ class Unreachable:
 def test_discard_that_fails_has_named_its_copy(tmp_path, monkeypatch, capsys):
     letter = DeadLetter("a", "read-model", "queue", "not JSON", "the queue", "2026-01-31T00:00:00.000Z", 1, 1, [])
     messages: Any = {"read-model": Unreachable()}
-    received = contextlib.nullcontext(Received({"a": letter}, {"a": "{"}, messages))
+    received = contextlib.nullcontext(ReceivedLetters({"a": letter}, {"a": "{"}, messages))
     monkeypatch.setattr(dead_letters, "receive", lambda *_: received)
 
     with pytest.raises(ConnectionError):
