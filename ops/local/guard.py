@@ -17,6 +17,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from ops.local.loopback import is_loopback
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
@@ -51,7 +53,7 @@ class Guard:
         is_bucket: Callable[[str], bool],
     ) -> None:
         self._app = app
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        self._port = port
         self._is_authentic = is_authentic
         self._is_bucket = is_bucket
 
@@ -62,7 +64,7 @@ class Guard:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         elif not self._is_for_this_host(scope):
-            await _refuse(scope, send, f"Host must be {' or '.join(sorted(self._hosts))}.")
+            await _refuse(scope, send, f"Host must be 127.0.0.1:{self._port} or localhost:{self._port}.")
         elif self._is_open_to_all(scope):
             await self._app(scope, receive, send)
         elif _is_from_browser(scope):
@@ -78,8 +80,8 @@ class Guard:
                 )
 
     def _is_for_this_host(self, scope: Message) -> bool:
-        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name.lower() == b"host"]
-        return len(hosts) == 1 and hosts[0] in self._hosts
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
+        return is_loopback(hosts, self._port)
 
     def _is_open_to_all(self, scope: Message) -> bool:
         """Check whether any client may send this request. Remove the query of a read: S3 might interpret it."""

@@ -7,6 +7,17 @@ import http.server
 import json
 import socket
 from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def is_loopback(hosts: Sequence[str], port: int) -> bool:
+    """Check whether a request's `Host` headers are one, and name this machine and the port. HTTP's default is 80."""
+    names = {"127.0.0.1", "localhost"}
+    accepted = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
+    return len(hosts) == 1 and hosts[0].lower() in accepted
 
 
 class LoopbackHandler(http.server.BaseHTTPRequestHandler):
@@ -22,8 +33,7 @@ class LoopbackHandler(http.server.BaseHTTPRequestHandler):
 
     def _is_for_this_host(self) -> bool:
         port = self.connection.getsockname()[1]
-        hosts = [host if ":" in host else f"{host}:80" for host in self.headers.get_all("Host", [])]
-        if len(hosts) == 1 and hosts[0].lower() in {f"127.0.0.1:{port}", f"localhost:{port}"}:
+        if is_loopback(self.headers.get_all("Host", []), port):
             return True
         self.refuse(HTTPStatus.FORBIDDEN, f"Host must be 127.0.0.1:{port} or localhost:{port}.")
         return False

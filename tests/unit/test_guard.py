@@ -115,6 +115,23 @@ def test_program_that_signs_is_passed_on_with_its_whole_body(call, application, 
     assert application.bodies == [b"Action=ListStacks"]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "LOCALHOST"])
+def test_clients_leave_out_the_default_port(application, host):
+    """With AWS_PORT=80, SDKs send no port."""
+    guard = Guard(application, 80, is_authentic=lambda _scope, _body: False, is_bucket=lambda _name: False)
+    scope = {"type": "http", "method": "GET", "path": API, "headers": [(b"host", host.encode())]}
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(_message):
+        pass
+
+    asyncio.run(guard(scope, receive, send))
+
+    assert application.scopes == [scope]
+
+
 @pytest.mark.parametrize("host", [None, "", "foreign.example:4566", "127.0.0.1", "127.0.0.1:80", "localhost:4567"])
 @pytest.mark.parametrize("path", ["/", API, OBJECT, "/_ministack/health"])
 def test_another_host_is_refused_as_after_dns_rebinding(call, application, host, path):
