@@ -194,10 +194,12 @@ def test_discarded_dead_letter_is_in_a_local_file_only(place, dead_letters, park
     kept = park(poison(mark), mark)
 
     unanswered = ops("redrive", "--stage", "local", "--discard", "--message", garbage)
-    facts, status = redriven("--discard", "--message", garbage, "--yes")
+    done = ops("redrive", "--stage", "local", "--json", "--discard", "--message", garbage, "--yes")
+    facts = json.loads(done.stdout)
 
     assert (unanswered.returncode, unanswered.stderr) == (1, "Error: Confirmation required: add --yes.\n")
-    assert (status, facts["discarded"], facts["sent"]) == (0, 1, 0)
+    assert (done.returncode, done.stderr) == (0, f"Copied to {facts['copy']}.\n")
+    assert (facts["discarded"], facts["sent"]) == (1, 0)
     copied = json.loads(Path(facts["copy"]).read_text())
     assert (Path(facts["copy"]).parent, copied["id"], copied["body"]) == (place.folder, garbage, poison(mark))
     assert [message["MessageId"] for message in dead_letters()] == [kept]
