@@ -22,6 +22,7 @@ from urllib.parse import unquote
 from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
 
 from chalicelib import codec, cold_start, settings, telemetry
+from chalicelib.access import callers
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
@@ -31,7 +32,9 @@ from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
 _route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
-_query = {**_route, "methods": ["GET", "HEAD"]}
+_command = {**_route, "methods": ["POST"], **callers.restrict(_settings.writers)}
+_open_query = {**_route, "methods": ["GET", "HEAD"]}  # says only what the project's source says
+_query = {**_open_query, **callers.restrict(_settings.readers)}
 
 #: By the name of each view: its query parameters, and the module or package in `chalicelib.extras` that it needs.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
@@ -94,7 +97,7 @@ def _has_feature(module: str) -> bool:
         return False
 
 
-@app.route("/counters/{counter_id}/increments", methods=["POST"], **_route)
+@app.route("/counters/{counter_id}/increments", **_command)
 @_view()
 def increment(counter_id: str) -> Response:
     """Increment a counter."""
@@ -196,7 +199,7 @@ def report(name: str) -> Response:
     return api.to_response(report_request, reports_queries.run(report_request.query))
 
 
-@app.route("/", **_query)
+@app.route("/", **_open_query)
 @_view()
 def index() -> Response:
     """Get the name, version and links of the service."""
@@ -210,7 +213,7 @@ def index() -> Response:
     )
 
 
-@app.route("/openapi.json", **_query)
+@app.route("/openapi.json", **_open_query)
 @_view(feature="openapi")
 def openapi() -> Response:
     """Get the OpenAPI document."""

@@ -22,6 +22,9 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 #: The source of the functions' boto3 and botocore: Lambda's runtime, or the deployment package.
 SDKS = ("runtime", "package")
 
+#: The callers that WRITERS and READERS may allow.
+CALLERS = ("anyone", "api-key", "iam")
+
 #: The interval of the scheduled check, in seconds.
 CHECK_EVERY_S = 3600
 
@@ -54,6 +57,8 @@ class Settings:
 
     stage: str
     allowed_origin: str
+    writers: str
+    readers: str
     max_increment: int
     shards: int
     batching_window_s: int
@@ -124,6 +129,8 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(
         stage=stage,
         allowed_origin=_origin(environment),
+        writers=_one_of(environment, "WRITERS", CALLERS, default="anyone"),
+        readers=_one_of(environment, "READERS", CALLERS, default="anyone"),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MAX_PARTS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),

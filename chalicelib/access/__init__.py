@@ -1,0 +1,1 @@
+"""Which callers may increment and read."""

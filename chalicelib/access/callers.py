@@ -1,0 +1,24 @@
+"""Restrict routes to the callers that a setting allows. API Gateway refuses all other callers before the function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice.app import IAMAuthorizer
+
+
+def restrict(callers: str) -> dict[str, Any]:
+    """
+    Return the arguments of `app.route` for the callers that a value of WRITERS or READERS allows.
+
+    Raises:
+        ValueError: the value is unknown. The route must not be deployed without a restriction.
+    """
+    match callers:
+        case "anyone":
+            return {}
+        case "api-key":
+            return {"api_key_required": True}
+        case "iam":
+            return {"authorizer": IAMAuthorizer()}
+    raise ValueError(callers)

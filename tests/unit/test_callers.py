@@ -1,0 +1,75 @@
+"""WRITERS and READERS decide which callers API Gateway lets in, by route."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chalice.app import IAMAuthorizer
+
+from chalicelib import settings
+from chalicelib.access import callers
+from chalicelib.errors import SettingsError
+
+PROJECT = Path(__file__).parent.parent.parent
+
+_PRINT_ROUTES = """
+import app, json
+print(json.dumps([
+    (method, path, bool(route.api_key_required), getattr(route.authorizer, "name", None))
+    for path, methods in app.app.routes.items() for method, route in methods.items()
+]))
+"""
+
+#: The routes without data of counters.
+OPEN = {"/", "/openapi.json"}
+
+
+def list_routes(**environment: str) -> list[tuple[str, str, bool, str | None]]:
+    """Return each method and path, whether it requires an API key, and the name of its authorizer."""
+    output = subprocess.run(
+        [sys.executable, "-c", _PRINT_ROUTES],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    routes: list[tuple[str, str, bool, str | None]] = json.loads(output)
+    return routes
+
+
+RESTRICTIONS = {"anyone": (False, None), "api-key": (True, None), "iam": (False, "sigv4")}
+
+
+def test_each_setting_has_an_expected_restriction():
+    assert RESTRICTIONS.keys() == {*settings.CALLERS}
+
+
+@pytest.mark.parametrize(("writers", "readers"), [("anyone", "api-key"), ("api-key", "iam"), ("iam", "anyone")])
+def test_routes_are_restricted_by_writers_and_readers(writers, readers):
+    routes = list_routes(WRITERS=writers, READERS=readers)
+
+    assert {(method, path): tuple(found) for method, path, *found in routes} == {
+        (method, path): RESTRICTIONS["anyone" if path in OPEN else writers if method == "POST" else readers]
+        for method, path, *_ in routes
+    }
+
+
+def test_unknown_callers_are_not_let_in():
+    with pytest.raises(ValueError, match="everyone"):
+        callers.restrict("everyone")
+
+
+@pytest.mark.parametrize("name", ["WRITERS", "READERS"])
+def test_unknown_callers_in_a_setting_are_refused(name):
+    with pytest.raises(SettingsError, match=f"{name} must be one of anyone, api-key, iam.*, got 'nobody'"):
+        settings.read({"STAGE": "dev", name: "nobody"})
+
+
+def test_signatures_are_checked_by_api_gateway():
+    assert isinstance(callers.restrict("iam")["authorizer"], IAMAuthorizer)
