@@ -31,7 +31,9 @@ from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
-_route: dict[str, Any] = {"cors": responses.make_cors_config(_settings.allowed_origin), "content_types": ["*/*"]}
+#: With several origins, `_declare_preflight` replaces API Gateway's response to preflight requests, which names one.
+_cors = responses.make_cors_config(_settings.allowed_origin[0]) if len(_settings.allowed_origin) == 1 else False
+_route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
 _command = {**_route, "methods": ["POST"], **callers.restrict(_settings.writers)}
 _open_query = {**_route, "methods": ["GET", "HEAD"]}  # says only what the project's source says
 _query = {**_open_query, **callers.restrict(_settings.readers)}
@@ -208,7 +210,7 @@ def index() -> Response:
             name: path + (f"{{?{','.join(PARAMETERS[name])}}}" if PARAMETERS[name] else "")
             for path, methods in app.routes.items()
             for name in (route.view_name for route in methods.values())
-            if path != "/" and _has_feature(FEATURES[name])
+            if path != "/" and name in FEATURES and _has_feature(FEATURES[name])
         }
     )
 
@@ -223,6 +225,18 @@ def openapi() -> Response:
     return responses.render_cacheable(
         request, extras_openapi.render_document(_settings, request.root), extras_openapi.HEADERS
     )
+
+
+def _declare_preflight(path: str) -> None:
+    """Declare the route of this path for preflight requests."""
+
+    @app.route(path, methods=["OPTIONS"], content_types=["*/*"])
+    def preflight(**_path: str) -> Response:
+        return responses.render_preflight(app.routes[path])
+
+
+for _path in app.routes if not _cors else ():
+    _declare_preflight(_path)
 
 
 @app.on_dynamodb_record(
@@ -281,7 +295,7 @@ def watch_invocation(received: Any, get_response: Callable[[Any], Any]) -> Any:
 @app.middleware("http")
 def unify_errors(request: Request, get_response: Callable[[Request], Response]) -> Response:
     response = responses.end_line(problems.render_chalice_error(get_response(request)))
-    return responses.add_cors_headers(response, _settings.allowed_origin)
+    return responses.add_cors_headers(response, _settings.allowed_origin, request.headers.get("origin"))
 
 
 @app.middleware("http")

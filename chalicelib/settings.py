@@ -56,7 +56,7 @@ class Settings:
     """Everything that may differ between two deployments. The stage determines the names of tables and queues."""
 
     stage: str
-    allowed_origin: str
+    allowed_origin: tuple[str, ...]
     writers: str
     readers: str
     max_increment: int
@@ -128,7 +128,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"RESERVED_PROJECT requires PROJECTORS of at most {reserved_project}, got {projectors}")
     return Settings(
         stage=stage,
-        allowed_origin=_origin(environment),
+        allowed_origin=_origins(environment),
         writers=_one_of(environment, "WRITERS", CALLERS, default="anyone"),
         readers=_one_of(environment, "READERS", CALLERS, default="anyone"),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
@@ -185,17 +185,21 @@ def _optional_integer(environment: Mapping[str, str], name: str, *, lowest: int,
     return _integer(environment, name, default=lowest, lowest=lowest, highest=highest) if name in environment else None
 
 
-def _origin(environment: Mapping[str, str]) -> str:
-    """Return the allowed origin as browsers send it: in lower case, without a slash and without its default port."""
+def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the allowed origins as browsers send them: in lower case, without a slash and without a default port."""
     text = environment.get("ALLOWED_ORIGIN", "*")
-    origin = text.lower().removesuffix("/")
-    origin = origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
-    if origin != "*" and not _ORIGIN.fullmatch(origin):
+    origins = tuple(dict.fromkeys(_normalize_origin(part) for part in text.split(",")))
+    if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise SettingsError(
-            "ALLOWED_ORIGIN must be * or one origin, such as https://counter.example or http://localhost:8080, "
-            f"got {text!r}"
+            "ALLOWED_ORIGIN must be * or origins separated by commas, such as "
+            f"https://counter.example,http://localhost:8080, got {text!r}"
         )
-    return origin
+    return origins
+
+
+def _normalize_origin(text: str) -> str:
+    origin = text.lower().removesuffix("/")
+    return origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
 
 
 def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:

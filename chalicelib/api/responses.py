@@ -12,7 +12,7 @@ from chalicelib.api import formats
 from chalicelib.domain.rules import Time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from chalicelib.api.requests import Request
     from chalicelib.command_handlers import Accepted
@@ -108,10 +108,24 @@ def make_cors_config(allowed_origin: str) -> CORSConfig:
     )
 
 
-def add_cors_headers(response: Response, allowed_origin: str) -> Response:
-    """Let a page of the allowed origin read the response, whether a view or Chalice created it."""
-    for name, value in make_cors_config(allowed_origin).get_access_control_headers().items():
+def render_preflight(methods: Collection[str]) -> Response:
+    """Render the response to a preflight request, before `add_cors_headers`."""
+    return Response("", headers={"Access-Control-Allow-Methods": ",".join(methods)})
+
+
+def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str | None) -> Response:
+    """
+    Let a page of the allowed origins read the response, whether a view or Chalice created it.
+
+    Of several, the header names the request's origin, or else the first: browsers refuse that as they refuse a response
+    without the header, and a cache that ignores `Vary` keeps a response that pages of the first origin can read.
+    """
+    named = origin if origin in allowed else allowed[0]
+    for name, value in make_cors_config(named).get_access_control_headers().items():
         response.headers.setdefault(name, value)
+    if len(allowed) > 1:
+        varying = response.headers.get("Vary")
+        response.headers["Vary"] = f"{varying}, Origin" if varying else "Origin"
     return response
 
 

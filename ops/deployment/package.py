@@ -197,10 +197,11 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
     }
 
 
-def _gateway_responses(allowed_origin: str) -> dict[str, Any]:
-    readable = {
-        name: f"'{value}'" for name, value in make_cors_config(allowed_origin).get_access_control_headers().items()
-    }
+def _gateway_responses(allowed: tuple[str, ...]) -> dict[str, Any]:
+    cors = make_cors_config(allowed[0]).get_access_control_headers()
+    readable = {name: f"'{value}'" for name, value in cors.items()}
+    if len(allowed) > 1:  # API Gateway cannot compare origins, and these responses hold nothing of the stage
+        readable |= {"Access-Control-Allow-Origin": "method.request.header.Origin", "Vary": "'Origin'"}
     return {
         kind: {
             **({"StatusCode": problem.status} if problem.status else {}),

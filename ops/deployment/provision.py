@@ -60,7 +60,7 @@ def provision(settings: Settings) -> dict[str, str]:
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "AccessLog": str(settings.access_log),
-        "SiteHost": site_files.host_of(settings.allowed_origin),
+        "SiteHost": site_files.host_of(settings.allowed_origin[0]),
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)
     for projection in settings.projections[1:]:
@@ -119,7 +119,7 @@ def _has_function(stage: str, projection: Projection) -> bool:
 
 def site_bucket(settings: Settings) -> str:
     """Return the name of the site's bucket, as the template sets it."""
-    if host := site_files.host_of(settings.allowed_origin):
+    if host := site_files.host_of(settings.allowed_origin[0]):
         return host
     account = boto3.client("sts").get_caller_identity()["Account"]
     return f"counter-{settings.stage}-site-{account}-{boto3.Session().region_name}"

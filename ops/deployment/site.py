@@ -67,7 +67,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
         "removed": outdated,
         "dry_run": dry_run,
     }
-    return Outcome(facts, _lines(facts, site_files.host_of(settings.allowed_origin), data["SiteWebsite"]))
+    return Outcome(facts, _lines(facts, site_files.host_of(settings.allowed_origin[0]), data["SiteWebsite"]))
 
 
 def api_url_of(stage: str) -> str:
@@ -88,7 +88,7 @@ def api_url_of(stage: str) -> str:
 
 def address(settings: Settings, bucket: str) -> str:
     """Return the page's address: the host in ALLOWED_ORIGIN, or else the bucket's."""
-    if host := site_files.host_of(settings.allowed_origin):
+    if host := site_files.host_of(settings.allowed_origin[0]):
         return f"https://{host}/"
     # Not the website endpoint: without HTTPS, browsers save no clicks and open no page offline.
     style: Literal["path", "virtual"] = "path" if settings.stage == stages.LOCAL_STAGE else "virtual"
@@ -145,7 +145,7 @@ def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
     if "SiteBucket" not in data:
         raise OperatorError(f"Stage {settings.stage} has no bucket for the site yet: run provision again.")
     bucket = data["SiteBucket"]
-    host = site_files.host_of(settings.allowed_origin)
+    host = site_files.host_of(settings.allowed_origin[0])
     if host and bucket != host:
         raise OperatorError(
             f"The site's bucket must be {host}, as ALLOWED_ORIGIN says, got {bucket}: run provision again."

@@ -81,8 +81,9 @@ def _put_preflights(client: APIGatewayClient, api_id: str, paths: dict[str, Any]
     resources = client.get_resources(restApiId=api_id, limit=500)["items"]
     ids = {resource["path"]: resource["id"] for resource in resources}
     for path, operations in paths.items():
-        if preflight := operations.get("options"):
-            response = preflight["x-amazon-apigateway-integration"]["responses"]["default"]
+        integration = operations.get("options", {}).get("x-amazon-apigateway-integration", {})
+        if integration.get("type") == "mock":
+            response = integration["responses"]["default"]
             client.put_integration_response(
                 restApiId=api_id,
                 resourceId=ids[path],

@@ -30,7 +30,7 @@ def settings():
     """Return the settings of a stage that no other test uses."""
     from chalicelib import settings
 
-    return replace(settings.current(), stage=f"site-{uuid.uuid4().hex[:8]}", allowed_origin="*")
+    return replace(settings.current(), stage=f"site-{uuid.uuid4().hex[:8]}", allowed_origin=("*",))
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_stage_without_a_site_bucket_is_refused_with_the_way_out(place, settings
 
 def test_bucket_has_the_name_of_the_pages_host(place, settings, web):
     host = f"{settings.stage}.example"
-    settings = replace(settings, allowed_origin=f"https://{host}")
+    settings = replace(settings, allowed_origin=(f"https://{host}",))
 
     provisioned = provision.provision(settings)
     done = site.publish(settings, web("one"), API, dry_run=False)
@@ -284,7 +284,7 @@ def test_bucket_has_the_name_of_the_pages_host(place, settings, web):
 
 
 def test_host_other_than_the_buckets_is_refused_with_the_way_out(settings, bucket, web):
-    elsewhere = replace(settings, allowed_origin="https://counter.example")
+    elsewhere = replace(settings, allowed_origin=("https://counter.example",))
 
     with pytest.raises(OperatorError, match="run provision again"):
         site.publish(elsewhere, web("one"), API, dry_run=False)

@@ -12,7 +12,7 @@ from chalicelib.projections import READ_MODEL, SQL
 def test_only_the_stage_is_required():
     found = settings.read({"STAGE": "dev"})
 
-    assert (found.allowed_origin, found.max_increment, found.shards, found.batching_window_s) == ("*", 1000, 1, 1)
+    assert (found.allowed_origin, found.max_increment, found.shards, found.batching_window_s) == (("*",), 1000, 1, 1)
 
 
 def test_names_of_tables_and_queues_follow_from_the_stage():
@@ -102,7 +102,19 @@ def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
     ],
 )
 def test_allowed_origin_is_read_as_browsers_send_it(text, origin):
-    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == origin
+    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("https://a.example,http://localhost:8080", ("https://a.example", "http://localhost:8080")),
+        ("https://B.example:443/,https://a.example", ("https://b.example", "https://a.example")),
+        ("https://a.example,HTTPS://A.EXAMPLE", ("https://a.example",)),
+    ],
+)
+def test_several_origins_are_read_in_their_order_and_once(text, origins):
+    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == origins
 
 
 @pytest.mark.parametrize(
@@ -116,9 +128,12 @@ def test_allowed_origin_is_read_as_browsers_send_it(text, origin):
         "https://counter.example?",
         "https://ann@counter.example",
         "https://counter.example:port",
-        "https://a.example,https://b.example",
+        "https://a.example,",
+        "https://a.example, https://b.example",
         "https://a.example https://b.example",
+        "https://a.example,null",
         "*,https://a.example",
+        "https://a.example,*",
         "https://*.example",
         "https://zähler.example",
         " https://counter.example",
@@ -127,8 +142,8 @@ def test_allowed_origin_is_read_as_browsers_send_it(text, origin):
         "null",
     ],
 )
-def test_allowed_origin_other_than_one_origin_is_refused(text):
-    with pytest.raises(SettingsError, match=r"ALLOWED_ORIGIN must be \* or one origin, such as https://"):
+def test_allowed_origin_other_than_origins_is_refused(text):
+    with pytest.raises(SettingsError, match=r"ALLOWED_ORIGIN must be \* or origins separated by commas, such as https://"):
         settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text})
 
 
