@@ -87,7 +87,7 @@ def api_url_of(stage: str) -> str:
 
 
 def address(settings: Settings, bucket: str) -> str:
-    """Return the page's address: the host in ALLOWED_ORIGIN, or else the bucket's."""
+    """Return the page's address: the first host in ALLOWED_ORIGIN, or else the bucket's."""
     if host := site_files.host_of(settings.allowed_origin[0]):
         return f"https://{host}/"
     # Not the website endpoint: without HTTPS, browsers save no clicks and open no page offline.

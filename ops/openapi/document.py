@@ -35,7 +35,7 @@ choice. Such a document has no `status`.
 Each path that has GET also has HEAD: the same response, without its body. Another method is a `405`, whose `Allow`
 lists the methods of the path.
 
-Pages of the allowed origin can read every response, including errors (CORS). Each path answers preflight requests.
+Pages of the allowed origins can read every response, including errors (CORS). Each path answers preflight requests.
 """
 
 #: The errors of every route, of routes with parameters, and of routes with parameters in the path.

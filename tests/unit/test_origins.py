@@ -6,6 +6,8 @@ import importlib.util
 import json
 
 import pytest
+from chalice.config import Config
+from chalice.local import LocalGateway
 
 from chalicelib import settings
 from chalicelib.extras import openapi
@@ -22,6 +24,8 @@ EXPOSED = {"ETag", "Location", "Idempotency-Replayed", "Preference-Applied", "Re
 def load_app(allowed):
     """Load the application's module again, with these origins."""
     spec = importlib.util.spec_from_file_location("app_with_origins", PROJECT / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with environment(ALLOWED_ORIGIN=allowed):
         spec.loader.exec_module(module)
@@ -36,7 +40,12 @@ def app():
 def send(app, method, resource, origin=None, **headers):
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     origins = {} if origin is None else {"origin": origin}
-    return app(api_event(method, resource, path=dict.fromkeys(("counter_id", "event_id", "name"), "a b"), headers={**sent, **origins}), None)
+    return app(
+        api_event(
+            method, resource, path=dict.fromkeys(("counter_id", "event_id", "name"), "a b"), headers={**sent, **origins}
+        ),
+        None,
+    )
 
 
 @pytest.mark.parametrize("origin", [PAGE, SECOND])
@@ -135,3 +144,12 @@ def test_document_describes_any_origin_if_there_are_several():
     origin = rendered["components"]["headers"]["Access-Control-Allow-Origin"]
     assert "required" not in origin
     assert origin["schema"] == {"type": "string"}
+
+
+def test_chalice_local_lets_the_application_answer_preflights(app):
+    gateway = LocalGateway(app, Config.create(lambda_timeout=25))
+
+    response = gateway.handle_request("OPTIONS", "/counters/a", {"origin": SECOND}, b"")
+
+    assert (response["statusCode"], response["body"]) == (200, "")
+    assert response["headers"]["Access-Control-Allow-Origin"] == SECOND

@@ -143,7 +143,9 @@ def test_several_origins_are_read_in_their_order_and_once(text, origins):
     ],
 )
 def test_allowed_origin_other_than_origins_is_refused(text):
-    with pytest.raises(SettingsError, match=r"ALLOWED_ORIGIN must be \* or origins separated by commas, such as https://"):
+    with pytest.raises(
+        SettingsError, match=r"ALLOWED_ORIGIN must be \* or origins separated by commas, such as https://"
+    ):
         settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text})
 
 
