@@ -42,6 +42,7 @@ for command in (
     data.rebuild_command,
     data.redrive_command,
     data.adjust_command,
+    data.show_command,
     sql.sql_command,
 ):
     main.add_command(command)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec
-from chalicelib.domain.events import Adjusted, Incremented
+from chalicelib.domain.events import Adjusted, Incremented, IncrementedByCaller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,17 @@ def an_event(
     *, counter_id: str = "clicks", event_id: str | None = None, by: int = 1, recorded_at_ms: int = A_TIME_MS
 ) -> Incremented:
     return Incremented(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms)
+
+
+def an_event_by_caller(
+    *,
+    counter_id: str = "clicks",
+    event_id: str | None = None,
+    by: int = 1,
+    recorded_at_ms: int = A_TIME_MS,
+    who: str = "jwt ann",
+) -> IncrementedByCaller:
+    return IncrementedByCaller(counter_id, event_id or str(uuid.uuid4()), by, recorded_at_ms, who)
 
 
 def an_adjustment(
@@ -145,11 +156,13 @@ def api_event(
     headers: dict[str, str] | None = None,
     body: Any = None,
     address: str | None = None,
+    context: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
     Return API Gateway's event for one request. A `body` other than text is sent as JSON.
 
     `path` has the path's parameters as API Gateway passes them on, percent-encoded. `address` is the path in the URL.
+    `context` replaces members of the request's context, such as the identity that API Gateway authenticated.
     """
     sent = dict(headers or {})
     if body is not None and not isinstance(body, str):
@@ -172,6 +185,7 @@ def api_event(
             "path": address or f"/api{resource}",
             "stage": "api",
             "identity": {},
+            **(context or {}),
         },
         "body": body,
         "isBase64Encoded": False,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chalicelib.api import formats
 from chalicelib.api.formats import quote
 from chalicelib.domain.commands import Command
-from chalicelib.domain.events import COUNTER_ID, LATEST_MS, is_counter_id, is_event_id
+from chalicelib.domain.events import COUNTER_ID, LATEST_MS, MAX_CALLER, is_counter_id, is_event_id
 from chalicelib.domain.history import RESOLUTIONS, EventPosition, Span
 from chalicelib.errors import (
     BadCursorError,
@@ -53,13 +53,15 @@ class Request:
     """
     A client's request without its path. Header names are in lower case; `body` is raw bytes.
 
-    `root` is the API's address, relative to the address that the client used.
+    `root` is the API's address, relative to the address that the client used. `caller` is the client's identity if API
+    Gateway authenticated the request: its kind and its name. No part of a request can set it.
     """
 
     query: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, list[str]] = field(default_factory=dict)
     body: bytes = b""
     root: str = "."
+    caller: str | None = None
 
 
 def parse_request(received: GatewayRequest) -> Request:
@@ -73,9 +75,9 @@ def parse_request(received: GatewayRequest) -> Request:
         body = _decode_body(event.get("body"), is_base64=bool(event.get("isBase64Encoded")))
     except ValueError as error:
         raise InvalidRequestError("The body cannot be decoded: it must be valid base64.") from error
-    return Request(
-        event.get("multiValueQueryStringParameters") or {}, headers, body, _find_root(event["requestContext"])
-    )
+    context = event["requestContext"]
+    query = event.get("multiValueQueryStringParameters") or {}
+    return Request(query, headers, body, _find_root(context), _find_caller(context))
 
 
 def parse_command(command_type: type[_Command], counter_id: str, request: Request, max_by: int) -> _Command:
@@ -91,6 +93,7 @@ def parse_command(command_type: type[_Command], counter_id: str, request: Reques
         idempotency_key=_parse_idempotency_key(request),
         at_version=_parse_if_match(request),
         count_at_once=_prefers_representation(request),
+        who=request.caller,
     )
 
 
@@ -193,6 +196,26 @@ def parse_cursor(request: Request) -> str | None:
         return formats.decode_cursor(cursor)
     except ValueError as error:
         raise BadCursorError from error
+
+
+def _find_caller(context: Mapping[str, Any]) -> str | None:
+    """
+    Return the caller in the context that API Gateway adds, such as "jwt ann" or "api-key 8x2k1"; None for anyone.
+
+    Characters other than printable ASCII are escaped as in JSON. The middle of a long name is cut out.
+    """
+    identity, authorizer = context.get("identity") or {}, context.get("authorizer") or {}
+    names = {
+        "jwt": authorizer.get("principalId"),
+        "iam": identity.get("userArn"),
+        "api-key": identity.get("apiKeyId"),
+    }
+    for kind, name in names.items():
+        if name:
+            caller = f"{kind} {json.dumps(name)[1:-1]}"
+            half = MAX_CALLER // 2
+            return caller if len(caller) <= MAX_CALLER else f"{caller[: half - 3]}...{caller[-half:]}"
+    return None
 
 
 def _find_root(context: Mapping[str, str]) -> str:

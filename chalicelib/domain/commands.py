@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.events import Adjusted, Event, Incremented, is_valid_adjustment
+from chalicelib.domain.events import Adjusted, Event, Incremented, IncrementedByCaller, is_valid_adjustment
 
 if TYPE_CHECKING:
     from chalicelib.domain.counter import Counter
@@ -22,7 +22,8 @@ class Command(ABC):
     A client's command. Its event does not depend on the counter's state.
 
     All commands with the same `idempotency_key` on a counter are the same command. `at_version` makes the command a
-    compare-and-swap. `count_at_once` makes it an add-and-get, which returns the counter's new state.
+    compare-and-swap. `count_at_once` makes it an add-and-get, which returns the counter's new state. `who` is the
+    authenticated caller; None: anyone may send the command.
     """
 
     counter_id: str
@@ -30,6 +31,7 @@ class Command(ABC):
     idempotency_key: str | None = None
     at_version: int | None = None
     count_at_once: bool = False
+    who: str | None = None
 
     @abstractmethod
     def decide(self, event_id: str, now_ms: int) -> Event:
@@ -41,8 +43,10 @@ class Increment(Command):
     """Add `by` to a counter."""
 
     def decide(self, event_id: str, now_ms: int) -> Incremented:
-        """Return an `Incremented` event with this amount."""
-        return Incremented(self.counter_id, event_id, self.by, now_ms)
+        """Return an `Incremented` event with this amount, and with the caller if there is one."""
+        if self.who is None:
+            return Incremented(self.counter_id, event_id, self.by, now_ms)
+        return IncrementedByCaller(self.counter_id, event_id, self.by, now_ms, self.who)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ LARGEST_AMOUNT = 2**53 - 1
 #: The upper limit of `SHARDS`: a transaction over all parts of a counter must fit into DynamoDB's 100 items.
 MAX_PARTS = 64
 
+#: The longest caller, in characters. The subject of an OpenID Connect token has at most 255.
+MAX_CALLER = 300
+
 #: The last millisecond that RFC 3339 can express: the end of the year 9999.
 LATEST_MS = 253_402_300_799_999
 
@@ -89,6 +92,14 @@ class Incremented(Event):
     by: Annotated[int, Integer(1, LARGEST_AMOUNT)]
 
 
+@register("Incremented", version=2)
+@dataclass(frozen=True, slots=True)
+class IncrementedByCaller(Incremented):
+    """The caller `who`, which API Gateway authenticated, added `by` to a counter."""
+
+    who: Annotated[str, Text(MAX_CALLER, is_public=False, is_compared=False)]
+
+
 @register("Adjusted")
 @dataclass(frozen=True, slots=True)
 class Adjusted(Event):
@@ -120,10 +131,12 @@ def is_valid_adjustment(by: int) -> bool:
 
 
 def have_same_content(first: Event, second: Event) -> bool:
-    """Check whether two events have the same type and the same values of all compared fields."""
-    return type(first) is type(second) and all(
-        getattr(first, name) == getattr(second, name) for name, rule in first.rules.items() if rule.is_compared
-    )
+    """Check whether two events have the same type, in any version, and the same values of all compared fields."""
+    return first.type_name == second.type_name and _list_compared(first) == _list_compared(second)
+
+
+def _list_compared(event: Event) -> list[tuple[str, object]]:
+    return [(rule.name, getattr(event, name)) for name, rule in event.rules.items() if rule.is_compared]
 
 
 def choose_part(event_id: str, parts: int) -> int:

@@ -10,7 +10,7 @@ import click
 from chalicelib.projections import PROJECTIONS
 from ops import stages
 from ops.cli.command import confirm, stage_command
-from ops.cli.params import AGE, COUNTER_ID, TIME
+from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, TIME
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
@@ -214,3 +214,24 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     from ops.maintenance import adjust
 
     return adjust.adjust(adjust.build_command(counter_id, **options), dry_run=dry_run, yes=yes)
+
+
+@_log_command
+@click.argument("counter_id", type=COUNTER_ID)
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Maximum number of events.")
+@click.option("--event", "event_id", type=EVENT_ID, help="Only this event, and whether it is counted.")
+def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None) -> Outcome:
+    """
+    Show a counter and its latest events, with callers and operators.
+
+    Clients can read events, but not their callers: the API key, IAM principal or JWT subject of an increment, and the
+    operator of an adjustment.
+
+    \b
+    Examples:
+      python -m ops show clicks --stage prod
+      python -m ops show clicks --event 01890a5d-ac96-774b-bcce-b302099a8057 --stage prod --json
+    """
+    from ops.maintenance import show
+
+    return show.show_event(counter_id, event_id) if event_id else show.show(counter_id, limit)

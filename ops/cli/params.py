@@ -43,6 +43,17 @@ class CounterId(click.ParamType[str]):
         return str(value)
 
 
+class EventId(click.ParamType[str]):
+    """The id of an event, in upper or lower case."""
+
+    name = "event"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not events.is_event_id(value.lower()):
+            self.fail(f"must be {events.EVENT_ID}, got {value!r}.", param, ctx)
+        return str(value).lower()
+
+
 class Age(click.ParamType[int]):
     """An age such as 30min, 12h or 7d, converted to seconds."""
 
@@ -58,3 +69,4 @@ class Age(click.ParamType[int]):
 TIME = Time()
 AGE = Age()
 COUNTER_ID = CounterId()
+EVENT_ID = EventId()

@@ -56,7 +56,7 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
 
 
 def operator_policy(settings: Settings) -> dict[str, Any]:
-    """Return the policy that allows verify, replay, rebuild, redrive, adjust and, with SQL, sql on this stage."""
+    """Return the policy that allows verify, replay, rebuild, redrive, adjust, show and, with SQL, sql on this stage."""
     policy = _read(settings, _FOLDER / "operator.json")
     for projection in settings.projections[1:]:
         policy["Statement"] += _read_projection_policy(settings, projection, "operator")["Statement"]

@@ -150,7 +150,7 @@ def damage_counter(pipeline):
 
 
 def use_operator(pipeline, folder):
-    from ops.maintenance import adjust, dead_letters, rebuild, redrive, replay, verify
+    from ops.maintenance import adjust, dead_letters, rebuild, redrive, replay, show, verify
 
     current, counter_id = settings.current(), pipeline.counter_id
     damage_counter(pipeline)
@@ -168,6 +168,7 @@ def use_operator(pipeline, folder):
         command = adjust.build_command(counter_id, by=1, to=None, reason="a test", who="a test", key="a key")
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)
+        show.show(counter_id, 100)
         with environment(SHARDS="4"):
             parts = adjust.build_command(
                 f"{counter_id}.parts", by=1, to=None, reason="a test", who="a test", key="a key"

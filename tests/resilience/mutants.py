@@ -55,6 +55,7 @@ _FORKS.set_forkserver_preload(
 )
 
 CRASHES = "tests/resilience/test_crash_points.py::test_fault_at_any_request_changes_no_total"
+CALLERS = "tests/integration/test_callers.py::test_retry_by_another_caller_is_the_same_increment"
 ARCHIVE = "tests/resilience/test_archive_rules.py"
 ORDERS = "tests/resilience/test_interleavings.py"
 REQUESTS = "tests/resilience/test_crash_points.py::test_scenario_makes_the_asserted_number_of_requests"
@@ -362,9 +363,16 @@ MUTANTS = {
     "repetition-by-time": Mutant(
         "A retry is treated as a new increment, because its time differs",
         "chalicelib.domain.events",
-        "for name, rule in first.rules.items() if rule.is_compared",
-        "for name in first.rules",
+        "for name, rule in event.rules.items() if rule.is_compared",
+        "for name, rule in event.rules.items()",
         f"{CRASHES}[a keyed increment sent again-the answer is lost, once]",
+    ),
+    "retry-by-version": Mutant(
+        "A retry after a switch of WRITERS is another increment, because its event has another version",
+        "chalicelib.domain.events",
+        "return first.type_name == second.type_name and",
+        "return type(first) is type(second) and",
+        f"{CALLERS}[first0-jwt-increment]",
     ),
     "part-by-hash": Mutant(
         "The part is computed with Python's `hash`, which differs in each process",

@@ -51,7 +51,7 @@ def entries(draw):
     """Draw an event as a message has it, with at most one change."""
     event = an_event(counter_id=draw(COUNTERS), by=draw(st.integers(1, 1000)))
     entry = json.loads(message_body(event))["events"][0]
-    match draw(st.sampled_from(["good", "good", "other", "without", "more", "newer", "junk"])):
+    match draw(st.sampled_from(["good", "good", "other", "without", "more", "newer", "caller", "junk"])):
         case "other":
             entry[draw(st.sampled_from(sorted(entry)))] = draw(THINGS | LIES)
         case "without":
@@ -59,13 +59,16 @@ def entries(draw):
         case "more":
             entry |= draw(st.dictionaries(TEXTS.map("later-".__add__), THINGS, max_size=2))
         case "newer":
-            entry["version"] = draw(st.integers(2, 9))
+            entry["version"] = draw(st.integers(3, 9))
+        case "caller":
+            entry |= {"version": 2, "who": draw(CALLERS)}
         case "junk":
             return draw(THINGS)
     return entry
 
 
 COUNTERS = st.builds(a_counter_id)
+CALLERS = st.sampled_from(["jwt ann", "x" * 300, "x" * 301, "", " ", "a\nb"])
 #: What is nearly the id of a counter or an event.
 LIES = st.sampled_from(
     ["clicks#3", "clicks#", "#1", "a/b", "", "x" * 65, "clicks\n", "CLICKS ", "01890A5D-AC96-774B-BCCE-B302099A8057"]
@@ -121,7 +124,8 @@ def stream_records(draw):
     record = stream_record(event)
     image = record["dynamodb"]["NewImage"]
     record["dynamodb"]["Keys"] = {name: image[name] for name in ("partition", "event_id")}
-    match draw(st.sampled_from(["good", "good", "shard", "keys", "value", "without", "newer", "name", "junk", "deep"])):
+    changes = ["good", "good", "shard", "keys", "value", "without", "newer", "caller", "name", "junk", "deep"]
+    match draw(st.sampled_from(changes)):
         case "shard":
             image["partition"] = {"S": event.counter_id + draw(st.sampled_from(SUFFIXES))}
             record["dynamodb"]["Keys"] = {name: image[name] for name in ("partition", "event_id")}
@@ -134,7 +138,9 @@ def stream_records(draw):
         case "without":
             del image[draw(st.sampled_from(sorted(image)))]
         case "newer":
-            image["version"] = {"N": str(draw(st.integers(2, 9)))}
+            image["version"] = {"N": str(draw(st.integers(3, 9)))}
+        case "caller":
+            image |= {"version": {"N": "2"}, "who": {"S": draw(CALLERS)}}
         case "name":
             record["eventName"] = draw(st.sampled_from(["MODIFY", "REMOVE", "insert"]) | THINGS)
         case "junk":
@@ -177,7 +183,8 @@ def counted_for(entry, counter_id):
         return None
     kind, version, event_id = entry.get("type"), entry.get("version"), entry.get("event_id")
     is_event = (
-        (kind, version, type(version)) == ("Incremented", 1, int)
+        (kind, type(version)) == ("Incremented", int)
+        and (version == 1 or (version == 2 and is_caller(entry.get("who"))))
         and is_from(1, 2**53 - 1, entry.get("by"))
         and is_from(0, 253_402_300_799_999, entry.get("recorded_at"))
         and isinstance(counter_id, str)
@@ -187,6 +194,10 @@ def counted_for(entry, counter_id):
         and not set(event_id) - set("-0123456789abcdef")
     )
     return (counter_id, event_id, entry["by"]) if is_event else None
+
+
+def is_caller(who):
+    return isinstance(who, str) and re.fullmatch("[ -~]{1,300}", who) is not None and not who.isspace()
 
 
 def is_from(lowest, highest, value):

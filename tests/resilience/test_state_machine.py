@@ -39,8 +39,8 @@ keys = st.sampled_from(["a", "b", "c"])
 crashes = st.sampled_from([faults.die_before, faults.die_after])
 
 #: A version of our event that only newer code reads.
-NEWER = ("Incremented", 2)
-_IS_NEWER = re.compile(r'"version": ?(2|\{"N": ?"2"\})')
+NEWER = ("Incremented", 3)
+_IS_NEWER = re.compile(r'"version": ?(3|\{"N": ?"3"\})')
 
 
 class Machine(RuleBasedStateMachine):

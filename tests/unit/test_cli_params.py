@@ -1,11 +1,11 @@
-"""The values of the commands' options: times and ages."""
+"""The values of the commands' options: times, ages and ids."""
 
 from __future__ import annotations
 
 import click
 import pytest
 
-from ops.cli.params import AGE, TIME
+from ops.cli.params import AGE, EVENT_ID, TIME
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,15 @@ def test_age_is_read_as_redrive_shows_it(text, seconds):
 def test_malformed_age_is_refused_with_examples(text):
     with pytest.raises(click.BadParameter, match="such as 30min, 12h or 7d"):
         AGE.convert(text, None, None)
+
+
+def test_event_id_may_be_in_upper_case():
+    assert (
+        EVENT_ID.convert("01890A5D-AC96-774B-BCCE-B302099A8057", None, None) == "01890a5d-ac96-774b-bcce-b302099a8057"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "7", "01890a5dac96774bbcceb302099a8057"])
+def test_malformed_event_id_is_refused(text):
+    with pytest.raises(click.BadParameter, match="must be a UUID, got"):
+        EVENT_ID.convert(text, None, None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib import codec
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, Incremented
 from chalicelib.errors import NotUnderstoodError
-from testkit.builders import an_adjustment, an_event, message_body, stream_record
+from testkit.builders import an_adjustment, an_event, an_event_by_caller, message_body, stream_record
 from tests.strategies import events
 
 any_json = st.recursive(
@@ -76,6 +76,42 @@ def test_the_stored_names_stay_as_they_are():
     ]
 
 
+def test_stored_names_of_an_increment_by_a_caller_stay_the_same():
+    event = an_event_by_caller(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=3, who="jwt ann")
+
+    assert codec.encode_event(event) == {
+        "type": "Incremented",
+        "version": 2,
+        "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "by": 3,
+        "recorded_at": 1_700_000_000_123,
+        "who": "jwt ann",
+    }
+    assert list(codec.encode_bodies([event])) == [
+        '{"version":1,"events":[{"counter_id":"clicks","type":"Incremented","version":2,'
+        '"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","by":3,"recorded_at":1700000000123,"who":"jwt ann"}]}'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("by", 0), ("by", -1), ("version", 3), *(("who", value) for value in (None, "", " ", "x" * 301, "a\nb", 7))],
+)
+def test_increment_by_a_caller_with_a_wrong_field_is_invalid(name, value):
+    event = an_event_by_caller()
+
+    with pytest.raises(NotUnderstoodError):
+        codec.decode_event(event.counter_id, {**codec.encode_event(event), name: value})
+
+
+def test_older_code_parks_an_increment_by_a_caller(monkeypatch):
+    """After the deployment of newer code, an operator sends the event back, and it is counted."""
+    event = an_event_by_caller()
+    monkeypatch.delitem(codec._DECODERS, ("Incremented", 2))
+
+    assert codec.decode_message(message_body(event)) == ([], ["unknown event type or version: 'Incremented' 2"])
+
+
 def test_the_stored_names_of_an_adjustment_stay_as_they_are():
     event = an_adjustment(event_id="01890a5d-ac96-774b-bcce-b302099a8057", by=-3, reason="a test", who="ann")
 
@@ -138,6 +174,7 @@ def test_a_sharded_event_comes_back_with_its_counters_own_id():
         ("type", {"S": "Reset"}),
         ("type", None),
         ("version", {"N": "2"}),
+        ("version", {"N": "3"}),
         ("version", {"S": "1"}),
         ("event_id", {"S": "no-uuid"}),
         ("event_id", {"S": "01890A5D-AC96-774B-BCCE-B302099A8057"}),

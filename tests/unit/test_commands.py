@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain import commands
 from chalicelib.domain.commands import Adjust, Increment, InvalidAdjustmentError
 from chalicelib.domain.counter import Counter
-from chalicelib.domain.events import LARGEST_AMOUNT, Adjusted, Incremented
+from chalicelib.domain.events import LARGEST_AMOUNT, Adjusted, Incremented, IncrementedByCaller
 from testkit.builders import an_adjustment, an_event
 
 
@@ -19,6 +19,12 @@ def test_an_increment_leads_to_an_event_of_its_amount():
     event = Increment("clicks", by=3).decide(event_id="an id", now_ms=1_234)
 
     assert event == Incremented("clicks", "an id", 3, 1_234)
+
+
+def test_increment_by_a_caller_leads_to_an_event_with_the_caller():
+    event = Increment("clicks", by=3, who="jwt ann").decide(event_id="an id", now_ms=1_234)
+
+    assert event == IncrementedByCaller("clicks", "an id", 3, 1_234, "jwt ann")
 
 
 @pytest.mark.parametrize(

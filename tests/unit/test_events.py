@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain import events
 from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, MAX_PARTS
-from testkit.builders import an_adjustment, an_event
+from testkit.builders import an_adjustment, an_event, an_event_by_caller
 
 
 @pytest.mark.parametrize("text", ["a", "A-z.0_9~", "x" * 64, "."])
@@ -95,6 +95,25 @@ def test_two_attempts_at_one_increment_have_the_same_content():
     later = an_event(event_id=event.event_id, recorded_at_ms=event.recorded_at_ms + 1)
 
     assert events.have_same_content(event, later)
+
+
+@pytest.mark.parametrize("who", ["jwt ann", "api-key old"])
+def test_increment_and_its_retry_by_any_caller_have_the_same_content(who):
+    """The stage may have switched WRITERS, or the client its key, before the client sends its retry."""
+    first, again = an_event(), an_event_by_caller(who="api-key new")
+    retries = [an_event_by_caller(event_id=first.event_id, who=who), an_event(event_id=again.event_id)]
+
+    assert events.have_same_content(first, retries[0])
+    assert events.have_same_content(again, retries[1])
+    assert events.have_same_content(again, an_event_by_caller(event_id=again.event_id, who=who))
+
+
+@pytest.mark.parametrize("other", [an_event(by=2), an_event(), an_adjustment(by=1)])
+def test_increment_by_a_caller_and_another_event_differ_in_content(other):
+    event = an_event_by_caller(event_id=other.event_id if other.by == 2 or other.type_name == "Adjusted" else None)
+
+    assert not events.have_same_content(event, other)
+    assert not events.have_same_content(other, event)
 
 
 def test_increments_of_other_amounts_or_counters_differ_in_content():

@@ -14,7 +14,7 @@ from chalicelib.api import problems, requests, responses
 from chalicelib.command_handlers import Accepted
 from chalicelib.domain.commands import Increment
 from chalicelib.domain.counter import Counter
-from chalicelib.domain.events import LATEST_MS
+from chalicelib.domain.events import LATEST_MS, IncrementedByCaller
 from chalicelib.domain.history import EventPage, EventPosition, Point, Span
 from chalicelib.errors import (
     BodyTooLargeError,
@@ -23,7 +23,7 @@ from chalicelib.errors import (
     RangeTooLongError,
     UnsupportedMediaTypeError,
 )
-from testkit.builders import an_adjustment, an_event, api_event
+from testkit.builders import an_adjustment, an_event, an_event_by_caller, api_event
 
 JSON = {"Content-Type": "application/json"}
 
@@ -63,6 +63,43 @@ def test_headers_set_key_version_and_preference():
     increment = command(headers={"idempotency-key": "k 1", "if-match": '"16"', "prefer": "return=representation"})
 
     assert increment == Increment("clicks", by=1, idempotency_key="k 1", at_version=16, count_at_once=True)
+
+
+CALLERS = [
+    ({}, None),
+    ({"identity": {"apiKeyId": None, "userArn": None, "apiKey": "secret"}, "authorizer": None}, None),
+    ({"identity": {"apiKeyId": "8x2k1"}}, "api-key 8x2k1"),
+    ({"identity": {"userArn": "arn:aws:iam::1:user/ann"}}, "iam arn:aws:iam::1:user/ann"),
+    ({"authorizer": {"principalId": "ann"}}, "jwt ann"),
+    ({"authorizer": {"principalId": "ann"}, "identity": {"apiKeyId": "8x2k1"}}, "jwt ann"),
+    ({"authorizer": {"principalId": " "}}, "jwt  "),
+    ({"authorizer": {"principalId": 'a"\\\n\u202e\ud800é\x7f'}}, r"jwt a\"\\\n\u202e\ud800\u00e9\u007f"),
+    ({"authorizer": {"principalId": "a" * 296}}, f"jwt {'a' * 296}"),
+    ({"authorizer": {"principalId": f"{'a' * 200}{'b' * 200}"}}, f"jwt {'a' * 143}...{'b' * 150}"),
+]
+
+
+@pytest.mark.parametrize(("context", "caller"), CALLERS)
+def test_caller_is_the_identity_that_the_gateway_authenticated(context, caller):
+    event = api_event("POST", "/", context=context)
+
+    increment = requests.parse_command(Increment, "clicks", received(event), max_by=1000)
+
+    assert increment.who == caller
+    assert caller is None or IncrementedByCaller.rules["who"].accepts(caller)
+
+
+@given(st.text(min_size=1, max_size=500))
+def test_caller_with_any_subject_can_be_recorded(subject):
+    caller = received(api_event("POST", "/", context={"authorizer": {"principalId": subject}})).caller
+
+    assert IncrementedByCaller.rules["who"].accepts(caller)
+
+
+def test_no_header_sets_the_caller():
+    names = ["x-api-key", "authorization", "x-amzn-principal-id", "principalid", "apikeyid", "userarn", "who", "caller"]
+
+    assert command(headers=dict.fromkeys(names, "ann")) == Increment("clicks")
 
 
 @pytest.mark.parametrize("body", ["!!!", "e30", "ä"])
@@ -308,6 +345,17 @@ def test_events_cursor_for_counters_is_malformed():
 
     with pytest.raises(InvalidRequestError, match="next_cursor"):
         requests.parse_counters_page(request(query={"cursor": [cursor]}))
+
+
+def test_event_body_of_an_increment_never_shows_the_caller():
+    anonymous, by_caller = an_event(event_id=AN_ID, by=2), an_event_by_caller(event_id=AN_ID, by=2)
+
+    for render in (
+        lambda event: responses.render_events(EventPage([event], None)),
+        lambda event: responses.render_event(event, counted=True),
+        lambda event: responses.render_accepted(request(), Increment("a"), Accepted(event, None, is_retry=False)),
+    ):
+        assert render(by_caller).body == render(anonymous).body
 
 
 def test_event_body_has_type_and_reason_but_not_the_operator():

@@ -1,0 +1,63 @@
+"""Show a counter and its events, with the fields that clients cannot see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import event_log
+from chalicelib.api import formats
+from chalicelib.api.responses import describe_counter
+from chalicelib.domain.rules import Time
+from chalicelib.read_model import queries
+from ops.cli.result import Outcome
+from ops.maintenance import lookups
+
+if TYPE_CHECKING:
+    from chalicelib.domain.events import Event
+
+
+def show(counter_id: str, limit: int) -> Outcome:
+    """
+    Show the counter's state and its latest `limit` counted events, newest first.
+
+    Raises:
+        OperatorError: there is no such counter.
+        UnavailableError: DynamoDB throttles or does not answer, or the counter's item is damaged.
+        NotUnderstoodError: this version of the code cannot decode an event.
+    """
+    lookups.check_counters((counter_id,))
+    counter = describe_counter(queries.get_counter(counter_id))
+    events = [_describe(event) for event in queries.list_events(counter_id, limit).events]
+    updated = f", updated at {counter['updated_at']}" if counter["updated_at"] else ""
+    head = f"{counter_id} is {counter['value']} at version {counter['version']}{updated}."
+    return Outcome({**counter, "events": events}, [head, *map(_format, events)])
+
+
+def show_event(counter_id: str, event_id: str) -> Outcome:
+    """
+    Show one event and whether it is counted.
+
+    Raises:
+        EventNotFoundError: the event is not in the log.
+        UnavailableError: DynamoDB throttles or does not answer, or the counter's item is damaged.
+        NotUnderstoodError: this version of the code cannot decode the event.
+    """
+    event = event_log.get(counter_id, event_id)
+    facts = {**_describe(event), "status": "counted" if queries.is_counted(event) else "pending"}
+    return Outcome(facts, [f"{_format(facts)}: {facts['status']}"])
+
+
+def _describe(event: Event) -> dict[str, Any]:
+    """Return all fields of the event, with the names and formats that clients see, and its type and version."""
+    fields = [(rule, getattr(event, name)) for name, rule in event.rules.items()]
+    return {
+        **{rule.name: formats.format_time(value) if isinstance(rule, Time) else value for rule, value in fields},
+        "type": event.type_name,
+        "version": event.type_version,
+    }
+
+
+def _format(event: dict[str, Any]) -> str:
+    who = f" by {event['who']}" if "who" in event else ""
+    reason = f" ({event['reason']})" if "reason" in event else ""
+    return f"{event['recorded_at']} {event['event_id']} {event['type']} {event['by']:+}{who}{reason}"
