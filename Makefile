@@ -25,11 +25,11 @@ down: .venv/ready ## stop what `make up` started
 local: .venv/ready ## run `chalice local` with reload, on the embedded AWS of `make up`
 	@exec $(PY) -m ops.local local $(if $(PORT),--port "$(PORT)")
 
-test: .venv/ready ## run the quick tests, which take five minutes on two processors
+test: .venv/ready ## run the quick unit, integration, end-to-end and browser tests, in five minutes on two processors
 	@scripts/setup-browser
-	@$(PYTEST) -m "not exhaustive"
+	@$(PYTEST) -m "not exhaustive" tests/unit tests/integration tests/e2e tests/browser
 
-check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, branch coverage of the quick tests, then all others
+check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, all quick tests with branch coverage, then all others
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive" --cov --cov-report=term-missing:skip-covered
 	@$(PYTEST) -m exhaustive

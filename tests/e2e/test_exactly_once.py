@@ -41,7 +41,7 @@ def logged(counter_id):
     return [item for page in found for item in page["Items"]]
 
 
-@pytest.mark.sample(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("counters", [1, 50])
 def test_four_clients_with_250_increments_each_make_exact_totals(new_client, client, counter_id, counters):
     names = [f"{counter_id}.{n}" for n in range(counters)]
@@ -61,6 +61,7 @@ def test_four_clients_with_250_increments_each_make_exact_totals(new_client, cli
     assert {name: client.counter(name)["version"] for name in names} == numbers
 
 
+@pytest.mark.exhaustive
 def test_one_key_sent_fifty_times_by_ten_clients_is_one_event(new_client, client, counter_id):
     answers = with_clients(
         new_client, 10, lambda one, _: [one.increment(counter_id, 3, Idempotency_Key="click 1") for _ in range(5)]
@@ -76,6 +77,7 @@ def test_one_key_sent_fifty_times_by_ten_clients_is_one_event(new_client, client
     assert (client.counter(counter_id)["value"], client.counter(counter_id)["version"]) == (3, 1)
 
 
+@pytest.mark.exhaustive
 def test_one_of_twenty_clients_swapping_from_one_version_wins(new_client, client, counter_id):
     client.increment(counter_id, 5, If_Match='"0"')
 

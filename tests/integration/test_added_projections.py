@@ -65,6 +65,7 @@ def deploy_function(name):
     )
 
 
+@pytest.mark.exhaustive
 def test_stage_gets_each_projection_that_is_on_and_loses_one_that_is_off(stage_with_more):
     provision.provision(replace(stage_with_more, access_log=1))
     assert count_access_logs() == 1

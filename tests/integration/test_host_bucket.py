@@ -52,6 +52,7 @@ def test_destroy_keeps_the_emptied_bucket_of_the_host_and_says_so(stage):
     assert provision.provision(stage)["SiteBucket"] == host
 
 
+@pytest.mark.exhaustive
 def test_kept_bucket_can_be_released_later(stage):
     """The operator has removed the DNS record in between."""
     destroy.destroy(stage, data=True)
@@ -79,6 +80,7 @@ def test_bucket_of_another_origin_is_never_emptied(place):
     assert client.get_object(Bucket=host, Key="theirs")["Body"].read() == b"theirs"
 
 
+@pytest.mark.exhaustive
 def test_bucket_without_a_host_is_removed_even_if_its_stack_is_gone(place):
     made = settings.read({"STAGE": f"host-{uuid.uuid4().hex[:8]}"})
     provision.provision(made)
@@ -91,6 +93,7 @@ def test_bucket_without_a_host_is_removed_even_if_its_stack_is_gone(place):
     assert buckets(made) == set()
 
 
+@pytest.mark.exhaustive
 def test_destroy_with_release_host_deletes_the_bucket(stage):
     host = f"{stage.stage}.example"
     assert host in removed(destroy.preview(stage, data=True, release_host=True))
@@ -100,6 +103,7 @@ def test_destroy_with_release_host_deletes_the_bucket(stage):
     assert buckets(stage) == set()
 
 
+@pytest.mark.exhaustive
 def test_provision_refuses_the_bucket_of_the_host_if_it_has_objects(stage):
     destroy.destroy(stage, data=True)
     boto3.client("s3").put_object(Bucket=f"{stage.stage}.example", Key="mine", Body=b"mine")
@@ -110,6 +114,7 @@ def test_provision_refuses_the_bucket_of_the_host_if_it_has_objects(stage):
     provision.provision(stage)
 
 
+@pytest.mark.exhaustive
 def test_provision_leaves_the_bucket_of_another_stage_alone(stage):
     """The bucket is empty, as before the first `site`."""
     host = f"{stage.stage}.example"
@@ -120,6 +125,7 @@ def test_provision_leaves_the_bucket_of_another_stage_alone(stage):
     assert host in buckets(stage)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("options", "note"), [([], "is emptied and kept"), (["--release-host"], "will be deleted")])
 def test_command_states_the_consequences_for_the_host_before_it_asks(stage, monkeypatch, options, note):
     monkeypatch.setattr(stages, "enter", lambda _: stage)

@@ -59,6 +59,7 @@ def run_function(function: str, program: str, **environment: str) -> list[str]:
     ).stdout.split()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("function", "loaded"),
     [
@@ -92,6 +93,7 @@ SQL = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("sql_url", "driver"),
     [("sqlite:///file", {"sqlite3"}), ("postgresql+psycopg://counter@host/counter", {"psycopg"})],
@@ -111,6 +113,7 @@ OF_SQL = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_other_functions_load_no_sql_module_if_sql_is_on(function):
     names = run_function(function, "print(*sys.modules)", SQL_URL="sqlite:///file")
@@ -118,6 +121,7 @@ def test_other_functions_load_no_sql_module_if_sql_is_on(function):
     assert not OF_SQL & set(names)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("path", "loaded"),
     [
@@ -148,6 +152,7 @@ def test_other_programs_load_heavy_modules_lazily():
     assert HEAVY & set(names) == {"botocore"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_ready_function_has_exactly_one_client(function):
     program = """
@@ -159,6 +164,7 @@ print(sum(isinstance(thing, BaseClient) for thing in gc.get_objects()))
     assert run_function(function, program) == ["1"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_second_preparation_makes_no_other_client(function):
     cold_start.preload(function)

@@ -104,6 +104,7 @@ def set_aws_variables(variables):
     os.environ.update(variables)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("variables", REDIRECTIONS.values(), ids=REDIRECTIONS)
 def test_embedded_aws_is_asked_whatever_the_environment_says(tmp_path, variables):
     profile = f"region = eu-west-2\nendpoint_url = {ELSEWHERE}\nignore_configured_endpoint_urls = true\n"
