@@ -222,9 +222,8 @@ def openapi() -> Response:
     from chalicelib.extras import openapi as extras_openapi
 
     request = _request()
-    return responses.render_cacheable(
-        request, extras_openapi.render_document(_settings, request.root), extras_openapi.HEADERS
-    )
+    document = extras_openapi.render_document(_settings, request.root, app.routes)
+    return responses.render_cacheable(request, document, extras_openapi.HEADERS)
 
 
 def _declare_preflight(path: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import IAMAuthorizer
+
+if TYPE_CHECKING:
+    from chalice.app import RouteEntry
 
 
 def restrict(callers: str) -> dict[str, Any]:
@@ -22,3 +25,10 @@ def restrict(callers: str) -> dict[str, Any]:
         case "iam":
             return {"authorizer": IAMAuthorizer()}
     raise ValueError(callers)
+
+
+def find_callers(route: RouteEntry) -> str:
+    """Return the value of WRITERS or READERS with which the route was declared."""
+    if route.api_key_required:
+        return "api-key"
+    return "iam" if isinstance(route.authorizer, IAMAuthorizer) else "anyone"

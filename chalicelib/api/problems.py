@@ -10,9 +10,7 @@ from chalice.app import Response
 
 from chalicelib import telemetry
 from chalicelib.api import formats, responses
-from chalicelib.api.requests import MAX_BODY_BYTES
 from chalicelib.errors import (
-    BodyTooLargeError,
     CounterError,
     ProblemType,
     RangeTooLongError,
@@ -24,20 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PROBLEM_JSON = "application/problem+json"
-
-#: The problem and detail of each error response that API Gateway generates itself, by response type.
-GATEWAY_PROBLEMS = {
-    "MISSING_AUTHENTICATION_TOKEN": (
-        ProblemType(404, "not-found", "Not found"),
-        "Unknown path. GET / lists all paths.",
-    ),
-    "REQUEST_TOO_LARGE": (BodyTooLargeError.problem, f"The body must have at most {MAX_BODY_BYTES} bytes."),
-    "THROTTLED": (ProblemType(429, "throttled", "Too many requests"), "Retry later with the same Idempotency-Key."),
-    "INTEGRATION_TIMEOUT": (UnavailableError.problem, UnavailableError.public_detail),
-    "INTEGRATION_FAILURE": (UnavailableError.problem, UnavailableError.public_detail),
-    "DEFAULT_4XX": (ProblemType(None, "gateway-error", "Gateway error"), "The gateway refused the request."),
-    "DEFAULT_5XX": (ProblemType(None, "gateway-error", "Gateway error"), "The gateway failed."),
-}
 
 
 def render_errors(view: Callable[..., Response]) -> Callable[..., Response]:

@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chalicelib.access import callers
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chalice.app import RouteEntry
+
     from chalicelib.settings import Settings
 
 HEADERS = {"Content-Type": "application/json"}
@@ -16,9 +22,27 @@ FILE = Path(__file__).with_name("openapi.json")
 MAX_INCREMENT = "<MAX_INCREMENT>"
 ALLOWED_ORIGIN = "<ALLOWED_ORIGIN>"
 
+#: The security schemes, by the value of WRITERS or READERS.
+SCHEMES = {
+    "api-key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "iam": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "AWS Signature Version 4, for the service execute-api.",
+        "x-amazon-apigateway-authtype": "awsSigv4",
+    },
+}
 
-def render_document(settings: Settings, root: str = ".") -> str:
-    """Render the document as compact JSON, with the settings of the stage. `root` is the API's address."""
+
+def render_document(
+    settings: Settings, root: str = ".", routes: Mapping[str, Mapping[str, RouteEntry]] | None = None
+) -> str:
+    """
+    Render the document as compact JSON, with the settings of the stage. `root` is the API's address.
+
+    `routes` are those of the application, which name the callers of each operation. Default: anyone.
+    """
     text = FILE.read_text(encoding="utf-8")
     for placeholder, value in ((MAX_INCREMENT, settings.max_increment), (ALLOWED_ORIGIN, settings.allowed_origin[0])):
         text = text.replace(json.dumps(placeholder), json.dumps(value))
@@ -26,4 +50,9 @@ def render_document(settings: Settings, root: str = ".") -> str:
     if len(settings.allowed_origin) > 1:  # API Gateway's own errors name any origin, or none
         document["components"]["headers"]["Access-Control-Allow-Origin"] = {"schema": {"type": "string"}}
     document["servers"][0]["url"] = root
+    for path, methods in (routes or {}).items():
+        for method, route in methods.items():
+            if (allowed := callers.find_callers(route)) != "anyone":
+                document["paths"][path][method.lower()]["security"] = [{allowed: []}]
+                document["components"].setdefault("securitySchemes", {})[allowed] = SCHEMES[allowed]
     return json.dumps(document)

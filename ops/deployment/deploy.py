@@ -75,8 +75,8 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     if (current_arn := drift.find_stream_arn(settings)) != data["EventLogStreamArn"]:
         sources = template["Resources"]["Publish"]["Properties"]["Events"]
         sources["PublishDynamodbEventSource"]["Properties"]["Stream"] = current_arn
-    body = json.dumps(template, separators=(",", ":"))  # CloudFormation takes 51,200 bytes
-    outputs = stacks.apply(stack_name(settings.stage), body, {}, stage=settings.stage)
+    body, bucket = json.dumps(template, separators=(",", ":")), data["ArtifactsBucket"]
+    outputs = stacks.apply(stack_name(settings.stage), body, {}, stage=settings.stage, bucket=bucket)
     provision.remove_projections(settings)
     definition = template["Resources"]["RestAPI"]["Properties"]
     return Deployed(outputs["RestAPIId"], target.api_url(outputs["RestAPIId"], outputs["EndpointURL"]), definition)

@@ -20,13 +20,11 @@ import boto3
 from chalice.utils import to_cfn_resource_name
 
 from chalicelib import cold_start
-from chalicelib.api.problems import GATEWAY_PROBLEMS, PROBLEM_JSON, describe_problem
-from chalicelib.api.responses import make_cors_config
 from chalicelib.extras import openapi
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import policies, zip_package
+from ops.deployment import gateway_responses, policies, zip_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +136,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
                         ),
                     ],
                     **({"AccessLogSetting": _access_log(name)} if settings.access_log else {}),
-                    "GatewayResponses": _gateway_responses(settings.allowed_origin),
+                    "GatewayResponses": gateway_responses.render(settings),
                 }
             },
         }
@@ -194,27 +192,6 @@ def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
         # Half of the stream's retention of a day. In the other half, the operator can read discarded records.
         "MaximumRecordAgeInSeconds": 43_200,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::Sub": dead_letters}}},
-    }
-
-
-def _gateway_responses(allowed: tuple[str, ...]) -> dict[str, Any]:
-    cors = make_cors_config(allowed[0]).get_access_control_headers()
-    readable = {name: f"'{value}'" for name, value in cors.items()}
-    if len(allowed) > 1:  # API Gateway cannot compare origins, and these responses hold nothing of the stage
-        readable |= {"Access-Control-Allow-Origin": "method.request.header.Origin", "Vary": "'Origin'"}
-    return {
-        kind: {
-            **({"StatusCode": problem.status} if problem.status else {}),
-            "ResponseParameters": {
-                "Headers": {
-                    **readable,
-                    "Content-Type": f"'{PROBLEM_JSON}'",
-                    **({"Retry-After": "'1'"} if problem.status in (429, 503) else {}),
-                }
-            },
-            "ResponseTemplates": {"application/json": f"{json.dumps(describe_problem(problem, detail))}\n"},
-        }
-        for kind, (problem, detail) in GATEWAY_PROBLEMS.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,10 +46,13 @@ _FIXES = {
 }
 
 
-def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str) -> dict[str, str]:
+def apply(
+    name: str, template: str, parameters: Mapping[str, str], *, stage: str, bucket: str | None = None
+) -> dict[str, str]:
     """
     Create or update the stack from the template, and return its outputs. Do nothing if it is up to date.
 
+    CloudFormation accepts templates of 51,200 bytes, or of 1 MB from a bucket: with `bucket`, upload it there first.
     Resources are tagged with the application and the stage. A concurrent second call is refused.
 
     Raises:
@@ -59,7 +63,7 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
     client = boto3.client("cloudformation")
     request: Any = {
         "StackName": name,
-        "TemplateBody": template,
+        **(_upload(template, bucket) if bucket else {"TemplateBody": template}),
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
@@ -77,6 +81,14 @@ def apply(name: str, template: str, parameters: Mapping[str, str], *, stage: str
         raise OperatorError(f"Stack {name} could not be applied: {error}") from error
     _wait(client, "stack_update_complete" if status else "stack_create_complete", name, stack_id)
     return outputs(name)
+
+
+def _upload(template: str, bucket: str) -> dict[str, str]:
+    """Upload the template, and return the parameter that names its address."""
+    client = boto3.client("s3")
+    key = f"{hashlib.sha256(template.encode()).hexdigest()}.json"
+    client.put_object(Bucket=bucket, Key=key, Body=template.encode())
+    return {"TemplateURL": f"{client.meta.endpoint_url}/{bucket}/{key}"}
 
 
 def delete(name: str) -> bool:

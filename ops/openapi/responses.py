@@ -22,6 +22,7 @@ from chalicelib.errors import (
 from chalicelib.extras import openapi
 from chalicelib.extras.reports.definitions import REPORTS
 from chalicelib.extras.reports.errors import ReportNotFoundError, ReportsOffError, ReportUnavailableError
+from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
 from ops.openapi.examples import A_COUNTER, INCREMENTED
 from ops.openapi.schemas import JSON, TEXT, describe_integer, describe_object, refer_to
 
@@ -48,6 +49,7 @@ _VARYING: JSON = {
         "example": '<?counter_id=clicks&cursor=MSBjbGlja3M>; rel="next"',
     },
     "Retry-After": {"required": True, "description": "Seconds.", "schema": describe_integer(0), "example": 1},
+    "WWW-Authenticate": {"schema": {"const": "Bearer"}},
 }
 
 
@@ -102,6 +104,8 @@ def _describe_problems(
     first = next(iter(documents.values()))
     status = {"status": {"const": first["status"]}} if "status" in first else {}
     schema = describe_object(type={"enum": types}, title=TEXT, **status, detail=TEXT, **members)
+    if any("status" not in document for document in documents.values()):
+        schema["required"] = [name for name in schema["required"] if name != "status"]
     examples = {title: {"value": document} for title, document in documents.items()}
     return {
         "description": description,
@@ -112,7 +116,8 @@ def _describe_problems(
 
 def _render_problem(cause: CounterError | str) -> JSON:
     if isinstance(cause, str):
-        return problems.describe_problem(*problems.GATEWAY_PROBLEMS[cause])
+        gateway = GATEWAY_PROBLEMS[cause]
+        return problems.describe_problem(gateway.problem, gateway.detail)
     body: JSON = problems.render_problem(cause).body
     return body
 
@@ -132,7 +137,12 @@ REFUSALS: JSON = {
     "BadRange": _describe_problems(
         "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG
     ),
-    "GatewayRefused": _describe_problems("The gateway refused the request.", "DEFAULT_4XX"),
+    "Unauthorized": _describe_problems("The request has no valid token.", "UNAUTHORIZED", header="WWW-Authenticate"),
+    "GatewayRefused": _describe_problems(
+        "The gateway refused the request: for example, its credentials are missing or invalid.",
+        "INVALID_API_KEY",
+        "DEFAULT_4XX",
+    ),
     "NotFound": _describe_problems("Unknown path: for example, an id is empty.", _UNKNOWN_PATH),
     "NoSuchEvent": _describe_problems(
         "Unknown event or path.", EventNotFoundError("clicks", INCREMENTED.event_id), _UNKNOWN_PATH
@@ -167,7 +177,12 @@ REFUSALS: JSON = {
         "The idempotency key was already used on this counter for another command.",
         KeyReusedError("clicks", INCREMENTED.event_id),
     ),
-    "TooMany": _describe_problems("The rate limit of the stage is exceeded.", "THROTTLED", header="Retry-After"),
+    "TooMany": _describe_problems(
+        "The rate limit of the stage, or the limit or quota of the client, is exceeded.",
+        "THROTTLED",
+        "QUOTA_EXCEEDED",
+        header="Retry-After",
+    ),
     "Failed": _describe_problems(
         "The service failed. The request was not the cause.", CounterError(), NotUnderstoodError("")
     ),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chalice.app import IAMAuthorizer
+from chalice.app import Chalice, IAMAuthorizer
 
 from chalicelib import settings
 from chalicelib.access import callers
@@ -73,3 +73,11 @@ def test_unknown_callers_in_a_setting_are_refused(name):
 
 def test_signatures_are_checked_by_api_gateway():
     assert isinstance(callers.restrict("iam")["authorizer"], IAMAuthorizer)
+
+
+@pytest.mark.parametrize("allowed", settings.CALLERS)
+def test_callers_of_a_route_are_found_again(allowed):
+    app = Chalice(app_name="test")
+    app.route("/", **callers.restrict(allowed))(lambda: None)
+
+    assert callers.find_callers(app.routes["/"]["GET"]) == allowed

@@ -6,6 +6,7 @@ import json
 from urllib.parse import urljoin
 
 import pytest
+from chalice.app import IAMAuthorizer
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -14,6 +15,7 @@ from chalicelib import settings
 from chalicelib.api import problems, responses
 from chalicelib.errors import CounterError
 from chalicelib.extras import openapi
+from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
 from ops.openapi import document, operations
 from testkit.builders import api_event
 from tests.unit.test_requests import received, request
@@ -105,16 +107,15 @@ def test_examples_match_their_schemas(place, schema, examples):
 
 
 def test_document_describes_every_problem_type_and_no_other():
-    known = {*problem_types(), *(problem for problem, _ in problems.GATEWAY_PROBLEMS.values())}
+    known = {*problem_types(), *(gateway.problem for gateway in GATEWAY_PROBLEMS.values())}
 
     described = {
-        (schema["properties"].get("status", {}).get("const"), kind)
-        for _, _, operation in OPERATIONS
-        for answer in responses_of(operation).values()
-        for media_type, content in answer.get("content", {}).items()
-        if media_type == problems.PROBLEM_JSON
-        for schema in [content["schema"]]
-        for kind in schema["properties"]["type"]["enum"]
+        (example["value"].get("status"), kind)
+        for answer in DOCUMENT["components"]["responses"].values()
+        for content in answer.get("content", {}).values()
+        for kind in content["schema"]["properties"]["type"]["enum"]
+        for example in content["examples"].values()
+        if example["value"]["type"] == kind
     }
 
     assert described == {(problem.status, f"urn:counter:problem:{problem.name}") for problem in known}
@@ -160,6 +161,29 @@ def test_document_has_the_limit_and_origin_of_the_stage():
     assert body["content"]["application/json"]["schema"]["properties"]["by"]["maximum"] == 7
     origin = document["components"]["headers"]["Access-Control-Allow-Origin"]
     assert origin["schema"] == {"const": "https://page.example"}
+
+
+def test_security_of_operations_is_that_of_the_routes(monkeypatch):
+    import app
+
+    stage = settings.read({"STAGE": "dev"})
+    increments, counter = "/counters/{counter_id}/increments", "/counters/{counter_id}"
+    monkeypatch.setattr(app.app.routes[increments]["POST"], "authorizer", IAMAuthorizer())
+    for route in app.app.routes[counter].values():
+        monkeypatch.setattr(route, "api_key_required", True)
+
+    document = json.loads(openapi.render_document(stage, ".", app.app.routes))
+
+    secured = {
+        (path, method): operation["security"]
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "security" in operation
+    }
+    assert secured.pop((increments, "post")) == [{"iam": []}]
+    assert secured == {(counter, method): [{"api-key": []}] for method in ("get", "head")}
+    assert document["components"]["securitySchemes"].keys() == {"api-key", "iam"}
+    assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
 @pytest.mark.parametrize(("address", "root"), [("/openapi.json", "."), ("/openapi.json/", "..")])

@@ -97,6 +97,53 @@ def test_access_log_is_written_to_the_log_group_of_the_template():
     assert "AccessLogSetting" not in resources()["RestAPI"]["Properties"]
 
 
+def gateway_responses(**variables):
+    """Return the status, headers and problem document of API Gateway's own responses, by type."""
+    found = resources(**variables)["RestAPI"]["Properties"]["GatewayResponses"]
+    return {
+        kind: (
+            each.get("StatusCode"),
+            each["ResponseParameters"]["Headers"],
+            json.loads(each["ResponseTemplates"]["application/json"]),
+        )
+        for kind, each in found.items()
+    }
+
+
+@pytest.mark.parametrize("origins", ["*", "https://a.example", "https://a.example,https://b.example"])
+def test_refusals_of_the_gateway_are_problem_documents_for_pages(origins):
+    for kind, (status, headers, problem) in gateway_responses(ALLOWED_ORIGIN=origins).items():
+        assert headers["Content-Type"] == "'application/problem+json'", kind
+        assert {"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"} <= headers.keys(), kind
+        assert problem.get("status") == status, kind
+        assert ("Retry-After" in headers) == (status in (429, 503)), kind
+        assert ("WWW-Authenticate" in headers) == (status == 401), kind
+
+
+def test_refusals_of_callers_have_the_statuses_of_the_contract():
+    statuses = {kind: status for kind, (status, _, _) in gateway_responses().items()}
+
+    assert {kind: statuses[kind] for kind in ("UNAUTHORIZED", "ACCESS_DENIED", "INVALID_API_KEY")} == {
+        "UNAUTHORIZED": 401,
+        "ACCESS_DENIED": 403,
+        "INVALID_API_KEY": 403,
+    }
+    assert {statuses[kind] for kind in ("EXPIRED_TOKEN", "INVALID_SIGNATURE")} == {403}
+    assert {statuses[kind] for kind in ("THROTTLED", "QUOTA_EXCEEDED", "WAF_FILTERED")} == {429}
+    assert {statuses[kind] for kind in ("AUTHORIZER_FAILURE", "AUTHORIZER_CONFIGURATION_ERROR")} == {503}
+
+
+@pytest.mark.parametrize("name", ["WRITERS", "READERS"])
+def test_unknown_path_is_403_only_where_requests_are_signed(name):
+    """API Gateway has one response type for an unknown path and for a missing signature."""
+    statuses = {
+        callers: gateway_responses(**{name: callers})["MISSING_AUTHENTICATION_TOKEN"][0]
+        for callers in ("anyone", "api-key", "iam")
+    }
+
+    assert statuses == {"anyone": 404, "api-key": 404, "iam": 403}
+
+
 def test_cost_of_abuse_follows_from_the_limits_that_are_deployed():
     """The table's rates are those of the overlay, and its total is the sum of its rows."""
     rates = limits()
