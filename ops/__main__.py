@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.cli import data, interrupts, sql, stage
+from ops.cli import access, data, interrupts, sql, stage
 from ops.cli.program import Program
 
 
@@ -37,6 +37,7 @@ for command in (
     stage.package_command,
     stage.destroy_command,
     stage.policy_command,
+    access.keys_command,
     data.verify_command,
     data.replay_command,
     data.rebuild_command,

@@ -124,7 +124,7 @@ def destroy_command(
     settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool, release_host: bool
 ) -> Outcome:
     """
-    Remove the application: API, functions, event sources.
+    Remove the application: API, API keys, functions, event sources.
 
     Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last. The
     bucket with the page's host name is emptied and kept: while the host's DNS record points to it, another account that
@@ -174,8 +174,9 @@ def policy_command(settings: Settings) -> Outcome:
     """
     Print the IAM policy that operators need.
 
-    It allows verify, replay, rebuild, redrive, adjust and sql on this stage. With Aurora DSQL it also allows
-    connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
+    It allows verify, replay, rebuild, redrive, adjust, show and sql on this stage, and keys if WRITERS or READERS is
+    api-key. With Aurora DSQL it also allows connecting as the database roles of SQL_URL (or of SQL_OWNER_URL, if set)
+    and SQL_READER_URL.
 
     \b
     Examples:

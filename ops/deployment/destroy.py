@@ -11,7 +11,7 @@ from chalicelib.projections import PROJECTIONS
 from ops import target
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
-from ops.deployment import deploy, provision, site, stacks
+from ops.deployment import deploy, keys, provision, site, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +52,7 @@ def has_resources(settings: Settings, *, data: bool, release_host: bool = False)
         OperatorError: `chalice deploy` deployed the application.
     """
     deploy.check_not_deployed_by_chalice(settings.stage)
-    if stacks.exists(deploy.stack_name(settings.stage)):
+    if stacks.exists(deploy.stack_name(settings.stage)) or keys.list_resources(settings):
         return True
     return data and (
         any(map(stacks.exists, _storage_stacks(settings)))
@@ -63,7 +63,7 @@ def has_resources(settings: Settings, *, data: bool, release_host: bool = False)
 
 def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Outcome:
     """
-    Remove the stage's application and, with `data`, its data. Safe to repeat.
+    Remove the stage's application with its API keys and, with `data`, its data. Safe to repeat.
 
     The application is removed first because it needs the data. The event log is removed last. The bucket with the name
     of the page's host is emptied and, unless `release_host`, kept: while a DNS record points to it, another account
@@ -82,7 +82,8 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
             f"The stack of stage {settings.stage} is of an earlier version, which would delete the bucket "
             f"{kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
         )
-    removed = [application] if stacks.delete(application) else []
+    removed = keys.remove_all(settings)  # API Gateway deletes no stage with a usage plan
+    removed += [application] if stacks.delete(application) else []
     if data:
         for kind, name in resources:
             if kind == _BUCKET and ((kind, name) not in orphans or not _is_host_bucket(kind, name)):
@@ -150,7 +151,7 @@ def _storage_stacks(settings: Settings) -> list[str]:
 
 
 def _list_resources(settings: Settings, *, data: bool, release_host: bool) -> list[tuple[str, str]]:
-    resources = stacks.resources(deploy.stack_name(settings.stage))
+    resources = keys.list_resources(settings) + stacks.resources(deploy.stack_name(settings.stage))
     if data:
         resources += [resource for name in _storage_stacks(settings) for resource in stacks.resources(name)]
         log = (_TABLE, settings.event_log_table)

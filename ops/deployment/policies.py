@@ -56,8 +56,14 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
 
 
 def operator_policy(settings: Settings) -> dict[str, Any]:
-    """Return the policy that allows verify, replay, rebuild, redrive, adjust, show and, with SQL, sql on this stage."""
+    """
+    Return the policy that allows verify, replay, rebuild, redrive, adjust and show on this stage.
+
+    With SQL, it also allows sql; with API keys, keys.
+    """
     policy = _read(settings, _FOLDER / "operator.json")
+    if "api-key" in (settings.writers, settings.readers):
+        policy["Statement"] += _read(settings, _FOLDER / "operator-keys.json")["Statement"]
     for projection in settings.projections[1:]:
         policy["Statement"] += _read_projection_policy(settings, projection, "operator")["Statement"]
         policy["Statement"] += _allow_tables(settings, projection, "operator")

@@ -114,6 +114,21 @@ def test_operators_policy_with_sql_covers_its_queues_and_the_database(sql_url, c
     assert granted(of("operator", STAGE, sql_url)) == needed("operator") | added | connecting
 
 
+@pytest.mark.parametrize("name", ["WRITERS", "READERS"])
+def test_operators_policy_covers_keys_if_the_stage_checks_them(name):
+    with_keys = policies.operator_policy(settings.read({"STAGE": STAGE, name: "api-key"}))
+
+    added = granted(with_keys)
+    for resource in granted(of("operator", STAGE)):
+        added.pop(resource)
+    assert {action for actions in added.values() for action in actions} == {
+        "lambda:GetPolicy",
+        *(f"apigateway:{method}" for method in ("GET", "POST", "PATCH", "DELETE")),
+    }
+    assert f"arn:aws:lambda:*:*:function:counter-{STAGE}" in added
+    assert all("restapis" not in resource for resource in added)
+
+
 def test_operator_may_connect_as_a_separate_reader():
     writer, reader = (f"auroradsql+psycopg://{who}@{CLUSTER}" for who in ("admin", "reader"))
     cluster = "arn:aws:dsql:eu-west-1:*:cluster/abc123"

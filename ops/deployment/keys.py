@@ -1,0 +1,195 @@
+"""
+API keys of a stage. Each key has a usage plan of its own, with its limits, which is attached to the stage's API.
+
+The names of a key and its plan begin with the stage's name. AWS is the only record of them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from ops import target
+from ops.cli.errors import InputError, OperatorError
+from ops.cli.result import Outcome
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigateway.type_defs import ApiKeyTypeDef, UsagePlanTypeDef
+
+    from chalicelib.settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: The stage of the API, as .chalice/config.json names it.
+_API_STAGE = "api"
+
+_COLUMNS = ("name", "id", "rate", "burst", "quota", "period", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    The limits of a key. Default: none but those of the stage.
+
+    `rate` is in requests a second, `burst` the number of requests at once (default: the rate), and `quota` the number
+    of requests in each `period` (default: day).
+    """
+
+    rate: int | None
+    burst: int | None
+    quota: int | None
+    period: str | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the limits as API Gateway names them."""
+        limits: dict[str, Any] = {}
+        if self.rate is not None:
+            limits["throttle"] = {"rateLimit": self.rate, "burstLimit": self.burst or self.rate}
+        if self.quota is not None:
+            limits["quota"] = {"limit": self.quota, "period": (self.period or "day").upper()}
+        return limits
+
+
+def list_keys(settings: Settings) -> Outcome:
+    """List the stage's keys with their limits, without their secrets."""
+    plans = {plan["name"]: plan for plan in _list_plans(settings)}
+    keys = [_describe(settings, key, plans.get(key["name"])) for key in _list_keys(settings)]
+    if not keys:
+        return Outcome({"keys": []}, [f"Stage {settings.stage} has no API keys."])
+    rows = [_COLUMNS, *(tuple(_show(key[name]) for name in _COLUMNS) for key in keys)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return Outcome({"keys": keys}, lines)
+
+
+def add(settings: Settings, name: str, limits: Limits) -> Outcome:
+    """
+    Create a key with these limits. Only this outcome has its secret.
+
+    A call after an interrupted one replaces the incomplete key.
+
+    Raises:
+        InputError: the name is malformed.
+        OperatorError: the key exists, or the stage's API is not deployed.
+    """
+    full_name, api_id, client = _full_name(settings, name), find_api(settings.stage), boto3.client("apigateway")
+    plans = [plan["id"] for plan in _list_plans(settings) if plan["name"] == full_name]
+    if any(client.get_usage_plan_keys(usagePlanId=plan)["items"] for plan in plans):
+        raise OperatorError(
+            f"Key {name} exists. For another secret or other limits, remove it first: "
+            f"python -m ops keys remove {name} --stage {settings.stage}."
+        )
+    remove_all(settings, full_name)
+    stages: Any = [{"apiId": api_id, "stage": _API_STAGE}]
+    plan = client.create_usage_plan(name=full_name, apiStages=stages, **limits.describe())
+    key = client.create_api_key(name=full_name, enabled=True)
+    client.create_usage_plan_key(usagePlanId=plan["id"], keyId=key["id"], keyType="API_KEY")
+    url = target.api_url(api_id, f"https://{api_id}.execute-api.{client.meta.region_name}.amazonaws.com/{_API_STAGE}")
+    return Outcome(
+        {"name": name, "id": key["id"], "key": key["value"]},
+        [
+            f"Key {name}: {key['value']}",
+            "Store it now: no command shows it again. Clients send it in the header X-Api-Key:",
+            f'  curl -X POST -H "X-Api-Key: {key["value"]}" {url}/counters/visits/increments',
+        ],
+    )
+
+
+def remove(settings: Settings, name: str) -> Outcome:
+    """
+    Remove a key and its usage plan. API Gateway then refuses requests with it. Safe to repeat.
+
+    Raises:
+        InputError: the name is malformed.
+    """
+    removed = bool(remove_all(settings, _full_name(settings, name)))
+    message = f"Key {name} removed." if removed else f"No such key: {name}. Nothing was removed."
+    return Outcome({"name": name, "removed": removed}, [message])
+
+
+def remove_all(settings: Settings, full_name: str | None = None) -> list[str]:
+    """
+    Remove the stage's keys and usage plans, or only those with this name. Return their names. Safe to repeat.
+
+    A key is removed before its plan, so an interruption leaves no key without limits.
+    """
+    client, removed = boto3.client("apigateway"), []
+    for key in _list_keys(settings):
+        if full_name in (None, key["name"]):
+            client.delete_api_key(apiKey=key["id"])
+            removed.append(key["name"])
+    for plan in _list_plans(settings):
+        if full_name in (None, plan["name"]):
+            # API Gateway deletes no plan with stages, and no stage with plans.
+            for stage in plan.get("apiStages", []):
+                change: Any = {"op": "remove", "path": "/apiStages", "value": f"{stage['apiId']}:{stage['stage']}"}
+                client.update_usage_plan(usagePlanId=plan["id"], patchOperations=[change])
+            client.delete_usage_plan(usagePlanId=plan["id"])
+            removed.append(plan["name"])
+    return list(dict.fromkeys(removed))
+
+
+def list_resources(settings: Settings) -> list[tuple[str, str]]:
+    """List the types and names of the stage's keys and usage plans. They belong to no stack."""
+    keys = [("AWS::ApiGateway::ApiKey", key["name"]) for key in _list_keys(settings)]
+    return keys + [("AWS::ApiGateway::UsagePlan", plan["name"]) for plan in _list_plans(settings)]
+
+
+def find_api(stage: str) -> str:
+    """
+    Return the id of the stage's API. The policy of its function names it, however it was deployed.
+
+    Raises:
+        OperatorError: the API is not deployed.
+    """
+    client = boto3.client("lambda")
+    try:
+        policy = client.get_policy(FunctionName=f"counter-{stage}")["Policy"]
+    except client.exceptions.ResourceNotFoundException:
+        policy = ""
+    match = re.search(r":execute-api:[^:]+:[0-9]+:([a-z0-9]+)/", policy)
+    if match is None:
+        raise OperatorError(
+            f"The API of stage {stage} is not deployed: run `python -m ops deploy --stage {stage}` first."
+        )
+    return match[1]
+
+
+def _prefix(settings: Settings) -> str:
+    return f"counter-{settings.stage}."  # no stage's name has a dot
+
+
+def _full_name(settings: Settings, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"NAME must be 1 to 64 of A-Z a-z 0-9 . _ -, got {name!r}.")
+    return _prefix(settings) + name
+
+
+def _list_keys(settings: Settings) -> list[ApiKeyTypeDef]:
+    pages = boto3.client("apigateway").get_paginator("get_api_keys").paginate(nameQuery=_prefix(settings))
+    return sorted((key for page in pages for key in page["items"]), key=lambda key: key["name"])
+
+
+def _list_plans(settings: Settings) -> list[UsagePlanTypeDef]:
+    pages = boto3.client("apigateway").get_paginator("get_usage_plans").paginate()
+    return [plan for page in pages for plan in page["items"] if plan["name"].startswith(_prefix(settings))]
+
+
+def _describe(settings: Settings, key: ApiKeyTypeDef, plan: UsagePlanTypeDef | None) -> dict[str, Any]:
+    throttle, quota = (plan or {}).get("throttle", {}), (plan or {}).get("quota", {})
+    return {
+        "name": key["name"].removeprefix(_prefix(settings)),
+        "id": key["id"],
+        "rate": throttle.get("rateLimit"),
+        "burst": throttle.get("burstLimit"),
+        "quota": quota.get("limit"),
+        "period": quota["period"].lower() if quota.get("period") else None,
+        "created": key["createdDate"].isoformat(timespec="seconds"),
+    }
+
+
+def _show(value: float | str | None) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
