@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ministack.core import iam_evaluator, sigv4
+
 _ANY = "x-amazon-apigateway-any-method"
 
 
@@ -11,6 +13,8 @@ def correct(ministack: Any) -> None:
     """Correct the gateway of the module `ministack.app`. Call this once, before the embedded AWS serves requests."""
     _keep_encoding(ministack)
     _import_any_methods(ministack._get_module("apigateway_v1"))
+    _check_every_signature(ministack)
+    _render_denials(ministack, ministack._get_module("apigateway_v1"))
 
 
 def _keep_encoding(ministack: Any) -> None:
@@ -36,3 +40,55 @@ def _import_any_methods(gateway: Any) -> None:
 
     gateway._OPENAPI_HTTP_METHODS.add(_ANY)
     gateway._import_operation = import_any_operation
+
+
+def _check_every_signature(ministack: Any) -> None:
+    """Check the signatures of root's requests to APIs, too. The embedded AWS would accept any."""
+    pin = ministack.pin_signed_request
+
+    def pin_any_key(method: str, raw_path: str, *request: Any) -> None:
+        is_root_key = iam_evaluator._is_root_key
+        if ministack._parse_execute_api_url("", raw_path):
+            iam_evaluator._is_root_key = lambda _key: False
+        try:
+            pin(method, raw_path, *request)
+        finally:
+            iam_evaluator._is_root_key = is_root_key
+
+    ministack.pin_signed_request = pin_any_key
+
+
+def _render_denials(ministack: Any, gateway: Any) -> None:
+    """
+    Refuse a signature for another service, and render denials by policies as the API's gateway responses.
+
+    The embedded AWS would accept any service, and render a denial as an error of its own.
+    """
+    enforce = ministack._enforce_execute_api
+    gateway._AUTHENTICATION_GATEWAY_ERRORS["AccessDeniedException"] = ("ACCESS_DENIED", "AccessDeniedException")
+
+    def enforce_and_render(*request: Any, **action: str) -> Any:
+        api_id, stage, method, path, headers, query = request
+        is_checked = ministack._execute_api_authorization_type(api_id, stage, method, path) == "AWS_IAM"
+        if is_checked and _is_for_another_service():
+            error = iam_evaluator.AuthError("SignatureDoesNotMatch", "Credential should be scoped to execute-api.")
+        else:
+            denied = enforce(*request, **action)
+            if not denied or b"AccessDeniedException" not in denied[2]:
+                return denied
+            error = iam_evaluator.AuthError("AccessDeniedException", "User is not authorized.")
+        return gateway.authentication_error_response(api_id, stage, error, headers, query)
+
+    ministack._enforce_execute_api = enforce_and_render
+
+
+def _is_for_another_service() -> bool:
+    request = iam_evaluator._signed_request.get()
+    if request is None:
+        return False
+    signature: Any = (
+        sigv4.parse_query_signature(request.query_params)
+        if request.presigned
+        else sigv4.parse_header_signature(request.headers)
+    )
+    return not isinstance(signature, tuple) and signature.service != "execute-api"

@@ -181,8 +181,15 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
     Replace this process with Chalice's development server, which uses the running system's tables and queues.
 
     Raises:
-        OperatorError: the system is not running, or runs on other ports than the environment sets; `port` is in use.
+        OperatorError: the system is not running, or runs on other ports than the environment sets; `port` is in use;
+            or Chalice's server would let in callers that API Gateway refuses.
     """
+    local = stages.settings_of(stages.LOCAL_STAGE)
+    if unchecked := {"api-key", "iam"} & {local.writers, local.readers}:
+        raise OperatorError(
+            f"Chalice's server does not check {' or '.join(sorted(unchecked))}: use the API of `make up`, or set "
+            "WRITERS and READERS of stage local to anyone."
+        )
     stages.use_embedded_aws(_find_addresses(system))
     _check_free(port, "PORT")
     os.chdir(stages.PROJECT)

@@ -1,0 +1,143 @@
+"""
+The verdicts on requests, by caller and route, for each value of WRITERS and READERS. docs/access.md shows them.
+
+`test_access.py` sends each request to a deployed stage and compares the verdicts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import app
+from tests.doc_pages import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ALLOWED = "allowed"
+FORBIDDEN = "403 forbidden"
+REFUSED = "403 gateway-error"
+NOT_FOUND = "404 not-found"
+NO_METHOD = "405"
+THROTTLED = "429 throttled"
+OVER_QUOTA = "429 quota-exceeded"
+
+#: The routes without data of counters.
+OPEN = ("/", "/openapi.json")
+
+#: The verdict on a request without credentials, by the setting's value.
+WITHOUT_CREDENTIALS = {"anyone": ALLOWED, "api-key": FORBIDDEN, "iam": FORBIDDEN}
+
+#: The verdict on an unknown path. With signed requests, API Gateway cannot tell it from an unsigned request.
+UNKNOWN_PATH = {"anyone": NOT_FOUND, "api-key": NOT_FOUND, "iam": FORBIDDEN}
+
+#: The verdicts on an increment and on a query, by caller.
+BY_CALLER = {
+    "api-key": {
+        "a key of the stage": (ALLOWED, ALLOWED),
+        "a key of the stage, in `X-API-KEY`": (ALLOWED, ALLOWED),
+        "no key": (FORBIDDEN, FORBIDDEN),
+        "an empty key": (FORBIDDEN, FORBIDDEN),
+        "an unknown key": (FORBIDDEN, FORBIDDEN),
+        "a key of the stage, in other case": (FORBIDDEN, FORBIDDEN),
+        "the first characters of a key": (FORBIDDEN, FORBIDDEN),
+        "the id of a key": (FORBIDDEN, FORBIDDEN),
+        "a key of another stage": (FORBIDDEN, FORBIDDEN),
+        "a removed key": (FORBIDDEN, FORBIDDEN),
+        "a key of the stage, in the query": (FORBIDDEN, FORBIDDEN),
+        "a key of the stage, in `Authorization`": (FORBIDDEN, FORBIDDEN),
+        "a key of the stage, in a cookie": (FORBIDDEN, FORBIDDEN),
+        "a signature of the account's root": (FORBIDDEN, FORBIDDEN),
+        "a key above its rate": (THROTTLED, THROTTLED),
+        "a key above its quota": (OVER_QUOTA, OVER_QUOTA),
+    },
+    "iam": {
+        "a principal with `execute-api:Invoke` on the stage": (ALLOWED, ALLOWED),
+        "the same, with the signature in the query": (ALLOWED, ALLOWED),
+        "a principal that may only read": (FORBIDDEN, ALLOWED),
+        "a principal that may only increment another counter": (FORBIDDEN, FORBIDDEN),
+        "a principal of another stage": (FORBIDDEN, FORBIDDEN),
+        "a principal without permissions": (FORBIDDEN, FORBIDDEN),
+        "no signature": (FORBIDDEN, FORBIDDEN),
+        "an unknown access key": (REFUSED, REFUSED),
+        "a wrong secret": (FORBIDDEN, FORBIDDEN),
+        "root's access key, with a wrong secret": (FORBIDDEN, FORBIDDEN),
+        "a session without its token": (REFUSED, REFUSED),
+        "a signature of 20 minutes ago": (FORBIDDEN, FORBIDDEN),
+        "a signature of 20 minutes ahead": (FORBIDDEN, FORBIDDEN),
+        "a signature for another service": (FORBIDDEN, FORBIDDEN),
+        "a signature for another region": (FORBIDDEN, FORBIDDEN),
+        "a signature for another path": (FORBIDDEN, FORBIDDEN),
+        "a signature for another method": (FORBIDDEN, FORBIDDEN),
+        "a signature for another body": (FORBIDDEN, FORBIDDEN),
+        "a signature for another stage": (FORBIDDEN, FORBIDDEN),
+        "a malformed signature": (REFUSED, REFUSED),
+        "a token": (REFUSED, REFUSED),
+        "an API key": (FORBIDDEN, FORBIDDEN),
+    },
+}
+
+PAGE = PROJECT / "docs" / "access.md"
+_BEGIN, _END = "<!-- Verdicts: begin -->\n", "<!-- Verdicts: end -->"
+
+
+def list_routes() -> Iterator[tuple[str, str]]:
+    """Yield the methods and paths of the application, and a path and a method that it does not have."""
+    for path, methods in app.app.routes.items():
+        for method in methods:
+            yield method, path
+    yield from (("OPTIONS", path) for path in app.app.routes)
+    yield from (("DELETE", path) for path in app.app.routes)
+    yield "GET", "/unknown"
+
+
+def expect_without_credentials(callers: str, method: str, path: str) -> str:
+    """Return the verdict on a request without credentials."""
+    if path not in app.app.routes:
+        return UNKNOWN_PATH[callers]
+    if method == "DELETE":
+        return NO_METHOD
+    return ALLOWED if path in OPEN or method == "OPTIONS" else WITHOUT_CREDENTIALS[callers]
+
+
+def render() -> str:
+    """Render the tables of docs/access.md."""
+    settings = list(WITHOUT_CREDENTIALS)
+    lines = [
+        "## Requests without credentials",
+        "",
+        *_render_rows("request", *(f"`{each}`" for each in settings)),
+    ]
+    named = {"OPTIONS": "`OPTIONS` of any path", "DELETE": "another method of any path"}
+    rows: dict[str, tuple[str, ...]] = {}
+    for method, path in list_routes():
+        methods = "`GET` or `HEAD`" if method in {"GET", "HEAD"} else f"`{method}`"
+        place = f"{methods} of `{path}`"
+        name = named.get(method, place) if path in app.app.routes else "an unknown path"
+        verdicts = tuple(expect_without_credentials(each, method, path) for each in settings)
+        assert rows.setdefault(name, verdicts) == verdicts
+    lines += [f"| {name} | {' | '.join(verdicts)} |" for name, verdicts in rows.items()]
+    for setting, callers in BY_CALLER.items():
+        lines += ["", f"## Callers with `{setting}`", "", *_render_rows("caller", "increment", "query")]
+        lines += [f"| {caller} | {' | '.join(verdicts)} |" for caller, verdicts in callers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _render_rows(*columns: str) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+
+
+def write() -> None:
+    """Write the tables to docs/access.md."""
+    PAGE.write_text(replace(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def replace(page: str) -> str:
+    """Return the page with the tables in place of the old ones."""
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{render()}\n{_END}{after}"
+
+
+if __name__ == "__main__":
+    write()
