@@ -71,6 +71,7 @@ class Settings:
     reserved_publish: int | None
     reserved_project: int | None
     access_log: int
+    waf: int | None
     partial_batch_responses: int
     sdk: str
     sql_url: str
@@ -143,6 +144,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         reserved_publish=_optional_integer(environment, "RESERVED_PUBLISH", lowest=1, highest=1000),
         reserved_project=reserved_project,
         access_log=_integer(environment, "ACCESS_LOG", default=0, lowest=0, highest=1),
+        waf=_optional_integer(environment, "WAF", lowest=10, highest=2_000_000_000),
         partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
         sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
         sql_url=sql_url,

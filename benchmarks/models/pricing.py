@@ -37,6 +37,7 @@ _DYNAMODB = "https://aws.amazon.com/dynamodb/pricing/on-demand/"
 _SQS = "https://aws.amazon.com/sqs/pricing/"
 _CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
 _EC2 = "https://aws.amazon.com/ec2/pricing/on-demand/"
+_WAF = "https://aws.amazon.com/waf/pricing/"
 
 _GATEWAYS_COMPARED = (
     "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/"
@@ -45,6 +46,7 @@ _GATEWAYS_COMPARED = (
 _DYNAMODB_EXPLAINED = "https://airbyte.com/data-engineering-resources/dynamodb-pricing, 2025-07-21"
 _LAMBDA_EXPLAINED = "https://cloudchipr.com/blog/aws-lambda-pricing, 2024"
 _CLOUDWATCH_EXPLAINED = "https://signoz.io/guides/cloudwatch-pricing, 2026-02-15"
+_WAF_EXPLAINED = "https://c3x.dev/blog/aws-waf-cost-explained/, undated"
 
 REST_REQUESTS: Final = Price(3.50, _MILLION, "requests to a REST API", _API_GATEWAY, _GATEWAYS_COMPARED)
 HTTP_REQUESTS: Final = Price(1.00, _MILLION, "requests to an HTTP API", _API_GATEWAY, _GATEWAYS_COMPARED)
@@ -83,3 +85,8 @@ QUEUE_CHUNK_BYTES: Final = 64 * 1024
 
 LOG_BYTES: Final = Price(0.50, 10**9, "bytes of logs taken in", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
 METRIC_MONTHS: Final = Price(0.30, 1, "custom metrics, a month", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
+
+WEB_ACL_MONTHS: Final = Price(5.00, 1, "web ACLs, a month", _WAF, _WAF_EXPLAINED)
+WEB_ACL_RULE_MONTHS: Final = Price(1.00, 1, "rules of web ACLs, a month", _WAF, _WAF_EXPLAINED)
+#: Blocked requests, too.
+INSPECTED_REQUESTS: Final = Price(0.60, _MILLION, "requests inspected by a web ACL", _WAF, _WAF_EXPLAINED)

@@ -27,6 +27,10 @@ _SLOW_MS: Final = 20
 METRICS_OF_THE_CHECK: Final = 5
 _READ_UNITS_OF_THE_CHECK: Final = 3000
 
+#: An example of the setting WAF, in requests of an address in five minutes.
+_WAF: Final = 2000
+_WINDOWS_AN_HOUR: Final = 12
+
 #: A consistent read of this size takes one unit (DynamoDB developer guide, "Read consistency and pricing").
 _BYTES_OF_A_UNIT: Final = 4096
 
@@ -56,6 +60,13 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
         },
         "monthly": _price_month(measured),
         "abuses": list_abuses(measured, setup),
+        "strangers": list_strangers(measured, setup),
+        "waf": _WAF,
+        "waf_requests_an_hour": _WAF * _WINDOWS_AN_HOUR,
+        "waf_addresses": math.ceil(
+            settings.read({"STAGE": "dev"}).requests_per_s * abuse.SECONDS / _WAF / _WINDOWS_AN_HOUR
+        ),
+        "inspected_usd": pricing.INSPECTED_REQUESTS.of(costing.MILLION),
         "stored_usd": costing.price_storage(measured.event_bytes),
         "swap_usd": pricing.WRITE_UNITS.of(2) * costing.MILLION,
         "batches": [
@@ -131,6 +142,49 @@ def list_abuses(measured: FunctionSteps, setup: Setup) -> dict[str, tuple[float,
     }
 
 
+def list_strangers(measured: FunctionSteps, setup: Setup) -> list[tuple[str, str, float, str]]:
+    """
+    Return what an hour of increments by a stranger does, with default limits and under settings that restrict access.
+
+    Each row has the settings, what happens to the requests, the cost in USD, and what stays.
+    """
+    stage = settings.read({"STAGE": "dev"})
+    requests = stage.requests_per_s * abuse.SECONDS
+    all_usd = list_abuses(measured, setup)["increments"][0]
+    refused = replace(measured.steps["counter"], requests=0, read_units=0)
+    refused_usd = costing.price_queries(setup, refused) * requests / costing.MILLION
+    authorized_usd = (
+        costing.price_run(setup, "api_handler", refused) + pricing.LOG_BYTES.of(len(costing.PLATFORM_LINES))
+    ) * requests
+    admitted = _WAF * _WINDOWS_AN_HOUR
+    waf_usd = all_usd * admitted / requests + pricing.INSPECTED_REQUESTS.of(requests)
+    counted = f"{requests:,} counted"
+    month = f"{costing.price_storage(measured.event_bytes) * requests / costing.MILLION:.2f} USD a month"
+    return [
+        (
+            "`COUNTERS` is `*`",
+            f"{counted}, on as many new counters",
+            all_usd,
+            f"{requests:,} events, {month}; counters",
+        ),
+        (
+            "`COUNTERS` has names",
+            f"{counted}, on these counters",
+            all_usd,
+            f"{requests:,} events, {month}; wrong values",
+        ),
+        ("", f"{requests:,} on other counters refused by the function", refused_usd, "nothing"),
+        ("`WRITERS` is `api-key` or `iam`", "refused by the gateway", 0.0, "nothing"),
+        ("`WRITERS` is `jwt`", "refused by the authorizer, which each new token runs", authorized_usd, "nothing"),
+        (
+            f"`WAF` is {_WAF:,}; one address",
+            f"{admitted:,} counted; the others refused by the firewall",
+            waf_usd,
+            f"{admitted:,} events",
+        ),
+    ]
+
+
 def _price_month(measured: FunctionSteps) -> dict[str, float]:
     others = len(telemetry.list_metrics([READ_MODEL, SQL])) - METRICS_OF_THE_CHECK
     return {
@@ -143,4 +197,5 @@ def _price_month(measured: FunctionSteps) -> dict[str, float]:
             _READ_UNITS_OF_THE_CHECK
         ),
         "storage of a million events in the log": costing.price_storage(measured.event_bytes),
+        "the web ACL and its rule, with `WAF`": pricing.WEB_ACL_MONTHS.of(1) + pricing.WEB_ACL_RULE_MONTHS.of(1),
     }

@@ -94,9 +94,10 @@ def overlay(settings: Settings) -> dict[str, Any]:
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
     The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
-    lower limits for expensive reads. If the settings say so, it reserves concurrency and writes an access log. It also
-    turns the gateway's own errors, such as an unknown path or a body that is too large, into problem documents with
-    CORS headers, and passes requests of all methods to the application. The OpenAPI document lists the paths.
+    lower limits for expensive reads. If the settings say so, it reserves concurrency, writes an access log, and limits
+    the requests of an address. It also turns the gateway's own errors, such as an unknown path or a body that is too
+    large, into problem documents with CORS headers, and passes requests of all methods to the application. The OpenAPI
+    document lists the paths.
     """
     name = f"counter-{settings.stage}"
     # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
@@ -139,6 +140,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
                     "GatewayResponses": gateway_responses.render(settings),
                 }
             },
+            **(_firewall(name, settings.waf) if settings.waf else {}),
         }
     }
 
@@ -150,6 +152,45 @@ def _throttle(path: str, method: str, requests_per_s: int) -> dict[str, Any]:
         "ResourcePath": "/" + path.replace("/", "~1") if path != "/*" else path,
         "ThrottlingRateLimit": requests_per_s,
         "ThrottlingBurstLimit": requests_per_s,
+    }
+
+
+def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
+    """Return the web ACL that blocks addresses with more requests in five minutes, and its association with the API."""
+
+    def show(metric: str) -> dict[str, Any]:
+        # Samples hold addresses of clients.
+        return {"CloudWatchMetricsEnabled": True, "MetricName": metric, "SampledRequestsEnabled": False}
+
+    rule = {
+        "Name": "requests-per-address",
+        "Priority": 0,
+        "Statement": {
+            "RateBasedStatement": {
+                "AggregateKeyType": "IP",
+                "EvaluationWindowSec": 300,
+                "Limit": requests_per_address,
+            }
+        },
+        "Action": {"Block": {}},
+        "VisibilityConfig": show("requests-per-address"),
+    }
+    stage = "arn:${AWS::Partition}:apigateway:${AWS::Region}::/restapis/${RestAPI}/stages/${RestAPI.Stage}"
+    return {
+        "Firewall": {
+            "Type": "AWS::WAFv2::WebACL",
+            "Properties": {
+                "Name": name,
+                "Scope": "REGIONAL",
+                "DefaultAction": {"Allow": {}},
+                "Rules": [rule],
+                "VisibilityConfig": show(name),
+            },
+        },
+        "FirewallAssociation": {
+            "Type": "AWS::WAFv2::WebACLAssociation",
+            "Properties": {"ResourceArn": {"Fn::Sub": stage}, "WebACLArn": {"Fn::GetAtt": ["Firewall", "Arn"]}},
+        },
     }
 
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from ministack.core import iam_evaluator, lambda_runtime, sigv4
 from ministack.services import s3, sts
 
-from ops.local import ministack_gateway
+from ops.local import ministack_gateway, ministack_limits
 from ops.local.guard import Guard
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def main() -> None:
     from ministack import app  # noqa: PLC0415  (imports the function above by name)
 
     ministack_gateway.correct(app)
+    ministack_limits.correct(app)
     _accept_metric_math()
     app.app = Guard(app.app, int(os.environ["GATEWAY_PORT"]), is_authentic=is_authentic, is_bucket=is_bucket)
     app.main()

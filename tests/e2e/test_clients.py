@@ -49,11 +49,11 @@ def run_client(language, *arguments):
 @pytest.fixture
 def unreliable_url(api_url):
     """
-    Return an API that asks to wait for seconds, then until a date, then loses a response, then works.
+    Return an API that asks to wait for seconds twice, then until a date, then loses a response, then works.
 
-    The request after the date must not come before it.
+    No request may come before the time that the previous response named.
     """
-    faults = iter(["busy", "dated", "lost"])
+    faults = iter(["busy", "limited", "dated", "lost"])
     not_before, early_s = [0.0], []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
@@ -63,6 +63,10 @@ def unreliable_url(api_url):
             early_s.append(not_before[-1] - time.time())
             if fault == "busy":
                 self._answer(503, {"Retry-After": "0"}, b"{}")
+                return
+            if fault == "limited":
+                not_before.append(time.time() + 2)
+                self._answer(429, {"Retry-After": "2"}, b"{}")
                 return
             if fault == "dated":
                 not_before.append(int(time.time()) + 2)

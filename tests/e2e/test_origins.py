@@ -1,16 +1,18 @@
-"""A stage with several origins, deployed as operators do it, and asked by pages of each."""
+"""A stage with several origins, a limit per address and a budget, deployed as operators do it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
+import boto3
 import httpx
 import pytest
 
 import app
 from ops.local import ministack_gaps
-from tests.e2e.conftest import copy_project, ops
+from tests.e2e.conftest import copy_project, eventually, ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.exhaustive
 
 STAGE = "origins"
 FIRST, SECOND, FOREIGN = "https://page.example", "http://localhost:8080", "https://foreign.example"
+#: The local page has an origin for each of these names.
+HOSTS = ("127.0.0.1", "localhost")
 EVENT = "0197a9d4-6f0e-7c3a-9d51-2b8e6f3c7a10"
 PATHS = [path.format(counter_id="a", event_id=EVENT, name="daily") for path in app.app.routes]
 
@@ -34,12 +38,14 @@ REQUESTS = {
 
 @pytest.fixture(scope="module")
 def http(place, tmp_path_factory) -> Iterator[httpx.Client]:
-    """Deploy a copy of the project to a stage with two origins, and return a client of its API."""
+    """Deploy a copy of the project to a stage with these settings, and return a client of its API."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     config = folder / ".chalice" / "config.json"
     configuration = json.loads(config.read_text(encoding="utf-8"))
     stage = json.loads(json.dumps(configuration["stages"]["dev"]).replace("dev", STAGE))
-    stage["environment_variables"]["ALLOWED_ORIGIN"] = f"{FIRST},{SECOND}"
+    pages = ",".join(f"http://{host}:{place.page_port}" for host in HOSTS)
+    stage["environment_variables"] |= {"ALLOWED_ORIGIN": f"{FIRST},{SECOND},{pages}", "WAF": "100000"}
+    stage["template_parameters"] = {"Budget": 50}
     configuration["stages"][STAGE] = stage
     config.write_text(json.dumps(configuration), encoding="utf-8")
     for command in ("provision", "deploy"):
@@ -106,3 +112,120 @@ def test_refused_cross_origin_preflight_leaves_increments_to_allowed_pages(http)
     }
 
     assert named == {FIRST: FIRST, SECOND: SECOND, FOREIGN: FIRST}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no `chromium` on the PATH")
+    with playwright.sync_playwright() as started:
+        yield started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_page_of_each_allowed_origin_counts_a_click(http, chromium, place, host):
+    """Both are pages of other origins than the API's. The click needs a preflight."""
+    counter_id, config = f"clicks-{host}", {"api_url": str(http.base_url).rstrip("/"), "max_increment": 1000}
+    page = chromium.new_page(service_workers="block")
+    page.route("**/config.json", lambda route: route.fulfill(json=config))
+
+    page.goto(f"http://{host}:{place.page_port}/#/{counter_id}")
+    page.locator("#increment").click()
+
+    eventually(lambda: http.get(f"/counters/{counter_id}").json()["value"] == 1)
+    eventually(lambda: page.locator("#value").inner_text() == "1")
+
+
+@pytest.fixture
+def limit_of_ten(http):
+    """Lower the limit of the deployed web ACL to ten requests of an address in five minutes."""
+    waf = boto3.client("wafv2")
+    (found,) = (one for one in waf.list_web_acls(Scope="REGIONAL")["WebACLs"] if one["Name"] == f"counter-{STAGE}")
+    key = {"Name": found["Name"], "Scope": "REGIONAL", "Id": found["Id"]}
+    acl = waf.get_web_acl(**key)
+    fixed = {**key, **{name: acl["WebACL"][name] for name in ("DefaultAction", "VisibilityConfig")}}
+    rules = json.loads(json.dumps(acl["WebACL"]["Rules"]))
+    (statement,) = (rule["Statement"]["RateBasedStatement"] for rule in rules)
+    assert statement == {"AggregateKeyType": "IP", "EvaluationWindowSec": 300, "Limit": 100_000}
+    statement["Limit"] = 10
+    lowered = waf.update_web_acl(**fixed, Rules=rules, LockToken=acl["LockToken"])
+    yield 10
+    waf.update_web_acl(**fixed, Rules=acl["WebACL"]["Rules"], LockToken=lowered["NextLockToken"])
+
+
+@pytest.mark.parametrize("origin", [FIRST, SECOND])
+def test_address_above_the_limit_gets_a_429_that_pages_can_read(http, limit_of_ten, origin):
+    """Refused before the application: the counter keeps its value."""
+    for _ in range(limit_of_ten):
+        http.get("/counters/waf")
+    refused = http.post("/counters/waf/increments", headers={"Origin": origin, "Idempotency-Key": "k"})
+
+    assert refused.status_code == 429
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["status"] == 429
+    assert refused.headers["Retry-After"] == "60"
+    assert refused.headers["Access-Control-Allow-Origin"] == origin
+    assert "Retry-After" in refused.headers["Access-Control-Expose-Headers"]
+
+
+def test_budget_notifies_the_topic_of_the_alarms(http):
+    account = boto3.client("sts").get_caller_identity()["Account"]
+    name = f"counter-{STAGE}-{boto3.Session().region_name}"
+    client = boto3.client("budgets")
+
+    budget = client.describe_budget(AccountId=account, BudgetName=name)["Budget"]
+    notifications = client.describe_notifications_for_budget(AccountId=account, BudgetName=name)["Notifications"]
+    subscribers = [
+        client.describe_subscribers_for_notification(AccountId=account, BudgetName=name, Notification=each)
+        for each in notifications
+    ]
+
+    (topic,) = {one["Address"] for each in subscribers for one in each["Subscribers"]}
+    policy = json.loads(boto3.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])
+    (statement,) = policy["Statement"]
+    assert (float(budget["BudgetLimit"]["Amount"]), budget["BudgetLimit"]["Unit"]) == (50, "USD")
+    assert {(each["NotificationType"], each["Threshold"]) for each in notifications} == {
+        ("ACTUAL", 80),
+        ("FORECASTED", 100),
+    }
+    assert topic.endswith(f":counter-{STAGE}-alarms")
+    assert set(statement["Principal"]["Service"]) == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com"}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": account}}
+
+
+def test_budget_without_alarms_is_refused_in_one_line(place, tmp_path):
+    folder = copy_project(tmp_path)
+    config = folder / ".chalice" / "config.json"
+    configuration = json.loads(config.read_text(encoding="utf-8"))
+    configuration["stages"]["dev"]["template_parameters"] = {"Budget": 50, "Watching": "off"}
+    config.write_text(json.dumps(configuration), encoding="utf-8")
+
+    refused = ops("provision", "--stage", "dev", at=folder)
+
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "Budget requires Watching to be on" in line
+
+
+def test_throttled_request_gets_a_429_that_pages_can_read(http):
+    """The stage's limit of one method is lowered to one request."""
+    gateway = boto3.client("apigateway")
+    (api_id,) = (api["id"] for api in gateway.get_rest_apis(limit=500)["items"] if api["name"] == f"counter-{STAGE}")
+    limits = ("rateLimit", "burstLimit")
+    gateway.update_stage(
+        restApiId=api_id,
+        stageName="api",
+        patchOperations=[
+            {"op": "replace", "path": f"/~1reports/GET/throttling/{limit}", "value": "1"} for limit in limits
+        ],
+    )
+
+    responses = [http.get("/reports", headers={"Origin": SECOND}) for _ in range(20)]
+
+    refused = [response for response in responses if response.status_code == 429]
+    assert refused
+    assert {response.headers["Retry-After"] for response in refused} == {"1"}
+    assert {response.headers["Content-Type"] for response in refused} == {"application/problem+json"}
+    assert {response.headers["Access-Control-Allow-Origin"] for response in refused} == {SECOND}

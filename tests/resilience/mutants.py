@@ -700,6 +700,20 @@ MUTANTS = {
         "uuid.uuid4()",
         f"{PROCESSES}::test_key_names_the_same_event_in_every_process",
     ),
+    "origin-reflected": Mutant(
+        "Each response names the origin that asked, whether or not it is allowed",
+        "chalicelib.api.responses",
+        "origin if origin in allowed else allowed[0]",
+        "origin or allowed[0]",
+        "tests/unit/test_origins.py::test_another_origin_gets_the_first_one_named",
+    ),
+    "vary-replaced": Mutant(
+        "A response that varies by origin no longer says that it also varies by `Accept`",
+        "chalicelib.api.responses",
+        'f"{varying}, Origin" if varying else "Origin"',
+        '"Origin"',
+        "tests/unit/test_origins.py::test_badge_that_varies_by_accept_also_varies_by_origin",
+    ),
 }
 
 

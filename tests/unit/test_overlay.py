@@ -148,13 +148,44 @@ def test_cost_of_abuse_follows_from_the_limits_that_are_deployed():
     """The table's rates are those of the overlay, and its total is the sum of its rows."""
     rates = limits()
     abuses = cost_page.list_abuses(deployed.read_steps(), deployed.read_setup())
-    page = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8").partition("## Abuse")[2]
+    page = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8").partition("## Abuse")[2].partition("### ")[0]
 
     for name, (usd, bounds) in abuses.items():
         assert f"| {name} | {usd:.2f} | {', '.join(bounds)} |" in page
     assert f"**{sum(usd for usd, _ in abuses.values()):.2f}**" in page
     assert f"`REQUESTS_PER_S` = {rates['/*', '*']:,}" in abuses["increments"][1]
     assert f"`EXPENSIVE_READS_PER_S` = {rates['/counters/{counter_id}/history', 'GET']:,}" in abuses["histories"][1]
+
+
+def test_cost_of_strangers_follows_from_the_limits_and_prices():
+    """The page has the rows. A refusal costs less than an increment. The firewall's inspection is included."""
+    measured, setup = deployed.read_steps(), deployed.read_setup()
+    rows = cost_page.list_strangers(measured, setup)
+    page = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8").partition("### Strangers")[2]
+
+    for restriction, outcome, usd, kept in rows:
+        assert f"| {restriction} | {outcome} | {usd:.2f} | {kept} |" in page
+    open_usd, _, refused_usd, gateway_usd, authorizer_usd, firewall_usd = (usd for _, _, usd, _ in rows)
+    requests = limits()["/*", "*"] * 3600
+    assert open_usd == cost_page.list_abuses(measured, setup)["increments"][0]
+    assert 0 == gateway_usd < authorizer_usd < refused_usd < open_usd
+    assert firewall_usd == pytest.approx(requests * 0.60e-6 + open_usd * 2000 * 12 / requests)
+
+
+def test_firewall_limits_each_address_and_protects_the_stage():
+    found = resources(WAF="2000")
+    acl, association = found["Firewall"]["Properties"], found["FirewallAssociation"]["Properties"]
+    (rule,) = acl["Rules"]
+
+    assert rule["Statement"] == {
+        "RateBasedStatement": {"AggregateKeyType": "IP", "EvaluationWindowSec": 300, "Limit": 2000}
+    }
+    assert (rule["Action"], acl["DefaultAction"], acl["Scope"]) == ({"Block": {}}, {"Allow": {}}, "REGIONAL")
+    assert association["ResourceArn"]["Fn::Sub"].endswith(
+        ":${AWS::Region}::/restapis/${RestAPI}/stages/${RestAPI.Stage}"
+    )
+    assert association["WebACLArn"] == {"Fn::GetAtt": ["Firewall", "Arn"]}
+    assert not any("Firewall" in name for name in resources())
 
 
 @pytest.mark.parametrize(
