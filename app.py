@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,7 +27,8 @@ from chalicelib.access import callers
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
-from chalicelib.errors import FeatureNotFoundError, InvalidRequestError
+from chalicelib.domain.events import is_counter_id
+from chalicelib.errors import FeatureNotFoundError, RequestError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
@@ -69,9 +71,14 @@ def _optional(feature: str = "") -> Iterator[None]:
         raise FeatureNotFoundError from error
 
 
-def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+def _view(
+    *parameters: str, feature: str = "", refuse: Callable[[RequestError], Response] | None = None
+) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """
     Make a function a view, which renders errors as problem documents.
+
+    If the path names a counter, first check that it exists and, for an increment, that it is open. Nothing else is read
+    or written before. `refuse` may render an error of the request in another way.
 
     `parameters` are the query parameters that the view reads. `feature` is the module or package in `chalicelib.extras`
     that it imports. If it is missing or its projection is off, the view answers 404 and the index has no link to it.
@@ -82,11 +89,26 @@ def _view(*parameters: str, feature: str = "") -> Callable[[Callable[..., Respon
 
         @functools.wraps(function)
         def decode_path(**path: str) -> Response:  # API Gateway does not decode paths
-            return function(**{name: unquote(part) for name, part in path.items()})
+            parts = {name: unquote(part) for name, part in path.items()}
+            try:
+                _check_counter(**parts)
+                return function(**parts)
+            except RequestError as error:
+                if refuse is None:
+                    raise
+                return refuse(error)
 
         return problems.render_errors(_optional(feature)(decode_path))
 
     return make_view
+
+
+def _check_counter(counter_id: str = "", **_others: str) -> None:
+    """Check that the counter that a path names may be used. A malformed id is left to the view."""
+    if is_counter_id(counter_id):
+        from chalicelib.access import catalog
+
+        catalog.check(counter_id, increments=_received.get().method == "POST")
 
 
 def _has_feature(module: str) -> bool:
@@ -150,33 +172,42 @@ def history(counter_id: str) -> Response:
     return responses.render_history(queries.get_history(requests.parse_counter_id(counter_id), span))
 
 
+def _draw_refusal(error: RequestError) -> Response:
+    """Answer a client that prefers images with a badge that states the reason."""
+    from chalicelib.extras import badge as extras_badge
+
+    request = _request()
+    if not requests.prefers_image(request):
+        raise error
+    svg = extras_badge.render_refusal(error.detail)
+    return responses.render_cacheable(request, svg, {**extras_badge.HEADERS, "Vary": "Accept"})
+
+
 @app.route("/counters/{counter_id}/badge.svg", **_query)
-@_view("label", "color", "labelColor", "style", feature="badge")
+@_view("label", "color", "labelColor", "style", feature="badge", refuse=_draw_refusal)
 def badge(counter_id: str) -> Response:
     """Get the value as a badge. The parameters have the names that shields.io uses."""
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
-    request, headers = _request(), extras_badge.HEADERS
-    try:
-        parameters = requests.parse_parameters(request, PARAMETERS["badge"])
-        options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
-        svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
-    except InvalidRequestError as error:
-        if not requests.prefers_image(request):
-            raise
-        svg, headers = extras_badge.render_refusal(error.detail), {**headers, "Vary": "Accept"}
-    return responses.render_cacheable(request, svg, headers)
+    request = _request()
+    parameters = requests.parse_parameters(request, PARAMETERS["badge"])
+    options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
+    svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
+    return responses.render_cacheable(request, svg, extras_badge.HEADERS)
 
 
 @app.route("/counters", **_query)
 @_view("limit", "cursor")
 def counters() -> Response:
     """List all counters, in no particular order."""
+    from chalicelib.access import catalog
     from chalicelib.read_model import queries
 
     limit, after = requests.parse_counters_page(_request())
-    return responses.render_counters(queries.list_counters(limit, after))
+    page = queries.list_counters(limit, after)
+    known = catalog.select_known(page.counters, lambda counter: counter.counter_id)
+    return responses.render_counters(replace(page, counters=known))
 
 
 @app.route("/reports", **_query)
@@ -192,13 +223,19 @@ def reports() -> Response:
 @_view("limit", "cursor", "format", "counter_id", "from", "to", feature="reports")
 def report(name: str) -> Response:
     """Get a page of a report. `GET /reports` lists each report's parameters; an unknown parameter is a 400."""
-    from chalicelib.extras.reports import api
+    from chalicelib.access import catalog
+    from chalicelib.extras.reports import api, definitions
 
     report_request = api.parse_request(_settings, name, _request())
+    query = report_request.query
+    if query.counter_id is not None:
+        catalog.check(query.counter_id, increments=False)
 
     from chalicelib.extras.reports import queries as reports_queries  # only packaged if reports are on
 
-    return api.to_response(report_request, reports_queries.run(report_request.query))
+    page = reports_queries.run(query)
+    known = catalog.select_known(page.rows, lambda row: definitions.get_counter_id(query.report, row))
+    return api.to_response(report_request, replace(page, rows=known))
 
 
 @app.route("/", **_open_query)

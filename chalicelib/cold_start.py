@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: For each function's handler: the modules to import. The last one also provides the client to create.
 _FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "app.app": ("command_handlers", "aws.tables"),
+    "app.app": ("access.catalog", "command_handlers", "aws.tables"),
     "app.publish": ("publisher", "aws.sqs"),
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }

@@ -8,6 +8,9 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history exceeds what one request may read
+    │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
+    │   ├── CounterNotAllowedError       an increment does
+    │   ├── CounterClosedError           the counter counts no more increments
     │   ├── EventNotFoundError
     │   ├── FeatureNotFoundError         the deployment lacks an optional feature
     │   ├── KeyReusedError               an idempotency key was already used with a different body
@@ -15,6 +18,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     ├── NotUnderstoodError           not an event, of an unknown version, or corrupt: park it
     ├── RecordedBeforeError          the event id is already in the log
     ├── UnavailableError             not done, or the outcome is unknown: a retry or redelivery is safe
+    │   ├── CatalogUnavailableError      it is unknown which counters exist
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   │   ├── DamagedReadModelError        an item of the read model cannot be decoded: rebuild it
@@ -102,6 +106,41 @@ class RangeTooLongError(RequestError):
         self.end = end
 
 
+class CounterNotFoundError(RequestError):
+    """A request reads a counter that does not exist here: COUNTERS does not name it, or an operator hid it."""
+
+    problem = ProblemType(404, "counter-not-found", "Counter not found")
+
+    def __init__(self, counter_id: str) -> None:
+        super().__init__(
+            f"There is no counter {counter_id}. Names are case-sensitive. The operator decides which counters exist."
+        )
+
+
+class CounterNotAllowedError(RequestError):
+    """A request increments a counter that does not exist here. Nothing was recorded."""
+
+    problem = ProblemType(403, "counter-not-allowed", "Counter not allowed")
+
+    def __init__(self, counter_id: str) -> None:
+        super().__init__(
+            f"There is no counter {counter_id}, and clients cannot create it. Nothing was recorded. Names are "
+            "case-sensitive. The operator decides which counters exist."
+        )
+
+
+class CounterClosedError(RequestError):
+    """The counter counts no more increments; reads are answered. Nothing was recorded."""
+
+    problem = ProblemType(403, "counter-closed", "Counter closed")
+
+    def __init__(self, counter_id: str) -> None:
+        super().__init__(
+            f"Counter {counter_id} is closed: it can be read, but not incremented. Nothing was recorded. Only the "
+            "operator can open it again."
+        )
+
+
 class EventNotFoundError(RequestError):
     """The log has no such event of this counter."""
 
@@ -185,6 +224,10 @@ class UnavailableError(CounterError):
         "without a key, a retry may count it twice."
     )
     retry_after_s = 1
+
+
+class CatalogUnavailableError(UnavailableError):
+    """The catalog throttles, refuses or does not answer, so it is unknown which counters exist. Nothing was done."""
 
 
 class LogUnavailableError(UnavailableError):

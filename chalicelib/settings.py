@@ -41,6 +41,13 @@ _SQL_URL = re.compile(
 #: An origin as browsers send it (RFC 6454, section 6.2).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
+#: A counter's name, or a pattern in which `*` is any text.
+_COUNTER_PATTERN = re.compile(r"[A-Za-z0-9._~*-]{1,64}")
+COUNTER_PATTERN = "1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text)"
+
+#: The only stage in which all counters exist by default.
+LOCAL_STAGE = "local"
+
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 #: Suffixes that no stage's name may have. A stage `x-publish` would collide with the function `publish` of stage `x`,
@@ -57,6 +64,7 @@ class Settings:
 
     stage: str
     allowed_origin: tuple[str, ...]
+    counters: tuple[str, ...] | None
     writers: str
     readers: str
     max_increment: int
@@ -92,6 +100,11 @@ class Settings:
     def archive_table(self) -> str:
         """Name of the read model's table with the archive pages of older entries."""
         return f"counter-{self.stage}-archive"
+
+    @property
+    def catalog_table(self) -> str:
+        """Name of the table with the operators' changes to which counters exist."""
+        return f"counter-{self.stage}-catalog"
 
     @property
     def projections(self) -> tuple[Projection, ...]:
@@ -130,6 +143,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(
         stage=stage,
         allowed_origin=_origins(environment),
+        counters=_counters(environment),
         writers=_one_of(environment, "WRITERS", CALLERS, default="anyone"),
         readers=_one_of(environment, "READERS", CALLERS, default="anyone"),
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
@@ -202,6 +216,26 @@ def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
 def _normalize_origin(text: str) -> str:
     origin = text.lower().removesuffix("/")
     return origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
+
+
+def is_counter_pattern(text: str) -> bool:
+    """Check for a counter's name, or a pattern in which `*` is any text."""
+    return _COUNTER_PATTERN.fullmatch(text) is not None
+
+
+def _counters(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the names and patterns of the counters that exist, or None if the owner has yet to choose."""
+    text = environment.get("COUNTERS", "*" if environment["STAGE"] == LOCAL_STAGE else None)
+    if text is None:
+        return None
+    entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
+    for entry in entries:
+        if not is_counter_pattern(entry):
+            raise SettingsError(
+                f"COUNTERS must be * or names and patterns with commas, such as visits,likes-*, each of "
+                f"{COUNTER_PATTERN}, got {entry!r}"
+            )
+    return tuple(dict.fromkeys(entries))
 
 
 def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:

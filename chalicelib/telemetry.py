@@ -166,6 +166,11 @@ def log_missing_feature(module: str | None) -> None:
     _log.warning("feature not found", extra={"feature": module})
 
 
+def log_old_catalog() -> None:
+    """Log that the catalog cannot be read, and that this process still uses its old copy."""
+    _log.warning("the catalog is not available: using the last copy", exc_info=True)
+
+
 def log_published(message_id: str, event_ids: Sequence[str], projection: Projection, queue: str) -> None:
     """Log that a message with these events was sent to a projection's queue."""
     is_first = projection is READ_MODEL

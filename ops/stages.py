@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
-LOCAL_STAGE = "local"
+LOCAL_STAGE = settings.LOCAL_STAGE
 
 #: The beginning of the line in `.local/env` that exports the variables of the other lines to a shell's commands. It is
 #: an assignment, too, for programs that read all lines as assignments. It unsets variables that would take precedence.
@@ -80,25 +80,62 @@ def describe_unknown_stage(stage: str) -> str:
     return f"No such stage: {stage}. Stages in .chalice/config.json: {', '.join(_configuration()['stages'])}."
 
 
-def add(stage: str) -> None:
+def check_counters(stage_settings: Settings) -> None:
     """
-    Add the stage to the configuration, with the settings of `dev` and `prod`.
+    Check that the owner of the stage chose which counters exist.
 
     Raises:
-        InputError: the name is invalid. Nothing is written.
+        OperatorError: COUNTERS is not set. The message says how to choose.
     """
-    try:
-        settings.read({"STAGE": stage})
-    except SettingsError as error:
-        raise InputError(f"{error}.") from error
+    if stage_settings.counters is None:
+        raise OperatorError(
+            f"COUNTERS of stage {stage_settings.stage} is not set: choose with `python -m ops provision --stage "
+            f"{stage_settings.stage} --counters TEXT`, where TEXT is '*' (clients may create any counter), names and "
+            "patterns such as 'visits,likes-*', or '' (only counters of `python -m ops counters add`)."
+        )
+
+
+def add(stage: str, counters: str | None) -> None:
+    """
+    Add the stage to the configuration, with the settings of `dev` and `prod`, and with COUNTERS.
+
+    Raises:
+        InputError: the name or COUNTERS is invalid. Nothing is written.
+        OperatorError: COUNTERS is not given. Nothing is written.
+    """
+    check_counters(_read_settings({"STAGE": stage, **_choose(counters)}))
     configuration = _configuration()
     configuration["stages"][stage] = {
-        "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*"},
+        "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*", **_choose(counters)},
         "lambda_functions": {
             function: {"iam_policy_file": _policy_file(stage, policy)} for function, policy in _FUNCTIONS.items()
         },
     }
     _write(configuration)
+
+
+def set_counters(stage: str, counters: str) -> None:
+    """
+    Set COUNTERS of a stage in the configuration. Safe to repeat.
+
+    Raises:
+        InputError: COUNTERS is invalid. Nothing is written.
+    """
+    _read_settings({"STAGE": stage, **_choose(counters)})
+    configuration = _configuration()
+    configuration["stages"][stage].setdefault("environment_variables", {})["COUNTERS"] = counters
+    _write(configuration)
+
+
+def _choose(counters: str | None) -> dict[str, str]:
+    return {} if counters is None else {"COUNTERS": counters}
+
+
+def _read_settings(environment: dict[str, str]) -> Settings:
+    try:
+        return settings.read(environment)
+    except SettingsError as error:
+        raise InputError(f"{error}.") from error
 
 
 def configure_functions(stage_settings: Settings) -> None:

@@ -30,7 +30,8 @@ def enter() -> None:
     """Set the environment of this process, once. Call this before importing the application, which reads settings."""
     aws_port, page_port = free_ports(2)
     folder = run_folder.create()
-    os.environ.update(STAGE="pipeline", AWS_PORT=str(aws_port), PAGE_PORT=str(page_port), LOCAL_FOLDER=str(folder))
+    os.environ.update(STAGE="pipeline", COUNTERS="*", LOCAL_FOLDER=str(folder))
+    os.environ.update(AWS_PORT=str(aws_port), PAGE_PORT=str(page_port))
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))  # the root of `tmp_path`
     stages.use_embedded_aws(
         {

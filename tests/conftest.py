@@ -83,6 +83,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: order.get(item.location[0], len(order)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warm_process() -> None:
+    """Keep reads of the catalog out of the requests that tests count, delay or cut off. Its own tests undo this."""
+    from testkit import warm_process
+
+    warm_process.enter()
+
+
 @pytest.fixture(scope="session")
 def place() -> Iterator[LocalSystem]:
     """Run the whole system, with warm functions, until the session ends."""

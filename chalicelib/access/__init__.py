@@ -1,1 +1,1 @@
-"""Which callers may increment and read."""
+"""Which callers may increment and read, and which counters exist."""

@@ -91,6 +91,20 @@ def find(model: type[_Item], hash_key: str, range_key: str | int, error: type[Un
             return None
 
 
+def find_stale(model: type[_Item], hash_key: str, error: type[UnavailableError]) -> _Item | None:
+    """
+    Return the item with this key as it was up to a few seconds ago, or None. One eventually consistent read.
+
+    Raises:
+        UnavailableError: of the class `error`; DynamoDB throttles or does not answer.
+    """
+    with translate_errors(error):
+        try:
+            return model.get(hash_key)
+        except DoesNotExist:
+            return None
+
+
 def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:
     """
     Update the item if the condition holds, and return its new state. One request.

@@ -1,12 +1,12 @@
 """
-The three tables as PynamoDB models, and the one client that they share.
+The four tables as PynamoDB models, and the one client that they share.
 
 PynamoDB reads `Meta` once, on first use of a table, so the settings of the process determine the stage.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pynamodb.attributes import (
     Attribute,
@@ -15,6 +15,7 @@ from pynamodb.attributes import (
     BooleanAttribute,
     NumberAttribute,
     UnicodeAttribute,
+    UnicodeSetAttribute,
 )
 from pynamodb.connection import Connection
 from pynamodb.models import Model
@@ -123,6 +124,20 @@ class CheckpointItem(Model):
     state = UnicodeAttribute()
 
 
+class CatalogItem(Model):
+    """The only item of the catalog: names and patterns of counters. DynamoDB has no empty sets."""
+
+    class Meta:
+        table_name = _settings.catalog_table
+
+    KEY: ClassVar[str] = "counters"
+
+    name = UnicodeAttribute(hash_key=True)
+    added = UnicodeSetAttribute(null=True)
+    closed = UnicodeSetAttribute(null=True)
+    hidden = UnicodeSetAttribute(null=True)
+
+
 class _Connection(Connection):
     """PynamoDB's connection, with a client from our session."""
 
@@ -158,4 +173,4 @@ _shared = _Connection(
     read_timeout_seconds=aws_session.READ_S,
     max_retry_attempts=aws_session.ATTEMPTS - 1,
 )
-share_connection(EventItem, CounterItem, PageItem, CheckpointItem)
+share_connection(EventItem, CounterItem, PageItem, CheckpointItem, CatalogItem)

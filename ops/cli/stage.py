@@ -19,19 +19,25 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 
-def _add_stage(stage: str, *, yes: bool) -> None:
-    if not stages.is_known(stage):
-        confirm(
-            f"Add the new stage {stage} to .chalice/config.json?",
-            yes=yes,
-            refusal=f"{stages.describe_unknown_stage(stage)} Add --yes to create it.",
-        )
-        stages.add(stage)
+def _prepare_stage(stage: str, *, yes: bool, counters: str | None) -> None:
+    if stages.is_known(stage):
+        if counters is not None:
+            stages.set_counters(stage, counters)
+        return
+    confirm(
+        f"Add the new stage {stage} to .chalice/config.json?",
+        yes=yes,
+        refusal=f"{stages.describe_unknown_stage(stage)} Add --yes to create it.",
+    )
+    stages.add(stage, counters)
 
 
-@functools.partial(stage_command, prepare=_add_stage)
+@functools.partial(stage_command, prepare=_prepare_stage)
 @click.option("--yes", is_flag=True, help="Add a new stage without asking.")
-def provision_command(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG001  (_add_stage reads it)
+@click.option(
+    "--counters", metavar="TEXT", help="Set COUNTERS: '*', names and patterns such as 'visits,likes-*', or ''."
+)
+def provision_command(settings: Settings, **_options: bool | str | None) -> Outcome:  # _prepare_stage reads them
     """
     Create or update tables, queues, buckets and alarms.
 
@@ -39,10 +45,12 @@ def provision_command(settings: Settings, *, yes: bool) -> Outcome:  # noqa: ARG
     of its optional projections, to .chalice/config.json. Writes the functions' policies next to that file, where
     Chalice reads them.
 
+    A stage other than local needs an explicit choice of the counters that exist: --counters writes it to that file.
+
     \b
     Examples:
       python -m ops provision --stage dev
-      python -m ops provision --stage beta --yes
+      python -m ops provision --stage beta --yes --counters 'visits,likes-*'
     """
     from ops import target
     from ops.deployment import policies, provision

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from chalicelib.aws import stream_arn
-from ops import target
+from ops import stages, target
 from ops.cli.errors import OperatorError
 from ops.deployment import drift, package, provision, stacks
 
@@ -56,9 +56,11 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     Then delete the stacks of projections that are off: until then, `publish` may send to their queues.
 
     Raises:
-        OperatorError: the stage is not provisioned, has another number of shards, or differs from its template;
-            `chalice deploy` deployed it; packaging fails; SQLite is configured on Lambda; or CloudFormation refuses.
+        OperatorError: COUNTERS is not set; the stage is not provisioned, has another number of shards, or differs from
+            its template; `chalice deploy` deployed it; packaging fails; SQLite is configured on Lambda; or
+            CloudFormation refuses.
     """
+    stages.check_counters(settings)
     package.check_sql(settings)
     check_not_deployed_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))

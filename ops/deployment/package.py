@@ -262,8 +262,9 @@ def package(settings: Settings, folder: Path) -> Path:
     Concurrent calls with the same folder wait for each other: one would remove files that another one packages.
 
     Raises:
-        OperatorError: packaging fails, or SQLite is configured on Lambda.
+        OperatorError: COUNTERS is not set, packaging fails, or SQLite is configured on Lambda.
     """
+    stages.check_counters(settings)
     check_sql(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

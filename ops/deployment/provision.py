@@ -37,11 +37,12 @@ def provision(settings: Settings) -> dict[str, str]:
     connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
 
     Raises:
-        OperatorError: CloudFormation refuses; the configuration is malformed; the event log has another number of
-            shards, does not exist, or exists without its stack; or the bucket of the page's host has objects without
-            its stack.
+        OperatorError: COUNTERS is not set; CloudFormation refuses; the configuration is malformed; the event log has
+            another number of shards, does not exist, or exists without its stack; or the bucket of the page's host has
+            objects without its stack.
         ReadModelUnavailableError: the database refuses or does not answer.
     """
+    stages.check_counters(settings)
     name = stack_name(settings.stage)
     before = stacks.outputs(name) if stacks.exists(name) else {}
     if before:

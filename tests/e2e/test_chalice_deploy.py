@@ -157,7 +157,7 @@ def _is_ours(api_id: str) -> bool:
 def project(place, tmp_path_factory) -> Iterator[Project]:
     """Copy the project and provision a stage with its operators' CLI."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
-    provisioned = ops("provision", "--stage", STAGE, "--yes", "--json", at=folder)
+    provisioned = ops("provision", "--stage", STAGE, "--yes", "--counters", "*", "--json", at=folder)
     assert provisioned.returncode == 0, provisioned.stderr
     with chalice_proxy.serve(place.aws_port) as door:
         yield Project(folder, door, json.loads(provisioned.stdout))

@@ -69,7 +69,7 @@ def step(project: Path, *arguments: str) -> Step:
 def project(place, tmp_path_factory) -> Path:
     """Provision, deploy and use a stage."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
-    for command in (("provision", "--yes"), ("deploy",)):
+    for command in (("provision", "--yes", "--counters", "*"), ("deploy",)):
         done = ops(*command, "--stage", STAGE, at=folder)
         assert done.returncode == 0, done.stderr
     boto3.client("dynamodb").put_item(TableName=LOG, Item={"partition": {"S": "clicks"}, "event_id": {"S": "1"}})

@@ -118,7 +118,7 @@ def extended(place, project) -> Iterator[Client]:
     file = project / ".chalice" / "config.json"
     configuration = json.loads(file.read_text(encoding="utf-8"))
     configuration["stages"][STAGE] = json.loads(json.dumps(configuration["stages"]["dev"]).replace("dev", STAGE))
-    configuration["stages"][STAGE]["environment_variables"]["ACTIVE"] = "1"
+    configuration["stages"][STAGE]["environment_variables"] |= {"ACTIVE": "1", "COUNTERS": "*"}
     file.write_text(json.dumps(configuration), encoding="utf-8")
     operate(project, "provision")
     api_id = json.loads(operate(project, "deploy", "--json"))["ApiId"]

@@ -126,15 +126,54 @@ def test_new_stage_requires_confirmation(tmp_path):
 def test_new_stage_is_the_only_change_of_the_configuration(tmp_path, place):
     project = copy_project(tmp_path)
 
-    made = ops("provision", "--stage", "beta", "--yes", at=project)
+    made = ops("provision", "--stage", "beta", "--yes", "--counters", "visits,likes-*", at=project)
 
     before = configuration(stages.PROJECT)
     expected = json.loads(before)
     expected["stages"]["beta"] = json.loads(json.dumps(expected["stages"]["prod"]).replace("prod", "beta"))
+    expected["stages"]["beta"]["environment_variables"]["COUNTERS"] = "visits,likes-*"
     assert (made.returncode, made.stderr) == (0, "")
     assert before == f"{json.dumps(json.loads(before), indent=2)}\n"
     assert configuration(project) == f"{json.dumps(expected, indent=2)}\n"
     assert (project / ".chalice" / "policies" / "beta" / "api.json").exists()
+
+
+@pytest.mark.parametrize("command", [["provision"], ["deploy"], ["package", "build"]])
+def test_stage_whose_owner_did_not_choose_its_counters_is_refused(command):
+    refused = ops(*command, "--stage", "dev")
+
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert refused.stderr.startswith("Error: COUNTERS of stage dev is not set: choose with `python -m ops provision")
+
+
+def test_new_stage_without_a_choice_of_counters_is_refused(tmp_path):
+    project = copy_project(tmp_path)
+
+    refused = ops("provision", "--stage", "beta", "--yes", at=project)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "COUNTERS of stage beta is not set" in refused.stderr
+    assert configuration(project) == configuration(stages.PROJECT)
+
+
+@pytest.mark.parametrize("stage", ["dev", "beta"])
+def test_invalid_counters_are_refused_and_nothing_is_written(tmp_path, stage):
+    project = copy_project(tmp_path)
+
+    refused = ops("provision", "--stage", stage, "--yes", "--counters", "visits,a b", at=project)
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "COUNTERS must be * or names and patterns" in refused.stderr
+    assert configuration(project) == configuration(stages.PROJECT)
+
+
+def test_counters_of_a_stage_are_written_to_the_configuration(tmp_path, place):
+    project = copy_project(tmp_path)
+
+    done = [ops("provision", "--stage", "gamma", "--yes", "--counters", text, at=project) for text in ("*", "visits")]
+
+    assert [each.returncode for each in done] == [0, 0]
+    assert json.loads(configuration(project))["stages"]["gamma"]["environment_variables"]["COUNTERS"] == "visits"
 
 
 @pytest.mark.parametrize("name", ["Beta", "my_stage", "a" * 21, "1st", ""])

@@ -144,6 +144,7 @@ def test_event_source_settings_are_in_the_template(functions, tmp_path):
     content["stages"]["dev"] = json.loads(json.dumps(content["stages"]["local"]).replace("/local/", "/dev/"))
     content["stages"]["dev"]["environment_variables"] |= {
         "STAGE": "dev",
+        "COUNTERS": "*",
         "SQL_URL": "postgresql+psycopg://counter@host/counter",
         "PROJECTORS": "5",
         "BATCHING_WINDOW_S": "7",
@@ -173,7 +174,7 @@ def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monke
     )
     of_dev = json.loads(f"{{{example}}}")["dev"]
     config = json.loads((project / ".chalice" / "config.json").read_text())
-    config["stages"]["dev"]["environment_variables"] |= of_dev["environment_variables"]
+    config["stages"]["dev"]["environment_variables"] |= {**of_dev["environment_variables"], "COUNTERS": "*"}
     config["stages"]["dev"]["lambda_functions"] |= of_dev["lambda_functions"]
     (project / ".chalice" / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(stages, "PROJECT", project)
@@ -305,6 +306,8 @@ def test_next_packaging_removes_what_a_killed_one_left(tmp_path):
     command = [sys.executable, "-m", "ops", "package", "--stage", "prod", str(tmp_path / "build")]
     environment = make_environment({"TMPDIR": str(shared), "LOCAL_FOLDER": str(tmp_path / "local")})
     project = copy_project(tmp_path / "project")
+    config = project / ".chalice" / "config.json"
+    config.write_text(config.read_text().replace('"STAGE": "prod",', '"STAGE": "prod", "COUNTERS": "*",'))
 
     with subprocess.Popen(command, cwd=project, env=environment, start_new_session=True) as killed:
         eventually(lambda: any((own / "tmp").glob("*")))

@@ -58,7 +58,7 @@ class Packaged:
 def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
     """Provision a stage and package its application."""
     project = copy_project(tmp_path_factory.mktemp("project"))
-    provisioned = ops("provision", "--stage", STAGE, "--yes", at=project)
+    provisioned = ops("provision", "--stage", STAGE, "--yes", "--counters", "*", at=project)
     assert provisioned.returncode == 0, provisioned.stderr
     process = ops("package", "--stage", STAGE, "build", "--json", at=project, **NOWHERE)
     assert process.returncode == 0, process.stderr

@@ -340,7 +340,10 @@ def test_resources_are_tagged_with_application_and_stage(stage, alarms):
 def test_stage_without_monitoring_has_logs_only(stage, tmp_path):
     for folder in ("chalicelib", "infrastructure", "ops", ".chalice"):
         shutil.copytree(stages.PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    quiet = {"environment_variables": {"STAGE": "quiet"}, "template_parameters": {"Watching": "off", "LogDays": 7}}
+    quiet = {
+        "environment_variables": {"STAGE": "quiet", "COUNTERS": "*"},
+        "template_parameters": {"Watching": "off", "LogDays": 7},
+    }
     (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {"quiet": quiet}}), encoding="utf-8")
 
     command = [sys.executable, "-m", "ops", "provision", "--stage", "quiet", "--json"]

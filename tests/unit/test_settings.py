@@ -33,6 +33,29 @@ def test_projectors_are_unlimited_by_default():
 
 
 @pytest.mark.parametrize(
+    ("variables", "counters"),
+    [
+        ({"STAGE": "local"}, ("*",)),
+        ({"STAGE": "local", "COUNTERS": "visits"}, ("visits",)),
+        ({"STAGE": "dev"}, None),
+        ({"STAGE": "dev", "COUNTERS": "*"}, ("*",)),
+        ({"STAGE": "dev", "COUNTERS": ""}, ()),
+        ({"STAGE": "dev", "COUNTERS": " "}, ()),
+        ({"STAGE": "dev", "COUNTERS": "visits,likes-*"}, ("visits", "likes-*")),
+        ({"STAGE": "dev", "COUNTERS": " visits, likes-* ,visits"}, ("visits", "likes-*")),
+    ],
+)
+def test_counters_are_all_in_stage_local_and_chosen_elsewhere(variables, counters):
+    assert settings.read(variables).counters == counters
+
+
+@pytest.mark.parametrize("text", [",", "visits,", "a b", "a/b", "visits;likes", "a" * 65, "[ab]", "a?", "ä"])
+def test_invalid_counters_are_refused_in_one_line(text):
+    with pytest.raises(SettingsError, match=r"\ACOUNTERS must be \* or names and patterns .*\Z"):
+        settings.read({"STAGE": "dev", "COUNTERS": text})
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "sqlite:///some/file",

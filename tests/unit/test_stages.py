@@ -63,7 +63,7 @@ def test_reader_url_defaults_to_sql_url(configured):
 
 @pytest.mark.parametrize("make", [deploy.deploy, package.package, ci_package.package])
 def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
-    configured("dev", SQL_URL="sqlite:////a")
+    configured("dev", SQL_URL="sqlite:////a", COUNTERS="*")
 
     with pytest.raises(OperatorError, match="SQL_URL must name a database server on Lambda"):
         make(stages.settings_of("dev"), tmp_path)
@@ -71,7 +71,7 @@ def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
 
 def test_package_holds_a_lock_on_its_folder(configured, tmp_path, monkeypatch):
     """A concurrent call would remove files that this one packages."""
-    configured("dev")
+    configured("dev", COUNTERS="*")
 
     def build(_, folder):
         with (folder / "lock").open() as file, pytest.raises(BlockingIOError):
@@ -139,7 +139,7 @@ def test_configuration_stays_whole_if_the_disk_is_full(configured, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            stages.add("beta")
+            stages.add("beta", "*")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

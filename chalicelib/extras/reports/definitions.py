@@ -228,6 +228,12 @@ def get_position(report: Report, row: Row) -> Position:
     return tuple(row[names.index(key.column.name)] for key in report.order)
 
 
+def get_counter_id(report: Report, row: Row) -> str:
+    """Return the counter of this row. Every report names it."""
+    counter_id: str = row[report.columns.index(_COUNTER_ID)]
+    return counter_id
+
+
 def from_ms(kind: Kind, ms: int) -> date:
     """Convert a time in ms since 1970 to the value of a column of this kind."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

@@ -1,0 +1,96 @@
+"""Check requests against the setting COUNTERS and the catalog, of which each process keeps a copy."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, TypeVar
+
+from chalicelib import clock, settings, telemetry
+from chalicelib.access.names import Catalog, Names, Verdict, judge
+from chalicelib.aws import dynamodb
+from chalicelib.aws.tables import CatalogItem
+from chalicelib.errors import (
+    CatalogUnavailableError,
+    CounterClosedError,
+    CounterNotAllowedError,
+    CounterNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_Row = TypeVar("_Row")
+
+#: The age at which a copy is replaced. Operators read that a change takes effect within a minute.
+MAX_AGE_MS = 30_000
+
+
+class Copy:
+    """A process's copy of the catalog."""
+
+    def __init__(self) -> None:
+        self._catalog: Catalog | None = None
+        self._read_at_ms = 0
+
+    def get(self) -> Catalog:
+        """
+        Return the catalog as it was up to 30 seconds ago. At most one eventually consistent read in that time.
+
+        If a read fails, keep the copy for another 30 seconds. A process without a copy tries again with each call.
+
+        Raises:
+            CatalogUnavailableError: there is no copy, and DynamoDB throttles, refuses or does not answer.
+        """
+        now_ms = clock.now_ms()
+        if self._catalog is None or not 0 <= now_ms - self._read_at_ms < MAX_AGE_MS:
+            self._read_at_ms = now_ms  # first, so that concurrent threads use the old copy
+            try:
+                self._catalog = _read()
+            except CatalogUnavailableError:
+                if self._catalog is None:
+                    raise
+                telemetry.log_old_catalog()
+        return self._catalog
+
+
+_copy = Copy()
+
+
+def check(counter_id: str, *, increments: bool) -> None:
+    """
+    Check that the counter exists and, if the request increments it, that it is open.
+
+    Raises:
+        CounterNotFoundError, CounterNotAllowedError: it does not exist; the request reads or increments it.
+        CounterClosedError: the request increments a closed counter.
+        CatalogUnavailableError: DynamoDB does not answer, and this process has no copy of the catalog.
+    """
+    match _judge(counter_id):
+        case Verdict.UNKNOWN:
+            raise CounterNotAllowedError(counter_id) if increments else CounterNotFoundError(counter_id)
+        case Verdict.CLOSED if increments:
+            raise CounterClosedError(counter_id)
+
+
+def select_known(rows: Iterable[_Row], get_counter_id: Callable[[_Row], str]) -> list[_Row]:
+    """
+    Select the rows of a page whose counters exist: possibly none, although the next page has some.
+
+    Raises:
+        CatalogUnavailableError: DynamoDB does not answer, and this process has no copy of the catalog.
+    """
+    return [row for row in rows if _judge(get_counter_id(row)) is not Verdict.UNKNOWN]
+
+
+def _judge(counter_id: str) -> Verdict:
+    return judge(counter_id, _allowed(settings.current().counters or ()), _copy.get())
+
+
+@functools.cache
+def _allowed(entries: tuple[str, ...]) -> Names:
+    return Names(entries)
+
+
+def _read() -> Catalog:
+    item = dynamodb.find_stale(CatalogItem, CatalogItem.KEY, CatalogUnavailableError) or CatalogItem()
+    return Catalog(*(Names(entries or ()) for entries in (item.added, item.closed, item.hidden)))

@@ -1,0 +1,161 @@
+"""Which counters exist: each route refuses before it reads or writes, and each process reads the catalog rarely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from chalicelib import settings
+from chalicelib.access import catalog
+from testkit import aws_requests
+from testkit.builders import an_event
+from tests.environments import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOT_FOUND = "urn:counter:problem:counter-not-found"
+NOT_ALLOWED = "urn:counter:problem:counter-not-allowed"
+CLOSED = "urn:counter:problem:counter-closed"
+AN_EVENT_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@dataclass
+class Stage:
+    """The catalog of the stage, as operators change it, and a clock."""
+
+    now_ms: int
+
+    def put(self, **sets: set[str]) -> None:
+        """Replace the catalog, without any process noticing."""
+        item: dict[str, Any] = {"name": "counters", **{name: entries for name, entries in sets.items() if entries}}
+        boto3.resource("dynamodb").Table(settings.current().catalog_table).put_item(Item=item)
+
+
+@pytest.fixture
+def operated(stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Let the test change the catalog and the time. This process has no copy of the catalog yet."""
+    operated = Stage(1_700_000_000_000)
+    monkeypatch.setattr("chalicelib.clock.now_ms", lambda: operated.now_ms)
+    monkeypatch.setattr(catalog, "_copy", catalog.Copy())
+    operated.put()
+    yield operated
+    operated.put()
+
+
+def reads(pipeline: Any) -> list[Any]:
+    """Send each request that reads the pipeline's counter."""
+    return [
+        pipeline.counter(),
+        pipeline.event(AN_EVENT_ID),
+        pipeline.events(),
+        pipeline.history(),
+        pipeline.badge(),
+    ]
+
+
+def test_unknown_counter_is_refused_on_each_route_without_a_request(operated, pipeline):
+    with environment(COUNTERS="visits,likes-*"):
+        pipeline.send("GET", "/counters/{counter_id}", path={"counter_id": "visits"})  # reads the catalog
+        with aws_requests.record() as requests:
+            incremented = [pipeline.increment(), pipeline.increment({"by": -1}), pipeline.increment(If_Match='"0"')]
+            read = reads(pipeline)
+
+    assert [(answer.status, answer.body["type"]) for answer in incremented] == [(403, NOT_ALLOWED)] * 3
+    assert [(answer.status, answer.body["type"]) for answer in read] == [(404, NOT_FOUND)] * len(read)
+    assert requests.operations == []
+
+
+def test_allowed_counters_are_incremented_and_read(operated, pipeline):
+    with environment(COUNTERS=f"visits,{pipeline.counter_id[:8]}*"):
+        assert pipeline.increment().status == 202
+        assert [answer.status for answer in reads(pipeline)] == [200, 404, 200, 200, 200]
+
+
+def test_malformed_counter_id_is_malformed_whichever_counters_exist(operated, pipeline):
+    with environment(COUNTERS="visits"):
+        answer = pipeline.send("GET", "/counters/{counter_id}", path={"counter_id": "a%2Fb"})
+
+    assert (answer.status, answer.body["type"]) == (400, "urn:counter:problem:invalid-request")
+
+
+def test_added_counter_exists_although_the_setting_lacks_it(operated, pipeline):
+    operated.put(added={pipeline.counter_id})
+
+    with environment(COUNTERS=""):
+        assert pipeline.increment().status == 202
+        assert pipeline.counter().status == 200
+
+
+def test_closed_counter_is_read_but_not_incremented(operated, pipeline):
+    operated.put(closed={pipeline.counter_id})
+
+    with aws_requests.record() as requests:
+        refused = pipeline.increment()
+    assert (refused.status, refused.body["type"]) == (403, CLOSED)
+    assert requests.operations == ["GetItem"]  # of the catalog
+    assert [answer.status for answer in reads(pipeline)] == [200, 404, 200, 200, 200]
+
+
+def test_hidden_counter_is_as_unknown_as_one_that_is_not_allowed(operated, pipeline):
+    operated.put(hidden={"*"}, closed={pipeline.counter_id})
+
+    assert (pipeline.increment().status, pipeline.increment().body["type"]) == (403, NOT_ALLOWED)
+    assert {(answer.status, answer.body["type"]) for answer in reads(pipeline)} == {(404, NOT_FOUND)}
+
+
+def test_refused_badge_is_a_picture_for_clients_that_prefer_images(operated, pipeline):
+    operated.put(hidden={pipeline.counter_id})
+
+    answer = pipeline.send("GET", "/counters/{counter_id}/badge.svg", headers={"Accept": "image/avif,*/*"})
+
+    assert (answer.status, answer.headers["Content-Type"], answer.headers["Vary"]) == (200, "image/svg+xml", "Accept")
+    assert "There is no counter" in answer.body
+
+
+def test_list_omits_unknown_and_hidden_counters_and_its_cursor_works(operated, pipeline):
+    names = [f"{pipeline.counter_id}-{number}" for number in range(9)]
+    pipeline.count(*[an_event(counter_id=name) for name in names])
+    operated.put(added={f"{pipeline.counter_id}-*"}, hidden=set(names[::3]), closed=set(names[1::3]))
+    listed, cursor = [], None
+
+    with environment(COUNTERS="visits"):
+        while True:
+            query = {"limit": ["1"], **({"cursor": [cursor]} if cursor else {})}
+            page = pipeline.send("GET", "/counters", query=query).body
+            listed += [counter["counter_id"] for counter in page["counters"]]
+            if (cursor := page["next_cursor"]) is None:
+                break
+
+    assert sorted(listed) == sorted(set(names) - set(names[::3]))
+
+
+def test_process_reads_the_catalog_once_in_thirty_seconds(operated, pipeline):
+    with aws_requests.record() as requests:
+        for _ in range(60):
+            pipeline.increment()
+            operated.now_ms += 1000
+
+    assert requests.operations.count("GetItem") == 2
+    assert requests.operations.count("PutItem") == 60
+
+
+def test_closing_takes_effect_within_thirty_seconds(operated, pipeline):
+    assert pipeline.increment().status == 202
+    operated.put(closed={pipeline.counter_id})
+
+    operated.now_ms += catalog.MAX_AGE_MS - 1
+    assert pipeline.increment().status == 202
+    operated.now_ms += 1
+    assert pipeline.increment().status == 403
+
+
+def test_clock_that_goes_back_does_not_keep_an_old_copy(operated, pipeline):
+    assert pipeline.increment().status == 202
+    operated.put(closed={pipeline.counter_id})
+
+    operated.now_ms -= 3_600_000
+    assert pipeline.increment().status == 403
