@@ -16,13 +16,14 @@ _RESOURCES = {
     "stream": "table/counter-{stage}-event-log/stream/*",
     "counters": "table/counter-{stage}-counters",
     "archive": "table/counter-{stage}-archive",
+    "catalog": "table/counter-{stage}-catalog",
     "projection queue": "counter-{stage}-projection",
     "dead-letter queue": "counter-{stage}-projection-dead-letter",
     "SQL projection queue": "counter-{stage}-sql-projection",
     "SQL dead-letter queue": "counter-{stage}-sql-projection-dead-letter",
 }
 
-TABLES = ("event log", "counters", "archive")
+TABLES = ("event log", "counters", "archive", "catalog")
 QUEUES = ("projection queue", "dead-letter queue")
 SQL_QUEUES = ("SQL projection queue", "SQL dead-letter queue")
 FUNCTIONS = ("api", "publish", "project", "check")
@@ -33,6 +34,7 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
         "event log": frozenset({"BatchGetItem", "GetItem", "PutItem"}),
         "counters": frozenset({"ConditionCheckItem", "GetItem", "Query", "Scan", "UpdateItem"}),
         "archive": frozenset({"PutItem", "Query"}),
+        "catalog": frozenset({"GetItem"}),
     },
     "publish": {
         "stream": frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}),
@@ -57,6 +59,7 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
             {"ConditionCheckItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"}
         ),
         "archive": frozenset({"DeleteItem", "DescribeTable", "PutItem", "Query", "Scan"}),
+        "catalog": frozenset({"GetItem", "UpdateItem"}),
         "projection queue": frozenset({"GetQueueAttributes", "GetQueueUrl", "SendMessage"}),
         "dead-letter queue": frozenset(
             {"ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage"}

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
@@ -107,7 +108,9 @@ def _make_packages(folder: Path) -> dict[str, int]:
         assert spec is not None
         compileall.compile_dir((spec.submodule_search_locations or [""])[0], quiet=1)
     with_sql = packaging.package(stages.settings_of(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
-    without_sql = packaging.package(stages.settings_of("dev"), folder / "dev") / "deployment.zip"
+    without_sql = (
+        packaging.package(replace(stages.settings_of("dev"), counters=("*",)), folder / "dev") / "deployment.zip"
+    )
     minimal = _package_minimal_app(folder / "minimal")
     bare = folder / "bare.zip"
     with zipfile.ZipFile(bare, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import boto3
 from samtranslator.yaml_helper import yaml_parse
@@ -46,7 +46,7 @@ def restore(settings: Settings) -> list[str]:
     deleted queues and deleted tables of read models again, empty.
 
     Raises:
-        OperatorError: the event log's table does not exist, or a table has another key.
+        OperatorError: the event log's or the catalog's table does not exist, or a table has another key.
     """
     found: dict[str, None] = {}
     for _ in range(2):  # the second pass also compares resources that the first one created
@@ -98,12 +98,12 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
     keys = {key: wanted[key] for key in ("KeySchema", "AttributeDefinitions")}
     try:
         table: Any = client.describe_table(TableName=name)["Table"]
-    except client.exceptions.ResourceNotFoundException as error:
+    except client.exceptions.ResourceNotFoundException:
         if resource["DeletionPolicy"] == "Retain":
-            raise OperatorError(
-                f"Table {name} does not exist, although its stack does. Restore it from a backup under this name, and "
-                "run provision again."
-            ) from error
+            _require_backup(name)
+        if "PointInTimeRecoverySpecification" in wanted:  # a stack of an earlier version may lack it, before provision
+            yield Difference(f"{name} does not exist", partial(_require_backup, name))
+            return
         tags = [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": names["Stage"]}]
         parameters = {"TableName": name, "BillingMode": wanted["BillingMode"], "Tags": tags, **keys}
         yield Difference(f"{name} does not exist (run rebuild)", partial(_create_table, client, parameters))
@@ -130,6 +130,13 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
             PointInTimeRecoverySpecification=wanted["PointInTimeRecoverySpecification"],
         )
         yield Difference(f"{name} has no point-in-time recovery", enable)
+
+
+def _require_backup(name: str) -> NoReturn:
+    raise OperatorError(
+        f"Table {name} does not exist, although its stack does. Restore it from a backup under this name, and run "
+        "provision again."
+    )
 
 
 def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -71,11 +71,15 @@ PARAMETERS: JSON = {
     parameter["name"]: parameter
     for parameter in (
         _parameter(
-            "counter_id", describe_value(COUNTER_ID), "clicks", "Case-sensitive. Every valid id is a counter.", "path"
+            "counter_id",
+            describe_value(COUNTER_ID),
+            "clicks",
+            "Case-sensitive. The setting `COUNTERS` of the stage decides which exist.",
+            "path",
         ),
         _parameter("event_id", UUID_OF_ANY_CASE, INCREMENTED.event_id, place="path"),
         _parameter("name", {"enum": list(REPORTS)}, "top_counters", place="path"),
-        _parameter("limit", _LIMIT, 10, "The maximum number of rows on a page."),
+        _parameter("limit", _LIMIT, 10, "The maximum number of rows on a page. A page may have fewer."),
         _parameter("If-None-Match", TEXT, '"16"', "The `ETag` of the version that the client has.", "header"),
         _parameter(
             "If-Match",
@@ -149,7 +153,7 @@ def describe_command(command: Command) -> Operation:
             refer_to("parameters", "If-Match"),
             refer_to("parameters", "Prefer"),
         ),
-        {"412": "OtherVersion", "413": "TooLarge", "415": "NotJson", "422": "KeyReused"},
+        {"403": "NotAllowed", "412": "OtherVersion", "413": "TooLarge", "415": "NotJson", "422": "KeyReused"},
         {
             "description": f"At most {requests.MAX_BODY_BYTES} bytes. Default: `by` is 1.",
             "required": False,
@@ -164,6 +168,7 @@ def _describe_counter() -> Operation:
     return Operation(
         describe_cacheable("The counter.", refer_to("schemas", "Counter"), clicks, untouched),
         (refer_to("parameters", "If-None-Match"),),
+        {"404": "NoSuchCounter"},
     )
 
 
@@ -183,6 +188,7 @@ def _describe_events() -> Operation:
     return Operation(
         {"200": describe_response("A page.", schema, page, responses.render_events(EventPage([], None)))},
         (refer_to("parameters", "limit"), _describe_cursor(page)),
+        {"404": "NoSuchCounter"},
     )
 
 
@@ -208,7 +214,7 @@ def _describe_history() -> Operation:
             ),
             _parameter("resolution", resolution, "hour", "The length of a step."),
         ),
-        {"400": "BadRange"},
+        {"400": "BadRange", "404": "NoSuchCounter"},
     )
 
 
@@ -219,7 +225,7 @@ def _describe_badge() -> Operation:
     return Operation(
         describe_cacheable(
             "The badge. A client that prefers an image (`Accept: image/*`) gets a badge that states why the request is "
-            "invalid, instead of a 400.",
+            "refused, instead of a 400 or 404.",
             {"type": "string", "maxLength": badge.MAX_BYTES},
             picture,
         ),

@@ -8,7 +8,10 @@ from chalicelib.api import problems, requests, responses
 from chalicelib.domain.events import COUNTER_ID
 from chalicelib.errors import (
     BodyTooLargeError,
+    CounterClosedError,
     CounterError,
+    CounterNotAllowedError,
+    CounterNotFoundError,
     EventNotFoundError,
     FeatureNotFoundError,
     InvalidRequestError,
@@ -127,6 +130,7 @@ _TOO_LONG = RangeTooLongError(
     "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
     1_700_000_000,
 )
+_NO_SUCH_COUNTER = CounterNotFoundError("clicks")
 _UNKNOWN_PATH = "MISSING_AUTHENTICATION_TOKEN"
 _TIMEOUTS = ("INTEGRATION_TIMEOUT", "INTEGRATION_FAILURE")
 
@@ -143,16 +147,31 @@ REFUSALS: JSON = {
         "INVALID_API_KEY",
         "DEFAULT_4XX",
     ),
+    "NotAllowed": _describe_problems(
+        "The counter does not exist, or is closed; or the gateway refused the request. Nothing was recorded.",
+        CounterNotAllowedError("clicks"),
+        CounterClosedError("clicks"),
+        "INVALID_API_KEY",
+        "DEFAULT_4XX",
+    ),
     "NotFound": _describe_problems("Unknown path: for example, an id is empty.", _UNKNOWN_PATH),
+    "NoSuchCounter": _describe_problems("Unknown counter or path.", _NO_SUCH_COUNTER, _UNKNOWN_PATH),
     "NoSuchEvent": _describe_problems(
-        "Unknown event or path.", EventNotFoundError("clicks", INCREMENTED.event_id), _UNKNOWN_PATH
+        "Unknown counter, event or path.",
+        EventNotFoundError("clicks", INCREMENTED.event_id),
+        _NO_SUCH_COUNTER,
+        _UNKNOWN_PATH,
     ),
     "NoFeature": _describe_problems(
-        "Unknown path, or the deployment lacks this feature.", FeatureNotFoundError(), _UNKNOWN_PATH
+        "Unknown counter or path, or the deployment lacks this feature.",
+        _NO_SUCH_COUNTER,
+        FeatureNotFoundError(),
+        _UNKNOWN_PATH,
     ),
     "NoSuchReport": _describe_problems(
-        "Unknown report or path, or the stage has no reports.",
+        "Unknown report, counter or path, or the stage has no reports.",
         ReportNotFoundError(f"No such report: 'yearly'. Reports: {', '.join(REPORTS)}."),
+        _NO_SUCH_COUNTER,
         ReportsOffError(),
         FeatureNotFoundError(),
         _UNKNOWN_PATH,

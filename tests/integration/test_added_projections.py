@@ -32,7 +32,7 @@ def stage_with_more(place, monkeypatch):
     """Return the settings of a stage with three further projections."""
     for module in (settings, provision, destroy):
         monkeypatch.setattr(module, "PROJECTIONS", (*PROJECTIONS, *MORE))
-    return replace(settings.read({"STAGE": STAGE}), switches=frozenset(more.setting for more in MORE))
+    return replace(settings.read({"STAGE": STAGE, "COUNTERS": "*"}), switches=frozenset(more.setting for more in MORE))
 
 
 def list_queues():

@@ -56,7 +56,7 @@ def stage_with_sql(place, tmp_path_factory):
     from ops.deployment import provision
 
     file = tmp_path_factory.mktemp("sql") / "read-model.sqlite"
-    return provision.provision(settings.read({"STAGE": WITH_SQL, "SQL_URL": f"sqlite:///{file}"}))
+    return provision.provision(settings.read({"STAGE": WITH_SQL, "COUNTERS": "*", "SQL_URL": f"sqlite:///{file}"}))
 
 
 @pytest.fixture(params=["pipeline", WITH_SQL])
@@ -171,7 +171,7 @@ def test_every_watched_metric_exists(alarms, dashboard):
 
 
 def test_every_alarm_watches_resources_of_its_own_stage(name, alarms, dashboard):
-    ours = settings.read({"STAGE": name, "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
+    ours = settings.read({"STAGE": name, "COUNTERS": "*", "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
     existing = {
         "QueueName": {queue(name) for one in ours.projections for queue in (one.queue, one.dead_letter_queue)},
         "TableName": {ours.event_log_table, ours.counters_table, ours.archive_table},

@@ -21,7 +21,7 @@ from ops.deployment import destroy, provision, stacks, template
 def stage(place):
     """Provision a stage whose page has a host, with an object in the host's bucket, and return its settings."""
     name = f"host-{uuid.uuid4().hex[:8]}"
-    made = settings.read({"STAGE": name, "ALLOWED_ORIGIN": f"https://{name}.example"})
+    made = settings.read({"STAGE": name, "COUNTERS": "*", "ALLOWED_ORIGIN": f"https://{name}.example"})
     provision.provision(made)
     boto3.client("s3").put_object(Bucket=f"{name}.example", Key="index.html", Body=b"hello")
     yield made
@@ -68,7 +68,7 @@ def test_kept_bucket_can_be_released_later(stage):
 def test_bucket_of_another_origin_is_never_emptied(place):
     """The stage was never provisioned, because its host's bucket existed before."""
     host = f"host-{uuid.uuid4().hex[:8]}.example"
-    made = settings.read({"STAGE": host.partition(".")[0], "ALLOWED_ORIGIN": f"https://{host}"})
+    made = settings.read({"STAGE": host.partition(".")[0], "COUNTERS": "*", "ALLOWED_ORIGIN": f"https://{host}"})
     client = boto3.client("s3")
     client.create_bucket(Bucket=host)
     client.put_object(Bucket=host, Key="theirs", Body=b"theirs")
@@ -82,7 +82,7 @@ def test_bucket_of_another_origin_is_never_emptied(place):
 
 @pytest.mark.exhaustive
 def test_bucket_without_a_host_is_removed_even_if_its_stack_is_gone(place):
-    made = settings.read({"STAGE": f"host-{uuid.uuid4().hex[:8]}"})
+    made = settings.read({"STAGE": f"host-{uuid.uuid4().hex[:8]}", "COUNTERS": "*"})
     provision.provision(made)
     stacks.delete(provision.stack_name(made.stage))
     (orphan,) = buckets(made)
@@ -140,7 +140,7 @@ def test_command_states_the_consequences_for_the_host_before_it_asks(stage, monk
 def test_stack_that_would_delete_the_bucket_is_refused(place):
     """An earlier version of the template had this policy."""
     name = f"host-{uuid.uuid4().hex[:8]}"
-    made = settings.read({"STAGE": name, "ALLOWED_ORIGIN": f"https://{name}.example"})
+    made = settings.read({"STAGE": name, "COUNTERS": "*", "ALLOWED_ORIGIN": f"https://{name}.example"})
     bucket = {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Delete", "Properties": {"BucketName": f"{name}.example"}}
     stacks.apply(provision.stack_name(name), json.dumps({"Resources": {"Site": bucket}}), {}, stage=name)
 

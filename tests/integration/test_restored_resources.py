@@ -16,7 +16,7 @@ from ops.deployment import drift, provision
 @pytest.fixture(scope="module")
 def stage(place):
     """Provision a stage of its own, whose event log is protected, and return its settings."""
-    made = settings.read({"STAGE": f"lost-{uuid.uuid4().hex[:8]}"})
+    made = settings.read({"STAGE": f"lost-{uuid.uuid4().hex[:8]}", "COUNTERS": "*"})
     provision.provision(made)
     return made
 
@@ -110,6 +110,26 @@ def test_changed_attributes_of_a_queue_are_restored(stage, attributes):
     assert attributes_of(queue) == before
 
 
+def test_lost_catalog_is_not_replaced_by_an_empty_one(stage):
+    """An empty one would open closed counters and show hidden ones."""
+    replace_table(stage.catalog_table)
+    assert f"{stage.catalog_table} has no point-in-time recovery" in drift.restore(stage)
+    delete_table(stage.catalog_table)
+
+    with pytest.raises(OperatorError, match=rf"{stage.catalog_table} does not exist. Run provision first"):
+        drift.check(stage)
+    with pytest.raises(OperatorError, match=rf"{stage.catalog_table} does not exist.*Restore it from a backup"):
+        provision.provision(stage)
+    boto3.client("dynamodb").create_table(
+        TableName=stage.catalog_table,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
+    )
+    provision.provision(stage)
+    drift.check(stage)
+
+
 def test_stage_without_its_log_is_refused(stage):
     replace_table(stage.event_log_table)
     delete_table(stage.event_log_table)
@@ -119,7 +139,7 @@ def test_stage_without_its_log_is_refused(stage):
 
 
 def test_log_with_other_keys_is_refused(place):
-    other = settings.read({"STAGE": f"lost-{uuid.uuid4().hex[:8]}"})
+    other = settings.read({"STAGE": f"lost-{uuid.uuid4().hex[:8]}", "COUNTERS": "*"})
     boto3.client("dynamodb").create_table(
         TableName=other.event_log_table,
         BillingMode="PAY_PER_REQUEST",
