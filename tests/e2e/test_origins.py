@@ -45,6 +45,7 @@ def http(place, tmp_path_factory) -> Iterator[httpx.Client]:
     stage = json.loads(json.dumps(configuration["stages"]["dev"]).replace("dev", STAGE))
     pages = ",".join(f"http://{host}:{place.page_port}" for host in HOSTS)
     stage["environment_variables"] |= {"ALLOWED_ORIGIN": f"{FIRST},{SECOND},{pages}", "WAF": "100000"}
+    stage["environment_variables"]["COUNTERS"] = "*"
     stage["template_parameters"] = {"Budget": 50}
     configuration["stages"][STAGE] = stage
     config.write_text(json.dumps(configuration), encoding="utf-8")
