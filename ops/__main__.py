@@ -38,6 +38,7 @@ for command in (
     stage.destroy_command,
     stage.policy_command,
     access.keys_command,
+    access.counters_command,
     data.verify_command,
     data.replay_command,
     data.rebuild_command,

@@ -92,5 +92,5 @@ def _allowed(entries: tuple[str, ...]) -> Names:
 
 
 def _read() -> Catalog:
-    item = dynamodb.find_stale(CatalogItem, CatalogItem.KEY, CatalogUnavailableError) or CatalogItem()
+    item = dynamodb.find(CatalogItem, CatalogItem.KEY, None, CatalogUnavailableError, stale=True) or CatalogItem()
     return Catalog(*(Names(entries or ()) for entries in (item.added, item.closed, item.hidden)))

@@ -77,30 +77,25 @@ def error_code(error: PynamoDBException) -> str | None:
     return code
 
 
-def find(model: type[_Item], hash_key: str, range_key: str | int, error: type[UnavailableError]) -> _Item | None:
+def find(
+    model: type[_Item],
+    hash_key: str,
+    range_key: str | int | None,
+    error: type[UnavailableError],
+    *,
+    stale: bool = False,
+) -> _Item | None:
     """
     Return the item with this key, or None if it does not exist. One strongly consistent read.
 
-    Raises:
-        UnavailableError: of the class `error`; DynamoDB throttles or does not answer.
-    """
-    with translate_errors(error):
-        try:
-            return model.get(hash_key, range_key, consistent_read=True)
-        except DoesNotExist:
-            return None
-
-
-def find_stale(model: type[_Item], hash_key: str, error: type[UnavailableError]) -> _Item | None:
-    """
-    Return the item with this key as it was up to a few seconds ago, or None. One eventually consistent read.
+    A `stale` read costs half: it is eventually consistent.
 
     Raises:
         UnavailableError: of the class `error`; DynamoDB throttles or does not answer.
     """
     with translate_errors(error):
         try:
-            return model.get(hash_key)
+            return model.get(hash_key, range_key, consistent_read=not stale)
         except DoesNotExist:
             return None
 

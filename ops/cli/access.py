@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ops.cli.command import stage_command
+from ops.cli.params import COUNTER_PATTERN
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
@@ -53,3 +55,54 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
             err=True,
         )
     return keys.add(settings, name, keys.Limits(**limits))
+
+
+@functools.partial(stage_command, check_log=True)
+@click.argument("action", type=click.Choice(["list", "add", "close", "reopen", "hide", "show"]), default="list")
+@click.argument("names", type=COUNTER_PATTERN, nargs=-1, metavar="[NAME]...")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum counters of list.")
+@click.option("--start", type=int, metavar="N", help="Value to start from, recorded as an adjustment. Requires add.")
+@click.option("--reason", metavar="TEXT", help="Reason of --start, 1 to 200 characters. Clients can read it.")
+@click.option("--who", metavar="NAME", help="Operator of --start (default: your AWS identity).")
+@click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key of --start.")
+def counters_command(
+    settings: Settings,
+    *,
+    action: str,
+    names: tuple[str, ...],
+    limit: int,
+    start: int | None,
+    reason: str | None,
+    who: str | None,
+    key: str,
+) -> Outcome:
+    """
+    List counters, or change which of them exist and count.
+
+    ACTION is list (the default), add, close, reopen, hide or show. NAME is a counter or a pattern, in which * is any
+    text. `add` makes counters exist that COUNTERS does not name. A closed counter can be read, but not incremented.
+    A hidden counter does not exist for clients. Increments that are already recorded are still counted.
+
+    Changes need no deployment, and take effect within a minute. Safe to repeat: --start is recorded once per key. Exits
+    with 1 if another entry still closes or hides a counter.
+
+    \b
+    Examples:
+      python -m ops counters --stage prod
+      python -m ops counters add visits --start 51200 --reason "taken over from the old site" --stage prod
+      python -m ops counters close 'likes-2025-*' visits --stage prod
+    """
+    from ops.maintenance import counters
+
+    if start is None and (reason or who):
+        raise click.UsageError("--reason and --who require --start.")
+    if start is not None and (action != "add" or len(names) != 1 or not reason):
+        raise click.UsageError("--start requires add, one NAME and --reason.")
+    if action == "list":
+        return counters.list_counters(settings, names, limit)
+    if not names:
+        raise click.UsageError(f"{action} requires at least one NAME.")
+    if action == "add":
+        adjustment = None if start is None else counters.build_start(names[0], start, str(reason), who, key)
+        return counters.add(names, adjustment)
+    return counters.change(action, names)

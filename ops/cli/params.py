@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chalicelib import settings
 from chalicelib.api import formats
 from chalicelib.domain import events
 
@@ -54,6 +55,17 @@ class EventId(click.ParamType[str]):
         return str(value).lower()
 
 
+class CounterPattern(click.ParamType[str]):
+    """A counter's name, or a pattern in which `*` is any text."""
+
+    name = "pattern"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not settings.is_counter_pattern(value):
+            self.fail(f"must be {settings.COUNTER_PATTERN}, got {value!r}.", param, ctx)
+        return str(value)
+
+
 class Age(click.ParamType[int]):
     """An age such as 30min, 12h or 7d, converted to seconds."""
 
@@ -69,4 +81,5 @@ class Age(click.ParamType[int]):
 TIME = Time()
 AGE = Age()
 COUNTER_ID = CounterId()
+COUNTER_PATTERN = CounterPattern()
 EVENT_ID = EventId()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.access.names import Catalog, Names, Verdict, judge
+from ops.maintenance import counters
 
 #: A few characters, so that names and patterns often match.
 NAMES = st.text("ab.-", min_size=1, max_size=6)
@@ -71,3 +72,14 @@ def test_verdict_on_each_combination_of_sets(listed, entry):
     allowed, added, closed, hidden = (Names([entry] if is_listed else ["other"]) for is_listed in listed)
 
     assert judge("clicks", allowed, Catalog(added, closed, hidden)) is VERDICTS[listed]
+
+
+def is_common_by_brute_force(first: str, second: str) -> bool:
+    """Check all names of up to six characters. The alphabet has a character that no pattern has."""
+    texts = ("".join(letters) for length in range(7) for letters in itertools.product("abz", repeat=length))
+    return any(matches(text, first) and matches(text, second) for text in texts)
+
+
+@given(st.text("ab*", min_size=1, max_size=3), st.text("ab*", min_size=1, max_size=3))
+def test_patterns_overlap_exactly_if_a_name_matches_both(first, second):
+    assert counters.has_common_name(first, second) is is_common_by_brute_force(first, second)

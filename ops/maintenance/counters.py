@@ -1,0 +1,213 @@
+"""Counters: list them with their states, and change the catalog, which decides which of them exist and count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.access.names import Catalog, Names, Verdict, judge
+from chalicelib.aws import dynamodb
+from chalicelib.aws.dynamodb import UnwritableItemError
+from chalicelib.aws.tables import CatalogItem
+from chalicelib.errors import CatalogUnavailableError
+from chalicelib.read_model import queries
+from ops.cli.errors import InputError, OperatorError
+from ops.cli.result import Outcome
+from ops.maintenance import adjust
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from chalicelib.domain.commands import Adjust
+    from chalicelib.domain.counter import Counter
+    from chalicelib.settings import Settings
+
+#: The functions read the catalog every 30 seconds, and DynamoDB may return an item a few seconds late.
+EFFECTIVE = "The functions apply it within a minute."
+
+_SETS = ("added", "closed", "hidden")
+_COLUMNS = ("counter_id", "value", "version", "state")
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of the catalog: the set that it changes, whether it adds names to it, and its past participle."""
+
+    set_name: str
+    adds: bool
+    done: str
+
+
+CHANGES = {
+    "add": Change("added", adds=True, done="Added"),
+    "close": Change("closed", adds=True, done="Closed"),
+    "reopen": Change("closed", adds=False, done="Reopened"),
+    "hide": Change("hidden", adds=True, done="Hidden"),
+    "show": Change("hidden", adds=False, done="Shown"),
+}
+
+
+def list_counters(settings: Settings, names: tuple[str, ...], limit: int) -> Outcome:
+    """
+    List up to `limit` counters that these names and patterns select (default: all), with value, version and state.
+
+    Counters without events are included if COUNTERS or the catalog names them. Also list the entries of the catalog.
+    """
+    catalog, allowed = read(), Names(settings.counters or ())
+    sets = {name: sorted(getattr(catalog, name).entries) for name in _SETS}
+    listed = {entry for entries in (allowed.entries, *sets.values()) for entry in entries if "*" not in entry}
+    counters = {counter.counter_id: counter for counter in _select(names, listed, limit + 1)}
+    rows = [_describe(counters[name], allowed, catalog) for name in sorted(counters)[:limit]]
+    facts: dict[str, Any] = {
+        "counters": rows,
+        "has_more": len(counters) > limit,
+        "allowed": sorted(allowed.entries),
+        **sets,
+    }
+    lines = _render_table(rows) if rows else ["No such counters."]
+    lines += [f"Only the first {limit:,} are listed: pass names, patterns or --limit."] if facts["has_more"] else []
+    lines += [f"{name}: {', '.join(facts[name]) or 'none'}" for name in ("allowed", *_SETS)]
+    return Outcome(facts, lines)
+
+
+def add(names: tuple[str, ...], start: Adjust | None) -> Outcome:
+    """
+    Add counters to those that COUNTERS allows. Safe to repeat.
+
+    `start` is the adjustment that sets the start value. It is recorded first, so that no client sees the counter
+    without it.
+
+    Raises:
+        OperatorError: the adjustment is refused, or its outcome is unknown; or the catalog is full.
+    """
+    adjusted = adjust.adjust(start, dry_run=False, yes=True) if start else None
+    changed = change("add", names)
+    facts = {**changed.facts, "adjustment": adjusted.facts} if adjusted else changed.facts
+    return Outcome(facts, [*(adjusted.lines or [] if adjusted else []), *(changed.lines or [])], changed.holds)
+
+
+def change(action: str, names: tuple[str, ...]) -> Outcome:
+    """
+    Change the catalog: `action` is a key of `CHANGES`. Safe to repeat, also concurrently: each entry is changed alone.
+
+    `reopen` and `show` remove all entries that the names and patterns cover. If another entry still closes or hides
+    one of their counters, the outcome does not hold, and names that entry.
+
+    Raises:
+        OperatorError: the catalog is full. Nothing is changed.
+    """
+    the = CHANGES[action]
+    entries = {*names} if the.adds else {entry for entry in _entries(read(), the.set_name) if _is_covered(entry, names)}
+    catalog = _update(the, entries) if entries else read()
+    left = {} if the.adds else _find_overlaps(names, _entries(catalog, the.set_name))
+    hidden = _find_overlaps(names, catalog.hidden.entries) if action == "add" else {}
+    lines = [f"{the.done}: {', '.join(names)}. {EFFECTIVE}"]
+    lines += [f"{name} is still {the.set_name}, at least in part, by {', '.join(by)}." for name, by in left.items()]
+    lines += [f"{name} is hidden, at least in part, by {', '.join(by)}: run show." for name, by in hidden.items()]
+    facts = {"action": action, "names": [*names], "remaining": left | hidden}
+    sets = {name: sorted(_entries(catalog, name)) for name in _SETS}
+    return Outcome({**facts, **sets}, lines, holds=not (left or hidden))
+
+
+def build_start(name: str, value: int, reason: str, who: str | None, key: str) -> Adjust | None:
+    """
+    Return the adjustment that adds the start value to a counter; None for 0.
+
+    Raises:
+        InputError: the name is a pattern, or an option is malformed.
+    """
+    if "*" in name:
+        raise InputError("--start requires one counter's name, not a pattern.")
+    return adjust.build_command(name, by=value, to=None, reason=reason, who=who, key=key) if value else None
+
+
+def read() -> Catalog:
+    """
+    Read the catalog. One strongly consistent read.
+
+    Raises:
+        CatalogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    item = dynamodb.find(CatalogItem, CatalogItem.KEY, None, CatalogUnavailableError) or CatalogItem()
+    return _to_catalog({name: getattr(item, name) or () for name in _SETS})
+
+
+def _update(the: Change, entries: set[str]) -> Catalog:
+    attribute: Any = getattr(CatalogItem, the.set_name)
+    action = attribute.add(entries) if the.adds else attribute.delete(entries)
+    try:
+        updated = dynamodb.update(CatalogItem(CatalogItem.KEY), [action], None, CatalogUnavailableError)
+    except UnwritableItemError as error:
+        raise OperatorError(
+            "The catalog is full: an item of DynamoDB has at most 400 KB. Nothing was changed. Use patterns instead of "
+            "names."
+        ) from error
+    return _to_catalog({name: updated.get(name, {}).get("SS", ()) for name in _SETS})
+
+
+def _to_catalog(sets: dict[str, Iterable[str]]) -> Catalog:
+    return Catalog(*(Names(sets[name]) for name in _SETS))
+
+
+def _entries(catalog: Catalog, set_name: str) -> frozenset[str]:
+    names: Names = getattr(catalog, set_name)
+    return names.entries
+
+
+def _is_covered(entry: str, names: Iterable[str]) -> bool:
+    """Check whether a name or pattern covers each counter of an entry. `*` in the entry is then matched by a `*`."""
+    return entry in Names(names)
+
+
+def _find_overlaps(names: Iterable[str], entries: Iterable[str]) -> dict[str, list[str]]:
+    """Return, for each of the names and patterns, the entries that match some of its counters."""
+    found = {name: sorted(entry for entry in entries if has_common_name(name, entry)) for name in names}
+    return {name: by for name, by in found.items() if by}
+
+
+def has_common_name(first: str, second: str) -> bool:
+    """Check whether some name matches both patterns."""
+
+    @cache
+    def match(at: int, other: int) -> bool:
+        one, two = first[at : at + 1], second[other : other + 1]
+        if one == "*" and (match(at + 1, other) or (two and match(at, other + 1))):  # no text, or one more character
+            return True
+        if two == "*" and (match(at, other + 1) or (one and match(at + 1, other))):
+            return True
+        return one == two != "*" and (not one or match(at + 1, other + 1))
+
+    return match(0, 0)
+
+
+def _select(names: tuple[str, ...], listed: set[str], limit: int) -> Iterator[Counter]:
+    """Yield the selected counters: by name, or up to `limit` that a scan finds, and those that are only `listed`."""
+    patterns = Names(name for name in names if "*" in name) if names else Names(["*"])
+    for name in {name for name in names if "*" not in name} | {name for name in listed if name in patterns}:
+        yield queries.get_counter(name)
+    after, found = None, 0
+    while patterns.entries and found < limit:
+        page = queries.list_counters(_PAGE, after)
+        for counter in page.counters:
+            if counter.counter_id in patterns:
+                found += 1
+                yield counter
+        if page.last is None:
+            return
+        after = page.last
+
+
+def _describe(counter: Counter, allowed: Names, catalog: Catalog) -> dict[str, Any]:
+    verdict = judge(counter.counter_id, allowed, catalog)
+    is_hidden = verdict is Verdict.UNKNOWN and counter.counter_id in catalog.hidden
+    state = "hidden" if is_hidden else verdict.value
+    values = (counter.counter_id, counter.value, counter.version, state)
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _render_table(rows: list[dict[str, Any]]) -> list[str]:
+    texts = [_COLUMNS, *(tuple(str(row[column]) for column in _COLUMNS) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]
