@@ -15,6 +15,8 @@ def correct(ministack: Any) -> None:
     _import_any_methods(ministack._get_module("apigateway_v1"))
     _check_every_signature(ministack)
     _render_denials(ministack, ministack._get_module("apigateway_v1"))
+    _keep_ids(ministack._get_module("apigateway_v1"))
+    _name_keys(ministack._get_module("apigateway_v1"))
 
 
 def _keep_encoding(ministack: Any) -> None:
@@ -40,6 +42,46 @@ def _import_any_methods(gateway: Any) -> None:
 
     gateway._OPENAPI_HTTP_METHODS.add(_ANY)
     gateway._import_operation = import_any_operation
+
+
+def _keep_ids(gateway: Any) -> None:
+    """Let CloudFormation update an API in place, as on AWS. The embedded AWS would create another one."""
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
+
+    handler = provisioners._RESOURCE_HANDLERS["AWS::ApiGateway::RestApi"]
+    update = handler["update"]
+
+    def update_in_place(api_id: str, old: dict[str, Any], new: dict[str, Any], *stack: Any, **more: Any) -> Any:
+        body = new["Body"]
+        if body != old["Body"]:
+            resources = gateway._resources[api_id]
+            for key, resource in list(resources.items()):
+                if resource["path"] == "/":
+                    resource["resourceMethods"] = {}
+                else:
+                    del resources[key]
+            gateway._authorizers_v1[api_id] = {}
+            schemes = gateway._import_security_schemes(api_id, body)
+            for path, methods in body["paths"].items():
+                gateway._import_path_item(api_id, path, methods, schemes, body.get("security"))
+        return update(api_id, {**old, "Body": body}, new, *stack, **more)
+
+    handler["update"] = update_in_place
+
+
+def _name_keys(gateway: Any) -> None:
+    """Pass the API key of a request on to the function, as API Gateway does for methods that require keys."""
+    invoke = gateway._invoke_lambda_proxy_v1
+
+    async def invoke_with_key(*request: Any, caller_identity: dict[str, Any] | None = None, **more: Any) -> Any:
+        _integration, _api_id, _stage_name, _stage, resource, _path, method, headers, *_ = request
+        methods = resource["resourceMethods"]
+        if (methods.get(method) or methods["ANY"]).get("apiKeyRequired"):
+            key = gateway._resolve_api_key(gateway._api_key_from_request(headers))
+            caller_identity = {**(caller_identity or {}), "apiKey": key["value"], "apiKeyId": key["id"]}
+        return await invoke(*request, caller_identity=caller_identity, **more)
+
+    gateway._invoke_lambda_proxy_v1 = invoke_with_key
 
 
 def _check_every_signature(ministack: Any) -> None:

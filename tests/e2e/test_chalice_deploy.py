@@ -302,6 +302,16 @@ def test_reports_without_sql_are_not_found_with_the_way_out(first):
     assert "SQL_URL" in refused.json()["detail"]
 
 
+def test_keys_belong_to_the_api_that_chalice_deployed(first, project):
+    added = ops("keys", "add", "shop", "--stage", STAGE, at=project.folder)
+
+    plans = boto3.client("apigateway").get_usage_plans(limit=500)["items"]
+    removed = ops("keys", "remove", "shop", "--stage", STAGE, at=project.folder)
+    (plan,) = (each for each in plans if each["name"] == f"{PREFIX}.shop")
+    assert (added.returncode, removed.returncode) == (0, 0)
+    assert plan["apiStages"] == [{"apiId": first.api_id, "stage": "api"}]
+
+
 @pytest.fixture(scope="module")
 def others(first, project) -> dict[str, subprocess.CompletedProcess[str]]:
     """Try to deploy and to destroy Chalice's deployment with `ops`."""

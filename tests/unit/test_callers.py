@@ -60,6 +60,17 @@ def test_routes_are_restricted_by_writers_and_readers(writers, readers):
     }
 
 
+def test_preflight_routes_of_several_origins_are_not_restricted():
+    """Browsers send no credentials with a preflight request."""
+    origins = "https://a.example,https://b.example"
+
+    routes = list_routes(WRITERS="iam", READERS="api-key", ALLOWED_ORIGIN=origins)
+
+    preflights = [found for method, _, *found in routes if method == "OPTIONS"]
+    assert preflights
+    assert preflights == [[False, None]] * len(preflights)
+
+
 def test_unknown_callers_are_not_let_in():
     with pytest.raises(ValueError, match="everyone"):
         callers.restrict("everyone")

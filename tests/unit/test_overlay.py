@@ -118,6 +118,8 @@ def test_refusals_of_the_gateway_are_problem_documents_for_pages(origins):
         assert problem.get("status") == status, kind
         assert ("Retry-After" in headers) == (status in (429, 503)), kind
         assert ("WWW-Authenticate" in headers) == (status == 401), kind
+        sent = {"Authorization", "X-Api-Key", "X-Amz-Date", "X-Amz-Security-Token"}
+        assert sent <= {*headers["Access-Control-Allow-Headers"].strip("'").split(",")}, kind
 
 
 def test_refusals_of_callers_have_the_statuses_of_the_contract():
