@@ -224,7 +224,7 @@ def test_each_function_has_a_role_of_its_own_with_its_policy(first):
 
 def test_functions_have_the_configured_settings(first):
     functions = first.after.functions
-    environment = {"STAGE": STAGE, "ALLOWED_ORIGIN": "*"}
+    environment = {"STAGE": STAGE, "ALLOWED_ORIGIN": "*", "COUNTERS": "*"}
 
     assert {name: (one["Handler"], one["MemorySize"], one["Timeout"]) for name, one in functions.items()} == {
         PREFIX: ("app.app", 512, 25),
