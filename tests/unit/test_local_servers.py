@@ -12,7 +12,9 @@ import pytest
 from chalice.app import Chalice
 from chalice.config import Config
 
-from ops.local import chalice_local
+from ops import stages
+from ops.cli.errors import OperatorError
+from ops.local import chalice_local, stack
 from ops.local.page_server import PageServer
 
 if TYPE_CHECKING:
@@ -160,3 +162,17 @@ def test_local_answers_head_as_get_without_the_body(local_port):
 
     (_, length, body), head, again = answers
     assert (head, again) == ((200, length, b""), (200, length, body))
+
+
+@pytest.mark.parametrize("name", ["WRITERS", "READERS"])
+@pytest.mark.parametrize("callers", ["api-key", "iam"])
+def test_make_local_refuses_callers_that_chalice_does_not_check(monkeypatch, tmp_path, name, callers):
+    variables = {"STAGE": "local", name: callers}
+    (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".chalice" / "config.json").write_text(
+        json.dumps({"stages": {"local": {"environment_variables": variables}}}), encoding="utf-8"
+    )
+    monkeypatch.setattr(stages, "PROJECT", tmp_path)
+
+    with pytest.raises(OperatorError, match=f"Chalice's server does not check {callers}: use the API of `make up`"):
+        stack.run_chalice_local(stack.LocalSystem(tmp_path, 1, 2), 8000)
