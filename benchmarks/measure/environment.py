@@ -40,8 +40,10 @@ def show_progress(items: Sequence[T], label: str) -> Iterable[T]:
 
 def new_engine() -> Any:
     """Return an embedded AWS in this process."""
-    from testkit.engine import Engine  # noqa: PLC0415  (reads the stage's settings)
+    from testkit import warm_process  # noqa: PLC0415  (reads the stage's settings)
+    from testkit.engine import Engine  # noqa: PLC0415
 
+    warm_process.enter()
     return Engine()
 
 
@@ -51,7 +53,9 @@ def embedded_aws() -> Iterator[None]:
     from chalicelib import settings  # noqa: PLC0415  (reads the environment)
     from ops.deployment import provision  # noqa: PLC0415
     from ops.local import stack  # noqa: PLC0415
+    from testkit import warm_process  # noqa: PLC0415
 
+    warm_process.enter()
     with stack.run_aws(process_environment.local_place()):
         provision.provision(settings.current())
         yield

@@ -44,6 +44,7 @@ KEYS = {
     "event log": {"partition": {"S": "nobody's"}, "event_id": {"S": "none"}},
     "counters": {"counter_id": {"S": "nobody's"}, "part": {"N": "0"}},
     "archive": {"partition": {"S": "nobody's"}, "end": {"N": "0"}},
+    "catalog": {"name": {"S": "nobody's"}},
 }
 
 #: So that a write that is allowed is refused for another reason.

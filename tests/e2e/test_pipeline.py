@@ -58,7 +58,7 @@ class Packaged:
 def packaged(place, tmp_path_factory) -> Iterator[Packaged]:
     """Provision a stage and package its application."""
     project = copy_project(tmp_path_factory.mktemp("project"))
-    provisioned = ops("provision", "--stage", STAGE, "--yes", "--counters", "*", at=project)
+    provisioned = ops("provision", "--stage", STAGE, "--yes", "--counters", "clicks,likes-*", at=project)
     assert provisioned.returncode == 0, provisioned.stderr
     process = ops("package", "--stage", STAGE, "build", "--json", at=project, **NOWHERE)
     assert process.returncode == 0, process.stderr
@@ -101,6 +101,26 @@ def test_applied_package_counts_increments(applied):
 
         eventually(lambda: client.get("/counters/clicks").json()["value"] == 3)
     assert recorded.status_code == 202
+
+
+def test_deployed_stage_has_only_the_chosen_counters(applied):
+    with httpx.Client(base_url=applied, timeout=60) as client:
+        incremented = {name: client.post(f"/counters/{name}/increments") for name in ("likes-1", "other", "Clicks")}
+        read = {name: client.get(f"/counters/{name}") for name in ("likes-2", "other")}
+        picture = client.get("/counters/other/badge.svg", headers={"Accept": "image/*"})
+
+    assert {name: answer.status_code for name, answer in incremented.items()} == {
+        "likes-1": 202,
+        "other": 403,
+        "Clicks": 403,
+    }
+    assert {name: answer.status_code for name, answer in read.items()} == {"likes-2": 200, "other": 404}
+    assert incremented["other"].json()["type"] == "urn:counter:problem:counter-not-allowed"
+    assert read["other"].json()["type"] == "urn:counter:problem:counter-not-found"
+    assert read["other"].headers["Access-Control-Allow-Origin"] == "*"
+    assert (picture.status_code, "There is no counter" in picture.text) == (200, True)
+    written = boto3.client("dynamodb").scan(TableName=f"counter-{STAGE}-event-log", ConsistentRead=True)["Items"]
+    assert {item["partition"]["S"] for item in written} <= {"clicks", "likes-1"}
 
 
 def test_deploy_continues_from_an_applied_package(applied, packaged):

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib import settings
 from chalicelib.access import catalog
-from testkit import aws_requests
+from testkit import aws_requests, faults
 from testkit.builders import an_event
 from tests.environments import environment
 
@@ -151,6 +151,31 @@ def test_closing_takes_effect_within_thirty_seconds(operated, pipeline):
     assert pipeline.increment().status == 202
     operated.now_ms += 1
     assert pipeline.increment().status == 403
+
+
+@pytest.mark.parametrize("fault", [faults.throttle, faults.drop_request])
+def test_copy_is_kept_while_the_catalog_cannot_be_read(operated, pipeline, fault):
+    """The next attempt is 30 seconds later. Then the copy is replaced."""
+    operated.put(closed={pipeline.counter_id})
+    assert pipeline.increment().status == 403
+    operated.put()
+
+    with faults.inject("GetItem", fault, faults.ALWAYS), aws_requests.record() as requests:
+        for _ in range(60):
+            assert pipeline.increment().status == 403
+            operated.now_ms += 1000
+    assert requests.operations == ["GetItem"]  # after 30 seconds
+    assert pipeline.increment().status == 202
+
+
+@pytest.mark.parametrize("fault", [faults.throttle, faults.drop_request])
+def test_process_without_a_copy_answers_503_and_records_nothing(operated, pipeline, fault):
+    with faults.inject("GetItem", fault, faults.ALWAYS), aws_requests.record() as requests:
+        answers = [pipeline.increment(), pipeline.counter(), pipeline.send("GET", "/counters")]
+
+    assert [(answer.status, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 3
+    assert {*requests.operations} <= {"GetItem", "Scan"}
+    assert (pipeline.increment().status, pipeline.version) == (202, 0)
 
 
 def test_clock_that_goes_back_does_not_keep_an_old_copy(operated, pipeline):

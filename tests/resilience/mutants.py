@@ -55,6 +55,7 @@ _FORKS.set_forkserver_preload(
 )
 
 CRASHES = "tests/resilience/test_crash_points.py::test_fault_at_any_request_changes_no_total"
+CATALOG = "tests/unit/test_catalog_copy.py"
 CALLERS = "tests/integration/test_callers.py::test_retry_by_another_caller_is_the_same_increment"
 ARCHIVE = "tests/resilience/test_archive_rules.py"
 ORDERS = "tests/resilience/test_interleavings.py"
@@ -489,7 +490,7 @@ MUTANTS = {
     "stale-event": Mutant(
         "The event of a key is read with eventual consistency",
         "chalicelib.aws.dynamodb",
-        "model.get(hash_key, range_key, consistent_read=True)",
+        "model.get(hash_key, range_key, consistent_read=not stale)",
         "model.get(hash_key, range_key, consistent_read=False)",
         f"{READS}::test_event_just_recorded_is_read_as_recorded",
     ),
@@ -713,6 +714,42 @@ MUTANTS = {
         'f"{varying}, Origin" if varying else "Origin"',
         '"Origin"',
         "tests/unit/test_origins.py::test_badge_that_varies_by_accept_also_varies_by_origin",
+    ),
+    "hidden-readable": Mutant(
+        "A hidden counter is only closed",
+        "chalicelib.access.names",
+        "counter_id in catalog.hidden or not (",
+        "not (",
+        "tests/unit/test_names.py::test_verdict_on_each_combination_of_sets",
+    ),
+    "check-after-the-view": Mutant(
+        "A counter is checked after the view has read or written",
+        "app",
+        "                _check_counter(**parts)\n                return function(**parts)\n",
+        "                found = function(**parts)\n                _check_counter(**parts)\n"
+        "                return found\n",
+        f"{CATALOG}::test_unknown_counter_is_refused_without_a_request",
+    ),
+    "catalog-read-each-time": Mutant(
+        "Each request reads the catalog",
+        "chalicelib.access.catalog",
+        "not 0 <= now_ms - self._read_at_ms < MAX_AGE_MS",
+        "now_ms >= 0",
+        f"{CATALOG}::test_copy_is_read_once_in_thirty_seconds",
+    ),
+    "catalog-kept-forever": Mutant(
+        "A process keeps its copy of the catalog forever",
+        "chalicelib.access.catalog",
+        "if self._catalog is None or not 0 <= now_ms - self._read_at_ms < MAX_AGE_MS:",
+        "if self._catalog is None:",
+        f"{CATALOG}::test_copy_is_replaced_after_thirty_seconds",
+    ),
+    "catalog-copy-dropped": Mutant(
+        "A failed read of the catalog refuses requests, although the process has a copy",
+        "chalicelib.access.catalog",
+        "                if self._catalog is None:\n                    raise\n",
+        "                raise\n",
+        f"{CATALOG}::test_copy_is_kept_while_the_table_fails",
     ),
 }
 
