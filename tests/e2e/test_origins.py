@@ -16,6 +16,7 @@ from tests.e2e.conftest import copy_project, eventually, ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.exhaustive
 
@@ -37,8 +38,8 @@ REQUESTS = {
 
 
 @pytest.fixture(scope="module")
-def http(place, tmp_path_factory) -> Iterator[httpx.Client]:
-    """Deploy a copy of the project to a stage with these settings, and return a client of its API."""
+def project(place, tmp_path_factory) -> Path:
+    """Copy the project, and configure a stage with these settings."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     config = folder / ".chalice" / "config.json"
     configuration = json.loads(config.read_text(encoding="utf-8"))
@@ -49,8 +50,14 @@ def http(place, tmp_path_factory) -> Iterator[httpx.Client]:
     stage["template_parameters"] = {"Budget": 50}
     configuration["stages"][STAGE] = stage
     config.write_text(json.dumps(configuration), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def http(place, project) -> Iterator[httpx.Client]:
+    """Deploy the project, and return a client of its API."""
     for command in ("provision", "deploy"):
-        done = ops(command, "--stage", STAGE, "--json", at=folder)
+        done = ops(command, "--stage", STAGE, "--json", at=project)
         assert done.returncode == 0, done.stderr
     deployed = json.loads(done.stdout)
     template = place.folder / f"package-{STAGE}" / "result" / "sam.json"
@@ -201,6 +208,7 @@ def test_budget_without_alarms_is_refused_in_one_line(place, tmp_path):
     config = folder / ".chalice" / "config.json"
     configuration = json.loads(config.read_text(encoding="utf-8"))
     configuration["stages"]["dev"]["template_parameters"] = {"Budget": 50, "Watching": "off"}
+    configuration["stages"]["dev"]["environment_variables"]["COUNTERS"] = "*"
     config.write_text(json.dumps(configuration), encoding="utf-8")
 
     refused = ops("provision", "--stage", "dev", at=folder)
@@ -230,3 +238,23 @@ def test_throttled_request_gets_a_429_that_pages_can_read(http):
     assert {response.headers["Retry-After"] for response in refused} == {"1"}
     assert {response.headers["Content-Type"] for response in refused} == {"application/problem+json"}
     assert {response.headers["Access-Control-Allow-Origin"] for response in refused} == {SECOND}
+
+
+def test_deploy_without_waf_removes_the_firewall(http, project):
+    """No other command is needed, and nothing remains to pay for."""
+
+    def list_firewalls():
+        acls = boto3.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]
+        return [acl["Name"] for acl in acls if acl["Name"] == f"counter-{STAGE}"]
+
+    before, config = list_firewalls(), project / ".chalice" / "config.json"
+    configuration = json.loads(config.read_text(encoding="utf-8"))
+    del configuration["stages"][STAGE]["environment_variables"]["WAF"]
+    config.write_text(json.dumps(configuration), encoding="utf-8")
+
+    done = ops("deploy", "--stage", STAGE, at=project)
+
+    assert done.returncode == 0, done.stderr
+    assert before == [f"counter-{STAGE}"]
+    assert list_firewalls() == []
+    assert http.get("/counters/a").status_code == 200
