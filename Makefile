@@ -80,8 +80,8 @@ openapi: .venv/ready ## generate chalicelib/extras/openapi.json
 	@STAGE=local $(PY) -m ops.openapi.document
 
 pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
-	@for name in requirements requirements-sql requirements-dev requirements-checkov; do \
-	    case $$name in requirements|requirements-sql) deps=--no-deps ;; *) deps= ;; esac; \
+	@for name in requirements requirements-jwt requirements-sql requirements-dev requirements-checkov; do \
+	    case $$name in requirements|requirements-jwt|requirements-sql) deps=--no-deps ;; *) deps= ;; esac; \
 	    UV_CUSTOM_COMPILE_COMMAND='make pins' .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
 	        --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
 	        $$deps $$name.in -o $$name.txt || exit 1; done

@@ -20,7 +20,18 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from chalice.app import Chalice, CloudWatchEvent, DynamoDBEvent, Rate, Request, Response, SQSEvent
+from chalice.app import (
+    AuthRequest,
+    AuthResponse,
+    Chalice,
+    ChaliceAuthorizer,
+    CloudWatchEvent,
+    DynamoDBEvent,
+    Rate,
+    Request,
+    Response,
+    SQSEvent,
+)
 
 from chalicelib import codec, cold_start, settings, telemetry
 from chalicelib.access import callers
@@ -36,9 +47,6 @@ _received: ContextVar[Request] = ContextVar("received")
 #: With several origins, `_declare_preflight` replaces API Gateway's response to preflight requests, which names one.
 _cors = responses.make_cors_config(_settings.allowed_origin[0]) if len(_settings.allowed_origin) == 1 else False
 _route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
-_command = {**_route, "methods": ["POST"], **callers.restrict(_settings.writers)}
-_open_query = {**_route, "methods": ["GET", "HEAD"]}  # says only what the project's source says
-_query = {**_open_query, **callers.restrict(_settings.readers)}
 
 #: By the name of each view: its query parameters, and the module or package in `chalicelib.extras` that it needs.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
@@ -51,6 +59,32 @@ _OFF = {
 
 app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
+
+
+def _declare_authorizer() -> ChaliceAuthorizer | None:
+    """Declare the Lambda function that verifies tokens, if the stage needs one."""
+    if not _settings.has_authorizer:
+        return None
+
+    @app.authorizer(ttl_seconds=callers.TOKEN_S)
+    def authorize(request: AuthRequest) -> AuthResponse:
+        from chalicelib.access import tokens
+
+        with telemetry.watch_invocation(request):
+            subject = tokens.verify(request.token)
+        if subject is None:
+            raise PermissionError("Unauthorized")  # the message for which API Gateway answers 401
+        return AuthResponse(["*"], subject)  # kept for the token, whichever route it is used for next
+
+    declared: ChaliceAuthorizer = authorize
+    return declared
+
+
+authorize = _declare_authorizer()
+
+_command = {**_route, "methods": ["POST"], **callers.restrict(_settings.writers, authorize)}
+_open_query = {**_route, "methods": ["GET", "HEAD"]}  # says only what the project's source says
+_query = {**_open_query, **callers.restrict(_settings.readers, authorize)}
 
 
 @contextlib.contextmanager

@@ -19,10 +19,13 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
+_AUTHORIZER = {"app.authorize": ("access.tokens",)}
 
-def list_functions(projections: Iterable[Projection]) -> dict[str, tuple[str, ...]]:
+
+def list_functions(projections: Iterable[Projection], *, has_authorizer: bool = False) -> dict[str, tuple[str, ...]]:
     """Return the modules to import, by handler, for the functions of a stage with these projections."""
-    return _FUNCTIONS | {f"app.{each.function}": ("projector", each.module, each.client) for each in projections}
+    of_projections = {f"app.{each.function}": ("projector", each.module, each.client) for each in projections}
+    return _FUNCTIONS | (_AUTHORIZER if has_authorizer else {}) | of_projections
 
 
 def preload(function: str) -> None:
@@ -32,7 +35,7 @@ def preload(function: str) -> None:
     While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
     Imports during the first event would take several times as long.
     """
-    known = list_functions(PROJECTIONS)
+    known = list_functions(PROJECTIONS, has_authorizer=True)
     if function in known:
         *modules, clients = known[function]
         for module in modules:

@@ -23,7 +23,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SDKS = ("runtime", "package")
 
 #: The callers that WRITERS and READERS may allow.
-CALLERS = ("anyone", "api-key", "iam")
+CALLERS = ("anyone", "api-key", "iam", "jwt")
 
 #: The interval of the scheduled check, in seconds.
 CHECK_EVERY_S = 3600
@@ -48,11 +48,21 @@ COUNTER_PATTERN = "1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text)"
 #: The only stage in which all counters exist by default.
 LOCAL_STAGE = "local"
 
+#: The issuer of tokens. Over plain HTTP, anybody on the way could replace its keys.
+_ISSUER = re.compile(r"https://[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_LOCAL_ISSUER = re.compile(_ISSUER.pattern.replace("https://[a-z0-9.-]+", r"http://(?:127\.0\.0\.1|localhost)"))
+
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 #: Suffixes that no stage's name may have. A stage `x-publish` would collide with the function `publish` of stage `x`,
 #: and a stage `x-sql` with the SQL projection's queue of stage `x`.
-_RESERVED_SUFFIXES = ("-publish", "-project", "-check", *(f"-{optional.name}" for optional in PROJECTIONS[1:]))
+_RESERVED_SUFFIXES = (
+    "-publish",
+    "-project",
+    "-check",
+    "-authorize",
+    *(f"-{optional.name}" for optional in PROJECTIONS[1:]),
+)
 
 #: The variables that switch a projection on if they are 1. A database's address in SQL_URL switches SQL on.
 _SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:] if projection is not SQL)
@@ -67,6 +77,8 @@ class Settings:
     counters: tuple[str, ...] | None
     writers: str
     readers: str
+    jwt_issuer: str
+    jwt_audience: str
     max_increment: int
     shards: int
     batching_window_s: int
@@ -107,6 +119,11 @@ class Settings:
         return f"counter-{self.stage}-catalog"
 
     @property
+    def has_authorizer(self) -> bool:
+        """Whether API Gateway asks the function `authorize` about tokens."""
+        return "jwt" in (self.writers, self.readers)
+
+    @property
     def projections(self) -> tuple[Projection, ...]:
         """The projections that the stage has: the read model, and those that are switched on."""
         on = {"", *self.switches, *([SQL.setting] if self.sql_url else [])}
@@ -140,12 +157,18 @@ def read(environment: Mapping[str, str]) -> Settings:
     if reserved_project and not (projectors and projectors <= reserved_project):
         # Otherwise, Lambda throttles the pollers of the queue, and messages run out of deliveries.
         raise SettingsError(f"RESERVED_PROJECT requires PROJECTORS of at most {reserved_project}, got {projectors}")
+    writers, readers = (_one_of(environment, name, CALLERS, default="anyone") for name in ("WRITERS", "READERS"))
+    jwt_issuer, jwt_audience = environment.get("JWT_ISSUER", ""), environment.get("JWT_AUDIENCE", "")
+    if jwt_issuer or "jwt" in (writers, readers):
+        _check_issuer(jwt_issuer, jwt_audience, stage)
     return Settings(
         stage=stage,
         allowed_origin=_origins(environment),
         counters=_counters(environment),
-        writers=_one_of(environment, "WRITERS", CALLERS, default="anyone"),
-        readers=_one_of(environment, "READERS", CALLERS, default="anyone"),
+        writers=writers,
+        readers=readers,
+        jwt_issuer=jwt_issuer,
+        jwt_audience=jwt_audience,
         max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
         shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MAX_PARTS),
         batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
@@ -188,6 +211,19 @@ def check_sql_url(name: str, url: str, sql_url: str) -> None:
     scheme = sql_url.partition("://")[0]
     if not url.startswith(f"{scheme}://"):
         raise SettingsError(f"{name} must begin with {scheme}://, as SQL_URL does: both are the same database")
+
+
+def _check_issuer(issuer: str, audience: str, stage: str) -> None:
+    if not _ISSUER.fullmatch(issuer) and not (stage == LOCAL_STAGE and _LOCAL_ISSUER.fullmatch(issuer)):
+        raise SettingsError(
+            "JWT_ISSUER must be the https URL of an OpenID Connect issuer, exactly as in the iss of its tokens, for "
+            f"example https://login.example, got {issuer!r}"
+        )
+    if not re.fullmatch(r"[!-~]{1,255}", audience):
+        raise SettingsError(
+            "JWT_AUDIENCE must be 1 to 255 printable ASCII characters without spaces: the aud of tokens, got "
+            f"{audience!r}"
+        )
 
 
 def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:

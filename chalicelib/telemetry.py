@@ -161,6 +161,16 @@ def log_failed_request(error: Exception) -> None:
             _log.error("request not answered", exc_info=True)
 
 
+def log_refused_token(reason: str) -> None:
+    """Log that a token is invalid. The token itself is never written."""
+    _log.info("token refused", extra={"reason": reason})
+
+
+def log_kept_keys(issuer: str) -> None:
+    """Log that an issuer's keys could not be fetched, so that the known keys stay in use."""
+    _log.warning("keys not fetched", exc_info=True, extra={"issuer": issuer})
+
+
 def log_missing_feature(module: str | None) -> None:
     """Log that a request or the scheduled check needs an optional feature that this deployment lacks."""
     _log.warning("feature not found", extra={"feature": module})

@@ -139,7 +139,7 @@ def _read_settings(environment: dict[str, str]) -> Settings:
 
 
 def configure_functions(stage_settings: Settings) -> None:
-    """Add the functions of the stage's optional projections to the configuration. Safe to repeat."""
+    """Add the functions of the stage's optional projections and tokens to the configuration. Safe to repeat."""
     configuration = _configuration()
     if add_functions(configuration, stage_settings):
         _write(configuration)
@@ -147,21 +147,22 @@ def configure_functions(stage_settings: Settings) -> None:
 
 def add_functions(configuration: dict[str, Any], stage_settings: Settings) -> bool:
     """
-    Add the functions of the stage's optional projections to a configuration. Return whether it changed.
+    Add the functions of the stage's optional projections and tokens to a configuration. Return whether it changed.
 
     In all stages, each function gets the settings that `project` has in all stages. In this stage, it gets its own
     policy file: without this entry, Chalice would look for a file with another name. Existing settings stay.
     """
-    optional = stage_settings.projections[1:]
+    optional = [projection.function for projection in stage_settings.projections[1:]]
+    optional += ["authorize"] if stage_settings.has_authorizer else []
     if not optional:
         return False
     before = json.dumps(configuration)
     of_all = configuration.setdefault("lambda_functions", {})
     of_stage = configuration["stages"][stage_settings.stage].setdefault("lambda_functions", {})
-    for projection in optional:
-        of_all.setdefault(projection.function, {**of_all.get("project", {})})
-        policy = _policy_file(stage_settings.stage, projection.function)
-        of_stage.setdefault(projection.function, {}).setdefault("iam_policy_file", policy)
+    for function in optional:
+        of_all.setdefault(function, {**of_all.get("project", {})})
+        policy = _policy_file(stage_settings.stage, function)
+        of_stage.setdefault(function, {}).setdefault("iam_policy_file", policy)
     return json.dumps(configuration) != before
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chalice.app import IAMAuthorizer
+from chalice.app import ChaliceAuthorizer, IAMAuthorizer
 
 if TYPE_CHECKING:
     from chalice.app import RouteEntry
 
+#: The time for which API Gateway keeps a token's verdict. An expired or revoked token is valid that much longer.
+TOKEN_S = 300
 
-def restrict(callers: str) -> dict[str, Any]:
+
+def restrict(callers: str, authorizer: ChaliceAuthorizer | None = None) -> dict[str, Any]:
     """
     Return the arguments of `app.route` for the callers that a value of WRITERS or READERS allows.
+
+    `authorizer` is the function that verifies tokens.
 
     Raises:
         ValueError: the value is unknown. The route must not be deployed without a restriction.
@@ -24,6 +29,8 @@ def restrict(callers: str) -> dict[str, Any]:
             return {"api_key_required": True}
         case "iam":
             return {"authorizer": IAMAuthorizer()}
+        case "jwt" if authorizer:
+            return {"authorizer": authorizer}
     raise ValueError(callers)
 
 
@@ -31,4 +38,6 @@ def find_callers(route: RouteEntry) -> str:
     """Return the value of WRITERS or READERS with which the route was declared."""
     if route.api_key_required:
         return "api-key"
+    if isinstance(route.authorizer, ChaliceAuthorizer):
+        return "jwt"
     return "iam" if isinstance(route.authorizer, IAMAuthorizer) else "anyone"

@@ -32,6 +32,7 @@ SCHEMES = {
         "description": "AWS Signature Version 4, for the service execute-api.",
         "x-amazon-apigateway-authtype": "awsSigv4",
     },
+    "jwt": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
 }
 
 

@@ -68,8 +68,8 @@ _ANY_METHOD = {
 #: pip's name for the functions' platform.
 _PLATFORM = "manylinux2014_aarch64"
 
-#: The only dependency with compiled code.
-_BINARY = "psycopg-binary"
+#: The dependencies with compiled code.
+_BINARIES = ("psycopg-binary", "cffi", "cryptography")
 
 #: boto3 and its dependencies, in requirements-dev.txt.
 _SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
@@ -77,16 +77,19 @@ _SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six",
 #: The packages of requirements-sql.txt that each database needs.
 _NEEDED_BY = {
     "sqlite": ("sqlalchemy",),
-    "postgresql+psycopg": ("sqlalchemy", "psycopg", _BINARY),
+    "postgresql+psycopg": ("sqlalchemy", "psycopg", "psycopg-binary"),
     "auroradsql+psycopg": (
         "sqlalchemy",
         "psycopg",
-        _BINARY,
+        "psycopg-binary",
         "psycopg-pool",
         "aurora-dsql-python-connector",
         "aurora-dsql-sqlalchemy",
     ),
 }
+
+#: The packages of requirements-jwt.txt, which the authorizer needs.
+_TOKENS = ("pyjwt", "cryptography", "cffi")
 
 
 def overlay(settings: Settings) -> dict[str, Any]:
@@ -120,6 +123,7 @@ def overlay(settings: Settings) -> dict[str, Any]:
                 )
                 for projection in settings.projections
             },
+            **({"Authorize": {"Properties": {"FunctionName": f"{name}-authorize"}}} if settings.has_authorizer else {}),
             "Check": {"Properties": {"FunctionName": f"{name}-check", "Environment": {"Variables": shards}}},
             "RestAPI": {
                 "Properties": {
@@ -287,7 +291,9 @@ def build(settings: Settings, folder: Path) -> Path:
     policies.write(settings, source / ".chalice")
     switches = {projection.setting: "1" for projection in settings.projections if projection.setting}
     addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
-    environment = {"STAGE": settings.stage, **switches, **addresses}
+    names = ("WRITERS", "READERS", "JWT_ISSUER", "JWT_AUDIENCE") if settings.has_authorizer else ()
+    access = {name: getattr(settings, name.lower()) for name in names}
+    environment = {"STAGE": settings.stage, **switches, **addresses, **access}
     overlay_file = folder / "overlay.json"
     overlay_file.write_text(json.dumps(overlay(settings)), encoding="utf-8")
     command = [
@@ -311,7 +317,8 @@ def build(settings: Settings, folder: Path) -> Path:
             **pip_variables(source / "requirements.txt", settings),
         },
     )
-    zip_package.finish(result / "deployment.zip", cold_start.list_functions(settings.projections), environment)
+    functions = cold_start.list_functions(settings.projections, has_authorizer=settings.has_authorizer)
+    zip_package.finish(result / "deployment.zip", functions, environment)
     return result
 
 
@@ -342,9 +349,11 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
         OperatorError: a file cannot be downloaded, or its hash differs.
     """
     pins = _pins("requirements-sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
+    if settings.has_authorizer:
+        pins |= _pins("requirements-jwt.txt", _TOKENS)
     if settings.sdk == "package":
         pins |= _pins("requirements-dev.txt", _SDK)
-    binary = pins.pop(_BINARY, "")
+    binary = "\n".join(pins.pop(name) for name in _BINARIES if name in pins)
     shipped = "\n".join([requirements.read_text(encoding="utf-8").rstrip(), *pins.values(), ""])
     names = (shipped, binary, sysconfig.get_platform(), sys.implementation.cache_tag)
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()

@@ -37,9 +37,10 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     Return the policies of the stage's functions, by file name.
 
     Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may
-    connect to the database of SQL_URL, and the API to that of SQL_READER_URL.
+    connect to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, `authorize` is another one.
     """
-    policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in FUNCTIONS}
+    functions = (*FUNCTIONS, *(["authorize"] if settings.has_authorizer else []))
+    policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in functions}
     for projection in settings.projections[1:]:
         own = policies[f"{projection.function}.json"] = _read_projection_policy(settings, projection, "project")
         own["Statement"] += _allow_tables(settings, projection, "project")

@@ -61,6 +61,7 @@ def provision(settings: Settings) -> dict[str, str]:
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "AccessLog": str(settings.access_log),
+        "Authorizer": str(int(settings.has_authorizer)),
         "SiteHost": site_files.host_of(settings.allowed_origin[0]),
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)

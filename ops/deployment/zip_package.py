@@ -27,13 +27,22 @@ _UNPACKED = "/var/task"
 #: Assets of Powertools' own router, which Chalice replaces: a third of a megabyte.
 _NEVER_LOADED = "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-ui"
 
+#: cryptography is compiled for the functions' processor, so this machine loads the one of its own environment instead.
 _LIST_LOADED = """
-import os, sys, app
+import os, sys
+if os.path.isdir("cryptography"):
+    paths = sys.path[:]
+    sys.path[:] = [path for path in paths if os.path.abspath(path) != os.getcwd()]
+    import cryptography.hazmat.bindings._rust
+    sys.path[:] = paths
+import app
 from chalicelib import cold_start
 for function in sys.argv[1:]:
     cold_start.preload(function)
 files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
-ours = (os.path.relpath(file) for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py"))
+ours = {os.path.relpath(file) for file in files if file.startswith(os.getcwd() + os.sep) and file.endswith(".py")}
+names = [name.replace(".", "/") for name in sys.modules if name.startswith("cryptography.")] + ["cryptography"]
+ours.update(file for name in names for file in (f"{name}.py", f"{name}/__init__.py") if os.path.isfile(file))
 print(*sorted(ours), sep="\\n")
 """
 

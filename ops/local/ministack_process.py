@@ -34,6 +34,8 @@ def main() -> None:
     ministack_gateway.correct(app)
     ministack_limits.correct(app)
     _accept_metric_math()
+    _use_own_binaries()
+    _keep_processes()
     app.app = Guard(app.app, int(os.environ["GATEWAY_PORT"]), is_authentic=is_authentic, is_bucket=is_bucket)
     app.main()
 
@@ -103,6 +105,30 @@ def _end_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _use_own_binaries() -> None:
+    """Let functions load cryptography from this environment. The one in their package is for Lambda's processor."""
+    add_package = "    sys.path.insert(0, code_dir)\n"
+    load = """\
+    if os.path.isdir(os.path.join(code_dir, "cryptography")):
+        import cryptography.hazmat.bindings._rust
+"""
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT
+    lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(add_package, load + add_package)
+
+
+def _keep_processes() -> None:
+    """Keep a function's process after its handler raised an error, as Lambda does: the next event has no cold start."""
+    invoke, script = lambda_runtime.Worker.invoke, lambda_runtime._PYTHON_WORKER_SCRIPT
+    failed, raised = '{"status": "error", "error": str(e), "trace"', '{"status": "ok", "raised": str(e), "trace"'
+    lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(failed, raised)
+
+    def invoke_and_keep(worker: Any, *event: Any, **more: Any) -> Any:
+        response = invoke(worker, *event, **more)
+        return response | {"status": "error", "error": response["raised"]} if "raised" in response else response
+
+    lambda_runtime.Worker.invoke = invoke_and_keep
 
 
 def _accept_metric_math() -> None:

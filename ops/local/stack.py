@@ -185,7 +185,7 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
             or Chalice's server would let in callers that API Gateway refuses.
     """
     local = stages.settings_of(stages.LOCAL_STAGE)
-    if unchecked := {"api-key", "iam"} & {local.writers, local.readers}:
+    if unchecked := {local.writers, local.readers} - {"anyone"}:
         raise OperatorError(
             f"Chalice's server does not check {' or '.join(sorted(unchecked))}: use the API of `make up`, or set "
             "WRITERS and READERS of stage local to anyone."

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ALLOWED = "allowed"
+UNAUTHORIZED = "401 unauthorized"
 FORBIDDEN = "403 forbidden"
 REFUSED = "403 gateway-error"
 NOT_FOUND = "404 not-found"
@@ -26,10 +27,10 @@ OVER_QUOTA = "429 quota-exceeded"
 OPEN = ("/", "/openapi.json")
 
 #: The verdict on a request without credentials, by the setting's value.
-WITHOUT_CREDENTIALS = {"anyone": ALLOWED, "api-key": FORBIDDEN, "iam": FORBIDDEN}
+WITHOUT_CREDENTIALS = {"anyone": ALLOWED, "api-key": FORBIDDEN, "iam": FORBIDDEN, "jwt": UNAUTHORIZED}
 
 #: The verdict on an unknown path. With signed requests, API Gateway cannot tell it from an unsigned request.
-UNKNOWN_PATH = {"anyone": NOT_FOUND, "api-key": NOT_FOUND, "iam": FORBIDDEN}
+UNKNOWN_PATH = {"anyone": NOT_FOUND, "api-key": NOT_FOUND, "iam": FORBIDDEN, "jwt": NOT_FOUND}
 
 #: The verdicts on an increment and on a query, by caller.
 BY_CALLER = {
@@ -74,6 +75,30 @@ BY_CALLER = {
         "a malformed signature": (REFUSED, REFUSED),
         "a token": (REFUSED, REFUSED),
         "an API key": (FORBIDDEN, FORBIDDEN),
+    },
+    "jwt": {
+        "a token of the issuer": (ALLOWED, ALLOWED),
+        "a token that expired 5 seconds ago": (ALLOWED, ALLOWED),
+        "no token": (UNAUTHORIZED, UNAUTHORIZED),
+        "an empty header": (UNAUTHORIZED, UNAUTHORIZED),
+        "text that is not a token": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token with another scheme": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token without signature": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token with `alg` of `none`": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token signed with the public key as a secret": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token that was changed": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token of a foreign key": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token of an unknown key": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token of another issuer": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token for another audience": (UNAUTHORIZED, UNAUTHORIZED),
+        "an expired token": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token that is not valid yet": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token without subject": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token in the query": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token in another header": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token in a cookie": (UNAUTHORIZED, UNAUTHORIZED),
+        "a subject in a header": (UNAUTHORIZED, UNAUTHORIZED),
+        "a signature of an AWS principal": (UNAUTHORIZED, UNAUTHORIZED),
     },
 }
 

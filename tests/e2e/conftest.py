@@ -107,7 +107,7 @@ def copy_project(folder: Path) -> Path:
     for name in ("chalicelib", "ops", ".chalice"):
         shutil.copytree(PROJECT / name, folder / name, ignore=left)
     shutil.copytree(PROJECT / "infrastructure", folder / "infrastructure")
-    for name in ("app.py", "requirements.txt", "requirements-sql.txt"):
+    for name in ("app.py", "requirements.txt", "requirements-jwt.txt", "requirements-sql.txt"):
         shutil.copy(PROJECT / name, folder)
     (folder / ".local").mkdir()
     for wheels in (PROJECT / ".local").glob("wheels-*"):

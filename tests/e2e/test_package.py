@@ -80,7 +80,7 @@ def test_package_has_every_module_of_the_application(archive):
     packaged = {name for name in archive.namelist() if name.startswith("chalicelib/") and name.endswith(".py")}
 
     assert packaged == modules - with_sql
-    folders = {"domain", "read_model", "aws", "extras"}
+    folders = {"domain", "read_model", "aws", "access", "extras"}
     assert folders <= {name.split("/")[1] for name in packaged if name.count("/") > 1}
 
 
@@ -135,6 +135,40 @@ def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, m
     assert function["Events"]["ProjectSqlSqsEventSource"]["Properties"]["FunctionResponseTypes"] == [
         "ReportBatchItemFailures"
     ]
+
+
+def test_authorizer_is_packaged_for_the_functions_processor(tmp_path):
+    project = copy_project(tmp_path / "project")
+    file = project / ".chalice" / "config.json"
+    configuration = json.loads(file.read_text())
+    variables = {"WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
+    configuration["stages"]["dev"]["environment_variables"] |= variables
+    file.write_text(json.dumps(configuration))
+
+    done = ops("package", "--stage", "dev", str(tmp_path / "build"), at=project)
+
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "build" / "deployment.zip") as archive:
+        names = archive.namelist()
+        found = {name.lower(): version for name, version in versions(archive).items()}
+        wheel = archive.read(next(name for name in names if re.match(r"cryptography-.*/WHEEL", name))).decode()
+    resources = json.loads((tmp_path / "build" / "sam.json").read_text())["Resources"]
+    function, methods = (
+        resources["Authorize"]["Properties"],
+        resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"],
+    )
+    assert found == pins("requirements.txt") | pins("requirements-jwt.txt")
+    assert "manylinux2014_aarch64" in wheel
+    assert "_cffi_backend.cpython-311-aarch64-linux-gnu.so" in names
+    for module in ("jwt/algorithms", "cryptography/hazmat/primitives/asymmetric/rsa", "chalicelib/access/tokens"):
+        folder, _, name = module.rpartition("/")
+        assert [one for one in names if one.startswith(f"{folder}/__pycache__/{name}.")], module
+    assert (function["Handler"], function["FunctionName"]) == ("app.authorize", "counter-dev-authorize")
+    assert function["Environment"]["Variables"].items() >= variables.items()
+    assert methods["/counters/{counter_id}/increments"]["post"]["security"] == [{"authorize": []}]
+    assert "security" not in methods["/counters/{counter_id}"]["get"]
+    policies = json.loads((project / ".chalice" / "config.json").read_text())["stages"]["dev"]["lambda_functions"]
+    assert policies["authorize"] == {"iam_policy_file": "policies/dev/authorize.json"}
 
 
 def test_event_source_settings_are_in_the_template(functions, tmp_path):

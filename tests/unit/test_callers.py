@@ -43,16 +43,24 @@ def list_routes(**environment: str) -> list[tuple[str, str, bool, str | None]]:
     return routes
 
 
-RESTRICTIONS = {"anyone": (False, None), "api-key": (True, None), "iam": (False, "sigv4")}
+RESTRICTIONS = {
+    "anyone": (False, None),
+    "api-key": (True, None),
+    "iam": (False, "sigv4"),
+    "jwt": (False, "authorize"),
+}
+ISSUER = {"JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
 
 
 def test_each_setting_has_an_expected_restriction():
     assert RESTRICTIONS.keys() == {*settings.CALLERS}
 
 
-@pytest.mark.parametrize(("writers", "readers"), [("anyone", "api-key"), ("api-key", "iam"), ("iam", "anyone")])
+@pytest.mark.parametrize(
+    ("writers", "readers"), [("anyone", "api-key"), ("api-key", "iam"), ("iam", "jwt"), ("jwt", "anyone")]
+)
 def test_routes_are_restricted_by_writers_and_readers(writers, readers):
-    routes = list_routes(WRITERS=writers, READERS=readers)
+    routes = list_routes(WRITERS=writers, READERS=readers, **ISSUER)
 
     assert {(method, path): tuple(found) for method, path, *found in routes} == {
         (method, path): RESTRICTIONS["anyone" if path in OPEN else writers if method == "POST" else readers]
@@ -74,6 +82,8 @@ def test_preflight_routes_of_several_origins_are_not_restricted():
 def test_unknown_callers_are_not_let_in():
     with pytest.raises(ValueError, match="everyone"):
         callers.restrict("everyone")
+    with pytest.raises(ValueError, match="jwt"):
+        callers.restrict("jwt")
 
 
 @pytest.mark.parametrize("name", ["WRITERS", "READERS"])
@@ -89,6 +99,7 @@ def test_signatures_are_checked_by_api_gateway():
 @pytest.mark.parametrize("allowed", settings.CALLERS)
 def test_callers_of_a_route_are_found_again(allowed):
     app = Chalice(app_name="test")
-    app.route("/", **callers.restrict(allowed))(lambda: None)
+    authorizer = app.authorizer()(lambda request: request)
+    app.route("/", **callers.restrict(allowed, authorizer))(lambda: None)
 
     assert callers.find_callers(app.routes["/"]["GET"]) == allowed

@@ -39,6 +39,9 @@ HEAVY = {
     "chalicelib.extras.reports.queries",
     "chalicelib.extras.reports.api",
     "chalicelib.extras.reports.definitions",
+    "chalicelib.access.tokens",
+    "jwt",
+    "cryptography",
     "multiprocessing",
     "hypothesis",
     "ops",
@@ -82,6 +85,24 @@ def test_function_loads_only_the_modules_it_uses(function, loaded):
     names = run_function(function, "print(*sys.modules)")
 
     assert HEAVY & set(names) == loaded
+
+
+TOKENS = {"WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
+
+
+def test_authorizer_loads_no_client_of_aws_and_asks_no_issuer():
+    """The issuer of this test does not exist: it is first asked for a token."""
+    names = run_function("app.authorize", "print(*sys.modules)", **TOKENS)
+
+    # `other programs` load botocore as well, because of the errors in `aws.session`.
+    assert HEAVY & set(names) == {"chalicelib.access.tokens", "jwt", "cryptography", "botocore"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_other_functions_do_not_load_what_verifies_tokens(function):
+    names = run_function(function, "print(*sys.modules)", **TOKENS)
+
+    assert not {"chalicelib.access.tokens", "jwt", "cryptography"} & set(names)
 
 
 SQL = {

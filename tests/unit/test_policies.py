@@ -37,7 +37,7 @@ def of_stage(sql_url="", sql_reader_url=""):
 def needed(who):
     found = {
         arn(resource, STAGE): {f"{'sqs' if resource in QUEUES else 'dynamodb'}:{action}" for action in actions}
-        for resource, actions in NEEDED[who].items()
+        for resource, actions in NEEDED.get(who, {}).items()
     }
     if who == "operator":
         found[f"arn:aws:cloudformation:*:*:stack/counter-{STAGE}-data/*"] = {"cloudformation:DescribeStacks"}
@@ -49,6 +49,17 @@ def needed(who):
 
 def test_there_is_a_policy_for_each_function():
     assert policies.function_policies(of_stage(), traced=False).keys() == {f"{function}.json" for function in FUNCTIONS}
+
+
+@pytest.mark.parametrize("setting", ["WRITERS", "READERS"])
+def test_tokens_add_a_function_that_may_only_write_its_log(setting):
+    issuer = {"JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
+    found = policies.function_policies(settings.read({"STAGE": STAGE, setting: "jwt", **issuer}), traced=False)
+
+    own = found.pop("authorize.json")
+
+    assert granted(own) == needed("authorize")
+    assert found == policies.function_policies(of_stage(), traced=False)
 
 
 @pytest.mark.parametrize("who", EVERYBODY)

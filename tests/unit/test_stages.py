@@ -101,6 +101,14 @@ def test_optional_projection_gets_a_function_that_keeps_its_own_settings(configu
     assert read_functions(tmp_path)["project_sql"] == {"iam_policy_file": "other.json"}
 
 
+def test_tokens_get_a_function_with_its_own_policy(configured, tmp_path):
+    configured("dev", READERS="jwt", JWT_ISSUER="https://login.example", JWT_AUDIENCE="counter")
+
+    stages.configure_functions(stages.settings_of("dev"))
+
+    assert read_functions(tmp_path) == {"authorize": {"iam_policy_file": "policies/dev/authorize.json"}}
+
+
 def test_configuration_of_the_project_is_complete():
     """Otherwise, `provision` and `package` would change a file of a clean checkout."""
     configuration = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text())

@@ -1,0 +1,108 @@
+"""Verify the tokens of an OpenID Connect issuer (RFC 7519). Only the authorizer function needs this module."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jwt
+from jwt import PyJWKClient, PyJWTError
+
+from chalicelib import settings, telemetry
+from chalicelib.errors import UnavailableError
+
+#: Asymmetric algorithms only: anybody could sign with a public key as the secret of HS256.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+#: The greatest difference between the clocks of the issuer and of Lambda.
+LEEWAY_S = 30
+
+#: The time after which keys are fetched again. An unknown key makes that happen earlier, at most every 30 seconds.
+REFRESH_S = 300
+
+#: The longest wait for the issuer, twice for each fetch. Together shorter than the function's timeout.
+_WAIT_S = 3
+
+_RULES: Any = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True}
+
+
+class IssuerUnavailableError(UnavailableError):
+    """The issuer does not answer, or its answer has no keys, and none are known from before."""
+
+
+class IssuerKeys(PyJWKClient):
+    """The public keys of an issuer, which its configuration leads to. Known keys are used until new ones arrive."""
+
+    def __init__(self, issuer: str) -> None:
+        configuration = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
+        super().__init__(configuration, lifespan=REFRESH_S, timeout=_WAIT_S)
+        self._issuer = issuer
+        self._configuration = PyJWKClient(configuration, cache_jwk_set=False, timeout=_WAIT_S)
+        self._known: Any = None
+
+    def fetch_data(self) -> Any:
+        """
+        Fetch the issuer's configuration and keys. If that fails, return the keys of the last fetch.
+
+        Raises:
+            IssuerUnavailableError: no keys were fetched before.
+        """
+        try:
+            self.uri = self._find_address()
+            self._known = super().fetch_data()
+        except (PyJWTError, OSError, ValueError) as error:
+            if self._known is None:
+                raise IssuerUnavailableError(f"no keys of {self._issuer}: {error}") from error
+            telemetry.log_kept_keys(self._issuer)
+        return self._known
+
+    def _find_address(self) -> str:
+        """Return the address of the keys. The configuration must be that of the issuer (OpenID Connect Discovery)."""
+        configuration = self._configuration.fetch_data()
+        issuer, address = configuration.get("issuer"), configuration.get("jwks_uri")
+        if issuer != self._issuer:
+            raise PyJWTError(f"the configuration must be that of {self._issuer}, got that of {issuer!r}")
+        scheme = self._issuer.partition("://")[0]
+        if not isinstance(address, str) or not address.startswith(f"{scheme}://"):
+            raise PyJWTError(f"jwks_uri must begin with {scheme}://, got {address!r}")
+        return address
+
+
+@functools.cache
+def client() -> IssuerKeys:
+    """Return the process's keys of the stage's issuer. They are fetched for the first token."""
+    return IssuerKeys(settings.current().jwt_issuer)
+
+
+def verify(authorization: str) -> str | None:
+    """
+    Return the subject of the token in an `Authorization` header, or None if the token is invalid.
+
+    Raises:
+        IssuerUnavailableError: the issuer's keys are unknown.
+    """
+    try:
+        return _read_subject(authorization)
+    except (PyJWTError, ValueError) as error:
+        telemetry.log_refused_token(str(error))
+        return None
+
+
+def _read_subject(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise PyJWTError("the header must be Bearer TOKEN")
+    stage = settings.current()
+    claims = jwt.decode(
+        token,
+        client().get_signing_key_from_jwt(token),
+        algorithms=ALGORITHMS,
+        audience=stage.jwt_audience,
+        issuer=stage.jwt_issuer,
+        leeway=LEEWAY_S,
+        options=_RULES,
+    )
+    subject: str = claims["sub"]
+    if not subject.encode():  # fails for half of a surrogate pair, which API Gateway cannot pass on
+        raise PyJWTError("the subject must not be empty")
+    return subject
