@@ -58,7 +58,7 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
 
 def operator_policy(settings: Settings) -> dict[str, Any]:
     """
-    Return the policy that allows verify, replay, rebuild, redrive, adjust and show on this stage.
+    Return the policy that allows verify, replay, rebuild, redrive, adjust, show and counters on this stage.
 
     With SQL, it also allows sql; with API keys, keys.
     """

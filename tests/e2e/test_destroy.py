@@ -154,7 +154,7 @@ def test_destroy_dry_run_lists_all_resources_and_removes_nothing(listed, refusal
 def test_destroy_removes_the_application_and_keeps_the_data(down):
     assert down.facts == {"removed": [APPLICATION], "left": [DATA]}
     assert (down.stacks, down.functions) == ({DATA}, set())
-    assert (len(down.tables), down.events) == (3, 1)
+    assert (len(down.tables), down.events) == (4, 1)
 
 
 def test_repeated_removal_succeeds(down_again, gone_again):
