@@ -278,6 +278,27 @@ def test_refused_increment_is_dropped_and_its_reason_shown(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
+def test_increment_of_a_closed_counter_is_dropped_and_its_reason_shown(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    problem = {"type": "urn:counter:problem:counter-closed", "status": 403, "detail": "The counter is closed."}
+    headers = {"Access-Control-Allow-Origin": "*"}
+    sent: list[str] = []
+
+    def refuse(route: Route) -> None:
+        sent.append(route.request.url)
+        route.fulfill(status=403, json=problem, headers=headers)
+
+    open_counter(counter_id)
+    page.route("**/increments", refuse)
+
+    click_increment(page)
+
+    expect(page.get_by_role("alert")).to_contain_text("The counter is closed.")
+    expect_shown(page, value=0)
+    assert len(sent) == 1
+
+
 def test_address_selects_the_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
     click_increment(page)
