@@ -365,6 +365,9 @@ def watch_invocation(received: Any, get_response: Callable[[Any], Any]) -> Any:
 @app.middleware("http")
 def unify_errors(request: Request, get_response: Callable[[Request], Response]) -> Response:
     response = responses.end_line(problems.render_chalice_error(get_response(request)))
+    route = app.routes.get(request.context.get("resourcePath", ""), {}).get(request.method)
+    if route and callers.find_callers(route) != "anyone":
+        responses.keep_private(response)
     return responses.add_cors_headers(response, _settings.allowed_origin, request.headers.get("origin"))
 
 

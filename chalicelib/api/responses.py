@@ -129,6 +129,13 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
     return response
 
 
+def keep_private(response: Response) -> None:
+    """Let only the client itself cache the response: a shared cache would serve it without credentials."""
+    policy = response.headers.get("Cache-Control")
+    if isinstance(policy, str):
+        response.headers["Cache-Control"] = policy.replace("public", "private")
+
+
 def end_line(response: Response) -> Response:
     """End the body with a newline, so that the next prompt of a terminal has its own line. Empty bodies stay empty."""
     body = response.body if isinstance(response.body, str) else json.dumps(response.body, separators=(",", ":"))

@@ -54,6 +54,8 @@ def render_document(
     for path, methods in (routes or {}).items():
         for method, route in methods.items():
             if (allowed := callers.find_callers(route)) != "anyone":
-                document["paths"][path][method.lower()]["security"] = [{allowed: []}]
+                operation = json.dumps({**document["paths"][path][method.lower()], "security": [{allowed: []}]})
+                # As `responses.keep_private` does.
+                document["paths"][path][method.lower()] = json.loads(operation.replace('"public, ', '"private, '))
                 document["components"].setdefault("securitySchemes", {})[allowed] = SCHEMES[allowed]
     return json.dumps(document)

@@ -96,6 +96,41 @@ def test_signatures_are_checked_by_api_gateway():
     assert isinstance(callers.restrict("iam")["authorizer"], IAMAuthorizer)
 
 
+_PRINT_POLICIES = """
+import app, json
+from testkit.builders import api_event
+from chalicelib.extras import openapi
+document = json.loads(openapi.render_document(app._settings, ".", app.app.routes))
+described = [
+    json.dumps(document["paths"][path]["get"]["responses"]["200"]["headers"]["Cache-Control"])
+    for path in ("/counters/{counter_id}/badge.svg", "/openapi.json")
+]
+send = lambda path: app.app(api_event("GET", path), None)["headers"]["Cache-Control"]
+sent = [send("/openapi.json")]
+app.app.route("/cached", **app._query)(lambda: app.Response("", headers={"Cache-Control": "public, max-age=60"}))
+sent.append(send("/cached"))
+print(json.dumps([sent, described]))
+"""
+
+
+@pytest.mark.parametrize(("readers", "policy"), [("anyone", "public"), ("iam", "private")])
+def test_shared_caches_keep_no_response_that_needs_credentials(readers, policy):
+    """A cache that keeps it would serve it to clients without credentials."""
+    environment = {**os.environ, "READERS": readers}
+    output = subprocess.run(
+        [sys.executable, "-c", _PRINT_POLICIES],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    sent, described = json.loads(output.splitlines()[-1])
+    assert sent == ["public, max-age=60", f"{policy}, max-age=60"]
+    assert (policy in described[0], "public" in described[1]) == (True, True)
+
+
 @pytest.mark.parametrize("allowed", settings.CALLERS)
 def test_callers_of_a_route_are_found_again(allowed):
     app = Chalice(app_name="test")
