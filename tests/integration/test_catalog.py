@@ -12,7 +12,8 @@ from chalicelib import settings
 from chalicelib.access import catalog
 from testkit import aws_requests, faults
 from testkit.builders import an_event
-from tests.environments import environment
+from tests import databases
+from tests.environments import environment, sql_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +132,30 @@ def test_list_omits_unknown_and_hidden_counters_and_its_cursor_works(operated, p
                 break
 
     assert sorted(listed) == sorted(set(names) - set(names[::3]))
+
+
+def test_report_omits_hidden_counters_and_refuses_their_names(operated, pipeline, tmp_path, monkeypatch):
+    import app
+    from chalicelib.extras.sql import read_model
+
+    database = databases.sqlite_database(tmp_path / "read-model.sqlite")
+    read_model.make_schema(database.url)
+    operated.put(hidden={"b"})
+
+    def get(**query: str) -> Any:
+        sent = {name: [value] for name, value in query.items()}
+        return pipeline.send("GET", "/reports/{name}", path={"name": "top_counters"}, query=sent)
+
+    with sql_environment(database.url):
+        monkeypatch.setattr(app, "_settings", settings.current())
+        read_model.count([an_event(counter_id=name, by=by) for name, by in (("a", 3), ("b", 2), ("c", 1))])
+        pages = [get(limit="1")]
+        while cursor := pages[-1].body["next_cursor"]:
+            pages.append(get(limit="1", cursor=cursor))
+        refused = get(counter_id="b")
+
+    assert [[row["counter_id"] for row in page.body["rows"]] for page in pages] == [["a"], [], ["c"]]
+    assert (refused.status, refused.body["type"]) == (404, NOT_FOUND)
 
 
 def test_process_reads_the_catalog_once_in_thirty_seconds(operated, pipeline):
