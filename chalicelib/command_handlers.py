@@ -85,7 +85,7 @@ def adjust(command: Adjust) -> Accepted | None:
     """
     for _ in retries.attempts(_ADJUST_ATTEMPTS):
         if recorded := find_adjustment(command):
-            return Accepted(recorded, writer.count_and_get(recorded), is_retry=True)
+            return Accepted(recorded, _count_again(recorded), is_retry=True)
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
         try:
@@ -124,7 +124,7 @@ def _append(command: Command, event: Event) -> Accepted:
     counter = None
     if command.count_at_once:
         with contextlib.suppress(UnavailableError):  # the event is recorded: the client gets 202, the projector counts
-            counter = writer.count_and_get(appended.event)
+            counter = _count_again(appended.event) if appended.is_retry else writer.count_and_get(appended.event)
     return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
 
 
@@ -142,8 +142,20 @@ def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accept
         elif command.idempotency_key is None or not _is_recorded(event):
             raise VersionMismatchError(at_version, counter)
         recorded = event_log.get_recorded(event)
-        return Accepted(recorded, writer.count_and_get(recorded), is_retry=command.idempotency_key is not None)
+        return Accepted(recorded, _count_again(recorded), is_retry=command.idempotency_key is not None)
     raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
+
+
+def _count_again(event: Event) -> Counter:
+    """
+    Count an event of an earlier attempt, unless it is counted already or purged, and return the counter's state.
+
+    Raises:
+        UnavailableError: DynamoDB throttles or does not answer.
+    """
+    if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
+        return store.read_counter(event.counter_id)
+    return writer.count_and_get(event)
 
 
 def _is_recorded(event: Event) -> bool:

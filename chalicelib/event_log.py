@@ -10,7 +10,7 @@ from pynamodb.exceptions import PutError
 from chalicelib import codec, retries
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.tables import EventItem
-from chalicelib.domain.events import have_same_content
+from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
 from chalicelib.errors import (
     ContendedError,
     EventNotFoundError,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
 
 _TRIES = 8
+
+#: `read_purge` of a partition without a purge: earlier than any event's time.
+NEVER_PURGED = -1
 
 #: Page size of scans: each response is fast, and a progress bar moves often.
 _EVENTS_PER_REQUEST = 1000
@@ -92,15 +95,15 @@ def find(counter_id: str, event_id: str) -> Event | None:
 
 def get(counter_id: str, event_id: str) -> Event:
     """
-    Return the event with this id. One strongly consistent read.
+    Return the event with this id, unless it is of a type that is not counted. One strongly consistent read.
 
     Raises:
-        EventNotFoundError: the event is not in the log.
+        EventNotFoundError: the log has no such event.
         LogUnavailableError: DynamoDB throttles or does not answer.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     event = find(counter_id, event_id)
-    if event is None:
+    if event is None or not event.is_counted:
         raise EventNotFoundError(counter_id, event_id)
     return event
 
@@ -191,18 +194,35 @@ def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[
         yield from scan_partition(partition, after if after and after.partition == partition else None)
 
 
-def scan_partition(partition: str, after: LogPosition | None = None) -> Iterator[Event | Unreadable]:
+def scan_partition(
+    partition: str, after: LogPosition | None = None, at_once: int = _EVENTS_PER_REQUEST
+) -> Iterator[Event | Unreadable]:
     """
-    Yield every event of one partition of the log, ordered by id, after a position.
+    Yield every event of one partition of the log, ordered by id, after a position. Purges come first.
+
+    Each request returns at most `at_once` events.
 
     Raises:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
     with dynamodb.translate_errors(LogUnavailableError):
-        for item in EventItem.query(
-            partition, consistent_read=True, page_size=_EVENTS_PER_REQUEST, last_evaluated_key=_key(after)
-        ):
+        for item in EventItem.query(partition, consistent_read=True, page_size=at_once, last_evaluated_key=_key(after)):
             yield _decode(item)
+
+
+def read_purge(partition: str) -> int:
+    """
+    Return the time until which this partition's events are void, in ms since 1970. One strongly consistent read.
+
+    Returns `NEVER_PURGED` if none of them is.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.translate_errors(LogUnavailableError):
+        items = EventItem.query(partition, EventItem.event_id < FIRST_ID_AFTER_PURGES, consistent_read=True)
+        purges = [event for event in map(_decode, items) if isinstance(event, Purged)]
+    return max((purge.until_ms for purge in purges), default=NEVER_PURGED)
 
 
 def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:

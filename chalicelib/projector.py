@@ -88,7 +88,8 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
 def _decode(record: object, projection: Projection) -> _Message:
     fields = record if isinstance(record, dict) else {}
     body, message_id = fields.get("body"), fields.get("messageId")
-    events, reasons = codec.decode_message(body)
+    decoded, reasons = codec.decode_message(body)
+    events = [event for event in decoded if event.is_counted]
     dead_letter = None
     if reasons:
         source, original = projection.describe("projection queue"), record if body is None else body

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def publish(records: Iterable[object]) -> None:
     """
-    Send every event that these stream records announce to each projection's queue, and park every other record.
+    Send every event that these stream records announce to each projection's queue, and park every invalid record.
 
     One message contains many events. Events that their own commands count go into separate messages, marked by an
-    attribute. If one queue fails, the others still get the events. A redelivered batch is published again, and
-    duplicates are counted once.
+    attribute. Events of types that are not counted are not sent. If one queue fails, the others still get the events. A
+    redelivered batch is published again, and duplicates are counted once.
 
     Raises:
         QueueUnavailableError: SQS throttles or does not answer. The stream delivers the batch again.
@@ -37,7 +37,8 @@ def publish(records: Iterable[object]) -> None:
         except NotUnderstoodError as error:
             parked.append(DeadLetter(dead_letters.STREAM_SOURCE, error.reason, record))
         else:
-            (counted if codec.is_counted_at_once(record) else recorded).append(event)
+            if event.is_counted:
+                (counted if codec.is_counted_at_once(record) else recorded).append(event)
     messages = [*codec.encode_messages(recorded), *codec.encode_messages(counted, likely_counted=True)]
     failures: list[QueueUnavailableError] = []
     current = settings.current()

@@ -31,7 +31,7 @@ FUNCTIONS = ("api", "publish", "project", "check")
 #: The actions on each resource that each function, and the operator of a stage, need. All others are refused.
 NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     "api": {
-        "event log": frozenset({"BatchGetItem", "GetItem", "PutItem"}),
+        "event log": frozenset({"BatchGetItem", "GetItem", "PutItem", "Query"}),
         "counters": frozenset({"ConditionCheckItem", "GetItem", "Query", "Scan", "UpdateItem"}),
         "archive": frozenset({"PutItem", "Query"}),
         "catalog": frozenset({"GetItem"}),

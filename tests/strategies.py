@@ -28,8 +28,10 @@ def values(rule: Rule) -> SearchStrategy[Any]:
 
 
 def events() -> SearchStrategy[Event]:
-    """Draw events of all types."""
+    """Draw events of all types that are counted."""
     fields = {
-        event_type: {name: values(rule) for name, rule in event_type.rules.items()} for event_type in TYPES.values()
+        event_type: {name: values(rule) for name, rule in event_type.rules.items()}
+        for event_type in TYPES.values()
+        if event_type.is_counted
     }
     return st.one_of([st.builds(event_type, **drawn) for event_type, drawn in fields.items()])

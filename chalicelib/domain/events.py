@@ -53,6 +53,9 @@ class Event:
     type_version: ClassVar[int]
     rules: ClassVar[dict[str, Rule]]
 
+    #: Whether projections count events of this type. `publish` sends only events that are counted.
+    is_counted: ClassVar[bool] = True
+
 
 Event.rules = read_rules(Event)
 
@@ -108,6 +111,28 @@ class Adjusted(Event):
     by: Annotated[int, Integer(-LARGEST_AMOUNT, LARGEST_AMOUNT, nonzero=True)]
     reason: Annotated[str, Text(200)]
     who: Annotated[str, Text(200, is_public=False, is_compared=False)]
+
+
+@register("Purged")
+@dataclass(frozen=True, slots=True)
+class Purged(Event):
+    """
+    The operator `who` purged a counter for a `reason`: its events recorded at or before `until_ms` are void.
+
+    Each part of the counter has one, in its partition of the log.
+    """
+
+    is_counted: ClassVar[bool] = False
+
+    by: Annotated[int, Integer(0, 0)]
+    until_ms: Annotated[int, Time(0, LATEST_MS, name="until")]
+    reason: Annotated[str, Text(200, is_compared=False)]
+    who: Annotated[str, Text(200, is_public=False, is_compared=False)]
+
+
+#: The ids of `Purged` events are lower than this: they begin with 48 zero bits and the version 0 of a UUID. All other
+#: ids are UUIDs of another version. So a reader of a partition meets its purges before the events that they void.
+FIRST_ID_AFTER_PURGES = "00000000-0000-1"
 
 
 def is_counter_id(text: object) -> bool:

@@ -68,12 +68,13 @@ def replay_uncounted(settings: Settings) -> int:
     """
     # These modules read the stage's settings once, on import.
     from chalicelib import event_log  # noqa: PLC0415
+    from chalicelib.extras.verification import purges  # noqa: PLC0415
     from ops.maintenance import projections, replay  # noqa: PLC0415
 
-    logged = sum(1 for _ in event_log.scan())
+    logged = sum(1 for _ in purges.skip_void(event_log.scan()))
     lacking = [each for each in settings.projections if projections.count_events(each) != logged]
     for projection in lacking:
-        replay.send(projection.queue(settings.stage), event_log.skip_unreadable(event_log.scan()))
+        replay.send(projection.queue(settings.stage), purges.skip_void(event_log.scan()))
     return logged if lacking else 0
 
 

@@ -28,6 +28,7 @@ from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.aws.dead_letters import STREAM_SOURCE
 from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.extras.verification import purges
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
@@ -186,7 +187,7 @@ def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[
 
 def _read_log() -> Iterator[Event]:
     with progress.bar("Reading the log", None) as advance:
-        for event in event_log.skip_unreadable(event_log.scan()):
+        for event in purges.skip_void(event_log.scan()):
             yield event
             advance(1)
 

@@ -22,6 +22,7 @@ from chalicelib.api.formats import format_time, parse_time
 from chalicelib.aws import sqs
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.projections import READ_MODEL
 from ops.cli import progress
 from ops.cli.result import Outcome, count
@@ -88,8 +89,9 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     """
     Send the selected events to the queue of each selected projection, at most `rate` events a second to each.
 
-    Counted events do not count twice. If interrupted, the next call with the same selection and checkpoint file resumes
-    where this one stopped, within a day and with the same tables. With `dry_run`, report the numbers and send nothing.
+    Purged events are not sent, and counted events do not count twice. If interrupted, the next call with the same
+    selection and checkpoint file resumes where this one stopped, within a day and with the same tables. With `dry_run`,
+    report the numbers and send nothing.
 
     Raises:
         OperatorError: the stage does not have a projection.
@@ -106,9 +108,14 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     started = time.monotonic()
     pause = threading.Event()
     total = None if selection.counter_id else lookups.approximate_item_count(settings.event_log_table)
+    purges = PurgeTracker(so_far.after)
     with progress.bar("Replaying", total) as advance:
         for batch in split_into_chunks(_log(selection, so_far.after), min(_AT_ONCE, rate)):
-            events = [event for event in batch if not isinstance(event, Unreadable) and selection.has(event)]
+            events = [
+                event
+                for event in event_log.skip_unreadable(batch)
+                if not purges.is_void(event) and selection.has(event)
+            ]
             messages = [*codec.encode_bodies(events)]
             for projection in () if dry_run else selected:
                 _send(projection.queue(settings.stage), messages)

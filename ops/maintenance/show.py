@@ -35,7 +35,7 @@ def show(counter_id: str, limit: int) -> Outcome:
 
 def show_event(counter_id: str, event_id: str) -> Outcome:
     """
-    Show one event and whether it is counted.
+    Show one event and whether it is counted, pending or purged.
 
     Raises:
         EventNotFoundError: the event is not in the log.
@@ -43,7 +43,9 @@ def show_event(counter_id: str, event_id: str) -> Outcome:
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     event = event_log.get(counter_id, event_id)
-    facts = {**_describe(event), "status": "counted" if queries.is_counted(event) else "pending"}
+    is_purged = event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition)
+    status = "counted" if queries.is_counted(event) else "purged" if is_purged else "pending"
+    facts = {**_describe(event), "status": status}
     return Outcome(facts, [f"{_format(facts)}: {facts['status']}"])
 
 

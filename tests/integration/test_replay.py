@@ -12,8 +12,9 @@ from chalicelib import event_log, settings
 from chalicelib.api.formats import format_time
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
-from ops.maintenance import lookups, replay
-from testkit.builders import an_event
+from chalicelib.read_model import writer
+from ops.maintenance import lookups, purge, replay
+from testkit.builders import A_TIME_MS, an_event
 
 EVENTS = 5
 
@@ -145,3 +146,44 @@ def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
     replay.delete_checkpoints(tmp_path, "dev")
 
     assert set(tmp_path.iterdir()) == set(kept)
+
+
+@pytest.fixture
+def purged_id(pipeline, counter_id):
+    """Return a counter that was purged, and got two events since."""
+    writer.count(event_log.skip_unreadable(event_log.scan_counter(counter_id)))
+    options = {"is_open": lambda _: False, "confirm": lambda _: None, "dry_run": False}
+    outcome = purge.purge(settings.current(), purge.Selection([counter_id]), purge.Note("spam", "ann"), **options)
+    assert outcome.facts["events"] == EVENTS
+    pipeline.record(*[an_event(counter_id=counter_id, recorded_at_ms=A_TIME_MS + ms) for ms in (1, 2)])
+    return counter_id
+
+
+def test_replay_sends_no_purged_event(pipeline, purged_id, tmp_path):
+    sent = replayed(tmp_path, replay.Selection(purged_id))
+    of_all = replayed(tmp_path, replay.Selection())
+
+    (_, version, _) = (pipeline.value, pipeline.version, pipeline.published())
+    assert (sent["events"], version) == (2, 2)
+    logged = [event for event in event_log.skip_unreadable(event_log.scan()) if event.is_counted]
+    assert of_all["events"] == len(logged) - EVENTS
+
+
+def test_replay_resumed_among_purged_events_sends_none_of_them(purged_id, tmp_path, monkeypatch):
+    """The purge of a partition precedes the position."""
+    selection, saves = replay.Selection(purged_id), []
+
+    def save_some(file, owner, so_far, save=replay._save):
+        save(file, owner, so_far)
+        saves.append(so_far.events)
+        if len(saves) == 3:
+            raise QueueUnavailableError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replay, "_AT_ONCE", 1)
+        patched.setattr(replay, "_save", save_some)
+        with pytest.raises(QueueUnavailableError):
+            replayed(tmp_path, selection)
+    again = replayed(tmp_path, selection)
+
+    assert again["events"] == 2

@@ -180,8 +180,9 @@ def empty_tables(engine: Engine) -> None:
     }
     for table, key in tables.items():
         for page in client.get_paginator("scan").paginate(TableName=table):
-            for item in page["Items"]:
-                client.delete_item(TableName=table, Key={name: item[name] for name in key})
+            deletions = [{"DeleteRequest": {"Key": {name: item[name] for name in key}}} for item in page["Items"]]
+            for start in range(0, len(deletions), 25):
+                client.batch_write_item(RequestItems={table: deletions[start : start + 25]})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from chalicelib.errors import DoesNotFitError, PartlyCountedError
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.sql import read_model, rows
 from chalicelib.extras.sql.schema import Total, counters, events
-from chalicelib.extras.verification.report import DIFFERENT_ROW, UNCOUNTED, UNKNOWN_ROW, Repaired
+from chalicelib.extras.verification.report import DIFFERENT_ROW, UNCOUNTED, Repaired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -55,9 +55,9 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
             different = list(group)
             _replace(engine, counter_id, {row.event_id for row in different}, different, too_large)
             repaired.corrected[DIFFERENT_ROW] += len(different)
-    for unknown in comparison.find_unknown():
+    for kind, unknown in comparison.find_unknown():
         _replace(engine, unknown[0].counter_id, {row.event_id for row in unknown}, [], too_large)
-        repaired.corrected[UNKNOWN_ROW] += len(unknown)
+        repaired.corrected[kind] += len(unknown)
     too_large = _correct_totals(engine, sorted(too_large), repaired)
     for chunk in split_into_chunks(staging.missing(), _EVENTS_AT_ONCE):
         new, uncounted = _count(engine, chunk)

@@ -11,7 +11,7 @@ from chalicelib.domain.events import is_counter_id, is_event_id
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.sql import rows as stored
 from chalicelib.extras.sql.row_staging import RowStaging
-from chalicelib.extras.verification.report import DIFFERENT_ROW, UNKNOWN_ROW, Difference, Report
+from chalicelib.extras.verification.report import DIFFERENT_ROW, PURGED_ROW, UNKNOWN_ROW, Difference, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 100
 
 _STAGED_AT_ONCE = 1000
+
+_DETAILS = {UNKNOWN_ROW: "the log has no such event", PURGED_ROW: "the counter was purged after it"}
 
 
 class RowComparison:
@@ -59,11 +61,11 @@ class RowComparison:
         for row in self.rows.missing():
             entry = Entry(int(row.recorded_at_ms), id_bytes(row.event_id), row.amount)
             self.report.add_uncounted(row.counter_id, entry, young_from_ms)
-        for chunk in self.find_unknown():
+        for kind, chunk in self.find_unknown():
             current = self._read_again(chunk)
             for row in chunk:
                 if row[:2] in current:
-                    self._report(UNKNOWN_ROW, row, "the log has no such event")
+                    self._report(kind, row, _DETAILS[kind])
                 else:
                     self.rows.remove(row)
         for chunk in split_into_chunks(self.rows.different(), _AT_ONCE):
@@ -78,15 +80,18 @@ class RowComparison:
                 self.report.add(stored.compare_totals(counter_id, totals))
         return self.report
 
-    def find_unknown(self) -> Iterator[list[Row]]:
+    def find_unknown(self) -> Iterator[tuple[str, list[Row]]]:
         """
-        Yield the rows without an event in the log, in lists of one counter each.
+        Yield the rows of purged events, and those without an event in the log: a kind, and rows of one counter.
 
         Events that were recorded after the log was staged are read and staged.
 
         Raises:
             LogUnavailableError: DynamoDB throttles or does not answer.
         """
+        for _, purged in groupby(self.rows.purged(), key=lambda row: row.counter_id):
+            for rows in split_into_chunks(purged, _AT_ONCE):
+                yield PURGED_ROW, rows
         for counter_id, unknown in groupby(self.rows.unknown(), key=lambda row: row.counter_id):
             for chunk in split_into_chunks(unknown, _AT_ONCE):
                 event_ids = {row.event_id for row in chunk if is_event_id(row.event_id)}
@@ -94,7 +99,7 @@ class RowComparison:
                 self.rows.db.add_events(logged)
                 logged_ids = {event.event_id for event in logged}
                 if rows := [row for row in chunk if row.event_id not in logged_ids]:
-                    yield rows
+                    yield UNKNOWN_ROW, rows
 
     def _read_again(self, rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
         """Return the current rows with the keys of these rows, by key."""

@@ -31,8 +31,14 @@ WHERE kept.id IS NULL AND l.recorded_at_ms >= ? ORDER BY counter_id
 
 _UNKNOWN = """
 SELECT counter_id, id, kept.type, kept.amount, kept.recorded_at_ms, kept.reason
-FROM kept LEFT JOIN logged AS l USING (counter_id, part, id) LEFT JOIN unreadable AS u USING (counter_id, part, id)
-WHERE l.id IS NULL AND u.id IS NULL ORDER BY counter_id
+FROM kept LEFT JOIN recorded AS r USING (counter_id, part, id) LEFT JOIN unreadable AS u USING (counter_id, part, id)
+WHERE r.id IS NULL AND u.id IS NULL ORDER BY counter_id
+"""
+
+_PURGED = """
+SELECT counter_id, id, kept.type, kept.amount, kept.recorded_at_ms, kept.reason
+FROM kept JOIN recorded AS r USING (counter_id, part, id) WHERE NOT EXISTS (
+    SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (r.counter_id, r.part, r.id)) ORDER BY counter_id
 """
 
 _DIFFERENT = f"""
@@ -86,6 +92,10 @@ class RowStaging:
     def unknown(self) -> Iterator[Row]:
         """Yield the read model's rows without an event in the log."""
         return self._rows(_UNKNOWN)
+
+    def purged(self) -> Iterator[Row]:
+        """Yield the read model's rows of purged events."""
+        return self._rows(_PURGED)
 
     def different(self) -> Iterator[Row]:
         """Yield, as rows, the log's events that differ from their rows in the read model."""

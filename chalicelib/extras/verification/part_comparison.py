@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.entries import Entry
     from chalicelib.extras.verification.staging_db import Counted
     from chalicelib.extras.verification.verifier import LogSegment
 
@@ -165,7 +166,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     Counting and corrections raise the item's revision. If the revision is the same before and after the pages are read,
     the snapshot is consistent. Otherwise, read the part again, except for pages that are unchanged according to
     `amended`. Returns None if the part changed at every attempt. Events that were counted after the log was staged are
-    looked up in the log.
+    looked up in the log, and so is a purge if an event is uncounted.
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
     for _ in retries.attempts(_SETTLE_TRIES):
@@ -181,6 +182,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
         after = store.read_part_item(key)
         if (after.get("revision"), not after) == (before.get("revision"), not before):
             _look_up_unknown(db, key)
+            _look_up_purge(db, key)
             return before
         # If a page was amended in between, pages may have been read before or after that: read all of them again.
         amended = before.get("amended", {}) if after.get("amended") == before.get("amended") else None
@@ -208,14 +210,22 @@ def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
         kind = kinds.PAGE_MISSING if until_ms > last_ms else kinds.PAGE_BEYOND
         yield difference(kind, f"archived_until is {until_ms}, and the last page ends at {last_ms}")
     for entry, page in db.unknown(key):
-        kind = kinds.DIFFERENT if db.has_logged_id(key, entry.id) else kinds.UNKNOWN
-        yield difference(kind, f"{_describe_page(page)}, by {entry.amount}", entry.event_id)
+        yield difference(
+            _classify_unknown(db, key, entry), f"{_describe_page(page)}, by {entry.amount}", entry.event_id
+        )
     for entry, page in db.misplaced(key):
         yield difference(kinds.MISPLACED, f"{_describe_page(page)}, recorded at {entry.recorded_at_ms}", entry.event_id)
     for entry, page in find_redundant(db, key):
         yield difference(kinds.REPEATED, _describe_page(page), entry.event_id)
     if damage is None and not damaged_pages and (total := db.totals(key).compare(key.counter_id)):
         yield total
+
+
+def _classify_unknown(db: StagingDb, key: PartKey, entry: Entry) -> str:
+    """Return the kind of difference that an entry without a matching event is."""
+    if db.has_logged_id(key, entry.id):
+        return kinds.DIFFERENT
+    return kinds.PURGED if db.has_purged_id(key, entry.id) else kinds.UNKNOWN
 
 
 def find_redundant(db: StagingDb, key: PartKey) -> Iterator[Counted]:
@@ -247,11 +257,21 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
         return
     young_from_ms = clock.now_ms() - _YOUNG_MS
     for is_again in (False, True):
-        unknown = [entry for entry, _ in db.unknown(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
+        unknown = [entry for entry, _ in db.unrecorded(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
         if is_again and unknown:
             retries.pause()  # the event of a swap may become visible a moment after its entry
         for entries in split_into_chunks(unknown, _EVENTS_AT_ONCE):
             db.add_events(event_log.find_many(key.counter_id, {entry.event_id for entry in entries}))
+
+
+def _look_up_purge(db: StagingDb, key: PartKey) -> None:
+    """
+    Look up a purge of a part with uncounted events: it may be why they are uncounted.
+
+    A purge is recorded before the part is deleted, so it is visible if the snapshot lacks the part.
+    """
+    if next(db.missing(key), None) is not None:
+        db.add_purge(key, event_log.read_purge(partitions.format_partition(key)))
 
 
 def _describe_key(item: RawItem) -> tuple[str, str]:

@@ -16,19 +16,21 @@ import contextlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import event_log, settings, telemetry
 from chalicelib.aws import partitions, sqs
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import make_entry
+from chalicelib.domain.events import Purged
 from chalicelib.errors import DamagedReadModelError
-from chalicelib.event_log import LogPosition, Unreadable
+from chalicelib.event_log import NEVER_PURGED, LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import checkpoint, verifier
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import PartComparison, select_parts
+from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.extras.verification.report import Difference, Report, Totals
 from chalicelib.extras.verification.staging_db import SEEN, StagingDb
 from chalicelib.projections import READ_MODEL
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
-    from chalicelib.extras.verification.verifier import LogSegment
 
 #: An event that is not counted after 15 minutes is no longer in flight: `project` has tried 5 times.
 _LAG_S = 900
@@ -149,6 +150,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
     """Count missed events in the next section of the log. Return their number."""
     repaired = 0
     after = LogPosition(**walks.log) if walks.log else None
+    purges = PurgeTracker(after)
     at_once = min(_EVENTS_AT_ONCE, budget)
 
     def spend(units: int) -> None:
@@ -158,10 +160,9 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
     for batch in split_into_chunks(event_log.scan(after=after, at_once=at_once), at_once):
         report.events += len(batch)
         budget -= len(batch)
-        for key, entries in _group_by_part(batch, (now_s - _LAG_S) * 1000).items():
+        for key, entries in _group_by_part(batch, purges, (now_s - _LAG_S) * 1000).items():
             try:
-                missing = queries.find_uncounted(key, entries, spend)
-                counted = writer.count_entries(key, missing) if missing else frozenset()
+                counted = _count_missed(key, queries.find_uncounted(key, entries, spend))
             except DamagedReadModelError as error:
                 report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
                 continue
@@ -177,7 +178,7 @@ def _walk_log(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
 def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> int:
     """Compare the next counters with the log, and count their missed events. Return the number of missed events."""
     capacity = budget
-    small: list[PartKey] = []
+    small: dict[PartKey, int] = {}
     at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
     for item in chain.from_iterable(store.scan_parts(after=walks.counter or None, at_once=at_once)):
         if (key := items.parse_part_key(item)) is None:
@@ -186,7 +187,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
             if size > budget:
                 break
             budget -= size
-            small.append(key)
+            small[key] = size
         else:
             budget = _add_up(walks, key, budget, report)
             if walks.large:
@@ -207,12 +208,15 @@ def _estimate_cost(item: RawItem) -> int:
         return 2 * _EVENTS_PER_UNIT
 
 
-def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Report) -> int:
-    """Compare these parts with the log, reading up to `at_most` events of each. Return the number of missed events."""
+def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report: Report) -> int:
+    """
+    Compare these parts, of these estimated numbers of events, with the log. Return the number of missed events.
+
+    Reads up to `at_most` events of each part.
+    """
     repaired = 0
-    scope = select_parts(keys)
-    # If a version is too low, the log is longer than expected. The walk over the log covers events beyond the limit.
-    log = [partial(_read_first, at_most, segment) for segment in scope.log]
+    scope = select_parts(sizes)
+    log = [partial(_read_first, partitions.format_partition(key), size, at_most) for key, size in sizes.items()]
     with StagingDb() as db:
         comparison = PartComparison(db, scope, report)
         verifier.stage(db, [comparison], log)
@@ -221,16 +225,27 @@ def _compare(keys: list[PartKey], at_most: int, young_from_ms: int, report: Repo
             for chunk in split_into_chunks(list(db.missing(key)), _EVENTS_AT_ONCE):
                 old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
                 with contextlib.suppress(DamagedReadModelError):  # `report_part` reports the damage
-                    repaired += len(writer.count_entries(key, old)) if old else 0
+                    repaired += len(_count_missed(key, old))
                     db.add_counted(key, old, SEEN)
             comparison.report_part(key, young_from_ms)
-        report.counters += len({key.counter_id for key in keys})
+        report.counters += len({key.counter_id for key in sizes})
     return repaired
 
 
-def _read_first(number: int, segment: LogSegment) -> Iterator[Event | Unreadable]:
-    """Read only this number of events of a segment of the log."""
-    return islice(segment(), number)
+def _read_first(partition: str, size: int, at_most: int) -> Iterator[Event | Unreadable]:
+    """
+    Read at most this number of events of a partition.
+
+    If its version is too low, the partition has more than `size` events, the estimated number; the walk over the log
+    covers events beyond the limit. If it was purged, read only `size` events: the void ones cost as much as the others,
+    and the events of entries that are not among them are looked up by their ids.
+    """
+    for number, event in enumerate(event_log.scan_partition(partition, at_once=min(size, _EVENTS_AT_ONCE))):
+        if isinstance(event, Purged):
+            at_most = size
+        if number >= at_most:
+            return
+        yield event
 
 
 def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
@@ -284,11 +299,24 @@ def _report_totals(part: Part, state: dict[str, Any], report: Report) -> None:
     report.add(Totals(part.value, part.version, total, number).compare(part.key.counter_id))
 
 
-def _group_by_part(events: Iterable[Event | Unreadable], before_ms: int) -> dict[PartKey, frozenset[Entry]]:
-    """Return the entries of events that were recorded before a time, by part."""
+def _count_missed(key: PartKey, missed: frozenset[Entry]) -> frozenset[Entry]:
+    """
+    Count missed events of a part, and return the newly counted ones.
+
+    First, look for a purge again: one that was recorded since the events were read voids them.
+    """
+    until_ms = event_log.read_purge(partitions.format_partition(key)) if missed else NEVER_PURGED
+    entries = [entry for entry in missed if entry.recorded_at_ms > until_ms]
+    return writer.count_entries(key, entries) if entries else frozenset()
+
+
+def _group_by_part(
+    events: Iterable[Event | Unreadable], purges: PurgeTracker, before_ms: int
+) -> dict[PartKey, frozenset[Entry]]:
+    """Return the entries of events that were recorded before a time, by part, without void events."""
     by_part: dict[PartKey, set[Entry]] = defaultdict(set)
     for event in event_log.skip_unreadable(events):
-        if event.recorded_at_ms < before_ms:
+        if not purges.is_void(event) and event.recorded_at_ms < before_ms:
             by_part[partitions.part_key(event)].add(make_entry(event))
     return {key: frozenset(entries) for key, entries in by_part.items()}
 

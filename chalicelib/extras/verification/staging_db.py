@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import Entry, id_bytes, id_text
-from chalicelib.domain.events import choose_part, is_event_id
+from chalicelib.domain.events import Purged, choose_part, is_event_id
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.temporary_db import TemporaryDatabase
 from chalicelib.extras.verification.report import Totals
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 #: Values of `page` that are not the end of a page. RECENT: in the counter's item. SEEN: counted, in an unknown place.
 RECENT, SEEN = -1, -2
 
+#: `recorded` has the events of the log; `logged` those of them that no purge voids.
 _SCHEMA = """
-CREATE TABLE logged (counter_id, part, id, recorded_at_ms, amount, type, reason, PRIMARY KEY (counter_id, part, id))
+CREATE TABLE recorded (counter_id, part, id, recorded_at_ms, amount, type, reason, PRIMARY KEY (counter_id, part, id))
     WITHOUT ROWID;
+CREATE TABLE purged (counter_id, part, until_ms, PRIMARY KEY (counter_id, part, until_ms)) WITHOUT ROWID;
+CREATE VIEW logged AS SELECT * FROM recorded AS r WHERE NOT EXISTS (
+    SELECT 1 FROM purged AS p WHERE (p.counter_id, p.part) = (r.counter_id, r.part) AND p.until_ms >= r.recorded_at_ms);
 CREATE TABLE unreadable (counter_id, part, id, reason, PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID;
 CREATE TABLE item (counter_id, part, value, version, archived_until_ms, damage, PRIMARY KEY (counter_id, part))
     WITHOUT ROWID;
@@ -54,6 +58,13 @@ OR EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c
 _UNKNOWN = f"""
 SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?) AND NOT {_HAS_EVENT}
 """  # noqa: S608
+
+#: The entries whose ids are not in the staged log.
+_UNRECORDED = """
+SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?)
+AND NOT EXISTS (SELECT 1 FROM recorded AS r WHERE (r.counter_id, r.part, r.id) = (c.counter_id, c.part, c.id))
+AND NOT EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id))
+"""
 
 _PAGES = f"""
 SELECT lag(end_ms, 1, {NOTHING_ARCHIVED}) OVER (ORDER BY end_ms), start_ms, end_ms, damage
@@ -111,15 +122,23 @@ class StagingDb(TemporaryDatabase):
         self.shards = partitions.count_parts()
 
     def add_events(self, events: Iterable[Event | Unreadable]) -> None:
-        """Stage events of the log."""
+        """Stage events of the log. A purge also applies to events that are staged later."""
         readable = []
         for event in events:
             if isinstance(event, Unreadable):
                 self._add_unreadable(event)
                 continue
-            key = (event.counter_id, choose_part(event.event_id, self.shards), id_bytes(event.event_id))
+            part = PartKey(event.counter_id, choose_part(event.event_id, self.shards))
+            if isinstance(event, Purged):
+                self.add_purge(part, event.until_ms)
+                continue
+            key = (*_row(part), id_bytes(event.event_id))
             readable.append((*key, event.recorded_at_ms, event.by, event.type_name, getattr(event, "reason", None)))
-        self.insert("logged VALUES (?, ?, ?, ?, ?, ?, ?)", readable)
+        self.insert("recorded VALUES (?, ?, ?, ?, ?, ?, ?)", readable)
+
+    def add_purge(self, key: PartKey, until_ms: int) -> None:
+        """Stage a purge: it voids the part's events that were recorded at or before a time."""
+        self.insert("purged VALUES (?, ?, ?)", [(*_row(key), until_ms)])
 
     def _add_unreadable(self, event: Unreadable) -> None:
         counter_id, _, part = event.partition.partition("#")
@@ -164,7 +183,7 @@ class StagingDb(TemporaryDatabase):
         return (PartKey(*row) for row in self.rows(f"{_PARTS} ORDER BY 1, 2"))
 
     def sizes(self) -> tuple[int, int]:
-        """Return the numbers of the log's events and of the read model's entries."""
+        """Return the numbers of the log's events, without purged ones, and of the read model's entries."""
         events, entries = self.row("SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM counted)") or (0, 0)
         return events, entries
 
@@ -178,8 +197,12 @@ class StagingDb(TemporaryDatabase):
         return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
 
     def unknown(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries without a matching event in the log."""
+        """Yield the entries without a matching event in the log, including those of purged events."""
         return _counted(self.rows(_UNKNOWN, _row(key)))
+
+    def unrecorded(self, key: PartKey) -> Iterator[Counted]:
+        """Yield the entries whose ids are not in the staged log."""
+        return _counted(self.rows(_UNRECORDED, _row(key)))
 
     def misplaced(self, key: PartKey) -> Iterator[Counted]:
         """Yield the entries in pages that do not cover their times."""
@@ -223,13 +246,18 @@ class StagingDb(TemporaryDatabase):
         return list(self.rows("SELECT end_ms, revision FROM page WHERE (counter_id, part) = (?, ?)", _row(key)))
 
     def has_logged(self, key: PartKey) -> bool:
-        """Check whether the log has any event of this part."""
+        """Check whether the log has any event of this part that is not purged."""
         return self.row(_HAS_LOGGED, _row(key)) == (1,)
 
     def has_logged_id(self, key: PartKey, event_id: bytes) -> bool:
-        """Check whether the log has an event with this id, regardless of its content."""
+        """Check whether the log has an event with this id that is not purged, regardless of its content."""
         query = "SELECT 1 FROM logged WHERE (counter_id, part, id) = (?, ?, ?)"
         return self.row(query, (*_row(key), event_id)) is not None
+
+    def has_purged_id(self, key: PartKey, event_id: bytes) -> bool:
+        """Check whether the log has a purged event with this id."""
+        query = "SELECT 1 FROM recorded WHERE (counter_id, part, id) = (?, ?, ?)"
+        return self.row(query, (*_row(key), event_id)) is not None and not self.has_logged_id(key, event_id)
 
 
 def _counted(rows: Iterable[tuple[int, bytes, int, int]]) -> Iterator[Counted]:

@@ -1,0 +1,43 @@
+"""The purges that a scan of the log meets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chalicelib import event_log
+from chalicelib.domain.events import Purged
+from chalicelib.event_log import NEVER_PURGED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from chalicelib.domain.events import Event
+    from chalicelib.event_log import LogPosition, Unreadable
+
+
+class PurgeTracker:
+    """
+    Tell, for each event of a scan of the log in one segment, whether it is void.
+
+    In the log's order, the purges of a partition come before its other events. If the scan starts `after` a position,
+    within a partition, that partition's purges are read first.
+    """
+
+    def __init__(self, after: LogPosition | None) -> None:
+        self._partition = after.partition if after else ""
+        self._until_ms = event_log.read_purge(after.partition) if after else NEVER_PURGED
+
+    def is_void(self, event: Event) -> bool:
+        """Check whether this event is purged, or is a purge. Call this for every readable event, in order."""
+        partition = event_log.locate(event).partition
+        if partition != self._partition:
+            self._partition, self._until_ms = partition, NEVER_PURGED
+        if isinstance(event, Purged):
+            self._until_ms = max(self._until_ms, event.until_ms)
+        return isinstance(event, Purged) or event.recorded_at_ms <= self._until_ms
+
+
+def skip_void(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
+    """Yield the events of a scan from the start of the log, without purges, purged events and unreadable events."""
+    purges = PurgeTracker(None)
+    return (event for event in event_log.skip_unreadable(events) if not purges.is_void(event))

@@ -1,0 +1,277 @@
+"""
+Purge: void the events of junk counters in the log, then delete the counters from the read models.
+
+A purge appends a `Purged` event to the partition of each part. `verify` and `rebuild` ignore the events that it voids,
+so that the repair of a read model deletes the counter's items, archive pages and rows.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from chalicelib import clock, event_log
+from chalicelib.aws import partitions
+from chalicelib.domain.events import Purged
+from chalicelib.errors import DamagedReadModelError
+from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.extras.temporary_db import TemporaryDatabase
+from chalicelib.extras.verification import part_comparison, verifier
+from chalicelib.extras.verification.staging_db import StagingDb
+from chalicelib.projections import SQL
+from chalicelib.read_model import items, store
+from ops.cli import progress
+from ops.cli.errors import OperatorError
+from ops.cli.result import Outcome, count
+from ops.maintenance import projections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+
+    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.extras.verification.verifier import Comparison
+    from chalicelib.projections import Projection
+    from chalicelib.settings import Settings
+
+#: Counters that are compared with the log at the same time.
+_AT_ONCE = 100
+
+#: Appends at the same time.
+_THREADS = 8
+
+#: Functions that have an old copy of the catalog may accept increments for less than this time.
+_QUIET_MS = 60_000
+
+#: The most names that a message lists.
+_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The counters with these names, and all whose names are in `patterns`, unless it is None."""
+
+    names: Sequence[str]
+    patterns: Container[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why a purge is made, and by which operator, as the log records them."""
+
+    reason: str
+    who: str
+
+
+@dataclass(slots=True)
+class _Result:
+    """The numbers of counters and events that were purged, their value, and by name why other counters were not."""
+
+    counters: int = 0
+    events: int = 0
+    value: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def purge(  # noqa: PLR0913  (decisions of the caller)
+    settings: Settings,
+    selection: Selection,
+    note: Note,
+    *,
+    is_open: Callable[[str], bool],
+    confirm: Callable[[str], None],
+    dry_run: bool,
+) -> Outcome:
+    """
+    Purge the selected counters, after `confirm` is called with a question.
+
+    Refuses counters that accept increments (`is_open`), and all of them if there is one. Also refuses each counter with
+    events that are uncounted, unreadable or not a minute old; the others are purged. If interrupted at any point, the
+    next call finishes. Safe while workers count: no total of another counter changes. Memory use does not grow with the
+    number of counters, except for the names of refused ones.
+
+    Raises:
+        OperatorError: a counter accepts increments. Nothing was changed.
+        click.Abort: the operator did not confirm. Nothing was changed.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: DynamoDB or the database throttles, refuses or
+            does not answer. Run it again.
+    """
+    selected = tuple(each for each in settings.projections if _can_repair(each))
+    with _Names() as names:
+        with progress.status("Looking for counters"):
+            _find_counters(settings, selection, selected, names)
+        _check_closed(filter(is_open, names.all()))
+        counters, events, value = names.totals()
+        facts = {"counters": counters, "events": events, "value": value}
+        described = f"{count(counters, 'counter')} with {count(events, 'event')} and a total value of {value:,}"
+        if dry_run or not counters:
+            lines = [f"{described} would be purged." if counters else "There is nothing to purge."]
+            return Outcome({**facts, "refused": {}, "dry_run": dry_run}, lines)
+        confirm(f"Purge {described}? This cannot be undone.")
+        result = _Result()
+        with progress.bar("Purging", counters, "counters") as advance:
+            for chunk in split_into_chunks(names.all(), _AT_ONCE):
+                _purge_chunk(settings, chunk, selected, note, result)
+                advance(len(chunk))
+    return _to_outcome(result, [each.name for each in settings.projections if each not in selected])
+
+
+def make_purge_id(until_ms: int, part: int, parts: int) -> str:
+    """
+    Return the id of the `Purged` event of a part: the same for the same arguments, so that it is appended once.
+
+    It is lower than the ids of all other events, and belongs to this part; see `FIRST_ID_AFTER_PURGES`.
+    """
+    high, low = divmod(until_ms, 1 << 20)
+    return str(uuid.UUID(int=high << 48 | low * parts + part))
+
+
+class _Names(TemporaryDatabase):
+    """The counters to purge, with their totals in the read model, in a temporary file."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CREATE TABLE part (counter_id, part, value, version, PRIMARY KEY (counter_id, part)) WITHOUT ROWID"
+        )
+
+    def add(self, counter_ids: Iterable[str]) -> None:
+        """Add counters, without totals."""
+        self.insert("part VALUES (?, -1, 0, 0)", [(counter_id,) for counter_id in counter_ids])
+
+    def add_parts(self, found: Iterable[RawItem]) -> None:
+        """Add the counters of these items. A damaged item has no totals."""
+        rows: list[tuple[object, ...]] = []
+        for item in found:
+            key = (item["counter_id"]["S"], item["part"]["N"])
+            try:
+                totals = items.decode_totals(item)
+            except DamagedReadModelError:
+                rows.append((*key, 0, 0))
+            else:
+                rows.append((*key, str(totals.value), str(totals.version)))
+        self.insert("part VALUES (?, ?, ?, ?)", rows)
+
+    def all(self) -> Iterator[str]:
+        """Yield the counters, in order."""
+        return (name for (name,) in self.rows("SELECT DISTINCT counter_id FROM part ORDER BY counter_id"))
+
+    def totals(self) -> tuple[int, int, int]:
+        """Return the number of counters, of their events, and the sum of their values."""
+        query = "SELECT count(DISTINCT counter_id), exact_sum(version), exact_sum(value) FROM part"
+        counters, events, value = self.row(query) or (0, None, None)
+        return counters, int(events or 0), int(value or 0)
+
+
+def _can_repair(projection: Projection) -> bool:
+    maintenance = projections.MAINTENANCE.get(projection.name)
+    return maintenance is not None and maintenance.repair is not None
+
+
+def _find_counters(settings: Settings, selection: Selection, selected: Sequence[Projection], names: _Names) -> None:
+    """
+    Add the selected counters of all read models.
+
+    Also reads the archive, because a purge that was interrupted may have left pages of a counter without an item.
+    """
+    projections.check_counters(settings, selection.names, selected)
+    names.add(selection.names)
+    for name in selection.names:
+        names.add_parts(store.query_parts(name))
+    if (patterns := selection.patterns) is None:
+        return
+    for response in store.scan_parts():
+        names.add_parts(item for item in response if item["counter_id"]["S"] in patterns)
+    for response in store.scan_pages():
+        keys = filter(None, map(items.parse_page_key, response))
+        names.add(key.counter_id for key in keys if key.counter_id in patterns)
+    if SQL in selected:
+        from chalicelib.extras.sql import rows  # noqa: PLC0415  (only loaded if SQL is on)
+
+        with projections.connect_sql(settings) as engine:
+            for chunk in split_into_chunks(rows.scan_counter_ids(engine), _AT_ONCE):
+                names.add(counter_id for counter_id in chunk if counter_id in patterns)
+
+
+def _check_closed(still_open: Iterator[str]) -> None:
+    if listed := list(islice(still_open, _LISTED)):
+        more = f" and {count(number, 'other')}" if (number := sum(1 for _ in still_open)) else ""
+        raise OperatorError(
+            f"These counters accept increments: {', '.join(listed)}{more}. Close or hide them first, see ops counters, "
+            "and purge them a minute later. Nothing was changed."
+        )
+
+
+def _purge_chunk(
+    settings: Settings, counter_ids: list[str], selected: Sequence[Projection], note: Note, result: _Result
+) -> None:
+    """Purge these counters, except those with an obstacle, which are added to `result.refused`."""
+    with (
+        StagingDb() as db,
+        projections.open_comparisons(
+            settings, db, counter_ids, scope := part_comparison.select_counters(counter_ids), selected
+        ) as comparisons,
+    ):
+        verifier.stage(db, list(comparisons.values()), scope.log)
+        obstacle = _find_obstacle(db, comparisons.values())
+        if not obstacle:
+            result.counters += len(counter_ids)
+            _append_purges(db, note, result)
+            for name, repair in projections.get_repairs(selected).items():
+                result.refused |= repair(comparisons[name], lambda _: None).failed
+            return
+    if len(counter_ids) == 1:
+        result.refused[counter_ids[0]] = obstacle
+        return
+    middle = len(counter_ids) // 2
+    for half in (counter_ids[:middle], counter_ids[middle:]):
+        _purge_chunk(settings, half, selected, note, result)
+
+
+def _find_obstacle(db: StagingDb, comparisons: Iterable[Comparison]) -> str:
+    """Return why these counters cannot be purged together; empty if they can."""
+    if next(db.unreadable(), None) is not None:
+        return "this version of the code cannot read all of its events"
+    ((latest_ms,),) = db.rows("SELECT max(recorded_at_ms) FROM logged")
+    if latest_ms is not None and latest_ms > clock.now_ms() - _QUIET_MS:
+        return "its latest event is less than a minute old"
+    if any(comparison.count_pending(0, 0) for comparison in comparisons):
+        return "not all of its events are counted; see verify"
+    return ""
+
+
+def _append_purges(db: StagingDb, note: Note, result: _Result) -> None:
+    """
+    Append the purges that void the staged events, and stage them. A counter without events that count needs none.
+
+    The time of the latest event is the end of a purge, so that the clock of this machine makes no difference.
+    """
+    parts, now_ms = partitions.count_parts(), clock.now_ms()
+    purges = []
+    query = "SELECT counter_id, max(recorded_at_ms), count(*), exact_sum(amount) FROM logged GROUP BY counter_id"
+    for counter_id, until_ms, events, value in db.rows(query):
+        result.events += events
+        result.value += int(value)
+        for part in range(parts):
+            event_id = make_purge_id(until_ms, part, parts)
+            purges.append(Purged(counter_id, event_id, 0, now_ms, until_ms, note.reason, note.who))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for future in [pool.submit(contextvars.copy_context().run, event_log.append, each) for each in purges]:
+            future.result()
+    db.add_events(purges)
+
+
+def _to_outcome(result: _Result, unsupported: list[str]) -> Outcome:
+    facts = {"counters": result.counters, "events": result.events, "value": result.value, "refused": result.refused}
+    lines = [
+        f"{count(result.counters, 'counter')} purged, with {count(result.events, 'event')} and a total value of "
+        f"{result.value:,}."
+    ]
+    listed = list(result.refused.items())[:_LISTED]
+    lines += [f"Not purged: {counter_id}: {reason}." for counter_id, reason in listed]
+    if unlisted := len(result.refused) - len(listed):
+        lines.append(f"... and {unlisted:,} more")
+    lines += [f"Projection {name} keeps its data: it does not support rebuild." for name in unsupported]
+    return Outcome({**facts, "dry_run": False}, lines, holds=not result.refused)
