@@ -218,7 +218,9 @@ def _purge_chunk(
         obstacle = _find_obstacle(db, comparisons.values())
         if not obstacle:
             result.counters += len(counter_ids)
-            _append_purges(db, note, result)
+            purges = _make_purges(db, note, result)
+            _append(purges)
+            db.add_events(purges)
             for name, repair in projections.get_repairs(selected).items():
                 result.refused |= repair(comparisons[name], lambda _: None).failed
             return
@@ -242,9 +244,9 @@ def _find_obstacle(db: StagingDb, comparisons: Iterable[Comparison]) -> str:
     return ""
 
 
-def _append_purges(db: StagingDb, note: Note, result: _Result) -> None:
+def _make_purges(db: StagingDb, note: Note, result: _Result) -> list[Purged]:
     """
-    Append the purges that void the staged events, and stage them. A counter without events that count needs none.
+    Make the purges that void the staged events: one for each part. A counter whose events are void needs none.
 
     The time of the latest event is the end of a purge, so that the clock of this machine makes no difference.
     """
@@ -257,10 +259,13 @@ def _append_purges(db: StagingDb, note: Note, result: _Result) -> None:
         for part in range(parts):
             event_id = make_purge_id(until_ms, part, parts)
             purges.append(Purged(counter_id, event_id, 0, now_ms, until_ms, note.reason, note.who))
+    return purges
+
+
+def _append(purges: Iterable[Purged]) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         for future in [pool.submit(contextvars.copy_context().run, event_log.append, each) for each in purges]:
             future.result()
-    db.add_events(purges)
 
 
 def _to_outcome(result: _Result, unsupported: list[str]) -> Outcome:

@@ -152,8 +152,14 @@ def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
 def purged_id(pipeline, counter_id):
     """Return a counter that was purged, and got two events since."""
     writer.count(event_log.skip_unreadable(event_log.scan_counter(counter_id)))
-    options = {"is_open": lambda _: False, "confirm": lambda _: None, "dry_run": False}
-    outcome = purge.purge(settings.current(), purge.Selection([counter_id]), purge.Note("spam", "ann"), **options)
+    outcome = purge.purge(
+        settings.current(),
+        purge.Selection([counter_id]),
+        purge.Note("spam", "ann"),
+        is_open=lambda _: False,
+        confirm=lambda _: None,
+        dry_run=False,
+    )
     assert outcome.facts["events"] == EVENTS
     pipeline.record(*[an_event(counter_id=counter_id, recorded_at_ms=A_TIME_MS + ms) for ms in (1, 2)])
     return counter_id

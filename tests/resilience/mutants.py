@@ -68,6 +68,20 @@ SQL_REBUILD = "tests/resilience/test_sql_rebuild.py"
 SQL_VERIFY = "tests/resilience/test_sql_verify.py"
 FAN_OUT = "tests/resilience/test_two_projections.py"
 PROCESSES = "tests/resilience/test_process_agreement.py"
+PURGE = "tests/resilience/test_purge.py"
+
+_PURGE = """\
+            _append(purges)
+            db.add_events(purges)
+            for name, repair in projections.get_repairs(selected).items():
+                result.refused |= repair(comparisons[name], lambda _: None).failed
+"""
+_DELETE_BEFORE_PURGE = """\
+            db.add_events(purges)
+            for name, repair in projections.get_repairs(selected).items():
+                result.refused |= repair(comparisons[name], lambda _: None).failed
+            _append(purges)
+"""
 
 _LOCK_FIRST = """\
         _lock(connection, counter_id)
@@ -452,8 +466,8 @@ MUTANTS = {
     "deduplicated-by-message": Mutant(
         "Duplicates are detected by the queue's message id, which is new at each send",
         "chalicelib.projector",
-        "    events, reasons = codec.decode_message(body)\n",
-        "    events, reasons = codec.decode_message(body)\n"
+        "    events = [event for event in decoded if event.is_counted]\n",
+        "    events = [event for event in decoded if event.is_counted]\n"
         "    import dataclasses, uuid\n"
         "    events = [dataclasses.replace(event, event_id=str(uuid.uuid5(uuid.UUID(message_id),\n"
         "        event.event_id))) for event in events]\n",
@@ -750,6 +764,90 @@ MUTANTS = {
         "                if self._catalog is None:\n                    raise\n",
         "                raise\n",
         f"{CATALOG}::test_copy_is_kept_while_the_table_fails",
+    ),
+    "purged-after-deletion": Mutant(
+        "A purge deletes counters from the read model before it appends its events to the log",
+        "ops.maintenance.purge",
+        _PURGE,
+        _DELETE_BEFORE_PURGE,
+        f"{PURGE}::test_purge_cut_off_at_any_request_is_finished_by_the_next",
+    ),
+    "purged-forever": Mutant(
+        "A purge voids the events of all times",
+        "chalicelib.extras.verification.staging_db",
+        "(r.counter_id, r.part) AND p.until_ms >= r.recorded_at_ms);",
+        "(r.counter_id, r.part));",
+        f"{PURGE}::test_events_after_a_purge_count_as_usual",
+    ),
+    "purged-before": Mutant(
+        "A purge does not void the events of its last millisecond",
+        "chalicelib.extras.verification.purges",
+        "event.recorded_at_ms <= self._until_ms",
+        "event.recorded_at_ms < self._until_ms",
+        f"{PURGE}::test_tracker_finds_void_events_from_any_position",
+    ),
+    "purged-in-one-part": Mutant(
+        "A purge is appended to the first part only",
+        "ops.maintenance.purge",
+        "        for part in range(parts):\n",
+        "        for part in range(1):\n",
+        f"{PURGE}::test_each_part_has_a_purge_that_sorts_before_its_events",
+    ),
+    "purged-by-the-clock": Mutant(
+        "A purge voids events until the time of the operator's clock",
+        "ops.maintenance.purge",
+        "Purged(counter_id, event_id, 0, now_ms, until_ms, ",
+        "Purged(counter_id, event_id, 0, now_ms, now_ms, ",
+        f"{PURGE}::test_events_after_a_purge_count_as_usual",
+    ),
+    "purge-published": Mutant(
+        "A purge is published, and so counted",
+        "chalicelib.publisher",
+        "            if event.is_counted:\n",
+        "            if True:\n",
+        f"{PURGE}::test_publish_and_project_neither_count_nor_park_a_purge",
+    ),
+    "purge-projected": Mutant(
+        "A purge in a message is counted",
+        "chalicelib.projector",
+        "for event in decoded if event.is_counted]",
+        "for event in decoded]",
+        f"{PURGE}::test_publish_and_project_neither_count_nor_park_a_purge",
+    ),
+    "purge-missed-by-a-check": Mutant(
+        "The check counts missed events without a look for a purge since it read them",
+        "chalicelib.extras.verification.scheduled_check",
+        "event_log.read_purge(partitions.format_partition(key)) if missed else NEVER_PURGED",
+        "NEVER_PURGED",
+        f"{PURGE}::test_check_that_read_the_log_before_a_purge_counts_nothing",
+    ),
+    "purge-missed-by-a-rebuild": Mutant(
+        "A rebuild counts missing events without a look for a purge since it read the log",
+        "chalicelib.extras.verification.part_comparison",
+        "            _look_up_purge(db, key)\n",
+        "",
+        f"{PURGE}::test_rebuild_that_read_the_log_before_a_purge_counts_nothing",
+    ),
+    "purge-undone-by-a-retry": Mutant(
+        "A client's retry counts its purged event again",
+        "chalicelib.command_handlers",
+        "    if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):\n",
+        "    if False:\n",
+        f"{PURGE}::test_retry_of_a_purged_increment_is_a_replay_and_counts_nothing",
+    ),
+    "purged-while-in-flight": Mutant(
+        "A counter with uncounted events is purged",
+        "ops.maintenance.purge",
+        "    if any(comparison.count_pending(0, 0) for comparison in comparisons):\n",
+        "    if False:\n",
+        f"{PURGE}::test_counter_with_an_obstacle_is_refused_and_others_are_purged",
+    ),
+    "purged-rows-kept": Mutant(
+        "The rows of purged events are not compared",
+        "chalicelib.extras.sql.row_comparison",
+        "                yield PURGED_ROW, rows\n",
+        "                pass\n",
+        "tests/resilience/test_sql_purge.py::test_purge_deletes_rows_and_totals",
     ),
 }
 
