@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.command import stage_command
+from ops.cli.command import confirm, stage_command
+from ops.cli.errors import InputError, OperatorError
 from ops.cli.params import COUNTER_PATTERN
 
 if TYPE_CHECKING:
@@ -58,13 +59,18 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
 
 
 @functools.partial(stage_command, check_log=True)
-@click.argument("action", type=click.Choice(["list", "add", "close", "reopen", "hide", "show"]), default="list")
+@click.argument(
+    "action", type=click.Choice(["list", "add", "close", "reopen", "hide", "show", "purge"]), default="list"
+)
 @click.argument("names", type=COUNTER_PATTERN, nargs=-1, metavar="[NAME]...")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum counters of list.")
 @click.option("--start", type=int, metavar="N", help="Value to start from, recorded as an adjustment. Requires add.")
-@click.option("--reason", metavar="TEXT", help="Reason of --start, 1 to 200 characters. Clients can read it.")
-@click.option("--who", metavar="NAME", help="Operator of --start (default: your AWS identity).")
+@click.option("--reason", metavar="TEXT", help="Reason of --start or purge, 1 to 200 characters.")
+@click.option("--who", metavar="NAME", help="Operator of --start or purge (default: your AWS identity).")
 @click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key of --start.")
+@click.option("--dry-run", is_flag=True, help="Show what purge would delete.")
+@click.option("--yes", is_flag=True, help="Purge without asking.")
+@click.option("--confirm", "confirmed", metavar="STAGE", help="Stage name, to confirm a purge of all counters.")
 def counters_command(
     settings: Settings,
     *,
@@ -75,13 +81,17 @@ def counters_command(
     reason: str | None,
     who: str | None,
     key: str,
+    **purging: Any,
 ) -> Outcome:
     """
-    List counters, or change which of them exist and count.
+    List counters, change which of them exist and count, or purge them.
 
-    ACTION is list (the default), add, close, reopen, hide or show. NAME is a counter or a pattern, in which * is any
-    text. `add` makes counters exist that COUNTERS does not name. A closed counter can be read, but not incremented.
+    ACTION is list (the default), add, close, reopen, hide, show or purge. NAME is a counter or a pattern, in which * is
+    any text. `add` makes counters exist that COUNTERS does not name. A closed counter can be read, but not incremented.
     A hidden counter does not exist for clients. Increments that are already recorded are still counted.
+
+    `purge` deletes junk counters, permanently: their events become void. They must be closed, hidden or not allowed,
+    for a minute. Requires --reason. If interrupted, run it again. Exits with 1 if it refuses a counter.
 
     Changes need no deployment, and take effect within a minute. Safe to repeat: --start is recorded once per key. Exits
     with 1 if another entry still closes or hides a counter.
@@ -91,11 +101,16 @@ def counters_command(
       python -m ops counters --stage prod
       python -m ops counters add visits --start 51200 --reason "taken over from the old site" --stage prod
       python -m ops counters close 'likes-2025-*' visits --stage prod
+      python -m ops counters purge 'spam-*' --reason "a script's counters" --dry-run --stage prod
     """
     from ops.maintenance import counters
 
+    if action == "purge":
+        return _purge(settings, names, start, reason, who, **purging)
+    if any(purging.values()):
+        raise click.UsageError("--dry-run, --yes and --confirm require purge.")
     if start is None and (reason or who):
-        raise click.UsageError("--reason and --who require --start.")
+        raise click.UsageError("--reason and --who require --start or purge.")
     if start is not None and (action != "add" or len(names) != 1 or not reason):
         raise click.UsageError("--start requires add, one NAME and --reason.")
     if action == "list":
@@ -106,3 +121,32 @@ def counters_command(
         adjustment = None if start is None else counters.build_start(names[0], start, str(reason), who, key)
         return counters.add(names, adjustment)
     return counters.change(action, names)
+
+
+def _purge(
+    settings: Settings,
+    names: tuple[str, ...],
+    start: int | None,
+    reason: str | None,
+    who: str | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+    confirmed: str | None,
+) -> Outcome:
+    from ops.maintenance import purge
+
+    if not names or not reason or start is not None:
+        raise click.UsageError("purge requires at least one NAME and --reason, and takes no --start.")
+    if confirmed is not None and confirmed != settings.stage:
+        raise InputError(f"--confirm must be {settings.stage}, got {confirmed}. Nothing was changed.")
+    if confirmed is None and not dry_run and any(not name.strip("*") for name in names):
+        raise OperatorError(f"This selects all counters of stage {settings.stage}: add --confirm {settings.stage}.")
+    return purge.purge(
+        settings,
+        purge.select(names),
+        purge.build_note(reason, who),
+        is_open=purge.read_catalog(settings),
+        confirm=lambda question: confirm(question, yes=yes),
+        dry_run=dry_run,
+    )

@@ -15,8 +15,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib import clock, event_log
+from chalicelib.access.names import Names, Verdict, judge
 from chalicelib.aws import partitions
-from chalicelib.domain.events import Purged
+from chalicelib.domain.events import Purged, is_valid_text
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
@@ -25,12 +26,12 @@ from chalicelib.extras.verification.staging_db import StagingDb
 from chalicelib.projections import SQL
 from chalicelib.read_model import items, store
 from ops.cli import progress
-from ops.cli.errors import OperatorError
+from ops.cli.errors import InputError, OperatorError
 from ops.cli.result import Outcome, count
-from ops.maintenance import projections
+from ops.maintenance import adjust, counters, projections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chalicelib.aws.dynamodb import RawItem
     from chalicelib.extras.verification.verifier import Comparison
@@ -55,7 +56,7 @@ class Selection:
     """The counters with these names, and all whose names are in `patterns`, unless it is None."""
 
     names: Sequence[str]
-    patterns: Container[str] | None = None
+    patterns: Names | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,37 @@ class _Result:
     events: int = 0
     value: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+
+
+def select(names: Sequence[str]) -> Selection:
+    """Select counters by these names and patterns."""
+    patterns = [name for name in names if "*" in name]
+    return Selection([name for name in names if name not in patterns], Names(patterns) if patterns else None)
+
+
+def build_note(reason: str, who: str | None) -> Note:
+    """
+    Return the note with this reason. Default of `who`: the caller.
+
+    Raises:
+        InputError: a text is malformed.
+        OperatorError: the caller is unknown.
+    """
+    for name, text in {"--reason": reason, "--who": who}.items():
+        if text is not None and not is_valid_text(text):
+            raise InputError(f"{name} must be {Purged.rules['reason']}.")
+    return Note(reason, who or adjust.get_caller())
+
+
+def read_catalog(settings: Settings) -> Callable[[str], bool]:
+    """
+    Read the catalog, and return a function that checks whether a counter accepts increments.
+
+    Raises:
+        CatalogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    allowed, catalog = Names(settings.counters or ()), counters.read()
+    return lambda counter_id: judge(counter_id, allowed, catalog) is Verdict.OPEN
 
 
 def purge(  # noqa: PLR0913  (decisions of the caller)
@@ -104,15 +136,15 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
         with progress.status("Looking for counters"):
             _find_counters(settings, selection, selected, names)
         _check_closed(filter(is_open, names.all()))
-        counters, events, value = names.totals()
-        facts = {"counters": counters, "events": events, "value": value}
-        described = f"{count(counters, 'counter')} with {count(events, 'event')} and a total value of {value:,}"
-        if dry_run or not counters:
-            lines = [f"{described} would be purged." if counters else "There is nothing to purge."]
+        number, events, value = names.totals()
+        facts = {"counters": number, "events": events, "value": value}
+        described = f"{count(number, 'counter')} with {count(events, 'event')} and a total value of {value:,}"
+        if dry_run or not number:
+            lines = [f"{described} would be purged." if number else "There is nothing to purge."]
             return Outcome({**facts, "refused": {}, "dry_run": dry_run}, lines)
         confirm(f"Purge {described}? This cannot be undone.")
         result = _Result()
-        with progress.bar("Purging", counters, "counters") as advance:
+        with progress.bar("Purging", number, "counters") as advance:
             for chunk in split_into_chunks(names.all(), _AT_ONCE):
                 _purge_chunk(settings, chunk, selected, note, result)
                 advance(len(chunk))
@@ -161,8 +193,8 @@ class _Names(TemporaryDatabase):
     def totals(self) -> tuple[int, int, int]:
         """Return the number of counters, of their events, and the sum of their values."""
         query = "SELECT count(DISTINCT counter_id), exact_sum(version), exact_sum(value) FROM part"
-        counters, events, value = self.row(query) or (0, None, None)
-        return counters, int(events or 0), int(value or 0)
+        number, events, value = self.row(query) or (0, None, None)
+        return number, int(events or 0), int(value or 0)
 
 
 def _can_repair(projection: Projection) -> bool:

@@ -18,6 +18,7 @@ import click
 import pytest
 
 from chalicelib import event_log, settings
+from chalicelib.access.names import Names
 from chalicelib.aws import partitions
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, LATEST_MS, Purged, choose_part
@@ -58,13 +59,6 @@ def empty(engine):
 def shards(request):
     with environment(SHARDS=request.param):
         yield int(request.param)
-
-
-class Everything:
-    """A pattern that matches every counter except `OTHER`."""
-
-    def __contains__(self, counter_id):
-        return counter_id != OTHER
 
 
 def make_events(counter_id, number, first_ms=0):
@@ -217,7 +211,7 @@ def test_pattern_purges_all_matching_counters_in_chunks(engine, monkeypatch, cou
         counted(f"spam-{number}", number + 1)
     counted(OTHER, 3)
 
-    outcome = run_purge(patterns=Everything())
+    outcome = run_purge(patterns=Names(["spam*"]))
 
     assert (outcome.facts["counters"], outcome.facts["events"], outcome.holds) == (5, 15, True)
     assert [each.counter_id for each in queries.list_counters(10).counters] == [OTHER]
@@ -228,14 +222,14 @@ def test_dry_run_and_declined_purge_change_nothing(engine, counted):
     counted("spam", 4)
     counted("spam-2", 5)
 
-    outcome = run_purge(patterns=Everything(), dry_run=True)
+    outcome = run_purge(patterns=Names(["spam*"]), dry_run=True)
 
     def decline(question):
         assert question == "Purge 2 counters with 9 events and a total value of 18? This cannot be undone."
         raise click.Abort
 
     with pytest.raises(click.Abort):
-        run_purge(patterns=Everything(), confirm=decline)
+        run_purge(patterns=Names(["spam*"]), confirm=decline)
     assert outcome.facts == {"counters": 2, "events": 9, "value": 18, "refused": {}, "dry_run": True}
     assert read_purges(engine) == []
     assert queries.get_counter("spam").version == 4
@@ -246,7 +240,7 @@ def test_counters_that_accept_increments_are_refused_together(engine, counted):
         counted(f"spam-{number:02}", 1)
 
     with pytest.raises(OperatorError, match=r"accept increments: spam-01, spam-02, .*spam-20 and 9 others\. Close"):
-        run_purge(patterns=Everything(), is_open=lambda name: name != "spam-00")
+        run_purge(patterns=Names(["spam*"]), is_open=lambda name: name != "spam-00")
     assert read_purges(engine) == []
 
 
@@ -261,7 +255,7 @@ def test_counter_with_an_obstacle_is_refused_and_others_are_purged(engine, count
     odd = {"partition": {"S": "odd"}, "event_id": {"S": str(an_event().event_id)}, "type": {"S": "New"}}
     engine.client("dynamodb").put_item(TableName=settings.current().event_log_table, Item=odd)
 
-    outcome = run_purge(patterns=Everything())
+    outcome = run_purge(patterns=Names(["*"]))
 
     assert not outcome.holds
     assert (outcome.facts["counters"], outcome.facts["events"]) == (2, 6)
@@ -275,7 +269,7 @@ def test_counter_with_an_obstacle_is_refused_and_others_are_purged(engine, count
 
 
 def test_pattern_that_matches_no_counter_purges_nothing():
-    outcome = run_purge(patterns=Everything())
+    outcome = run_purge(patterns=Names(["spam*"]))
 
     assert (outcome.lines, outcome.holds, outcome.facts["counters"]) == (["There is nothing to purge."], True, 0)
 
@@ -472,7 +466,7 @@ def junk(counted):
 
 
 def purge_junk():
-    return run_purge(patterns=Everything())
+    return run_purge(patterns=Names(["spam*"]))
 
 
 def check_other(events):

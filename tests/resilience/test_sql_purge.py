@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib import event_log, settings
+from chalicelib.access.names import Names
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
 from chalicelib.projections import SQL
@@ -15,16 +16,6 @@ from ops.maintenance import projections, purge, rebuild, verify
 from testkit.builders import A_TIME_MS, a_counter_id, an_event
 
 pytestmark = pytest.mark.sample(1)
-
-
-class Prefix:
-    """A pattern that matches the names with this beginning."""
-
-    def __init__(self, beginning):
-        self._beginning = beginning
-
-    def __contains__(self, counter_id):
-        return counter_id.startswith(self._beginning)
 
 
 @pytest.fixture
@@ -90,10 +81,10 @@ def test_purge_that_ended_before_the_rows_is_finished_by_the_next(database, name
     record(f"{name}.spam-2", 2)
     with monkeypatch.context() as patched:
         patched.setitem(projections.MAINTENANCE, SQL.name, replace(projections.MAINTENANCE[SQL.name], repair=None))
-        first = run_purge(patterns=Prefix(f"{name}.spam"))
+        first = run_purge(patterns=Names([f"{name}.spam*"]))
     rows_before = database.counters()
 
-    again = run_purge(patterns=Prefix(f"{name}.spam"))
+    again = run_purge(patterns=Names([f"{name}.spam*"]))
 
     assert first.lines[-1] == "Projection sql keeps its data: it does not support rebuild."
     assert rows_before == {f"{name}.spam": (15, 5), f"{name}.spam-2": (6, 2)}
