@@ -305,6 +305,7 @@ def test_operator_policy_suffices_for_all_five_commands(as_that_operator, client
             ["rebuild", "--counter", counter_id],
             ["verify", "--counter", counter_id],
             ["redrive", "--message", parked],
+            ["counters", "purge", f"{counter_id}.spam*", "--reason", "a test", "--dry-run"],
         )
     ]
     whole = as_that_operator("verify", "--json")

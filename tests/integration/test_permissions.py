@@ -86,6 +86,7 @@ def use_api(pipeline, monkeypatch):
     with asked() as found:
         event_id = pipeline.increment(Idempotency_Key="once").body["event_id"]
         pipeline.increment(Idempotency_Key="once")
+        pipeline.increment(Idempotency_Key="once", Prefer="return=representation")
         pipeline.increment(If_Match=f'"{pipeline.version}"')
         pipeline.increment(Prefer="return=representation")
         for _ in range(RECENT_MAX):  # so that one of them archives

@@ -322,13 +322,13 @@ SCENARIOS = {
     "a keyed add-and-get that is late": Scenario(KEYED, fast_clock, command(**WISH, Idempotency_Key="k"), 5),
     "a keyed increment sent again": Scenario(KEYED, sent_before(), command(Idempotency_Key="k"), 2),
     "a keyed increment sent again as a swap": Scenario(
-        KEYED, sent_before(), command(Idempotency_Key="k", If_Match='"0"'), 4
+        KEYED, sent_before(), command(Idempotency_Key="k", If_Match='"0"'), 5
     ),
     "a keyed swap sent again": Scenario(
-        KEYED, sent_before(If_Match='"0"'), command(Idempotency_Key="k", If_Match='"0"'), 5
+        KEYED, sent_before(If_Match='"0"'), command(Idempotency_Key="k", If_Match='"0"'), 6
     ),
     "a keyed increment sent again as an add-and-get": Scenario(
-        KEYED, sent_before(), command(Idempotency_Key="k", **WISH), 3
+        KEYED, sent_before(), command(Idempotency_Key="k", **WISH), 4
     ),
     "publish, one event": Scenario(PLATFORM, in_the_log(1), publish, 2),
     "publish, a batch": Scenario(PLATFORM, in_the_log(7), publish, 2),
@@ -360,7 +360,7 @@ SCENARIOS = {
 }
 
 #: Requests of all scenarios, times the faults. A change of this number is a change of what is proved.
-POINTS = 114 * len(FAULTS)
+POINTS = 117 * len(FAULTS)
 
 
 def run(engine: Engine, pipeline: Pipeline, scenario: Scenario, disturbance: faults.Disturbance) -> None:
