@@ -345,7 +345,7 @@ def lost_and_wrong(engine, pipeline):
 
 
 #: Requests of three runs of the check, and the faults at each. A change of a number is a change of what is proved.
-REQUESTS = 36
+REQUESTS = 41
 CUTS = {
     "the function dies before it": faults.die_before,
     "the function dies after it": faults.die_after,
