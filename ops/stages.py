@@ -40,7 +40,7 @@ _SYSTEM_VARIABLES = ("AWS_PORT",)
 _FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
 
 
-def settings_of(stage: str) -> Settings:
+def read_settings(stage: str) -> Settings:
     """
     Return the settings that the stage's functions read from their environment.
 
@@ -48,12 +48,12 @@ def settings_of(stage: str) -> Settings:
         OperatorError: the stage does not exist, or a setting is out of range.
     """
     try:
-        return settings.read(environment_of(stage))
+        return settings.read(read_environment(stage))
     except SettingsError as error:
         raise OperatorError(f"Stage {stage} in .chalice/config.json: {error}") from error
 
 
-def environment_of(stage: str) -> dict[str, str]:
+def read_environment(stage: str) -> dict[str, str]:
     """
     Return the environment variables of the stage's functions.
 
@@ -217,7 +217,7 @@ def _make_absolute(sql_url: str) -> str:
     return f"sqlite:///{quote(str(local_folder().resolve()))}/{path}"
 
 
-def template_parameters_of(stage: str) -> dict[str, str]:
+def read_template_parameters(stage: str) -> dict[str, str]:
     """Return the template parameters that the configuration sets for this stage."""
     parameters = _configuration()["stages"].get(stage, {}).get("template_parameters", {})
     return {name: str(value) for name, value in parameters.items()}
@@ -237,10 +237,10 @@ def enter(stage: str) -> Settings:
     Raises:
         OperatorError: the stage does not exist; or it is local and the embedded AWS is not running.
     """
-    stage_settings = settings_of(stage)
+    stage_settings = read_settings(stage)
     for name in (*(field.name.upper() for field in dataclasses.fields(stage_settings)), *SWITCHES):
         os.environ.pop(name, None)
-    os.environ.update(environment_of(stage))
+    os.environ.update(read_environment(stage))
     os.environ["PYNAMODB_CONFIG"] = _NO_FILES["PYNAMODB_CONFIG"]  # could name another region than the SDK's
     if stage == LOCAL_STAGE:
         use_embedded_aws(addresses(local_folder()))

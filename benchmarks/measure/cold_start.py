@@ -107,9 +107,9 @@ def _make_packages(folder: Path) -> dict[str, int]:
         spec = importlib.util.find_spec(name)
         assert spec is not None
         compileall.compile_dir((spec.submodule_search_locations or [""])[0], quiet=1)
-    with_sql = packaging.package(stages.settings_of(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
+    with_sql = packaging.package(stages.read_settings(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
     without_sql = (
-        packaging.package(replace(stages.settings_of("dev"), counters=("*",)), folder / "dev") / "deployment.zip"
+        packaging.package(replace(stages.read_settings("dev"), counters=("*",)), folder / "dev") / "deployment.zip"
     )
     minimal = _package_minimal_app(folder / "minimal")
     bare = folder / "bare.zip"

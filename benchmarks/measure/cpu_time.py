@@ -237,14 +237,14 @@ def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
     total = sum(own for _, _, own, _, _ in stats.values())
     packages: defaultdict[str, float] = defaultdict(float)
     for (file, _, _), (_, _, own, _, _) in stats.items():
-        packages[_package_of(file)] += own / total
+        packages[_find_package(file)] += own / total
     top = sorted(stats.items(), key=lambda item: -float(item[1][2]))[:_FUNCTIONS_SHOWN]
     return {
         "packages": {name: round(share, 3) for name, share in sorted(packages.items(), key=lambda item: -item[1])},
         "functions": [
             {
                 "function": function.strip("<>"),
-                "package": _package_of(file),
+                "package": _find_package(file),
                 "share": round(own / total, 3),
                 "calls": round(calls / repeats, 1),
             }
@@ -253,7 +253,7 @@ def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
     }
 
 
-def _package_of(file: str) -> str:
+def _find_package(file: str) -> str:
     """Return a package that we use, `Python`, `built in` or `other`."""
     parts = Path(file).parts
     if package := next((part for part in reversed(parts) if part in _PACKAGES), None):

@@ -76,17 +76,17 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
     """
     counted = {
         message_id: line
-        for line in sorted(lines.projected, key=load_driver.time_of, reverse=True)
+        for line in sorted(lines.projected, key=load_driver.find_time, reverse=True)
         for message_id in line["message_ids"]
     }
     arrived = [line for line in lines.published if line["message_id"] in counted]
-    arrived.sort(key=lambda line: load_driver.time_of(counted[line["message_id"]]), reverse=True)
+    arrived.sort(key=lambda line: load_driver.find_time(counted[line["message_id"]]), reverse=True)
     published = {event_id: line for line in arrived for event_id in line["event_ids"]}
     divided = []
     for event_id, accepted_s in sorted(recorded_s.items(), key=lambda item: item[1]):
         publish = published[event_id]
         project = counted[publish["message_id"]]
-        published_s, counted_s = load_driver.time_of(publish), load_driver.time_of(project)
+        published_s, counted_s = load_driver.find_time(publish), load_driver.find_time(project)
         # Start times are accurate to a few milliseconds. A time that is out of order is limited by adjacent times.
         publish_began_s = min(max(accepted_s, lines.began_s[publish["invocation_id"]]), published_s)
         appended_s = min(max(accepted_s, lines.accepted_s[event_id]), publish_began_s)

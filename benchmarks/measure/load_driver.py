@@ -109,7 +109,7 @@ def read_lines(sent: Sent) -> Lines:
     for _ in range(_ALL_COUNTED_WITHIN_S):
         time.sleep(1)  # reading logs takes CPU time from the functions
         accepted = _read_lines("APIHandler", "command accepted", sent.began_s)
-        accepted_s = {line["event_id"]: time_of(line) for line in accepted if line["event_id"] in wanted}
+        accepted_s = {line["event_id"]: find_time(line) for line in accepted if line["event_id"] in wanted}
         published = [
             line
             for line in _read_lines("Publish", "published", sent.began_s)
@@ -132,7 +132,7 @@ def read_lines(sent: Sent) -> Lines:
     raise RuntimeError(f"The logs do not have all of {len(wanted)} increments as counted.")
 
 
-def time_of(line: Mapping[str, Any]) -> float:
+def find_time(line: Mapping[str, Any]) -> float:
     """Return the time of a line in seconds, to a millisecond."""
     return datetime.fromisoformat(line["timestamp"]).timestamp()
 

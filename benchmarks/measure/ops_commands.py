@@ -89,7 +89,7 @@ def _fill_log(place: stack.LocalSystem, size: int) -> None:
     stages.enter(stages.LOCAL_STAGE)
     from ops.deployment import provision  # noqa: PLC0415  (now that the environment is the stage's)
 
-    provision.provision(stages.settings_of(stages.LOCAL_STAGE))
+    provision.provision(stages.read_settings(stages.LOCAL_STAGE))
     client, items = boto3.client("dynamodb"), _make_items(size)
     while batch := [*itertools.islice(items, 25)]:
         requests: Any = [{"PutRequest": {"Item": item}} for item in batch]

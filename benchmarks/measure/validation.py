@@ -82,13 +82,13 @@ def measure(*, quick: bool) -> dict[str, Any]:
 def _times_of_lone_runs(lone: load_driver.Sent) -> tuple[float, float]:
     """Return the median times between the log lines of the command and `publish`, and of `publish` and `project`."""
     lines = load_driver.read_lines(lone)
-    published_s = {line["message_id"]: load_driver.time_of(line) for line in lines.published}
+    published_s = {line["message_id"]: load_driver.find_time(line) for line in lines.published}
     publish_s = [
-        load_driver.time_of(line) - min(lines.accepted_s.get(event_id, math.inf) for event_id in line["event_ids"])
+        load_driver.find_time(line) - min(lines.accepted_s.get(event_id, math.inf) for event_id in line["event_ids"])
         for line in lines.published
     ]
     project_s = [
-        load_driver.time_of(line) - max(published_s.get(message_id, 0) for message_id in line["message_ids"])
+        load_driver.find_time(line) - max(published_s.get(message_id, 0) for message_id in line["message_ids"])
         for line in lines.projected
     ]
     return statistics.median(publish_s), statistics.median(project_s)

@@ -141,7 +141,7 @@ class _Arrivals:
         self._chance = chance
         self._random_times: list[float] = []
 
-    def time_of(self, number: int) -> float:
+    def find_time(self, number: int) -> float:
         if self._rate >= _EVENLY_FROM:
             return (number + self._phase) / self._rate
         times = self._random_times
@@ -153,7 +153,7 @@ class _Arrivals:
         if self._rate >= _EVENLY_FROM:
             return max(0, math.floor(time_s * self._rate - self._phase) + 1)
         while not self._random_times or self._random_times[-1] <= time_s:
-            self.time_of(len(self._random_times))
+            self.find_time(len(self._random_times))
         return bisect.bisect_right(self._random_times, time_s)
 
 
@@ -196,15 +196,15 @@ class _Run:
             return math.ceil((time_s - phase_s) / system.poll_s) * system.poll_s + phase_s
 
         while True:
-            first_s = next_poll_s(arrivals.time_of(published))
-            full_s = next_poll_s(arrivals.time_of(published + system.stream_batch - 1))
+            first_s = next_poll_s(arrivals.find_time(published))
+            full_s = next_poll_s(arrivals.find_time(published + system.stream_batch - 1))
             yield self._wait(max(first_s, min(full_s, first_s + system.window_s)) - self._now_s)
             events = min(system.stream_batch, arrivals.number_by(self._now_s) - published)
             yield self._wait(system.publish_s(events))
             if self._is_warm:
                 self.result.publishes += 1
                 self.result.published += events
-            times_s = arrivals.time_of(published), arrivals.time_of(published + events - 1)
+            times_s = arrivals.find_time(published), arrivals.find_time(published + events - 1)
             self._queue.put(_Message(shard, events, *times_s, published))
             published += events
 

@@ -59,7 +59,7 @@ def sql_command(
         raise click.UsageError("--json and --csv are mutually exclusive.")
     if statement and file:
         raise click.UsageError("STATEMENT and --file are mutually exclusive.")
-    url = sql.reader_url(stages.settings_of(stage))
+    url = sql.reader_url(stages.read_settings(stage))
     if statement is None and file is None and sys.stdin.isatty():
         click.echo("\n".join(sql.connection_lines(url)))
         return

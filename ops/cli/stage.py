@@ -96,7 +96,7 @@ def site_command(settings: Settings, api_url: str | None, dry_run: bool) -> Outc
     """
     from ops.deployment import site
 
-    return site.publish(settings, stages.PROJECT / "web", api_url or site.api_url_of(settings.stage), dry_run=dry_run)
+    return site.publish(settings, stages.PROJECT / "web", api_url or site.find_api_url(settings.stage), dry_run=dry_run)
 
 
 @stage_command

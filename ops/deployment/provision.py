@@ -57,12 +57,12 @@ def provision(settings: Settings) -> dict[str, str]:
     if before.get("SiteBucket") != bucket:
         _remove_kept_bucket(bucket)
     parameters = {
-        **stages.template_parameters_of(settings.stage),
+        **stages.read_template_parameters(settings.stage),
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "AccessLog": str(settings.access_log),
         "Authorizer": str(int(settings.has_authorizer)),
-        "SiteHost": site_files.host_of(settings.allowed_origin[0]),
+        "SiteHost": site_files.parse_host(settings.allowed_origin[0]),
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)
     for projection in settings.projections[1:]:
@@ -121,7 +121,7 @@ def _has_function(stage: str, projection: Projection) -> bool:
 
 def site_bucket(settings: Settings) -> str:
     """Return the name of the site's bucket, as the template sets it."""
-    if host := site_files.host_of(settings.allowed_origin[0]):
+    if host := site_files.parse_host(settings.allowed_origin[0]):
         return host
     account = boto3.client("sts").get_caller_identity()["Account"]
     return f"counter-{settings.stage}-site-{account}-{boto3.Session().region_name}"

@@ -48,7 +48,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     client = boto3.client("s3")
     published = {file.key: _head(client, bucket, file.key) for file in site.files}
     page = published[site_files.INDEX]
-    previous = site_files.previous_version(site.version, page["Metadata"] if page else {})
+    previous = site_files.find_previous_version(site.version, page["Metadata"] if page else {})
     changed = [file for file in site.files if not _is_same(file, published[file.key])]
     outdated = site_files.find_outdated(_keys(client, bucket), {site.version, previous})
     if not dry_run:
@@ -67,10 +67,10 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
         "removed": outdated,
         "dry_run": dry_run,
     }
-    return Outcome(facts, _lines(facts, site_files.host_of(settings.allowed_origin[0]), data["SiteWebsite"]))
+    return Outcome(facts, _lines(facts, site_files.parse_host(settings.allowed_origin[0]), data["SiteWebsite"]))
 
 
-def api_url_of(stage: str) -> str:
+def find_api_url(stage: str) -> str:
     """
     Return the address of the stage's API.
 
@@ -88,7 +88,7 @@ def api_url_of(stage: str) -> str:
 
 def address(settings: Settings, bucket: str) -> str:
     """Return the page's address: the first host in ALLOWED_ORIGIN, or else the bucket's."""
-    if host := site_files.host_of(settings.allowed_origin[0]):
+    if host := site_files.parse_host(settings.allowed_origin[0]):
         return f"https://{host}/"
     # Not the website endpoint: without HTTPS, browsers save no clicks and open no page offline.
     style: Literal["path", "virtual"] = "path" if settings.stage == stages.LOCAL_STAGE else "virtual"
@@ -145,7 +145,7 @@ def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
     if "SiteBucket" not in data:
         raise OperatorError(f"Stage {settings.stage} has no bucket for the site yet: run provision again.")
     bucket = data["SiteBucket"]
-    host = site_files.host_of(settings.allowed_origin[0])
+    host = site_files.parse_host(settings.allowed_origin[0])
     if host and bucket != host:
         raise OperatorError(
             f"The site's bucket must be {host}, as ALLOWED_ORIGIN says, got {bucket}: run provision again."

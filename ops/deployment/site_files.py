@@ -85,7 +85,7 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
         InputError: the API's address is invalid.
         OperatorError: a file has an unknown type, or the page has no single `connect-src`.
     """
-    origin = origin_of(api_url)
+    origin = parse_origin(api_url)
     assets = {name: body for name, body in sorted(web.items()) if name not in (INDEX, ERROR, CONFIG, WORKER)}
     version = _version(assets)
     config = json.dumps({"api_url": api_url.rstrip("/"), "max_increment": max_increment}).encode()
@@ -102,7 +102,7 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
     )
 
 
-def origin_of(api_url: str) -> str:
+def parse_origin(api_url: str) -> str:
     """
     Return the origin of the API's address.
 
@@ -118,13 +118,13 @@ def origin_of(api_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
-def host_of(allowed_origin: str) -> str:
+def parse_host(allowed_origin: str) -> str:
     """Return the host of this origin if it is a valid bucket name, else an empty string."""
     scheme, _, host = allowed_origin.partition("://")
     return host if scheme == "https" and _HOST.fullmatch(host) else ""
 
 
-def previous_version(version: str, page_metadata: Mapping[str, str]) -> str:
+def find_previous_version(version: str, page_metadata: Mapping[str, str]) -> str:
     """
     Return the version that was live before this one, from the metadata of the published page; empty if there was none.
 

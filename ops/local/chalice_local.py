@@ -29,7 +29,9 @@ class Factory(CLIFactory):
     def load_project_config(self) -> dict[str, Any]:
         """Load the configuration with absolute paths in the stage's environment."""
         configuration: dict[str, Any] = super().load_project_config()
-        configuration["stages"][stages.LOCAL_STAGE]["environment_variables"] = stages.environment_of(stages.LOCAL_STAGE)
+        configuration["stages"][stages.LOCAL_STAGE]["environment_variables"] = stages.read_environment(
+            stages.LOCAL_STAGE
+        )
         return configuration
 
     def create_local_server(self, app_obj: Chalice, config: Config, host: str, port: int) -> LocalDevServer:

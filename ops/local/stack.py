@@ -99,7 +99,7 @@ def run(system: LocalSystem) -> None:
                     system.temporary_folder
                 )  # also removed: files of packaging
                 api_url = _deploy(system)
-                maximum = stages.settings_of(stages.LOCAL_STAGE).max_increment
+                maximum = stages.read_settings(stages.LOCAL_STAGE).max_increment
                 with contextlib.closing(PageServer(system.page_port, api_url, maximum)) as page:
                     write_environment(system, api_url, page.url)
                     click.echo(f"Page: {page.url}\nAPI: {api_url}\nPress Ctrl-C to stop.")
@@ -184,7 +184,7 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
         OperatorError: the system is not running, or runs on other ports than the environment sets; `port` is in use;
             or Chalice's server would let in callers that API Gateway refuses.
     """
-    local = stages.settings_of(stages.LOCAL_STAGE)
+    local = stages.read_settings(stages.LOCAL_STAGE)
     if unchecked := {local.writers, local.readers} - {"anyone"}:
         raise OperatorError(
             f"Chalice's server does not check {' or '.join(sorted(unchecked))}: use the API of `make up`, or set "
@@ -317,8 +317,8 @@ def _access(system: LocalSystem) -> dict[str, str]:
 
 
 def _deploy(system: LocalSystem) -> str:
-    local = stages.settings_of(stages.LOCAL_STAGE)
-    os.environ.update(stages.environment_of(stages.LOCAL_STAGE))
+    local = stages.read_settings(stages.LOCAL_STAGE)
+    os.environ.update(stages.read_environment(stages.LOCAL_STAGE))
     click.echo("Provisioning tables and queues ...")
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")

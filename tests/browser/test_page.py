@@ -539,7 +539,7 @@ def site_url(place: LocalSystem, api_url: str) -> str:
     from ops import stages
     from ops.deployment import site
 
-    done = site.publish(stages.settings_of("local"), stages.PROJECT / "web", api_url, dry_run=False)
+    done = site.publish(stages.read_settings("local"), stages.PROJECT / "web", api_url, dry_run=False)
     return f"http://localhost:{place.aws_port}/{done.facts['bucket']}/index.html"
 
 

@@ -252,7 +252,7 @@ def test_file_where_the_local_folder_belongs_exits_with_3(tmp_path, command):
 
 
 def test_local_stage_is_read_from_the_configuration():
-    assert stages.settings_of("local").stage == "local"
+    assert stages.read_settings("local").stage == "local"
 
 
 @pytest.mark.parametrize(

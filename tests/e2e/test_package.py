@@ -36,7 +36,7 @@ FUNCTIONS = tuple(cold_start.list_functions([READ_MODEL]))
 
 def packaged(folder, sql_url="", **changed):
     addresses = {"sql_url": sql_url, "sql_reader_url": sql_url}
-    return packaging.package(dataclasses.replace(stages.settings_of("local"), **addresses, **changed), folder)
+    return packaging.package(dataclasses.replace(stages.read_settings("local"), **addresses, **changed), folder)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_stage_set_up_as_documented_has_separate_sql_credentials(tmp_path, monke
     (project / ".chalice" / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(stages, "PROJECT", project)
 
-    package = packaging.package(stages.settings_of("dev"), tmp_path / "package")
+    package = packaging.package(stages.read_settings("dev"), tmp_path / "package")
 
     resources = json.loads((package / "sam.json").read_text())["Resources"]
     variables = {
@@ -291,7 +291,7 @@ def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch
         if others_are_quicker and len(own) == 1:
             packaging.pip_variables(requirements, settings)
 
-    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    settings = dataclasses.replace(stages.read_settings("local"), sql_url="", sql_reader_url="")
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
     monkeypatch.setattr(packaging, "_run", download)
 
@@ -316,7 +316,7 @@ def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypat
     digest = hashlib.sha256(wheel.read_bytes() if correct else b"").hexdigest()
     requirements = project / "requirements.txt"
     requirements.write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
-    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    settings = dataclasses.replace(stages.read_settings("local"), sql_url="", sql_reader_url="")
     monkeypatch.setattr(stages, "PROJECT", project)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -361,7 +361,7 @@ def test_downloaded_file_that_was_changed_is_refused(tmp_path, monkeypatch):
     def download(command, *_):
         (Path(command[command.index("-d") + 1]) / "tiny.whl").write_text("right")
 
-    settings = dataclasses.replace(stages.settings_of("local"), sql_url="", sql_reader_url="")
+    settings = dataclasses.replace(stages.read_settings("local"), sql_url="", sql_reader_url="")
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
     monkeypatch.setattr(packaging, "_run", download)
     packaging.pip_variables(requirements, settings)

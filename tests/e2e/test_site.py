@@ -259,7 +259,7 @@ def test_api_address_that_browsers_block_is_refused_in_one_line(place):
 
 def test_stage_without_a_deployed_api_is_refused_with_the_way_out(settings, bucket):
     with pytest.raises(OperatorError, match="run deploy first, or pass its address, as in --api"):
-        site.api_url_of(settings.stage)
+        site.find_api_url(settings.stage)
 
 
 def test_stage_without_a_site_bucket_is_refused_with_the_way_out(place, settings, web):

@@ -321,8 +321,8 @@ def run_rebuild(pipeline, *arguments):
 @pytest.fixture
 def second_on_command_line(second, monkeypatch):
     """Enable the second projection for the operators' CLI, in this process's environment."""
-    monkeypatch.setattr(stages, "settings_of", lambda _: settings.current())
-    monkeypatch.setattr(stages, "environment_of", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
+    monkeypatch.setattr(stages, "read_settings", lambda _: settings.current())
+    monkeypatch.setattr(stages, "read_environment", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
     return second
 
 

@@ -248,6 +248,6 @@ def test_policies_are_written_where_the_configuration_names_them(tmp_path):
     shutil.copy(source, tmp_path)
 
     for stage, its_own in json.loads(source.read_text(encoding="utf-8"))["stages"].items():
-        policies.write(stages.settings_of(stage), tmp_path)
+        policies.write(stages.read_settings(stage), tmp_path)
         for function in its_own["lambda_functions"].values():
             assert (tmp_path / function["iam_policy_file"]).exists()

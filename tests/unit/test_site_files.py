@@ -11,7 +11,7 @@ import pytest
 from ops import stages
 from ops.cli.errors import InputError, OperatorError
 from ops.deployment import site_files
-from ops.deployment.site_files import build_site, find_outdated, host_of, origin_of, previous_version
+from ops.deployment.site_files import build_site, find_outdated, find_previous_version, parse_host, parse_origin
 from tests.doc_pages import TEXT
 
 API = "https://api.example/api"
@@ -164,7 +164,7 @@ def test_text_is_compressed_if_that_is_smaller():
     ],
 )
 def test_the_origin_of_an_api_is_its_address_without_a_path(api_url, origin):
-    assert origin_of(api_url) == origin
+    assert parse_origin(api_url) == origin
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_origin_of_an_api_is_its_address_without_a_path(api_url, origin):
 )
 def test_invalid_api_address_is_refused(api_url):
     with pytest.raises(InputError, match="like https://"):
-        origin_of(api_url)
+        parse_origin(api_url)
 
 
 @pytest.mark.parametrize(
@@ -204,14 +204,14 @@ def test_invalid_api_address_is_refused(api_url):
     ],
 )
 def test_host_of_https_origin_is_a_bucket_name(allowed_origin, host):
-    assert host_of(allowed_origin) == host
+    assert parse_host(allowed_origin) == host
 
 
 def test_previous_version_survives_repetitions_and_a_rollback():
     noted: dict[str, str] = {}
     previous: list[str] = []
     for version in ["a", "a", "b", "b", "a", "c"]:
-        previous.append(previous_version(version, noted))
+        previous.append(find_previous_version(version, noted))
         noted = {"version": version, "previous": previous[-1]}
 
     assert previous == ["", "", "a", "a", "b", "a"]
@@ -253,4 +253,4 @@ def test_every_file_of_the_page_is_published_and_every_link_resolves():
     assert {key.rpartition("/")[2] for key in keys} == {*web, "config.json"}
     assert {name for name in loaded if not name.startswith("data:")} <= keys
     assert site_files.INDEX not in loaded
-    assert f"connect-src 'self' {origin_of(API)}; base-uri" in page
+    assert f"connect-src 'self' {parse_origin(API)}; base-uri" in page

@@ -34,7 +34,7 @@ def configured(tmp_path, monkeypatch):
 def test_relative_sqlite_paths_are_in_the_local_folder(configured):
     folder = configured("local", SQL_URL="sqlite:///counter.sqlite", SQL_READER_URL="sqlite:///other.sqlite")
 
-    settings = stages.settings_of("local")
+    settings = stages.read_settings("local")
 
     assert settings.sql_url == f"sqlite:///{folder}/counter.sqlite"
     assert settings.sql_reader_url == f"sqlite:///{folder}/other.sqlite"
@@ -46,7 +46,7 @@ def test_sqlite_file_is_in_the_local_folder_whatever_its_name(configured, tmp_pa
     (tmp_path / name).mkdir()
     monkeypatch.setenv("LOCAL_FOLDER", str(tmp_path / name))
 
-    url = stages.settings_of("local").sql_url
+    url = stages.read_settings("local").sql_url
     read_model.make_schema(url)
 
     assert (tmp_path / name / "counter.sqlite").exists()
@@ -58,7 +58,7 @@ def test_sqlite_file_is_in_the_local_folder_whatever_its_name(configured, tmp_pa
 def test_reader_url_defaults_to_sql_url(configured):
     folder = configured("local", SQL_URL="sqlite:///counter.sqlite")
 
-    assert stages.settings_of("local").sql_reader_url == f"sqlite:///{folder}/counter.sqlite"
+    assert stages.read_settings("local").sql_reader_url == f"sqlite:///{folder}/counter.sqlite"
 
 
 @pytest.mark.parametrize("make", [deploy.deploy, package.package, ci_package.package])
@@ -66,7 +66,7 @@ def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
     configured("dev", SQL_URL="sqlite:////a", COUNTERS="*")
 
     with pytest.raises(OperatorError, match="SQL_URL must name a database server on Lambda"):
-        make(stages.settings_of("dev"), tmp_path)
+        make(stages.read_settings("dev"), tmp_path)
 
 
 def test_package_holds_a_lock_on_its_folder(configured, tmp_path, monkeypatch):
@@ -80,7 +80,9 @@ def test_package_holds_a_lock_on_its_folder(configured, tmp_path, monkeypatch):
 
     monkeypatch.setattr(package, "build", build)
 
-    assert package.package(stages.settings_of("dev"), tmp_path / "new" / "work") == tmp_path / "new" / "work" / "result"
+    assert (
+        package.package(stages.read_settings("dev"), tmp_path / "new" / "work") == tmp_path / "new" / "work" / "result"
+    )
 
 
 def read_functions(folder):
@@ -91,20 +93,20 @@ def test_optional_projection_gets_a_function_that_keeps_its_own_settings(configu
     configured("dev", SQL_URL="postgresql+psycopg://counter@host/counter")
     before = read_functions(tmp_path)
 
-    stages.configure_functions(stages.settings_of("dev"))
+    stages.configure_functions(stages.read_settings("dev"))
     added = read_functions(tmp_path)
 
     assert added == {**before, "project_sql": {"iam_policy_file": "policies/dev/project_sql.json"}}
     file = tmp_path / ".chalice" / "config.json"
     file.write_text(file.read_text().replace("policies/dev/project_sql.json", "other.json"))
-    stages.configure_functions(stages.settings_of("dev"))
+    stages.configure_functions(stages.read_settings("dev"))
     assert read_functions(tmp_path)["project_sql"] == {"iam_policy_file": "other.json"}
 
 
 def test_tokens_get_a_function_with_its_own_policy(configured, tmp_path):
     configured("dev", READERS="jwt", JWT_ISSUER="https://login.example", JWT_AUDIENCE="counter")
 
-    stages.configure_functions(stages.settings_of("dev"))
+    stages.configure_functions(stages.read_settings("dev"))
 
     assert read_functions(tmp_path) == {"authorize": {"iam_policy_file": "policies/dev/authorize.json"}}
 
@@ -114,7 +116,7 @@ def test_configuration_of_the_project_is_complete():
     configuration = json.loads((stages.PROJECT / ".chalice" / "config.json").read_text())
 
     for stage in ("local", "dev", "prod"):
-        assert not stages.add_functions(configuration, stages.settings_of(stage))
+        assert not stages.add_functions(configuration, stages.read_settings(stage))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_malformed_configuration_is_refused(configured, tmp_path, text, message)
     (tmp_path / ".chalice" / "config.json").write_text(text)
 
     with pytest.raises(OperatorError, match=message):
-        stages.settings_of("dev")
+        stages.read_settings("dev")
 
 
 def test_configuration_stays_whole_if_the_disk_is_full(configured, tmp_path):
@@ -159,6 +161,6 @@ def test_stage_without_optional_projections_is_not_rewritten(configured, tmp_pat
     configured("dev")
     before = (tmp_path / ".chalice" / "config.json").stat().st_mtime_ns
 
-    stages.configure_functions(stages.settings_of("dev"))
+    stages.configure_functions(stages.read_settings("dev"))
 
     assert (tmp_path / ".chalice" / "config.json").stat().st_mtime_ns == before
