@@ -104,7 +104,7 @@ def test_load_waits_a_minute_at_most_for_an_idle_machine(monkeypatch, each_secon
         "benchmarks.measure.latency.time", SimpleNamespace(sleep=a_second_passes, monotonic=lambda: next(clock))
     )
     monkeypatch.setattr("benchmarks.measure.latency.os", SimpleNamespace(cpu_count=lambda: 2))
-    monkeypatch.setattr("benchmarks.measure.latency.load_driver", SimpleNamespace(read_busy_s=lambda: used[-1]))
+    monkeypatch.setattr("benchmarks.measure.latency.load_driver", SimpleNamespace(busy_s=lambda: used[-1]))
 
     assert latency.wait_until_idle() == pytest.approx(each_second[looks - 1])
     assert len(used) == looks + 1
