@@ -175,7 +175,12 @@ def list_strangers(measured: FunctionSteps, setup: Setup) -> list[tuple[str, str
         ),
         ("", f"{requests:,} on other counters refused by the function", refused_usd, "nothing"),
         ("`WRITERS` is `api-key` or `iam`", "refused by the gateway", 0.0, "nothing"),
-        ("`WRITERS` is `jwt`", "refused by the authorizer, which each new token runs", authorized_usd, "nothing"),
+        (
+            "`WRITERS` is `jwt`",
+            "refused by the authorizer, which each invalid token invokes",
+            authorized_usd,
+            "nothing",
+        ),
         (
             f"`WAF` is {_WAF:,}; one address",
             f"{admitted:,} counted; the others refused by the firewall",
