@@ -96,7 +96,7 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
     one of their counters, the outcome does not hold, and names that entry.
 
     Raises:
-        OperatorError: the catalog is full. Nothing is changed.
+        OperatorError: the catalog is full or damaged. Nothing is changed.
     """
     the = CHANGES[action]
     entries = {*names} if the.adds else {entry for entry in _entries(read(), the.set_name) if _is_covered(entry, names)}
@@ -140,6 +140,11 @@ def _update(the: Change, entries: set[str]) -> Catalog:
     try:
         updated = dynamodb.update(CatalogItem(CatalogItem.KEY), [action], None, CatalogUnavailableError)
     except UnwritableItemError as error:
+        if "Item size" not in str(error):
+            raise OperatorError(
+                f"The catalog is damaged: {the.set_name} must be a set of strings. Nothing was changed. Repair the "
+                f"item in table {CatalogItem.Meta.table_name}."
+            ) from error
         raise OperatorError(
             "The catalog is full: an item of DynamoDB has at most 400 KB. Nothing was changed. Use patterns instead of "
             "names."

@@ -209,3 +209,16 @@ def test_clock_that_goes_back_does_not_keep_an_old_copy(operated, pipeline):
 
     operated.now_ms -= 3_600_000
     assert pipeline.increment().status == 403
+
+
+@pytest.mark.parametrize("entries", ["clicks", ["clicks"], {1}])
+def test_damaged_catalog_is_as_one_that_cannot_be_read(operated, pipeline, entries):
+    """A process without a copy answers 503. Other processes keep their copies."""
+    operated.put(closed={pipeline.counter_id})
+    assert pipeline.increment().status == 403
+    operated.put(closed=entries)
+
+    operated.now_ms += catalog.MAX_AGE_MS
+    assert [pipeline.increment().status for _ in range(2)] == [403, 403]
+    catalog._copy = catalog.Copy()
+    assert (pipeline.increment().status, pipeline.increment().headers["Retry-After"]) == (503, "1")

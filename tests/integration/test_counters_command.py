@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 from chalicelib import settings
+from chalicelib.errors import CatalogUnavailableError
 from ops.cli.errors import InputError, OperatorError
 from ops.maintenance import counters
 from testkit import aws_requests
@@ -162,6 +163,16 @@ def test_full_catalog_is_refused_and_unchanged(table):
         counters.change("close", tuple(f"{'x' * 60}{number:04}" for number in range(200)))
 
     assert counters.read().closed.entries == frozenset()
+
+
+@pytest.mark.parametrize(("action", "error"), [("close", OperatorError), ("reopen", CatalogUnavailableError)])
+def test_damaged_catalog_is_named_and_unchanged(table, action, error):
+    table.put_item(Item={"name": "counters", "closed": "visits"})
+
+    with pytest.raises(error, match="closed"):
+        counters.change(action, ("clicks",))
+
+    assert table.get_item(Key={"name": "counters"})["Item"]["closed"] == "visits"
 
 
 def test_concurrent_operators_lose_no_change():
