@@ -163,7 +163,7 @@ def log_failed_request(error: Exception) -> None:
 
 def log_refused_token(reason: str) -> None:
     """Log that a token is invalid, in a short line: its sender chooses a part of the reason. Never write the token."""
-    _log.info("token refused", extra={"reason": reason[:200]})
+    _log.info("token refused", extra={"reason": reason[:100]})
 
 
 def log_kept_keys(issuer: str) -> None:

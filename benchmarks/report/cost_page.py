@@ -31,6 +31,9 @@ _READ_UNITS_OF_THE_CHECK: Final = 3000
 _WAF: Final = 2000
 _WINDOWS_AN_HOUR: Final = 12
 
+#: The longest line that `authorize` logs for a token that it refuses.
+_REFUSAL_BYTES: Final = 800
+
 #: A consistent read of this size takes one unit (DynamoDB developer guide, "Read consistency and pricing").
 _BYTES_OF_A_UNIT: Final = 4096
 
@@ -154,7 +157,8 @@ def list_strangers(measured: FunctionSteps, setup: Setup) -> list[tuple[str, str
     refused = replace(measured.steps["counter"], requests=0, read_units=0)
     refused_usd = costing.price_queries(setup, refused) * requests / costing.MILLION
     authorized_usd = (
-        costing.price_run(setup, "api_handler", refused) + pricing.LOG_BYTES.of(len(costing.PLATFORM_LINES))
+        costing.price_run(setup, "api_handler", refused)
+        + pricing.LOG_BYTES.of(len(costing.PLATFORM_LINES) + _REFUSAL_BYTES)
     ) * requests
     admitted = _WAF * _WINDOWS_AN_HOUR
     waf_usd = all_usd * admitted / requests + pricing.INSPECTED_REQUESTS.of(requests)
