@@ -9,8 +9,8 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history exceeds what one request may read
     │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
-    │   ├── CounterNotAllowedError       an increment does
-    │   ├── CounterClosedError           the counter counts no more increments
+    │   ├── CounterNotAllowedError       an increment names such a counter
+    │   ├── CounterClosedError           an increment names a counter that an operator closed
     │   ├── EventNotFoundError
     │   ├── FeatureNotFoundError         the deployment lacks an optional feature
     │   ├── KeyReusedError               an idempotency key was already used with a different body
@@ -107,7 +107,7 @@ class RangeTooLongError(RequestError):
 
 
 class CounterNotFoundError(RequestError):
-    """A request reads a counter that does not exist here: COUNTERS does not name it, or an operator hid it."""
+    """A request reads a counter that does not exist: neither COUNTERS nor the catalog names it, or it is hidden."""
 
     problem = ProblemType(404, "counter-not-found", "Counter not found")
 
@@ -118,7 +118,7 @@ class CounterNotFoundError(RequestError):
 
 
 class CounterNotAllowedError(RequestError):
-    """A request increments a counter that does not exist here. Nothing was recorded."""
+    """A request increments a counter that does not exist. Nothing was recorded."""
 
     problem = ProblemType(403, "counter-not-allowed", "Counter not allowed")
 
@@ -130,7 +130,7 @@ class CounterNotAllowedError(RequestError):
 
 
 class CounterClosedError(RequestError):
-    """The counter counts no more increments; reads are answered. Nothing was recorded."""
+    """A request increments a closed counter, which can only be read. Nothing was recorded."""
 
     problem = ProblemType(403, "counter-closed", "Counter closed")
 

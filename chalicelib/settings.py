@@ -48,7 +48,7 @@ COUNTER_PATTERN = "1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text)"
 #: The only stage in which all counters exist by default.
 LOCAL_STAGE = "local"
 
-#: The issuer of tokens. Over plain HTTP, anybody on the way could replace its keys.
+#: The issuer of tokens. Over plain HTTP, an attacker on the network could replace its keys.
 _ISSUER = re.compile(r"https://[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 _LOCAL_ISSUER = re.compile(_ISSUER.pattern.replace("https://[a-z0-9.-]+", r"http://(?:127\.0\.0\.1|localhost)"))
 
@@ -268,7 +268,7 @@ def _counters(environment: Mapping[str, str]) -> tuple[str, ...] | None:
     for entry in entries:
         if not is_counter_pattern(entry):
             raise SettingsError(
-                f"COUNTERS must be * or names and patterns with commas, such as visits,likes-*, each of "
+                f"COUNTERS must be * or names and patterns separated by commas, such as visits,likes-*, each "
                 f"{COUNTER_PATTERN}, got {entry!r}"
             )
     return tuple(dict.fromkeys(entries))

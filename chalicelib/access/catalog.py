@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Row = TypeVar("_Row")
 
-#: The age at which a copy is replaced. Operators read that a change takes effect within a minute.
+#: The age at which a copy is replaced. The documents promise that a change takes effect within a minute.
 MAX_AGE_MS = 30_000
 
 
@@ -34,7 +34,7 @@ class Copy:
 
     def get(self) -> Catalog:
         """
-        Return the catalog as it was up to 30 seconds ago. At most one eventually consistent read in that time.
+        Return the catalog as it was up to 30 seconds ago, with at most one eventually consistent read in that time.
 
         If a read fails, keep the copy for another 30 seconds. A process without a copy tries again with each call.
 

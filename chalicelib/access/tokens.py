@@ -11,7 +11,7 @@ from jwt import PyJWKClient, PyJWTError
 from chalicelib import settings, telemetry
 from chalicelib.errors import UnavailableError
 
-#: Asymmetric algorithms only: anybody could sign with a public key as the secret of HS256.
+#: Asymmetric algorithms only: an attacker could sign with a public key as the secret of HS256.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 #: The greatest difference between the clocks of the issuer and of Lambda.
@@ -20,7 +20,7 @@ LEEWAY_S = 30
 #: The time after which keys are fetched again. An unknown key makes that happen earlier, at most every 30 seconds.
 REFRESH_S = 300
 
-#: The longest wait for the issuer, twice for each fetch. Together shorter than the function's timeout.
+#: The longest wait for each of the two requests of a fetch. Together, they are shorter than the function's timeout.
 _WAIT_S = 3
 
 _RULES: Any = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True}
@@ -31,7 +31,7 @@ class IssuerUnavailableError(UnavailableError):
 
 
 class IssuerKeys(PyJWKClient):
-    """The public keys of an issuer, which its configuration leads to. Known keys are used until new ones arrive."""
+    """The public keys of an issuer, found by its configuration. Known keys stay in use until a fetch succeeds."""
 
     def __init__(self, issuer: str) -> None:
         configuration = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"

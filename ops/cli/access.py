@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 @stage_command
 @click.argument("action", type=click.Choice(["list", "add", "remove"]), default="list")
 @click.argument("name", required=False)
-@click.option("--rate", type=click.IntRange(1, 10_000), metavar="N", help="Requests a second.")
-@click.option("--burst", type=click.IntRange(1, 5_000), metavar="N", help="Requests at once (default: the rate).")
-@click.option("--quota", type=click.IntRange(1, 2**31 - 1), metavar="N", help="Requests a period.")
-@click.option("--period", type=click.Choice(["day", "week", "month"]), help="Period of the quota (default: day).")
+@click.option("--rate", type=click.IntRange(1, 10_000), metavar="N", help="Limit of requests a second.")
+@click.option(
+    "--burst", type=click.IntRange(1, 5_000), metavar="N", help="Limit of requests at once (default: --rate)."
+)
+@click.option("--quota", type=click.IntRange(1, 2**31 - 1), metavar="N", help="Limit of requests in each --period.")
+@click.option("--period", type=click.Choice(["day", "week", "month"]), help="Period of --quota (default: day).")
 def keys_command(settings: Settings, *, action: str, name: str | None, **limits: Any) -> Outcome:
     """
     List, add or remove API keys.
 
     ACTION is list (the default), add or remove. `add` creates the key NAME with its limits and shows its secret once.
-    `remove` removes the key. API Gateway checks keys if WRITERS or READERS is api-key. Safe to repeat: `add` refuses a
-    key that exists, and completes an interrupted one.
+    `remove` removes the key and its limits. API Gateway checks keys if WRITERS or READERS is api-key.
+
+    Each action is safe to repeat: `add` refuses a key that exists, and replaces a key whose creation was interrupted.
 
     \b
     Examples:
@@ -63,8 +66,14 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
     "action", type=click.Choice(["list", "add", "close", "reopen", "hide", "show", "purge"]), default="list"
 )
 @click.argument("names", type=COUNTER_PATTERN, nargs=-1, metavar="[NAME]...")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum counters of list.")
-@click.option("--start", type=int, metavar="N", help="Value to start from, recorded as an adjustment. Requires add.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Maximum number of counters that list shows.",
+)
+@click.option("--start", type=int, metavar="N", help="Start value of an added counter, recorded as an adjustment.")
 @click.option("--reason", metavar="TEXT", help="Reason of --start or purge, 1 to 200 characters.")
 @click.option("--who", metavar="NAME", help="Operator of --start or purge (default: your AWS identity).")
 @click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key of --start.")
@@ -84,17 +93,21 @@ def counters_command(
     **purging: Any,
 ) -> Outcome:
     """
-    List counters, change which of them exist and count, or purge them.
+    List counters, change which of them clients may use, or purge them.
 
-    ACTION is list (the default), add, close, reopen, hide, show or purge. NAME is a counter or a pattern, in which * is
-    any text. `add` makes counters exist that COUNTERS does not name. A closed counter can be read, but not incremented.
-    A hidden counter does not exist for clients. Increments that are already recorded are still counted.
+    ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * is any text.
 
-    `purge` deletes junk counters, permanently: their events become void. They must be closed, hidden or not allowed,
-    for a minute. Requires --reason. If interrupted, run it again. Exits with 1 if it refuses a counter.
+    \b
+      add            let a counter exist that COUNTERS does not name
+      close, reopen  refuse increments, but still answer reads; undo that
+      hide, show     let a counter not exist for clients; undo that
+      purge          delete junk counters permanently: their events become void
 
-    Changes need no deployment, and take effect within a minute. Safe to repeat: --start is recorded once per key. Exits
-    with 1 if another entry still closes or hides a counter.
+    Changes need no deployment, and take effect within a minute. Increments recorded before are still counted. Safe to
+    repeat: --start is recorded once for each --key. Exits with 1 if another entry still closes or hides a counter.
+
+    `purge` requires --reason. For a minute before, its counters must not accept increments. If it is interrupted, run
+    it again. Exits with 1 if it refuses a counter.
 
     \b
     Examples:

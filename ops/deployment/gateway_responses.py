@@ -59,7 +59,8 @@ GATEWAY_PROBLEMS = {
     "INTEGRATION_TIMEOUT": _UNAVAILABLE,
     "INTEGRATION_FAILURE": _UNAVAILABLE,
     "DEFAULT_4XX": GatewayProblem(
-        ProblemType(None, "gateway-error", "Gateway error"), "The gateway refused the request."
+        ProblemType(None, "gateway-error", "Gateway error"),
+        "The gateway refused the request. Check its credentials, headers and path.",
     ),
     "DEFAULT_5XX": GatewayProblem(ProblemType(None, "gateway-error", "Gateway error"), "The gateway failed."),
 }

@@ -1,4 +1,4 @@
-"""Counters: list them with their states, and change the catalog, which decides which of them exist and count."""
+"""List counters with their states, and change the catalog, which decides which counters clients may use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
 #: The functions read the catalog every 30 seconds, and DynamoDB may return an item a few seconds late.
-EFFECTIVE = "The functions apply it within a minute."
+EFFECTIVE = "The change takes effect within a minute."
 
 _SETS = ("added", "closed", "hidden")
 _COLUMNS = ("counter_id", "value", "version", "state")
@@ -33,7 +33,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the catalog: the set that it changes, whether it adds names to it, and its past participle."""
+    """A change of the catalog: the set that it changes, whether it adds names to it, and the word that reports it."""
 
     set_name: str
     adds: bool
@@ -66,7 +66,7 @@ def list_counters(settings: Settings, names: tuple[str, ...], limit: int) -> Out
         "allowed": sorted(allowed.entries),
         **sets,
     }
-    lines = _render_table(rows) if rows else ["No such counters."]
+    lines = _render_table(rows) if rows else ["No such counters." if names else "There are no counters."]
     lines += [f"Only the first {limit:,} are listed: pass names, patterns or --limit."] if facts["has_more"] else []
     lines += [f"{name}: {', '.join(facts[name]) or 'none'}" for name in ("allowed", *_SETS)]
     return Outcome(facts, lines)
@@ -104,7 +104,10 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
     left = {} if the.adds else _find_overlaps(names, _entries(catalog, the.set_name))
     hidden = _find_overlaps(names, catalog.hidden.entries) if action == "add" else {}
     lines = [f"{the.done}: {', '.join(names)}. {EFFECTIVE}"]
-    lines += [f"{name} is still {the.set_name}, at least in part, by {', '.join(by)}." for name, by in left.items()]
+    lines += [
+        f"{name} is still {the.set_name}, at least in part, by {', '.join(by)}: run {action} with these entries."
+        for name, by in left.items()
+    ]
     lines += [f"{name} is hidden, at least in part, by {', '.join(by)}: run show." for name, by in hidden.items()]
     facts = {"action": action, "names": [*names], "remaining": left | hidden}
     sets = {name: sorted(_entries(catalog, name)) for name in _SETS}
@@ -162,7 +165,7 @@ def _entries(catalog: Catalog, set_name: str) -> frozenset[str]:
 
 
 def _is_covered(entry: str, names: Iterable[str]) -> bool:
-    """Check whether a name or pattern covers each counter of an entry. `*` in the entry is then matched by a `*`."""
+    """Check whether these names and patterns cover each counter that an entry matches. A `*` then matches its `*`."""
     return entry in Names(names)
 
 
