@@ -45,6 +45,9 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[
 _COUNTER_PATTERN = re.compile(r"[A-Za-z0-9._~*-]{1,64}")
 COUNTER_PATTERN = "1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text)"
 
+#: The maximum length of COUNTERS. AWS refuses functions whose variables have more than 4 KB together.
+_COUNTERS_LENGTH = 3000
+
 #: The only stage in which all counters exist by default.
 LOCAL_STAGE = "local"
 
@@ -264,6 +267,11 @@ def _counters(environment: Mapping[str, str]) -> tuple[str, ...] | None:
     text = environment.get("COUNTERS", "*" if environment["STAGE"] == LOCAL_STAGE else None)
     if text is None:
         return None
+    if len(text) > _COUNTERS_LENGTH:
+        raise SettingsError(
+            f"COUNTERS must have at most {_COUNTERS_LENGTH} characters, got {len(text)}: use patterns such as likes-*, "
+            "or add counters with `python -m ops counters add`"
+        )
     entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
     for entry in entries:
         if not is_counter_pattern(entry):

@@ -12,6 +12,7 @@ from chalicelib.aws.dynamodb import UnwritableItemError
 from chalicelib.aws.tables import CatalogItem
 from chalicelib.errors import CatalogUnavailableError
 from chalicelib.read_model import queries
+from ops.cli import progress
 from ops.cli.errors import InputError, OperatorError
 from ops.cli.result import Outcome
 from ops.maintenance import adjust
@@ -58,7 +59,8 @@ def list_counters(settings: Settings, names: tuple[str, ...], limit: int) -> Out
     catalog, allowed = read(), Names(settings.counters or ())
     sets = {name: sorted(getattr(catalog, name).entries) for name in _SETS}
     listed = {entry for entries in (allowed.entries, *sets.values()) for entry in entries if "*" not in entry}
-    counters = {counter.counter_id: counter for counter in _select(names, listed, limit + 1)}
+    with progress.status("Looking for counters"):
+        counters = {counter.counter_id: counter for counter in _select(names, listed, limit + 1)}
     rows = [_describe(counters[name], allowed, catalog) for name in sorted(counters)[:limit]]
     facts: dict[str, Any] = {
         "counters": rows,

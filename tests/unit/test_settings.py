@@ -55,6 +55,17 @@ def test_invalid_counters_are_refused_in_one_line(text):
         settings.read({"STAGE": "dev", "COUNTERS": text})
 
 
+def test_counters_that_no_function_could_have_are_refused():
+    """AWS limits all variables of a function to 4 KB together, and would refuse the deployment halfway."""
+    longest = ",".join(["x" * 59] * 50)
+
+    assert len(settings.read({"STAGE": "dev", "COUNTERS": longest}).counters or ()) == 1
+    with pytest.raises(
+        SettingsError, match=r"\ACOUNTERS must have at most 3000 characters, got 3001: use patterns .*\Z"
+    ):
+        settings.read({"STAGE": "dev", "COUNTERS": f"{longest},y"})
+
+
 @pytest.mark.parametrize(
     "url",
     [
