@@ -71,7 +71,11 @@ PARAMETERS: JSON = {
     parameter["name"]: parameter
     for parameter in (
         _parameter(
-            "counter_id", describe_value(COUNTER_ID), "clicks", "Case-sensitive. The stage decides which exist.", "path"
+            "counter_id",
+            describe_value(COUNTER_ID),
+            "clicks",
+            "Case-sensitive. The stage decides which counters exist.",
+            "path",
         ),
         _parameter("event_id", UUID_OF_ANY_CASE, INCREMENTED.event_id, place="path"),
         _parameter("name", {"enum": list(REPORTS)}, "top_counters", place="path"),

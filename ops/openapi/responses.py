@@ -148,7 +148,7 @@ REFUSALS: JSON = {
         "DEFAULT_4XX",
     ),
     "NotAllowed": _describe_problems(
-        "The counter does not exist, or is closed; or the gateway refused the request. Nothing was recorded.",
+        "The counter does not exist or is closed, or the gateway refused the request. Nothing was recorded.",
         CounterNotAllowedError("clicks"),
         CounterClosedError("clicks"),
         "INVALID_API_KEY",
@@ -197,7 +197,7 @@ REFUSALS: JSON = {
         KeyReusedError("clicks", INCREMENTED.event_id),
     ),
     "TooMany": _describe_problems(
-        "The rate limit of the stage, or the limit or quota of the client, is exceeded.",
+        "The request exceeds a limit of the stage, or the rate or quota of its API key.",
         "THROTTLED",
         "QUOTA_EXCEEDED",
         header="Retry-After",

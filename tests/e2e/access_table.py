@@ -98,7 +98,7 @@ BY_CALLER = {
         "a token in another header": (UNAUTHORIZED, UNAUTHORIZED),
         "a token in a cookie": (UNAUTHORIZED, UNAUTHORIZED),
         "a subject in a header": (UNAUTHORIZED, UNAUTHORIZED),
-        "a signature of an AWS principal": (UNAUTHORIZED, UNAUTHORIZED),
+        "a signature of an IAM principal": (UNAUTHORIZED, UNAUTHORIZED),
     },
 }
 

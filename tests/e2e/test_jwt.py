@@ -129,7 +129,7 @@ def test_callers_with_tokens_have_the_listed_verdicts(deployed):
         "a token in another header": with_header("X-Amzn-Remapped-Authorization", f"Bearer {valid}"),
         "a token in a cookie": with_header("Cookie", f"Authorization=Bearer {valid}"),
         "a subject in a header": lambda _method, url: (url, {"principalId": "ann", "X-Amzn-Principal-Id": "ann"}),
-        "a signature of an AWS principal": sign_with(test_access.find_root()),
+        "a signature of an IAM principal": sign_with(test_access.find_root()),
     }
 
     test_access.check_verdicts(deployed.stage, callers, access_table.BY_CALLER["jwt"])
