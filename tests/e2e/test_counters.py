@@ -75,7 +75,7 @@ def test_added_counter_has_its_start_value_once(client, counter_id):
         (["close"], "close requires at least one NAME."),
         (["add", "a", "--start", "1"], "--start requires add, one NAME and --reason."),
         (["add", "a", "b", "--start", "1", "--reason", "x"], "--start requires add, one NAME and --reason."),
-        (["close", "a", "--reason", "x"], "--reason and --who require --start."),
+        (["close", "a", "--reason", "x"], "--reason and --who require --start or purge."),
         (["add", "a*", "--start", "1", "--reason", "x"], "--start requires one counter's name, not a pattern."),
         (["close", "a b"], "must be 1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text), got 'a b'."),
         (["open", "a"], "'open' is not one of"),
