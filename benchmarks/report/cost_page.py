@@ -31,8 +31,8 @@ _READ_UNITS_OF_THE_CHECK: Final = 3000
 _WAF: Final = 2000
 _WINDOWS_AN_HOUR: Final = 12
 
-#: The longest line that `authorize` logs for a token that it refuses.
-_REFUSAL_BYTES: Final = 800
+#: The longest line that `authorize` logs for a token that it refuses, and the traceback that Lambda logs after it.
+_REFUSAL_BYTES: Final = 1300
 
 #: A consistent read of this size takes one unit (DynamoDB developer guide, "Read consistency and pricing").
 _BYTES_OF_A_UNIT: Final = 4096
