@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -45,12 +46,22 @@ def read_settings(stage: str) -> Settings:
     Return the settings that the stage's functions read from their environment.
 
     Raises:
-        OperatorError: the stage does not exist, or a setting is out of range.
+        OperatorError: the stage does not exist, or a setting is out of range or misspelt.
     """
+    environment = read_environment(stage)
+    _check_names(stage, environment)
     try:
-        return settings.read(read_environment(stage))
+        return settings.read(environment)
     except SettingsError as error:
         raise OperatorError(f"Stage {stage} in .chalice/config.json: {error}") from error
+
+
+def _check_names(stage: str, environment: Mapping[str, str]) -> None:
+    """Refuse a misspelt setting: its default may be open to anyone. Variables of other programs are allowed."""
+    known = {*(field.name.upper() for field in dataclasses.fields(settings.Settings)), *SWITCHES}
+    for name in sorted(environment.keys() - known):
+        if similar := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8):
+            raise OperatorError(f"Stage {stage} in .chalice/config.json: no setting is named {name}. Use {similar[0]}.")
 
 
 def read_environment(stage: str) -> dict[str, str]:

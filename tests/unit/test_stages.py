@@ -61,6 +61,30 @@ def test_reader_url_defaults_to_sql_url(configured):
     assert stages.read_settings("local").sql_reader_url == f"sqlite:///{folder}/counter.sqlite"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WRITER", "WRITERS"),
+        ("Readers", "READERS"),
+        ("ALLOWED_ORIGINS", "ALLOWED_ORIGIN"),
+        ("COUNTER", "COUNTERS"),
+        ("JWT_AUDIENCES", "JWT_AUDIENCE"),
+    ],
+)
+def test_misspelt_setting_is_refused_in_one_line(configured, name, meant):
+    """Otherwise, its default would apply, such as an API that is open to anyone."""
+    configured("dev", **{name: "jwt"})
+
+    with pytest.raises(OperatorError, match=rf"\AStage dev .*: no setting is named {name}\. Use {meant}\.\Z"):
+        stages.read_settings("dev")
+
+
+def test_variables_of_other_programs_are_allowed(configured):
+    configured("dev", TZ="UTC", POWERTOOLS_LOG_LEVEL="INFO", SQL_OWNER_URL="", STAGE_NAME="x")
+
+    assert stages.read_settings("dev").stage == "dev"
+
+
 @pytest.mark.parametrize("make", [deploy.deploy, package.package, ci_package.package])
 def test_sqlite_is_refused_on_lambda(configured, tmp_path, make):
     configured("dev", SQL_URL="sqlite:////a", COUNTERS="*")
