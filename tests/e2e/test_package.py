@@ -141,7 +141,7 @@ def test_authorizer_is_packaged_for_the_functions_processor(tmp_path):
     project = copy_project(tmp_path / "project")
     file = project / ".chalice" / "config.json"
     configuration = json.loads(file.read_text())
-    variables = {"WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
+    variables = {"COUNTERS": "*", "WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
     configuration["stages"]["dev"]["environment_variables"] |= variables
     file.write_text(json.dumps(configuration))
 
