@@ -91,6 +91,20 @@ def _allowed(entries: tuple[str, ...]) -> Names:
     return Names(entries)
 
 
+def find_item(*, stale: bool = False) -> CatalogItem:
+    """
+    Return the catalog's item, empty if it does not exist. One read: strongly consistent, unless it may be `stale`.
+
+    Raises:
+        CatalogUnavailableError: DynamoDB throttles, refuses or does not answer, or an attribute has the wrong type.
+    """
+    try:
+        found = dynamodb.find(CatalogItem, CatalogItem.KEY, None, CatalogUnavailableError, stale=stale)
+    except TypeError as error:
+        raise CatalogUnavailableError(str(error)) from error
+    return found or CatalogItem()
+
+
 def _read() -> Catalog:
-    item = dynamodb.find(CatalogItem, CatalogItem.KEY, None, CatalogUnavailableError, stale=True) or CatalogItem()
+    item = find_item(stale=True)
     return Catalog(*(Names(entries or ()) for entries in (item.added, item.closed, item.hidden)))

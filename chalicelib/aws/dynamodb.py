@@ -7,12 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.exceptions import (
-    AttributeDeserializationError,
-    DoesNotExist,
-    PynamoDBException,
-    TransactWriteError,
-)
+from pynamodb.exceptions import DoesNotExist, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.aws.tables import client, connection
@@ -96,15 +91,14 @@ def find(
     A `stale` read costs half: it is eventually consistent.
 
     Raises:
-        UnavailableError: of the class `error`; DynamoDB throttles or does not answer, or an attribute has a wrong type.
+        UnavailableError: of the class `error`; DynamoDB throttles or does not answer.
+        TypeError: an attribute has the wrong type.
     """
     with translate_errors(error):
         try:
             return model.get(hash_key, range_key, consistent_read=not stale)
         except DoesNotExist:
             return None
-        except AttributeDeserializationError as cause:
-            raise error(str(cause)) from cause
 
 
 def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:

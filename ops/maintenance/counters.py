@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.access.catalog import find_item
 from chalicelib.access.names import Catalog, Names, Verdict, judge
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import UnwritableItemError
@@ -133,9 +134,9 @@ def read() -> Catalog:
     Read the catalog. One strongly consistent read.
 
     Raises:
-        CatalogUnavailableError: DynamoDB throttles or does not answer.
+        CatalogUnavailableError: DynamoDB throttles or does not answer, or an attribute has the wrong type.
     """
-    item = dynamodb.find(CatalogItem, CatalogItem.KEY, None, CatalogUnavailableError) or CatalogItem()
+    item = find_item()
     return _to_catalog({name: getattr(item, name) or () for name in _SETS})
 
 
