@@ -120,8 +120,8 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     """
     Purge the selected counters, after `confirm` is called with a question.
 
-    Refuses counters that accept increments (`is_open`), and all of them if there is one. Also refuses each counter with
-    events that are uncounted, unreadable or not a minute old; the others are purged. If interrupted at any point, the
+    Refuses all counters if one of them accepts increments (`is_open`). Also refuses each counter with events that are
+    uncounted, unreadable or less than a minute old, and purges the others. If the call is interrupted at any point, the
     next call finishes. Safe while workers count: no total of another counter changes. Memory use does not grow with the
     number of counters, except for the names of refused ones.
 
@@ -231,8 +231,8 @@ def _check_closed(still_open: Iterator[str]) -> None:
     if listed := list(islice(still_open, _LISTED)):
         more = f" and {count(number, 'other')}" if (number := sum(1 for _ in still_open)) else ""
         raise OperatorError(
-            f"These counters accept increments: {', '.join(listed)}{more}. Close or hide them first, see ops counters, "
-            "and purge them a minute later. Nothing was changed."
+            f"These counters accept increments: {', '.join(listed)}{more}. Close or hide them by "
+            "`python -m ops counters`, and purge them a minute later. Nothing was changed."
         )
 
 

@@ -54,7 +54,7 @@ class Stage:
         return boto3.client("dynamodb").scan(TableName=f"counter-{self.name}-event-log", Select="COUNT")["Count"]
 
     def count_invocations(self) -> int:
-        """Count the invocations of the API's function, by its log."""
+        """Count the invocations of the API's function in its log."""
         pages = boto3.client("logs").get_paginator("filter_log_events")
         found = pages.paginate(logGroupName=f"/aws/lambda/counter-{self.name}")
         return sum(event["message"].startswith("START") for page in found for event in page["events"])
@@ -153,7 +153,7 @@ def check_requests_without_credentials(stage: Stage, callers: str) -> None:
 
 
 def check_verdicts(stage: Stage, callers: Mapping[str, Caller], expected: dict[str, tuple[str, str]]) -> None:
-    """Send an increment and a query of each caller, and compare the verdicts, events and invocations with the table."""
+    """Send each caller's increment and query, and compare the verdicts, events and invocations with the table."""
     events, invocations = stage.count_events(), stage.count_invocations()
     verdicts = {}
 
@@ -185,7 +185,7 @@ def with_header(name: str, value: str) -> Caller:
 
 
 def add_slow_key(stage: Stage, name: str) -> str:
-    """Add a key that may be used once, and then next in a quarter of an hour: the tests take less time."""
+    """Add a key whose second request is above its rate for a quarter of an hour, so that one request suffices."""
     key: str = stage.keys("add", name, "--rate", "1", "--burst", "1")["key"]
     client = boto3.client("apigateway")
     (plan,) = (

@@ -43,7 +43,7 @@ NOW_S = 1_900_000_000
 
 NOTE = purge.Note("spam", "ann")
 
-#: A keeper of what must not change.
+#: A counter that no purge may change.
 OTHER = "other"
 
 
@@ -430,8 +430,8 @@ def test_redelivered_event_is_removed_from_a_counter_that_is_used_again(engine, 
     assert (state.value, state.version, verify()) == (90, 45, {})
 
 
-#: Requests of a purge, by the number of parts, and the faults at each. A change of a number is a change of what is
-#: proved.
+#: The number of requests of a purge, by the number of parts, and the faults at each request. If a number changes, so
+#: do the crash points that the tests cover.
 REQUESTS = {1: 26, 2: 48}
 CUTS = {
     "the process dies before it": faults.die_before,

@@ -150,7 +150,7 @@ def test_scheme_may_have_any_case(issuer):
 
 
 def test_secret_among_the_keys_verifies_no_token(issuer):
-    """A secret that everybody can read proves nothing."""
+    """A published secret proves nothing: every client can sign with it."""
     secret = "x" * 32
     issuer.publish(
         describe_key("0", issuer.key), {"kid": "1", "kty": "oct", "k": encode(secret.encode()), "alg": "HS256"}
