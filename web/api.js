@@ -4,9 +4,9 @@ const TIMEOUT_MS = 30_000;
 /** The time by which the browser’s clock is behind the API’s. */
 let clockLagMs = 0;
 
-/** Statuses with which the API refuses a command. It also refuses a counter that is closed or does not exist. */
+/** Statuses and problem types with which the API refuses a command: its form, its counter or its caller. */
 const REFUSALS = [400, 412, 413, 415, 422];
-const COUNTER_REFUSAL = "urn:counter:problem:counter-";
+const REFUSAL_TYPE = /^urn:counter:problem:(counter-|forbidden$|unauthorized$)/;
 
 /** The outcome of the request is unknown. Retry it; if it is a command, with the same key. */
 export class UnavailableError extends Error {
@@ -92,7 +92,7 @@ async function request(url, signal, { as = "json", ...options } = {}) {
   const { status } = response;
   const problem = await response.json().catch(() => ({}));
   // A proxy's refusal must not cost a command: retry.
-  const isRefusal = REFUSALS.includes(status) || String(problem.type).startsWith(COUNTER_REFUSAL);
+  const isRefusal = REFUSALS.includes(status) || REFUSAL_TYPE.test(problem.type);
   const isRefused = options.method ? isRefusal && problem.detail : status !== 429 && status < 500;
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }

@@ -278,23 +278,27 @@ def test_refused_increment_is_dropped_and_its_reason_shown(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_increment_of_a_closed_counter_is_dropped_and_its_reason_shown(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
+@pytest.mark.sample(1)
+@pytest.mark.parametrize(
+    ("status", "problem_type"), [(403, "counter-closed"), (403, "forbidden"), (401, "unauthorized")]
+)
+def test_increment_not_permitted_is_dropped_and_its_reason_shown(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int, problem_type: str
 ) -> None:
-    problem = {"type": "urn:counter:problem:counter-closed", "status": 403, "detail": "The counter is closed."}
+    problem = {"type": f"urn:counter:problem:{problem_type}", "status": status, "detail": "Not permitted here."}
     headers = {"Access-Control-Allow-Origin": "*"}
     sent: list[str] = []
 
     def refuse(route: Route) -> None:
         sent.append(route.request.url)
-        route.fulfill(status=403, json=problem, headers=headers)
+        route.fulfill(status=status, json=problem, headers=headers)
 
     open_counter(counter_id)
     page.route("**/increments", refuse)
 
     click_increment(page)
 
-    expect(page.get_by_role("alert")).to_contain_text("The counter is closed.")
+    expect(page.get_by_role("alert")).to_contain_text("Not permitted here.")
     expect_shown(page, value=0)
     assert len(sent) == 1
 
