@@ -229,6 +229,8 @@ class UnavailableError(CounterError):
 class CatalogUnavailableError(UnavailableError):
     """The catalog throttles, refuses or does not answer, so it is unknown which counters exist. Nothing was done."""
 
+    public_detail = "Nothing was recorded. Retry later."
+
 
 class LogUnavailableError(UnavailableError):
     """The event log throttles, refuses or does not answer."""

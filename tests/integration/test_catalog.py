@@ -199,6 +199,7 @@ def test_process_without_a_copy_answers_503_and_records_nothing(operated, pipeli
         answers = [pipeline.increment(), pipeline.counter(), pipeline.send("GET", "/counters")]
 
     assert [(answer.status, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 3
+    assert answers[0].body["detail"] == "Nothing was recorded. Retry later."
     assert {*requests.operations} <= {"GetItem", "Scan"}
     assert (pipeline.increment().status, pipeline.version) == (202, 0)
 
