@@ -195,6 +195,7 @@ def test_copy_is_kept_while_the_catalog_cannot_be_read(operated, pipeline, fault
 
 @pytest.mark.parametrize("fault", [faults.throttle, faults.drop_request])
 def test_process_without_a_copy_answers_503_and_records_nothing(operated, pipeline, fault):
+    pipeline.count(an_event(counter_id=f"{pipeline.counter_id}-listed"))
     with faults.inject("GetItem", fault, faults.ALWAYS), aws_requests.record() as requests:
         answers = [pipeline.increment(), pipeline.counter(), pipeline.send("GET", "/counters")]
 
