@@ -8,6 +8,7 @@ but no functions. End-to-end and browser tests use HTTP on the stage `local`, wh
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import time
@@ -89,6 +90,21 @@ def warm_process() -> None:
     from testkit import warm_process
 
     warm_process.enter()
+
+
+@pytest.fixture(autouse=True)
+def _restore_environment() -> Iterator[None]:
+    """Undo what an operators' command changed in the environment of the test's process, and in the settings."""
+    from chalicelib import settings
+
+    before = {**os.environ}
+    yield
+    now = {**os.environ, "PYTEST_CURRENT_TEST": before.get("PYTEST_CURRENT_TEST", "")}
+    if now != before:
+        for name in now.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)
+        settings.current.cache_clear()
 
 
 @pytest.fixture(scope="session")

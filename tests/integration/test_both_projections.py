@@ -322,7 +322,8 @@ def run_rebuild(pipeline, *arguments):
 def second_on_command_line(second, monkeypatch):
     """Enable the second projection for the operators' CLI, in this process's environment."""
     monkeypatch.setattr(stages, "read_settings", lambda _: settings.current())
-    monkeypatch.setattr(stages, "read_environment", lambda _: {"STAGE": "pipeline", "SQL_URL": second.database.url})
+    variables = {"STAGE": "pipeline", "COUNTERS": "*", "SQL_URL": second.database.url}
+    monkeypatch.setattr(stages, "read_environment", lambda _: variables)
     return second
 
 
