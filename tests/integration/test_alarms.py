@@ -174,7 +174,7 @@ def test_every_alarm_watches_resources_of_its_own_stage(name, alarms, dashboard)
     ours = settings.read({"STAGE": name, "COUNTERS": "*", "SQL_URL": "sqlite:///file" if name == WITH_SQL else ""})
     existing = {
         "QueueName": {queue(name) for one in ours.projections for queue in (one.queue, one.dead_letter_queue)},
-        "TableName": {ours.event_log_table, ours.counters_table, ours.archive_table},
+        "TableName": {ours.event_log_table, ours.counters_table, ours.archive_table, ours.catalog_table},
         "FunctionName": functions_of(ours.stage),
         "ApiName": {f"counter-{ours.stage}"},
         "Stage": {"api"},
