@@ -56,8 +56,9 @@ class Host:
 
     def version(self, style: str) -> dict[str, site_files.SiteFile]:
         """Return the files of the published page with an additional style."""
-        web = {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
-        web["style.css"] += style.encode()
+        folder = stages.PROJECT / "web"
+        web = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        web["page/style.css"] += style.encode()
         return {file.key: file for file in site_files.build_site(web, f"{self.url}api", 1000).files}
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
@@ -175,7 +176,7 @@ def test_cached_files_are_of_one_version_during_a_publication(
     expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
     context.set_offline(False)
     page.reload()
-    assert f"/v/{get_version(new)}/app.js" in wait_until_cached(page, get_version(new))
+    assert f"/v/{get_version(new)}/page/app.js" in wait_until_cached(page, get_version(new))
 
 
 def test_api_responses_are_not_cached_if_page_and_api_share_a_host(

@@ -34,8 +34,9 @@ def test_page_without_locks_keeps_clicks_in_memory(evaluate):
         const locks = { request: async () => { throw new Error("refused"); } };
         Object.defineProperty(globalThis, "navigator", { value: { locks } });
         globalThis.indexedDB = { open: () => ({}) };
-        const source = readFileSync(`${web}/store.js`, "utf8").replace(/^import.*/, 'const makeKey = () => "tab";');
-        const { openStore } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+        const source = readFileSync(`${web}/client/store.js`, "utf8");
+        const alone = source.replace(/^import.*/, 'const makeKey = () => "tab";');
+        const { openStore } = await import(`data:text/javascript,${encodeURIComponent(alone)}`);
         const timer = setTimeout(() => console.log("never opened"), 100);
         console.log((await openStore()).isPersistent());
         clearTimeout(timer);"""

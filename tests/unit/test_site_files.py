@@ -34,7 +34,8 @@ def a_web(index=None, **assets):
 
 
 def the_page():
-    return {path.name: path.read_bytes() for path in (stages.PROJECT / "web").iterdir()}
+    folder = stages.PROJECT / "web"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def files_by_key(web, api_url=API):
@@ -250,7 +251,7 @@ def test_every_file_of_the_page_is_published_and_every_link_resolves():
     page = text_of(site.files[-1])
     loaded = set(re.findall(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]*)"', page))
 
-    assert {key.rpartition("/")[2] for key in keys} == {*web, "config.json"}
+    assert {re.sub("^v/[^/]*/", "", key) for key in keys} == {*web, "config.json"}
     assert {name for name in loaded if not name.startswith("data:")} <= keys
     assert site_files.INDEX not in loaded
     assert f"connect-src 'self' {parse_origin(API)}; base-uri" in page

@@ -8,7 +8,7 @@ export async function cachePage() {
     if (!index.ok || !(await index.clone().text()).includes(`"${document.scripts[0].getAttribute("src")}"`)) return;
     const files = performance.getEntriesByType("resource").filter(
       // Fetched resources belong to the API, which may have the same host.
-      ({ name, initiatorType }) => initiatorType !== "fetch" && name.startsWith(new URL(".", import.meta.url)),
+      ({ name, initiatorType }) => initiatorType !== "fetch" && name.startsWith(new URL("..", import.meta.url)),
     );
     const urls = new Set([new URL("config.json", page).href, ...files.map(({ name }) => name)]);
     const cache = await caches.open("page");

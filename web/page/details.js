@@ -1,5 +1,5 @@
-import { readNow } from "./api.js";
-import { pause, pickBackoffMs } from "./backoff.js";
+import { readNow } from "../client/api.js";
+import { pause, pickBackoffMs } from "../client/backoff.js";
 
 const INTERVAL_MS = 3_000;
 const REPORTS_INTERVAL_MS = 30_000;

@@ -1,12 +1,12 @@
-import { makeApi, RefusedError, UnavailableError } from "./api.js";
+import { makeApi, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
-import { isCounterId, makeCounter, readCounterId } from "./counter.js";
+import { isCounterId, makeCounter, readCounterId } from "../client/counter.js";
 import { makeDetails } from "./details.js";
 import { cachePage } from "./offline-cache.js";
-import { makeOutbox } from "./outbox.js";
+import { makeOutbox } from "../client/outbox.js";
 import * as panels from "./panels.js";
-import { startPolling } from "./polling.js";
-import { openStore } from "./store.js";
+import { startPolling } from "../client/polling.js";
+import { openStore } from "../client/store.js";
 import * as view from "./view.js";
 
 /** Another tab can block the store. */

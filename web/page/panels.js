@@ -1,4 +1,4 @@
-import { readNow, UnavailableError } from "./api.js";
+import { readNow, UnavailableError } from "../client/api.js";
 import { drawBars, fillSteps } from "./chart.js";
 import { RANGES } from "./details.js";
 import { format, formatTime, page, setText } from "./view.js";
