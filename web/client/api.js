@@ -42,8 +42,6 @@ export function makeKey() {
  * Reads set no headers, so they need no preflight.
  */
 export function makeApi(root) {
-  const missingReports = new Set();
-
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
   /** Get the resource at this path below the counter. The empty path is the counter's state. */
@@ -60,6 +58,13 @@ export function makeApi(root) {
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
+  return { buildUrl, get, increment };
+}
+
+/** Make a client of the API's reports. */
+export function makeReports(root) {
+  const missingReports = new Set();
+
   /** Get the rows of a report, or null if the API does not have it. */
   async function getReport(name, query, signal) {
     try {
@@ -72,7 +77,7 @@ export function makeApi(root) {
     }
   }
 
-  return { buildUrl, get, increment, getReport };
+  return { getReport };
 }
 
 async function request(url, signal, { as = "json", ...options } = {}) {

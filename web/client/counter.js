@@ -17,35 +17,11 @@ export function isCounterId(text) {
   return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
 }
 
-/**
- * Make this page's view of one counter.
- *
- * `state` is the state shown, at first null. `openSwap` is a swap without a response, `isUnknown` if that is lost.
- */
+/** Make this page's view of one counter. `state` is the state shown, at first null. */
 export function makeCounter(id, api, outbox) {
   /** Return increments that are not known to be included in the value shown. */
   const getPending = () => outbox.getClicks(id);
-  const counter = { id, state: null, openSwap: null, getPending, swap, refresh };
-
-  /**
-   * Increment only if the counter is at the version shown. Return the new state.
-   *
-   * A swap is never stored. Until it has a response, another call retries it.
-   */
-  async function swap(by) {
-    const attempt = (counter.openSwap ??= { ...counter.state, key: makeKey(), by });
-    try {
-      attempt.answer ??= api.increment(id, attempt.key, attempt.by, attempt.version);
-      const state = await attempt.answer;
-      counter.openSwap = null;
-      return state;
-    } catch (error) {
-      attempt.answer = null;
-      if (error instanceof UnavailableError) attempt.isUnknown = true;
-      else counter.openSwap = null;
-      throw error;
-    }
-  }
+  const counter = { id, state: null, getPending, refresh };
 
   /**
    * Read the state and, in the same step, forget the pending increments that it includes.
@@ -93,6 +69,31 @@ export function makeCounter(id, api, outbox) {
   }
 
   return counter;
+}
+
+/** Let the counter swap. `openSwap` is a swap without a response, `isUnknown` if that is lost. */
+export function addSwap(counter, api) {
+  /**
+   * Increment only if the counter is at the version shown. Return the new state.
+   *
+   * A swap is never stored. Until it has a response, another call retries it.
+   */
+  async function swap(by) {
+    const attempt = (counter.openSwap ??= { ...counter.state, key: makeKey(), by });
+    try {
+      attempt.answer ??= api.increment(counter.id, attempt.key, attempt.by, attempt.version);
+      const state = await attempt.answer;
+      counter.openSwap = null;
+      return state;
+    } catch (error) {
+      attempt.answer = null;
+      if (error instanceof UnavailableError) attempt.isUnknown = true;
+      else counter.openSwap = null;
+      throw error;
+    }
+  }
+
+  return Object.assign(counter, { openSwap: null, swap });
 }
 
 /** Select the recorded clicks to check: once per version, which is the number of counted events. */

@@ -46,7 +46,7 @@ export function makeOutbox(api, store, listener) {
       store.put(click);
       failures = 0;
       accepted = click.counterId;
-      listener.onRecorded();
+      listener.onRecorded(click);
     } catch (error) {
       if (error instanceof UnavailableError) {
         accepted = null;
@@ -84,11 +84,14 @@ export function makeOutbox(api, store, listener) {
     /** Whether closing the page would lose clicks. */
     hasUnsaved: () => !store.isPersistent() && unsent.length + sending > 0,
 
-    add(counterId, by) {
-      const click = { key: makeKey(), counterId, by, at: Date.now() };
+    /** Add a click and return it. If a click with this key is there, return that one. */
+    add(counterId, by, key = makeKey()) {
+      if (clicks.has(key)) return clicks.get(key);
+      const click = { key, counterId, by, at: Date.now() };
       store.put(click);
       track(click);
       sendNext();
+      return click;
     },
 
     /** Take over the clicks of closed tabs. */

@@ -9,9 +9,13 @@ const OPEN_TIMEOUT_MS = 3_000;
  *
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
  * clicks of closed tabs. Without storage, `isPersistent` returns false: clicks stay in memory.
+ *
+ * A click belongs to one API. The page's own clicks name none, so that they follow the page to another address of its
+ * API; the page also adopts those that name its API.
  */
-export async function openStore() {
+export async function openStore(apiUrl, isPage = false) {
   const tab = makeKey();
+  const api = isPage ? undefined : apiUrl;
   let db = await openDatabase(tab, () => (db = null)).catch(() => null);
 
   /** Run a transaction. If it fails, store nothing any more. */
@@ -33,7 +37,8 @@ export async function openStore() {
     isPersistent: () => db !== null,
 
     /** Store the click as it is now. */
-    put: ({ key, counterId, by, at, event }) => write((clicks) => clicks.put({ key, counterId, by, at, event, tab })),
+    put: ({ key, counterId, by, at, event }) =>
+      write((clicks) => clicks.put({ key, counterId, by, at, event, tab, api })),
 
     remove: (key) => write((clicks) => clicks.delete(key)),
 
@@ -44,10 +49,11 @@ export async function openStore() {
      */
     async adopt() {
       const openTabs = db && (await navigator.locks.query()).held.map((lock) => lock.name);
+      const isAdoptable = (stored) => !openTabs.includes(stored.tab) && [api, apiUrl].includes(stored.api);
       const adopted = [];
       await write((clicks) => {
         clicks.getAll().onsuccess = ({ target }) => {
-          for (const click of target.result.filter((stored) => !openTabs.includes(stored.tab))) {
+          for (const click of target.result.filter(isAdoptable)) {
             if (click.event && Date.now() - click.at > MAX_RECORDED_AGE_MS) clicks.delete(click.key);
             else clicks.put({ ...click, tab }).onsuccess = () => adopted.push(click);
           }
@@ -59,11 +65,13 @@ export async function openStore() {
 }
 
 async function openDatabase(tab, onClosed) {
+  // Node may have locks, but has no database: this line throws.
+  const factory = indexedDB;
   await new Promise((onLocked, onRefused) => {
     // A browser without storage refuses locks, too.
     navigator.locks.request(tab, () => new Promise(() => onLocked())).catch(onRefused);
   });
-  const request = indexedDB.open("counter", 1);
+  const request = factory.open("counter", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });
   return new Promise((resolve, reject) => {
     setTimeout(reject, OPEN_TIMEOUT_MS);

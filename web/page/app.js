@@ -1,6 +1,6 @@
-import { makeApi, RefusedError, UnavailableError } from "../client/api.js";
+import { makeApi, makeReports, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
-import { isCounterId, makeCounter, readCounterId } from "../client/counter.js";
+import { addSwap, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
 import { makeDetails } from "./details.js";
 import { cachePage } from "./offline-cache.js";
 import { makeOutbox } from "../client/outbox.js";
@@ -13,8 +13,8 @@ import * as view from "./view.js";
 const ADOPTION_TIMEOUT_MS = 3_000;
 
 async function start({ apiUrl, maxIncrement }) {
-  const api = makeApi(apiUrl);
-  const outbox = makeOutbox(api, await openStore(), { onRecorded, onRefused, onChange: show });
+  const api = { ...makeApi(apiUrl), ...makeReports(apiUrl) };
+  const outbox = makeOutbox(api, await openStore(apiUrl, true), { onRecorded, onRefused, onChange: show });
   let shownId = null;
   let counter = null;
   let details = null;
@@ -44,7 +44,7 @@ async function start({ apiUrl, maxIncrement }) {
   function openCounter(id) {
     details?.stop();
     shownId = id;
-    counter = isCounterId(id) ? makeCounter(id, api, outbox) : null;
+    counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox), api) : null;
     details = counter && makeDetails(id, api, show);
     refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
     view.setText(view.page.swapped, "");
