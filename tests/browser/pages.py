@@ -63,7 +63,12 @@ def reconnect(page: Page, api_url: str) -> None:
     page.evaluate("dispatchEvent(new Event('online'))")
 
 
+def open_options(page: Page) -> None:
+    page.locator("#options").evaluate("options => { options.open = true; }")
+
+
 def set_amount(page: Page, by: int | str) -> None:
+    open_options(page)
     page.get_by_label("Amount").fill(str(by))
 
 

@@ -8,7 +8,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser.pages import Gate, click_increment, cut_off, expect_pending, expect_shown, get_add_button, set_amount
+from tests.browser.pages import (
+    Gate,
+    click_increment,
+    cut_off,
+    expect_pending,
+    expect_shown,
+    get_add_button,
+    open_options,
+    set_amount,
+)
 from tests.browser.test_details import serve_reports
 
 if TYPE_CHECKING:
@@ -48,6 +57,7 @@ def test_page_has_no_accessibility_violation_in_any_state(
     expect_shown(page, value=1)
     expect(page.locator("#events li")).to_contain_text("+1")
     cut_off(page, api_url)
+    open_options(page)
     page.get_by_role("button", name="Add only if still").click()
     expect(page.locator("#swapped")).to_contain_text("We don’t know")
     set_amount(page, 1000)
@@ -88,6 +98,7 @@ def test_plus_key_increments_outside_fields_only(
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
 
+    open_options(page)
     page.keyboard.press("+")
     expect_pending(page, 1)
     page.get_by_label("Another counter").press("+")
@@ -199,8 +210,9 @@ def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[st
 
     for name in ("Link", "Badge (Markdown)", "Another counter"):
         expect(page.get_by_role("textbox", name=name, exact=True)).to_have_count(1)
+    open_options(page)
     buttons = page.get_by_role("button").all_inner_texts()
-    assert buttons == ["Add 1", "Add only if still 0", "Copy link", "Copy badge", "Open"]
+    assert buttons == ["Open", "Add 1", "Add only if still 0", "Copy link", "Copy badge"]
 
 
 @pytest.mark.exhaustive

@@ -14,6 +14,7 @@ from tests.browser.pages import (
     get_add_button,
     get_value_and_version,
     increment_elsewhere,
+    open_options,
     reconnect,
     set_amount,
 )
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.exhaustive
 
 
 def get_swap_button(page: Page) -> Locator:
+    open_options(page)
     return page.get_by_role("button", name="Add only if still")
 
 

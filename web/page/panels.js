@@ -1,7 +1,8 @@
 import { readNow, UnavailableError } from "../client/api.js";
 import { drawBars, fillSteps } from "./chart.js";
 import { RANGES } from "./details.js";
-import { format, formatTime, page, setText } from "./view.js";
+import { formatTime } from "./time.js";
+import { format, page, setText } from "./view.js";
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });

@@ -1,7 +1,8 @@
+import { makeTime } from "./time.js";
+
 const MAX_DOTS = 12;
 
 const numbers = new Intl.NumberFormat("en");
-const times = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 let shouldAnnounce = true;
 
@@ -42,8 +43,8 @@ export function showCounter(counter) {
   setText(page.pending, `+${format(pending.reduce((sum, click) => sum + click.by, 0))} pending`);
   page.pending.hidden = !pending.length;
   const { version, updated_at: time } = state ?? {};
-  const changes = time ? `${formatCount(version, "change")}, updated ${formatTime(time)}` : "No changes yet";
-  setText(page.facts, state ? changes : "");
+  setText(page.changes, state ? formatCount(version, "change") : "");
+  showFacts(time);
   setText(page.swap, counter?.openSwap?.isUnknown ? "Check again" : `Add only if still ${text}`);
   page.swap.disabled = !state;
   page.increment.disabled = !counter;
@@ -68,10 +69,6 @@ export function format(value) {
   return (Math.abs(value) > Number.MAX_SAFE_INTEGER ? "≈" : "") + numbers.format(value).replace("-", "−");
 }
 
-export function formatTime(time) {
-  return times.format(new Date(time));
-}
-
 /** Set text only if it differs: screen readers would repeat it. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -79,6 +76,11 @@ export function setText(element, text) {
 
 function formatCount(n, noun) {
   return `${format(n)} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+function showFacts(time) {
+  if (page.facts.querySelector("time")?.dateTime === time) return;
+  page.facts.replaceChildren(...(time ? ["Updated ", makeTime(time)] : []));
 }
 
 function showAmount() {

@@ -1,0 +1,42 @@
+import { readNow } from "../client/api.js";
+
+const UNITS_S = { year: 31_557_600, month: 2_629_800, day: 86_400, hour: 3_600, minute: 60 };
+const TICK_MS = 10_000;
+
+const ages = new Intl.RelativeTimeFormat("en");
+const times = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+
+/** Make an element that shows how long ago this was, and the exact time as its title. `startClock` keeps it true. */
+export function makeTime(dateTime) {
+  const element = document.createElement("time");
+  Object.assign(element, { dateTime, title: formatTime(dateTime) });
+  element.textContent = formatAge(dateTime);
+  return element;
+}
+
+/** Keep the times on the visible page true. */
+export function startClock() {
+  setInterval(showAges, TICK_MS);
+  document.addEventListener("visibilitychange", showAges);
+}
+
+export function formatTime(dateTime) {
+  return times.format(new Date(dateTime));
+}
+
+function showAges() {
+  if (document.hidden) return;
+  for (const element of document.querySelectorAll("time")) {
+    const age = formatAge(element.dateTime);
+    if (element.textContent !== age) element.textContent = age;
+  }
+}
+
+/** Format an age in whole units. A time that is ahead of the API's clock is a moment ago. */
+function formatAge(dateTime) {
+  const age = (readNow() - Date.parse(dateTime)) / 1_000;
+  for (const [unit, seconds] of Object.entries(UNITS_S)) {
+    if (age >= seconds) return ages.format(-Math.floor(age / seconds), unit);
+  }
+  return "a moment ago";
+}
