@@ -51,8 +51,22 @@ _OPTIONS = (
 #: Starts processes as forks of a process that has imported the libraries but none of our modules.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["boto3", "chalice", "hypothesis", "ministack.services.dynamodb", "pynamodb.models", "pytest", "sqlalchemy"]
+    [
+        "aws_lambda_powertools.metrics",
+        "boto3",
+        "chalice",
+        "hypothesis",
+        "ministack.services.dynamodb",
+        "pynamodb.models",
+        "pytest",
+        "rich.progress",
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "yaml",
+    ]
 )
+
+#: The exit codes of a process whose catcher passed or failed. Python's own code of a crash is 1.
+_PASSED, _FAILED = 100, 101
 
 CRASHES = "tests/resilience/test_crash_points.py::test_fault_at_any_request_changes_no_total"
 CATALOG = "tests/unit/test_catalog_copy.py"
@@ -894,12 +908,12 @@ def is_caught(name: str) -> bool:
         process = _FORKS.Process(target=_run_catcher, args=(name, output.name))
         process.start()
         process.join()
-        assert process.exitcode in (0, 1), f"{name} could not be run:\n{output.read()}"
-    return process.exitcode == 1
+        assert process.exitcode in (_PASSED, _FAILED), f"{name} could not be run:\n{output.read()}"
+    return process.exitcode == _FAILED
 
 
 def _run_catcher(name: str, output: str) -> None:
-    """Run the mutant's catcher in this new process. Exit with pytest's code."""
+    """Run the mutant's catcher in this new process. Exit with pytest's code, and a number that no crash has."""
     os.environ["MUTANT"] = name  # for the processes that the catcher starts
     sys.meta_path.insert(0, _Finder(MUTANTS[name]))
     os.chdir(PROJECT)
@@ -908,7 +922,7 @@ def _run_catcher(name: str, output: str) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
         code = pytest.main(["-q", "-x", *_OPTIONS, MUTANTS[name].catcher])
         sys.stdout.flush()
-    os._exit(code)
+    os._exit(_PASSED + code)
 
 
 def run_mutants(names: Iterable[str]) -> dict[str, Future[bool]]:
