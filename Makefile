@@ -3,11 +3,10 @@
 .PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots openapi pins clean
 
 PY := .venv/bin/python
-export PYTHONDONTWRITEBYTECODE := 1
 
-# Workers share the test files: one for each processor, six at most, because each starts an embedded AWS of its own.
-# ARGS are further arguments of pytest.
-WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count(), 6))')
+# Workers share the test files: one more than processors, because tests of the deployed system also wait; six at most,
+# because each starts an embedded AWS of its own. ARGS are further arguments of pytest.
+WORKERS ?= $(shell $(PY) -c 'import os; print(min(os.cpu_count() + 1, 6))')
 PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 help: ## list the targets
@@ -29,10 +28,9 @@ test: .venv/ready ## run the quick unit, integration, end-to-end and browser tes
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive" tests/unit tests/integration tests/e2e tests/browser
 
-check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, all quick tests with branch coverage, then all others
+check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, and all tests, the quick ones with branch coverage
 	@scripts/setup-browser
-	@$(PYTEST) -m "not exhaustive" --cov --cov-report=term-missing:skip-covered
-	@$(PYTEST) -m exhaustive
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 format: .venv/ready ## format the code
 	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .
@@ -88,6 +86,7 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 
 clean: ## stop the local system and what killed tests left; remove .venv, .local, caches and built packages
 	@if [ -e .venv/ready ]; then $(PY) -m ops.local down; $(PY) -m testkit.run_folder; fi
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	@rm -rf .venv .local .*_cache .hypothesis .coverage .coverage.* build .chalice/deployments
 
 .venv/ready: requirements-dev.txt scripts/setup

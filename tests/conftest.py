@@ -7,6 +7,7 @@ but no functions. End-to-end and browser tests use HTTP on the stage `local`, wh
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -44,18 +45,31 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: Files that run first. The first four check or compare the whole log of their worker's embedded AWS, to which other
-#: integration tests add thousands of events. The others take a minute or more: a worker that began one of them last
-#: would finish long after the others.
+#: integration tests add thousands of events. The others take minutes, the longest first: a worker that began one of
+#: them last would finish long after the others.
 FIRST = [
     "tests/integration/test_permissions.py",
     "tests/integration/test_cost.py",
     "tests/integration/test_alarms.py",
     "tests/integration/test_verify.py",
-    "tests/e2e/test_openapi.py",
     "tests/resilience/test_sql_rebuild.py",
     "tests/resilience/test_mutants.py",
-    "tests/resilience/test_crash_points.py",
     "tests/resilience/test_repair.py",
+    "tests/resilience/test_crash_points.py",
+    "tests/e2e/test_local_system.py",
+    "tests/e2e/test_openapi.py",
+    "tests/e2e/test_package.py",
+    "tests/resilience/test_figures.py",
+    "tests/browser/test_page.py",
+    "tests/browser/test_outbox.py",
+    "tests/e2e/test_extending.py",
+    "tests/e2e/test_maintenance.py",
+    "tests/integration/test_cpu_time.py",
+    "tests/e2e/test_site.py",
+    "tests/e2e/test_access.py",
+    "tests/browser/test_details.py",
+    "tests/browser/test_accessibility.py",
+    "tests/e2e/test_exactly_once.py",
 ]
 
 
@@ -64,7 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     Mark the cases that `make test` leaves to `make check`, before `-m` selects, and order the files for the workers.
 
-    Of a test marked `sample(number)`, that number of cases stays in `make test`: the same ones in every process.
+    Of a test marked `sample(number)`, that number of cases stays in `make test`: the same ones in every process. Only
+    the quick tests are traced, so that the coverage is theirs.
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -79,9 +94,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "no_cover"]
             else:
                 item.add_marker("exhaustive")
+    for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker("no_cover")
     if hasattr(config, "workerinput"):
         order = {file: number for number, file in enumerate(FIRST)}
         items.sort(key=lambda item: order.get(item.location[0], len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the modules and the tests themselves out of each garbage collection from here on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
