@@ -9,8 +9,8 @@ let downUntil = 0;
  */
 addEventListener("fetch", (event) => {
   const { request } = event;
-  // Fetches have no destination. All but config.json are for the API, which may have the same host.
-  if (!request.destination && request.url !== new URL("config.json", location).href) return;
+  // Fetches have no destination. They are for the API, which may have the same host.
+  if (!request.destination) return;
   event.respondWith(serve(request));
 });
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ops.cli.errors import InputError, OperatorError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-INDEX, ERROR, CONFIG = "index.html", "error.html", "config.json"
+INDEX = "index.html"
 #: A service worker controls pages in its folder and below, and is updated under the same name.
 WORKER = "service-worker.js"
 
@@ -37,10 +38,13 @@ _TYPES = {
     ".webp": "image/webp",
     ".woff2": "font/woff2",
 }
-_COMPRESSED = {".css", ".html", ".js", ".svg"}  # not config.json: it is tiny, and curl can read it
+_COMPRESSED = {".css", ".html", ".js", ".svg"}
 
 _VERSIONED = re.compile(r"v/([0-9a-f]{16})/")
 _REFERENCE = re.compile(r'\b(src|href)="([^"]*)"')
+#: In a page that calls the API: the place of its configuration, and links to the API.
+_CONFIG = '<script type="application/json" id="config">{}</script>'
+_API_LINK = 'href="#api"'
 _CONNECT_SRC = re.compile(r"connect-src [^;\"]*")
 _HOST = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _API = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[^?#\s]*)?|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^?#\s]*)?")
@@ -78,28 +82,41 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
     """
     Build the site from these files, by path below `web/`, and for the API with this address and maximum amount.
 
-    Assets come first, in a folder named after a hash of their content, then the files that refer to them. The page is
+    Assets come first, in a folder named after a hash of their content, then the pages that refer to them, `index.html`
     last.
 
     Raises:
         InputError: the API's address is invalid.
-        OperatorError: a file has an unknown type, or the page has no single `connect-src`.
+        OperatorError: a file has an unknown type, or a page that calls the API has no single `connect-src`.
     """
     origin = parse_origin(api_url)
-    assets = {name: body for name, body in sorted(web.items()) if name not in (INDEX, ERROR, CONFIG, WORKER)}
+    pages = sorted((name for name in web if _is_page(name)), key=lambda name: (name == INDEX, name))
+    assets = {name: body for name, body in sorted(web.items()) if name not in (*pages, WORKER)}
     version = _version(assets)
-    config = json.dumps({"api_url": api_url.rstrip("/"), "max_increment": max_increment}).encode()
-    page = _narrow_connect_src(_version_references(web[INDEX].decode(), assets, version), origin)
+
+    def build_page(name: str) -> SiteFile:
+        page = _version_references(web[name].decode(), assets, version)
+        if _CONFIG in page:
+            page = configure(_narrow_connect_src(name, page, origin), api_url, max_increment)
+        return _file(name, page.encode(), _SHORT)
+
     return Site(
         version,
         (
             *(_file(f"v/{version}/{name}", body, _LONG) for name, body in assets.items()),
-            _file(ERROR, web[ERROR], _SHORT),
             *(_file(name, body, _SHORT) for name, body in web.items() if name == WORKER),
-            _file(CONFIG, config, _SHORT),
-            _file(INDEX, page.encode(), _SHORT),
+            *map(build_page, pages),
         ),
     )
+
+
+def configure(page: str, api_url: str, max_increment: int) -> str:
+    """Insert the API's address and maximum amount into the page, if it has a place for them."""
+    root = api_url.rstrip("/")
+    # The browser reads the data block up to "</script", and may read on after "<!--".
+    config = json.dumps({"api_url": root, "max_increment": max_increment}).replace("<", r"\u003c")
+    link = f'href="{html.escape(root)}/"'
+    return page.replace(_CONFIG, _CONFIG.replace("{}", config)).replace(_API_LINK, link)
 
 
 def parse_origin(api_url: str) -> str:
@@ -139,6 +156,11 @@ def find_outdated(keys: Iterable[str], kept: Collection[str]) -> list[str]:
     return [key for key in keys if (match := _VERSIONED.match(key)) and match[1] not in kept]
 
 
+def _is_page(name: str) -> bool:
+    """Check whether visitors open the file by its name, which therefore has no hash of the content."""
+    return "/" not in name and name.endswith(".html")
+
+
 def _file(key: str, body: bytes, cache_control: str) -> SiteFile:
     suffix = PurePosixPath(key).suffix
     compressed = gzip.compress(body, 9, mtime=0) if suffix in _COMPRESSED else body
@@ -167,11 +189,11 @@ def _version_references(page: str, assets: Collection[str], version: str) -> str
     return _REFERENCE.sub(replace, page)
 
 
-def _narrow_connect_src(page: str, origin: str) -> str:
+def _narrow_connect_src(name: str, page: str, origin: str) -> str:
     narrowed, number = _CONNECT_SRC.subn(f"connect-src 'self' {origin}", page)
     if number != 1:
         raise OperatorError(
-            f"The Content-Security-Policy in web/{INDEX} must have one connect-src, to be narrowed to the API; "
+            f"The Content-Security-Policy in web/{name} must have one connect-src, to be narrowed to the API; "
             f"got {number}."
         )
     return narrowed

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import http.server
 import io
-import json
 import threading
 from functools import partial
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ops import stages
+from ops.deployment import site_files
 from ops.local.loopback import LoopbackHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WEB = stages.PROJECT / "web"
 
 
 class PageServer:
-    """Serve `web/` on 127.0.0.1, with the API's address and maximum amount in `config.json`, until closed."""
+    """Serve `web/` on 127.0.0.1, its pages with the API's address and maximum amount, until closed."""
 
     def __init__(self, port: int, api_url: str, max_increment: int) -> None:
-        config = {"api_url": api_url, "max_increment": max_increment}
-        handler = partial(_Handler, config=config, directory=str(WEB))
+        configure = partial(site_files.configure, api_url=api_url, max_increment=max_increment)
+        handler = partial(_Handler, configure=configure, directory=str(WEB))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -32,19 +36,22 @@ class PageServer:
 
 
 class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args: Any, config: dict[str, Any], **kwargs: Any) -> None:
-        self._config = json.dumps(config).encode()
+    def __init__(self, *args: Any, configure: Callable[[str], str], **kwargs: Any) -> None:
+        self._configure = configure
         super().__init__(*args, **kwargs)
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        """Send the headers of the file, or of the configuration. Return the content, which GET sends and HEAD not."""
-        if self.path != "/config.json":
+        """Send the headers of the file, or of the configured page. Return the content, which GET sends and HEAD not."""
+        path = Path(self.translate_path(self.path))
+        page = path / site_files.INDEX if path.is_dir() else path
+        if page.suffix != ".html" or not page.is_file():
             return super().send_head()
+        content = self._configure(page.read_text(encoding="utf-8")).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self._config)))
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        return io.BytesIO(self._config)
+        return io.BytesIO(content)
 
     def end_headers(self) -> None:
         # So that edits are visible on the next reload.

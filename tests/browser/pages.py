@@ -44,6 +44,12 @@ class Gate:
             self._waiting.append(route)
 
 
+def configure(page: Page, config: str) -> None:
+    """Let the page read this configuration in place of its own, from the time it is parsed."""
+    replace = f"document.getElementById('config').textContent = {json.dumps(config)}"
+    page.add_init_script(f"document.addEventListener('readystatechange', () => {{ {replace}; }});")
+
+
 def stop_clock(page: Page) -> None:
     """Stop the page's clock, ahead of the real time, until a test moves it."""
     now = datetime.now(UTC)

@@ -73,7 +73,7 @@ class Host:
             return
         if key == "service-worker.js":
             self.has_worker.wait(60)
-        if key == "config.json":
+        if key.endswith("page/app.js"):
             self.files.update(self.next)
         file = self.files.get(key)
         if file is None:
@@ -192,7 +192,7 @@ def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
     kept = wait_until_cached(page, get_version(host.files))
 
     published = {f"/{key}" for key in host.files if key.startswith("v/")}
-    assert set(kept) == {"/", "/config.json", *published}
+    assert set(kept) == {"/", *published}
     context.set_offline(True)
     page.reload()
     expect(page.locator("#connection")).to_contain_text("Can’t reach the API.")

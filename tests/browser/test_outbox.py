@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tests.browser.pages import (
     Gate,
     click_fast,
     click_increment,
+    configure,
     cut_off,
     expect_pending,
     expect_shown,
@@ -288,7 +290,7 @@ def test_leaving_warns_only_if_a_click_would_be_lost(
 def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
-    page.route("**/config.json", lambda route: route.fulfill(json={"api_url": api_url}))  # without a maximum
+    configure(page, json.dumps({"api_url": api_url}))  # without a maximum
     open_counter(counter_id)
     cut_off(page, api_url)
     set_amount(page, 1001)

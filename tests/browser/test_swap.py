@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser.pages import (
     Gate,
+    configure,
     cut_off,
     expect_shown,
     get_add_button,
@@ -178,7 +180,7 @@ def test_invalid_amount_is_not_sent(page: Page, open_counter: Callable[[str], No
 def test_swap_with_a_refused_amount_shows_the_reason(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
 ) -> None:
-    page.route("**/config.json", lambda route: route.fulfill(json={"api_url": api_url}))  # without a maximum
+    configure(page, json.dumps({"api_url": api_url}))  # without a maximum
     open_counter(counter_id)
     set_amount(page, 1001)
 

@@ -135,9 +135,11 @@ def chromium():
 @pytest.mark.parametrize("host", HOSTS)
 def test_page_of_each_allowed_origin_counts_a_click(http, chromium, place, host):
     """Both are pages of other origins than the API's. The click needs a preflight."""
-    counter_id, config = f"clicks-{host}", {"api_url": str(http.base_url).rstrip("/"), "max_increment": 1000}
+    from tests.browser.pages import configure
+
+    counter_id = f"clicks-{host}"
     page = chromium.new_page(service_workers="block")
-    page.route("**/config.json", lambda route: route.fulfill(json=config))
+    configure(page, json.dumps({"api_url": str(http.base_url), "max_increment": 1000}))
 
     page.goto(f"http://{host}:{place.page_port}/#/{counter_id}")
     page.locator("#increment").click()

@@ -46,6 +46,7 @@ def web(tmp_path):
     def write(text):
         files = {
             "index.html": "<meta content=\"connect-src 'self' https:\"><script src='x'></script>"
+            '<script type="application/json" id="config">{}</script>'
             f'<link href="style.css"><script type="module" src="app.js"></script><p>{text}</p>',
             "error.html": "nothing here",
             "app.js": f'import "./view.js"; console.log("{text}");' * 20,
@@ -79,10 +80,15 @@ def page_shown(place, bucket):
     for name in ("app.js", "view.js"):
         assert text in get(place, bucket, f"v/{version}/{name}").raise_for_status().text
     get(place, bucket, f"v/{version}/style.css").raise_for_status()
-    config = get(place, bucket, "config.json").raise_for_status().json()
     assert "connect-src 'self' https://api.example" in page
-    assert config == {"api_url": API, "max_increment": 1000}
+    assert config_of(page) == {"api_url": API, "max_increment": 1000}
     return text
+
+
+def config_of(page):
+    """Return the address and the maximum amount that the page reads."""
+    (block,) = re.findall('<script type="application/json" id="config">(.*?)</script>', page)
+    return json.loads(block)
 
 
 @contextlib.contextmanager
@@ -122,7 +128,6 @@ def test_files_have_their_content_type_and_cache_lifetime(place, settings, bucke
         f"{below}/style.css": ("text/css; charset=utf-8", YEAR, "gzip"),
         f"{below}/view.js": ("text/javascript; charset=utf-8", YEAR, ""),
         "error.html": ("text/html; charset=utf-8", MINUTE, ""),
-        "config.json": ("application/json", MINUTE, ""),
         "index.html": ("text/html; charset=utf-8", MINUTE, "gzip"),
     }
     assert served[f"{below}/app.js"].text == (folder / "app.js").read_text()
@@ -138,8 +143,8 @@ def test_unchanged_site_sends_and_removes_nothing(settings, bucket, web):
     with requests_to_s3() as made:
         again = site.publish(settings, web("two"), API, dry_run=False)
 
-    assert (again.facts["published"], again.facts["removed"], again.facts["unchanged"]) == ([], [], 6)
-    assert again.text.startswith("Nothing to do: 6 files are up to date.")
+    assert (again.facts["published"], again.facts["removed"], again.facts["unchanged"]) == ([], [], 5)
+    assert again.text.startswith("Nothing to do: 5 files are up to date.")
     assert set(made) == {"HeadObject", "ListObjectsV2"}
     assert keys_in(bucket) == before
 
@@ -153,7 +158,7 @@ def test_changed_site_keeps_the_previous_version_and_foreign_files(place, settin
     three = site.publish(settings, web("three"), API, dry_run=False).facts
 
     assert set(three["removed"]) == {key for key in one["published"] if key.startswith("v/")}
-    assert keys_in(bucket) == foreign | {"error.html", "config.json"} | set(two["published"]) | set(three["published"])
+    assert keys_in(bucket) == foreign | {"error.html"} | set(two["published"]) | set(three["published"])
     assert page_shown(place, bucket) == "three"
 
 
@@ -172,9 +177,10 @@ def test_changed_api_address_reaches_the_page_and_its_policy(place, settings, bu
 
     done = site.publish(settings, web("one"), "https://other.example", dry_run=False).facts
 
-    assert done["published"] == ["config.json", "index.html"]
-    assert get(place, bucket, "config.json").json() == {"api_url": "https://other.example", "max_increment": 1000}
-    assert "connect-src 'self' https://other.example" in get(place, bucket, "index.html").text
+    page = get(place, bucket, "index.html").text
+    assert done["published"] == ["index.html"]
+    assert config_of(page) == {"api_url": "https://other.example", "max_increment": 1000}
+    assert "connect-src 'self' https://other.example" in page
 
 
 def test_changed_headers_are_restored(place, settings, bucket, web):
@@ -213,7 +219,7 @@ def test_publication_cut_off_anywhere_leaves_a_whole_page(place, settings, bucke
         finished = site.publish(settings, web(new), API, dry_run=False).facts
         assert page_shown(place, bucket) == new
         assert len({key.split("/")[1] for key in keys_in(bucket) if key.startswith("v/")}) == 2
-        assert finished["unchanged"] + len(finished["published"]) == 6
+        assert finished["unchanged"] + len(finished["published"]) == 5
 
     # Only once the page is put is it the new one, and all that may be missing by then is the removal.
     assert seen == ["old"] * (len(made) - 1) + ["new"]
@@ -242,12 +248,9 @@ def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
     page = httpx.get(done["url"])
     assert (first.returncode, again.returncode) == (0, 0)
     assert again.stdout.startswith("Nothing to do")
-    assert httpx.get(done["url"].replace("index.html", "config.json")).json() == {
-        "api_url": api_url,
-        "max_increment": 1000,
-    }
+    assert config_of(page.text) == {"api_url": api_url, "max_increment": 1000}
     assert f"connect-src 'self' {place.aws_url};" in page.text
-    assert f'src="v/{done["version"]}/app.js"' in page.text
+    assert f'src="v/{done["version"]}/page/app.js"' in page.text
 
 
 def test_api_address_that_browsers_block_is_refused_in_one_line(place):

@@ -103,7 +103,7 @@ def test_own_host_is_answered(page_port, local_port, host):
     assert (page[0], local[0]) == (200, 200)
 
 
-@pytest.mark.parametrize("path", ["/", "/config.json"])
+@pytest.mark.parametrize("path", ["/", "/index.html", "/page/app.js"])
 def test_page_answers_head_as_get_without_the_body(page_port, path):
     status, headers, body = send(page_port, f"GET {path}")
     head_status, head_headers, nothing = send(page_port, f"HEAD {path}")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import re
 
 import pytest
 
-from ops import stages
 from ops.cli.errors import InputError, OperatorError
 from ops.deployment import site_files
 from ops.deployment.site_files import build_site, find_outdated, find_previous_version, parse_host, parse_origin
 from tests.doc_pages import TEXT
+from tests.web_files import list_modules, read_web
 
 API = "https://api.example/api"
 YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
@@ -22,7 +23,8 @@ def a_web(index=None, **assets):
     """Write a web folder: a page with a script and a style sheet, an error page, and these files."""
     page = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'self' https:; x">
         <link rel="stylesheet" href="style.css"><script type="module" src="app.js"></script>
-        <a href="#/visits">visits</a> <a href="config.json">config</a>"""
+        <a href="#/visits">visits</a> <a href="#api">API</a>
+        <script type="application/json" id="config">{}</script>"""
     named = {name.replace("_", "."): text.encode() for name, text in assets.items()}
     return {
         "index.html": (index or page).encode(),
@@ -33,11 +35,6 @@ def a_web(index=None, **assets):
     }
 
 
-def the_page():
-    folder = stages.PROJECT / "web"
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def files_by_key(web, api_url=API):
     return {file.key: file for file in build_site(web, api_url, 1000).files}
 
@@ -46,7 +43,7 @@ def text_of(file):
     return (gzip.decompress(file.body) if file.content_encoding == "gzip" else file.body).decode()
 
 
-def test_files_other_than_page_and_config_are_cached_for_a_year():
+def test_files_other_than_pages_are_cached_for_a_year():
     """Their names contain a hash of their content."""
     site = build_site(a_web(), API, 1000)
 
@@ -56,12 +53,11 @@ def test_files_other_than_page_and_config_are_cached_for_a_year():
         f"v/{site.version}/app.js": YEAR,
         f"v/{site.version}/style.css": YEAR,
         "error.html": MINUTE,
-        "config.json": MINUTE,
         "index.html": MINUTE,
     }
 
 
-def test_service_worker_keeps_its_name_next_to_the_page():
+def test_service_worker_keeps_its_name_next_to_read_web():
     with_worker = {**a_web(), "service-worker.js": b'addEventListener("fetch", () => {});'}
 
     files = files_by_key(with_worker)
@@ -72,9 +68,11 @@ def test_service_worker_keeps_its_name_next_to_the_page():
 
 
 def test_file_is_put_after_the_files_it_links():
-    keys = [file.key for file in build_site(a_web(), API, 1000).files]
+    with_more = {**a_web(), "service-worker.js": b"", "more.html": b""}
 
-    assert keys[-2:] == ["config.json", "index.html"]
+    keys = [file.key for file in build_site(with_more, API, 1000).files]
+
+    assert keys[-4:] == ["service-worker.js", "error.html", "more.html", "index.html"]
     assert [key.startswith("v/") for key in keys] == sorted((key.startswith("v/") for key in keys), reverse=True)
 
 
@@ -100,7 +98,7 @@ def test_page_links_to_the_files_of_its_version():
         f"v/{site.version}/style.css",
         f"v/{site.version}/app.js",
         "#/visits",
-        "config.json",
+        f"{API}/",
     ]
 
 
@@ -110,16 +108,44 @@ def test_page_may_connect_only_to_its_origin_and_its_api():
     assert "content=\"default-src 'none'; connect-src 'self' https://api.example:8443; x\"" in page
 
 
-def test_config_has_the_address_and_the_maximum_of_the_api():
-    config = files_by_key(a_web(), f"{API}/")["config.json"]
+def config_of(page):
+    """Return the address and the maximum amount that the page reads."""
+    (block,) = re.findall('<script type="application/json" id="config">(.*?)</script', page)
+    return json.loads(block)
 
-    assert json.loads(config.body) == {"api_url": API, "max_increment": 1000}
-    assert config.content_type == "application/json"
+
+@pytest.mark.parametrize("name", ["index.html", "gallery.html"])
+def test_each_page_has_the_address_and_maximum_of_the_api(name):
+    page = a_web()["index.html"]
+
+    built = text_of(files_by_key({**a_web(), "gallery.html": page}, f"{API}/")[name])
+
+    assert config_of(built) == {"api_url": API, "max_increment": 1000}
 
 
-@pytest.mark.parametrize("page", ["<p>no policy</p>", "connect-src a; connect-src b"])
-def test_page_without_connect_src_is_refused(page):
-    with pytest.raises(OperatorError, match="one connect-src"):
+@pytest.mark.parametrize("path", ["</script>", "<!--<script>", '"&amp;', "{}", r"\1", "v1"])
+def test_configuration_ends_where_its_element_ends(path):
+    """Browsers end the element at `</script`, and read on after `<!--` and `<script`."""
+    address = f"https://api.example/{path}"
+
+    page = text_of(files_by_key(a_web(), address)["index.html"])
+
+    assert config_of(page)["api_url"] == address
+    assert (page.count("<script"), page.count("</script"), page.count("<!--")) == (2, 2, 0)
+    assert f'href="{html.escape(address)}/"' in page
+
+
+def test_page_that_does_not_call_the_api_is_published_as_it_is():
+    files = files_by_key({**a_web(), "gallery.html": b"<p>connect-src</p>"})
+
+    assert [text_of(files[name]) for name in ("error.html", "gallery.html")] == ["nothing here", "<p>connect-src</p>"]
+
+
+@pytest.mark.parametrize("policy", ["<p>no policy</p>", "connect-src a; connect-src b"])
+def test_page_without_connect_src_is_refused(policy):
+    page = policy + '<script type="application/json" id="config">{}</script>'
+
+    with pytest.raises(OperatorError, match=r"web/index\.html must have one connect-src"):
         build_site(a_web(index=page), API, 1000)
 
 
@@ -229,13 +255,15 @@ def test_only_versioned_files_of_other_versions_are_outdated():
 
 
 def test_page_is_as_small_as_readme_says():
-    web = the_page()
-    loaded = {name: body for name, body in web.items() if name != "error.html"}
-    sent = [file for file in build_site(web, API, 1000).files if file.key not in ("error.html", "config.json")]
+    web = read_web()
+    page = web["index.html"].decode()
+    linked = set(re.findall(r'(?:src|href)="([^"]*)"', page)) & set(web)
+    loaded = {name: web[name] for name in (*linked, "index.html", "service-worker.js")}
+    sent = [file for file in build_site(web, API, 1000).files if re.sub("^v/[^/]*/", "", file.key) in loaded]
 
     readme = " ".join(TEXT.split())
 
-    assert sum(map(len, web.values())) < 60_000
+    assert sum(map(len, loaded.values())) <= 60_000
     sizes = re.search(r"all that the page loads is ([\d.]+) KB in place of ([\d.]+)\.", readme)
     assert sizes
     # Another build of zlib may compress a little better.
@@ -244,14 +272,27 @@ def test_page_is_as_small_as_readme_says():
 
 
 def test_every_file_of_the_page_is_published_and_every_link_resolves():
-    web = the_page()
+    web = read_web()
     site = build_site(web, API, 1000)
     keys = {file.key for file in site.files}
 
     page = text_of(site.files[-1])
     loaded = set(re.findall(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]*)"', page))
 
-    assert {re.sub("^v/[^/]*/", "", key) for key in keys} == {*web, "config.json"}
-    assert {name for name in loaded if not name.startswith("data:")} <= keys
+    assert {re.sub("^v/[^/]*/", "", key) for key in keys} == set(web)
+    assert {name for name in loaded if not name.startswith("data:")} - {f"{API}/"} <= keys
     assert site_files.INDEX not in loaded
     assert f"connect-src 'self' {parse_origin(API)}; base-uri" in page
+    assert config_of(page) == {"api_url": API, "max_increment": 1000}
+    assert f'<link rel="preconnect" href="{API}/" crossorigin>' in page
+
+
+def test_page_loads_all_its_modules_at_once():
+    """Otherwise, the browser learns of a module only from the module that imports it."""
+    page = read_web()["index.html"].decode()
+    (entry,) = re.findall(r'<script type="module" src="(.*?)">', page)
+
+    preloaded = re.findall('<link rel="modulepreload" href="(.*?)">', page)
+
+    assert preloaded == list_modules(entry)
+    assert len(preloaded) > 10

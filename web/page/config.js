@@ -1,12 +1,9 @@
-const TIMEOUT_MS = 10_000;
-
-/** Read the API's address and its maximum amount, or throw an Error that tells the user what to do. */
-export async function readConfig() {
+/** Read the API's address and its maximum amount from the page, or throw an Error that tells the user what to do. */
+export function readConfig() {
   try {
-    const response = await fetch("config.json", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-    const { api_url: apiUrl, max_increment: maxIncrement } = await response.json();
+    const { api_url: apiUrl, max_increment: maxIncrement } = JSON.parse(document.getElementById("config").textContent);
     return { apiUrl: new URL(apiUrl).href.replace(/\/+$/, ""), maxIncrement };
   } catch {
-    throw new Error("Can’t read the API’s address from config.json. Reload the page. On your own machine, open the page that “make run” prints.");
+    throw new Error("This page doesn’t know the API’s address. On your own machine, open the page that “make run” prints; elsewhere, publish it with “python -m ops site”.");
   }
 }

@@ -5,12 +5,12 @@ export async function cachePage() {
     const page = location.href.replace(/[#?].*/, "");
     const index = await fetch(page);
     // A newer version of the page uses other scripts.
-    if (!index.ok || !(await index.clone().text()).includes(`"${document.scripts[0].getAttribute("src")}"`)) return;
+    if (!index.ok || !(await index.clone().text()).includes(`"${document.querySelector("script[src]").getAttribute("src")}"`)) return;
     const files = performance.getEntriesByType("resource").filter(
       // Fetched resources belong to the API, which may have the same host.
       ({ name, initiatorType }) => initiatorType !== "fetch" && name.startsWith(new URL("..", import.meta.url)),
     );
-    const urls = new Set([new URL("config.json", page).href, ...files.map(({ name }) => name)]);
+    const urls = new Set(files.map(({ name }) => name));
     const cache = await caches.open("page");
     await cache.addAll(urls);
     await cache.put(page, index);
