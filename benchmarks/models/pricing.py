@@ -38,6 +38,7 @@ _SQS = "https://aws.amazon.com/sqs/pricing/"
 _CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
 _EC2 = "https://aws.amazon.com/ec2/pricing/on-demand/"
 _WAF = "https://aws.amazon.com/waf/pricing/"
+_CLOUDFRONT = "https://aws.amazon.com/cloudfront/pricing/"
 
 _GATEWAYS_COMPARED = (
     "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/"
@@ -90,3 +91,19 @@ WEB_ACL_MONTHS: Final = Price(5.00, 1, "web ACLs, a month", _WAF, _WAF_EXPLAINED
 WEB_ACL_RULE_MONTHS: Final = Price(1.00, 1, "rules of web ACLs, a month", _WAF, _WAF_EXPLAINED)
 #: Blocked requests, too.
 INSPECTED_REQUESTS: Final = Price(0.60, _MILLION, "requests inspected by a web ACL", _WAF, _WAF_EXPLAINED)
+
+#: In the United States and Europe.
+CLOUDFRONT_REQUESTS: Final = Price(
+    0.01,
+    10_000,
+    "HTTPS requests to CloudFront",
+    _CLOUDFRONT,
+    "https://kindatechnical.com/aws-certification-associate-developer/lesson-87-cloudfront-pricing.html, undated",
+)
+CLOUDFRONT_BYTES_OUT: Final = Price(
+    0.085,
+    10**9,
+    "bytes from CloudFront to the internet",
+    _CLOUDFRONT,
+    "https://wring.co/blog/aws-cloudfront-pricing-guide, 2026-03-08",
+)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import alternatives
-from benchmarks.models import abuse, costing, deployed, limits, pricing
+from benchmarks.models import abuse, costing, deployed, limits, pricing, viewers
 from benchmarks.models.costing import RATES, FunctionSteps
 from benchmarks.report.markdown import format_list
 from chalicelib import settings, telemetry
@@ -18,7 +18,7 @@ from chalicelib.projections import READ_MODEL, SQL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.models.costing import Load, Setup
+    from benchmarks.models.costing import Load, Setup, Step
 
 #: Assumed for comparison: the time of a request to a slow AWS.
 _SLOW_MS: Final = 20
@@ -30,6 +30,8 @@ _READ_UNITS_OF_THE_CHECK: Final = 3000
 #: An example of the setting WAF, in requests of an address in five minutes.
 _WAF: Final = 2000
 _WINDOWS_AN_HOUR: Final = 12
+
+_HOURS_A_MONTH: Final = 30 * 24
 
 #: The longest line that `authorize` logs for a token that it refuses, and the traceback that Lambda logs after it.
 _REFUSAL_BYTES: Final = 1300
@@ -62,6 +64,15 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
             for each in alternatives.PRICED
         },
         "monthly": _price_month(measured),
+        "viewers": list_viewers(setup, query),
+        "polling": viewers.read_polling(),
+        "locations": viewers.LOCATIONS,
+        "viewers_of_all_details": math.floor(
+            settings.read({"STAGE": "dev"}).expensive_reads_per_s * viewers.read_polling().first_s
+        ),
+        "viewers_of_active": math.floor(
+            settings.read({"STAGE": "dev"}).requests_per_s * viewers.read_polling().first_s
+        ),
         "abuses": list_abuses(measured, setup),
         "strangers": list_strangers(measured, setup),
         "waf": _WAF,
@@ -143,6 +154,29 @@ def list_abuses(measured: FunctionSteps, setup: Setup) -> dict[str, tuple[float,
             [f"{functions.most:,} {functions.unit}"],
         ),
     }
+
+
+def list_viewers(setup: Setup, query: Step) -> list[tuple[int, str, list[float]]]:
+    """
+    Return the cost of viewers of one counter, in USD: their number, what the counter does, and the costs.
+
+    The costs are those of an hour, and then of a month: without a CDN, behind CloudFront, and behind Cloudflare.
+    """
+    spans = (abuse.SECONDS, _HOURS_A_MONTH * abuse.SECONDS)
+    cdns = (None, viewers.CLOUDFRONT, viewers.CLOUDFLARE)
+    return [
+        (
+            number,
+            "active" if is_active else "idle",
+            [
+                viewers.price_viewers(setup, query, viewers.Viewers(number, seconds, is_active), cdn)
+                for seconds in spans
+                for cdn in cdns
+            ],
+        )
+        for number in (1, 100, 10_000)
+        for is_active in (False, True)
+    ]
 
 
 def list_strangers(measured: FunctionSteps, setup: Setup) -> list[tuple[str, str, float, str]]:

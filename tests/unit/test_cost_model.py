@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import store
 from benchmarks.measure import scope
-from benchmarks.models import abuse, costing, deployed, pricing
+from benchmarks.models import abuse, costing, deployed, pricing, viewers
 from benchmarks.models.costing import AlternativeBatch, Batch, Load, Setup, Step
 from benchmarks.report import cost_page
 from tests.doc_pages import README
@@ -117,6 +117,41 @@ def test_hour_of_reads_costs_requests_units_transfer_and_lines():
 
 def test_hour_of_all_functions_costs_their_memory():
     assert abuse.price_functions(512) == pytest.approx(1000 * 0.5 * 3600 * 0.0000133334)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "idle", "active"),
+    [(4, 0, 0), (5, 1, 1), (12, 1, 2), (13, 2, 2), (24, 3, 4), (3600, 64, 720)],
+)
+def test_viewer_polls_an_idle_counter_less_and_less_often(seconds, idle, active):
+    """The pauses are 5, 7.5, 11.25, 16.875, 25.3, 38.0, 57.0 and then 60 seconds."""
+    polling = viewers.read_polling()
+
+    assert polling == viewers.Polling(first_s=5, growth=1.5, longest_s=60)
+    assert polling.count(seconds, is_active=False) == idle
+    assert polling.count(seconds, is_active=True) == active
+
+
+def test_viewers_behind_a_cdn_share_a_read_a_second_in_each_location():
+    query = dataclasses.replace(NOTHING, answer_bytes=1000 - len(costing.GATEWAY_HEADERS))
+    read_usd = costing.price_queries(SETUP, query) / 1_000_000
+
+    alone, many, cloudfront, cloudflare, few = (
+        viewers.price_viewers(SETUP, query, viewers.Viewers(number, 100, is_active=True), cdn)
+        for number, cdn in [
+            (1, None),
+            (10_000, None),
+            (10_000, viewers.CLOUDFRONT),
+            (10_000, viewers.CLOUDFLARE),
+            (10, viewers.CLOUDFLARE),
+        ]
+    )
+
+    assert alone == pytest.approx(21 * read_usd)
+    assert many == pytest.approx(210_000 * read_usd)
+    assert cloudflare == pytest.approx((10_000 + 10 * 100) * read_usd)
+    assert cloudfront - cloudflare == pytest.approx(210_000 * (1e-6 + 1000 * 0.085e-9))
+    assert few == pytest.approx(210 * read_usd)
 
 
 def test_price_states_where_it_is_published_and_was_read():

@@ -1,0 +1,92 @@
+"""
+Compute what viewers of one counter cost, in USD, by the polling intervals of the page.
+
+A viewer reads the counter once and then polls it. Behind a CDN, each location of the CDN asks the API for a cached read
+at most once a second, and the first read of each viewer passes the cache.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.models import costing, pricing
+
+if TYPE_CHECKING:
+    from benchmarks.models.costing import Setup, Step
+    from benchmarks.models.pricing import Price
+
+_POLLING: Final = Path(__file__).parents[2] / "web" / "client" / "polling.js"
+
+#: Assumed: the locations of a CDN in which the viewers are.
+LOCATIONS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """The pauses between the polls of a viewer, in seconds: the first, their growth, and the longest."""
+
+    first_s: float
+    growth: float
+    longest_s: float
+
+    def count(self, seconds: int, *, is_active: bool) -> int:
+        """Count the polls of a viewer in this time. An active counter has changed at each poll, an idle one never."""
+        if is_active:
+            return int(seconds / self.first_s)
+        polls, pause_s, elapsed_s = 0, self.first_s, self.first_s
+        while elapsed_s <= seconds:
+            polls += 1
+            pause_s = min(pause_s * self.growth, self.longest_s)
+            elapsed_s += pause_s
+        return polls
+
+
+@dataclass(frozen=True, slots=True)
+class Viewers:
+    """Viewers of one counter that all watch it for this time."""
+
+    number: int
+    seconds: int
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cdn:
+    """The prices of a CDN for a request and for bytes. A CDN without prices charges for neither."""
+
+    requests: Price | None = None
+    bytes_out: Price | None = None
+
+    def price(self, answer_bytes: int) -> float:
+        """Return the price of a response, in USD."""
+        return (self.requests.of(1) if self.requests else 0) + (
+            self.bytes_out.of(answer_bytes) if self.bytes_out else 0
+        )
+
+
+CLOUDFRONT: Final = Cdn(pricing.CLOUDFRONT_REQUESTS, pricing.CLOUDFRONT_BYTES_OUT)
+CLOUDFLARE: Final = Cdn()
+
+
+@cache
+def read_polling() -> Polling:
+    """Read the pauses from the source of the page."""
+    source = _POLLING.read_text(encoding="utf-8")
+    constants = dict(re.findall(r"^const (\w+) = ([\d_.]+);$", source, re.MULTILINE))
+    first, growth, longest = (float(constants[name]) for name in ("IDLE_MS", "GROWTH", "MAX_IDLE_MS"))
+    return Polling(first / 1000, growth, longest / 1000)
+
+
+def price_viewers(setup: Setup, query: Step, viewers: Viewers, cdn: Cdn | None = None) -> float:
+    """Return the cost of the viewers."""
+    read_usd = costing.price_queries(setup, query) / costing.MILLION
+    polls = viewers.number * read_polling().count(viewers.seconds, is_active=viewers.is_active)
+    if cdn is None:
+        return (viewers.number + polls) * read_usd
+    response_usd = cdn.price(query.answer_bytes + len(costing.GATEWAY_HEADERS))
+    reads = viewers.number + min(polls, LOCATIONS * viewers.seconds)
+    return reads * read_usd + (viewers.number + polls) * response_usd
