@@ -175,6 +175,16 @@ def counter(counter_id: str) -> Response:
     return responses.render_counter(_request(), state)
 
 
+@app.route("/counters/{counter_id}/cached", **_query)
+@_view()
+def cached_counter(counter_id: str) -> Response:
+    """Get the counter as of at most a second ago. A shared cache serves many clients from one read a second."""
+    from chalicelib.read_model import queries
+
+    state = queries.get_counter(requests.parse_counter_id(counter_id))
+    return responses.render_counter(_request(), state, responses.SHARED)
+
+
 @app.route("/counters/{counter_id}/events/{event_id}", **_query)
 @_view()
 def event(counter_id: str, event_id: str) -> Response:

@@ -71,6 +71,10 @@ class Pipeline:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.send("GET", "/counters/{counter_id}", headers=sent)
 
+    def cached_counter(self, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.send("GET", "/counters/{counter_id}/cached", headers=sent)
+
     def badge(self, **query: Any) -> Answer:
         return self.send("GET", "/counters/{counter_id}/badge.svg", query=_query(query))
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from chalicelib.domain.history import EventPage, Point
     from chalicelib.read_model.queries import CounterPage
 
+#: A shared cache may serve the response for a second. A browser asks it each time.
+SHARED = "public, max-age=0, s-maxage=1"
+
 
 def render_accepted(request: Request, command: Command, result: Accepted) -> Response:
     """Render 202 with the event, or 200 with the counter if the event was counted at once."""
@@ -39,9 +42,9 @@ def render_accepted(request: Request, command: Command, result: Accepted) -> Res
     return Response(describe_counter(counter), headers=headers)
 
 
-def render_counter(request: Request, counter: Counter) -> Response:
+def render_counter(request: Request, counter: Counter, cache_control: str = "no-cache") -> Response:
     """Render 200 with the counter, or 304 if the client already has this version."""
-    headers = {"ETag": formats.format_version_tag(counter.version), "Cache-Control": "no-cache"}
+    headers = {"ETag": formats.format_version_tag(counter.version), "Cache-Control": cache_control}
     return _render_unless_known(request, describe_counter(counter), headers)
 
 
@@ -133,7 +136,12 @@ def keep_private(response: Response) -> None:
     """Let only the client itself cache the response: a shared cache would serve it without credentials."""
     policy = response.headers.get("Cache-Control")
     if isinstance(policy, str):
-        response.headers["Cache-Control"] = policy.replace("public", "private")
+        response.headers["Cache-Control"] = make_private(policy)
+
+
+def make_private(text: str) -> str:
+    """Replace each policy in the text that lets shared caches keep a response."""
+    return text.replace(SHARED, "private, no-cache").replace("public, ", "private, ")
 
 
 def end_line(response: Response) -> Response:

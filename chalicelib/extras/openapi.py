@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib.access import callers
+from chalicelib.api import responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,6 @@ def render_document(
         for method, route in methods.items():
             if (allowed := callers.find_callers(route)) != "anyone":
                 operation = json.dumps({**document["paths"][path][method.lower()], "security": [{allowed: []}]})
-                # As `responses.keep_private` does.
-                document["paths"][path][method.lower()] = json.loads(operation.replace('"public, ', '"private, '))
+                document["paths"][path][method.lower()] = json.loads(responses.make_private(operation))
                 document["components"].setdefault("securitySchemes", {})[allowed] = SCHEMES[allowed]
     return json.dumps(document)

@@ -172,6 +172,20 @@ def _describe_counter() -> Operation:
     )
 
 
+def _describe_cached_counter() -> Operation:
+    clicks = responses.render_counter(A_REQUEST, A_COUNTER, responses.SHARED)
+    return Operation(
+        describe_cacheable(
+            "The counter. A shared cache, such as a CDN, may keep it for a second. So its version may be lower than "
+            "another that the client has seen.",
+            refer_to("schemas", "Counter"),
+            clicks,
+        ),
+        (refer_to("parameters", "If-None-Match"),),
+        {"404": "NoSuchCounter"},
+    )
+
+
 def _describe_event() -> Operation:
     pending = responses.render_event(INCREMENTED, counted=False)
     counted = responses.render_event(ADJUSTED, counted=True)
@@ -324,6 +338,7 @@ def _describe_document() -> Operation:
 OPERATIONS = {
     "increment": describe_command(AN_INCREMENT),
     "counter": _describe_counter(),
+    "cached_counter": _describe_cached_counter(),
     "event": _describe_event(),
     "events": _describe_events(),
     "history": _describe_history(),

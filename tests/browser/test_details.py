@@ -109,10 +109,10 @@ def test_details_are_requested_only_when_the_value_changes(
     requested.clear()
 
     for _ in range(3):
-        with page.expect_response(f"**/counters/{counter_id}"):
+        with page.expect_response(f"**/counters/{counter_id}/cached"):
             page.clock.fast_forward(60_000)
 
-    assert set(get_paths(requested, counter_id)) == {""}
+    assert set(get_paths(requested, counter_id)) == {"/cached"}
 
 
 def test_frequent_changes_cause_few_requests_for_details(

@@ -134,6 +134,27 @@ def test_counter_unchanged_is_304(client, counter_id):
     assert (second.status_code, second.content) == (304, b"")
 
 
+def test_cached_counter_is_the_counter_that_a_cdn_keeps_for_a_second(client, counter_id):
+    client.increment(counter_id, 3, If_Match='"0"')
+
+    counter = client.http.get(f"/counters/{counter_id}")
+    cached = client.http.get(f"/counters/{counter_id}/cached")
+    again = client.http.get(str(cached.request.url), headers={"If-None-Match": counter.headers["ETag"]})
+    head = client.http.head(str(cached.request.url))
+
+    policy = "public, max-age=0, s-maxage=1"
+    assert (cached.json(), cached.headers["ETag"]) == (counter.json(), counter.headers["ETag"])
+    assert [each.headers["Cache-Control"] for each in (counter, cached, again, head)] == ["no-cache", *[policy] * 3]
+    assert (again.status_code, again.content, head.status_code, head.content) == (304, b"", 200, b"")
+    assert {**head.headers, "date": ""} == {**cached.headers, "date": ""}
+
+
+def test_refused_read_is_not_cached(client):
+    refused = client.http.get("/counters/a%20b/cached")
+
+    assert (refused.status_code, refused.headers["Cache-Control"]) == (400, "no-store")
+
+
 def test_badge_shows_the_value_and_is_cacheable_for_a_minute(client, counter_id):
     client.increment(counter_id, 1000, If_Match='"0"')
 

@@ -34,6 +34,7 @@ ROUTES = {
     ("POST", "/counters/clicks/increments"): 202,
     ("GET", "/counters/clicks"): 200,
     ("HEAD", "/counters/clicks"): 200,
+    ("GET", "/counters/clicks/cached"): 200,
     ("GET", "/counters/clicks/events"): 200,
     ("GET", f"/counters/clicks/events/{AN_ID}"): 404,
     ("GET", "/counters/clicks/history"): 200,

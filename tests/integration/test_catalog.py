@@ -51,6 +51,7 @@ def reads(pipeline: Any) -> list[Any]:
     """Send each request that reads the pipeline's counter."""
     return [
         pipeline.counter(),
+        pipeline.cached_counter(),
         pipeline.event(AN_EVENT_ID),
         pipeline.events(),
         pipeline.history(),

@@ -14,6 +14,7 @@ from benchmarks.report import cost_page
 from chalicelib import event_log, publisher
 from testkit import aws_requests
 from testkit.builders import a_scheduled_turn, an_event, message_body, stream_batch, stream_record
+from tests.pipeline import Pipeline
 
 A_SECOND_MS = 1_700_000_000_000
 
@@ -32,12 +33,13 @@ def test_an_append_is_one_request_and_one_unit(pipeline, reader):
     assert requests.write_units() == 1
 
 
+@pytest.mark.parametrize("query", [Pipeline.counter, Pipeline.cached_counter])
 @pytest.mark.parametrize("counted", [0, 1, 36, 500])
-def test_a_query_is_one_request_and_one_unit(pipeline, counted):
+def test_a_query_is_one_request_and_one_unit(pipeline, counted, query):
     pipeline.count(*[an_event(counter_id=pipeline.counter_id) for _ in range(counted)])
 
     with aws_requests.record() as requests:
-        answer = pipeline.counter()
+        answer = query(pipeline)
 
     assert answer.body["value"] == counted
     assert requests.operations == ["Query"]

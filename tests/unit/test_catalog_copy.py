@@ -112,5 +112,5 @@ def test_every_route_that_names_a_counter_checks_it():
             if "{counter_id}" in path and method in ("GET", "HEAD", "POST")
         }
 
-    assert len(refused) == 11
+    assert len(refused) == 13
     assert all(status == (403 if method == "POST" else 404) for (method, _), status in refused.items())

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from chalicelib.api import responses
 from ops.stages import PROJECT
 
 WEB = PROJECT / "web"
@@ -58,3 +59,128 @@ def test_worker_without_a_readable_cache_asks_the_network(evaluate):
         });"""
 
     assert evaluate(program) == "response of the network\n"
+
+
+#: A CDN of one location before an API of one counter. `now` is the time, in seconds; `requests` reached the API.
+CDN = f"""
+    const {{ makeApi }} = await import(`${{web}}/client/api.js`);
+    const {{ makeCounter }} = await import(`${{web}}/client/counter.js`);
+    const shared = {json.dumps(responses.SHARED)};
+    const state = {{ counter_id: "clicks", value: 0, version: 0, updated_at: null }};
+    const stored = new Map();
+    const requests = [];
+    let now = 0;
+    let faults = {{}};
+    const respond = (url) => {{
+      const path = url.replace("https://api.example/counters/clicks", "");
+      requests.push(path);
+      if (faults[path] === "offline") throw new TypeError("Failed to fetch");
+      if (faults[path]) return new Response("{{}}", faults[path]);
+      const headers = {{ "Cache-Control": path === "/cached" ? shared : "no-cache" }};
+      return new Response(JSON.stringify(state), {{ headers }});
+    }};
+    globalThis.fetch = async (url) => {{
+      if (!(stored.get(url)?.until > now)) {{
+        const response = respond(url);
+        const seconds = Number(response.headers.get("Cache-Control")?.match(/s-maxage=(\\d+)/)?.[1] ?? 0);
+        stored.set(url, {{ response, until: now + seconds }});
+      }}
+      return stored.get(url).response.clone();
+    }};
+    let pending = [];
+    const outbox = {{ getClicks: () => pending, forget: () => (pending = []) }};
+    const makeViewer = () => makeCounter("clicks", makeApi("https://api.example"), outbox);
+    const mayBeCached = true;
+"""
+
+
+def test_hundred_viewers_cause_one_read_a_second(evaluate):
+    program = """
+        const viewers = Array.from({ length: 100 }, makeViewer);
+        await Promise.all(viewers.map((viewer) => viewer.refresh()));
+        requests.length = 0;
+        for (let half = 1; half <= 20; half++) {
+          now = half / 2;
+          state.version = half;
+          await Promise.all(viewers.map((viewer) => viewer.refresh(undefined, mayBeCached)));
+        }
+        console.log(requests.length, new Set(requests), new Set(viewers.map((viewer) => viewer.state.version)));"""
+
+    assert evaluate(CDN + program) == "10 Set(1) { '/cached' } Set(1) { 19 }\n"
+
+
+def test_cached_state_older_than_the_shown_one_is_not_shown(evaluate):
+    """The counter itself is read. It may be older after a purge."""
+    program = """
+        const viewer = makeViewer();
+        await viewer.refresh();
+        await viewer.refresh(undefined, mayBeCached);
+        Object.assign(state, { value: 2, version: 2 });
+        await viewer.refresh();
+        const shown = [viewer.state.version];
+        await viewer.refresh(undefined, mayBeCached);
+        shown.push(viewer.state.version);
+        Object.assign(state, { value: 1, version: 1 });
+        now = 1;
+        await viewer.refresh(undefined, mayBeCached);
+        shown.push(viewer.state.version);
+        console.log(shown, requests);"""
+
+    assert evaluate(CDN + program) == "[ 2, 2, 1 ] [ '', '/cached', '', '', '/cached', '' ]\n"
+
+
+def test_pending_click_is_looked_for_in_the_counter_itself(evaluate):
+    program = """
+        const viewer = makeViewer();
+        await viewer.refresh();
+        pending = [{ key: "k" }];
+        await viewer.refresh(undefined, mayBeCached);
+        console.log(requests);"""
+
+    assert evaluate(CDN + program) == "[ '', '' ]\n"
+
+
+@pytest.mark.parametrize("fault", ["{ status: 404 }", "{ status: 403 }", '"offline"', "{ status: 502 }"])
+def test_counter_is_read_itself_if_only_cached_reads_fail(evaluate, fault):
+    """The API may be older than the page, or the CDN may refuse the path."""
+    program = f"""
+        const viewer = makeViewer();
+        await viewer.refresh();
+        faults = {{ "/cached": {fault} }};
+        state.version = 1;
+        for (let poll = 0; poll < 2; poll++) await viewer.refresh(undefined, mayBeCached);
+        console.log(viewer.state.version, requests);"""
+
+    assert evaluate(CDN + program) == "1 [ '', '/cached', '', '' ]\n"
+
+
+def test_cached_reads_are_used_again_after_an_outage(evaluate):
+    program = """
+        const viewer = makeViewer();
+        await viewer.refresh();
+        const poll = () => viewer.refresh(undefined, mayBeCached).then(() => "read", (error) => error.retryAfterMs);
+        const outcomes = [];
+        const busy = { status: 503, headers: { "Retry-After": "7" } };
+        for (faults of [{ "/cached": "offline", "": "offline" }, {}]) outcomes.push(await poll());
+        now = 1;
+        for (faults of [{ "/cached": busy }, {}]) outcomes.push(await poll());
+        console.log(outcomes.join(), requests.join());"""
+
+    assert evaluate(CDN + program) == "0,read,7000,read ,/cached,,/cached,/cached,/cached\n"
+
+
+def test_early_read_is_used_once(evaluate):
+    """A later refresh, such as that of a page that becomes visible again, may be faster."""
+    program = """
+        let arrive;
+        const early = new Promise((resolve) => (arrive = resolve));
+        const viewer = makeCounter("clicks", makeApi("https://api.example"), outbox, early);
+        const stop = new AbortController();
+        const stopped = viewer.refresh(stop.signal).catch((error) => error.name);
+        stop.abort();
+        state.version = 5;
+        await viewer.refresh();
+        arrive({ ...state, version: 4 });
+        console.log(await stopped, viewer.state.version, requests);"""
+
+    assert evaluate(CDN + program) == "AbortError 5 [ '' ]\n"

@@ -17,22 +17,29 @@ export function isCounterId(text) {
   return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
 }
 
-/** Make this page's view of one counter. `state` is the state shown, at first null. */
-export function makeCounter(id, api, outbox) {
+/**
+ * Make this page's view of one counter. `state` is the state shown, at first null.
+ *
+ * `earlyRead` is the promise of a state that is being read already.
+ */
+export function makeCounter(id, api, outbox, earlyRead) {
   /** Return increments that are not known to be included in the value shown. */
   const getPending = () => outbox.getClicks(id);
   const counter = { id, state: null, getPending, refresh };
+  let hasCached = true;
 
   /**
    * Read the state and, in the same step, forget the pending increments that it includes.
    *
    * Value and events come in separate responses. The value includes an event that was counted before the value was
    * read, but not one that is pending afterwards. Otherwise, read the value again.
+   *
+   * Without pending increments, the state may be from a cache, but never older than the state shown.
    */
-  async function refresh(signal) {
+  async function refresh(signal, mayBeCached) {
     let state;
     for (let isStale = true; isStale; ) {
-      state = await api.get(id, "", signal);
+      state = await read(signal, mayBeCached && !getPending().length);
       isStale = false;
       for (let clicks; !isStale && (clicks = getPending().filter(isUnchecked(state.version))).length; ) {
         await checkClicks(clicks, state.version, signal);
@@ -41,6 +48,25 @@ export function makeCounter(id, api, outbox) {
     }
     counter.state = state;
     for (const click of getPending()) if (click.counted) outbox.forget(click);
+  }
+
+  async function read(signal, mayBeCached) {
+    const early = earlyRead;
+    earlyRead = null;
+    const state = await (early ?? (mayBeCached && hasCached ? readCached(signal) : api.get(id, "", signal)));
+    // An early read has no signal.
+    signal?.throwIfAborted();
+    return state;
+  }
+
+  /** Read the state through caches, or past them if it is older than the state shown or the API has no such route. */
+  async function readCached(signal) {
+    const cached = await api.get(id, "/cached", signal, { cache: "default" }).catch((error) => error);
+    if (cached.version >= counter.state.version) return cached;
+    if (cached.retryAfterMs) throw cached;
+    const state = await api.get(id, "", signal);
+    if (cached instanceof Error) hasCached = false;
+    return state;
   }
 
   async function checkClicks(clicks, version, signal) {

@@ -8,6 +8,8 @@ const GROWTH = 1.5;
 
 /**
  * Refresh the counter until stopped: often while an increment is pending, less and less often while idle.
+ *
+ * The first attempt, and each that follows a failure, reads the counter itself. Others may read a cached state.
  * Call back after each attempt, with the error or null.
  */
 export function startPolling(counter, onRefresh) {
@@ -18,12 +20,14 @@ export function startPolling(counter, onRefresh) {
   const hasRecorded = () => counter.getPending().some((click) => click.event);
 
   async function run({ signal }) {
+    let mayBeCached = false;
     for (let failures = 0; !signal.aborted; ) {
       const version = counter.state?.version;
       wake = new AbortController();
-      const error = await counter.refresh(signal).then(() => null, (caught) => caught);
+      const error = await counter.refresh(signal, mayBeCached).then(() => null, (caught) => caught);
       if (signal.aborted) return;
       onRefresh(error);
+      mayBeCached = !error;
       failures = error ? failures + 1 : 0;
       unchanged = counter.state?.version === version ? unchanged + 1 : 0;
       if (error instanceof UnavailableError) {

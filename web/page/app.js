@@ -14,6 +14,10 @@ const ADOPTION_TIMEOUT_MS = 3_000;
 
 async function start({ apiUrl, maxIncrement }) {
   const api = { ...makeApi(apiUrl), ...makeReports(apiUrl) };
+  // The first read does not wait for the store, whose clicks are checked after it.
+  let earlyId = readShownId();
+  const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
+  earlyRead?.catch(() => {});
   const outbox = makeOutbox(api, await openStore(apiUrl, true), { onRecorded, onRefused, onChange: show });
   let shownId = null;
   let counter = null;
@@ -32,7 +36,7 @@ async function start({ apiUrl, maxIncrement }) {
 
   /** Show the counter that the address names. Poll it while the page is visible. */
   function follow() {
-    const id = readCounterId(location.hash) || "clicks";
+    const id = readShownId();
     polling?.stop();
     readError = null;
     if (id !== shownId) openCounter(id);
@@ -44,7 +48,8 @@ async function start({ apiUrl, maxIncrement }) {
   function openCounter(id) {
     details?.stop();
     shownId = id;
-    counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox), api) : null;
+    counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox, id === earlyId ? earlyRead : null), api) : null;
+    earlyId = null;
     details = counter && makeDetails(id, api, show);
     refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
     view.setText(view.page.swapped, "");
@@ -97,6 +102,10 @@ async function start({ apiUrl, maxIncrement }) {
   follow();
 }
 
+function readShownId() {
+  return readCounterId(location.hash) || "clicks";
+}
+
 function explain(error) {
   if (error.current) {
     return `Not added: someone else got there first. The value is ${view.format(error.current.value)} now.`;
@@ -106,7 +115,7 @@ function explain(error) {
 }
 
 try {
-  await start(await readConfig());
+  await start(readConfig());
   cachePage();
 } catch (error) {
   panels.showDetails(null);

@@ -1,0 +1,171 @@
+"""The first number after two round trips, and reads through the cache of a CDN."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import click_increment, configure, expect_shown, increment_elsewhere, stop_clock
+from tests.web_files import list_modules, read_web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import BrowserContext, Page, Route
+
+
+def test_first_number_needs_two_round_trips_after_the_document(
+    page: Page, page_url: str, api_url: str, counter_id: str
+) -> None:
+    """Requests that another round needs are held until all of them are there, and later requests for ever."""
+    held: dict[str, Route] = {}
+
+    def hold(route: Route) -> None:
+        held[route.request.url] = route
+
+    def release(*urls: str) -> None:
+        for _ in range(1500):
+            if held.keys() >= {*urls}:
+                break
+            page.wait_for_timeout(20)
+        assert {*urls} <= held.keys()
+        for url in urls:
+            held.pop(url).continue_()
+
+    page.route(re.compile(rf"{page_url}.+|{api_url}/.*"), hold)
+    index = read_web()["index.html"].decode()
+    styles = re.findall(r'<link rel="stylesheet" href="(.*?)">', index)
+
+    page.goto(f"{page_url}#/{counter_id}", wait_until="commit")
+
+    release(*(page_url + name for name in ("page/app.js", *list_modules("page/app.js"), *styles)))
+    release(f"{api_url}/counters/{counter_id}")
+    expect_shown(page, value=0)
+
+
+class Cdn:
+    """A CDN of one location in front of the API, which keeps responses for as long as they say. `now` is in seconds."""
+
+    def __init__(self, api_url: str) -> None:
+        outer = self
+        self.now = 0.0
+        # The paths of the requests that reached the API.
+        self.requested: list[str] = []
+        self._api = httpx.Client(base_url=api_url, timeout=60)
+        self._kept: dict[tuple[str, str | None], tuple[float, httpx.Response]] = {}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def do_POST(self) -> None:
+                outer.answer(self)
+
+            def do_OPTIONS(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        response = self._get_kept(request) if request.command == "GET" else self._forward(request)
+        request.send_response(response.status_code)
+        dropped = ("content-length", "content-encoding", "transfer-encoding", "connection", "date", "server")
+        for name, value in response.headers.items():
+            if name not in dropped:
+                request.send_header(name, value)
+        request.send_header("Content-Length", str(len(response.content)))
+        request.end_headers()
+        request.wfile.write(response.content)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._api.close()
+
+    def _get_kept(self, request: http.server.BaseHTTPRequestHandler) -> httpx.Response:
+        key = (request.path, request.headers["Origin"])
+        until, response = self._kept.get(key, (self.now, None))
+        if response is None or until <= self.now:
+            # Without If-None-Match: a CDN wants the body.
+            response = self._forward(request)
+            seconds = re.search(r"s-maxage=(\d+)", response.headers.get("Cache-Control", ""))
+            self._kept[key] = (self.now + float(seconds[1] if seconds else 0), response)
+        return response
+
+    def _forward(self, request: http.server.BaseHTTPRequestHandler) -> httpx.Response:
+        self.requested.append(request.path)
+        body = request.rfile.read(int(request.headers["Content-Length"] or 0))
+        dropped = ("host", "connection", "content-length", "if-none-match", "accept-encoding")
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
+        return self._api.request(request.command, request.path, content=body, headers=headers)
+
+
+@pytest.fixture
+def cdn(api_url: str) -> Iterator[Cdn]:
+    cdn = Cdn(api_url)
+    yield cdn
+    cdn.close()
+
+
+@pytest.mark.exhaustive
+def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(
+    new_context: Callable[..., BrowserContext], cdn: Cdn, page_url: str, api_url: str, counter_id: str
+) -> None:
+    clicking, watching = (new_context().new_page() for _ in range(2))
+    for page in (clicking, watching):
+        configure(page, json.dumps({"api_url": cdn.url}))
+        stop_clock(page)
+        page.goto(f"{page_url}#/{counter_id}")
+        expect_shown(page, value=0)
+        poll(page)
+    clicking.evaluate(
+        """() => {
+            window.values = [];
+            new MutationObserver(() => window.values.push(document.getElementById("value").value))
+                .observe(document.getElementById("value"), { attributes: true, childList: true, subtree: true });
+        }"""
+    )
+
+    click_increment(clicking)
+    expect(clicking.locator("#dots i.recorded")).to_have_count(1)
+    clicking.clock.run_for(1_000)
+    expect_shown(clicking, value=1)
+    for page in (clicking, watching):
+        poll(page)
+
+    expect_shown(clicking, value=1)
+    expect_shown(watching, value=0)
+    values = clicking.evaluate("window.values")
+    assert values == sorted(values)
+    assert values[-1] == "1"
+    assert cdn.requested.count(f"/counters/{counter_id}/cached") == 1
+    increment_elsewhere(api_url, counter_id)
+    cdn.now = 1
+    for page in (clicking, watching):
+        poll(page)
+        expect_shown(page, value=2)
+    assert cdn.requested.count(f"/counters/{counter_id}/cached") == 2
+
+
+def poll(page: Page) -> None:
+    """Move the page's clock until it has polled."""
+    polled: list[str] = []
+    page.on("response", lambda response: polled.append(response.url) if response.url.endswith("/cached") else None)
+    for _ in range(1500):
+        page.clock.run_for(5_000)
+        page.wait_for_timeout(20)
+        if polled:
+            break
+    assert polled
