@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything installs into .venv, checkov into .local/checkov; state is in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots openapi pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots images openapi pins clean
 
 PY := .venv/bin/python
 
@@ -69,6 +69,10 @@ scale: .venv/ready ## simulate growing load; write docs/scale.md; VALIDATE=1 com
 
 cost: .venv/ready ## compute what a million increments cost; write docs/cost.md; MEASURE=1 measures the functions first
 	@$(PY) -m benchmarks $(if $(MEASURE),function_steps,--render)
+
+images: .venv/ready ## draw the page's icons and social preview
+	@scripts/setup-browser
+	@$(PY) scripts/draw_images.py
 
 screenshots: .venv/ready ## take the screenshots in docs/images
 	@scripts/setup-browser

@@ -190,7 +190,7 @@ def test_clicks_during_an_outage_of_the_api_are_sent_later(
     click_increment(page, times=2)
 
     expect(page.locator("#connection")).to_have_text(
-        "Can’t reach the API. 2 clicks saved; we’ll send them when it’s back."
+        "Can’t reach the server. 2 clicks saved; we’ll send them when it’s back."
     )
     expect_shown(page, value=0, pending=2)
     reconnect(page, api_url)
@@ -205,8 +205,9 @@ def test_unreachable_api_is_reported_until_it_answers(page: Page, page_url: str,
 
     page.goto(f"{page_url}#/{counter_id}")
 
-    expect(page.locator("#connection")).to_have_text("Can’t reach the API. Trying again.")
+    expect(page.locator("#connection")).to_have_text("Can’t reach the server. Trying again.")
     expect(page.locator("#value")).to_have_text("–")  # noqa: RUF001  (a number that is not known)
+    expect(page.locator("#facts")).to_have_text("We’ll show the number when the connection is back.")
     reconnect(page, api_url)
     expect_shown(page, value=0)
     expect(page.locator("#connection")).to_be_empty()
@@ -239,7 +240,7 @@ def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(
     click_increment(page)
 
     expect(page.locator("#connection")).to_have_text(
-        "Can’t reach the API. 1 click saved; we’ll send it when it’s back."
+        "Can’t reach the server. 1 click saved; we’ll send it when it’s back."
     )
     page.clock.fast_forward(3_500_000)
     expect_shown(page, value=0, pending=1)
@@ -604,6 +605,8 @@ def test_error_page_loads_nothing_and_links_to_the_page(page: Page, site_url: st
     page.goto(error_url)
 
     expect(page.get_by_role("link")).to_have_attribute("href", "/")
+    # The policy permits the page's own style by its hash.
+    assert page.locator("body").evaluate("body => getComputedStyle(body).display") == "grid"
     assert requested == [error_url]
 
 

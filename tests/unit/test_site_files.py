@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import html
 import json
 import re
+import struct
+from urllib.parse import urljoin
 
 import pytest
 
@@ -156,10 +160,11 @@ def test_page_without_connect_src_is_refused(policy):
         ("app.js", "text/javascript; charset=utf-8"),
         ("style.css", "text/css; charset=utf-8"),
         ("icon.svg", "image/svg+xml"),
+        ("app.webmanifest", "application/manifest+json"),
     ],
 )
 def test_files_have_their_content_type(name, content_type):
-    files = files_by_key({**a_web(), "icon.svg": b"<svg/>"})
+    files = files_by_key({**a_web(), "icon.svg": b"<svg/>", "app.webmanifest": b"{}"})
 
     assert [file.content_type for key, file in files.items() if key.endswith(name)] == [content_type]
 
@@ -255,10 +260,15 @@ def test_only_versioned_files_of_other_versions_are_outdated():
 
 
 def test_page_is_as_small_as_readme_says():
+    """Browsers load the manifest and the PNG icons for an installation."""
     web = read_web()
     page = web["index.html"].decode()
     linked = set(re.findall(r'(?:src|href)="([^"]*)"', page)) & set(web)
-    loaded = {name: web[name] for name in (*linked, "index.html", "service-worker.js")}
+    loaded = {
+        name: web[name]
+        for name in (*linked, "index.html", "service-worker.js")
+        if not name.endswith((".png", ".webmanifest"))
+    }
     sent = [file for file in build_site(web, API, 1000).files if re.sub("^v/[^/]*/", "", file.key) in loaded]
 
     readme = " ".join(TEXT.split())
@@ -296,3 +306,28 @@ def test_page_loads_all_its_modules_at_once():
 
     assert preloaded == list_modules(entry)
     assert len(preloaded) > 10
+
+
+def test_manifest_refers_to_the_page_and_to_icons_of_their_size():
+    """Its addresses are relative to its versioned address."""
+    web = read_web()
+    site = build_site(web, API, 1000)
+    keys = {file.key for file in site.files}
+    address = f"https://counter.example/page/v/{site.version}/manifest.webmanifest"
+    manifest = json.loads(web["manifest.webmanifest"])
+
+    assert urljoin(address, manifest["start_url"]) == "https://counter.example/page/index.html"
+    for icon in manifest["icons"]:
+        assert urljoin(address, icon["src"]).removeprefix("https://counter.example/page/") in keys
+        if icon["type"] == "image/png":
+            size = "x".join(map(str, struct.unpack(">II", web[icon["src"]][16:24])))
+            assert size == icon["sizes"]
+    assert {"192x192", "512x512"} <= {icon["sizes"] for icon in manifest["icons"]}
+
+
+def test_error_page_permits_its_style_by_hash():
+    page = read_web()["error.html"].decode()
+
+    style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)[0]
+
+    assert f"style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" in page

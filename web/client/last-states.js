@@ -6,7 +6,11 @@ export function readLastState(address) {
   return readStates()[address] ?? null;
 }
 
-/** Keep the counter's state in this browser, if it has storage. Forget the one that was kept longest ago. */
+/**
+ * Keep the counter's state in this browser, if it has storage. Forget the one that was kept longest ago.
+ *
+ * Return the state with the time `at` which it was read, which is now.
+ */
 export function keepState(address, { value, version, updated_at }) {
   const { [address]: _, ...states } = readStates();
   const entries = Object.entries(states).slice(1 - MAX_STATES);
@@ -14,6 +18,7 @@ export function keepState(address, { value, version, updated_at }) {
   try {
     localStorage.setItem(ITEM, JSON.stringify(Object.fromEntries([...entries, [address, state]])));
   } catch {}
+  return state;
 }
 
 function readStates() {

@@ -3,14 +3,18 @@ import { readConfig } from "./config.js";
 import { addSwap, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
 import { makeDetails } from "./details.js";
 import { cachePage } from "./offline-cache.js";
+import { keepState, readLastState } from "../client/last-states.js";
 import { makeOutbox } from "../client/outbox.js";
 import * as panels from "./panels.js";
 import { startPolling } from "../client/polling.js";
 import { openStore } from "../client/store.js";
+import { startClock } from "./time.js";
 import * as view from "./view.js";
 
 /** Another tab can block the store. */
 const ADOPTION_TIMEOUT_MS = 3_000;
+/** While the page is visible, it reads the counter more often than this. */
+const MAX_AGE_MS = 90_000;
 
 async function start({ apiUrl, maxIncrement }) {
   const api = { ...makeApi(apiUrl), ...makeReports(apiUrl) };
@@ -21,6 +25,7 @@ async function start({ apiUrl, maxIncrement }) {
   const outbox = makeOutbox(api, await openStore(apiUrl, true), { onRecorded, onRefused, onChange: show });
   let shownId = null;
   let counter = null;
+  let lastState = null;
   let details = null;
   let polling = null;
   let readError = null;
@@ -28,7 +33,10 @@ async function start({ apiUrl, maxIncrement }) {
 
   function show() {
     const isReadable = !(readError instanceof UnavailableError);
-    view.showCounter(counter);
+    const state = counter?.state && { ...lastState, ...counter.state };
+    const isCurrent = Boolean(state) && !readError && Date.now() - state.at < MAX_AGE_MS;
+    const hint = isReadable ? "" : "We’ll show the number when the connection is back.";
+    view.showCounter(counter, state ?? lastState, isCurrent, counter && !readError ? "Loading…" : hint);
     view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
     view.setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
     panels.showDetails(readError instanceof RefusedError ? null : details);
@@ -50,6 +58,7 @@ async function start({ apiUrl, maxIncrement }) {
     shownId = id;
     counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox, id === earlyId ? earlyRead : null), api) : null;
     earlyId = null;
+    lastState = counter && readLastState(api.buildUrl(id, ""));
     details = counter && makeDetails(id, api, show);
     refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
     view.setText(view.page.swapped, "");
@@ -57,7 +66,10 @@ async function start({ apiUrl, maxIncrement }) {
 
   function onRefresh(error) {
     readError = error;
-    if (!error) details.update(counter.state.version);
+    if (!error) {
+      lastState = keepState(api.buildUrl(counter.id, ""), counter.state);
+      details.update(counter.state.version);
+    }
     show();
   }
 
@@ -67,7 +79,7 @@ async function start({ apiUrl, maxIncrement }) {
   }
 
   function onRefused(click, error) {
-    refusal = `An increment of ${click.counterId} was refused: ${error.message}`;
+    refusal = `Not added to ${click.counterId}: ${error.message}`;
   }
 
   async function swap(by) {
@@ -77,15 +89,18 @@ async function start({ apiUrl, maxIncrement }) {
     const answer = target.swap(by);
     const before = view.format(target.openSwap.value);
     const [text, className] = await answer.then(
-      ({ value }) => [`Added: ${before} → ${view.format(value)}`, "done"],
-      (error) => [explain(error), ""],
+      ({ value }) => [`Added: ${before} → ${view.format(value)}`, "notice done"],
+      (error) => [explain(error), "notice"],
     );
     if (counter === target) view.setText(Object.assign(swapped, { className }), text);
     follow();
   }
 
   Object.assign(view.page.api, { href: `${apiUrl}/`, hidden: false });
-  view.bindCommands((by) => outbox.add(counter.id, by), swap, (text) => (location.hash = `#/${readCounterId(text)}`));
+  view.bindCommands((by) => outbox.add(counter.id, by), swap);
+  view.bindOptions();
+  view.bindPicker((text) => (location.hash = `#/${readCounterId(text)}`));
+  startClock();
   panels.bindRanges((range) => details.chooseRange(range));
   panels.bindCopyButtons();
   if (maxIncrement) view.page.by.max = maxIncrement;

@@ -13,7 +13,9 @@ export async function cachePage() {
     const urls = new Set(files.map(({ name }) => name));
     const cache = await caches.open("page");
     await cache.addAll(urls);
-    await cache.put(page, index);
-    for (const { url } of await cache.keys()) if (url !== page && !urls.has(url)) await cache.delete(url);
+    // The installed app starts at index.html.
+    const names = [new URL("index.html", page).href, page];
+    for (const name of names) await cache.put(name, index.clone());
+    for (const { url } of await cache.keys()) if (!names.includes(url) && !urls.has(url)) await cache.delete(url);
   } catch {}
 }

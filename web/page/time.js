@@ -6,7 +6,7 @@ const TICK_MS = 10_000;
 const ages = new Intl.RelativeTimeFormat("en");
 const times = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
-/** Make an element that shows how long ago this was, and the exact time as its title. `startClock` keeps it true. */
+/** Make an element that shows how long ago this was, and has the exact time as its title. */
 export function makeTime(dateTime) {
   const element = document.createElement("time");
   Object.assign(element, { dateTime, title: formatTime(dateTime) });
@@ -32,7 +32,7 @@ function showAges() {
   }
 }
 
-/** Format an age in whole units. A time that is ahead of the API's clock is a moment ago. */
+/** Format an age in whole units. */
 function formatAge(dateTime) {
   const age = (readNow() - Date.parse(dateTime)) / 1_000;
   for (const [unit, seconds] of Object.entries(UNITS_S)) {

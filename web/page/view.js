@@ -1,6 +1,8 @@
+import { readNow } from "../client/api.js";
 import { makeTime } from "./time.js";
 
 const MAX_DOTS = 12;
+const ROLL = { duration: 450, easing: "cubic-bezier(.2, .8, .2, 1)" };
 
 const numbers = new Intl.NumberFormat("en");
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
@@ -9,15 +11,16 @@ let shouldAnnounce = true;
 /** The elements, by id. */
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 
-/** Call back with the amount at each click or + key, and with the counter to show. */
-export function bindCommands(increment, swap, showOther) {
-  const { act, by, other, plus } = page;
-  bindSubmit(act, () => increment(by.valueAsNumber));
-  bindSubmit(page.go, () => {
-    showOther(other.value);
-    other.value = "";
-  });
+/** Call back with the amount at each click or + key. */
+export function bindCommands(increment, swap) {
+  const { act, by, options, plus } = page;
+  act.onsubmit = (event) => {
+    event.preventDefault();
+    increment(by.valueAsNumber);
+  };
   page.swap.onclick = () => act.reportValidity() && swap(by.valueAsNumber);
+  // The browser can only explain what is wrong with a field that it can show.
+  by.oninvalid = () => (options.open = true);
   by.oninput = showAmount;
   showAmount();
   document.onkeydown = (event) => {
@@ -30,28 +33,47 @@ export function bindCommands(increment, swap, showOther) {
   };
 }
 
-export function showCounter(counter) {
-  const state = counter?.state;
+/** Call back with the counter to show. */
+export function bindPicker(open) {
+  page.go.onsubmit = (event) => {
+    event.preventDefault();
+    open(page.other.value);
+    page.other.value = "";
+    page.increment.focus();
+  };
+}
+
+/** Keep the options open on later visits, if the browser has storage. */
+export function bindOptions() {
+  const { options } = page;
+  try {
+    options.open = localStorage.getItem("options") === "open";
+    options.ontoggle = () => localStorage.setItem("options", options.open ? "open" : "closed");
+  } catch {}
+}
+
+/** Show the counter with its last known state, which `isCurrent` or of an earlier time. Without one, show the hint. */
+export function showCounter(counter, state, isCurrent, hint) {
   const text = state ? format(state.value) : "–";
   const pending = counter?.getPending() ?? [];
   const isSame = page.name.textContent === counter?.id;
   setText(page.name, counter?.id ?? "Counter");
-  setText(page.value, text);
-  page.value.value = state?.value ?? "";
-  page.value.style.setProperty("--glyphs", text.length);
+  showValue(state?.value, text, isSame);
+  page.value.className = isCurrent ? "" : "old";
+  showFacts(state, isCurrent, hint);
   showDots(pending, isSame);
   setText(page.pending, `+${format(pending.reduce((sum, click) => sum + click.by, 0))} pending`);
   page.pending.hidden = !pending.length;
-  const { version, updated_at: time } = state ?? {};
-  setText(page.changes, state ? formatCount(version, "change") : "");
-  showFacts(time);
-  setText(page.swap, counter?.openSwap?.isUnknown ? "Check again" : `Add only if still ${text}`);
-  page.swap.disabled = !state;
+  setText(page.changes, state ? `${formatCount(state.version, "change")} so far` : "");
+  const isUnknown = counter?.openSwap?.isUnknown;
+  setText(page.swap, isUnknown ? "Check again" : `Add only if still ${text}`);
+  if (isUnknown) page.options.open = true;
+  page.swap.disabled = !counter?.state;
   page.increment.disabled = !counter;
   document.title = `${counter ? `${text} – ${counter.id} – ` : ""}Counter`;
   // Announce the value once the user's own clicks are counted, not other clients' changes.
   shouldAnnounce ||= !isSame || pending.length > 0;
-  if (!state || pending.length || !shouldAnnounce) return;
+  if (!isCurrent || pending.length || !shouldAnnounce) return;
   setText(page.spoken, `${counter.id}: ${text}`);
   shouldAnnounce = false;
 }
@@ -59,10 +81,11 @@ export function showCounter(counter) {
 export function showConnection(isReachable, waiting, hasUnsaved) {
   const clicks = formatCount(waiting, "click");
   const them = waiting === 1 ? "it" : "them";
+  const [problem, end] = navigator.onLine ? ["Can’t reach the server.", "it’s back"] : ["You’re offline.", "you’re back online"];
   const saved = hasUnsaved
     ? `${clicks} not sent. Keep this page open: your browser can’t save ${them}.`
-    : `${clicks} saved; we’ll send ${them} when it’s back.`;
-  setText(page.connection, isReachable ? "" : `Can’t reach the API. ${waiting ? saved : "Trying again."}`);
+    : `${clicks} saved; we’ll send ${them} when ${end}.`;
+  setText(page.connection, isReachable ? "" : `${problem} ${waiting ? saved : "Trying again."}`);
 }
 
 export function format(value) {
@@ -78,14 +101,49 @@ function formatCount(n, noun) {
   return `${format(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
-function showFacts(time) {
-  if (page.facts.querySelector("time")?.dateTime === time) return;
-  page.facts.replaceChildren(...(time ? ["Updated ", makeTime(time)] : []));
-}
-
 function showAmount() {
   const { by, increment } = page;
   setText(increment, by.validity.valid ? `Add ${format(by.valueAsNumber)}` : "Add");
+}
+
+function showValue(value, text, isSame) {
+  const { textContent: before, value: old } = page.value;
+  if (before === text) return;
+  page.value.textContent = text;
+  page.value.value = value ?? "";
+  page.figure.style.setProperty("--glyphs", text.length);
+  if (isSame && old && !reducedMotion.matches && !document.hidden) roll(before, text, value < old);
+}
+
+/** Roll the digits that change, in a copy that screen readers do not read. */
+function roll(before, after, isLess) {
+  const { reel, figure } = page;
+  const digits = [...after].map((glyph, index) => {
+    const digit = document.createElement("i");
+    const old = before.at(index - after.length) ?? "";
+    digit.textContent = glyph;
+    if (old !== glyph) digit.dataset.old = old;
+    return digit;
+  });
+  reel.replaceChildren(...digits);
+  reel.className = isLess ? "less" : "";
+  for (const digit of digits.filter(({ dataset }) => "old" in dataset)) {
+    figure.className = "rolling";
+    const animation = digit.animate({ translate: [`0 ${isLess ? -100 : 100}%`, "0 0"] }, ROLL);
+    animation.onfinish = () => reel.contains(digit) && (figure.className = "");
+  }
+}
+
+/** Show when the state was changed or, if it is old, read. `at` is of the browser's clock. */
+function showFacts(state, isCurrent, hint) {
+  const { updated_at: changedAt, at } = state ?? {};
+  const readAt = at && new Date(at + readNow() - Date.now()).toISOString();
+  const [lead, time] = isCurrent ? ["Updated ", changedAt] : ["As of ", readAt];
+  const text = state ? "Nothing yet. Add the first one!" : hint;
+  const key = time ? lead + time : text;
+  if (page.facts.dataset.key === key) return;
+  page.facts.dataset.key = key;
+  page.facts.replaceChildren(...(time ? [lead, makeTime(time)] : [text]));
 }
 
 /** Show a dot for each pending click: hollow when sent, filled when recorded, rising when counted. */
@@ -104,13 +162,6 @@ function showDots(pending, isSame) {
 }
 
 function rise(dot) {
-  const animation = dot.animate({ translate: "0 -1.5rem", opacity: 0 }, { duration: 280, easing: "ease-out" });
+  const animation = dot.animate({ translate: "0 -2.5rem", opacity: 0 }, { duration: 280, easing: "ease-out" });
   animation.onfinish = () => dot.remove();
-}
-
-function bindSubmit(form, callback) {
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    callback();
-  };
 }
