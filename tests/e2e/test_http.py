@@ -146,7 +146,7 @@ def test_cached_counter_is_the_counter_that_a_cdn_keeps_for_a_second(client, cou
     assert (cached.json(), cached.headers["ETag"]) == (counter.json(), counter.headers["ETag"])
     assert [each.headers["Cache-Control"] for each in (counter, cached, again, head)] == ["no-cache", *[policy] * 3]
     assert (again.status_code, again.content, head.status_code, head.content) == (304, b"", 200, b"")
-    assert {**head.headers, "date": ""} == {**cached.headers, "date": ""}
+    assert head.headers["ETag"] == cached.headers["ETag"]
 
 
 def test_refused_read_is_not_cached(client):
