@@ -110,7 +110,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_process() -> None:
-    """Keep reads of the catalog out of the requests that tests count, delay or cut off. Its own tests undo this."""
+    """
+    Keep reads of the catalog out of the requests that tests count, delay or cut off. Its own tests undo this.
+
+    Import the application before the first test, which may be one that is not traced.
+    """
+    import app  # noqa: F401
     from testkit import warm_process
 
     warm_process.enter()

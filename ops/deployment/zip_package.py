@@ -71,7 +71,7 @@ def _pack(folder: Path, package: Path) -> None:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             member = ZipInfo(file.relative_to(folder).as_posix())  # dated 1980, so the archive is reproducible
             member.external_attr = 0o644 << 16
-            archive.writestr(member, file.read_bytes(), ZIP_DEFLATED, compresslevel=9)
+            archive.writestr(member, file.read_bytes(), ZIP_DEFLATED, compresslevel=7)
 
 
 def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> str:

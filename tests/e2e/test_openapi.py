@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urljoin
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import PROJECT, make_environment, ops
@@ -19,16 +20,17 @@ pytestmark = pytest.mark.exhaustive
 CONFIGURATION = PROJECT / "tests" / "e2e" / "schemathesis.toml"
 
 
-@pytest.fixture
-def document(client):
+@pytest.fixture(scope="module")
+def document(api_url):
     """Return the service's OpenAPI document, after an adjustment and the example of each command."""
-    document = client.http.get("/openapi.json").raise_for_status().json()
-    for path, methods in document["paths"].items():
-        if command := methods.get("post"):
-            (key,) = [each["example"] for each in command["parameters"] if each.get("name") == "Idempotency-Key"]
-            body = command["requestBody"]["content"]["application/json"]["example"]
-            sent = {"Idempotency-Key": key, "Prefer": "return=representation"}
-            client.http.post(path.format(counter_id="clicks"), json=body, headers=sent).raise_for_status()
+    with httpx.Client(base_url=api_url, timeout=60) as http:
+        document = http.get("/openapi.json").raise_for_status().json()
+        for path, methods in document["paths"].items():
+            if command := methods.get("post"):
+                (key,) = [each["example"] for each in command["parameters"] if each.get("name") == "Idempotency-Key"]
+                body = command["requestBody"]["content"]["application/json"]["example"]
+                sent = {"Idempotency-Key": key, "Prefer": "return=representation"}
+                http.post(path.format(counter_id="clicks"), json=body, headers=sent).raise_for_status()
     adjust = ("adjust", "clicks", "--by=-1", "--reason=an example", "--key=an example", "--yes", "--stage=local")
     assert ops(*adjust, STAGE=None).returncode == 0
     return document
