@@ -166,13 +166,19 @@ def increment(counter_id: str) -> Response:
 
 
 @app.route("/counters/{counter_id}", **_query)
-@_view()
+@_view("at")
 def counter(counter_id: str) -> Response:
-    """Get a counter's value and version. A counter that was never incremented is 0."""
+    """Get a counter's value and version, now or at a time. A counter that was never incremented is 0."""
     from chalicelib.read_model import queries
 
-    state = queries.get_counter(requests.parse_counter_id(counter_id))
-    return responses.render_counter(_request(), state)
+    request, counter_id = _request(), requests.parse_counter_id(counter_id)
+    at_ms = requests.parse_moment(request)
+    if at_ms is None:
+        return responses.render_counter(request, queries.get_counter(counter_id))
+
+    from chalicelib.read_model import past
+
+    return responses.render_past(request, past.get_counter_at(counter_id, at_ms), at_ms)
 
 
 @app.route("/counters/{counter_id}/cached", **_query)
@@ -264,7 +270,7 @@ def reports() -> Response:
 
 
 @app.route("/reports/{name}", **_query)
-@_view("limit", "cursor", "format", "counter_id", "from", "to", feature="reports")
+@_view("limit", "cursor", "format", "counter_id", "from", "to", "at", feature="reports")
 def report(name: str) -> Response:
     """Get a page of a report. `GET /reports` lists each report's parameters; an unknown parameter is a 400."""
     from chalicelib.access import catalog

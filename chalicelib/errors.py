@@ -8,6 +8,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history exceeds what one request may read
+    │   ├── TooFarBackError              so does the state at a time
     │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
     │   ├── CounterNotAllowedError       an increment names such a counter
     │   ├── CounterClosedError           an increment names a counter that an operator closed
@@ -104,6 +105,21 @@ class RangeTooLongError(RequestError):
     def __init__(self, detail: str, end: int) -> None:
         super().__init__(detail)
         self.end = end
+
+
+class TooFarBackError(RequestError):
+    """
+    The state at a time exceeds what one request may read.
+
+    A time from `earliest_ms` on would not, nor would a time up to `latest_ms`, unless that is negative.
+    """
+
+    problem = ProblemType(400, "too-far-back", "Too far back")
+
+    def __init__(self, earliest_ms: int, latest_ms: int) -> None:
+        super().__init__("The counter has counted more events since that time than one response can cover.")
+        self.earliest_ms = earliest_ms
+        self.latest_ms = latest_ms
 
 
 class CounterNotFoundError(RequestError):

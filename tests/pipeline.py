@@ -75,6 +75,14 @@ class Pipeline:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.send("GET", "/counters/{counter_id}/cached", headers=sent)
 
+    def counter_at(self, at: Any, **headers: str) -> Answer:
+        """Get the state at a time: a text, or ms since 1970."""
+        from chalicelib.api import formats
+
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        text = formats.format_time(at) if isinstance(at, int) else at
+        return self.send("GET", "/counters/{counter_id}", query=_query({"at": text}), headers=sent)
+
     def badge(self, **query: Any) -> Answer:
         return self.send("GET", "/counters/{counter_id}/badge.svg", query=_query(query))
 

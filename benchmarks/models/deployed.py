@@ -31,6 +31,13 @@ def read_history_limits() -> tuple[int, int]:
     return queries.HISTORY_BYTES, queries.PAGES_AT_ONCE * 4096
 
 
+def read_past_limits() -> tuple[int, int]:
+    """Return the same for the state of a counter at a time."""
+    from chalicelib.read_model import past  # noqa: PLC0415  (reads the stage's settings)
+
+    return past.PAST_BYTES, past.PAGES_AT_ONCE * 4096
+
+
 def default_loads() -> tuple[Load, Load, Load]:
     """Return one counter and many, with the default batching window, and one counter with a window of ten seconds."""
     window_s = settings.read({"STAGE": "dev"}).batching_window_s

@@ -128,6 +128,7 @@ def list_abuses(measured: FunctionSteps, setup: Setup) -> dict[str, tuple[float,
     expensive = f"`EXPENSIVE_READS_PER_S` = {stage.expensive_reads_per_s:,}"
     rows = f"`limit` of {MAX_LIMIT}"
     history_bytes, page_bytes = deployed.read_history_limits()
+    past_bytes = sum(deployed.read_past_limits())
     # Rounded up, so that small changes of the document leave the page as it is.
     document_bytes = math.ceil(len(openapi.render_document(stage)) / 50_000) * 50_000
     row_bytes = {"event": measured.steps["increment"].answer_bytes, "other": query.answer_bytes}
@@ -145,6 +146,13 @@ def list_abuses(measured: FunctionSteps, setup: Setup) -> dict[str, tuple[float,
     return {
         "increments": (total_usd(measured, setup, many, stage.requests_per_s) * millions, [every]),
         "queries of a counter": (costing.price_queries(setup, query) * millions, [every]),
+        "states of a counter at a time": (
+            # Read twice if the counter has counted late events. Clients cannot cause the events of a third reading.
+            abuse.price_reads(
+                abuse.Read(2 * (1 + past_bytes / _BYTES_OF_A_UNIT), query.answer_bytes), stage.requests_per_s
+            ),
+            [every, f"{deployed.read_past_limits()[0] // 1024} KB of archive pages"],
+        ),
         **{
             name: (abuse.price_reads(read, stage.expensive_reads_per_s), bounds)
             for name, (read, bounds) in reads.items()

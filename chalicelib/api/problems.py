@@ -14,6 +14,7 @@ from chalicelib.errors import (
     CounterError,
     ProblemType,
     RangeTooLongError,
+    TooFarBackError,
     UnavailableError,
     VersionMismatchError,
 )
@@ -64,6 +65,10 @@ def render_problem(error: CounterError) -> Response:
             headers["ETag"] = formats.format_version_tag(counter.version)
         case RangeTooLongError(end=end):
             body["detail"] += f" to={formats.format_time(end * 1000)} would be accepted."
+        case TooFarBackError(earliest_ms=earliest_ms, latest_ms=latest_ms):
+            body["detail"] += f" at={formats.format_time(earliest_ms)} or later would be accepted"
+            body["detail"] += f", and at={formats.format_time(latest_ms)} or earlier." if latest_ms >= 0 else "."
+            body["detail"] += " If the service has reports, value_at has the state at any time."
         case UnavailableError(retry_after_s=seconds):
             headers["Retry-After"] = str(seconds)
     return _respond(body["status"], body, headers)

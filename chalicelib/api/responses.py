@@ -48,6 +48,12 @@ def render_counter(request: Request, counter: Counter, cache_control: str = "no-
     return _render_unless_known(request, describe_counter(counter), headers)
 
 
+def render_past(request: Request, counter: Counter, at_ms: int) -> Response:
+    """Render 200 with the counter's state at a time, or 304 if the client already has this version of it."""
+    headers = {"ETag": formats.format_version_tag(counter.version), "Cache-Control": "no-cache"}
+    return _render_unless_known(request, describe_past(counter, at_ms), headers)
+
+
 def render_event(event: Event, *, counted: bool) -> Response:
     """Render the event and its status."""
     return _render_query({**_describe_event(event), "status": "counted" if counted else "pending"})
@@ -169,6 +175,16 @@ def describe_counter(counter: Counter) -> dict[str, Any]:
         "value": counter.value,
         "version": counter.version,
         "updated_at": None if counter.updated_at_ms is None else formats.format_time(counter.updated_at_ms),
+    }
+
+
+def describe_past(counter: Counter, at_ms: int) -> dict[str, Any]:
+    """Return the members that clients see of a counter's state at a time."""
+    return {
+        "counter_id": counter.counter_id,
+        "value": counter.value,
+        "version": counter.version,
+        "at": formats.format_time(at_ms),
     }
 
 

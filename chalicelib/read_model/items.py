@@ -30,6 +30,9 @@ _INTEGER = re.compile("-?[0-9]{1,38}")
 _LARGEST_TOTAL = 10**37
 _LARGEST_COUNT = 2**63 - 1
 
+#: The size of an entry of an archive page: at least 18 bytes, usually one or two more.
+_ENTRY_BYTES = 20
+
 
 def parse_part_key(item: RawItem) -> PartKey | None:
     """Return the key of the part that a counter's item holds, or None if its key is invalid."""
@@ -108,6 +111,11 @@ def decode_page(item: RawItem) -> Page:
     if archived and archived[-1].recorded_at_ms > end_ms:
         raise _damaged(item, "an entry is later than its end")
     return Page(start_ms, end_ms, revision, archived)
+
+
+def estimate_size(page: Page) -> int:
+    """Estimate the size of a page in bytes, as DynamoDB counts it ("Item sizes and formats"), rounded up."""
+    return _ENTRY_BYTES * len(page.entries) + 180
 
 
 def encode_recent(recent: Iterable[Entry]) -> set[bytes]:

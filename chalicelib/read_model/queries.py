@@ -35,9 +35,6 @@ HISTORY_BYTES = 2 * 1024 * 1024
 #: Archive pages, of up to 4 KB, per request. The first requests of all parts read less than `HISTORY_BYTES`.
 PAGES_AT_ONCE = 64
 
-#: The size of an entry of an archive page: at least 18 bytes, usually one or two more.
-_ENTRY_BYTES = 20
-
 #: Archive pages per request for a list of events, which needs one or two.
 _FEW_PAGES = 2
 
@@ -181,7 +178,7 @@ def _read_entries(counter_id: str, span: Span) -> list[Entry]:
         # Read the part that is furthest behind, so that all parts advance together.
         reader = min(readers.values(), key=lambda reader: (reader.has_begun, reader.reached_ms))
         pages = reader.read()
-        size += sum(_estimate_size(page) for page in pages)
+        size += sum(map(items.estimate_size, pages))
         entries += (entry for page in pages for entry in page.entries)
         if reader.is_done:
             del readers[reader.part.key]
@@ -245,8 +242,3 @@ def _read_back(part: Part, bound: tuple[int, bytes] | None) -> Iterator[Entry]:
             next_end_ms = page.start_ms
     if next_end_ms != NOTHING_ARCHIVED:
         raise ArchiveGapError(part.key.counter_id, next_end_ms)
-
-
-def _estimate_size(page: Page) -> int:
-    """Estimate the size of a page in bytes, as DynamoDB counts it ("Item sizes and formats"), rounded up."""
-    return _ENTRY_BYTES * len(page.entries) + 180

@@ -220,9 +220,10 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
 @click.argument("counter_id", type=COUNTER_ID)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Maximum number of events.")
 @click.option("--event", "event_id", type=EVENT_ID, help="Only this event, and whether it is counted.")
-def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None) -> Outcome:
+@click.option("--at", "at_ms", type=TIME, help="Show the state and the latest events at TIME, inclusive.")
+def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None, at_ms: int | None) -> Outcome:
     """
-    Show a counter and its latest events, with callers and operators.
+    Show a counter and its latest events, now or at a time, with callers and operators.
 
     Clients can read events, but not their callers: the API key, IAM principal or JWT subject of an increment, and the
     operator of an adjustment.
@@ -230,8 +231,13 @@ def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str
     \b
     Examples:
       python -m ops show clicks --stage prod
+      python -m ops show clicks --at 2026-01-31T12:00:00Z --stage prod
       python -m ops show clicks --event 01890a5d-ac96-774b-bcce-b302099a8057 --stage prod --json
     """
     from ops.maintenance import show
 
-    return show.show_event(counter_id, event_id) if event_id else show.show(counter_id, limit)
+    if event_id and at_ms is not None:
+        raise click.UsageError("--event and --at are mutually exclusive.")
+    if event_id:
+        return show.show_event(counter_id, event_id)
+    return show.show(counter_id, limit, at_ms)

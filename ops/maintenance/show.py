@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import event_log
 from chalicelib.api import formats
-from chalicelib.api.responses import describe_counter
+from chalicelib.api.responses import describe_counter, describe_past
+from chalicelib.domain.events import LATEST_MS
+from chalicelib.domain.history import EventPosition
 from chalicelib.domain.rules import Time
-from chalicelib.read_model import queries
+from chalicelib.read_model import past, queries
 from ops.cli.result import Outcome
 from ops.maintenance import lookups
 
 if TYPE_CHECKING:
     from chalicelib.domain.events import Event
 
+#: The id that is before all others in a list of events.
+_LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
-def show(counter_id: str, limit: int) -> Outcome:
+
+def show(counter_id: str, limit: int, at_ms: int | None = None) -> Outcome:
     """
-    Show the counter's state and its latest `limit` counted events, newest first.
+    Show the counter's state and its latest `limit` counted events, newest first, now or at a time, inclusive.
 
     Raises:
         OperatorError: there is no such counter.
@@ -26,10 +31,16 @@ def show(counter_id: str, limit: int) -> Outcome:
         NotUnderstoodError: this version of the code cannot decode an event.
     """
     lookups.check_counters((counter_id,))
-    counter = describe_counter(queries.get_counter(counter_id))
-    events = [_describe(event) for event in queries.list_events(counter_id, limit).events]
-    updated = f", updated at {counter['updated_at']}" if counter["updated_at"] else ""
-    head = f"{counter_id} is {counter['value']} at version {counter['version']}{updated}."
+    if at_ms is None:
+        counter, before = describe_counter(queries.get_counter(counter_id)), None
+        updated = f", updated at {counter['updated_at']}" if counter["updated_at"] else ""
+        head = f"{counter_id} is {counter['value']} at version {counter['version']}{updated}."
+    else:
+        at_ms = min(max(at_ms, -1), LATEST_MS)
+        counter = describe_past(past.get_counter_at(counter_id, at_ms, None), at_ms)
+        before = EventPosition(at_ms + 1, _LOWEST_ID)
+        head = f"{counter_id} was {counter['value']} at version {counter['version']} at {counter['at']}."
+    events = [_describe(event) for event in queries.list_events(counter_id, limit, before).events]
     return Outcome({**counter, "events": events}, [head, *map(_format, events)])
 
 

@@ -165,10 +165,21 @@ def describe_command(command: Command) -> Operation:
 def _describe_counter() -> Operation:
     clicks = responses.render_counter(A_REQUEST, A_COUNTER)
     untouched = responses.render_counter(A_REQUEST, Counter("untouched"))
+    earlier = responses.render_past(A_REQUEST, Counter("clicks", value=16, version=15), 1_700_000_000_000)
+    schema = {"oneOf": [refer_to("schemas", "Counter"), refer_to("schemas", "PastCounter")]}
     return Operation(
-        describe_cacheable("The counter.", refer_to("schemas", "Counter"), clicks, untouched),
-        (refer_to("parameters", "If-None-Match"),),
-        {"404": "NoSuchCounter"},
+        describe_cacheable("The counter, now or at the time `at`.", schema, clicks, untouched, earlier),
+        (
+            _parameter(
+                "at",
+                DATE_TIME,
+                "2023-11-14T22:13:20Z",
+                "Return the state at this time, inclusive, by the times at which events were recorded, rounded down to "
+                "a millisecond. Events that are counted late change it, and its `ETag`. Default: the current state.",
+            ),
+            refer_to("parameters", "If-None-Match"),
+        ),
+        {"400": "BadMoment", "404": "NoSuchCounter"},
     )
 
 
@@ -315,6 +326,12 @@ def _describe_report() -> Operation:
             _parameter("from", day_or_time, "2023-11-14", f"The start, inclusive. {bounds}"),
             _parameter(
                 "to", day_or_time, "2023-11-15T00:00:00Z", f"The end, exclusive and later than `from`. {bounds}"
+            ),
+            _parameter(
+                "at",
+                day_or_time,
+                "2023-11-14T22:13:20Z",
+                "The time of the states, inclusive. `value_at` requires it. A day is its start in UTC.",
             ),
         ),
         {"404": "NoSuchReport", "503": "ReportUnavailable"},

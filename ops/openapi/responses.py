@@ -18,6 +18,7 @@ from chalicelib.errors import (
     KeyReusedError,
     NotUnderstoodError,
     RangeTooLongError,
+    TooFarBackError,
     UnavailableError,
     UnsupportedMediaTypeError,
     VersionMismatchError,
@@ -140,6 +141,11 @@ REFUSALS: JSON = {
     "BadRequest": _describe_problems("A part of the request is malformed.", _MALFORMED),
     "BadRange": _describe_problems(
         "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG
+    ),
+    "BadMoment": _describe_problems(
+        "A part of the request is malformed, or the time is too far back to be answered in one request.",
+        _MALFORMED,
+        TooFarBackError(1_700_000_000_000, 1_600_000_000_000),
     ),
     "Unauthorized": _describe_problems("The request has no valid token.", "UNAUTHORIZED", header="WWW-Authenticate"),
     "GatewayRefused": _describe_problems(

@@ -102,6 +102,12 @@ SCHEMAS: JSON = {
         version=describe_integer(0) | {"description": "The number of events counted so far."},
         updated_at={"anyOf": [TIME, {"type": "null"}]},
     ),
+    "PastCounter": describe_object(
+        counter_id=describe_value(COUNTER_ID),
+        value=describe_integer() | {"description": "The sum of the events recorded at or before `at`."},
+        version=describe_integer(0) | {"description": "The number of these events."},
+        at=TIME,
+    ),
     "Event": _describe_events(),
     "EventAndStatus": _describe_events(status={"enum": ["pending", "counted"]}),
     "Report": {"oneOf": [_describe_report(report) for report in REPORTS.values()]},

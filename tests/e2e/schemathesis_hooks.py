@@ -34,8 +34,8 @@ def _fit_to_the_report(case: schemathesis.Case[Any]) -> None:
         case.path_parameters["name"] = "top_counters"
         case.query.pop("counter_id", None)
     report = REPORTS[case.path_parameters["name"]]
-    for name in ("from", "to"):
+    for name in ("from", "to", "at"):
         if name not in report.parameters:
             case.query.pop(name, None)
     for name in report.required:
-        case.query.setdefault(name, "clicks")
+        case.query.setdefault(name, {"counter_id": "clicks", "at": "2023-11-14"}[name])

@@ -25,6 +25,23 @@ def test_a_history_over_http_adds_up_to_the_value(client, counter_id):
     assert sum(point["sum"] for point in by_day.json()["points"]) == 7
 
 
+def test_state_at_a_time_over_http_is_a_past_version(client, counter_id):
+    recorded_at = client.increment(counter_id, 5).json()["recorded_at"]
+    eventually(lambda: client.counter(counter_id)["version"] == 1)
+    address = f"/counters/{counter_id}?at={recorded_at}"
+
+    answer = client.http.get(address)
+    known = client.http.get(address, headers={"If-None-Match": answer.headers["ETag"]})
+    head = client.http.head(address)
+    earlier = client.http.get(f"/counters/{counter_id}?at=2020-01-01T01:00:00%2B01:00")
+
+    assert answer.json() == {"counter_id": counter_id, "value": 5, "version": 1, "at": recorded_at}
+    assert (answer.headers["ETag"], answer.headers["Cache-Control"]) == ('"1"', "no-cache")
+    assert (known.status_code, known.content) == (304, b"")
+    assert (head.status_code, head.headers["ETag"], head.content) == (200, '"1"', b"")
+    assert earlier.json() == {"counter_id": counter_id, "value": 0, "version": 0, "at": "2020-01-01T00:00:00.000Z"}
+
+
 def test_events_over_http_come_page_by_page_newest_first(client, counter_id):
     accepted = [client.increment(counter_id, by).json() for by in range(1, 8)]
     eventually(lambda: client.counter(counter_id)["version"] == 7)

@@ -90,8 +90,11 @@ def test_counted_events_are_in_each_report(client, counter_id, ask, an_event_of)
     eventually(lambda: total(ask, counter_id) == [(6, 3)])
 
     listed = client.http.get("/reports").raise_for_status().json()["reports"]
+    required = {"counter_id": counter_id, "at": "9999-12-31"}
     answers = {
-        one["name"]: client.http.get(one["path"], params={"counter_id": counter_id}).raise_for_status()
+        one["name"]: client.http.get(
+            one["path"], params={name: required[name] for name in {"counter_id", *one["required"]}}
+        ).raise_for_status()
         for one in listed
     }
     shown = {name: answer.json() for name, answer in answers.items()}
@@ -105,6 +108,8 @@ def test_counted_events_are_in_each_report(client, counter_id, ask, an_event_of)
     assert (shown["top_counters"]["rows"][0]["value"], shown["top_counters"]["rows"][0]["version"]) == (6, 3)
     assert sum(row["total"] for row in shown["daily"]["rows"]) == 6
     assert sorted(row["running_total"] for row in shown["running_totals"]["rows"])[-1] == 6
+    (state,) = shown["value_at"]["rows"]
+    assert (state["value"], state["version"], state["until"]) == (6, 3, None)
     assert answers["daily"].headers["Cache-Control"] == "public, max-age=5"
 
 

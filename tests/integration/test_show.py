@@ -47,6 +47,34 @@ def test_counter_is_shown_with_the_callers_of_its_events(pipeline, events):
     }
 
 
+def test_past_state_is_shown_with_its_latest_events(pipeline, events):
+    outcome = show.show(pipeline.counter_id, 1, 1_700_000_000_002)
+
+    assert outcome.lines == [
+        f"{pipeline.counter_id} was 5 at version 2 at 2023-11-14T22:13:20.002Z.",
+        f"2023-11-14T22:13:20.002Z {IDS[1]} Incremented +3 by jwt ann",
+    ]
+    assert {name: outcome.facts[name] for name in ("counter_id", "value", "version", "at")} == {
+        "counter_id": pipeline.counter_id,
+        "value": 5,
+        "version": 2,
+        "at": "2023-11-14T22:13:20.002Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "text"), [(1_700_000_000_000, "2023-11-14T22:13:20.000Z"), (-(10**12), "1969-12-31T23:59:59.999Z")]
+)
+def test_past_before_the_first_event_is_0_without_events(pipeline, events, at_ms, text):
+    assert show.show(pipeline.counter_id, 10, at_ms).lines == [f"{pipeline.counter_id} was 0 at version 0 at {text}."]
+
+
+def test_past_beyond_all_times_is_the_current_state(pipeline, events):
+    text = show.show(pipeline.counter_id, 1, 10**15).text
+
+    assert text.startswith(f"{pipeline.counter_id} was 4 at version 3 at 9999-12-31T23:59:59.999Z.")
+
+
 def test_limit_shows_the_newest_events(pipeline, events):
     assert [event["event_id"] for event in show.show(pipeline.counter_id, 1).facts["events"]] == [IDS[2]]
 

@@ -83,6 +83,7 @@ SQL_VERIFY = "tests/resilience/test_sql_verify.py"
 FAN_OUT = "tests/resilience/test_two_projections.py"
 PROCESSES = "tests/resilience/test_process_agreement.py"
 PURGE = "tests/resilience/test_purge.py"
+PAST = "tests/resilience/test_past.py"
 
 _PURGE = """\
             _append(purges)
@@ -862,6 +863,20 @@ MUTANTS = {
         "                yield PURGED_ROW, rows\n",
         "                pass\n",
         "tests/resilience/test_sql_purge.py::test_purge_deletes_rows_and_totals",
+    ),
+    "past-read-once": Mutant(
+        "The past is read once, although a late event may be counted between the reads of counter and page",
+        "chalicelib.domain.past",
+        "        self.may_be_torn = self.may_be_torn or self.part.amended > 0 or page.revision > 1\n",
+        "",
+        f"{PAST}::test_late_event_counted_during_the_query_is_not_subtracted",
+    ),
+    "past-second-reading": Mutant(
+        "The second reading of the past is taken as it is, although it differs from the first",
+        "chalicelib.read_model.past",
+        "        if reading == previous or not reading.may_be_torn:\n",
+        "        if previous or not reading.may_be_torn:\n",
+        f"{PAST}::test_late_events_during_each_reading_are_a_503",
     ),
 }
 

@@ -27,7 +27,7 @@ from chalicelib.extras.verification import repair, scheduled_check, verifier
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.extras.verification.purges import PurgeTracker
-from chalicelib.read_model import queries, writer
+from chalicelib.read_model import past, queries, writer
 from ops.cli.errors import OperatorError
 from ops.maintenance import purge
 from testkit import aws_requests, faults
@@ -178,6 +178,8 @@ def test_events_after_a_purge_count_as_usual(engine, shards, counted):
 
     state = queries.get_counter("spam")
     assert (old[-1].recorded_at_ms, state.value, state.version) == (A_TIME_MS + 590, 90, 45)
+    states = [past.get_counter_at("spam", A_TIME_MS + ms) for ms in (590, 600, 601, 611)]
+    assert [(each.value, each.version) for each in states] == [(0, 0), (0, 0), (2, 1), (4, 2)]
     assert verify() == {}
     assert rebuild() == {}
 

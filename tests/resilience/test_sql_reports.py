@@ -103,12 +103,14 @@ def sort_rows(name, rows):
 @pytest.mark.parametrize("limit", [3, 100])
 def test_report_with_any_page_size_has_all_rows_once_in_order(database, events, name, limit):
     counter_id = "a" if "counter_id" in REPORTS[name].required else None
+    at = time_at(MONDAY_MS + 10**10) if "at" in REPORTS[name].required else None
     columns = ", ".join(column.name for column in REPORTS[name].columns)
     where = f" WHERE counter_id = '{counter_id}'" if counter_id else ""
+    where += " WHERE until IS NULL" if at else ""
     with read_model.client().connect() as connection:
         count = connection.execute(text(f"SELECT count(*) FROM (SELECT {columns} FROM {name}{where}) AS rows")).scalar()
 
-    rows = read_pages(build_query(name, limit=limit, counter_id=counter_id))
+    rows = read_pages(build_query(name, limit=limit, counter_id=counter_id, at=at))
 
     assert count
     assert len(rows) == len(set(rows)) == count
@@ -142,6 +144,23 @@ def test_counters_of_equal_value_share_a_rank_in_order_of_id(events):
         (2, "c", 23, 9),
         (4, "-d", 8, 8),
     ]
+
+
+@pytest.mark.parametrize(
+    ("ms", "states"),
+    [
+        (-1, {"c": (7, 1)}),
+        (0, {"-d": (1, 1), "a": (9, 2), "b": (3, 1), "c": (9, 2)}),
+        (62 * HOUR_MS - 1, {"-d": (1, 1), "a": (9, 2), "b": (3, 1), "c": (9, 2)}),
+        (62 * HOUR_MS, {"-d": (2, 2), "a": (11, 3), "b": (6, 2), "c": (11, 3)}),
+        (10**10, {"-d": (8, 8), "a": (23, 9), "b": (24, 8), "c": (23, 9)}),
+    ],
+)
+def test_value_at_a_time_is_the_fold_of_its_events(events, ms, states):
+    """Page by page. Counters without events at that time are omitted."""
+    rows = name_columns("value_at", read_pages(build_query("value_at", limit=2, at=time_at(MONDAY_MS + ms))))
+
+    assert {row["counter_id"]: (row["value"], row["version"]) for row in rows} == states
 
 
 def test_rank_of_one_counter_is_its_rank_among_all(events):

@@ -127,6 +127,19 @@ def test_weekly_growth_compares_with_the_week_before(events):
     assert any(row[4] for row in expected), "no week follows another"
 
 
+def test_value_at_has_a_row_for_each_state_of_a_counter(events):
+    """Events of one millisecond lead to one state."""
+    expected = []
+    for name in "abc":
+        own = [event for event in events if event.counter_id == name]
+        times = sorted({time_of(event) for event in own})
+        for since, until in itertools.pairwise([*times, None]):
+            amounts = [event.by for event in own if time_of(event) <= since]
+            expected.append((name, sum(amounts), len(amounts), since, until))
+
+    assert query_view("value_at", "counter_id", "since") == expected
+
+
 def test_running_totals_add_up_in_order_of_time(events):
     in_order = sorted(events, key=lambda event: (event.counter_id, event.recorded_at_ms, event.event_id))
     expected = []

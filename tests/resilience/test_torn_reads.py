@@ -137,7 +137,7 @@ def test_an_event_is_not_counted_into_a_page_that_is_seen_too_old(engine, pipeli
     Watcher(engine.client, pipeline.counter_id).check_in_the_end()
 
 
-@pytest.mark.parametrize("query", ["events", "history", "event"])
+@pytest.mark.parametrize("query", ["events", "history", "event", "past"])
 def test_a_query_reads_again_when_a_page_is_invisible(pipeline, veiled, query):
     veil, early = veiled
     limit = {"cursor": pipeline.events(limit=100).body["next_cursor"], "limit": 100}
@@ -145,11 +145,25 @@ def test_a_query_reads_again_when_a_page_is_invisible(pipeline, veiled, query):
         "events": lambda: pipeline.events(**limit),
         "history": lambda: pipeline.history(from_="2023-11-14T22:13:20Z", to="2023-11-14T22:13:25Z"),
         "event": lambda: pipeline.event(early[0].event_id),
+        "past": lambda: pipeline.counter_at(A_TIME_MS + PAGE_MAX),
     }[query]
     right = asked().body
     veil.hide(new_pages(veil))
 
     seen = asked()
+
+    assert veil.used == 1
+    assert (seen.status, seen.body) == (200, right)
+
+
+@pytest.mark.parametrize("at_ms", range(PAGE_MAX, 10 * PAGE_MAX, 3 * PAGE_MAX))
+def test_a_past_state_is_not_misled_by_a_page_seen_too_old(pipeline, veiled, at_ms):
+    """The counter shows late events that the page does not have yet. They are later than the time, or earlier."""
+    veil, _ = veiled
+    right = pipeline.counter_at(A_TIME_MS + at_ms).body
+    veil.hide(veil._before)
+
+    seen = pipeline.counter_at(A_TIME_MS + at_ms)
 
     assert veil.used == 1
     assert (seen.status, seen.body) == (200, right)

@@ -45,7 +45,7 @@ def asked(name, **query):
 
 def needed(name):
     """Return the parameters that this report requires."""
-    return dict.fromkeys(REPORTS[name].required, "clicks")
+    return {each: {"counter_id": "clicks", "at": "2026-11-27"}[each] for each in REPORTS[name].required}
 
 
 @st.composite
@@ -74,6 +74,7 @@ A_ROW = {
         "counted twice",
         21,
     ),
+    "value_at": ("clicks", 21, 16, datetime(2026, 11, 27, 13, 5, 7, 89_000, tzinfo=UTC), None),
 }
 
 
@@ -118,6 +119,14 @@ def test_parameters_are_parsed():
         ("top_counters", {"from_": "2026-11-27"}, "Unknown parameter 'from'. Use limit, cursor, format, counter"),
         ("busiest_hour", {"to": "2026-11-27"}, "Unknown parameter 'to'"),
         ("running_totals", {}, "Report running_totals requires counter_id"),
+        ("value_at", {}, "Report value_at requires at"),
+        ("value_at", {"at": "noon"}, "at must be a day, such as"),
+        (
+            "value_at",
+            {"at": "2026-11-27", "from_": "2026-11-26"},
+            "Unknown parameter 'from'. Use limit, cursor, format",
+        ),
+        ("daily", {"at": "2026-11-27"}, "Unknown parameter 'at'"),
     ],
 )
 def test_malformed_or_unknown_parameters_are_refused_with_the_rule(name, query, message):

@@ -99,6 +99,7 @@ def parse_request(settings: Settings, name: str, request: requests.Request) -> R
         requests.parse_limit(request),
         None if counter_id is None else requests.parse_counter_id(counter_id),
         *definitions.round_range(report, start, end),
+        at=definitions.round_moment(_parse_time(given, "at")),
     )
     after = _parse_cursor(query, requests.parse_cursor(request))
     parameters = {name: text for name, text in given.items() if name != "cursor"}
@@ -157,7 +158,7 @@ def _parse_cursor(query: Query, cursor: str | None) -> Position | None:
     digest, *texts = cursor.split(" ")
     kinds = [key.column.kind for key in query.report.order]
     if digest != _hash(query) or len(texts) != len(kinds):
-        raise BadCursorError(" A cursor is only valid with the same report, counter_id, from and to.")
+        raise BadCursorError(" A cursor is only valid with the same report, counter_id, from, to and at.")
     try:
         return tuple(_from_text(kind, text) for kind, text in zip(kinds, texts, strict=True))
     except ValueError as error:
@@ -166,7 +167,7 @@ def _parse_cursor(query: Query, cursor: str | None) -> Position | None:
 
 def _hash(query: Query) -> str:
     """Return a digest of the report and of the parameters that all of its pages share."""
-    shared = (query.report.name, query.counter_id, query.first, query.end)
+    shared = (query.report.name, query.counter_id, query.first, query.end, *([query.at] if query.at else []))
     return hashlib.sha256(" ".join(map(repr, shared)).encode()).hexdigest()[:16]
 
 

@@ -54,7 +54,8 @@ class Report:
     """
     A view that is returned page by page. `required` parameters have no default.
 
-    If `step_ms` is set, `from` and `to` limit the first key to a time range, rounded to steps of this length.
+    If `step_ms` is set, `from` and `to` limit the first key to a time range, rounded to steps of this length. If
+    `has_moment`, the report takes `at`, and its rows are the ones from `since` until `until`, exclusive, at that time.
     """
 
     name: str
@@ -62,12 +63,14 @@ class Report:
     columns: tuple[Column, ...]
     order: tuple[Key, ...]
     step_ms: int | None = None
+    has_moment: bool = False
     required: frozenset[str] = field(default=frozenset())
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters of the report."""
-        return ("limit", "cursor", "format", "counter_id", *(("from", "to") if self.step_ms is not None else ()))
+        times = ("from", "to") if self.step_ms is not None else ("at",) if self.has_moment else ()
+        return ("limit", "cursor", "format", "counter_id", *times)
 
 
 #: A row: the values of its columns. Its position: the values of the columns that order the report.
@@ -80,7 +83,7 @@ class Query:
     """
     A request for a page of a report: rows of one or all counters, from time `first` up to `end`, after a position.
 
-    `end` is exclusive. The times are of the kind of the report's first key.
+    `end` is exclusive. Both times are of the kind of the report's first key. `at` is for reports that have a moment.
     """
 
     report: Report
@@ -88,6 +91,7 @@ class Query:
     counter_id: str | None = None
     first: date | None = None
     end: date | None = None
+    at: date | None = None
     after: Position | None = None
 
 
@@ -109,6 +113,7 @@ _A_MONDAY_MS = -3 * _DAY_MS
 _COUNTER_ID = Column("counter_id", Kind.COUNTER_ID)
 _EVENT_ID = Column("event_id", Kind.EVENT_ID)
 _VALUE = Column("value", Kind.INTEGER)
+_VERSION = Column("version", Kind.INTEGER)
 _HOUR = Column("hour", Kind.TIME)
 _DAY = Column("day", Kind.DAY)
 _WEEK = Column("week", Kind.DAY)
@@ -124,7 +129,7 @@ _ALL = (
     Report(
         "top_counters",
         "Counters by value, largest first. Counters with the same value share a rank and are sorted by id.",
-        (Column("rank", Kind.INTEGER), _COUNTER_ID, _VALUE, Column("version", Kind.INTEGER)),
+        (Column("rank", Kind.INTEGER), _COUNTER_ID, _VALUE, _VERSION),
         (Key(_VALUE, descending=True), Key(_COUNTER_ID)),
     ),
     Report(
@@ -185,6 +190,22 @@ _ALL = (
         1,
         required=frozenset({"counter_id"}),
     ),
+    Report(
+        "value_at",
+        "Value and version of each counter at a time, by the times at which events were recorded, sorted by id. The "
+        "state lasts from its last event, at `since`, until the next one, at `until`, which is null for the current "
+        "state. Counters without events at that time are omitted.",
+        (
+            _COUNTER_ID,
+            _VALUE,
+            _VERSION,
+            Column("since", Kind.TIME),
+            Column("until", Kind.TIME, nullable=True),
+        ),
+        (Key(_COUNTER_ID),),
+        has_moment=True,
+        required=frozenset({"at"}),
+    ),
 )
 
 #: All reports, by name.
@@ -220,6 +241,11 @@ def round_range(report: Report, start: Decimal | None, end: Decimal | None) -> t
 
     first = None if start is None else limit(min(max(math.floor(start * 1000), 0), LATEST_MS))
     return first, None if end is None else limit(max(math.ceil(end * 1000), 0) + step_ms - 1)
+
+
+def round_moment(at: Decimal | None) -> date | None:
+    """Convert a time in seconds since 1970 to a time of a column, rounded down to a millisecond."""
+    return None if at is None else from_ms(Kind.TIME, min(max(math.floor(at * 1000), -1), LATEST_MS))
 
 
 def get_position(report: Report, row: Row) -> Position:

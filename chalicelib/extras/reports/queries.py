@@ -85,6 +85,8 @@ def build_statement(query: Query) -> Select[Any]:
         conditions.append(time_column >= query.first)
     if query.end is not None:
         conditions.append(time_column < query.end)
+    if query.at is not None:
+        conditions += [view.c.since <= query.at, or_(view.c.until.is_(None), view.c.until > query.at)]
     if query.after is not None:
         conditions.append(_is_after(report, view, query.after))
     by = [(view.c[key.column.name], key.descending) for key in report.order]

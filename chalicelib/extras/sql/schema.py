@@ -213,11 +213,33 @@ def _select_running() -> Select[Any]:
     return select(events, in_order.label("running_total"))
 
 
+def _select_states() -> Select[Any]:
+    steps = (
+        select(
+            events.c.counter_id,
+            events.c.recorded_at,
+            func.sum(events.c.amount, type_=Total).label("amount"),
+            func.count().label("events"),
+        )
+        .group_by(events.c.counter_id, events.c.recorded_at)
+        .subquery("steps")
+    )
+    in_order: dict[str, Any] = {"partition_by": steps.c.counter_id, "order_by": steps.c.recorded_at}
+    return select(
+        steps.c.counter_id,
+        func.sum(steps.c.amount, type_=Total).over(**in_order, rows=(None, 0)).label("value"),
+        func.sum(steps.c.events, type_=Total).over(**in_order, rows=(None, 0)).label("version"),
+        steps.c.recorded_at.label("since"),
+        func.lead(steps.c.recorded_at, type_=Time).over(**in_order).label("until"),
+    )
+
+
 tables = (counters, events)
 
 #: In order: counters by value, where rank 1 is the largest; the number and sum of events by counter and day, hour or
 #: week, without empty ones; each counter's hour with the most events, or the first such hour; each week compared with
-#: the week before; and every event with the counter's value after it, ordered by time, then by id.
+#: the week before; every event with the counter's value after it, ordered by time, then by id; and each state of a
+#: counter with the time of its last event, inclusive, and the time of the next event, exclusive, or NULL.
 views = tuple(
     CreateView(selected, name)
     for name, selected in (
@@ -228,6 +250,7 @@ views = tuple(
         ("busiest_hour", _select_busiest()),
         ("weekly_growth", _select_growth()),
         ("running_totals", _select_running()),
+        ("value_at", _select_states()),
     )
 )
 

@@ -1,0 +1,105 @@
+"""Query the state of a counter at a time in the past. Reads are consistent."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+from chalicelib import retries
+from chalicelib.domain import past
+from chalicelib.domain.archive import PageMissingError
+from chalicelib.domain.counter import add_up
+from chalicelib.domain.past import PastPart
+from chalicelib.errors import ArchiveGapError, ContendedError, TooFarBackError
+from chalicelib.read_model import items, planner, store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.domain.archive import Page
+    from chalicelib.domain.counter import Counter
+
+#: Limit of the archive pages that one request reads, in bytes: 32 read units, about 6,000 events. It is much lower than
+#: `queries.HISTORY_BYTES`, because API Gateway limits this query like that of the current state, which is cheap.
+PAST_BYTES = 128 * 1024
+
+#: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.
+PAGES_AT_ONCE = 8
+
+#: Readings of a counter that counts late events at the same time. Usually, the second one agrees with the first.
+_READINGS = 3
+
+
+class _Reading(NamedTuple):
+    """The state, and the part's numbers of amendments. If `may_be_torn`, another reading must be equal."""
+
+    counter: Counter
+    amended: tuple[int, ...]
+    may_be_torn: bool
+
+
+def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BYTES) -> Counter:
+    """
+    Return the counter's value and version at a time, inclusive, by the times at which events were recorded.
+
+    Includes every event that was counted before the call, also if it was late. One request if the time is not before
+    the recent entries; one more for each part if the time is in the latest archive page. Reads at most `most_bytes` of
+    archive pages, plus two requests per part; None: no limit. Reads twice if the counter has counted late events.
+
+    Raises:
+        TooFarBackError: the time needs more reads. The error has the times that would be accepted.
+        ContendedError: late events were counted during each reading.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+    """
+    previous = None
+    for _ in retries.attempts(_READINGS):
+        reading = planner.retry_at_gaps(lambda: _read(counter_id, at_ms, most_bytes))
+        if reading == previous or not reading.may_be_torn:
+            return reading.counter
+        previous = reading
+    raise ContendedError(f"late events of counter {counter_id} were counted during {_READINGS} readings")
+
+
+def _read(counter_id: str, at_ms: int, most_bytes: int | None) -> _Reading:
+    """Read the counter, then its archive from both ends in turn, until the state at the time is known."""
+    parts = [PastPart(part, at_ms) for part in store.read_parts(counter_id)]
+    size = turn = 0
+    while not _are_known(parts):
+        for part, read in itertools.product(parts, (_subtract_pages, _add_pages)):
+            if not part.is_known:
+                size += read(part, min(2**turn, PAGES_AT_ONCE))
+                if turn and most_bytes is not None and size > most_bytes and not _are_known(parts):
+                    raise TooFarBackError(*past.acceptable_times(parts))
+        turn += 1
+    counter = add_up(counter_id, (part.totals for part in parts))
+    return _Reading(counter, tuple(part.part.amended for part in parts), any(part.may_be_torn for part in parts))
+
+
+def _are_known(parts: Iterable[PastPart]) -> bool:
+    return all(part.is_known for part in parts)
+
+
+def _subtract_pages(part: PastPart, at_once: int) -> int:
+    """Subtract the next pages, newest first. Return their size in bytes."""
+    requests = store.query_pages_backward(part.part.key, part.subtracted_from_ms + 1, at_once)
+    return _use_pages(part, part.subtract, next(requests, []))
+
+
+def _add_pages(part: PastPart, at_once: int) -> int:
+    """Add the next pages, oldest first. Return their size in bytes."""
+    requests = store.query_pages(part.part.key, part.added_until_ms + 1, at_once)
+    return _use_pages(part, part.add, next(requests, []))
+
+
+def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawItem]) -> int:
+    pages = [items.decode_page(item) for item in response]
+    try:
+        for page in pages:
+            if not part.is_known:
+                use(page)
+    except PageMissingError as error:
+        raise ArchiveGapError(part.part.key.counter_id, error.time_ms) from error
+    if not pages:
+        raise ArchiveGapError(part.part.key.counter_id, part.added_until_ms + 1)
+    return sum(map(items.estimate_size, pages))
