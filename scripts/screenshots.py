@@ -92,7 +92,7 @@ def _take_page(browser: Browser, url: str, api_url: str, scheme: Scheme) -> None
     page = context.new_page()
     page.goto(url)
     expect(page.locator("#increment")).to_be_enabled()
-    expect(page.locator("#chart svg")).to_be_visible()
+    expect(page.locator("#plot .positive")).to_be_visible()
     page.wait_for_timeout(2000)
     page.route(f"{api_url}/counters/*", lambda _route: None)
     for _ in range(3):

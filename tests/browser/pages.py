@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from playwright.sync_api import Locator, Page, Request, Route
+
+CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Date"}
+
+TOP = [
+    {"rank": 1, "counter_id": "visits", "value": 51231, "version": 40000},
+    {"rank": 2, "counter_id": "clicks", "value": 16, "version": 16},
+]
 
 
 class Gate:
@@ -112,9 +121,54 @@ def get_value_and_version(api_url: str, counter_id: str) -> tuple[int, int]:
     return counter["value"], counter["version"]
 
 
-def increment_elsewhere(api_url: str, counter_id: str) -> None:
+def increment_elsewhere(api_url: str, counter_id: str, by: int = 1) -> None:
     """Increment the counter as another client, and wait until it is counted."""
     request = urllib.request.Request(
-        f"{api_url}/counters/{counter_id}/increments", data=b"", headers={"Prefer": "return=representation"}
+        f"{api_url}/counters/{counter_id}/increments",
+        data=json.dumps({"by": by}).encode(),
+        headers={"Content-Type": "application/json", "Prefer": "return=representation"},
     )
     urllib.request.urlopen(request, timeout=60).close()
+
+
+def choose_range(page: Page, name: str) -> None:
+    page.get_by_role("group", name="Range").get_by_role("radio", name=name, exact=True).check()
+
+
+def serve_reports(page: Page, daily: list[dict[str, Any]] | None = None) -> list[str]:
+    """Let the API offer these reports. Return the addresses at which the page requests them."""
+    requested: list[str] = []
+
+    def answer(rows: list[dict[str, Any]]) -> Any:
+        def fulfil(route: Any) -> None:
+            requested.append(route.request.url)
+            route.fulfill(json={"rows": rows, "next_cursor": None}, headers=CORS)
+
+        return fulfil
+
+    page.route("**/reports/top_counters?*", answer(TOP))
+    page.route("**/reports/daily?*", answer(daily or []))
+    return requested
+
+
+def serve_counter(
+    page: Page,
+    api_url: str,
+    *,
+    date: str = "Sun, 01 Mar 2026 10:00:00 GMT",
+    events: list[dict[str, Any]] | None = None,
+    points: list[dict[str, Any]] | None = None,
+    next_cursor: str | None = None,
+) -> None:
+    """Serve a counter with these latest events and this history in place of the API, whose clock shows this date."""
+    number = len(events or points or ())
+    answer = {
+        "value": number,
+        "version": number,
+        "updated_at": "2026-03-01T10:00:00.000Z" if number else None,
+        "events": events or [],
+        "points": points or [],
+        "next_cursor": next_cursor,
+        "rows": [],
+    }
+    page.route(f"{api_url}/**", lambda route: route.fulfill(json=answer, headers=CORS | {"Date": date}))

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.pages import (
+    CORS,
     Gate,
     click_increment,
     cut_off,
@@ -16,9 +17,9 @@ from tests.browser.pages import (
     expect_shown,
     get_add_button,
     open_options,
+    serve_reports,
     set_amount,
 )
-from tests.browser.test_details import serve_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,9 +174,6 @@ def test_nothing_moves_with_reduced_motion(
     assert moved == {"reduce": None, "no-preference": "yes"}
 
 
-CORS = {"Access-Control-Allow-Origin": "*"}
-
-
 def serve_adjustments(page: Page) -> None:
     """Serve latest events with amounts and reasons of the maximum length."""
     amounts_and_reasons = [(-(2**53) + 1, "x" * 200), (2**53 - 1, "taken over from the old site " * 7), (-1, "typo")]
@@ -208,11 +206,25 @@ def test_long_adjustments_fit_the_window(
 def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
 
-    for name in ("Link", "Badge (Markdown)", "Another counter"):
+    for name in ("Link", "Button for your site", "Markdown", "HTML", "Another counter"):
         expect(page.get_by_role("textbox", name=name, exact=True)).to_have_count(1)
     open_options(page)
-    buttons = page.get_by_role("button").all_inner_texts()
-    assert buttons == ["Open", "Add 1", "Add only if still 0", "Copy link", "Copy badge"]
+    for name in (
+        "Open",
+        "Add 1",
+        "Add only if still 0",
+        "Copy: Link",
+        "Copy: Button for your site",
+        "Copy: Markdown",
+        "Copy: HTML",
+    ):
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(1)
+    for named in (
+        page.get_by_role("group", name="Range"),
+        page.get_by_role("slider", name="Changes in the last hour, by minute"),
+        page.get_by_role("combobox", name="Badge style"),
+    ):
+        expect(named).to_have_count(1)
 
 
 @pytest.mark.exhaustive
@@ -254,7 +266,7 @@ def test_content_does_not_move_while_it_is_loaded(
     page.goto(f"{page_url}#/{counter_id}")
     expect_shown(page, value=0)
     expect(page.locator("#events li")).to_have_count(8)
-    expect(page.get_by_role("img", name="Last hour, by minute")).to_be_visible()
+    expect(page.get_by_role("img", name="Changes in the last hour")).to_be_visible()
     expect(page.get_by_role("img", name="Badge of")).to_be_visible()
     if reports:
         expect(page.locator("#counters li")).to_have_count(2)

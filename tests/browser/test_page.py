@@ -476,7 +476,7 @@ def test_hidden_page_sends_no_requests_until_it_is_visible(
 
     page.clock.install()
     open_counter(counter_id)
-    expect(page.locator("#events li")).to_have_text("None yet.")
+    expect(page.locator("#events li")).to_have_text("No clicks yet. Be the first.")
     see(hidden=True)
     requested: list[str] = []
     # The page's own files may still be on their way into its cache.
@@ -511,7 +511,7 @@ def test_page_without_https_counts_and_says_what_is_limited(
     open_options(page)
     page.get_by_role("button", name="Add only if still 1").click()
     expect(page.locator("#swapped")).to_have_text("Added: 1 → 2")
-    page.get_by_role("button", name="Copy link").click()
+    page.get_by_role("button", name="Copy: Link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 

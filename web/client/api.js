@@ -58,7 +58,7 @@ export function makeApi(root) {
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
-  return { buildUrl, get, increment };
+  return { root, get, increment };
 }
 
 /** Make a client of the API's reports. */

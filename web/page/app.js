@@ -101,8 +101,7 @@ async function start({ apiUrl, maxIncrement }) {
   view.bindOptions();
   view.bindPicker((text) => (location.hash = `#/${readCounterId(text)}`));
   startClock();
-  panels.bindRanges((range) => details.chooseRange(range));
-  panels.bindCopyButtons();
+  panels.bindDetails((range) => details.chooseRange(range), (style) => details.chooseStyle(style));
   if (maxIncrement) view.page.by.max = maxIncrement;
   view.page.insecure.hidden = isSecureContext;
   await Promise.race([outbox.adopt(), new Promise((resolve) => setTimeout(resolve, ADOPTION_TIMEOUT_MS))]);

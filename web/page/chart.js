@@ -1,41 +1,85 @@
-const HEIGHT = 100;
-const MIN_BAR = 1.5;
+import { make } from "./elements.js";
 
 /** Return all steps up to now, oldest first. Steps without a point have the sum 0. */
 export function fillSteps(now, points, { stepMs, steps }) {
   const first = Math.floor(now / stepMs) - steps + 1;
-  const byStep = new Map(points.map((point) => [Math.floor(Date.parse(point.start) / stepMs), point]));
+  const sums = new Map(points.map(({ start, sum }) => [Math.floor(Date.parse(start) / stepMs), sum]));
   return Array.from({ length: steps }, (_, index) => {
-    return { sum: 0, ...byStep.get(first + index), start: (first + index) * stepMs };
+    return { start: (first + index) * stepMs, sum: sums.get(first + index) ?? 0 };
   });
 }
 
-/** Draw a bar for each step. Negative sums are below a line, and have a class of their own. */
-export function drawBars(steps, label, description, formatStep) {
-  const sums = steps.map(({ sum }) => sum);
-  const highest = Math.max(0, ...sums);
-  const lowest = Math.min(0, ...sums);
-  const scale = HEIGHT / (highest - lowest || 1);
-  const line = sums.some(Boolean) ? highest * scale : HEIGHT;
-  // The smallest bars need space above and below.
-  const viewBox = `0 ${-MIN_BAR} ${steps.length} ${HEIGHT + 2 * MIN_BAR}`;
-  const chart = make("svg", { viewBox, preserveAspectRatio: "none", role: "img", "aria-label": label });
-  chart.append(make("desc", {}, description));
-  if (lowest) chart.append(make("line", { x1: 0, x2: steps.length, y1: line, y2: line }));
-  steps.forEach((step, x) => {
-    const height = Math.max(MIN_BAR, Math.abs(step.sum) * scale);
-    const y = step.sum < 0 ? line : line - height;
-    const sign = step.sum < 0 ? "negative" : "";
-    const bar = make("rect", { x: x + 0.14, y, width: 0.72, height, class: step.sum ? sign : "none" });
-    bar.append(make("title", {}, formatStep(step)));
-    chart.append(bar);
-  });
-  return chart;
+/** Choose round values for the lines of the scale, from the highest to the lowest. They include 0. */
+export function chooseScale(highest, lowest) {
+  const least = Math.max(1, (highest - lowest) / 3);
+  const magnitude = 10 ** Math.floor(Math.log10(least));
+  const interval = [1, 2, 5, 10].find((factor) => factor * magnitude >= least) * magnitude;
+  const top = Math.ceil(highest / interval);
+  return Array.from({ length: top - Math.floor(lowest / interval) + 1 }, (_, index) => (top - index) * interval);
 }
 
-function make(name, attributes, text = "") {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.textContent = text;
-  return element;
+/**
+ * Make a chart. Call back with the step that the user reads, or undefined.
+ *
+ * The pointer reads the bar below it. A range input reads with the keyboard and with screen readers.
+ */
+export function makeChart({ chart, plot, scale, times, moment }, format, onRead) {
+  let steps = [];
+  let describe;
+
+  function read(index) {
+    plot.querySelector(".read")?.classList.remove("read");
+    if (steps[index]) {
+      plot.children[index].classList.add("read");
+      moment.value = index;
+    }
+    moment.ariaValueText = steps.length ? describe(steps[moment.value]) : null;
+    onRead(steps[index]);
+  }
+
+  const stopReading = () => read(document.activeElement === moment ? moment.value : -1);
+
+  chart.onpointerdown = chart.onpointermove = ({ clientX }) => {
+    const { left, width } = plot.getBoundingClientRect();
+    read(Math.min(Math.max(Math.floor(((clientX - left) / width) * steps.length), 0), steps.length - 1));
+  };
+  // A tap is read until the next tap elsewhere.
+  chart.onpointerleave = ({ pointerType }) => pointerType === "touch" || stopReading();
+  chart.onpointercancel = stopReading;
+  document.addEventListener("pointerdown", ({ target }) => chart.contains(target) || stopReading());
+  moment.oninput = moment.onfocus = () => read(moment.value);
+  moment.onblur = () => read(-1);
+
+  /** Show the steps, `ticks` below some of them, and a text if there are no bars. Without all of these, show a skeleton. */
+  return function show(model) {
+    const { text = "", label = "", summary = "", ticks = [] } = model;
+    const reading = [...plot.children].findIndex((bar) => bar.matches(".read"));
+    ({ steps = [], describe } = model);
+    const sums = steps.map(({ sum }) => sum);
+    const peaks = [Math.max(0, ...sums), Math.min(0, ...sums)];
+    const lines = steps.length ? chooseScale(...peaks) : [];
+    const range = lines[0] - lines.at(-1) || 1;
+
+    function draw(name, index, content) {
+      const sum = sums[index];
+      const element = make(name, { className: sum < 0 ? "negative" : sum ? "positive" : "none" }, content);
+      element.style.setProperty("--at", (index + 0.5) / sums.length);
+      element.style.setProperty("--size", Math.abs(sum) / range);
+      return element;
+    }
+
+    plot.style.setProperty("--below", -lines.at(-1) / range);
+    plot.replaceChildren(
+      ...sums.map((_, index) => draw("i", index, make("b"))),
+      ...peaks.filter(Boolean).map((sum) => draw("em", sums.indexOf(sum), (sum > 0 ? "+" : "") + format(sum))),
+      ...(text ? [make("p", {}, text)] : []),
+    );
+    Object.assign(plot, { role: label && "img", ariaLabel: label && `${label}: ${summary}` });
+    chart.classList.toggle("signed", peaks[1] < 0);
+    scale.replaceChildren(...lines.map((value) => make("i", { className: value ? "" : "zero" }, format(value))));
+    times.replaceChildren(...ticks.map(([index, tick]) => draw("span", index, tick)));
+    Object.assign(moment, { disabled: !label, max: steps.length - 1, ariaLabel: label || "Activity" });
+    if (reading < 0) moment.value = moment.max;
+    read(steps[reading] ? reading : -1);
+  };
 }

@@ -6,28 +6,32 @@ const REPORTS_INTERVAL_MS = 30_000;
 const FIRST_BACKOFF_MS = 5_000;
 const MAX_BACKOFF_MS = 300_000;
 
-/** The time ranges of the chart. The last step is the current one. */
+/** The time ranges of the chart. The last step is `now`. Of the others, each of `ticks` steps has a label. */
 export const RANGES = {
-  hour: { name: "Last hour", step: "minute", stepMs: 60_000, steps: 60 },
-  day: { name: "Last day", step: "hour", stepMs: 3_600_000, steps: 24 },
-  days: { name: "Last two weeks", step: "day", stepMs: 86_400_000, steps: 14 },
+  hour: { name: "Hour", past: "last hour", step: "minute", stepMs: 60_000, steps: 60, ticks: 15, now: "now" },
+  day: { name: "Day", past: "last 24 hours", step: "hour", stepMs: 3_600_000, steps: 24, ticks: 6, now: "now" },
+  days: { name: "2 weeks", past: "last 2 weeks", step: "day", stepMs: 86_400_000, steps: 14, ticks: 4, now: "today" },
 };
 
+/** Build the path of a badge in one of the API's styles. */
+export function buildBadgePath(style) {
+  return style === "flat" ? "/badge.svg" : `/badge.svg?style=${style}`;
+}
+
 /**
- * Make a counter's details: the latest `events`, the `badge` as SVG, the non-empty `points` of the `range`, and the
- * `top` counters.
+ * Make a counter's details: the page of latest `events`, the `badge` as SVG in the chosen `style`, the non-empty
+ * `points` of the chosen `range`, and the `top` counters.
  *
  * Each detail has its own loader, so that it waits for no other. The value of a report that the API does not have is null.
  */
 export function makeDetails(id, api, onChange) {
-  const badgeUrl = api.buildUrl(id, "/badge.svg");
   const loaders = {
     points: makePoints("hour"),
-    events: makeLoader(INTERVAL_MS, async (signal) => (await api.get(id, "/events?limit=8", signal)).events),
-    badge: makeLoader(INTERVAL_MS, (signal) => api.get(id, "/badge.svg", signal, { as: "text" })),
+    events: makeLoader(INTERVAL_MS, (signal) => api.get(id, "/events?limit=50", signal)),
+    badge: makeBadge("flat"),
     top: makeLoader(REPORTS_INTERVAL_MS, (signal) => api.getReport("top_counters", "limit=5", signal)),
   };
-  const details = { id, badgeUrl, range: "hour", loaders, update, chooseRange, stop };
+  const details = { id, apiUrl: api.root, range: "hour", style: "flat", loaders, update, chooseRange, chooseStyle, stop };
   let latest;
 
   /** Load the details of this version. */
@@ -37,15 +41,28 @@ export function makeDetails(id, api, onChange) {
   }
 
   function chooseRange(range) {
-    loaders.points.stop();
     details.range = range;
-    loaders.points = makePoints(range);
-    if (latest !== undefined) loaders.points.update(latest);
+    replace("points", makePoints(range));
+  }
+
+  function chooseStyle(style) {
+    details.style = style;
+    replace("badge", makeBadge(style));
+  }
+
+  function replace(name, loader) {
+    loaders[name].stop();
+    loaders[name] = loader;
+    if (latest !== undefined) loader.update(latest);
     onChange();
   }
 
   function stop() {
     for (const loader of Object.values(loaders)) loader.stop();
+  }
+
+  function makeBadge(style) {
+    return makeLoader(INTERVAL_MS, (signal) => api.get(id, buildBadgePath(style), signal, { as: "text" }));
   }
 
   function makePoints(range) {

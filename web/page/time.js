@@ -32,8 +32,8 @@ function showAges() {
   }
 }
 
-/** Format an age in whole units. */
-function formatAge(dateTime) {
+/** Format an age in whole units. A time that is ahead of the API's clock is a moment ago. */
+export function formatAge(dateTime) {
   const age = (readNow() - Date.parse(dateTime)) / 1_000;
   for (const [unit, seconds] of Object.entries(UNITS_S)) {
     if (age >= seconds) return ages.format(-Math.floor(age / seconds), unit);

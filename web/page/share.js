@@ -1,0 +1,43 @@
+import { buildBadgePath } from "./details.js";
+import { make } from "./elements.js";
+import { page, setText } from "./view.js";
+
+/** Bind the controls that share the counter, and give each field a button that copies it. */
+export function bindShare(onStyle) {
+  const { share, link, style } = page;
+  style.onchange = () => onStyle(style.value);
+  for (const field of document.querySelectorAll("[readonly]")) {
+    const name = field.labels[0].textContent;
+    const button = make("button", { ariaLabel: `Copy: ${name}`, onclick: () => copy(field, name, button) }, "Copy");
+    field.after(button);
+  }
+  share.hidden = !navigator.share;
+  // The user may close the dialog.
+  share.onclick = () => navigator.share({ title: document.title, url: link.value }).catch(() => {});
+}
+
+/** Show the addresses and lines that refer to this counter. */
+export function showShare({ id, apiUrl, style }) {
+  const link = new URL(`#/${id}`, location).href;
+  const script = new URL("embed-1.js", location).href;
+  const badge = `${apiUrl}/counters/${id}${buildBadgePath(style)}`;
+  page.style.value = style;
+  page.link.value = link;
+  page.embed.value = `<script type="module" src="${script}"></script><counter-button counter="${id}" api="${apiUrl}"></counter-button>`;
+  page.markdown.value = `[![${id}](${badge})](${link})`;
+  page.html.value = `<a href="${link}"><img src="${badge}" alt="${id}"></a>`;
+}
+
+async function copy(field, name, button) {
+  field.select();
+  let result = "Copied";
+  try {
+    await navigator.clipboard.writeText(field.value);
+  } catch {
+    // Without HTTPS or permission, only the deprecated command works.
+    if (!document.execCommand("copy")) result = "Selected";
+  }
+  setText(button, result);
+  setText(page.spoken, `${result}: ${name}`);
+  setTimeout(setText, 2_000, button, "Copy");
+}
