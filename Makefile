@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything installs into .venv, checkov into .local/checkov; state is in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots images openapi pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots images openapi embed pins clean
 
 PY := .venv/bin/python
 
@@ -80,6 +80,10 @@ screenshots: .venv/ready ## take the screenshots in docs/images
 
 openapi: .venv/ready ## generate chalicelib/extras/openapi.json
 	@STAGE=local $(PY) -m ops.openapi.document
+
+embed: ## bundle web/embed/ and web/client/ into web/embed.js, with esbuild and terser from npm
+	@scripts/setup-embed
+	@node scripts/embed/build.mjs web/embed.js
 
 pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
 	@for name in requirements requirements-jwt requirements-sql requirements-dev requirements-checkov; do \

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 INDEX = "index.html"
+#: The embeddable client, and the name under which other sites import it: with its major version, and never removed.
+EMBED, PUBLISHED_EMBED = "embed.js", "embed-1.js"
 #: A service worker controls pages in its folder and below, and is updated under the same name.
 WORKER = "service-worker.js"
 
 #: For names whose content may change.
 _SHORT = "public, max-age=60"
+#: For a name that has a version.
+_HOUR = "public, max-age=3600"
 #: For names that contain a hash of their content.
 _LONG = "public, max-age=31536000, immutable"
 
@@ -91,8 +95,11 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
         OperatorError: a file has an unknown type, or a page that calls the API has no single `connect-src`.
     """
     origin = parse_origin(api_url)
+    # The bundle replaces its sources, and its types are for a copy in a project of its own.
+    web = {name: body for name, body in web.items() if not name.startswith(("embed/", "embed.d."))}
+    embed = [_file(PUBLISHED_EMBED, web[EMBED], _HOUR)] if EMBED in web else []
     pages = sorted((name for name in web if _is_page(name)), key=lambda name: (name == INDEX, name))
-    assets = {name: body for name, body in sorted(web.items()) if name not in (*pages, WORKER)}
+    assets = {name: body for name, body in sorted(web.items()) if name not in (*pages, WORKER, EMBED)}
     version = _version(assets)
 
     def build_page(name: str) -> SiteFile:
@@ -105,6 +112,7 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
         version,
         (
             *(_file(f"v/{version}/{name}", body, _LONG) for name, body in assets.items()),
+            *embed,
             *(_file(name, body, _SHORT) for name, body in web.items() if name == WORKER),
             *map(build_page, pages),
         ),

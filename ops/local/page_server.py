@@ -53,10 +53,20 @@ class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         return io.BytesIO(content)
 
+    def translate_path(self, path: str) -> str:
+        """Return the file of this path. The embeddable client has its published name."""
+        return super().translate_path(f"/{site_files.EMBED}" if self._is_embed(path) else path)
+
     def end_headers(self) -> None:
+        if self._is_embed(getattr(self, "path", "")):  # not set for a malformed request
+            # So that pages of other origins can import it, as from the bucket.
+            self.send_header("Access-Control-Allow-Origin", "*")
         # So that edits are visible on the next reload.
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
+
+    def _is_embed(self, path: str) -> bool:
+        return path.partition("?")[0] == f"/{site_files.PUBLISHED_EMBED}"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing."""

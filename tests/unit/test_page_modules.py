@@ -39,7 +39,9 @@ def test_page_without_locks_keeps_clicks_in_memory(evaluate):
         const alone = source.replace(/^import.*/, 'const makeKey = () => "tab";');
         const { openStore } = await import(`data:text/javascript,${encodeURIComponent(alone)}`);
         const timer = setTimeout(() => console.log("never opened"), 100);
-        console.log((await openStore()).isPersistent());
+        const store = openStore("https://api.example");
+        await store.adopt();
+        console.log(store.isPersistent());
         clearTimeout(timer);"""
 
     assert evaluate(program) == "false\n"

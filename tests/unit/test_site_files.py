@@ -71,6 +71,20 @@ def test_service_worker_keeps_its_name_next_to_read_web():
     assert build_site(with_worker, API, 1000).version == build_site(a_web(), API, 1000).version
 
 
+def test_embeddable_client_has_a_name_with_its_major_version():
+    """Other sites import it by this name, which no later publication removes."""
+    sources = {"embed/library.js": b"", "embed.d.ts": b""}
+    web = {**a_web(), "embed.js": b"export {};" * 20, **sources}
+
+    files = files_by_key(web)
+
+    assert files["embed-1.js"].cache_control == "public, max-age=3600"
+    assert text_of(files["embed-1.js"]) == "export {};" * 20
+    assert [key for key in files if "embed" in key] == ["embed-1.js"]
+    assert build_site(web, API, 1000).version == build_site(a_web(), API, 1000).version
+    assert find_outdated(["embed-1.js", "embed-0.js"], set()) == []
+
+
 def test_file_is_put_after_the_files_it_links():
     with_more = {**a_web(), "service-worker.js": b"", "more.html": b""}
 
@@ -289,7 +303,8 @@ def test_every_file_of_the_page_is_published_and_every_link_resolves():
     page = text_of(site.files[-1])
     loaded = set(re.findall(r'<(?:script|link)\b[^>]*\b(?:src|href)="([^"]*)"', page))
 
-    assert {re.sub("^v/[^/]*/", "", key) for key in keys} == set(web)
+    published = {name for name in web if not name.startswith("embed")}
+    assert {re.sub("^v/[^/]*/", "", key) for key in keys} == {*published, "embed-1.js"}
     assert {name for name in loaded if not name.startswith("data:")} - {f"{API}/"} <= keys
     assert site_files.INDEX not in loaded
     assert f"connect-src 'self' {parse_origin(API)}; base-uri" in page

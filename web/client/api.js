@@ -32,33 +32,28 @@ export function readNow() {
 
 /** Make a random key of 128 bits. Unlike crypto.randomUUID, this works without HTTPS. */
 export function makeKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
 }
 
 /**
  * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop with their signal.
  *
- * Reads set no headers, so they need no preflight.
+ * Reads set no headers, so they need no preflight. `onResponse` gets each response that is not a stored one.
  */
-export function makeApi(root) {
+export function makeApi(root, onResponse) {
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
   /** Get the resource at this path below the counter. The empty path is the counter's state. */
-  const get = (counterId, path, signal, options) => request(buildUrl(counterId, path), signal, options);
+  const get = (counterId, path, signal, options) =>
+    request(buildUrl(counterId, path), signal, { onResponse, ...options });
 
-  /**
-   * Increment the counter and return the event. A retry with the same key counts once.
-   *
-   * With a version, increment only if the counter is at that version, and return its new state.
-   */
-  function increment(counterId, key, by, version) {
-    const condition = version === undefined ? {} : { "If-Match": `"${version}"` };
-    const headers = { "Content-Type": "application/json", "Idempotency-Key": key, ...condition };
+  /** Increment the counter and return the event. A retry with the same key counts once. */
+  function increment(counterId, key, by, conditions) {
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": key, ...conditions };
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
-  return { root, get, increment };
+  return { root, buildUrl, get, increment };
 }
 
 /** Make a client of the API's reports. */
@@ -80,15 +75,14 @@ export function makeReports(root) {
   return { getReport };
 }
 
-async function request(url, signal, { as = "json", ...options } = {}) {
-  const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
+async function request(url, signal, { as = "json", onResponse, ...options }) {
+  const signals = [AbortSignal.timeout(TIMEOUT_MS), signal].filter(Boolean);
   let response;
   try {
     // With the mode "no-cache", Chromium would send a preflight before each command.
     const cache = options.method ? "default" : "no-cache";
     response = await fetch(url, { cache, ...options, signal: AbortSignal.any(signals) });
-    // A stored response has an old date.
-    if (!options.cache) readClock(response);
+    if (!options.cache) onResponse?.(response);
     if (response.ok) return await response[as]();
   } catch {
     signal?.throwIfAborted();
@@ -102,7 +96,8 @@ async function request(url, signal, { as = "json", ...options } = {}) {
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-function readClock(response) {
+/** Set the clock of `readNow` by the API’s response. */
+export function readClock(response) {
   const ms = Date.parse(response.headers.get("Date"));
   if (ms) clockLagMs = ms - Date.now();
 }
@@ -110,6 +105,6 @@ function readClock(response) {
 /** Read seconds or a date (RFC 9110, section 10.2.3). */
 function readRetryAfterMs(response) {
   const text = response.headers.get("Retry-After");
-  const ms = 1000 * text || Date.parse(text) - readNow();
+  const ms = 1000 * text || Date.parse(text) - (Date.parse(response.headers.get("Date")) || Date.now());
   return Math.min(Math.max(ms || 0, 0), 3_600_000);
 }

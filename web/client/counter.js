@@ -20,9 +20,10 @@ export function isCounterId(text) {
 /**
  * Make this page's view of one counter. `state` is the state shown, at first null.
  *
- * `earlyRead` is the promise of a state that is being read already.
+ * `earlyRead` is the promise of a state that is being read already. `checkMany` is for counters with many clicks:
+ * `checkLatest`.
  */
-export function makeCounter(id, api, outbox, earlyRead) {
+export function makeCounter(id, api, outbox, earlyRead, checkMany) {
   /** Return increments that are not known to be included in the value shown. */
   const getPending = () => outbox.getClicks(id);
   const counter = { id, state: null, getPending, refresh };
@@ -70,16 +71,7 @@ export function makeCounter(id, api, outbox, earlyRead) {
   }
 
   async function checkClicks(clicks, version, signal) {
-    if (clicks.length > FEW) {
-      const { events, next_cursor: more } = await api.get(id, `/events?limit=${PAGE_SIZE}`, signal);
-      const ids = new Set(events.map((event) => event.event_id));
-      // Times sort as text. Only older events can be on another page.
-      const oldest = more ? events.at(-1).recorded_at : "";
-      for (const click of clicks) {
-        click.counted = ids.has(click.event.id);
-        if (!click.counted && click.event.recordedAt > oldest) click.absentFrom = version;
-      }
-    }
+    if (clicks.length > FEW) await checkMany?.(clicks, version, (path) => api.get(id, path, signal));
     await Promise.all(clicks.filter(isUnchecked(version)).map((click) => checkClick(click, version, signal)));
   }
 
@@ -97,6 +89,18 @@ export function makeCounter(id, api, outbox, earlyRead) {
   return counter;
 }
 
+/** Check the clicks with one page of the latest events. Leave those unchecked that can be on another page. */
+export async function checkLatest(clicks, version, get) {
+  const { events, next_cursor: more } = await get(`/events?limit=${PAGE_SIZE}`);
+  const ids = new Set(events.map((event) => event.event_id));
+  // Times sort as text. Only older events can be on another page.
+  const oldest = more ? events.at(-1).recorded_at : "";
+  for (const click of clicks) {
+    click.counted = ids.has(click.event.id);
+    if (!click.counted && click.event.recordedAt > oldest) click.absentFrom = version;
+  }
+}
+
 /** Let the counter swap. `openSwap` is a swap without a response, `isUnknown` if that is lost. */
 export function addSwap(counter, api) {
   /**
@@ -107,7 +111,7 @@ export function addSwap(counter, api) {
   async function swap(by) {
     const attempt = (counter.openSwap ??= { ...counter.state, key: makeKey(), by });
     try {
-      attempt.answer ??= api.increment(counter.id, attempt.key, attempt.by, attempt.version);
+      attempt.answer ??= api.increment(counter.id, attempt.key, attempt.by, { "If-Match": `"${attempt.version}"` });
       const state = await attempt.answer;
       counter.openSwap = null;
       return state;

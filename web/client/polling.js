@@ -1,5 +1,5 @@
 import { UnavailableError } from "./api.js";
-import { pickBackoffMs, pause } from "./backoff.js";
+import { pickBackoffMs } from "./backoff.js";
 
 const PENDING_MS = 400;
 const IDLE_MS = 5_000;
@@ -14,43 +14,46 @@ const GROWTH = 1.5;
  */
 export function startPolling(counter, onRefresh) {
   const stop = new AbortController();
-  let wake = stop;
+  let timer = null;
+  let failures = 0;
   let unchanged = 0;
-  // Only a recorded increment can be counted.
-  const hasRecorded = () => counter.getPending().some((click) => click.event);
+  let canWake = false;
+  let mayBeCached = false;
 
-  async function run({ signal }) {
-    let mayBeCached = false;
-    for (let failures = 0; !signal.aborted; ) {
-      const version = counter.state?.version;
-      wake = new AbortController();
-      const error = await counter.refresh(signal, mayBeCached).then(() => null, (caught) => caught);
-      if (signal.aborted) return;
-      onRefresh(error);
-      mayBeCached = !error;
-      failures = error ? failures + 1 : 0;
-      unchanged = counter.state?.version === version ? unchanged + 1 : 0;
-      if (error instanceof UnavailableError) {
-        await pause(pickBackoffMs(failures, error.retryAfterMs), signal);
-      } else {
-        const growth = GROWTH ** unchanged;
-        const idleMs = hasRecorded() ? Math.min(PENDING_MS * growth, IDLE_MS) - PENDING_MS : IDLE_MS * growth;
-        await pause(Math.min(idleMs, MAX_IDLE_MS), wake.signal);
-        if (hasRecorded()) await pause(PENDING_MS, signal);
-      }
-    }
+  function schedule(ms) {
+    clearTimeout(timer);
+    timer = setTimeout(poll, ms);
   }
 
-  run(stop);
+  async function poll() {
+    const version = counter.state?.version;
+    canWake = false;
+    const error = await counter.refresh(stop.signal, mayBeCached).then(() => null, (caught) => caught);
+    if (stop.signal.aborted) return;
+    onRefresh(error);
+    mayBeCached = !error;
+    failures = error ? failures + 1 : 0;
+    unchanged = counter.state?.version === version ? unchanged + 1 : 0;
+    canWake = !(error instanceof UnavailableError);
+    const growth = GROWTH ** unchanged;
+    // Only a recorded increment can be counted.
+    const hasRecorded = counter.getPending().some((click) => click.event);
+    if (!canWake) schedule(pickBackoffMs(failures, error.retryAfterMs));
+    else schedule(hasRecorded ? Math.min(PENDING_MS * growth, IDLE_MS) : Math.min(IDLE_MS * growth, MAX_IDLE_MS));
+  }
+
+  poll();
   return {
     /** Refresh soon and often: an increment was recorded. */
     wake() {
       unchanged = 0;
-      wake.abort();
+      if (canWake) schedule(PENDING_MS);
+      // Further increments do not delay the refresh.
+      canWake = false;
     },
     stop() {
       stop.abort();
-      wake.abort();
+      clearTimeout(timer);
     },
   };
 }

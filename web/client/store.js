@@ -13,32 +13,36 @@ const OPEN_TIMEOUT_MS = 3_000;
  * A click belongs to one API. The page's own clicks name none, so that they follow the page to another address of its
  * API; the page also adopts those that name its API.
  */
-export async function openStore(apiUrl, isPage = false) {
+export function openStore(apiUrl, isPage = false) {
   const tab = makeKey();
   const api = isPage ? undefined : apiUrl;
-  let db = await openDatabase(tab, () => (db = null)).catch(() => null);
+  let isPersistent = true;
+  const giveUp = () => (isPersistent = false);
+  const opening = openDatabase(tab, giveUp).catch(giveUp);
 
   /** Run a transaction. If it fails, store nothing any more. */
-  function write(change) {
-    return new Promise((resolve) => {
-      const giveUp = () => resolve((db = null));
+  async function write(change) {
+    const db = await opening;
+    await new Promise((resolve) => {
+      const fail = () => resolve(giveUp());
       try {
-        const transaction = db.transaction("clicks", "readwrite");
-        Object.assign(transaction, { oncomplete: resolve, onabort: giveUp });
+        const transaction = isPersistent && db.transaction("clicks", "readwrite");
+        Object.assign(transaction, { oncomplete: resolve, onabort: fail });
         // Commit a single request now: the page may close.
         if (change(transaction.objectStore("clicks"))) transaction.commit();
       } catch {
-        giveUp();
+        fail();
       }
     });
   }
 
   return {
-    isPersistent: () => db !== null,
+    isPersistent: () => isPersistent,
 
     /** Store the click as it is now. */
-    put: ({ key, counterId, by, at, event }) =>
-      write((clicks) => clicks.put({ key, counterId, by, at, event, tab, api })),
+    put({ key, counterId, by, at, event }) {
+      return write((clicks) => clicks.put({ key, counterId, by, at, event, tab, api }));
+    },
 
     remove: (key) => write((clicks) => clicks.delete(key)),
 
@@ -48,12 +52,13 @@ export async function openStore(apiUrl, isPage = false) {
      * Concurrent tabs get different clicks.
      */
     async adopt() {
-      const openTabs = db && (await navigator.locks.query()).held.map((lock) => lock.name);
-      const isAdoptable = (stored) => !openTabs.includes(stored.tab) && [api, apiUrl].includes(stored.api);
+      await opening;
+      const openTabs = isPersistent && (await navigator.locks.query()).held.map((lock) => lock.name);
       const adopted = [];
       await write((clicks) => {
         clicks.getAll().onsuccess = ({ target }) => {
-          for (const click of target.result.filter(isAdoptable)) {
+          for (const click of target.result) {
+            if (openTabs.includes(click.tab) || ![api, apiUrl].includes(click.api)) continue;
             if (click.event && Date.now() - click.at > MAX_RECORDED_AGE_MS) clicks.delete(click.key);
             else clicks.put({ ...click, tab }).onsuccess = () => adopted.push(click);
           }

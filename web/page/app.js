@@ -1,6 +1,6 @@
-import { makeApi, makeReports, RefusedError, UnavailableError } from "../client/api.js";
+import { makeApi, makeReports, readClock, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
-import { addSwap, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
+import { addSwap, checkLatest, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
 import { makeDetails } from "./details.js";
 import { cachePage } from "./offline-cache.js";
 import { keepState, readLastState } from "../client/last-states.js";
@@ -17,12 +17,12 @@ const ADOPTION_TIMEOUT_MS = 3_000;
 const MAX_AGE_MS = 90_000;
 
 async function start({ apiUrl, maxIncrement }) {
-  const api = { ...makeApi(apiUrl), ...makeReports(apiUrl) };
+  const api = { ...makeApi(apiUrl, readClock), ...makeReports(apiUrl) };
   // The first read does not wait for the store, whose clicks are checked after it.
   let earlyId = readShownId();
   const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
   earlyRead?.catch(() => {});
-  const outbox = makeOutbox(api, await openStore(apiUrl, true), { onRecorded, onRefused, onChange: show });
+  const outbox = makeOutbox(api, openStore(apiUrl, true), { onRecorded, onRefused, onChange: show });
   let shownId = null;
   let counter = null;
   let lastState = null;
@@ -56,7 +56,8 @@ async function start({ apiUrl, maxIncrement }) {
   function openCounter(id) {
     details?.stop();
     shownId = id;
-    counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox, id === earlyId ? earlyRead : null), api) : null;
+    const early = id === earlyId ? earlyRead : null;
+    counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox, early, checkLatest), api) : null;
     earlyId = null;
     lastState = counter && readLastState(api.buildUrl(id, ""));
     details = counter && makeDetails(id, api, show);

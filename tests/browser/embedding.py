@@ -1,0 +1,60 @@
+"""A site of another origin that embeds counters, and what its visitors see."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</title>
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {origin};
+connect-src http:; img-src http:">
+<script type="module" src="{origin}/embed-1.js"></script><main><h1>A site</h1>"""
+
+
+class ForeignSite:
+    """Serves one HTML page, under a strict Content-Security-Policy, until closed."""
+
+    def __init__(self, page_url: str) -> None:
+        outer = self
+        self._head = HEAD.replace("{origin}", page_url.rstrip("/"))
+        self.body = ""
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = f"{outer._head}{outer.body}</main>".encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop the server and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def get_button(page: Page, n: int = 0) -> Locator:
+    """Return the button in the page's nth `<counter-button>`."""
+    return page.locator("counter-button").nth(n).get_by_role("button")
+
+
+def expect_value(page: Page, value: int | str, *, element: str = "counter-button", n: int = 0, mark: str = "") -> None:
+    """Expect that the page's nth element of this name shows this value and mark."""
+    shown = page.locator(element).nth(n)
+    expect(shown.locator("[part=value]")).to_have_text(f"{value}")
+    expect(shown.locator("[part=mark]")).to_have_text(mark)

@@ -1,0 +1,155 @@
+"""The embeddable client: one small module that is what its sources give, and runs in Node."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from ops.stages import PROJECT
+
+EMBED = PROJECT / "web" / "embed.js"
+TOOLS = PROJECT / ".local" / "embed" / "node_modules"
+
+
+def find(program):
+    """Return the program's path, or skip the test without it, except in CI."""
+    path = shutil.which(program)
+    if path is None:
+        reason = f"{program} is not on the PATH"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tools():
+    """Install esbuild, terser and TypeScript, unless they are there."""
+    find("npm")
+    subprocess.run([PROJECT / "scripts" / "setup-embed"], check=True)
+    return TOOLS
+
+
+def test_embed_is_one_small_module_without_imports():
+    """The limits are for the file, and for the file as the site stores it."""
+    text = EMBED.read_text(encoding="utf-8")
+
+    assert re.match(r"/\* counter embed \d+\.\d+\.\d+: sources in web/embed and web/client \*/\n", text)
+    assert not re.search(r"\bimport\b|\brequire\b|\beval\b", text)
+    assert len(text.encode()) <= 10_000
+    assert len(gzip.compress(text.encode(), 9)) <= 5_000
+
+
+def test_embed_is_what_its_sources_give(tools, tmp_path):
+    bundle = tmp_path / "embed.js"
+
+    subprocess.run([find("node"), PROJECT / "scripts" / "embed" / "build.mjs", bundle], check=True)
+
+    assert bundle.read_text() == EMBED.read_text(), "run make embed"
+
+
+def test_types_accept_the_documented_uses_only(tools, tmp_path):
+    """The compiler also reads the declarations without skipping them."""
+    valid = """
+        import { counter, type WatchedState } from "./embed.js";
+        const likes = counter("https://api.example/api", "likes");
+        const event: { id: string } | null = await likes.increment(2, { once: "day" });
+        const value: number = (await likes.read()).value;
+        const unsubscribe: () => void = likes.subscribe(({ value, pending }: WatchedState) => [value ?? 0, pending]);
+    """
+    shutil.copy(PROJECT / "web" / "embed.d.ts", tmp_path)
+    options = ["--strict", "--noEmit", "--target", "es2022", "--module", "nodenext", "--pretty", "false"]
+    errors = {}
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    for name, more in {"valid": "", "invalid": 'likes.increment("2");'}.items():
+        (tmp_path / f"{name}.ts").write_text(valid + more)
+        command = [find("node"), tools / "typescript" / "bin" / "tsc", *options, tmp_path / f"{name}.ts"]
+        errors[name] = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    assert errors["valid"] == ""
+    assert "TS2345" in errors["invalid"]
+
+
+class Api:
+    """An API that loses the first response to each increment, and counts each key once."""
+
+    def __init__(self) -> None:
+        outer = self
+        self.keys: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                outer.keys.append(self.headers["Idempotency-Key"])
+                self.rfile.read(int(self.headers["Content-Length"]))
+                event = {"event_id": "e", "recorded_at": "2026-01-31T12:00:00.000Z"}
+                self.answer(503 if outer.keys.count(outer.keys[-1]) == 1 else 202, event)
+
+            def do_GET(self) -> None:
+                value = len(set(outer.keys))
+                self.answer(200, {"counter_id": "likes", "value": value, "version": value, "updated_at": None})
+
+            def answer(self, status: int, body: dict[str, Any]) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_library_in_node_retries_and_lets_the_process_end():
+    program = f"""
+        const {{ counter }} = await import({json.dumps(str(EMBED))});
+        const likes = counter(process.argv[1], "likes");
+        const event = await likes.increment();
+        const values = [];
+        await new Promise((resolve) => {{
+            const unsubscribe = likes.subscribe(({{ value }}) => {{
+                values.push(value);
+                if (value === 1) resolve(unsubscribe());
+            }});
+        }});
+        const once = await likes.increment(1, {{ once: "day" }}).catch((error) => error.message);
+        console.log(JSON.stringify([event.id, values.at(-1), (await likes.read()).value, once]));"""
+    with closing(Api()) as api:
+        command = [find("node"), "--input-type=module", "--eval", program, "--", api.url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout) == ["e", 1, 1, "This browser has no storage."]
+    assert len(api.keys) == 2
+    assert len(set(api.keys)) == 1
+
+
+def test_library_refuses_invalid_arguments():
+    program = f"""
+        const {{ counter }} = await import({json.dumps(str(EMBED))});
+        const refuse = (...given) => {{ try {{ counter(...given); }} catch (error) {{ return error.name; }} }};
+        const api = "https://api.example/api";
+        const names = [refuse(), refuse(api, "a b"), refuse("api", "likes"), refuse(api, "constructor") ?? "valid"];
+        console.log(names.join());"""
+
+    done = subprocess.run(
+        [find("node"), "--input-type=module", "--eval", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "TypeError,TypeError,TypeError,valid\n"
