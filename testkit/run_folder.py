@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 ALL = Path(__file__).parent.parent / ".local" / "tests"
 
-#: The locks of this process's folders. The process holds them until it ends, even if it is killed.
-_locks: list[IO[str]] = []
-
 
 def create() -> Path:
     """Create a folder that exists as long as this process. Remove the folders of killed processes."""
     with _exclude_other_processes():
         _remove_leftovers()
         folder = Path(tempfile.mkdtemp(dir=ALL))
-        _locks.append(_lock(folder / "owner"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        lock = _lock(folder / "owner")  # held until the process ends, even if it is killed
+    atexit.register(_remove, folder, lock)
     return folder
+
+
+def _remove(folder: Path, lock: IO[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
 
 
 def remove_leftovers() -> None:
