@@ -24,7 +24,7 @@ from ops.cli.result import count
 from ops.maintenance import projections, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
@@ -43,6 +43,9 @@ _MARGIN_MS = 300_000
 #: The maximum number of dead letters in one run, so that it ends before the visibility timeout.
 MAX_MESSAGES = 5_000
 VISIBILITY_TIMEOUT_S = 900
+
+#: Attempts to release a message. After the last, the message stays hidden until its visibility timeout.
+_RELEASES = 3
 
 _SHOWN_LINES = 3
 _SHOWN_COLUMNS = 100
@@ -165,11 +168,7 @@ class InFlightMessages:
     def __exit__(self, *_: object) -> None:
         with interrupts.defer():
             for receipts in split_into_chunks(self.receipts.values(), 10):
-                entries: Any = [
-                    {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
-                    for number, receipt in enumerate(receipts)
-                ]
-                sqs.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+                self._release(receipts)
 
     @property
     def remaining_count(self) -> int:
@@ -201,6 +200,20 @@ class InFlightMessages:
         """Delete the message from the queue."""
         sqs.client().delete_message(QueueUrl=self._url, ReceiptHandle=self.receipts[message_id])
         del self.receipts[message_id]
+
+    def _release(self, receipts: Iterable[str]) -> None:
+        """Make at most 10 messages visible. Try those again that SQS fails to release, as its response lists."""
+        entries: Any = [
+            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
+            for number, receipt in enumerate(receipts)
+        ]
+        for _ in range(_RELEASES):
+            answer = sqs.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+            # SQS also refuses messages that are visible or deleted: a fault of the sender.
+            failed = {failure["Id"] for failure in answer.get("Failed", ()) if not failure["SenderFault"]}
+            entries = [entry for entry in entries if entry["Id"] in failed]
+            if not entries:
+                return
 
     def _read_letter(self, message: MessageTypeDef, now_s: float) -> DeadLetter:
         attributes = {

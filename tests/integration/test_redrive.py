@@ -227,6 +227,25 @@ def test_second_signal_while_messages_are_released_leaves_all_visible(pipeline, 
     assert len(pipeline.parked()) == 11
 
 
+def test_messages_that_sqs_fails_to_release_are_released_again(pipeline, bodies):
+    """SQS responds 200 and lists the messages that failed: one by its own fault, and one that is visible already."""
+
+    def fail_two(attempt):
+        answer = json.loads(attempt.carry_out().content)
+        faults_by_sender = zip(answer["Successful"][1:], (False, True), strict=True)
+        failed = [{"Id": each["Id"], "SenderFault": fault, "Code": "Any"} for each, fault in faults_by_sender]
+        content = {"Successful": answer["Successful"][:1], "Failed": failed}
+        return faults.response(attempt.request, 200, {}, json.dumps(content).encode())
+
+    with aws_requests.record() as requests, faults.inject("ChangeMessageVisibilityBatch", fail_two):
+        run(dry_run=True)
+
+    released = [sent["Entries"] for name, sent in requests.made if name == "ChangeMessageVisibilityBatch"]
+    assert [[each["Id"] for each in entries] for entries in released] == [["0", "1", "2"], ["1"]]
+    assert released[1] == [released[0][1]]
+    assert len(pipeline.parked()) == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_at_the_confirmation_leaves_all_visible(pipeline, bodies, handled_signals, tmp_path, number):
     with pytest.raises(KeyboardInterrupt):
