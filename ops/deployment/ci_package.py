@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops import stages
 from ops.cli.result import Outcome
-from ops.deployment import deploy, policies, provision
+from ops.deployment import deploy, overlay, policies, provision
 from ops.deployment import package as packaging
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def package(settings: Settings, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     for file in packaging.package(settings, stages.local_folder() / f"package-{settings.stage}").iterdir():
         shutil.copy(file, folder)
-    overlay = json.dumps(packaging.overlay(settings), indent=2)
-    (folder / "overlay.json").write_text(f"{overlay}\n", encoding="utf-8")
+    text = json.dumps(overlay.render(settings), indent=2)
+    (folder / "overlay.json").write_text(f"{text}\n", encoding="utf-8")
     policies.write(settings, stages.PROJECT / ".chalice")
     stages.configure_functions(settings)
     files = [str(folder / name) for name in ("deployment.zip", "sam.json", "overlay.json")]

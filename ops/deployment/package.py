@@ -1,10 +1,9 @@
-"""Package the application with `chalice package`, and an overlay for settings that Chalice cannot express."""
+"""Package the application with `chalice package`, its overlay and the wheels of its requirements."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -14,56 +13,23 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
-from chalice.utils import to_cfn_resource_name
 
 from chalicelib import cold_start
-from chalicelib.extras import openapi
-from chalicelib.projections import READ_MODEL, SQL
+from chalicelib.projections import SQL
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import gateway_responses, policies, zip_package
+from ops.deployment import overlay, policies, zip_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
 #: A placeholder for the stream's ARN, which the overlay imports.
 _STREAM_ARN = "arn:aws:dynamodb:::table/log/stream/imported"
-
-#: The paths whose responses cost more than an increment: they have a lower limit.
-_EXPENSIVE_PATHS = (
-    "/counters",
-    "/counters/{counter_id}/events",
-    "/counters/{counter_id}/history",
-    "/openapi.json",
-    "/reports/{name}",
-)
-_READ_METHODS = ("GET", "HEAD")
-
-#: The fields of a line of the access log, by API Gateway's names.
-_ACCESS_LOG_FIELDS = {
-    name: f"$context.{name}"
-    for name in ("requestId", "requestTimeEpoch", "httpMethod", "path", "status", "responseLatency", "responseLength")
-} | {"ip": "$context.identity.sourceIp", "userAgent": "$context.identity.userAgent"}
-
-#: Passes requests with undeclared methods to the function, which answers 405. Otherwise, the gateway would answer that
-#: the path is unknown.
-_ANY_METHOD = {
-    "responses": {},
-    "x-amazon-apigateway-integration": {
-        "type": "aws_proxy",
-        "httpMethod": "POST",
-        "uri": {
-            "Fn::Sub": "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/"
-            "${APIHandler.Arn}/invocations"
-        },
-    },
-}
 
 #: pip's name for the functions' platform.
 _PLATFORM = "manylinux2014_aarch64"
@@ -90,154 +56,6 @@ _NEEDED_BY = {
 
 #: The packages of requirements-jwt.txt, which the authorizer needs.
 _TOKENS = ("pyjwt", "cryptography", "cffi")
-
-
-def overlay(settings: Settings) -> dict[str, Any]:
-    """
-    Return the settings that Chalice cannot express, for `chalice package --merge-template`.
-
-    The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
-    lower limits for expensive reads. If the settings say so, it reserves concurrency, writes an access log, and limits
-    the requests of an address. It also turns the gateway's own errors, such as an unknown path or a body that is too
-    large, into problem documents with CORS headers, and passes requests of all methods to the application. The OpenAPI
-    document lists the paths.
-    """
-    name = f"counter-{settings.stage}"
-    # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
-    shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
-    queue = READ_MODEL.dead_letter_queue(settings.stage)
-    dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{queue}"
-    return {
-        "Resources": {
-            "APIHandler": {"Properties": {"FunctionName": name, "Environment": {"Variables": shards}}},
-            "Publish": {
-                "Properties": {
-                    "FunctionName": f"{name}-publish",
-                    **_reserve(settings.reserved_publish),
-                    "Events": {"PublishDynamodbEventSource": {"Properties": _stream_source(name, dead_letters)}},
-                }
-            },
-            **{
-                to_cfn_resource_name(projection.function): _queue_consumer(
-                    name, projection, shards, settings.reserved_project
-                )
-                for projection in settings.projections
-            },
-            **({"Authorize": {"Properties": {"FunctionName": f"{name}-authorize"}}} if settings.has_authorizer else {}),
-            "Check": {"Properties": {"FunctionName": f"{name}-check", "Environment": {"Variables": shards}}},
-            "RestAPI": {
-                "Properties": {
-                    "Name": name,
-                    # API Gateway names an imported API after its title, and alarms find it by name.
-                    "DefinitionBody": {"info": {"title": name}, "paths": _serve_all_methods()},
-                    # Any value keeps SAM from adding a stage `Stage`, which would not be throttled.
-                    "OpenApiVersion": "2.0",
-                    "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
-                    "MethodSettings": [
-                        _throttle("/*", "*", settings.requests_per_s),
-                        *(
-                            _throttle(path, method, min(settings.expensive_reads_per_s, settings.requests_per_s))
-                            for path, method in itertools.product(_EXPENSIVE_PATHS, _READ_METHODS)
-                        ),
-                    ],
-                    **({"AccessLogSetting": _access_log(name)} if settings.access_log else {}),
-                    "GatewayResponses": gateway_responses.render(settings),
-                }
-            },
-            **(_firewall(name, settings.waf) if settings.waf else {}),
-        }
-    }
-
-
-def _throttle(path: str, method: str, requests_per_s: int) -> dict[str, Any]:
-    return {
-        "HttpMethod": method,
-        # API Gateway encodes a path's slashes as in a JSON pointer, except for the first one.
-        "ResourcePath": "/" + path.replace("/", "~1") if path != "/*" else path,
-        "ThrottlingRateLimit": requests_per_s,
-        "ThrottlingBurstLimit": requests_per_s,
-    }
-
-
-def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
-    """Return the web ACL that blocks addresses with more requests in five minutes, and its association with the API."""
-
-    def show(metric: str) -> dict[str, Any]:
-        # Samples hold addresses of clients.
-        return {"CloudWatchMetricsEnabled": True, "MetricName": metric, "SampledRequestsEnabled": False}
-
-    rule = {
-        "Name": "requests-per-address",
-        "Priority": 0,
-        "Statement": {
-            "RateBasedStatement": {
-                "AggregateKeyType": "IP",
-                "EvaluationWindowSec": 300,
-                "Limit": requests_per_address,
-            }
-        },
-        "Action": {"Block": {}},
-        "VisibilityConfig": show("requests-per-address"),
-    }
-    stage = "arn:${AWS::Partition}:apigateway:${AWS::Region}::/restapis/${RestAPI}/stages/${RestAPI.Stage}"
-    return {
-        "Firewall": {
-            "Type": "AWS::WAFv2::WebACL",
-            "Properties": {
-                "Name": name,
-                "Scope": "REGIONAL",
-                "DefaultAction": {"Allow": {}},
-                "Rules": [rule],
-                "VisibilityConfig": show(name),
-            },
-        },
-        "FirewallAssociation": {
-            "Type": "AWS::WAFv2::WebACLAssociation",
-            "Properties": {"ResourceArn": {"Fn::Sub": stage}, "WebACLArn": {"Fn::GetAtt": ["Firewall", "Arn"]}},
-        },
-    }
-
-
-def _access_log(name: str) -> dict[str, Any]:
-    """Return the setting that writes a line for each request to the log group of the stage's data stack."""
-    arn = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/apigateway/{name}"
-    return {"DestinationArn": {"Fn::Sub": arn}, "Format": json.dumps(_ACCESS_LOG_FIELDS)}
-
-
-def _reserve(number: int | None) -> dict[str, int]:
-    return {"ReservedConcurrentExecutions": number} if number else {}
-
-
-def _serve_all_methods() -> dict[str, Any]:
-    paths = json.loads(openapi.FILE.read_text(encoding="utf-8"))["paths"]
-    return {path: {"x-amazon-apigateway-any-method": _ANY_METHOD} for path in paths}
-
-
-def _queue_consumer(
-    name: str, projection: Projection, variables: dict[str, Any], reserved: int | None
-) -> dict[str, Any]:
-    resource = to_cfn_resource_name(projection.function)
-    return {
-        "Properties": {
-            "FunctionName": f"{name}-{projection.function}",
-            **_reserve(reserved),
-            "Environment": {"Variables": {"PARTIAL_BATCH_RESPONSES": "1", **variables}},
-            "Events": {
-                f"{resource}SqsEventSource": {"Properties": {"FunctionResponseTypes": ["ReportBatchItemFailures"]}}
-            },
-        }
-    }
-
-
-def _stream_source(name: str, dead_letters: str) -> dict[str, Any]:
-    return {
-        "Stream": {"Fn::ImportValue": f"{name}-event-log-stream"},
-        "FilterCriteria": {"Filters": [{"Pattern": json.dumps({"eventName": ["INSERT"]})}]},
-        "BisectBatchOnFunctionError": True,
-        # Half of the stream's retention of a day. In the other half, the operator can read discarded records.
-        "MaximumRecordAgeInSeconds": 43_200,
-        "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::Sub": dead_letters}}},
-    }
 
 
 def check_sql(settings: Settings) -> None:
@@ -295,7 +113,7 @@ def build(settings: Settings, folder: Path) -> Path:
     access = {name: getattr(settings, name.lower()) for name in names}
     environment = {"STAGE": settings.stage, **switches, **addresses, **access}
     overlay_file = folder / "overlay.json"
-    overlay_file.write_text(json.dumps(overlay(settings)), encoding="utf-8")
+    overlay_file.write_text(json.dumps(overlay.render(settings)), encoding="utf-8")
     command = [
         "package",
         "--stage",

@@ -11,7 +11,7 @@ from chalice.local import LocalGateway
 
 from chalicelib import settings
 from chalicelib.extras import openapi
-from ops.deployment import package
+from ops.deployment import overlay
 from ops.stages import PROJECT
 from testkit.builders import api_event
 from tests.environments import environment
@@ -123,8 +123,8 @@ def test_one_origin_is_named_to_all_and_needs_no_vary(allowed):
 
 
 def gateway_headers(allowed):
-    overlay = package.overlay(settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": allowed}))
-    responses = overlay["Resources"]["RestAPI"]["Properties"]["GatewayResponses"]
+    rendered = overlay.render(settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": allowed}))
+    responses = rendered["Resources"]["RestAPI"]["Properties"]["GatewayResponses"]
     return [response["ResponseParameters"]["Headers"] for response in responses.values()]
 
 

@@ -12,7 +12,7 @@ from benchmarks.models import deployed
 from benchmarks.report import cost_page
 from chalicelib import settings
 from chalicelib.errors import SettingsError
-from ops.deployment import package
+from ops.deployment import overlay
 from ops.stages import PROJECT
 
 #: The paths that need more than a few reads, or return more than a few KB.
@@ -26,7 +26,7 @@ EXPENSIVE = {
 
 
 def resources(**variables):
-    return package.overlay(settings.read({"STAGE": "dev", **variables}))["Resources"]
+    return overlay.render(settings.read({"STAGE": "dev", **variables}))["Resources"]
 
 
 def limits(**variables):

@@ -11,7 +11,7 @@ from chalicelib import settings
 from chalicelib.errors import SettingsError
 from ops import sql_url as ops_sql_url
 from ops import stages
-from ops.deployment import package, policies
+from ops.deployment import overlay, policies
 from ops.stages import PROJECT
 from tests.permissions import (
     CONNECT,
@@ -238,7 +238,7 @@ def test_gateway_is_traced_with_the_functions(tmp_path, monkeypatch, traced):
     (tmp_path / ".chalice" / "config.json").write_text(json.dumps({"stages": {STAGE: {"xray": traced}}}))
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
 
-    api = package.overlay(settings.read({"STAGE": STAGE}))["Resources"]["RestAPI"]["Properties"]
+    api = overlay.render(settings.read({"STAGE": STAGE}))["Resources"]["RestAPI"]["Properties"]
 
     assert api["TracingEnabled"] is traced
 

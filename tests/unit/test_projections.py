@@ -17,7 +17,7 @@ from chalicelib import cold_start, settings
 from chalicelib.errors import SettingsError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection, Table
 from ops import stages
-from ops.deployment import package, policies, template
+from ops.deployment import overlay, policies, template
 from tests.permissions import granted
 
 STAGE = "some-stage"
@@ -153,7 +153,7 @@ def test_function_is_configured_and_reports_partial_batches(with_days):
             STAGE: {"lambda_functions": {DAYS.function: {"iam_policy_file": f"policies/{STAGE}/{DAYS.function}.json"}}}
         },
     }
-    resource = package.overlay(replace(with_days, stage="dev"))["Resources"]["ProjectDaysAndHours"]["Properties"]
+    resource = overlay.render(replace(with_days, stage="dev"))["Resources"]["ProjectDaysAndHours"]["Properties"]
     assert resource["FunctionName"] == "counter-dev-project_days_and_hours"
     assert resource["Events"]["ProjectDaysAndHoursSqsEventSource"]["Properties"]["FunctionResponseTypes"]
 
