@@ -8,7 +8,7 @@ backup therefore stays as it is when its stack is applied again, and a deleted q
 from __future__ import annotations
 
 import json
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import boto3
@@ -83,12 +83,19 @@ def _compare(settings: Settings) -> Iterator[Difference]:
 
 
 def _compare_resources(body: str, names: dict[str, str]) -> Iterator[Difference]:
-    resources = yaml_parse(body)["Resources"]
+    resources = _parse_resources(body)
     for resource in resources.values():
         if resource["Type"] == "AWS::DynamoDB::Table":
             yield from _compare_table(resource, names)
         elif resource["Type"] == "AWS::SQS::Queue":
             yield from _compare_queue(resource["Properties"], names, resources)
+
+
+@cache
+def _parse_resources(body: str) -> dict[str, Any]:
+    """Return the resources of a template. Parsing one takes long, and a deployment compares it three times."""
+    resources: dict[str, Any] = yaml_parse(body)["Resources"]
+    return resources
 
 
 def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[Difference]:
