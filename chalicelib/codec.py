@@ -164,6 +164,28 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
             return [], ["the body is not a message of version 1 with a list of events"]
 
 
+def encode_line(event: Event) -> str:
+    """Return the event as one line of JSON, as it is in a message. The line has no line break."""
+    return _ENCODERS[type(event)](event)
+
+
+def decode_line(line: bytes) -> Event:
+    """
+    Return the event in a line that `encode_line` returned, in UTF-8. Ignore members of other names.
+
+    Raises:
+        NotUnderstoodError: the line is not JSON, or does not contain a valid event.
+    """
+    try:
+        entry = json.loads(line.decode(), object_pairs_hook=_build_object)
+    except (ValueError, RecursionError) as error:
+        raise NotUnderstoodError("the line is not JSON in UTF-8") from error
+    events, reasons = _decode_entries([entry], lambda entry: decode_event(entry.get("counter_id"), entry))
+    if reasons:
+        raise NotUnderstoodError(reasons[0])
+    return events[0]
+
+
 def _decode_entries(entries: list[Any], decode: Callable[[Any], Event]) -> tuple[list[Event], list[str]]:
     events: list[Event] = []
     reasons: list[str] = []

@@ -89,7 +89,8 @@ def adjust(command: Adjust) -> Accepted | None:
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
         try:
-            event = decide_adjustment(command, counter, _adjustment_id(command), clock.now_ms())
+            event_id = derive_adjustment_id(command.counter_id, command.idempotency_key)
+            event = decide_adjustment(command, counter, event_id, clock.now_ms())
         except InvalidAdjustmentError as error:
             raise InvalidRequestError(str(error)) from error
         if event is None:
@@ -109,14 +110,16 @@ def find_adjustment(command: Adjust) -> Event | None:
         KeyReusedError: the key was already used for a different adjustment of this counter.
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
-    event = event_log.find(command.counter_id, _adjustment_id(command))
+    event_id = derive_adjustment_id(command.counter_id, command.idempotency_key)
+    event = event_log.find(command.counter_id, event_id)
     if event is not None and not is_result_of(command, event):
         raise KeyReusedError(event.counter_id, event.event_id)
     return event
 
 
-def _adjustment_id(command: Adjust) -> str:
-    return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{command.counter_id}/{command.idempotency_key}"))
+def derive_adjustment_id(counter_id: str, key: str) -> str:
+    """Return the id of the adjustment of this counter with this idempotency key."""
+    return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{counter_id}/{key}"))
 
 
 def _append(command: Command, event: Event) -> Accepted:

@@ -9,6 +9,7 @@ from pynamodb.exceptions import PutError
 
 from chalicelib import codec, retries
 from chalicelib.aws import dynamodb, partitions
+from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.aws.tables import EventItem
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
 from chalicelib.errors import (
@@ -20,14 +21,16 @@ from chalicelib.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Set
+    from collections.abc import Iterable, Iterator, Sequence, Set
 
     from pynamodb.transactions import TransactWrite
 
-    from chalicelib.aws.dynamodb import RefusedError
     from chalicelib.domain.events import Event
 
 _TRIES = 8
+
+#: The most events of `append_many`: DynamoDB's limit of a transaction.
+MOST_AT_ONCE = 100
 
 #: `read_purge` of a partition without a purge: earlier than any event's time.
 NEVER_PURGED = -1
@@ -70,9 +73,43 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     raise ContendedError(f"event {event.event_id} is written by concurrent commands")
 
 
+def append_many(events: Sequence[Event]) -> list[Event]:
+    """
+    Append those events whose ids are not in the log. Return the others, which may differ from the log.
+
+    `events` has 1 to `MOST_AT_ONCE` events with different ids. In the usual case, this is one transaction, for two
+    write units an event and a small part of the time of single requests. If it is refused, each event is appended on
+    its own. A retry after a lost response is safe.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with all events.
+        ContendedError: every attempt conflicted with a transaction on the same event id.
+    """
+    try:
+        with dynamodb.transact(LogUnavailableError) as transaction:
+            for event in events:
+                _include(transaction, event, counted_at_once=False)
+    except RefusedError:
+        return [event for event in events if not _is_appended(event)]
+    return []
+
+
+def _is_appended(event: Event) -> bool:
+    """Append the event, and check that its id was not in the log."""
+    try:
+        return not append(event).is_retry
+    except (KeyReusedError, NotUnderstoodError):
+        return False
+
+
 def include_append(transaction: TransactWrite, event: Event) -> None:
     """Include the append in a transaction that also counts the event. The id must not be in the log."""
-    transaction.save(_build_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())
+    _include(transaction, event, counted_at_once=True)
+
+
+def _include(transaction: TransactWrite, event: Event, *, counted_at_once: bool) -> None:
+    item = _build_item(event, counted_at_once=counted_at_once)
+    transaction.save(item, condition=EventItem.event_id.does_not_exist())
 
 
 def has_refused(refused: RefusedError) -> bool:
@@ -155,6 +192,21 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
         LogUnavailableError: DynamoDB throttles or does not answer.
     """
     return [_decode(item) for item in _get_batch(counter_id, event_ids, consistent_read=True)]
+
+
+def find_recorded(events: Iterable[Event]) -> dict[LogPosition, Event | Unreadable]:
+    """
+    Return what the log has under the ids of these events, which must differ.
+
+    Strongly consistent; one request for up to 100 events.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    keys = [(position.partition, position.event_id) for position in map(locate, events)]
+    with dynamodb.translate_errors(LogUnavailableError):
+        items = [*EventItem.batch_get(keys, consistent_read=True)] if keys else []
+    return {LogPosition(item.partition, item.event_id): _decode(item) for item in items}
 
 
 def scan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.cli import access, data, interrupts, sql, stage
+from ops.cli import access, data, interrupts, sql, stage, transfer
 from ops.cli.program import Program
 
 
@@ -45,6 +45,8 @@ for command in (
     data.redrive_command,
     data.adjust_command,
     data.show_command,
+    transfer.export_command,
+    transfer.import_command,
     sql.sql_command,
 ):
     main.add_command(command)

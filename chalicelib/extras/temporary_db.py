@@ -13,12 +13,12 @@ _ROWS_AT_ONCE = 1000
 
 
 class TemporaryDatabase:
-    """A SQLite database in a temporary file. Thread-safe."""
+    """A SQLite database in a temporary file, or in the file with this name. Thread-safe."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, file: str = "") -> None:
         self._lock = threading.Lock()
         # An empty name means a temporary file (https://www.sqlite.org/inmemorydb.html).
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
         self._database.executescript(schema)
 
@@ -26,7 +26,7 @@ class TemporaryDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the file."""
+        """Close the database, and remove its file if it is temporary."""
         self._database.close()
 
     def row(self, query: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:

@@ -46,7 +46,7 @@ def stage_command(
             provision.check_log(settings)
         outcome = work(settings, **options)
         try:
-            click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text)
+            click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text, err=outcome.is_on_stderr)
         except KeyboardInterrupt:  # the default message would advise to run it again
             raise KeyboardInterrupt("Interrupted while printing the result. The work is complete.") from None
         if not outcome.holds:

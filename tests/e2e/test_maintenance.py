@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import hashlib
 import json
 import os
 import sqlite3
@@ -119,6 +121,55 @@ def test_lost_and_wrong_rows_are_reported_and_repaired(client, counter_id, place
         assert found.fetchall() == [(7, 3)]
 
 
+def test_exported_events_are_imported_under_another_name_and_counted(client, counter_id, tmp_path):
+    for by in (2, 3):
+        client.increment(counter_id, by, Prefer="return=representation")
+    file, copy, other = tmp_path / "events.jsonl.gz", tmp_path / "copy.jsonl", f"{counter_id}.copy"
+
+    exported = ops("export", "--stage", "local", "--counter", counter_id, str(file), "--json")
+    shown = ops("export", "--stage", "local", "--counter", counter_id, "-")
+    copy.write_text(shown.stdout.replace(counter_id, other))
+    planned = ops("import", "--stage", "local", str(copy), "--dry-run")
+    imported = ops("import", "--stage", "local", str(copy))
+    again = ops("import", "--stage", "local", str(copy), str(file), "--json")
+
+    assert gzip.decompress(file.read_bytes()).decode() == shown.stdout
+    assert json.loads(exported.stdout)["sha256"] == hashlib.sha256(shown.stdout.encode()).hexdigest()
+    assert shown.stderr == "2 events of stage local written to standard output.\n"
+    assert planned.stdout == "2 events would be appended (2 Incremented), 0 already in the log, 0 problems.\n"
+    assert imported.stdout.startswith("2 events appended (2 Incremented), 0 already in the log, 0 problems.\n")
+    assert json.loads(again.stdout) | {"appended": 0, "present": 4, "problems": 0} == json.loads(again.stdout)
+    eventually(lambda: client.counter(other)["value"] == 5)
+    assert ops("verify", "--stage", "local", "--counter", other).returncode == 0
+
+
+def test_start_values_in_csv_are_recorded_once(client, counter_id, tmp_path):
+    (tmp_path / "v.csv").write_text(f"counter_id,value\n{counter_id},51200\n")
+    command = ["import", "--stage", "local", str(tmp_path / "v.csv"), "--reason", "moved", "--json"]
+
+    numbers = [json.loads(ops(*command).stdout)["appended"] for _ in range(2)]
+
+    assert numbers == [1, 0]
+    eventually(lambda: client.counter(counter_id)["value"] == 51200)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["import", "v.csv"], "CSV requires --reason."),
+        (["import", "e.jsonl", "--key", "k"], "--reason, --who and --key require a file whose name ends in .csv"),
+        (["import"], "Missing argument 'FILE...'"),
+        (["export", "-", "--from", "2026-02-01", "--to", "2026-01-31"], "--from must be before --to."),
+        (["export", "/dev/null"], "FILE must be a regular file, or - for standard output"),
+    ],
+)
+def test_wrong_use_of_export_and_import_is_refused(place, command, message):
+    done = ops(*command, "--stage", "local")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
 def test_replay_counts_only_events_that_were_lost(client, counter_id):
     for _ in range(7):
         client.increment(counter_id, 1, Prefer="return=representation")
@@ -232,6 +283,8 @@ def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client
         ["rebuild"],
         ["redrive", "--dry-run"],
         ["adjust", "clicks", "--by=1", "--reason=a test", "--yes"],
+        ["export", "-"],
+        ["import", "-"],
     ],
     ids=lambda command: command[0],
 )

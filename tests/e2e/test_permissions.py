@@ -289,7 +289,7 @@ def as_that_operator(session_of, place, tmp_path):
     return run
 
 
-def test_operator_policy_suffices_for_all_five_commands(as_that_operator, client, counter_id, operator):
+def test_operator_policy_suffices_for_all_commands(as_that_operator, client, counter_id, operator, tmp_path):
     parked_for = f"{counter_id}.parked"
     body = message_body(an_event(counter_id=parked_for, by=5))
     parked = boto3.client("sqs").send_message(QueueUrl=operator.dead_letter_url, MessageBody=body)["MessageId"]
@@ -305,6 +305,8 @@ def test_operator_policy_suffices_for_all_five_commands(as_that_operator, client
             ["rebuild", "--counter", counter_id],
             ["verify", "--counter", counter_id],
             ["redrive", "--message", parked],
+            ["export", "--counter", counter_id, str(tmp_path / "events.jsonl")],
+            ["import", str(tmp_path / "events.jsonl")],
             ["counters", "purge", f"{counter_id}.spam*", "--reason", "a test", "--dry-run"],
         )
     ]

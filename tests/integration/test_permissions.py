@@ -153,7 +153,18 @@ def damage_counter(pipeline):
 
 
 def use_operator(pipeline, folder):
-    from ops.maintenance import adjust, counters, dead_letters, rebuild, redrive, replay, show, verify
+    from ops.maintenance import (
+        adjust,
+        counters,
+        dead_letters,
+        export,
+        import_file,
+        rebuild,
+        redrive,
+        replay,
+        show,
+        verify,
+    )
 
     current, counter_id = settings.current(), pipeline.counter_id
     damage_counter(pipeline)
@@ -172,6 +183,9 @@ def use_operator(pipeline, folder):
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)
         show.show(counter_id, 100)
+        for exported in (export.Selection(), export.Selection((counter_id,))):
+            export.export(current, exported, folder / "events.jsonl")
+        import_file.import_files(current, [str(folder / "events.jsonl")], None, 10_000, dry_run=False)
         counters.list_counters(current, (), 10)
         for action in counters.CHANGES:
             counters.change(action, (f"{counter_id}.none",))

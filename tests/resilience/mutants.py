@@ -386,8 +386,8 @@ MUTANTS = {
     "append-within-unconditional": Mutant(
         "A swap's append overwrites the event that has its id",
         "chalicelib.event_log",
-        "transaction.save(_build_item(event, counted_at_once=True), condition=EventItem.event_id.does_not_exist())",
-        "transaction.save(_build_item(event, counted_at_once=True))",
+        "transaction.save(item, condition=EventItem.event_id.does_not_exist())",
+        "transaction.save(item)",
         f"{CRASHES}[a keyed increment sent again as a swap-the answer is lost, once]",
     ),
     "repetition-by-time": Mutant(

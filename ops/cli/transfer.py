@@ -1,0 +1,95 @@
+"""Commands that move events between a stage's log and files."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.cli.command import stage_command
+from ops.cli.params import COUNTER_ID, TIME
+
+if TYPE_CHECKING:
+    from chalicelib.settings import Settings
+    from ops.cli.result import Outcome
+
+_log_command = functools.partial(stage_command, check_log=True)
+
+
+@_log_command
+@click.argument("name", metavar="FILE")
+@click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable.")
+@click.option("--from", "from_ms", type=TIME, help="Only events recorded at or after TIME, or since a day in UTC.")
+@click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME.")
+@click.option("--from-start", is_flag=True, help="Ignore the position of an interrupted run.")
+def export_command(
+    settings: Settings,
+    name: str,
+    *,
+    counter_ids: tuple[str, ...],
+    from_ms: int | None,
+    to_ms: int | None,
+    from_start: bool,
+) -> Outcome:
+    """
+    Write the event log to FILE as JSON Lines, ordered by time.
+
+    FILE is compressed if its name ends in .gz; - is standard output. It appears when it is complete, with the manifest
+    FILE.manifest.json. If interrupted, the same command resumes. Exits with 1 if an event cannot be read.
+
+    \b
+    Examples:
+      python -m ops export events.jsonl.gz --stage prod
+      python -m ops export --counter clicks --from 2026-01-31 --to 2026-02-01 - --stage prod
+    """
+    from ops.maintenance import event_file, export, lookups
+
+    if to_ms is not None and (from_ms or 0) >= to_ms:
+        raise click.UsageError("--from must be before --to.")
+    file = event_file.resolve_target(name)
+    lookups.check_counters(counter_ids)
+    return export.export(settings, export.Selection(counter_ids, from_ms or 0, to_ms), file, from_start=from_start)
+
+
+@_log_command
+@click.argument("names", nargs=-1, required=True, metavar="FILE...")
+@click.option("--rate", type=click.IntRange(1), default=1000, show_default=True, help="Maximum events per second.")
+@click.option("--dry-run", is_flag=True, help="Check the files and report what would be appended.")
+@click.option("--reason", metavar="TEXT", help="Reason of start values, 1 to 200 characters. Clients can read it.")
+@click.option("--who", metavar="NAME", help="Operator of start values (default: your AWS identity).")
+@click.option("--key", metavar="TEXT", help="Idempotency key of start values (default: start).")
+def import_command(
+    settings: Settings,
+    names: tuple[str, ...],
+    *,
+    rate: int,
+    dry_run: bool,
+    reason: str | None,
+    who: str | None,
+    key: str | None,
+) -> Outcome:
+    """
+    Append the events of FILE... that the log lacks.
+
+    FILE is an export: JSON Lines, compressed if its name ends in .gz; - is standard input. Events keep their ids, times
+    and types. Events that the log has already are skipped. Exits with 1 if an event, a line or a file is refused;
+    everything else is imported. Safe to repeat: if interrupted, run it again.
+
+    A FILE whose name ends in .csv or .csv.gz has start values of counters in the columns counter_id and value. They are
+    recorded as adjustments, once per counter and --key, and require --reason.
+
+    \b
+    Examples:
+      python -m ops import events.jsonl.gz --stage copy
+      python -m ops import visits.csv --reason "taken over from the old site" --stage prod
+    """
+    from ops.maintenance import import_file, start_values
+
+    has_csv = any(map(start_values.is_csv, names))
+    if has_csv and reason is None:
+        raise click.UsageError("CSV requires --reason.")
+    if not has_csv and (reason, who, key) != (None, None, None):
+        raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
+    note = start_values.build_note(reason, who, key or "start") if reason is not None else None
+    return import_file.import_files(settings, names, note, rate, dry_run=dry_run)

@@ -1,0 +1,228 @@
+"""
+Export: write the events of the log to a file, ordered by time.
+
+DynamoDB returns the events in an order that depends on its partitions. So they are first collected in a SQLite file,
+which SQLite then sorts on disk. That file also has the position in the log, after which an interrupted export resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chalicelib import clock, codec, event_log
+from chalicelib.event_log import LogPosition, Unreadable
+from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.extras.temporary_db import TemporaryDatabase
+from ops.cli import progress
+from ops.cli.errors import OperatorError
+from ops.cli.result import Outcome, count
+from ops.maintenance import event_file, lookups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from chalicelib.domain.events import Event
+    from chalicelib.settings import Settings
+
+_AT_ONCE = 1000
+_EXPIRES_MS = 86_400_000
+
+#: The most unreadable events that the outcome lists.
+_LISTED = 20
+
+_SCHEMA = """
+PRAGMA locking_mode = EXCLUSIVE;
+CREATE TABLE IF NOT EXISTS event (recorded_at_ms, counter_id, event_id, type, line);
+CREATE TABLE IF NOT EXISTS unreadable (partition, event_id, reason);
+CREATE TABLE IF NOT EXISTS state (key PRIMARY KEY, owner, started_ms, partition, event_id);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """
+    The events of these counters, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
+
+    An event that cannot be read has no known time, so it is selected whatever these are.
+    """
+
+    counter_ids: Sequence[str] = ()
+    from_ms: int = 0
+    to_ms: int | None = None
+
+    def has(self, event: Event) -> bool:
+        """Check whether the event was recorded in this time range. Ignores the counter."""
+        return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
+
+
+def export(settings: Settings, selection: Selection, file: Path | None, *, from_start: bool = False) -> Outcome:
+    """
+    Write the selected events to the file, or to standard output if it is None, ordered by time, counter and id.
+
+    The file has every event that was in the log when the export began. It appears under its name when it is complete,
+    with its manifest. If interrupted, the next call with the same selection and file resumes, within a day and with the
+    same log. `from_start` starts over. Memory use does not grow with the log.
+
+    Raises:
+        OperatorError: another export is writing this file.
+        LogUnavailableError: the next call with the same selection resumes.
+    """
+    with _open_staging(file, from_start=from_start) as db:
+        after, resumed_after = db.resume(_identify(settings, selection))
+        if after:
+            click.echo(f"Resuming after {count(resumed_after, 'event')}. --from-start starts over.", err=True)
+        total = None if selection.counter_ids else lookups.approximate_item_count(settings.event_log_table)
+        with progress.bar("Reading", total) as advance:
+            for batch in split_into_chunks(_log(selection, after), _AT_ONCE):
+                db.add(batch, selection)
+                advance(len(batch))
+        summary = _write(db, file, settings.stage)
+        outcome = _to_outcome(settings.stage, file, summary, db.unreadable(), resumed_after)
+    if file:
+        _locate_staging(file).unlink()
+    return outcome
+
+
+class _Staging(TemporaryDatabase):
+    """The events that an export has read, and its position in the log."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(_SCHEMA, file)
+
+    def resume(self, owner: str) -> tuple[LogPosition | None, int]:
+        """
+        Return the position of the export with this owner, and the number of events so far; else start over.
+
+        The state of another owner, or of more than a day ago, is dropped.
+        """
+        now_ms = clock.now_ms()
+        row = self.row("SELECT owner, started_ms, partition, event_id FROM state")
+        if row and row[0] == owner and 0 <= now_ms - row[1] < _EXPIRES_MS and row[2] is not None:
+            return LogPosition(row[2], row[3]), self.count_events()
+        for table in ("event", "unreadable", "state"):
+            self.execute(f"DELETE FROM {table}")  # noqa: S608  (no input)
+        self.execute("INSERT INTO state VALUES (1, ?, ?, NULL, NULL)", [owner, now_ms])
+        return None, 0
+
+    def add(self, batch: Sequence[Event | Unreadable], selection: Selection) -> None:
+        """Add those events of the batch that are selected, and move the position, in one transaction."""
+        events, unreadable = [], []
+        for event in batch:
+            if isinstance(event, Unreadable):
+                unreadable.append((event.partition, event.event_id, event.reason))
+            elif selection.has(event):
+                key = (event.recorded_at_ms, event.counter_id, event.event_id)
+                events.append((*key, event.type_name, codec.encode_line(event)))
+        last = batch[-1]
+        position = last if isinstance(last, Unreadable) else event_log.locate(last)
+        with self._lock, self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?)", events)
+            self._database.executemany("INSERT INTO unreadable VALUES (?, ?, ?)", unreadable)
+            self._database.execute(
+                "UPDATE state SET (partition, event_id) = (?, ?)", (position.partition, position.event_id)
+            )
+
+    def lines(self) -> Iterator[tuple[str, int, str]]:
+        """Yield the type, time and line of each event, in the order of the file."""
+        return self.rows("SELECT type, recorded_at_ms, line FROM event ORDER BY recorded_at_ms, counter_id, event_id")
+
+    def count_events(self) -> int:
+        """Return the number of selected events so far."""
+        ((number,),) = self.rows("SELECT count(*) FROM event")
+        return int(number)
+
+    def unreadable(self) -> tuple[int, list[tuple[str, str, str]]]:
+        """Return the number of events that cannot be read, and the partition, id and reason of the first."""
+        ((number,),) = self.rows("SELECT count(*) FROM unreadable")
+        rows = self.rows("SELECT partition, event_id, reason FROM unreadable ORDER BY 1, 2 LIMIT ?", [_LISTED])
+        return int(number), [(partition, event_id, reason) for partition, event_id, reason in rows]
+
+
+def _open_staging(file: Path | None, *, from_start: bool) -> _Staging:
+    staging = _locate_staging(file) if file else None
+    if staging and from_start:
+        for path in (staging.with_name(f"{staging.name}-journal"), staging):
+            path.unlink(missing_ok=True)
+    try:
+        return _Staging(str(staging or ""))
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        raise OperatorError(f"Another export is writing {file}.") from error
+
+
+def _locate_staging(file: Path) -> Path:
+    return file.with_name(f"{file.name}.partial")
+
+
+def _identify(settings: Settings, selection: Selection) -> str:
+    """Describe what a position belongs to. A table that was created again is another table."""
+    table = lookups.table_ids(settings.event_log_table)
+    return json.dumps({"stage": settings.stage, "table": table, "selection": asdict(selection)})
+
+
+def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Unreadable]:
+    if not selection.counter_ids:
+        yield from event_log.scan(after=after)
+        return
+    counter_ids = sorted({*selection.counter_ids})
+    resumed = str(codec.extract_counter_id(after.partition)) if after else ""
+    for counter_id in counter_ids:
+        if counter_id >= resumed:
+            yield from event_log.scan_counter(counter_id, after if counter_id == resumed else None)
+
+
+def _write(db: _Staging, file: Path | None, stage: str) -> event_file.Summary:
+    if file is None:
+        return _write_lines(db, None)
+    with event_file.replace(file) as draft:
+        summary = _write_lines(db, draft)
+        number, _ = db.unreadable()
+        event_file.write_manifest(draft, stage, {**summary.to_facts(), "unreadable": number})
+    return summary
+
+
+def _write_lines(db: _Staging, file: Path | None) -> event_file.Summary:
+    summary = event_file.Summary()
+    with progress.bar("Writing", db.count_events()) as advance, event_file.open_for_write(file) as stream:
+        for rows in split_into_chunks(db.lines(), _AT_ONCE):
+            for type_name, recorded_at_ms, text in rows:
+                line = f"{text}\n".encode()
+                summary.add(type_name, recorded_at_ms, line)
+                stream.write(line)
+            advance(len(rows))
+    return summary
+
+
+def _to_outcome(
+    stage: str,
+    file: Path | None,
+    summary: event_file.Summary,
+    unreadable: tuple[int, list[tuple[str, str, str]]],
+    resumed_after: int,
+) -> Outcome:
+    number, listed = unreadable
+    facts: dict[str, Any] = {
+        "stage": stage,
+        "file": str(file or event_file.STANDARD),
+        **summary.to_facts(),
+        "unreadable": number,
+        "resumed_after": resumed_after,
+    }
+    lines = [
+        f"{count(facts['events'], 'event')} of stage {stage} written to {file or 'standard output'}.",
+        *([f"Manifest: {event_file.locate_manifest(file)}"] if file else []),
+    ]
+    if number:
+        lines.append(
+            f"{count(number, 'event')} cannot be read by this version and {'is' if number == 1 else 'are'} missing:"
+        )
+        lines += [f"  {partition} {event_id}: {reason}" for partition, event_id, reason in listed]
+    return Outcome(facts, lines, holds=not number, is_on_stderr=file is None)

@@ -1,0 +1,97 @@
+"""Start values of counters in CSV, as adjustments: for counters that move here from another service."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chalicelib import clock
+from chalicelib.command_handlers import derive_adjustment_id
+from chalicelib.domain.events import COUNTER_ID, Adjusted, is_counter_id, is_valid_adjustment, is_valid_text
+from ops.cli.errors import InputError
+from ops.maintenance import adjust
+from ops.maintenance.event_file import Problem, read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The names of the columns. Other columns are ignored.
+_COLUMNS = ("counter_id", "value")
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,17}")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The reason, operator and idempotency key of start values, as adjustments have them."""
+
+    reason: str
+    who: str
+    key: str
+
+
+def is_csv(name: str) -> bool:
+    """Check whether a file with this name has start values."""
+    return name.removesuffix(".gz").endswith(".csv")
+
+
+def build_note(reason: str, who: str | None, key: str) -> Note:
+    """
+    Return the note with this reason. Default of `who`: the caller.
+
+    Raises:
+        InputError: a text is malformed.
+        OperatorError: the caller is unknown.
+    """
+    for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
+        if text is not None and not is_valid_text(text):
+            raise InputError(f"{name} must be {Adjusted.rules['reason']}.")
+    return Note(reason, who or adjust.get_caller(), key)
+
+
+def read_start_values(name: str, note: Note) -> Iterator[tuple[int, Adjusted] | Problem]:
+    """
+    Yield an adjustment for each row with the number of its line, or the problem of a row. Skip the value 0.
+
+    The id of an adjustment depends only on the counter and the key, as that of `counters add --start`.
+    """
+    now_ms = clock.now_ms()
+    columns: list[str] | None = None
+    for number, line in read_lines(name):
+        if isinstance(line, str):
+            yield Problem(name, number, line)
+            continue
+        try:
+            row = _parse_row(line)
+        except (ValueError, csv.Error):
+            yield Problem(name, number, "the line is not CSV in UTF-8")
+            continue
+        if columns is None:
+            columns = row
+            if not {*_COLUMNS} <= {*columns}:
+                yield Problem(name, number, f"the header must have the columns {' and '.join(_COLUMNS)}")
+                return
+            continue
+        if not row:
+            continue  # an empty line
+        fields = dict(zip(columns, row, strict=False))
+        counter_id, value = (fields.get(column, "") for column in _COLUMNS)
+        if not is_counter_id(counter_id):
+            yield Problem(name, number, f"counter_id must be {COUNTER_ID}, got {counter_id[:80]!r}")
+        elif not _INTEGER.fullmatch(value) or not (is_valid_adjustment(int(value)) or int(value) == 0):
+            yield Problem(name, number, f"value must be an integer from -(2**53 - 1) to 2**53 - 1, got {value[:80]!r}")
+        elif by := int(value):
+            event_id = derive_adjustment_id(counter_id, note.key)
+            yield number, Adjusted(counter_id, event_id, by, now_ms, note.reason, note.who)
+
+
+def _parse_row(line: bytes) -> list[str]:
+    """
+    Parse a row. No valid field has a line break, so each row is one line.
+
+    Raises:
+        ValueError, csv.Error: the line is not UTF-8, or not CSV.
+    """
+    return next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
