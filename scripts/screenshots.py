@@ -85,14 +85,14 @@ def _wait_until_counted(api_url: str, counter_id: str, version: int) -> None:
 def _take_page(browser: Browser, url: str, api_url: str, scheme: Scheme) -> None:
     """Show the page with pending increments: its reads of the counter do not return while the picture is taken."""
     context = browser.new_context(
-        viewport={"width": 900, "height": 790},
+        viewport={"width": 900, "height": 910},
         color_scheme=scheme,
         service_workers="block",
     )
     page = context.new_page()
     page.goto(url)
     expect(page.locator("#increment")).to_be_enabled()
-    expect(page.locator("#plot .positive")).to_be_visible()
+    expect(page.locator("#plot .positive").first).to_be_visible()
     page.wait_for_timeout(2000)
     page.route(f"{api_url}/counters/*", lambda _route: None)
     for _ in range(3):
