@@ -39,6 +39,9 @@ _LONGEST_LINE = 64 * 1024
 
 _COMPRESSED = ".gz"
 
+#: The end of the name of a file that is not complete.
+_DRAFT = ".draft"
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -123,10 +126,6 @@ def open_for_write(file: Path | None) -> Iterator[BinaryIO]:
             return
         with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as compressed:
             yield compressed  # type: ignore[misc]  # a GzipFile is a BinaryIO in all that is used
-
-
-#: The end of the name of a file that is not complete.
-_DRAFT = ".draft"
 
 
 @contextlib.contextmanager

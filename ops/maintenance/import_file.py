@@ -85,8 +85,8 @@ class _Result:
         """Add the result of some of the events."""
         self.appended += other.appended
         self.present += other.present
-        for problem in other.listed:
-            self.add_problem(problem)
+        self.problems += other.problems
+        self.listed += other.listed[: _LISTED - len(self.listed)]
 
 
 def import_files(settings: Settings, names: Sequence[str], note: Note | None, rate: int, *, dry_run: bool) -> Outcome:

@@ -539,6 +539,17 @@ def test_only_the_first_problems_are_listed(tmp_path):
     assert outcome.text.splitlines()[-1] == "... and 10 more"
 
 
+def test_every_refused_event_is_counted_and_the_first_are_listed(tmp_path):
+    events = [an_event(counter_id="c1", event_id=an_id(at), by=1) for at in range(150)]
+    for event in events:
+        event_log.append(event)
+
+    outcome = run_import(write(tmp_path, *[codec.encode_line(replace(event, by=2)) for event in events]))
+
+    assert (outcome.facts["problems"], len(outcome.facts["listed"])) == (150, 20)
+    assert outcome.lines[-1] == "... and 130 more"
+
+
 def test_import_names_counters_that_clients_cannot_read(tmp_path):
     counters.change("hide", ("hidden",))
     events = [an_event(counter_id=name) for name in ("hidden", "seen")]
