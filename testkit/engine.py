@@ -206,7 +206,7 @@ _Loader.add_multi_constructor("!", _construct_plain)
 
 
 def _sign_nothing(**_: Any) -> Any:
-    """Send requests unsigned: the engine reads no signature, and making one is a fifth of a request's work."""
+    """Send requests unsigned: the engine reads no signature, and signing is a fifth of a request's work."""
     return UNSIGNED
 
 

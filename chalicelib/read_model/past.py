@@ -83,16 +83,17 @@ def _are_known(parts: Iterable[PastPart]) -> bool:
 def _subtract_pages(part: PastPart, at_once: int) -> int:
     """Subtract the next pages, newest first. Return their size in bytes."""
     requests = store.query_pages_backward(part.part.key, part.subtracted_from_ms + 1, at_once)
-    return _use_pages(part, part.subtract, next(requests, []))
+    return _use_pages(part, part.subtract, next(requests, []), part.subtracted_from_ms)
 
 
 def _add_pages(part: PastPart, at_once: int) -> int:
     """Add the next pages, oldest first. Return their size in bytes."""
     requests = store.query_pages(part.part.key, part.added_until_ms + 1, at_once)
-    return _use_pages(part, part.add, next(requests, []))
+    return _use_pages(part, part.add, next(requests, []), part.added_until_ms + 1)
 
 
-def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawItem]) -> int:
+def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawItem], expected_ms: int) -> int:
+    """Use the pages, the first of which must be at `expected_ms`, until the state is known."""
     pages = [items.decode_page(item) for item in response]
     try:
         for page in pages:
@@ -101,5 +102,5 @@ def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawIt
     except PageMissingError as error:
         raise ArchiveGapError(part.part.key.counter_id, error.time_ms) from error
     if not pages:
-        raise ArchiveGapError(part.part.key.counter_id, part.added_until_ms + 1)
+        raise ArchiveGapError(part.part.key.counter_id, expected_ms)
     return sum(map(items.estimate_size, pages))

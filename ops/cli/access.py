@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.command import confirm, stage_command
+from ops.cli.command import confirm, log_command, stage_command
 from ops.cli.errors import InputError, OperatorError
 from ops.cli.params import COUNTER_PATTERN
 
@@ -61,7 +60,7 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
     return keys.add(settings, name, keys.Limits(**limits))
 
 
-@functools.partial(stage_command, check_log=True)
+@log_command
 @click.argument(
     "action", type=click.Choice(["list", "add", "close", "reopen", "hide", "show", "purge"]), default="list"
 )

@@ -55,6 +55,10 @@ def stage_command(
     return run
 
 
+#: A command that refuses to start if the log and the settings have different numbers of shards.
+log_command = functools.partial(stage_command, check_log=True)
+
+
 def _check_target(stage: str) -> None:
     """Refuse settings with several targets. In a terminal, name an embedded AWS, which operators may not expect."""
     from ops import target

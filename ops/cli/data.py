@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chalicelib.projections import PROJECTIONS
 from ops import stages
-from ops.cli.command import confirm, stage_command
+from ops.cli.command import confirm, log_command
 from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, TIME
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
-
-_log_command = functools.partial(stage_command, check_log=True)
 
 _projection_option = click.option(
     "--projection",
@@ -30,7 +27,7 @@ _counters_option = click.option(
 )
 
 
-@_log_command
+@log_command
 @_counters_option
 @click.option(
     "--lag", "lag_s", type=click.IntRange(0), default=30, show_default=True, help="Seconds an event may be pending."
@@ -58,7 +55,7 @@ def verify_command(
     return verify.verify(settings, counter_ids, lag_s, waits=waits, selected=selected)
 
 
-@_log_command
+@log_command
 @click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter.")
 @click.option(
     "--from",
@@ -113,7 +110,7 @@ def replay_command(
     return replay.replay(settings, selection, rate, checkpoint_file, dry_run=dry_run)
 
 
-@_log_command
+@log_command
 @_counters_option
 @click.option("--dry-run", is_flag=True, help="Report differences without correcting them.")
 @_projection_option
@@ -139,7 +136,7 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     return rebuild.rebuild(settings, counter_ids, selected, dry_run=dry_run)
 
 
-@_log_command
+@log_command
 @click.option("--message", "ids", multiple=True, metavar="ID", help="Only this message id or prefix. Repeatable.")
 @click.option("--reason", default="", metavar="TEXT", help="Only reasons that contain TEXT.")
 @click.option(
@@ -189,7 +186,7 @@ def redrive_command(
     )
 
 
-@_log_command
+@log_command
 @click.argument("counter_id")
 @click.option("--by", type=int, metavar="N", help="Amount to add (non-zero).")
 @click.option("--to", type=int, metavar="VALUE", help="Value to reach.")
@@ -216,7 +213,7 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     return adjust.adjust(adjust.build_command(counter_id, **options), dry_run=dry_run, yes=yes)
 
 
-@_log_command
+@log_command
 @click.argument("counter_id", type=COUNTER_ID)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Maximum number of events.")
 @click.option("--event", "event_id", type=EVENT_ID, help="Only this event, and whether it is counted.")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.command import stage_command
+from ops.cli.command import log_command
 from ops.cli.params import COUNTER_ID, TIME
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
 
-_log_command = functools.partial(stage_command, check_log=True)
 
-
-@_log_command
+@log_command
 @click.argument("name", metavar="FILE")
 @click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable.")
 @click.option("--from", "from_ms", type=TIME, help="Only events recorded at or after TIME, or since a day in UTC.")
@@ -52,7 +49,7 @@ def export_command(
     return export.export(settings, export.Selection(counter_ids, from_ms or 0, to_ms), file, from_start=from_start)
 
 
-@_log_command
+@log_command
 @click.argument("names", nargs=-1, required=True, metavar="FILE...")
 @click.option("--rate", type=click.IntRange(1), default=1000, show_default=True, help="Maximum events per second.")
 @click.option("--dry-run", is_flag=True, help="Check the files and report what would be appended.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.server
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
+
+from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -18,7 +19,7 @@ connect-src http:; img-src http:">
 <script type="module" src="{origin}/embed-1.js"></script><main><h1>A site</h1>"""
 
 
-class ForeignSite:
+class ForeignSite(LoopbackServer):
     """Serves one HTML page, under a strict Content-Security-Policy, until closed."""
 
     def __init__(self, page_url: str) -> None:
@@ -35,17 +36,7 @@ class ForeignSite:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop the server and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 def get_button(page: Page, n: int = 0) -> Locator:

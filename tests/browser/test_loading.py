@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from tests.browser.pages import click_increment, configure, expect_shown, increment_elsewhere
+from tests.loopback_server import LoopbackServer
 from tests.web_files import list_modules, read_web
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_first_number_needs_two_round_trips_after_the_document(
     expect_shown(page, value=0)
 
 
-class Cdn:
+class Cdn(LoopbackServer):
     """A CDN of one location in front of the API, which keeps responses for as long as they say. `now` is in seconds."""
 
     def __init__(self, api_url: str) -> None:
@@ -70,12 +70,7 @@ class Cdn:
             def do_OPTIONS(self) -> None:
                 outer.answer(self)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(Handler)
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         response = self._get_kept(request) if request.command == "GET" else self._forward(request)
@@ -89,8 +84,8 @@ class Cdn:
         request.wfile.write(response.content)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        """Also close the client of the API."""
+        super().close()
         self._api.close()
 
     def _get_kept(self, request: http.server.BaseHTTPRequestHandler) -> httpx.Response:
@@ -135,7 +130,7 @@ def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(
 ) -> None:
     clicking, watching = (new_context().new_page() for _ in range(2))
     for page in (clicking, watching):
-        configure(page, json.dumps({"api_url": cdn.url}))
+        configure(page, json.dumps({"api_url": cdn.url.rstrip("/")}))
         page.clock.install()
         page.add_init_script(COUNT_PAUSES)
         page.goto(f"{page_url}#/{counter_id}")

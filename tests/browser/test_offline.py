@@ -6,7 +6,7 @@ import http.server
 import threading
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 from ops import stages
 from ops.deployment import site_files
 from tests.browser.pages import click_increment, expect_pending, expect_shown, get_value_and_version
+from tests.loopback_server import LoopbackServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.exhaustive
 
 
-class Host:
+class Host(LoopbackServer):
     """Serves the page at the root of a host and the API below /api, like a CDN with a path route."""
 
     def __init__(self, api_url: str) -> None:
@@ -46,12 +47,7 @@ class Host:
             def do_POST(self) -> None:
                 outer.answer(self)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(Handler)
         self.files = self.version("")
 
     def version(self, style: str) -> dict[str, site_files.SiteFile]:
@@ -83,10 +79,6 @@ class Host:
         if file.content_encoding:
             headers["Content-Encoding"] = file.content_encoding
         _send(request, 200, headers, file.body)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def _forward(self, request: http.server.BaseHTTPRequestHandler) -> None:
         body = (

@@ -9,13 +9,13 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from ops.stages import PROJECT
+from tests.loopback_server import LoopbackServer
 
 EMBED = PROJECT / "web" / "embed.js"
 TOOLS = PROJECT / ".local" / "embed" / "node_modules"
@@ -80,7 +80,7 @@ def test_types_accept_the_documented_uses_only(tools, tmp_path):
     assert "TS2345" in errors["invalid"]
 
 
-class Api:
+class Api(LoopbackServer):
     """An API that loses the first response to each increment, and counts each key once."""
 
     def __init__(self) -> None:
@@ -105,16 +105,7 @@ class Api:
                 self.end_headers()
                 self.wfile.write(content)
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 def test_library_in_node_retries_and_lets_the_process_end():

@@ -8,7 +8,7 @@ const OPEN_TIMEOUT_MS = 3_000;
  * Open the store: clicks that are not known to be counted, kept across reloads.
  *
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
- * clicks of closed tabs. Without storage, `isPersistent` returns false: clicks stay in memory.
+ * clicks of closed tabs. Without storage, and until it is open, `isPersistent` returns false: clicks are in memory.
  *
  * A click belongs to one API. The page's own clicks name none, so that they follow the page to another address of its
  * API; the page also adopts those that name its API.
@@ -16,9 +16,9 @@ const OPEN_TIMEOUT_MS = 3_000;
 export function openStore(apiUrl, isPage = false) {
   const tab = makeKey();
   const api = isPage ? undefined : apiUrl;
-  let isPersistent = true;
+  let isPersistent = false;
   const giveUp = () => (isPersistent = false);
-  const opening = openDatabase(tab, giveUp).catch(giveUp);
+  const opening = openDatabase(tab, giveUp).then((db) => (isPersistent = true) && db, giveUp);
 
   /** Run a transaction. If it fails, store nothing any more. */
   async function write(change) {

@@ -1,4 +1,5 @@
 import { readNow } from "../client/api.js";
+import { readItem, writeItem } from "../client/storage.js";
 import { makeTime } from "./time.js";
 
 const MAX_DOTS = 12;
@@ -46,10 +47,8 @@ export function bindPicker(open) {
 /** Keep the options open on later visits, if the browser has storage. */
 export function bindOptions() {
   const { options } = page;
-  try {
-    options.open = localStorage.getItem("options") === "open";
-    options.ontoggle = () => localStorage.setItem("options", options.open ? "open" : "closed");
-  } catch {}
+  options.open = readItem("options")?.open;
+  options.ontoggle = () => writeItem("options", { open: options.open });
 }
 
 /** Show the counter with its last known state, which `isCurrent` or of an earlier time. Without one, show the hint. */
