@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import MAX_PREC, Context, Decimal
 
+from chalicelib.domain.events import LATEST_MS
+
 VERSION_TAG = re.compile(r'"(0|[1-9][0-9]{0,17})"')
 
 #: RFC 3339. `datetime.fromisoformat` also accepts other forms, which differ between versions.
@@ -34,6 +36,16 @@ def parse_time(text: str) -> Decimal:
     if second == "60" and whole_s % 86_400:  # leap seconds are at the end of a day in UTC
         raise ValueError(text)
     return _EXACT.add(whole_s, Decimal(fraction or 0))
+
+
+def floor_to_ms(time: Decimal) -> int:
+    """
+    Return a time in seconds since 1970 in ms, rounded down exactly. It is at most `LATEST_MS`.
+
+    All times before 1970 are -1: nothing was recorded then.
+    """
+    numerator, denominator = time.as_integer_ratio()
+    return min(max(numerator * 1000 // denominator, -1), LATEST_MS)
 
 
 def format_time(ms: int) -> str:

@@ -114,19 +114,12 @@ def parse_event_id(text: str) -> str:
 
 
 def parse_moment(request: Request) -> int | None:
-    """
-    Return the parameter `at` in ms since 1970, rounded down; None for the current state.
-
-    Before 1970, nothing was recorded: all such times are -1.
-    """
+    """Return the parameter `at` in ms since 1970, as `formats.floor_to_ms` does; None for the current state."""
     if "at" not in request.query:
         return None
     parse_parameters(request, ("at",))
     at = _parse_time_parameter(request, "at")
-    if at is None:
-        return None
-    numerator, denominator = at.as_integer_ratio()
-    return min(max(numerator * 1000 // denominator, -1), LATEST_MS)
+    return None if at is None else formats.floor_to_ms(at)
 
 
 def parse_counters_page(request: Request) -> tuple[int, str | None]:

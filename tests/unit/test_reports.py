@@ -96,6 +96,13 @@ def test_parameters_are_parsed():
     assert asked("running_totals", counter_id="a", format="csv").as_csv
 
 
+def test_moment_of_many_digits_is_rounded_down():
+    """A decimal of more digits than Decimal's default precision, just before the next millisecond."""
+    query = asked("value_at", at=f"2026-01-01T00:00:00.000{'9' * 30}Z").query
+
+    assert query.at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("name", "query", "message"),
     [

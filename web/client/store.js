@@ -18,7 +18,10 @@ export function openStore(apiUrl, isPage = false) {
   const api = isPage ? undefined : apiUrl;
   let isPersistent = false;
   const giveUp = () => (isPersistent = false);
-  const opening = openDatabase(tab, giveUp).then((db) => (isPersistent = true) && db, giveUp);
+  const opening = openDatabase(tab, giveUp).then((db) => {
+    isPersistent = true;
+    return db;
+  }, giveUp);
 
   /** Run a transaction. If it fails, store nothing any more. */
   async function write(change) {

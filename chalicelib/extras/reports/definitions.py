@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.api import formats
 from chalicelib.domain.events import LATEST_MS
 from chalicelib.extras.reports.errors import ReportNotFoundError
 
@@ -245,7 +246,7 @@ def round_range(report: Report, start: Decimal | None, end: Decimal | None) -> t
 
 def round_moment(at: Decimal | None) -> date | None:
     """Convert a time in seconds since 1970 to a time of a column, rounded down to a millisecond."""
-    return None if at is None else from_ms(Kind.TIME, min(max(math.floor(at * 1000), -1), LATEST_MS))
+    return None if at is None else from_ms(Kind.TIME, formats.floor_to_ms(at))
 
 
 def get_position(report: Report, row: Row) -> Position:
