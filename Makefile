@@ -28,9 +28,10 @@ test: .venv/ready ## run the quick unit, integration, end-to-end and browser tes
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive" tests/unit tests/integration tests/e2e tests/browser
 
-check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, and all tests, the quick ones with branch coverage
+check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, all quick tests with branch coverage, then all others
 	@scripts/setup-browser
-	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST) -m "not exhaustive" --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST) -m exhaustive
 
 format: .venv/ready ## format the code
 	@.venv/bin/ruff check --quiet --fix --select I . && .venv/bin/ruff format .

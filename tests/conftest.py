@@ -78,8 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     Mark the cases that `make test` leaves to `make check`, before `-m` selects, and order the files for the workers.
 
-    Of a test marked `sample(number)`, that number of cases stays in `make test`: the same ones in every process. Only
-    the quick tests are traced, so that the coverage is theirs.
+    Of a test marked `sample(number)`, that number of cases stays in `make test`: the same ones in every process.
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -94,9 +93,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "no_cover"]
             else:
                 item.add_marker("exhaustive")
-    for item in items:
-        if item.get_closest_marker("exhaustive"):
-            item.add_marker("no_cover")
     if hasattr(config, "workerinput"):
         order = {file: number for number, file in enumerate(FIRST)}
         items.sort(key=lambda item: order.get(item.location[0], len(order)))
@@ -110,12 +106,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_process() -> None:
-    """
-    Keep reads of the catalog out of the requests that tests count, delay or cut off. Its own tests undo this.
-
-    Import the application before the first test, which may be one that is not traced.
-    """
-    import app  # noqa: F401
+    """Keep reads of the catalog out of the requests that tests count, delay or cut off. Its own tests undo this."""
     from testkit import warm_process
 
     warm_process.enter()
