@@ -462,19 +462,19 @@ def test_invalid_line_is_refused_and_the_others_are_imported(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("content", "appended", "reason"),
+    ("content", "appended"),
     [
-        (gzip.compress(f"{GOOD}\n".encode() * 3)[:-3], 1, "the compressed file is damaged or truncated"),
-        (b"not gzip", 0, "the compressed file is damaged or truncated"),
-        (gzip.compress(b"x" * 1000)[:15] + b"xxxxxxxxx", 0, "the compressed file is damaged or truncated"),
+        pytest.param(gzip.compress(f"{GOOD}\n".encode() * 3)[:-3], 1, id="truncated"),
+        pytest.param(b"not gzip", 0, id="not compressed"),
+        pytest.param(gzip.compress(b"x" * 1000)[:15] + b"xxxxxxxxx", 0, id="damaged"),
     ],
 )
-def test_damaged_compressed_file_is_a_problem(tmp_path, content, appended, reason):
+def test_damaged_compressed_file_is_a_problem(tmp_path, content, appended):
     file = write(tmp_path, content, name="events.jsonl.gz")
 
     outcome = run_import(file)
 
-    assert reason in outcome.facts["listed"][-1]
+    assert "the compressed file is damaged or truncated" in outcome.facts["listed"][-1]
     assert (outcome.holds, outcome.facts["appended"]) == (False, appended)
 
 
