@@ -85,13 +85,26 @@ def append_many(events: Sequence[Event]) -> list[Event]:
         LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with all events.
         ContendedError: every attempt conflicted with a transaction on the same event id.
     """
+    return [] if append_all(events) else [event for event in events if not _is_appended(event)]
+
+
+def append_all(events: Sequence[Event]) -> bool:
+    """
+    Append all of these events in one transaction, and return True. Return False if it was refused: none is appended.
+
+    DynamoDB refuses it if the log has one of the ids, or if another transaction writes one of them. `events` is as for
+    `append_many`. After a lost response, the retry of the same call returns False, and the log has the events.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
     try:
         with dynamodb.transact(LogUnavailableError) as transaction:
             for event in events:
                 _include(transaction, event, counted_at_once=False)
     except RefusedError:
-        return [event for event in events if not _is_appended(event)]
-    return []
+        return False
+    return True
 
 
 def _is_appended(event: Event) -> bool:

@@ -1,8 +1,8 @@
 """
 Import: append the events of files that a stage's log lacks.
 
-The log is read first, because DynamoDB charges a refused write like a write. So a repeated import costs only reads, and
-continues where an interrupted one stopped.
+DynamoDB charges a refused write like a write. So the log is read first at the start, and wherever it had the events
+before. A repeated import costs only reads, and continues where an interrupted one stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,13 +111,18 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
             raise InputError(f"No such file: {name}.")
     result = _Result()
     is_unknown = _read_access(settings)
-    pause, started, read = threading.Event(), time.monotonic(), 0
+    pause, started, read, reads_first = threading.Event(), time.monotonic(), 0, True
     with progress.bar("Importing", None) as advance, ThreadPoolExecutor(_THREADS) as pool:
         for name in names:
             for window in split_into_chunks(_read(name, note, result), min(_AT_ONCE * _THREADS, rate)):
+                appended, import_chunk = (
+                    result.appended.total(),
+                    partial(_import, reads_first=reads_first, dry_run=dry_run),
+                )
                 chunks = split_into_chunks(_drop_repeated(window, result), _AT_ONCE)
-                for future in [pool.submit(contextvars.copy_context().run, _import, each, dry_run) for each in chunks]:
+                for future in [pool.submit(contextvars.copy_context().run, import_chunk, each) for each in chunks]:
                     result.add(future.result())
+                reads_first = result.appended.total() - appended < len(window)
                 _note_unknown(window, is_unknown, result)
                 advance(len(window))
                 read += len(window)
@@ -180,13 +186,15 @@ def _drop_repeated(window: Sequence[_Read], result: _Result) -> list[_Read]:
     return [*first.values()]
 
 
-def _import(reads: Sequence[_Read], dry_run: bool) -> _Result:
+def _import(reads: Sequence[_Read], *, reads_first: bool, dry_run: bool) -> _Result:
     """Append those of these events that the log lacks. Their ids differ."""
     result = _Result()
-    recorded = event_log.find_recorded([each.event for each in reads])
-    missing = [each for each in reads if event_log.locate(each.event) not in recorded]
-    if missing and not dry_run:
-        recorded |= event_log.find_recorded(event_log.append_many([each.event for each in missing]))
+    recorded: dict[LogPosition, Event | Unreadable] = {}
+    if reads_first or dry_run or not event_log.append_all([each.event for each in reads]):
+        recorded = event_log.find_recorded([each.event for each in reads])
+        missing = [each.event for each in reads if event_log.locate(each.event) not in recorded]
+        if missing and not dry_run:
+            recorded |= event_log.find_recorded(event_log.append_many(missing))
     for each in reads:
         known = recorded.get(event_log.locate(each.event))
         if known is None:
