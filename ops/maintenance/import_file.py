@@ -1,105 +1,32 @@
-"""
-Import: append the events of files that a stage's log lacks.
-
-DynamoDB charges a refused write like a write. So the log is read first at the start, and wherever it had the events
-before. A repeated import costs only reads, and continues where an interrupted one stopped.
-"""
+"""Import: append the events of files that a stage's log lacks."""
 
 from __future__ import annotations
 
-import contextvars
-import threading
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chalicelib import event_log
-from chalicelib.access.names import Names, Verdict, judge
-from chalicelib.aws import partitions
-from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
-from chalicelib.event_log import Unreadable
-from chalicelib.extras.chunks import split_into_chunks
-from ops.cli import progress
+from chalicelib.domain.events import have_same_content
 from ops.cli.errors import InputError, OperatorError
-from ops.cli.result import Outcome, count
-from ops.maintenance import counters, event_file, purge, start_values
+from ops.maintenance import event_file, missing_events, start_values
 from ops.maintenance.event_file import Problem
+from ops.maintenance.missing_events import Candidate, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from chalicelib.domain.events import Event
-    from chalicelib.event_log import LogPosition
     from chalicelib.settings import Settings
+    from ops.cli.result import Outcome
     from ops.maintenance.start_values import Note
-
-_THREADS = 8
-
-#: DynamoDB's limit of a batch of reads, and of a transaction.
-_AT_ONCE = event_log.MOST_AT_ONCE
-
-#: The most problems, and the most counters that clients cannot read, that the outcome lists.
-_LISTED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """An event, its file and the number of its line. `is_same` compares it with the event that the log has."""
-
-    event: Event
-    file: str
-    line: int
-    is_same: Callable[[Event, Event], bool]
-
-    def refuse(self, recorded: Event | Unreadable) -> Problem:
-        """Return the problem that another event has this id."""
-        what = (
-            f"an event that this version cannot read ({recorded.reason})"
-            if isinstance(recorded, Unreadable)
-            else f"{recorded.type_name} {recorded.by:+} with other content"
-        )
-        where = f"event {self.event.event_id} of counter {self.event.counter_id}"
-        return Problem(self.file, self.line, f"{where} is already recorded as {what}")
-
-
-@dataclass(slots=True)
-class _Result:
-    """The numbers of events so far: appended, by type; in the log before; and of problems, of which some are listed."""
-
-    appended: Counter[str] = field(default_factory=Counter)
-    present: int = 0
-    problems: int = 0
-    listed: list[Problem] = field(default_factory=list)
-    unknown_counters: set[str] = field(default_factory=set)
-
-    def add_problem(self, problem: Problem) -> None:
-        """Count a problem, and list it if it is one of the first."""
-        self.problems += 1
-        if len(self.listed) < _LISTED:
-            self.listed.append(problem)
-
-    def add(self, other: _Result) -> None:
-        """Add the result of some of the events."""
-        self.appended += other.appended
-        self.present += other.present
-        self.problems += other.problems
-        self.listed += other.listed[: _LISTED - len(self.listed)]
 
 
 def import_files(settings: Settings, names: Sequence[str], note: Note | None, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of these files that the log lacks, at most `rate` events a second.
+    Append the events of these files that the log lacks, as `append_missing` does.
 
-    An event that the log has already is skipped. These are problems: an event that differs from the recorded event with
-    its id, an invalid line, and a file that differs from its manifest. They are refused, and everything else is
-    imported. If interrupted at any point, the next call finishes. With `dry_run`, read and report only. Memory use does
-    not grow with the files.
-
-    `note` is required if one of the files is CSV.
+    An invalid line is a problem, and so is a file that differs from its manifest. `note` is required if one of the
+    files is CSV.
 
     Raises:
         InputError: a file does not exist. Nothing is changed.
@@ -109,29 +36,12 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
     for name in names:
         if name != event_file.STANDARD and not Path(name).exists():
             raise InputError(f"No such file: {name}.")
-    result = _Result()
-    is_unknown = _read_access(settings)
-    pause, started, read, reads_first = threading.Event(), time.monotonic(), 0, True
-    with progress.bar("Importing", None) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for name in names:
-            for window in split_into_chunks(_read(name, note, result), min(_AT_ONCE * _THREADS, rate)):
-                appended, import_chunk = (
-                    result.appended.total(),
-                    partial(_import, reads_first=reads_first, dry_run=dry_run),
-                )
-                chunks = split_into_chunks(_drop_repeated(window, result), _AT_ONCE)
-                for future in [pool.submit(contextvars.copy_context().run, import_chunk, each) for each in chunks]:
-                    result.add(future.result())
-                reads_first = result.appended.total() - appended < len(window)
-                _note_unknown(window, is_unknown, result)
-                advance(len(window))
-                read += len(window)
-                if not dry_run:
-                    pause.wait(max(0.0, started + read / rate - time.monotonic()))
-    return _to_outcome(settings, result, dry_run=dry_run)
+    result = Result()
+    candidates = chain.from_iterable(_read(name, note, result) for name in names)
+    return missing_events.append_missing(settings, candidates, result, rate, dry_run=dry_run)
 
 
-def _read(name: str, note: Note | None, result: _Result) -> Iterator[_Read]:
+def _read(name: str, note: Note | None, result: Result) -> Iterator[Candidate]:
     """Yield the valid events of a file, and add its problems to the result."""
     is_csv = start_values.is_csv(name)
     try:
@@ -147,15 +57,7 @@ def _read(name: str, note: Note | None, result: _Result) -> Iterator[_Read]:
             result.add_problem(record)
             continue
         number, event = record
-        is_purge = isinstance(event, Purged)
-        if is_purge is not (event.event_id < FIRST_ID_AFTER_PURGES):
-            rule = f"{'lower' if is_purge else 'not lower'} than {FIRST_ID_AFTER_PURGES} in an event of this type"
-            result.add_problem(Problem(name, number, f"event_id must be {rule}, got {event.event_id}"))
-            continue
-        yield _Read(event, name, number, is_same)
-        if isinstance(event, Purged):
-            for copy in _copy_to_parts(event):
-                yield _Read(copy, name, number, is_same)
+        yield Candidate(event, name, number, is_same)
 
 
 def _check_manifest(file: Path) -> None:
@@ -165,94 +67,3 @@ def _check_manifest(file: Path) -> None:
 
 def _is_equal(first: Event, second: Event) -> bool:
     return first == second
-
-
-def _copy_to_parts(event: Purged) -> Iterator[Purged]:
-    """Yield the purge for each part of this stage, because the file's stage may have had other parts."""
-    parts = partitions.count_parts()
-    for part in range(parts):
-        event_id = purge.make_purge_id(event.until_ms, part, parts)
-        if event_id != event.event_id:
-            yield replace(event, event_id=event_id)
-
-
-def _drop_repeated(window: Sequence[_Read], result: _Result) -> list[_Read]:
-    """Return the events without those whose ids are repeated. DynamoDB refuses a batch with the same key twice."""
-    first: dict[LogPosition, _Read] = {}
-    for each in window:
-        known = first.setdefault(event_log.locate(each.event), each)
-        if known is not each:
-            _compare(each, known.event, result)
-    return [*first.values()]
-
-
-def _import(reads: Sequence[_Read], *, reads_first: bool, dry_run: bool) -> _Result:
-    """Append those of these events that the log lacks. Their ids differ."""
-    result = _Result()
-    recorded: dict[LogPosition, Event | Unreadable] = {}
-    if reads_first or dry_run or not event_log.append_all([each.event for each in reads]):
-        recorded = event_log.find_recorded([each.event for each in reads])
-        missing = [each.event for each in reads if event_log.locate(each.event) not in recorded]
-        if missing and not dry_run:
-            recorded |= event_log.find_recorded(event_log.append_many(missing))
-    for each in reads:
-        known = recorded.get(event_log.locate(each.event))
-        if known is None:
-            result.appended[each.event.type_name] += 1
-        else:
-            _compare(each, known, result)
-    return result
-
-
-def _compare(read: _Read, recorded: Event | Unreadable, result: _Result) -> None:
-    if not isinstance(recorded, Unreadable) and read.is_same(recorded, read.event):
-        result.present += 1
-    else:
-        result.add_problem(read.refuse(recorded))
-
-
-def _read_access(settings: Settings) -> Callable[[str], bool]:
-    """Read the catalog, and return a function that checks whether clients cannot read a counter."""
-    allowed, catalog = Names(settings.counters or ()), counters.read()
-    return lambda counter_id: judge(counter_id, allowed, catalog) is Verdict.UNKNOWN
-
-
-def _note_unknown(window: Sequence[_Read], is_unknown: Callable[[str], bool], result: _Result) -> None:
-    """Remember some of the counters that clients cannot read, one more than the outcome lists."""
-    for counter_id in {each.event.counter_id for each in window} - result.unknown_counters:
-        if len(result.unknown_counters) <= _LISTED and is_unknown(counter_id):
-            result.unknown_counters.add(counter_id)
-
-
-def _to_outcome(settings: Settings, result: _Result, *, dry_run: bool) -> Outcome:
-    appended = result.appended.total()
-    unknown = sorted(result.unknown_counters)[:_LISTED]
-    facts: dict[str, Any] = {
-        "stage": settings.stage,
-        "appended": appended,
-        "types": dict(sorted(result.appended.items())),
-        "present": result.present,
-        "problems": result.problems,
-        "listed": [str(each) for each in sorted(result.listed, key=lambda each: (each.file, each.line))],
-        "unknown_counters": unknown,
-        "dry_run": dry_run,
-    }
-    types = ", ".join(f"{number:,} {name}" for name, number in facts["types"].items())
-    verb = "would be appended" if dry_run else "appended"
-    lines = [
-        f"{count(appended, 'event')} {verb}{types and f' ({types})'}, {result.present:,} already in the log, "
-        f"{count(result.problems, 'problem')}."
-    ]
-    lines += facts["listed"]
-    if unlisted := result.problems - len(result.listed):
-        lines.append(f"... and {unlisted:,} more")
-    if unknown:
-        more = " and others" if len(result.unknown_counters) > len(unknown) else ""
-        lines.append(
-            f"Clients cannot read these counters: {', '.join(unknown)}{more}. Run `python -m ops counters add`, or set "
-            "COUNTERS."
-        )
-    if appended and not dry_run:
-        command = "rebuild" if result.appended[Purged.type_name] else "verify"
-        lines.append(f"The stream counts the appended events. Next: python -m ops {command} --stage {settings.stage}")
-    return Outcome(facts, lines, holds=not result.problems)

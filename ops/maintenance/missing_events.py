@@ -1,0 +1,219 @@
+"""
+Append the events of a source that a stage's log lacks. The source is files, or the log of another table.
+
+DynamoDB charges a refused write like a write. So the log is read first at the start, and wherever it had the events
+before. A repeated run costs only reads, and continues where an interrupted one stopped.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import event_log
+from chalicelib.access.names import Names, Verdict, judge
+from chalicelib.aws import partitions
+from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged
+from chalicelib.event_log import Unreadable
+from chalicelib.extras.chunks import split_into_chunks
+from ops.cli import progress
+from ops.cli.result import Outcome, count
+from ops.maintenance import counters, purge
+from ops.maintenance.event_file import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from chalicelib.domain.events import Event
+    from chalicelib.event_log import LogPosition
+    from chalicelib.settings import Settings
+
+_THREADS = 8
+
+#: DynamoDB's limit of a batch of reads, and of a transaction.
+_AT_ONCE = event_log.MOST_AT_ONCE
+
+#: The most problems, and the most counters that clients cannot read, that the outcome lists.
+_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An event, its file and the number of its line. `is_same` compares it with the event that the log has."""
+
+    event: Event
+    file: str
+    line: int
+    is_same: Callable[[Event, Event], bool]
+
+    def refuse(self, recorded: Event | Unreadable) -> Problem:
+        """Return the problem that another event has this id."""
+        what = (
+            f"an event that this version cannot read ({recorded.reason})"
+            if isinstance(recorded, Unreadable)
+            else f"{recorded.type_name} {recorded.by:+} with other content"
+        )
+        where = f"event {self.event.event_id} of counter {self.event.counter_id}"
+        return Problem(self.file, self.line, f"{where} is already recorded as {what}")
+
+
+@dataclass(slots=True)
+class Result:
+    """The numbers of events so far: appended, by type; in the log before; and of problems, of which some are listed."""
+
+    appended: Counter[str] = field(default_factory=Counter)
+    present: int = 0
+    problems: int = 0
+    listed: list[Problem] = field(default_factory=list)
+    unknown_counters: set[str] = field(default_factory=set)
+
+    def add_problem(self, problem: Problem) -> None:
+        """Count a problem, and list it if it is one of the first."""
+        self.problems += 1
+        if len(self.listed) < _LISTED:
+            self.listed.append(problem)
+
+    def add(self, other: Result) -> None:
+        """Add the result of some of the events."""
+        self.appended += other.appended
+        self.present += other.present
+        self.problems += other.problems
+        self.listed += other.listed[: _LISTED - len(self.listed)]
+
+
+def append_missing(
+    settings: Settings, candidates: Iterable[Candidate], result: Result, rate: int, *, dry_run: bool
+) -> Outcome:
+    """
+    Append those of these events that the log lacks, at most `rate` a second, and add their numbers to the result.
+
+    An event that the log has already is skipped. If it differs from the recorded event with its id, it is a problem. A
+    purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
+    `dry_run`, read and report only. Memory use does not grow with the number of events.
+
+    Raises:
+        LogUnavailableError: the next call finishes.
+    """
+    is_unknown = _read_access(settings)
+    pause, started, read, reads_first = threading.Event(), time.monotonic(), 0, True
+    with progress.bar("Importing", None) as advance, ThreadPoolExecutor(_THREADS) as pool:
+        for window in split_into_chunks(_prepare(candidates, result), min(_AT_ONCE * _THREADS, rate)):
+            before, append = result.appended.total(), partial(_append, reads_first=reads_first, dry_run=dry_run)
+            chunks = split_into_chunks(_drop_repeated(window, result), _AT_ONCE)
+            for future in [pool.submit(contextvars.copy_context().run, append, each) for each in chunks]:
+                result.add(future.result())
+            reads_first = result.appended.total() - before < len(window)
+            _note_unknown(window, is_unknown, result)
+            advance(len(window))
+            read += len(window)
+            if not dry_run:
+                pause.wait(max(0.0, started + read / rate - time.monotonic()))
+    return _to_outcome(settings, result, dry_run=dry_run)
+
+
+def _prepare(candidates: Iterable[Candidate], result: Result) -> Iterator[Candidate]:
+    """
+    Yield the events whose ids are valid for their types, and add the others to the result.
+
+    After each purge, yield its copies for the parts of this stage, because its own stage may have others.
+    """
+    parts = partitions.count_parts()
+    for each in candidates:
+        event = each.event
+        is_purge = isinstance(event, Purged)
+        if is_purge is not (event.event_id < FIRST_ID_AFTER_PURGES):
+            rule = f"{'lower' if is_purge else 'not lower'} than {FIRST_ID_AFTER_PURGES} in an event of this type"
+            result.add_problem(Problem(each.file, each.line, f"event_id must be {rule}, got {event.event_id}"))
+            continue
+        yield each
+        if isinstance(event, Purged):
+            ids = [purge.make_purge_id(event.until_ms, part, parts) for part in range(parts)]
+            yield from (replace(each, event=replace(event, event_id=id_)) for id_ in ids if id_ != event.event_id)
+
+
+def _drop_repeated(window: Sequence[Candidate], result: Result) -> list[Candidate]:
+    """Return the events without those whose ids are repeated. DynamoDB refuses a batch with the same key twice."""
+    first: dict[LogPosition, Candidate] = {}
+    for each in window:
+        known = first.setdefault(event_log.locate(each.event), each)
+        if known is not each:
+            _compare(each, known.event, result)
+    return [*first.values()]
+
+
+def _append(candidates: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> Result:
+    """Append those of these events that the log lacks. Their ids differ."""
+    result = Result()
+    recorded: dict[LogPosition, Event | Unreadable] = {}
+    if reads_first or dry_run or not event_log.append_all([each.event for each in candidates]):
+        recorded = event_log.find_recorded([each.event for each in candidates])
+        missing = [each.event for each in candidates if event_log.locate(each.event) not in recorded]
+        if missing and not dry_run:
+            recorded |= event_log.find_recorded(event_log.append_many(missing))
+    for each in candidates:
+        known = recorded.get(event_log.locate(each.event))
+        if known is None:
+            result.appended[each.event.type_name] += 1
+        else:
+            _compare(each, known, result)
+    return result
+
+
+def _compare(candidate: Candidate, recorded: Event | Unreadable, result: Result) -> None:
+    if not isinstance(recorded, Unreadable) and candidate.is_same(recorded, candidate.event):
+        result.present += 1
+    else:
+        result.add_problem(candidate.refuse(recorded))
+
+
+def _read_access(settings: Settings) -> Callable[[str], bool]:
+    """Read the catalog, and return a function that checks whether clients cannot read a counter."""
+    allowed, catalog = Names(settings.counters or ()), counters.read()
+    return lambda counter_id: judge(counter_id, allowed, catalog) is Verdict.UNKNOWN
+
+
+def _note_unknown(window: Sequence[Candidate], is_unknown: Callable[[str], bool], result: Result) -> None:
+    """Remember some of the counters that clients cannot read, one more than the outcome lists."""
+    for counter_id in {each.event.counter_id for each in window} - result.unknown_counters:
+        if len(result.unknown_counters) <= _LISTED and is_unknown(counter_id):
+            result.unknown_counters.add(counter_id)
+
+
+def _to_outcome(settings: Settings, result: Result, *, dry_run: bool) -> Outcome:
+    appended = result.appended.total()
+    unknown = sorted(result.unknown_counters)[:_LISTED]
+    facts: dict[str, Any] = {
+        "stage": settings.stage,
+        "appended": appended,
+        "types": dict(sorted(result.appended.items())),
+        "present": result.present,
+        "problems": result.problems,
+        "listed": [str(each) for each in sorted(result.listed, key=lambda each: (each.file, each.line))],
+        "unknown_counters": unknown,
+        "dry_run": dry_run,
+    }
+    types = ", ".join(f"{number:,} {name}" for name, number in facts["types"].items())
+    verb = "would be appended" if dry_run else "appended"
+    lines = [
+        f"{count(appended, 'event')} {verb}{types and f' ({types})'}, {result.present:,} already in the log, "
+        f"{count(result.problems, 'problem')}."
+    ]
+    lines += facts["listed"]
+    if unlisted := result.problems - len(result.listed):
+        lines.append(f"... and {unlisted:,} more")
+    if unknown:
+        more = " and others" if len(result.unknown_counters) > len(unknown) else ""
+        lines.append(
+            f"Clients cannot read these counters: {', '.join(unknown)}{more}. Run `python -m ops counters add`, or set "
+            "COUNTERS."
+        )
+    if appended and not dry_run:
+        command = "rebuild" if result.appended[Purged.type_name] else "verify"
+        lines.append(f"The stream counts the appended events. Next: python -m ops {command} --stage {settings.stage}")
+    return Outcome(facts, lines, holds=not result.problems)
