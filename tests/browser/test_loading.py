@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
-from tests.browser.pages import click_increment, configure, expect_shown, increment_elsewhere
+from tests.browser.pages import Gate, click_increment, configure, expect_shown, increment_elsewhere
 from tests.loopback_server import LoopbackServer
 from tests.web_files import list_modules, read_web
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import BrowserContext, Page, Route
+
+
+#: The modules that the page imports after the first number.
+LAZY = {f"page/{name}" for name in re.findall(r'import\("\./(.*?)"\)', read_web()["page/app.js"].decode())}
 
 
 def test_first_number_needs_two_round_trips_after_the_document(
@@ -47,6 +52,35 @@ def test_first_number_needs_two_round_trips_after_the_document(
     release(*(page_url + name for name in ("page/app.js", *list_modules("page/app.js"), *styles)))
     release(f"{api_url}/counters/{counter_id}")
     expect_shown(page, value=0)
+
+
+def test_details_are_requested_only_after_the_first_number(page: Page, page_url: str, counter_id: str) -> None:
+    requested: list[str] = []
+    page.on("request", lambda sent: requested.append(sent.url.removeprefix(page_url)))
+    reads = Gate(page, f"**/counters/{counter_id}")
+    page.goto(f"{page_url}#/{counter_id}", wait_until="load")
+    assert reads.wait_for_requests()
+    details = {"page/details.css", *LAZY, *list_modules("page/panels.js")} - {*list_modules("page/app.js")}
+    assert details.isdisjoint(requested)
+
+    reads.open()
+
+    expect_shown(page, value=0)
+    expect(page.get_by_role("slider", name="Changes in the last hour")).to_be_visible()
+    assert details <= {*requested}
+
+
+@pytest.mark.parametrize("name", ["panels.js", "details.css"])
+def test_details_that_cannot_be_loaded_are_explained(
+    page: Page, open_counter: Callable[[str], None], counter_id: str, name: str
+) -> None:
+    page.route(f"**/page/{name}", lambda route: route.abort("connectionreset"))
+
+    open_counter(counter_id)
+
+    expect(page.locator("#details")).to_have_text("Can’t load the details. Reload the page.")
+    click_increment(page)
+    expect_shown(page, value=1)
 
 
 class Cdn(LoopbackServer):

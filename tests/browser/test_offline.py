@@ -194,6 +194,8 @@ def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
     expect(page.locator("#connection")).to_contain_text("You’re offline.")
     expect(page.locator("#value")).to_have_text("1")
     expect(page.locator("#facts")).to_have_text("As of a moment ago")
+    expect(page.get_by_role("radio", name="Hour", exact=True)).to_be_checked()
+    expect(page.get_by_label("Link", exact=True)).to_have_value(page.url)
     click_increment(page)
     expect_pending(page, 1)
     context.set_offline(False)

@@ -56,26 +56,8 @@ export function makeApi(root, onResponse) {
   return { root, buildUrl, get, increment };
 }
 
-/** Make a client of the API's reports. */
-export function makeReports(root) {
-  const missingReports = new Set();
-
-  /** Get the rows of a report, or null if the API does not have it. */
-  async function getReport(name, query, signal) {
-    try {
-      if (missingReports.has(name)) return null;
-      return (await request(`${root}/reports/${name}?${query}`, signal, { cache: "default" })).rows;
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      missingReports.add(name);
-      return null;
-    }
-  }
-
-  return { getReport };
-}
-
-async function request(url, signal, { as = "json", onResponse, ...options }) {
+/** Request this address, and return the body of the response. */
+export async function request(url, signal, { as = "json", onResponse, ...options }) {
   const signals = [AbortSignal.timeout(TIMEOUT_MS), signal].filter(Boolean);
   let response;
   try {

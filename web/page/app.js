@@ -1,11 +1,8 @@
-import { makeApi, makeReports, readClock, RefusedError, UnavailableError } from "../client/api.js";
+import { makeApi, readClock, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
 import { addSwap, checkLatest, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
-import { makeDetails } from "./details.js";
-import { cachePage } from "./offline-cache.js";
 import { keepState, readLastState } from "../client/last-states.js";
 import { makeOutbox } from "../client/outbox.js";
-import * as panels from "./panels.js";
 import { startPolling } from "../client/polling.js";
 import { openStore } from "../client/store.js";
 import { startClock } from "./time.js";
@@ -17,7 +14,7 @@ const ADOPTION_TIMEOUT_MS = 3_000;
 const MAX_AGE_MS = 90_000;
 
 async function start({ apiUrl, maxIncrement }) {
-  const api = { ...makeApi(apiUrl, readClock), ...makeReports(apiUrl) };
+  const api = makeApi(apiUrl, readClock);
   // The first read does not wait for the store, whose clicks are checked after it.
   let earlyId = readShownId();
   const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
@@ -26,7 +23,8 @@ async function start({ apiUrl, maxIncrement }) {
   let shownId = null;
   let counter = null;
   let lastState = null;
-  let details = null;
+  let isRestLoading = false;
+  let showPanels = null;
   let polling = null;
   let readError = null;
   let refusal = "";
@@ -39,7 +37,9 @@ async function start({ apiUrl, maxIncrement }) {
     view.showCounter(counter, state ?? lastState, isCurrent, counter && !readError ? "Loading…" : hint);
     view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
     view.setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
-    panels.showDetails(readError instanceof RefusedError ? null : details);
+    view.page.details.hidden = !counter || readError instanceof RefusedError;
+    // There is a number, or none to wait for.
+    if (state || readError || !counter) loadRest();
   }
 
   /** Show the counter that the address names. Poll it while the page is visible. */
@@ -54,13 +54,12 @@ async function start({ apiUrl, maxIncrement }) {
   }
 
   function openCounter(id) {
-    details?.stop();
     shownId = id;
     const early = id === earlyId ? earlyRead : null;
     counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox, early, checkLatest), api) : null;
     earlyId = null;
     lastState = counter && readLastState(api.buildUrl(id, ""));
-    details = counter && makeDetails(id, api, show);
+    showPanels?.(counter && id);
     refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
     view.setText(view.page.swapped, "");
   }
@@ -69,9 +68,24 @@ async function start({ apiUrl, maxIncrement }) {
     readError = error;
     if (!error) {
       lastState = keepState(api.buildUrl(counter.id, ""), counter.state);
-      details.update(counter.state.version);
+      showPanels?.(counter.id, counter.state.version);
     }
     show();
+  }
+
+  /** Load and start what the first number does not need. */
+  async function loadRest() {
+    if (isRestLoading) return;
+    isRestLoading = true;
+    try {
+      const parts = [import("./panels.js"), import("./offline-cache.js"), view.loadStyle()];
+      const [{ bindPanels }, { cachePage }] = await Promise.all(parts);
+      showPanels = bindPanels(api);
+      showPanels(counter && shownId, counter?.state?.version);
+      cachePage();
+    } catch {
+      view.page.details.textContent = "Can’t load the details. Reload the page.";
+    }
   }
 
   function onRecorded() {
@@ -102,7 +116,6 @@ async function start({ apiUrl, maxIncrement }) {
   view.bindOptions();
   view.bindPicker((text) => (location.hash = `#/${readCounterId(text)}`));
   startClock();
-  panels.bindDetails((range) => details.chooseRange(range), (style) => details.chooseStyle(style));
   if (maxIncrement) view.page.by.max = maxIncrement;
   view.page.insecure.hidden = isSecureContext;
   await Promise.race([outbox.adopt(), new Promise((resolve) => setTimeout(resolve, ADOPTION_TIMEOUT_MS))]);
@@ -131,8 +144,7 @@ function explain(error) {
 
 try {
   await start(readConfig());
-  cachePage();
 } catch (error) {
-  panels.showDetails(null);
+  view.page.details.hidden = true;
   view.setText(view.page.problem, error.message);
 }

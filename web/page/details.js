@@ -1,10 +1,12 @@
-import { readNow } from "../client/api.js";
+import { readNow, request } from "../client/api.js";
 import { pause, pickBackoffMs } from "../client/backoff.js";
 
 const INTERVAL_MS = 3_000;
 const REPORTS_INTERVAL_MS = 30_000;
 const FIRST_BACKOFF_MS = 5_000;
 const MAX_BACKOFF_MS = 300_000;
+
+const missingReports = new Set();
 
 /** The time ranges of the chart. The last step is `now`. Of the others, each of `ticks` steps has a label. */
 export const RANGES = {
@@ -29,7 +31,7 @@ export function makeDetails(id, api, onChange) {
     points: makePoints("hour"),
     events: makeLoader(INTERVAL_MS, (signal) => api.get(id, "/events?limit=50", signal)),
     badge: makeBadge("flat"),
-    top: makeLoader(REPORTS_INTERVAL_MS, (signal) => api.getReport("top_counters", "limit=5", signal)),
+    top: makeLoader(REPORTS_INTERVAL_MS, (signal) => readReport("top_counters", "limit=5", signal)),
   };
   const details = { id, apiUrl: api.root, range: "hour", style: "flat", loaders, update, chooseRange, chooseStyle, stop };
   let latest;
@@ -70,13 +72,25 @@ export function makeDetails(id, api, onChange) {
     if (range === "days") {
       const toPoint = ({ day, total }) => ({ start: day, sum: total });
       const query = `counter_id=${id}&limit=${steps}`;
-      const read = async (signal) => (await api.getReport("daily", query, signal))?.map(toPoint) ?? null;
+      const read = async (signal) => (await readReport("daily", query, signal))?.map(toPoint) ?? null;
       return makeLoader(REPORTS_INTERVAL_MS, read);
     }
     return makeLoader(INTERVAL_MS, async (signal) => {
       const from = new Date((Math.floor(readNow() / stepMs) - steps + 1) * stepMs).toISOString();
       return (await api.get(id, `/history?resolution=${step}&from=${from}`, signal)).points;
     });
+  }
+
+  /** Read the rows of a report, or null if the API does not have it. */
+  async function readReport(name, query, signal) {
+    try {
+      if (missingReports.has(name)) return null;
+      return (await request(`${api.root}/reports/${name}?${query}`, signal, { cache: "default" })).rows;
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      missingReports.add(name);
+      return null;
+    }
   }
 
   /**

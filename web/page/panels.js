@@ -1,7 +1,7 @@
 import { readNow, UnavailableError } from "../client/api.js";
 import { groupEvents } from "./activity.js";
 import { fillSteps, makeChart } from "./chart.js";
-import { RANGES } from "./details.js";
+import { makeDetails, RANGES } from "./details.js";
 import { hasChanged, make } from "./elements.js";
 import { bindShare, showShare } from "./share.js";
 import { formatTime } from "./time.js";
@@ -15,22 +15,30 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 const compact = new Intl.NumberFormat("en", { notation: "compact" });
 const showSteps = makeChart(page, formatShort, showReadout);
-let shown = null;
+let details = null;
 let readout = {};
 
-/** Call back with the time range and with the badge's style that the user chooses. */
-export function bindDetails(onRange, onStyle) {
+/** Bind the panels. Return the function that shows the details of the counter with this id, or null, at its version. */
+export function bindPanels(api) {
   for (const [value, { name }] of Object.entries(RANGES)) {
-    const choice = make("input", { type: "radio", name: "range", value, onchange: () => onRange(value) });
+    const choice = make("input", { type: "radio", name: "range", value, onchange: () => details.chooseRange(value) });
     page.ranges.append(make("label", {}, choice, name));
   }
-  bindShare(onStyle);
-  setInterval(() => document.hidden || showDetails(shown), TICK_MS);
+  bindShare((style) => details.chooseStyle(style));
+  setInterval(() => document.hidden || show(), TICK_MS);
+  page.details.ariaBusy = null;
+
+  return function showPanels(id, version) {
+    if (details?.id !== id) {
+      details?.stop();
+      details = id && makeDetails(id, api, show);
+    }
+    if (version !== undefined) details.update(version);
+    show();
+  };
 }
 
-export function showDetails(details) {
-  shown = details;
-  page.details.hidden = !details;
+function show() {
   if (!details) return;
   const { points, events, badge, top } = details.loaders;
   for (const choice of page.ranges.querySelectorAll("input")) {

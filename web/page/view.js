@@ -12,6 +12,11 @@ let shouldAnnounce = true;
 /** The elements, by id. */
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 
+/** Load the style of the details. */
+export function loadStyle() {
+  return new Promise((onload, onerror) => Object.assign(page.detailsStyle, { onload, onerror, disabled: false }));
+}
+
 /** Call back with the amount at each click or + key. */
 export function bindCommands(increment, swap) {
   const { act, by, options, plus } = page;
