@@ -29,7 +29,7 @@ test: .venv/ready ## run the quick unit, integration, end-to-end and browser tes
 	@$(PYTEST) -m "not exhaustive" tests/unit tests/integration tests/e2e tests/browser
 
 check: .venv/ready lint types layers ## run the CI gate: formatting, lint, types, layers, all quick tests with branch coverage, then all others
-	@scripts/setup-browser
+	@scripts/setup-browser all
 	@$(PYTEST) -m "not exhaustive" --cov --cov-report=term-missing:skip-covered
 	@$(PYTEST) -m exhaustive
 

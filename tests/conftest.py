@@ -61,6 +61,7 @@ FIRST = [
     "tests/e2e/test_package.py",
     "tests/resilience/test_figures.py",
     "tests/browser/test_page.py",
+    "tests/browser/test_flows.py",
     "tests/browser/test_outbox.py",
     "tests/e2e/test_extending.py",
     "tests/e2e/test_maintenance.py",

@@ -8,7 +8,6 @@ preflights itself and caches nothing, so tests of cross-origin requests do not u
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ try:
     from playwright.sync_api import expect, sync_playwright
 
     from tests.browser.pages import expect_shown
+    from tests.browser.programs import require_program
 except ModuleNotFoundError:
     if os.environ.get("CI"):
         raise
@@ -29,7 +29,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 _ARGUMENTS = [
     "--no-sandbox",
@@ -43,17 +43,17 @@ _ARGUMENTS = [
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "there is no `chromium` on the PATH (Debian's package of that name provides it)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    chromium = require_program("chromium", "chromium")
+    browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

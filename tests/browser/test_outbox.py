@@ -72,68 +72,6 @@ def expect_backoffs(page: Page, number: int) -> None:
     expect(page.locator("html")).to_have_attribute("data-backoffs", str(number))
 
 
-def test_unsent_clicks_survive_a_reload_and_keep_their_keys(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
-    keys: list[str] = []
-
-    def refuse_connections(route: Route) -> None:
-        if route.request.method == "POST":
-            keys.append(get_key(route))
-        route.abort("internetdisconnected")
-
-    def record_keys(route: Route) -> None:
-        keys.append(get_key(route))
-        route.continue_()
-
-    open_counter(counter_id)
-    page.route(f"{api_url}/**", refuse_connections)
-    click_increment(page, times=3)
-    expect(page.locator("#connection")).to_contain_text("3 clicks saved")
-
-    page.reload()
-
-    expect_pending(page, 3)
-    expect(page.locator("#connection")).to_contain_text("3 clicks saved; we’ll send them")
-    page.route("**/increments", record_keys)
-    reconnect(page, api_url)
-    expect_shown(page, value=3)
-    expect(page.locator("#connection")).to_be_empty()
-    assert len(set(keys)) == 3
-    assert get_value_and_version(api_url, counter_id) == (3, 3)
-
-
-@pytest.mark.exhaustive
-def test_answer_lost_before_a_reload_is_requested_after_it(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
-    """The increment counts once."""
-    keys: list[str] = []
-
-    def lose_answers(route: Route) -> None:
-        keys.append(get_key(route))
-        assert route.fetch().status == 202
-        route.abort("connectionreset")
-
-    def record_keys(route: Route) -> None:
-        keys.append(get_key(route))
-        route.continue_()
-
-    open_counter(counter_id)
-    page.route("**/increments", lose_answers)
-    click_increment(page)
-    expect(page.locator("#connection")).to_contain_text("1 click saved")
-    page.unroute("**/increments")
-    page.route("**/increments", record_keys)
-
-    page.reload()
-
-    expect_shown(page, value=1)
-    assert len(keys) >= 2
-    assert len(set(keys)) == 1
-    assert get_value_and_version(api_url, counter_id) == (1, 1)
-
-
 @pytest.mark.exhaustive
 def test_recorded_increment_is_still_pending_after_a_reload(
     page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
@@ -153,35 +91,6 @@ def test_recorded_increment_is_still_pending_after_a_reload(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_offline_page_takes_clicks_and_sends_them_once_online(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
-    context = new_context(service_workers="allow")
-    page = context.new_page()
-    page.goto(f"{page_url}#/{counter_id}")
-    expect_shown(page, value=0)
-    page.evaluate(
-        """async () => {
-            await navigator.serviceWorker.ready;
-            const kept = async () => (await caches.open("page")).match(location.href.replace(/[#?].*/, ""));
-            while (!(await kept())) await new Promise((resume) => setTimeout(resume, 20));
-        }"""
-    )
-    context.set_offline(True)
-    click_increment(page)
-    expect(page.locator("#connection")).to_contain_text("1 click saved")
-
-    page.reload()
-
-    expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
-    expect_pending(page, 1)
-    click_increment(page, times=2)
-    expect_pending(page, 3)
-    context.set_offline(False)
-    expect_shown(page, value=3)
-    assert get_value_and_version(api_url, counter_id) == (3, 3)
-
-
 @pytest.mark.exhaustive
 def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
     context: BrowserContext, page_url: str, api_url: str, counter_id: str
@@ -197,31 +106,6 @@ def test_two_hundred_clicks_in_two_tabs_end_at_exactly_two_hundred(
     for tab in tabs:
         expect_shown(tab, value=200)
     assert get_value_and_version(api_url, counter_id) == (200, 200)
-
-
-@pytest.mark.exhaustive
-def test_clicks_of_a_closed_tab_are_sent_by_another(
-    context: BrowserContext, page_url: str, api_url: str, counter_id: str
-) -> None:
-    closed, other = (context.new_page() for _ in range(2))
-    for tab in (closed, other):
-        tab.goto(f"{page_url}#/{counter_id}")
-        expect_shown(tab, value=0)
-    cut_off(closed, api_url)
-    click_increment(closed, times=2)
-    expect(closed.locator("#connection")).to_contain_text("2 clicks saved")
-
-    closed.close()
-    other.evaluate(
-        """async () => {
-            const held = async () => (await navigator.locks.query()).held.length;
-            while ((await held()) > 1) await new Promise((resume) => setTimeout(resume, 20));
-            dispatchEvent(new Event("online"));
-        }"""
-    )
-
-    expect_shown(other, value=2)
-    assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
 @pytest.mark.exhaustive
