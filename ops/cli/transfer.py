@@ -32,21 +32,23 @@ def export_command(
     """
     Write the event log to FILE as JSON Lines, ordered by time.
 
-    FILE is compressed if its name ends in .gz; - is standard output. It appears when it is complete, with the manifest
-    FILE.manifest.json. If interrupted, the same command resumes. Exits with 1 if an event cannot be read.
+    FILE is compressed if its name ends in .gz; - is standard output, s3://BUCKET/KEY is in S3. It appears when it is
+    complete, with the manifest FILE.manifest.json. If interrupted, the same command resumes. Exits with 1 if an event
+    cannot be read.
 
     \b
     Examples:
       python -m ops export events.jsonl.gz --stage prod
+      python -m ops export s3://backups/events.jsonl.gz --stage prod
       python -m ops export --counter clicks --from 2026-01-31 --to 2026-02-01 - --stage prod
     """
     from ops.maintenance import event_file, export, lookups
 
     if to_ms is not None and (from_ms or 0) >= to_ms:
         raise click.UsageError("--from must be before --to.")
-    file = event_file.resolve_target(name)
+    target = event_file.resolve_target(name)
     lookups.check_counters(counter_ids)
-    return export.export(settings, export.Selection(counter_ids, from_ms or 0, to_ms), file, from_start=from_start)
+    return export.export(settings, export.Selection(counter_ids, from_ms or 0, to_ms), target, from_start=from_start)
 
 
 @log_command
@@ -69,9 +71,9 @@ def import_command(
     """
     Append the events of FILE... that the log lacks.
 
-    FILE is an export: JSON Lines, compressed if its name ends in .gz; - is standard input. Events keep their ids, times
-    and types. Events that the log has already are skipped. Exits with 1 if an event, a line or a file is refused;
-    everything else is imported. Safe to repeat: if interrupted, run it again.
+    FILE is an export: JSON Lines, compressed if its name ends in .gz; - is standard input, s3://BUCKET/KEY is in S3.
+    Events keep their ids, times and types. Events that the log has already are skipped. Exits with 1 if an event, a
+    line or a file is refused; everything else is imported. Safe to repeat: if interrupted, run it again.
 
     A FILE whose name ends in .csv or .csv.gz has start values of counters in the columns counter_id and value. They are
     recorded as adjustments, once per counter and --key, and require --reason.

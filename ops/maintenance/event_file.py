@@ -1,27 +1,34 @@
 """
 Files of events: JSON Lines, compressed if the name ends in `.gz`, with a manifest next to the file.
 
-docs/export.md describes both for readers.
+A file is on this machine or in S3, as s3://BUCKET/KEY. docs/export.md describes files and manifests for readers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import json
+import os
 import sys
+import tempfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import ClientError
+
 from chalicelib import codec
 from chalicelib.api.formats import format_time
 from chalicelib.errors import NotUnderstoodError
 from ops.cli import interrupts
-from ops.cli.errors import InputError, OperatorError
+from ops.cli.errors import InputError, OperatorError, OutageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
 
 #: The name of standard input and output.
 STANDARD = "-"
+
+#: The start of the name of a file in S3.
+_S3 = "s3://"
 
 #: The version of the file's format and of its manifest.
 FORMAT = 1
@@ -91,26 +101,63 @@ class Manifest:
     sha256: str
 
 
-def locate_manifest(file: Path) -> Path:
-    """Return the path of the file's manifest."""
-    return file.with_name(f"{file.name}.manifest.json")
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    The file to write. `url` is None, or its name in S3.
+
+    A file in S3 is written to `path` first, and uploaded when it is complete.
+    """
+
+    path: Path
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return self.url or str(self.path)
 
 
-def resolve_target(name: str) -> Path | None:
+def name_manifest(name: str) -> str:
+    """Return the name of the manifest of the file of this name."""
+    return f"{name}.manifest.json"
+
+
+def _locate_manifest(file: Path) -> Path:
+    return file.with_name(name_manifest(file.name))
+
+
+def resolve_target(name: str) -> Target | None:
     """
     Return the file to write, with links resolved, or None for standard output.
 
     Raises:
         InputError: a file cannot have this name.
+        ClientError: the bucket does not exist, or is not accessible.
     """
     if name == STANDARD:
         return None
+    if name.startswith(_S3):
+        bucket, key = _parse_url(name)
+        boto3.client("s3").head_bucket(Bucket=bucket)
+        return Target(Path(Path(key).name).resolve(), name)
     file = Path(name).resolve()
     if not file.parent.is_dir():
         raise InputError(f"No such folder: {file.parent}.")
     if file.exists() and not file.is_file():
         raise InputError(f"FILE must be a regular file, or - for standard output, got {name}.")
-    return file
+    return Target(file)
+
+
+def _parse_url(url: str) -> tuple[str, str]:
+    """
+    Return the bucket and key in a URL of S3.
+
+    Raises:
+        InputError: the URL has none, or the key is that of a folder.
+    """
+    bucket, _, key = url.removeprefix(_S3).partition("/")
+    if not bucket or not key or key.endswith("/"):
+        raise InputError(f"FILE in S3 must be s3://BUCKET/KEY, got {url}.")
+    return bucket, key
 
 
 @contextlib.contextmanager
@@ -129,55 +176,97 @@ def open_for_write(file: Path | None) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def replace(file: Path) -> Iterator[Path]:
+def replace(target: Target) -> Iterator[Path]:
     """
     Provide the name of a draft, which replaces the file at the end of the block. After an exception, remove the draft.
 
     A file of this name keeps its old content until then. The block also writes the draft of the manifest. A reader
     never meets a file with the manifest of another one.
+
+    Raises:
+        OutageError: S3 did not accept the file.
     """
+    file = target.path
     draft = file.with_name(f"{file.name}{_DRAFT}")
-    manifest = locate_manifest(file)
     try:
         yield draft
-        with interrupts.defer():
-            manifest.unlink(missing_ok=True)
-            draft.replace(file)
-            locate_manifest(draft).replace(manifest)
+        if target.url:
+            _upload(draft, target.url)
+        else:
+            with interrupts.defer():
+                _locate_manifest(file).unlink(missing_ok=True)
+                draft.replace(file)
+                _locate_manifest(draft).replace(_locate_manifest(file))
     finally:
-        for path in (draft, locate_manifest(draft)):
+        for path in (draft, _locate_manifest(draft)):
             path.unlink(missing_ok=True)
+
+
+def _upload(draft: Path, url: str) -> None:
+    bucket, key = _parse_url(url)
+    client, manifest_key = boto3.client("s3"), name_manifest(key)
+    client.delete_object(Bucket=bucket, Key=manifest_key)
+    try:
+        client.upload_file(str(draft), bucket, key)
+        client.upload_file(str(_locate_manifest(draft)), bucket, manifest_key)
+    except S3UploadFailedError as error:
+        raise OutageError(f"S3 did not accept the file: {error}. Run the command again.") from error
 
 
 def write_manifest(file: Path, stage: str, facts: dict[str, Any]) -> None:
     """Write the manifest of a file of this stage."""
     content = {"format": FORMAT, "stage": stage, **facts}
-    locate_manifest(file).write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
+    _locate_manifest(file).write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
 
 
-def read_manifest(file: Path) -> Manifest | None:
+def check_exists(name: str) -> None:
     """
-    Return the file's manifest, or None if there is none.
+    Check that there is a file of this name, or that it is standard input.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name.startswith(_S3):
+        bucket, key = _parse_url(name)
+        try:
+            boto3.client("s3").head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if not _is_missing(error):
+                raise
+            raise InputError(f"No such file: {name}.") from error
+    elif name != STANDARD and not Path(name).exists():
+        raise InputError(f"No such file: {name}.")
+
+
+def _is_missing(error: ClientError) -> bool:
+    """Check whether S3 has no such object. Its answers to HEAD have the status in place of a code."""
+    return error.response["Error"]["Code"] in {"404", "NoSuchKey"}
+
+
+def read_manifest(name: str) -> Manifest | None:
+    """
+    Return the manifest of the file of this name, or None if there is none.
 
     Raises:
         OperatorError: the manifest is malformed, or a newer version of this program wrote it.
     """
-    path = locate_manifest(file)
+    path = name_manifest(name)
     try:
-        content = json.loads(path.read_bytes())
+        with _open_raw(path) as stream:
+            content = json.loads(stream.read())
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
-        raise OperatorError(f"its manifest {path.name} is not JSON") from error
+        raise OperatorError(f"its manifest {_last(path)} is not JSON") from error
     match content:
         case {"format": int(version)} if version > FORMAT:
             raise OperatorError(f"it has the format {version}, but this version of the program reads up to {FORMAT}")
         case {"format": int(version), "events": int(events), "sha256": str(sha256)} if version == FORMAT:
             return Manifest(events, sha256)
-    raise OperatorError(f"its manifest {path.name} must have the members format, events and sha256")
+    raise OperatorError(f"its manifest {_last(path)} must have the members format, events and sha256")
 
 
-def check_manifest(file: Path, manifest: Manifest) -> None:
+def check_manifest(name: str, manifest: Manifest) -> None:
     """
     Compare the file's lines with its manifest.
 
@@ -185,7 +274,7 @@ def check_manifest(file: Path, manifest: Manifest) -> None:
         OperatorError: they differ. The message says how.
     """
     digest, lines, last = hashlib.sha256(), 0, b""
-    for chunk in _read_chunks(file):
+    for chunk in _read_chunks(name):
         digest.update(chunk)
         lines += chunk.count(b"\n")
         last = chunk[-1:]
@@ -199,7 +288,7 @@ def check_manifest(file: Path, manifest: Manifest) -> None:
     )
     raise OperatorError(
         f"it differs from its manifest: {what}. Nothing of it was imported. To import it as it is, remove "
-        f"{locate_manifest(file).name}"
+        f"{_last(name_manifest(name))}"
     )
 
 
@@ -237,8 +326,13 @@ def read_lines(name: str) -> Iterator[tuple[int, bytes | str]]:
             yield number + 1, f"the compressed file is damaged or truncated ({error})"
 
 
-def _read_chunks(file: Path) -> Iterator[bytes]:
-    with _open_for_read(str(file)) as stream:
+def _last(name: str) -> str:
+    """Return the name without its folders."""
+    return name.rpartition("/")[2]
+
+
+def _read_chunks(name: str) -> Iterator[bytes]:
+    with _open_for_read(name) as stream:
         try:
             while chunk := stream.read(_LONGEST_LINE):
                 yield chunk
@@ -246,7 +340,33 @@ def _read_chunks(file: Path) -> Iterator[bytes]:
             return  # the checksum differs
 
 
-def _open_for_read(name: str) -> Any:
+@contextlib.contextmanager
+def _open_for_read(name: str) -> Iterator[BinaryIO]:
     if name == STANDARD:
-        return contextlib.nullcontext(sys.stdin.buffer)
-    return gzip.open(name) if name.endswith(_COMPRESSED) else Path(name).open("rb")
+        yield sys.stdin.buffer
+        return
+    with _open_raw(name) as raw:
+        if not name.endswith(_COMPRESSED):
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as stream:
+            yield stream  # type: ignore[misc]  # a GzipFile is a BinaryIO in all that is used
+
+
+@contextlib.contextmanager
+def _open_raw(name: str) -> Iterator[BinaryIO]:
+    """Open the file as it is stored. One in S3 is downloaded to the temporary folder first."""
+    if not name.startswith(_S3):
+        with Path(name).open("rb") as file:
+            yield file
+        return
+    bucket, key = _parse_url(name)
+    with tempfile.TemporaryFile() as copy:
+        try:
+            boto3.client("s3").download_fileobj(bucket, key, copy)
+        except ClientError as error:
+            if not _is_missing(error):
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
+        copy.seek(0)
+        yield copy

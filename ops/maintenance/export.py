@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
+    from ops.maintenance.event_file import Target
 
 _AT_ONCE = 1000
 _EXPIRES_MS = 86_400_000
@@ -61,9 +62,9 @@ class Selection:
         return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
 
 
-def export(settings: Settings, selection: Selection, file: Path | None, *, from_start: bool = False) -> Outcome:
+def export(settings: Settings, selection: Selection, target: Target | None, *, from_start: bool = False) -> Outcome:
     """
-    Write the selected events to the file, or to standard output if it is None, ordered by time, counter and id.
+    Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
     The file has every event that was in the log when the export began. It appears under its name when it is complete,
     with its manifest. If interrupted, the next call with the same selection and file resumes, within a day and with the
@@ -73,7 +74,7 @@ def export(settings: Settings, selection: Selection, file: Path | None, *, from_
         OperatorError: another export is writing this file.
         LogUnavailableError: the next call with the same selection resumes.
     """
-    with _open_staging(file, from_start=from_start) as db:
+    with _open_staging(target, from_start=from_start) as db:
         after, resumed_after = db.resume(_identify(settings, selection))
         if after:
             click.echo(f"Resuming after {count(resumed_after, 'event')}. --from-start starts over.", err=True)
@@ -82,10 +83,10 @@ def export(settings: Settings, selection: Selection, file: Path | None, *, from_
             for batch in split_into_chunks(_log(selection, after), _AT_ONCE):
                 db.add(batch, selection)
                 advance(len(batch))
-        summary = _write(db, file, settings.stage)
-        outcome = _to_outcome(settings.stage, file, summary, db.unreadable(), resumed_after)
-    if file:
-        _locate_staging(file).unlink()
+        summary = _write(db, target, settings.stage)
+        outcome = _to_outcome(settings.stage, target, summary, db.unreadable(), resumed_after)
+    if target:
+        _locate_staging(target.path).unlink()
     return outcome
 
 
@@ -145,8 +146,8 @@ class _Staging(TemporaryDatabase):
         return int(number), [(partition, event_id, reason) for partition, event_id, reason in rows]
 
 
-def _open_staging(file: Path | None, *, from_start: bool) -> _Staging:
-    staging = _locate_staging(file) if file else None
+def _open_staging(target: Target | None, *, from_start: bool) -> _Staging:
+    staging = _locate_staging(target.path) if target else None
     if staging and from_start:
         for path in (staging.with_name(f"{staging.name}-journal"), staging):
             path.unlink(missing_ok=True)
@@ -155,7 +156,7 @@ def _open_staging(file: Path | None, *, from_start: bool) -> _Staging:
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
-        raise OperatorError(f"Another export is writing {file}.") from error
+        raise OperatorError(f"Another export is writing {target}.") from error
 
 
 def _locate_staging(file: Path) -> Path:
@@ -179,10 +180,10 @@ def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Un
             yield from event_log.scan_counter(counter_id, after if counter_id == resumed else None)
 
 
-def _write(db: _Staging, file: Path | None, stage: str) -> event_file.Summary:
-    if file is None:
+def _write(db: _Staging, target: Target | None, stage: str) -> event_file.Summary:
+    if target is None:
         return _write_lines(db, None)
-    with event_file.replace(file) as draft:
+    with event_file.replace(target) as draft:
         summary = _write_lines(db, draft)
         number, _ = db.unreadable()
         event_file.write_manifest(draft, stage, {**summary.to_facts(), "unreadable": number})
@@ -203,7 +204,7 @@ def _write_lines(db: _Staging, file: Path | None) -> event_file.Summary:
 
 def _to_outcome(
     stage: str,
-    file: Path | None,
+    target: Target | None,
     summary: event_file.Summary,
     unreadable: tuple[int, list[tuple[str, str, str]]],
     resumed_after: int,
@@ -211,18 +212,18 @@ def _to_outcome(
     number, listed = unreadable
     facts: dict[str, Any] = {
         "stage": stage,
-        "file": str(file or event_file.STANDARD),
+        "file": str(target or event_file.STANDARD),
         **summary.to_facts(),
         "unreadable": number,
         "resumed_after": resumed_after,
     }
     lines = [
-        f"{count(facts['events'], 'event')} of stage {stage} written to {file or 'standard output'}.",
-        *([f"Manifest: {event_file.locate_manifest(file)}"] if file else []),
+        f"{count(facts['events'], 'event')} of stage {stage} written to {target or 'standard output'}.",
+        *([f"Manifest: {event_file.name_manifest(str(target))}"] if target else []),
     ]
     if number:
         lines.append(
             f"{count(number, 'event')} cannot be read by this version and {'is' if number == 1 else 'are'} missing:"
         )
         lines += [f"  {partition} {event_id}: {reason}" for partition, event_id, reason in listed]
-    return Outcome(facts, lines, holds=not number, is_on_stderr=file is None)
+    return Outcome(facts, lines, holds=not number, is_on_stderr=target is None)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.events import have_same_content
-from ops.cli.errors import InputError, OperatorError
+from ops.cli.errors import OperatorError
 from ops.maintenance import event_file, missing_events, start_values
 from ops.maintenance.event_file import Problem
 from ops.maintenance.missing_events import Candidate, Result
@@ -34,8 +33,7 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
         OSError: a file cannot be read.
     """
     for name in names:
-        if name != event_file.STANDARD and not Path(name).exists():
-            raise InputError(f"No such file: {name}.")
+        event_file.check_exists(name)
     result = Result()
     candidates = chain.from_iterable(_read(name, note, result) for name in names)
     return missing_events.append_missing(settings, candidates, result, rate, dry_run=dry_run)
@@ -46,7 +44,7 @@ def _read(name: str, note: Note | None, result: Result) -> Iterator[Candidate]:
     is_csv = start_values.is_csv(name)
     try:
         if not is_csv and name != event_file.STANDARD:
-            _check_manifest(Path(name))
+            _check_manifest(name)
     except OperatorError as error:
         result.add_problem(Problem(name, 0, str(error)))
         return
@@ -60,9 +58,9 @@ def _read(name: str, note: Note | None, result: Result) -> Iterator[Candidate]:
         yield Candidate(event, name, number, is_same)
 
 
-def _check_manifest(file: Path) -> None:
-    if manifest := event_file.read_manifest(file):
-        event_file.check_manifest(file, manifest)
+def _check_manifest(name: str) -> None:
+    if manifest := event_file.read_manifest(name):
+        event_file.check_manifest(name, manifest)
 
 
 def _is_equal(first: Event, second: Event) -> bool:

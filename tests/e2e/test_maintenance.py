@@ -18,7 +18,7 @@ import pytest
 
 from chalicelib.command_handlers import generate_event_id
 from testkit.builders import a_counter_id, an_event, log_items
-from tests.e2e.conftest import copy_project, eventually, ops
+from tests.e2e.conftest import PROJECT, copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -141,6 +141,55 @@ def test_exported_events_are_imported_under_another_name_and_counted(client, cou
     assert json.loads(again.stdout) | {"appended": 0, "present": 4, "problems": 0} == json.loads(again.stdout)
     eventually(lambda: client.counter(other)["value"] == 5)
     assert ops("verify", "--stage", "local", "--counter", other).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def bucket(place):
+    """Create a bucket with a file that cannot be imported."""
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="backups")
+    client.put_object(Bucket="backups", Key="cut.jsonl.gz", Body=gzip.compress(b"junk\n" * 9)[:-9])
+    return "s3://backups"
+
+
+def test_export_to_s3_is_imported_from_there(client, counter_id, bucket, tmp_path):
+    client.increment(counter_id, 2, Prefer="return=representation")
+    url, file = f"{bucket}/a/{counter_id}.jsonl.gz", tmp_path / "events.jsonl.gz"
+
+    ops("export", "--stage", "local", "--counter", counter_id, str(file))
+    exported = ops("export", "--stage", "local", "--counter", counter_id, url)
+    imported = ops("import", "--stage", "local", url, "--json")
+
+    assert exported.stdout == f"1 event of stage local written to {url}.\nManifest: {url}.manifest.json\n"
+    assert json.loads(imported.stdout)["present"] == 1
+    stored = boto3.resource("s3").Object("backups", f"a/{counter_id}.jsonl.gz")
+    assert stored.get()["Body"].read() == file.read_bytes()
+    assert [*PROJECT.glob(f"{counter_id}*")] == []
+
+    stored.put(Body=gzip.compress(b""))
+    edited = ops("import", "--stage", "local", url)
+
+    assert edited.returncode == 1
+    assert f"{url}: it differs from its manifest: it has 0 lines for 1 event" in edited.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "message"),
+    [
+        (["export", "s3://backups"], 2, "FILE in S3 must be s3://BUCKET/KEY, got s3://backups."),
+        (["import", "s3://backups/folder/"], 2, "FILE in S3 must be s3://BUCKET/KEY, got s3://backups/folder/."),
+        (["export", "s3://no-such-bucket-here/e.jsonl"], 3, "no-such-bucket-here"),
+        (["import", "s3://backups/no-such.jsonl"], 2, "No such file: s3://backups/no-such.jsonl."),
+        (["import", "s3://no-such-bucket-here/e.jsonl"], 2, "No such file: s3://no-such-bucket-here/e.jsonl."),
+        (["import", "s3://backups/cut.jsonl.gz"], 1, "line 10: the compressed file is damaged or truncated"),
+    ],
+)
+def test_file_in_s3_that_cannot_be_used_is_refused(bucket, command, status, message):
+    done = ops(*command, "--stage", "local")
+
+    assert done.returncode == status
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_start_values_in_csv_are_recorded_once(client, counter_id, tmp_path):

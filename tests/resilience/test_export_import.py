@@ -12,12 +12,15 @@ import hashlib
 import io
 import itertools
 import json
+import re
 import sys
 import types
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from chalicelib import clock, codec, event_log, settings
@@ -74,7 +77,8 @@ def append_events(number=12):
 
 
 def run_export(file, selection=None, **options):
-    return export.export(settings.current(), selection or export.Selection(), file, **options)
+    target = file and event_file.Target(file)
+    return export.export(settings.current(), selection or export.Selection(), target, **options)
 
 
 def run_import(*files, note=None, dry_run=False):
@@ -170,6 +174,28 @@ def test_export_to_standard_output_has_its_result_elsewhere(tmp_path, monkeypatc
     assert (outcome.is_on_stderr, outcome.facts["file"]) == (True, "-")
 
 
+def test_documented_sql_reads_an_export(tmp_path, monkeypatch):
+    events = append_events()
+    run_export(tmp_path / "events.jsonl.gz")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    sums, to_parquet, to_csv = re.findall(r"```sql\n(.*?);\n(.*?);\n(.*?);\n```", text, re.DOTALL)[0]
+
+    with duckdb.connect() as database:
+        values = database.execute(sums).fetchall()
+        database.execute(to_parquet)
+        database.execute(to_csv)
+        parquet = database.execute("SELECT count(*), min(recorded_at) FROM 'events.parquet'").fetchall()
+        csv = database.execute("SELECT count(*), epoch_ms(min(recorded_at)) FROM 'events.csv'").fetchall()
+
+    expected = {
+        counter_id: [event.by for event in events if event.counter_id == counter_id]
+        for counter_id in sorted({event.counter_id for event in events})
+    }
+    assert values == [(counter_id, sum(by), len(by)) for counter_id, by in expected.items()]
+    assert parquet == csv == [(12, A_TIME_MS)]
+
+
 def put_raw(engine, **fields):
     (item,) = log_items([an_event(counter_id="c1", event_id=an_id("raw"))])
     engine.client("dynamodb").put_item(TableName=settings.current().event_log_table, Item={**item, **fields})
@@ -233,7 +259,7 @@ def test_interrupted_export_is_finished_by_the_next(engine, tmp_path, monkeypatc
         run_export(file)
     except (faults.DiedError, UnavailableError):
         assert file.read_text() == "old\n"
-        assert not event_file.locate_manifest(file).exists()
+        assert not (tmp_path / "events.jsonl.manifest.json").exists()
         engine.gate = disturbance = faults.Disturbance(None, faults.no_fault, every_attempt=False)
         outcome = run_export(file)
         assert len(disturbance.calls) <= EXPORT_REQUESTS - at + 1
@@ -313,14 +339,19 @@ def test_import_reads_first_only_where_the_log_had_the_events(engine, tmp_path, 
     run_import(write(tmp_path, *lines[:16], name="first.jsonl"))
     run_import(write(tmp_path, *lines[24:32], name="third.jsonl"))
     import_in_small_chunks(monkeypatch)
-    operations = []
-    engine.gate = lambda attempt: operations.append(attempt.operation) or attempt.carry_out()
+    operations: list[str] = []
+
+    def note(attempt):
+        operations.append(attempt.operation)
+        return attempt.carry_out()
+
+    engine.gate = note
 
     assert run_import(write(tmp_path, *lines, name="all.jsonl")).facts["appended"] == 16
 
     read, append = "BatchGetItem", "TransactWriteItems"
     chunks = [[read]] * 4 + [[read, append], [append], [append, read], [read], [read, append], [append]]
-    assert [operation for operation in operations if operation in {read, append}] == [*itertools.chain(*chunks)]
+    assert [each for each in operations if each in {read, append}] == [*itertools.chain(*chunks)]
 
 
 @pytest.mark.parametrize("when", ["from start", "other selection", "other table", "a day later"])
@@ -359,7 +390,7 @@ def test_export_of_counters_resumes_within_a_counter(engine, tmp_path, monkeypat
 
 def test_second_export_to_the_same_file_is_refused(tmp_path):
     append_events()
-    with export._open_staging(tmp_path / "events.jsonl", from_start=False) as first:
+    with export._open_staging(event_file.Target(tmp_path / "events.jsonl"), from_start=False) as first:
         first.resume("another")
         with pytest.raises(OperatorError, match=r"Another export is writing .*events.jsonl\."):
             run_export(tmp_path / "events.jsonl")
