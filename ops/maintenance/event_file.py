@@ -130,14 +130,13 @@ def resolve_target(name: str) -> Target | None:
     Return the file to write, with links resolved, or None for standard output.
 
     Raises:
-        InputError: a file cannot have this name.
-        ClientError: the bucket does not exist, or is not accessible.
+        InputError: a file cannot have this name, or the bucket does not exist.
     """
     if name == STANDARD:
         return None
     if name.startswith(_S3):
         bucket, key = _parse_url(name)
-        boto3.client("s3").head_bucket(Bucket=bucket)
+        _check_bucket(bucket)
         return Target(Path(Path(key).name).resolve(), name)
     file = Path(name).resolve()
     if not file.parent.is_dir():
@@ -145,6 +144,15 @@ def resolve_target(name: str) -> Target | None:
     if file.exists() and not file.is_file():
         raise InputError(f"FILE must be a regular file, or - for standard output, got {name}.")
     return Target(file)
+
+
+def _check_bucket(bucket: str) -> None:
+    try:
+        boto3.client("s3").head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+        raise InputError(f"No such bucket: {bucket}.") from error
 
 
 def _parse_url(url: str) -> tuple[str, str]:

@@ -178,7 +178,7 @@ def test_export_to_s3_is_imported_from_there(client, counter_id, bucket, tmp_pat
     [
         (["export", "s3://backups"], 2, "FILE in S3 must be s3://BUCKET/KEY, got s3://backups."),
         (["import", "s3://backups/folder/"], 2, "FILE in S3 must be s3://BUCKET/KEY, got s3://backups/folder/."),
-        (["export", "s3://no-such-bucket-here/e.jsonl"], 3, "no-such-bucket-here"),
+        (["export", "s3://no-such-bucket-here/e.jsonl"], 2, "No such bucket: no-such-bucket-here."),
         (["import", "s3://backups/no-such.jsonl"], 2, "No such file: s3://backups/no-such.jsonl."),
         (["import", "s3://no-such-bucket-here/e.jsonl"], 2, "No such file: s3://no-such-bucket-here/e.jsonl."),
         (["import", "s3://backups/cut.jsonl.gz"], 1, "line 10: the compressed file is damaged or truncated"),
