@@ -2,10 +2,10 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 
-const HEADER = "/* counter embed 1.0.0: sources in web/embed and web/client */\n";
+const HEADER = "/* counter embed 1.0.0 */\n";
 /** Properties of objects that no other code sees, and that are never stored or sent. */
 const PRIVATE =
-  /^(absentFrom|adopt|buildUrl|calls|countWaiting|counted|follow|forget|getClicks|getPending|hasUnsaved|isPersistent|onChange|onRecorded|onRefused|onResponse|refresh|retryAfterMs|retryNow|shared|wake)$/;
+  /^(absentFrom|adopt|buildUrl|calls|countWaiting|counted|follow|forget|getClicks|getPending|hasUnsaved|isPersistent|onChange|onRecorded|onRefused|refresh|retryAfterMs|retryNow|shared|show|state|stop|wake)$/;
 
 const project = new URL("../..", import.meta.url);
 const require = createRequire(new URL(".local/embed/", project));
@@ -27,6 +27,7 @@ const { outputFiles } = await build({
   entryPoints: [new URL("web/embed/embed.js", project).pathname],
   plugins: [styles],
   bundle: true,
+  minifySyntax: true,
   write: false,
   format: "esm",
   charset: "utf8",
@@ -37,6 +38,6 @@ const { code } = await minify(outputFiles[0].text, {
   module: true,
   ecma: 2020,
   compress: { passes: 3, unsafe_arrows: true, unsafe: true, pure_getters: true, keep_fargs: false },
-  mangle: { properties: { regex: PRIVATE } },
+  mangle: { properties: { regex: PRIVATE, builtins: true } },
 });
 await writeFile(process.argv[2], `${HEADER}${code}\n`);

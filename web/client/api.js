@@ -38,14 +38,13 @@ export function makeKey() {
 /**
  * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop with their signal.
  *
- * Reads set no headers, so they need no preflight. `onResponse` gets each response that is not a stored one.
+ * Reads set no headers, so they need no preflight.
  */
-export function makeApi(root, onResponse) {
+export function makeApi(root) {
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
   /** Get the resource at this path below the counter. The empty path is the counter's state. */
-  const get = (counterId, path, signal, options) =>
-    request(buildUrl(counterId, path), signal, { onResponse, ...options });
+  const get = (counterId, path, signal, options) => request(buildUrl(counterId, path), signal, options);
 
   /** Increment the counter and return the event. A retry with the same key counts once. */
   function increment(counterId, key, by, conditions) {
@@ -57,29 +56,30 @@ export function makeApi(root, onResponse) {
 }
 
 /** Request this address, and return the body of the response. */
-export async function request(url, signal, { as = "json", onResponse, ...options }) {
+export async function request(url, signal, { as = "json", ...options } = {}) {
   const signals = [AbortSignal.timeout(TIMEOUT_MS), signal].filter(Boolean);
   let response;
   try {
     // With the mode "no-cache", Chromium would send a preflight before each command.
     const cache = options.method ? "default" : "no-cache";
     response = await fetch(url, { cache, ...options, signal: AbortSignal.any(signals) });
-    if (!options.cache) onResponse?.(response);
+    // A stored response has an old date.
+    if (!options.cache) setClock(response);
     if (response.ok) return await response[as]();
   } catch {
     signal?.throwIfAborted();
-    throw new UnavailableError();
+    response = Response.error();
   }
   const { status } = response;
   const problem = await response.json().catch(() => ({}));
   // A proxy's refusal must not cost a command: retry.
   const isRefusal = REFUSALS.includes(status) || REFUSAL_TYPE.test(problem.type);
-  const isRefused = options.method ? isRefusal && problem.detail : status !== 429 && status < 500;
+  const isRefused = options.method ? isRefusal && problem.detail : /^4(?!29)/.test(status);
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
 /** Set the clock of `readNow` by the API’s response. */
-export function readClock(response) {
+function setClock(response) {
   const ms = Date.parse(response.headers.get("Date"));
   if (ms) clockLagMs = ms - Date.now();
 }
@@ -87,6 +87,6 @@ export function readClock(response) {
 /** Read seconds or a date (RFC 9110, section 10.2.3). */
 function readRetryAfterMs(response) {
   const text = response.headers.get("Retry-After");
-  const ms = 1000 * text || Date.parse(text) - (Date.parse(response.headers.get("Date")) || Date.now());
+  const ms = 1000 * text || Date.parse(text) - readNow();
   return Math.min(Math.max(ms || 0, 0), 3_600_000);
 }

@@ -2,37 +2,38 @@ import { counter } from "./library.js";
 import css from "./style.css";
 
 const { customElements } = globalThis;
+const PLUS = { signDisplay: "always" };
 
-defineElement("counter-button", "button");
-defineElement("counter-value", "span");
+defineElement("counter-button", true);
+defineElement("counter-value");
 
 /**
- * Define an element that shows a counter in a button or a span.
+ * Define an element that shows a counter, as a button or as text.
  *
  * Its own content, such as a badge, is shown only without JavaScript. Its attributes may change, and it may be removed
  * and inserted again. It has no public properties: frameworks would set these in place of attributes.
  */
-function defineElement(name, tag) {
+function defineElement(name, isButton) {
   // Node has no elements, and two copies of this module may run on one page.
   if (!customElements || customElements.get(name)) return;
   class CounterElement extends HTMLElement {
-    static observedAttributes = ["api", "counter", "by", "once", "count", "label", "locale"];
-    #update = makeView(this, tag);
+    #update = makeView(this, isButton);
 
     connectedCallback() {
       this.#update();
     }
+
+    disconnectedCallback() {
+      this.#update();
+    }
   }
-  const { prototype } = CounterElement;
-  prototype.disconnectedCallback = prototype.attributeChangedCallback = prototype.connectedCallback;
   customElements.define(name, CounterElement);
 }
 
-/** Make the element's view. Return the function to call after each change of the element. */
-function makeView(host, tag) {
-  const isButton = tag === "button";
-  const [box, label, value, mark, note] = ["box", "label", "value", "mark", "note"].map((part) =>
-    Object.assign(document.createElement(part === "box" ? tag : "span"), { part }),
+/** Make the element's view. Return the function to call after the element is inserted or removed. */
+function makeView(host, isButton) {
+  const [box, label, value, mark, note] = ["box", "label", "value", "mark", "note"].map((part, index) =>
+    Object.assign(document.createElement(isButton && !index ? "button" : "span"), { part }),
   );
   const read = (name) => host.getAttribute(name);
   const readBy = () => Number(read("by") ?? 1);
@@ -43,18 +44,17 @@ function makeView(host, tag) {
   let problem = "";
   let hadPending = false;
   let spoken = "";
-  let scheduled = null;
 
   function update() {
     let next = null;
-    scheduled = null;
-    problem = "";
     try {
       if (host.isConnected) next = counter(read("api"), read("counter"));
     } catch ({ message }) {
       problem = message;
     }
     if (next !== shown) {
+      // A change of other attributes, such as the class, keeps the reason of a refusal.
+      if (next) problem = "";
       unsubscribe?.();
       state = {};
       shown = next;
@@ -93,23 +93,30 @@ function makeView(host, tag) {
 
   function show() {
     const { value: number, at, isFresh, pending, isWaiting, isSaved, error } = state;
-    const plus = { signDisplay: "always" };
     const once = isButton && readOnce();
-    const isDone = once && shown?.isCounted(once);
     const text = number == null ? "–" : format(number);
+    const named = `${read("counter")}: ${text}`;
+    const age = at && !isFresh ? `As of ${format(new Date(at))}` : "";
+    const unsent = isWaiting ? `Not sent yet. ${isSaved ? "The click is saved." : "Keep this page open."}` : "";
     // An error with a status is a refusal. Others are temporary.
     const refusal = problem || (error?.status && error.message);
-    const unsent = isWaiting && `Not sent yet. ${isSaved ? "The click is saved." : "Keep this page open."}`;
-    const named = `${read("counter")}: ${text}`;
+    const isDone = once && shown?.isCounted(once);
+    const [kind, sign, title] = refusal
+      ? ["refused", "!", refusal]
+      : pending
+        ? ["pending", format(pending, PLUS), unsent || age]
+        : isDone
+          ? ["done", "✓", age || "Counted"]
+          : ["", "", age];
     // Announce the value once the visitor’s own clicks are counted, not other clients’ changes.
     if (hadPending && !pending) spoken = named;
     hadPending = pending;
-    box.title = refusal || unsent || (at && !isFresh ? `As of ${format(new Date(at))}` : isDone && !pending ? "Counted" : "");
-    box.part = `box ${refusal ? "refused" : pending ? "pending" : isDone ? "done" : ""}`;
-    setText(label, read("label") ?? (isButton ? format(readBy(), plus) : ""));
+    box.title = title;
+    box.part = `box ${kind}`;
+    setText(label, read("label") ?? (isButton ? format(readBy(), PLUS) : ""));
     setText(value, text);
-    setText(mark, refusal ? "!" : pending ? format(pending, plus) : isDone ? "✓" : "");
-    setText(note, isButton ? refusal || unsent || spoken : box.title);
+    setText(mark, sign);
+    setText(note, isButton ? refusal || unsent || spoken : title);
     if (!isButton) return;
     box.ariaLabel = `${label.textContent} ${named}`;
     box.ariaDisabled = isDone || !shown;
@@ -127,7 +134,8 @@ function makeView(host, tag) {
     // Holding a key down is one increment: false prevents the click.
     box.onkeydown = (event) => !event.repeat;
   }
-  return () => (scheduled ??= Promise.resolve().then(update));
+  new MutationObserver(update).observe(host, { attributes: true });
+  return update;
 }
 
 /** Set text only if it differs: screen readers would repeat it. */

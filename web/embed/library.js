@@ -14,8 +14,7 @@ const clients = new Map();
 export function counter(api, id) {
   if (!api || !isCounterId(id)) throw new TypeError(`No counter “${id}” of an API at “${api}”.`);
   const root = new URL(api, document?.baseURI).href.replace(/\/+$/, "");
-  if (!clients.has(root)) clients.set(root, connect(root));
-  return clients.get(root)(id);
+  return getOrMake(clients, root, connect)(id);
 }
 
 /** Connect to an API, all of whose counters share one outbox. Return the function that opens a counter. */
@@ -106,8 +105,10 @@ function connect(root) {
     return { follow, wake, show, shared: { increment, read: () => api.get(id, ""), subscribe, isCounted } };
   }
 
-  return (id) => {
-    if (!counters.has(id)) counters.set(id, open(id));
-    return counters.get(id).shared;
-  };
+  return (id) => getOrMake(counters, id, open).shared;
+}
+
+function getOrMake(map, key, make) {
+  if (!map.has(key)) map.set(key, make(key));
+  return map.get(key);
 }

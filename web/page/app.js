@@ -1,4 +1,4 @@
-import { makeApi, readClock, RefusedError, UnavailableError } from "../client/api.js";
+import { makeApi, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
 import { addSwap, checkLatest, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
 import { keepState, readLastState } from "../client/last-states.js";
@@ -14,7 +14,7 @@ const ADOPTION_TIMEOUT_MS = 3_000;
 const MAX_AGE_MS = 90_000;
 
 async function start({ apiUrl, maxIncrement }) {
-  const api = makeApi(apiUrl, readClock);
+  const api = makeApi(apiUrl);
   // The first read does not wait for the store, whose clicks are checked after it.
   let earlyId = readShownId();
   const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
