@@ -47,3 +47,30 @@ export interface WatchedState extends Partial<Omit<CounterState, "value">> {
   /** The error of the last read; with a `status` if the API refused it. */
   error: (Error & { status?: number }) | null;
 }
+
+/** The `detail` of an element's event `counter-change`, which bubbles. */
+export interface CounterChange {
+  counter: string | null;
+  /** Null or missing until it is known. */
+  value?: number | null;
+  version?: number;
+  /** Whether the last read succeeded. */
+  isFresh?: boolean;
+  /** The sum of this browser's increments that are not known to be counted. */
+  pending?: number;
+  /** The reason if the API refused the element's request, or its attributes are invalid. */
+  refusal: string;
+}
+
+declare global {
+  // Without the DOM's types, as in Node, these are empty.
+  interface Event {}
+  interface HTMLElement {}
+  interface HTMLElementTagNameMap {
+    "counter-button": HTMLElement;
+    "counter-value": HTMLElement;
+  }
+  interface GlobalEventHandlersEventMap {
+    "counter-change": Event & { readonly detail: CounterChange };
+  }
+}

@@ -278,6 +278,45 @@ def test_badge_is_shown_only_without_javascript(
     assert without.evaluate("document.images[0].naturalWidth") > 0
 
 
+def test_change_of_an_element_reaches_the_page_as_an_event(
+    page: Page, embed: Callable[..., str], counter_id: str
+) -> None:
+    """It leaves shadow roots. A poll that finds the same is no event."""
+    page.add_init_script(
+        "window.changes = []; document.addEventListener('counter-change', ({ detail }) => changes.push(detail));"
+    )
+    page.clock.install()
+    page.goto(embed("<div></div><counter-button COUNTER></counter-button>"))
+    expect_value(page, 0)
+    page.evaluate(
+        """() => {
+            const root = document.querySelector("div").attachShadow({ mode: "open" });
+            root.append(document.querySelector("counter-button"));
+        }"""
+    )
+
+    get_button(page).click()
+    expect_value(page, 1)
+
+    changes = page.evaluate("changes")
+    states = [(change.get("value"), change.get("isFresh"), change.get("pending")) for change in changes]
+    assert (states[0], states[-1]) == ((None, False, 0), (1, True, 0))
+    assert (0, True, 1) in states
+    assert changes[-1] == {
+        "counter": counter_id,
+        "value": 1,
+        "version": 1,
+        "isFresh": True,
+        "pending": 0,
+        "refusal": "",
+    }
+    with page.expect_response(f"**/counters/{counter_id}/cached") as polled:
+        page.clock.fast_forward(60_000)
+    polled.value.finished()
+    expect_value(page, 1)
+    assert page.evaluate("changes") == changes
+
+
 def test_held_key_is_one_click(page: Page, embed: Callable[..., str], counter_id: str) -> None:
     page.goto(embed("<counter-button COUNTER></counter-button>"))
     expect_value(page, 0)

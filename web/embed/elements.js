@@ -44,6 +44,7 @@ function makeView(host, isButton) {
   let problem = "";
   let hadPending = false;
   let spoken = "";
+  let reported = "";
 
   function update() {
     let next = null;
@@ -92,14 +93,14 @@ function makeView(host, isButton) {
   }
 
   function show() {
-    const { value: number, at, isFresh, pending, isWaiting, isSaved, error } = state;
+    const { value: number, version, at, isFresh, pending, isWaiting, isSaved, error } = state;
     const once = isButton && readOnce();
     const text = number == null ? "–" : format(number);
     const named = `${read("counter")}: ${text}`;
     const age = at && !isFresh ? `As of ${format(new Date(at))}` : "";
     const unsent = isWaiting ? `Not sent yet. ${isSaved ? "The click is saved." : "Keep this page open."}` : "";
     // An error with a status is a refusal. Others are temporary.
-    const refusal = problem || (error?.status && error.message);
+    const refusal = problem || (error?.status ? error.message : "");
     const isDone = once && shown?.isCounted(once);
     const [kind, sign, title] = refusal
       ? ["refused", "!", refusal]
@@ -117,9 +118,14 @@ function makeView(host, isButton) {
     setText(value, text);
     setText(mark, sign);
     setText(note, isButton ? refusal || unsent || spoken : title);
-    if (!isButton) return;
-    box.ariaLabel = `${label.textContent} ${named}`;
-    box.ariaDisabled = isDone || !shown;
+    if (isButton) {
+      box.ariaLabel = `${label.textContent} ${named}`;
+      box.ariaDisabled = isDone || !shown;
+    }
+    // Let the page react, but not to a poll that found the same.
+    const detail = { counter: read("counter"), value: number, version, isFresh, pending, refusal };
+    if (reported === (reported = JSON.stringify(detail))) return;
+    host.dispatchEvent(new CustomEvent("counter-change", { detail, bubbles: true, composed: true }));
   }
 
   const sheet = new CSSStyleSheet();
