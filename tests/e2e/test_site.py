@@ -68,8 +68,8 @@ def keys_in(bucket):
 
 
 def get(place, bucket, key):
-    """Return the object as an anonymous reader gets it and a browser decodes it."""
-    return httpx.get(f"{place.aws_url}/{bucket}/{key}")
+    """Return the object as an anonymous page of another origin gets it and a browser decodes it."""
+    return httpx.get(f"{place.aws_url}/{bucket}/{key}", headers={"Origin": "https://blog.example"})
 
 
 def page_shown(place, bucket):
@@ -130,6 +130,8 @@ def test_files_have_their_content_type_and_cache_lifetime(place, settings, bucke
         "error.html": ("text/html; charset=utf-8", MINUTE, ""),
         "index.html": ("text/html; charset=utf-8", MINUTE, "gzip"),
     }
+    # Modules of other sites are loaded with CORS.
+    assert {found.headers.get("access-control-allow-origin") for found in served.values()} == {"*"}
     assert served[f"{below}/app.js"].text == (folder / "app.js").read_text()
     assert keys_in(bucket) == set(served)
     assert page_shown(place, bucket) == "one"
