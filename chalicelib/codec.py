@@ -61,7 +61,7 @@ def encode_event(event: Event) -> dict[str, Any]:
 
 def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     """
-    Return the event with these fields. Ignore fields of other names.
+    Return the event with these fields, in the latest version of its type. Ignore fields of other names.
 
     Raises:
         NotUnderstoodError: a field is missing or invalid, or the type or its version is unknown.
@@ -272,7 +272,7 @@ def _make_decoder(event_type: type[Event]) -> Callable[[object, Mapping[str, Any
             if type(value) is not expected or not is_valid(value):
                 raise _invalid(rule, value)
             values.append(value)
-        return event_type(*values)
+        return event_type(*values).upcast()
 
     return decode
 

@@ -28,10 +28,11 @@ def values(rule: Rule) -> SearchStrategy[Any]:
 
 
 def events() -> SearchStrategy[Event]:
-    """Draw events of all types that are counted."""
+    """Draw events of all types that are counted, in their latest versions."""
     fields = {
         event_type: {name: values(rule) for name, rule in event_type.rules.items()}
         for event_type in TYPES.values()
         if event_type.is_counted
     }
-    return st.one_of([st.builds(event_type, **drawn) for event_type, drawn in fields.items()])
+    drawn_events = [st.builds(event_type, **drawn) for event_type, drawn in fields.items()]
+    return st.one_of(drawn_events).map(lambda event: event.upcast())

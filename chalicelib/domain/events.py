@@ -56,6 +56,10 @@ class Event:
     #: Whether projections count events of this type. `publish` sends only events that are counted.
     is_counted: ClassVar[bool] = True
 
+    def upcast(self) -> Event:
+        """Return the event in the latest version of its type, in which the application uses it."""
+        return self
+
 
 Event.rules = read_rules(Event)
 

@@ -29,6 +29,16 @@ from typing import Annotated
 from chalicelib.domain.events import Event, register
 from chalicelib.domain.rules import Integer, Text, Time
 
+@register("Moved")
+@dataclass(frozen=True, slots=True)
+class MovedWithoutFloor(Event):
+    by: Annotated[int, Integer(-5, 5, nonzero=True)]
+    seen_at_ms: Annotated[int, Time(0, 9_000, name="seen_at")]
+    place: Annotated[str, Text(7)]
+
+    def upcast(self):
+        return Moved(self.counter_id, self.event_id, self.by, self.recorded_at_ms, self.seen_at_ms, self.place, 4)
+
 @register("Moved", version=2)
 @dataclass(frozen=True, slots=True)
 class Moved(Event):
@@ -58,6 +68,13 @@ from tests.strategies import events
 moved = Moved("clicks", "01890a5d-ac96-774b-bcce-b302099a8057", -3, 1_700_000_000_123, 8_007, "hall", 4)
 (message,) = codec.encode_messages([moved])
 decoded = [codec.decode_stream_record(stream_record(moved)), *codec.decode_message(message.body)[0]]
+older = MovedWithoutFloor("clicks", moved.event_id, -3, 1_700_000_000_123, 8_007, "hall")
+line = codec.encode_line(older)
+upcast = [
+    codec.decode_stream_record(stream_record(older)),
+    *codec.decode_message(f'{{"version":1,"events":[{line}]}}')[0],
+    codec.decode_line(line.encode()),
+]
 item = EventItem(partition="clicks", **codec.encode_event(moved)).to_dynamodb_dict()
 refused = []
 for change in ({"by": 0}, {"seen_at": 9_001}, {"place": " "}, {"level": None}):
@@ -69,6 +86,7 @@ schemas = document.generate()["components"]["schemas"]
 find(events(), lambda event: isinstance(event, Moved) and event.floor == 9)
 print(json.dumps({
     "is_decoded": decoded == [moved, moved],
+    "is_upcast": upcast == [moved, moved, moved],
     "item": item,
     "refused": refused,
     "body": responses.render_event(moved, counted=True).body,
@@ -96,7 +114,7 @@ def test_further_type_is_known_everywhere():
 
     assert finished.returncode == 0, finished.stderr
     derived = json.loads(finished.stdout)
-    assert derived["is_decoded"]
+    assert (derived["is_decoded"], derived["is_upcast"]) == (True, True)
     assert derived["item"] == {
         "partition": {"S": "clicks"},
         "type": {"S": "Moved"},
