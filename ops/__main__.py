@@ -47,6 +47,8 @@ for command in (
     data.show_command,
     transfer.export_command,
     transfer.import_command,
+    transfer.restore_command,
+    transfer.copy_command,
     sql.sql_command,
 ):
     main.add_command(command)

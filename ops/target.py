@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.config import Config
 from botocore.session import Session
 
-from ops.cli.errors import OperatorError
+from chalicelib.aws import session as aws_session
+from ops import stages
+from ops.cli.errors import InputError, OperatorError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 #: The services that commands call.
 SERVICES = ("apigateway", "cloudformation", "dynamodb", "lambda", "s3", "sqs", "sts")
@@ -42,6 +48,32 @@ def describe() -> str:
         return f"the embedded AWS at {address}"
     account = boto3.client("sts").get_caller_identity()["Account"]
     return f"account {account}, {boto3.Session().region_name}"
+
+
+def connect(stage: str, profile: str | None, region: str | None) -> DynamoDBClient:
+    """
+    Return a client of DynamoDB in the account and region of a stage that is not this process's own.
+
+    Call it before `stages.enter`, which may change the environment. The client keeps the credentials that it found.
+
+    Raises:
+        OperatorError: the stage is local, and the embedded AWS is not running.
+        InputError: the stage is local, whose place is fixed.
+    """
+    if stage != stages.LOCAL_STAGE:
+        session = boto3.Session(profile_name=profile, region_name=region, botocore_session=aws_session.create_session())
+        session.get_credentials()
+        return session.client("dynamodb")
+    if profile or region:
+        raise InputError("--from-profile and --from-region do not apply to stage local, which is on the embedded AWS.")
+    access = stages.addresses(stages.local_folder())
+    session = boto3.Session(
+        access["AWS_ACCESS_KEY_ID"],
+        access["AWS_SECRET_ACCESS_KEY"],
+        region_name=access["AWS_DEFAULT_REGION"],
+        botocore_session=aws_session.create_session(),
+    )
+    return session.client("dynamodb", endpoint_url=access["AWS_ENDPOINT_URL"], config=Config(proxies={}))
 
 
 def api_url(api_id: str, aws_url: str) -> str:

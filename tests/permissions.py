@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: The end of each resource's ARN, by the name that the table below has for the resource.
 _RESOURCES = {
     "event log": "table/counter-{stage}-event-log",
+    "restored log": "table/counter-{stage}-event-log-restored",
     "stream": "table/counter-{stage}-event-log/stream/*",
     "counters": "table/counter-{stage}-counters",
     "archive": "table/counter-{stage}-archive",
@@ -55,6 +56,7 @@ NEEDED: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
     "operator": {
         "event log": frozenset({"BatchGetItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan"}),
+        "restored log": frozenset({"DescribeTable", "Scan"}),
         "counters": frozenset(
             {"ConditionCheckItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"}
         ),

@@ -19,25 +19,29 @@ if TYPE_CHECKING:
 
 
 def stage_command(
-    work: Callable[..., Outcome], *, prepare: Callable[..., None] | None = None, check_log: bool = False
+    work: Callable[..., Outcome],
+    *,
+    prepare: Callable[..., dict[str, Any] | None] | None = None,
+    check_log: bool = False,
+    option: str = "--stage",
 ) -> click.Command:
     """
     Make a click command that enters a stage, calls `work(settings, **options)` and prints the outcome.
 
     The name and docstring of `work` become the command's name, without `_command`, and its help. `prepare` is called
-    first, with the stage's name. With `check_log`, the command refuses to start if the log and the settings have
-    different numbers of shards.
+    first, with the stage's name, and may return options that replace those of the command line. With `check_log`, the
+    command refuses to start if the log and the settings have different numbers of shards. `option` names the stage.
 
     `work` must import its modules in its body, because some modules read the stage's environment on import.
     """
 
     @click.command
-    @click.option("--stage", required=True, help="Stage in .chalice/config.json.")
+    @click.option(option, "stage", required=True, help="Stage in .chalice/config.json.")
     @click.option("--json", "as_json", is_flag=True, help="Output JSON.")
     @functools.wraps(work)
     def run(stage: str, as_json: bool, **options: Any) -> None:
         if prepare:
-            prepare(stage, **options)
+            options |= prepare(stage, **options) or {}
         settings = stages.enter(stage)
         _check_target(stage)
         if check_log:

@@ -182,9 +182,9 @@ def policy_command(settings: Settings) -> Outcome:
     """
     Print the IAM policy that operators need.
 
-    It allows verify, replay, rebuild, redrive, adjust, show, counters and sql on this stage, and keys if WRITERS or
-    READERS is api-key. With Aurora DSQL it also allows connecting as the database roles of SQL_URL (or of
-    SQL_OWNER_URL, if set) and SQL_READER_URL.
+    It allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on this
+    stage, and keys if WRITERS or READERS is api-key. With Aurora DSQL it also allows connecting as the database roles
+    of SQL_URL (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
 
     \b
     Examples:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops import stages
 from ops.cli.command import log_command
 from ops.cli.params import COUNTER_ID, TIME
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
 
@@ -51,9 +55,14 @@ def export_command(
     return export.export(settings, export.Selection(counter_ids, from_ms or 0, to_ms), target, from_start=from_start)
 
 
+_rate_option = click.option(
+    "--rate", type=click.IntRange(1), default=1000, show_default=True, help="Maximum events per second."
+)
+
+
 @log_command
 @click.argument("names", nargs=-1, required=True, metavar="FILE...")
-@click.option("--rate", type=click.IntRange(1), default=1000, show_default=True, help="Maximum events per second.")
+@_rate_option
 @click.option("--dry-run", is_flag=True, help="Check the files and report what would be appended.")
 @click.option("--reason", metavar="TEXT", help="Reason of start values, 1 to 200 characters. Clients can read it.")
 @click.option("--who", metavar="NAME", help="Operator of start values (default: your AWS identity).")
@@ -92,3 +101,69 @@ def import_command(
         raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
     note = start_values.build_note(reason, who, key or "start") if reason is not None else None
     return import_file.import_files(settings, names, note, rate, dry_run=dry_run)
+
+
+@log_command
+@click.option("--from-table", "table", required=True, metavar="NAME", help="The table that AWS restored.")
+@_rate_option
+@click.option("--dry-run", is_flag=True, help="Read both tables and report what would be appended.")
+def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outcome:
+    """
+    Append the events of a table that AWS restored and that the log lacks.
+
+    For events that were deleted from the log: restore a backup or a point in time of the log to another table, then run
+    this command, then rebuild. Events of the log that the table lacks stay. Exits with 1 if an event differs from the
+    recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
+
+    \b
+    Examples:
+      python -m ops restore --stage prod --from-table counter-prod-event-log-restored --dry-run
+      python -m ops restore --stage prod --from-table counter-prod-event-log-restored
+    """
+    from ops.maintenance import restore
+
+    return restore.restore(settings, table, rate, dry_run=dry_run)
+
+
+def _connect_source(
+    stage: str, *, source: str, profile: str | None, region: str | None, **_options: object
+) -> dict[str, Any]:
+    """Read the settings of the source, and connect to it, before the process enters the other stage."""
+    from ops import target
+
+    if source == stage and not profile and not region:
+        raise click.UsageError("--from and --to must differ, unless --from-profile or --from-region is given.")
+    return {"source": stages.read_settings(source), "client": target.connect(source, profile, region)}
+
+
+@functools.partial(log_command, prepare=_connect_source, option="--to")
+@click.option("--from", "source", required=True, metavar="STAGE", help="Stage whose events are copied.")
+@click.option("--from-profile", "profile", metavar="NAME", help="AWS profile of --from (default: that of --to).")
+@click.option("--from-region", "region", metavar="REGION", help="AWS region of --from (default: that of --to).")
+@_rate_option
+@click.option("--dry-run", is_flag=True, help="Read both logs and report what would be appended.")
+def copy_command(
+    settings: Settings,
+    *,
+    source: Settings,
+    client: DynamoDBClient,
+    rate: int,
+    dry_run: bool,
+    **_place: str | None,
+) -> Outcome:
+    """
+    Append the events of another stage's log that the stage's log lacks.
+
+    For a move to another number of SHARDS, region or account, and for a standby stage. Both stages may be in use.
+    Events keep their ids, so a client that retries in either stage counts once. AWS_PROFILE and AWS_DEFAULT_REGION name
+    the place of --to. Exits with 1 if an event differs from the recorded one, or cannot be read. Safe to repeat: each
+    run appends what is missing; if interrupted, run it again.
+
+    \b
+    Examples:
+      python -m ops copy --from prod --to wide
+      AWS_DEFAULT_REGION=eu-west-1 python -m ops copy --from prod --from-region eu-central-1 --to standby
+    """
+    from ops.maintenance import copy_log
+
+    return copy_log.copy(settings, source, client, rate, dry_run=dry_run)

@@ -175,5 +175,5 @@ def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
         raise OperatorError(
             f"SHARDS must be {shards}, as stage {settings.stage} was created, got {settings.shards}. Another number "
             "would lose idempotency keys, because it changes where events are looked up. For another number, create a "
-            "new stage."
+            "new stage, and copy this one."
         )

@@ -36,7 +36,8 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
         event_file.check_exists(name)
     result = Result()
     candidates = chain.from_iterable(_read(name, note, result) for name in names)
-    return missing_events.append_missing(settings, candidates, result, rate, dry_run=dry_run)
+    missing_events.append_missing(settings, candidates, result, rate, dry_run=dry_run)
+    return missing_events.to_outcome(settings, result, dry_run=dry_run)
 
 
 def _read(name: str, note: Note | None, result: Result) -> Iterator[Candidate]:

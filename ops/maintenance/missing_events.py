@@ -87,22 +87,28 @@ class Result:
         self.listed += other.listed[: _LISTED - len(self.listed)]
 
 
-def append_missing(
-    settings: Settings, candidates: Iterable[Candidate], result: Result, rate: int, *, dry_run: bool
-) -> Outcome:
+def append_missing(  # noqa: PLR0913  (decisions of the caller)
+    settings: Settings,
+    candidates: Iterable[Candidate],
+    result: Result,
+    rate: int,
+    *,
+    total: int | None = None,
+    dry_run: bool,
+) -> None:
     """
     Append those of these events that the log lacks, at most `rate` a second, and add their numbers to the result.
 
     An event that the log has already is skipped. If it differs from the recorded event with its id, it is a problem. A
     purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
-    `dry_run`, read and report only. Memory use does not grow with the number of events.
+    `dry_run`, read and report only. Memory use does not grow with the number of events, which is `total`, if known.
 
     Raises:
         LogUnavailableError: the next call finishes.
     """
     is_unknown = _read_access(settings)
     pause, started, read, reads_first = threading.Event(), time.monotonic(), 0, True
-    with progress.bar("Importing", None) as advance, ThreadPoolExecutor(_THREADS) as pool:
+    with progress.bar("Importing", total) as advance, ThreadPoolExecutor(_THREADS) as pool:
         for window in split_into_chunks(_prepare(candidates, result), min(_AT_ONCE * _THREADS, rate)):
             before, append = result.appended.total(), partial(_append, reads_first=reads_first, dry_run=dry_run)
             chunks = split_into_chunks(_drop_repeated(window, result), _AT_ONCE)
@@ -114,7 +120,47 @@ def append_missing(
             read += len(window)
             if not dry_run:
                 pause.wait(max(0.0, started + read / rate - time.monotonic()))
-    return _to_outcome(settings, result, dry_run=dry_run)
+
+
+def to_outcome(settings: Settings, result: Result, *, following: str = "", dry_run: bool) -> Outcome:
+    """
+    Return the outcome of `append_missing`, which names the command that is to follow.
+
+    Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
+    """
+    appended = result.appended.total()
+    unknown = sorted(result.unknown_counters)[:_LISTED]
+    facts: dict[str, Any] = {
+        "stage": settings.stage,
+        "appended": appended,
+        "types": dict(sorted(result.appended.items())),
+        "present": result.present,
+        "problems": result.problems,
+        "listed": [str(each) for each in sorted(result.listed, key=lambda each: (each.file, each.line))],
+        "unknown_counters": unknown,
+        "dry_run": dry_run,
+    }
+    types = ", ".join(f"{number:,} {name}" for name, number in facts["types"].items())
+    verb = "would be appended" if dry_run else "appended"
+    lines = [
+        f"{count(appended, 'event')} {verb}{types and f' ({types})'}, {result.present:,} already in the log, "
+        f"{count(result.problems, 'problem')}."
+    ]
+    lines += facts["listed"]
+    if unlisted := result.problems - len(result.listed):
+        lines.append(f"... and {unlisted:,} more")
+    if unknown:
+        more = " and others" if len(result.unknown_counters) > len(unknown) else ""
+        lines.append(
+            f"Clients cannot read these counters: {', '.join(unknown)}{more}. Run `python -m ops counters add`, or set "
+            "COUNTERS."
+        )
+    if appended and not following:
+        following = "rebuild" if result.appended[Purged.type_name] else "verify"
+    if following and not dry_run:
+        counted = "The stream counts the appended events. " if appended else ""
+        lines.append(f"{counted}Next: python -m ops {following} --stage {settings.stage}")
+    return Outcome(facts, lines, holds=not result.problems)
 
 
 def _prepare(candidates: Iterable[Candidate], result: Result) -> Iterator[Candidate]:
@@ -183,37 +229,3 @@ def _note_unknown(window: Sequence[Candidate], is_unknown: Callable[[str], bool]
     for counter_id in {each.event.counter_id for each in window} - result.unknown_counters:
         if len(result.unknown_counters) <= _LISTED and is_unknown(counter_id):
             result.unknown_counters.add(counter_id)
-
-
-def _to_outcome(settings: Settings, result: Result, *, dry_run: bool) -> Outcome:
-    appended = result.appended.total()
-    unknown = sorted(result.unknown_counters)[:_LISTED]
-    facts: dict[str, Any] = {
-        "stage": settings.stage,
-        "appended": appended,
-        "types": dict(sorted(result.appended.items())),
-        "present": result.present,
-        "problems": result.problems,
-        "listed": [str(each) for each in sorted(result.listed, key=lambda each: (each.file, each.line))],
-        "unknown_counters": unknown,
-        "dry_run": dry_run,
-    }
-    types = ", ".join(f"{number:,} {name}" for name, number in facts["types"].items())
-    verb = "would be appended" if dry_run else "appended"
-    lines = [
-        f"{count(appended, 'event')} {verb}{types and f' ({types})'}, {result.present:,} already in the log, "
-        f"{count(result.problems, 'problem')}."
-    ]
-    lines += facts["listed"]
-    if unlisted := result.problems - len(result.listed):
-        lines.append(f"... and {unlisted:,} more")
-    if unknown:
-        more = " and others" if len(result.unknown_counters) > len(unknown) else ""
-        lines.append(
-            f"Clients cannot read these counters: {', '.join(unknown)}{more}. Run `python -m ops counters add`, or set "
-            "COUNTERS."
-        )
-    if appended and not dry_run:
-        command = "rebuild" if result.appended[Purged.type_name] else "verify"
-        lines.append(f"The stream counts the appended events. Next: python -m ops {command} --stage {settings.stage}")
-    return Outcome(facts, lines, holds=not result.problems)

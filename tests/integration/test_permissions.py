@@ -32,7 +32,8 @@ SINGLY = {"ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
 OLD_MS = 1_700_000_000_000
 
 RESOURCES = {
-    arn(one, "pipeline").rpartition(":")[2].removeprefix("table/"): one for one in (*TABLES, *QUEUES, *SQL_QUEUES)
+    arn(one, "pipeline").rpartition(":")[2].removeprefix("table/"): one
+    for one in (*TABLES, "restored log", *QUEUES, *SQL_QUEUES)
 }
 
 
@@ -152,7 +153,7 @@ def damage_counter(pipeline):
         client.put_item(TableName=table, Item={**key, "entries": {"S": "not entries"}})
 
 
-def use_operator(pipeline, folder):
+def use_operator(pipeline, folder, restored_log):
     from ops.maintenance import (
         adjust,
         counters,
@@ -162,6 +163,7 @@ def use_operator(pipeline, folder):
         rebuild,
         redrive,
         replay,
+        restore,
         show,
         verify,
     )
@@ -186,6 +188,7 @@ def use_operator(pipeline, folder):
         for exported in (export.Selection(), export.Selection((counter_id,))):
             export.export(current, exported, folder / "events.jsonl")
         import_file.import_files(current, [str(folder / "events.jsonl")], None, 10_000, dry_run=False)
+        restore.restore(current, restored_log, 10_000, dry_run=False)
         counters.list_counters(current, (), 10)
         for action in counters.CHANGES:
             counters.change(action, (f"{counter_id}.none",))
@@ -196,6 +199,16 @@ def use_operator(pipeline, folder):
             adjust.adjust(parts, dry_run=False, yes=True)
     pipeline.published()
     return found
+
+
+@pytest.fixture
+def restored_log(stage):
+    """Restore the log to another table, for the length of a test."""
+    client, log = boto3.client("dynamodb"), settings.current().event_log_table
+    restored = f"{log}-restored"
+    client.restore_table_to_point_in_time(SourceTableName=log, TargetTableName=restored, UseLatestRestorableTime=True)
+    yield restored
+    client.delete_table(TableName=restored)
 
 
 FUNCTIONS = {
@@ -215,13 +228,13 @@ def test_function_uses_every_permission_and_no_other(pipeline, monkeypatch, func
     assert found.of == NEEDED[function]
 
 
-def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path):
-    found = use_operator(pipeline, tmp_path)
+def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path, restored_log):
+    found = use_operator(pipeline, tmp_path, restored_log)
 
     assert found.of == NEEDED["operator"]
 
 
-def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path):
+def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path, restored_log):
     from chalicelib import projector
     from chalicelib.extras.sql import read_model
     from chalicelib.projections import SQL
@@ -229,7 +242,7 @@ def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, 
 
     projector.project(SQL, read_model.count, queue_batch(["unknown"])["Records"])
 
-    found = use_operator(pipeline, tmp_path)
+    found = use_operator(pipeline, tmp_path, restored_log)
     with asked() as also:
         rebuild.rebuild(settings.current(), (pipeline.counter_id,), (SQL,))
 
