@@ -80,7 +80,7 @@ def damaged(place, tmp_path_factory) -> Iterator[Stage]:
 
 def read_steps(title: str, **values: str) -> list[str]:
     """Return the commands of a section of the page, for this stage."""
-    block = "".join(re.findall(r"```sh\n(.*?)```", section(title), re.DOTALL))
+    block = "".join(re.findall(r"```sh\n(.*?\n) *```", section(title), re.DOTALL))
     for name, value in values.items():
         assert name in block
         block = block.replace(name, value)
@@ -258,7 +258,7 @@ def test_stage_is_moved_under_load(damaged, client):
     """Follow the steps from the damaged stage to stage local, which has another number of parts."""
     commands = [
         line.strip().replace("prod", STAGE).replace("wide", "local")
-        for line in "".join(re.findall(r"```sh\n(.*?)```", section("Switch over"), re.DOTALL)).splitlines()
+        for line in "".join(re.findall(r"```sh\n(.*?\n) *```", section("Switch over"), re.DOTALL)).splitlines()
     ]
     create, (copy, close, copy_rest, rebuild, copy_once_more) = commands[:2], commands[2:]
     load = Load(a_counter_id(), damaged.client.http)
