@@ -64,6 +64,7 @@ FIRST = [
     "tests/browser/test_flows.py",
     "tests/browser/test_outbox.py",
     "tests/e2e/test_extending.py",
+    "tests/e2e/test_recovery.py",
     "tests/e2e/test_maintenance.py",
     "tests/integration/test_cpu_time.py",
     "tests/e2e/test_site.py",
