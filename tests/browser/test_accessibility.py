@@ -206,7 +206,8 @@ def test_long_adjustments_fit_the_window(
 def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
 
-    for name in ("Link", "Button for your site", "Markdown", "HTML", "Another counter"):
+    expect(page.get_by_role("combobox", name="Another counter", exact=True)).to_have_count(1)
+    for name in ("Link", "Button for your site", "Markdown", "HTML"):
         expect(page.get_by_role("textbox", name=name, exact=True)).to_have_count(1)
     open_options(page)
     for name in (

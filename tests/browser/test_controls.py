@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import click_increment, expect_pending, expect_shown, get_add_button, set_amount
+from tests.browser.pages import CORS, Gate, click_increment, expect_pending, expect_shown, get_add_button, set_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,16 @@ PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True}
 
 def get_amount(page: Page) -> Locator:
     return page.get_by_label("Amount")
+
+
+def get_field(page: Page) -> Locator:
+    return page.get_by_role("combobox", name="Another counter")
+
+
+def expect_suggestions(page: Page, *names: str) -> None:
+    options = page.locator("#choices option")
+    expect(options).to_have_count(len(names))
+    assert options.evaluate_all("all => all.map(({ value }) => value)") == [*names]
 
 
 def slow_down_animations(page: Page) -> None:
@@ -65,6 +75,55 @@ def test_invalid_amount_in_closed_options_opens_them(
 
     expect(get_amount(page)).to_be_focused()
     expect_pending(page, 0)
+
+
+@pytest.mark.exhaustive
+def test_suggestions_are_recent_counters_and_those_of_the_api(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    """The list is read once. If it fails, it is read again when the field has the focus again."""
+    statuses = [403, 200]
+    listed = {"counters": [{"counter_id": name} for name in ("visits", counter_id)]}
+    page.route("**/counters?*", lambda route: route.fulfill(status=statuses.pop(0), json=listed, headers=CORS))
+    open_counter(counter_id)
+    page.evaluate("id => { location.hash = `#/${id}` }", f"{counter_id}-b")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-b")
+    expect_shown(page, value=0)
+
+    with page.expect_response("**/counters?limit=100"):
+        get_field(page).focus()
+    expect_suggestions(page, f"{counter_id}-b", counter_id)
+    for _ in range(2):
+        get_add_button(page).focus()
+        get_field(page).focus()
+        expect_suggestions(page, f"{counter_id}-b", counter_id, "visits")
+
+    assert statuses == []
+
+
+@pytest.mark.exhaustive
+def test_chosen_suggestion_opens_its_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+    """Typing the same name does not open it. The field may have the focus before its script is there."""
+    open_counter(f"{counter_id}-a")
+    page.goto("about:blank")
+    script = Gate(page, "**/suggestions.js")
+    open_counter(counter_id)
+    field = get_field(page)
+    field.press_sequentially(f"{counter_id}-a")
+    assert script.wait_for_requests()
+    script.open()
+    expect(page.locator("#choices option").first).to_have_attribute("value", counter_id)
+    expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
+    field.press("Backspace")
+    field.press("a")
+    expect(page.get_by_role("heading", level=1)).to_have_text(counter_id)
+
+    # Chromium reports the choice in its own window by this event.
+    field.dispatch_event("input")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{counter_id}-a")
+    expect(field).to_have_value("")
+    expect(get_add_button(page)).to_be_focused()
 
 
 @pytest.mark.exhaustive

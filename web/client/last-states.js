@@ -8,6 +8,11 @@ export function readLastState(address) {
   return readItem(ITEM)?.[address] ?? null;
 }
 
+/** List the addresses of the counters with a state, beginning with the one that was kept last. */
+export function listAddresses() {
+  return Object.keys(readItem(ITEM) ?? {}).reverse();
+}
+
 /** Keep the counter's state in this browser, and return it with its time. Forget the one that was kept longest ago. */
 export function keepState(address, state) {
   const { [address]: _, ...others } = readItem(ITEM) ?? {};

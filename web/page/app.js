@@ -78,10 +78,15 @@ async function start({ apiUrl, maxIncrement }) {
     if (isRestLoading) return;
     isRestLoading = true;
     try {
-      const parts = [import("./panels.js"), import("./offline-cache.js"), view.loadStyle()];
-      const [{ bindPanels }, { cachePage }] = await Promise.all(parts);
+      const [{ bindPanels }, { bindSuggestions }, { cachePage }] = await Promise.all([
+        import("./panels.js"),
+        import("./suggestions.js"),
+        import("./offline-cache.js"),
+        view.loadStyle(),
+      ]);
       showPanels = bindPanels(api);
       showPanels(counter && shownId, counter?.state?.version);
+      bindSuggestions(api);
       cachePage();
     } catch {
       view.page.details.textContent = "Can’t load the details. Reload the page.";
