@@ -44,7 +44,8 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
     bucket = _bucket(settings, data)
-    site = site_files.build_site(_read(web), api_url, settings.max_increment)
+    url = address(settings, bucket)
+    site = site_files.build_site(_read(web), url, api_url, settings.max_increment)
     client = boto3.client("s3")
     published = {file.key: _head(client, bucket, file.key) for file in site.files}
     page = published[site_files.INDEX]
@@ -59,7 +60,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
         _remove(client, bucket, [{"Key": key} for key in outdated])
     facts = {
         "bucket": bucket,
-        "url": address(settings, bucket),
+        "url": url,
         "api_url": api_url,
         "version": site.version,
         "published": [file.key for file in changed],

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ops.cli.errors import InputError, OperatorError
 
@@ -46,10 +46,12 @@ _TYPES = {
 _COMPRESSED = {".css", ".html", ".js", ".svg"}
 
 _VERSIONED = re.compile(r"v/([0-9a-f]{16})/")
-_REFERENCE = re.compile(r'\b(src|href)="([^"]*)"')
+_REFERENCE = re.compile(r'\b(src|href|content)="([^"]*)"')
 #: In a page that calls the API: the place of its configuration, and links to the API.
 _CONFIG = '<script type="application/json" id="config">{}</script>'
 _API_LINK = 'href="#api"'
+#: Addresses for the previews that other sites show of a link. Most such sites ignore relative ones.
+_PREVIEW = re.compile(r'(property="og:(?:url|image)" content=")([^"]*)')
 _CONNECT_SRC = re.compile(r"connect-src [^;\"]*")
 _HOST = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _API = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[^?#\s]*)?|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^?#\s]*)?")
@@ -83,9 +85,10 @@ class Site:
     files: tuple[SiteFile, ...]
 
 
-def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Site:
+def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increment: int) -> Site:
     """
-    Build the site from these files, by path below `web/`, and for the API with this address and maximum amount.
+    Build the site from these files, by path below `web/`, for this address of the page, and for the API with this
+    address and maximum amount.
 
     Assets come first, in a folder named after a hash of their content, then the pages that refer to them, `index.html`
     last.
@@ -105,7 +108,7 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
     def build_page(name: str) -> SiteFile:
         page = _version_references(web[name].decode(), assets, version)
         if _CONFIG in page:
-            page = configure(_narrow_connect_src(name, page, origin), api_url, max_increment)
+            page = configure(_narrow_connect_src(name, page, origin), page_url, api_url, max_increment)
         return _file(name, page.encode(), _SHORT)
 
     return Site(
@@ -119,13 +122,14 @@ def build_site(web: Mapping[str, bytes], api_url: str, max_increment: int) -> Si
     )
 
 
-def configure(page: str, api_url: str, max_increment: int) -> str:
-    """Insert the API's address and maximum amount into the page, if it has a place for them."""
+def configure(page: str, page_url: str, api_url: str, max_increment: int) -> str:
+    """Insert the page's address, and the API's address and maximum amount, if the page has a place for them."""
     root = api_url.rstrip("/")
     # The browser reads the data block up to "</script", and may read on after "<!--".
     config = json.dumps({"api_url": root, "max_increment": max_increment}).replace("<", r"\u003c")
     link = f'href="{html.escape(root)}/"'
-    return page.replace(_CONFIG, _CONFIG.replace("{}", config)).replace(_API_LINK, link)
+    page = page.replace(_CONFIG, _CONFIG.replace("{}", config)).replace(_API_LINK, link)
+    return _PREVIEW.sub(lambda preview: preview[1] + html.escape(urljoin(page_url, preview[2])), page)
 
 
 def parse_origin(api_url: str) -> str:

@@ -20,7 +20,7 @@ WEB = stages.PROJECT / "web"
 
 
 class PageServer:
-    """Serve `web/` on 127.0.0.1, its pages with the API's address and maximum amount, until closed."""
+    """Serve `web/` on 127.0.0.1, its pages with their configuration, until closed."""
 
     def __init__(self, port: int, api_url: str, max_increment: int) -> None:
         configure = partial(site_files.configure, api_url=api_url, max_increment=max_increment)
@@ -36,7 +36,7 @@ class PageServer:
 
 
 class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args: Any, configure: Callable[[str], str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, configure: Callable[[str, str], str], **kwargs: Any) -> None:
         self._configure = configure
         super().__init__(*args, **kwargs)
 
@@ -46,7 +46,7 @@ class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
         page = path / site_files.INDEX if path.is_dir() else path
         if page.suffix != ".html" or not page.is_file():
             return super().send_head()
-        content = self._configure(page.read_text(encoding="utf-8")).encode()
+        content = self._configure(page.read_text(encoding="utf-8"), f"http://{self.headers['Host']}/").encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))

@@ -55,7 +55,7 @@ class Host(LoopbackServer):
         folder = stages.PROJECT / "web"
         web = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         web["page/style.css"] += style.encode()
-        return {file.key: file for file in site_files.build_site(web, f"{self.url}api", 1000).files}
+        return {file.key: file for file in site_files.build_site(web, self.url, f"{self.url}api", 1000).files}
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         key = urlsplit(request.path).path.removeprefix("/") or "index.html"

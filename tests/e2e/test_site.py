@@ -253,6 +253,7 @@ def test_site_command_publishes_the_page_with_the_apis_address(place, api_url):
     assert config_of(page.text) == {"api_url": api_url, "max_increment": 1000}
     assert f"connect-src 'self' {place.aws_url};" in page.text
     assert f'src="v/{done["version"]}/page/app.js"' in page.text
+    assert f'<meta property="og:url" content="{done["url"]}">' in page.text
 
 
 def test_api_address_that_browsers_block_is_refused_in_one_line(place):

@@ -101,6 +101,8 @@ def test_own_host_is_answered(page_port, local_port, host):
     local = send(local_port, "GET /counters/a", host=host.format(port=local_port))
 
     assert (page[0], local[0]) == (200, 200)
+    preview = f"http://{host.format(port=page_port)}/icons/preview.png"
+    assert f'<meta property="og:image" content="{preview}">'.encode() in page[2]
 
 
 @pytest.mark.parametrize("path", ["/", "/index.html", "/page/app.js"])

@@ -19,7 +19,7 @@ from ops.deployment.site_files import build_site, find_outdated, find_previous_v
 from tests.doc_pages import TEXT
 from tests.web_files import list_modules, read_web
 
-API = "https://api.example/api"
+PAGE, API = "https://counter.example/", "https://api.example/api"
 YEAR, MINUTE = "public, max-age=31536000, immutable", "public, max-age=60"
 #: The most that the page may take until its first number, and in all, before compression.
 MAX_FIRST_BYTES, MAX_BYTES = 48_000, 75_000
@@ -42,7 +42,7 @@ def a_web(index=None, **assets):
 
 
 def files_by_key(web, api_url=API):
-    return {file.key: file for file in build_site(web, api_url, 1000).files}
+    return {file.key: file for file in build_site(web, PAGE, api_url, 1000).files}
 
 
 def text_of(file):
@@ -51,7 +51,7 @@ def text_of(file):
 
 def test_files_other_than_pages_are_cached_for_a_year():
     """Their names contain a hash of their content."""
-    site = build_site(a_web(), API, 1000)
+    site = build_site(a_web(), PAGE, API, 1000)
 
     kept = {file.key: file.cache_control for file in site.files}
 
@@ -70,7 +70,7 @@ def test_service_worker_keeps_its_name_next_to_read_web():
 
     assert files["service-worker.js"].cache_control == MINUTE
     assert [key for key in files if key.endswith("service-worker.js")] == ["service-worker.js"]
-    assert build_site(with_worker, API, 1000).version == build_site(a_web(), API, 1000).version
+    assert build_site(with_worker, PAGE, API, 1000).version == build_site(a_web(), PAGE, API, 1000).version
 
 
 def test_embeddable_client_has_a_name_with_its_major_version():
@@ -83,34 +83,34 @@ def test_embeddable_client_has_a_name_with_its_major_version():
     assert files["embed-1.js"].cache_control == "public, max-age=3600"
     assert text_of(files["embed-1.js"]) == "export {};" * 20
     assert [key for key in files if "embed" in key] == ["embed-1.js"]
-    assert build_site(web, API, 1000).version == build_site(a_web(), API, 1000).version
+    assert build_site(web, PAGE, API, 1000).version == build_site(a_web(), PAGE, API, 1000).version
     assert find_outdated(["embed-1.js", "embed-0.js"], set()) == []
 
 
 def test_file_is_put_after_the_files_it_links():
     with_more = {**a_web(), "service-worker.js": b"", "more.html": b""}
 
-    keys = [file.key for file in build_site(with_more, API, 1000).files]
+    keys = [file.key for file in build_site(with_more, PAGE, API, 1000).files]
 
     assert keys[-4:] == ["service-worker.js", "error.html", "more.html", "index.html"]
     assert [key.startswith("v/") for key in keys] == sorted((key.startswith("v/") for key in keys), reverse=True)
 
 
 def test_version_depends_only_on_the_content_of_the_files():
-    version = build_site(a_web(), API, 1000).version
+    version = build_site(a_web(), PAGE, API, 1000).version
 
-    assert build_site(dict(reversed(a_web().items())), "https://other.example", 1000).version == version
-    assert build_site(a_web(app_js="changed"), API, 1000).version != version
-    assert build_site(a_web(more_js=""), API, 1000).version != version
+    assert build_site(dict(reversed(a_web().items())), PAGE, "https://other.example", 1000).version == version
+    assert build_site(a_web(app_js="changed"), PAGE, API, 1000).version != version
+    assert build_site(a_web(more_js=""), PAGE, API, 1000).version != version
     assert (
-        build_site({**a_web(), "style.css": a_web()["app.js"], "app.js": a_web()["style.css"]}, API, 1000).version
+        build_site({**a_web(), "style.css": a_web()["app.js"], "app.js": a_web()["style.css"]}, PAGE, API, 1000).version
         != version
     )
 
 
 def test_page_links_to_the_files_of_its_version():
     """Its other links do not change."""
-    site = build_site(a_web(), API, 1000)
+    site = build_site(a_web(), PAGE, API, 1000)
 
     page = text_of(site.files[-1])
 
@@ -126,6 +126,20 @@ def test_page_may_connect_only_to_its_origin_and_its_api():
     page = text_of(files_by_key(a_web(), "https://API.example:8443/v1/")["index.html"])
 
     assert "content=\"default-src 'none'; connect-src 'self' https://api.example:8443; x\"" in page
+
+
+@pytest.mark.parametrize(
+    "page_url", [PAGE, "https://bucket.s3.example/index.html", "http://127.0.0.1:4566/bucket/index.html"]
+)
+def test_preview_has_absolute_addresses(page_url):
+    """Sites that show a preview of the page ignore relative ones. A browser finds the image in the page's version."""
+    site = build_site(read_web(), page_url, API, 1000)
+
+    preview = dict(re.findall(r'property="og:(\w+)" content="([^"]*)"', text_of(site.files[-1])))
+
+    assert preview["url"] == page_url
+    assert preview["image"] == urljoin(page_url, f"v/{site.version}/icons/preview.png")
+    assert f"v/{site.version}/icons/preview.png" in {file.key for file in site.files}
 
 
 def config_of(page):
@@ -166,7 +180,7 @@ def test_page_without_connect_src_is_refused(policy):
     page = policy + '<script type="application/json" id="config">{}</script>'
 
     with pytest.raises(OperatorError, match=r"web/index\.html must have one connect-src"):
-        build_site(a_web(index=page), API, 1000)
+        build_site(a_web(index=page), PAGE, API, 1000)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +201,7 @@ def test_files_have_their_content_type(name, content_type):
 
 def test_file_of_unknown_type_is_refused_by_name():
     with pytest.raises(OperatorError, match=r"web/notes\.doc has an unknown type"):
-        build_site(a_web(notes_doc=""), API, 1000)
+        build_site(a_web(notes_doc=""), PAGE, API, 1000)
 
 
 def test_text_is_compressed_if_that_is_smaller():
@@ -303,13 +317,13 @@ def test_page_is_as_small_as_its_description_says():
 
 def measure_size(web, names):
     """Return the bytes of these files, compressed and not."""
-    sent = [file for file in build_site(web, API, 1000).files if re.sub("^v/[^/]*/", "", file.key) in names]
+    sent = [file for file in build_site(web, PAGE, API, 1000).files if re.sub("^v/[^/]*/", "", file.key) in names]
     return sum(len(file.body) for file in sent), sum(len(web[name]) for name in names)
 
 
 def test_every_file_of_the_page_is_published_and_every_link_resolves():
     web = read_web()
-    site = build_site(web, API, 1000)
+    site = build_site(web, PAGE, API, 1000)
     keys = {file.key for file in site.files}
 
     page = text_of(site.files[-1])
@@ -338,7 +352,7 @@ def test_page_loads_all_its_modules_at_once():
 def test_manifest_refers_to_the_page_and_to_icons_of_their_size():
     """Its addresses are relative to its versioned address."""
     web = read_web()
-    site = build_site(web, API, 1000)
+    site = build_site(web, PAGE, API, 1000)
     keys = {file.key for file in site.files}
     address = f"https://counter.example/page/v/{site.version}/manifest.webmanifest"
     manifest = json.loads(web["manifest.webmanifest"])
