@@ -87,8 +87,7 @@ class Site:
 
 def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increment: int) -> Site:
     """
-    Build the site from these files, by path below `web/`, for this address of the page, and for the API with this
-    address and maximum amount.
+    Build the site from these files, by path below `web/`, for a page at this address and an API with this maximum.
 
     Assets come first, in a folder named after a hash of their content, then the pages that refer to them, `index.html`
     last.

@@ -38,6 +38,11 @@ class Gate:
         for route in self._waiting:
             route.continue_()
 
+    def abort(self) -> None:
+        """Fail the held requests."""
+        for route in self._waiting:
+            route.abort("connectionreset")
+
     def wait_for_requests(self) -> list[Request]:
         """Return the held requests once there are any, or none after half a minute."""
         for _ in range(1500):

@@ -227,13 +227,141 @@ def test_chart_is_read_with_a_tap(new_context: Callable[..., BrowserContext], pa
     page.goto(page_url)
     expect_total(page, "+10", "in the last hour")
 
+    requested = serve_past(page)
+    section = page.locator(".activity")
+    before = section.bounding_box()
     page.locator("#plot > i").nth(39).tap()
     expect(page.locator("#total")).to_have_text("+12")
+    expect(page.locator("#then")).to_have_text("1,234 by then")
+    assert section.bounding_box() == before
+    assert requested == ["2026-03-01T09:40:59.999Z"]
     page.locator("#plot > i").nth(9).tap()
     expect(page.locator("#total")).to_have_text("+4")
     page.get_by_role("heading", level=1).tap()
 
     expect_total(page, "+10", "in the last hour")
+
+
+def serve_past(page: Page, status: int = 200, **answer: object) -> list[str]:
+    """Serve this answer as the state at any time. Return the list to which each requested time is added."""
+    requested: list[str] = []
+
+    def fulfil(route: Route) -> None:
+        at = route.request.url.partition("?at=")[2]
+        requested.append(at)
+        route.fulfill(status=status, json={"value": 1234, "version": 3, "at": at, **answer}, headers=CORS)
+
+    page.route("**/counters/clicks?at=*", fulfil)
+    return requested
+
+
+@pytest.fixture
+def reader(page: Page, page_url: str, api_url: str) -> Locator:
+    """Open the page with a stopped clock, and return the focused slider of its chart, at the last minute."""
+    stop_clock(page)
+    serve_counter(page, api_url, points=POINTS)
+    page.goto(page_url)
+    page.clock.run_for(1)
+    expect_total(page, "+10", "in the last hour")
+    reader = page.get_by_role("slider", name=HOUR)
+    reader.focus()
+    return reader
+
+
+def test_value_at_the_end_of_a_step_is_read_after_a_rest(page: Page, reader: Locator, api_url: str) -> None:
+    """It is requested once per version, and not for the last step, which has not ended."""
+    requested = serve_past(page)
+    then = page.locator("#then")
+    page.clock.run_for(400)
+
+    for _ in range(5):
+        page.clock.run_for(399)
+        page.keyboard.press("ArrowLeft")
+    assert requested == []
+    page.clock.run_for(400)
+
+    expect(then).to_have_text("1,234 by then")
+    expect(reader).to_have_attribute("aria-valuetext", re.compile(r"^0, \d\d:55, 1,234 by then$"))
+    for key in ("ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+        page.clock.run_for(400)
+        expect(then).to_have_text("1,234 by then")
+    assert requested == ["2026-03-01T09:55:59.999Z", "2026-03-01T09:54:59.999Z"]
+    page.unroute_all()
+    serve_counter(page, api_url, points=POINTS[1:])
+    requested = serve_past(page, value=1235)
+    page.evaluate("dispatchEvent(new Event('online'))")  # the page refreshes
+    expect(page.locator("#changes")).to_have_text("3 changes so far")
+    page.clock.run_for(6_000)
+    expect(page.locator("#plot > i.positive")).to_have_count(2)
+    page.clock.run_for(400)
+    expect(then).to_have_text("1,235 by then")
+    assert requested == ["2026-03-01T09:55:59.999Z"]
+    page.keyboard.press("End")
+    expect(then).to_be_empty()
+
+
+@pytest.mark.usefixtures("reader")
+def test_values_of_the_past_are_requested_one_after_the_other(page: Page) -> None:
+    past = Gate(page, "**/counters/clicks?at=*")
+    page.keyboard.press("ArrowLeft")
+    page.clock.run_for(400)
+    assert past.wait_for_requests()
+
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+        page.clock.run_for(1_000)
+    assert len(past.wait_for_requests()) == 1
+    page.unroute("**/counters/clicks?at=*")
+    requested = serve_past(page)
+    with page.expect_event("requestfailed"):
+        past.abort()
+    page.clock.run_for(400)
+
+    expect(page.locator("#then")).to_have_text("1,234 by then")
+    assert requested == ["2026-03-01T09:56:59.999Z"]
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    ("status", "answer", "text"),
+    [
+        (200, {"at": None}, ""),
+        (400, {"detail": "Too far back."}, "Value too far back"),
+        (503, {}, "Value unknown"),
+    ],
+)
+def test_value_of_the_past_that_cannot_be_read_is_explained(
+    page: Page, status: int, answer: dict[str, object], text: str
+) -> None:
+    """An older API ignores the time. If the API is unavailable, the page retries when the user comes back."""
+    requested = serve_past(page, status, **answer)
+    page.keyboard.press("ArrowLeft")
+
+    with page.expect_response("**/counters/clicks?at=*"):
+        page.clock.run_for(400)
+    expect(page.locator("#then")).to_have_text(text)
+    page.clock.run_for(10_000)
+    assert len(requested) == 1
+
+    for key in ("ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        page.clock.run_for(400)
+    expect(page.locator("#then")).to_have_text(text)
+    assert len(requested) == (2 if status == 503 else 1)
+
+
+def test_value_a_minute_ago_is_that_of_the_api(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    open_counter(counter_id)
+    set_amount(page, 5)
+    click_increment(page)
+    expect_total(page, "+5", "in the last hour")
+
+    page.locator("#plot > i").nth(57).hover()
+
+    expect(page.locator("#then")).to_have_text("0 by then")
 
 
 def test_readout_stays_true_while_the_chart_moves(page: Page, page_url: str, api_url: str) -> None:
@@ -333,8 +461,11 @@ def test_failed_history_is_retried_less_and_less_often(
     assert 2 <= len(requested) <= 6
 
     page.unroute("**/history?*")
-    page.clock.run_for(300_000)
-    page.evaluate("dispatchEvent(new Event('online'))")
+    # Another failure may be on its way.
+    for _ in range(3):
+        with page.expect_response(f"**/counters/{counter_id}"):
+            page.clock.run_for(300_000)
+            page.evaluate("dispatchEvent(new Event('online'))")
     expect(get_chart(page)).to_be_visible()
 
 

@@ -1,6 +1,7 @@
 import { makeApi, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
 import { addSwap, checkLatest, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
+import { setText } from "./elements.js";
 import { keepState, readLastState } from "../client/last-states.js";
 import { makeOutbox } from "../client/outbox.js";
 import { startPolling } from "../client/polling.js";
@@ -27,6 +28,7 @@ async function start({ apiUrl, maxIncrement }) {
   let showPanels = null;
   let polling = null;
   let readError = null;
+  let hasClicked = false;
   let refusal = "";
 
   function show() {
@@ -36,7 +38,7 @@ async function start({ apiUrl, maxIncrement }) {
     const hint = isReadable ? "" : "We’ll show the number when the connection is back.";
     view.showCounter(counter, state ?? lastState, isCurrent, counter && !readError ? "Loading…" : hint);
     view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
-    view.setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
+    setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
     view.page.details.hidden = !counter || readError instanceof RefusedError;
     // There is a number, or none to wait for.
     if (state || readError || !counter) loadRest();
@@ -61,14 +63,15 @@ async function start({ apiUrl, maxIncrement }) {
     lastState = counter && readLastState(api.buildUrl(id, ""));
     showPanels?.(counter && id);
     refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
-    view.setText(view.page.swapped, "");
+    setText(view.page.swapped, "");
   }
 
   function onRefresh(error) {
     readError = error;
     if (!error) {
       lastState = keepState(api.buildUrl(counter.id, ""), counter.state);
-      showPanels?.(counter.id, counter.state.version);
+      showPanels?.(counter.id, counter.state.version, hasClicked);
+      hasClicked = counter.getPending().length > 0;
     }
     show();
   }
@@ -95,6 +98,7 @@ async function start({ apiUrl, maxIncrement }) {
 
   function onRecorded() {
     refusal = "";
+    hasClicked = true;
     polling?.wake();
   }
 
@@ -105,14 +109,15 @@ async function start({ apiUrl, maxIncrement }) {
   async function swap(by) {
     const target = counter;
     const { swapped } = view.page;
-    view.setText(swapped, "");
+    setText(swapped, "");
     const answer = target.swap(by);
     const before = view.format(target.openSwap.value);
     const [text, className] = await answer.then(
       ({ value }) => [`Added: ${before} → ${view.format(value)}`, "notice done"],
       (error) => [explain(error), "notice"],
     );
-    if (counter === target) view.setText(Object.assign(swapped, { className }), text);
+    if (counter === target) setText(Object.assign(swapped, { className }), text);
+    hasClicked = true;
     follow();
   }
 
@@ -151,5 +156,5 @@ try {
   await start(readConfig());
 } catch (error) {
   view.page.details.hidden = true;
-  view.setText(view.page.problem, error.message);
+  setText(view.page.problem, error.message);
 }

@@ -1,11 +1,12 @@
 import { make } from "./elements.js";
 
-/** Return all steps up to now, oldest first. Steps without a point have the sum 0. */
+/** Return all steps up to now, oldest first. Steps without a point have the sum 0. The last one has not ended. */
 export function fillSteps(now, points, { stepMs, steps }) {
   const first = Math.floor(now / stepMs) - steps + 1;
   const sums = new Map(points.map(({ start, sum }) => [Math.floor(Date.parse(start) / stepMs), sum]));
   return Array.from({ length: steps }, (_, index) => {
-    return { start: (first + index) * stepMs, sum: sums.get(first + index) ?? 0 };
+    const start = (first + index) * stepMs;
+    return { start, end: index < steps - 1 ? start + stepMs - 1 : undefined, sum: sums.get(first + index) ?? 0 };
   });
 }
 
@@ -32,6 +33,7 @@ export function makeChart({ chart, plot, scale, times, moment }, format, onRead)
     if (steps[index]) {
       plot.children[index].classList.add("read");
       moment.value = index;
+      chart.style.setProperty("--read", (index + 0.5) / steps.length);
     }
     moment.ariaValueText = steps.length ? describe(steps[moment.value]) : null;
     onRead(steps[index]);

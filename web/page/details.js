@@ -1,8 +1,11 @@
 import { readNow, request } from "../client/api.js";
-import { pause, pickBackoffMs } from "../client/backoff.js";
+import { pickBackoffMs } from "../client/backoff.js";
+import { makePast } from "./past.js";
 
 const INTERVAL_MS = 3_000;
 const REPORTS_INTERVAL_MS = 30_000;
+const MAX_INTERVAL_MS = 120_000;
+const GROWTH = 2;
 const FIRST_BACKOFF_MS = 5_000;
 const MAX_BACKOFF_MS = 300_000;
 
@@ -10,9 +13,9 @@ const missingReports = new Set();
 
 /** The time ranges of the chart. The last step is `now`. Of the others, each of `ticks` steps has a label. */
 export const RANGES = {
-  hour: { name: "Hour", past: "last hour", step: "minute", stepMs: 60_000, steps: 60, ticks: 15, now: "now" },
-  day: { name: "Day", past: "last 24 hours", step: "hour", stepMs: 3_600_000, steps: 24, ticks: 6, now: "now" },
-  days: { name: "2 weeks", past: "last 2 weeks", step: "day", stepMs: 86_400_000, steps: 14, ticks: 4, now: "today" },
+  hour: { name: "Hour", span: "last hour", step: "minute", stepMs: 60_000, steps: 60, ticks: 15, now: "now" },
+  day: { name: "Day", span: "last 24 hours", step: "hour", stepMs: 3_600_000, steps: 24, ticks: 6, now: "now" },
+  days: { name: "2 weeks", span: "last 2 weeks", step: "day", stepMs: 86_400_000, steps: 14, ticks: 4, now: "today" },
 };
 
 /** Build the path of a badge in one of the API's styles. */
@@ -33,13 +36,14 @@ export function makeDetails(id, api, onChange) {
     badge: makeBadge("flat"),
     top: makeLoader(REPORTS_INTERVAL_MS, (signal) => readReport("top_counters", "limit=5", signal)),
   };
-  const details = { id, apiUrl: api.root, range: "hour", style: "flat", loaders, update, chooseRange, chooseStyle, stop };
+  const past = makePast(id, api, () => latest, onChange);
+  const details = { id, apiUrl: api.root, range: "hour", style: "flat", loaders, past, update, chooseRange, chooseStyle, stop };
   let latest;
 
-  /** Load the details of this version. */
-  function update(version) {
+  /** Load the details of this version, soon if it `isUrgent`. */
+  function update(version, isUrgent) {
     latest = version;
-    for (const loader of Object.values(loaders)) loader.update(version);
+    for (const loader of Object.values(loaders)) loader.update(version, isUrgent);
   }
 
   function chooseRange(range) {
@@ -60,7 +64,7 @@ export function makeDetails(id, api, onChange) {
   }
 
   function stop() {
-    for (const loader of Object.values(loaders)) loader.stop();
+    for (const part of [past, ...Object.values(loaders)]) part.stop();
   }
 
   function makeBadge(style) {
@@ -94,40 +98,59 @@ export function makeDetails(id, api, onChange) {
   }
 
   /**
-   * Make a loader with a `value`, which is undefined until it is loaded, and the `error` of the last attempt.
+   * Make a loader with a `value`, which is undefined until it is loaded, the `error` of the last attempt, and the time
+   * `at` which the value was read. It `isOld` if the counter has changed since.
    *
-   * An update loads the value if the version has changed: at most once per interval, and less often after failures.
+   * An update loads the value if the version has changed: after pauses that grow while it changes again and again, but
+   * are short after the user's own clicks, and after pauses that grow with failures.
    */
-  function makeLoader(intervalMs, read) {
+  function makeLoader(firstMs, read) {
     const controller = new AbortController();
     const { signal } = controller;
-    const loader = { value: undefined, error: null, update, stop: () => controller.abort() };
+    const loader = { value: undefined, error: null, at: 0, isOld: false, update, stop };
     let target;
     let current;
+    let timer;
+    let pauseMs = firstMs;
     let failures = 0;
-    let isRunning = false;
+    let isReading = false;
 
-    async function update(version) {
+    function update(version, isUrgent) {
+      // The browser's clock may be set back.
+      const idleMs = loader.at > Date.now() ? Infinity : Date.now() - loader.at;
       target = version;
-      if (isRunning) return;
-      isRunning = true;
-      while (current !== target) {
-        const next = target;
-        const result = await read(signal).then((value) => ({ value, error: null }), (error) => ({ value: undefined, error }));
-        if (signal.aborted) return;
-        Object.assign(loader, result);
-        onChange();
-        if (result.error) {
-          const { retryAfterMs = 0 } = result.error;
-          await pause(pickBackoffMs(++failures, retryAfterMs, FIRST_BACKOFF_MS, MAX_BACKOFF_MS), signal);
-          // The next update retries: a hidden page sends no requests.
-          break;
-        }
+      loader.isOld = current !== target;
+      if (!failures && (isUrgent || idleMs > MAX_INTERVAL_MS)) pauseMs = firstMs;
+      clearTimeout(timer);
+      if (isReading || !loader.isOld) return;
+      if (idleMs < pauseMs) timer = setTimeout(load, pauseMs - idleMs);
+      else load();
+    }
+
+    async function load() {
+      // The next update retries.
+      if (document.hidden) return;
+      const next = target;
+      isReading = true;
+      const result = await read(signal).then((value) => ({ value, error: null }), (error) => ({ value: undefined, error }));
+      if (signal.aborted) return;
+      isReading = false;
+      Object.assign(loader, result, { at: Date.now() });
+      if (result.error) {
+        const { retryAfterMs = 0 } = result.error;
+        pauseMs = pickBackoffMs(++failures, retryAfterMs, FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
+      } else {
+        pauseMs = failures ? firstMs : Math.min(pauseMs * GROWTH, MAX_INTERVAL_MS);
         failures = 0;
         current = next;
-        await pause(intervalMs, signal);
+        update(target);
       }
-      isRunning = false;
+      onChange();
+    }
+
+    function stop() {
+      controller.abort();
+      clearTimeout(timer);
     }
 
     return loader;

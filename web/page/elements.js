@@ -1,5 +1,3 @@
-const lastShown = {};
-
 /** Make an element with these properties and children. */
 export function make(name, properties = {}, ...children) {
   const element = Object.assign(document.createElement(name), properties);
@@ -7,7 +5,7 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
-/** Check whether this content is new in this place. */
-export function hasChanged(place, content) {
-  return lastShown[place] !== (lastShown[place] = JSON.stringify(content));
+/** Set text only if it differs: screen readers would repeat it. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }

@@ -2,23 +2,30 @@ import { readNow, UnavailableError } from "../client/api.js";
 import { groupEvents } from "./activity.js";
 import { fillSteps, makeChart } from "./chart.js";
 import { makeDetails, RANGES } from "./details.js";
-import { hasChanged, make } from "./elements.js";
+import { make, setText } from "./elements.js";
 import { bindShare, showShare } from "./share.js";
-import { formatTime } from "./time.js";
-import { format, page, setText } from "./view.js";
+import { formatAge, formatTime } from "./time.js";
+import { format, page } from "./view.js";
 
 const MAX_ROWS = 10;
 /** Ages and the chart change with time. */
 const TICK_MS = 10_000;
+/** An older detail shows its age if the counter has changed since. */
+const MAX_AGE_MS = 10_000;
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 const compact = new Intl.NumberFormat("en", { notation: "compact" });
 const showSteps = makeChart(page, formatShort, showReadout);
+const lastShown = {};
 let details = null;
 let readout = {};
 
-/** Bind the panels. Return the function that shows the details of the counter with this id, or null, at its version. */
+/**
+ * Bind the panels. Return the function that shows the details of the counter with this id, or null, at its version.
+ *
+ * After the user's own clicks, it `isUrgent`.
+ */
 export function bindPanels(api) {
   for (const [value, { name }] of Object.entries(RANGES)) {
     const choice = make("input", { type: "radio", name: "range", value, onchange: () => details.chooseRange(value) });
@@ -28,12 +35,12 @@ export function bindPanels(api) {
   setInterval(() => document.hidden || show(), TICK_MS);
   page.details.ariaBusy = null;
 
-  return function showPanels(id, version) {
+  return function showPanels(id, version, isUrgent) {
     if (details?.id !== id) {
       details?.stop();
       details = id && makeDetails(id, api, show);
     }
-    if (version !== undefined) details.update(version);
+    if (version !== undefined) details.update(version, isUrgent);
     show();
   };
 }
@@ -41,11 +48,12 @@ export function bindPanels(api) {
 function show() {
   if (!details) return;
   const { points, events, badge, top } = details.loaders;
+  for (const [name, loader] of Object.entries(details.loaders)) showAge(page[`${name}Age`], loader);
   for (const choice of page.ranges.querySelectorAll("input")) {
     choice.checked = choice.value === details.range;
     choice.parentNode.hidden = choice.value === "days" && !top.value && !top.error;
   }
-  showChart(points, details.range);
+  showChart(points, details);
   showEvents(events);
   showTop(top);
   showShare(details);
@@ -57,34 +65,51 @@ function show() {
   setText(page.badgeStatus, explain(badge));
 }
 
-function showChart(loader, range) {
+function showAge(element, { value, at, isOld }) {
+  const ageMs = Date.now() - at;
+  const isShown = value && isOld && ageMs > MAX_AGE_MS;
+  setText(element, isShown ? `As of ${formatAge(readNow() - ageMs)}` : "");
+}
+
+function showChart(loader, { range, past }) {
   const now = readNow();
   const today = new Date(now).toDateString();
-  const { past, step, stepMs } = RANGES[range];
+  const { span, step, stepMs } = RANGES[range];
   const steps = loader.value && fillSteps(now, loader.value, RANGES[range]);
+  for (const item of steps ?? []) item.then = formatPast(past.get(item.end));
   const status = explain(loader);
   if (!hasChanged("chart", [range, steps, today, status])) return;
-  readout = { total: status && "–", period: `in the ${past}` };
+  readout = { total: status && "–", period: `in the ${span}` };
   if (!steps) return showSteps({ text: status });
   const formatTick = (start) => (range === "days" ? day : clock).format(start);
   const isEarlier = (start) => range !== "days" && new Date(start).toDateString() !== today;
   const formatStart = (start) => (isEarlier(start) ? "yesterday " : "") + formatTick(start);
-  const formatStep = ({ start }) => formatStart(start) + (range === "day" ? `–${clock.format(start + stepMs)}` : "");
-  const describe = (item) => `${formatSigned(item.sum)}, ${formatStep(item)}`;
+  const formatSpan = ({ start }) => formatStart(start) + (range === "day" ? `–${clock.format(start + stepMs)}` : "");
+  const describe = (item) => `${formatSigned(item.sum)}, ${formatSpan(item)}`;
   const [lowest, highest] = [-1, 1].map((sign) => steps.reduce((a, b) => (sign * b.sum > sign * a.sum ? b : a)));
   const total = formatSigned(steps.reduce((sum, item) => sum + item.sum, 0));
-  Object.assign(readout, { total, formatStep });
+  Object.assign(readout, { total, formatSpan });
   let summary = `${total} since ${formatStart(steps[0].start)}.`;
   if (highest.sum > 0) summary += ` Most in one ${step}: ${describe(highest)}.`;
   if (lowest.sum < 0) summary += ` Least: ${describe(lowest)}.`;
-  const text = steps.some(({ sum }) => sum) ? "" : `No clicks in the ${past}.`;
-  showSteps({ steps, text, label: `Changes in the ${past}, by ${step}`, summary, describe, ticks: labelSteps(steps, RANGES[range], formatTick) });
+  const text = steps.some(({ sum }) => sum) ? "" : `No clicks in the ${span}.`;
+  const label = `Changes in the ${span}, by ${step}`;
+  const ticks = labelSteps(steps, RANGES[range], formatTick);
+  showSteps({ steps, text, label, summary, ticks, describe: (item) => describe(item) + (item.then && `, ${item.then}`) });
 }
 
-/** Show the sum of this step, which the user reads, or else the total. */
+/** Show the sum of this step, which the user reads, and after a rest the value at its end. Without a step, show the total. */
 function showReadout(step) {
   setText(page.total, step ? formatSigned(step.sum) : readout.total);
-  setText(page.period, step ? readout.formatStep(step) : readout.period);
+  setText(page.period, step ? readout.formatSpan(step) : readout.period);
+  setText(page.then, step?.then ?? "");
+  details?.past.seek(step?.end);
+}
+
+function formatPast({ value, at, error } = {}) {
+  if (error) return error.status === 400 ? "Value too far back" : "Value unknown";
+  // An older API ignores the time.
+  return at ? `${format(value)} by then` : "";
 }
 
 /** Label some steps at round local times, and the last one. */
@@ -129,6 +154,11 @@ function showList(element, loader, rows, emptyText, toParts) {
   if (!hasChanged(element.id, [rows, text])) return;
   element.replaceChildren(...rows.map((row) => make("li", {}, ...toParts(row))));
   if (text) element.append(make("li", { className: "empty" }, text));
+}
+
+/** Check whether this content is new in this place. */
+function hasChanged(place, content) {
+  return lastShown[place] !== (lastShown[place] = JSON.stringify(content));
 }
 
 /** Explain why a detail has nothing to show, or return an empty text. */

@@ -1,6 +1,6 @@
 import { buildBadgePath } from "./details.js";
-import { make } from "./elements.js";
-import { page, setText } from "./view.js";
+import { make, setText } from "./elements.js";
+import { page } from "./view.js";
 
 /** Bind the controls that share the counter, and give each field a button that copies it. */
 export function bindShare(onStyle) {

@@ -1,4 +1,5 @@
 import { readNow } from "../client/api.js";
+import { make, setText } from "./elements.js";
 
 const UNITS_S = { year: 31_557_600, month: 2_629_800, day: 86_400, hour: 3_600, minute: 60 };
 const TICK_MS = 10_000;
@@ -8,10 +9,7 @@ const times = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle:
 
 /** Make an element that shows how long ago this was, and has the exact time as its title. */
 export function makeTime(dateTime) {
-  const element = document.createElement("time");
-  Object.assign(element, { dateTime, title: formatTime(dateTime) });
-  element.textContent = formatAge(dateTime);
-  return element;
+  return make("time", { dateTime, title: formatTime(dateTime) }, formatAge(dateTime));
 }
 
 /** Keep the times on the visible page true. */
@@ -26,15 +24,12 @@ export function formatTime(dateTime) {
 
 function showAges() {
   if (document.hidden) return;
-  for (const element of document.querySelectorAll("time")) {
-    const age = formatAge(element.dateTime);
-    if (element.textContent !== age) element.textContent = age;
-  }
+  for (const element of document.querySelectorAll("time")) setText(element, formatAge(element.dateTime));
 }
 
 /** Format an age in whole units. A time that is ahead of the API's clock is a moment ago. */
 export function formatAge(dateTime) {
-  const age = (readNow() - Date.parse(dateTime)) / 1_000;
+  const age = (readNow() - new Date(dateTime)) / 1_000;
   for (const [unit, seconds] of Object.entries(UNITS_S)) {
     if (age >= seconds) return ages.format(-Math.floor(age / seconds), unit);
   }

@@ -1,5 +1,6 @@
 import { readNow } from "../client/api.js";
 import { readItem, writeItem } from "../client/storage.js";
+import { make, setText } from "./elements.js";
 import { makeTime } from "./time.js";
 
 const MAX_DOTS = 12;
@@ -96,11 +97,6 @@ export function format(value) {
   return (Math.abs(value) > Number.MAX_SAFE_INTEGER ? "≈" : "") + numbers.format(value).replace("-", "−");
 }
 
-/** Set text only if it differs: screen readers would repeat it. */
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
 function formatCount(n, noun) {
   return `${format(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
@@ -123,9 +119,8 @@ function showValue(value, text, isSame) {
 function roll(before, after, isLess) {
   const { reel, figure } = page;
   const digits = [...after].map((glyph, index) => {
-    const digit = document.createElement("i");
+    const digit = make("i", {}, glyph);
     const old = before.at(index - after.length) ?? "";
-    digit.textContent = glyph;
     if (old !== glyph) digit.dataset.old = old;
     return digit;
   });
@@ -160,7 +155,7 @@ function showDots(pending, isSame) {
     else dot.remove();
   }
   for (const click of shown) {
-    const dot = dots.find((element) => element.click === click) ?? page.dots.appendChild(document.createElement("i"));
+    const dot = dots.find((element) => element.click === click) ?? page.dots.appendChild(make("i"));
     Object.assign(dot, { click, className: click.event ? "recorded" : "" });
   }
 }
