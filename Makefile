@@ -1,6 +1,6 @@
 # `make help` lists the targets. Everything installs into .venv, checkov into .local/checkov; state is in .local.
 .DEFAULT_GOAL := help
-.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots images openapi embed pins clean
+.PHONY: help run up down local test check format lint types layers simulate load mutants bench bench-quick scale cost screenshots images openapi embed lighthouse pins clean
 
 PY := .venv/bin/python
 
@@ -83,8 +83,14 @@ openapi: .venv/ready ## generate chalicelib/extras/openapi.json
 	@STAGE=local $(PY) -m ops.openapi.document
 
 embed: ## bundle web/embed/ and web/client/ into web/embed.js, with esbuild and terser from npm
-	@scripts/setup-embed
+	@scripts/setup-npm embed
 	@node scripts/embed/build.mjs web/embed.js
+
+lighthouse: ## audit the page of `make up`, or of URL, with Lighthouse in Chromium; print its scores
+	@scripts/setup-browser
+	@scripts/setup-npm lighthouse
+	@[ -n "$(URL)" ] || [ -e .local/env ] || { echo "No page is served: run make up, or set URL" >&2; exit 1; }
+	@[ -n "$(URL)" ] || . ./.local/env; node scripts/lighthouse/audit.mjs "$(or $(URL),$${PAGE_URL}#/clicks)"
 
 pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
 	@for name in requirements requirements-jwt requirements-sql requirements-dev requirements-checkov; do \

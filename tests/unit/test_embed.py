@@ -36,7 +36,7 @@ def find(program):
 def tools():
     """Install esbuild, terser and TypeScript, unless they are there."""
     find("npm")
-    subprocess.run([PROJECT / "scripts" / "setup-embed"], check=True)
+    subprocess.run([PROJECT / "scripts" / "setup-npm", "embed"], check=True)
     return TOOLS
 
 
