@@ -20,11 +20,11 @@ connect-src http:; img-src http:">
 
 
 class ForeignSite(LoopbackServer):
-    """Serves one HTML page, under a strict Content-Security-Policy, until closed."""
+    """Serves one HTML page until closed, by default under a strict Content-Security-Policy."""
 
-    def __init__(self, page_url: str) -> None:
+    def __init__(self, page_url: str, head: str = HEAD) -> None:
         outer = self
-        self._head = HEAD.replace("{origin}", page_url.rstrip("/"))
+        self._head = head.replace("{origin}", page_url.rstrip("/"))
         self.body = ""
 
         class Handler(http.server.BaseHTTPRequestHandler):

@@ -63,7 +63,6 @@ export async function request(url, signal, { as = "json", ...options } = {}) {
     // With the mode "no-cache", Chromium would send a preflight before each command.
     const cache = options.method ? "default" : "no-cache";
     response = await fetch(url, { cache, ...options, signal: AbortSignal.any(signals) });
-    // A stored response has an old date.
     if (!options.cache) setClock(response);
     if (response.ok) return await response[as]();
   } catch {
@@ -78,7 +77,7 @@ export async function request(url, signal, { as = "json", ...options } = {}) {
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** Set the clock of `readNow` by the API’s response. */
+/** Set the clock of `readNow`. */
 function setClock(response) {
   const ms = Date.parse(response.headers.get("Date"));
   if (ms) clockLagMs = ms - Date.now();

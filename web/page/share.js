@@ -2,6 +2,8 @@ import { buildBadgePath } from "./details.js";
 import { make, setText } from "./elements.js";
 import { page } from "./view.js";
 
+const gallery = make("a", {}, "More forms");
+
 /** Bind the controls that share the counter, and give each field a button that copies it. */
 export function bindShare(onStyle) {
   const { share, link, style } = page;
@@ -11,6 +13,7 @@ export function bindShare(onStyle) {
     const button = make("button", { ariaLabel: `Copy: ${name}`, onclick: () => copy(field, name, button) }, "Copy");
     field.after(button);
   }
+  page.embed.closest(".copy").after(make("p", {}, gallery));
   share.hidden = !navigator.share;
   // The user may close the dialog.
   share.onclick = () => navigator.share({ title: document.title, url: link.value }).catch(() => {});
@@ -23,6 +26,7 @@ export function showShare({ id, apiUrl, style }) {
   const badge = `${apiUrl}/counters/${id}${buildBadgePath(style)}`;
   page.style.value = style;
   page.link.value = link;
+  gallery.href = `gallery.html#/${id}`;
   page.embed.value = `<script type="module" src="${script}"></script><counter-button counter="${id}" api="${apiUrl}"></counter-button>`;
   page.markdown.value = `[![${id}](${badge})](${link})`;
   page.html.value = `<a href="${link}"><img src="${badge}" alt="${id}"></a>`;
