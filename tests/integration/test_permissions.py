@@ -158,6 +158,7 @@ def use_operator(pipeline, folder, restored_log):
         adjust,
         counters,
         dead_letters,
+        event_file,
         export,
         import_file,
         rebuild,
@@ -186,7 +187,7 @@ def use_operator(pipeline, folder, restored_log):
         adjust.adjust(command, dry_run=False, yes=True)
         show.show(counter_id, 100)
         for exported in (export.Selection(), export.Selection((counter_id,))):
-            export.export(current, exported, folder / "events.jsonl")
+            export.export(current, exported, event_file.Target(folder / "events.jsonl"))
         import_file.import_files(current, [str(folder / "events.jsonl")], None, 10_000, dry_run=False)
         restore.restore(current, restored_log, 10_000, dry_run=False)
         counters.list_counters(current, (), 10)
