@@ -96,7 +96,7 @@ pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; 
 	@for name in requirements requirements-jwt requirements-sql requirements-dev requirements-checkov; do \
 	    case $$name in requirements|requirements-jwt|requirements-sql) deps=--no-deps ;; *) deps= ;; esac; \
 	    UV_CUSTOM_COMPILE_COMMAND='make pins' .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
-	        --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
+	        --python-version 3.11 --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
 	        $$deps $$name.in -o $$name.txt || exit 1; done
 
 clean: ## stop the local system and what killed tests left; remove .venv, .local, caches and built packages
