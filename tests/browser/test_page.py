@@ -59,7 +59,7 @@ def record_pauses(page: Page) -> None:
             const { setTimeout } = window;
             const pauses = [];
             window.setTimeout = (callback, ms, ...rest) => {
-                if (ms >= 5_000 && ms < 30_000) pauses.push(ms);
+                if (callback.name === "poll" && ms >= 5_000) pauses.push(ms);
                 document.documentElement.dataset.pauses = pauses.join(" ");
                 return setTimeout(callback, ms, ...rest);
             };

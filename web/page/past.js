@@ -41,7 +41,8 @@ export function makePast(id, api, getVersion, onChange) {
 
     /** Request the value at this time, in milliseconds, if the user stays there. Without a time, request none. */
     seek(time) {
-      if (time === sought && answers.get(time)?.version === getVersion()) return;
+      const isKnown = time === undefined || answers.get(time)?.version === getVersion();
+      if (time === sought && isKnown) return;
       sought = time;
       wait();
     },
