@@ -61,7 +61,11 @@ def connect(stage: str, profile: str | None, region: str | None) -> DynamoDBClie
         InputError: the stage is local, whose place is fixed.
     """
     if stage != stages.LOCAL_STAGE:
-        session = boto3.Session(profile_name=profile, region_name=region, botocore_session=aws_session.create_session())
+        session = boto3.Session(
+            profile_name=profile,
+            region_name=region or boto3.Session().region_name,
+            botocore_session=aws_session.create_session(),
+        )
         session.get_credentials()
         return session.client("dynamodb")
     if profile or region:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.models.costing import Setup, Step
     from benchmarks.models.pricing import Price
 
-_POLLING: Final = Path(__file__).parents[2] / "web" / "client" / "polling.js"
+_WEB: Final = Path(__file__).parents[2] / "web"
 
 #: Assumed: the locations of a CDN in which the viewers are.
 LOCATIONS: Final = 10
@@ -72,11 +72,20 @@ CLOUDFRONT: Final = Cdn(pricing.CLOUDFRONT_REQUESTS, pricing.CLOUDFRONT_BYTES_OU
 CLOUDFLARE: Final = Cdn()
 
 
+def read_longest_pause_of_details() -> float:
+    """Read the longest pause between reads of the details of an active counter, in seconds, from the page's source."""
+    return float(_read_constants("page/details.js")["MAX_INTERVAL_MS"]) / 1000
+
+
+def _read_constants(module: str) -> dict[str, str]:
+    source = (_WEB / module).read_text(encoding="utf-8")
+    return dict(re.findall(r"^const (\w+) = ([\d_.]+);$", source, re.MULTILINE))
+
+
 @cache
 def read_polling() -> Polling:
     """Read the pauses from the source of the page."""
-    source = _POLLING.read_text(encoding="utf-8")
-    constants = dict(re.findall(r"^const (\w+) = ([\d_.]+);$", source, re.MULTILINE))
+    constants = _read_constants("client/polling.js")
     first, growth, longest = (float(constants[name]) for name in ("IDLE_MS", "GROWTH", "MAX_IDLE_MS"))
     return Polling(first / 1000, growth, longest / 1000)
 

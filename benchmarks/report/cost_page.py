@@ -70,6 +70,10 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
         "viewers_of_all_details": math.floor(
             settings.read({"STAGE": "dev"}).expensive_reads_per_s * viewers.read_polling().first_s
         ),
+        "viewers_that_stay": math.floor(
+            settings.read({"STAGE": "dev"}).expensive_reads_per_s * viewers.read_longest_pause_of_details()
+        ),
+        "longest_pause_of_details_s": viewers.read_longest_pause_of_details(),
         "viewers_of_active": math.floor(
             settings.read({"STAGE": "dev"}).requests_per_s * viewers.read_polling().first_s
         ),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @log_command
 @click.argument("name", metavar="FILE")
 @click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable.")
-@click.option("--from", "from_ms", type=TIME, help="Only events recorded at or after TIME, or since a day in UTC.")
-@click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME.")
+@click.option("--from", "from_ms", type=TIME, help="Only events recorded at or after TIME (RFC 3339), or a day in UTC.")
+@click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME, or before a day.")
 @click.option("--from-start", is_flag=True, help="Ignore the position of an interrupted run.")
 def export_command(
     settings: Settings,
@@ -109,11 +109,11 @@ def import_command(
 @click.option("--dry-run", is_flag=True, help="Read both tables and report what would be appended.")
 def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of a table that AWS restored and that the log lacks.
+    Append the events that a restored table has and the log lacks.
 
-    For events that were deleted from the log: restore a backup or a point in time of the log to another table, then run
-    this command, then rebuild. Events of the log that the table lacks stay. Exits with 1 if an event differs from the
-    recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
+    Use it after events were deleted from the log. First, let AWS restore a backup or a point in time to another table.
+    Then run this command, and rebuild. Events of the log that the table lacks stay. Exits with 1 if an event differs
+    from the recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
 
     \b
     Examples:
@@ -152,12 +152,12 @@ def copy_command(
     **_place: str | None,
 ) -> Outcome:
     """
-    Append the events of another stage's log that the stage's log lacks.
+    Append the events that the log of --from has and the log of --to lacks.
 
-    For a move to another number of SHARDS, region or account, and for a standby stage. Both stages may be in use.
+    Use it to move to another number of SHARDS, region or account, or to fill a standby stage. Both may be in use.
     Events keep their ids, so a client that retries in either stage counts once. AWS_PROFILE and AWS_DEFAULT_REGION name
     the place of --to. Exits with 1 if an event differs from the recorded one, or cannot be read. Safe to repeat: each
-    run appends what is missing; if interrupted, run it again.
+    run appends the missing events. If interrupted, run it again.
 
     \b
     Examples:

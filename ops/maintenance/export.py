@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ops.maintenance.event_file import Target
 
 _AT_ONCE = 1000
-_EXPIRES_MS = 86_400_000
+#: Less than a day: a daily export that was killed must not be finished by the next one.
+_EXPIRES_MS = 6 * 3_600_000
 
 #: The most unreadable events that the outcome lists.
 _LISTED = 20
@@ -67,15 +68,15 @@ def export(settings: Settings, selection: Selection, target: Target | None, *, f
     Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
     The file has every event that was in the log when the export began. It appears under its name when it is complete,
-    with its manifest. If interrupted, the next call with the same selection and file resumes, within a day and with the
-    same log. `from_start` starts over. Memory use does not grow with the log.
+    with its manifest. If interrupted, the next call with the same selection and file resumes, within six hours and with
+    the same log. `from_start` starts over. Memory use does not grow with the log.
 
     Raises:
         OperatorError: another export is writing this file.
         LogUnavailableError: the next call with the same selection resumes.
     """
-    with _open_staging(target, from_start=from_start) as db:
-        after, resumed_after = db.resume(_identify(settings, selection))
+    with _open_staging(target) as db:
+        after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)
         if after:
             click.echo(f"Resuming after {count(resumed_after, 'event')}. --from-start starts over.", err=True)
         total = None if selection.counter_ids else lookups.approximate_item_count(settings.event_log_table)
@@ -96,15 +97,15 @@ class _Staging(TemporaryDatabase):
     def __init__(self, file: str) -> None:
         super().__init__(_SCHEMA, file)
 
-    def resume(self, owner: str) -> tuple[LogPosition | None, int]:
+    def resume(self, owner: str, *, from_start: bool = False) -> tuple[LogPosition | None, int]:
         """
         Return the position of the export with this owner, and the number of events so far; else start over.
 
-        The state of another owner, or of more than a day ago, is dropped.
+        The state of another owner, or of more than six hours ago, is dropped; with `from_start`, any state.
         """
         now_ms = clock.now_ms()
         row = self.row("SELECT owner, started_ms, partition, event_id FROM state")
-        if row and row[0] == owner and 0 <= now_ms - row[1] < _EXPIRES_MS and row[2] is not None:
+        if not from_start and row and row[0] == owner and 0 <= now_ms - row[1] < _EXPIRES_MS and row[2] is not None:
             return LogPosition(row[2], row[3]), self.count_events()
         for table in ("event", "unreadable", "state"):
             self.execute(f"DELETE FROM {table}")  # noqa: S608  (no input)
@@ -146,11 +147,8 @@ class _Staging(TemporaryDatabase):
         return int(number), [(partition, event_id, reason) for partition, event_id, reason in rows]
 
 
-def _open_staging(target: Target | None, *, from_start: bool) -> _Staging:
+def _open_staging(target: Target | None) -> _Staging:
     staging = _locate_staging(target.path) if target else None
-    if staging and from_start:
-        for path in (staging.with_name(f"{staging.name}-journal"), staging):
-            path.unlink(missing_ok=True)
     try:
         return _Staging(str(staging or ""))
     except sqlite3.OperationalError as error:

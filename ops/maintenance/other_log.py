@@ -66,13 +66,15 @@ def open_log(client: DynamoDBClient, table: str, own: dict[str, Any]) -> OtherLo
     if _read_key(description) != _read_key(own):
         raise OperatorError(f"Table {table} must have the key of an event log, got {_read_key(description)}.")
     if description["TableArn"] == own["TableArn"]:
-        raise OperatorError(f"Table {table} is this stage's event log itself.")
+        raise OperatorError(f"Table {table} must be another log, got this stage's own.")
     return OtherLog(client, table, description)
 
 
 def scan(log: OtherLog) -> Iterator[Event | Unreadable]:
     """
-    Yield the events of the log, in any number of parts. Strongly consistent, with every event of the beginning.
+    Yield the events of the log, whatever its number of parts.
+
+    Reads are strongly consistent: each event that the log had at the start is included.
 
     Raises:
         botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: DynamoDB throttles, refuses or does not
@@ -106,7 +108,7 @@ class Difference(TemporaryDatabase):
                 ]
                 self.insert("recorded VALUES (?, ?, ?)", rows)
                 advance(len(batch))
-        with progress.bar(f"Reading {log.table}", log.approximate_size) as advance:
+        with progress.bar(f"Reading {log.description['TableArn']}", log.approximate_size) as advance:
             for batch in split_into_chunks(scan(log), _AT_ONCE):
                 self.insert("missing VALUES (?, ?, ?, ?)", [*self._select(batch, log.table, result)])
                 advance(len(batch))

@@ -49,9 +49,10 @@ def _is_restored(recorded: Event, restored: Event) -> bool:
 
 def _check_source(restored: dict[str, Any], own_table: str) -> None:
     """Check that AWS restored the table from the stage's log, or from a table that is named after it."""
-    source = restored.get("RestoreSummary", {}).get("SourceTableArn", own_table).rpartition("/")[2]
+    name = restored["TableName"]
+    source = restored.get("RestoreSummary", {}).get("SourceTableArn", name).rpartition("/")[2]
     if source != own_table and not source.startswith(f"{own_table}-"):
         raise OperatorError(
-            f"Table {restored['TableName']} was restored from {source}, and not from {own_table}. To bring the events "
-            "of another stage, use copy."
+            f"Table {name} must be restored from {own_table}, or from a table whose name begins so, got {source}. To "
+            "append the events of another stage, use `python -m ops copy`."
         )

@@ -189,7 +189,7 @@ def test_copy_names_the_entries_that_the_catalog_lacks(engine):
 
 
 def test_copy_of_a_log_to_itself_is_refused():
-    with pytest.raises(OperatorError, match=r"counter-pipeline-event-log is this stage's event log itself"):
+    with pytest.raises(OperatorError, match=r"counter-pipeline-event-log must be another log"):
         copy_log.copy(settings.current(), settings.current(), aws_client(), 1, dry_run=False)
 
 

@@ -354,7 +354,7 @@ def test_import_reads_first_only_where_the_log_had_the_events(engine, tmp_path, 
     assert [each for each in operations if each in {read, append}] == [*itertools.chain(*chunks)]
 
 
-@pytest.mark.parametrize("when", ["from start", "other selection", "other table", "a day later"])
+@pytest.mark.parametrize("when", ["from start", "other selection", "other table", "six hours later"])
 def test_export_starts_over_if_its_position_does_not_apply(engine, tmp_path, monkeypatch, when):
     read_in_small_pages(monkeypatch)
     append_events()
@@ -363,8 +363,8 @@ def test_export_starts_over_if_its_position_does_not_apply(engine, tmp_path, mon
         run_export(tmp_path / "events.jsonl")
     engine.gate = faults.no_fault
     now_ms = clock.now_ms()
-    if when == "a day later":
-        monkeypatch.setattr(clock, "now_ms", lambda: now_ms + 86_400_000)
+    if when == "six hours later":
+        monkeypatch.setattr(clock, "now_ms", lambda: now_ms + 6 * 3_600_000)
     if when == "other table":
         monkeypatch.setattr(lookups, "table_ids", lambda *_: {"another": "table"})
     selection = export.Selection(to_ms=LATEST_MS if when == "other selection" else None)
@@ -390,10 +390,11 @@ def test_export_of_counters_resumes_within_a_counter(engine, tmp_path, monkeypat
 
 def test_second_export_to_the_same_file_is_refused(tmp_path):
     append_events()
-    with export._open_staging(event_file.Target(tmp_path / "events.jsonl"), from_start=False) as first:
+    with export._open_staging(event_file.Target(tmp_path / "events.jsonl")) as first:
         first.resume("another")
-        with pytest.raises(OperatorError, match=r"Another export is writing .*events.jsonl\."):
-            run_export(tmp_path / "events.jsonl")
+        for from_start in (False, True):
+            with pytest.raises(OperatorError, match=r"Another export is writing .*events.jsonl\."):
+                run_export(tmp_path / "events.jsonl", from_start=from_start)
 
 
 def test_export_that_is_interrupted_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
@@ -472,6 +473,19 @@ def test_event_that_differs_from_the_recorded_one_is_refused(tmp_path, change, f
     ]
     assert (outcome.holds, outcome.facts["appended"]) == (False, 1)
     assert {*read_log()} == {recorded, fresh}
+
+
+def test_purge_that_was_repeated_at_another_time_is_the_same(tmp_path):
+    """A purge of several parts that was interrupted and repeated has another time in each part."""
+    ids = [purge.make_purge_id(A_TIME_MS, part, 2) for part in range(2)]
+    with environment(SHARDS="2"):
+        for number, event_id in enumerate(ids):
+            event_log.append(Purged("c1", event_id, 0, A_TIME_MS + number, A_TIME_MS, "spam", "ann"))
+        run_export(tmp_path / "events.jsonl")
+
+        outcome = run_import(tmp_path / "events.jsonl")
+
+    assert (outcome.facts["appended"], outcome.facts["problems"]) == (0, 0)
 
 
 def test_event_under_the_id_of_an_unreadable_one_is_refused(engine, tmp_path):

@@ -210,7 +210,8 @@ AN_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/"
     [
         (
             {"RestoreSummary": {"SourceTableArn": f"{AN_ARN}counter-other-event-log"}},
-            "was restored from counter-other-event-log, and not from counter-pipeline-event-log",
+            "must be restored from counter-pipeline-event-log, or from a table whose name begins so, got "
+            "counter-other-event-log",
         ),
         ({"TableStatus": "CREATING"}, "is not ready: it is CREATING. Wait with `aws dynamodb wait table-exists"),
         (
@@ -236,12 +237,26 @@ def test_table_that_was_restored_from_this_log_is_accepted(engine, back_up, sour
     assert run_restore().facts["present"] == 3
 
 
+def test_log_of_another_stage_is_refused(engine):
+    """It is a table of its own, which AWS did not restore."""
+    client, own = engine.client("dynamodb"), settings.current().event_log_table
+    table = client.describe_table(TableName=own)["Table"]
+    keys = {name: table[name] for name in ("KeySchema", "AttributeDefinitions")}
+    client.create_table(TableName="counter-other-event-log", BillingMode="PAY_PER_REQUEST", **keys)
+
+    try:
+        with pytest.raises(OperatorError, match=rf"must be restored from {own}, .* got counter-other-event-log"):
+            run_restore("counter-other-event-log")
+    finally:
+        client.delete_table(TableName="counter-other-event-log")
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         ("nowhere", "No such table: nowhere in us-east-1"),
         ("counter-pipeline-counters", "must have the key of an event log"),
-        ("counter-pipeline-event-log", "is this stage's event log itself"),
+        ("counter-pipeline-event-log", "must be another log, got this stage's own"),
     ],
 )
 def test_other_table_is_refused(table, message):
