@@ -3,7 +3,7 @@ const packages = new URL("../../.local/lighthouse/node_modules/", import.meta.ur
 const { default: lighthouse } = await import(new URL("lighthouse/core/index.js", packages));
 const { launch } = await import(new URL("chrome-launcher/dist/index.js", packages));
 
-/** The least scores. That of performance depends on the machine and on its load, so it is only a hint. */
+/** The minimum scores. Performance depends on the machine and its load, so it has no minimum. */
 const GOALS = { performance: 0, accessibility: 100, "best-practices": 100, seo: 100 };
 const MAX_LAYOUT_SHIFT = 0.05;
 const METRICS = ["first-contentful-paint", "largest-contentful-paint", "speed-index", "total-blocking-time"];

@@ -18,7 +18,7 @@ class ApiProxy(LoopbackServer):
     def __init__(self, api_url: str) -> None:
         outer = self
         self._api = httpx.Client(base_url=api_url, timeout=60)
-        #: Whether requests get no response: "all", "reads", or "increments", which reach the API.
+        #: Which requests get no response: "all", "reads" or "increments". Those of "increments" still reach the API.
         self.fault = ""
         #: The idempotency keys of all increments that the page sent.
         self.keys: list[str] = []

@@ -81,7 +81,8 @@ class MadeUpApi:
         self.value = 0
         #: Whether details have rows, with texts of the maximum length.
         self.is_full = False
-        #: How requests fail: "reads" and "increments" never get a response, "all" and "details" get an error.
+        #: How requests fail. "reads": reads get no response. "all", "details": requests get a 503. "refusal":
+        #: increments get a 400. Otherwise, increments get no response.
         self.fault = ""
         self._path = urlsplit(api_url).path
         page.route(f"{api_url}/**", self._respond)

@@ -63,7 +63,7 @@ points.subscribe(({ value, pending }) => {
         ? `It is live: a click counts in “${counter}”.`
         : form === "visits"
           ? `It is live, but doesn’t count this visit in “${counter}”.`
-          : `It is live: the number of “${counter}”.`;
+          : `It is live: it shows the value of “${counter}”.`;
   }
 
   /** Give a demonstration a button that chooses its form, for the counter that the user entered. */
