@@ -65,13 +65,16 @@ def read_start_values(name: str, note: Note) -> Iterator[tuple[int, Adjusted] | 
             continue
         try:
             row = _parse_row(line)
-        except (ValueError, csv.Error):
-            yield Problem(name, number, "the line is not CSV in UTF-8")
+        except ValueError:
+            yield Problem(name, number, "the line is not in UTF-8")
             continue
+        except csv.Error:  # the next line may be the rest of a field with a line break, and only look like a row
+            yield Problem(name, number, "the line is not CSV, or has a field with a line break. The rest is not read")
+            return
         if columns is None:
             columns = row
-            if not {*_COLUMNS} <= {*columns}:
-                yield Problem(name, number, f"the header must have the columns {' and '.join(_COLUMNS)}")
+            if any(columns.count(column) != 1 for column in _COLUMNS):
+                yield Problem(name, number, f"the header must have the columns {' and '.join(_COLUMNS)}, each once")
                 return
             continue
         if not row:
@@ -89,7 +92,7 @@ def read_start_values(name: str, note: Note) -> Iterator[tuple[int, Adjusted] | 
 
 def _parse_row(line: bytes) -> list[str]:
     """
-    Parse a row. No valid field has a line break, so each row is one line.
+    Parse a row of one line.
 
     Raises:
         ValueError, csv.Error: the line is not UTF-8, or not CSV.
