@@ -17,7 +17,7 @@ try:
     from playwright.sync_api import expect, sync_playwright
 
     from tests.browser.pages import expect_shown
-    from tests.browser.programs import require_program
+    from tests.programs import require_program
 except ModuleNotFoundError:
     if os.environ.get("CI"):
         raise

@@ -8,6 +8,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def stop_clock(page: Page) -> None:
     page.clock.install(time=now)
     # The clock runs until it is stopped, and can only be stopped at a later time.
     page.clock.pause_at(now + timedelta(minutes=5))
+
+
+def expect_no_violation(page: Page) -> None:
+    """Expect that axe finds no violation, in light mode and in dark mode."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        violations = [
+            f"{scheme}: {rule['id']}: {node['failureSummary']} {node['html']}"
+            for rule in Axe().run(page).response["violations"]
+            for node in rule["nodes"]
+        ]
+        assert violations == []
 
 
 def cut_off(page: Page, api_url: str) -> None:

@@ -43,8 +43,7 @@ class ApiProxy(LoopbackServer):
             self.keys.append(request.headers["Idempotency-Key"])
         if self.fault == "all" or (self.fault == "reads" and request.command == "GET"):
             return
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS}
-        response = self._api.request(request.command, request.path, content=body, headers=headers)
+        response = self.fetch(request, body)
         if is_increment and self.fault == "increments":
             return
         request.send_response_only(response.status_code)
@@ -54,6 +53,11 @@ class ApiProxy(LoopbackServer):
         request.send_header("Content-Length", str(len(response.content)))
         request.end_headers()
         request.wfile.write(response.content)
+
+    def fetch(self, request: http.server.BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
+        """Request the response from the API."""
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS}
+        return self._api.request(request.command, request.path, content=body, headers=headers)
 
     def close(self) -> None:
         """Also close the connections to the API."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.pages import (
@@ -13,6 +12,7 @@ from tests.browser.pages import (
     Gate,
     click_increment,
     cut_off,
+    expect_no_violation,
     expect_pending,
     expect_shown,
     get_add_button,
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
 PHONE = {"viewport": {"width": 320, "height": 568}, "has_touch": True}
-
-
-def expect_no_violation(page: Page) -> None:
-    """Expect that axe finds no violation, in light mode and in dark mode."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        violations = [
-            f"{scheme}: {rule['id']}: {node['failureSummary']} {node['html']}"
-            for rule in Axe().run(page).response["violations"]
-            for node in rule["nodes"]
-        ]
-        assert violations == []
 
 
 @pytest.mark.sample(1)

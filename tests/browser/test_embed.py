@@ -7,11 +7,17 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.embedding import ForeignSite, expect_value, get_button
-from tests.browser.pages import Gate, cut_off, get_value_and_version, increment_elsewhere, reconnect
+from tests.browser.pages import (
+    Gate,
+    cut_off,
+    expect_no_violation,
+    get_value_and_version,
+    increment_elsewhere,
+    reconnect,
+)
 from tests.e2e.conftest import eventually
 
 if TYPE_CHECKING:
@@ -40,17 +46,6 @@ def embed(site: ForeignSite, api_url: str, counter_id: str) -> Callable[..., str
         return site.url
 
     return write
-
-
-def expect_no_violation(page: Page) -> None:
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        violations = [
-            f"{scheme}: {rule['id']}: {node['failureSummary']} {node['html']}"
-            for rule in Axe().run(page).response["violations"]
-            for node in rule["nodes"]
-        ]
-        assert violations == []
 
 
 def test_button_and_value_of_a_foreign_page_count_a_click(

@@ -19,10 +19,10 @@ import pytest
 from ops.local.page_server import PageServer
 from tests.browser.embedding import ForeignSite
 from tests.browser.pages import get_value_and_version, increment_elsewhere
-from tests.browser.programs import require_program
 from tests.browser.proxy import ApiProxy
 from tests.browser.webkit import WebKitContext, run_webkit
 from tests.e2e.conftest import eventually
+from tests.programs import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,11 +7,10 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.embedding import ForeignSite, expect_value, get_button
-from tests.browser.pages import CORS, get_value_and_version
+from tests.browser.pages import CORS, expect_no_violation, get_value_and_version
 from tests.e2e.conftest import eventually
 
 if TYPE_CHECKING:
@@ -25,17 +24,6 @@ BLANK = '<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</tit
 def open_gallery(page: Page, page_url: str, counter_id: str) -> None:
     page.goto(f"{page_url}gallery.html#/{counter_id}")
     expect(page.locator("#html")).to_contain_text(f'counter="{counter_id}"')
-
-
-def expect_no_violation(page: Page) -> None:
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        violations = [
-            f"{scheme}: {rule['id']}: {node['failureSummary']} {node['html']}"
-            for rule in Axe().run(page).response["violations"]
-            for node in rule["nodes"]
-        ]
-        assert violations == []
 
 
 def test_gallery_shows_each_form_without_violation(

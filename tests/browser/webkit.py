@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.webkitgtk.options import Options
 from selenium.webdriver.webkitgtk.service import Service
 
-from tests.browser.programs import require_program
+from tests.programs import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import http.server
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,26 +15,16 @@ import pytest
 
 from ops.stages import PROJECT
 from tests.loopback_server import LoopbackServer
+from tests.programs import require_program
 
 EMBED = PROJECT / "web" / "embed.js"
 TOOLS = PROJECT / ".local" / "embed" / "node_modules"
 
 
-def find(program):
-    """Return the program's path, or skip the test without it, except in CI."""
-    path = shutil.which(program)
-    if path is None:
-        reason = f"{program} is not on the PATH"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
 @pytest.fixture(scope="module")
 def tools():
     """Install esbuild, terser and TypeScript, unless they are there."""
-    find("npm")
+    require_program("npm", "npm")
     subprocess.run([PROJECT / "scripts" / "setup-npm", "embed"], check=True)
     return TOOLS
 
@@ -53,7 +42,7 @@ def test_embed_is_one_small_module_without_imports():
 def test_embed_is_what_its_sources_give(tools, tmp_path):
     bundle = tmp_path / "embed.js"
 
-    subprocess.run([find("node"), PROJECT / "scripts" / "embed" / "build.mjs", bundle], check=True)
+    subprocess.run([require_program("node", "nodejs"), PROJECT / "scripts" / "embed" / "build.mjs", bundle], check=True)
 
     assert bundle.read_text() == EMBED.read_text(), "run make embed"
 
@@ -86,7 +75,14 @@ def test_types_accept_the_documented_uses_only(tools, tmp_path):
     for name, (program, libraries) in uses.items():
         source = tmp_path / f"{name}.ts"
         source.write_text(f'import "./embed.js";{program}')
-        command = [find("node"), tools / "typescript" / "bin" / "tsc", *options, "--lib", libraries, source]
+        command = [
+            require_program("node", "nodejs"),
+            tools / "typescript" / "bin" / "tsc",
+            *options,
+            "--lib",
+            libraries,
+            source,
+        ]
         errors[name] = subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     assert (errors["page"], errors["node"]) == ("", "")
@@ -137,7 +133,7 @@ def test_library_in_node_retries_and_lets_the_process_end():
         const once = await likes.increment(1, {{ once: "day" }}).catch((error) => error.message);
         console.log(JSON.stringify([event.id, values.at(-1), (await likes.read()).value, once]));"""
     with closing(Api()) as api:
-        command = [find("node"), "--input-type=module", "--eval", program, "--", api.url]
+        command = [require_program("node", "nodejs"), "--input-type=module", "--eval", program, "--", api.url]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert json.loads(done.stdout) == ["e", 1, 1, "This browser has no storage."]
@@ -154,7 +150,10 @@ def test_library_refuses_invalid_arguments():
         console.log(names.join());"""
 
     done = subprocess.run(
-        [find("node"), "--input-type=module", "--eval", program], capture_output=True, text=True, check=True
+        [require_program("node", "nodejs"), "--input-type=module", "--eval", program],
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     assert done.stdout == "TypeError,TypeError,TypeError,valid\n"

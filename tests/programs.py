@@ -1,4 +1,4 @@
-"""Programs that browser tests need."""
+"""Programs that tests need."""
 
 from __future__ import annotations
 
