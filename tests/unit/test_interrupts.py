@@ -45,6 +45,14 @@ stack.run(stack.LocalSystem(pathlib.Path(sys.argv[2]), 1, 2))
 """
 
 
+@pytest.fixture(autouse=True)
+def heed_hangup():
+    """Let the programs receive SIGHUP, also if the tests run under nohup, whose children ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def run(number, *before):
     command = [*before, sys.executable, "-c", PROGRAM, str(number.value)]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
