@@ -1,4 +1,5 @@
 import { isCounterId, readCounterId } from "../client/counter.js";
+import { copy } from "../page/clipboard.js";
 import { readConfig } from "../page/config.js";
 import { buildSnippets, describeElement, LABELS } from "./snippets.js";
 
@@ -144,8 +145,9 @@ function showProblem(counter, reason) {
 
 /** Give a text a button that copies it. */
 function addCopyButton(pre) {
-  const name = pre.ariaLabel;
-  const button = makeButton("Copy", `Copy: ${name}`, () => copy(pre.querySelector("code"), name, button));
+  const code = pre.querySelector("code");
+  const select = () => getSelection().selectAllChildren(code);
+  const button = makeButton("Copy", `Copy: ${pre.ariaLabel}`, () => copy(code.textContent, select, button, page.spoken));
   const box = Object.assign(document.createElement("div"), { className: "code" });
   pre.replaceWith(box);
   box.append(pre, button);
@@ -153,20 +155,6 @@ function addCopyButton(pre) {
 
 function makeButton(text, ariaLabel, onclick) {
   return Object.assign(document.createElement("button"), { type: "button", textContent: text, ariaLabel, onclick });
-}
-
-async function copy(code, name, button) {
-  let result = "Copied";
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-  } catch {
-    // Without HTTPS or permission, only the deprecated command works.
-    getSelection().selectAllChildren(code);
-    if (!document.execCommand("copy")) result = "Selected";
-  }
-  button.textContent = result;
-  page.spoken.textContent = `${result}: ${name}`;
-  setTimeout(() => (button.textContent = "Copy"), 2_000);
 }
 
 try {

@@ -1,5 +1,6 @@
+import { copy } from "./clipboard.js";
 import { buildBadgePath } from "./details.js";
-import { make, setText } from "./elements.js";
+import { make } from "./elements.js";
 import { page } from "./view.js";
 
 const gallery = make("a", {}, "More forms");
@@ -9,8 +10,8 @@ export function bindShare(onStyle) {
   const { share, link, style } = page;
   style.onchange = () => onStyle(style.value);
   for (const field of document.querySelectorAll("[readonly]")) {
-    const name = field.labels[0].textContent;
-    const button = make("button", { ariaLabel: `Copy: ${name}`, onclick: () => copy(field, name, button) }, "Copy");
+    const button = make("button", { ariaLabel: `Copy: ${field.labels[0].textContent}` }, "Copy");
+    button.onclick = () => copy(field.value, () => field.select(), button, page.spoken);
     field.after(button);
   }
   page.embed.closest(".copy").after(make("p", {}, gallery));
@@ -30,18 +31,4 @@ export function showShare({ id, apiUrl, style }) {
   page.embed.value = `<script type="module" src="${script}"></script><counter-button counter="${id}" api="${apiUrl}"></counter-button>`;
   page.markdown.value = `[![${id}](${badge})](${link})`;
   page.html.value = `<a href="${link}"><img src="${badge}" alt="${id}"></a>`;
-}
-
-async function copy(field, name, button) {
-  field.select();
-  let result = "Copied";
-  try {
-    await navigator.clipboard.writeText(field.value);
-  } catch {
-    // Without HTTPS or permission, only the deprecated command works.
-    if (!document.execCommand("copy")) result = "Selected";
-  }
-  setText(button, result);
-  setText(page.spoken, `${result}: ${name}`);
-  setTimeout(setText, 2_000, button, "Copy");
 }
