@@ -197,3 +197,28 @@ def test_large_and_spaced_text_fits_narrow_windows(
 
     assert states == 9
     assert faults == []
+
+
+def test_times_below_the_chart_fit_at_any_time(
+    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
+) -> None:
+    """The distance between the last two labels depends on the minute, the hour and the day."""
+    page = new_context(viewport={"width": 320, "height": 700}, reduced_motion="reduce").new_page()
+    MadeUpApi(page, api_url).is_full = True
+    page.goto(f"{page_url}#/{counter_id}")
+    ranges = page.locator("#ranges label")
+    faults = []
+
+    # Labels repeat after 15 minutes, 6 hours and 5 days.
+    for number in range(15):
+        now = datetime(2026, 9, 20, tzinfo=UTC) + number * timedelta(days=1, hours=1, minutes=1)
+        page.clock.set_fixed_time(now)
+        for index in range(3):
+            ranges.nth(index).click()
+            expect(page.locator("#times span")).not_to_have_count(0)
+            for name, style in STYLES.items():
+                page.evaluate(SET_STYLE, style)
+                found = page.evaluate(FIND_FAULTS)
+                faults += [f"{now:%d %b %H:%M}, {name}: {fault}" for fault in found if "span" in fault]
+
+    assert faults == []

@@ -15,7 +15,7 @@ const missingReports = new Set();
 export const RANGES = {
   hour: { name: "Hour", span: "last hour", step: "minute", stepMs: 60_000, steps: 60, ticks: 15, now: "now" },
   day: { name: "Day", span: "last 24 hours", step: "hour", stepMs: 3_600_000, steps: 24, ticks: 6, now: "now" },
-  days: { name: "2 weeks", span: "last 2 weeks", step: "day", stepMs: 86_400_000, steps: 14, ticks: 4, now: "today" },
+  days: { name: "2 weeks", span: "last 2 weeks", step: "day", stepMs: 86_400_000, steps: 14, ticks: 5, now: "today" },
 };
 
 /** Build the path of a badge in one of the API's styles. */

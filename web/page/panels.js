@@ -117,8 +117,8 @@ function labelSteps(steps, { stepMs, ticks, now }, formatStart) {
   const isRound = (start) => Math.floor((start - new Date(start).getTimezoneOffset() * 60_000) / stepMs) % ticks === 0;
   const last = steps.length - 1;
   return [...steps.entries()]
-    // Leave space for the last label.
-    .filter(([index, { start }]) => isRound(start) && last - index >= steps.length / 5)
+    // The first and the last label need space.
+    .filter(([index, { start }]) => isRound(start) && index > ticks / 5 && last - index >= ticks)
     .map(([index, { start }]) => [index, formatStart(start)])
     .concat([[last, now]]);
 }
