@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.server
 import re
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from tests.web_files import read_web
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import BrowserContext
+    from playwright.sync_api import BrowserContext, Page
 
 
 class Bucket(LoopbackServer):
@@ -49,6 +50,25 @@ class Bucket(LoopbackServer):
 def site(api_url: str) -> Iterator[Bucket]:
     with contextlib.closing(Bucket(api_url)) as site:
         yield site
+
+
+#: Return the rules of a style sheet as the browser reads them. It keeps spaces in the values of custom properties.
+READ_RULES = """text => {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(text);
+    return [...sheet.cssRules].map((rule) => rule.cssText.replace(/,\\s+/g, ","));
+}"""
+
+
+@pytest.mark.parametrize("name", ["tokens.css", "page/style.css", "page/details.css", "gallery/style.css"])
+def test_published_styles_have_the_rules_of_their_source(page: Page, name: str) -> None:
+    source = read_web()[name].decode()
+    files = build_site(read_web(), "https://page.example/", "https://api.example", 1000).files
+    published = next(gzip.decompress(file.body) for file in files if file.key.endswith(f"/{name}"))
+
+    rules = page.evaluate(READ_RULES, published.decode())
+
+    assert rules == page.evaluate(READ_RULES, source)
 
 
 def test_published_page_and_gallery_count(

@@ -213,7 +213,7 @@ def test_text_is_compressed_if_that_is_smaller():
 
     assert (script.content_encoding, tiny.content_encoding, tiny.body) == ("gzip", "", b"1")
     assert len(script.body) < len(web["app.js"])
-    assert gzip.decompress(script.body).strip() == web["app.js"].strip()
+    assert gzip.decompress(script.body) == web["app.js"].replace(b" ", b"")
     assert files_by_key(web) == files
 
 
