@@ -44,8 +44,10 @@ from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
-#: With several origins, `_declare_preflight` replaces API Gateway's response to preflight requests, which names one.
-_cors = responses.make_cors_config(_settings.allowed_origin[0]) if len(_settings.allowed_origin) == 1 else False
+#: `_declare_preflight` replaces API Gateway's response to preflight requests, which names one origin, and which only a
+#: REST API gives.
+_has_gateway_preflight = len(_settings.allowed_origin) == 1 and _settings.front == ("rest",)
+_cors = responses.make_cors_config(_settings.allowed_origin[0]) if _has_gateway_preflight else False
 _route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
 
 #: By the name of each view: its query parameters, and the module or package in `chalicelib.extras` that it needs.
@@ -323,6 +325,13 @@ def _declare_preflight(path: str) -> None:
 
 for _path in app.routes if not _cors else ():
     _declare_preflight(_path)
+
+
+def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Respond to a request of a function URL or an HTTP API: the handler of the API's function in such stages."""
+    from chalicelib.api import payload_v2
+
+    return payload_v2.serve(app, _settings, event, context)
 
 
 @app.on_dynamodb_record(

@@ -19,6 +19,9 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
+#: Another handler of the API's function.
+_SERVE = {"app.serve": ("api.payload_v2", *_FUNCTIONS["app.app"])}
+
 _AUTHORIZER = {"app.authorize": ("access.tokens",)}
 
 
@@ -35,7 +38,7 @@ def preload(function: str) -> None:
     While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
     Imports during the first event would take several times as long.
     """
-    known = list_functions(PROJECTIONS, has_authorizer=True)
+    known = list_functions(PROJECTIONS, has_authorizer=True) | _SERVE
     if function in known:
         *modules, clients = known[function]
         for module in modules:

@@ -12,6 +12,8 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
     │   ├── CounterNotAllowedError       an increment names such a counter
     │   ├── CounterClosedError           an increment names a counter that an operator closed
+    │   ├── CallerRefusedError           the request did not come through the owner's CDN
+    │   ├── PathNotFoundError
     │   ├── EventNotFoundError
     │   ├── FeatureNotFoundError         the deployment lacks an optional feature
     │   ├── KeyReusedError               an idempotency key was already used with a different body
@@ -155,6 +157,24 @@ class CounterClosedError(RequestError):
             f"Counter {counter_id} is closed: it can be read, but not incremented. Nothing was recorded. Only the "
             "operator can open it again."
         )
+
+
+class CallerRefusedError(RequestError):
+    """The request lacks the secret that the owner's CDN adds. Nothing was read or recorded."""
+
+    problem = ProblemType(403, "forbidden", "Forbidden")
+
+    def __init__(self) -> None:
+        super().__init__("This address only answers the service's own CDN. Use the service's public address.")
+
+
+class PathNotFoundError(RequestError):
+    """No route has the path of the request."""
+
+    problem = ProblemType(404, "not-found", "Not found")
+
+    def __init__(self) -> None:
+        super().__init__("Unknown path. GET / lists all paths.")
 
 
 class EventNotFoundError(RequestError):

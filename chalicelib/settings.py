@@ -25,6 +25,12 @@ SDKS = ("runtime", "package")
 #: The callers that WRITERS and READERS may allow.
 CALLERS = ("anyone", "api-key", "iam", "jwt")
 
+#: The fronts that FRONT may name: the API Gateway REST API, an API Gateway HTTP API, and the URL of the API's function.
+FRONTS = ("rest", "http", "url")
+
+#: The settings that only a REST API can honor.
+_REST_SETTINGS = ("WAF", "ACCESS_LOG", "EXPENSIVE_READS_PER_S")
+
 #: The interval of the scheduled check, in seconds.
 CHECK_EVERY_S = 3600
 
@@ -89,8 +95,11 @@ class Settings:
     log_level: str
     event_log_stream_arn: str
     check_events: int
+    front: tuple[str, ...]
+    front_secrets: tuple[str, ...]
     requests_per_s: int
     expensive_reads_per_s: int
+    reserved_api: int | None
     reserved_publish: int | None
     reserved_project: int | None
     access_log: int
@@ -179,8 +188,11 @@ def read(environment: Mapping[str, str]) -> Settings:
         log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
         event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
         check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
+        front=_fronts(environment),
+        front_secrets=_front_secrets(environment),
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
         expensive_reads_per_s=_integer(environment, "EXPENSIVE_READS_PER_S", default=100, lowest=1, highest=10_000),
+        reserved_api=_optional_integer(environment, "RESERVED_API", lowest=1, highest=1000),
         reserved_publish=_optional_integer(environment, "RESERVED_PUBLISH", lowest=1, highest=1000),
         reserved_project=reserved_project,
         access_log=_integer(environment, "ACCESS_LOG", default=0, lowest=0, highest=1),
@@ -250,6 +262,42 @@ def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
             f"https://counter.example,http://localhost:8080, got {text!r}"
         )
     return origins
+
+
+def _fronts(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the stage's fronts. The page calls the first one. Each must honor the other settings."""
+    text = environment.get("FRONT", "rest")
+    fronts = tuple(part.strip() for part in text.split(","))
+    if not set(fronts) <= set(FRONTS) or len(set(fronts)) < len(fronts):
+        raise SettingsError(f"FRONT must be rest, http or url, or several of them separated by commas, got {text!r}")
+    unchecked = [front for front in fronts if front != "rest"]
+    if unchecked and (
+        restricted := [name for name in ("WRITERS", "READERS") if environment.get(name, "anyone") != "anyone"]
+    ):
+        raise SettingsError(
+            f"FRONT={unchecked[0]} requires {restricted[0]}=anyone: only the REST API checks callers. Use FRONT=rest"
+        )
+    ignored = [] if "rest" in fronts else [*_REST_SETTINGS, *([] if "http" in fronts else ["REQUESTS_PER_S"])]
+    if given := [name for name in ignored if environment.get(name, "0") != "0"]:
+        raise SettingsError(
+            f"{given[0]} has no effect with FRONT={text}: limit requests in the CDN and with RESERVED_API, or use "
+            "FRONT=rest"
+        )
+    return fronts
+
+
+def _front_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the SHA-256 digests of the secrets that the owner's CDN may send."""
+    text = environment.get("FRONT_SECRETS", "")
+    digests = tuple(text.split(",")) if text else ()
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) or len(digests) > 2:
+        raise SettingsError(
+            "FRONT_SECRETS must be the SHA-256 digests of one or two secrets, in hexadecimal digits and separated by a "
+            "comma, and not the secrets themselves"
+        )
+    if digests and set(_fronts(environment)) == {"rest"}:
+        raise SettingsError("FRONT_SECRETS requires FRONT=url or FRONT=http: the REST API does not check it")
+    return digests
 
 
 def _normalize_origin(text: str) -> str:

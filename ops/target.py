@@ -80,10 +80,19 @@ def connect(stage: str, profile: str | None, region: str | None) -> DynamoDBClie
     return session.client("dynamodb", endpoint_url=access["AWS_ENDPOINT_URL"], config=Config(proxies={}))
 
 
-def api_url(api_id: str, aws_url: str) -> str:
-    """Return the address of an API: `aws_url`, unless AWS is embedded."""
+def api_url(aws_url: str) -> str:
+    """Return the address at which an API answers: `aws_url`, or its counterpart on the embedded AWS."""
     address = find_embedded_aws()
-    return f"{address}/restapis/{api_id}/api/_user_request_" if address else aws_url.rstrip("/")
+    if not address:
+        return aws_url.rstrip("/")
+    parts = urlsplit(aws_url)
+    # The host begins with an id and the service. The path of a REST API is its stage.
+    service_id, service = (parts.hostname or "").split(".")[:2]
+    if service == "lambda-url":
+        return f"{address}/_aws/lambda-url/{service_id}"
+    if stage := parts.path.strip("/"):
+        return f"{address}/restapis/{service_id}/{stage}/_user_request_"
+    return f"{address}/_aws/execute-api/{service_id}/$default"
 
 
 def _is_redirected() -> bool:

@@ -24,6 +24,7 @@ from tests.environments import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ops.local.stack import LocalSystem
 
@@ -160,6 +161,37 @@ def api_url(place: LocalSystem) -> str:
     from ops import stages
 
     return stages.addresses(place.folder)["API_URL"]
+
+
+@pytest.fixture(scope="module")
+def fronts(place: LocalSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Give the deployed API each kind of front, and return its addresses by front. Afterwards, it has its own again."""
+    from tests.e2e.conftest import PROJECT, copy_project
+
+    project = copy_project(tmp_path_factory.mktemp("fronts"))
+    config = project / ".chalice" / "config.json"
+    configuration = json.loads(config.read_text(encoding="utf-8"))
+    configuration["stages"]["local"]["environment_variables"]["FRONT"] = "rest,http,url"
+    config.write_text(json.dumps(configuration), encoding="utf-8")
+    deployed = _deploy(place, project)
+    rest, http, url = deployed["Url"], *deployed["AlsoAt"].split(", ")
+    yield {"rest": rest, "http": http, "url": url}
+    _deploy(place, PROJECT)
+
+
+def _deploy(place: LocalSystem, project: Path) -> dict[str, str]:
+    """Deploy the project's stage `local`, and wait until it counts."""
+    from ops.local import ministack_gaps
+    from tests.e2e.conftest import ops
+
+    done = ops("deploy", "--stage", "local", "--json", at=project)
+    assert done.returncode == 0, done.stderr
+    deployed: dict[str, str] = json.loads(done.stdout)
+    template = place.folder / "package-local" / "result" / "sam.json"
+    definition = json.loads(template.read_text(encoding="utf-8"))["Resources"]["RestAPI"]["Properties"]
+    ministack_gaps.complete_api(deployed["ApiId"], "api", definition)
+    _count_one(deployed["Url"])
+    return deployed
 
 
 @pytest.fixture(scope="session")

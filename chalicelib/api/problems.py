@@ -49,10 +49,13 @@ def render_chalice_error(response: Response) -> Response:
         return response
     message = response.body.get("Message") if isinstance(response.body, dict) else None
     detail = message if message and status < 500 else CounterError.public_detail
-    if allowed := response.headers.get("Allow"):
-        detail += f". Use {allowed}."
+    headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
+    if allowed := headers.get("Allow"):
+        # Either the application or API Gateway responds to OPTIONS.
+        headers["Allow"] = allowed if "OPTIONS" in allowed else f"{allowed}, OPTIONS"
+        detail += f". Use {headers['Allow']}."
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return _respond(status, body, {name: value for name, value in response.headers.items() if name != "Content-Type"})
+    return _respond(status, body, headers)
 
 
 def render_problem(error: CounterError) -> Response:

@@ -76,7 +76,9 @@ def deploy_command(settings: Settings) -> Outcome:
     from ops.deployment import deploy
 
     deployed = deploy.deploy(settings, stages.local_folder())
-    return Outcome({"Where": target.describe(), "ApiId": deployed.api_id, "Url": deployed.url})
+    url, *others = deployed.urls.values()
+    facts = {"Where": target.describe(), "ApiId": deployed.api_id, "Url": url, "AlsoAt": ", ".join(others)}
+    return Outcome({name: fact for name, fact in facts.items() if fact})
 
 
 @stage_command
@@ -96,7 +98,7 @@ def site_command(settings: Settings, api_url: str | None, dry_run: bool) -> Outc
     """
     from ops.deployment import site
 
-    return site.publish(settings, stages.PROJECT / "web", api_url or site.find_api_url(settings.stage), dry_run=dry_run)
+    return site.publish(settings, stages.PROJECT / "web", api_url or site.find_api_url(settings), dry_run=dry_run)
 
 
 @stage_command

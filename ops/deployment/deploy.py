@@ -12,9 +12,10 @@ import boto3
 from chalicelib.aws import stream_arn
 from ops import stages, target
 from ops.cli.errors import OperatorError
-from ops.deployment import drift, package, provision, stacks
+from ops.deployment import drift, overlay, package, provision, stacks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from chalicelib.settings import Settings
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The API's id, address and definition: Chalice's with the overlay."""
+    """The addresses of the API by front, and of the REST API the id and definition: Chalice's with the overlay."""
 
+    urls: dict[str, str]
     api_id: str
-    url: str
     definition: dict[str, Any]
 
 
@@ -77,8 +78,23 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     if (current_arn := drift.find_stream_arn(settings)) != data["EventLogStreamArn"]:
         sources = template["Resources"]["Publish"]["Properties"]["Events"]
         sources["PublishDynamodbEventSource"]["Properties"]["Stream"] = current_arn
+    definition = template["Resources"]["RestAPI"]["Properties"]
+    if "rest" not in settings.front:
+        overlay.remove_rest_api(template)
     body, bucket = json.dumps(template, separators=(",", ":")), data["ArtifactsBucket"]
     outputs = stacks.apply(stack_name(settings.stage), body, {}, stage=settings.stage, bucket=bucket)
     provision.remove_projections(settings)
-    definition = template["Resources"]["RestAPI"]["Properties"]
-    return Deployed(outputs["RestAPIId"], target.api_url(outputs["RestAPIId"], outputs["EndpointURL"]), definition)
+    return Deployed(list_urls(settings, outputs), outputs.get("RestAPIId", ""), definition)
+
+
+def list_urls(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the addresses of the API by front, in the order of FRONT, from the outputs of the application's stack.
+
+    Raises:
+        OperatorError: a front is not deployed.
+    """
+    names = {"rest": "EndpointURL", "http": "HttpAPIUrl", "url": "FunctionUrl"}
+    if missing := [front for front in settings.front if names[front] not in outputs]:
+        raise OperatorError(f"FRONT={missing[0]} of stage {settings.stage} is not deployed yet: run deploy.")
+    return {front: target.api_url(outputs[names[front]]) for front in settings.front}

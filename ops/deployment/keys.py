@@ -87,7 +87,7 @@ def add(settings: Settings, name: str, limits: Limits) -> Outcome:
     plan = client.create_usage_plan(name=full_name, apiStages=stages, **limits.describe())
     key = client.create_api_key(name=full_name, enabled=True)
     client.create_usage_plan_key(usagePlanId=plan["id"], keyId=key["id"], keyType="API_KEY")
-    url = target.api_url(api_id, f"https://{api_id}.execute-api.{client.meta.region_name}.amazonaws.com/{_API_STAGE}")
+    url = target.api_url(f"https://{api_id}.execute-api.{client.meta.region_name}.amazonaws.com/{_API_STAGE}")
     return Outcome(
         {"name": name, "id": key["id"], "key": key["value"]},
         [

@@ -14,6 +14,8 @@ from ops import stages
 from ops.deployment import gateway_responses, policies
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
@@ -26,6 +28,12 @@ _EXPENSIVE_PATHS = (
     "/reports/{name}",
 )
 _READ_METHODS = ("GET", "HEAD")
+
+#: For each front other than the REST API: the output with its address.
+_OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "http": ("HttpAPIUrl", {"Fn::GetAtt": ["HttpAPI", "ApiEndpoint"]}),
+    "url": ("FunctionUrl", {"Fn::GetAtt": ["APIHandlerUrl", "FunctionUrl"]}),
+}
 
 #: The fields of a line of the access log, by API Gateway's names.
 _ACCESS_LOG_FIELDS = {
@@ -52,6 +60,8 @@ def render(settings: Settings) -> dict[str, Any]:
     """
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
+    It also declares the fronts other than the REST API, with their alarms if the stage has alarms.
+
     The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
     lower limits for expensive reads. If the settings say so, it reserves concurrency, writes an access log, and limits
     the requests of an address. It also turns the gateway's own errors, such as an unknown path or a body that is too
@@ -59,13 +69,22 @@ def render(settings: Settings) -> dict[str, Any]:
     document lists the paths.
     """
     name = f"counter-{settings.stage}"
+    is_watched = stages.read_template_parameters(settings.stage).get("Watching", "on") == "on"
     # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
     shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
     queue = READ_MODEL.dead_letter_queue(settings.stage)
     dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{queue}"
     return {
         "Resources": {
-            "APIHandler": {"Properties": {"FunctionName": name, "Environment": {"Variables": shards}}},
+            "APIHandler": {
+                "Properties": {
+                    "FunctionName": name,
+                    **_reserve(settings.reserved_api),
+                    **({} if settings.front == ("rest",) else {"Handler": "app.serve"}),
+                    **({"FunctionUrlConfig": {"AuthType": "NONE"}} if "url" in settings.front else {}),
+                    "Environment": {"Variables": shards},
+                }
+            },
             "Publish": {
                 "Properties": {
                     "FunctionName": f"{name}-publish",
@@ -101,8 +120,88 @@ def render(settings: Settings) -> dict[str, Any]:
                 }
             },
             **(_firewall(name, settings.waf) if settings.waf else {}),
-        }
+            **(_http_api(name, settings.requests_per_s) if "http" in settings.front else {}),
+            **(_alarms(name, settings.front) if is_watched else {}),
+        },
+        "Outputs": {output: {"Value": value} for front, (output, value) in _OUTPUTS.items() if front in settings.front},
     }
+
+
+def remove_rest_api(template: dict[str, Any]) -> None:
+    """Remove what only the REST API needs from the template of a stage without one."""
+    for name in ("RestAPI", "APIHandlerInvokePermission"):
+        del template["Resources"][name]
+    for name in ("RestAPIId", "EndpointURL"):
+        del template["Outputs"][name]
+
+
+def _http_api(name: str, requests_per_s: int) -> dict[str, Any]:
+    """Return an HTTP API that passes every request to the API's function, within this rate."""
+    api = {"Ref": "HttpAPI"}
+    function = {"Fn::GetAtt": ["APIHandler", "Arn"]}
+    source = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpAPI}/*"
+    integration = {
+        "ApiId": api,
+        "IntegrationType": "AWS_PROXY",
+        "IntegrationUri": function,
+        "PayloadFormatVersion": "2.0",
+    }
+    limits = {"ThrottlingRateLimit": requests_per_s, "ThrottlingBurstLimit": requests_per_s}
+    return {
+        "HttpAPI": _resource("ApiGatewayV2::Api", Name=name, ProtocolType="HTTP"),
+        "HttpAPIIntegration": _resource("ApiGatewayV2::Integration", **integration),
+        "HttpAPIRoute": _resource(
+            "ApiGatewayV2::Route",
+            ApiId=api,
+            RouteKey="$default",
+            Target={"Fn::Sub": "integrations/${HttpAPIIntegration}"},
+        ),
+        "HttpAPIStage": _resource(
+            "ApiGatewayV2::Stage", ApiId=api, StageName="$default", AutoDeploy=True, DefaultRouteSettings=limits
+        ),
+        "HttpAPIPermission": _resource(
+            "Lambda::Permission",
+            Action="lambda:InvokeFunction",
+            FunctionName=function,
+            Principal="apigateway.amazonaws.com",
+            SourceArn={"Fn::Sub": source},
+        ),
+    }
+
+
+def _alarms(name: str, fronts: Collection[str]) -> dict[str, Any]:
+    """Return the alarms of the fronts other than the REST API, whose alarm the data stack has."""
+    measured = {
+        "http": ("AWS/ApiGateway", "5xx", {"Name": "ApiId", "Value": {"Ref": "HttpAPI"}}),
+        "url": ("AWS/Lambda", "Url5xxCount", {"Name": "FunctionName", "Value": name}),
+    }
+    topic = {"Fn::Sub": f"arn:${{AWS::Partition}}:sns:${{AWS::Region}}:${{AWS::AccountId}}:{name}-alarms"}
+    return {
+        f"{front.title()}5xx": _resource(
+            "CloudWatch::Alarm",
+            AlarmName=f"{name}-{front}-5xx",
+            AlarmDescription="Clients get 5xx, and those that do not retry lose an increment. Search the API's log for "
+            "`request not answered`, and check throttled tables and the API's errors and throttles.",
+            Namespace=namespace,
+            MetricName=metric,
+            Dimensions=[dimension],
+            Statistic="Sum",
+            Period=300,
+            EvaluationPeriods=3,
+            DatapointsToAlarm=2,
+            Threshold=0,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+            AlarmActions=[topic],
+            OKActions=[topic],
+        )
+        for front, (namespace, metric, dimension) in measured.items()
+        if front in fronts
+    }
+
+
+def _resource(kind: str, **properties: Any) -> dict[str, Any]:
+    return {"Type": f"AWS::{kind}", "Properties": properties}
 
 
 def _throttle(path: str, method: str, requests_per_s: int) -> dict[str, Any]:

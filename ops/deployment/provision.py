@@ -62,6 +62,7 @@ def provision(settings: Settings) -> dict[str, str]:
         "Shards": str(settings.shards),
         "AccessLog": str(settings.access_log),
         "Authorizer": str(int(settings.has_authorizer)),
+        "RestApi": str(int("rest" in settings.front)),
         "SiteHost": site_files.parse_host(settings.allowed_origin[0]),
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)

@@ -10,7 +10,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ops import stages, target
+from ops import stages
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
@@ -71,20 +71,20 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     return Outcome(facts, _lines(facts, site_files.parse_host(settings.allowed_origin[0]), data["SiteWebsite"]))
 
 
-def find_api_url(stage: str) -> str:
+def find_api_url(settings: Settings) -> str:
     """
-    Return the address of the stage's API.
+    Return the address of the stage's API: that of the first front.
 
     Raises:
-        OperatorError: the API is not deployed.
+        OperatorError: the API or this front is not deployed.
     """
+    stage = settings.stage
     if not stacks.exists(deploy.stack_name(stage)):
         raise OperatorError(
             f"The API of stage {stage} is not deployed: run deploy first, or pass its address, as in "
             "--api https://api.example/path."
         )
-    application = stacks.outputs(deploy.stack_name(stage))
-    return target.api_url(application["RestAPIId"], application["EndpointURL"])
+    return deploy.list_urls(settings, stacks.outputs(deploy.stack_name(stage)))[settings.front[0]]
 
 
 def address(settings: Settings, bucket: str) -> str:

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 HEALTH = "/_ministack/health"
 
-_API = re.compile(r"/restapis/[a-z0-9]+/[A-Za-z0-9_-]+/_user_request_(/.*)?", re.DOTALL)
+_API = re.compile(
+    r"(/restapis/[a-z0-9]+/[A-Za-z0-9_-]+/_user_request_|/_aws/lambda-url/[a-z0-9]+|/_aws/execute-api/[a-z0-9]+/\$default)"
+    r"(/.*)?",
+    re.DOTALL,
+)
 _OBJECT = re.compile(r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?!.*\.\.).+", re.DOTALL)
 
 #: Headers that browsers add and AWS SDKs do not, and the prefix of further such headers.

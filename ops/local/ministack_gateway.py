@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from ministack.core import iam_evaluator, sigv4
@@ -17,20 +18,28 @@ def correct(ministack: Any) -> None:
     _render_denials(ministack, ministack._get_module("apigateway_v1"))
     _keep_ids(ministack._get_module("apigateway_v1"))
     _name_keys(ministack._get_module("apigateway_v1"))
+    _pass_preflights_on(ministack._get_module("apigateway"))
 
 
 def _keep_encoding(ministack: Any) -> None:
-    """Pass a request's path on as the client encoded it. The embedded AWS would decode it."""
+    """Pass the paths of requests to REST APIs and function URLs on as the client encoded them, as AWS does."""
     handle = ministack._handle_execute_api_request
-
     parse = ministack._parse_execute_api_url
+    handle_url = ministack._handle_lambda_url_request
+    received: ContextVar[str] = ContextVar("received")
 
     async def handle_encoded(host: str, path: str, *request: Any, raw_path: str | None = None, **more: Any) -> Any:
+        received.set(raw_path or path)
         if raw_path and parse(host, path) and parse(host, raw_path):
             path = raw_path
         return await handle(host, path, *request, raw_path=raw_path, **more)
 
+    async def handle_encoded_url(host: str, path: str, *request: Any, **more: Any) -> Any:
+        # The same task has just looked for an API.
+        return await handle_url(host, received.get(path), *request, **more)
+
     ministack._handle_execute_api_request = handle_encoded
+    ministack._handle_lambda_url_request = handle_encoded_url
 
 
 def _import_any_methods(gateway: Any) -> None:
@@ -82,6 +91,23 @@ def _name_keys(gateway: Any) -> None:
         return await invoke(*request, caller_identity=caller_identity, **more)
 
     gateway._invoke_lambda_proxy_v1 = invoke_with_key
+
+
+def _pass_preflights_on(gateway: Any) -> None:
+    """Pass preflight requests to an HTTP API without CORS on to its route. The embedded AWS would refuse them."""
+    handle, invoke = gateway._handle_execute_in_scope, gateway._invoke_lambda_proxy
+
+    async def handle_preflight(api_id: str, stage: str, path: str, method: str, *request: Any, **more: Any) -> Any:
+        is_passed = method == "OPTIONS" and not gateway._apis[api_id].get("corsConfiguration")
+        return await handle(api_id, stage, path, method.lower() if is_passed else method, *request, **more)
+
+    async def invoke_upper(
+        integration: Any, api_id: str, stage: str, path: str, method: str, *request: Any, **more: Any
+    ) -> Any:
+        return await invoke(integration, api_id, stage, path, method.upper(), *request, **more)
+
+    gateway._handle_execute_in_scope = handle_preflight
+    gateway._invoke_lambda_proxy = invoke_upper
 
 
 def _check_every_signature(ministack: Any) -> None:

@@ -323,10 +323,11 @@ def _deploy(system: LocalSystem) -> str:
     provision.provision(local)
     click.echo("Packaging and deploying the application ...")
     deployed = deploy.deploy(local, system.folder)
-    ministack_gaps.complete_api(deployed.api_id, "api", deployed.definition)
+    if deployed.api_id:
+        ministack_gaps.complete_api(deployed.api_id, "api", deployed.definition)
     if number := ministack_gaps.replay_uncounted(local):
         click.echo(f"Replaying {number} events: some were not counted at the last stop ...")
-    return deployed.url
+    return deployed.urls[local.front[0]]
 
 
 def write_environment(system: LocalSystem, api_url: str, page_url: str) -> None:

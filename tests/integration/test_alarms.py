@@ -31,7 +31,10 @@ MEASURED_BY_AWS = {
         },
         {"QueueName"},
     ),
-    "AWS/Lambda": ({"Duration", "Errors", "IteratorAge", "Throttles"}, {"FunctionName"}),
+    "AWS/Lambda": (
+        {"Duration", "Errors", "Invocations", "IteratorAge", "Throttles", "Url4xxCount", "Url5xxCount"},
+        {"FunctionName"},
+    ),
     "AWS/ApiGateway": ({"4XXError", "5XXError", "Count", "Latency"}, {"ApiName", "Stage"}),
     "AWS/DynamoDB": (
         {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "ReadThrottleEvents", "WriteThrottleEvents"},

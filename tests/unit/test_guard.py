@@ -14,6 +14,12 @@ from ops.local.guard import Guard
 
 PORT = 4566
 API = "/restapis/5e5b5cbc/api/_user_request_/counters/clicks/increments"
+#: Addresses of deployed APIs of each kind.
+APIS = [
+    API,
+    "/_aws/execute-api/5e5b5cbc/$default/counters/clicks/increments",
+    "/_aws/lambda-url/5e5b5cbc5e5b5cbc5e5b5cbc5e5b5cbc/counters/clicks/increments",
+]
 OBJECT = "/site.example/index.html"
 SIGNATURE = {"authorization": "AWS4-HMAC-SHA256 Credential=KEY/20260101/us-east-1/sqs/aws4_request"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -97,8 +103,9 @@ def call(application):
 
 @pytest.mark.parametrize("headers", [{}, *BROWSER_HEADERS, FORM, {"authorization": "Bearer token"}])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_every_client_may_call_a_deployed_api(call, application, method, headers):
-    assert call(method, API, headers, chunks=(b"{}",)) == (200, "")
+@pytest.mark.parametrize("path", APIS)
+def test_every_client_may_call_a_deployed_api(call, application, path, method, headers):
+    assert call(method, path, headers, chunks=(b"{}",)) == (200, "")
     assert application.bodies == [b"{}"]
 
 

@@ -12,6 +12,7 @@ from benchmarks.models import deployed
 from benchmarks.report import cost_page
 from chalicelib import settings
 from chalicelib.errors import SettingsError
+from ops import stages
 from ops.deployment import overlay
 from ops.stages import PROJECT
 
@@ -200,3 +201,46 @@ def test_reserved_concurrency_below_projectors_is_refused(projectors, reserved):
 
     with pytest.raises(SettingsError, match="RESERVED_PROJECT"):
         settings.read(variables)
+
+
+@pytest.mark.parametrize(
+    ("front", "outputs", "alarms"),
+    [
+        ("rest", set(), set()),
+        ("url", {"FunctionUrl"}, {"counter-dev-url-5xx"}),
+        ("http,rest", {"HttpAPIUrl"}, {"counter-dev-http-5xx"}),
+        ("rest,url,http", {"FunctionUrl", "HttpAPIUrl"}, {"counter-dev-url-5xx", "counter-dev-http-5xx"}),
+    ],
+)
+def test_each_front_has_an_address_and_an_alarm(front, outputs, alarms):
+    rendered = overlay.render(settings.read({"STAGE": "dev", "FRONT": front}))
+
+    found = rendered["Resources"]
+    function = found["APIHandler"]["Properties"]
+    assert rendered["Outputs"].keys() == outputs
+    assert {each["Properties"].get("AlarmName") for each in found.values() if "Type" in each} >= alarms
+    assert ("FunctionUrlConfig" in function, "HttpAPI" in found) == ("url" in front, "http" in front)
+    assert function.get("Handler", "app.app") == ("app.app" if front == "rest" else "app.serve")
+
+
+def test_http_api_has_one_limit_and_passes_all_requests_on():
+    found = resources(FRONT="http", REQUESTS_PER_S="7")
+
+    assert found["HttpAPIStage"]["Properties"]["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": 7,
+        "ThrottlingBurstLimit": 7,
+    }
+    assert found["HttpAPIRoute"]["Properties"]["RouteKey"] == "$default"
+    assert found["HttpAPIIntegration"]["Properties"]["PayloadFormatVersion"] == "2.0"
+
+
+def test_stage_without_alarms_has_none_for_its_fronts(monkeypatch):
+    monkeypatch.setattr(stages, "read_template_parameters", lambda _stage: {"Watching": "off"})
+
+    found = resources(FRONT="url,http")
+
+    assert not [name for name, each in found.items() if each.get("Type") == "AWS::CloudWatch::Alarm"]
+
+
+def test_concurrency_of_the_api_is_reserved():
+    assert resources(RESERVED_API="9")["APIHandler"]["Properties"]["ReservedConcurrentExecutions"] == 9

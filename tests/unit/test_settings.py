@@ -32,6 +32,9 @@ def test_projectors_are_unlimited_by_default():
     assert settings.read({"STAGE": "dev", "PROJECTORS": "2"}).projectors == 2
 
 
+DIGEST = "0123456789abcdef" * 4
+
+
 @pytest.mark.parametrize(
     ("variables", "counters"),
     [
@@ -240,6 +243,11 @@ def test_malformed_address_is_refused_by_name(url):
         ("RESERVED_PUBLISH", "0"),
         ("RESERVED_PUBLISH", ""),
         ("ACCESS_LOG", "yes"),
+        ("FRONT", ""),
+        ("FRONT", "rest,rest"),
+        ("FRONT", "cloudfront"),
+        ("FRONT_SECRETS", DIGEST),  # the REST API does not check it
+        ("RESERVED_API", "0"),
         ("WAF", "9"),
         ("WAF", "2000000001"),
         ("WAF", ""),
@@ -257,3 +265,43 @@ def test_malformed_address_is_refused_by_name(url):
 def test_a_variable_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(SettingsError, match=name):
         settings.read({"STAGE": "dev", "SQL_URL": "sqlite:///file", name: value})
+
+
+@pytest.mark.parametrize(
+    ("front", "name", "value"),
+    [
+        ("url", "WRITERS", "api-key"),
+        ("http", "READERS", "iam"),
+        ("rest,url", "WRITERS", "iam"),
+        ("url", "WAF", "100"),
+        ("http", "ACCESS_LOG", "1"),
+        ("url,http", "EXPENSIVE_READS_PER_S", "10"),
+        ("url", "REQUESTS_PER_S", "10"),
+        ("url", "FRONT_SECRETS", "secret"),
+        ("url", "FRONT_SECRETS", DIGEST.upper()),
+        ("url", "FRONT_SECRETS", ",".join([DIGEST] * 3)),
+        ("url", "FRONT_SECRETS", f"{DIGEST},"),
+    ],
+)
+def test_setting_that_a_front_cannot_honor_is_refused_by_name(front, name, value):
+    """A restriction that is ignored would leave the API open."""
+    with pytest.raises(SettingsError, match=name):
+        settings.read({"STAGE": "dev", "FRONT": front, name: value})
+
+
+@pytest.mark.parametrize(
+    ("front", "name", "value"),
+    [
+        ("rest,url", "WAF", "100"),
+        ("url,rest", "EXPENSIVE_READS_PER_S", "10"),
+        ("http", "REQUESTS_PER_S", "10"),
+        ("url", "ACCESS_LOG", "0"),
+        ("url", "WRITERS", "anyone"),
+        ("rest,http", "FRONT_SECRETS", f"{DIGEST},{DIGEST[::-1]}"),
+        ("url", "RESERVED_API", "5"),
+    ],
+)
+def test_setting_that_a_front_honors_is_accepted(front, name, value):
+    found = settings.read({"STAGE": "dev", "FRONT": front, name: value})
+
+    assert ",".join(found.front) == front

@@ -215,7 +215,7 @@ def test_account_and_region_are_described_if_requests_go_there(variables):
     boto3.setup_default_session(botocore_session=session)
 
     assert target.describe() == "account 123456789012, eu-west-2"
-    assert target.api_url("abc", "https://abc.example/api/") == "https://abc.example/api"
+    assert target.api_url("https://abc.example/api/") == "https://abc.example/api"
 
 
 class RawAccount:
@@ -228,7 +228,12 @@ def test_address_in_a_profile_is_described(tmp_path):
     set_aws_variables({"AWS_CONFIG_FILE": str(tmp_path / "config")})
 
     assert target.describe() == f"the embedded AWS at {ELSEWHERE}"
-    assert target.api_url("abc", "") == f"{ELSEWHERE}/restapis/abc/api/_user_request_"
+    on_aws = {
+        "https://abc.execute-api.eu-west-1.amazonaws.com/api/": "restapis/abc/api/_user_request_",
+        "https://abc.execute-api.eu-west-1.amazonaws.com": "_aws/execute-api/abc/$default",
+        "https://abc.lambda-url.eu-west-1.on.aws/": "_aws/lambda-url/abc",
+    }
+    assert {url: target.api_url(url) for url in on_aws} == {url: f"{ELSEWHERE}/{path}" for url, path in on_aws.items()}
 
 
 def test_all_services_that_commands_call_are_looked_at():
