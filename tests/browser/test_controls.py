@@ -62,6 +62,27 @@ def test_options_open_by_keyboard_and_stay_open_on_later_visits(
     expect(get_amount(page)).to_be_hidden()
 
 
+def test_held_key_repeats_in_a_field_but_adds_once(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    def hold(key: str) -> None:
+        for _ in range(3):
+            page.keyboard.down(key)
+        page.keyboard.up(key)
+
+    open_counter(counter_id)
+    get_field(page).focus()
+    hold("a")
+    expect(get_field(page)).to_have_value("aaa")
+
+    get_add_button(page).focus()
+    hold("Enter")
+    expect_shown(page, value=1)
+    set_amount(page, 2)
+    hold("Enter")
+    expect_shown(page, value=3)
+
+
 @pytest.mark.exhaustive
 def test_invalid_amount_in_closed_options_opens_them(
     page: Page, open_counter: Callable[[str], None], counter_id: str

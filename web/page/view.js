@@ -32,8 +32,8 @@ export function bindCommands(increment, swap) {
   showAmount();
   document.onkeydown = (event) => {
     const { key, target } = event;
-    // Holding a key down is one increment.
-    if (event.repeat) return target === page.increment && event.preventDefault();
+    // Holding Enter down is one increment: false prevents further ones.
+    if (event.repeat) return key !== "Enter";
     const isOurs = key === "+" && plus.checked && !(event.ctrlKey || event.metaKey || event.altKey);
     const isText = target.matches("input:not([type=checkbox], [type=radio])");
     if (isOurs && !isText && !page.increment.disabled) act.requestSubmit();
