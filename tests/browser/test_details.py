@@ -181,6 +181,27 @@ def test_top_counters_are_links_if_reports_exist(
     expect(page.get_by_role("heading", level=1)).to_have_text("visits")
 
 
+def test_focus_stays_on_a_top_counter_that_changes(
+    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
+) -> None:
+    serve_reports(page)
+    stop_clock(page)
+    open_counter(counter_id)
+    page.clock.run_for(1)
+    expect_details(page)
+    page.get_by_role("link", name="clicks").focus()
+    rows = [TOP[0], {**TOP[1], "value": 17}]
+    page.route("**/reports/top_counters?*", lambda route: route.fulfill(json={"rows": rows}, headers=CORS))
+
+    increment_elsewhere(api_url, counter_id)
+    page.clock.run_for(5_000)
+    expect_shown(page, value=1)
+    page.clock.run_for(60_000)
+
+    expect(page.locator("#counters li")).to_have_text(["visits51,231", "clicks17"])
+    expect(page.get_by_role("link", name="clicks")).to_be_focused()
+
+
 def test_form_opens_another_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
     open_counter(counter_id)
 
@@ -225,6 +246,22 @@ def test_failed_detail_is_explained_and_hides_no_other(
     for other in others.keys() - {shown}:
         expect(others[other]).to_be_visible()
     expect(others[shown]).to_have_count(0)
+
+
+def test_failed_detail_is_retried_before_the_next_refresh(
+    page: Page, open_counter: Callable[[str], None], counter_id: str
+) -> None:
+    """The counter is refreshed 5 seconds later at the earliest, and later and later while it does not change."""
+    page.route("**/badge.svg", lambda route: route.abort("connectionreset"))
+    stop_clock(page)
+    open_counter(counter_id)
+    expect(page.locator("#badgeStatus")).to_have_text("Can’t load this. Trying again.")
+
+    page.unroute("**/badge.svg")
+    page.clock.run_for(1_000)
+
+    expect(page.get_by_role("img", name="Badge of")).to_be_visible()
+    expect(page.locator("#badgeStatus")).to_be_empty()
 
 
 @pytest.mark.parametrize("status", [404, 500])

@@ -1,4 +1,4 @@
-import { readNow, request } from "../client/api.js";
+import { readNow, RefusedError, request } from "../client/api.js";
 import { pickBackoffMs } from "../client/backoff.js";
 import { makePast } from "./past.js";
 
@@ -6,8 +6,8 @@ const INTERVAL_MS = 3_000;
 const REPORTS_INTERVAL_MS = 30_000;
 const MAX_INTERVAL_MS = 120_000;
 const GROWTH = 2;
-const FIRST_BACKOFF_MS = 5_000;
-const MAX_BACKOFF_MS = 300_000;
+const FIRST_BACKOFF_MS = 1_000;
+const MAX_BACKOFF_MS = 60_000;
 
 const missingReports = new Set();
 
@@ -32,7 +32,7 @@ export function buildBadgePath(style) {
 export function makeDetails(id, api, onChange) {
   const loaders = {
     points: makePoints("hour"),
-    events: makeLoader(INTERVAL_MS, (signal) => api.get(id, "/events?limit=50", signal)),
+    events: makeLoader(INTERVAL_MS, (signal) => request(api.buildUrl(id, "/events?limit=50"), signal)),
     badge: makeBadge("flat"),
     top: makeLoader(REPORTS_INTERVAL_MS, (signal) => readReport("top_counters", "limit=5", signal)),
   };
@@ -68,7 +68,8 @@ export function makeDetails(id, api, onChange) {
   }
 
   function makeBadge(style) {
-    return makeLoader(INTERVAL_MS, (signal) => api.get(id, buildBadgePath(style), signal, { as: "text" }));
+    const url = api.buildUrl(id, buildBadgePath(style));
+    return makeLoader(INTERVAL_MS, (signal) => request(url, signal, { as: "text" }));
   }
 
   function makePoints(range) {
@@ -81,7 +82,7 @@ export function makeDetails(id, api, onChange) {
     }
     return makeLoader(INTERVAL_MS, async (signal) => {
       const from = new Date((Math.floor(readNow() / stepMs) - steps + 1) * stepMs).toISOString();
-      return (await api.get(id, `/history?resolution=${step}&from=${from}`, signal)).points;
+      return (await request(api.buildUrl(id, `/history?resolution=${step}&from=${from}`), signal)).points;
     });
   }
 
@@ -102,7 +103,8 @@ export function makeDetails(id, api, onChange) {
    * `at` which the value was read. It `isOld` if the counter has changed since.
    *
    * An update loads the value if the version has changed: after pauses that grow while it changes again and again, but
-   * are short after the user's own clicks, and after pauses that grow with failures.
+   * are short after the user's own clicks, and grow with failures. A failure is retried without an update, unless the
+   * API refused the request.
    */
   function makeLoader(firstMs, read) {
     const controller = new AbortController();
@@ -143,8 +145,8 @@ export function makeDetails(id, api, onChange) {
         pauseMs = failures ? firstMs : Math.min(pauseMs * GROWTH, MAX_INTERVAL_MS);
         failures = 0;
         current = next;
-        update(target);
       }
+      if (!(result.error instanceof RefusedError)) update(target);
       onChange();
     }
 

@@ -152,7 +152,9 @@ function showTop(loader) {
 function showList(element, loader, rows, emptyText, toParts) {
   const text = explain(loader) || (loader.value && !rows.length ? emptyText : "");
   if (!hasChanged(element.id, [rows, text])) return;
+  const focused = element.contains(document.activeElement) && document.activeElement.hash;
   element.replaceChildren(...rows.map((row) => make("li", {}, ...toParts(row))));
+  [...element.querySelectorAll("a")].find(({ hash }) => hash === focused)?.focus({ preventScroll: true });
   if (text) element.append(make("li", { className: "empty" }, text));
 }
 
