@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const HEADER = "/* counter embed 1.0.0 */\n";
 /** Properties of objects that no other code sees, and that are never stored or sent. */
 const PRIVATE =
-  /^(absentFrom|adopt|buildUrl|calls|countWaiting|counted|follow|forget|getClicks|getPending|hasUnsaved|isPersistent|onChange|onRecorded|onRefused|refresh|retryAfterMs|retryNow|shared|show|state|stop|wake)$/;
+  /^(absentFrom|adopt|buildUrl|countWaiting|counted|erase|follow|forget|getClicks|getPending|hasUnsaved|isPersistent|onChange|onRecorded|onRefused|recorded|refresh|reject|resolve|retryAfterMs|retryNow|save|shared|show|state|stop|wake)$/;
 
 const project = new URL("../..", import.meta.url);
 const require = createRequire(new URL(".local/embed/", project));

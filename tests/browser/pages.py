@@ -181,6 +181,7 @@ def serve_counter(
     """Serve a counter with these latest events and this history in place of the API, whose clock shows this date."""
     number = len(events or points or ())
     answer = {
+        "counter_id": "clicks",
         "value": number,
         "version": number,
         "updated_at": "2026-03-01T10:00:00.000Z" if number else None,

@@ -249,7 +249,9 @@ def serve_past(page: Page, status: int = 200, **answer: object) -> list[str]:
     def fulfil(route: Route) -> None:
         at = route.request.url.partition("?at=")[2]
         requested.append(at)
-        route.fulfill(status=status, json={"value": 1234, "version": 3, "at": at, **answer}, headers=CORS)
+        route.fulfill(
+            status=status, json={"counter_id": "c", "value": 1234, "version": 3, "at": at, **answer}, headers=CORS
+        )
 
     page.route("**/counters/clicks?at=*", fulfil)
     return requested

@@ -31,7 +31,8 @@ def test_gallery_shows_each_form_without_violation(
 ) -> None:
     """It fits a small phone and runs under its own policy without a message on the console."""
     page = new_context(viewport={"width": 320, "height": 568}).new_page()
-    answer = {"value": 7, "version": 7, "updated_at": None, "event_id": "e", "recorded_at": None, "status": "counted"}
+    state = {"counter_id": "c", "value": 7, "version": 7, "updated_at": None}
+    answer = {**state, "event_id": "e", "recorded_at": None, "status": "counted"}
     badge = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="20"/>'
     page.route(f"{api_url}/**", lambda route: route.fulfill(json=answer, headers=CORS))
     page.route(f"{api_url}/**/badge.svg", lambda route: route.fulfill(body=badge, headers=CORS))

@@ -108,6 +108,7 @@ class MadeUpApi:
         times = [f"{(start + timedelta(minutes=n)).isoformat(timespec='milliseconds')[:-6]}Z" for n in range(8)]
         rows = range(8 if self.is_full else 0)
         return {
+            "counter_id": LONG_NAME,
             "value": self.value,
             "version": len(rows),
             "updated_at": times[-1] if rows else None,

@@ -101,7 +101,7 @@ class Api(LoopbackServer):
             def do_POST(self) -> None:
                 outer.keys.append(self.headers["Idempotency-Key"])
                 self.rfile.read(int(self.headers["Content-Length"]))
-                event = {"event_id": "e", "recorded_at": "2026-01-31T12:00:00.000Z"}
+                event = {"counter_id": "likes", "event_id": "e", "recorded_at": "2026-01-31T12:00:00.000Z"}
                 self.answer(503 if outer.keys.count(outer.keys[-1]) == 1 else 202, event)
 
             def do_GET(self) -> None:

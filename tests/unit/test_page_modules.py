@@ -39,7 +39,7 @@ def test_page_without_locks_keeps_clicks_in_memory(evaluate):
         const alone = source.replace(/^import.*/, 'const makeKey = () => "tab";');
         const { openStore } = await import(`data:text/javascript,${encodeURIComponent(alone)}`);
         const timer = setTimeout(() => console.log("never opened"), 100);
-        const store = openStore("https://api.example");
+        const store = openStore(["https://api.example"]);
         await store.adopt();
         console.log(store.isPersistent());
         clearTimeout(timer);"""
@@ -61,6 +61,46 @@ def test_worker_without_a_readable_cache_asks_the_network(evaluate):
         });"""
 
     assert evaluate(program) == "response of the network\n"
+
+
+@pytest.mark.parametrize(("status", "body"), [(503, "null"), (200, "null"), (200, "{}"), (200, '"signed in"')])
+def test_response_that_is_not_of_the_api_loses_no_click(evaluate, status, body):
+    """A gateway or a captive portal may respond with any JSON."""
+    program = f"""
+        const {{ makeApi }} = await import(`${{web}}/client/api.js`);
+        const {{ makeOutbox }} = await import(`${{web}}/client/outbox.js`);
+        const event = {{ counter_id: "clicks", event_id: "e", recorded_at: "2026-01-31T12:00:00.000Z" }};
+        const responses = [new Response({json.dumps(body)}, {{ status: {status} }}), Response.json(event)];
+        const keys = [];
+        globalThis.fetch = async (url, {{ headers }}) => {{
+          keys.push(headers["Idempotency-Key"]);
+          return responses.shift();
+        }};
+        const store = {{ save() {{}}, erase() {{}} }};
+        const outcome = await new Promise((resolve) => {{
+          const listener = {{
+            onChange() {{}},
+            onRecorded: (click) => resolve(click.event.id),
+            onRefused: (click, error) => resolve(error.message),
+          }};
+          makeOutbox(makeApi("https://api.example"), store, listener).add("clicks", 1);
+        }});
+        console.log(outcome, keys.length, new Set(keys).size);"""
+
+    assert evaluate(program) == "e 2 1\n"
+
+
+@pytest.mark.parametrize("body", ["null", "{}"])
+def test_response_that_is_not_of_the_api_is_no_state(evaluate, body):
+    program = f"""
+        globalThis.fetch = async () => new Response({json.dumps(body)});
+        const {{ makeApi, UnavailableError }} = await import(`${{web}}/client/api.js`);
+        const {{ makeCounter }} = await import(`${{web}}/client/counter.js`);
+        const counter = makeCounter("clicks", makeApi("https://api.example"), {{ getClicks: () => [] }});
+        const error = await counter.refresh().catch((caught) => caught);
+        console.log(error instanceof UnavailableError, counter.state);"""
+
+    assert evaluate(program) == "true null\n"
 
 
 #: A CDN of one location before an API of one counter. `now` is the time, in seconds; `requests` reached the API.

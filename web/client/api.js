@@ -19,7 +19,7 @@ export class UnavailableError extends Error {
 /** The API refused the request. `current` is the counter's state if its version did not match. */
 export class RefusedError extends Error {
   constructor(status, problem) {
-    super(problem.detail ?? `The API answered ${status} and gave no reason.`);
+    super(problem.detail ?? `The API responded with ${status}.`);
     this.status = status;
     this.current = problem.current;
   }
@@ -43,8 +43,13 @@ export function makeKey() {
 export function makeApi(root) {
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
-  /** Get the resource at this path below the counter. The empty path is the counter's state. */
-  const get = (counterId, path, signal, options) => request(buildUrl(counterId, path), signal, options);
+  /** Get the counter's state or an event, at this path below the counter. The empty path is the state. */
+  async function get(counterId, path, signal, options) {
+    const answer = await request(buildUrl(counterId, path), signal, options);
+    // A captive portal may respond with JSON that does not name the counter.
+    if (!answer?.counter_id) throw new UnavailableError();
+    return answer;
+  }
 
   /** Increment the counter and return the event. A retry with the same key counts once. */
   function increment(counterId, key, by, conditions) {
@@ -70,7 +75,7 @@ export async function request(url, signal, { as = "json", ...options } = {}) {
     response = Response.error();
   }
   const { status } = response;
-  const problem = await response.json().catch(() => ({}));
+  const problem = (await response.json().catch(() => null)) ?? {};
   // A proxy's refusal must not cost a command: retry.
   const isRefusal = REFUSALS.includes(status) || REFUSAL_TYPE.test(problem.type);
   const isRefused = options.method ? isRefusal && problem.detail : /^4(?!29)/.test(status);

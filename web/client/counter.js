@@ -1,4 +1,4 @@
-import { makeKey, RefusedError, UnavailableError } from "./api.js";
+import { makeKey, RefusedError, request, UnavailableError } from "./api.js";
 
 /** Check up to this number of events one by one, more with a page of the latest. */
 const FEW = 2;
@@ -14,7 +14,7 @@ export function readCounterId(text) {
 
 /** Also exclude "." and "..", because browsers remove them from addresses. */
 export function isCounterId(text) {
-  return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text);
+  return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text ?? "");
 }
 
 /**
@@ -71,7 +71,7 @@ export function makeCounter(id, api, outbox, earlyRead, checkMany) {
   }
 
   async function checkClicks(clicks, version, signal) {
-    if (clicks.length > FEW) await checkMany?.(clicks, version, (path) => api.get(id, path, signal));
+    await checkMany?.(clicks, version, api.buildUrl(id, "/events"), signal);
     await Promise.all(clicks.filter(isUnchecked(version)).map((click) => checkClick(click, version, signal)));
   }
 
@@ -89,9 +89,10 @@ export function makeCounter(id, api, outbox, earlyRead, checkMany) {
   return counter;
 }
 
-/** Check the clicks with one page of the latest events. Leave those unchecked that can be on another page. */
-export async function checkLatest(clicks, version, get) {
-  const { events, next_cursor: more } = await get(`/events?limit=${PAGE_SIZE}`);
+/** Check the clicks, if they are many, with one page of the latest events. Leave those that can be on another page. */
+export async function checkLatest(clicks, version, url, signal) {
+  if (clicks.length <= FEW) return;
+  const { events, next_cursor: more } = await request(`${url}?limit=${PAGE_SIZE}`, signal);
   const ids = new Set(events.map((event) => event.event_id));
   // Times sort as text. Only older events can be on another page.
   const oldest = more ? events.at(-1).recorded_at : "";

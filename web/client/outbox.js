@@ -27,7 +27,7 @@ export function makeOutbox(api, store, listener) {
   /** Forget a click that the value shown includes, or never will. */
   function forget({ key }) {
     clicks.delete(key);
-    store.remove(key);
+    store.erase(key);
   }
 
   function sendNext() {
@@ -43,7 +43,7 @@ export function makeOutbox(api, store, listener) {
     try {
       const { event_id: id, recorded_at: recordedAt } = await api.increment(click.counterId, click.key, click.by);
       click.event = { id, recordedAt };
-      store.put(click);
+      store.save(click);
       failures = 0;
       accepted = click.counterId;
       listener.onRecorded(click);
@@ -88,7 +88,7 @@ export function makeOutbox(api, store, listener) {
     add(counterId, by, key = makeKey()) {
       if (clicks.has(key)) return clicks.get(key);
       const click = { key, counterId, by, at: Date.now() };
-      store.put(click);
+      store.save(click);
       track(click);
       sendNext();
       return click;

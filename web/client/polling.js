@@ -29,8 +29,8 @@ export function startPolling(counter, onRefresh) {
     const version = counter.state?.version;
     canWake = false;
     const error = await counter.refresh(stop.signal, mayBeCached).then(() => null, (caught) => caught);
+    if (!stop.signal.aborted) onRefresh(error);
     if (stop.signal.aborted) return;
-    onRefresh(error);
     mayBeCached = !error;
     failures = error ? failures + 1 : 0;
     unchanged = counter.state?.version === version ? unchanged + 1 : 0;

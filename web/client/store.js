@@ -10,12 +10,12 @@ const OPEN_TIMEOUT_MS = 3_000;
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
  * clicks of closed tabs. Without storage, and until it is open, `isPersistent` returns false: clicks are in memory.
  *
- * A click belongs to one API. The page's own clicks name none, so that they follow the page to another address of its
- * API; the page also adopts those that name its API.
+ * A click names one API, the first of these; clicks of all of them are adopted. The page's own clicks name `undefined`,
+ * so that they follow the page to another address of its API.
  */
-export function openStore(apiUrl, isPage = false) {
+export function openStore(apis) {
   const tab = makeKey();
-  const api = isPage ? undefined : apiUrl;
+  const [api] = apis;
   let isPersistent = false;
   const giveUp = () => (isPersistent = false);
   const opening = openDatabase(tab, giveUp).then((db) => {
@@ -26,28 +26,23 @@ export function openStore(apiUrl, isPage = false) {
   /** Run a transaction. If it fails, store nothing any more. */
   async function write(change) {
     const db = await opening;
-    await new Promise((resolve) => {
-      const fail = () => resolve(giveUp());
-      try {
-        const transaction = isPersistent && db.transaction("clicks", "readwrite");
-        Object.assign(transaction, { oncomplete: resolve, onabort: fail });
-        // Commit a single request now: the page may close.
-        if (change(transaction.objectStore("clicks"))) transaction.commit();
-      } catch {
-        fail();
-      }
-    });
+    await new Promise((oncomplete, onabort) => {
+      const transaction = isPersistent && db.transaction("clicks", "readwrite");
+      Object.assign(transaction, { oncomplete, onabort });
+      // Commit a single request now: the page may close.
+      if (change(transaction.objectStore("clicks"))) transaction.commit();
+    }).catch(giveUp);
   }
 
   return {
     isPersistent: () => isPersistent,
 
     /** Store the click as it is now. */
-    put({ key, counterId, by, at, event }) {
+    save({ key, counterId, by, at, event }) {
       return write((clicks) => clicks.put({ key, counterId, by, at, event, tab, api }));
     },
 
-    remove: (key) => write((clicks) => clicks.delete(key)),
+    erase: (key) => write((clicks) => clicks.delete(key)),
 
     /**
      * Take over the clicks of closed tabs and return them; delete those recorded long ago.
@@ -61,7 +56,7 @@ export function openStore(apiUrl, isPage = false) {
       await write((clicks) => {
         clicks.getAll().onsuccess = ({ target }) => {
           for (const click of target.result) {
-            if (openTabs.includes(click.tab) || ![api, apiUrl].includes(click.api)) continue;
+            if (openTabs.includes(click.tab) || !apis.includes(click.api)) continue;
             if (click.event && Date.now() - click.at > MAX_RECORDED_AGE_MS) clicks.delete(click.key);
             else clicks.put({ ...click, tab }).onsuccess = () => adopted.push(click);
           }
@@ -76,8 +71,8 @@ async function openDatabase(tab, onClosed) {
   // Node may have locks, but has no database: this line throws.
   const factory = indexedDB;
   await new Promise((onLocked, onRefused) => {
-    // A browser without storage refuses locks, too.
-    navigator.locks.request(tab, () => new Promise(() => onLocked())).catch(onRefused);
+    // Hold the lock while the tab is open. A browser without storage refuses locks, too.
+    navigator.locks.request(tab, () => new Promise(onLocked)).catch(onRefused);
   });
   const request = factory.open("counter", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });

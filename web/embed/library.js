@@ -22,7 +22,7 @@ function connect(root) {
   const api = makeApi(root);
   const counters = new Map();
   const getAddress = (id) => api.buildUrl(id, "");
-  const outbox = makeOutbox(api, openStore(root), {
+  const outbox = makeOutbox(api, openStore([root]), {
     onChange: () => counters.forEach(({ show }) => show()),
     onRecorded(click) {
       confirmKey(getAddress(click.counterId), click.key);

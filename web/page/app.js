@@ -20,7 +20,7 @@ async function start({ apiUrl, maxIncrement }) {
   let earlyId = readShownId();
   const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
   earlyRead?.catch(() => {});
-  const outbox = makeOutbox(api, openStore(apiUrl, true), { onRecorded, onRefused, onChange: show });
+  const outbox = makeOutbox(api, openStore([undefined, apiUrl]), { onRecorded, onRefused, onChange: show });
   let shownId = null;
   let counter = null;
   let lastState = null;
