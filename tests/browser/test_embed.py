@@ -98,6 +98,29 @@ def test_offline_clicks_of_two_elements_count_once_after_a_reload(
 
 
 @pytest.mark.exhaustive
+def test_click_that_was_offline_is_announced_once_it_is_counted(
+    page: Page, embed: Callable[..., str], api_url: str, counter_id: str
+) -> None:
+    """Until then, the value of an earlier click is not announced again."""
+    page.goto(embed("<counter-button COUNTER></counter-button>"))
+    expect_value(page, 0)
+    status = page.locator("counter-button").get_by_role("status")
+    get_button(page).click()
+    expect(status).to_have_text(f"{counter_id}: 1")
+    cut_off(page, api_url)
+    get_button(page).click()
+    expect(status).to_have_text("Not sent yet. The click is saved.")
+
+    reads = Gate(page, f"**/counters/{counter_id}")
+    with page.expect_response("**/increments"):
+        reconnect(page, api_url)
+
+    expect(status).to_be_empty()
+    reads.open()
+    expect(status).to_have_text(f"{counter_id}: 2")
+
+
+@pytest.mark.exhaustive
 def test_clicks_of_a_closed_tab_are_sent_by_another(
     context: BrowserContext, embed: Callable[..., str], api_url: str, counter_id: str
 ) -> None:
@@ -191,6 +214,27 @@ def test_visits_are_counted_once_a_day_in_tabs_and_reloads(
     expect_value(other, 4, element="counter-value")
 
 
+@pytest.mark.exhaustive
+def test_page_that_is_only_prepared_counts_no_visit(
+    page: Page, embed: Callable[..., str], api_url: str, counter_id: str
+) -> None:
+    """Browsers may render a page before the visitor opens it."""
+    page.add_init_script("Object.defineProperty(document, 'prerendering', { value: true, configurable: true });")
+    page.goto(embed('<counter-value COUNTER count="view"></counter-value>'))
+    expect_value(page, 0, element="counter-value")
+    assert get_value_and_version(api_url, counter_id) == (0, 0)
+
+    page.evaluate(
+        """() => {
+            Object.defineProperty(document, "prerendering", { value: false });
+            document.dispatchEvent(new Event("prerenderingchange"));
+        }"""
+    )
+
+    expect_value(page, 1, element="counter-value")
+    assert get_value_and_version(api_url, counter_id) == (1, 1)
+
+
 def test_element_follows_its_attributes_and_stops_when_removed(
     page: Page, embed: Callable[..., str], api_url: str, counter_id: str
 ) -> None:
@@ -221,6 +265,20 @@ def test_element_follows_its_attributes_and_stops_when_removed(
     page.evaluate("document.querySelector('main').append(window.removed)")
 
     expect_value(page, "2.000")
+
+
+@pytest.mark.exhaustive
+def test_element_that_a_listener_removes_stops_its_requests(page: Page, embed: Callable[..., str]) -> None:
+    page.add_init_script("addEventListener('counter-change', ({ target }) => target.remove());")
+    page.clock.install()
+    page.goto(embed("<counter-button COUNTER></counter-button>"))
+    expect(page.locator("counter-button")).to_have_count(0)
+    reads: list[str] = []
+    page.on("request", lambda sent: reads.append(sent.url))
+
+    page.clock.run_for(120_000)
+
+    assert reads == []
 
 
 def test_refusals_are_shown_quietly(page: Page, embed: Callable[..., str], api_url: str, counter_id: str) -> None:
@@ -312,8 +370,8 @@ def test_change_of_an_element_reaches_the_page_as_an_event(
     assert page.evaluate("changes") == changes
 
 
-def test_held_key_is_one_click(page: Page, embed: Callable[..., str], counter_id: str) -> None:
-    page.goto(embed("<counter-button COUNTER></counter-button>"))
+def test_held_enter_is_one_click_and_held_tab_moves_on(page: Page, embed: Callable[..., str]) -> None:
+    page.goto(embed("<counter-button COUNTER></counter-button>" * 3))
     expect_value(page, 0)
     page.keyboard.press("Tab")
     expect(get_button(page)).to_be_focused()
@@ -321,8 +379,11 @@ def test_held_key_is_one_click(page: Page, embed: Callable[..., str], counter_id
     for _ in range(5):
         page.keyboard.down("Enter")
     page.keyboard.up("Enter")
+    for _ in range(2):
+        page.keyboard.down("Tab")
 
     expect_value(page, 1)
+    expect(get_button(page, 2)).to_be_focused()
 
 
 def test_library_counts_and_reports_changes(

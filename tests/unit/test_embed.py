@@ -141,13 +141,52 @@ def test_library_in_node_retries_and_lets_the_process_end():
     assert len(set(api.keys)) == 1
 
 
+def test_subscriber_that_throws_stops_no_other():
+    """Its error is reported, and the increment is neither lost nor rejected."""
+    program = f"""
+        const {{ counter }} = await import({json.dumps(str(EMBED))});
+        const reported = new Set();
+        process.on("unhandledRejection", (error) => reported.add(error.message));
+        const likes = counter(process.argv[1], "likes");
+        const stop = likes.subscribe(() => {{ throw new Error("broken"); }});
+        const event = await likes.increment();
+        const value = await new Promise((resolve) => {{
+            const unsubscribe = likes.subscribe(({{ value }}) => {{
+                if (value === 1) resolve(value, unsubscribe());
+            }});
+        }});
+        stop();
+        console.log(JSON.stringify([event.id, value, [...reported]]));"""
+    with closing(Api()) as api:
+        command = [require_program("node", "nodejs"), "--input-type=module", "--eval", program, "--", api.url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout) == ["e", 1, ["broken"]]
+
+
+def test_subscriber_that_unsubscribes_itself_leaves_no_timer():
+    program = f"""
+        const {{ counter }} = await import({json.dumps(str(EMBED))});
+        const likes = counter(process.argv[1], "likes");
+        await new Promise((resolve) => {{
+            const unsubscribe = likes.subscribe(({{ isFresh }}) => isFresh && resolve(unsubscribe()));
+        }});
+        await new Promise(setImmediate);
+        console.log(process.getActiveResourcesInfo().filter((name) => name === "Timeout").length);"""
+    with closing(Api()) as api:
+        command = [require_program("node", "nodejs"), "--input-type=module", "--eval", program, "--", api.url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "0\n"
+
+
 def test_library_refuses_invalid_arguments():
     program = f"""
         const {{ counter }} = await import({json.dumps(str(EMBED))});
         const refuse = (...given) => {{ try {{ counter(...given); }} catch (error) {{ return error.name; }} }};
         const api = "https://api.example/api";
-        const names = [refuse(), refuse(api, "a b"), refuse("api", "likes"), refuse(api, "constructor") ?? "valid"];
-        console.log(names.join());"""
+        const refused = [[], [api], [api, null], [api, "a b"], ["api", "likes"]].map((given) => refuse(...given));
+        console.log([...refused, refuse(api, "constructor") ?? "valid"].join());"""
 
     done = subprocess.run(
         [require_program("node", "nodejs"), "--input-type=module", "--eval", program],
@@ -156,4 +195,4 @@ def test_library_refuses_invalid_arguments():
         check=True,
     )
 
-    assert done.stdout == "TypeError,TypeError,TypeError,valid\n"
+    assert done.stdout == "TypeError,TypeError,TypeError,TypeError,TypeError,valid\n"

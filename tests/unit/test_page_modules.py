@@ -103,6 +103,23 @@ def test_response_that_is_not_of_the_api_is_no_state(evaluate, body):
     assert evaluate(program) == "true null\n"
 
 
+def test_visitor_who_counts_once_ever_is_not_counted_again_today(evaluate):
+    """A counter may have a button that counts once ever and a value that counts visits once a day."""
+    program = """
+        const items = {};
+        globalThis.localStorage = { getItem: (name) => items[name], setItem: (name, text) => (items[name] = text) };
+        const { chooseKey, confirmKey } = await import(`${web}/embed/once.js`);
+        const outcomes = [];
+        for (const once of ["day", "visitor", "day", "visitor"]) {
+          const key = await chooseKey("a counter", once);
+          outcomes.push(key === true);
+          confirmKey("a counter", key);
+        }
+        console.log(outcomes.join());"""
+
+    assert evaluate(program) == "false,false,true,true\n"
+
+
 #: A CDN of one location before an API of one counter. `now` is the time, in seconds; `requests` reached the API.
 CDN = f"""
     const {{ makeApi }} = await import(`${{web}}/client/api.js`);

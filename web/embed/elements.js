@@ -42,7 +42,6 @@ function makeView(host, isButton) {
   let unsubscribe = null;
   let state = {};
   let problem = "";
-  let hadPending = false;
   let spoken = "";
   let reported = "";
 
@@ -64,10 +63,14 @@ function makeView(host, isButton) {
         show();
       });
     }
-    // Count the visit once for each element and counter.
+    // Count the visit once for each element and counter, but not that of a page that is only prepared.
     if (next && next !== visited && !isButton && read("count") !== null) {
-      visited = next;
-      increment();
+      if (document.prerendering) {
+        document.addEventListener("prerenderingchange", update, { once: true });
+      } else {
+        visited = next;
+        increment();
+      }
     }
     show();
   }
@@ -86,7 +89,7 @@ function makeView(host, isButton) {
 
   function format(number, options) {
     try {
-      return number.toLocaleString(read("locale") ?? (document.documentElement.lang || []), options);
+      return number.toLocaleString(read("locale") || document.documentElement.lang || [], options);
     } catch {
       return `${number}`;
     }
@@ -110,14 +113,13 @@ function makeView(host, isButton) {
           ? ["done", "✓", age || "Counted"]
           : ["", "", age];
     // Announce the value once the visitor’s own clicks are counted, not other clients’ changes.
-    if (hadPending && !pending) spoken = named;
-    hadPending = pending;
+    spoken = pending ? null : (spoken ?? named);
     box.title = title;
     box.part = `box ${kind}`;
     setText(label, read("label") ?? (isButton ? format(readBy(), PLUS) : ""));
     setText(value, text);
     setText(mark, sign);
-    setText(note, isButton ? refusal || unsent || spoken : title);
+    setText(note, isButton ? refusal || unsent || spoken || "" : title);
     if (isButton) {
       box.ariaLabel = `${label.textContent} ${named}`;
       box.ariaDisabled = isDone || !shown;
@@ -125,7 +127,9 @@ function makeView(host, isButton) {
     // Let the page react, but not to a poll that found the same.
     const detail = { counter: read("counter"), value: number, version, isFresh, pending, refusal };
     if (reported === (reported = JSON.stringify(detail))) return;
-    host.dispatchEvent(new CustomEvent("counter-change", { detail, bubbles: true, composed: true }));
+    const event = new CustomEvent("counter-change", { detail, bubbles: true, composed: true });
+    // A listener may remove the element: later, when the update is complete.
+    queueMicrotask(() => host.dispatchEvent(event));
   }
 
   const sheet = new CSSStyleSheet();
@@ -137,8 +141,8 @@ function makeView(host, isButton) {
   if (isButton) {
     note.role = "status";
     box.onclick = () => box.ariaDisabled === "true" || increment();
-    // Holding a key down is one increment: false prevents the click.
-    box.onkeydown = (event) => !event.repeat;
+    // Holding Enter down is one increment: false prevents further ones.
+    box.onkeydown = ({ key, repeat }) => !repeat || key !== "Enter";
   }
   new MutationObserver(update).observe(host, { attributes: true });
   return update;

@@ -26,11 +26,11 @@ function connect(root) {
     onChange: () => counters.forEach(({ show }) => show()),
     onRecorded(click) {
       confirmKey(getAddress(click.counterId), click.key);
-      click.calls?.forEach(({ resolve }) => resolve(click.event));
+      click.resolve?.(click.event);
       // Without a subscriber, no poll would see that the click is counted.
       if (!counters.get(click.counterId)?.wake()) outbox.forget(click);
     },
-    onRefused: (click, error) => click.calls?.forEach(({ reject }) => reject(error)),
+    onRefused: (click, error) => click.reject?.(error),
   });
 
   const adopt = () => document?.hidden || outbox.adopt();
@@ -79,7 +79,8 @@ function connect(root) {
       const pending = clicks.reduce((sum, { by }) => sum + by, 0);
       const isWaiting = !!outbox.countWaiting() && clicks.some(({ event }) => !event);
       const state = { value: null, ...last, isFresh, pending, isWaiting, isSaved: !outbox.hasUnsaved(), error };
-      subscribers.forEach((callback) => callback(state));
+      // An async function reports an error in place of throwing it, which would stop the client.
+      subscribers.forEach(async (callback) => callback(state));
     }
 
     async function increment(by = 1, { once } = {}) {
@@ -87,7 +88,8 @@ function connect(root) {
       if (key === true) return null;
       if (once && !key) throw new Error("This browser has no storage.");
       const click = outbox.add(id, by, key);
-      return click.event ?? new Promise((resolve, reject) => (click.calls ??= []).push({ resolve, reject }));
+      const settle = (resolve, reject) => Object.assign(click, { resolve, reject });
+      return click.event ?? (click.recorded ??= new Promise(settle));
     }
 
     function isCounted(once) {

@@ -18,8 +18,10 @@ export function readKey(address, once) {
 /** Choose the key if there is none yet, and return as `readKey`: undefined without storage. */
 export async function chooseKey(address, once) {
   function choose() {
-    const { visitor } = readItem(getName(address)) ?? {};
-    if (!readKey(address, once)) writeItem(getName(address), { visitor, [getPeriod(once)]: makeKey() });
+    const keys = readItem(getName(address)) ?? {};
+    const [period, today] = [once, "day"].map(getPeriod);
+    keys[period] ??= makeKey();
+    writeItem(getName(address), { visitor: keys.visitor, [today]: keys[today] });
     return readKey(address, once);
   }
   // Without HTTPS, there are no locks: tabs that count for the first time at once may count twice.
