@@ -30,6 +30,7 @@ from ministack.services import dynamodb, dynamodb_streams, sqs
 
 from chalicelib import settings
 from chalicelib.projections import READ_MODEL, SQL
+from ops.local import ministack_speed
 from testkit import aws_requests
 from testkit.faults import Attempt, no_fault, response
 
@@ -42,9 +43,7 @@ if TYPE_CHECKING:
 _TEMPLATE = Path(__file__).parent.parent / "infrastructure" / "template.yaml"
 _SERVICES: Any = {"DynamoDB": dynamodb, "DynamoDBStreams": dynamodb_streams, "AmazonSQS": sqs}
 
-#: Functions of numbers and expressions that the embedded AWS computes for each attribute and each item again.
-for _function in ("_number_size_bytes", "_number_error", "_ddb_canonicalize_number", "_condition_syntax_error"):
-    setattr(dynamodb, _function, functools.lru_cache(10_000)(getattr(dynamodb, _function)))
+ministack_speed.cache_checks()
 
 
 class Engine:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from ministack.core import iam_evaluator, lambda_runtime, sigv4
 from ministack.services import s3, sts
 
-from ops.local import ministack_gateway, ministack_limits
+from ops.local import ministack_gateway, ministack_limits, ministack_speed
 from ops.local.guard import Guard
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def main() -> None:
 
     ministack_gateway.correct(app)
     ministack_limits.correct(app)
+    ministack_speed.cache_checks()
     _accept_metric_math()
     _use_own_binaries()
     _keep_processes()
