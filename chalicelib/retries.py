@@ -23,8 +23,13 @@ def attempts(limit: int) -> Iterator[int]:
     """
     for attempt in range(limit):
         if attempt:
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))))  # noqa: S311  (no secret)
+            time.sleep(draw_wait_s(attempt, _LONGEST_WAIT_S))
         yield attempt
+
+
+def draw_wait_s(attempt: int, longest_s: float) -> float:
+    """Return a random wait after this number of attempts: up to 20 ms after the first, doubled up to `longest_s`."""
+    return random.uniform(0, min(longest_s, _FIRST_WAIT_S * 2 ** (attempt - 1)))  # noqa: S311  (no secret)
 
 
 def pause() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError
+from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
 from testkit import aws_requests
@@ -113,6 +113,12 @@ def cancel_for(*reasons: str | None) -> Fault:
     return cancel
 
 
+def respond_late(attempt: Attempt) -> AWSResponse:
+    """Carry out the request, and respond after the SDK has stopped waiting."""
+    attempt.carry_out()
+    raise ReadTimeoutError(endpoint_url=attempt.request.url)
+
+
 def leave_all_unprocessed(attempt: Attempt) -> AWSResponse:
     """Respond to a batch of reads with every key unprocessed, as without throughput."""
     asked = json.loads(attempt.request.body)["RequestItems"]
@@ -175,6 +181,22 @@ class Disturbance:
                 self.calls.append(attempt.call)
             is_met = self.calls.index(attempt.call) == self._at and (is_first or self._every_attempt)
             self._has_died = is_met and self._fault in (die_before, die_after)
+        return self._fault(attempt) if is_met else attempt.carry_out()
+
+
+class Throttle:
+    """Inject the fault into the first `times` attempts at this operation, by any client."""
+
+    def __init__(self, operation: str, fault: Fault, times: int) -> None:
+        self.left = times
+        self._operation = operation
+        self._fault = fault
+        self._lock = threading.Lock()
+
+    def __call__(self, attempt: Attempt) -> AWSResponse:
+        with self._lock:
+            is_met = attempt.operation == self._operation and self.left > 0
+            self.left -= is_met
         return self._fault(attempt) if is_met else attempt.carry_out()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib import event_log
 from chalicelib.access.names import Names, Verdict, judge
-from chalicelib.aws import partitions
+from chalicelib.aws import partitions, tables
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from ops.cli import progress
 from ops.cli.result import Outcome, count
-from ops.maintenance import counters, purge
+from ops.maintenance import counters, purge, throttling
 from ops.maintenance.event_file import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from chalicelib.domain.events import Event
     from chalicelib.event_log import LogPosition
@@ -108,19 +109,33 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
         LogUnavailableError: the next call finishes.
     """
     is_unknown = _read_access(settings)
-    pause, started, read, reads_first = threading.Event(), time.monotonic(), 0, True
-    with progress.bar("Comparing" if dry_run else "Appending", total) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for window in split_into_chunks(_prepare(candidates, result), min(_AT_ONCE * _THREADS, rate)):
-            before, append = result.appended.total(), partial(_append, reads_first=reads_first, dry_run=dry_run)
-            chunks = split_into_chunks(_drop_repeated(window, result), _AT_ONCE)
-            for future in [pool.submit(contextvars.copy_context().run, append, each) for each in chunks]:
-                result.add(future.result())
-            reads_first = result.appended.total() - before < len(window)
-            _note_unknown(window, is_unknown, result)
-            advance(len(window))
-            read += len(window)
+    pause, started, submitted, reads_first = threading.Event(), time.monotonic(), 0, True
+    in_flight: deque[tuple[int, Future[Result]]] = deque()
+    with (
+        progress.bar("Comparing" if dry_run else "Appending", total) as advance,
+        ThreadPoolExecutor(_THREADS) as pool,
+        throttling.retry_throttled(tables.client()),
+    ):
+
+        def collect() -> None:
+            nonlocal reads_first
+            size, future = in_flight.popleft()
+            part = future.result()
+            result.add(part)
+            reads_first = part.appended.total() < size
+            advance(size)
+
+        for chunk in split_into_chunks(_prepare(candidates, result), min(_AT_ONCE, rate)):
+            if len(in_flight) == _THREADS:
+                collect()
             if not dry_run:
-                pause.wait(max(0.0, started + read / rate - time.monotonic()))
+                pause.wait(max(0.0, started + submitted / rate - time.monotonic()))
+            append = partial(_append, chunk, reads_first=reads_first, dry_run=dry_run)
+            in_flight.append((len(chunk), pool.submit(contextvars.copy_context().run, append)))
+            submitted += len(chunk)
+            _note_unknown(chunk, is_unknown, result)
+        while in_flight:
+            collect()
 
 
 def to_outcome(settings: Settings, result: Result, *, following: str = "", dry_run: bool) -> Outcome:
@@ -185,19 +200,20 @@ def _prepare(candidates: Iterable[Candidate], result: Result) -> Iterator[Candid
             yield from (replace(each, event=replace(event, event_id=id_)) for id_ in ids if id_ != event.event_id)
 
 
-def _drop_repeated(window: Sequence[Candidate], result: Result) -> list[Candidate]:
+def _drop_repeated(chunk: Sequence[Candidate], result: Result) -> list[Candidate]:
     """Return the events without those whose ids are repeated. DynamoDB refuses a batch with the same key twice."""
     first: dict[LogPosition, Candidate] = {}
-    for each in window:
+    for each in chunk:
         known = first.setdefault(event_log.locate(each.event), each)
         if known is not each:
             _compare(each, known.event, result)
     return [*first.values()]
 
 
-def _append(candidates: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> Result:
-    """Append those of these events that the log lacks. Their ids differ."""
+def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> Result:
+    """Append those of these events that the log lacks."""
     result = Result()
+    candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}
     if reads_first or dry_run or not event_log.append_all([each.event for each in candidates]):
         recorded = event_log.find_recorded([each.event for each in candidates])
@@ -230,8 +246,8 @@ def _read_access(settings: Settings) -> Callable[[str], bool]:
     return lambda counter_id: judge(counter_id, allowed, catalog) is Verdict.UNKNOWN
 
 
-def _note_unknown(window: Sequence[Candidate], is_unknown: Callable[[str], bool], result: Result) -> None:
+def _note_unknown(chunk: Sequence[Candidate], is_unknown: Callable[[str], bool], result: Result) -> None:
     """Remember some of the counters that clients cannot read, one more than the outcome lists."""
-    for counter_id in {each.event.counter_id for each in window} - result.unknown_counters:
+    for counter_id in {each.event.counter_id for each in chunk} - result.unknown_counters:
         if len(result.unknown_counters) <= _LISTED and is_unknown(counter_id):
             result.unknown_counters.add(counter_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec, event_log
+from chalicelib.aws import tables
 from chalicelib.domain.events import Purged
 from chalicelib.errors import NotUnderstoodError
 from chalicelib.event_log import Unreadable
@@ -14,6 +15,7 @@ from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
 from ops.cli import progress
 from ops.cli.errors import OperatorError
+from ops.maintenance import throttling
 from ops.maintenance.event_file import Problem
 from ops.maintenance.missing_events import Candidate
 
@@ -101,14 +103,15 @@ class Difference(TemporaryDatabase):
 
         Reading both costs a twentieth of reading this stage's log by ids.
         """
-        with progress.bar("Reading the log", size) as advance:
+        with throttling.retry_throttled(tables.client()), progress.bar("Reading the log", size) as advance:
             for batch in split_into_chunks(event_log.scan(), _AT_ONCE):
                 rows = [
                     (event.counter_id, event.event_id, _digest(event)) for event in event_log.skip_unreadable(batch)
                 ]
                 self.insert("recorded VALUES (?, ?, ?)", rows)
                 advance(len(batch))
-        with progress.bar(f"Reading {log.description['TableArn']}", log.approximate_size) as advance:
+        label = f"Reading {log.description['TableArn']}"
+        with throttling.retry_throttled(log.client), progress.bar(label, log.approximate_size) as advance:
             for batch in split_into_chunks(scan(log), _AT_ONCE):
                 self.insert("missing VALUES (?, ?, ?, ?)", [*self._select(batch, log.table, result)])
                 advance(len(batch))

@@ -253,3 +253,16 @@ def test_interrupted_copy_is_finished_by_the_next(engine, pipeline, record, monk
     assert again.facts["appended"] + again.facts["present"] == len(events)
     assert {*read_log()} == {*events}
     assert verify() == {}
+
+
+@pytest.mark.parametrize("table", [SOURCE.event_log_table, "counter-pipeline-event-log"])
+def test_copy_waits_until_throttling_of_a_scan_ends(engine, record, table):
+    events = make_events()
+    for event in events:
+        record(event)
+    throttle = faults.Throttle("Scan", faults.throttle, times=20)
+    engine.gate = lambda attempt: throttle(attempt) if table in str(attempt.request.body) else attempt.carry_out()
+
+    outcome = run_copy()
+
+    assert (throttle.left, outcome.facts["appended"], outcome.holds) == (0, 12, True)

@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 import sys
+import threading
 import types
 import uuid
 from dataclasses import replace
@@ -25,10 +26,11 @@ import pytest
 
 from chalicelib import clock, codec, event_log, settings
 from chalicelib.domain.events import LATEST_MS, Purged
-from chalicelib.errors import UnavailableError
+from chalicelib.errors import LogUnavailableError, UnavailableError
 from chalicelib.extras.verification import repair
 from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.read_model import queries
+from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError
 from ops.maintenance import counters, event_file, export, import_file, lookups, missing_events, purge, start_values
 from testkit import faults
@@ -767,3 +769,97 @@ def test_import_that_meets_a_concurrent_one_appends_the_others(engine, tmp_path)
 
     assert (outcome.facts["appended"], outcome.facts["present"], outcome.facts["problems"]) == (1, 1, 1)
     assert {*read_log()} == {same, replace(other, by=7), fresh}
+
+
+#: Faults that pass, by the operation that meets them. The SDK alone makes four attempts, and one at a transaction.
+PASSING = {
+    "a read is throttled": ("BatchGetItem", faults.throttle),
+    "a read exceeds the throughput": ("BatchGetItem", faults.exceed_throughput),
+    "a transaction is throttled": ("TransactWriteItems", faults.throttle),
+    "a member is throttled": ("TransactWriteItems", faults.cancel_for(None, "ThrottlingError")),
+    "a member exceeds the throughput": ("TransactWriteItems", faults.cancel_for("ProvisionedThroughputExceeded", None)),
+    "a member has a conflict": ("TransactWriteItems", faults.cancel),
+    "an answer is late": ("TransactWriteItems", faults.respond_late),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_import_waits_until_throttling_ends(engine, pipeline, tmp_path, name):
+    operation, fault = PASSING[name]
+    events = append_events()
+    run_export(tmp_path / "events.jsonl")
+    empty_log(engine)
+    pipeline.new_records()
+    engine.gate = throttle = faults.Throttle(operation, fault, times=20)
+
+    outcome = run_import(tmp_path / "events.jsonl")
+    pipeline.deliver()
+
+    assert throttle.left == 0
+    assert outcome.holds
+    assert {*read_log()} == {*events}
+    assert verify() == {}
+
+
+@pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded"])
+def test_import_that_stays_throttled_ends_with_the_error(engine, tmp_path, reason):
+    """Later commands of the process have the SDK's retries alone."""
+    append_events()
+    run_export(tmp_path / "events.jsonl")
+    empty_log(engine)
+    engine.gate = throttle = faults.Throttle("TransactWriteItems", faults.cancel_for(None, reason), faults.ALWAYS)
+
+    with pytest.raises(LogUnavailableError, match="TransactionCanceledException") as raised:
+        run_import(tmp_path / "events.jsonl")
+
+    assert errors.exit_status(raised.value) == 3
+    assert faults.ALWAYS - throttle.left == 30
+    with pytest.raises(LogUnavailableError):
+        event_log.append_all([an_event(), an_event()])
+    assert faults.ALWAYS - throttle.left == 31
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ValidationException"])
+def test_import_that_is_refused_is_not_retried(engine, tmp_path, code):
+    file = write(tmp_path, GOOD)
+    engine.gate = refusal = faults.Throttle("TransactWriteItems", faults.refuse(code), faults.ALWAYS)
+
+    with pytest.raises(LogUnavailableError, match=code):
+        run_import(file)
+
+    assert faults.ALWAYS - refusal.left == 1
+
+
+def test_import_keeps_requests_in_flight(engine, tmp_path, monkeypatch):
+    """It reads the next lines meanwhile, but not further than the requests in flight."""
+    monkeypatch.setattr(missing_events, "_AT_ONCE", 1)
+    monkeypatch.setattr(missing_events, "_THREADS", 3)
+    begun = threading.Barrier(3, timeout=60)
+    read: list[int] = []
+
+    def wait_for_all(attempt):
+        if attempt.operation == "TransactWriteItems":
+            begun.wait()
+        return attempt.carry_out()
+
+    def read_lines():
+        for at in range(9):
+            read.append(at)
+            yield missing_events.Candidate(an_event(event_id=an_id(at)), "a file", at, lambda _, __: True)
+
+    result = missing_events.Result()
+    engine.gate = wait_for_all
+    monkeypatch.setattr(missing_events, "_append", note_lines(missing_events._append, read))
+    missing_events.append_missing(settings.current(), read_lines(), result, 10**9, dry_run=False)
+
+    assert result.appended.total() == 9
+
+
+def note_lines(append, read):
+    """Check how many lines were read when a chunk is appended."""
+
+    def append_and_check(chunk, **options):
+        assert len(read) <= chunk[0].line + 5
+        return append(chunk, **options)
+
+    return append_and_check

@@ -313,3 +313,16 @@ def test_interrupted_restore_is_finished_by_the_next(engine, pipeline, back_up, 
     assert again.facts["appended"] + again.facts["present"] == len(events)
     assert {*read_log()} == {*events}
     assert verify() == {}
+
+
+@pytest.mark.parametrize("operation", ["Scan", "TransactWriteItems"])
+def test_restore_waits_until_throttling_ends(engine, back_up, operation):
+    """Also while it reads both tables."""
+    events = append_events()
+    back_up()
+    delete(engine, events[2:10])
+    engine.gate = throttle = faults.Throttle(operation, faults.exceed_throughput, times=20)
+
+    outcome = run_restore()
+
+    assert (throttle.left, outcome.facts["appended"], outcome.holds) == (0, 8, True)
