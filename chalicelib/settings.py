@@ -28,6 +28,9 @@ CALLERS = ("anyone", "api-key", "iam", "jwt")
 #: The fronts that FRONT may name: the API Gateway REST API, an API Gateway HTTP API, and the URL of the API's function.
 FRONTS = ("rest", "http", "url")
 
+#: The CDNs that `deploy` can put in front of the page and the API.
+CDNS = ("none", "cloudfront")
+
 #: The settings that only a REST API can honor.
 _REST_SETTINGS = ("WAF", "ACCESS_LOG", "EXPENSIVE_READS_PER_S")
 
@@ -97,6 +100,7 @@ class Settings:
     check_events: int
     front: tuple[str, ...]
     front_secrets: tuple[str, ...]
+    cdn: str
     requests_per_s: int
     expensive_reads_per_s: int
     reserved_api: int | None
@@ -190,6 +194,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
         front=_fronts(environment),
         front_secrets=_front_secrets(environment),
+        cdn=_cdn(environment),
         requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
         expensive_reads_per_s=_integer(environment, "EXPENSIVE_READS_PER_S", default=100, lowest=1, highest=10_000),
         reserved_api=_optional_integer(environment, "RESERVED_API", lowest=1, highest=1000),
@@ -290,14 +295,25 @@ def _front_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the SHA-256 digests of the secrets that the owner's CDN may send."""
     text = environment.get("FRONT_SECRETS", "")
     digests = tuple(text.split(",")) if text else ()
-    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) or len(digests) > 2:
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) or len(digests) > 4:
         raise SettingsError(
-            "FRONT_SECRETS must be the SHA-256 digests of one or two secrets, in hexadecimal digits and separated by a "
-            "comma, and not the secrets themselves"
+            "FRONT_SECRETS must be the SHA-256 digests of one to four secrets, in hexadecimal digits and separated by "
+            "commas, and not the secrets themselves"
         )
     if digests and set(_fronts(environment)) == {"rest"}:
         raise SettingsError("FRONT_SECRETS requires FRONT=url or FRONT=http: the REST API does not check it")
     return digests
+
+
+def _cdn(environment: Mapping[str, str]) -> str:
+    cdn = _one_of(environment, "CDN", CDNS, default="none")
+    if cdn != "none" and set(_fronts(environment)) == {"rest"}:
+        raise SettingsError(f"CDN={cdn} requires FRONT=url or FRONT=http, which check the CDN's secret")
+    if cdn != "none" and environment["STAGE"] == LOCAL_STAGE:
+        raise SettingsError(
+            f"CDN must be none in stage {LOCAL_STAGE}: browsers find no distribution of an embedded AWS"
+        )
+    return cdn
 
 
 def _normalize_origin(text: str) -> str:

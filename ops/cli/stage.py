@@ -62,11 +62,12 @@ def provision_command(settings: Settings, **_options: bool | str | None) -> Outc
 
 
 @stage_command
-def deploy_command(settings: Settings) -> Outcome:
+@click.option("--new-secret", is_flag=True, help="With CDN=cloudfront, replace the secret of the API and the CDN.")
+def deploy_command(settings: Settings, *, new_secret: bool) -> Outcome:
     """
     Deploy this checkout to a provisioned stage.
 
-    Safe to repeat.
+    Safe to repeat. A CDN takes minutes to create, change or delete.
 
     \b
     Examples:
@@ -75,7 +76,9 @@ def deploy_command(settings: Settings) -> Outcome:
     from ops import target
     from ops.deployment import deploy
 
-    deployed = deploy.deploy(settings, stages.local_folder())
+    if new_secret and settings.cdn == "none":
+        raise click.UsageError("--new-secret requires CDN=cloudfront.")
+    deployed = deploy.deploy(settings, stages.local_folder(), new_secret=new_secret)
     url, *others = deployed.urls.values()
     facts = {"Where": target.describe(), "ApiId": deployed.api_id, "Url": url, "AlsoAt": ", ".join(others)}
     return Outcome({name: fact for name, fact in facts.items() if fact})
@@ -134,7 +137,7 @@ def destroy_command(
     settings: Settings, *, data: bool, confirmed: str | None, dry_run: bool, yes: bool, release_host: bool
 ) -> Outcome:
     """
-    Remove the application: API, API keys, functions, event sources.
+    Remove the application: CDN, API, API keys, functions, event sources.
 
     Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last. The
     bucket with the page's host name is emptied and kept: while the host's DNS record points to it, another account that

@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ops import stages
+from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.deployment import deploy, overlay, policies, provision
 from ops.deployment import package as packaging
@@ -26,8 +27,10 @@ def package(settings: Settings, folder: Path) -> Outcome:
     `chalice package` with the overlay.
 
     Raises:
-        OperatorError: packaging fails.
+        OperatorError: packaging fails, or the stage has a CDN.
     """
+    if settings.cdn != "none":
+        raise OperatorError(f"CDN={settings.cdn} requires deploy, which keeps the secret of the API and the CDN.")
     folder.mkdir(parents=True, exist_ok=True)
     for file in packaging.package(settings, stages.local_folder() / f"package-{settings.stage}").iterdir():
         shutil.copy(file, folder)

@@ -12,10 +12,10 @@ import boto3
 from chalicelib.aws import stream_arn
 from ops import stages, target
 from ops.cli.errors import OperatorError
-from ops.deployment import drift, overlay, package, provision, stacks
+from ops.deployment import cdn, drift, overlay, package, provision, stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from chalicelib.settings import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The addresses of the API by front, and of the REST API the id and definition: Chalice's with the overlay."""
+    """The addresses of the API, and of the REST API the id and definition: Chalice's with the overlay."""
 
     urls: dict[str, str]
     api_id: str
@@ -50,18 +50,20 @@ def check_not_deployed_by_chalice(stage: str) -> None:
         )
 
 
-def deploy(settings: Settings, work: Path) -> Deployed:
+def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deployed:
     """
     Deploy this checkout's application to the stage. Safe to repeat. `work` is a folder for build files.
 
-    Then delete the stacks of projections that are off: until then, `publish` may send to their queues.
+    Then create, update or delete the CDN, and with `new_secret`, replace its secret. Then delete the stacks of
+    projections that are off: until then, `publish` may send to their queues.
 
     Raises:
-        OperatorError: COUNTERS is not set; the stage is not provisioned, has another number of shards, or differs from
-            its template; `chalice deploy` deployed it; packaging fails; SQLite is configured on Lambda; or
-            CloudFormation refuses.
+        OperatorError: COUNTERS or the CDN's certificate is not set; the stage is not provisioned, has another number of
+            shards, or differs from its template; `chalice deploy` deployed it; packaging fails; SQLite is configured on
+            Lambda; or CloudFormation refuses.
     """
     stages.check_counters(settings)
+    cdn.check(settings)
     package.check_sql(settings)
     check_not_deployed_by_chalice(settings.stage)
     data = stacks.outputs(provision.stack_name(settings.stage))
@@ -81,20 +83,29 @@ def deploy(settings: Settings, work: Path) -> Deployed:
     definition = template["Resources"]["RestAPI"]["Properties"]
     if "rest" not in settings.front:
         overlay.remove_rest_api(template)
-    body, bucket = json.dumps(template, separators=(",", ":")), data["ArtifactsBucket"]
-    outputs = stacks.apply(stack_name(settings.stage), body, {}, stage=settings.stage, bucket=bucket)
+
+    def apply(digests: Iterable[str]) -> dict[str, str]:
+        if secrets := ",".join([*settings.front_secrets, *digests]):
+            template["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]["FRONT_SECRETS"] = secrets
+        body, bucket = json.dumps(template, separators=(",", ":")), data["ArtifactsBucket"]
+        return stacks.apply(stack_name(settings.stage), body, {}, stage=settings.stage, bucket=bucket)
+
+    outputs = cdn.deploy(settings, apply, data["SiteBucket"], new_secret=new_secret)
     provision.remove_projections(settings)
     return Deployed(list_urls(settings, outputs), outputs.get("RestAPIId", ""), definition)
 
 
 def list_urls(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
     """
-    Return the addresses of the API by front, in the order of FRONT, from the outputs of the application's stack.
+    Return the addresses of the API: that of the CDN first, then by front, in the order of FRONT.
+
+    `outputs` are those of the application's stack.
 
     Raises:
-        OperatorError: a front is not deployed.
+        OperatorError: a front or the CDN is not deployed.
     """
     names = {"rest": "EndpointURL", "http": "HttpAPIUrl", "url": "FunctionUrl"}
     if missing := [front for front in settings.front if names[front] not in outputs]:
         raise OperatorError(f"FRONT={missing[0]} of stage {settings.stage} is not deployed yet: run deploy.")
-    return {front: target.api_url(outputs[names[front]]) for front in settings.front}
+    urls = {front: target.api_url(outputs[names[front]]) for front in settings.front}
+    return urls if settings.cdn == "none" else {settings.cdn: f"{cdn.find_address(settings)}/api", **urls}

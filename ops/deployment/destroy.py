@@ -11,7 +11,7 @@ from chalicelib.projections import PROJECTIONS
 from ops import target
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
-from ops.deployment import deploy, keys, provision, site, stacks
+from ops.deployment import cdn, deploy, keys, provision, site, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +52,7 @@ def has_resources(settings: Settings, *, data: bool, release_host: bool = False)
         OperatorError: `chalice deploy` deployed the application.
     """
     deploy.check_not_deployed_by_chalice(settings.stage)
-    if stacks.exists(deploy.stack_name(settings.stage)) or keys.list_resources(settings):
+    if any(map(stacks.exists, _application_stacks(settings))) or keys.list_resources(settings):
         return True
     return data and (
         any(map(stacks.exists, _storage_stacks(settings)))
@@ -73,7 +73,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
         OperatorError: CloudFormation refuses, or the stack would delete the host's bucket. Removed resources stay
             removed; a repeated call continues.
     """
-    application, storage = deploy.stack_name(settings.stage), _storage_stacks(settings)
+    storage = _storage_stacks(settings)
     orphans = _find_orphan(settings, release_host=release_host) if data else []
     resources = _list_resources(settings, data=data, release_host=release_host)
     kept_buckets = [] if release_host else _list_host_buckets(resources)
@@ -83,7 +83,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
             f"{kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
         )
     removed = keys.remove_all(settings)  # API Gateway deletes no stage with a usage plan
-    removed += [application] if stacks.delete(application) else []
+    removed += [name for name in _application_stacks(settings) if stacks.delete(name)]
     if data:
         for kind, name in resources:
             if kind == _BUCKET and ((kind, name) not in orphans or not _is_host_bucket(kind, name)):
@@ -144,6 +144,11 @@ def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, s
     return [(_BUCKET, name)] if site.has_bucket(name) and not stacks.find_output("SiteBucket", name) else []
 
 
+def _application_stacks(settings: Settings) -> list[str]:
+    """Return the names of the stacks without data. The CDN is first: it sends requests to the application."""
+    return [cdn.stack_name(settings.stage), deploy.stack_name(settings.stage)]
+
+
 def _storage_stacks(settings: Settings) -> list[str]:
     """Return the names of the stacks with the stage's data, the log's stack last."""
     optional = [provision.projection_stack_name(settings.stage, projection) for projection in PROJECTIONS[1:]]
@@ -151,7 +156,8 @@ def _storage_stacks(settings: Settings) -> list[str]:
 
 
 def _list_resources(settings: Settings, *, data: bool, release_host: bool) -> list[tuple[str, str]]:
-    resources = keys.list_resources(settings) + stacks.resources(deploy.stack_name(settings.stage))
+    resources = keys.list_resources(settings)
+    resources += [resource for name in _application_stacks(settings) for resource in stacks.resources(name)]
     if data:
         resources += [resource for name in _storage_stacks(settings) for resource in stacks.resources(name)]
         log = (_TABLE, settings.event_log_table)

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from chalicelib.projections import PROJECTIONS
 from ops import sql_url, stages
 from ops.cli.errors import OperatorError
-from ops.deployment import drift, site_files, stacks, template
+from ops.deployment import cdn, drift, site_files, stacks, template
 
 if TYPE_CHECKING:
     from chalicelib.projections import Projection
@@ -37,12 +37,13 @@ def provision(settings: Settings) -> dict[str, str]:
     connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
 
     Raises:
-        OperatorError: COUNTERS is not set; CloudFormation refuses; the configuration is malformed; the event log has
-            another number of shards, does not exist, or exists without its stack; or the bucket of the page's host has
-            objects without its stack.
+        OperatorError: COUNTERS or the CDN's certificate is not set; CloudFormation refuses; the configuration is
+            malformed; the event log has another number of shards, does not exist, or exists without its stack; or the
+            bucket of the page's host has objects without its stack.
         ReadModelUnavailableError: the database refuses or does not answer.
     """
     stages.check_counters(settings)
+    cdn.check(settings)
     name = stack_name(settings.stage)
     before = stacks.outputs(name) if stacks.exists(name) else {}
     if before:
@@ -56,14 +57,18 @@ def provision(settings: Settings) -> dict[str, str]:
     bucket = site_bucket(settings)
     if before.get("SiteBucket") != bucket:
         _remove_kept_bucket(bucket)
+    chosen = stages.read_template_parameters(settings.stage)
+    chosen.pop("Certificate", None)  # a parameter of the CDN's stack
+    if settings.cdn == "cloudfront":
+        chosen["SiteReaders"] = "cloudfront"
     parameters = {
-        **stages.read_template_parameters(settings.stage),
+        **chosen,
         "Stage": settings.stage,
         "Shards": str(settings.shards),
         "AccessLog": str(settings.access_log),
         "Authorizer": str(int(settings.has_authorizer)),
         "RestApi": str(int("rest" in settings.front)),
-        "SiteHost": site_files.parse_host(settings.allowed_origin[0]),
+        "SiteHost": site_files.parse_bucket_host(settings),
     }
     outputs = stacks.apply(name, template.render_data(), parameters, stage=settings.stage)
     for projection in settings.projections[1:]:
@@ -122,7 +127,7 @@ def _has_function(stage: str, projection: Projection) -> bool:
 
 def site_bucket(settings: Settings) -> str:
     """Return the name of the site's bucket, as the template sets it."""
-    if host := site_files.parse_host(settings.allowed_origin[0]):
+    if host := site_files.parse_bucket_host(settings):
         return host
     account = boto3.client("sts").get_caller_identity()["Account"]
     return f"counter-{settings.stage}-site-{account}-{boto3.Session().region_name}"

@@ -14,7 +14,7 @@ from ops import stages
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
-from ops.deployment import deploy, provision, site_files, stacks
+from ops.deployment import cdn, deploy, provision, site_files, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,12 +68,12 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
         "removed": outdated,
         "dry_run": dry_run,
     }
-    return Outcome(facts, _lines(facts, site_files.parse_host(settings.allowed_origin[0]), data["SiteWebsite"]))
+    return Outcome(facts, _lines(facts, _describe_record(settings, data)))
 
 
 def find_api_url(settings: Settings) -> str:
     """
-    Return the address of the stage's API: that of the first front.
+    Return the address of the stage's API: that of the CDN, or else of the first front.
 
     Raises:
         OperatorError: the API or this front is not deployed.
@@ -84,11 +84,13 @@ def find_api_url(settings: Settings) -> str:
             f"The API of stage {stage} is not deployed: run deploy first, or pass its address, as in "
             "--api https://api.example/path."
         )
-    return deploy.list_urls(settings, stacks.outputs(deploy.stack_name(stage)))[settings.front[0]]
+    return next(iter(deploy.list_urls(settings, stacks.outputs(deploy.stack_name(stage))).values()))
 
 
 def address(settings: Settings, bucket: str) -> str:
-    """Return the page's address: the first host in ALLOWED_ORIGIN, or else the bucket's."""
+    """Return the page's address: the first host in ALLOWED_ORIGIN, or else that of the CDN or the bucket."""
+    if settings.cdn == "cloudfront":
+        return f"{cdn.find_address(settings)}/"
     if host := site_files.parse_host(settings.allowed_origin[0]):
         return f"https://{host}/"
     # Not the website endpoint: without HTTPS, browsers save no clicks and open no page offline.
@@ -146,7 +148,7 @@ def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
     if "SiteBucket" not in data:
         raise OperatorError(f"Stage {settings.stage} has no bucket for the site yet: run provision again.")
     bucket = data["SiteBucket"]
-    host = site_files.parse_host(settings.allowed_origin[0])
+    host = site_files.parse_bucket_host(settings)
     if host and bucket != host:
         raise OperatorError(
             f"The site's bucket must be {host}, as ALLOWED_ORIGIN says, got {bucket}: run provision again."
@@ -216,7 +218,15 @@ def _remove(client: S3Client, bucket: str, objects: Sequence[ObjectIdentifierTyp
             )
 
 
-def _lines(facts: Mapping[str, Any], host: str, website: str) -> list[str]:
+def _describe_record(settings: Settings, data: Mapping[str, str]) -> str:
+    """Describe the DNS record of the page's host; empty without one."""
+    host = site_files.parse_host(settings.allowed_origin[0])
+    if host and settings.cdn == "cloudfront":
+        return f"DNS: {host} CNAME {cdn.find_domain(settings)} (ALIAS at the top of a zone)"
+    return f"DNS: {host} CNAME {data['SiteWebsite']}, proxied by Cloudflare" if host else ""
+
+
+def _lines(facts: Mapping[str, Any], record: str) -> list[str]:
     published, removed = len(facts["published"]), len(facts["removed"])
     if facts["dry_run"]:
         return [
@@ -229,5 +239,4 @@ def _lines(facts: Mapping[str, Any], host: str, website: str) -> list[str]:
         if published or removed
         else f"Nothing to do: {facts['unchanged']} files are up to date."
     )
-    record = [f"DNS: {host} CNAME {website}, proxied by Cloudflare"] if host else []
-    return [summary, f"Page: {facts['url']}", f"API: {facts['api_url']}", *record]
+    return [summary, f"Page: {facts['url']}", f"API: {facts['api_url']}", *([record] if record else [])]

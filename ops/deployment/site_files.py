@@ -20,6 +20,8 @@ from ops.cli.errors import InputError, OperatorError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from chalicelib.settings import Settings
+
 INDEX = "index.html"
 #: The embeddable client, and the name under which other sites import it: with its major version, and never removed.
 EMBED, PUBLISHED_EMBED = "embed.js", "embed-1.js"
@@ -154,6 +156,11 @@ def parse_host(allowed_origin: str) -> str:
     """Return the host of this origin if it is a valid bucket name, else an empty string."""
     scheme, _, host = allowed_origin.partition("://")
     return host if scheme == "https" and _HOST.fullmatch(host) else ""
+
+
+def parse_bucket_host(settings: Settings) -> str:
+    """Return the host after which the site's bucket is named; empty for a generated name, as behind CloudFront."""
+    return "" if settings.cdn == "cloudfront" else parse_host(settings.allowed_origin[0])
 
 
 def find_previous_version(version: str, page_metadata: Mapping[str, str]) -> str:

@@ -47,13 +47,14 @@ _FIXES = {
 
 
 def apply(
-    name: str, template: str, parameters: Mapping[str, str], *, stage: str, bucket: str | None = None
+    name: str, template: str, parameters: Mapping[str, str | None], *, stage: str, bucket: str | None = None
 ) -> dict[str, str]:
     """
     Create or update the stack from the template, and return its outputs. Do nothing if it is up to date.
 
     CloudFormation accepts templates of 51,200 bytes, or of 1 MB from a bucket: with `bucket`, upload it there first.
-    Resources are tagged with the application and the stage. A concurrent second call is refused.
+    A parameter of None keeps its value. Resources are tagged with the application and the stage. A concurrent second
+    call is refused.
 
     Raises:
         OperatorError: CloudFormation refuses; the message has the reason of the first failed resource. Or the operator
@@ -64,7 +65,10 @@ def apply(
     request: Any = {
         "StackName": name,
         **(_upload(template, bucket) if bucket else {"TemplateBody": template}),
-        "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        "Parameters": [
+            {"ParameterKey": key, **({"UsePreviousValue": True} if value is None else {"ParameterValue": value})}
+            for key, value in parameters.items()
+        ],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }

@@ -1,4 +1,4 @@
-"""The templates of a stage's stacks: its data, and each optional projection."""
+"""The templates of a stage's stacks: its data, each optional projection, and its CDN."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def render_projection(projection: Projection) -> str:
     template = _strip_comments((FOLDER / "projection.yaml").read_text(encoding="utf-8"))
     tables = (f"  {_logical_id(table)}: {json.dumps(_describe(table))}\n" for table in projection.tables)
     return template.replace("\nResources:\n", "\nResources:\n" + "".join(tables))  # JSON is valid in YAML
+
+
+def render_cdn() -> str:
+    """Return the template of a stage's CloudFront distribution."""
+    return _strip_comments((FOLDER / "cdn.yaml").read_text(encoding="utf-8"))
 
 
 def _strip_comments(template: str) -> str:

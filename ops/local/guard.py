@@ -3,10 +3,11 @@ The guard in front of the embedded AWS: keep out web pages of other origins, and
 
 The embedded AWS runs functions, so every client that can call it can run code on this machine. It does not verify
 signatures of its root user, and some of its addresses need none, such as the one that deletes everything. The guard
-passes on three kinds of requests, if their `Host` is this server:
+passes on four kinds of requests, if their `Host` is this server or a distribution:
 
 - requests to a deployed API, from any client: the API decides, as on AWS;
 - unsigned reads of an object in a bucket, from any client: the bucket's policy decides;
+- requests to a CloudFront distribution, whose domain is their `Host`, for pages and the API, from any client;
 - signed requests of programs. Browsers add headers by which the guard recognizes web pages.
 """
 
@@ -36,6 +37,10 @@ _API = re.compile(
 )
 _OBJECT = re.compile(r"/(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?!.*\.\.).+", re.DOTALL)
 
+_DISTRIBUTION = re.compile(r"[a-z0-9]+\.cloudfront\.net")
+#: Paths of the page and its API, which no service of the embedded AWS has.
+_PAGE_OR_API = re.compile(r"/((?:api|v)/(?!.*\.\.).+|[a-z0-9-]+\.(?:html|js))?", re.DOTALL)
+
 #: Headers that browsers add and AWS SDKs do not, and the prefix of further such headers.
 _BROWSER_HEADERS = frozenset({"origin", "referer", "cookie"})
 _BROWSER_PREFIX = "sec-"
@@ -55,11 +60,13 @@ class Guard:
         *,
         is_authentic: Callable[[Message, bytes], bool],
         is_bucket: Callable[[str], bool],
+        is_distribution: Callable[[str], bool],
     ) -> None:
         self._app = app
         self._port = port
         self._is_authentic = is_authentic
         self._is_bucket = is_bucket
+        self._is_distribution = is_distribution
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -67,6 +74,8 @@ class Guard:
             await self._app(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
+        elif self._is_for_distribution(scope):
+            await self._app(scope, receive, send)
         elif not self._is_for_this_host(scope):
             await _refuse(scope, send, f"Host must be 127.0.0.1:{self._port} or localhost:{self._port}.")
         elif self._is_open_to_all(scope):
@@ -84,8 +93,13 @@ class Guard:
                 )
 
     def _is_for_this_host(self, scope: Message) -> bool:
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
-        return is_loopback(hosts, self._port)
+        return is_loopback(_hosts(scope), self._port)
+
+    def _is_for_distribution(self, scope: Message) -> bool:
+        """Check for a distribution's domain. A web page cannot make it resolve to this machine: it is CloudFront's."""
+        hosts = _hosts(scope)
+        is_known = len(hosts) == 1 and _DISTRIBUTION.fullmatch(hosts[0]) and self._is_distribution(hosts[0])
+        return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))
 
     def _is_open_to_all(self, scope: Message) -> bool:
         """Check whether any client may send this request. Remove the query of a read: S3 might interpret it."""
@@ -103,6 +117,10 @@ class Guard:
 def _is_from_browser(scope: Message) -> bool:
     names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
     return not names.isdisjoint(_BROWSER_HEADERS) or any(name.startswith(_BROWSER_PREFIX) for name in names)
+
+
+def _hosts(scope: Message) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
 
 
 def _is_signed(scope: Message) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from ministack.core import iam_evaluator, lambda_runtime, sigv4
-from ministack.services import s3, sts
+from ministack.services import cloudfront, s3, sts
 
 from ops.local import ministack_gateway, ministack_limits, ministack_speed
 from ops.local.guard import Guard
@@ -37,7 +37,13 @@ def main() -> None:
     _accept_metric_math()
     _use_own_binaries()
     _keep_processes()
-    app.app = Guard(app.app, int(os.environ["GATEWAY_PORT"]), is_authentic=is_authentic, is_bucket=is_bucket)
+    app.app = Guard(
+        app.app,
+        int(os.environ["GATEWAY_PORT"]),
+        is_authentic=is_authentic,
+        is_bucket=is_bucket,
+        is_distribution=is_distribution,
+    )
     app.main()
 
 
@@ -94,6 +100,11 @@ def is_authentic(scope: Message, body: bytes) -> bool:
 def is_bucket(name: str) -> bool:
     """Check whether a bucket has this name."""
     return s3._bucket_owner_account(name) is not None
+
+
+def is_distribution(domain: str) -> bool:
+    """Check whether a CloudFront distribution has this domain."""
+    return cloudfront.find_distribution_for_label(domain.partition(".")[0]) is not None
 
 
 def _derive(purpose: str, function: dict[str, Any]) -> str:

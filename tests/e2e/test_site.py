@@ -289,6 +289,20 @@ def test_bucket_has_the_name_of_the_pages_host(place, settings, web):
     assert re.fullmatch(rf"{host}\.s3-website[-.][a-z0-9-]+\.amazonaws\.com", provisioned["SiteWebsite"])
 
 
+def test_bucket_of_the_host_serves_until_the_dns_record_names_cloudfront(place, settings, web, configured):
+    host = f"{settings.stage}.example"
+    settings = replace(settings, allowed_origin=(f"https://{host}",))
+    old = provision.provision(settings)["SiteBucket"]
+    site.publish(settings, web("one"), API, dry_run=False)
+    certificate = "arn:aws:acm:us-east-1:000000000000:certificate/1"
+    configured(settings.stage, {"template_parameters": {"Certificate": certificate}})
+
+    new = provision.provision(replace(settings, front=("url",), cdn="cloudfront"))["SiteBucket"]
+
+    assert (old, "." in new) == (host, False)
+    assert page_shown(place, old) == "one"
+
+
 def test_host_other_than_the_buckets_is_refused_with_the_way_out(settings, bucket, web):
     elsewhere = replace(settings, allowed_origin=("https://counter.example",))
 

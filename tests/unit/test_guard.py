@@ -21,6 +21,7 @@ APIS = [
     "/_aws/lambda-url/5e5b5cbc5e5b5cbc5e5b5cbc5e5b5cbc/counters/clicks/increments",
 ]
 OBJECT = "/site.example/index.html"
+DISTRIBUTION = "d5e5b5cbc.cloudfront.net"
 SIGNATURE = {"authorization": "AWS4-HMAC-SHA256 Credential=KEY/20260101/us-east-1/sqs/aws4_request"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -69,7 +70,13 @@ def call(application):
         return dict(scope["headers"]).get(b"authorization") == SIGNATURE["authorization"].encode() and body != b"forged"
 
     def send_through(method, path, headers=(), *, host=f"127.0.0.1:{PORT}", chunks=(b"",), query=b"", kind="http"):
-        guard = Guard(application, PORT, is_authentic=is_authentic, is_bucket=lambda name: name == "site.example")
+        guard = Guard(
+            application,
+            PORT,
+            is_authentic=is_authentic,
+            is_bucket=lambda name: name == "site.example",
+            is_distribution=lambda domain: domain == DISTRIBUTION,
+        )
         pairs = [("host", host), *dict(headers).items()] if host is not None else [*dict(headers).items()]
         scope = {
             "type": kind,
@@ -125,7 +132,8 @@ def test_program_that_signs_is_passed_on_with_its_whole_body(call, application, 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "LOCALHOST"])
 def test_clients_leave_out_the_default_port(application, host):
     """With AWS_PORT=80, SDKs send no port."""
-    guard = Guard(application, 80, is_authentic=lambda _scope, _body: False, is_bucket=lambda _name: False)
+    unknown = {"is_bucket": lambda _name: False, "is_distribution": lambda _domain: False}
+    guard = Guard(application, 80, is_authentic=lambda _scope, _body: False, **unknown)
     scope = {"type": "http", "method": "GET", "path": API, "headers": [(b"host", host.encode())]}
 
     async def receive():
@@ -137,6 +145,28 @@ def test_clients_leave_out_the_default_port(application, host):
     asyncio.run(guard(scope, receive, send))
 
     assert application.scopes == [scope]
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/embed-1.js", "/v/5e5b/page/app.js", "/api/counters/a%2Fb"])
+def test_every_client_may_call_a_distribution_by_its_domain(call, application, path):
+    assert call("POST", path, {"origin": f"https://{DISTRIBUTION}"}, host=DISTRIBUTION) == (200, "")
+    assert len(application.scopes) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("dunknown.cloudfront.net", "/"),
+        (f"{DISTRIBUTION}.foreign.example", "/"),
+        (DISTRIBUTION, "/_ministack/reset"),
+        (DISTRIBUTION, "/site.example/index.html"),
+        (DISTRIBUTION, "/api/../_ministack/reset"),
+        (DISTRIBUTION, "/2015-03-31/functions/"),
+    ],
+)
+def test_distribution_leads_to_pages_and_the_api_only(call, application, host, path):
+    assert call("POST", path, SIGNATURE, host=host) == (403, "Host must be 127.0.0.1:4566 or localhost:4566.")
+    assert application.scopes == []
 
 
 @pytest.mark.parametrize("host", [None, "", "foreign.example:4566", "127.0.0.1", "127.0.0.1:80", "localhost:4567"])

@@ -247,6 +247,9 @@ def test_malformed_address_is_refused_by_name(url):
         ("FRONT", "rest,rest"),
         ("FRONT", "cloudfront"),
         ("FRONT_SECRETS", DIGEST),  # the REST API does not check it
+        ("CDN", "cloudfront"),  # the same
+        ("CDN", "cloudflare"),
+        ("CDN", ""),
         ("RESERVED_API", "0"),
         ("WAF", "9"),
         ("WAF", "2000000001"),
@@ -279,7 +282,7 @@ def test_a_variable_out_of_range_is_refused_by_name(name, value):
         ("url", "REQUESTS_PER_S", "10"),
         ("url", "FRONT_SECRETS", "secret"),
         ("url", "FRONT_SECRETS", DIGEST.upper()),
-        ("url", "FRONT_SECRETS", ",".join([DIGEST] * 3)),
+        ("url", "FRONT_SECRETS", ",".join([DIGEST] * 5)),
         ("url", "FRONT_SECRETS", f"{DIGEST},"),
     ],
 )
@@ -299,9 +302,16 @@ def test_setting_that_a_front_cannot_honor_is_refused_by_name(front, name, value
         ("url", "WRITERS", "anyone"),
         ("rest,http", "FRONT_SECRETS", f"{DIGEST},{DIGEST[::-1]}"),
         ("url", "RESERVED_API", "5"),
+        ("url", "CDN", "cloudfront"),
+        ("rest,http", "CDN", "cloudfront"),
     ],
 )
 def test_setting_that_a_front_honors_is_accepted(front, name, value):
     found = settings.read({"STAGE": "dev", "FRONT": front, name: value})
 
     assert ",".join(found.front) == front
+
+
+def test_cdn_of_the_local_stage_is_refused():
+    with pytest.raises(SettingsError, match="CDN must be none in stage local"):
+        settings.read({"STAGE": "local", "FRONT": "url", "CDN": "cloudfront"})

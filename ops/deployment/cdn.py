@@ -1,0 +1,112 @@
+"""The stage's CloudFront distribution, in its own stack. It proves to the API with a secret that it sent a request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ops import stages
+from ops.cli.errors import OperatorError
+from ops.deployment import site_files, stacks, template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from chalicelib.settings import Settings
+
+#: CloudFront accepts certificates of this region only.
+_CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
+
+#: For each front that can be behind a CDN: the output of the application's stack with its address.
+_ADDRESSES = {"url": "FunctionUrl", "http": "HttpAPIUrl"}
+
+
+def stack_name(stage: str) -> str:
+    """Return the name of the stack with the stage's CDN."""
+    return f"counter-{stage}-cdn"
+
+
+def check(settings: Settings) -> None:
+    """
+    Check that the page's host behind CloudFront has a certificate.
+
+    Raises:
+        OperatorError: the template parameter `Certificate` is missing or invalid.
+    """
+    host, certificate = site_files.parse_host(settings.allowed_origin[0]), _certificate(settings)
+    if settings.cdn == "cloudfront" and host and not _CERTIFICATE.fullmatch(certificate):
+        raise OperatorError(
+            f"CDN=cloudfront requires the template parameter Certificate: the ARN of a certificate of {host} in "
+            f"us-east-1, got {certificate!r}."
+        )
+
+
+def deploy(
+    settings: Settings, deploy_api: Callable[[Iterable[str]], dict[str, str]], bucket: str, *, new_secret: bool
+) -> dict[str, str]:
+    """
+    Deploy the API, which accepts the secrets with these digests, and the CDN. Return the outputs of the API's stack.
+
+    Only CloudFormation keeps the secret. With `new_secret`, the API accepts both secrets until the distribution sends
+    the new one. If the call is interrupted, the distribution sends a secret that the API accepts, and a repeated call
+    finishes. Without a CDN in the settings, delete the distribution.
+
+    Raises:
+        OperatorError: CloudFormation refuses.
+    """
+    name = stack_name(settings.stage)
+    if settings.cdn == "none":
+        outputs = deploy_api([])
+        stacks.delete(name)
+        return outputs
+    current = [digest] if (digest := _outputs(settings).get("Digest")) else []
+    secret = secrets.token_hex(32) if new_secret or not current else ""
+    new = [hashlib.sha256(secret.encode()).hexdigest()] if secret else []
+    outputs = deploy_api([*current, *new])
+    front = next(front for front in settings.front if front in _ADDRESSES)
+    host = site_files.parse_host(settings.allowed_origin[0])
+    parameters = {
+        "Stage": settings.stage,
+        "Api": urlsplit(outputs[_ADDRESSES[front]]).hostname or "",
+        "Bucket": bucket,
+        "Host": host,
+        "Certificate": _certificate(settings) if host else "",
+        "Secret": secret or None,
+        "Digest": new[0] if new else None,
+    }
+    stacks.apply(name, template.render_cdn(), parameters, stage=settings.stage)
+    return deploy_api(new) if current and new else outputs
+
+
+def find_domain(settings: Settings) -> str:
+    """
+    Return the host name that CloudFront generated for the distribution.
+
+    Raises:
+        OperatorError: the distribution is not deployed.
+    """
+    if "Domain" not in (outputs := _outputs(settings)):
+        raise OperatorError(f"CDN={settings.cdn} of stage {settings.stage} is not deployed yet: run deploy.")
+    return outputs["Domain"]
+
+
+def find_address(settings: Settings) -> str:
+    """
+    Return the address of the page and the API, without a slash at the end: that of the page's host if there is one.
+
+    Raises:
+        OperatorError: the distribution is not deployed.
+    """
+    return f"https://{site_files.parse_host(settings.allowed_origin[0]) or find_domain(settings)}"
+
+
+def _outputs(settings: Settings) -> dict[str, str]:
+    name = stack_name(settings.stage)
+    return stacks.outputs(name) if stacks.exists(name) else {}
+
+
+def _certificate(settings: Settings) -> str:
+    return stages.read_template_parameters(settings.stage).get("Certificate", "")
