@@ -49,7 +49,7 @@ def web(tmp_path):
             '<script type="application/json" id="config">{}</script>'
             f'<link href="style.css"><script type="module" src="app.js"></script><p>{text}</p>',
             "error.html": "nothing here",
-            "app.js": f'import "./view.js"; console.log("{text}");' * 20,
+            "app.js": f'import"./view.js";console.log("{text}");' * 20,  # minified
             "view.js": f"export const text = '{text}';",
             "style.css": "body { margin: 0 }" * 20,
             ".hidden": "nobody's",
@@ -265,7 +265,7 @@ def test_api_address_that_browsers_block_is_refused_in_one_line(place):
 
 def test_stage_without_a_deployed_api_is_refused_with_the_way_out(settings, bucket):
     with pytest.raises(OperatorError, match="run deploy first, or pass its address, as in --api"):
-        site.find_api_url(settings.stage)
+        site.find_api_url(settings)
 
 
 def test_stage_without_a_site_bucket_is_refused_with_the_way_out(place, settings, web):
