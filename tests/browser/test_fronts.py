@@ -1,0 +1,26 @@
+"""What visitors do, in Chromium, with an API at the URL of its function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.test_flows import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext
+
+pytestmark = pytest.mark.exhaustive
+
+
+@pytest.fixture(scope="module")
+def api_url(fronts: dict[str, str]) -> str:
+    return fronts["url"]
+
+
+@pytest.fixture
+def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:  # type: ignore[no-redef]
+    return new_context(service_workers="allow", color_scheme="dark")
