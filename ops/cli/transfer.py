@@ -56,7 +56,7 @@ def export_command(
 
 
 _rate_option = click.option(
-    "--rate", type=click.IntRange(1), default=2000, show_default=True, help="Maximum events per second."
+    "--rate", type=click.IntRange(1), default=1000, show_default=True, help="Maximum events per second."
 )
 
 
