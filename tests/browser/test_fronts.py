@@ -21,6 +21,6 @@ def api_url(fronts: dict[str, str]) -> str:
     return fronts["url"]
 
 
-@pytest.fixture
-def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:  # type: ignore[no-redef]
+@pytest.fixture  # type: ignore[no-redef]
+def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
     return new_context(service_workers="allow", color_scheme="dark")
