@@ -166,6 +166,20 @@ def test_value_stays_plain_text_while_its_digits_roll(
 
 
 @pytest.mark.exhaustive
+def test_dot_of_a_refused_click_does_not_rise(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+    """Only the dot of a counted click rises to the number."""
+    slow_down_animations(page)
+    open_counter(counter_id)
+    problem = {"type": "urn:counter:problem:counter-closed", "status": 403, "detail": "The counter is closed."}
+    page.route("**/increments", lambda route: route.fulfill(status=403, json=problem, headers=CORS))
+
+    click_increment(page)
+
+    expect(page.get_by_role("alert")).to_contain_text("The counter is closed.")
+    expect(page.locator("#dots i")).to_have_count(0)
+
+
+@pytest.mark.exhaustive
 def test_digits_do_not_roll_with_reduced_motion(
     new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
 ) -> None:

@@ -150,8 +150,9 @@ function showDots(pending, isSame) {
   const shown = pending.slice(0, MAX_DOTS);
   const dots = [...page.dots.children];
   for (const dot of dots.filter(({ click }) => click && !shown.includes(click))) {
+    const { counted } = dot.click;
     dot.click = null;
-    if (isSame && !reducedMotion.matches && !document.hidden) rise(dot);
+    if (counted && isSame && !reducedMotion.matches && !document.hidden) rise(dot);
     else dot.remove();
   }
   for (const click of shown) {
