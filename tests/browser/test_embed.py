@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from tests.browser.embedding import ForeignSite, expect_value, get_button
 from tests.browser.pages import (
+    CORS,
     Gate,
     cut_off,
     expect_no_violation,
@@ -23,7 +24,7 @@ from tests.e2e.conftest import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, Route
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +301,32 @@ def test_refusals_are_shown_quietly(page: Page, embed: Callable[..., str], api_u
         expect_value(page, "–", n=n, mark="!")  # noqa: RUF001  (a number that is not known)
     expect_no_violation(page)
     assert get_value_and_version(api_url, counter_id) == (0, 0)
+
+
+@pytest.mark.exhaustive
+def test_refusal_is_not_shown_at_another_counter(page: Page, embed: Callable[..., str], counter_id: str) -> None:
+    """The attribute changes while the increment is in flight."""
+    page.goto(embed("<counter-button COUNTER></counter-button><counter-button COUNTER></counter-button>"))
+    expect_value(page, 0)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/increments", hold)
+    get_button(page).click()
+    expect_value(page, 0, n=1, mark="+1")
+    page.locator("counter-button").first.evaluate(
+        "(element, id) => element.setAttribute('counter', id)", f"{counter_id}-other"
+    )
+    expect_value(page, 0)
+
+    problem = {"type": "urn:counter:problem:counter-closed", "detail": "The counter is closed.", "status": 403}
+    held[0].fulfill(status=403, json=problem, headers=CORS)
+
+    expect_value(page, 0, n=1)
+    expect_value(page, 0)
+    expect(get_button(page)).to_have_attribute("title", "")
 
 
 def test_last_known_value_is_shown_offline_with_its_time(

@@ -76,8 +76,12 @@ function makeView(host, isButton) {
   }
 
   async function increment() {
+    const target = shown;
     problem = "";
-    await shown.increment(readBy(), { once: readOnce() }).catch(({ message }) => (problem = message));
+    await target.increment(readBy(), { once: readOnce() }).catch(({ message }) => {
+      // The element may show another counter by now.
+      if (target === shown) problem = message;
+    });
     show();
   }
 
