@@ -19,16 +19,18 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
-#: Another handler of the API's function.
+#: The API's handler in stages that have other fronts than the REST API.
 _SERVE = {"app.serve": ("api.payload_v2", *_FUNCTIONS["app.app"])}
 
 _AUTHORIZER = {"app.authorize": ("access.tokens",)}
 
 
-def list_functions(projections: Iterable[Projection], *, has_authorizer: bool = False) -> dict[str, tuple[str, ...]]:
+def list_functions(
+    projections: Iterable[Projection], *, has_authorizer: bool = False, has_serve: bool = False
+) -> dict[str, tuple[str, ...]]:
     """Return the modules to import, by handler, for the functions of a stage with these projections."""
     of_projections = {f"app.{each.function}": ("projector", each.module, each.client) for each in projections}
-    return _FUNCTIONS | (_AUTHORIZER if has_authorizer else {}) | of_projections
+    return _FUNCTIONS | (_SERVE if has_serve else {}) | (_AUTHORIZER if has_authorizer else {}) | of_projections
 
 
 def preload(function: str) -> None:
@@ -38,7 +40,7 @@ def preload(function: str) -> None:
     While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
     Imports during the first event would take several times as long.
     """
-    known = list_functions(PROJECTIONS, has_authorizer=True) | _SERVE
+    known = list_functions(PROJECTIONS, has_authorizer=True, has_serve=True)
     if function in known:
         *modules, clients = known[function]
         for module in modules:

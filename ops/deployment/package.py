@@ -135,7 +135,9 @@ def build(settings: Settings, folder: Path) -> Path:
             **pip_variables(source / "requirements.txt", settings),
         },
     )
-    functions = cold_start.list_functions(settings.projections, has_authorizer=settings.has_authorizer)
+    functions = cold_start.list_functions(
+        settings.projections, has_authorizer=settings.has_authorizer, has_serve=settings.front != ("rest",)
+    )
     zip_package.finish(result / "deployment.zip", functions, environment)
     return result
 

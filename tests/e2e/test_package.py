@@ -267,6 +267,13 @@ print(len(ours), [module.__name__ for module in ours if not os.path.exists(modul
     assert uncompiled == "[]\n"
 
 
+def test_handler_of_other_fronts_is_packaged_as_bytecode(tmp_path):
+    with zipfile.ZipFile(packaged(tmp_path, front=("url",)) / "deployment.zip") as archive:
+        compiled = [importlib.util.source_from_cache(name) for name in archive.namelist() if name.endswith(".pyc")]
+
+    assert "chalicelib/api/payload_v2.py" in compiled
+
+
 def test_package_with_own_sdk_has_the_tested_versions(tmp_path):
     package = packaged(tmp_path, sdk="package")
 

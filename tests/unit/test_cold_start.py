@@ -26,6 +26,7 @@ HEAVY = {
     "chalicelib.aws.tables",
     "chalicelib.aws.sqs",
     "chalicelib.command_handlers",
+    "chalicelib.api.payload_v2",
     "chalicelib.publisher",
     "chalicelib.projector",
     "chalicelib.extras.verification.scheduled_check",
@@ -67,6 +68,7 @@ def run_function(function: str, program: str, **environment: str) -> list[str]:
     ("function", "loaded"),
     [
         ("app.app", {"chalicelib.command_handlers", *DATABASE}),
+        ("app.serve", {"chalicelib.api.payload_v2", "chalicelib.command_handlers", *DATABASE}),
         ("app.publish", {"chalicelib.publisher", *QUEUES}),
         ("app.project", {"chalicelib.projector", "chalicelib.aws.sqs", *DATABASE}),
         (
