@@ -106,6 +106,13 @@ def test_root_is_the_root_of_either_folder(path):
     assert serve(path)["statusCode"] == 200
 
 
+def test_response_is_json_unless_it_has_another_type():
+    """An HTTP API would call a response without a type plain text."""
+    types = [serve(path)["headers"]["Content-Type"] for path in ("/counters/a/events/b", "/large", "/nothing")]
+
+    assert types == ["application/json", "text/plain", "application/problem+json"]
+
+
 def test_undeclared_method_is_a_405():
     assert serve("/large", "DELETE")["statusCode"] == 405
 
