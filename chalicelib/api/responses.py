@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: A shared cache may serve the response for a second. A browser asks it each time.
 SHARED = "public, max-age=0, s-maxage=1"
 
+#: The headers that only the response to a preflight request needs.
+PREFLIGHT_HEADERS = ("Access-Control-Allow-Headers", "Access-Control-Max-Age")
+
 
 def render_accepted(request: Request, command: Command, result: Accepted) -> Response:
     """Render 202 with the event, or 200 with the counter if the event was counted at once."""
@@ -119,7 +122,9 @@ def make_cors_config(allowed_origin: str) -> CORSConfig:
 
 def render_preflight(methods: Collection[str]) -> Response:
     """Render the response to a preflight request, before `add_cors_headers`."""
-    return Response("", headers={"Access-Control-Allow-Methods": ",".join(methods)})
+    cors = make_cors_config("*").get_access_control_headers()
+    allowed = {name: cors[name] for name in PREFLIGHT_HEADERS}
+    return Response("", headers={"Access-Control-Allow-Methods": ",".join(methods), **allowed})
 
 
 def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str | None) -> Response:
@@ -131,7 +136,8 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
     """
     named = origin if origin in allowed else allowed[0]
     for name, value in make_cors_config(named).get_access_control_headers().items():
-        response.headers.setdefault(name, value)
+        if name not in PREFLIGHT_HEADERS:
+            response.headers.setdefault(name, value)
     if len(allowed) > 1:
         varying = response.headers.get("Vary")
         response.headers["Vary"] = f"{varying}, Origin" if varying else "Origin"

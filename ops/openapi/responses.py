@@ -61,7 +61,11 @@ def _require(value: str) -> JSON:
     return {"required": True, "schema": {"const": value}}
 
 
-_CORS = responses.make_cors_config(openapi.ALLOWED_ORIGIN).get_access_control_headers()
+_CORS = {
+    name: value
+    for name, value in responses.make_cors_config(openapi.ALLOWED_ORIGIN).get_access_control_headers().items()
+    if name not in responses.PREFLIGHT_HEADERS
+}
 _CORS_REFERENCES = {name: refer_to("headers", name) for name in _CORS}
 
 #: The components of the document.

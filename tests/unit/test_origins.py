@@ -105,6 +105,12 @@ def test_preflight_allows_the_methods_and_headers_of_its_path(app):
         assert int(headers["Access-Control-Max-Age"]) > 0
 
 
+def test_other_responses_omit_the_headers_that_a_preflight_needs(app):
+    headers = send(app, "GET", "/", SECOND)["headers"]
+
+    assert not {"Access-Control-Allow-Headers", "Access-Control-Max-Age"} & headers.keys()
+
+
 def test_preflight_is_not_a_link_of_the_index(app):
     several, one = (json.loads(send(each, "GET", "/")["body"])["links"] for each in (app, load_app(PAGE)))
 
