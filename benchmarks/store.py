@@ -24,6 +24,7 @@ SECTIONS: Final = (
     "throughput",
     "latency",
     "function_steps",
+    "fronts",
     "batching_windows",
     "cold_start",
     "ops_commands",

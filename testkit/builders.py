@@ -190,3 +190,20 @@ def api_event(
         "body": body,
         "isBase64Encoded": False,
     }
+
+
+def front_event(method: str, path: str, host: str, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the event of an HTTP API or a function URL, in the payload format 2.0. The host tells them apart."""
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"host": host, **headers},
+        "requestContext": {
+            "domainName": host,
+            "requestId": str(uuid.uuid4()),
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
+        },
+        "isBase64Encoded": False,
+    }

@@ -100,13 +100,18 @@ def _list_programs() -> dict[str, str]:
     return programs
 
 
-def _make_packages(folder: Path) -> dict[str, int]:
-    """Unpack each package into a folder with its name, ours into `task`, and return the sizes of their archives."""
-    os.environ.update(_ENVIRONMENT)
+def compile_sdk() -> None:
+    """Compile the bytecode that Lambda's runtime has."""
     for name in ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil"):
         spec = importlib.util.find_spec(name)
         assert spec is not None
         compileall.compile_dir((spec.submodule_search_locations or [""])[0], quiet=1)
+
+
+def _make_packages(folder: Path) -> dict[str, int]:
+    """Unpack each package into a folder with its name, ours into `task`, and return the sizes of their archives."""
+    os.environ.update(_ENVIRONMENT)
+    compile_sdk()
     with_sql = packaging.package(stages.read_settings(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
     without_sql = (
         packaging.package(replace(stages.read_settings("dev"), counters=("*",)), folder / "dev") / "deployment.zip"
@@ -130,17 +135,18 @@ def _package_minimal_app(project: Path) -> Path:
     (project / ".chalice" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (project / "app.py").write_text(_MINIMAL_APP, encoding="utf-8")
     (project / "requirements.txt").touch()
-    _run(["-c", "from chalice.cli import main; main()", "package", "build"], project)
+    run_python(["-c", "from chalice.cli import main; main()", "package", "build"], project)
     return project / "build" / "deployment.zip"
 
 
 def _start(program: str, package: Path) -> tuple[float, int]:
     """Return the duration of one start in seconds, and the number of loaded modules."""
-    seconds, modules = json.loads(_run(["-c", _TIMED.format(program=program)], package))
+    seconds, modules = json.loads(run_python(["-c", _TIMED.format(program=program)], package))
     return seconds, modules
 
 
-def _run(arguments: list[str], folder: Path) -> str:
+def run_python(arguments: list[str], folder: Path) -> str:
+    """Run Python in this folder, and return its output."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

@@ -71,7 +71,7 @@ def measure_ratios(rounds: int, repeats: int) -> dict[str, Any]:
     comparisons = list_comparisons(boto3.client("dynamodb"), boto3.client("sqs"))
     with contextlib.redirect_stdout(io.StringIO()):
         compared = {
-            name: _compare(comparisons[name], rounds, repeats)
+            name: compare(comparisons[name], rounds, repeats)
             for name in environment.show_progress([*comparisons], "CPU time")
         }
         count = functools.partial(_project, scope.PROFILED)
@@ -106,7 +106,8 @@ def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
     return comparisons
 
 
-def _compare(comparison: Comparison, rounds: int, repeats: int) -> dict[str, Any]:
+def compare(comparison: Comparison, rounds: int, repeats: int) -> dict[str, Any]:
+    """Return the CPU time of the bare calls in ms, and the ratio of each program in each round."""
     programs = {"bare": comparison.bare, **comparison.others}
     repeats = max(2, int(repeats * comparison.share))
     for prepare in programs.values():  # fills connections and caches

@@ -11,7 +11,7 @@ import app
 from chalicelib import codec, command_handlers
 from chalicelib.domain.events import Incremented
 from chalicelib.read_model import writer
-from testkit.builders import api_event, queue_batch, stream_batch, stream_record
+from testkit.builders import api_event, front_event, queue_batch, stream_batch, stream_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,10 +37,13 @@ def keyed_increment() -> Run:
 
 def query() -> Run:
     """Prepare a query for a counter that has been incremented."""
-    counter_id = new_counter_id()
-    writer.count([new_event(counter_id)])
-    event = api_event("GET", "/counters/{counter_id}", path={"counter_id": counter_id})
+    event = api_event("GET", "/counters/{counter_id}", path={"counter_id": counted_counter()})
     return functools.partial(app.app, event, lambda_context())
+
+
+def serve(method: str, path: str, host: str, headers: dict[str, str]) -> Run:
+    """Prepare a request to an HTTP API or a function URL with this host."""
+    return functools.partial(app.serve, front_event(method, path, host, headers), lambda_context())
 
 
 def publish(events: Iterable[Incremented]) -> Run:
@@ -72,6 +75,13 @@ def events_of_many_counters(size: int, at_ms: int = FUTURE_MS) -> list[Increment
 def new_event(counter_id: str, recorded_at_ms: int = FUTURE_MS) -> Incremented:
     """Return an event with a new id."""
     return Incremented(counter_id, command_handlers.generate_event_id(recorded_at_ms), 1, recorded_at_ms)
+
+
+def counted_counter() -> str:
+    """Return the id of a new counter that has been incremented."""
+    counter_id = new_counter_id()
+    writer.count([new_event(counter_id)])
+    return counter_id
 
 
 def new_counter_id() -> str:

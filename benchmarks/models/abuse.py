@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.models import costing, limits, pricing
+from benchmarks.models import costing, fronts, limits, pricing
 
 SECONDS: Final = 3600
+
+#: Requests a second for each concurrent function (Lambda developer guide, "Creating and managing function URLs").
+REQUESTS_OF_A_FUNCTION: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,7 @@ class Read:
 def price_reads(read: Read, a_second: float) -> float:
     """Return the cost of an hour of these reads, without the functions' time."""
     usd = (
-        pricing.REST_REQUESTS.of(1)
-        + pricing.BYTES_OUT.of(read.answer_bytes + len(costing.GATEWAY_HEADERS))
+        fronts.REST.price(read.answer_bytes)
         + pricing.INVOCATIONS.of(1)
         + pricing.READ_UNITS.of(read.read_units)
         + pricing.LOG_BYTES.of(len(costing.PLATFORM_LINES))

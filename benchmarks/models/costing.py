@@ -20,10 +20,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from benchmarks.models import pricing, steady_state
+from benchmarks.models import fronts, pricing, steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from benchmarks.models.fronts import Front
 
 MILLION: Final = 1_000_000
 RATES: Final = (1, 10, 100, 1000)
@@ -43,17 +45,12 @@ EMPTY_RECEIVES_A_SECOND: Final = 5 / 20
 #: Stored bytes of an item in addition to its size (DynamoDB developer guide, "Item sizes and formats").
 _BYTES_AROUND_AN_ITEM: Final = 100
 
-#: Typical log lines of the platform for each run, and typical headers that the gateway adds to each response.
+#: Typical log lines of the platform for each run.
 PLATFORM_LINES: Final = (
     "START RequestId: 00000000-0000-0000-0000-000000000000 Version: $LATEST\n"
     "END RequestId: 00000000-0000-0000-0000-000000000000\n"
     "REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 12.34 ms\tBilled Duration: 13 ms\t"
     "Memory Size: 512 MB\tMax Memory Used: 100 MB\t\n"
-)
-GATEWAY_HEADERS: Final = (
-    "HTTP/1.1 202 Accepted\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 150\r\nConnection: keep-alive\r\n"
-    "x-amzn-RequestId: 00000000-0000-0000-0000-000000000000\r\nx-amz-apigw-id: AAAAAAAAAAAAAAA=\r\n"
-    "X-Amzn-Trace-Id: Root=1-00000000-000000000000000000000000\r\n\r\n"
 )
 
 
@@ -152,11 +149,13 @@ class AlternativeBatch:
 PARTS: Final = ("gateway", "functions", "event log", "stream", "queue", "counting", "logs and metrics")
 
 
-def load_parts(measured: FunctionSteps, setup: Setup, load: Load, rate: int) -> dict[str, float]:
+def load_parts(
+    measured: FunctionSteps, setup: Setup, load: Load, rate: int, front: Front = fronts.REST
+) -> dict[str, float]:
     """Return the cost of a million increments of this load by part, in USD."""
     size = load.batch(rate, setup.stream_batch)
     batch = Batch(size, measured.steps[f"publish {size}"], counting_step(measured, load, rate, size))
-    return price_increments(setup, measured.steps["increment"], batch, rate)
+    return price_increments(setup, measured.steps["increment"], batch, rate, front)
 
 
 def counting_step(measured: FunctionSteps, load: Load, rate: int, size: int) -> Step:
@@ -184,12 +183,14 @@ def counting_units(events: int, span_ms: int) -> steady_state.Units:
     return steady_state.measure(steady_state.in_order(events, span_ms))
 
 
-def price_increments(setup: Setup, command: Step, batch: Batch, rate: int) -> dict[str, float]:
+def price_increments(
+    setup: Setup, command: Step, batch: Batch, rate: int, front: Front = fronts.REST
+) -> dict[str, float]:
     """Return the cost of a million increments at this rate a second by part, in USD."""
     batches = MILLION / batch.events
     messages = batch.publish.message_bytes
     return {
-        "gateway": MILLION * _price_gateway(command),
+        "gateway": MILLION * front.price(command.answer_bytes),
         "functions": MILLION * price_run(setup, "api_handler", command)
         + batches * price_run(setup, "publish", batch.publish)
         + batches * price_run(setup, "project", batch.project),
@@ -210,17 +211,17 @@ def price_alternative(setup: Setup, command: Step, batch: AlternativeBatch, rate
     logs nothing.
     """
     batches = MILLION / batch.events
-    front = _price_gateway(command) + price_run(setup, "api_handler", command) + _price_logs(command)
+    front = fronts.REST.price(command.answer_bytes) + price_run(setup, "api_handler", command) + _price_logs(command)
     worker = price_run(setup, "project", batch.work) + _price_units(batch.work) + _price_logs(batch.work)
     sent = pricing.QUEUE_REQUESTS.of(_chunks(batch.message_bytes))
     received = pricing.QUEUE_REQUESTS.of(_chunks(batch.events * batch.message_bytes) + 1)
     return MILLION * (front + sent) + batches * (received + worker) + _price_empty_receives(rate)
 
 
-def price_queries(setup: Setup, query: Step) -> float:
-    """Return the cost of a million queries, in USD."""
+def price_queries(setup: Setup, query: Step, front: Front = fronts.REST) -> float:
+    """Return the cost of a million queries, or of other requests that no stream or queue passes on, in USD."""
     run = price_run(setup, "api_handler", query)
-    return MILLION * (_price_gateway(query) + run + _price_units(query) + _price_logs(query))
+    return MILLION * (front.price(query.answer_bytes) + run + _price_units(query) + _price_logs(query))
 
 
 def price_run(setup: Setup, function: str, step: Step) -> float:
@@ -247,10 +248,6 @@ def price_hourly_reads(read_units: float) -> float:
 def price_storage(item_bytes: int) -> float:
     """Return the cost of storing a million items of this size, in USD a month."""
     return pricing.STORED_BYTE_MONTHS.of(MILLION * (item_bytes + _BYTES_AROUND_AN_ITEM))
-
-
-def _price_gateway(step: Step) -> float:
-    return pricing.REST_REQUESTS.of(1) + pricing.BYTES_OUT.of(step.answer_bytes + len(GATEWAY_HEADERS))
 
 
 def _price_units(step: Step) -> float:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.models import costing, pricing
+from benchmarks.models import costing, fronts, pricing
 
 if TYPE_CHECKING:
     from benchmarks.models.costing import Setup, Step
@@ -96,6 +96,6 @@ def price_viewers(setup: Setup, query: Step, viewers: Viewers, cdn: Cdn | None =
     polls = viewers.number * read_polling().count(viewers.seconds, is_active=viewers.is_active)
     if cdn is None:
         return (viewers.number + polls) * read_usd
-    response_usd = cdn.price(query.answer_bytes + len(costing.GATEWAY_HEADERS))
+    response_usd = cdn.price(query.answer_bytes + len(fronts.REST.headers))
     reads = viewers.number + min(polls, LOCATIONS * viewers.seconds)
     return reads * read_usd + (viewers.number + polls) * response_usd

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import alternatives
-from benchmarks.models import abuse, costing, deployed, limits, pricing, viewers
+from benchmarks.models import abuse, costing, deployed, fronts, limits, pricing, viewers
 from benchmarks.models.costing import RATES, FunctionSteps
-from benchmarks.report.markdown import format_list
+from benchmarks.report.markdown import Goal, format_list, format_usd
 from chalicelib import settings, telemetry
 from chalicelib.api.requests import MAX_LIMIT, MAX_STEPS
 from chalicelib.extras import openapi
@@ -43,9 +43,17 @@ _BYTES_OF_A_UNIT: Final = 4096
 _BYTES_OF_A_POINT: Final = len('{"start":"2026-11-24T12:00:00.000Z","increments":10000,"sum":10000000},')
 
 
-def view(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the context of the page."""
+#: The goals for a million increments, in USD: the fronts, whether the increments are on one counter, and the maximum.
+_GOALS: Final = (("url", True, 1.50), ("url", False, 2.30), ("http", True, 2.50))
+
+#: An example of the setting RESERVED_API.
+_RESERVED_API: Final = 10
+
+
+def view(section: Mapping[str, Any], of_fronts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the context of the page, from the sections `function_steps` and `fronts`."""
     measured, setup = FunctionSteps.load(section["raw"]), deployed.read_setup()
+    by_front = fronts.adapt_steps(measured, of_fronts["raw"])
     one, many, gathered = deployed.default_loads()
     slow = replace(setup, wait_ms=_SLOW_MS)
     command, query = measured.steps["increment"], measured.steps["counter"]
@@ -53,6 +61,15 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "pricing": pricing,
         "measured_on": section["measured_on"],
+        "fronts": list_front_costs(by_front, setup),
+        "front_goals": list_front_goals(by_front, setup),
+        "fronts_measured_on": of_fronts["measured_on"],
+        "url_ratio": fronts.cpu_ratio(of_fronts["raw"], "increment", "url"),
+        "url_parts": list_url_parts(by_front["url"], setup),
+        "refused_ms": setup.billed_ms("api_handler", by_front["url"].steps[fronts.REFUSED]),
+        "cloudfront_usd": pricing.CLOUDFRONT_REQUESTS.of(costing.MILLION),
+        "url_abuses": list_url_abuses(by_front["url"], setup),
+        "reserved_api": _RESERVED_API,
         "rates": RATES,
         "parts": {part: [usd[part] for usd in parts] for part in costing.PARTS},
         "totals": [total_usd(measured, setup, one, rate) for rate in RATES],
@@ -99,15 +116,76 @@ def view(section: Mapping[str, Any]) -> dict[str, Any]:
         "query_ms": setup.billed_ms("api_handler", query),
         "slower": [total_usd(measured, slow, one, rate) - total_usd(measured, setup, one, rate) for rate in (1, 1000)],
         "gateway_shares": [usd["gateway"] / sum(usd.values()) for usd in (parts[0], parts[-1])],
-        "http_api_usd": pricing.REST_REQUESTS.of(costing.MILLION) - pricing.HTTP_REQUESTS.of(costing.MILLION),
         "window_s": gathered.window_s,
         "ten_markers_usd": pricing.WRITE_UNITS.of((2 + 2) - (2 + 2 / 10)) * costing.MILLION,
     }
 
 
-def total_usd(measured: FunctionSteps, setup: Setup, load: Load, rate: int) -> float:
+def total_usd(measured: FunctionSteps, setup: Setup, load: Load, rate: int, front: fronts.Front = fronts.REST) -> float:
     """Return the cost of a million increments of this load, in USD."""
-    return sum(costing.load_parts(measured, setup, load, rate).values())
+    return sum(costing.load_parts(measured, setup, load, rate, front).values())
+
+
+def list_front_costs(steps: Mapping[str, FunctionSteps], setup: Setup) -> dict[str, list[float | None]]:
+    """Return the costs of a million requests of each kind in USD, by front. A REST API does not check the secret."""
+    one, many, _ = deployed.default_loads()
+    loads = {
+        "increments on one counter, 1,000 a second": (one, 1000),
+        "increments on one counter, 1 a second": (one, 1),
+        "increments spread over many counters, 1,000 a second": (many, 1000),
+        "increments spread over many counters, 1 a second": (many, 1),
+    }
+    return {
+        **{
+            kind: [total_usd(steps[name], setup, load, rate, front) for name, front in fronts.FRONTS.items()]
+            for kind, (load, rate) in loads.items()
+        },
+        "queries": [
+            costing.price_queries(setup, steps[name].steps["counter"], front) for name, front in fronts.FRONTS.items()
+        ],
+        "commands refused without the secret": [
+            costing.price_queries(setup, steps[name].steps[fronts.REFUSED], front)
+            if fronts.REFUSED in steps[name].steps
+            else None
+            for name, front in fronts.FRONTS.items()
+        ],
+    }
+
+
+def list_front_goals(steps: Mapping[str, FunctionSteps], setup: Setup) -> list[Goal]:
+    """Return the goals of the fronts, at 1,000 increments a second, and the results."""
+    one, many, _ = deployed.default_loads()
+    goals = []
+    for name, one_counter, most in _GOALS:
+        usd = total_usd(steps[name], setup, one if one_counter else many, 1000, fronts.FRONTS[name])
+        kind = "increments on one counter" if one_counter else "increments spread over many counters"
+        goals.append(Goal(f"`{name}`: {kind}, 1,000 a second, at most {most:.2f}", format_usd(usd), usd <= most))
+    return goals
+
+
+def list_url_parts(steps: FunctionSteps, setup: Setup) -> str:
+    """Return the parts of the cost behind a function URL at 1,000 increments a second on one counter, largest first."""
+    parts = costing.load_parts(steps, setup, deployed.default_loads()[0], 1000, fronts.URL)
+    largest = sorted(parts.items(), key=lambda part: -part[1])
+    names = {"gateway": "transfer"}
+    return format_list([f"{names.get(part, part)} {usd:.2f}" for part, usd in largest if usd >= 0.005])
+
+
+def list_url_abuses(steps: FunctionSteps, setup: Setup) -> list[tuple[float, float]]:
+    """
+    Return the cost of an hour of increments sent to a function URL, in USD: counted, and refused without the secret.
+
+    The first pair is for as many functions as a region runs at once, and the second for RESERVED_API.
+    """
+    _, many, _ = deployed.default_loads()
+    refused_usd = costing.price_queries(setup, steps.steps[fronts.REFUSED], fronts.URL)
+    abuses = []
+    for functions in (limits.LIMITS["concurrent functions"].most, _RESERVED_API):
+        a_second = abuse.REQUESTS_OF_A_FUNCTION * int(functions)
+        counted_usd = total_usd(steps, setup, many, min(a_second, max(RATES)), fronts.URL)
+        millions = a_second * abuse.SECONDS / costing.MILLION
+        abuses.append((counted_usd * millions, refused_usd * millions))
+    return abuses
 
 
 def price_alternative(

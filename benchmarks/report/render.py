@@ -35,8 +35,8 @@ _TEMPLATES.filters |= {
 def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return pages and plots by their paths below docs/. Sections that are not measured are omitted."""
     pages = {"benchmarks.md": benchmarks_page.view(figures)}
-    if "function_steps" in figures:
-        pages["cost.md"] = cost_page.view(figures["function_steps"])
+    if {"function_steps", "fronts"} <= figures.keys():
+        pages["cost.md"] = cost_page.view(figures["function_steps"], figures["fronts"])
     if "scale" in figures:
         pages["scale.md"] = scale_page.view(figures)
     texts = {

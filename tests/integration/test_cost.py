@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from benchmarks.measure import function_steps
+from benchmarks import store
+from benchmarks.measure import environment, function_steps
 from benchmarks.models import deployed
 from benchmarks.models.costing import FunctionSteps
 from benchmarks.report import cost_page
@@ -251,6 +254,18 @@ def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
     assert now.steps.keys() == stored.steps.keys()
     for name, step in now.steps.items():
         assert dataclasses.replace(step, cpu_ms=0) == dataclasses.replace(stored.steps[name], cpu_ms=0), name
+
+
+@pytest.mark.exhaustive
+@pytest.mark.no_cover
+def test_stored_bytes_of_fronts_equal_the_measurements():
+    """In a process of its own, because the application reads its fronts once."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        now = process.submit(environment.measure_section, "fronts", True).result()
+
+    stored = store.read()["fronts"]["raw"]
+    assert now["bytes"] == stored["bytes"]
+    assert now["cpu"].keys() == stored["cpu"].keys()
 
 
 @pytest.mark.exhaustive

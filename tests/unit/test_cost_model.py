@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from statistics import median
 
 import pytest
 
 from benchmarks import store
 from benchmarks.measure import scope
-from benchmarks.models import abuse, costing, deployed, pricing, viewers
-from benchmarks.models.costing import AlternativeBatch, Batch, Load, Setup, Step
+from benchmarks.models import abuse, costing, deployed, fronts, pricing, viewers
+from benchmarks.models.costing import AlternativeBatch, Batch, FunctionSteps, Load, Setup, Step
 from benchmarks.report import cost_page
-from tests.doc_pages import README
+from tests.doc_pages import PAGES, README
 
 SETUP = Setup(stream_batch=1000, queue_batch=10, memory_mb={"api_handler": 1769, "publish": 1769, "project": 1769})
 NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
@@ -20,11 +21,15 @@ NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
 
 def test_readme_states_the_totals_of_the_tables():
     measured, setup, (one, _, _) = deployed.read_steps(), deployed.read_setup(), deployed.default_loads()
-    alone, busy = (cost_page.total_usd(measured, setup, one, rate) for rate in (1, 1000))
-
-    assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} USD at a thousand a second" in " ".join(
-        README.split()
+    by_front = fronts.adapt_steps(measured, store.read()["fronts"]["raw"])
+    (alone, busy), (url_alone, url_busy) = (
+        [cost_page.total_usd(by_front[name], setup, one, rate, fronts.FRONTS[name]) for rate in (1, 1000)]
+        for name in ("rest", "url")
     )
+
+    text = " ".join(README.split())
+    assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} USD at a thousand a second" in text
+    assert f"makes it {url_alone:.0f} and {url_busy:.1f} ([cost]" in text
 
 
 def test_units_of_counting_are_those_that_module_engine_measured():
@@ -72,7 +77,7 @@ def test_run_is_billed_for_its_share_of_a_cpu_and_its_waits():
 
 
 def test_part_is_charged_once_for_an_increment_or_for_its_batch():
-    command = dataclasses.replace(NOTHING, write_units=1, answer_bytes=1000 - len(costing.GATEWAY_HEADERS))
+    command = dataclasses.replace(NOTHING, write_units=1, answer_bytes=1000 - len(fronts.REST.headers))
     publish = dataclasses.replace(NOTHING, message_bytes=(65_537,), log_bytes=1000)
     project = dataclasses.replace(NOTHING, write_units=50, read_units=8)
 
@@ -87,6 +92,75 @@ def test_part_is_charged_once_for_an_increment_or_for_its_batch():
     assert parts["counting"] == pytest.approx((50 * 0.625 + 8 * 0.125) / 1000)
     platform = len(costing.PLATFORM_LINES)
     assert parts["logs and metrics"] == pytest.approx((1_000_000 * platform + 1000 * (1000 + 2 * platform)) * 0.5e-9)
+
+
+@pytest.mark.parametrize(("name", "usd"), [("rest", 3.50), ("http", 1.00), ("url", 0)])
+def test_front_charges_requests_and_aws_their_transfer(name, usd):
+    front = fronts.FRONTS[name]
+    command = dataclasses.replace(NOTHING, answer_bytes=1000 - len(front.headers))
+    batch = Batch(1000, NOTHING, NOTHING)
+
+    parts = costing.price_increments(SETUP, command, batch, 1000, front)
+    queries = costing.price_queries(SETUP, command, front)
+
+    assert parts["gateway"] == pytest.approx(usd + 0.09)
+    assert queries == pytest.approx(usd + 0.09 + 0.20 + len(costing.PLATFORM_LINES) * 0.5e-3)
+
+
+def test_steps_of_a_front_have_its_bytes_and_its_share_of_cpu_time():
+    step = Step(1, 1, 0, (), 600, 500, 2.0)
+    measured = FunctionSteps(120, 94, {"increment": step, "counter": step, "publish 1": step})
+    answers = {"http": 400, "url": 401, "refused": 300}
+    raw = {
+        "bytes": {
+            name: {front: {"log_bytes": 7, "answer_bytes": size} for front, size in answers.items()}
+            for name in ("increment", "counter")
+        },
+        "cpu": {
+            "increment": {"http": [1.5, 9, 1], "url": [1.1] * 3, "refused": [0.01] * 3},
+            "counter": {"http": [1.0] * 3, "url": [2.0] * 3},
+        },
+    }
+
+    by_front = fronts.adapt_steps(measured, raw)
+
+    assert by_front["rest"] == measured
+    assert by_front["http"].steps["increment"] == Step(1, 1, 0, (), 7, 400, 3.0)
+    assert by_front["url"].steps["counter"] == Step(1, 1, 0, (), 7, 401, 4.0)
+    assert by_front["url"].steps["publish 1"] == step
+    refused = by_front["url"].steps["refused"]
+    assert refused == Step(0, 0, 0, (), 7, 300, 0.02)
+    assert SETUP.billed_ms("api_handler", refused) == 1
+
+
+def test_function_url_admits_ten_requests_a_second_for_each_function():
+    measured, setup = deployed.read_steps(), deployed.read_setup()
+    steps = fronts.adapt_steps(measured, store.read()["fronts"]["raw"])["url"]
+    rows = cost_page.list_front_costs(dict.fromkeys(fronts.FRONTS, steps), setup)
+
+    (counted, refused), (reserved, reserved_refused) = cost_page.list_url_abuses(steps, setup)
+
+    *_, usd = rows["increments spread over many counters, 1,000 a second"]
+    *_, refused_usd = rows["commands refused without the secret"]
+    assert usd
+    assert refused_usd
+    assert (counted, refused) == pytest.approx((36 * usd, 36 * refused_usd))
+    assert reserved_refused == pytest.approx(refused / 100)
+    assert reserved > counted / 100  # smaller batches
+
+
+def test_page_of_fronts_states_the_measured_figures():
+    raw = store.read()["fronts"]["raw"]
+    by_front = fronts.adapt_steps(deployed.read_steps(), raw)
+    _, http_usd, url_usd = cost_page.list_front_costs(by_front, deployed.read_setup())[
+        "commands refused without the secret"
+    ]
+    http, url = (fronts.cpu_ratio(raw, "increment", name) for name in ("http", "url"))
+
+    text = " ".join(PAGES["docs/fronts.md"].split())
+    assert f"cold start takes {median(raw['starts']):.2f} times the CPU time of that of `app.app`" in text
+    assert f"takes {http:.2f} times the CPU time with `http`, and {url:.2f} times with `url`" in text
+    assert f"cost {url_usd:.2f} USD with `url`, and {http_usd:.2f} USD with `http`" in text
 
 
 def test_alternative_sends_each_increment_and_receives_batches():
@@ -107,7 +181,7 @@ def test_item_takes_a_thousand_write_units_a_second():
 
 
 def test_hour_of_reads_costs_requests_units_transfer_and_lines():
-    read = abuse.Read(read_units=80, answer_bytes=10_000 - len(costing.GATEWAY_HEADERS))
+    read = abuse.Read(read_units=80, answer_bytes=10_000 - len(fronts.REST.headers))
 
     usd = abuse.price_reads(read, a_second=10)
 
@@ -133,7 +207,7 @@ def test_viewer_polls_an_idle_counter_less_and_less_often(seconds, idle, active)
 
 
 def test_viewers_behind_a_cdn_share_a_read_a_second_in_each_location():
-    query = dataclasses.replace(NOTHING, answer_bytes=1000 - len(costing.GATEWAY_HEADERS))
+    query = dataclasses.replace(NOTHING, answer_bytes=1000 - len(fronts.REST.headers))
     read_usd = costing.price_queries(SETUP, query) / 1_000_000
 
     alone, many, cloudfront, cloudflare, few = (
