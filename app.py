@@ -44,8 +44,8 @@ from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
-#: `_declare_preflight` replaces API Gateway's response to preflight requests, which names one origin, and which only a
-#: REST API gives.
+#: API Gateway's response to preflight requests names one origin, and exists only with a REST API. Otherwise,
+#: `_declare_preflight` replaces it.
 _has_gateway_preflight = len(_settings.allowed_origin) == 1 and _settings.front == ("rest",)
 _cors = responses.make_cors_config(_settings.allowed_origin[0]) if _has_gateway_preflight else False
 _route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
@@ -232,7 +232,9 @@ def _draw_refusal(error: RequestError) -> Response:
     if not requests.prefers_image(request):
         raise error
     svg = extras_badge.render_refusal(error.detail)
-    return responses.render_cacheable(request, svg, {**extras_badge.HEADERS, "Vary": "Accept"})
+    # A CDN may ignore Vary, and would then serve the picture to clients that want the status.
+    headers = {**extras_badge.HEADERS, "Vary": "Accept", "Cache-Control": "private, max-age=60"}
+    return responses.render_cacheable(request, svg, headers)
 
 
 @app.route("/counters/{counter_id}/badge.svg", **_query)
@@ -328,7 +330,7 @@ for _path in app.routes if not _cors else ():
 
 
 def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Respond to a request of a function URL or an HTTP API: the handler of the API's function in such stages."""
+    """Respond to a request of any front: the handler in stages that have more than the REST API, or none."""
     from chalicelib.api import payload_v2
 
     return payload_v2.serve(app, _settings, event, context)

@@ -12,7 +12,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
     │   ├── CounterNotAllowedError       an increment names such a counter
     │   ├── CounterClosedError           an increment names a counter that an operator closed
-    │   ├── CallerRefusedError           the request did not come through the owner's CDN
+    │   ├── SecretMissingError           the request lacks the secret of the stage's CDN
     │   ├── PathNotFoundError
     │   ├── EventNotFoundError
     │   ├── FeatureNotFoundError         the deployment lacks an optional feature
@@ -159,13 +159,17 @@ class CounterClosedError(RequestError):
         )
 
 
-class CallerRefusedError(RequestError):
-    """The request lacks the secret that the owner's CDN adds. Nothing was read or recorded."""
+class SecretMissingError(RequestError):
+    """
+    The request lacks the secret that the stage's CDN adds. Nothing was read or recorded.
 
-    problem = ProblemType(403, "forbidden", "Forbidden")
+    The operator can mend it. So a page keeps its clicks and retries, unlike after a refusal of the type `forbidden`.
+    """
+
+    problem = ProblemType(403, "secret-missing", "Secret missing")
 
     def __init__(self) -> None:
-        super().__init__("This address only answers the service's own CDN. Use the service's public address.")
+        super().__init__("This address accepts only requests from the service's CDN. Use the service's public address.")
 
 
 class PathNotFoundError(RequestError):

@@ -270,38 +270,36 @@ def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _fronts(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the stage's fronts. The page calls the first one. Each must honor the other settings."""
+    """Return the stage's fronts. The page calls the first one. Together they must honor the other settings."""
     text = environment.get("FRONT", "rest")
     fronts = tuple(part.strip() for part in text.split(","))
     if not set(fronts) <= set(FRONTS) or len(set(fronts)) < len(fronts):
         raise SettingsError(f"FRONT must be rest, http or url, or several of them separated by commas, got {text!r}")
-    unchecked = [front for front in fronts if front != "rest"]
-    if unchecked and (
+    open_fronts = [front for front in fronts if front != "rest"]
+    if open_fronts and (
         restricted := [name for name in ("WRITERS", "READERS") if environment.get(name, "anyone") != "anyone"]
     ):
         raise SettingsError(
-            f"FRONT={unchecked[0]} requires {restricted[0]}=anyone: only the REST API checks callers. Use FRONT=rest"
+            f"FRONT={open_fronts[0]} requires {restricted[0]}=anyone: only the REST API checks callers. Use FRONT=rest"
         )
     ignored = [] if "rest" in fronts else [*_REST_SETTINGS, *([] if "http" in fronts else ["REQUESTS_PER_S"])]
     if given := [name for name in ignored if environment.get(name, "0") != "0"]:
-        raise SettingsError(
-            f"{given[0]} has no effect with FRONT={text}: limit requests in the CDN and with RESERVED_API, or use "
-            "FRONT=rest"
-        )
+        advice = "" if given[0] == "ACCESS_LOG" else "limit requests in the CDN and with RESERVED_API, or "
+        raise SettingsError(f"{given[0]} has no effect with FRONT={text}: {advice}use FRONT=rest")
     return fronts
 
 
 def _front_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the SHA-256 digests of the secrets that the owner's CDN may send."""
+    """Return the SHA-256 digests of the secrets that the stage's CDN may send."""
     text = environment.get("FRONT_SECRETS", "")
     digests = tuple(text.split(",")) if text else ()
     if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) or len(digests) > 4:
         raise SettingsError(
-            "FRONT_SECRETS must be the SHA-256 digests of one to four secrets, in hexadecimal digits and separated by "
+            "FRONT_SECRETS must be the SHA-256 digests of one to four secrets, in lower-case hexadecimal, separated by "
             "commas, and not the secrets themselves"
         )
     if digests and set(_fronts(environment)) == {"rest"}:
-        raise SettingsError("FRONT_SECRETS requires FRONT=url or FRONT=http: the REST API does not check it")
+        raise SettingsError("FRONT_SECRETS requires FRONT=url or FRONT=http: the REST API checks no secrets")
     return digests
 
 
@@ -311,7 +309,7 @@ def _cdn(environment: Mapping[str, str]) -> str:
         raise SettingsError(f"CDN={cdn} requires FRONT=url or FRONT=http, which check the CDN's secret")
     if cdn != "none" and environment["STAGE"] == LOCAL_STAGE:
         raise SettingsError(
-            f"CDN must be none in stage {LOCAL_STAGE}: browsers find no distribution of an embedded AWS"
+            f"CDN must be none in stage {LOCAL_STAGE}: browsers cannot resolve the domain of an embedded distribution"
         )
     return cdn
 

@@ -165,7 +165,7 @@ def api_url(place: LocalSystem) -> str:
 
 @pytest.fixture(scope="module")
 def fronts(place: LocalSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Give the deployed API each kind of front, and return its addresses by front. Afterwards, it has its own again."""
+    """Deploy the API with all fronts, and return their addresses. Afterwards, restore its front."""
     from tests.e2e.conftest import PROJECT, copy_project
 
     project = copy_project(tmp_path_factory.mktemp("fronts"))

@@ -1,8 +1,8 @@
 """
 Serve function URLs and HTTP APIs, whose events have the payload format 2.0.
 
-The Chalice application reads the format of a REST API. This module translates requests and responses; routes, errors
-and everything else are the application's. See
+The Chalice application reads the format of a REST API. This module translates requests and responses; the application
+provides routes, errors and everything else. See
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html.
 """
 
@@ -12,11 +12,12 @@ import base64
 import gzip
 import hashlib
 import hmac
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from chalicelib.api import problems, responses
-from chalicelib.errors import CallerRefusedError, PathNotFoundError, RequestError
+from chalicelib.errors import PathNotFoundError, RequestError, SecretMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Event = Mapping[str, Any]
 
-#: The folder of the API on the page's host. A CDN need not remove it from the paths that it passes on.
+#: The folder of the API on the page's host. A CDN may forward paths with or without it.
 FOLDER = "/api"
 
 #: The header with which the owner's CDN proves that a request came through it.
@@ -35,6 +36,9 @@ SECRET_HEADER = "x-origin-secret"  # noqa: S105  (a name)
 
 #: As `minimum_compression_size` in `.chalice/config.json`: a smaller body fits one packet.
 _COMPRESSED_BYTES = 1400
+
+#: In the header Accept-Encoding: the client accepts gzip.
+_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 
 def serve(app: Chalice, settings: Settings, event: Event, context: object) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def serve(app: Chalice, settings: Settings, event: Event, context: object) -> di
 def _check_secret(headers: Mapping[str, str], digests: tuple[str, ...]) -> None:
     sent = hashlib.sha256(headers.get(SECRET_HEADER, "").encode()).hexdigest()
     if digests and not any(hmac.compare_digest(sent, digest) for digest in digests):
-        raise CallerRefusedError
+        raise SecretMissingError
 
 
 def _to_rest(event: Event, routes: Iterable[str]) -> dict[str, Any]:
@@ -112,13 +116,13 @@ def _find_route(routes: Iterable[str], path: str) -> tuple[str, dict[str, str]]:
 
 
 def _from_rest(response: Mapping[str, Any], accepted_encodings: str) -> dict[str, Any]:
-    """Translate a response. Compress its body if the client accepts that and it is large enough."""
+    """Translate a response. Compress a large body if the client accepts gzip."""
     headers = {"Content-Type": "application/json", **response["headers"]}  # the default of a REST API
     headers |= {name: ", ".join(values) for name, values in response.get("multiValueHeaders", {}).items()}
     body, is_encoded = response["body"], False
     if len(body) >= _COMPRESSED_BYTES:
         headers["Vary"] = ", ".join(filter(None, [headers.get("Vary"), "Accept-Encoding"]))
-        if "gzip" in accepted_encodings:
+        if _GZIP.search(accepted_encodings):
             headers["Content-Encoding"] = "gzip"
             body, is_encoded = base64.b64encode(gzip.compress(body.encode())).decode(), True
     return {"statusCode": response["statusCode"], "headers": headers, "body": body, "isBase64Encoded": is_encoded}

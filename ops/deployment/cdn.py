@@ -1,4 +1,4 @@
-"""The stage's CloudFront distribution, in its own stack. It proves to the API with a secret that it sent a request."""
+"""The stage's CloudFront distribution, in its own stack. A secret in each request proves that it sent the request."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: CloudFront accepts certificates of this region only.
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 
+#: The digests that FRONT_SECRETS may have next to those of the CDN: four fit in all, and a change of secret needs two.
+_OWN_SECRETS = 2
+
 #: For each front that can be behind a CDN: the output of the application's stack with its address.
 _ADDRESSES = {"url": "FunctionUrl", "http": "HttpAPIUrl"}
 
@@ -31,11 +34,13 @@ def stack_name(stage: str) -> str:
 
 def check(settings: Settings) -> None:
     """
-    Check that the page's host behind CloudFront has a certificate.
+    Check that the page's host behind CloudFront has a certificate, and that the API can accept the CDN's secrets, too.
 
     Raises:
-        OperatorError: the template parameter `Certificate` is missing or invalid.
+        OperatorError: the template parameter `Certificate` is missing or invalid; or FRONT_SECRETS has over 2 digests.
     """
+    if settings.cdn != "none" and len(settings.front_secrets) > _OWN_SECRETS:
+        raise OperatorError(f"CDN={settings.cdn} allows at most {_OWN_SECRETS} digests in FRONT_SECRETS.")
     host, certificate = site_files.parse_host(settings.allowed_origin[0]), _certificate(settings)
     if settings.cdn == "cloudfront" and host and not _CERTIFICATE.fullmatch(certificate):
         raise OperatorError(
@@ -48,11 +53,14 @@ def deploy(
     settings: Settings, deploy_api: Callable[[Iterable[str]], dict[str, str]], bucket: str, *, new_secret: bool
 ) -> dict[str, str]:
     """
-    Deploy the API, which accepts the secrets with these digests, and the CDN. Return the outputs of the API's stack.
+    Deploy the API and the CDN. Return the outputs of the API's stack.
 
-    Only CloudFormation keeps the secret. With `new_secret`, the API accepts both secrets until the distribution sends
-    the new one. If the call is interrupted, the distribution sends a secret that the API accepts, and a repeated call
-    finishes. Without a CDN in the settings, delete the distribution.
+    `deploy_api` deploys an API that accepts the secrets with the given digests.
+
+    Only CloudFormation keeps the secret. The API requires it once the distribution exists. With `new_secret`, the API
+    accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution sends a
+    secret that the API accepts, and a repeated call finishes: it is refused while CloudFormation still works on the
+    distribution. Without a CDN in the settings, delete the distribution.
 
     Raises:
         OperatorError: CloudFormation refuses.
@@ -62,10 +70,12 @@ def deploy(
         outputs = deploy_api([])
         stacks.delete(name)
         return outputs
+    # Otherwise, the API might accept other secrets than the distribution is about to send.
+    stacks.check_changeable(name)
     current = [digest] if (digest := _outputs(settings).get("Digest")) else []
     secret = secrets.token_hex(32) if new_secret or not current else ""
     new = [hashlib.sha256(secret.encode()).hexdigest()] if secret else []
-    outputs = deploy_api([*current, *new])
+    outputs = deploy_api([*current, *new] if current else [])
     front = next(front for front in settings.front if front in _ADDRESSES)
     host = site_files.parse_host(settings.allowed_origin[0])
     parameters = {
@@ -78,7 +88,7 @@ def deploy(
         "Digest": new[0] if new else None,
     }
     stacks.apply(name, template.render_cdn(), parameters, stage=settings.stage)
-    return deploy_api(new) if current and new else outputs
+    return deploy_api(new) if new else outputs
 
 
 def find_domain(settings: Settings) -> str:

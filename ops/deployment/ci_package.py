@@ -30,7 +30,7 @@ def package(settings: Settings, folder: Path) -> Outcome:
         OperatorError: packaging fails, or the stage has a CDN.
     """
     if settings.cdn != "none":
-        raise OperatorError(f"CDN={settings.cdn} requires deploy, which keeps the secret of the API and the CDN.")
+        raise OperatorError(f"CDN={settings.cdn} requires `deploy`, which manages the CDN's secret.")
     folder.mkdir(parents=True, exist_ok=True)
     for file in packaging.package(settings, stages.local_folder() / f"package-{settings.stage}").iterdir():
         shutil.copy(file, folder)

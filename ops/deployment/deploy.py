@@ -12,7 +12,7 @@ import boto3
 from chalicelib.aws import stream_arn
 from ops import stages, target
 from ops.cli.errors import OperatorError
-from ops.deployment import cdn, drift, overlay, package, provision, stacks
+from ops.deployment import cdn, drift, keys, package, provision, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The addresses of the API, and of the REST API the id and definition: Chalice's with the overlay."""
+    """The API's addresses by front. Of a REST API, also the id and the definition: Chalice's with the overlay."""
 
     urls: dict[str, str]
     api_id: str
@@ -59,13 +59,18 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
 
     Raises:
         OperatorError: COUNTERS or the CDN's certificate is not set; the stage is not provisioned, has another number of
-            shards, or differs from its template; `chalice deploy` deployed it; packaging fails; SQLite is configured on
-            Lambda; or CloudFormation refuses.
+            shards, or differs from its template; it has API keys and no REST API; `chalice deploy` deployed it;
+            packaging fails; SQLite is configured on Lambda; or CloudFormation refuses.
     """
     stages.check_counters(settings)
     cdn.check(settings)
     package.check_sql(settings)
     check_not_deployed_by_chalice(settings.stage)
+    if "rest" not in settings.front and (left := keys.list_resources(settings)):
+        raise OperatorError(
+            f"Only the REST API checks API keys: remove those of stage {settings.stage}, such as {left[0][1]}, or set "
+            "FRONT=rest."
+        )
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)
     drift.check(settings)
@@ -80,9 +85,7 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
     if (current_arn := drift.find_stream_arn(settings)) != data["EventLogStreamArn"]:
         sources = template["Resources"]["Publish"]["Properties"]["Events"]
         sources["PublishDynamodbEventSource"]["Properties"]["Stream"] = current_arn
-    definition = template["Resources"]["RestAPI"]["Properties"]
-    if "rest" not in settings.front:
-        overlay.remove_rest_api(template)
+    definition = template["Resources"].get("RestAPI", {}).get("Properties", {})
 
     def apply(digests: Iterable[str]) -> dict[str, str]:
         if secrets := ",".join([*settings.front_secrets, *digests]):
@@ -97,7 +100,7 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
 
 def list_urls(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
     """
-    Return the addresses of the API: that of the CDN first, then by front, in the order of FRONT.
+    Return the addresses of the API: the CDN's first, then by front, in the order of FRONT.
 
     `outputs` are those of the application's stack.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chalicelib.api.problems import PROBLEM_JSON, describe_problem
 from chalicelib.api.requests import MAX_BODY_BYTES
 from chalicelib.api.responses import make_cors_config
-from chalicelib.errors import BodyTooLargeError, CallerRefusedError, PathNotFoundError, ProblemType, UnavailableError
+from chalicelib.errors import BodyTooLargeError, PathNotFoundError, ProblemType, UnavailableError
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
@@ -22,7 +22,7 @@ class GatewayProblem(NamedTuple):
     retry_after_s: int | None = None
 
 
-_FORBIDDEN = CallerRefusedError.problem
+_FORBIDDEN = ProblemType(403, "forbidden", "Forbidden")
 _UNAVAILABLE = GatewayProblem(UnavailableError.problem, UnavailableError.public_detail, 1)
 _UNCHECKED = GatewayProblem(
     UnavailableError.problem, "The credentials could not be checked, and nothing was recorded. Retry later.", 1

@@ -73,10 +73,10 @@ def add(settings: Settings, name: str, limits: Limits) -> Outcome:
 
     Raises:
         InputError: the name is malformed.
-        OperatorError: the key exists, the stage's API is not deployed, or the stage has other fronts than `rest`.
+        OperatorError: the key exists, the stage's API is not deployed, or the stage has fronts other than `rest`.
     """
     if settings.front != ("rest",):
-        raise OperatorError(f"API keys require FRONT=rest, got {','.join(settings.front)}.")
+        raise OperatorError(f"FRONT must be rest for API keys, got {','.join(settings.front)}.")
     full_name, api_id, client = _full_name(settings, name), find_api(settings.stage), boto3.client("apigateway")
     plans = [plan["id"] for plan in _list_plans(settings) if plan["name"] == full_name]
     if any(client.get_usage_plan_keys(usagePlanId=plan)["items"] for plan in plans):

@@ -127,12 +127,14 @@ def render(settings: Settings) -> dict[str, Any]:
     }
 
 
-def remove_rest_api(template: dict[str, Any]) -> None:
-    """Remove what only the REST API needs from the template of a stage without one."""
+def without_rest_api(template: str) -> str:
+    """Return this template of the application without the REST API, which `chalice package` always adds."""
+    parsed = json.loads(template)
     for name in ("RestAPI", "APIHandlerInvokePermission"):
-        del template["Resources"][name]
+        del parsed["Resources"][name]
     for name in ("RestAPIId", "EndpointURL"):
-        del template["Outputs"][name]
+        del parsed["Outputs"][name]
+    return json.dumps(parsed, indent=2)
 
 
 def _http_api(name: str, requests_per_s: int) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def _alarms(name: str, fronts: Collection[str]) -> dict[str, Any]:
         f"{front.title()}5xx": _resource(
             "CloudWatch::Alarm",
             AlarmName=f"{name}-{front}-5xx",
-            AlarmDescription="Clients get 5xx, and those that do not retry lose an increment. Search the API's log for "
+            AlarmDescription="Clients get 5xx. Those that do not retry lose an increment. Search the API's log for "
             "`request not answered`, and check throttled tables and the API's errors and throttles.",
             Namespace=namespace,
             MetricName=metric,

@@ -135,6 +135,9 @@ def build(settings: Settings, folder: Path) -> Path:
             **pip_variables(source / "requirements.txt", settings),
         },
     )
+    if "rest" not in settings.front:
+        template = result / "sam.json"
+        template.write_text(overlay.without_rest_api(template.read_text(encoding="utf-8")), encoding="utf-8")
     functions = cold_start.list_functions(
         settings.projections, has_authorizer=settings.has_authorizer, has_serve=settings.front != ("rest",)
     )

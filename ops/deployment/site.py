@@ -76,9 +76,14 @@ def find_api_url(settings: Settings) -> str:
     Return the address of the stage's API: that of the CDN, or else of the first front.
 
     Raises:
-        OperatorError: the API or this front is not deployed.
+        OperatorError: the API or this front is not deployed, or only answers a CDN whose address is unknown.
     """
     stage = settings.stage
+    if settings.front_secrets and settings.cdn == "none" and settings.front[0] != "rest":
+        raise OperatorError(
+            "FRONT_SECRETS requires --api: the page must call the CDN, which sends the secret, as in "
+            "--api https://counter.example/api."
+        )
     if not stacks.exists(deploy.stack_name(stage)):
         raise OperatorError(
             f"The API of stage {stage} is not deployed: run deploy first, or pass its address, as in "

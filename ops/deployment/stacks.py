@@ -72,9 +72,8 @@ def apply(
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }
+    check_changeable(name)
     status = _status(client, name)
-    if status and (problem := describe_stuck_state(name, status)):
-        raise OperatorError(f"{problem}. {_first_failure(client, name)}".rstrip())
     try:
         stack_id = (client.update_stack(**request) if status else client.create_stack(**request))["StackId"]
     except ClientError as error:
@@ -85,6 +84,19 @@ def apply(
         raise OperatorError(f"Stack {name} could not be applied: {error}") from error
     _wait(client, "stack_update_complete" if status else "stack_create_complete", name, stack_id)
     return outputs(name)
+
+
+def check_changeable(name: str) -> None:
+    """
+    Check that the stack can be created or updated now.
+
+    Raises:
+        OperatorError: the operator must first resolve the stack's state; the message states how.
+    """
+    client = boto3.client("cloudformation")
+    status = _status(client, name)
+    if status and (problem := describe_stuck_state(name, status)):
+        raise OperatorError(f"{problem}. {_first_failure(client, name)}".rstrip())
 
 
 def _upload(template: str, bucket: str) -> dict[str, str]:

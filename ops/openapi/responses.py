@@ -18,6 +18,7 @@ from chalicelib.errors import (
     KeyReusedError,
     NotUnderstoodError,
     RangeTooLongError,
+    SecretMissingError,
     TooFarBackError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -154,6 +155,7 @@ REFUSALS: JSON = {
     "Unauthorized": _describe_problems("The request has no valid token.", "UNAUTHORIZED", header="WWW-Authenticate"),
     "GatewayRefused": _describe_problems(
         "The gateway refused the request: for example, its credentials are missing or invalid.",
+        SecretMissingError(),
         "INVALID_API_KEY",
         "DEFAULT_4XX",
     ),
@@ -161,6 +163,7 @@ REFUSALS: JSON = {
         "The counter does not exist or is closed, or the gateway refused the request. Nothing was recorded.",
         CounterNotAllowedError("clicks"),
         CounterClosedError("clicks"),
+        SecretMissingError(),
         "INVALID_API_KEY",
         "DEFAULT_4XX",
     ),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from chalicelib.api.problems import describe_problem
+from chalicelib.errors import SecretMissingError
 from tests.browser.pages import (
     Gate,
     click_fast,
@@ -204,6 +206,7 @@ def test_stored_click_that_is_refused_is_dropped_with_its_reason(
         {"status": 400, "body": "<h1>Bad request</h1>"},
         {"status": 403, "body": '{"title": "The gateway refused the request", "detail": "Forbidden"}'},
         {"status": 404, "body": '{"title": "There is no such path", "detail": "Not here."}'},
+        {"status": 403, "body": json.dumps(describe_problem(SecretMissingError.problem, "Use the public address."))},
     ],
 )
 def test_refusal_by_an_intermediary_loses_no_click(

@@ -1,4 +1,4 @@
-"""A stage behind CloudFront: page and API at one host, closed to others, with a secret that can be replaced."""
+"""A stage behind CloudFront: page and API at one host, no direct requests, and a secret that can be replaced."""
 
 from __future__ import annotations
 

@@ -42,11 +42,11 @@ console.log(answers.map(({ status }) => status).join());
 """
 
 
-def test_worker_of_the_page_passes_requests_on(fronts, tmp_path, counter_id):
+def test_documented_worker_forwards_requests(fronts, tmp_path, counter_id):
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not on the PATH")
-    (worker,) = re.findall(r"```js\n(.*?)```", section("A Worker for Cloudflare"), re.DOTALL)
+    (worker,) = re.findall(r"```js\n(.*?)```", section("Cloudflare Worker"), re.DOTALL)
     module = tmp_path / "worker.mjs"
     module.write_text(worker, encoding="utf-8")
     program = CALL_WORKER.replace("NAME", counter_id)

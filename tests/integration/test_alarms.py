@@ -32,7 +32,16 @@ MEASURED_BY_AWS = {
         {"QueueName"},
     ),
     "AWS/Lambda": (
-        {"Duration", "Errors", "Invocations", "IteratorAge", "Throttles", "Url4xxCount", "Url5xxCount"},
+        {
+            "Duration",
+            "Errors",
+            "Invocations",
+            "IteratorAge",
+            "Throttles",
+            "Url4xxCount",
+            "Url5xxCount",
+            "UrlRequestCount",
+        },
         {"FunctionName"},
     ),
     "AWS/ApiGateway": ({"4XXError", "5XXError", "Count", "Latency"}, {"ApiName", "Stage"}),

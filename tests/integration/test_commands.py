@@ -218,9 +218,9 @@ def test_unknown_method_is_a_problem(pipeline):
     assert (answer.status, answer.headers["Content-Type"], answer.headers["Allow"]) == (
         405,
         "application/problem+json",
-        "GET, HEAD",
+        "GET, HEAD, OPTIONS",
     )
-    assert answer.body["detail"] == "Unsupported method: DELETE. Use GET, HEAD."
+    assert answer.body["detail"] == "Unsupported method: DELETE. Use GET, HEAD, OPTIONS."
 
 
 def test_root_describes_the_service_and_links_to_its_routes(pipeline):

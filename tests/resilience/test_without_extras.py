@@ -40,7 +40,7 @@ with engine.serve_clients():
 
 def test_counter_without_extras_counts_and_answers_404(tmp_path):
     """Delete `chalicelib/extras` from a copy: the counter counts, and the optional routes are problems with 404."""
-    for name in ("app.py", "chalicelib", "testkit", "tests", "infrastructure"):
+    for name in ("app.py", "chalicelib", "infrastructure", "ops", "testkit", "tests"):
         source = PROJECT / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "extras"))

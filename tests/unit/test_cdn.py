@@ -12,7 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 from chalicelib import settings
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import cdn, ci_package, site_files, stacks, template
+from ops.deployment import cdn, ci_package, site, site_files, stacks, template
 
 API = {"FunctionUrl": "https://abc.lambda-url.eu-central-1.on.aws/"}
 CONFIG = yaml_parse(template.render_cdn())["Resources"]["Distribution"]["Properties"]["DistributionConfig"]
@@ -36,6 +36,7 @@ class Cloud:
         self.steps: list[str] = []
         self.dies_before = ""
         monkeypatch.setattr(stages, "read_template_parameters", lambda _stage: {})
+        monkeypatch.setattr(stacks, "check_changeable", lambda _name: None)
         monkeypatch.setattr(stacks, "exists", lambda _name: bool(self.parameters))
         monkeypatch.setattr(stacks, "outputs", lambda _name: {"Digest": self.parameters["Digest"]})
         monkeypatch.setattr(stacks, "delete", lambda _name: self.parameters.clear())
@@ -77,7 +78,7 @@ def cloud(monkeypatch):
 def test_first_deployment_creates_a_secret_that_the_api_requires(cloud):
     cloud.deploy()
 
-    assert cloud.steps == ["api", "distribution"]
+    assert cloud.steps == ["api", "distribution", "api again"]
     assert re.fullmatch("[0-9a-f]{64}", cloud.parameters["Secret"])
     assert cloud.accepted == [cloud.parameters["Digest"]] == [hash_of(cloud.parameters["Secret"])]
     assert cloud.parameters["Api"] == "abc.lambda-url.eu-central-1.on.aws"
@@ -102,6 +103,42 @@ def test_new_secret_is_accepted_before_and_the_old_one_until_it_is_sent(cloud):
     assert cloud.steps == ["api", "distribution", "api again"]
     assert cloud.parameters["Secret"] != old
     assert cloud.accepted == [hash_of(cloud.parameters["Secret"])]
+
+
+@pytest.mark.parametrize("step", ["api", "distribution", "api again"])
+def test_interrupted_first_deployment_is_finished_by_a_repetition(cloud, step):
+    """Until the distribution exists, the API stays open: otherwise, nobody could increment meanwhile."""
+    with pytest.raises(KeyboardInterrupt):
+        cloud.deploy(dies_before=step)
+    assert cloud.accepted == []
+
+    cloud.deploy()
+
+    assert cloud.accepted == [hash_of(cloud.parameters["Secret"])]
+
+
+def test_deployment_is_refused_while_the_distribution_is_being_changed(cloud, monkeypatch):
+    """CloudFormation goes on after an interruption, and its outputs are still the old ones."""
+    cloud.deploy()
+    accepted = [*cloud.accepted]
+
+    def refuse(_name):
+        raise OperatorError("UPDATE_IN_PROGRESS")
+
+    monkeypatch.setattr(stacks, "check_changeable", refuse)
+    with pytest.raises(OperatorError, match="UPDATE_IN_PROGRESS"):
+        cloud.deploy(new_secret=True)
+
+    assert (cloud.steps, cloud.accepted) == ([], accepted)
+
+
+def test_own_secrets_leave_space_for_those_of_the_cdn(monkeypatch):
+    monkeypatch.setattr(stages, "read_template_parameters", lambda _stage: {})
+    digests = [hash_of(name) for name in "abc"]
+
+    cdn.check(a_stage(FRONT_SECRETS=",".join(digests[:2])))
+    with pytest.raises(OperatorError, match="at most 2 digests"):
+        cdn.check(a_stage(FRONT_SECRETS=",".join(digests)))
 
 
 @pytest.mark.parametrize("step", ["api", "distribution", "api again"])
@@ -169,7 +206,7 @@ def test_bucket_behind_cloudfront_has_a_generated_name():
 
 
 def test_package_for_a_pipeline_is_refused_before_it_is_built(tmp_path):
-    with pytest.raises(OperatorError, match="CDN=cloudfront requires deploy"):
+    with pytest.raises(OperatorError, match="CDN=cloudfront requires `deploy`"):
         ci_package.package(a_stage(), tmp_path / "build")
 
     assert not (tmp_path / "build").exists()
@@ -198,3 +235,10 @@ def test_secret_is_neither_an_output_nor_shown():
 
     assert rendered["Parameters"]["Secret"]["NoEcho"] is True
     assert "Secret" not in json.dumps(rendered["Outputs"])
+
+
+def test_page_is_not_published_with_an_address_that_refuses_it():
+    stage = a_stage(CDN="none", FRONT_SECRETS=hash_of("secret"))
+
+    with pytest.raises(OperatorError, match="FRONT_SECRETS requires --api"):
+        site.find_api_url(stage)

@@ -244,3 +244,14 @@ def test_stage_without_alarms_has_none_for_its_fronts(monkeypatch):
 
 def test_concurrency_of_the_api_is_reserved():
     assert resources(RESERVED_API="9")["APIHandler"]["Properties"]["ReservedConcurrentExecutions"] == 9
+
+
+def test_template_without_rest_api_keeps_everything_else():
+    """`FRONT_SECRETS` would not protect it."""
+    names = {"Resources": ["APIHandler", "HttpAPI"], "Outputs": ["HttpAPIUrl"]}
+    of_rest_api = {"Resources": ["RestAPI", "APIHandlerInvokePermission"], "Outputs": ["RestAPIId", "EndpointURL"]}
+    template = {part: dict.fromkeys([*names[part], *of_rest_api[part]], "…") for part in names}
+
+    left = json.loads(overlay.without_rest_api(json.dumps(template)))
+
+    assert {part: [*named] for part, named in left.items()} == names

@@ -142,7 +142,17 @@ def test_body_headers_and_context_are_passed_on():
     assert found["requestContext"]["identity"] == {"sourceIp": "192.0.2.1"}
 
 
-@pytest.mark.parametrize(("accepted", "encoding"), [("gzip, br", "gzip"), ("br", None), ("", None)])
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, br", "gzip"),
+        ("br, GZIP;q=0.5", "gzip"),
+        ("br", None),
+        ("", None),
+        ("gzip;q=0, br", None),
+        ("x-gzip", None),
+    ],
+)
 def test_large_body_is_compressed_for_clients_that_accept_it(accepted, encoding):
     response = serve("/large", headers={"accept-encoding": accepted})
 
@@ -179,7 +189,7 @@ def test_refused_request_reaches_no_route(monkeypatch):
     response = serve("/nothing", stage=replace(STAGE, front_secrets=(digest,)), headers={"origin": "https://a.example"})
 
     problem = json.loads(response["body"])
-    assert (problem["status"], problem["type"]) == (403, "urn:counter:problem:forbidden")
+    assert (problem["status"], problem["type"]) == (403, "urn:counter:problem:secret-missing")
     assert response["headers"]["Access-Control-Allow-Origin"] == "*"
 
 
