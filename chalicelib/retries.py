@@ -28,7 +28,7 @@ def attempts(limit: int) -> Iterator[int]:
 
 
 def draw_wait_s(attempt: int, longest_s: float) -> float:
-    """Return a random wait after this number of attempts: up to 20 ms after the first, doubled up to `longest_s`."""
+    """Draw a wait after this number of attempts: at most 20 ms after the first, then doubled up to `longest_s`."""
     return random.uniform(0, min(longest_s, _FIRST_WAIT_S * 2 ** (attempt - 1)))  # noqa: S311  (no secret)
 
 

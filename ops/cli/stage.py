@@ -62,7 +62,9 @@ def provision_command(settings: Settings, **_options: bool | str | None) -> Outc
 
 
 @stage_command
-@click.option("--new-secret", is_flag=True, help="With CDN=cloudfront, replace the secret of the API and the CDN.")
+@click.option(
+    "--new-secret", is_flag=True, help="With CDN=cloudfront, replace the secret that CloudFront sends to the API."
+)
 def deploy_command(settings: Settings, *, new_secret: bool) -> Outcome:
     """
     Deploy this checkout to a provisioned stage.

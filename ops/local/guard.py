@@ -96,7 +96,7 @@ class Guard:
         return is_loopback(_hosts(scope), self._port)
 
     def _is_for_distribution(self, scope: Message) -> bool:
-        """Check for a distribution's domain. A web page cannot make it resolve to this machine: it is CloudFront's."""
+        """Check for a distribution's domain. It is CloudFront's, so no web page can make it resolve to this machine."""
         hosts = _hosts(scope)
         is_known = len(hosts) == 1 and _DISTRIBUTION.fullmatch(hosts[0]) and self._is_distribution(hosts[0])
         return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))

@@ -1,4 +1,4 @@
-"""Let the embedded AWS check each number and each condition once. It would check them again in every item."""
+"""Cache the embedded AWS's checks of numbers and conditions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PURE = ("_number_size_bytes", "_number_error", "_ddb_canonicalize_number", "_co
 
 
 def cache_checks() -> None:
-    """Cache the latest results of pure functions. A third less CPU time for a written item. Safe to repeat."""
+    """Cache the latest results of pure functions, which saves a third of the CPU time of a write. Safe to repeat."""
     for name in _PURE:
         function = getattr(dynamodb, name)
         setattr(dynamodb, name, functools.lru_cache(10_000, typed=True)(getattr(function, "__wrapped__", function)))

@@ -211,7 +211,7 @@ def _drop_repeated(chunk: Sequence[Candidate], result: Result) -> list[Candidate
 
 
 def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> Result:
-    """Append those of these events that the log lacks."""
+    """Append the events of the chunk that the log lacks."""
     result = Result()
     candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}

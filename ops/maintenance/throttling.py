@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 30
 _LONGEST_WAIT_S = 5
 
-#: DynamoDB's codes of refused requests, and of refused members of a transaction, that succeed later.
+#: The error codes of requests, and of members of a transaction, for which a retry can succeed.
 _CODES = {
     "ProvisionedThroughputExceeded",
     "ProvisionedThroughputExceededException",
@@ -35,7 +35,7 @@ def retry_throttled(client: BaseClient) -> Iterator[None]:
     Retry the client's requests in this block that DynamoDB throttles, refuses for a conflict, or answers too late.
 
     A retry is the same request, with the same token if it is a transaction. After 30 attempts, the error is raised.
-    The SDK's own retries come first. It has none for a transaction of which DynamoDB throttles a member.
+    The SDK's own retries come first. It does not retry a transaction of which DynamoDB throttles a member.
     """
     hooks: Any = client.meta.events
     hooks.register("needs-retry.dynamodb", _wait_s)
@@ -46,7 +46,7 @@ def retry_throttled(client: BaseClient) -> Iterator[None]:
 
 
 def _wait_s(attempts: int, response: Any, caught_exception: Exception | None, **_: Any) -> float | None:
-    """Return the seconds to wait before the next attempt, or None if the request is not to be retried."""
+    """Return the seconds to wait before the next attempt, or None if the request must not be retried."""
     answer: dict[str, Any] = response[1] if response else {}
     codes = {answer.get("Error", {}).get("Code"), *(each.get("Code") for each in answer.get("CancellationReasons", []))}
     is_refused = bool(codes & _CODES) or isinstance(caught_exception, ReadTimeoutError)

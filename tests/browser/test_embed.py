@@ -216,9 +216,7 @@ def test_visits_are_counted_once_a_day_in_tabs_and_reloads(
 
 
 @pytest.mark.exhaustive
-def test_page_that_is_only_prepared_counts_no_visit(
-    page: Page, embed: Callable[..., str], api_url: str, counter_id: str
-) -> None:
+def test_prerendered_page_counts_no_visit(page: Page, embed: Callable[..., str], api_url: str, counter_id: str) -> None:
     """Browsers may render a page before the visitor opens it."""
     page.add_init_script("Object.defineProperty(document, 'prerendering', { value: true, configurable: true });")
     page.goto(embed('<counter-value COUNTER count="view"></counter-value>'))

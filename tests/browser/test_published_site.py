@@ -74,7 +74,7 @@ def test_published_styles_have_the_rules_of_their_source(page: Page, name: str) 
 def test_published_page_and_gallery_count(
     new_context: Callable[..., BrowserContext], site: Bucket, counter_id: str
 ) -> None:
-    """Neither writes a message to the console. The page opens without its host, too."""
+    """They write nothing to the console. The page opens without its host, too."""
     context = new_context(service_workers="allow")
     page = context.new_page()
     messages: list[str] = []

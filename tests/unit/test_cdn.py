@@ -93,7 +93,7 @@ def test_repeated_deployment_keeps_the_secret(cloud):
     assert (cloud.parameters, cloud.accepted) == (before, [before["Digest"]])
 
 
-def test_new_secret_is_accepted_before_and_the_old_one_until_it_is_sent(cloud):
+def test_old_secret_is_accepted_until_the_new_one_is_sent(cloud):
     """`check` runs after each step."""
     cloud.deploy()
     old = cloud.parameters["Secret"]
@@ -106,7 +106,7 @@ def test_new_secret_is_accepted_before_and_the_old_one_until_it_is_sent(cloud):
 
 
 @pytest.mark.parametrize("step", ["api", "distribution", "api again"])
-def test_interrupted_first_deployment_is_finished_by_a_repetition(cloud, step):
+def test_interrupted_first_deployment_finishes_when_repeated(cloud, step):
     """Until the distribution exists, the API stays open: otherwise, nobody could increment meanwhile."""
     with pytest.raises(KeyboardInterrupt):
         cloud.deploy(dies_before=step)
@@ -142,7 +142,7 @@ def test_own_secrets_leave_space_for_those_of_the_cdn(monkeypatch):
 
 
 @pytest.mark.parametrize("step", ["api", "distribution", "api again"])
-def test_interrupted_replacement_of_the_secret_is_finished_by_a_repetition(cloud, step):
+def test_interrupted_change_of_secret_finishes_when_repeated(cloud, step):
     cloud.deploy()
     with pytest.raises(KeyboardInterrupt):
         cloud.deploy(new_secret=True, dies_before=step)
