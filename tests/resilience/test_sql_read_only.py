@@ -30,6 +30,7 @@ from ops.__main__ import main
 from ops.cli.errors import InputError, OperatorError
 from ops.maintenance import sql
 from testkit.builders import an_adjustment, an_event
+from tests.e2e.conftest import eventually
 
 pytestmark = pytest.mark.sample(1)
 
@@ -207,7 +208,8 @@ def test_side_effect_that_the_server_allows_is_undone(database, read_contents, q
 
     query(statement)
 
-    assert read_contents() == before
+    # The server releases a lock of the session a moment after the connection ends.
+    eventually(lambda: read_contents() == before)
 
 
 @pytest.mark.parametrize(
