@@ -24,7 +24,7 @@ down: .venv/ready ## stop what `make up` started
 local: .venv/ready ## run `chalice local` with reload, on the embedded AWS of `make up`
 	@exec $(PY) -m ops.local local $(if $(PORT),--port "$(PORT)")
 
-test: .venv/ready ## run the quick unit, integration, end-to-end and browser tests, in about eight minutes on two processors
+test: .venv/ready ## run the quick unit, integration, end-to-end and browser tests, in about five minutes on two processors
 	@scripts/setup-browser
 	@$(PYTEST) -m "not exhaustive" tests/unit tests/integration tests/e2e tests/browser
 
