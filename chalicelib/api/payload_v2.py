@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: The folder of the API on the page's host. A CDN may forward paths with or without it.
 FOLDER = "/api"
 
-#: The header with which the owner's CDN proves that a request came through it.
+#: The header with which the stage's CDN proves that a request came through it.
 SECRET_HEADER = "x-origin-secret"  # noqa: S105  (a name)
 
 #: As `minimum_compression_size` in `.chalice/config.json`: a smaller body fits one packet.

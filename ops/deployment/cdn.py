@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import site_files, stacks, template
+from ops.deployment import overlay, site_files, stacks, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,9 +22,6 @@ _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[
 
 #: The digests that FRONT_SECRETS may have next to those of the CDN: four fit in all, and a change of secret needs two.
 _OWN_SECRETS = 2
-
-#: For each front that can be behind a CDN: the output of the application's stack with its address.
-_ADDRESSES = {"url": "FunctionUrl", "http": "HttpAPIUrl"}
 
 
 def stack_name(stage: str) -> str:
@@ -76,11 +73,11 @@ def deploy(
     secret = secrets.token_hex(32) if new_secret or not current else ""
     new = [hashlib.sha256(secret.encode()).hexdigest()] if secret else []
     outputs = deploy_api([*current, *new] if current else [])
-    front = next(front for front in settings.front if front in _ADDRESSES)
+    front = next(front for front in settings.front if front != "rest")
     host = site_files.parse_host(settings.allowed_origin[0])
     parameters = {
         "Stage": settings.stage,
-        "Api": urlsplit(outputs[_ADDRESSES[front]]).hostname or "",
+        "Api": urlsplit(outputs[overlay.ADDRESSES[front]]).hostname or "",
         "Bucket": bucket,
         "Host": host,
         "Certificate": _certificate(settings) if host else "",

@@ -12,7 +12,7 @@ import boto3
 from chalicelib.aws import stream_arn
 from ops import stages, target
 from ops.cli.errors import OperatorError
-from ops.deployment import cdn, drift, keys, package, provision, stacks
+from ops.deployment import cdn, drift, keys, overlay, package, provision, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,8 +107,7 @@ def list_urls(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
     Raises:
         OperatorError: a front or the CDN is not deployed.
     """
-    names = {"rest": "EndpointURL", "http": "HttpAPIUrl", "url": "FunctionUrl"}
-    if missing := [front for front in settings.front if names[front] not in outputs]:
+    if missing := [front for front in settings.front if overlay.ADDRESSES[front] not in outputs]:
         raise OperatorError(f"FRONT={missing[0]} of stage {settings.stage} is not deployed yet: run deploy.")
-    urls = {front: target.api_url(outputs[names[front]]) for front in settings.front}
+    urls = {front: target.api_url(outputs[overlay.ADDRESSES[front]]) for front in settings.front}
     return urls if settings.cdn == "none" else {settings.cdn: f"{cdn.find_address(settings)}/api", **urls}

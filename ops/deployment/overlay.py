@@ -29,11 +29,10 @@ _EXPENSIVE_PATHS = (
 )
 _READ_METHODS = ("GET", "HEAD")
 
-#: For each front other than the REST API: the output with its address.
-_OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "http": ("HttpAPIUrl", {"Fn::GetAtt": ["HttpAPI", "ApiEndpoint"]}),
-    "url": ("FunctionUrl", {"Fn::GetAtt": ["APIHandlerUrl", "FunctionUrl"]}),
-}
+#: For each front: the output of the application's stack with its address. Chalice writes that of the REST API.
+ADDRESSES = {"rest": "EndpointURL", "http": "HttpAPIUrl", "url": "FunctionUrl"}
+
+_VALUES = {"http": ["HttpAPI", "ApiEndpoint"], "url": ["APIHandlerUrl", "FunctionUrl"]}
 
 #: The fields of a line of the access log, by API Gateway's names.
 _ACCESS_LOG_FIELDS = {
@@ -123,7 +122,11 @@ def render(settings: Settings) -> dict[str, Any]:
             **(_http_api(name, settings.requests_per_s) if "http" in settings.front else {}),
             **(_alarms(name, settings.front) if is_watched else {}),
         },
-        "Outputs": {output: {"Value": value} for front, (output, value) in _OUTPUTS.items() if front in settings.front},
+        "Outputs": {
+            ADDRESSES[front]: {"Value": {"Fn::GetAtt": value}}
+            for front, value in _VALUES.items()
+            if front in settings.front
+        },
     }
 
 
@@ -132,7 +135,7 @@ def without_rest_api(template: str) -> str:
     parsed = json.loads(template)
     for name in ("RestAPI", "APIHandlerInvokePermission"):
         del parsed["Resources"][name]
-    for name in ("RestAPIId", "EndpointURL"):
+    for name in ("RestAPIId", ADDRESSES["rest"]):
         del parsed["Outputs"][name]
     return json.dumps(parsed, indent=2)
 
