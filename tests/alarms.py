@@ -6,14 +6,9 @@ alarm state" in the user guide. AWS does not publish how many periods it reads b
 two more, and so does this module.
 """
 
-from __future__ import annotations
-
 import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 OK, IN_ALARM, INSUFFICIENT_DATA = "OK", "ALARM", "INSUFFICIENT_DATA"
 

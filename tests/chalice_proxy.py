@@ -6,23 +6,19 @@ makes the API piece by piece instead and passes on all other requests. It delays
 function until the function is ready, because Chalice polls only every five seconds.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import http.server
 import json
 import re
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import boto3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 
 @contextlib.contextmanager

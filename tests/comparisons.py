@@ -1,22 +1,15 @@
 """Compare a read model with the log, and repair it, without the operators' CLI."""
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from chalicelib import event_log
+from chalicelib.extras.sql.row_comparison import RowComparison
 from chalicelib.extras.verification import verifier
-from chalicelib.extras.verification.part_comparison import PartComparison
+from chalicelib.extras.verification.part_comparison import PartComparison, Scope
+from chalicelib.extras.verification.report import Repaired, Report
 from chalicelib.extras.verification.staging_db import StagingDb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from chalicelib.extras.sql.row_comparison import RowComparison
-    from chalicelib.extras.verification.part_comparison import Scope
-    from chalicelib.extras.verification.report import Repaired, Report
 
 
 def ignore(_: int) -> None:

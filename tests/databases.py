@@ -5,8 +5,6 @@ Aurora DSQL runs on AWS only. The PostgreSQL server replaces it, behind AWS's ow
 transactions use snapshots, so that conflicts are real 40001 errors, and a guard refuses what Aurora DSQL refuses.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import importlib.util
@@ -18,16 +16,14 @@ import ssl
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
 from sqlalchemy import Engine, event
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 #: A host name that AWS's connector accepts as a cluster's.
 _CLUSTER = "tests.dsql.us-east-1.on.aws"
@@ -245,7 +241,7 @@ class Guard:
         }
 
     @contextlib.contextmanager
-    def install(self) -> Iterator[Guard]:
+    def install(self) -> "Iterator[Guard]":
         """Check the statements of all engines while the block runs."""
         for name, listener in self._listeners.items():
             event.listen(Engine, name, listener, retval=name == "before_cursor_execute")

@@ -1,7 +1,5 @@
 """README, CONTRIBUTING, CHANGELOG and the pages of docs, which tests compare with the code."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """An HTTP server for tests, on a free port of 127.0.0.1."""
 
-from __future__ import annotations
-
 import http.server
 import threading
 

@@ -1,14 +1,10 @@
 """The permissions that each function and the operator need."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from chalicelib import settings
 from ops.deployment import policies
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 #: The end of each resource's ARN, by the name that the table below has for the resource.
 _RESOURCES = {

@@ -1,23 +1,18 @@
 """The application's functions in this process. The tests move the messages between them."""
 
-from __future__ import annotations
-
 import json
+import random
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 
 from chalicelib import codec, settings
+from chalicelib.domain.events import Event
 from testkit.builders import a_counter_id, api_event, log_items, queue_batch, received_record, stream_batch
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Iterator, Sequence
-
-    from chalicelib.domain.events import Event
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """Programs that tests need."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

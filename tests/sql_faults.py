@@ -1,22 +1,15 @@
 """Faults between the SQL read model and its database, below SQLAlchemy and above the driver."""
 
-from __future__ import annotations
-
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from testkit.faults import DiedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,12 @@
 """Hypothesis strategies for events, derived from the rules of their fields."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
-from chalicelib.domain.events import TYPES
+from chalicelib.domain.events import TYPES, Event
 from chalicelib.domain.rules import Integer, Pattern, Rule, Text
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-
-    from chalicelib.domain.events import Event
 
 
 def values(rule: Rule) -> SearchStrategy[Any]:

@@ -1,7 +1,5 @@
 """The files of `web/`, and the modules that a module loads."""
 
-from __future__ import annotations
-
 import os
 import re
 

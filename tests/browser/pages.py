@@ -1,20 +1,13 @@
 """Actions and expectations of the tests on the page."""
 
-from __future__ import annotations
-
 import json
 import re
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from playwright.sync_api import Locator, Page, Request, Route
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Date"}
 

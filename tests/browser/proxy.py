@@ -1,7 +1,5 @@
 """A proxy between the page and the API that cuts connections or drops responses, for any browser."""
 
-from __future__ import annotations
-
 import http.server
 
 import httpx

@@ -1,11 +1,7 @@
 """Use the page with a keyboard, a screen reader, dark mode, a small phone and reduced motion."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
-
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.pages import (
     CORS,
@@ -21,20 +17,12 @@ from tests.browser.pages import (
     set_amount,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from playwright.sync_api import BrowserContext, Page
-
 PHONE = {"viewport": {"width": 320, "height": 568}, "has_touch": True}
 
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
-def test_page_has_no_accessibility_violation_in_any_state(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str, device: dict[str, Any]
-) -> None:
+def test_page_has_no_accessibility_violation_in_any_state(new_context, page_url, api_url, counter_id, device):
     page = new_context(**device).new_page()
     serve_reports(page)
     page.goto(f"{page_url}#/{counter_id}")
@@ -61,9 +49,7 @@ def test_page_has_no_accessibility_violation_in_any_state(
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("width", [320, 768, 1440])
-def test_content_fits_the_window(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, width: int
-) -> None:
+def test_content_fits_the_window(new_context, page_url, counter_id, width):
     page = new_context(viewport={"width": width, "height": 800}).new_page()
     serve_reports(page)
     state = {"counter_id": "x", "value": 123456789012, "version": 7, "updated_at": "2026-01-31T12:00:00.000Z"}
@@ -81,9 +67,7 @@ def test_content_fits_the_window(
         assert fits, element
 
 
-def test_plus_key_increments_outside_fields_only(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_plus_key_increments_outside_fields_only(page, open_counter, counter_id):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
 
@@ -108,7 +92,7 @@ def test_plus_key_increments_outside_fields_only(
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("key", ["Enter", "Space", "+"])
-def test_held_key_is_one_increment(page: Page, open_counter: Callable[[str], None], counter_id: str, key: str) -> None:
+def test_held_key_is_one_increment(page, open_counter, counter_id, key):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
     get_add_button(page).focus()
@@ -121,9 +105,7 @@ def test_held_key_is_one_increment(page: Page, open_counter: Callable[[str], Non
     assert len(commands.wait_for_requests()) == 1
 
 
-def test_click_is_announced_once_when_it_is_counted(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_click_is_announced_once_when_it_is_counted(page, open_counter, counter_id):
     open_counter(counter_id)
     expect(page.locator("#spoken")).to_have_text(f"{counter_id}: 0")
     page.evaluate(
@@ -143,9 +125,7 @@ def test_click_is_announced_once_when_it_is_counted(
 
 
 @pytest.mark.exhaustive
-def test_nothing_moves_with_reduced_motion(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
-) -> None:
+def test_nothing_moves_with_reduced_motion(new_context, page_url, counter_id):
     moved = {}
     for motion in ("reduce", "no-preference"):
         page = new_context(reduced_motion=motion).new_page()
@@ -174,9 +154,7 @@ def serve_adjustments(page: Page) -> None:
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("width", [320, 1280])
-def test_long_adjustments_fit_the_window(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, width: int
-) -> None:
+def test_long_adjustments_fit_the_window(new_context, page_url, counter_id, width):
     page = new_context(viewport={"width": width, "height": 800}).new_page()
     serve_adjustments(page)
     page.goto(f"{page_url}#/{counter_id}")
@@ -191,7 +169,7 @@ def test_long_adjustments_fit_the_window(
 
 
 @pytest.mark.exhaustive
-def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_controls_have_names_of_their_own(page, open_counter, counter_id):
     open_counter(counter_id)
 
     expect(page.get_by_role("combobox", name="Another counter", exact=True)).to_have_count(1)
@@ -217,9 +195,7 @@ def test_controls_have_names_of_their_own(page: Page, open_counter: Callable[[st
 
 
 @pytest.mark.exhaustive
-def test_amount_is_not_clipped_and_has_a_maximum(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_amount_is_not_clipped_and_has_a_maximum(page, open_counter, counter_id):
     """The maximum is the API's `MAX_INCREMENT`."""
     open_counter(counter_id)
     set_amount(page, 1000)
@@ -237,9 +213,7 @@ def test_amount_is_not_clipped_and_has_a_maximum(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("size", [(320, 568), (1280, 800), (1280, 1600)])
 @pytest.mark.parametrize("reports", [True, False])
-def test_content_does_not_move_while_it_is_loaded(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, size: tuple[int, int], reports: bool
-) -> None:
+def test_content_does_not_move_while_it_is_loaded(new_context, page_url, counter_id, size, reports):
     page = new_context(viewport=dict(zip(("width", "height"), size, strict=True))).new_page()
     page.add_init_script(
         """window.shift = 0;
@@ -269,9 +243,7 @@ def test_content_does_not_move_while_it_is_loaded(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_high_contrast_hides_nothing_behind_the_value(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str, scheme: Literal["light", "dark"]
-) -> None:
+def test_high_contrast_hides_nothing_behind_the_value(new_context, page_url, counter_id, scheme):
     page = new_context(forced_colors="active", color_scheme=scheme).new_page()
     page.goto(f"{page_url}#/{counter_id}")
     expect_shown(page, value=0)

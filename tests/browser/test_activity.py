@@ -1,21 +1,13 @@
 """The list of the latest events: groups, ages, reasons and empty states."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.pages import click_increment, serve_counter, set_amount
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.exhaustive
 
@@ -30,7 +22,7 @@ def make_events(*amounts_and_ages_s: tuple[int, int], **options: str) -> list[di
     ]
 
 
-def test_events_are_listed_with_their_age(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_events_are_listed_with_their_age(page, open_counter, counter_id):
     open_counter(counter_id)
     expect(page.locator("#events li")).to_have_text("No clicks yet. Be the first.")
 
@@ -43,7 +35,7 @@ def test_events_are_listed_with_their_age(page: Page, open_counter: Callable[[st
     assert re.search(r"\d{4}, \d\d:\d\d:\d\d$", time.get_attribute("title") or "")
 
 
-def test_equal_events_of_the_same_age_are_one_row(page: Page, page_url: str, api_url: str) -> None:
+def test_equal_events_of_the_same_age_are_one_row(page, page_url, api_url):
     """An event with another amount, reason or age starts a row, also between equal events."""
     bursts = [(1, 5), (1, 6), (1, 7), (5, 8), (1, 9), (1, 130), (1, 170), (1, 200)]
     adjusted = make_events((-1, 210), type="Adjusted", reason="typo") + make_events(
@@ -70,7 +62,7 @@ def test_equal_events_of_the_same_age_are_one_row(page: Page, page_url: str, api
     assert re.search(r":53 to .*:55$", time.get_attribute("title") or "")
 
 
-def test_group_that_may_continue_says_so(page: Page, page_url: str, api_url: str) -> None:
+def test_group_that_may_continue_says_so(page, page_url, api_url):
     """The page reads 50 events. There may be more equal ones."""
     serve_counter(page, api_url, events=make_events((2, 1), *[(1, 2)] * 49), next_cursor="more")
 
@@ -79,7 +71,7 @@ def test_group_that_may_continue_says_so(page: Page, page_url: str, api_url: str
     expect(page.locator("#events li")).to_have_text(["+2a moment ago", "+1 × 49 or morea moment ago"])  # noqa: RUF001
 
 
-def test_ages_grow_and_rows_join_without_a_request(page: Page, page_url: str, api_url: str) -> None:
+def test_ages_grow_and_rows_join_without_a_request(page, page_url, api_url):
     page.clock.install()
     serve_counter(page, api_url, events=make_events((1, 50), (1, 70)))
     page.goto(page_url)
@@ -92,7 +84,7 @@ def test_ages_grow_and_rows_join_without_a_request(page: Page, page_url: str, ap
     expect(page.locator("#events li")).to_have_text("+1 × 21 minute ago")  # noqa: RUF001
 
 
-def test_list_shows_the_ten_latest_rows(page: Page, page_url: str, api_url: str) -> None:
+def test_list_shows_the_ten_latest_rows(page, page_url, api_url):
     serve_counter(page, api_url, events=make_events(*((n, n) for n in range(1, 51))))
 
     page.goto(page_url)

@@ -1,13 +1,10 @@
 """The chart of a counter's history: ranges, bars, scale, readout and failures."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FloatRect, Locator, Page, Route, expect
 
 from tests.browser.pages import (
     CORS,
@@ -20,11 +17,6 @@ from tests.browser.pages import (
     set_amount,
     stop_clock,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, Route
 
 pytestmark = pytest.mark.exhaustive
 
@@ -58,9 +50,7 @@ def expect_total(page: Page, total: str, period: str) -> None:
     expect(page.locator("#period")).to_have_text(period)
 
 
-def test_chart_of_the_last_hour_describes_its_content(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_chart_of_the_last_hour_describes_its_content(page, open_counter, counter_id):
     open_counter(counter_id)
     set_amount(page, 5)
     click_increment(page, times=2)
@@ -79,9 +69,7 @@ def test_chart_of_the_last_hour_describes_its_content(
     assert len(get_kinds(page)) == 24
 
 
-def test_last_days_are_a_chart_if_reports_exist(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_last_days_are_a_chart_if_reports_exist(page, open_counter, counter_id):
     today = datetime.now(UTC).date()
     days = [
         {"counter_id": counter_id, "day": str(today - timedelta(days=ago)), "events": 2, "total": total}
@@ -98,7 +86,7 @@ def test_last_days_are_a_chart_if_reports_exist(
     assert requested[-1].endswith(f"/reports/daily?counter_id={counter_id}&limit=14")
 
 
-def test_negative_sums_are_bars_below_the_line(page: Page, page_url: str, api_url: str) -> None:
+def test_negative_sums_are_bars_below_the_line(page, page_url, api_url):
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
     expect_total(page, "+10", "in the last hour")
@@ -114,7 +102,7 @@ def test_negative_sums_are_bars_below_the_line(page: Page, page_url: str, api_ur
     assert page.locator("#scale i").all_inner_texts() == ["20", "10", "0", "−10"]  # noqa: RUF001  (a minus sign)
 
 
-def test_chart_labels_its_peaks(page: Page, page_url: str, api_url: str) -> None:
+def test_chart_labels_its_peaks(page, page_url, api_url):
     """The highest label is above its bar, the lowest one below its bar."""
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
@@ -146,9 +134,7 @@ def test_chart_labels_its_peaks(page: Page, page_url: str, api_url: str) -> None
         ([-250, 100], [200, 0, -200, -400]),
     ],
 )
-def test_scale_has_round_values_and_includes_all_sums(
-    page: Page, page_url: str, sums: list[int], values: list[int]
-) -> None:
+def test_scale_has_round_values_and_includes_all_sums(page, page_url, sums, values):
     page.goto(page_url)
 
     script = "async (range) => (await import('/page/chart.js')).chooseScale(...range)"
@@ -156,7 +142,7 @@ def test_scale_has_round_values_and_includes_all_sums(
     assert page.evaluate(script, [max(0, *sums), min(0, *sums)]) == values
 
 
-def test_chart_without_clicks_says_so(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_chart_without_clicks_says_so(page, open_counter, counter_id):
     open_counter(counter_id)
 
     expect(page.locator("#plot p")).to_have_text("No clicks in the last hour.")
@@ -166,7 +152,7 @@ def test_chart_without_clicks_says_so(page: Page, open_counter: Callable[[str], 
     assert page.locator("#plot em").count() == 0
 
 
-def test_ranges_are_chosen_with_the_keyboard(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_ranges_are_chosen_with_the_keyboard(page, open_counter, counter_id):
     """The ranges are one tab stop. An arrow key chooses the next one."""
     serve_reports(page)
     open_counter(counter_id)
@@ -184,7 +170,7 @@ def test_ranges_are_chosen_with_the_keyboard(page: Page, open_counter: Callable[
     expect(ranges.nth(1)).to_be_focused()
 
 
-def test_chart_is_read_with_the_keyboard(page: Page, page_url: str, api_url: str) -> None:
+def test_chart_is_read_with_the_keyboard(page, page_url, api_url):
     """The chart is one tab stop. Arrow keys move along the bars, and a screen reader reads the bar as a value."""
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
@@ -206,7 +192,7 @@ def test_chart_is_read_with_the_keyboard(page: Page, page_url: str, api_url: str
     assert page.locator(".read").count() == 0
 
 
-def test_chart_is_read_with_the_mouse(page: Page, page_url: str, api_url: str) -> None:
+def test_chart_is_read_with_the_mouse(page, page_url, api_url):
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
     expect_total(page, "+10", "in the last hour")
@@ -220,7 +206,7 @@ def test_chart_is_read_with_the_mouse(page: Page, page_url: str, api_url: str) -
     expect_total(page, "+10", "in the last hour")
 
 
-def test_chart_is_read_with_a_tap(new_context: Callable[..., BrowserContext], page_url: str, api_url: str) -> None:
+def test_chart_is_read_with_a_tap(new_context, page_url, api_url):
     """The readout stays until a tap elsewhere."""
     page = new_context(has_touch=True, viewport={"width": 390, "height": 800}).new_page()
     serve_counter(page, api_url, points=POINTS)
@@ -270,7 +256,7 @@ def reader(page: Page, page_url: str, api_url: str) -> Locator:
     return reader
 
 
-def test_value_at_the_end_of_a_step_is_read_after_a_rest(page: Page, reader: Locator, api_url: str) -> None:
+def test_value_at_the_end_of_a_step_is_read_after_a_rest(page, reader, api_url):
     """It is requested once per version, and not for the last step, which has not ended."""
     requested = serve_past(page)
     then = page.locator("#then")
@@ -304,7 +290,7 @@ def test_value_at_the_end_of_a_step_is_read_after_a_rest(page: Page, reader: Loc
 
 
 @pytest.mark.usefixtures("reader")
-def test_values_of_the_past_are_requested_one_after_the_other(page: Page) -> None:
+def test_values_of_the_past_are_requested_one_after_the_other(page):
     past = Gate(page, "**/counters/clicks?at=*")
     page.keyboard.press("ArrowLeft")
     page.clock.run_for(400)
@@ -333,9 +319,7 @@ def test_values_of_the_past_are_requested_one_after_the_other(page: Page) -> Non
         (503, {}, "Value unknown"),
     ],
 )
-def test_value_of_the_past_that_cannot_be_read_is_explained(
-    page: Page, status: int, answer: dict[str, object], text: str
-) -> None:
+def test_value_of_the_past_that_cannot_be_read_is_explained(page, status, answer, text):
     """An older API ignores the time. If the API is unavailable, the page retries when the user comes back."""
     requested = serve_past(page, status, **answer)
     page.keyboard.press("ArrowLeft")
@@ -353,9 +337,7 @@ def test_value_of_the_past_that_cannot_be_read_is_explained(
     assert len(requested) == (2 if status == 503 else 1)
 
 
-def test_value_a_minute_ago_is_that_of_the_api(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_value_a_minute_ago_is_that_of_the_api(page, open_counter, counter_id):
     open_counter(counter_id)
     set_amount(page, 5)
     click_increment(page)
@@ -366,7 +348,7 @@ def test_value_a_minute_ago_is_that_of_the_api(
     expect(page.locator("#then")).to_have_text("0 by then")
 
 
-def test_readout_stays_true_while_the_chart_moves(page: Page, page_url: str, api_url: str) -> None:
+def test_readout_stays_true_while_the_chart_moves(page, page_url, api_url):
     """Half an hour later, another minute is at the position that the user reads."""
     serve_counter(page, api_url, points=POINTS)
     page.goto(page_url)
@@ -387,7 +369,7 @@ def test_readout_stays_true_while_the_chart_moves(page: Page, page_url: str, api
     assert page.locator("#plot > i").nth(9).get_attribute("class") == "positive read"
 
 
-def test_chart_has_the_same_size_while_loading(page: Page, page_url: str, api_url: str) -> None:
+def test_chart_has_the_same_size_while_loading(page, page_url, api_url):
     serve_counter(page, api_url, points=POINTS)
     history = Gate(page, "**/history?*")
     page.goto(page_url)
@@ -422,9 +404,7 @@ def fail_history(page: Page, status: int = 503) -> list[str]:
     ("status", "text"),
     [(503, "Can’t load this. Trying again."), (400, "Can’t load this: There is no history today.")],
 )
-def test_failed_history_clears_the_chart_and_is_explained(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int, text: str
-) -> None:
+def test_failed_history_clears_the_chart_and_is_explained(page, open_counter, counter_id, status, text):
     """Neither the chart of the previous range nor that of the previous counter stays."""
     open_counter(counter_id)
     expect(get_chart(page)).to_be_visible()
@@ -444,9 +424,7 @@ def test_failed_history_clears_the_chart_and_is_explained(
     expect(page.locator("#events li")).to_have_text("No clicks yet. Be the first.")
 
 
-def test_failed_history_is_retried_less_and_less_often(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_failed_history_is_retried_less_and_less_often(page, open_counter, counter_id):
     """Neither a refresh nor a changed value repeats the request earlier."""
     refreshes: list[str] = []
     page.on("request", lambda sent: refreshes.append(sent.url) if sent.url.endswith(f"/{counter_id}") else None)
@@ -472,9 +450,7 @@ def test_failed_history_is_retried_less_and_less_often(
 
 
 @pytest.mark.parametrize("error_s", [3 * 3600, -15 * 60])
-def test_wrong_browser_clock_does_not_change_the_chart(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, error_s: int
-) -> None:
+def test_wrong_browser_clock_does_not_change_the_chart(page, open_counter, counter_id, error_s):
     page.clock.install(time=datetime.now(UTC) + timedelta(seconds=error_s))
     open_counter(counter_id)
     expect(get_chart(page)).to_be_visible()
@@ -486,9 +462,7 @@ def test_wrong_browser_clock_does_not_change_the_chart(
     assert sorted(get_kinds(page)[-2:]) == ["none", "positive"]
 
 
-def test_chart_that_starts_yesterday_says_so(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str
-) -> None:
+def test_chart_that_starts_yesterday_says_so(new_context, page_url, api_url):
     """Today is the day of the API's clock, in the browser's time zone."""
     page = new_context(timezone_id="Asia/Kolkata").new_page()
     serve_counter(page, api_url)

@@ -1,18 +1,9 @@
 """The controls around the number: options, the size of targets, and the digits that roll."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.pages import CORS, Gate, click_increment, expect_pending, expect_shown, get_add_button, set_amount
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, Locator, Page
 
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True}
 
@@ -43,9 +34,7 @@ def slow_down_animations(page: Page) -> None:
     )
 
 
-def test_options_open_by_keyboard_and_stay_open_on_later_visits(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_options_open_by_keyboard_and_stay_open_on_later_visits(page, open_counter, counter_id):
     open_counter(counter_id)
     expect(get_amount(page)).to_be_hidden()
 
@@ -62,9 +51,7 @@ def test_options_open_by_keyboard_and_stay_open_on_later_visits(
     expect(get_amount(page)).to_be_hidden()
 
 
-def test_held_key_repeats_in_a_field_but_adds_once(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_held_key_repeats_in_a_field_but_adds_once(page, open_counter, counter_id):
     def hold(key: str) -> None:
         for _ in range(3):
             page.keyboard.down(key)
@@ -84,9 +71,7 @@ def test_held_key_repeats_in_a_field_but_adds_once(
 
 
 @pytest.mark.exhaustive
-def test_invalid_amount_in_closed_options_opens_them(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_invalid_amount_in_closed_options_opens_them(page, open_counter, counter_id):
     open_counter(counter_id)
     set_amount(page, 0)
     page.get_by_text("More options").click()
@@ -99,9 +84,7 @@ def test_invalid_amount_in_closed_options_opens_them(
 
 
 @pytest.mark.exhaustive
-def test_suggestions_are_recent_counters_and_those_of_the_api(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_suggestions_are_recent_counters_and_those_of_the_api(page, open_counter, counter_id):
     """The list is read once. If it fails, it is read again when the field has the focus again."""
     statuses = [403, 200]
     listed = {"counters": [{"counter_id": name} for name in ("visits", counter_id)]}
@@ -123,7 +106,7 @@ def test_suggestions_are_recent_counters_and_those_of_the_api(
 
 
 @pytest.mark.exhaustive
-def test_chosen_suggestion_opens_its_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_chosen_suggestion_opens_its_counter(page, open_counter, counter_id):
     """Typing the same name does not open it. The field may have the focus before its script is there."""
     open_counter(f"{counter_id}-a")
     page.goto("about:blank")
@@ -148,9 +131,7 @@ def test_chosen_suggestion_opens_its_counter(page: Page, open_counter: Callable[
 
 
 @pytest.mark.exhaustive
-def test_value_stays_plain_text_while_its_digits_roll(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_value_stays_plain_text_while_its_digits_roll(page, open_counter, counter_id):
     slow_down_animations(page)
     open_counter(counter_id)
     set_amount(page, 12)
@@ -166,7 +147,7 @@ def test_value_stays_plain_text_while_its_digits_roll(
 
 
 @pytest.mark.exhaustive
-def test_dot_of_a_refused_click_does_not_rise(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_dot_of_a_refused_click_does_not_rise(page, open_counter, counter_id):
     """Only the dot of a counted click rises to the number."""
     slow_down_animations(page)
     open_counter(counter_id)
@@ -180,9 +161,7 @@ def test_dot_of_a_refused_click_does_not_rise(page: Page, open_counter: Callable
 
 
 @pytest.mark.exhaustive
-def test_digits_do_not_roll_with_reduced_motion(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
-) -> None:
+def test_digits_do_not_roll_with_reduced_motion(new_context, page_url, counter_id):
     page = new_context(reduced_motion="reduce").new_page()
     page.goto(f"{page_url}#/{counter_id}")
     expect_shown(page, value=0)
@@ -195,9 +174,7 @@ def test_digits_do_not_roll_with_reduced_motion(
 
 
 @pytest.mark.exhaustive
-def test_controls_of_the_counter_are_large_enough_for_fingers(
-    new_context: Callable[..., BrowserContext], page_url: str, counter_id: str
-) -> None:
+def test_controls_of_the_counter_are_large_enough_for_fingers(new_context, page_url, counter_id):
     """At least 44 pixels in height."""
     page = new_context(**PHONE).new_page()
     page.goto(f"{page_url}#/{counter_id}")

@@ -1,13 +1,10 @@
 """Load the details next to the value; show other counters."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.pages import (
     CORS,
@@ -19,11 +16,6 @@ from tests.browser.pages import (
     serve_reports,
     stop_clock,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.exhaustive
 
@@ -59,9 +51,7 @@ def expect_details(page: Page, number: int = 0) -> None:
     expect(page.locator("#counters li")).to_have_count(len(TOP))
 
 
-def test_details_are_requested_only_when_the_value_changes(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_details_are_requested_only_when_the_value_changes(page, open_counter, api_url, counter_id):
     requested: list[str] = []
     # The page's own files may still be on their way into its cache.
     page.on("request", lambda sent: requested.append(sent.url) if sent.url.startswith(api_url) else None)
@@ -79,9 +69,7 @@ def test_details_are_requested_only_when_the_value_changes(
     assert set(get_paths(requested, counter_id)) == {"/cached"}
 
 
-def test_changes_by_other_clients_are_shown_at_growing_pauses(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_changes_by_other_clients_are_shown_at_growing_pauses(page, open_counter, api_url, counter_id):
     """Details that are behind show their age. The user's own click updates them at once."""
     reports = serve_reports(page)
     stop_clock(page)
@@ -119,9 +107,7 @@ def test_changes_by_other_clients_are_shown_at_growing_pauses(
     assert len(reports) == 2
 
 
-def test_hidden_page_requests_no_details(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_hidden_page_requests_no_details(page, open_counter, api_url, counter_id):
     serve_reports(page)
     stop_clock(page)
     open_counter(counter_id)
@@ -152,9 +138,7 @@ def hide(page: Page, *, is_hidden: bool) -> None:
     )
 
 
-def test_missing_reports_are_requested_once_and_not_shown(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_missing_reports_are_requested_once_and_not_shown(page, open_counter, counter_id):
     requested: list[str] = []
     page.on("request", lambda sent: requested.append(sent.url) if "/reports/" in sent.url else None)
     page.route("**/reports/**", lambda route: route.fulfill(status=404, headers=CORS))
@@ -169,9 +153,7 @@ def test_missing_reports_are_requested_once_and_not_shown(
     assert len(requested) == 1
 
 
-def test_top_counters_are_links_if_reports_exist(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_top_counters_are_links_if_reports_exist(page, open_counter, counter_id):
     serve_reports(page)
     open_counter(counter_id)
     expect(page.locator("#counters li")).to_have_text(["visits51,231", "clicks16"])
@@ -181,9 +163,7 @@ def test_top_counters_are_links_if_reports_exist(
     expect(page.get_by_role("heading", level=1)).to_have_text("visits")
 
 
-def test_focus_stays_on_a_top_counter_that_changes(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_focus_stays_on_a_top_counter_that_changes(page, open_counter, api_url, counter_id):
     serve_reports(page)
     stop_clock(page)
     open_counter(counter_id)
@@ -202,7 +182,7 @@ def test_focus_stays_on_a_top_counter_that_changes(
     expect(page.get_by_role("link", name="clicks")).to_be_focused()
 
 
-def test_form_opens_another_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_form_opens_another_counter(page, open_counter, counter_id):
     open_counter(counter_id)
 
     page.get_by_label("Another counter").fill(f"{counter_id}-b")
@@ -214,9 +194,7 @@ def test_form_opens_another_counter(page: Page, open_counter: Callable[[str], No
 
 
 @pytest.mark.parametrize("text", [" {} ", "{}%20", "https://page.example/app/?a=b#/{}", "https://page.example/%23/{}"])
-def test_form_takes_names_with_blanks_and_pasted_addresses(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, text: str
-) -> None:
+def test_form_takes_names_with_blanks_and_pasted_addresses(page, open_counter, counter_id, text):
     open_counter(counter_id)
 
     page.get_by_label("Another counter").fill(text.format(f"{counter_id}-b").replace("-b", "%2Db"))
@@ -230,9 +208,7 @@ def test_form_takes_names_with_blanks_and_pasted_addresses(
 @pytest.mark.parametrize(
     ("path", "shown"), [("events?*", "#events"), ("badge.svg", "#badgeStatus"), ("history?*", "#plot")]
 )
-def test_failed_detail_is_explained_and_hides_no_other(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, path: str, shown: str
-) -> None:
+def test_failed_detail_is_explained_and_hides_no_other(page, open_counter, counter_id, path, shown):
     page.route(f"**/{path}", lambda route: route.abort("connectionreset"))
 
     open_counter(counter_id)
@@ -248,9 +224,7 @@ def test_failed_detail_is_explained_and_hides_no_other(
     expect(others[shown]).to_have_count(0)
 
 
-def test_failed_detail_is_retried_before_the_next_refresh(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_failed_detail_is_retried_before_the_next_refresh(page, open_counter, counter_id):
     """The counter is refreshed 5 seconds later at the earliest, and later and later while it does not change."""
     page.route("**/badge.svg", lambda route: route.abort("connectionreset"))
     stop_clock(page)
@@ -265,9 +239,7 @@ def test_failed_detail_is_retried_before_the_next_refresh(
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_failed_report_hides_no_other(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int
-) -> None:
+def test_failed_report_hides_no_other(page, open_counter, counter_id, status):
     serve_reports(page)
     page.route("**/reports/daily?*", lambda route: route.fulfill(status=status, json={}, headers=CORS))
     open_counter(counter_id)
@@ -285,9 +257,7 @@ def test_failed_report_hides_no_other(
     expect(page.get_by_role("radio", name="2 weeks")).to_be_visible()
 
 
-def test_top_counters_that_fail_are_explained_and_retried(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_top_counters_that_fail_are_explained_and_retried(page, open_counter, counter_id):
     serve_reports(page)
     page.route("**/reports/top_counters?*", lambda route: route.fulfill(status=500, headers=CORS))
     page.clock.install()

@@ -5,35 +5,27 @@ Each test has a page server and a proxy to the API of its own, so that any brows
 without the page's host, too. The origin is new to each test, and so is its storage.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import axe_playwright_python
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from selenium import webdriver
 
 from ops.local.page_server import PageServer
 from tests.browser.embedding import ForeignSite
 from tests.browser.pages import get_value_and_version, increment_elsewhere
 from tests.browser.proxy import ApiProxy
-from tests.browser.webkit import WebKitContext, run_webkit
+from tests.browser.webkit import WebKitContext, WebKitTab, run_webkit
 from tests.e2e.conftest import eventually
 from tests.programs import require_program
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import Browser, BrowserContext, Page, Playwright
-    from selenium import webdriver
-
-    from tests.browser.webkit import WebKitTab
-
-    Context = BrowserContext | WebKitContext
-    Tab = Page | WebKitTab
+Context = BrowserContext | WebKitContext
+Tab = Page | WebKitTab
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
@@ -153,9 +145,7 @@ def focus_with_tab_key(tab: Tab, selector: str) -> None:
     pytest.fail(f"{selector} is out of the Tab key's reach")
 
 
-def test_page_shows_the_number_and_counts_each_click(
-    context: Context, site: Site, api_url: str, counter_id: str
-) -> None:
+def test_page_shows_the_number_and_counts_each_click(context, site, api_url, counter_id):
     increment_elsewhere(api_url, counter_id, 5)
     tab = context.new_page()
     tab.goto(f"{site.url}#/{counter_id}")
@@ -171,7 +161,7 @@ def test_page_shows_the_number_and_counts_each_click(
     assert len(site.api.keys) == 6
 
 
-def test_clicks_of_an_outage_count_once_after_it(context: Context, site: Site, api_url: str, counter_id: str) -> None:
+def test_clicks_of_an_outage_count_once_after_it(context, site, api_url, counter_id):
     """The page is reloaded during the outage, and keeps the keys."""
     tab = open_counter(context, site, counter_id)
     click_increment(tab)
@@ -190,7 +180,7 @@ def test_clicks_of_an_outage_count_once_after_it(context: Context, site: Site, a
     assert len(set(site.api.keys)) == 3
 
 
-def test_clicks_with_lost_responses_count_once(context: Context, site: Site, api_url: str, counter_id: str) -> None:
+def test_clicks_with_lost_responses_count_once(context, site, api_url, counter_id):
     """The page is reloaded before it retries."""
     tab = open_counter(context, site, counter_id)
     site.api.fault = "increments"
@@ -206,7 +196,7 @@ def test_clicks_with_lost_responses_count_once(context: Context, site: Site, api
     assert len(site.api.keys) > len(set(site.api.keys)) == 2
 
 
-def test_clicks_of_two_tabs_count_once(context: Context, site: Site, api_url: str, counter_id: str) -> None:
+def test_clicks_of_two_tabs_count_once(context, site, api_url, counter_id):
     """The second tab also sends the clicks of the first, which is closed during an outage."""
     first, second = (open_counter(context, site, counter_id) for _ in range(2))
     for tab in (first, second):
@@ -226,9 +216,7 @@ def test_clicks_of_two_tabs_count_once(context: Context, site: Site, api_url: st
     assert len(set(site.api.keys)) == 12
 
 
-def test_swap_counts_only_if_the_value_is_the_one_shown(
-    context: Context, site: Site, api_url: str, counter_id: str
-) -> None:
+def test_swap_counts_only_if_the_value_is_the_one_shown(context, site, api_url, counter_id):
     """A swap whose response was lost is the same swap when it is retried."""
     tab = open_counter(context, site, counter_id)
     show_options(tab)
@@ -253,9 +241,7 @@ def test_swap_counts_only_if_the_value_is_the_one_shown(
     assert get_value_and_version(api_url, counter_id) == (3, 3)
 
 
-def test_page_opens_offline_and_sends_its_clicks_later(
-    context: Context, site: Site, api_url: str, counter_id: str
-) -> None:
+def test_page_opens_offline_and_sends_its_clicks_later(context, site, api_url, counter_id):
     tab = open_counter(context, site, counter_id)
     wait_for(tab, "caches.match(location.href.replace(/[#?].*/, '')).then(Boolean)")
     site.stop()
@@ -270,9 +256,7 @@ def test_page_opens_offline_and_sends_its_clicks_later(
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
-def test_pending_clicks_are_sent_after_the_visitor_comes_back(
-    context: Context, site: Site, api_url: str, counter_id: str
-) -> None:
+def test_pending_clicks_are_sent_after_the_visitor_comes_back(context, site, api_url, counter_id):
     """The browser may keep the page as it was when the visitor left (back/forward cache), or load the page again."""
     tab = open_counter(context, site, counter_id)
     site.api.fault = "all"
@@ -289,7 +273,7 @@ def test_pending_clicks_are_sent_after_the_visitor_comes_back(
     assert get_value_and_version(api_url, counter_id) == (3, 3)
 
 
-def test_keyboard_alone_reaches_each_action(context: Context, site: Site, api_url: str, counter_id: str) -> None:
+def test_keyboard_alone_reaches_each_action(context, site, api_url, counter_id):
     tab = open_counter(context, site, counter_id)
     focus_with_tab_key(tab, "#increment")
     for key in ("Enter", "Space", "+"):
@@ -308,9 +292,7 @@ def test_keyboard_alone_reaches_each_action(context: Context, site: Site, api_ur
     assert get_value_and_version(api_url, counter_id) == (8, 4)
 
 
-def test_embedded_button_of_another_site_counts_each_click_once(
-    context: Context, site: Site, api_url: str, counter_id: str
-) -> None:
+def test_embedded_button_of_another_site_counts_each_click_once(context, site, api_url, counter_id):
     """A click of an outage is sent after a reload."""
 
     def expect_part(part: str, text: str) -> None:
@@ -336,7 +318,7 @@ def test_embedded_button_of_another_site_counts_each_click_once(
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
-def test_page_has_no_accessibility_violation_in_dark_mode(context: Context, site: Site, counter_id: str) -> None:
+def test_page_has_no_accessibility_violation_in_dark_mode(context, site, counter_id):
     tab = open_counter(context, site, counter_id)
     click_increment(tab)
     expect_counted(tab, 1)

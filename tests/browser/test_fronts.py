@@ -1,17 +1,11 @@
 """What visitors do, in Chromium, with an API at the URL of its function."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import BrowserContext
 
 from tests.browser.test_flows import *  # noqa: F403
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext
 
 pytestmark = pytest.mark.exhaustive
 

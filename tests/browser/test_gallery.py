@@ -1,22 +1,15 @@
 """The gallery: each form, live and accessible, and the texts to copy, which count on a site of another origin."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.embedding import ForeignSite, expect_value, get_button
 from tests.browser.pages import CORS, expect_no_violation, get_value_and_version
 from tests.e2e.conftest import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, Page
 
 BLANK = '<!doctype html><html lang="en"><meta charset="utf-8"><title>A site</title><body><main>'
 
@@ -26,9 +19,7 @@ def open_gallery(page: Page, page_url: str, counter_id: str) -> None:
     expect(page.locator("#html")).to_contain_text(f'counter="{counter_id}"')
 
 
-def test_gallery_shows_each_form_without_violation(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_gallery_shows_each_form_without_violation(new_context, page_url, api_url, counter_id):
     """It fits a small phone and runs under its own policy without a message on the console."""
     page = new_context(viewport={"width": 320, "height": 568}).new_page()
     state = {"counter_id": "c", "value": 7, "version": 7, "updated_at": None}
@@ -49,9 +40,7 @@ def test_gallery_shows_each_form_without_violation(
     assert messages == []
 
 
-def test_each_text_of_the_generator_counts_on_another_site(
-    page: Page, page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_each_text_of_the_generator_counts_on_another_site(page, page_url, api_url, counter_id):
     """The badge shows the number and does not count."""
     texts: dict[str, dict[str, str]] = {}
     open_gallery(page, page_url, counter_id)
@@ -91,9 +80,7 @@ def test_each_text_of_the_generator_counts_on_another_site(
     eventually(lambda: get_value_and_version(api_url, counter_id) == (8, 4))
 
 
-def test_form_of_an_example_is_taken_over_and_copied(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_form_of_an_example_is_taken_over_and_copied(new_context, page_url, api_url, counter_id):
     page = new_context(permissions=["clipboard-read", "clipboard-write"]).new_page()
     open_gallery(page, page_url, counter_id)
 
@@ -115,7 +102,7 @@ def test_form_of_an_example_is_taken_over_and_copied(
     assert page.locator("#preview counter-button").count() == 0
 
 
-def test_gallery_states_why_the_api_refuses_an_example(page: Page, page_url: str) -> None:
+def test_gallery_states_why_the_api_refuses_an_example(page, page_url):
     def refuse(route: Any) -> None:
         problem = {"type": "urn:counter:problem:counter-closed", "detail": "It does not exist here.", "status": 403}
         route.fulfill(status=403, json=problem, headers=CORS | {"Access-Control-Allow-Headers": "*"})

@@ -1,12 +1,9 @@
 """The number that the browser read last is shown until there is a fresh one, with its time, and never as current."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.pages import (
     Gate,
@@ -18,11 +15,6 @@ from tests.browser.pages import (
     reconnect,
     stop_clock,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Page
 
 MINUTE_MS = 60_000
 
@@ -62,9 +54,7 @@ def see(page: Page, *, hidden: bool) -> None:
     )
 
 
-def test_last_known_number_is_shown_with_its_age_until_a_fresh_one(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_last_known_number_is_shown_with_its_age_until_a_fresh_one(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     click_increment(page)
     expect_current(page, 1)
@@ -84,9 +74,7 @@ def test_last_known_number_is_shown_with_its_age_until_a_fresh_one(
 
 
 @pytest.mark.exhaustive
-def test_unreachable_server_leaves_the_last_known_number(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_unreachable_server_leaves_the_last_known_number(page, open_counter, api_url, counter_id):
     """The number is shown as old both on the open page and after a reload."""
     open_counter(counter_id)
     expect_current(page, 0)
@@ -105,7 +93,7 @@ def test_unreachable_server_leaves_the_last_known_number(
 
 
 @pytest.mark.exhaustive
-def test_age_of_the_number_is_kept_true(page: Page, page_url: str, api_url: str, counter_id: str) -> None:
+def test_age_of_the_number_is_kept_true(page, page_url, api_url, counter_id):
     stop_clock(page)
     page.goto(f"{page_url}#/{counter_id}")
     expect_current(page, 0)
@@ -123,9 +111,7 @@ def test_age_of_the_number_is_kept_true(page: Page, page_url: str, api_url: str,
 
 
 @pytest.mark.exhaustive
-def test_number_of_a_page_that_was_hidden_is_not_current(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_number_of_a_page_that_was_hidden_is_not_current(page, open_counter, counter_id):
     stop_clock(page)
     open_counter(counter_id)
     page.clock.run_for(1)
@@ -142,9 +128,7 @@ def test_number_of_a_page_that_was_hidden_is_not_current(
 
 
 @pytest.mark.exhaustive
-def test_states_that_cannot_be_read_are_ignored(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_states_that_cannot_be_read_are_ignored(page, open_counter, counter_id):
     open_counter(counter_id)
     page.evaluate("localStorage['counter states'] = 'no JSON'")
 
@@ -154,9 +138,7 @@ def test_states_that_cannot_be_read_are_ignored(
 
 
 @pytest.mark.exhaustive
-def test_states_of_the_fifty_latest_counters_are_kept(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_states_of_the_fifty_latest_counters_are_kept(page, open_counter, counter_id):
     open_counter(counter_id)
     page.evaluate(
         """() => {

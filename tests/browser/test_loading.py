@@ -1,33 +1,23 @@
 """The first number after two round trips, and reads through the cache of a CDN."""
 
-from __future__ import annotations
-
+import http.server
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.pages import Gate, click_increment, configure, expect_shown, increment_elsewhere
 from tests.browser.proxy import ApiProxy
 from tests.web_files import list_modules, read_web
 
-if TYPE_CHECKING:
-    import http.server
-    from collections.abc import Callable, Iterator
-
-    import httpx
-    from playwright.sync_api import BrowserContext, Page, Route
-
-
 #: The modules that the page imports after the first number.
 LAZY = {f"page/{name}" for name in re.findall(r'import\("\./(.*?)"\)', read_web()["page/app.js"].decode())}
 
 
-def test_first_number_needs_two_round_trips_after_the_document(
-    page: Page, page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_first_number_needs_two_round_trips_after_the_document(page, page_url, api_url, counter_id):
     """Requests that another round needs are held until all of them are there, and later requests for ever."""
     held: dict[str, Route] = {}
 
@@ -54,7 +44,7 @@ def test_first_number_needs_two_round_trips_after_the_document(
     expect_shown(page, value=0)
 
 
-def test_details_are_requested_only_after_the_first_number(page: Page, page_url: str, counter_id: str) -> None:
+def test_details_are_requested_only_after_the_first_number(page, page_url, counter_id):
     requested: list[str] = []
     page.on("request", lambda sent: requested.append(sent.url.removeprefix(page_url)))
     reads = Gate(page, f"**/counters/{counter_id}")
@@ -71,9 +61,7 @@ def test_details_are_requested_only_after_the_first_number(page: Page, page_url:
 
 
 @pytest.mark.parametrize("name", ["panels.js", "details.css"])
-def test_details_that_cannot_be_loaded_are_explained(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, name: str
-) -> None:
+def test_details_that_cannot_be_loaded_are_explained(page, open_counter, counter_id, name):
     page.route(f"**/page/{name}", lambda route: route.abort("connectionreset"))
 
     open_counter(counter_id)
@@ -131,9 +119,7 @@ COUNT_PAUSES = """{
 
 
 @pytest.mark.exhaustive
-def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(
-    new_context: Callable[..., BrowserContext], cdn: Cdn, page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(new_context, cdn, page_url, api_url, counter_id):
     clicking, watching = (new_context().new_page() for _ in range(2))
     for page in (clicking, watching):
         configure(page, json.dumps({"api_url": cdn.url.rstrip("/")}))

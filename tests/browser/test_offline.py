@@ -1,26 +1,19 @@
 """The page's offline cache has one complete version, and no responses of the API."""
 
-from __future__ import annotations
-
 import http.server
 import threading
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from ops import stages
 from ops.deployment import site_files
 from tests.browser.pages import click_increment, expect_pending, expect_shown, get_value_and_version
 from tests.loopback_server import LoopbackServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.exhaustive
 
@@ -149,9 +142,7 @@ def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
     return new_context(service_workers="allow")
 
 
-def test_cached_files_are_of_one_version_during_a_publication(
-    context: BrowserContext, page: Page, host: Host, counter_id: str
-) -> None:
+def test_cached_files_are_of_one_version_during_a_publication(context, page, host, counter_id):
     old, new = host.version(""), host.version("/* new */")
     page.goto(f"{host.url}#/{counter_id}")
     expect_shown(page, value=0)
@@ -175,9 +166,7 @@ def test_cached_files_are_of_one_version_during_a_publication(
     assert f"/v/{get_version(new)}/page/app.js" in wait_until_cached(page, get_version(new))
 
 
-def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
-    context: BrowserContext, page: Page, host: Host, api_url: str, counter_id: str
-) -> None:
+def test_api_responses_are_not_cached_if_page_and_api_share_a_host(context, page, host, api_url, counter_id):
     host.has_worker.clear()
     page.goto(f"{host.url}#/{counter_id}")
     expect_shown(page, value=0)
@@ -205,9 +194,7 @@ def test_api_responses_are_not_cached_if_page_and_api_share_a_host(
 
 
 @pytest.mark.parametrize("fault", ["hangs", "fails"])
-def test_kept_page_is_served_if_its_host_hangs_or_fails(
-    page: Page, host: Host, api_url: str, counter_id: str, fault: str
-) -> None:
+def test_kept_page_is_served_if_its_host_hangs_or_fails(page, host, api_url, counter_id, fault):
     page.goto(f"{host.url}#/{counter_id}")
     expect_shown(page, value=0)
     kept = wait_until_cached(page, get_version(host.files))

@@ -4,16 +4,15 @@ The page and the badge: clicks are shown as pending, then as counted, even if re
 Tests of cross-origin requests and of request numbers have no simulated network.
 """
 
-from __future__ import annotations
-
 import base64
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 
 from chalicelib.extras import badge
+from ops.local.stack import LocalSystem
 from tests.browser.pages import (
     Gate,
     click_fast,
@@ -28,13 +27,6 @@ from tests.browser.pages import (
     reconnect,
     stop_clock,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import Browser, BrowserContext, Page, Route
-
-    from ops.local.stack import LocalSystem
 
 
 def record_complaints(page: Page) -> list[str]:
@@ -72,9 +64,7 @@ def expect_pauses(page: Page, *pauses_ms: int) -> None:
     expect(page.locator("html")).to_have_attribute("data-pauses", " ".join(map(str, pauses_ms)))
 
 
-def test_click_is_shown_as_pending_and_then_as_counted(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_click_is_shown_as_pending_and_then_as_counted(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     reads = Gate(page, f"**/counters/{counter_id}")
 
@@ -89,9 +79,7 @@ def test_click_is_shown_as_pending_and_then_as_counted(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_unanswered_increment_is_pending_and_blocks_no_other(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_unanswered_increment_is_pending_and_blocks_no_other(page, open_counter, counter_id):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
 
@@ -102,9 +90,7 @@ def test_unanswered_increment_is_pending_and_blocks_no_other(
     expect_shown(page, value=3)
 
 
-def test_thirty_quick_clicks_end_at_exactly_thirty(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_thirty_quick_clicks_end_at_exactly_thirty(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
 
     click_fast(page, times=30)
@@ -114,9 +100,7 @@ def test_thirty_quick_clicks_end_at_exactly_thirty(
 
 
 @pytest.mark.exhaustive
-def test_value_and_pending_always_add_up_to_accepted_increments(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_value_and_pending_always_add_up_to_accepted_increments(page, open_counter, counter_id):
     open_counter(counter_id)
     reads = Gate(page, f"**/counters/{counter_id}")
     accepted: list[int] = []
@@ -141,9 +125,7 @@ def test_value_and_pending_always_add_up_to_accepted_increments(
     assert set(sums) == {20}
 
 
-def test_lost_answer_is_retried_with_the_same_key_and_counts_once(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_lost_answer_is_retried_with_the_same_key_and_counts_once(page, open_counter, api_url, counter_id):
     keys: list[str] = []
 
     def lose_first_answer(route: Route) -> None:
@@ -166,7 +148,7 @@ def test_lost_answer_is_retried_with_the_same_key_and_counts_once(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_each_click_has_a_key_of_its_own(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_each_click_has_a_key_of_its_own(page, open_counter, counter_id):
     keys: list[str | None] = []
     page.on(
         "request",
@@ -182,9 +164,7 @@ def test_each_click_has_a_key_of_its_own(page: Page, open_counter: Callable[[str
 
 
 @pytest.mark.exhaustive
-def test_clicks_during_an_outage_of_the_api_are_sent_later(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_clicks_during_an_outage_of_the_api_are_sent_later(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     cut_off(page, api_url)
 
@@ -201,7 +181,7 @@ def test_clicks_during_an_outage_of_the_api_are_sent_later(
 
 
 @pytest.mark.exhaustive
-def test_unreachable_api_is_reported_until_it_answers(page: Page, page_url: str, api_url: str, counter_id: str) -> None:
+def test_unreachable_api_is_reported_until_it_answers(page, page_url, api_url, counter_id):
     cut_off(page, api_url)
 
     page.goto(f"{page_url}#/{counter_id}")
@@ -216,9 +196,7 @@ def test_unreachable_api_is_reported_until_it_answers(page: Page, page_url: str,
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int
-) -> None:
+def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(page, open_counter, counter_id, status):
     """The retry has the same key."""
     keys: list[str] = []
 
@@ -255,9 +233,7 @@ def test_busy_or_failing_api_is_retried_no_earlier_than_retry_after(
     assert len(set(keys)) == 1
 
 
-def test_refused_increment_is_dropped_and_its_reason_shown(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_refused_increment_is_dropped_and_its_reason_shown(page, open_counter, api_url, counter_id):
     """The reason stays until an increment is accepted."""
     sent: list[str] = []
 
@@ -286,9 +262,7 @@ def test_refused_increment_is_dropped_and_its_reason_shown(
 @pytest.mark.parametrize(
     ("status", "problem_type"), [(403, "counter-closed"), (403, "forbidden"), (401, "unauthorized")]
 )
-def test_increment_not_permitted_is_dropped_and_its_reason_shown(
-    page: Page, open_counter: Callable[[str], None], counter_id: str, status: int, problem_type: str
-) -> None:
+def test_increment_not_permitted_is_dropped_and_its_reason_shown(page, open_counter, counter_id, status, problem_type):
     problem = {"type": f"urn:counter:problem:{problem_type}", "status": status, "detail": "Not permitted here."}
     headers = {"Access-Control-Allow-Origin": "*"}
     sent: list[str] = []
@@ -307,7 +281,7 @@ def test_increment_not_permitted_is_dropped_and_its_reason_shown(
     assert len(sent) == 1
 
 
-def test_address_selects_the_counter(page: Page, open_counter: Callable[[str], None], counter_id: str) -> None:
+def test_address_selects_the_counter(page, open_counter, counter_id):
     open_counter(counter_id)
     click_increment(page)
     expect_shown(page, value=1)
@@ -325,9 +299,7 @@ def test_address_selects_the_counter(page: Page, open_counter: Callable[[str], N
 
 
 @pytest.mark.exhaustive
-def test_pending_clicks_are_sent_while_another_counter_is_shown(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_pending_clicks_are_sent_while_another_counter_is_shown(page, open_counter, counter_id):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
     click_increment(page)
@@ -343,7 +315,7 @@ def test_pending_clicks_are_sent_while_another_counter_is_shown(
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("address", ["#/not%20an%20id", "#/%20", "#/" + "x" * 65, "#/%"])
-def test_address_with_an_invalid_counter_id_is_reported(page: Page, page_url: str, address: str) -> None:
+def test_address_with_an_invalid_counter_id_is_reported(page, page_url, address):
     page.goto(page_url + address)
 
     if address == "#/%20":
@@ -356,9 +328,7 @@ def test_address_with_an_invalid_counter_id_is_reported(page: Page, page_url: st
 
 
 @pytest.mark.exhaustive
-def test_ten_clicks_on_an_api_of_another_origin_need_one_preflight(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_ten_clicks_on_an_api_of_another_origin_need_one_preflight(new_context, page_url, api_url, counter_id):
     page = new_context(service_workers="allow").new_page()
     complaints = record_complaints(page)
     preflights: list[tuple[str, int]] = []
@@ -384,9 +354,7 @@ def test_ten_clicks_on_an_api_of_another_origin_need_one_preflight(
 
 
 @pytest.mark.exhaustive
-def test_idle_counter_is_polled_less_and_less_often_with_304(
-    page: Page, page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_idle_counter_is_polled_less_and_less_often_with_304(page, page_url, api_url, counter_id):
     counter = f"{api_url}/counters/{counter_id}"
     addresses = (counter, f"{counter}/cached")
     sent: dict[str, str] = {}
@@ -418,7 +386,7 @@ def test_idle_counter_is_polled_less_and_less_often_with_304(
 
 
 @pytest.mark.exhaustive
-def test_rounded_value_is_marked_as_approximate(page: Page, page_url: str, counter_id: str) -> None:
+def test_rounded_value_is_marked_as_approximate(page, page_url, counter_id):
     body = f'{{"counter_id": "{counter_id}", "value": 9007199254740993, "version": 2, "updated_at": null}}'
     headers = {"Access-Control-Allow-Origin": "*"}
     page.route(f"**/counters/{counter_id}", lambda route: route.fulfill(body=body, headers=headers))
@@ -429,9 +397,7 @@ def test_rounded_value_is_marked_as_approximate(page: Page, page_url: str, count
 
 
 @pytest.mark.exhaustive
-def test_idle_counter_is_polled_often_again_after_a_click(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_idle_counter_is_polled_often_again_after_a_click(page, open_counter, counter_id):
     stop_clock(page)
     record_pauses(page)
     open_counter(counter_id)
@@ -448,9 +414,7 @@ def test_idle_counter_is_polled_often_again_after_a_click(
 
 
 @pytest.mark.exhaustive
-def test_increments_of_other_clients_are_shown_without_a_click(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_increments_of_other_clients_are_shown_without_a_click(page, open_counter, api_url, counter_id):
     stop_clock(page)
     record_pauses(page)
     open_counter(counter_id)
@@ -463,9 +427,7 @@ def test_increments_of_other_clients_are_shown_without_a_click(
 
 
 @pytest.mark.exhaustive
-def test_hidden_page_sends_no_requests_until_it_is_visible(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_hidden_page_sends_no_requests_until_it_is_visible(page, open_counter, api_url, counter_id):
     def see(*, hidden: bool) -> None:
         page.evaluate(
             """hidden => {
@@ -491,9 +453,7 @@ def test_hidden_page_sends_no_requests_until_it_is_visible(
 
 
 @pytest.mark.exhaustive
-def test_page_without_https_counts_and_says_what_is_limited(
-    page: Page, page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_page_without_https_counts_and_says_what_is_limited(page, page_url, api_url, counter_id):
     """On another host than this machine, browsers disable many functions of such a page."""
     address = "http://page.example/"
     page.route(
@@ -519,7 +479,7 @@ def test_page_without_https_counts_and_says_what_is_limited(
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("config", ["{}", "no JSON", '{"api_url": ""}'])
-def test_page_without_an_api_address_shows_the_way_out(page: Page, page_url: str, config: str) -> None:
+def test_page_without_an_api_address_shows_the_way_out(page, page_url, config):
     configure(page, config)
 
     page.goto(page_url)
@@ -528,7 +488,7 @@ def test_page_without_an_api_address_shows_the_way_out(page: Page, page_url: str
     expect(get_add_button(page)).to_be_disabled()
 
 
-def test_page_without_javascript_links_to_the_api(browser: Browser, page_url: str, api_url: str) -> None:
+def test_page_without_javascript_links_to_the_api(browser, page_url, api_url):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
 
@@ -556,9 +516,7 @@ def origin(url: str) -> str:
 
 
 @pytest.mark.exhaustive
-def test_page_requests_only_its_bucket_and_the_api(
-    new_context: Callable[..., BrowserContext], site_url: str, api_url: str, counter_id: str
-) -> None:
+def test_page_requests_only_its_bucket_and_the_api(new_context, site_url, api_url, counter_id):
     page = new_context(service_workers="allow").new_page()
     complaints = record_complaints(page)
     requested: set[str] = set()
@@ -577,9 +535,7 @@ def test_page_requests_only_its_bucket_and_the_api(
 
 
 @pytest.mark.exhaustive
-def test_published_page_connects_only_to_its_origin_and_the_api(
-    page: Page, site_url: str, page_url: str, api_url: str
-) -> None:
+def test_published_page_connects_only_to_its_origin_and_the_api(page, site_url, page_url, api_url):
     page.goto(site_url)
     expect(get_add_button(page)).to_be_enabled()
 
@@ -598,7 +554,7 @@ def test_published_page_connects_only_to_its_origin_and_the_api(
 
 
 @pytest.mark.exhaustive
-def test_error_page_loads_nothing_and_links_to_the_page(page: Page, site_url: str) -> None:
+def test_error_page_loads_nothing_and_links_to_the_page(page, site_url):
     requested: list[str] = []
     page.on("request", lambda sent: requested.append(sent.url))
     error_url = site_url.replace("index.html", "error.html")
@@ -613,7 +569,7 @@ def test_error_page_loads_nothing_and_links_to_the_page(page: Page, site_url: st
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("style", badge.STYLES)
-def test_badge_is_an_image_on_pages_of_any_origin(page: Page, api_url: str, counter_id: str, style: str) -> None:
+def test_badge_is_an_image_on_pages_of_any_origin(page, api_url, counter_id, style):
     page.set_content(f'<img src="{api_url}/counters/{counter_id}/badge.svg?style={style}" alt="counter">')
 
     page.wait_for_function("document.images[0].complete")
@@ -623,7 +579,7 @@ def test_badge_is_an_image_on_pages_of_any_origin(page: Page, api_url: str, coun
 
 
 @pytest.mark.exhaustive
-def test_badge_opened_alone_is_shown_and_has_a_name(page: Page, api_url: str, counter_id: str) -> None:
+def test_badge_opened_alone_is_shown_and_has_a_name(page, api_url, counter_id):
     page.goto(f"{api_url}/counters/{counter_id}/badge.svg?label=visits")
 
     expect(page.get_by_role("img", name="visits: 0")).to_be_visible()

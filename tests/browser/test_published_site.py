@@ -1,12 +1,10 @@
 """The site as it is published: versioned names, minified scripts and styles, narrow policy."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import http.server
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,11 +14,6 @@ from ops.deployment.site_files import INDEX, SiteFile, build_site
 from tests.browser.pages import click_increment, expect_shown
 from tests.loopback_server import LoopbackServer
 from tests.web_files import read_web
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import BrowserContext, Page
 
 
 class Bucket(LoopbackServer):
@@ -61,7 +54,7 @@ READ_RULES = """text => {
 
 
 @pytest.mark.parametrize("name", ["tokens.css", "page/style.css", "page/details.css", "gallery/style.css"])
-def test_published_styles_have_the_rules_of_their_source(page: Page, name: str) -> None:
+def test_published_styles_have_the_rules_of_their_source(page, name):
     source = read_web()[name].decode()
     files = build_site(read_web(), "https://page.example/", "https://api.example", 1000).files
     published = next(gzip.decompress(file.body) for file in files if file.key.endswith(f"/{name}"))
@@ -71,9 +64,7 @@ def test_published_styles_have_the_rules_of_their_source(page: Page, name: str) 
     assert rules == page.evaluate(READ_RULES, source)
 
 
-def test_published_page_and_gallery_count(
-    new_context: Callable[..., BrowserContext], site: Bucket, counter_id: str
-) -> None:
+def test_published_page_and_gallery_count(new_context, site, counter_id):
     """They write nothing to the console. The page opens without its host, too."""
     context = new_context(service_workers="allow")
     page = context.new_page()

@@ -1,27 +1,18 @@
 """Share a counter: its link, its badge and the line that puts a button on another site."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.pages import click_increment, expect_shown, stop_clock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.exhaustive
 
 
-def test_each_copy_button_copies_its_field_and_says_so(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_each_copy_button_copies_its_field_and_says_so(new_context, page_url, api_url, counter_id):
     page = new_context(permissions=["clipboard-read", "clipboard-write"]).new_page()
     stop_clock(page)
     page.goto(f"{page_url}#/{counter_id}")
@@ -47,9 +38,7 @@ def test_each_copy_button_copies_its_field_and_says_so(
     assert page.get_by_role("button", name="Copy: ").all_inner_texts() == ["Copy"] * len(texts)
 
 
-def test_copy_without_permission_selects_the_text(
-    page: Page, open_counter: Callable[[str], None], page_url: str, counter_id: str
-) -> None:
+def test_copy_without_permission_selects_the_text(page, open_counter, page_url, counter_id):
     page.add_init_script("document.execCommand = () => false; navigator.clipboard.writeText = () => Promise.reject();")
     open_counter(counter_id)
 
@@ -82,9 +71,7 @@ def test_share_button_exists_where_the_browser_shares(
     assert errors == []
 
 
-def test_badge_shows_the_current_value_in_spite_of_caches(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_badge_shows_the_current_value_in_spite_of_caches(page, open_counter, counter_id):
     badge = page.locator("#badge")
     open_counter(counter_id)
     expect(badge).to_have_attribute("src", re.compile(re.escape(quote(f'"{counter_id}: 0"'))))
@@ -95,9 +82,7 @@ def test_badge_shows_the_current_value_in_spite_of_caches(
     expect(page.get_by_role("img", name=f"Badge of {counter_id}")).to_be_visible()
 
 
-def test_badge_style_changes_the_picture_and_the_lines(
-    page: Page, open_counter: Callable[[str], None], counter_id: str
-) -> None:
+def test_badge_style_changes_the_picture_and_the_lines(page, open_counter, counter_id):
     """Each style that the page offers is one of the API's."""
     open_counter(counter_id)
     styles = page.get_by_label("Badge style")

@@ -1,12 +1,9 @@
 """Compare-and-swap on the page: add only if the value is still the one shown."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.pages import (
     Gate,
@@ -21,11 +18,6 @@ from tests.browser.pages import (
     set_amount,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from playwright.sync_api import BrowserContext, Locator, Page, Route
-
 pytestmark = pytest.mark.exhaustive
 
 
@@ -34,9 +26,7 @@ def get_swap_button(page: Page) -> Locator:
     return page.get_by_role("button", name="Add only if still")
 
 
-def test_swap_of_an_unchanged_counter_counts_immediately(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_swap_of_an_unchanged_counter_counts_immediately(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     set_amount(page, 5)
 
@@ -51,9 +41,7 @@ def test_swap_of_an_unchanged_counter_counts_immediately(
     assert get_value_and_version(api_url, counter_id) == (5, 1)
 
 
-def test_one_of_two_browsers_swapping_from_one_version_wins(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_one_of_two_browsers_swapping_from_one_version_wins(new_context, page_url, api_url, counter_id):
     """The other browser explains that the value changed."""
     pages = [new_context().new_page() for _ in range(2)]
     gates = []
@@ -79,9 +67,7 @@ def test_one_of_two_browsers_swapping_from_one_version_wins(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(page, open_counter, api_url, counter_id):
     sent: list[tuple[str, str, str | None]] = []
 
     def lose_first_answer(route: Route) -> None:
@@ -111,9 +97,7 @@ def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(
     assert get_value_and_version(api_url, counter_id) == (5, 1)
 
 
-def test_swap_that_never_arrived_is_refused_when_retried_too_late(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_swap_that_never_arrived_is_refused_when_retried_too_late(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     page.route("**/increments", lambda route: route.abort("connectionreset"))
     get_swap_button(page).click()
@@ -130,9 +114,7 @@ def test_swap_that_never_arrived_is_refused_when_retried_too_late(
     assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
-def test_double_click_on_the_swap_button_is_one_swap(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_double_click_on_the_swap_button_is_one_swap(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     commands = Gate(page, "**/increments")
 
@@ -144,9 +126,7 @@ def test_double_click_on_the_swap_button_is_one_swap(
     assert get_value_and_version(api_url, counter_id) == (1, 1)
 
 
-def test_swap_is_never_stored_or_sent_later(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_swap_is_never_stored_or_sent_later(page, open_counter, api_url, counter_id):
     open_counter(counter_id)
     cut_off(page, api_url)
     get_swap_button(page).click()
@@ -163,7 +143,7 @@ def test_swap_is_never_stored_or_sent_later(
 
 
 @pytest.mark.parametrize("by", ["0", "1.5", ""])
-def test_invalid_amount_is_not_sent(page: Page, open_counter: Callable[[str], None], counter_id: str, by: str) -> None:
+def test_invalid_amount_is_not_sent(page, open_counter, counter_id, by):
     open_counter(counter_id)
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
@@ -177,9 +157,7 @@ def test_invalid_amount_is_not_sent(page: Page, open_counter: Callable[[str], No
     assert "POST" not in sent
 
 
-def test_swap_with_a_refused_amount_shows_the_reason(
-    page: Page, open_counter: Callable[[str], None], api_url: str, counter_id: str
-) -> None:
+def test_swap_with_a_refused_amount_shows_the_reason(page, open_counter, api_url, counter_id):
     configure(page, json.dumps({"api_url": api_url}))  # without a maximum
     open_counter(counter_id)
     set_amount(page, 1001)

@@ -1,20 +1,14 @@
 """Text of twice the size (WCAG 1.4.4) and with more space (WCAG 1.4.12) fits narrow windows in each state."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.pages import CORS, expect_pending, open_options
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import BrowserContext, Page, Route
 
 pytestmark = pytest.mark.exhaustive
 
@@ -182,9 +176,7 @@ def walk_states(page: Page, page_url: str, api_url: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_large_and_spaced_text_fits_narrow_windows(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, width: int
-) -> None:
+def test_large_and_spaced_text_fits_narrow_windows(new_context, page_url, api_url, width):
     """In each state, nothing is cut off, scrolls sideways or overlaps a control."""
     page = new_context(viewport={"width": width, "height": 700}, reduced_motion="reduce").new_page()
     faults = []
@@ -200,9 +192,7 @@ def test_large_and_spaced_text_fits_narrow_windows(
     assert faults == []
 
 
-def test_times_below_the_chart_fit_at_any_time(
-    new_context: Callable[..., BrowserContext], page_url: str, api_url: str, counter_id: str
-) -> None:
+def test_times_below_the_chart_fit_at_any_time(new_context, page_url, api_url, counter_id):
     """The distance between the last two labels depends on the minute, the hour and the day."""
     page = new_context(viewport={"width": 320, "height": 700}, reduced_motion="reduce").new_page()
     MadeUpApi(page, api_url).is_full = True

@@ -4,15 +4,10 @@ The verdicts on requests, by caller and route, for each value of WRITERS and REA
 `test_access.py` sends each request to a deployed stage and compares the verdicts.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import app
 from tests.doc_pages import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ALLOWED = "allowed"
 UNAUTHORIZED = "401 unauthorized"

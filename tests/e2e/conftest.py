@@ -1,29 +1,23 @@
 """The deployed system over HTTP, as clients and operators use it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
 import pytest
+from mypy_boto3_sqs.type_defs import MessageTypeDef
 
+from chalicelib.domain.events import Incremented
 from testkit.builders import a_counter_id, an_event
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
-
-    from chalicelib.domain.events import Incremented
 
 PROJECT = Path(__file__).parent.parent.parent
 

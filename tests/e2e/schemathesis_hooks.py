@@ -1,7 +1,5 @@
 """Correct the requests that Schemathesis considers valid, where no schema can state the rule."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import schemathesis

@@ -4,15 +4,14 @@ Which callers may increment and read, by WRITERS and READERS: requests to deploy
 A refused request must not reach the function, and nothing may be recorded. `access_table` has the expected verdicts.
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 import os
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
@@ -26,11 +25,8 @@ from tests.e2e import access_table
 from tests.e2e.access_table import ALLOWED, BY_CALLER
 from tests.e2e.conftest import PROJECT, copy_project, eventually, ops, run
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    #: Returns the address and the headers of a request with this method to this address.
-    Caller = Callable[[str, str], tuple[str, dict[str, str]]]
+#: Returns the address and the headers of a request with this method to this address.
+Caller = Callable[[str, str], tuple[str, dict[str, str]]]
 
 pytestmark = pytest.mark.exhaustive
 

@@ -1,7 +1,5 @@
 """`ops adjust`, and adjustments as clients see them."""
 
-from __future__ import annotations
-
 import getpass
 import json
 import shlex

@@ -1,13 +1,13 @@
 """A stage behind CloudFront: page and API at one host, no direct requests, and a secret that can be replaced."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,10 +15,6 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import PROJECT, copy_project, eventually, ops
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.exhaustive
 

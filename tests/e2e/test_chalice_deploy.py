@@ -4,16 +4,15 @@
 The tests use a copy of the project, a stage of its own, and a proxy that imports APIs, which the embedded AWS cannot.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
@@ -28,9 +27,6 @@ from ops.deployment import package as packaging
 from ops.deployment import policies as deployment_policies
 from tests import chalice_proxy
 from tests.e2e.conftest import copy_project, eventually, make_environment, ops
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.exhaustive
 

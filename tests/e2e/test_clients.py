@@ -1,7 +1,5 @@
 """The clients of docs/api.md count each increment once, although the server is busy or loses a response."""
 
-from __future__ import annotations
-
 import http.server
 import json
 import re

@@ -1,7 +1,5 @@
 """Operators close, hide and add counters of a deployed stage without a deployment."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

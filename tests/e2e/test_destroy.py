@@ -1,21 +1,17 @@
 """`ops destroy`: the application after one confirmation, the data after two, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import os
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
 from tests.e2e.conftest import copy_project, ops
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.exhaustive
 

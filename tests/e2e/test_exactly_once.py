@@ -1,7 +1,5 @@
 """Exactly-once counting in the deployed system, with concurrent clients and repeated deliveries."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

@@ -1,15 +1,14 @@
 """The code of docs/extending.md and docs/another-domain.md, applied, checked, deployed and used."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
@@ -20,9 +19,6 @@ from chalicelib.domain.commands import Increment
 from tests.doc_pages import section
 from tests.e2e import conftest
 from tests.e2e.conftest import PROJECT, Client, copy_project, eventually, ops
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STAGE = "extended"
 

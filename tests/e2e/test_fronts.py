@@ -4,8 +4,6 @@ Each front responds as the REST API does.
 The tests of HTTP, of clients, of histories, of exactly-once counting and of the OpenAPI document run again.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

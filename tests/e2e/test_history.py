@@ -1,7 +1,5 @@
 """History over HTTP."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from tests.e2e.conftest import eventually

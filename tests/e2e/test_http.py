@@ -1,7 +1,5 @@
 """HTTP through API Gateway: preflight requests, errors, caching and links."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 

@@ -1,11 +1,10 @@
 """A stage whose WRITERS and READERS are `jwt`: API Gateway, the authorizer function and a local issuer over TLS."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import boto3
 import httpx
@@ -14,14 +13,8 @@ import pytest
 from tests import issuer as issuers
 from tests.e2e import access_table, test_access
 from tests.e2e.conftest import copy_project, eventually, ops
-from tests.e2e.test_access import Stage, sign_with, with_header
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.e2e.test_access import Caller
-    from tests.issuer import Issuer
+from tests.e2e.test_access import Caller, Stage, sign_with, with_header
+from tests.issuer import Issuer
 
 pytestmark = pytest.mark.exhaustive
 

@@ -1,7 +1,5 @@
 """Requests that the embedded AWS of a running local system accepts and refuses."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

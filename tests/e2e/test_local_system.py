@@ -1,7 +1,5 @@
 """`make run`, `up`, `down` and `local` start, keep, stop and refuse as documented."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

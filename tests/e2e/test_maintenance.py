@@ -1,7 +1,5 @@
 """Verify, replay and rebuild on the deployed system under traffic."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """The deployed service conforms to its OpenAPI document, as checked by Schemathesis."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

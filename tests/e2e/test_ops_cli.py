@@ -1,7 +1,5 @@
 """The operators' CLI: repetitions are safe, refusals are one line."""
 
-from __future__ import annotations
-
 import json
 import sys
 

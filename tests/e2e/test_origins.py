@@ -1,10 +1,9 @@
 """A stage with several origins, a limit per address and a budget, deployed as operators do it."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import httpx
@@ -13,10 +12,6 @@ import pytest
 import app
 from ops.local import ministack_gaps
 from tests.e2e.conftest import copy_project, eventually, ops
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.exhaustive
 

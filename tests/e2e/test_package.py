@@ -1,7 +1,5 @@
 """The deployed package: small, for the functions' processor, reproducible, with the bytecode it loads."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib.util

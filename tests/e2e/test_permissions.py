@@ -5,15 +5,14 @@ Each request changes nothing if it is allowed: its item does not exist, or its s
 the embedded AWS does not enforce IAM as AWS does (streams, PartiQL, log groups), the tests use IAM's simulator.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
 import uuid
 import zipfile
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
@@ -22,9 +21,6 @@ from botocore.exceptions import ClientError
 from testkit.builders import an_event, message_body
 from tests.e2e.conftest import eventually, ops
 from tests.permissions import FUNCTIONS, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, function_name, needed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.exhaustive
 

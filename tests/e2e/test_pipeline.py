@@ -1,14 +1,13 @@
 """Deployment from a CI pipeline: the package is applied by AWS's own calls and serves HTTP."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import httpx
@@ -21,9 +20,6 @@ from ops.deployment import package as packaging
 from ops.deployment import stacks, template
 from ops.local import ministack_gaps
 from tests.e2e.conftest import copy_project, eventually, ops
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.exhaustive
 

@@ -1,7 +1,5 @@
 """`ops counters purge`, on the deployed stage."""
 
-from __future__ import annotations
-
 import json
 
 import boto3

@@ -1,7 +1,5 @@
 """The steps of docs/recovery.md and docs/moving.md, followed on a deployed stage after each loss, and under load."""
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -9,9 +7,11 @@ import re
 import shlex
 import threading
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -22,10 +22,6 @@ from chalicelib.domain.events import choose_part
 from testkit.builders import a_counter_id
 from tests.doc_pages import section
 from tests.e2e.conftest import Client, copy_project, eventually, ops
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.exhaustive
 

@@ -1,7 +1,5 @@
 """`ops redrive`: valid messages are counted, invalid ones are parked again or discarded."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

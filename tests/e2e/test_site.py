@@ -1,7 +1,5 @@
 """The site in its bucket: served, changed, repeated, interrupted and restricted."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

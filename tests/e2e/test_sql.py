@@ -1,7 +1,5 @@
 """The SQL read model of the deployed system, with its own queue, function and SQLite file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import sqlite3

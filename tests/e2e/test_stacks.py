@@ -1,7 +1,5 @@
 """Stacks in states that an operator must resolve: each error states the state, the cause and the fix."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from typing import Any

@@ -1,7 +1,5 @@
 """The deployed functions' log lines in CloudWatch, and the completeness of their package."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

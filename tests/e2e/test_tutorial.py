@@ -1,18 +1,13 @@
 """The tutorial of README, run as it is written."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ops.local.stack import LocalSystem
 from tests.doc_pages import section
 from tests.e2e.conftest import PROJECT, make_environment
-
-if TYPE_CHECKING:
-    from ops.local.stack import LocalSystem
 
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

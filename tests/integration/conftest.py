@@ -1,10 +1,10 @@
 """The pipeline on tables and queues of the embedded AWS."""
 
-from __future__ import annotations
-
 import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -12,14 +12,9 @@ import pytest
 from chalicelib import settings
 from chalicelib.projections import SQL
 from tests import databases
+from tests.databases import Database
 from tests.environments import sql_environment
 from tests.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from tests.databases import Database
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Provision a stage with several projections that the project does not have, switch one off, and remove the stage."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Adjustments are recorded and counted once for their key, next to concurrent writers."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

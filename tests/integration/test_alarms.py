@@ -1,7 +1,5 @@
 """Alarms, dashboards and notifications of a provisioned stage."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

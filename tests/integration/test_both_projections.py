@@ -1,7 +1,5 @@
 """Run the operators' commands on a stage with both projections."""
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import replace

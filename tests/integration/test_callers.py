@@ -1,7 +1,5 @@
 """The caller of an increment: recorded in the log, and never shown to clients."""
 
-from __future__ import annotations
-
 import json
 
 import boto3

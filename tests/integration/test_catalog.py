@@ -1,9 +1,8 @@
 """Which counters exist: each route refuses before it reads or writes, and each process reads the catalog rarely."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
@@ -14,9 +13,6 @@ from testkit import aws_requests, faults
 from testkit.builders import an_event
 from tests import databases
 from tests.environments import environment, sql_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOT_FOUND = "urn:counter:problem:counter-not-found"
 NOT_ALLOWED = "urn:counter:problem:counter-not-allowed"

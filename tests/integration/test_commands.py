@@ -4,8 +4,6 @@ Commands through the application's entry point: responses, recorded events, and 
 Concurrent commands are in tests/resilience/test_races.py.
 """
 
-from __future__ import annotations
-
 import json
 import uuid
 from urllib.parse import urljoin

@@ -1,7 +1,5 @@
 """Connections to AWS: one for each client, opened on demand and reused."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Operators list counters, and change which of them exist and count."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """Increments are counted once, from the request to the value."""
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib.read_model import queries

@@ -1,7 +1,5 @@
 """The stage's data as Chalice's command line sees it when it imports the application."""
 
-from __future__ import annotations
-
 import contextlib
 
 import boto3

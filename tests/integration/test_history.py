@@ -1,7 +1,5 @@
 """History and list of events while events are counted."""
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib import codec, settings

@@ -1,7 +1,5 @@
 """The bucket with the page's host name, which another account could take if `destroy` deleted it."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from dataclasses import replace

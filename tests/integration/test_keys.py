@@ -1,7 +1,5 @@
 """API keys of the deployed stage: added, listed and removed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import boto3

@@ -4,8 +4,6 @@ Throttling, outages and lost responses: a correct status, and a correct total in
 Outages that affect one counter of a batch are in tests/resilience/test_failure_isolation.py.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib.aws import dynamodb

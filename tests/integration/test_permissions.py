@@ -1,7 +1,5 @@
 """Functions and operators' commands use exactly the permissions that their policies grant."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 import uuid

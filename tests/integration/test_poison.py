@@ -4,8 +4,6 @@ Invalid messages and records are parked once with their reason; the others in th
 tests/resilience/test_arbitrary_messages.py has generated messages.
 """
 
-from __future__ import annotations
-
 import json
 
 import pytest

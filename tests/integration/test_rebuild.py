@@ -1,7 +1,5 @@
 """The results of `ops rebuild`. `tests/resilience/test_repair.py` tests each repair."""
 
-from __future__ import annotations
-
 import uuid
 
 import boto3

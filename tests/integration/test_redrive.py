@@ -1,7 +1,5 @@
 """A redrive loses and hides no message, wherever it is interrupted. It reports messages that other consumers hide."""
 
-from __future__ import annotations
-
 import json
 import signal
 import stat

@@ -1,7 +1,5 @@
 """An interrupted replay resumes where it stopped, unless the stop was over a day ago or on other tables."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

@@ -1,7 +1,5 @@
 """Tables and queues that were restored, deleted or changed outside CloudFormation, which does not notice."""
 
-from __future__ import annotations
-
 import json
 import uuid
 

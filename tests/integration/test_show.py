@@ -1,7 +1,5 @@
 """`ops show`: a counter's state and events, with callers and operators."""
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib.errors import EventNotFoundError

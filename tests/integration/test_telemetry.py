@@ -1,7 +1,5 @@
 """Log lines and metrics: the ids trace one increment, and metrics are written once per invocation."""
 
-from __future__ import annotations
-
 import json
 import types
 from dataclasses import dataclass

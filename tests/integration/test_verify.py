@@ -1,7 +1,5 @@
 """`ops verify` on the embedded AWS under traffic. `tests/resilience/test_repair.py` has all differences."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import time

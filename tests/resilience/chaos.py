@@ -6,8 +6,6 @@ loses some responses and throttles others, once or at each attempt of the SDK. S
 before or after its request. The faults come from the network and the machine, not from our code.
 """
 
-from __future__ import annotations
-
 import enum
 import http.client
 import http.server

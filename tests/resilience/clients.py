@@ -5,20 +5,15 @@ Many clients run concurrently, on one hot counter and some cold ones. Some incre
 swaps. Clients sometimes time out, and retry increments that got a response long ago.
 """
 
-from __future__ import annotations
-
 import enum
 import itertools
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import httpx
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 HOT = "hot"
 COLD = [f"cold-{number}" for number in range(20)]

@@ -1,26 +1,19 @@
 """The pipeline on the in-process engine, and the databases of the SQL read model."""
 
-from __future__ import annotations
-
 import os
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from chalicelib import retries
 from testkit.engine import Engine
 from tests import databases
-from tests.databases import Guard
+from tests.databases import Database, Guard, PostgreSQL
 from tests.environments import sql_environment
 from tests.pipeline import Pipeline
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.databases import Database, PostgreSQL
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,6 @@ Sizes are deliberately small: few entries are recent, and few fit into a page. T
 `chalicelib.domain.archive`. A mutant breaks one of them, and must be found.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -113,7 +111,7 @@ GAP = Change()
 class Jump(NamedTuple):
     """A program and its arguments: the next step of an actor, regardless of its past."""
 
-    program: Callable[..., Program]
+    program: "Callable[..., Program]"
     arguments: tuple[Any, ...]
 
 

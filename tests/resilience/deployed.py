@@ -1,13 +1,11 @@
 """The whole system on its own embedded AWS, with faults, and its operator."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 
@@ -16,10 +14,8 @@ from ops import stages
 from ops.deployment import provision, stacks
 from ops.local import stack
 from tests.e2e.conftest import eventually
+from tests.resilience.chaos import Chaos
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from tests.resilience.chaos import Chaos
 
 #: Unlike the template, so that redeliveries take seconds instead of minutes.
 VISIBLE_AGAIN_AFTER_S = 5

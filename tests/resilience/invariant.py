@@ -7,18 +7,14 @@ their number. Each acknowledged increment is in the log once. Before that, the v
 never decreases.
 """
 
-from __future__ import annotations
-
 import itertools
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from chalicelib import settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 #: Time in ms, event id, amount.
 Stored = tuple[int, str, int]

@@ -12,16 +12,15 @@ redelivered after 5 seconds instead of 180, and moves to the dead-letter queue a
 end, dead letters are sent back, as the runbook describes.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -35,9 +34,6 @@ from tests.resilience.chaos import Chaos, Fault
 from tests.resilience.clients import Clients, UnexpectedError, Way, Wish, wishes
 from tests.resilience.deployed import System, client, versions
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EVENTS = 20_000
 CLIENTS = 8

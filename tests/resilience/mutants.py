@@ -5,8 +5,6 @@ A mutant that no test catches is a gap in the tests. `python -m tests.resilience
 should catch it and writes the table in docs/mutants.md.
 """
 
-from __future__ import annotations
-
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -14,18 +12,14 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import click
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from concurrent.futures import Future
-    from types import ModuleType
 
 PROJECT = Path(__file__).parent.parent.parent
 TABLE = PROJECT / "docs" / "mutants.md"

@@ -1,22 +1,16 @@
 """A small counter in the read model, and every kind of damage to it."""
 
-from __future__ import annotations
-
+import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from chalicelib import codec, event_log, settings
 from chalicelib.domain.entries import Entry, encode_entry, encode_page, make_entry
-from chalicelib.domain.events import choose_part
+from chalicelib.domain.events import Event, choose_part
 from chalicelib.extras.verification import report as kinds
 from testkit.builders import A_TIME_MS, a_counter_id, an_event
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Iterable
-
-    from chalicelib.domain.events import Event
-    from testkit.engine import Engine
+from testkit.engine import Engine
 
 #: Entries of each page, pages, and recent entries of the small counter.
 IN_PAGE, PAGES, RECENT = 4, 3, 3
@@ -100,7 +94,7 @@ class Stage:
     def page(self, number: int) -> list[Entry]:
         return self.entries[number * IN_PAGE : (number + 1) * IN_PAGE]
 
-    def put_item(self, recent: list[Entry], /, **changes: Any) -> Stage:
+    def put_item(self, recent: list[Entry], /, **changes: Any) -> Self:
         """Put the item with these recent entries; a change of None removes an attribute. Returns the stage."""
         item = {
             "counter_id": {"S": self.counter_id},
@@ -116,7 +110,7 @@ class Stage:
         self.client.put_item(TableName=settings.current().counters_table, Item=put)
         return self
 
-    def put_page(self, entries: list[Entry], end_ms: int | None = None, /, **changes: Any) -> Stage:
+    def put_page(self, entries: list[Entry], end_ms: int | None = None, /, **changes: Any) -> Self:
         """Put a page; a change of None removes an attribute. Returns the stage."""
         end_ms = max(entries).recorded_at_ms if end_ms is None else end_ms
         ends_ms = [-1, *(self.page(number)[-1].recorded_at_ms for number in range(PAGES))]

@@ -8,8 +8,6 @@ requests. Workers are projectors with overlapping batches, late events and redel
 get, or reuse a key. A failure prints its seed and schedule. The same seed makes the same run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import random
@@ -17,7 +15,7 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -26,18 +24,16 @@ from chalicelib.errors import ContendedError, PartlyCountedError
 from tests import conftest  # noqa: F401  (sets what the application reads when it is imported)
 
 # isort: split
+from collections.abc import Callable
+
+from chalicelib.domain.events import Event
 from testkit import scheduler
 from testkit.builders import A_TIME_MS, an_event, message_body
 from testkit.engine import Engine
+from testkit.scheduler import Run
+from tests.pipeline import Pipeline
 from tests.resilience.conftest import make_pipeline
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chalicelib.domain.events import Event
-    from testkit.scheduler import Run
-    from tests.pipeline import Pipeline
 
 
 @dataclass

@@ -1,21 +1,15 @@
 """Every kind of damage to one counter in the SQL read model."""
 
-from __future__ import annotations
-
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from chalicelib import event_log
+from chalicelib.domain.events import Event
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
 from testkit.builders import A_TIME_MS, an_adjustment, an_event
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chalicelib.domain.events import Event
-    from tests.databases import Database
+from tests.databases import Database
 
 AMOUNTS = (1, 2, 4, 8)
 

@@ -5,8 +5,6 @@ The tests have a second implementation of the stored format, written from its de
 events in the same batch are always counted, and nothing raises.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

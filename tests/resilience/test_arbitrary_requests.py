@@ -4,8 +4,6 @@ No request causes a 5xx. A refused request gets a problem document and records n
 Requests enter as API Gateway passes them on, and responses are checked as API Gateway does.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re

@@ -1,7 +1,5 @@
 """The rules of the archive at their limits, checked in the tables."""
 
-from __future__ import annotations
-
 import time
 
 from chalicelib import settings

@@ -1,7 +1,5 @@
 """Lists of events and histories over archive pages, while a concurrent worker counts and archives between requests."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """Reads after writes, on an engine that answers eventually consistent reads with nothing."""
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib.domain.archive import RECENT_MAX

@@ -4,8 +4,6 @@ Copy the log of another stage, while clients use either stage.
 The command may be interrupted at any request; the next run finishes it.
 """
 
-from __future__ import annotations
-
 import functools
 import random
 from dataclasses import replace

@@ -1,20 +1,15 @@
 """A counter of several parts has one state, one list of events, one history, and swaps."""
 
-from __future__ import annotations
-
 import random
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 
 from chalicelib.domain.events import choose_part
 from chalicelib.read_model import store
 from testkit.builders import an_adjustment, an_event, message_body
+from testkit.faults import Attempt
 from tests.environments import environment
-
-if TYPE_CHECKING:
-    from testkit.faults import Attempt
 
 A_TIME_MS = 1_700_000_000_000
 

@@ -1,7 +1,5 @@
 """The counting protocol in all states of small cases, and its known mistakes."""
 
-from __future__ import annotations
-
 import itertools
 import random
 

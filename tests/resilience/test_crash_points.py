@@ -5,12 +5,11 @@ Every crash point: each AWS request of a function, with each fault, followed by 
 fault. The number of points is asserted, so that none can get lost.
 """
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import pytest
 
@@ -18,18 +17,14 @@ from chalicelib import codec, settings
 from chalicelib.aws import sqs
 from chalicelib.domain.archive import PAGE_MAX, PAGES_PER_PLAN, RECENT_MAX
 from chalicelib.domain.entries import encode_page, make_entry
+from chalicelib.domain.events import Event
 from chalicelib.errors import UnavailableError
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_event, message_body
+from testkit.engine import Engine
+from testkit.faults import Fault
+from tests.pipeline import Pipeline
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from chalicelib.domain.events import Event
-    from testkit.engine import Engine
-    from testkit.faults import Fault
-    from tests.pipeline import Pipeline
 
 pytestmark = pytest.mark.usefixtures("no_waits")
 

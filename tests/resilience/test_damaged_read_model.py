@@ -4,8 +4,6 @@ A damaged read model: each kind of damage is a named error and affects its own c
 The tests of `verify` and `rebuild` show that it is reported and repaired.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass

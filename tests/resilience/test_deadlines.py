@@ -1,7 +1,5 @@
 """A function stops and reports before its timeout, whatever AWS does."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@ An import of an export, into an empty stage, gives the same bytes when it is exp
 interrupted at any request; the next run finishes it.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

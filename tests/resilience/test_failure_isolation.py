@@ -1,7 +1,5 @@
 """A failure affects its own counter or message only; the others are counted, and the failed are redelivered."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 

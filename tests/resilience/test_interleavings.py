@@ -1,7 +1,5 @@
 """Interleavings of requests: all of them for two actors on one counter, many random ones for more."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -1,7 +1,5 @@
 """The checks of `make load` detect lost, duplicate and invented increments, and a run without faults."""
 
-from __future__ import annotations
-
 import pytest
 
 from ops.local.stack import LocalSystem

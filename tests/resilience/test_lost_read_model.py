@@ -1,16 +1,15 @@
 """A rebuild of a lost read model: full pages, oldest events first, constant memory."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from chalicelib import settings
 from chalicelib.domain.archive import PAGE_MAX
 from chalicelib.domain.counter import PartKey
+from chalicelib.domain.events import Event
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import Scope, select_counters
 from chalicelib.extras.verification.repair import repair, repair_all
@@ -19,11 +18,6 @@ from testkit import aws_requests, faults
 from testkit.builders import A_TIME_MS, a_counter_id, an_event
 from tests.comparisons import stage_parts
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from chalicelib.domain.events import Event
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.usefixtures("no_waits")]
 

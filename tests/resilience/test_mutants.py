@@ -1,15 +1,10 @@
 """Each mutant is caught by the test that is named for it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
 
 import pytest
 
 from tests.resilience.mutants import MUTANTS, TABLE, run_mutants, table
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 
 @pytest.fixture(scope="session")

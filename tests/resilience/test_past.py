@@ -1,7 +1,5 @@
 """The state of a counter at a time, over its recent entries and its archive, while events are counted."""
 
-from __future__ import annotations
-
 import json
 import random
 

@@ -5,8 +5,6 @@ Lambda starts and ends processes at any time. The identity of a redelivery or a 
 memory, no seed, no clock. These tests assert the values that depend on an event alone.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib.domain.entries import encode_entry, make_entry

@@ -5,8 +5,6 @@ Nothing counts a voided event again: not the scheduled check, a replay, a rebuil
 is delivered again, `verify` names the entry and `rebuild` removes it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

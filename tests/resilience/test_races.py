@@ -1,7 +1,5 @@
 """Races of real threads on a server that isolates writes."""
 
-from __future__ import annotations
-
 import random
 import sys
 import time

@@ -1,11 +1,9 @@
 """Verify and rebuild: each kind of damage is reported by name and repaired in place."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,17 +14,15 @@ from chalicelib.errors import UnavailableError
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.part_comparison import select_all, select_counters, select_parts
 from chalicelib.extras.verification.repair import repair, repair_all
+from chalicelib.extras.verification.report import Report
 from chalicelib.read_model import queries, store, writer
 from testkit import faults, scheduler
 from testkit.builders import A_TIME_MS, message_body
+from testkit.faults import Attempt, Fault
 from tests.comparisons import stage_parts, verify_parts
 from tests.environments import environment
 from tests.resilience.invariant import Watcher
 from tests.resilience.read_model_damage import DAMAGES, WRONG, Stage, empty_tables
-
-if TYPE_CHECKING:
-    from chalicelib.extras.verification.report import Report
-    from testkit.faults import Attempt, Fault
 
 pytestmark = pytest.mark.usefixtures("no_waits")
 

@@ -4,8 +4,6 @@ Bring the events of a restored table back into the log.
 The command may be interrupted at any request; the next run finishes it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

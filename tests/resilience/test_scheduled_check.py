@@ -4,8 +4,6 @@ The scheduled check covers each event and counter within a bounded number of run
 The budget of a run is small here, so that a counter of a few dozen events exceeds it.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

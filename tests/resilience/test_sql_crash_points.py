@@ -4,31 +4,25 @@ Every crash point of the SQL read model: each statement and commit, with each fa
 As in test_crash_points.py, `make check` runs every point and the number of points is asserted.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from chalicelib.domain.events import Event
 from chalicelib.errors import UnavailableError
 from chalicelib.extras.sql import read_model
 from testkit.builders import a_counter_id, an_adjustment, an_event
 from testkit.faults import DiedError
 from tests import sql_faults
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from chalicelib.domain.events import Event
-    from tests.sql_faults import Fault
+from tests.sql_faults import Fault
 
 pytestmark = pytest.mark.sample(4)
 

@@ -1,11 +1,9 @@
 """Count each event exactly once in the SQL read model, within the limits of its databases."""
 
-from __future__ import annotations
-
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event as listening
 from sqlalchemy import select
 
-from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS
+from chalicelib.domain.events import LARGEST_AMOUNT, LATEST_MS, Event
 from chalicelib.errors import ContendedError, PartlyCountedError, ReadModelUnavailableError
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.sql.schema import events as events_table
@@ -24,9 +22,6 @@ from tests import databases, sql_faults
 from tests.environments import sql_environment
 from tests.pipeline import run_concurrently
 from tests.resilience.test_sql_crash_points import check_in_the_end, check_meanwhile, fold
-
-if TYPE_CHECKING:
-    from chalicelib.domain.events import Event
 
 pytestmark = pytest.mark.sample(1)
 

@@ -1,7 +1,5 @@
 """Purge counters that the SQL read model has, too."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Queries on the SQL read model: read-only in every database, exact, stopped in time, clear in their errors."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

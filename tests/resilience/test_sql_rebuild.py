@@ -4,8 +4,6 @@ Rebuild the SQL read model in place, from any damage, interrupted anywhere, next
 `make check` interrupts the rebuild at each statement and commit. The number of crash points is asserted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import itertools
@@ -13,7 +11,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -21,7 +18,7 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib import event_log, settings
-from chalicelib.domain.events import LARGEST_AMOUNT
+from chalicelib.domain.events import LARGEST_AMOUNT, Event
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
 from chalicelib.extras.sql import read_model, repair, rows, schema
 from chalicelib.extras.verification import report as kinds
@@ -35,9 +32,6 @@ from tests.comparisons import repair_rows
 from tests.resilience import sql_damage
 from tests.resilience.sql_damage import DAMAGES, find_wrong_totals
 from tests.resilience.test_sql_crash_points import FAULTS, FAULTS_BY_DATABASE, check_in_the_end
-
-if TYPE_CHECKING:
-    from chalicelib.domain.events import Event
 
 pytestmark = pytest.mark.sample(1)
 

@@ -1,7 +1,5 @@
 """Reports on each database: complete, in order, page by page, read-only."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

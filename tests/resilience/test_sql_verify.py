@@ -1,7 +1,5 @@
 """Verify the SQL read model: report each difference by its kind, in each database."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

@@ -1,7 +1,5 @@
 """Compare the views with a computation in Python, at the edges of hours, days, weeks and integers."""
 
-from __future__ import annotations
-
 import datetime
 import itertools
 import random

@@ -1,12 +1,10 @@
 """A state machine of clients, platform and operators, whose model is a dict."""
 
-from __future__ import annotations
-
 import json
 import random
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,11 +23,9 @@ from chalicelib import settings as application_settings
 from chalicelib.domain.archive import RECENT_MAX
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_event, stream_record
+from testkit.engine import Engine
 from tests.resilience.conftest import make_pipeline
 from tests.resilience.invariant import Watcher
-
-if TYPE_CHECKING:
-    from testkit.engine import Engine
 
 RUNS = 60
 STEPS = 25

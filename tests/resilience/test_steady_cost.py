@@ -4,8 +4,6 @@ The cost of counting in the steady state, for messages in order and out of order
 The clock is simulated, because it decides which entries stay recent when older ones are archived.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ transactions"). The engine's transactions are atomic, so these tests remove an i
 its former state.
 """
 
-from __future__ import annotations
-
 import json
 
 import pytest

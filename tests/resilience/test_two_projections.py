@@ -1,7 +1,5 @@
 """Two projections of the same events: each counts all of them, and failures stay separate."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

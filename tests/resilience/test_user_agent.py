@@ -1,7 +1,5 @@
 """Every AWS request names the application in its user agent."""
 
-from __future__ import annotations
-
 from chalicelib.aws import session
 from testkit import faults
 

@@ -1,7 +1,5 @@
 """The counter without its optional features."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

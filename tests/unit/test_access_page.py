@@ -1,7 +1,5 @@
 """docs/access.md shows the verdicts that the tests of deployed stages assert."""
 
-from __future__ import annotations
-
 from chalicelib import settings
 from tests.doc_pages import PAGES
 from tests.e2e import access_table

@@ -1,16 +1,14 @@
 """The pure rules of counting: after any deliveries, each event has one entry in its place."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chalicelib.aws.dynamodb import RawItem
 from chalicelib.domain import archive
 from chalicelib.domain.archive import (
     ENTRIES_PER_PLAN,
@@ -29,9 +27,6 @@ from chalicelib.domain.counter import NOTHING_ARCHIVED, Part, PartKey
 from chalicelib.domain.entries import Entry, encode_entry
 from chalicelib.read_model import items
 from testkit import aws_requests
-
-if TYPE_CHECKING:
-    from chalicelib.aws.dynamodb import RawItem
 
 KEY = PartKey("clicks")
 

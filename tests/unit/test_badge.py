@@ -1,7 +1,5 @@
 """Badges are well-formed, small, readable and harmless for any parameters."""
 
-from __future__ import annotations
-
 from xml.etree import ElementTree
 
 import pytest

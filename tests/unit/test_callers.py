@@ -1,7 +1,5 @@
 """WRITERS and READERS decide which callers API Gateway lets in, by route."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A process's copy of the catalog, and the checks that need no AWS."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import pytest

@@ -1,7 +1,5 @@
 """The CDN: its template, the order in which secrets change, and refusals. CloudFormation is a recorder."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

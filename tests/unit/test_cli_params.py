@@ -1,7 +1,5 @@
 """The values of the commands' options: times, ages and ids."""
 
-from __future__ import annotations
-
 import click
 import pytest
 

@@ -1,7 +1,5 @@
 """Stored and sent formats: round trips, and the refusal of foreign data."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The modules that each function loads at a cold start, in a process of its own."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import subprocess

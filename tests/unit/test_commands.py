@@ -1,7 +1,5 @@
 """Commands: the event that each produces for a counter's state."""
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib.domain import commands

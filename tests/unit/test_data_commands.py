@@ -1,7 +1,5 @@
 """Commands on a stage's data, without the stage."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 from typing import Any

@@ -1,7 +1,5 @@
 """The comparison of tables with their templates."""
 
-from __future__ import annotations
-
 import pytest
 
 from ops.deployment import drift

@@ -1,7 +1,5 @@
 """The encodings of entries: golden bytes, round trips, and the refusal of damage."""
 
-from __future__ import annotations
-
 import uuid
 
 import pytest

@@ -1,7 +1,5 @@
 """Event types: what derives from the declaration of a type."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

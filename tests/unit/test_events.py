@@ -1,7 +1,5 @@
 """Events: validity, equality of content, and the part of each."""
 
-from __future__ import annotations
-
 import collections
 import uuid
 

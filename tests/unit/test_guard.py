@@ -1,7 +1,5 @@
 """The guard in front of the embedded AWS, with an application that records the requests that reach it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import dataclass, field

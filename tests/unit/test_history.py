@@ -1,7 +1,5 @@
 """History and event positions over entries, without DynamoDB."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

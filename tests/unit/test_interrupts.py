@@ -1,7 +1,5 @@
 """Signals interrupt a command, after the work that must complete."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

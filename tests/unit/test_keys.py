@@ -1,7 +1,5 @@
 """The options of `ops keys`, and the limits that they set."""
 
-from __future__ import annotations
-
 import pytest
 from click.testing import CliRunner
 

@@ -1,7 +1,5 @@
 """Rules of the layout that the import linter cannot check."""
 
-from __future__ import annotations
-
 import ast
 import os
 import subprocess

@@ -1,26 +1,21 @@
 """The servers of the local system answer this machine only, and refuse requests that they would misread."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from chalice.app import Chalice
 from chalice.config import Config
+from chalice.local import LocalDevServer
 
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.local import chalice_local, stack
 from ops.local.page_server import PageServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from chalice.local import LocalDevServer
 
 
 @pytest.fixture(scope="module")

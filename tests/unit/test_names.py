@@ -1,7 +1,5 @@
 """Which counters exist: the pure rule."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

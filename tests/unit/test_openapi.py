@@ -1,7 +1,5 @@
 """The OpenAPI document: valid, complete, up to date, and with examples that match their schemas."""
 
-from __future__ import annotations
-
 import json
 from urllib.parse import urljoin
 

@@ -1,7 +1,5 @@
 """Several origins: each response names the one that asked, so that pages of all of them can read it."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 

@@ -1,7 +1,5 @@
 """The additions of `deploy` to Chalice's template: all methods, limits, reserved concurrency, the access log."""
 
-from __future__ import annotations
-
 import json
 import re
 

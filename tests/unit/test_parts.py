@@ -1,7 +1,5 @@
 """Segments that are read at the same time: if one fails, the others are not read to their end."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """The state of a part at a time, from its item and its archive pages, by both ways."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

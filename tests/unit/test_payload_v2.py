@@ -1,7 +1,5 @@
 """Requests in the payload format 2.0 get the responses of a REST API."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """The policies grant exactly the needed permissions."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """Standard streams, one-line errors and exit statuses of the command lines."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

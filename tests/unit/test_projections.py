@@ -1,7 +1,5 @@
 """Test what derives from a projection's declaration, with a projection that exists only in these tests."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

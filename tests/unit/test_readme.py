@@ -1,7 +1,5 @@
 """README and docs agree with the code: routes, settings, commands and files."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import re

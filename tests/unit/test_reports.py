@@ -1,7 +1,5 @@
 """Reports: parameters are parsed or refused by name; JSON and CSV have the same rows."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io

@@ -1,7 +1,5 @@
 """Parsing requests and rendering responses and problem documents."""
 
-from __future__ import annotations
-
 import base64
 from urllib.parse import urljoin
 

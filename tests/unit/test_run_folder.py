@@ -1,7 +1,5 @@
 """Folders of killed test processes are removed; folders in use are kept."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

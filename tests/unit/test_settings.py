@@ -1,7 +1,5 @@
 """Settings from the environment; an error names the variable."""
 
-from __future__ import annotations
-
 import pytest
 
 from chalicelib import settings

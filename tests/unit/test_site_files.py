@@ -1,7 +1,5 @@
 """The published files of the web folder: names, headers, outdated versions."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """Results of SQL queries as tables, CSV and JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The configuration of a stage's databases."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import resource

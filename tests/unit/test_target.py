@@ -1,7 +1,5 @@
 """AWS requests go to the embedded AWS or to AWS itself, regardless of the environment."""
 
-from __future__ import annotations
-
 import contextlib
 import http.server
 import os
@@ -11,7 +9,8 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import httpx
@@ -24,9 +23,6 @@ from ops import stages, target
 from ops.cli.errors import OperatorError
 from ops.local import stack
 from tests.doc_pages import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: An address on which nothing listens.
 ELSEWHERE = "http://127.0.0.1:9"

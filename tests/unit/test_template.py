@@ -1,7 +1,5 @@
 """The template, read as AWS reads it, where the embedded AWS is more tolerant."""
 
-from __future__ import annotations
-
 import json
 import re
 

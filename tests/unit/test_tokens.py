@@ -1,7 +1,5 @@
 """Tokens of an OpenID Connect issuer: which are valid, and what an outage of the issuer changes."""
 
-from __future__ import annotations
-
 import base64
 import json
 import time
