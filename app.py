@@ -38,7 +38,6 @@ from chalicelib.access import callers
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
 from chalicelib.domain.commands import Increment
-from chalicelib.domain.events import is_counter_id
 from chalicelib.errors import FeatureNotFoundError, RequestError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
@@ -113,8 +112,8 @@ def _view(
     """
     Make a function a view, which renders errors as problem documents.
 
-    If the path names a counter, first check that it exists and, for an increment, that it is open. Nothing else is read
-    or written before. `refuse` may render an error of the request in another way.
+    If the path names a counter, first check its id, that it exists and, for an increment, that it is open. Nothing else
+    is read or written before. `refuse` may render an error of the request in another way.
 
     `parameters` are the query parameters that the view reads. `feature` is the module or package in `chalicelib.extras`
     that it imports. If it is missing or its projection is off, the view answers 404 and the index has no link to it.
@@ -139,12 +138,12 @@ def _view(
     return make_view
 
 
-def _check_counter(counter_id: str = "", **_others: str) -> None:
-    """Check that the counter that a path names may be used. A malformed id is left to the view."""
-    if is_counter_id(counter_id):
+def _check_counter(counter_id: str | None = None, **_others: str) -> None:
+    """Check that the request may use the counter that its path names, if it names one."""
+    if counter_id is not None:
         from chalicelib.access import catalog
 
-        catalog.check(counter_id, increments=_received.get().method == "POST")
+        catalog.check(requests.parse_counter_id(counter_id), increments=_received.get().method == "POST")
 
 
 def _has_feature(module: str) -> bool:
@@ -173,7 +172,7 @@ def counter(counter_id: str) -> Response:
     """Get a counter's value and version, now or at a time. A counter that was never incremented is 0."""
     from chalicelib.read_model import queries
 
-    request, counter_id = _request(), requests.parse_counter_id(counter_id)
+    request = _request()
     at_ms = requests.parse_moment(request)
     if at_ms is None:
         return responses.render_counter(request, queries.get_counter(counter_id))
@@ -189,8 +188,7 @@ def cached_counter(counter_id: str) -> Response:
     """Get the counter as of at most a second ago. A shared cache serves many clients from one read a second."""
     from chalicelib.read_model import queries
 
-    state = queries.get_counter(requests.parse_counter_id(counter_id))
-    return responses.render_counter(_request(), state, responses.SHARED)
+    return responses.render_counter(_request(), queries.get_counter(counter_id), responses.SHARED)
 
 
 @app.route("/counters/{counter_id}/events/{event_id}", **_query)
@@ -200,7 +198,7 @@ def event(counter_id: str, event_id: str) -> Response:
     from chalicelib import event_log
     from chalicelib.read_model import queries
 
-    recorded = event_log.get(requests.parse_counter_id(counter_id), requests.parse_event_id(event_id))
+    recorded = event_log.get(counter_id, requests.parse_event_id(event_id))
     return responses.render_event(recorded, counted=queries.is_counted(recorded))
 
 
@@ -211,7 +209,7 @@ def events(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
     limit, before = requests.parse_events_page(_request())
-    return responses.render_events(queries.list_events(requests.parse_counter_id(counter_id), limit, before))
+    return responses.render_events(queries.list_events(counter_id, limit, before))
 
 
 @app.route("/counters/{counter_id}/history", **_query)
@@ -221,7 +219,7 @@ def history(counter_id: str) -> Response:
     from chalicelib.read_model import queries
 
     span = requests.parse_history_span(_request(), time.time())
-    return responses.render_history(queries.get_history(requests.parse_counter_id(counter_id), span))
+    return responses.render_history(queries.get_history(counter_id, span))
 
 
 def _draw_refusal(error: RequestError) -> Response:
@@ -246,7 +244,7 @@ def badge(counter_id: str) -> Response:
 
     request = _request()
     parameters = requests.parse_parameters(request, PARAMETERS["badge"])
-    options = extras_badge.parse_options(requests.parse_counter_id(counter_id), parameters)
+    options = extras_badge.parse_options(counter_id, parameters)
     svg = extras_badge.render_badge(options, queries.get_counter(counter_id).value)
     return responses.render_cacheable(request, svg, extras_badge.HEADERS)
 

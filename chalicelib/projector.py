@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import codec, settings, telemetry
 from chalicelib.aws import dead_letters
 from chalicelib.aws.dead_letters import DeadLetter
-from chalicelib.domain.events import oldest_ms
 from chalicelib.errors import PartlyCountedError
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def project(projection: Projection, count: Count, records: Iterable[object]) -> 
     try:
         new = count(events, likely_counted)
         if new is None:
-            new = {(event.counter_id, event.event_id) for event in events}
+            new = {_key(event) for event in events}
     except PartlyCountedError as error:
         _measure(messages, error.new, error.uncounted, projection.prefix)
         failed = [message for message in messages if message.concerns(error.uncounted)]
@@ -74,15 +73,19 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
         event
         for message in messages
         for event in message.events
-        if event.counter_id not in uncounted or (event.counter_id, event.event_id) in new
+        if event.counter_id not in uncounted or _key(event) in new
     ]
     telemetry.log_projected(
         [message.message_id for message in messages if not message.concerns(uncounted)],
         events=len(counted),
         new=len(new),
-        oldest_ms=oldest_ms(counted, new),
+        oldest_ms=min((event.recorded_at_ms for event in counted if _key(event) in new), default=None),
         metrics=metrics,
     )
+
+
+def _key(event: Event) -> tuple[str, str]:
+    return event.counter_id, event.event_id
 
 
 def _decode(record: object, projection: Projection) -> _Message:

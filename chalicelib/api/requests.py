@@ -82,13 +82,13 @@ def parse_request(received: GatewayRequest) -> Request:
 
 def parse_command(command_type: type[_Command], counter_id: str, request: Request, max_by: int) -> _Command:
     """
-    Parse a request to change the counter by at most `max_by`.
+    Parse a request to change the counter, whose id is valid, by at most `max_by`.
 
     Raises:
         BodyTooLargeError, UnsupportedMediaTypeError: the body has over `MAX_BODY_BYTES`, or is not declared as JSON.
     """
     return command_type(
-        counter_id=parse_counter_id(counter_id),
+        counter_id=counter_id,
         by=_parse_amount(request, max_by),
         idempotency_key=_parse_idempotency_key(request),
         at_version=_parse_if_match(request),

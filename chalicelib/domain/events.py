@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 from chalicelib.domain.rules import Integer, Pattern, Rule, Text, Time, read_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
+    from collections.abc import Callable
 
 #: The largest integer that every JSON parser reads exactly (RFC 8259, section 6).
 LARGEST_AMOUNT = 2**53 - 1
@@ -139,24 +139,17 @@ class Purged(Event):
 FIRST_ID_AFTER_PURGES = "00000000-0000-1"
 
 
-def is_counter_id(text: object) -> bool:
-    """Check for a valid counter id."""
-    return COUNTER_ID.accepts(text)
+#: Check for a valid counter id.
+is_counter_id = COUNTER_ID.accepts
 
+#: Check for a valid event id.
+is_event_id = EVENT_ID.accepts
 
-def is_event_id(text: object) -> bool:
-    """Check for a valid event id."""
-    return EVENT_ID.accepts(text)
+#: Check for a valid `reason` or `who`: 1 to 200 printable characters, not all of them blank.
+is_valid_text = Adjusted.rules["reason"].accepts
 
-
-def is_valid_text(text: object) -> bool:
-    """Check for a valid `reason` or `who`: 1 to 200 printable characters, not all of them blank."""
-    return Adjusted.rules["reason"].accepts(text)
-
-
-def is_valid_adjustment(by: int) -> bool:
-    """Check whether an adjustment can have this amount."""
-    return Adjusted.rules["by"].accepts(by)
+#: Check whether an adjustment can have this amount.
+is_valid_adjustment = Adjusted.rules["by"].accepts
 
 
 def have_same_content(first: Event, second: Event) -> bool:
@@ -171,8 +164,3 @@ def _list_compared(event: Event) -> list[tuple[str, object]]:
 def choose_part(event_id: str, parts: int) -> int:
     """Return the part, 0 to `parts` - 1, that counts an event. It depends only on the event's id."""
     return int(event_id[-12:], 16) % parts
-
-
-def oldest_ms(events: Iterable[Event], new: Set[tuple[str, str]]) -> int | None:
-    """Return the time of the oldest event whose (counter id, event id) is in `new`, or None."""
-    return min((event.recorded_at_ms for event in events if (event.counter_id, event.event_id) in new), default=None)

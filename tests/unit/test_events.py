@@ -162,11 +162,3 @@ def test_a_part_of_a_given_event_never_changes():
     event_id = "01890a5d-ac96-774b-bcce-b302099a8057"
 
     assert [events.choose_part(event_id, parts) for parts in (1, 2, 3, 4, 64)] == [0, 1, 1, 3, 23]
-
-
-def test_the_oldest_time_is_that_of_the_oldest_new_event():
-    old, middle, young = (an_event(recorded_at_ms=ms) for ms in (1_000, 2_500, 2_700))
-    new = {(event.counter_id, event.event_id) for event in (middle, young)}
-
-    assert events.oldest_ms([young, old, middle], new) == 2_500
-    assert events.oldest_ms([young, old, middle], set()) is None

@@ -607,7 +607,7 @@ def test_any_increment_request_is_parsed_or_refused(counter_id, headers, body, e
 
     @problems.render_errors
     def view():
-        requests.parse_command(Increment, counter_id, received(event), max_by=1000)
+        requests.parse_command(Increment, requests.parse_counter_id(counter_id), received(event), max_by=1000)
         return Response("")
 
     assert view().status_code in (200, 400, 413, 415)
