@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import environment, scope
-from benchmarks.models import capacity, deployed
-from benchmarks.models.capacity import Case
+from benchmarks.models import deployed
+from benchmarks.models.capacity import Case, Model
 from benchmarks.models.simulation import simulate
 
 if TYPE_CHECKING:
-    from benchmarks.models.costing import FunctionSteps, Setup
+    from collections.abc import Iterator
+
+    from benchmarks.models.costing import Costs
 
 #: Long enough for events that the queue redelivers after three minutes.
 _MEASURED_S: Final = 600
@@ -29,35 +31,28 @@ _ENDLESS: Final = 10**12
 def measure(*, quick: bool) -> list[dict[str, Any]]:
     """Simulate each window at each rate."""
     rates, windows_s = ((1, 10), (0, 1, 10)) if quick else (scope.WINDOW_RATES, scope.WINDOWS_S)
-    steps, setup = deployed.read_steps(), deployed.read_setup()
-    return [
-        row
-        for rate in environment.show_progress(rates, "Windows")
-        for row in measure_rate(rate, windows_s, steps, setup)
-    ]
+    costs = deployed.read_costs()
+    return [row for rate in environment.show_progress(rates, "Windows") for row in measure_rate(rate, windows_s, costs)]
 
 
-def measure_rate(rate: int, windows_s: tuple[int, ...], measured: FunctionSteps, setup: Setup) -> list[dict[str, Any]]:
-    """Return a row for each window, plus one with few `PROJECTORS` if a window exhausts retries."""
-    rows = []
+def measure_rate(rate: int, windows_s: tuple[int, ...], costs: Costs) -> Iterator[dict[str, Any]]:
+    """Yield a row for each window, and one with few `PROJECTORS` if the window exhausts retries."""
     for window_s in windows_s:
         case = Case(rate, counters=1, window_s=window_s)
-        rows.append(_simulate(case, measured, setup))
-        if rows[-1]["retries_exhausted_share"]:
-            rows.append(_simulate(replace(case, project_at_once=scope.FEW_PROJECTORS), measured, setup))
-    return rows
+        row = _simulate(Model(case, costs))
+        yield row
+        if row["retries_exhausted_share"]:
+            yield _simulate(Model(replace(case, project_at_once=scope.FEW_PROJECTORS), costs))
 
 
-def _simulate(case: Case, measured: FunctionSteps, setup: Setup) -> dict[str, Any]:
-    system = capacity.describe_system(case, measured, setup)
+def _simulate(model: Model) -> dict[str, Any]:
+    case = model.case
     result = simulate(
-        replace(system, first_pollers=system.most_pollers),
+        model.describe_system(is_warm=True),
         warm_up_s=5 + 2 * case.window_s,
         measured_s=_MEASURED_S + _WINDOWS_MEASURED * case.window_s + _INCREMENTS_MEASURED / case.rate,
     )
-    usd, command_usd = (
-        sum(capacity.price(case, measured, setup, result, events).values()) for events in (None, _ENDLESS)
-    )
+    usd = model.price(result)
     return {
         "rate": case.rate,
         "window_s": case.window_s,
@@ -65,9 +60,9 @@ def _simulate(case: Case, measured: FunctionSteps, setup: Setup) -> dict[str, An
         "lag_p50_s": round(result.lag_s(0.5), 2),
         "lag_p99_s": round(result.lag_s(0.99), 2),
         "batch": round(result.batch, 1),
-        "write_units": round(capacity.counting_units(case, result).write, 3),
+        "write_units": round(model.count_units(result).write, 3),
         "runs": round((result.publishes + result.runs) / result.counted, 4),
         "retries_exhausted_share": round(result.retries_exhausted / result.published, 4),
         "usd": round(usd, 2),
-        "usd_without_command": round(usd - command_usd, 4),
+        "usd_without_command": round(usd - model.price(result, _ENDLESS), 4),
     }

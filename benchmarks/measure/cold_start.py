@@ -95,8 +95,8 @@ def _list_programs() -> dict[str, str]:
         imports = ["app", *(f"chalicelib.{module}" for module in modules)]
         if modules[-1] == "aws.sqs":
             imports.append("boto3")  # which creates the client
-        programs[f"{function}, imports"] = f"import {', '.join(imports)}"
-        programs[f"{function}, with its client"] = f"import os; os.environ['_HANDLER'] = '{function}'; import app"
+        programs[f"`{function}`, imports"] = f"import {', '.join(imports)}"
+        programs[f"`{function}`, with its client"] = f"import os; os.environ['_HANDLER'] = '{function}'; import app"
     return programs
 
 

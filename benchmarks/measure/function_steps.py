@@ -22,7 +22,9 @@ import boto3
 from benchmarks import alternatives
 from benchmarks.measure import environment, workloads
 from benchmarks.models import deployed
-from benchmarks.models.costing import RATES, Step
+from benchmarks.models.costing import RATES
+from benchmarks.models.deployed import GATHERED, MANY, ONE
+from benchmarks.models.steps import Step
 from testkit import aws_requests
 from testkit.builders import queue_batch
 
@@ -48,7 +50,7 @@ def measure_steps(repeats: int) -> dict[str, Any]:
     setup = deployed.read_setup()
     prepared: dict[str, Callable[[], Run]] = {"increment": workloads.keyed_increment, "counter": workloads.query}
     at_once: dict[str, int] = {}
-    for load, rate in itertools.product(deployed.default_loads(), RATES):
+    for load, rate in itertools.product((ONE, MANY, GATHERED), RATES):
         size = load.batch(rate, setup.stream_batch)
         many, one = workloads.events_of_many_counters, workloads.events_of_one_counter
         prepared[f"publish {size}"] = functools.partial(_prepare, workloads.publish, many, size)
@@ -59,7 +61,7 @@ def measure_steps(repeats: int) -> dict[str, Any]:
     steps = {name: replace(measure_run(run, repeats), at_once=at_once.get(name, 1)) for name, run in prepared.items()}
     database = boto3.client("dynamodb")
     alternatives.provision(database)
-    sizes = {setup.alternative_batch(rate, deployed.default_loads()[0].window_s) for rate in RATES}
+    sizes = {setup.alternative_batch(rate, ONE.window_s) for rate in RATES}
     for alternative, size in itertools.product(alternatives.PRICED, sorted(sizes)):
         run = functools.partial(_prepare_worker, alternative, database, size)
         steps[f"{alternative.name}: {size}"] = measure_run(run, repeats, database)

@@ -10,6 +10,5 @@ from benchmarks.models import capacity, deployed
 
 def measure(*, quick: bool) -> list[dict[str, Any]]:
     """Evaluate the cases of all series. In a quick sample, evaluate only the first ones."""
-    steps, setup = deployed.read_steps(), deployed.read_setup()
-    cases = capacity.cases()[: 2 if quick else None]
-    return [capacity.evaluate(case, steps, setup) for case in environment.show_progress(cases, "Simulating")]
+    costs, cases = deployed.read_costs(), capacity.cases()[: 2 if quick else None]
+    return [capacity.evaluate(case, costs) for case in environment.show_progress(cases, "Simulating")]

@@ -63,6 +63,15 @@ LATENCY_LOADS: Final[tuple[tuple[int, int, int], ...]] = (
 )
 BUSY: Final = 0.2
 
+#: `latency`: the parts of a lag in their order.
+LAG_PARTS: Final = {
+    "append": "the command appends",
+    "stream": "the stream starts `publish`",
+    "publish": "`publish` sends",
+    "queue": "the queue starts `project`",
+    "project": "`project` counts",
+}
+
 #: `batching_windows`: rates a second, those of the plot, and windows. With the other rates, all batches are full.
 WINDOW_RATES: Final[tuple[int, ...]] = (1, 10, 100, 900)
 PLOTTED_RATES: Final = (1, 10, 100)
@@ -70,7 +79,7 @@ WINDOWS_S: Final[tuple[int, ...]] = (0, 1, 2, 5, 10, 20, 60)
 FEW_PROJECTORS: Final = 2
 
 #: `cold_start`: the unit of all starts, and the programs for comparison.
-START_UNIT: Final = "boto3"
+START_UNIT: Final = "`import boto3`"
 MINIMAL: Final = "a minimal Chalice app"
 WITH_BYTECODE: Final = f"{MINIMAL}, with bytecode"
 BARE: Final = "a bare handler"

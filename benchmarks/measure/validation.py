@@ -24,7 +24,7 @@ from testkit import process_environment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.models.costing import Step
+    from benchmarks.models.steps import Step
 
 _RATES: Final = (5, 20, 50)
 _LONE: Final = 20
@@ -34,7 +34,7 @@ _IDLE_S: Final = 5
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """Compare the embedded AWS with the model at each rate."""
-    publish, project = capacity.interpolate_steps(capacity.Case(100, 1), deployed.read_steps())
+    publish, project = capacity.interpolate_steps(capacity.Case(100, 1), deployed.read_costs().measured)
     processors = os.cpu_count() or 1
     with load_driver.deploy_system(process_environment.local_place()) as api:
         load_driver.send(api, 4, 5)  # warms up the functions

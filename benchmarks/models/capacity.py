@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.models import costing, limits
-from benchmarks.models.costing import Batch, Step
 from benchmarks.models.simulation import System, simulate
+from benchmarks.models.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from benchmarks.models.costing import FunctionSteps, Setup
+    from benchmarks.models.costing import Costs
     from benchmarks.models.simulation import Result
     from benchmarks.models.steady_state import Units
+    from benchmarks.models.steps import FunctionSteps
 
 RATES: Final = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 MANY: Final = 1_000_000
@@ -71,15 +72,86 @@ def cases() -> list[Case]:
     return [Case(rate, **settings) for settings in SERIES.values() for rate in RATES]
 
 
-def evaluate(case: Case, measured: FunctionSteps, setup: Setup) -> dict[str, Any]:
+class Model:
+    """A case on a deployment, with the measured work of its functions."""
+
+    def __init__(self, case: Case, costs: Costs) -> None:
+        memory_mb = {**costs.setup.memory_mb, "project": case.project_mb}
+        self.case = case
+        self.costs = replace(costs, setup=replace(costs.setup, memory_mb=memory_mb))
+        self.publish, self.project = interpolate_steps(case, costs.measured)
+
+    def price(self, result: Result, events: float | None = None) -> float:
+        """Return the cost of a million increments, in batches as simulated or of a given number of events."""
+        typical = max(1, round(result.batch))
+        units = self.count_units(result)
+        project = replace(
+            self.project(typical), write_units=units.write * result.batch, read_units=units.read * result.batch
+        )
+        publish = self.publish(typical)
+        return sum(self.costs.price_increments(events or result.batch, publish, project, self.case.rate).values())
+
+    def count_units(self, result: Result) -> Units:
+        """Return the units of counting an event: as simulated, or alone in its batch if there are many counters."""
+        if self.case.counters == 1:
+            return result.units.divide(max(1, result.counted))
+        return costing.counting_units(1, 1000)
+
+    def describe_system(self, *, is_warm: bool) -> System:
+        """Return the system to simulate, with the few initial pollers of a queue or with all."""
+        case, setup, one_counter = self.case, self.costs.setup, self.case.counters == 1
+        project_setup = replace(setup, wait_ms=0) if one_counter else setup
+        return System(
+            rate=case.accepted,
+            shards=case.stream_shards,
+            one_counter=one_counter,
+            window_s=case.window_s,
+            stream_batch=setup.stream_batch,
+            queue_batch=setup.queue_batch,
+            publish_s=functools.cache(lambda events: setup.billed_ms("publish", self.publish(events)) / 1000),
+            project_s=functools.cache(lambda events: project_setup.billed_ms("project", self.project(events)) / 1000),
+            request_s=setup.wait_ms / 1000,
+            first_pollers=case.project_at_once if is_warm else limits.FIRST_POLLERS,
+            most_pollers=case.project_at_once,
+        )
+
+    def use_limits(self, batch: int, units: Units) -> dict[str, float]:
+        """Return the used share of each limit of benchmarks/models/limits.py, largest first."""
+        case = self.case
+        batches = case.accepted / batch
+        command_s, publish_s, project_s = (
+            self.costs.setup.billed_ms(function, step) / 1000
+            for function, step in (
+                ("api_handler", self.costs.measured.steps["increment"]),
+                ("publish", self.publish(batch)),
+                ("project", self.project(batch)),
+            )
+        )
+        item_units = case.accepted * units.item
+        demands = {
+            "gateway requests": case.rate,
+            "concurrent functions": case.accepted * command_s + batches * (publish_s + project_s),
+            "log table": case.accepted,
+            "counters table": item_units,
+            "archive table": case.accepted * (units.write - units.item),
+            "concurrent queue batches": batches * project_s,
+            "`publish` per shard": batches / case.stream_shards * publish_s,
+        }
+        if case.counters == 1:
+            demands |= {"log partitions": case.rate / case.shards, "counter item": item_units / case.shards}
+        shares = {name: demand / limits.LIMITS[name].most for name, demand in demands.items()}
+        return dict(sorted(shares.items(), key=lambda share: -share[1]))
+
+
+def evaluate(case: Case, costs: Costs) -> dict[str, Any]:
     """Return the figures of one case, as docs/figures.json stores them."""
-    setup = replace(setup, memory_mb={**setup.memory_mb, "project": case.project_mb})
-    system = describe_system(case, measured, setup)
-    warm = replace(system, first_pollers=system.most_pollers)
-    steady = simulate(warm, warm_up_s=5 + 2 * case.window_s, measured_s=40 + 5 * case.window_s)
-    from_idle = simulate(system, warm_up_s=0, measured_s=_FROM_IDLE_S)
+    model = Model(case, costs)
+    steady = simulate(
+        model.describe_system(is_warm=True), warm_up_s=5 + 2 * case.window_s, measured_s=40 + 5 * case.window_s
+    )
+    from_idle = simulate(model.describe_system(is_warm=False), warm_up_s=0, measured_s=_FROM_IDLE_S)
     batch = max(1, round(steady.batch))
-    units = counting_units(case, steady)
+    units = model.count_units(steady)
     # Events in flight are those of a window and of the runs in progress. If there are more, they accumulate.
     most_in_flight = case.accepted * (case.window_s + 5) + batch
     return {
@@ -95,77 +167,13 @@ def evaluate(case: Case, measured: FunctionSteps, setup: Setup) -> dict[str, Any
         "conflicts_per_run": round(steady.conflicts / max(1, steady.runs), 2),
         "retries_exhausted_share": round(steady.retries_exhausted / max(1, steady.published), 5),
         "table_warm_up_min": case.table_warm_up_min,
-        "usd": round(sum(price(case, measured, setup, steady).values()), 2),
-        "used": use_limits(case, measured, setup, batch, units),
+        "usd": round(model.price(steady), 2),
+        "used": model.use_limits(batch, units),
     }
-
-
-def price(
-    case: Case, measured: FunctionSteps, setup: Setup, result: Result, events: float | None = None
-) -> dict[str, float]:
-    """Return the cost of a million increments by part, in batches as simulated or of a given number of events."""
-    publish, project = interpolate_steps(case, measured)
-    typical = max(1, round(result.batch))
-    units = counting_units(case, result)
-    run = replace(project(typical), write_units=units.write * result.batch, read_units=units.read * result.batch)
-    batch = Batch(events or result.batch, publish(typical), run)
-    return costing.price_increments(setup, measured.steps["increment"], batch, case.rate)
-
-
-def counting_units(case: Case, result: Result) -> Units:
-    """Return the units of counting an event: as simulated, or alone in its batch if there are many counters."""
-    return result.units.divide(max(1, result.counted)) if case.counters == 1 else costing.counting_units(1, 1000)
-
-
-def describe_system(case: Case, measured: FunctionSteps, setup: Setup) -> System:
-    """Return the system to simulate, with the few initial pollers of a queue."""
-    publish, project = interpolate_steps(case, measured)
-    one_counter = case.counters == 1
-    return System(
-        rate=case.accepted,
-        shards=case.stream_shards,
-        one_counter=one_counter,
-        window_s=case.window_s,
-        stream_batch=setup.stream_batch,
-        queue_batch=setup.queue_batch,
-        publish_s=_time_of_run(setup, "publish", publish),
-        project_s=_time_of_run(replace(setup, wait_ms=0) if one_counter else setup, "project", project),
-        request_s=setup.wait_ms / 1000,
-        most_pollers=case.project_at_once,
-    )
-
-
-def use_limits(case: Case, measured: FunctionSteps, setup: Setup, batch: int, units: Units) -> dict[str, float]:
-    """Return the used share of each limit of benchmarks/models/limits.py, largest first."""
-    publish, project = interpolate_steps(case, measured)
-    batches = case.accepted / batch
-    command_s, publish_s, project_s = (
-        setup.billed_ms(function, step) / 1000
-        for function, step in (
-            ("api_handler", measured.steps["increment"]),
-            ("publish", publish(batch)),
-            ("project", project(batch)),
-        )
-    )
-    item_units = case.accepted * units.item
-    demands = {
-        "gateway requests": case.rate,
-        "concurrent functions": case.accepted * command_s + batches * (publish_s + project_s),
-        "log table": case.accepted,
-        "counters table": item_units,
-        "archive table": case.accepted * (units.write - units.item),
-        "concurrent queue batches": batches * project_s,
-        "`publish` per shard": batches / case.stream_shards * publish_s,
-    }
-    if case.counters == 1:
-        demands |= {"log partitions": case.rate / case.shards, "counter item": item_units / case.shards}
-    shares = {name: demand / limits.LIMITS[name].most for name, demand in demands.items()}
-    return dict(sorted(shares.items(), key=lambda share: -share[1]))
 
 
 def interpolate_steps(case: Case, measured: FunctionSteps) -> tuple[Callable[[int], Step], Callable[[int], Step]]:
     """Return the steps of `publish` and `project` as functions of the number of events."""
-    ending = "of one counter" if case.counters == 1 else "of many counters"
 
     def select(function: str, ending: str) -> dict[int, Step]:
         return {
@@ -174,36 +182,27 @@ def interpolate_steps(case: Case, measured: FunctionSteps) -> tuple[Callable[[in
             if name.startswith(f"{function} ") and name.endswith(ending)
         }
 
-    return _interpolate(select("publish", "")), _interpolate(select("project", ending))
+    project = select("project", "of one counter" if case.counters == 1 else "of many counters")
+    return functools.partial(_interpolate, select("publish", "")), functools.partial(_interpolate, project)
 
 
-def _interpolate(measured: Mapping[int, Step]) -> Callable[[int], Step]:
-    """Return steps of any size: linear between two measured sizes and beyond the last."""
+def _interpolate(measured: Mapping[int, Step], size: int) -> Step:
+    """Return a step of this size: linear between two measured sizes and beyond the last."""
     sizes = sorted(measured)
+    low, high = next((pair for pair in itertools.pairwise(sizes) if size <= pair[1]), sizes[-2:])
+    below, above = measured[low], measured[high]
+    share = (size - low) / (high - low)
 
-    @functools.cache
-    def step(size: int) -> Step:
-        low, high = next((pair for pair in itertools.pairwise(sizes) if size <= pair[1]), sizes[-2:])
-        below, above = measured[low], measured[high]
-        share = (size - low) / (high - low)
+    def between(first: float, last: float) -> float:
+        return max(0.0, first + share * (last - first))
 
-        def between(first: float, last: float) -> float:
-            return max(0.0, first + share * (last - first))
-
-        sent = [sum(step.message_bytes) for step in (below, above)]
-        return Step(
-            requests=between(below.requests, above.requests),
-            write_units=between(below.write_units, above.write_units),
-            read_units=between(below.read_units, above.read_units),
-            message_bytes=(round(between(*sent)),) if sent[1] else (),
-            log_bytes=round(between(below.log_bytes, above.log_bytes)),
-            answer_bytes=0,
-            cpu_ms=between(below.cpu_ms, above.cpu_ms),
-            at_once=max(1, round(min(size, above.at_once))) if above.at_once > 1 else 1,
-        )
-
-    return step
-
-
-def _time_of_run(setup: Setup, function: str, steps: Callable[[int], Step]) -> Callable[[int], float]:
-    return functools.cache(lambda events: setup.billed_ms(function, steps(events)) / 1000)
+    sent = [sum(step.message_bytes) for step in (below, above)]
+    return Step(
+        requests=between(below.requests, above.requests),
+        write_units=between(below.write_units, above.write_units),
+        read_units=between(below.read_units, above.read_units),
+        message_bytes=(round(between(*sent)),) if sent[1] else (),
+        log_bytes=round(between(below.log_bytes, above.log_bytes)),
+        cpu_ms=between(below.cpu_ms, above.cpu_ms),
+        at_once=max(1, round(min(size, above.at_once))) if above.at_once > 1 else 1,
+    )

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any, Final
 
+import app
 from benchmarks import store
-from benchmarks.models.costing import FunctionSteps, Load, Setup
+from benchmarks.models import fronts
+from benchmarks.models.costing import Costs, Load, Setup
+from benchmarks.models.steps import FunctionSteps
 from chalicelib import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The default settings of a stage.
+STAGE: Final = settings.read({"STAGE": "dev"})
+
+#: One counter and many, with the default batching window, and one counter with a window of ten seconds.
+ONE: Final = Load(True, STAGE.batching_window_s)
+MANY: Final = Load(False, STAGE.batching_window_s)
+GATHERED: Final = Load(True, 10)
 
 
 def read_setup() -> Setup:
     """Return batch sizes and memory of the functions."""
-    import app  # noqa: PLC0415  (reads the stage's settings)
-
     batch = {source.name: getattr(source, "batch_size", 0) for source in app.app.event_sources}
     config = json.loads((store.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     memory_mb = {name: function["lambda_memory_size"] for name, function in config["lambda_functions"].items()}
     return Setup(batch["publish"], batch["project"], memory_mb)
 
 
-def read_steps() -> FunctionSteps:
-    """Return the stored steps."""
-    return FunctionSteps.load(store.read()["function_steps"]["raw"])
+def read_costs(figures: Mapping[str, Any] | None = None) -> Costs:
+    """Return the costs with the stored steps."""
+    return Costs(FunctionSteps.load((figures or store.read())["function_steps"]["raw"]), read_setup())
 
 
-def read_history_limits() -> tuple[int, int]:
-    """Return the maximum bytes of archive pages that a history reads, and the excess that its last request may read."""
-    from chalicelib.read_model import queries  # noqa: PLC0415  (reads the stage's settings)
-
-    return queries.HISTORY_BYTES, queries.PAGES_AT_ONCE * 4096
-
-
-def read_past_limits() -> tuple[int, int]:
-    """Return the same for the state of a counter at a time."""
-    from chalicelib.read_model import past  # noqa: PLC0415  (reads the stage's settings)
-
-    return past.PAST_BYTES, past.PAGES_AT_ONCE * 4096
-
-
-def default_loads() -> tuple[Load, Load, Load]:
-    """Return one counter and many, with the default batching window, and one counter with a window of ten seconds."""
-    window_s = settings.read({"STAGE": "dev"}).batching_window_s
-    return Load(True, window_s), Load(False, window_s), Load(True, 10)
+def read_fronts(figures: Mapping[str, Any] | None = None) -> dict[str, Costs]:
+    """Return the costs with each front, by its name."""
+    figures = figures or store.read()
+    rest, raw = read_costs(figures), figures["fronts"]["raw"]
+    return {
+        name: rest if name == "rest" else Costs(rest.measured.adapt(raw, name), rest.setup, front)
+        for name, front in fronts.FRONTS.items()
+    }

@@ -1,5 +1,5 @@
 """
-The fronts of a stage: the price of a request, and the work of the API's function behind each.
+The fronts of a stage: the price of a request.
 
 A function URL has no price of its own. An HTTP API charges once for each started 512 KB, and no request or response of
 this API is as large. AWS charges the transfer to the internet behind each front.
@@ -7,16 +7,12 @@ this API is as large. AWS charges the transfer to the internet behind each front
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.models import pricing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from benchmarks.models.costing import FunctionSteps, Step
     from benchmarks.models.pricing import Price
 
 _HEADERS: Final = (
@@ -49,31 +45,3 @@ URL: Final = Front(
 
 #: By their names in the setting FRONT.
 FRONTS: Final = {"rest": REST, "http": HTTP, "url": URL}
-
-#: The name of the step of a command that the API's function refuses because it has no secret.
-REFUSED: Final = "refused"
-
-
-def adapt_steps(measured: FunctionSteps, raw: Mapping[str, Any]) -> dict[str, FunctionSteps]:
-    """
-    Return the steps by front, with a command and a query behind it, as `figures.json` stores them in `fronts`.
-
-    Those of `http` and `url` also have a command that is refused, which makes no request to AWS.
-    """
-    refused = replace(_adapt_step(measured, raw, "increment", REFUSED), requests=0, write_units=0)
-
-    def adapt(front: str) -> FunctionSteps:
-        adapted = {name: _adapt_step(measured, raw, name, front) for name in raw["bytes"]}
-        return replace(measured, steps={**measured.steps, **adapted, REFUSED: refused})
-
-    return {"rest": measured} | {front: adapt(front) for front in FRONTS if front != "rest"}
-
-
-def cpu_ratio(raw: Mapping[str, Any], name: str, front: str) -> float:
-    """Return the CPU time of a step as a multiple of that behind a REST API, the median of the rounds."""
-    return float(median(raw["cpu"][name][front]))
-
-
-def _adapt_step(measured: FunctionSteps, raw: Mapping[str, Any], name: str, front: str) -> Step:
-    step = measured.steps[name]
-    return replace(step, cpu_ms=step.cpu_ms * cpu_ratio(raw, name, front), **raw["bytes"][name][front])

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.models import costing, fronts, pricing
 
 if TYPE_CHECKING:
-    from benchmarks.models.costing import Setup, Step
-    from benchmarks.models.pricing import Price
+    from collections.abc import Callable
+
+    from benchmarks.models.costing import Costs
 
 _WEB: Final = Path(__file__).parents[2] / "web"
 
@@ -45,31 +46,14 @@ class Polling:
         return polls
 
 
-@dataclass(frozen=True, slots=True)
-class Viewers:
-    """Viewers of one counter that all watch it for this time."""
-
-    number: int
-    seconds: int
-    is_active: bool
+def cloudfront(answer_bytes: int) -> float:
+    """Return the price of a response of this size from CloudFront."""
+    return pricing.CLOUDFRONT_REQUESTS.of(1) + pricing.CLOUDFRONT_BYTES_OUT.of(answer_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Cdn:
-    """The prices of a CDN for a request and for bytes. A CDN without prices charges for neither."""
-
-    requests: Price | None = None
-    bytes_out: Price | None = None
-
-    def price(self, answer_bytes: int) -> float:
-        """Return the price of a response, in USD."""
-        return (self.requests.of(1) if self.requests else 0) + (
-            self.bytes_out.of(answer_bytes) if self.bytes_out else 0
-        )
-
-
-CLOUDFRONT: Final = Cdn(pricing.CLOUDFRONT_REQUESTS, pricing.CLOUDFRONT_BYTES_OUT)
-CLOUDFLARE: Final = Cdn()
+def cloudflare(_answer_bytes: int) -> float:
+    """Return the price of a response from Cloudflare, whose Free plan charges neither requests nor bytes."""
+    return 0.0
 
 
 def read_longest_pause_of_details() -> float:
@@ -90,12 +74,14 @@ def read_polling() -> Polling:
     return Polling(first / 1000, growth, longest / 1000)
 
 
-def price_viewers(setup: Setup, query: Step, viewers: Viewers, cdn: Cdn | None = None) -> float:
-    """Return the cost of the viewers."""
-    read_usd = costing.price_queries(setup, query) / costing.MILLION
-    polls = viewers.number * read_polling().count(viewers.seconds, is_active=viewers.is_active)
+def price(
+    costs: Costs, number: int, seconds: int, *, is_active: bool, cdn: Callable[[int], float] | None = None
+) -> float:
+    """Return the cost of this number of viewers that all watch one counter for this time."""
+    query = costs.measured.steps["counter"]
+    read_usd = costs.price_requests(query) / costing.MILLION
+    polls = number * read_polling().count(seconds, is_active=is_active)
     if cdn is None:
-        return (viewers.number + polls) * read_usd
-    response_usd = cdn.price(query.answer_bytes + len(fronts.REST.headers))
-    reads = viewers.number + min(polls, LOCATIONS * viewers.seconds)
-    return reads * read_usd + (viewers.number + polls) * response_usd
+        return (number + polls) * read_usd
+    response_usd = cdn(query.answer_bytes + len(fronts.REST.headers))
+    return (number + min(polls, LOCATIONS * seconds)) * read_usd + (number + polls) * response_usd

@@ -1,32 +1,13 @@
-"""Format tables and numbers for the pages."""
+"""Format numbers and lists for the pages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 DASH: Final = "\N{EN DASH}"
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A goal that was set before the measurement, and the result."""
-
-    text: str
-    result: str
-    is_met: bool
-
-
-def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join([_line(head), "|" + "---|" * len(head), *map(_line, rows)])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def format_short(number: float | None) -> str:

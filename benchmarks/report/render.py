@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 
-from benchmarks.report import benchmarks_page, cost_page, markdown, scale_page
+from benchmarks.measure import scope
+from benchmarks.report import benchmarks_page, cost_page, markdown, plots, results, scale_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,13 +24,18 @@ _TEMPLATES: Final = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_TEMPLATES.globals |= {"scope": scope, "results": results}
 _TEMPLATES.filters |= {
     "changes": scale_page.describe_changes,
-    "mark": benchmarks_page.mark,
+    "listing": markdown.format_list,
+    "mark": lambda design: f"**{design}**" if design == scope.OURS else design,
+    "median": median,
+    "multiple": markdown.format_multiple,
     "number": format,
-    "short": markdown.format_short,
-    "usd": markdown.format_usd,
     "percent": markdown.format_percent,
+    "short": markdown.format_short,
+    "subject": benchmarks_page.describe_subject,
+    "usd": markdown.format_usd,
 }
 
 
@@ -36,13 +43,18 @@ def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
     """Return pages and plots by their paths below docs/. Sections that are not measured are omitted."""
     pages = {"benchmarks.md": benchmarks_page.view(figures)}
     if {"function_steps", "fronts"} <= figures.keys():
-        pages["cost.md"] = cost_page.view(figures["function_steps"], figures["fronts"])
+        pages["cost.md"] = cost_page.view(figures)
     if "scale" in figures:
         pages["scale.md"] = scale_page.view(figures)
     texts = {
         name: fill_paragraphs(_TEMPLATES.get_template(f"{name}.j2").render(context)) for name, context in pages.items()
     }
-    return texts | {f"figures/{name}.svg": svg for name, svg in benchmarks_page.draw_plots(figures).items()}
+    return texts | {f"figures/{name}.svg": svg for name, svg in plots.draw_plots(figures).items()}
+
+
+def render_table(name: str, *raw: Any) -> str:
+    """Return a table that other documents quote, from the raw figures of its sections."""
+    return str(getattr(_TEMPLATES.get_template("tables.md.j2").module, name)(*raw)).strip()
 
 
 def fill_paragraphs(page: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import store
 from benchmarks.measure import environment, function_steps
 from benchmarks.models import deployed
-from benchmarks.models.costing import FunctionSteps
+from benchmarks.models.steps import FunctionSteps
 from benchmarks.report import cost_page
 from chalicelib import event_log, publisher
 from testkit import aws_requests
@@ -245,7 +245,7 @@ def test_a_page_of_events_costs_little_however_spread_they_are(pipeline, each_ms
 @pytest.mark.exhaustive
 @pytest.mark.no_cover
 def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
-    stored = deployed.read_steps()
+    stored = deployed.read_costs().measured
 
     now = FunctionSteps.load(function_steps.measure_steps(repeats=1))
 

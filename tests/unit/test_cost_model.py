@@ -10,21 +10,27 @@ import pytest
 
 from benchmarks import store
 from benchmarks.measure import scope
-from benchmarks.models import abuse, costing, deployed, fronts, pricing, viewers
-from benchmarks.models.costing import AlternativeBatch, Batch, FunctionSteps, Load, Setup, Step
+from benchmarks.models import abuse, costing, deployed, fronts, pricing, steps, viewers
+from benchmarks.models.costing import Costs, Load, Setup
+from benchmarks.models.deployed import ONE
+from benchmarks.models.steps import FunctionSteps, Step
 from benchmarks.report import cost_page
 from tests.doc_pages import PAGES, README
 
 SETUP = Setup(stream_batch=1000, queue_batch=10, memory_mb={"api_handler": 1769, "publish": 1769, "project": 1769})
-NOTHING = Step(0, 0, 0, (), 0, 0, 0.0)
+NOTHING = Step()
+
+
+def costs_of(command=NOTHING, query=NOTHING, front=fronts.REST):
+    """Return costs with these steps, and messages of 100 bytes of an alternative."""
+    return Costs(FunctionSteps(0, 100, {"increment": command, "counter": query}), SETUP, front)
 
 
 def test_readme_states_the_totals_of_the_tables():
-    measured, setup, (one, _, _) = deployed.read_steps(), deployed.read_setup(), deployed.default_loads()
-    by_front = fronts.adapt_steps(measured, store.read()["fronts"]["raw"])
+    by_front = deployed.read_fronts()
+    assert by_front["rest"] == deployed.read_costs()
     (alone, busy), (url_alone, url_busy) = (
-        [cost_page.total_usd(by_front[name], setup, one, rate, fronts.FRONTS[name]) for rate in (1, 1000)]
-        for name in ("rest", "url")
+        [by_front[name].total(ONE, rate) for rate in (1, 1000)] for name in ("rest", "url")
     )
 
     text = " ".join(README.split())
@@ -81,7 +87,7 @@ def test_part_is_charged_once_for_an_increment_or_for_its_batch():
     publish = dataclasses.replace(NOTHING, message_bytes=(65_537,), log_bytes=1000)
     project = dataclasses.replace(NOTHING, write_units=50, read_units=8)
 
-    parts = costing.price_increments(SETUP, command, Batch(1000, publish, project), rate=1000)
+    parts = costs_of(command).price_increments(1000, publish, project, rate=1000)
 
     assert tuple(parts) == costing.PARTS
     assert parts["gateway"] == pytest.approx(3.50 + 0.09)
@@ -98,10 +104,10 @@ def test_part_is_charged_once_for_an_increment_or_for_its_batch():
 def test_front_charges_requests_and_aws_their_transfer(name, usd):
     front = fronts.FRONTS[name]
     command = dataclasses.replace(NOTHING, answer_bytes=1000 - len(front.headers))
-    batch = Batch(1000, NOTHING, NOTHING)
+    costs = costs_of(command, front=front)
 
-    parts = costing.price_increments(SETUP, command, batch, 1000, front)
-    queries = costing.price_queries(SETUP, command, front)
+    parts = costs.price_increments(1000, NOTHING, NOTHING, rate=1000)
+    queries = costs.price_requests(command)
 
     assert parts["gateway"] == pytest.approx(usd + 0.09)
     assert queries == pytest.approx(usd + 0.09 + 0.20 + len(costing.PLATFORM_LINES) * 0.5e-3)
@@ -122,26 +128,26 @@ def test_steps_of_a_front_have_its_bytes_and_its_share_of_cpu_time():
         },
     }
 
-    by_front = fronts.adapt_steps(measured, raw)
+    http, url = measured.adapt(raw, "http"), measured.adapt(raw, "url")
 
-    assert by_front["rest"] == measured
-    assert by_front["http"].steps["increment"] == Step(1, 1, 0, (), 7, 400, 3.0)
-    assert by_front["url"].steps["counter"] == Step(1, 1, 0, (), 7, 401, 4.0)
-    assert by_front["url"].steps["publish 1"] == step
-    refused = by_front["url"].steps["refused"]
+    assert http.steps["increment"] == Step(1, 1, 0, (), 7, 400, 3.0)
+    assert url.steps["counter"] == Step(1, 1, 0, (), 7, 401, 4.0)
+    assert url.steps["publish 1"] == step
+    refused = url.steps["refused"]
     assert refused == Step(0, 0, 0, (), 7, 300, 0.02)
     assert SETUP.billed_ms("api_handler", refused) == 1
 
 
 def test_function_url_admits_ten_requests_a_second_for_each_function():
-    measured, setup = deployed.read_steps(), deployed.read_setup()
-    steps = fronts.adapt_steps(measured, store.read()["fronts"]["raw"])["url"]
-    rows = cost_page.list_front_costs(dict.fromkeys(fronts.FRONTS, steps), setup)
+    by_front = deployed.read_fronts()
+    rows = cost_page.price_fronts(by_front)
 
-    (counted, refused), (reserved, reserved_refused) = cost_page.list_url_abuses(steps, setup)
+    (counted, refused), (reserved, reserved_refused) = (
+        abuse.price_url(by_front["url"], functions) for functions in (1000, 10)
+    )
 
-    *_, usd = rows["increments spread over many counters, 1,000 a second"]
-    *_, refused_usd = rows["commands refused without the secret"]
+    usd = rows["increments spread over many counters, 1,000 a second"]["url"]
+    refused_usd = rows["commands refused without the secret"]["url"]
     assert usd
     assert refused_usd
     assert (counted, refused) == pytest.approx((36 * usd, 36 * refused_usd))
@@ -151,23 +157,18 @@ def test_function_url_admits_ten_requests_a_second_for_each_function():
 
 def test_page_of_fronts_states_the_measured_figures():
     raw = store.read()["fronts"]["raw"]
-    by_front = fronts.adapt_steps(deployed.read_steps(), raw)
-    _, http_usd, url_usd = cost_page.list_front_costs(by_front, deployed.read_setup())[
-        "commands refused without the secret"
-    ]
-    http, url = (fronts.cpu_ratio(raw, "increment", name) for name in ("http", "url"))
+    refused_usd = cost_page.price_fronts(deployed.read_fronts())["commands refused without the secret"]
+    http, url = (steps.cpu_ratio(raw, "increment", name) for name in ("http", "url"))
 
     text = " ".join(PAGES["docs/fronts.md"].split())
     assert f"cold start takes {median(raw['starts']):.2f} times the CPU time of that of `app.app`" in text
     assert f"takes {http:.2f} times the CPU time with `http`, and {url:.2f} times with `url`" in text
-    assert f"cost {url_usd:.2f} USD with `url`, and {http_usd:.2f} USD with `http`" in text
+    assert f"cost {refused_usd['url']:.2f} USD with `url`, and {refused_usd['http']:.2f} USD with `http`" in text
 
 
 def test_alternative_sends_each_increment_and_receives_batches():
     command = dataclasses.replace(NOTHING, requests=1)
-    by_one, by_ten = (
-        costing.price_alternative(SETUP, command, AlternativeBatch(events, 100, NOTHING), rate=10) for events in (1, 10)
-    )
+    by_one, by_ten = (costs_of(command).price_alternative(events, NOTHING, rate=10) for events in (1, 10))
 
     # Per batch: a receive, a deletion, an invocation and the platform's lines.
     a_batch = 2 * 0.40e-6 + 0.20e-6 + len(costing.PLATFORM_LINES) * 0.5e-9
@@ -181,7 +182,7 @@ def test_item_takes_a_thousand_write_units_a_second():
 
 
 def test_hour_of_reads_costs_requests_units_transfer_and_lines():
-    read = abuse.Read(read_units=80, answer_bytes=10_000 - len(fronts.REST.headers))
+    read = Step(read_units=80, answer_bytes=10_000 - len(fronts.REST.headers))
 
     usd = abuse.price_reads(read, a_second=10)
 
@@ -208,16 +209,17 @@ def test_viewer_polls_an_idle_counter_less_and_less_often(seconds, idle, active)
 
 def test_viewers_behind_a_cdn_share_a_read_a_second_in_each_location():
     query = dataclasses.replace(NOTHING, answer_bytes=1000 - len(fronts.REST.headers))
-    read_usd = costing.price_queries(SETUP, query) / 1_000_000
+    costs = costs_of(query=query)
+    read_usd = costs.price_requests(query) / 1_000_000
 
     alone, many, cloudfront, cloudflare, few = (
-        viewers.price_viewers(SETUP, query, viewers.Viewers(number, 100, is_active=True), cdn)
+        viewers.price(costs, number, 100, is_active=True, cdn=cdn)
         for number, cdn in [
             (1, None),
             (10_000, None),
-            (10_000, viewers.CLOUDFRONT),
-            (10_000, viewers.CLOUDFLARE),
-            (10, viewers.CLOUDFLARE),
+            (10_000, viewers.cloudfront),
+            (10_000, viewers.cloudflare),
+            (10, viewers.cloudflare),
         ]
     )
 

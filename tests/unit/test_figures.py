@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import store
 from benchmarks.measure import scope
-from benchmarks.report import benchmarks_page, plots, render
+from benchmarks.report import goals, plots, render, results
 from tests.doc_pages import PAGES, README, TEXT
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def data_of(svg: str) -> Any:
     """Return the plotted points, which a plot's description holds."""
     (description,) = ET.fromstring(svg).iter("{http://purl.org/dc/elements/1.1/}description")
     return json.loads(description.text or "")
+
+
+def render_designs(figures: Any) -> str:
+    return render.render_table("designs", *(figures[name]["raw"] for name in ("request_costs", "faults", "throughput")))
 
 
 def render_benchmarks(figures: Any) -> str:
@@ -71,17 +75,17 @@ def test_every_section_is_stored(figures):
 
 def test_documents_have_the_measured_tables(figures):
     starts = figures["cold_start"]["raw"]
-    assert f"\n{benchmarks_page.start_table(starts)}\n" in TEXT
+    assert f"\n{render.render_table('starts', starts)}\n" in TEXT
     assert f"({starts['times']} of each, medians)" in " ".join(TEXT.split())
-    assert f"\n{benchmarks_page.command_table(figures['ops_commands']['raw'])}\n" in TEXT
-    assert f"\n{benchmarks_page.design_table(figures)}\n" in README
+    assert f"\n{render.render_table('commands', figures['ops_commands']['raw'])}\n" in TEXT
+    assert f"\n{render_designs(figures)}\n" in README
 
 
 def test_readme_states_how_many_goals_were_missed(figures):
-    goals = benchmarks_page.list_goals(figures)
-    missed = [goal for goal in goals if not goal.is_met]
+    listed = goals.list_goals(figures)
+    missed = [goal for goal in listed if not goal.is_met]
 
-    assert f"{len(missed)} of {len(goals)} goals were missed" in " ".join(README.split())
+    assert f"{len(missed)} of {len(listed)} goals were missed" in " ".join(README.split())
 
 
 def test_report_changes_with_the_figures(figures, rendered):
@@ -93,7 +97,7 @@ def test_report_changes_with_the_figures(figures, rendered):
 
     for name in ("benchmarks.md", "figures/write-units.svg"):
         assert rendered[name] != after[name]
-    assert benchmarks_page.design_table(figures) != benchmarks_page.design_table(changed)
+    assert render_designs(figures) != render_designs(changed)
 
 
 def test_report_begins_with_the_goals_of_the_measured_sections(figures):
@@ -115,8 +119,8 @@ def test_report_begins_with_the_goals_of_the_measured_sections(figures):
 def test_design_survives_only_if_exact_and_acknowledged_each_time(result):
     unharmed = {"runs": 9, "too_high": 0, "too_low": 0, "never_acknowledged": 0}
 
-    assert benchmarks_page.survives(unharmed)
-    assert not benchmarks_page.survives({**unharmed, result: 1})
+    assert results.survives(unharmed)
+    assert not results.survives({**unharmed, result: 1})
 
 
 def test_cost_of_an_increment_is_the_sum_of_its_parts_or_unknown():
@@ -126,8 +130,8 @@ def test_cost_of_an_increment_is_the_sum_of_its_parts_or_unknown():
         {"design": "a", "events": 10, "spread": 10, "part": "counting", "requests": 7},
     ]
 
-    assert benchmarks_page.increment_cost({"cells": rows}, "a", 10, 1, "requests") == pytest.approx(1.2)
-    assert benchmarks_page.increment_cost({"cells": rows}, "a", 100, 1, "requests") is None
+    assert results.increment_cost({"cells": rows}, "a", 10, 1, "requests") == pytest.approx(1.2)
+    assert results.increment_cost({"cells": rows}, "a", 100, 1, "requests") is None
 
 
 def test_goal_of_units_is_missed_if_messages_in_any_order_take_more(figures):
@@ -136,7 +140,7 @@ def test_goal_of_units_is_missed_if_messages_in_any_order_take_more(figures):
     row["write_units"] += 0.1
 
     before, after = (
-        [goal.is_met for goal in benchmarks_page.request_cost_goals(raw)]
+        [goal.is_met for goal in goals.list_request_cost_goals(raw)]
         for raw in (figures["request_costs"]["raw"], changed)
     )
 
@@ -148,8 +152,8 @@ def test_cpu_ratio_is_the_median_of_its_rounds():
     def raw(*rounds: float) -> Any:
         return {"compared": {"command": {"ratios": {"it": list(rounds)}}}}
 
-    assert benchmarks_page.cpu_ratio(raw(3, 1, 2), "command", "it") == 2
-    assert benchmarks_page.cpu_ratio(raw(4, 1, 2, 3), "command", "it") == 2.5
+    assert results.cpu_ratio(raw(3, 1, 2), "command", "it") == 2
+    assert results.cpu_ratio(raw(4, 1, 2, 3), "command", "it") == 2.5
 
 
 def test_section_measured_again_replaces_itself_alone(tmp_path: Path):

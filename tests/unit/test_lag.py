@@ -14,7 +14,7 @@ from benchmarks.measure import batching_windows, latency, scope
 from benchmarks.measure.latency import Parts
 from benchmarks.measure.load_driver import Lines
 from benchmarks.models import deployed
-from benchmarks.report import benchmarks_page, render
+from benchmarks.report import render, results
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_stored_loads_are_those_of_the_scope_and_shares_add_up(stored):
 def test_stored_windows_are_what_the_model_computes_now():
     stored = [row for row in store.read()["batching_windows"]["raw"] if row["rate"] == 10]
 
-    assert batching_windows.measure_rate(10, scope.WINDOWS_S, deployed.read_steps(), deployed.read_setup()) == stored
+    assert [*batching_windows.measure_rate(10, scope.WINDOWS_S, deployed.read_costs())] == stored
 
 
 def test_saving_of_a_window_is_the_difference_of_two_rows():
@@ -180,5 +180,5 @@ def test_saving_of_a_window_is_the_difference_of_two_rows():
         {"rate": 1, "window_s": 1, "projectors": 1000, "usd": 7.5},
     ]
 
-    assert benchmarks_page.saved_usd(rows, 1, 0, 1) == 1.5
-    assert benchmarks_page.saved_usd_with_few(rows) == {1: 0.5}
+    assert results.saved_usd(rows, 1, 0, 1) == 1.5
+    assert results.saved_usd_with_few(rows) == {1: 0.5}

@@ -6,8 +6,7 @@ import re
 import pytest
 
 import app
-from benchmarks.models import deployed
-from benchmarks.report import cost_page
+from benchmarks.models import abuse, deployed
 from chalicelib import settings
 from chalicelib.errors import SettingsError
 from ops import stages
@@ -148,29 +147,31 @@ def test_unknown_path_is_403_only_where_requests_are_signed(name):
 def test_cost_of_abuse_follows_from_the_limits_that_are_deployed():
     """The table's rates are those of the overlay, and its total is the sum of its rows."""
     rates = limits()
-    abuses = cost_page.list_abuses(deployed.read_steps(), deployed.read_setup())
+    abuses = abuse.price_kinds(deployed.read_costs())
     page = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8").partition("## Abuse")[2].partition("### ")[0]
 
-    for name, (usd, bounds) in abuses.items():
-        assert f"| {name} | {usd:.2f} | {', '.join(bounds)} |" in page
-    assert f"**{sum(usd for usd, _ in abuses.values()):.2f}**" in page
-    assert f"`REQUESTS_PER_S` = {rates['/*', '*']:,}" in abuses["increments"][1]
-    assert f"`EXPENSIVE_READS_PER_S` = {rates['/counters/{counter_id}/history', 'GET']:,}" in abuses["histories"][1]
+    stated = re.findall(r"^\| [^|]+ \| ([\d.]+) \| [^|]+ \|$", page, re.MULTILINE)
+    assert stated == [f"{usd:.2f}" for usd in abuses.values()]
+    assert f"**{sum(abuses.values()):.2f}**" in page
+    assert f"| increments | {abuses['increments']:.2f} | `REQUESTS_PER_S` = {rates['/*', '*']:,} |" in page
+    history_rate = rates["/counters/{counter_id}/history", "GET"]
+    assert f"| histories | {abuses['histories']:.2f} | `EXPENSIVE_READS_PER_S` = {history_rate:,}, " in page
 
 
 def test_cost_of_strangers_follows_from_the_limits_and_prices():
     """The page has the rows. A refusal costs less than an increment. The firewall's inspection is included."""
-    measured, setup = deployed.read_steps(), deployed.read_setup()
-    rows = cost_page.list_strangers(measured, setup)
+    costs = deployed.read_costs()
+    usd = abuse.price_increments_of_strangers(costs)
     page = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8").partition("### Strangers")[2]
 
-    for restriction, outcome, usd, kept in rows:
-        assert f"| {restriction} | {outcome} | {usd:.2f} | {kept} |" in page
-    open_usd, _, refused_usd, gateway_usd, authorizer_usd, firewall_usd = (usd for _, _, usd, _ in rows)
+    stated = re.findall(r"^\| [^|]*\| [^|]+ \| ([\d.]+) \| [^|]+ \|$", page, re.MULTILINE)
+    by_row = (usd["counted"], usd["counted"], usd["refused"], 0, usd["authorizer"], usd["waf"])
     requests = limits()["/*", "*"] * 3600
-    assert open_usd == cost_page.list_abuses(measured, setup)["increments"][0]
-    assert 0 == gateway_usd < authorizer_usd < refused_usd < open_usd
-    assert firewall_usd == pytest.approx(requests * 0.60e-6 + open_usd * 2000 * 12 / requests)
+    assert stated == [f"{amount:.2f}" for amount in by_row]
+    assert page.count(f"| {requests:,} counted, ") == 2
+    assert usd["counted"] == abuse.price_kinds(costs)["increments"]
+    assert 0 < usd["authorizer"] < usd["refused"] < usd["counted"]
+    assert usd["waf"] == pytest.approx(requests * 0.60e-6 + usd["counted"] * 2000 * 12 / requests)
 
 
 def test_firewall_limits_each_address_and_protects_the_stage():

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import store
 from benchmarks.models import capacity, costing, deployed, limits
-from benchmarks.models.capacity import MANY, Case
+from benchmarks.models.capacity import MANY, Case, Model
 from benchmarks.models.simulation import System, simulate
 from benchmarks.report import scale_page
 
@@ -113,18 +113,18 @@ def test_log_takes_1000_a_second_and_partition_and_a_new_table_doubles(case, acc
 
 
 def test_step_between_two_is_interpolated_and_beyond_is_extrapolated():
-    publish, project = capacity.interpolate_steps(Case(10, 1), deployed.read_steps())
+    publish, project = capacity.interpolate_steps(Case(10, 1), deployed.read_costs().measured)
     few, many = (publish(size) for size in (250, 1000))
 
     assert publish(625).cpu_ms == pytest.approx((few.cpu_ms + many.cpu_ms) / 2)
     assert publish(1750).cpu_ms == pytest.approx(2 * many.cpu_ms - few.cpu_ms)
     assert sum(publish(625).message_bytes) == pytest.approx((sum(few.message_bytes) + sum(many.message_bytes)) / 2)
-    assert project(1000) == deployed.read_steps().steps["project 1000 of one counter"]
+    assert project(1000) == deployed.read_costs().measured.steps["project 1000 of one counter"]
 
 
 def test_use_of_a_limit_is_demand_over_supply():
     units = costing.counting_units(1000, 1000)
-    used = capacity.use_limits(Case(2_000, 1), deployed.read_steps(), deployed.read_setup(), 1000, units)
+    used = Model(Case(2_000, 1), deployed.read_costs()).use_limits(1000, units)
 
     assert list(used.values()) == sorted(used.values(), reverse=True)
     assert used["log partitions"] == 2
@@ -136,10 +136,10 @@ def test_use_of_a_limit_is_demand_over_supply():
 
 def test_stored_cases_are_what_the_model_computes_now():
     stored = {(row["rate"], row["counters"], row["shards"], row["window_s"]): row for row in read_cases()[:12]}
-    measured, setup = deployed.read_steps(), deployed.read_setup()
+    costs = deployed.read_costs()
 
     for rate in (10, 1_000):
-        assert capacity.evaluate(Case(rate, 1), measured, setup) == stored[rate, 1, 1, 1]
+        assert capacity.evaluate(Case(rate, 1), costs) == stored[rate, 1, 1, 1]
 
 
 def test_page_begins_with_the_highest_rate_that_each_case_keeps_up_with():

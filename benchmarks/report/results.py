@@ -1,0 +1,78 @@
+"""Read results from stored figures: each function takes the raw figures of a section, or rows of it."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+
+
+def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """Return the rows with these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def distinct(rows: Iterable[Row], key: str) -> list[Any]:
+    """Return the values of this key, each once, in their order."""
+    return [*dict.fromkeys(row[key] for row in rows)]
+
+
+def increment_cost(raw: Any, design: str, events: int, spread: int, measure: str) -> float | None:
+    """Return the cost of an increment, the sum of its parts, or None if it was not measured."""
+    cells = select(raw["cells"], design=design, events=events, spread=spread)
+    return sum(row[measure] for row in cells) if cells else None
+
+
+def ordered_cost(raw: Any, order: str, events: int) -> float:
+    """Return the write units of an increment of one counter, with its command, if messages arrive in this order."""
+    (row,) = select(raw["orders"], order=order, events=events)
+    command = select(raw["cells"], design=scope.OURS, part=scope.COMMAND)[0]
+    return float(command["write_units"]) + float(row["write_units"])
+
+
+def survives(outcome: Mapping[str, int]) -> bool:
+    """Check whether in every run all messages were acknowledged, and the value was exact."""
+    return not any(outcome[result] for result in ("too_high", "too_low", "never_acknowledged"))
+
+
+def count_survived(outcomes: Mapping[str, Mapping[str, int]]) -> int:
+    """Return the number of faults that a design survives."""
+    return sum(map(survives, outcomes.values()))
+
+
+def cpu_ratio(raw: Any, subject: str, program: str = scope.FUNCTION) -> float:
+    """Return the median of the rounds."""
+    return float(median(raw["compared"][subject]["ratios"][program]))
+
+
+def pace(raw: Iterable[Row], design: str, batch: int, spread: int, workers: int) -> float:
+    """Return events a second."""
+    return float(select(raw, design=design, batch=batch, spread=spread, workers=workers)[0]["a_second"])
+
+
+def plotted_loads(raw: Any) -> list[Row]:
+    """Return the loads of one counter that the machine kept up with."""
+    return select(raw["loads"], keeps_up=True, counters=1)
+
+
+def default_windows(raw: Sequence[Row]) -> list[Row]:
+    """Return the batching windows with the default of `PROJECTORS`."""
+    return [row for row in raw if row["projectors"] != scope.FEW_PROJECTORS]
+
+
+def saved_usd(raw: Sequence[Row], rate: int, shorter_s: int, longer_s: int) -> float:
+    """Return the savings of the longer window for a million increments, in USD."""
+    usd = {row["window_s"]: row["usd"] for row in select(default_windows(raw), rate=rate)}
+    return float(usd[shorter_s] - usd[longer_s])
+
+
+def saved_usd_with_few(raw: Sequence[Row]) -> dict[int, float]:
+    """Return the savings of a second of window compared with none and few `PROJECTORS`, in USD by rate."""
+    few = select(raw, projectors=scope.FEW_PROJECTORS, window_s=0)
+    return {row["rate"]: row["usd"] - select(raw, rate=row["rate"], window_s=1)[0]["usd"] for row in few}
