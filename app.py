@@ -33,7 +33,7 @@ from chalice.app import (
     SQSEvent,
 )
 
-from chalicelib import codec, cold_start, settings, telemetry
+from chalicelib import cold_start, settings, telemetry
 from chalicelib.access import callers
 from chalicelib.api import problems, requests, responses
 from chalicelib.aws import session, stream_arn
@@ -62,6 +62,11 @@ app = Chalice(app_name=telemetry.SERVICE, configure_logs=False)
 telemetry.set_level(_settings.log_level)
 
 
+def _request() -> requests.Request:
+    """Return the request that this thread handles."""
+    return requests.parse_request(_received.get())
+
+
 def _declare_authorizer() -> ChaliceAuthorizer | None:
     """Declare the Lambda function that verifies tokens, if the stage needs one."""
     if not _settings.has_authorizer:
@@ -74,7 +79,7 @@ def _declare_authorizer() -> ChaliceAuthorizer | None:
         with telemetry.watch_invocation(request):
             subject = tokens.verify(request.token)
         if subject is None:
-            raise PermissionError("Unauthorized")  # the message for which API Gateway answers 401
+            raise PermissionError("Unauthorized")  # API Gateway maps this message to 401
         return AuthResponse(["*"], subject)  # kept for the token, whichever route it is used for next
 
     declared: ChaliceAuthorizer = authorize
@@ -83,9 +88,9 @@ def _declare_authorizer() -> ChaliceAuthorizer | None:
 
 authorize = _declare_authorizer()
 
-_command = {**_route, "methods": ["POST"], **callers.restrict(_settings.writers, authorize)}
-_open_query = {**_route, "methods": ["GET", "HEAD"]}  # says only what the project's source says
-_query = {**_open_query, **callers.restrict(_settings.readers, authorize)}
+_command_route = {**_route, "methods": ["POST"], **callers.restrict(_settings.writers, authorize)}
+_open_route = {**_route, "methods": ["GET", "HEAD"]}  # exposes nothing that the source code does not
+_query_route = {**_open_route, **callers.restrict(_settings.readers, authorize)}
 
 
 @contextlib.contextmanager
@@ -139,7 +144,7 @@ def _view(
 
 
 def _check_counter(counter_id: str | None = None, **_others: str) -> None:
-    """Check that the request may use the counter that its path names, if it names one."""
+    """Refuse the request if the counter that its path names does not exist, or is closed to increments."""
     if counter_id is not None:
         from chalicelib.access import catalog
 
@@ -156,17 +161,18 @@ def _has_feature(module: str) -> bool:
         return False
 
 
-@app.route("/counters/{counter_id}/increments", **_command)
+@app.route("/counters/{counter_id}/increments", **_command_route)
 @_view()
 def increment(counter_id: str) -> Response:
     """Increment a counter."""
     from chalicelib import command_handlers
 
-    command = requests.parse_command(Increment, counter_id, _request(), _settings.max_increment)
-    return responses.render_accepted(_request(), command, command_handlers.record(command))
+    request = _request()
+    command = requests.parse_command(Increment, counter_id, request, _settings.max_increment)
+    return responses.render_accepted(request, command, command_handlers.record(command))
 
 
-@app.route("/counters/{counter_id}", **_query)
+@app.route("/counters/{counter_id}", **_query_route)
 @_view("at")
 def counter(counter_id: str) -> Response:
     """Get a counter's value and version, now or at a time. A counter that was never incremented is 0."""
@@ -182,7 +188,7 @@ def counter(counter_id: str) -> Response:
     return responses.render_past(request, past.get_counter_at(counter_id, at_ms), at_ms)
 
 
-@app.route("/counters/{counter_id}/cached", **_query)
+@app.route("/counters/{counter_id}/cached", **_query_route)
 @_view()
 def cached_counter(counter_id: str) -> Response:
     """Get the counter as of at most a second ago. A shared cache serves many clients from one read a second."""
@@ -191,7 +197,7 @@ def cached_counter(counter_id: str) -> Response:
     return responses.render_counter(_request(), queries.get_counter(counter_id), responses.SHARED)
 
 
-@app.route("/counters/{counter_id}/events/{event_id}", **_query)
+@app.route("/counters/{counter_id}/events/{event_id}", **_query_route)
 @_view()
 def event(counter_id: str, event_id: str) -> Response:
     """Get an event and whether it is counted."""
@@ -202,7 +208,7 @@ def event(counter_id: str, event_id: str) -> Response:
     return responses.render_event(recorded, counted=queries.is_counted(recorded))
 
 
-@app.route("/counters/{counter_id}/events", **_query)
+@app.route("/counters/{counter_id}/events", **_query_route)
 @_view("limit", "cursor")
 def events(counter_id: str) -> Response:
     """List the counted events, newest first."""
@@ -212,7 +218,7 @@ def events(counter_id: str) -> Response:
     return responses.render_events(queries.list_events(counter_id, limit, before))
 
 
-@app.route("/counters/{counter_id}/history", **_query)
+@app.route("/counters/{counter_id}/history", **_query_route)
 @_view("from", "to", "resolution")
 def history(counter_id: str) -> Response:
     """Get the number and the sum of events per step of a range, without empty steps."""
@@ -235,7 +241,7 @@ def _draw_refusal(error: RequestError) -> Response:
     return responses.render_cacheable(request, svg, headers)
 
 
-@app.route("/counters/{counter_id}/badge.svg", **_query)
+@app.route("/counters/{counter_id}/badge.svg", **_query_route)
 @_view("label", "color", "labelColor", "style", feature="badge", refuse=_draw_refusal)
 def badge(counter_id: str) -> Response:
     """Get the value as a badge. The parameters have the names that shields.io uses."""
@@ -249,7 +255,7 @@ def badge(counter_id: str) -> Response:
     return responses.render_cacheable(request, svg, extras_badge.HEADERS)
 
 
-@app.route("/counters", **_query)
+@app.route("/counters", **_query_route)
 @_view("limit", "cursor")
 def counters() -> Response:
     """List all counters, in no particular order."""
@@ -262,7 +268,7 @@ def counters() -> Response:
     return responses.render_counters(replace(page, counters=known))
 
 
-@app.route("/reports", **_query)
+@app.route("/reports", **_query_route)
 @_view(feature="reports")
 def reports() -> Response:
     """List the reports and their parameters, if the stage has the SQL read model."""
@@ -271,7 +277,7 @@ def reports() -> Response:
     return api.list_reports(_settings)
 
 
-@app.route("/reports/{name}", **_query)
+@app.route("/reports/{name}", **_query_route)
 @_view("limit", "cursor", "format", "counter_id", "from", "to", "at", feature="reports")
 def report(name: str) -> Response:
     """Get a page of a report. `GET /reports` lists each report's parameters; an unknown parameter is a 400."""
@@ -290,7 +296,7 @@ def report(name: str) -> Response:
     return api.to_response(report_request, replace(page, rows=known))
 
 
-@app.route("/", **_open_query)
+@app.route("/", **_open_route)
 @_view()
 def index() -> Response:
     """Get the name, version and links of the service."""
@@ -304,7 +310,7 @@ def index() -> Response:
     )
 
 
-@app.route("/openapi.json", **_open_query)
+@app.route("/openapi.json", **_open_route)
 @_view(feature="openapi")
 def openapi() -> Response:
     """Get the OpenAPI document."""
@@ -343,7 +349,7 @@ def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
 def publish(batch: DynamoDBEvent) -> None:
     from chalicelib import publisher
 
-    publisher.publish(codec.list_records(batch.to_dict()))
+    publisher.publish(batch.to_dict())
 
 
 @app.on_sqs_message(queue=READ_MODEL.queue(_settings.stage), batch_size=10, maximum_concurrency=_settings.projectors)
@@ -351,7 +357,7 @@ def project(batch: SQSEvent) -> dict[str, Any]:
     from chalicelib import projector
     from chalicelib.read_model import writer
 
-    return projector.project(READ_MODEL, writer.count, codec.list_records(batch.to_dict()))
+    return projector.project(READ_MODEL, writer.count, batch.to_dict())
 
 
 def _declare_function(projection: Projection) -> None:
@@ -361,7 +367,7 @@ def _declare_function(projection: Projection) -> None:
         from chalicelib import projector
 
         count = importlib.import_module(f"chalicelib.{projection.module}").count
-        return projector.project(projection, count, codec.list_records(batch.to_dict()))
+        return projector.project(projection, count, batch.to_dict())
 
     project_more.__name__ = projection.function  # Chalice and Lambda find the function by this name
     globals()[projection.function] = app.on_sqs_message(
@@ -401,10 +407,6 @@ def bind_request(request: Request, get_response: Callable[[Request], Response]) 
     # Chalice keeps the current request on the app, which the threads of `chalice local` share.
     _received.set(request)
     return get_response(request)
-
-
-def _request() -> requests.Request:
-    return requests.parse_request(_received.get())
 
 
 with contextlib.suppress(FeatureNotFoundError), _optional():

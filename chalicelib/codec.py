@@ -40,11 +40,6 @@ LIKELY_COUNTED = {"likely_counted": "true"}
 MESSAGE_BYTES = 180 * 1024
 
 
-def partition_key(counter_id: str, part: int, parts: int) -> str:
-    """Return the partition key of a part's events and archive pages. It has a suffix if `parts` is greater than 1."""
-    return counter_id if parts == 1 else f"{counter_id}#{part}"
-
-
 def extract_counter_id(partition: object) -> object:
     """Return the counter id in a partition key of the log. Return any other value unchanged: it is not a counter id."""
     if not isinstance(partition, str):

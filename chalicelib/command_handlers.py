@@ -19,7 +19,7 @@ from chalicelib.errors import (
     UnavailableError,
     VersionMismatchError,
 )
-from chalicelib.read_model import store, writer
+from chalicelib.read_model import queries, store, writer
 
 if TYPE_CHECKING:
     from chalicelib.domain.commands import Adjust, Command
@@ -61,13 +61,85 @@ def record(command: Command) -> Accepted:
     """
     now_ms = clock.now_ms()
     event = command.decide(choose_event_id(command, now_ms), now_ms)
-    telemetry.add_event_keys(event)
+    telemetry.add_event_ids(event)
     if command.at_version is None:
         accepted = _append(command, event)
     else:
         accepted = _compare_and_swap(command, event, command.at_version)
     telemetry.log_accepted(counted=accepted.counter is not None, is_retry=accepted.is_retry)
     return accepted
+
+
+def choose_event_id(command: Command, now_ms: int) -> str:
+    """Return the id of the command's event: derived from the idempotency key if there is one, else random."""
+    if command.idempotency_key is not None:
+        # A counter id has no slash, so each pair of counter and key has a unique name.
+        return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
+    return generate_event_id(now_ms)
+
+
+def generate_event_id(now_ms: int) -> str:
+    """Return a new UUID of version 7: milliseconds, then random bits (RFC 9562, section 5.7)."""
+    random_bits = int.from_bytes(os.urandom(10), "big")
+    high, low = random_bits >> 68, random_bits & (1 << 62) - 1
+    return str(uuid.UUID(int=now_ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+def _append(command: Command, event: Event) -> Accepted:
+    appended = event_log.append(event, counted_at_once=command.count_at_once)
+    counter = None
+    if command.count_at_once:
+        with contextlib.suppress(UnavailableError):  # the event is recorded: the client gets 202, the projector counts
+            counter = (_count_again if appended.is_retry else _count)(appended.event)
+    # Without a key, only a retry by boto3 finds its own first attempt. The client did not retry.
+    return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
+
+
+def _count(event: Event) -> Counter:
+    """Count the event, once, and return the counter's state, which includes it. One request in the usual case."""
+    return writer.count_one(event) or queries.get_counter(event.counter_id)
+
+
+def _count_again(event: Event) -> Counter:
+    """
+    Count an event of an earlier attempt, unless it is counted already or purged, and return the counter's state.
+
+    Raises:
+        UnavailableError: DynamoDB throttles or does not answer.
+    """
+    if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
+        return queries.get_counter(event.counter_id)
+    return _count(event)
+
+
+def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accepted:
+    for _ in retries.attempts(_SWAP_ATTEMPTS):
+        parts = store.read_parts(command.counter_id)
+        counter = add_up(command.counter_id, parts)
+        if counter.version == at_version:
+            try:
+                return Accepted(event, writer.append_and_count(event, parts), is_retry=False)
+            except ContendedError:
+                continue
+            except RecordedBeforeError:
+                pass
+        elif command.idempotency_key is None or not _is_recorded(event):
+            raise VersionMismatchError(at_version, counter)
+        recorded = event_log.get_recorded(event)
+        return Accepted(recorded, _count_again(recorded), is_retry=command.idempotency_key is not None)
+    raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
+
+
+def _is_recorded(event: Event) -> bool:
+    """
+    Check whether the log has this event's id. If not, check again after a pause.
+
+    DynamoDB commits a transaction item by item: the counter may already show a swap whose event is not visible yet.
+    """
+    if event_log.find(event.counter_id, event.event_id) is not None:
+        return True
+    retries.pause()
+    return event_log.find(event.counter_id, event.event_id) is not None
 
 
 def adjust(command: Adjust) -> Accepted | None:
@@ -120,69 +192,3 @@ def find_adjustment(command: Adjust) -> Event | None:
 def derive_adjustment_id(counter_id: str, key: str) -> str:
     """Return the id of the adjustment of this counter with this idempotency key."""
     return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{counter_id}/{key}"))
-
-
-def _append(command: Command, event: Event) -> Accepted:
-    appended = event_log.append(event, counted_at_once=command.count_at_once)
-    counter = None
-    if command.count_at_once:
-        with contextlib.suppress(UnavailableError):  # the event is recorded: the client gets 202, the projector counts
-            counter = _count_again(appended.event) if appended.is_retry else writer.count_and_get(appended.event)
-    return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
-
-
-def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accepted:
-    for _ in retries.attempts(_SWAP_ATTEMPTS):
-        parts = store.read_parts(command.counter_id)
-        counter = add_up(command.counter_id, parts)
-        if counter.version == at_version:
-            try:
-                return Accepted(event, writer.append_and_count(event, parts), is_retry=False)
-            except ContendedError:
-                continue
-            except RecordedBeforeError:
-                pass
-        elif command.idempotency_key is None or not _is_recorded(event):
-            raise VersionMismatchError(at_version, counter)
-        recorded = event_log.get_recorded(event)
-        return Accepted(recorded, _count_again(recorded), is_retry=command.idempotency_key is not None)
-    raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
-
-
-def _count_again(event: Event) -> Counter:
-    """
-    Count an event of an earlier attempt, unless it is counted already or purged, and return the counter's state.
-
-    Raises:
-        UnavailableError: DynamoDB throttles or does not answer.
-    """
-    if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
-        return store.read_counter(event.counter_id)
-    return writer.count_and_get(event)
-
-
-def _is_recorded(event: Event) -> bool:
-    """
-    Check whether the log has this event's id. If not, check again after a pause.
-
-    DynamoDB commits a transaction item by item: the counter may already show a swap whose event is not visible yet.
-    """
-    if event_log.find(event.counter_id, event.event_id) is not None:
-        return True
-    retries.pause()
-    return event_log.find(event.counter_id, event.event_id) is not None
-
-
-def choose_event_id(command: Command, now_ms: int) -> str:
-    """Return the id of the command's event: derived from the idempotency key if there is one, else random."""
-    if command.idempotency_key is not None:
-        # A counter id has no slash, so each pair of counter and key has a unique name.
-        return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))
-    return generate_event_id(now_ms)
-
-
-def generate_event_id(now_ms: int) -> str:
-    """Return a new UUID of version 7: milliseconds, then random bits (RFC 9562, section 5.7)."""
-    random_bits = int.from_bytes(os.urandom(10), "big")
-    high, low = random_bits >> 68, random_bits & (1 << 62) - 1
-    return str(uuid.UUID(int=now_ms << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))

@@ -74,56 +74,26 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     raise ContendedError(f"event {event.event_id} is written by concurrent commands")
 
 
-def append_many(events: Sequence[Event]) -> list[Event]:
+def get_recorded(event: Event) -> Event:
     """
-    Append those events whose ids are not in the log. Return the others, which may differ from the log.
-
-    `events` has 1 to `MOST_AT_ONCE` events with different ids. In the usual case, this is one transaction, for two
-    write units an event and a small part of the time of single requests. If it is refused, each event is appended on
-    its own. A retry after a lost response is safe.
+    Return the event that the log has under this event's id. Call this only after a conditional write found it.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with all events.
-        ContendedError: every attempt conflicted with a transaction on the same event id.
+        KeyReusedError: the id belongs to a different event.
+        LogUnavailableError: DynamoDB throttles or does not answer.
+        NotUnderstoodError: this version of the code cannot decode the event.
     """
-    return [] if append_all(events) else [event for event in events if not _is_appended(event)]
+    recorded = find(event.counter_id, event.event_id)
+    if recorded is None:
+        raise LogUnavailableError(f"event {event.event_id} is in the log but not visible yet")
+    if not have_same_content(recorded, event):
+        raise KeyReusedError(event.counter_id, event.event_id)
+    return recorded
 
 
-def append_all(events: Sequence[Event]) -> bool:
-    """
-    Append all of these events in one transaction, and return True. Return False if it was refused: none is appended.
-
-    DynamoDB refuses it if the log has one of the ids, or if another transaction writes one of them. `events` is as for
-    `append_many`. After a lost response, the retry of the same call returns False, and the log has the events.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
-    """
-    try:
-        with dynamodb.transact(LogUnavailableError) as transaction:
-            dynamodb.include_new(transaction, EventItem, [_build_raw_item(event) for event in events])
-    except RefusedError:
-        return False
-    return True
-
-
-def _is_appended(event: Event) -> bool:
-    """Append the event, and check that its id was not in the log."""
-    try:
-        return not append(event).is_retry
-    except (KeyReusedError, NotUnderstoodError):
-        return False
-
-
-def include_append(transaction: TransactWrite, event: Event) -> None:
-    """Include the append in a transaction that also counts the event. The id must not be in the log."""
-    item = _build_item(event, counted_at_once=True)
-    transaction.save(item, condition=EventItem.event_id.does_not_exist())
-
-
-def has_refused(refused: RefusedError) -> bool:
-    """Check whether a transaction was refused because the log already has the id of `include_append`."""
-    return EventItem.Meta.table_name in refused.tables
+def _build_item(event: Event, *, counted_at_once: bool) -> EventItem:
+    partition = partitions.event_partition(event.counter_id, event.event_id)
+    return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.encode_event(event))
 
 
 def find(counter_id: str, event_id: str) -> Event | None:
@@ -169,6 +139,79 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     if missing := event_ids - {item.event_id for item in items}:
         items += _get_batch(counter_id, missing, consistent_read=True)
     return [codec.decode_event(counter_id, item.attribute_values) for item in items]
+
+
+def include_append(transaction: TransactWrite, event: Event) -> None:
+    """Include the append in a transaction that also counts the event. The id must not be in the log."""
+    item = _build_item(event, counted_at_once=True)
+    transaction.save(item, condition=EventItem.event_id.does_not_exist())
+
+
+def is_duplicate(refused: RefusedError) -> bool:
+    """Check whether a transaction was refused because the log already has the id of its `include_append`."""
+    return EventItem.Meta.table_name in refused.tables
+
+
+def append_many(events: Sequence[Event]) -> list[Event]:
+    """
+    Append those events whose ids are not in the log. Return the others, which may differ from the log.
+
+    `events` has 1 to `MOST_AT_ONCE` events with different ids. In the usual case, this is one transaction, for two
+    write units an event and a small part of the time of single requests. If it is refused, each event is appended on
+    its own. A retry after a lost response is safe.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with all events.
+        ContendedError: every attempt conflicted with a transaction on the same event id.
+    """
+    return [] if append_all(events) else [event for event in events if not _is_appended(event)]
+
+
+def append_all(events: Sequence[Event]) -> bool:
+    """
+    Append all of these events in one transaction, and return True. Return False if it was refused: none is appended.
+
+    DynamoDB refuses it if the log has one of the ids, or if another transaction writes one of them. `events` is as for
+    `append_many`. After a lost response, the retry of the same call returns False, and the log has the events.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    """
+    try:
+        with dynamodb.transact(LogUnavailableError) as transaction:
+            dynamodb.include_new(transaction, EventItem, [_build_raw_item(event) for event in events])
+    except RefusedError:
+        return False
+    return True
+
+
+def _is_appended(event: Event) -> bool:
+    """Append the event, and check that its id was not in the log."""
+    try:
+        return not append(event).is_retry
+    except (KeyReusedError, NotUnderstoodError):
+        return False
+
+
+def _build_raw_item(event: Event) -> RawItem:
+    """Build the item as `_build_item` does, in a sixth of its time."""
+    fields = {"partition": partitions.event_partition(event.counter_id, event.event_id), **codec.encode_event(event)}
+    return {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in fields.items()}
+
+
+def read_purge(partition: str) -> int:
+    """
+    Return the time until which this partition's events are void, in ms since 1970. One strongly consistent read.
+
+    Returns `NEVER_PURGED` if none of them is.
+
+    Raises:
+        LogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    with dynamodb.translate_errors(LogUnavailableError):
+        items = EventItem.query(partition, EventItem.event_id < FIRST_ID_AFTER_PURGES, consistent_read=True)
+        purges = [event for event in map(_decode, items) if isinstance(event, Purged)]
+    return max((purge.until_ms for purge in purges), default=NEVER_PURGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,21 +314,6 @@ def scan_partition(
             yield _decode(item)
 
 
-def read_purge(partition: str) -> int:
-    """
-    Return the time until which this partition's events are void, in ms since 1970. One strongly consistent read.
-
-    Returns `NEVER_PURGED` if none of them is.
-
-    Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
-    """
-    with dynamodb.translate_errors(LogUnavailableError):
-        items = EventItem.query(partition, EventItem.event_id < FIRST_ID_AFTER_PURGES, consistent_read=True)
-        purges = [event for event in map(_decode, items) if isinstance(event, Purged)]
-    return max((purge.until_ms for purge in purges), default=NEVER_PURGED)
-
-
 def skip_unreadable(events: Iterable[Event | Unreadable]) -> Iterator[Event]:
     """Yield the events that this version of the code can decode."""
     return (event for event in events if not isinstance(event, Unreadable))
@@ -305,35 +333,7 @@ def _decode(item: EventItem) -> Event | Unreadable:
     return event
 
 
-def get_recorded(event: Event) -> Event:
-    """
-    Return the event that the log has under this event's id. Call this only after a conditional write found it.
-
-    Raises:
-        KeyReusedError: the id belongs to a different event.
-        LogUnavailableError: DynamoDB throttles or does not answer.
-        NotUnderstoodError: this version of the code cannot decode the event.
-    """
-    recorded = find(event.counter_id, event.event_id)
-    if recorded is None:
-        raise LogUnavailableError(f"event {event.event_id} is in the log but not visible yet")
-    if not have_same_content(recorded, event):
-        raise KeyReusedError(event.counter_id, event.event_id)
-    return recorded
-
-
 def _get_batch(counter_id: str, event_ids: Set[str], *, consistent_read: bool) -> list[EventItem]:
     keys = [(partitions.event_partition(counter_id, event_id), event_id) for event_id in event_ids]
     with dynamodb.translate_errors(LogUnavailableError):
         return list(EventItem.batch_get(keys, consistent_read=consistent_read))
-
-
-def _build_item(event: Event, *, counted_at_once: bool) -> EventItem:
-    partition = partitions.event_partition(event.counter_id, event.event_id)
-    return EventItem(partition=partition, counted_at_once=counted_at_once or None, **codec.encode_event(event))
-
-
-def _build_raw_item(event: Event) -> RawItem:
-    """Build the item as `_build_item` does, in a sixth of its time."""
-    fields = {"partition": partitions.event_partition(event.counter_id, event.event_id), **codec.encode_event(event)}
-    return {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in fields.items()}

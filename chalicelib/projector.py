@@ -11,7 +11,7 @@ from chalicelib.aws.dead_letters import DeadLetter
 from chalicelib.errors import PartlyCountedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Set
+    from collections.abc import Callable, Collection, Set
 
     from chalicelib.domain.events import Event
     from chalicelib.projections import Projection
@@ -34,9 +34,9 @@ class _Message:
         return any(event.counter_id in counter_ids for event in self.events)
 
 
-def project(projection: Projection, count: Count, records: Iterable[object]) -> dict[str, Any]:
+def project(projection: Projection, count: Count, batch: object) -> dict[str, Any]:
     """
-    Count each event in these SQS records once, with `count`, and park the records with invalid content.
+    Count each event in a batch of SQS records once, with `count`, and park the records with invalid content.
 
     The queue may deliver records repeatedly, late, in any order and in any batch. Returns a partial batch response: the
     records with uncounted events, which the queue delivers again. If the event source ignores partial batch responses,
@@ -46,7 +46,7 @@ def project(projection: Projection, count: Count, records: Iterable[object]) -> 
         UnavailableError: a temporary failure. The queue delivers all records again; counted events do not count twice.
     """
     current = settings.current()
-    messages = [_decode(record, projection) for record in records]
+    messages = [_decode(record, projection) for record in codec.list_records(batch)]
     events = [event for message in messages for event in message.events]
     likely_counted = {event.counter_id for message in messages if message.is_likely_counted for event in message.events}
     failed: list[_Message] = []
@@ -67,7 +67,9 @@ def project(projection: Projection, count: Count, records: Iterable[object]) -> 
     return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in failed]}
 
 
-def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Collection[str], metrics: str) -> None:
+def _measure(
+    messages: list[_Message], new: Set[tuple[str, str]], uncounted: Collection[str], metric_prefix: str
+) -> None:
     """Log and measure how many events of these messages are counted, even if the queue delivers all messages again."""
     counted = [
         event
@@ -80,7 +82,7 @@ def _measure(messages: list[_Message], new: Set[tuple[str, str]], uncounted: Col
         events=len(counted),
         new=len(new),
         oldest_ms=min((event.recorded_at_ms for event in counted if _key(event) in new), default=None),
-        metrics=metrics,
+        metric_prefix=metric_prefix,
     )
 
 
@@ -95,8 +97,8 @@ def _decode(record: object, projection: Projection) -> _Message:
     events = [event for event in decoded if event.is_counted]
     dead_letter = None
     if reasons:
-        source, original = projection.describe("projection queue"), record if body is None else body
-        dead_letter = DeadLetter(source, "; ".join(reasons), original, message_id)
+        original = record if body is None else body
+        dead_letter = DeadLetter(projection.describe("projection queue"), "; ".join(reasons), original, message_id)
     return _Message(message_id, events, dead_letter, is_likely_counted=_is_likely_counted(fields))
 
 

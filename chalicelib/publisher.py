@@ -17,29 +17,30 @@ if TYPE_CHECKING:
     from chalicelib.projections import Projection
 
 
-def publish(records: Iterable[object]) -> None:
+def publish(batch: object) -> None:
     """
-    Send every event that these stream records announce to each projection's queue, and park every invalid record.
+    Send every event that a batch of stream records announces to each projection's queue, and park invalid records.
 
-    One message contains many events. Events that their own commands count go into separate messages, marked by an
-    attribute. Events of types that are not counted are not sent. If one queue fails, the others still get the events. A
+    One message contains many events. Events that their commands have probably counted go into messages of their own,
+    marked by an attribute: the projector then reads before it writes. Events of types that are not counted are not
+    sent. If one queue fails, the others still get the events. A
     redelivered batch is published again, and duplicates are counted once.
 
     Raises:
         QueueUnavailableError: SQS throttles or does not answer. The stream delivers the batch again.
     """
-    recorded: list[Event] = []
-    counted: list[Event] = []
+    events: list[Event] = []
+    likely_counted: list[Event] = []
     parked: list[DeadLetter] = []
-    for record in records:
+    for record in codec.list_records(batch):
         try:
             event = codec.decode_stream_record(record)
         except NotUnderstoodError as error:
             parked.append(DeadLetter(dead_letters.STREAM_SOURCE, error.reason, record))
         else:
             if event.is_counted:
-                (counted if codec.is_counted_at_once(record) else recorded).append(event)
-    messages = [*codec.encode_messages(recorded), *codec.encode_messages(counted, likely_counted=True)]
+                (likely_counted if codec.is_counted_at_once(record) else events).append(event)
+    messages = [*codec.encode_messages(events), *codec.encode_messages(likely_counted, likely_counted=True)]
     failures: list[QueueUnavailableError] = []
     current = settings.current()
     for projection in current.projections:

@@ -123,7 +123,7 @@ def watch_invocation(received: object) -> Iterator[None]:
         _measured.reset(outer)
 
 
-def add_event_keys(event: Event) -> None:
+def add_event_ids(event: Event) -> None:
     """Add the ids of a command's event to the remaining log lines of this invocation."""
     if _measured.get() is not None:
         _log.thread_safe_append_keys(counter_id=event.counter_id, event_id=event.event_id)
@@ -191,25 +191,25 @@ def log_published(message_id: str, event_ids: Sequence[str], projection: Project
 
 
 def log_projected(
-    message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None, metrics: str = ""
+    message_ids: Sequence[object], *, events: int, new: int, oldest_ms: int | None, metric_prefix: str
 ) -> None:
     """
     Log how many events of a batch of messages are counted, and how many of them are `new`.
 
     `oldest_ms` is the time of the oldest new event. `message_ids` are the messages whose events are all counted.
-    `metrics` is the prefix of the projection's metrics. Only the first projection has `Delivered`, which includes
-    duplicates, because duplicates also show that events arrive.
+    Only the first projection has `Delivered`, which includes duplicates, because duplicates also show that events
+    arrive.
     """
     if not events:
         return
     lag_s = None if oldest_ms is None else max(0, time.time_ns() // 1_000_000 - oldest_ms) / 1000
     _log.info("projected", extra={"events": events, "new": new, "lag_s": lag_s, "message_ids": message_ids})
-    if not metrics:
+    if not metric_prefix:
         _count("Delivered", events)
-    _count(f"{metrics}Counted", new)
-    _count(f"{metrics}Duplicates", events - new)
+    _count(f"{metric_prefix}Counted", new)
+    _count(f"{metric_prefix}Duplicates", events - new)
     if lag_s is not None:
-        _measure(f"{metrics}Lag", lag_s)
+        _measure(f"{metric_prefix}Lag", lag_s)
 
 
 def log_not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:

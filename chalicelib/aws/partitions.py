@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from chalicelib import codec, settings
+from chalicelib import settings
 from chalicelib.domain.counter import PartKey
 from chalicelib.domain.events import choose_part, is_counter_id
 
@@ -29,14 +29,18 @@ def part_keys(counter_id: str) -> list[PartKey]:
 
 
 def format_partition(key: PartKey) -> str:
-    """Return the partition of the log with this part's events, and of the archive with its pages."""
-    return codec.partition_key(key.counter_id, key.part, count_parts())
+    """
+    Return the partition of the log with this part's events, and of the archive with its pages.
+
+    `codec.extract_counter_id` is the inverse.
+    """
+    return key.counter_id if count_parts() == 1 else f"{key.counter_id}#{key.part}"
 
 
 def event_partition(counter_id: str, event_id: str) -> str:
     """Return the partition of the log that holds this event."""
     parts = count_parts()
-    return codec.partition_key(counter_id, choose_part(event_id, parts), parts)
+    return counter_id if parts == 1 else f"{counter_id}#{choose_part(event_id, parts)}"
 
 
 def parse_partition(partition: str) -> PartKey | None:

@@ -15,7 +15,7 @@ from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError, UnwritableItemError
 from chalicelib.aws.tables import CounterItem, PageItem
 from chalicelib.domain.archive import RECENT_MAX, Addition
-from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey, add_up
+from chalicelib.domain.counter import NOTHING_ARCHIVED, Counter, Part, PartKey
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.read_model import items
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pynamodb.transactions import TransactWrite
 
     from chalicelib.aws.dynamodb import RawItem
-    from chalicelib.domain.archive import Page, PageWrite, Plan
+    from chalicelib.domain.archive import Archiving, Page, PageWrite, Plan
     from chalicelib.domain.entries import Entry
 
 
@@ -37,6 +37,72 @@ class ChangedError(Exception):
     def __init__(self, part: Part | None = None) -> None:
         super().__init__()
         self.part = part
+
+
+def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
+    """
+    Add entries to the part's recent entries without reading it first, and return its new totals. One request.
+
+    Raises:
+        ChangedError: an entry is counted or late, or the recent entries have no room. `part` is the part's state; None
+            after a conflict with a transaction.
+        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+        DamagedReadModelError: the item cannot be decoded.
+    """
+    actions, condition = _addition_update(entries, now_ms)
+    with _translate_refusals(key):
+        updated = dynamodb.update(CounterItem(key.counter_id, key.part), actions, condition, ReadModelUnavailableError)
+    return items.decode_totals(updated)
+
+
+def _addition_update(entries: frozenset[Entry], now_ms: int) -> tuple[list[Action], Condition]:
+    """
+    Return the actions that add entries to a counter's item, and the condition that each counts for the first time.
+
+    The condition: the item has none of the entries and room for them, and none is late. In DynamoDB, a comparison with
+    a missing attribute is false, so each part of the condition also accepts a missing attribute.
+    """
+    stored = items.encode_recent(entries)
+    recent, archived_until = CounterItem.recent, CounterItem.archived_until
+    has_room = size(recent) <= RECENT_MAX - len(stored)  # type: ignore[no-untyped-call]
+    earliest_ms = min(entry.recorded_at_ms for entry in entries)
+    condition = _join(
+        [
+            *(~recent.contains(each) for each in sorted(stored)),
+            recent.does_not_exist() | has_room,
+            archived_until.does_not_exist() | (archived_until < earliest_ms),
+        ]
+    )
+    return [*_add_totals(entries, now_ms), recent.add(stored)], condition
+
+
+def _add_totals(entries: Set[Entry], now_ms: int) -> list[Action]:
+    return [
+        CounterItem.value.add(sum(entry.amount for entry in entries)),
+        CounterItem.version.add(len(entries)),
+        CounterItem.revision.add(1),
+        CounterItem.updated_at.set(now_ms),
+    ]
+
+
+def _join(conditions: Sequence[Condition]) -> Condition:
+    """Join conditions as a balanced tree, because DynamoDB limits the nesting of expressions."""
+    if len(conditions) == 1:
+        return conditions[0]
+    middle = len(conditions) // 2
+    joined: Condition = _join(conditions[:middle]) & _join(conditions[middle:])
+    return joined
+
+
+@contextlib.contextmanager
+def _translate_refusals(key: PartKey) -> Iterator[None]:
+    """Raise a refused write as a `ChangedError`, and an item that DynamoDB rejects as a `DamagedReadModelError`."""
+    try:
+        yield
+    except RefusedError as refused:
+        raise ChangedError(None if refused.item is None else items.decode_part(refused.item, key)) from refused
+    except UnwritableItemError as error:
+        raise DamagedReadModelError(key.counter_id, str(error)) from error
 
 
 def read_part(key: PartKey) -> Part:
@@ -71,17 +137,6 @@ def read_parts(counter_id: str) -> list[Part]:
         DamagedReadModelError: an item cannot be decoded.
     """
     return [items.decode_part(item) for item in query_parts(counter_id)]
-
-
-def read_counter(counter_id: str) -> Counter:
-    """
-    Return the counter's current state: the sum of its parts. One consistent request, of 1 read unit for every 4 parts.
-
-    Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
-        DamagedReadModelError: an item cannot be decoded.
-    """
-    return add_up(counter_id, (items.decode_totals(item) for item in query_parts(counter_id)))
 
 
 def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
@@ -156,22 +211,6 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
         yield [page for page in pages if not page["partition"]["S"].startswith("#")]
 
 
-def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
-    """
-    Add entries to the part's recent entries without reading it first, and return its new totals. One request.
-
-    Raises:
-        ChangedError: an entry is counted or late, or the recent entries have no room. `part` is the part's state; None
-            after a conflict with a transaction.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
-        DamagedReadModelError: the item cannot be decoded.
-    """
-    actions, condition = _build_update(Addition(entries), now_ms)
-    with _translate_refusals(key):
-        updated = dynamodb.update(CounterItem(key.counter_id, key.part), actions, condition, ReadModelUnavailableError)
-    return items.decode_totals(updated)
-
-
 def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
     """
     Execute all writes of a plan for this state of the part if its conditions hold, else none. One request.
@@ -202,10 +241,14 @@ def include_plan(
     If `revision` is not None, the part must still have it. The plan was decided for that revision, so this replaces
     the plan's own condition on the item.
     """
-    if not isinstance(plan, Addition):
+    actions: list[Action]
+    condition: Condition | None
+    if isinstance(plan, Addition):
+        actions, condition = _addition_update(plan.entries, now_ms)
+    else:
         for page in plan.pages:
             include_page(transaction, key, page)
-    actions, condition = _build_update(plan, now_ms)
+        actions, condition = _archiving_update(plan, now_ms)
     if revision is not None:
         condition = revision_condition(revision)
     transaction.update(CounterItem(key.counter_id, key.part), actions=actions, condition=condition)
@@ -248,36 +291,16 @@ def _request_items(page_iter: Any) -> Iterator[list[RawItem]]:
         yield response["Items"]
 
 
-@contextlib.contextmanager
-def _translate_refusals(key: PartKey) -> Iterator[None]:
-    """Raise a refused write as a `ChangedError`, and an item that DynamoDB rejects as a `DamagedReadModelError`."""
-    try:
-        yield
-    except RefusedError as refused:
-        raise ChangedError(None if refused.item is None else items.decode_part(refused.item, key)) from refused
-    except UnwritableItemError as error:
-        raise DamagedReadModelError(key.counter_id, str(error)) from error
-
-
-def _build_update(plan: Plan, now_ms: int) -> tuple[list[Action], Condition | None]:
-    """Return the actions and the condition of a plan's update of the counter's item."""
-    item = CounterItem
-    actions: list[Action] = [
-        item.value.add(sum(entry.amount for entry in plan.entries)),
-        item.version.add(len(plan.entries)),
-        item.revision.add(1),
-        item.updated_at.set(now_ms),
-    ]
-    if isinstance(plan, Addition):
-        stored = items.encode_recent(plan.entries)
-        return [*actions, item.recent.add(stored)], _addition_condition(plan.entries, stored)
+def _archiving_update(plan: Archiving, now_ms: int) -> tuple[list[Action], Condition | None]:
+    """Return the actions and the condition with which a counter's item counts the entries of a plan."""
+    actions = _add_totals(plan.entries, now_ms)
     if any(page.revision_before is not None for page in plan.pages):
-        actions.append(item.amended.add(1))
+        actions.append(CounterItem.amended.add(1))
     if plan.revision is None:
         return actions, None
     actions.append(set_recent(plan.recent))
     if plan.archived_until_ms != NOTHING_ARCHIVED:
-        actions.append(item.archived_until.set(plan.archived_until_ms))
+        actions.append(CounterItem.archived_until.set(plan.archived_until_ms))
     return actions, revision_condition(plan.revision)
 
 
@@ -292,30 +315,3 @@ def revision_condition(revision: int) -> Condition:
     """Return the condition that a counter's item has this revision; 0: that the item does not exist."""
     condition: Condition = CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()
     return condition
-
-
-def _addition_condition(entries: frozenset[Entry], stored: Set[bytes]) -> Condition:
-    """
-    Return the condition that a part has counted none of these entries, and has room for them.
-
-    In DynamoDB, a comparison with a missing attribute is false, so each condition also accepts a missing attribute.
-    """
-    recent, archived_until = CounterItem.recent, CounterItem.archived_until
-    fits = size(recent) <= RECENT_MAX - len(stored)  # type: ignore[no-untyped-call]
-    earliest_ms = min(entry.recorded_at_ms for entry in entries)
-    return _join(
-        [
-            *(~recent.contains(each) for each in sorted(stored)),
-            recent.does_not_exist() | fits,
-            archived_until.does_not_exist() | (archived_until < earliest_ms),
-        ]
-    )
-
-
-def _join(conditions: Sequence[Condition]) -> Condition:
-    """Join conditions as a balanced tree, because DynamoDB limits the nesting of expressions."""
-    if len(conditions) == 1:
-        return conditions[0]
-    middle = len(conditions) // 2
-    joined: Condition = _join(conditions[:middle]) & _join(conditions[middle:])
-    return joined

@@ -91,9 +91,11 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
     return frozenset(new)
 
 
-def count_and_get(event: Event) -> Counter:
+def count_one(event: Event) -> Counter | None:
     """
-    Count one event, once, and return the counter's state, which includes it. One request in the usual case.
+    Count one event, once. One request in the usual case.
+
+    Returns the counter's state right after the event, or None if the responses to the requests do not have it.
 
     Raises:
         ReadModelUnavailableError, ContendedError: see `count`.
@@ -104,7 +106,7 @@ def count_and_get(event: Event) -> Counter:
         totals = store.add_entries(key, entries, clock.now_ms())
     except ChangedError as changed:
         _, totals = next(_count_by_plans(key, entries, changed.part), (None, None))
-    return totals if totals and partitions.count_parts() == 1 else store.read_counter(event.counter_id)
+    return totals if partitions.count_parts() == 1 else None
 
 
 def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
@@ -133,7 +135,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
             event_log.include_append(transaction, event)
             store.include_plan(transaction, own.key, plan, now_ms, own.revision)
     except RefusedError as refused:
-        if event_log.has_refused(refused):
+        if event_log.is_duplicate(refused):
             raise RecordedBeforeError(event.counter_id, event.event_id) from refused
         raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused
     except UnwritableItemError as error:

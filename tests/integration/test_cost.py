@@ -208,7 +208,7 @@ def test_a_thousand_stream_records_are_one_message(pipeline):
     records = [stream_record(an_event(counter_id=pipeline.counter_id)) for _ in range(1000)]
 
     with aws_requests.record() as requests:
-        publisher.publish(stream_batch(records)["Records"])
+        publisher.publish(stream_batch(records))
 
     assert requests.operations == ["SendMessage"]
 

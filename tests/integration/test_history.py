@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib import codec, settings
+from chalicelib import settings
 from chalicelib.domain import archive
 from chalicelib.domain.entries import Entry, encode_page
 from chalicelib.read_model import queries
@@ -45,7 +45,7 @@ def put_archive(put_until_end, pipeline):
     """Put an archive as it would be, had this many events been counted in each of the first seconds."""
 
     def put(seconds, events, part=0, parts=1):
-        partition = codec.partition_key(pipeline.counter_id, part, parts)
+        partition = pipeline.counter_id if parts == 1 else f"{pipeline.counter_id}#{part}"
         pages = [
             {"partition": partition, "end": chunk[-1].recorded_at_ms, "entries": encode_page(chunk), "revision": 1}
             for second in range(seconds)

@@ -239,7 +239,7 @@ def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, 
     from chalicelib.projections import SQL
     from ops.maintenance import rebuild
 
-    projector.project(SQL, read_model.count, queue_batch(["unknown"])["Records"])
+    projector.project(SQL, read_model.count, queue_batch(["unknown"]))
 
     found = use_operator(pipeline, tmp_path, restored_log)
     with asked() as also:

@@ -302,7 +302,7 @@ def test_log_fields_of_one_invocation_are_not_in_the_next(pipeline, seen):
 
 def test_outside_a_function_nothing_is_measured(pipeline, seen):
     command_handlers.record(Increment(pipeline.counter_id))
-    publisher.publish(pipeline.new_records())
+    publisher.publish(stream_batch(pipeline.new_records()))
 
     found = seen()
     accepted, published = found.lines

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from chalicelib.domain.events import choose_part
-from chalicelib.read_model import store
+from chalicelib.read_model import queries, store
 from testkit.builders import an_adjustment, an_event, message_body
 from testkit.faults import Attempt
 from tests.environments import environment
@@ -60,7 +60,7 @@ def test_a_counter_was_updated_when_its_latest_part_was(pipeline):
     pipeline.count(*[an_event(counter_id=pipeline.counter_id, event_id=an_id_of(part)) for part in (3, 0)])
 
     latest_ms = max(part.updated_at_ms or 0 for part in store.read_parts(pipeline.counter_id))
-    assert store.read_counter(pipeline.counter_id).updated_at_ms == latest_ms
+    assert queries.get_counter(pipeline.counter_id).updated_at_ms == latest_ms
 
 
 def test_hostile_deliveries_to_parts_count_each_event_once(pipeline):

@@ -40,7 +40,7 @@ class Both:
     def project(self, bodies):
         """Deliver the bodies and return those to be redelivered."""
         batch = queue_batch(bodies)
-        answer = projector.project(SQL, read_model.count, batch["Records"])
+        answer = projector.project(SQL, read_model.count, batch)
         failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         return [record["body"] for record in batch["Records"] if record["messageId"] in failed]
 

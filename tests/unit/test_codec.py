@@ -153,11 +153,6 @@ def test_a_message_of_the_longest_remarks_never_outgrows_the_queue():
     assert sum(len(codec.decode_message(body)[0]) for body in bodies) == 100
 
 
-def test_a_partition_has_a_suffix_only_where_there_are_shards():
-    assert codec.partition_key("clicks", 0, parts=1) == "clicks"
-    assert codec.partition_key("clicks", 2, parts=4) == "clicks#2"
-
-
 def test_a_sharded_event_comes_back_with_its_counters_own_id():
     event = an_event()
     record = stream_record(event)
