@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.events import LARGEST_AMOUNT, MAX_PARTS
 from chalicelib.errors import SettingsError
 from chalicelib.projections import PROJECTIONS, SQL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from chalicelib.projections import Projection
 
@@ -80,39 +80,159 @@ _RESERVED_SUFFIXES = (
 _SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:] if projection is not SQL)
 
 
+def _setting(parse: Callable[[str, Mapping[str, str]], object]) -> Any:
+    """Declare a setting. `parse` gets the name of its variable and the environment."""
+    return field(metadata={"parse": parse})
+
+
+def _text() -> Any:
+    return _setting(lambda name, environment: environment.get(name, ""))
+
+
+def _integer(default: int | None, lowest: int, highest: int) -> Any:
+    """Declare an integer within inclusive bounds."""
+
+    def parse(name: str, environment: Mapping[str, str]) -> int | None:
+        return _parse_integer(name, environment[name], lowest, highest) if name in environment else default
+
+    return _setting(parse)
+
+
+def _one_of(allowed: tuple[str, ...], default: str) -> Any:
+    def parse(name: str, environment: Mapping[str, str]) -> str:
+        text = environment.get(name, default)
+        if text not in allowed:
+            raise SettingsError(f"{name} must be one of {', '.join(allowed)}, got {text!r}")
+        return text
+
+    return _setting(parse)
+
+
+def _parse_integer(name: str, text: str, lowest: int, highest: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
+        raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, got {text!r}")
+    return int(text)
+
+
+def _parse_stage(name: str, environment: Mapping[str, str]) -> str:
+    stage = environment.get(name, "")
+    if not _STAGE.fullmatch(stage):
+        raise SettingsError(
+            f"{name} must be 1 to 20 lower-case letters, digits or hyphens that start with a letter "
+            f"(local, dev, prod), got {stage!r}"
+        )
+    if stage.endswith(_RESERVED_SUFFIXES):
+        raise SettingsError(f"{name} must not end in {', '.join(_RESERVED_SUFFIXES)}, got {stage!r}")
+    return stage
+
+
+def _parse_origins(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the allowed origins as browsers send them: in lower case, without a slash and without a default port."""
+    text = environment.get(name, "*")
+    origins = tuple(dict.fromkeys(_normalize_origin(part) for part in text.split(",")))
+    if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise SettingsError(
+            f"{name} must be * or origins separated by commas, such as "
+            f"https://counter.example,http://localhost:8080, got {text!r}"
+        )
+    return origins
+
+
+def _normalize_origin(text: str) -> str:
+    origin = text.lower().removesuffix("/")
+    return origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
+
+
+def is_counter_pattern(text: str) -> bool:
+    """Check for a counter's name, or a pattern in which `*` is any text."""
+    return _COUNTER_PATTERN.fullmatch(text) is not None
+
+
+def _parse_counters(name: str, environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the names and patterns of the counters that exist, or None if the owner has yet to choose."""
+    text = environment.get(name, "*" if environment["STAGE"] == LOCAL_STAGE else None)
+    if text is None:
+        return None
+    if len(text) > _COUNTERS_LENGTH:
+        raise SettingsError(
+            f"{name} must have at most {_COUNTERS_LENGTH} characters, got {len(text)}: use patterns such as likes-*, "
+            "or add counters with `python -m ops counters add`"
+        )
+    entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
+    for entry in entries:
+        if not is_counter_pattern(entry):
+            raise SettingsError(
+                f"{name} must be * or names and patterns separated by commas, such as visits,likes-*, each "
+                f"{COUNTER_PATTERN}, got {entry!r}"
+            )
+    return tuple(dict.fromkeys(entries))
+
+
+def _parse_fronts(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    text = environment.get(name, "rest")
+    fronts = tuple(part.strip() for part in text.split(","))
+    if not set(fronts) <= set(FRONTS) or len(set(fronts)) < len(fronts):
+        raise SettingsError(f"{name} must be rest, http or url, or several of them separated by commas, got {text!r}")
+    return fronts
+
+
+def _parse_digests(name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the SHA-256 digests of the secrets that the stage's CDN may send."""
+    text = environment.get(name, "")
+    digests = tuple(text.split(",")) if text else ()
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) or len(digests) > 4:
+        raise SettingsError(
+            f"{name} must be the SHA-256 digests of one to four secrets, in lower-case hexadecimal, separated by "
+            "commas, and not the secrets themselves"
+        )
+    return digests
+
+
+def _parse_reader_url(name: str, environment: Mapping[str, str]) -> str:
+    return environment.get(name, "") or environment.get("SQL_URL", "")
+
+
+def _parse_switches(_name: str, environment: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(name for name in _SWITCHES if _parse_integer(name, environment.get(name, "0"), 0, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that may differ between two deployments. The stage determines the names of tables and queues."""
+    """
+    Everything that may differ between two deployments. The stage determines the names of tables and queues.
 
-    stage: str
-    allowed_origin: tuple[str, ...]
-    counters: tuple[str, ...] | None
-    writers: str
-    readers: str
-    jwt_issuer: str
-    jwt_audience: str
-    max_increment: int
-    shards: int
-    batching_window_s: int
-    projectors: int | None
-    log_level: str
-    event_log_stream_arn: str
-    check_events: int
-    front: tuple[str, ...]
-    front_secrets: tuple[str, ...]
-    cdn: str
-    requests_per_s: int
-    expensive_reads_per_s: int
-    reserved_api: int | None
-    reserved_publish: int | None
-    reserved_project: int | None
-    access_log: int
-    waf: int | None
-    partial_batch_responses: int
-    sdk: str
-    sql_url: str
-    sql_reader_url: str
-    switches: frozenset[str]
+    Each setting is read from the variable of the same name in upper case.
+    """
+
+    stage: str = _setting(_parse_stage)
+    allowed_origin: tuple[str, ...] = _setting(_parse_origins)
+    counters: tuple[str, ...] | None = _setting(_parse_counters)
+    writers: str = _one_of(CALLERS, "anyone")
+    readers: str = _one_of(CALLERS, "anyone")
+    jwt_issuer: str = _text()
+    jwt_audience: str = _text()
+    max_increment: int = _integer(1000, 1, LARGEST_AMOUNT)
+    shards: int = _integer(1, 1, MAX_PARTS)
+    batching_window_s: int = _integer(1, 0, 300)
+    projectors: int | None = _integer(None, 2, 1000)
+    log_level: str = _one_of(LOG_LEVELS, "INFO")
+    event_log_stream_arn: str = _text()
+    check_events: int = _integer(20_000, 20, 1_000_000)
+    front: tuple[str, ...] = _setting(_parse_fronts)
+    front_secrets: tuple[str, ...] = _setting(_parse_digests)
+    cdn: str = _one_of(CDNS, "none")
+    requests_per_s: int = _integer(1000, 1, 10_000)
+    expensive_reads_per_s: int = _integer(100, 1, 10_000)
+    reserved_api: int | None = _integer(None, 1, 1000)
+    reserved_publish: int | None = _integer(None, 1, 1000)
+    reserved_project: int | None = _integer(None, 2, 1000)
+    access_log: int = _integer(0, 0, 1)
+    waf: int | None = _integer(None, 10, 2_000_000_000)
+    partial_batch_responses: int = _integer(0, 0, 1)
+    sdk: str = _one_of(SDKS, "runtime")
+    sql_url: str = _text()
+    sql_reader_url: str = _setting(_parse_reader_url)
+    switches: frozenset[str] = _setting(_parse_switches)
 
     @property
     def event_log_table(self) -> str:
@@ -153,61 +273,21 @@ def read(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: a variable is missing or out of range. The message names it and the rule.
     """
-    stage = environment.get("STAGE", "")
-    if not _STAGE.fullmatch(stage):
-        raise SettingsError(
-            "STAGE must be 1 to 20 lower-case letters, digits or hyphens that start with a letter "
-            f"(local, dev, prod), got {stage!r}"
-        )
-    if stage.endswith(_RESERVED_SUFFIXES):
-        raise SettingsError(f"STAGE must not end in {', '.join(_RESERVED_SUFFIXES)}, got {stage!r}")
-    sql_url = environment.get("SQL_URL", "")
-    sql_reader_url = environment.get("SQL_READER_URL", "") or sql_url
-    if sql_url:
-        check_sql_url("SQL_URL", sql_url, sql_url)
-        check_sql_url("SQL_READER_URL", sql_reader_url, sql_url)
-    elif sql_reader_url:
+    found = Settings(**{each.name: each.metadata["parse"](each.name.upper(), environment) for each in fields(Settings)})
+    if found.sql_url:
+        check_sql_url("SQL_URL", found.sql_url, found.sql_url)
+        check_sql_url("SQL_READER_URL", found.sql_reader_url, found.sql_url)
+    elif found.sql_reader_url:
         raise SettingsError("SQL_READER_URL requires SQL_URL")
-    projectors = _optional_integer(environment, "PROJECTORS", lowest=2, highest=1000)
-    reserved_project = _optional_integer(environment, "RESERVED_PROJECT", lowest=2, highest=1000)
-    if reserved_project and not (projectors and projectors <= reserved_project):
+    if found.reserved_project and not (found.projectors and found.projectors <= found.reserved_project):
         # Otherwise, Lambda throttles the pollers of the queue, and messages run out of deliveries.
-        raise SettingsError(f"RESERVED_PROJECT requires PROJECTORS of at most {reserved_project}, got {projectors}")
-    writers, readers = (_one_of(environment, name, CALLERS, default="anyone") for name in ("WRITERS", "READERS"))
-    jwt_issuer, jwt_audience = environment.get("JWT_ISSUER", ""), environment.get("JWT_AUDIENCE", "")
-    if jwt_issuer or "jwt" in (writers, readers):
-        _check_issuer(jwt_issuer, jwt_audience, stage)
-    return Settings(
-        stage=stage,
-        allowed_origin=_origins(environment),
-        counters=_counters(environment),
-        writers=writers,
-        readers=readers,
-        jwt_issuer=jwt_issuer,
-        jwt_audience=jwt_audience,
-        max_increment=_integer(environment, "MAX_INCREMENT", default=1000, lowest=1, highest=LARGEST_AMOUNT),
-        shards=_integer(environment, "SHARDS", default=1, lowest=1, highest=MAX_PARTS),
-        batching_window_s=_integer(environment, "BATCHING_WINDOW_S", default=1, lowest=0, highest=300),
-        projectors=projectors,
-        log_level=_one_of(environment, "LOG_LEVEL", LOG_LEVELS, default="INFO"),
-        event_log_stream_arn=environment.get("EVENT_LOG_STREAM_ARN", ""),
-        check_events=_integer(environment, "CHECK_EVENTS", default=20_000, lowest=20, highest=1_000_000),
-        front=_fronts(environment),
-        front_secrets=_front_secrets(environment),
-        cdn=_cdn(environment),
-        requests_per_s=_integer(environment, "REQUESTS_PER_S", default=1000, lowest=1, highest=10_000),
-        expensive_reads_per_s=_integer(environment, "EXPENSIVE_READS_PER_S", default=100, lowest=1, highest=10_000),
-        reserved_api=_optional_integer(environment, "RESERVED_API", lowest=1, highest=1000),
-        reserved_publish=_optional_integer(environment, "RESERVED_PUBLISH", lowest=1, highest=1000),
-        reserved_project=reserved_project,
-        access_log=_integer(environment, "ACCESS_LOG", default=0, lowest=0, highest=1),
-        waf=_optional_integer(environment, "WAF", lowest=10, highest=2_000_000_000),
-        partial_batch_responses=_integer(environment, "PARTIAL_BATCH_RESPONSES", default=0, lowest=0, highest=1),
-        sdk=_one_of(environment, "SDK", SDKS, default="runtime"),
-        sql_url=sql_url,
-        sql_reader_url=sql_reader_url,
-        switches=frozenset(name for name in _SWITCHES if _integer(environment, name, default=0, lowest=0, highest=1)),
-    )
+        raise SettingsError(
+            f"RESERVED_PROJECT requires PROJECTORS of at most {found.reserved_project}, got {found.projectors}"
+        )
+    if found.jwt_issuer or found.has_authorizer:
+        _check_issuer(found)
+    _check_fronts(found, environment)
+    return found
 
 
 @functools.cache
@@ -233,8 +313,9 @@ def check_sql_url(name: str, url: str, sql_url: str) -> None:
         raise SettingsError(f"{name} must begin with {scheme}://, as SQL_URL does: both are the same database")
 
 
-def _check_issuer(issuer: str, audience: str, stage: str) -> None:
-    if not _ISSUER.fullmatch(issuer) and not (stage == LOCAL_STAGE and _LOCAL_ISSUER.fullmatch(issuer)):
+def _check_issuer(found: Settings) -> None:
+    issuer, audience = found.jwt_issuer, found.jwt_audience
+    if not _ISSUER.fullmatch(issuer) and not (found.stage == LOCAL_STAGE and _LOCAL_ISSUER.fullmatch(issuer)):
         raise SettingsError(
             "JWT_ISSUER must be the https URL of an OpenID Connect issuer, exactly as in the iss of its tokens, for "
             f"example https://login.example, got {issuer!r}"
@@ -246,106 +327,23 @@ def _check_issuer(issuer: str, audience: str, stage: str) -> None:
         )
 
 
-def _integer(environment: Mapping[str, str], name: str, *, default: int, lowest: int, highest: int) -> int:
-    text = environment.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,16}", text) or not lowest <= int(text) <= highest:
-        raise SettingsError(f"{name} must be an integer from {lowest} to {highest}, got {text!r}")
-    return int(text)
-
-
-def _optional_integer(environment: Mapping[str, str], name: str, *, lowest: int, highest: int) -> int | None:
-    return _integer(environment, name, default=lowest, lowest=lowest, highest=highest) if name in environment else None
-
-
-def _origins(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the allowed origins as browsers send them: in lower case, without a slash and without a default port."""
-    text = environment.get("ALLOWED_ORIGIN", "*")
-    origins = tuple(dict.fromkeys(_normalize_origin(part) for part in text.split(",")))
-    if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
-        raise SettingsError(
-            "ALLOWED_ORIGIN must be * or origins separated by commas, such as "
-            f"https://counter.example,http://localhost:8080, got {text!r}"
-        )
-    return origins
-
-
-def _fronts(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the stage's fronts. The page calls the first one. Together they must honor the other settings."""
-    text = environment.get("FRONT", "rest")
-    fronts = tuple(part.strip() for part in text.split(","))
-    if not set(fronts) <= set(FRONTS) or len(set(fronts)) < len(fronts):
-        raise SettingsError(f"FRONT must be rest, http or url, or several of them separated by commas, got {text!r}")
-    open_fronts = [front for front in fronts if front != "rest"]
-    if open_fronts and (
-        restricted := [name for name in ("WRITERS", "READERS") if environment.get(name, "anyone") != "anyone"]
-    ):
+def _check_fronts(found: Settings, environment: Mapping[str, str]) -> None:
+    """Check that the stage's fronts, together, honor the other settings."""
+    open_fronts = [front for front in found.front if front != "rest"]
+    restricted = [name for name in ("WRITERS", "READERS") if environment.get(name, "anyone") != "anyone"]
+    if open_fronts and restricted:
         raise SettingsError(
             f"FRONT={open_fronts[0]} requires {restricted[0]}=anyone: only the REST API checks callers. Use FRONT=rest"
         )
-    ignored = [] if "rest" in fronts else [*_REST_SETTINGS, *([] if "http" in fronts else ["REQUESTS_PER_S"])]
+    ignored = [] if "rest" in found.front else [*_REST_SETTINGS, *([] if "http" in found.front else ["REQUESTS_PER_S"])]
     if given := [name for name in ignored if environment.get(name, "0") != "0"]:
         advice = "" if given[0] == "ACCESS_LOG" else "limit requests in the CDN and with RESERVED_API, or "
-        raise SettingsError(f"{given[0]} has no effect with FRONT={text}: {advice}use FRONT=rest")
-    return fronts
-
-
-def _front_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the SHA-256 digests of the secrets that the stage's CDN may send."""
-    text = environment.get("FRONT_SECRETS", "")
-    digests = tuple(text.split(",")) if text else ()
-    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) or len(digests) > 4:
-        raise SettingsError(
-            "FRONT_SECRETS must be the SHA-256 digests of one to four secrets, in lower-case hexadecimal, separated by "
-            "commas, and not the secrets themselves"
-        )
-    if digests and set(_fronts(environment)) == {"rest"}:
+        raise SettingsError(f"{given[0]} has no effect with FRONT={','.join(found.front)}: {advice}use FRONT=rest")
+    if found.front_secrets and not open_fronts:
         raise SettingsError("FRONT_SECRETS requires FRONT=url or FRONT=http: the REST API checks no secrets")
-    return digests
-
-
-def _cdn(environment: Mapping[str, str]) -> str:
-    cdn = _one_of(environment, "CDN", CDNS, default="none")
-    if cdn != "none" and set(_fronts(environment)) == {"rest"}:
-        raise SettingsError(f"CDN={cdn} requires FRONT=url or FRONT=http, which check the CDN's secret")
-    if cdn != "none" and environment["STAGE"] == LOCAL_STAGE:
+    if found.cdn != "none" and not open_fronts:
+        raise SettingsError(f"CDN={found.cdn} requires FRONT=url or FRONT=http, which check the CDN's secret")
+    if found.cdn != "none" and found.stage == LOCAL_STAGE:
         raise SettingsError(
             f"CDN must be none in stage {LOCAL_STAGE}: browsers cannot resolve the domain of an embedded distribution"
         )
-    return cdn
-
-
-def _normalize_origin(text: str) -> str:
-    origin = text.lower().removesuffix("/")
-    return origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
-
-
-def is_counter_pattern(text: str) -> bool:
-    """Check for a counter's name, or a pattern in which `*` is any text."""
-    return _COUNTER_PATTERN.fullmatch(text) is not None
-
-
-def _counters(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the names and patterns of the counters that exist, or None if the owner has yet to choose."""
-    text = environment.get("COUNTERS", "*" if environment["STAGE"] == LOCAL_STAGE else None)
-    if text is None:
-        return None
-    if len(text) > _COUNTERS_LENGTH:
-        raise SettingsError(
-            f"COUNTERS must have at most {_COUNTERS_LENGTH} characters, got {len(text)}: use patterns such as likes-*, "
-            "or add counters with `python -m ops counters add`"
-        )
-    entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
-    for entry in entries:
-        if not is_counter_pattern(entry):
-            raise SettingsError(
-                f"COUNTERS must be * or names and patterns separated by commas, such as visits,likes-*, each "
-                f"{COUNTER_PATTERN}, got {entry!r}"
-            )
-    return tuple(dict.fromkeys(entries))
-
-
-def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...], *, default: str) -> str:
-    text = environment.get(name, default)
-    if text not in allowed:
-        raise SettingsError(f"{name} must be one of {', '.join(allowed)}, got {text!r}")
-    return text
