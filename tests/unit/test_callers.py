@@ -112,7 +112,7 @@ described = [
 send = lambda path: app.app(api_event("GET", path), None)["headers"]["Cache-Control"]
 sent = [send("/openapi.json")]
 for path, policy in (("/minute", "public, max-age=60"), ("/second", app.responses.SHARED)):
-    app.app.route(path, **app._query)(lambda policy=policy: app.Response("", headers={"Cache-Control": policy}))
+    app.app.route(path, **app._query_route)(lambda policy=policy: app.Response("", headers={"Cache-Control": policy}))
     sent.append(send(path))
 print(json.dumps([sent, described]))
 """
