@@ -52,7 +52,7 @@ class Requests:
         """
         Return the cost of the writes among these requests.
 
-        A write costs 1 unit for each started KB of the item, and 2 in a transaction; of an item before and after, the
+        A write costs 1 unit per KB of the item, rounded up, and 2 in a transaction. Of the item before and after, the
         larger one counts. A condition that fails, and a member of a transaction that only checks a condition, cost the
         same (DynamoDB developer guide, "Capacity consumption").
         """
@@ -63,7 +63,7 @@ class Requests:
         """
         Return the cost of the reads among these requests.
 
-        A strongly consistent read costs 1 unit for each started 4 KB, and at least 1. An eventually consistent read
+        A strongly consistent read costs 1 unit per 4 KB, rounded up, and at least 1. An eventually consistent read
         costs half. Items are rounded up one by one, but the items of a page of a query or scan together (DynamoDB
         developer guide, "Capacity consumption").
         """
@@ -125,7 +125,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class _Target:
-    """An item that a request writes or checks, and the units that it costs for each started KB."""
+    """An item that a request writes or checks, and the units that it costs per KB, rounded up."""
 
     table: str
     key: dict[str, Any]

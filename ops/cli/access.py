@@ -97,9 +97,9 @@ def counters_command(
     ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * is any text.
 
     \b
-      add            let a counter exist that COUNTERS does not name
+      add            create a counter that COUNTERS does not name
       close, reopen  refuse increments, but still answer reads; undo that
-      hide, show     let a counter not exist for clients; undo that
+      hide, show     hide a counter from clients; undo that
       purge          delete junk counters permanently: their events become void
 
     Changes need no deployment, and take effect within a minute. Increments recorded before are still counted. Safe to

@@ -30,7 +30,7 @@ def stage_command(
 
     The name and docstring of `work` become the command's name, without `_command`, and its help. `prepare` is called
     first, with the stage's name, and may return options that replace those of the command line. With `check_log`, the
-    command refuses to start if the log and the settings have different numbers of shards. `option` names the stage.
+    command refuses to start if the log and the settings have different values of SHARDS. `option` names the stage.
 
     `work` must import its modules in its body, because some modules read the stage's environment on import.
     """
@@ -59,7 +59,7 @@ def stage_command(
     return run
 
 
-#: A command that refuses to start if the log and the settings have different numbers of shards.
+#: A command that refuses to start if the log and the settings have different values of SHARDS.
 log_command = functools.partial(stage_command, check_log=True)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOVED_BY_SQS = "failed too often"
 
 #: The reason shown for notes on discarded batches.
-DISCARDED = "not published in half a day"
+DISCARDED = "not published within 12 hours"
 
 #: The stream receives an event after it is recorded, and has its own clock.
 _MARGIN_MS = 300_000

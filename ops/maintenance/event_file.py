@@ -104,7 +104,7 @@ class Manifest:
 @dataclass(frozen=True, slots=True)
 class Target:
     """
-    The file to write. `url` is None, or its name in S3.
+    The file to write. `url` is its address in S3, or None for a local file.
 
     A file in S3 is written to `path` first, and uploaded when it is complete.
     """

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS state (key PRIMARY KEY, owner, started_ms, partition,
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    The events of these counters, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
+    The events of these counters, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
 
     An event that cannot be read has no known time, so it is selected whatever these are.
     """

@@ -1,5 +1,5 @@
 """
-Append the events of a source that a stage's log lacks. The source is files, or the log of another table.
+Append the events that a stage's log lacks. The events come from files or from another log table.
 
 DynamoDB charges a refused write like a write. So read the log before the first writes, and again while it has some of
 the events. A repeated run costs only reads, and continues where an interrupted one stopped.

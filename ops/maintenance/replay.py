@@ -43,7 +43,7 @@ _CHECKPOINT_EXPIRES_S = 86_400
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    The events of one counter, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
+    The events of one counter, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
 
     `projections` are the projections that get the events; empty: all projections of the stage.
     """

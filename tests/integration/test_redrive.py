@@ -138,7 +138,7 @@ def test_discarded_stream_batch_is_sent_from_the_log(pipeline):
         done = run()
 
     assert [(letter["reason"], letter["source"], letter["sent_as"]) for letter in done.facts["messages"]] == [
-        ("not published in half a day", "event log stream", "1 event of the log")
+        ("not published within 12 hours", "event log stream", "1 event of the log")
     ] * 2
     assert requests.operations.count("SendMessage") == 1
     assert pipeline.published() == [message_body(then)]
