@@ -100,7 +100,7 @@ def test_distribution_serves_the_page_from_a_private_bucket(place, edge):
 
 
 def test_page_has_the_security_headers_that_a_bucket_cannot_send(edge):
-    documented = (PROJECT / "docs" / "site.md").read_text().partition("Content-Security-Policy: ")
+    documented = (PROJECT / "docs" / "cdn.md").read_text().partition("Content-Security-Policy: ")
     lines = "".join(documented[1:]).partition("```")[0].splitlines()
 
     page = edge.viewer.get("/")
