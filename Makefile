@@ -92,9 +92,9 @@ lighthouse: ## audit the page of `make up`, or of URL, with Lighthouse in Chromi
 	@[ -n "$(URL)" ] || [ -e .local/env ] || { echo "No page is served: run make up, or set URL" >&2; exit 1; }
 	@[ -n "$(URL)" ] || . ./.local/env; node scripts/lighthouse/audit.mjs "$(or $(URL),$${PAGE_URL}#/clicks)"
 
-pins: .venv/ready ## write requirements*.txt with hashes from requirements*.in; UPGRADE=1 takes the latest versions
-	@for name in requirements requirements-jwt requirements-sql requirements-dev requirements-checkov; do \
-	    case $$name in requirements|requirements-jwt|requirements-sql) deps=--no-deps ;; *) deps= ;; esac; \
+pins: .venv/ready ## write requirements.txt and requirements/*.txt with hashes from their .in files; UPGRADE=1 takes the latest versions
+	@for name in requirements requirements/jwt requirements/sql requirements/dev requirements/checkov; do \
+	    case $$name in requirements|requirements/jwt|requirements/sql) deps=--no-deps ;; *) deps= ;; esac; \
 	    UV_CUSTOM_COMPILE_COMMAND='make pins' .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
 	        --python-version 3.11 --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links \
 	        $$deps $$name.in -o $$name.txt || exit 1; done
@@ -104,8 +104,8 @@ clean: ## stop the local system and what killed tests left; remove .venv, .local
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	@rm -rf .venv .local .*_cache .hypothesis .coverage .coverage.* build .chalice/deployments
 
-.venv/ready: requirements-dev.txt scripts/setup
+.venv/ready: requirements/dev.txt scripts/setup
 	@scripts/setup
 
-.local/checkov/ready: requirements-checkov.txt scripts/setup-checkov | .venv/ready
+.local/checkov/ready: requirements/checkov.txt scripts/setup-checkov | .venv/ready
 	@scripts/setup-checkov

@@ -37,10 +37,10 @@ _PLATFORM = "manylinux2014_aarch64"
 #: The dependencies with compiled code.
 _BINARIES = ("psycopg-binary", "cffi", "cryptography")
 
-#: boto3 and its dependencies, in requirements-dev.txt.
+#: boto3 and its dependencies, in requirements/dev.txt.
 _SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 
-#: The packages of requirements-sql.txt that each database needs.
+#: The packages of requirements/sql.txt that each database needs.
 _NEEDED_BY = {
     "sqlite": ("sqlalchemy",),
     "postgresql+psycopg": ("sqlalchemy", "psycopg", "psycopg-binary"),
@@ -54,7 +54,7 @@ _NEEDED_BY = {
     ),
 }
 
-#: The packages of requirements-jwt.txt, which the authorizer needs.
+#: The packages of requirements/jwt.txt, which the authorizer needs.
 _TOKENS = ("pyjwt", "cryptography", "cffi")
 
 
@@ -171,11 +171,11 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     Raises:
         OperatorError: a file cannot be downloaded, or its hash differs.
     """
-    pins = _pins("requirements-sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
+    pins = _pins("requirements/sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
     if settings.has_authorizer:
-        pins |= _pins("requirements-jwt.txt", _TOKENS)
+        pins |= _pins("requirements/jwt.txt", _TOKENS)
     if settings.sdk == "package":
-        pins |= _pins("requirements-dev.txt", _SDK)
+        pins |= _pins("requirements/dev.txt", _SDK)
     binary = "\n".join(pins.pop(name) for name in _BINARIES if name in pins)
     shipped = "\n".join([requirements.read_text(encoding="utf-8").rstrip(), *pins.values(), ""])
     names = (shipped, binary, sysconfig.get_platform(), sys.implementation.cache_tag)

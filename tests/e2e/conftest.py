@@ -100,8 +100,9 @@ def copy_project(folder: Path) -> Path:
     left = shutil.ignore_patterns("__pycache__", "deployed", "deployments", "policies")
     for name in ("chalicelib", "ops", ".chalice"):
         shutil.copytree(PROJECT / name, folder / name, ignore=left)
-    shutil.copytree(PROJECT / "infrastructure", folder / "infrastructure")
-    for name in ("app.py", "requirements.txt", "requirements-jwt.txt", "requirements-sql.txt"):
+    for name in ("infrastructure", "requirements"):
+        shutil.copytree(PROJECT / name, folder / name)
+    for name in ("app.py", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
     (folder / ".local").mkdir()
     for wheels in (PROJECT / ".local").glob("wheels-*"):

@@ -108,7 +108,7 @@ def test_package_without_sql_has_no_sql_modules(archive, functions):
         ("postgresql+psycopg://counter@host/counter", {"sqlalchemy", "psycopg", "psycopg-binary"}),
         (
             "auroradsql+psycopg://counter@abc.dsql.eu-west-1.on.aws/postgres",
-            {name.lower() for name in pins("requirements-sql.txt")},
+            {name.lower() for name in pins("requirements/sql.txt")},
         ),
     ],
 )
@@ -119,7 +119,7 @@ def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, m
         found = {name.lower(): version for name, version in versions(archive).items()}
         libraries = [name for name in archive.namelist() if re.search(r"\.so(\.[0-9]+)*$", name)]
     wanted = {
-        name.lower(): version for name, version in (pins("requirements.txt") | pins("requirements-sql.txt")).items()
+        name.lower(): version for name, version in (pins("requirements.txt") | pins("requirements/sql.txt")).items()
     }
     resources = json.loads((package / "sam.json").read_text())["Resources"]
     function = resources["ProjectSql"]["Properties"]
@@ -155,7 +155,7 @@ def test_authorizer_is_packaged_for_the_functions_processor(tmp_path):
         resources["Authorize"]["Properties"],
         resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"],
     )
-    assert found == pins("requirements.txt") | pins("requirements-jwt.txt")
+    assert found == pins("requirements.txt") | pins("requirements/jwt.txt")
     assert "manylinux2014_aarch64" in wheel
     assert "_cffi_backend.cpython-311-aarch64-linux-gnu.so" in names
     for module in ("jwt/algorithms", "cryptography/hazmat/primitives/asymmetric/rsa", "chalicelib/access/tokens"):
@@ -277,7 +277,7 @@ def test_package_with_own_sdk_has_the_tested_versions(tmp_path):
 
     with zipfile.ZipFile(package / "deployment.zip") as archive:
         found = versions(archive)
-    tested = pins("requirements-dev.txt")
+    tested = pins("requirements/dev.txt")
     assert {"boto3", "botocore", "jmespath", "s3transfer", "urllib3"} <= found.keys()
     assert found == {name: tested[name] for name in found}
 
@@ -286,7 +286,7 @@ def test_package_with_own_sdk_has_the_tested_versions(tmp_path):
 def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch, others_are_quicker):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(f"pynamodb==6.1.0 --hash=sha256:{hashlib.sha256(b'ours').hexdigest()}\n")
-    shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)
+    shutil.copytree(PROJECT / "requirements", tmp_path / "requirements")
     own = []
 
     def download(command, *_):
@@ -313,7 +313,7 @@ def test_package_downloads_only_files_with_the_required_hash(tmp_path, monkeypat
     """The path of the project has a space, at which pip would split a variable, and characters that URLs encode."""
     project = tmp_path / "my project%2F #?&[é]"
     project.mkdir()
-    shutil.copy(PROJECT / "requirements-sql.txt", project)
+    shutil.copytree(PROJECT / "requirements", project / "requirements")
     wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
@@ -361,7 +361,7 @@ def test_next_packaging_removes_what_a_killed_one_left(tmp_path):
 def test_downloaded_file_that_was_changed_is_refused(tmp_path, monkeypatch):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(f"tiny==1.0 --hash=sha256:{hashlib.sha256(b'right').hexdigest()}\n")
-    shutil.copy(PROJECT / "requirements-sql.txt", tmp_path)
+    shutil.copytree(PROJECT / "requirements", tmp_path / "requirements")
 
     def download(command, *_):
         (Path(command[command.index("-d") + 1]) / "tiny.whl").write_text("right")
