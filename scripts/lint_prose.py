@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).parent.parent
-GENERATED = {"mutants.md"}
+GENERATED = {"access-responses.md", "mutants.md"}
 MAX_WORDS = 30
 MAX_NAME = 70
 

@@ -1,4 +1,4 @@
-"""The recipe of docs/unique-visitors.md in Chromium: tabs share the visitor, private windows do not."""
+"""The recipe of docs/embed.md in Chromium: tabs share the visitor, private windows do not."""
 
 from __future__ import annotations
 

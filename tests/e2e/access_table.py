@@ -1,7 +1,7 @@
 """
-The verdicts on requests, by caller and route, for each value of WRITERS and READERS. docs/access.md shows them.
+The verdicts on requests, by caller and route, for each value of WRITERS and READERS.
 
-`test_access.py` sends each request to a deployed stage and compares the verdicts.
+`test_access.py` sends each request to a deployed stage and compares the verdicts. docs/access-responses.md shows them.
 """
 
 from collections.abc import Iterator
@@ -97,8 +97,13 @@ BY_CALLER = {
     },
 }
 
-PAGE = PROJECT / "docs" / "access.md"
-_BEGIN, _END = "<!-- Verdicts: begin -->\n", "<!-- Verdicts: end -->"
+PAGE = PROJECT / "docs" / "access-responses.md"
+_HEAD = """# Responses by caller
+
+This page shows how a stage responds to each kind of request and caller, by the value of `WRITERS` and `READERS`.
+[Access](access.md) explains these settings. `tests/e2e/test_access.py` and `tests/e2e/test_jwt.py` send each request to
+a stage on the embedded AWS and compare the response. `python -m tests.e2e.access_table` writes this page.
+"""
 
 
 def list_routes() -> Iterator[tuple[str, str]]:
@@ -121,9 +126,10 @@ def expect_without_credentials(callers: str, method: str, path: str) -> str:
 
 
 def render() -> str:
-    """Render the tables of docs/access.md."""
+    """Render docs/access-responses.md."""
     settings = list(WITHOUT_CREDENTIALS)
     lines = [
+        _HEAD,
         "## Requests without credentials",
         "",
         *_render_rows("request", *(f"`{each}`" for each in settings)),
@@ -148,15 +154,8 @@ def _render_rows(*columns: str) -> list[str]:
 
 
 def write() -> None:
-    """Write the tables to docs/access.md."""
-    PAGE.write_text(replace(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def replace(page: str) -> str:
-    """Return the page with the tables in place of the old ones."""
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{render()}\n{_END}{after}"
+    """Write docs/access-responses.md."""
+    PAGE.write_text(render(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The recipe of docs/unique-visitors.md counts a browser once a day, in Node with a browser's storage and locks."""
+"""The recipe of docs/embed.md counts a browser once a day, in Node with a browser's storage and locks."""
 
 from __future__ import annotations
 
