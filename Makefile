@@ -52,7 +52,7 @@ layers: .venv/ready ## check which modules import which
 simulate: .venv/ready ## run SEEDS random interleavings from seed FIRST; a failure prints its seed and schedule
 	@$(PY) -m tests.resilience.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
-load: .venv/ready ## send EVENTS increments while functions die, responses get lost and the embedded AWS restarts; then rebuild REBUILT_EVENTS under traffic
+load: .venv/ready ## send EVENTS increments while functions crash, responses get lost and the embedded AWS restarts; then rebuild REBUILT_EVENTS under traffic
 	@$(PY) -m tests.resilience.load --events $(or $(EVENTS),20000) --seed $(or $(SEED),1)
 	@REBUILT_EVENTS=$(or $(REBUILT_EVENTS),50000) $(PY) -m pytest -q tests/e2e/test_maintenance.py -k under_traffic
 
