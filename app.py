@@ -1,9 +1,9 @@
 """
 The Chalice application: routes, stream handler, queue handlers, schedule and middleware.
 
-Follow one increment through the files: `increment` below, `chalicelib/command_handlers.py` and `event_log.py`; then
-`publish` below and `publisher.py`; then `project` below, `projector.py` and `read_model/writer.py`; and back to
-`counter` below. Each optional projection, such as `extras/sql/`, also has its own function.
+Follow one increment through the files. `increment` below calls `chalicelib/command_handlers.py` and `event_log.py`.
+`publish` below calls `publisher.py`. `project` below calls `projector.py` and `read_model/writer.py`. Then `counter`
+below reads the value. Each optional projection, such as `extras/sql/`, also has its own function.
 
 Each entry point imports the modules that it uses, so that no function loads modules that only other functions need. A
 deployment may lack features of `chalicelib/extras`: `_optional` makes their routes return 404.

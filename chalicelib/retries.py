@@ -18,8 +18,8 @@ def attempts(limit: int) -> Iterator[int]:
     """
     Yield 0, 1, 2, ... up to `limit` - 1, with a random wait before each number except the first.
 
-    The wait is uniformly random up to a bound, which doubles from 20 ms to half a second ("full jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that concurrent writers spread out.
+    The wait is uniformly random up to a bound, which doubles from 20 ms to half a second. So concurrent writers spread
+    out ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
     for attempt in range(limit):
         if attempt:

@@ -162,8 +162,8 @@ def _make_stale_response(operation: str, request: Any) -> AWSResponse | None:
     Return DynamoDB's stalest response to a read of items that is not strongly consistent: no items.
 
     DynamoDB promises only that such a read "might not reflect the results of a recently completed write" (developer
-    guide, "Read consistency"), and every write of a test is recent. Return None for all other requests, including
-    scans: only the list of counters scans, and it is documented as eventually consistent.
+    guide, "Read consistency"). Every write of a test is recent. Return None for all other requests, including scans:
+    only the list of counters scans, and it is documented as eventually consistent.
     """
     parameters = json.loads(request.body) if operation in ("GetItem", "BatchGetItem", "Query") else {}
     if operation == "GetItem" and not parameters.get("ConsistentRead"):

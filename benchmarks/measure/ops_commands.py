@@ -1,8 +1,8 @@
 """
 Time and memory of verify, replay and rebuild by log size. SIZES in the environment sets the sizes.
 
-Each size has an embedded AWS of its own, whose log has events of a hundred counters, a hundred a second each, and both
-read models. Before a lost read model is rebuilt, its items or rows are removed. Each command runs in a process of its
+Each size has an embedded AWS of its own, with both read models. Its log has events of a hundred counters, a hundred a
+second each. Before a lost read model is rebuilt, its items or rows are removed. Each command runs in a process of its
 own, whose time and peak memory are measured.
 """
 

@@ -4,7 +4,7 @@ The cost of an increment at AWS, part by part: write units, read units, requests
 Counted at the clients, on the engine in this process, by the published rules for units (testkit/aws_requests.py). Time
 is simulated, so every run gives the same figures.
 
-This design archives old entries now and then, so its counting is measured in the steady state: over whole cycles of the
+This design archives old entries now and then. So its counting is measured in the steady state: over whole cycles of the
 archive, without the first ones. Each counter's events are spread evenly over one second, and counted at its end.
 Counters share no request, so a few counters of a batch represent all of them. The alternatives keep no state that
 changes the cost of a batch: for them, one batch of new counters is measured.

@@ -2,7 +2,7 @@
 Events a second of one worker and of several workers, on one counter and on many, in simulated time.
 
 Workers, and the threads in which each counts its counters, run the real code on the engine in this process, one at a
-time (benchmarks/models/clock.py): only pauses take time, so no processor limits them. A read takes 3 ms, a write 5 ms
+time. Only pauses take time (benchmarks/models/clock.py), so no processor limits them. A read takes 3 ms, a write 5 ms
 and a transaction 10 ms. A request arrives after half of a write's time, or half of a read's, and its response takes as
 long. In between, a transaction holds its items, and every other write of these items is refused as a conflict.
 

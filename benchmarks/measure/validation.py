@@ -1,8 +1,8 @@
 """
 The model of benchmarks/models/simulation.py against the embedded AWS, at loads that it can carry. Linux only.
 
-The embedded AWS has no batching window, reads a stream as soon as it is written, and runs up to five batches of a queue
-at a time: the model is set up accordingly. The time of a run is taken from lone increments, and its growth with the
+The model is set up like the embedded AWS, which has no batching window and reads a stream as soon as it is written. It
+runs up to five batches of a queue at a time. The time of a run is taken from lone increments, and its growth with the
 batch from the measured function steps. As everything runs on one machine, each run takes longer if all processors are
 busy: 1 / (1 - load ** processors) times. The load of an increment is taken from the lone ones, too. The model learns
 nothing from the loads that are compared.

@@ -1,14 +1,16 @@
 """
 Compute what a million increments cost, in USD, from the work of one run of each function. Pure: no I/O.
 
-**Batches.** `publish` runs once for the events that a shard of the stream gathers in a batching window: rate * window /
-shards, at least 1 and at most the batch size. One counter has one shard. Many counters have four, as a new table starts
-with 4,000 write units a second and a partition takes 1,000 (DynamoDB developer guide, "Warm throughput"). No two events
-of a batch are then of one counter, the most expensive case. A batch is one message, which `project` gets alone.
+**Batches.** `publish` runs once for the events that a stream shard gathers in a batching window. Their number is rate *
+window / shards, at least 1 and at most the batch size. One counter has one shard. Many counters have four, as a new
+table starts with 4,000 write units a second and a partition takes 1,000 (DynamoDB developer guide, "Warm throughput").
+No two events of a batch are then of one counter, the most expensive case. A batch is one message, which `project` gets
+alone.
 
-**Billed time** is CPU time, divided by the function's share of a CPU, memory / 1,769 MB (Lambda developer guide,
-"Configure Lambda function memory"), plus a wait for each request. Eight counters are counted at a time: then the longer
-one of CPU time and waits counts. Left out: cold starts, retries, free tiers, volume discounts, the runtime's own time.
+**Billed time** is CPU time, divided by the function's share of a CPU, plus a wait for each request. The share is memory
+/ 1,769 MB (Lambda developer guide, "Configure Lambda function memory"). Eight counters are counted at a time: then the
+longer one of CPU time and waits counts. Left out: cold starts, retries, free tiers, volume discounts, the runtime's own
+time.
 """
 
 from __future__ import annotations

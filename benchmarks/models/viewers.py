@@ -2,7 +2,7 @@
 Compute what viewers of one counter cost, in USD, by the polling intervals of the page.
 
 A viewer reads the counter once and then polls it. Behind a CDN, each location of the CDN asks the API for a cached read
-at most once a second, and the first read of each viewer passes the cache.
+at most once a second. The first read of each viewer passes the cache.
 """
 
 from __future__ import annotations

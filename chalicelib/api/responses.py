@@ -131,8 +131,9 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
     """
     Let a page of the allowed origins read the response, whether a view or Chalice created it.
 
-    Of several, the header names the request's origin, or else the first: browsers refuse that as they refuse a response
-    without the header, and a cache that ignores `Vary` keeps a response that pages of the first origin can read.
+    Of several origins, the header names that of the request or, if it is not allowed, the first. Browsers refuse that
+    as they refuse a response without the header. A cache that ignores `Vary` keeps a response that pages of the first
+    origin can read.
     """
     named = origin if origin in allowed else allowed[0]
     for name, value in make_cors_config(named).get_access_control_headers().items():

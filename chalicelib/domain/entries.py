@@ -15,8 +15,8 @@ An archive page: the byte 0x01, then each entry in order of time and id:
     16 bytes  event id
     varint    amount, zigzag
 
-"Zigzag" maps 0, -1, 1, -2, 2, ... to 0, 1, 2, 3, 4, ...; a varint has 7 bits per byte, least significant first, and
-the highest bit is set in all bytes except the last (Protocol Buffers documentation, "Encoding").
+"Zigzag" maps 0, -1, 1, -2, 2, ... to 0, 1, 2, 3, 4, ... A varint has 7 bits per byte, least significant first. The
+highest bit is set in all bytes except the last (Protocol Buffers documentation, "Encoding").
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 Compute the state of a part at a time in the past, from its item and from as few archive pages as possible.
 
 Events count by the times at which they were recorded. There are two ways to the state at a time: subtract the later
-entries from the totals now, or add up the entries from the first one. The caller reads pages for both ways in turn, so
-neither way costs more than twice the shorter one.
+entries from the current totals, or add up the earlier ones. The caller reads pages for both ways in turn, so neither
+way costs more than twice the shorter one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PastPart:
     `subtracted_from_ms` are subtracted; entries up to `added_until_ms` are added. So the totals at all times from
     `subtracted_from_ms` on, and up to `added_until_ms`, need no more pages than the pages read so far.
 
-    If `may_be_torn`, a subtracted page may lack an event that the totals include, or the other way round: a late event
+    If `may_be_torn`, a subtracted page may lack an event that the totals include, or the other way round. A late event
     may have been counted between the two reads. Read both again.
     """
 

@@ -1,8 +1,8 @@
 """
 Plan the writes that count entries of a part, from its item and its archive pages.
 
-DynamoDB commits a transaction item by item, so a read may see only some of the transaction's pages: a gap in the
-archive, which closes within milliseconds.
+DynamoDB commits a transaction item by item, so a read may see only some of the transaction's pages. Such a gap in the
+archive closes within milliseconds.
 """
 
 from __future__ import annotations

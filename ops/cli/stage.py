@@ -142,7 +142,7 @@ def destroy_command(
     Remove the application: CDN, API, API keys, functions, event sources.
 
     Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last. The
-    bucket with the page's host name is emptied and kept: while the host's DNS record points to it, another account that
+    bucket with the page's host name is emptied and kept. While the host's DNS record points to it, another account that
     took the name would serve the host. Safe to repeat.
 
     \b
@@ -190,8 +190,8 @@ def policy_command(settings: Settings) -> Outcome:
     Print the IAM policy that operators need.
 
     It allows verify, replay, rebuild, redrive, adjust, show, export, import, copy, restore, counters and sql on this
-    stage, and keys if WRITERS or READERS is api-key. With Aurora DSQL it also allows connecting as the database roles
-    of SQL_URL (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
+    stage. If WRITERS or READERS is api-key, it also allows keys. With Aurora DSQL it also allows connecting as the
+    database roles of SQL_URL (or of SQL_OWNER_URL, if set) and SQL_READER_URL.
 
     \b
     Examples:

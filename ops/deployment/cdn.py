@@ -56,7 +56,7 @@ def deploy(
 
     Only CloudFormation keeps the secret. The API requires it once the distribution exists. With `new_secret`, the API
     accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution sends a
-    secret that the API accepts, and a repeated call finishes: it is refused while CloudFormation still works on the
+    secret that the API accepts, and a repeated call finishes. CloudFormation refuses it while it still works on the
     distribution. Without a CDN in the settings, delete the distribution.
 
     Raises:

@@ -34,8 +34,8 @@ class Limits:
     """
     The limits of a key. Default: none but those of the stage.
 
-    `rate` is in requests a second, `burst` the number of requests at once (default: the rate), and `quota` the number
-    of requests in each `period` (default: day).
+    `rate` is in requests a second, and `burst` is the number of requests at once (default: the rate). `quota` is the
+    number of requests in each `period` (default: day).
     """
 
     rate: int | None

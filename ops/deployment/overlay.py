@@ -64,7 +64,7 @@ def render(settings: Settings) -> dict[str, Any]:
     The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
     lower limits for expensive reads. If the settings say so, it reserves concurrency, writes an access log, and limits
     the requests of an address. It also turns the gateway's own errors, such as an unknown path or a body that is too
-    large, into problem documents with CORS headers, and passes requests of all methods to the application. The OpenAPI
+    large, into problem documents with CORS headers. Requests of all methods are passed to the application. The OpenAPI
     document lists the paths.
     """
     name = f"counter-{settings.stage}"

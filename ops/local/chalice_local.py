@@ -46,7 +46,7 @@ class Handler(LoopbackHandler, ChaliceRequestHandler):
     """
     Chalice's handler, which here refuses requests that it would read differently from API Gateway.
 
-    Chalice ignores the transfer coding of a body and all but one of several headers of the same name, and it cuts off a
+    Chalice ignores the transfer coding of a body, and all but one of several headers of the same name. It cuts off a
     path at ";" or "#".
     """
 

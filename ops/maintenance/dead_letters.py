@@ -138,8 +138,8 @@ def read_note(body: str) -> replay.Selection | None:
     """
     If the body is a note on a discarded batch, return the selection of the batch's events, with a margin; else None.
 
-    The note has the times, in seconds, at which the stream received the records. (Lambda developer guide, "Retain
-    discarded batch records for a DynamoDB event source".)
+    The note has the times, in seconds, at which the stream received records (Lambda developer guide, "Retain discarded
+    batch records for a DynamoDB event source").
     """
     try:
         batch = json.loads(body)["DDBStreamBatchInfo"]

@@ -1,8 +1,8 @@
 """
 Describe each route's parameters, request body and responses.
 
-`document` derives the rest from the route in `app.py`: the path and its parameters, the name, the summary from the
-view's docstring, and the usual errors.
+`document` derives the rest from the route in `app.py`: the path and its parameters, the name, and the usual errors. The
+view's docstring is the summary.
 """
 
 from __future__ import annotations

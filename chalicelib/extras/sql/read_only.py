@@ -4,7 +4,7 @@ Read the SQL read model, in transactions in which the database refuses every wri
 SQLite opens the file read-only. Such a connection could still create other files, with `ATTACH` or `VACUUM INTO`, so an
 authorizer also denies every action that is not a read. Servers open a READ ONLY transaction; after its first query, no
 statement can make it writable. Statements that affect more than the data, such as `pg_terminate_backend` or `COPY` to a
-file on the server, are not blocked here: the role must lack the privileges for them.
+file on the server, are not blocked here. The role must lack the privileges for them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Two walks continue from run to run, so that every event and counter is checked i
     the read model    each counter must match its log; the check reports differences, which `rebuild` corrects
 
 The walk over the log finds counters that have no item yet. If a counter has more events than a run may read, only its
-totals are compared, page by page over several runs; `verify` compares it completely.
+totals are compared, page by page over several runs. `verify` compares it completely.
 """
 
 from __future__ import annotations
@@ -236,9 +236,9 @@ def _read_first(partition: str, size: int, at_most: int) -> Iterator[Event | Unr
     """
     Read at most this number of events of a partition.
 
-    If its version is too low, the partition has more than `size` events, the estimated number; the walk over the log
-    covers events beyond the limit. If it was purged, read only `size` events: the void ones cost as much as the others,
-    and the events of entries that are not among them are looked up by their ids.
+    If its version is too low, the partition has more than `size` events, the estimated number. The walk over the log
+    covers events beyond the limit. If it was purged, read only `size` events, because the void ones cost as much as the
+    others. Events of entries that are not among them are looked up by their ids.
     """
     for number, event in enumerate(event_log.scan_partition(partition, at_once=min(size, _EVENTS_AT_ONCE))):
         if isinstance(event, Purged):
