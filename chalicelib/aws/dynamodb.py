@@ -62,7 +62,7 @@ def translate_errors(error: type[UnavailableError]) -> Iterator[None]:
 
 
 def _describe(error: PynamoDBException) -> str:
-    """Describe PynamoDB's error with its cause and the reasons of a transaction, which its own message may lack."""
+    """Describe PynamoDB's error, with its cause and the reasons of a cancelled transaction."""
     cause, message = error.cause or error, str(error.msg)
     reasons = [reason.message for reason in getattr(error, "cancellation_reasons", []) if reason and reason.message]
     details = "; ".join([*([] if str(cause) in message else [str(cause)]), *reasons])

@@ -47,7 +47,7 @@ class RowComparison:
                 advance(len(chunk))
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Read each uncounted event's row again, from `oldest_ms` on. Return the number of young uncounted events."""
+        """Read each uncounted event's row again, from `oldest_ms` on. Return the number of pending events."""
         young = 0
         for chunk in split_into_chunks(self.rows.missing(oldest_ms), _AT_ONCE):
             current = self._read_again(chunk)

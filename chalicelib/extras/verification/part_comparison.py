@@ -106,7 +106,7 @@ class PartComparison:
         return list(self.db.parts())
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
-        """Check uncounted events again, from `oldest_ms` on. Return the number of young uncounted events."""
+        """Check uncounted events again, from `oldest_ms` on. Return the number of pending events."""
         young = 0
         if self._lagging is None:
             self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
