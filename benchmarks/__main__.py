@@ -7,9 +7,6 @@ as soon as it is measured, and the pages are rendered from that file alone.
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-
 import click
 
 from benchmarks import store
@@ -30,8 +27,8 @@ def main(sections: tuple[str, ...], quick: bool, render: bool) -> None:
         click.echo(f"Measuring: {name}", err=True)
         machine = store.describe_machine()
         # In a separate process, so that no section affects another.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            store.write(folder, name, process.submit(environment.measure_section, name, quick).result(), machine)
+        raw = environment.run_in_process(environment.measure_section, name, quick)
+        store.write(folder, name, raw, machine)
     for name, text in environment.render_pages(store.read(folder)).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    #: Takes Lambda's event, a batch of messages, and Lambda's context.
+    Worker = Callable[[dict[str, Any], Any], None]
+
 COUNTERS = "alternatives-counters"
 MARKERS = "alternatives-markers"
 
@@ -39,12 +42,11 @@ class Alternative:
     """
     A design: how to make its worker from a client, its write units on a counter's item, and what it lacks.
 
-    A worker takes Lambda's event, a batch of messages, and Lambda's context. A FIFO queue drops a message with the body
-    of another message of the last five minutes.
+    A FIFO queue drops a message with the body of another message of the last five minutes.
     """
 
     name: str
-    worker: Callable[[DynamoDBClient], Callable[[dict[str, Any], Any], None]]
+    worker: Callable[[DynamoDBClient], Worker]
     counter_units: float
     lacks: str
     fifo: bool = False
@@ -75,29 +77,49 @@ def message(counter_id: str, event_id: str, by: int = 1) -> str:
     return json.dumps({"counter_id": counter_id, "event_id": event_id, "by": by}, separators=(",", ":"))
 
 
-def _make_unprotected(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
-    def work(batch: dict[str, Any], _context: Any) -> None:
-        for increment in _increments(batch):
-            database.update_item(**_addition(increment))
+def _count_each(count: Callable[[DynamoDBClient, dict[str, Any]], None]) -> Callable[[DynamoDBClient], Worker]:
+    """Return how to make a worker that counts its messages one by one."""
 
-    return work
+    def make(database: DynamoDBClient) -> Worker:
+        def work(batch: dict[str, Any], _context: Any) -> None:
+            for increment in _increments(batch):
+                count(database, increment)
 
+        return work
 
-def _make_marking(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
-    def work(batch: dict[str, Any], _context: Any) -> None:
-        for increment in _increments(batch):
-            try:
-                database.transact_write_items(
-                    TransactItems=[{"Put": _marker(increment)}, {"Update": _addition(increment)}]
-                )
-            except database.exceptions.TransactionCanceledException as error:
-                if error.response["CancellationReasons"][0]["Code"] != _MARKED:
-                    raise
-
-    return work
+    return make
 
 
-def _make_remembering(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _add(database: DynamoDBClient, increment: dict[str, Any]) -> None:
+    database.update_item(**_addition(increment))
+
+
+def _add_with_marker(database: DynamoDBClient, increment: dict[str, Any]) -> None:
+    try:
+        database.transact_write_items(TransactItems=[{"Put": _marker(increment)}, {"Update": _addition(increment)}])
+    except database.exceptions.TransactionCanceledException as error:
+        if error.response["CancellationReasons"][0]["Code"] != _MARKED:
+            raise
+
+
+def _swap(database: DynamoDBClient, increment: dict[str, Any]) -> None:
+    key = {"counter_id": {"S": increment["counter_id"]}}
+    while True:
+        before = value(database, increment["counter_id"])
+        try:
+            database.put_item(
+                TableName=COUNTERS,
+                Item={**key, "value": {"N": str(before + increment["by"])}},
+                ConditionExpression="#value = :value OR attribute_not_exists(counter_id)",
+                ExpressionAttributeNames={"#value": "value"},
+                ExpressionAttributeValues={":value": {"N": str(before)}},
+            )
+        except database.exceptions.ConditionalCheckFailedException:
+            continue
+        return
+
+
+def _make_remembering(database: DynamoDBClient) -> Worker:
     config = IdempotencyConfig(event_key_jmespath="event_id", expires_after_seconds=_REMEMBERED_FOR_S)
     table = DynamoDBPersistenceLayer(table_name=MARKERS, boto3_client=database)
 
@@ -115,7 +137,7 @@ def _make_remembering(database: DynamoDBClient) -> Callable[[dict[str, Any], Any
     return work
 
 
-def _make_marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
+def _make_marking_batches(database: DynamoDBClient) -> Worker:
     def work(batch: dict[str, Any], _context: Any) -> None:
         counters: dict[str, dict[str, dict[str, Any]]] = {}
         for increment in _increments(batch):
@@ -140,31 +162,6 @@ def _make_marking_batches(database: DynamoDBClient) -> Callable[[dict[str, Any],
                 increments = unmarked
             else:
                 return
-
-    return work
-
-
-def _make_swapping(database: DynamoDBClient) -> Callable[[dict[str, Any], Any], None]:
-    def work(batch: dict[str, Any], _context: Any) -> None:
-        for increment in _increments(batch):
-            while not swap(increment):
-                pass
-
-    def swap(increment: dict[str, Any]) -> bool:
-        key = {"counter_id": {"S": increment["counter_id"]}}
-        before = database.get_item(TableName=COUNTERS, Key=key, ConsistentRead=True).get("Item")
-        value = int(before["value"]["N"]) if before else 0
-        try:
-            database.put_item(
-                TableName=COUNTERS,
-                Item={**key, "value": {"N": str(value + increment["by"])}},
-                ConditionExpression="#value = :value OR attribute_not_exists(counter_id)",
-                ExpressionAttributeNames={"#value": "value"},
-                ExpressionAttributeValues={":value": {"N": str(value)}},
-            )
-        except database.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
 
     return work
 
@@ -197,7 +194,7 @@ def _addition(increment: dict[str, Any]) -> Any:
 
 UNPROTECTED = Alternative(
     "one `ADD` per message",
-    _make_unprotected,
+    _count_each(_add),
     1,
     "protection: a message that is delivered twice counts twice",
 )
@@ -209,7 +206,7 @@ REMEMBERING = Alternative(
 )
 MARKING = Alternative(
     "a marker per event, in a transaction",
-    _make_marking,
+    _count_each(_add_with_marker),
     2,
     "throughput: each increment is a transaction on the counter's one item, which takes 500 a second",
 )
@@ -222,13 +219,13 @@ MARKING_BATCHES = Alternative(
 )
 SWAPPING = Alternative(
     "compare-and-swap in a loop",
-    _make_swapping,
+    _count_each(_swap),
     1,
     "protection: the value does not tell whether an event was counted; and throughput",
 )
 FIFO = Alternative(
     "a FIFO queue and an `ADD`",
-    _make_unprotected,
+    _count_each(_add),
     1,
     "protection behind the queue: messages sent twice within five minutes are dropped, but redelivered ones are not",
     fifo=True,

@@ -2,9 +2,7 @@
 The start of each function, as a multiple of `import boto3`.
 
 Each start is a process of its own. Our package is unpacked where nothing is written, as Lambda does, and boto3 has its
-bytecode, as in Lambda's runtime. For comparison, a minimal Chalice app starts, as `chalice package` packs it and with
-bytecode like ours, and a handler without a framework. The programs take turns, so other load of the machine affects all
-of them alike.
+bytecode, as in Lambda's runtime. The programs take turns, so other load of the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -13,10 +11,10 @@ import compileall
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
@@ -73,14 +71,15 @@ def handler(event, context):
 def measure(*, quick: bool) -> dict[str, Any]:
     """Return starts as multiples of `import boto3`, and the sizes of the packages in bytes."""
     rounds = 3 if quick else 25
-    with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as folder:
-        sizes = _make_packages(Path(folder))
-        programs = {name: (program, "task") for name, program in _list_programs().items()}
-        programs |= {name: ("import app", name) for name in (scope.MINIMAL, scope.WITH_BYTECODE, scope.BARE)}
+    with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as root:
+        folder = Path(root)
+        sizes = _make_packages(folder)
+        programs = {name: (program, folder / "task") for name, program in _list_programs().items()}
+        programs |= {name: ("import app", folder / name) for name in (scope.MINIMAL, scope.WITH_BYTECODE, scope.BARE)}
         starts: dict[str, list[tuple[float, int]]] = {name: [] for name in programs}
         for _ in environment.show_progress(range(rounds), "Starts"):
             for name, (program, package) in programs.items():
-                starts[name].append(_start(program, Path(folder) / package))
+                starts[name].append(json.loads(run_python(["-c", _TIMED.format(program=program)], package)))
     unit = [seconds for seconds, _ in starts[scope.START_UNIT]]
     return {"times": rounds, "starts": {name: _summarize(each, unit) for name, each in starts.items()}, "bytes": sizes}
 
@@ -108,25 +107,30 @@ def compile_sdk() -> None:
         compileall.compile_dir((spec.submodule_search_locations or [""])[0], quiet=1)
 
 
+def make_package(stage: str, folder: Path, **changes: Any) -> Path:
+    """Return the archive of our package for this stage, with changed settings."""
+    return packaging.package(replace(stages.read_settings(stage), **changes), folder) / "deployment.zip"
+
+
 def _make_packages(folder: Path) -> dict[str, int]:
     """Unpack each package into a folder with its name, ours into `task`, and return the sizes of their archives."""
     os.environ.update(_ENVIRONMENT)
     compile_sdk()
-    with_sql = packaging.package(stages.read_settings(stages.LOCAL_STAGE), folder / "work") / "deployment.zip"
-    without_sql = (
-        packaging.package(replace(stages.read_settings("dev"), counters=("*",)), folder / "dev") / "deployment.zip"
-    )
-    minimal = _package_minimal_app(folder / "minimal")
-    bare = folder / "bare.zip"
-    with zipfile.ZipFile(bare, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("app.py", _BARE_HANDLER)
-    unpacked = {"task": with_sql, scope.MINIMAL: minimal, scope.WITH_BYTECODE: minimal, scope.BARE: bare}
-    for name, path in unpacked.items():
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder / name)
+    (folder / "bare").mkdir()
+    (folder / "bare" / "app.py").write_text(_BARE_HANDLER, encoding="utf-8")
+    with_sql = make_package(stages.LOCAL_STAGE, folder / "work")
+    packages = {
+        scope.OURS: make_package("dev", folder / "dev", counters=("*",)),
+        f"{scope.OURS}, with SQL": with_sql,
+        scope.MINIMAL: _package_minimal_app(folder / "minimal"),
+        scope.BARE: Path(shutil.make_archive(str(folder / "bare"), "zip", folder / "bare")),
+    }
+    unpacked = {name: packages[name] for name in (scope.MINIMAL, scope.BARE)}
+    unpacked |= {"task": with_sql, scope.WITH_BYTECODE: packages[scope.MINIMAL]}
+    for name, archive in unpacked.items():
+        shutil.unpack_archive(archive, folder / name)
     compileall.compile_dir(folder / scope.WITH_BYTECODE, quiet=1)
-    packages = {scope.OURS: without_sql, f"{scope.OURS}, with SQL": with_sql, scope.MINIMAL: minimal, scope.BARE: bare}
-    return {name: path.stat().st_size for name, path in packages.items()}
+    return {name: archive.stat().st_size for name, archive in packages.items()}
 
 
 def _package_minimal_app(project: Path) -> Path:
@@ -139,32 +143,15 @@ def _package_minimal_app(project: Path) -> Path:
     return project / "build" / "deployment.zip"
 
 
-def _start(program: str, package: Path) -> tuple[float, int]:
-    """Return the duration of one start in seconds, and the number of loaded modules."""
-    seconds, modules = json.loads(run_python(["-c", _TIMED.format(program=program)], package))
-    return seconds, modules
-
-
 def run_python(arguments: list[str], folder: Path) -> str:
     """Run Python in this folder, and return its output."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, **_ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    command, variables = [sys.executable, *arguments], {**os.environ, **_ENVIRONMENT}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=True).stdout
 
 
 def _summarize(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]:
     """Return median, least and middle half of these starts as multiples of the unit's, and the number of modules."""
     seconds = [each for each, _ in starts]
-    low, _, high = (quarter / median(unit) for quarter in quantiles(seconds, n=4))
-    return {
-        "median": round(median(seconds) / median(unit), 3),
-        "least": round(min(seconds) / min(unit), 3),
-        "low": round(low, 3),
-        "high": round(high, 3),
-        "modules": starts[-1][1],
-    }
+    low, middle, high = (round(quarter / median(unit), 3) for quarter in quantiles(seconds, n=4))
+    least = round(min(seconds) / min(unit), 3)
+    return {"median": middle, "least": least, "low": low, "high": high, "modules": starts[-1][1]}

@@ -1,11 +1,9 @@
 """
 CPU time of the functions as multiples of bare boto3 calls that make the same writes, and where it is spent.
 
-The bare calls are recorded from the functions, so they have the same parameters, ready-made.
-
-The functions run in this process and the embedded AWS in another, so the SDK and its connections are measured, and AWS
-is not. The compared programs take turns within a round, so other load of the machine affects all of them alike. A ratio
-is of one round. Milliseconds are this machine's.
+The bare calls are recorded from the functions, so they have the same parameters, ready-made. The functions run in this
+process and the embedded AWS in another. The compared programs take turns within a round, so other load of the machine
+affects all of them alike.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ class Comparison:
 
     bare: Prepare
     others: Mapping[str, Prepare]
-    share: float
+    share: float = 1.0
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
@@ -88,10 +86,12 @@ def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
     minimal = _minimal_app(database)
     commands: dict[str, Prepare] = {
         scope.API_HANDLER: workloads.increment,
-        "the command handler": _handle_command,
+        "the command handler": lambda: functools.partial(
+            command_handlers.record, Increment(workloads.new_counter_id())
+        ),
         scope.MINIMAL: lambda: workloads.increment(target=minimal),
     }
-    comparisons = {"command": Comparison(clients.bare(workloads.increment), commands, 1.0)}
+    comparisons = {"command": Comparison(clients.bare(workloads.increment), commands)}
     for size in scope.CPU_BATCHES:
         share = 1 if size < 100 else 0.5 if size < 1000 else 0.1
         publish, project = functools.partial(_publish, size), functools.partial(_project, size)
@@ -101,7 +101,10 @@ def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
             count[scope.READ_TOO] = clients.bare(project, read=True)
             count[scope.PARSE_TOO] = clients.bare(project, read=True, parse=True)
         comparisons[f"count {size}"] = Comparison(clients.bare(project), count, share)
-    many = functools.partial(_project_many, scope.MANY_COUNTERS)
+
+    def many() -> Run:
+        return workloads.project(workloads.events_of_many_counters(scope.MANY_COUNTERS, _FIRST_MS))
+
     comparisons[scope.COUNT_MANY] = Comparison(clients.bare(many), {scope.FUNCTION: many}, 0.05)
     return comparisons
 
@@ -128,10 +131,6 @@ def compare(comparison: Comparison, rounds: int, repeats: int) -> dict[str, Any]
         for name in comparison.others
     }
     return {"bare_ms": round(median(spent["bare"]), 3), "ratios": ratios}
-
-
-def _handle_command() -> Run:
-    return functools.partial(command_handlers.record, Increment(workloads.new_counter_id()))
 
 
 def _minimal_app(database: Any) -> Chalice:
@@ -164,10 +163,6 @@ def _project(size: int) -> Run:
     return workloads.project(workloads.events_of_one_counter(size, _FIRST_MS))
 
 
-def _project_many(size: int) -> Run:
-    return workloads.project(workloads.events_of_many_counters(size, _FIRST_MS))
-
-
 class _NotSentError(BaseException):
     """A write was recorded but not sent: the function ends."""
 
@@ -184,9 +179,12 @@ class _Clients:
 
         def prepare_bare() -> Run:
             function = prepare()
-            requests = [(name, sent) for name, sent in _record_requests(function) if read or name not in _READS]
             body = function.args[0]["Records"][0]["body"] if parse else "null"  # type: ignore[attr-defined]
-            calls = [functools.partial(self._find(name), **sent) for name, sent in requests]
+            calls = [
+                functools.partial(getattr(self._find(name), xform_name(name)), **sent)
+                for name, sent in _record_requests(function)
+                if read or name not in _READS
+            ]
 
             def run() -> None:
                 json.loads(body)
@@ -201,10 +199,8 @@ class _Clients:
 
         return prepare_bare
 
-    def _find(self, operation: str) -> Callable[..., Any]:
-        client = self.queue if operation == "SendMessage" else self.database
-        method: Callable[..., Any] = getattr(client, xform_name(operation))
-        return method
+    def _find(self, operation: str) -> Any:
+        return self.queue if operation == "SendMessage" else self.database
 
 
 def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -13,7 +15,7 @@ from rich.progress import track
 from testkit import process_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -31,6 +33,12 @@ def render_pages(figures: Mapping[str, Any]) -> dict[str, str]:
     from benchmarks.report import render  # noqa: PLC0415  (reads the stage's settings)
 
     return render.render_pages(figures)
+
+
+def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
+    """Return the result of this function, called in a new process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def show_progress(items: Sequence[T], label: str) -> Iterable[T]:

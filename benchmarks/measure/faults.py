@@ -1,9 +1,8 @@
 """
 Each design under each fault, with the engine and the faults of the resilience tests.
 
-Delivery is at least once, until the worker acknowledges: a function that fails or dies gets the same messages again
-after the visibility timeout. Then each counter's value must be the sum of its events. Fixed seeds draw the schedules,
-so every run gives the same figures.
+Delivery is at least once, until the worker acknowledges. Then each counter's value must be the sum of its events. Fixed
+seeds draw the schedules, so every run gives the same figures.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import alternatives, designs
-from benchmarks.measure import environment, workloads
+from benchmarks import alternatives
+from benchmarks.measure import designs, environment, workloads
 from benchmarks.models.limits import VISIBILITY_TIMEOUT_S
 from chalicelib.domain.events import Incremented
 from testkit import faults, scheduler
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from botocore.awsrequest import AWSResponse
 
-    from benchmarks.designs import Design
+    from benchmarks.measure.designs import Design
     from testkit.engine import Engine
     from testkit.faults import Attempt, Fault
 
@@ -89,17 +88,13 @@ class Trial:
         return max(errors, key=abs)
 
     def _repeat(self, act: Callable[[], None], fault: Fault) -> None:
-        self.engine.gate = fault
-        try:
-            for _ in range(_MOST_DELIVERIES):
-                try:
+        for gate in (fault, *[faults.no_fault] * (_MOST_DELIVERIES - 1)):
+            try:
+                with designs.pass_gate(self.engine, gate):
                     return act()
-                except (Exception, faults.DiedError):  # noqa: BLE001  (after any failure, delivery is repeated)
-                    self.engine.gate = faults.no_fault
-                    designs.pass_time(self.engine, VISIBILITY_TIMEOUT_S)
-            raise NeverAcknowledgedError
-        finally:
-            self.engine.gate = faults.no_fault
+            except (Exception, faults.DiedError):  # noqa: BLE001  (after any failure, delivery is repeated)
+                designs.pass_time(self.engine, VISIBILITY_TIMEOUT_S)
+        raise NeverAcknowledgedError
 
 
 @dataclass
@@ -199,11 +194,6 @@ def _each_request(
     return scripts
 
 
-def _meet_transaction(attempt: Attempt) -> AWSResponse:
-    is_transaction = attempt.operation == "TransactWriteItems"
-    return faults.cancel(attempt) if is_transaction else faults.conflict(attempt)
-
-
 #: All points at which each fault can affect a design.
 FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
     "nothing goes wrong": lambda _: iter([lambda trial: trial.work(trial.send(trial.events))]),
@@ -220,7 +210,7 @@ FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
     "a response is lost": _each_request(faults.lose_answer),
     "a request is throttled": _each_request(faults.throttle, faults.exceed_throughput),
     "a write is in conflict with a transaction": _each_request(
-        _meet_transaction, only=("PutItem", "UpdateItem", "TransactWriteItems")
+        faults.meet_transaction, only=("PutItem", "UpdateItem", "TransactWriteItems")
     ),
     "two workers have the same messages at once": lambda _: (
         functools.partial(_race, True, seed) for seed in range(15)

@@ -3,8 +3,7 @@ The work of the API's function behind each front: bytes, and CPU time as a multi
 
 A cold start is one of `app.serve`, the handler of `http` and `url`, as a multiple of one of `app.app`.
 
-Requests to AWS and their units are the same behind all fronts. The programs take turns, as in module `cpu_time`. The
-function runs with the settings of a stage whose fronts are `http` and `url`, and with a secret of the owner's CDN.
+The function runs with the settings of a stage whose fronts are `http` and `url`, and with a secret of the owner's CDN.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ import functools
 import hashlib
 import io
 import os
+import shutil
 import tempfile
 import uuid
-import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import cold_start, environment
 from ops import stages
-from ops.deployment import package as packaging
 
 if TYPE_CHECKING:
     from benchmarks.measure.workloads import Run
@@ -52,62 +49,43 @@ def _measure_starts(rounds: int) -> list[float]:
     """Return the ratio of each round. A round starts both handlers, each in a process of its own."""
     cold_start.compile_sdk()
     with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as name:
-        folder = Path(name)
-        local = replace(stages.read_settings(stages.LOCAL_STAGE), front=tuple(_HOSTS))
-        with zipfile.ZipFile(packaging.package(local, folder / "work") / "deployment.zip") as archive:
-            archive.extractall(folder / "task")
-        ratios = []
-        for _ in environment.show_progress(range(rounds), "Starts"):
-            api, serve = (_start_ms(*start, folder / "task") for start in (("app.app", "rest"), ("app.serve", "url")))
-            ratios.append(round(serve / api, 3))
-        return ratios
+        package = cold_start.make_package(stages.LOCAL_STAGE, Path(name) / "work", front=tuple(_HOSTS))
+        shutil.unpack_archive(package, Path(name) / "task")
 
+        def start(handler: str, front: str) -> float:
+            program = _START.format(handler=handler, front=front)
+            return float(cold_start.run_python(["-c", program], Path(name) / "task"))
 
-def _start_ms(handler: str, front: str, package: Path) -> float:
-    return float(cold_start.run_python(["-c", _START.format(handler=handler, front=front)], package))
+        return [
+            round(start("app.serve", "url") / start("app.app", "rest"), 3)
+            for _ in environment.show_progress(range(rounds), "Starts")
+        ]
 
 
 def _measure_fronts(rounds: int, repeats: int) -> dict[str, Any]:
     from benchmarks.measure import cpu_time, function_steps, workloads  # noqa: PLC0415  (read the stage's settings)
 
+    def increment(host: str, secret: str = _SECRET) -> Run:
+        headers = {"idempotency-key": str(uuid.uuid4()), "x-origin-secret": secret}
+        return workloads.serve("POST", f"/counters/{workloads.new_counter_id()}/increments", host, headers)
+
+    def query(host: str) -> Run:
+        return workloads.serve("GET", f"/counters/{workloads.counted_counter()}", host, {"x-origin-secret": _SECRET})
+
     rest = {"increment": workloads.keyed_increment, "counter": workloads.query}
     others = {
-        "increment": {front: functools.partial(_prepare_increment, host, _SECRET) for front, host in _HOSTS.items()},
-        "counter": {front: functools.partial(_prepare_query, host) for front, host in _HOSTS.items()},
+        "increment": {front: functools.partial(increment, host) for front, host in _HOSTS.items()},
+        "counter": {front: functools.partial(query, host) for front, host in _HOSTS.items()},
     }
-    others["increment"]["refused"] = functools.partial(_prepare_increment, _HOSTS["url"], "guess")
-    steps = {
-        name: {front: function_steps.measure_run(prepare, 1) for front, prepare in prepared.items()}
-        for name, prepared in others.items()
-    }
+    others["increment"]["refused"] = functools.partial(increment, _HOSTS["url"], "guess")
+    bytes_by_name: dict[str, Any] = {name: {} for name in others}
+    for name, prepared in others.items():
+        for front, prepare in prepared.items():
+            step = function_steps.measure_run(prepare, 1)
+            bytes_by_name[name][front] = {"log_bytes": step.log_bytes, "answer_bytes": step.answer_bytes}
     with contextlib.redirect_stdout(io.StringIO()):
         cpu = {
-            name: cpu_time.compare(cpu_time.Comparison(rest[name], others[name], 1.0), rounds, repeats)
+            name: cpu_time.compare(cpu_time.Comparison(rest[name], others[name]), rounds, repeats)["ratios"]
             for name in environment.show_progress([*rest], "Fronts")
         }
-    return {
-        "rounds": rounds,
-        "repeats": repeats,
-        "bytes": {
-            name: {
-                front: {"log_bytes": step.log_bytes, "answer_bytes": step.answer_bytes}
-                for front, step in by_front.items()
-            }
-            for name, by_front in steps.items()
-        },
-        "cpu": {name: compared["ratios"] for name, compared in cpu.items()},
-    }
-
-
-def _prepare_increment(host: str, secret: str) -> Run:
-    from benchmarks.measure import workloads  # noqa: PLC0415  (reads the stage's settings)
-
-    path = f"/counters/{workloads.new_counter_id()}/increments"
-    headers = {"idempotency-key": str(uuid.uuid4()), "x-origin-secret": secret}
-    return workloads.serve("POST", path, host, headers)
-
-
-def _prepare_query(host: str) -> Run:
-    from benchmarks.measure import workloads  # noqa: PLC0415  (reads the stage's settings)
-
-    return workloads.serve("GET", f"/counters/{workloads.counted_counter()}", host, {"x-origin-secret": _SECRET})
+    return {"rounds": rounds, "repeats": repeats, "bytes": bytes_by_name, "cpu": cpu}

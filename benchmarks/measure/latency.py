@@ -11,9 +11,7 @@ import itertools
 import math
 import os
 import statistics
-import time
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from benchmarks.measure import environment, load_driver, scope
 from testkit import process_environment
@@ -33,8 +31,7 @@ _GROWS_BY_S: Final = 0.1
 _LATE_SHARE: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """
     The parts of one increment's lag, in seconds and in their order.
 
@@ -51,10 +48,7 @@ class Parts:
     @property
     def lag_s(self) -> float:
         """The lag from accepted to counted."""
-        return self.append + self.stream + self.publish + self.queue + self.project
-
-
-PARTS: Final = tuple(part.name for part in fields(Parts))
+        return sum(self)
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
@@ -112,7 +106,7 @@ def is_growing(lags_s: Sequence[float]) -> bool:
 def summarize(divided: Sequence[Parts]) -> dict[str, Any]:
     """Return quantiles of the lag and of each part, and each part's share of all lags."""
     lags_s = [parts.lag_s for parts in divided]
-    values = {part: [asdict(parts)[part] for parts in divided] for part in PARTS}
+    values = dict(zip(Parts._fields, zip(*divided, strict=True), strict=True))
     return {
         "lag_ms": {**_quantiles(lags_s), "max": _to_ms(max(lags_s))},
         "parts_ms": {
@@ -125,9 +119,7 @@ def summarize(divided: Sequence[Parts]) -> dict[str, Any]:
 def wait_until_idle() -> float:
     """Wait up to a minute for an idle machine, and return the share of the processors in use in the last second."""
     for _ in range(_IDLE_WITHIN_S):
-        began_s, busy_s = time.monotonic(), load_driver.busy_s()
-        time.sleep(1)
-        busy = (load_driver.busy_s() - busy_s) / (time.monotonic() - began_s) / (os.cpu_count() or 1)
+        busy = load_driver.count_busy_processors(1) / (os.cpu_count() or 1)
         if busy <= scope.BUSY:
             break
     return busy
@@ -135,9 +127,7 @@ def wait_until_idle() -> float:
 
 def _measure_load(api: str, rate: int, span_s: int, counters: int) -> dict[str, Any]:
     busy_before = wait_until_idle()
-    before_s = load_driver.busy_s()
     sent = load_driver.send(api, rate, span_s, counters)
-    busy_s = load_driver.busy_s() - before_s
     lines = load_driver.read_lines(sent)
     divided = divide_lags(sent.recorded_s, lines)
     late = sent.late / len(divided)
@@ -146,10 +136,9 @@ def _measure_load(api: str, rate: int, span_s: int, counters: int) -> dict[str, 
         "counters": counters,
         "sent": len(divided),
         "sent_a_second": round(sent.rate, 1),
-        "late_share": round(late, 3),
         "keeps_up": late <= _LATE_SHARE and not is_growing([parts.lag_s for parts in divided]),
         "busy_before": round(busy_before, 2),
-        "busy": round(busy_s / sent.took_s / (os.cpu_count() or 1), 2),
+        "busy": round(sent.busy_s / sent.took_s / (os.cpu_count() or 1), 2),
         "events_a_message": round(statistics.mean(line["events"] for line in lines.published), 2),
         **summarize(divided),
     }

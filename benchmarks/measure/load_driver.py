@@ -40,12 +40,17 @@ _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
 
 @dataclass(slots=True)
 class Sent:
-    """The time at which each event was recorded, by its id, the number of late increments, and the time of them all."""
+    """
+    The time at which each event was recorded, by its id, the number of late increments, and the time of them all.
+
+    `busy_s` is the time for which all processors worked in the meantime.
+    """
 
     recorded_s: dict[str, float] = field(default_factory=dict)
     late: int = 0
     began_s: float = 0.0
     took_s: float = 0.0
+    busy_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -81,7 +86,7 @@ def send(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
     """Send increments of new counters, which take turns, at this rate a second for this time."""
     names = [f"driven-{uuid.uuid4().hex[:8]}" for _ in range(counters)]
     sent, lock = Sent(began_s=time.time()), threading.Lock()
-    began = time.monotonic()
+    began, began_busy_s = time.monotonic(), busy_s()
     with httpx.Client(timeout=60) as http, ThreadPoolExecutor(_CLIENTS) as pool:
 
         def increment(number: int) -> None:
@@ -94,7 +99,7 @@ def send(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
                 sent.late += late
 
         list(pool.map(increment, range(round(rate * span_s))))
-    sent.took_s = time.monotonic() - began
+    sent.took_s, sent.busy_s = time.monotonic() - began, busy_s() - began_busy_s
     return sent
 
 
@@ -141,6 +146,13 @@ def busy_s() -> float:
     """Return the seconds for which all processors of this machine have worked (proc(5), /proc/stat)."""
     user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def count_busy_processors(span_s: float) -> float:
+    """Return the number of processors in use in this time from now."""
+    began_s, began_busy_s = time.monotonic(), busy_s()
+    time.sleep(span_s)
+    return (busy_s() - began_busy_s) / (time.monotonic() - began_s)
 
 
 def _read_lines(function: str, message: str, since_s: float) -> list[dict[str, Any]]:

@@ -9,15 +9,15 @@ own, whose time and peak memory are measured.
 from __future__ import annotations
 
 import contextlib
-import itertools
-import multiprocessing
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import boto3
@@ -27,12 +27,9 @@ from ops import stages
 from ops.local import stack
 from testkit import process_environment
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _SIZES: Final = "10000 100000"
 _COUNTERS: Final = 100
-_A_SECOND_EACH: Final = 100
+_EACH_MS: Final = 10
 _BEGAN_MS: Final = 1_700_000_000_000
 _ITEMS_LOST: Final = "rebuild, all lost"
 _ROWS_LOST: Final = "rebuild, all rows lost"
@@ -61,50 +58,28 @@ def _measure_size(size: int, port: int) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as folder:
         place = stack.LocalSystem(Path(folder), port, port + 1)
-        with contextlib.redirect_stdout(sys.stderr), stack.run_aws(place, "benchmarks.models.linear_aws"):
-            # In a separate process, because a command's peak memory starts with that of its parent process.
-            _run_in_process(_fill_log, place, size)
-            subprocess.run(_command_line(["rebuild"]), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
+        with contextlib.redirect_stdout(sys.stderr), stack.run_aws(place, "benchmarks.measure.linear_aws"):
+            _fill_log(place, size)
             for name, arguments in _COMMANDS.items():
-                if name == _ITEMS_LOST:
-                    _run_in_process(_remove_items, place)
-                if name == _ROWS_LOST:
-                    _run_in_process(_remove_rows, place)
+                if (
+                    name in _LOSSES
+                ):  # in another process, because a command's peak memory starts with that of its parent
+                    environment.run_in_process(_LOSSES[name], place)
                 rows.append({"events": size, "command": name, **_measure_command(place, arguments, size)})
     return rows
 
 
-def _run_in_process(function: Any, *arguments: Any) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{function.__name__} exited with {process.exitcode}")
-
-
 def _fill_log(place: stack.LocalSystem, size: int) -> None:
-    """Provision the stage, and fill the log with events."""
+    """Provision the stage, and fill the log and both read models with events."""
     stack.write_environment(place, "", "")
-    os.environ["LOCAL_FOLDER"] = str(place.folder)
-    stages.enter(stages.LOCAL_STAGE)
-    from ops.deployment import provision  # noqa: PLC0415  (now that the environment is the stage's)
-
-    provision.provision(stages.read_settings(stages.LOCAL_STAGE))
-    client, items = boto3.client("dynamodb"), _make_items(size)
-    while batch := [*itertools.islice(items, 25)]:
-        requests: Any = [{"PutRequest": {"Item": item}} for item in batch]
-        client.batch_write_item(RequestItems={"counter-local-event-log": requests})
-
-
-def _make_items(size: int) -> Iterator[dict[str, Any]]:
-    from chalicelib.command_handlers import generate_event_id  # noqa: PLC0415
-    from chalicelib.domain.events import Incremented  # noqa: PLC0415  (as above)
-    from testkit.builders import log_items  # noqa: PLC0415
-
-    for number in range(size):
-        recorded_at_ms = _BEGAN_MS + number // _COUNTERS * 1000 // _A_SECOND_EACH
-        event = Incremented(f"clicks-{number % _COUNTERS}", generate_event_id(recorded_at_ms), 1, recorded_at_ms)
-        yield from log_items([event])
+    path = place.folder / "events.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(size):
+            event = {"counter_id": f"clicks-{number % _COUNTERS:02}", "type": "Incremented", "version": 1, "by": 1}
+            event |= {"event_id": str(uuid.uuid4()), "recorded_at": _BEGAN_MS + number // _COUNTERS * _EACH_MS}
+            file.write(json.dumps(event) + "\n")
+    for arguments in (["provision"], ["import", str(path)], ["rebuild"]):
+        subprocess.run(_command_line(arguments), env=_environment(place), check=True, stdout=subprocess.DEVNULL)
 
 
 def _remove_items(place: stack.LocalSystem) -> None:
@@ -122,6 +97,10 @@ def _remove_rows(place: stack.LocalSystem) -> None:
 
     (place.folder / "counter.sqlite").unlink()
     read_model.make_schema(f"sqlite:///{quote(str(place.folder / 'counter.sqlite'))}")
+
+
+#: What is lost before a command.
+_LOSSES: Final = {_ITEMS_LOST: _remove_items, _ROWS_LOST: _remove_rows}
 
 
 def _measure_command(place: stack.LocalSystem, arguments: list[str], size: int) -> dict[str, float]:

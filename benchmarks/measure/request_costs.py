@@ -1,8 +1,7 @@
 """
 The cost of an increment at AWS, part by part: write units, read units, requests, and bytes of requests and responses.
 
-Counted at the clients, on the engine in this process, by the published rules for units (testkit/aws_requests.py). Time
-is simulated, so every run gives the same figures.
+Counted by the published rules for units (testkit/aws_requests.py), in simulated time.
 
 This design archives old entries now and then. So its counting is measured in the steady state: over whole cycles of the
 archive, without the first ones. Each counter's events are spread evenly over one second, and counted at its end.
@@ -12,15 +11,13 @@ changes the cost of a batch: for them, one batch of new counters is measured.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import app
-from benchmarks import designs
-from benchmarks.measure import environment, scope, workloads
-from benchmarks.models import clock, steady_state
+from benchmarks.measure import clock, designs, environment, scope, workloads
+from benchmarks.models import steady_state
 from chalicelib import codec
 from chalicelib.domain.counter import PartKey
 from chalicelib.read_model import store
@@ -30,7 +27,7 @@ from testkit.builders import queue_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from benchmarks.designs import Design
+    from benchmarks.measure.designs import Design
     from chalicelib.domain.events import Incremented
     from testkit.engine import Engine
     from testkit.faults import Attempt
@@ -90,17 +87,17 @@ def measure_designs(engine: Engine, batches: Sequence[int]) -> dict[str, list[Ro
 
 def _measure_alternative(engine: Engine, design: Design, name: str, row: Row) -> Iterator[Row]:
     batch, work = _batch(name, row["events"], row["spread"]), design.worker(0)
-    yield {**row, "part": scope.COMMAND, **_divide(_measure(engine, lambda: design.send(batch[:1])), 1)}
-    bodies = [designs.alternative_message(event) for event in batch]
+    yield {**row, "part": scope.COMMAND, **_measure(engine, lambda: design.send(batch[:1]))}
+    bodies = [*design.encode(batch)]
     designs.drain(engine, design.queue_url)
-    yield {**row, "part": scope.COUNTING, **_divide(_measure(engine, lambda: work(bodies)), len(batch))}
+    yield {**row, "part": scope.COUNTING, **_measure(engine, lambda: work(bodies), len(batch))}
 
 
 def _measure_ours(engine: Engine, design: Design, name: str, row: Row) -> Iterator[Row]:
     batch = _batch(name, row["events"], row["spread"])
     increment = workloads.increment(f"{name}.0000", **{"Idempotency-Key": "k" * 36})
-    yield {**row, "part": scope.COMMAND, **_divide(_measure(engine, increment), 1)}
-    yield {**row, "part": scope.PUBLISH, **_divide(_measure(engine, lambda: design.send(batch)), len(batch))}
+    yield {**row, "part": scope.COMMAND, **_measure(engine, increment)}
+    yield {**row, "part": scope.PUBLISH, **_measure(engine, lambda: design.send(batch), len(batch))}
     designs.drain(engine, design.queue_url)
     counters = min(_COUNTERS_MEASURED, row["spread"], row["events"])
     messages = steady_state.in_order(max(1, row["events"] // row["spread"]), _WINDOW_MS)
@@ -118,14 +115,14 @@ def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
     """Measure the less common paths, with the command if there is one."""
     work = ours.worker(0)
     for events in (1, 100):
-        times = (times for _, times in itertools.islice(steady_state.in_order(events, _WINDOW_MS), 3))
-        messages = [[*codec.encode_bodies(_events(f"again.{events}", each))] for each in times]
+        times = [times for _, times in itertools.islice(steady_state.in_order(events, _WINDOW_MS), 3)]
+        messages = [_encode([f"again.{events}"], each) for each in times]
         for bodies in messages:
             work(bodies)
         for path, marks in _MARKS.items():
             records = [{**queue_record(body), **marks} for body in messages[1]]
             run = functools.partial(app.project, {"Records": records}, workloads.lambda_context())
-            yield {"path": path, "events": events, **_divide(_measure(engine, run), events)}
+            yield {"path": path, "events": events, **_measure(engine, run, events)}
     yield {"path": scope.BUSY_SECOND, "events": 1, **_measure_busy_second(engine, ours)}
     add_and_get, swap = {"Prefer": "return=representation"}, {"If-Match": '"{}"'}
     yield {"path": scope.ADD_AND_GET, "events": 1, **_measure_commands(engine, "add-and-get", add_and_get)}
@@ -136,17 +133,14 @@ def _measure_busy_second(engine: Engine, ours: Design) -> Row:
     """Measure lone events, with their command, in seconds of each of which half of 1,000 events are counted."""
     work, measured = ours.worker(0), []
     with clock.simulate(_BEGAN_S) as time:
-        for second in range(8):
-            began_ms = _BEGAN_MS + second * 1000
+        for began_ms in range(_BEGAN_MS, _BEGAN_MS + 8000, 1000):
             time.now_s = began_ms / 1000 + 0.5
-            work([*codec.encode_bodies(_events("busy", range(began_ms, began_ms + scope.EVENTS_BEFORE_LONE)))])
-            for n in range(50):
-                at_ms = began_ms + 505 + n * 9
+            work(_encode(["busy"], range(began_ms, began_ms + scope.EVENTS_BEFORE_LONE)))
+            for at_ms in range(began_ms + 505, began_ms + 955, 9):
                 time.now_s = at_ms / 1000
-                bodies = [*codec.encode_bodies(_events("busy", [at_ms]))]
-                measured.append(_measure(engine, functools.partial(work, bodies)))
+                measured.append(_measure(engine, functools.partial(work, _encode(["busy"], [at_ms]))))
         command = _measure(engine, workloads.increment("busy"))
-    return _add([_divide(_add(measured), len(measured)), command])
+    return _average([_average(measured, len(measured)), command], 1)
 
 
 def _measure_commands(engine: Engine, name: str, headers: Mapping[str, str]) -> Row:
@@ -159,7 +153,7 @@ def _measure_commands(engine: Engine, name: str, headers: Mapping[str, str]) -> 
             time.sleep(1)
             if is_measured:
                 measured.append(row)
-    return _divide(_add(measured), len(measured))
+    return _average(measured, len(measured))
 
 
 def _measure_steady(engine: Engine, ours: Design, name: str, counters: int, messages: Iterable[Any]) -> Row:
@@ -168,13 +162,12 @@ def _measure_steady(engine: Engine, ours: Design, name: str, counters: int, mess
     with clock.simulate(_BEGAN_S) as time:
         for is_measured, (now_ms, times) in zip(_until_archived(f"{name}.0"), messages, strict=False):
             time.now_s = now_ms / 1000
-            batch = [event for number in range(counters) for event in _events(f"{name}.{number}", times)]
-            bodies = [*codec.encode_bodies(batch)]
+            bodies = _encode([f"{name}.{number}" for number in range(counters)], times)
             row = _measure(engine, functools.partial(work, bodies))
             if is_measured:
                 measured.append(row)
-                events += len(batch)
-    return _divide(_add(measured), events)
+                events += counters * len(times)
+    return _average(measured, events)
 
 
 def _until_archived(counter_id: str) -> Iterator[bool]:
@@ -189,8 +182,8 @@ def _until_archived(counter_id: str) -> Iterator[bool]:
         archives += is_archived
 
 
-def _measure(engine: Engine, run: Callable[[], object]) -> Row:
-    """Measure one run."""
+def _measure(engine: Engine, run: Callable[[], object], events: int = 1) -> Row:
+    """Measure one run with this number of events, and return the cost of an event."""
     transferred = 0
 
     def count_bytes(attempt: Attempt) -> Any:
@@ -199,32 +192,15 @@ def _measure(engine: Engine, run: Callable[[], object]) -> Row:
         transferred += len(attempt.request.body) + len(response.content)
         return response
 
-    clients = [*aws_requests.clients(), *designs.alternative_clients()]
-    with _gate(engine, count_bytes), aws_requests.record(*clients, reader=engine.client("dynamodb")) as requests:
+    clients, reader = [*aws_requests.clients(), *designs.alternative_clients()], engine.client("dynamodb")
+    with designs.pass_gate(engine, count_bytes), aws_requests.record(*clients, reader=reader) as requests:
         run()
-    return {
-        "write_units": requests.write_units(),
-        "read_units": requests.read_units(),
-        "requests": len(requests.made),
-        "bytes": transferred,
-    }
+    units = {"write_units": requests.write_units(), "read_units": requests.read_units()}
+    return _average([{**units, "requests": len(requests.made), "bytes": transferred}], events)
 
 
-@contextlib.contextmanager
-def _gate(engine: Engine, gate: Callable[[Attempt], Any]) -> Iterator[None]:
-    before, engine.gate = engine.gate, gate
-    try:
-        yield
-    finally:
-        engine.gate = before
-
-
-def _add(rows: Sequence[Row]) -> Row:
-    return {measure: float(sum(row[measure] for row in rows)) for measure in scope.MEASURES}
-
-
-def _divide(row: Row, number: int) -> Row:
-    return {measure: row[measure] / number for measure in scope.MEASURES}
+def _average(rows: Sequence[Row], events: int) -> Row:
+    return {measure: sum(row[measure] for row in rows) / events for measure in scope.MEASURES}
 
 
 def _batch(name: str, events: int, spread: int) -> list[Incremented]:
@@ -232,5 +208,6 @@ def _batch(name: str, events: int, spread: int) -> list[Incremented]:
     return [workloads.new_event(f"{name}.{n % spread:04}", _BEGAN_MS + n // spread) for n in range(events)]
 
 
-def _events(counter_id: str, times_ms: Iterable[int]) -> list[Incremented]:
-    return [workloads.new_event(counter_id, recorded_at_ms) for recorded_at_ms in times_ms]
+def _encode(counter_ids: Sequence[str], times_ms: Iterable[int]) -> list[str]:
+    """Return messages with an event of each counter at each of these times."""
+    return [*codec.encode_bodies([workloads.new_event(name, at_ms) for name in counter_ids for at_ms in times_ms])]

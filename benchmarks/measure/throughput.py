@@ -2,13 +2,9 @@
 Events a second of one worker and of several workers, on one counter and on many, in simulated time.
 
 Workers, and the threads in which each counts its counters, run the real code on the engine in this process, one at a
-time. Only pauses take time (benchmarks/models/clock.py), so no processor limits them. A read takes 3 ms, a write 5 ms
-and a transaction 10 ms. A request arrives after half of a write's time, or half of a read's, and its response takes as
-long. In between, a transaction holds its items, and every other write of these items is refused as a conflict.
-
-Nothing is throttled, so a counter may take more than the 1,000 writes a second of a partition. A failed batch is
-redelivered at once. Both favour the designs that fail more often. FIFO queues are left out: they deliver a counter's
-messages to one worker at a time. A run ends after a simulated time. The counters' values then give the counted events.
+time (benchmarks/measure/clock.py). A request arrives after half of its time, and its response takes as long. In
+between, a transaction holds its items. A run ends after a simulated time. The counters' values then give the counted
+events. Nothing is throttled, and a failed batch is redelivered at once: both favour the designs that fail more often.
 """
 
 from __future__ import annotations
@@ -19,10 +15,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import alternatives, designs
-from benchmarks.measure import environment, scope, workloads
-from benchmarks.models import clock
-from chalicelib import codec, settings
+from benchmarks import alternatives
+from benchmarks.measure import clock, designs, environment, scope, workloads
+from chalicelib import settings
 from testkit import faults
 
 if TYPE_CHECKING:
@@ -30,8 +25,8 @@ if TYPE_CHECKING:
 
     from botocore.awsrequest import AWSResponse
 
-    from benchmarks.designs import Design
-    from benchmarks.models.clock import Clock
+    from benchmarks.measure.clock import Clock
+    from benchmarks.measure.designs import Design
     from testkit.engine import Engine
     from testkit.faults import Attempt
 
@@ -52,14 +47,11 @@ class Network:
 
     clock: Clock
     ends_at_s: float
-    requests: int = 0
-    conflicts: int = 0
     _held: set[str] = field(default_factory=set)
 
     def __call__(self, attempt: Attempt) -> AWSResponse:
         if self.clock.now_s >= self.ends_at_s:
             raise _TimeIsUpError
-        self.requests += 1
         one_way_s = (_WRITE_S if attempt.operation in _WRITES else _READ_S) / 2
         self.clock.sleep(one_way_s)
         try:
@@ -71,7 +63,6 @@ class Network:
         is_transaction = attempt.operation == "TransactWriteItems"
         held = [item in self._held for item in items]
         if any(held):
-            self.conflicts += 1
             if not is_transaction:
                 return faults.conflict(attempt)
             return faults.cancel_for(*("TransactionConflict" if each else None for each in held))(attempt)
@@ -110,17 +101,16 @@ def _key_names() -> dict[str, tuple[str, ...]]:
 
 def measure(*, quick: bool) -> list[dict[str, Any]]:
     """Measure on a separate engine."""
+    engine = environment.new_engine()
     if quick:
-        return measure_workers(environment.new_engine(), (1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)
-    return measure_workers(
-        environment.new_engine(), scope.WORKER_BATCHES, scope.WORKERS, scope.WORKER_DESIGNS, seconds=1.0
-    )
+        return measure_workers(engine, (1, 100), (1, 8), (scope.OURS, scope.PACE_UNIT), 0.2)
+    return measure_workers(engine, scope.WORKER_BATCHES, scope.WORKERS, scope.WORKER_DESIGNS, 1.0)
 
 
 def measure_workers(
     engine: Engine, sizes: Sequence[int], workers: Sequence[int], names: Sequence[str], seconds: float
 ) -> list[dict[str, Any]]:
-    """Return events a second by design, batch size, number of counters and of workers, with requests and conflicts."""
+    """Return events a second by design, batch size, number of counters and of workers."""
     rows = []
     with designs.connect(engine) as every:
         compared = [design for design in every if design.name in names]
@@ -128,11 +118,11 @@ def measure_workers(
         for size, spread, number, design in environment.show_progress(runs, "Workers"):
             alternatives.provision(engine.client("dynamodb"))
             row = {"design": design.name, "batch": size, "spread": spread, "workers": number}
-            rows.append({**row, **_run(engine, design, row, seconds)})
+            rows.append({**row, "a_second": _run(engine, design, row, seconds)})
     return rows
 
 
-def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) -> dict[str, float]:
+def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) -> float:
     counter_ids = [workloads.new_counter_id() for _ in range(row["spread"])]
     with clock.simulate(_BEGAN_S) as time:
         batches = _make_batches(design, counter_ids, row["batch"], time)
@@ -146,14 +136,10 @@ def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) ->
             except _TimeIsUpError:
                 return
 
-        network = Network(time, _BEGAN_S + seconds)
-        engine.gate = network
-        try:
+        with designs.pass_gate(engine, Network(time, _BEGAN_S + seconds)):
             time.run([functools.partial(work, number) for number in range(row["workers"])])
-        finally:
-            engine.gate = faults.no_fault
     counted = sum(design.value(counter_id) for counter_id in counter_ids)
-    return {"a_second": round(counted / seconds, 1), "requests": network.requests, "conflicts": network.conflicts}
+    return round(counted / seconds, 1)
 
 
 def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -> bool:
@@ -171,7 +157,4 @@ def _make_batches(design: Design, counter_ids: list[str], size: int, time: Clock
         recorded_at_ms = time.time_ns() // 1_000_000
         numbers = range(number * size, (number + 1) * size)
         events = [workloads.new_event(counter_ids[n % len(counter_ids)], recorded_at_ms) for n in numbers]
-        if design.name == scope.OURS:
-            yield [*codec.encode_bodies(events)]
-        else:
-            yield [designs.alternative_message(event) for event in events]
+        yield [*design.encode(events)]

@@ -10,10 +10,8 @@ nothing from the loads that are compared.
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import latency, load_driver
@@ -38,13 +36,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
     processors = os.cpu_count() or 1
     with load_driver.deploy_system(process_environment.local_place()) as api:
         load_driver.send(api, 4, 5)  # warms up the functions
-        before_s = load_driver.busy_s()
-        time.sleep(_IDLE_S)
-        idle_load = (load_driver.busy_s() - before_s) / _IDLE_S
-        before_s = load_driver.busy_s()
+        idle_load = load_driver.count_busy_processors(_IDLE_S)
         lone = load_driver.send(api, 1 / _LONE_EACH_S, _LONE * _LONE_EACH_S)
-        work_s = max(0.0, load_driver.busy_s() - before_s - idle_load * lone.took_s) / len(lone.recorded_s)
-        publish_s, project_s = _times_of_lone_runs(lone)
+        work_s = max(0.0, lone.busy_s - idle_load * lone.took_s) / len(lone.recorded_s)
+        parts = latency.divide_lags(lone.recorded_s, load_driver.read_lines(lone))
+        publish_s = statistics.median(part.stream + part.publish for part in parts)
+        project_s = statistics.median(part.queue + part.project for part in parts)
         rows = []
         for rate in _RATES:
             sent = load_driver.send(api, rate, 2 if quick else 20)
@@ -65,33 +62,18 @@ def measure(*, quick: bool) -> dict[str, Any]:
                 pollers_more_a_minute=0,
             )
             model = simulate(system, warm_up_s=1, measured_s=60)
-            batches = [line["events"] for line in lines.published]
+            batch = statistics.mean(line["events"] for line in lines.published)
             oldest_s = [line["lag_s"] for line in lines.projected if line["lag_s"] is not None]
             rows.append(
                 {
                     "rate": round(sent.rate, 1),
                     "load": round(load / processors, 2),
-                    "measured": _summarize(statistics.mean(batches), oldest_s),
+                    "measured": _summarize(batch, oldest_s),
                     "model": _summarize(model.batch, model.oldest_s),
                 }
             )
-    learnt = {"publish_s": publish_s, "project_s": project_s, "work_s": work_s, "idle_load": idle_load}
+    learnt = {"publish_s": publish_s, "project_s": project_s, "work_s": work_s}
     return {**{name: round(value, 4) for name, value in learnt.items()}, "rows": rows}
-
-
-def _times_of_lone_runs(lone: load_driver.Sent) -> tuple[float, float]:
-    """Return the median times between the log lines of the command and `publish`, and of `publish` and `project`."""
-    lines = load_driver.read_lines(lone)
-    published_s = {line["message_id"]: load_driver.find_time(line) for line in lines.published}
-    publish_s = [
-        load_driver.find_time(line) - min(lines.accepted_s.get(event_id, math.inf) for event_id in line["event_ids"])
-        for line in lines.published
-    ]
-    project_s = [
-        load_driver.find_time(line) - max(published_s.get(message_id, 0) for message_id in line["message_ids"])
-        for line in lines.projected
-    ]
-    return statistics.median(publish_s), statistics.median(project_s)
 
 
 def _stretch(times: float, lone_s: float, steps: Callable[[int], Step]) -> Callable[[int], float]:

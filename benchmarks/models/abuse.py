@@ -59,7 +59,7 @@ def price_kinds(costs: Costs) -> dict[str, float]:
     # Read twice if the counter has counted late events. Clients cannot cause the events of a third reading.
     past_units = 2 * (1 + past.PAST_BYTES / _BYTES_OF_A_UNIT + past.PAGES_AT_ONCE)
     return {
-        "increments": costs.total(MANY, STAGE.requests_per_s) * REQUESTS / costing.MILLION,
+        "increments": costs.price_total(MANY, STAGE.requests_per_s) * REQUESTS / costing.MILLION,
         "queries": costs.price_requests(query) * REQUESTS / costing.MILLION,
         "states": price_reads(replace(query, read_units=past_units), STAGE.requests_per_s),
         **{name: price_reads(read, STAGE.expensive_reads_per_s) for name, read in expensive.items()},
@@ -80,7 +80,7 @@ def price_reads(read: Step, a_second: float) -> float:
 
 def price_functions(memory_mb: int) -> float:
     """Return the cost of as many functions of this memory as a region allows."""
-    return pricing.GB_SECONDS.of(limits.LIMITS["concurrent functions"].most * memory_mb / 1024 * SECONDS)
+    return pricing.GB_SECONDS.of(limits.FUNCTIONS.most * memory_mb / 1024 * SECONDS)
 
 
 def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
@@ -102,5 +102,5 @@ def price_url(costs: Costs, functions: int) -> tuple[float, float]:
     """Return the cost of increments sent to a URL of this number of functions: counted, and without the secret."""
     a_second = _REQUESTS_OF_A_FUNCTION * functions
     millions = a_second * SECONDS / costing.MILLION
-    counted_usd = costs.total(MANY, min(a_second, max(costing.RATES)))
+    counted_usd = costs.price_total(MANY, min(a_second, max(costing.RATES)))
     return counted_usd * millions, costs.price_requests(costs.measured.steps[REFUSED]) * millions

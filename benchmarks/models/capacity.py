@@ -201,8 +201,8 @@ def _interpolate(measured: Mapping[int, Step], size: int) -> Step:
         requests=between(below.requests, above.requests),
         write_units=between(below.write_units, above.write_units),
         read_units=between(below.read_units, above.read_units),
-        message_bytes=(round(between(*sent)),) if sent[1] else (),
-        log_bytes=round(between(below.log_bytes, above.log_bytes)),
         cpu_ms=between(below.cpu_ms, above.cpu_ms),
+        log_bytes=round(between(below.log_bytes, above.log_bytes)),
+        message_bytes=(round(between(*sent)),) if sent[1] else (),
         at_once=max(1, round(min(size, above.at_once))) if above.at_once > 1 else 1,
     )

@@ -111,7 +111,7 @@ class Costs:
         project = self._find_counting_step(load, rate, size)
         return self.price_increments(size, self.measured.steps[f"publish {size}"], project, rate)
 
-    def total(self, load: Load, rate: int) -> float:
+    def price_total(self, load: Load, rate: int) -> float:
         """Return the cost of a million increments of this load."""
         return sum(self.price_load(load, rate).values())
 

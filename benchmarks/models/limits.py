@@ -12,49 +12,46 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The maximum of a unit. AWS raises it on request (`change` is None), or `change` states how to need less."""
+    """A maximum and its page. AWS raises it on request (`change` is None), or `change` states how to need less."""
 
     most: float
-    unit: str
     published: str
     change: str | None = None
 
 
 _QUOTAS_OF_A_TABLE: Final = "DynamoDB developer guide, Quotas in Amazon DynamoDB"
-_SQS_SCALING: Final = "Lambda developer guide, Configuring scaling behavior for SQS event source mappings"
+_PARTITIONS: Final = "DynamoDB developer guide, Warm throughput"
 
+#: Write units a second of one partition.
 PARTITION_UNITS: Final = Limit(
-    1_000,
-    "write units a second of one partition",
-    "DynamoDB developer guide, Warm throughput",
-    "more `SHARDS` (64 at most); beyond, sum up in the client (`by`) or use several counters",
-)
-POLLERS: Final = Limit(
-    1_000, "concurrent batches of one queue", _SQS_SCALING, "more memory for `project`, or fewer and fuller batches"
+    1_000, _PARTITIONS, "more `SHARDS` (64 at most); beyond, sum up in the client (`by`) or use several counters"
 )
 
-#: The limits, by the names that docs/figures.json uses.
+#: Concurrent batches of one queue.
+POLLERS: Final = Limit(
+    1_000,
+    "Lambda developer guide, Configuring scaling behavior for SQS event source mappings",
+    "more memory for `project`, or fewer and fuller batches",
+)
+
+#: Concurrent functions of a region.
+FUNCTIONS: Final = Limit(1_000, "Lambda developer guide, Lambda quotas")
+
+#: The limits, by the names that docs/figures.json uses. Those of tables and items are in write units a second.
 LIMITS: Final = {
-    "gateway requests": Limit(
-        10_000,
-        "requests a second of all APIs of a region",
-        "API Gateway developer guide, Throttle requests to your REST APIs",
-    ),
-    "concurrent functions": Limit(1_000, "concurrent functions of a region", "Lambda developer guide, Lambda quotas"),
-    "log table": Limit(40_000, "write units a second of one table", _QUOTAS_OF_A_TABLE),
-    "counters table": Limit(40_000, "write units a second of one table", _QUOTAS_OF_A_TABLE),
-    "archive table": Limit(40_000, "write units a second of one table", _QUOTAS_OF_A_TABLE),
+    "gateway requests": Limit(10_000, "API Gateway developer guide, Throttle requests to your REST APIs"),
+    "concurrent functions": FUNCTIONS,
+    "log table": Limit(40_000, _QUOTAS_OF_A_TABLE),
+    "counters table": Limit(40_000, _QUOTAS_OF_A_TABLE),
+    "archive table": Limit(40_000, _QUOTAS_OF_A_TABLE),
     "concurrent queue batches": POLLERS,
     "`publish` per shard": Limit(
         1,
-        "concurrent runs for each shard of the stream",
         "Lambda developer guide, Using Lambda to process DynamoDB stream records",
         "more memory for `publish`, or a `ParallelizationFactor` for its event source",
     ),
     "log partitions": PARTITION_UNITS,
-    "counter item": Limit(
-        1_000, PARTITION_UNITS.unit, PARTITION_UNITS.published, "a longer `BATCHING_WINDOW_S`, or more `SHARDS`"
-    ),
+    "counter item": Limit(1_000, _PARTITIONS, "a longer `BATCHING_WINDOW_S`, or more `SHARDS`"),
 }
 
 #: A new table supports this rate at first, and later twice the peak of the last half hour (DynamoDB developer guide,

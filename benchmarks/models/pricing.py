@@ -14,15 +14,15 @@ READ_ON: Final = "2026-11-24"
 REGION: Final = "us-east-1"
 
 _MILLION = 1_000_000
+_GB = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price in USD for an amount of a unit, AWS's page for it, and the page with its date in which it was read."""
+    """A price in USD for an amount, AWS's page for it, and the page with its date in which it was read."""
 
     usd: float
     per: int
-    unit: str
     published: str
     read_in: str
 
@@ -40,70 +40,52 @@ _EC2 = "https://aws.amazon.com/ec2/pricing/on-demand/"
 _WAF = "https://aws.amazon.com/waf/pricing/"
 _CLOUDFRONT = "https://aws.amazon.com/cloudfront/pricing/"
 
+_DEVELOPER_GUIDE = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide"
 _GATEWAYS_COMPARED = (
     "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/"
     "cost-optimization.html, undated"
 )
-_DYNAMODB_EXPLAINED = "https://airbyte.com/data-engineering-resources/dynamodb-pricing, 2025-07-21"
 _LAMBDA_EXPLAINED = "https://cloudchipr.com/blog/aws-lambda-pricing, 2024"
+_ARTILLERY = "https://app.unpkg.com/artillery@2.0.28/files/lib/platform/aws-lambda/prices.js, undated"
+_DYNAMODB_EXPLAINED = "https://airbyte.com/data-engineering-resources/dynamodb-pricing, 2025-07-21"
+_SQS_EXPLAINED = "https://cloudburn.io/blog/amazon-sqs-pricing, 2026-03-14"
 _CLOUDWATCH_EXPLAINED = "https://signoz.io/guides/cloudwatch-pricing, 2026-02-15"
+_TRANSFER_EXPLAINED = "https://wring.co/blog/aws-data-transfer-pricing-guide, 2026"
 _WAF_EXPLAINED = "https://c3x.dev/blog/aws-waf-cost-explained/, undated"
-
-REST_REQUESTS: Final = Price(3.50, _MILLION, "requests to a REST API", _API_GATEWAY, _GATEWAYS_COMPARED)
-HTTP_REQUESTS: Final = Price(1.00, _MILLION, "requests to an HTTP API", _API_GATEWAY, _GATEWAYS_COMPARED)
-BYTES_OUT: Final = Price(
-    0.09, 10**9, "bytes out to the internet", _EC2, "https://wring.co/blog/aws-data-transfer-pricing-guide, 2026"
+_CLOUDFRONT_REQUESTS_EXPLAINED = (
+    "https://kindatechnical.com/aws-certification-associate-developer/lesson-87-cloudfront-pricing.html, undated"
 )
+_CLOUDFRONT_BYTES_EXPLAINED = "https://wring.co/blog/aws-cloudfront-pricing-guide, 2026-03-08"
 
-INVOCATIONS: Final = Price(0.20, _MILLION, "invocations of a function", _LAMBDA, _LAMBDA_EXPLAINED)
-GB_SECONDS: Final = Price(
-    0.0000133334,
-    1,
-    "GB-seconds, arm64",
-    _LAMBDA,
-    "https://app.unpkg.com/artillery@2.0.28/files/lib/platform/aws-lambda/prices.js, undated",
-)
+REST_REQUESTS: Final = Price(3.50, _MILLION, _API_GATEWAY, _GATEWAYS_COMPARED)
+HTTP_REQUESTS: Final = Price(1.00, _MILLION, _API_GATEWAY, _GATEWAYS_COMPARED)
+#: To the internet.
+BYTES_OUT: Final = Price(0.09, _GB, _EC2, _TRANSFER_EXPLAINED)
 
-WRITE_UNITS: Final = Price(0.625, _MILLION, "write request units", _DYNAMODB, _DYNAMODB_EXPLAINED)
-READ_UNITS: Final = Price(0.125, _MILLION, "read request units", _DYNAMODB, _DYNAMODB_EXPLAINED)
-STORED_BYTE_MONTHS: Final = Price(
-    0.25, 10**9, "bytes kept, a month", _DYNAMODB, "https://aws.amazon.com/dynamodb/pricing/, undated"
-)
+INVOCATIONS: Final = Price(0.20, _MILLION, _LAMBDA, _LAMBDA_EXPLAINED)
+#: On arm64.
+GB_SECONDS: Final = Price(0.0000133334, 1, _LAMBDA, _ARTILLERY)
+
+WRITE_UNITS: Final = Price(0.625, _MILLION, _DYNAMODB, _DYNAMODB_EXPLAINED)
+READ_UNITS: Final = Price(0.125, _MILLION, _DYNAMODB, _DYNAMODB_EXPLAINED)
+STORED_BYTE_MONTHS: Final = Price(0.25, _GB, _DYNAMODB, "https://aws.amazon.com/dynamodb/pricing/, undated")
 #: Lambda's own reading of a stream is not charged.
 STREAM_READS_BY_LAMBDA: Final = Price(
-    0.0,
-    _MILLION,
-    "reads of a stream by Lambda",
-    _DYNAMODB,
-    "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CostOptimization_StreamsUsage.html, undated",
+    0.0, _MILLION, _DYNAMODB, f"{_DEVELOPER_GUIDE}/CostOptimization_StreamsUsage.html, undated"
 )
 
-#: A request is charged once for each started 64 KB of payload.
-QUEUE_REQUESTS: Final = Price(
-    0.40, _MILLION, "requests to a standard queue", _SQS, "https://cloudburn.io/blog/amazon-sqs-pricing, 2026-03-14"
-)
+#: To a standard queue. A request is charged once for each started 64 KB of payload.
+QUEUE_REQUESTS: Final = Price(0.40, _MILLION, _SQS, _SQS_EXPLAINED)
 QUEUE_CHUNK_BYTES: Final = 64 * 1024
 
-LOG_BYTES: Final = Price(0.50, 10**9, "bytes of logs taken in", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
-METRIC_MONTHS: Final = Price(0.30, 1, "custom metrics, a month", _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
+LOG_BYTES: Final = Price(0.50, _GB, _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
+METRIC_MONTHS: Final = Price(0.30, 1, _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
 
-WEB_ACL_MONTHS: Final = Price(5.00, 1, "web ACLs, a month", _WAF, _WAF_EXPLAINED)
-WEB_ACL_RULE_MONTHS: Final = Price(1.00, 1, "rules of web ACLs, a month", _WAF, _WAF_EXPLAINED)
-#: Blocked requests, too.
-INSPECTED_REQUESTS: Final = Price(0.60, _MILLION, "requests inspected by a web ACL", _WAF, _WAF_EXPLAINED)
+WEB_ACL_MONTHS: Final = Price(5.00, 1, _WAF, _WAF_EXPLAINED)
+WEB_ACL_RULE_MONTHS: Final = Price(1.00, 1, _WAF, _WAF_EXPLAINED)
+#: By a web ACL. Blocked requests are charged, too.
+INSPECTED_REQUESTS: Final = Price(0.60, _MILLION, _WAF, _WAF_EXPLAINED)
 
-#: In the United States and Europe.
-CLOUDFRONT_REQUESTS: Final = Price(
-    0.01,
-    10_000,
-    "HTTPS requests to CloudFront",
-    _CLOUDFRONT,
-    "https://kindatechnical.com/aws-certification-associate-developer/lesson-87-cloudfront-pricing.html, undated",
-)
-CLOUDFRONT_BYTES_OUT: Final = Price(
-    0.085,
-    10**9,
-    "bytes from CloudFront to the internet",
-    _CLOUDFRONT,
-    "https://wring.co/blog/aws-cloudfront-pricing-guide, 2026-03-08",
-)
+#: Of HTTPS, and to the internet, in the United States and Europe.
+CLOUDFRONT_REQUESTS: Final = Price(0.01, 10_000, _CLOUDFRONT, _CLOUDFRONT_REQUESTS_EXPLAINED)
+CLOUDFRONT_BYTES_OUT: Final = Price(0.085, _GB, _CLOUDFRONT, _CLOUDFRONT_BYTES_EXPLAINED)

@@ -9,11 +9,10 @@ met. The tests compare the result with the requests of the application.
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
 import random
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chalicelib.domain import archive
 from chalicelib.domain.archive import PAGE_MAX, RECENT_MAX, Addition, Archiving, Page
@@ -36,29 +35,12 @@ _PAGES_HELD: Final = 40
 #: Cycles of the archive before the steady state.
 _CYCLES_LEFT_OUT: Final = 2
 
-#: The attributes of a counter's item without its entries, and of a page without its entries.
-_KEY: Final = PartKey("counter-0123456789ab")
-_ITEM: Final[dict[str, Any]] = {
-    "counter_id": {"S": _KEY.counter_id},
-    "part": {"N": "0"},
-    "value": {"N": "1000000"},
-    "version": {"N": "1000000"},
-    "recent": {"BS": []},
-    "archived_until": {"N": str(_BEGAN_MS + 123)},
-    "revision": {"N": "1000000"},
-    "updated_at": {"N": str(_BEGAN_MS + 123)},
-}
-_PAGE: Final[dict[str, Any]] = {
-    "partition": {"S": _KEY.counter_id},
-    "end": {"N": str(_BEGAN_MS + 123)},
-    "start": {"N": str(_BEGAN_MS + 12)},
-    "entries": {"B": b""},
-    "revision": {"N": "1"},
-}
+#: The bytes of a counter's item and of a page without their entries, if the counter's id has 20 characters.
+_ITEM_BYTES: Final = 116
+_PAGE_BYTES: Final = 70
 
 
-@dataclass(slots=True)
-class Units:
+class Units(NamedTuple):
     """Write units, in total and of the counter's item, read units, requests, and conflicts."""
 
     write: float = 0
@@ -69,13 +51,7 @@ class Units:
 
     def add(self, other: Units, times: float = 1) -> Units:
         """Return the sum of these and `times` the other units."""
-        return Units(
-            self.write + times * other.write,
-            self.item + times * other.item,
-            self.read + times * other.read,
-            self.requests + times * other.requests,
-            self.conflicts + times * other.conflicts,
-        )
+        return Units(*(mine + times * its for mine, its in zip(self, other, strict=True)))
 
     def divide(self, events: float) -> Units:
         """Return the units of one of these events."""
@@ -86,7 +62,7 @@ class Units:
 class InMemoryPart:
     """One part of a counter, and the latest pages of its archive."""
 
-    part: Part = field(default_factory=lambda: Part(_KEY))
+    part: Part = field(default_factory=lambda: Part(PartKey("counter")))
     pages: list[Page] = field(default_factory=list)
 
     def add(self, entries: frozenset[Entry]) -> Units | None:
@@ -98,7 +74,7 @@ class InMemoryPart:
 
     def refusal_units(self, plan: Plan | None = None) -> Units:
         """Return the units of a refused update, or of a cancelled transaction."""
-        units = replace(self._update_units(), conflicts=1)
+        units = self._update_units()._replace(conflicts=1)
         return units.add(Units(write=self._page_units(plan))) if isinstance(plan, Archiving) else units
 
     def plan(self, entries: frozenset[Entry], now_ms: int) -> tuple[Plan | None, Units]:
@@ -108,7 +84,7 @@ class InMemoryPart:
         for entry in archive.late_entries(self.part, entries):
             if not pages or pages[-1].end_ms < entry.recorded_at_ms:
                 pages.append(self._page_covering(entry.recorded_at_ms))
-                size = _empty_bytes("page") + len(encode_page(pages[-1].entries))
+                size = _PAGE_BYTES + len(encode_page(pages[-1].entries))
                 read = read.add(Units(read=max(1, -(-size // 4096)), requests=1))
         return archive.plan(self.part, pages, entries, now_ms), read
 
@@ -140,11 +116,11 @@ class InMemoryPart:
 
     @staticmethod
     def _page_units(plan: Archiving) -> int:
-        return sum(2 * -(-(_empty_bytes("page") + len(encode_page(page.entries))) // 1024) for page in plan.pages)
+        return sum(2 * -(-(_PAGE_BYTES + len(encode_page(page.entries))) // 1024) for page in plan.pages)
 
     def _item_units(self) -> int:
         recent = sum(len(encode_entry(entry)) for entry in self.part.recent)
-        return -(-(_empty_bytes("item") + recent) // 1024) if self.part.revision else 0
+        return -(-(_ITEM_BYTES + recent) // 1024) if self.part.revision else 0
 
     def _update_units(self) -> Units:
         units = max(1, self._item_units())
@@ -243,11 +219,3 @@ def delay(messages: Iterator[Message], share: float, seed: int = 1) -> Iterator[
 
 def _make_entries(times: Iterable[int], ids: Iterator[int]) -> Iterator[Entry]:
     return (Entry(time_ms, next(ids).to_bytes(16, "big"), 1) for time_ms in times)
-
-
-@functools.cache
-def _empty_bytes(kind: str) -> int:
-    """Return the size of a counter's item, or of a page, without its entries."""
-    from testkit import aws_requests  # noqa: PLC0415  (reads the stage's settings)
-
-    return aws_requests.size({"item": _ITEM, "page": _PAGE}[kind])

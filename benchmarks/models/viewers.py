@@ -8,8 +8,6 @@ at most once a second. The first read of each viewer passes the cache.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,56 +20,48 @@ if TYPE_CHECKING:
 
 _WEB: Final = Path(__file__).parents[2] / "web"
 
+
+def _read_constants(module: str) -> dict[str, float]:
+    """Return the constants of a module of the page."""
+    source = (_WEB / module).read_text(encoding="utf-8")
+    constants = re.findall(r"^const (\w+) = ([\d_.]+);$", source, re.MULTILINE)
+    return {name: float(value) for name, value in constants}
+
+
+_POLLING: Final = _read_constants("client/polling.js")
+
+#: The pauses between the polls of a viewer, in seconds: the first, their growth, and the longest.
+FIRST_S: Final = _POLLING["IDLE_MS"] / 1000
+GROWTH: Final = _POLLING["GROWTH"]
+LONGEST_S: Final = _POLLING["MAX_IDLE_MS"] / 1000
+
+#: The longest pause between reads of the details of an active counter, in seconds.
+LONGEST_OF_DETAILS_S: Final = _read_constants("page/details.js")["MAX_INTERVAL_MS"] / 1000
+
 #: Assumed: the locations of a CDN in which the viewers are.
 LOCATIONS: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Polling:
-    """The pauses between the polls of a viewer, in seconds: the first, their growth, and the longest."""
-
-    first_s: float
-    growth: float
-    longest_s: float
-
-    def count(self, seconds: int, *, is_active: bool) -> int:
-        """Count the polls of a viewer in this time. An active counter has changed at each poll, an idle one never."""
-        if is_active:
-            return int(seconds / self.first_s)
-        polls, pause_s, elapsed_s = 0, self.first_s, self.first_s
-        while elapsed_s <= seconds:
-            polls += 1
-            pause_s = min(pause_s * self.growth, self.longest_s)
-            elapsed_s += pause_s
-        return polls
+def count_polls(seconds: int, *, is_active: bool) -> int:
+    """Count the polls of a viewer in this time. An active counter has changed at each poll, an idle one never."""
+    if is_active:
+        return int(seconds / FIRST_S)
+    polls, pause_s, elapsed_s = 0, FIRST_S, FIRST_S
+    while elapsed_s <= seconds:
+        polls += 1
+        pause_s = min(pause_s * GROWTH, LONGEST_S)
+        elapsed_s += pause_s
+    return polls
 
 
-def cloudfront(answer_bytes: int) -> float:
+def price_cloudfront(answer_bytes: int) -> float:
     """Return the price of a response of this size from CloudFront."""
     return pricing.CLOUDFRONT_REQUESTS.of(1) + pricing.CLOUDFRONT_BYTES_OUT.of(answer_bytes)
 
 
-def cloudflare(_answer_bytes: int) -> float:
+def price_cloudflare(_answer_bytes: int) -> float:
     """Return the price of a response from Cloudflare, whose Free plan charges neither requests nor bytes."""
     return 0.0
-
-
-def read_longest_pause_of_details() -> float:
-    """Read the longest pause between reads of the details of an active counter, in seconds, from the page's source."""
-    return float(_read_constants("page/details.js")["MAX_INTERVAL_MS"]) / 1000
-
-
-def _read_constants(module: str) -> dict[str, str]:
-    source = (_WEB / module).read_text(encoding="utf-8")
-    return dict(re.findall(r"^const (\w+) = ([\d_.]+);$", source, re.MULTILINE))
-
-
-@cache
-def read_polling() -> Polling:
-    """Read the pauses from the source of the page."""
-    constants = _read_constants("client/polling.js")
-    first, growth, longest = (float(constants[name]) for name in ("IDLE_MS", "GROWTH", "MAX_IDLE_MS"))
-    return Polling(first / 1000, growth, longest / 1000)
 
 
 def price(
@@ -80,7 +70,7 @@ def price(
     """Return the cost of this number of viewers that all watch one counter for this time."""
     query = costs.measured.steps["counter"]
     read_usd = costs.price_requests(query) / costing.MILLION
-    polls = number * read_polling().count(seconds, is_active=is_active)
+    polls = number * count_polls(seconds, is_active=is_active)
     if cdn is None:
         return (number + polls) * read_usd
     response_usd = cdn(query.answer_bytes + len(fronts.REST.headers))

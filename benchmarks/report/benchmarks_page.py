@@ -10,8 +10,8 @@ from benchmarks.measure import scope
 from benchmarks.models import costing
 from benchmarks.models.steps import Step
 from benchmarks.report import goals, results
-from benchmarks.report.markdown import format_multiple, format_short
-from benchmarks.report.results import cpu_ratio, distinct, increment_cost, pace, select
+from benchmarks.report.markdown import format_short
+from benchmarks.report.results import cpu_ratio, distinct, increment_cost, select
 from chalicelib.domain.archive import KEPT_MAX, KEPT_MIN, RECENT_MAX
 
 if TYPE_CHECKING:
@@ -27,22 +27,17 @@ _ARCHIVE_MS: Final = scope.WRITE_MS + scope.TRANSACTION_MS
 
 
 def view(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the context of the page: each measured section with its numbers, or None."""
+    """Return the context of the page: each section with its numbers, or None if it is not measured."""
+    context: dict[str, Any] = {**dict.fromkeys(store.SECTIONS), **figures, "goals": goals.list_goals(figures)}
     views = {
         "request_costs": _view_request_costs,
         "faults": _view_faults,
         "cpu_time": _view_cpu_time,
         "throughput": _view_throughput,
-        "latency": _view_latency,
-        "batching_windows": _view_batching_windows,
     }
-    return {
-        **dict.fromkeys(store.SECTIONS),
-        **figures,
-        **{name: {**figures[name], **view(figures[name]["raw"])} for name, view in views.items() if name in figures},
-        "goals": goals.list_goals(figures),
-        "archive_sizes": {"recent_max": RECENT_MAX, "kept_min": KEPT_MIN, "kept_max": KEPT_MAX},
-    }
+    for name in views.keys() & figures.keys():
+        context[name] = {**figures[name], **views[name](figures[name]["raw"])}
+    return context
 
 
 def _view_request_costs(raw: Any) -> dict[str, Any]:
@@ -117,21 +112,9 @@ def describe_subject(name: str) -> str:
 
 
 def _view_throughput(raw: Any) -> dict[str, Any]:
-    batches, spreads, workers, designs = (distinct(raw, key) for key in ("batch", "spread", "workers", "design"))
-
-    def list_paces(design: str, batch: int, spread: int) -> list[str]:
-        unit = pace(raw, scope.PACE_UNIT, batch, spread, 1)
-        return [format_multiple(pace(raw, design, batch, spread, number), unit) for number in workers]
-
     return {
-        "workers": workers,
-        "tables": {
-            spread: [(design, batch, list_paces(design, batch, spread)) for batch in batches for design in designs]
-            for spread in spreads
-        },
-        "archive_ms": _ARCHIVE_MS,
-        "bounds": [_bound_speed_up(batch) for batch in (1, 10)],
-        "one_worker": pace(raw, scope.OURS, 10, 1, 1) if 10 in batches else None,
+        **{key: distinct(raw, key) for key in ("batch", "spread", "workers", "design")},
+        "bounds": {batch: _bound_speed_up(batch) for batch in (1, 10)},
     }
 
 
@@ -140,29 +123,3 @@ def _bound_speed_up(batch: int) -> float:
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - batch))
     updates_ms = scope.WRITE_MS * max(1, (RECENT_MAX - kept) // batch)
     return (updates_ms + _ARCHIVE_MS) / (max(scope.WRITE_MS, updates_ms / max(scope.WORKERS)) + _ARCHIVE_MS)
-
-
-def _view_latency(raw: Any) -> dict[str, Any]:
-    kept_up = select(raw["loads"], keeps_up=True)
-    largest = [max(scope.LAG_PARTS, key=row["shares"].__getitem__) for row in (*kept_up[:1], *kept_up[-1:])]
-    return {
-        "disturbed": sum(row["busy_before"] > scope.BUSY for row in raw["loads"]),
-        "too_much": [
-            f"{row['rate']:g} a second ({row['sent_a_second']:.0f} were sent)"
-            for row in select(raw["loads"], keeps_up=False)
-        ],
-        "kept_up": kept_up,
-        "is_plotted": len(results.plotted_loads(raw)) > 1,
-        "largest": [scope.LAG_PARTS[part] for part in largest],
-    }
-
-
-def _view_batching_windows(raw: Any) -> dict[str, Any]:
-    commands = [row["usd"] - row["usd_without_command"] for row in raw]
-    rates = distinct(raw, "rate")
-    return {
-        "command_usd": (min(commands), max(commands)),
-        "first_second": {rate: results.saved_usd(raw, rate, 0, 1) for rate in rates},
-        "nine_more": {rate: results.saved_usd(raw, rate, 1, 10) for rate in rates},
-        "few": results.saved_usd_with_few(raw),
-    }

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import alternatives
 from benchmarks.models import abuse, costing, deployed, limits, pricing, steps, viewers
-from benchmarks.models.costing import MILLION, RATES, Costs
-from benchmarks.models.deployed import GATHERED, MANY, ONE, STAGE
+from benchmarks.models.deployed import MANY, ONE
 from benchmarks.report.goals import Goal
-from benchmarks.report.markdown import format_list, format_usd
+from benchmarks.report.markdown import format_usd
 from chalicelib import telemetry
 from chalicelib.api.requests import MAX_LIMIT, MAX_STEPS
 from chalicelib.projections import READ_MODEL, SQL
@@ -19,7 +18,7 @@ from chalicelib.read_model import past, queries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.models.costing import Load
+    from benchmarks.models.costing import Costs
 
 #: Assumed for comparison: the time of a request to a slow AWS.
 _SLOW_MS: Final = 20
@@ -41,58 +40,34 @@ _GOALS: Final = (
 def view(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return the context of the page, from the sections `function_steps` and `fronts`."""
     by_front = deployed.read_fronts(figures)
-    costs, url = by_front["rest"], by_front["url"]
-    setup, command, query = costs.setup, *(costs.measured.steps[name] for name in ("increment", "counter"))
-    slow = replace(costs, setup=replace(setup, wait_ms=_SLOW_MS))
-    parts = [costs.price_load(ONE, rate) for rate in RATES]
-    fronts_usd = price_fronts(by_front)
-
-    def list_totals(load: Load) -> list[float]:
-        return [costs.total(load, rate) for rate in RATES]
-
+    costs, fronts_usd = by_front["rest"], price_fronts(by_front)
+    modules = (abuse, costing, deployed, limits, past, pricing, queries, steps, viewers)
     return {
-        **{module.__name__.rpartition(".")[2]: module for module in (abuse, costing, past, pricing, queries, viewers)},
-        **{"stage": STAGE, "rates": RATES, "million": MILLION, "max_limit": MAX_LIMIT, "max_steps": MAX_STEPS},
-        "measured_on": figures["function_steps"]["measured_on"],
-        "fronts": fronts_usd,
+        **{module.__name__.rpartition(".")[2]: module for module in modules},
+        "function_steps": figures["function_steps"],
+        "fronts": figures["fronts"],
+        "costs": costs,
+        "setup": costs.setup,
+        "command": costs.measured.steps["increment"],
+        "query": costs.measured.steps["counter"],
+        "url": by_front["url"],
+        "slow": replace(costs, setup=replace(costs.setup, wait_ms=_SLOW_MS)),
+        "fronts_usd": fronts_usd,
         "front_goals": list_front_goals(fronts_usd),
-        "fronts_measured_on": figures["fronts"]["measured_on"],
-        "url_ratio": steps.cpu_ratio(figures["fronts"]["raw"], "increment", "url"),
-        "url_parts": _list_url_parts(url),
-        "refused_ms": setup.billed_ms("api_handler", url.measured.steps[steps.REFUSED]),
-        "functions": int(limits.LIMITS["concurrent functions"].most),
-        "url": url,
-        "parts": {part: [usd[part] for usd in parts] for part in costing.PARTS},
-        "totals": list_totals(ONE),
-        "query": [costs.price_requests(query)] * len(RATES),
-        "gathered": list_totals(GATHERED),
-        "spread": list_totals(MANY),
         "alternatives": {
-            each.name: ([price_alternative(costs, each, rate) for rate in RATES], each.lacks)
-            for each in alternatives.PRICED
+            each: [price_alternative(costs, each, rate) for rate in costing.RATES] for each in alternatives.PRICED
         },
-        "metrics": METRICS_OF_THE_CHECK,
-        "other_metrics": len(telemetry.list_metrics([READ_MODEL, SQL])) - METRICS_OF_THE_CHECK,
-        "units_of_the_check": _READ_UNITS_OF_THE_CHECK,
-        "hours_a_month": _HOURS_A_MONTH,
         "viewers_usd": [
             (number, is_active, _price_viewers(costs, number, is_active=is_active))
             for number in (1, 100, 10_000)
             for is_active in (False, True)
         ],
-        "polling": viewers.read_polling(),
-        "longest_pause_of_details_s": viewers.read_longest_pause_of_details(),
-        "abuses": abuse.price_kinds(costs),
-        "strangers": abuse.price_increments_of_strangers(costs),
-        "stored_usd": costs.price_storage(),
-        "batches": [[f"{load.batch(rate, setup.stream_batch):,}" for rate in RATES] for load in (ONE, MANY)],
-        "command_cpu_ms": command.cpu_ms,
-        "slow_ms": _SLOW_MS,
-        "command_ms": setup.billed_ms("api_handler", command),
-        "query_ms": setup.billed_ms("api_handler", query),
-        "slower": [slow.total(ONE, rate) - costs.total(ONE, rate) for rate in (1, 1000)],
-        "gateway_shares": [usd["gateway"] / sum(usd.values()) for usd in (parts[0], parts[-1])],
-        "window_s": GATHERED.window_s,
+        "max_limit": MAX_LIMIT,
+        "max_steps": MAX_STEPS,
+        "metrics": METRICS_OF_THE_CHECK,
+        "other_metrics": len(telemetry.list_metrics([READ_MODEL, SQL])) - METRICS_OF_THE_CHECK,
+        "units_of_the_check": _READ_UNITS_OF_THE_CHECK,
+        "hours_a_month": _HOURS_A_MONTH,
     }
 
 
@@ -104,7 +79,9 @@ def price_fronts(by_front: Mapping[str, Costs]) -> dict[str, dict[str, float | N
         return costs.price_requests(step) if step else None
 
     usd: dict[str, dict[str, float | None]] = {
-        f"increments {kind}, {rate:,} a second": {name: costs.total(load, rate) for name, costs in by_front.items()}
+        f"increments {kind}, {rate:,} a second": {
+            name: costs.price_total(load, rate) for name, costs in by_front.items()
+        }
         for kind, load in (("on one counter", ONE), ("spread over many counters", MANY))
         for rate in (1000, 1)
     }
@@ -123,13 +100,6 @@ def list_front_goals(fronts_usd: Mapping[str, Mapping[str, float | None]]) -> li
     return goals
 
 
-def _list_url_parts(costs: Costs) -> str:
-    """Return the parts of the cost at 1,000 increments a second on one counter, largest first."""
-    largest = sorted(costs.price_load(ONE, 1000).items(), key=lambda part: -part[1])
-    names = {"gateway": "transfer"}
-    return format_list([f"{names.get(part, part)} {usd:.2f}" for part, usd in largest if usd >= 0.005])
-
-
 def price_alternative(costs: Costs, alternative: alternatives.Alternative, rate: int) -> float | None:
     """Return the cost of a million increments, or None if the counter's item cannot support the rate."""
     if not costing.fits_one_item(alternative.counter_units, rate):
@@ -143,5 +113,5 @@ def _price_viewers(costs: Costs, number: int, *, is_active: bool) -> list[float]
     return [
         viewers.price(costs, number, seconds, is_active=is_active, cdn=cdn)
         for seconds in (abuse.SECONDS, _HOURS_A_MONTH * abuse.SECONDS)
-        for cdn in (None, viewers.cloudfront, viewers.cloudflare)
+        for cdn in (None, viewers.price_cloudfront, viewers.price_cloudflare)
     ]

@@ -12,6 +12,7 @@ import jinja2
 
 from benchmarks.measure import scope
 from benchmarks.report import benchmarks_page, cost_page, markdown, plots, results, scale_page
+from chalicelib.domain import archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ _TEMPLATES: Final = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_TEMPLATES.globals |= {"scope": scope, "results": results}
+_TEMPLATES.globals |= {"archive": archive, "scope": scope, "results": results}
 _TEMPLATES.filters |= {
     "changes": scale_page.describe_changes,
     "listing": markdown.format_list,

@@ -66,13 +66,19 @@ def default_windows(raw: Sequence[Row]) -> list[Row]:
     return [row for row in raw if row["projectors"] != scope.FEW_PROJECTORS]
 
 
-def saved_usd(raw: Sequence[Row], rate: int, shorter_s: int, longer_s: int) -> float:
-    """Return the savings of the longer window for a million increments, in USD."""
-    usd = {row["window_s"]: row["usd"] for row in select(default_windows(raw), rate=rate)}
-    return float(usd[shorter_s] - usd[longer_s])
+def saved_usd(raw: Sequence[Row], shorter_s: int, longer_s: int) -> dict[int, float]:
+    """Return the savings of the longer window for a million increments, in USD by rate."""
+    usd = {(row["rate"], row["window_s"]): row["usd"] for row in default_windows(raw)}
+    return {rate: usd[rate, shorter_s] - usd[rate, longer_s] for rate in distinct(raw, "rate")}
 
 
 def saved_usd_with_few(raw: Sequence[Row]) -> dict[int, float]:
     """Return the savings of a second of window compared with none and few `PROJECTORS`, in USD by rate."""
     few = select(raw, projectors=scope.FEW_PROJECTORS, window_s=0)
     return {row["rate"]: row["usd"] - select(raw, rate=row["rate"], window_s=1)[0]["usd"] for row in few}
+
+
+def command_usd(raw: Iterable[Row]) -> list[float]:
+    """Return the lowest and the highest cost of a million commands among the batching windows, in USD."""
+    usd = sorted(row["usd"] - row["usd_without_command"] for row in raw)
+    return [usd[0], usd[-1]]

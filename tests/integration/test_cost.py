@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -260,8 +258,7 @@ def test_inputs_of_the_cost_table_equal_the_measurements(pipeline):
 @pytest.mark.no_cover
 def test_stored_bytes_of_fronts_equal_the_measurements():
     """In a process of its own, because the application reads its fronts once."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        now = process.submit(environment.measure_section, "fronts", True).result()
+    now = environment.run_in_process(environment.measure_section, "fronts", True)
 
     stored = store.read()["fronts"]["raw"]
     assert now["bytes"] == stored["bytes"]

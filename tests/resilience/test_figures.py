@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks import alternatives, designs, store
-from benchmarks.measure import faults, request_costs, scope, throughput
-from benchmarks.models.clock import Clock
+from benchmarks import alternatives, store
+from benchmarks.measure import designs, faults, request_costs, scope, throughput
+from benchmarks.measure.clock import Clock
 from chalicelib import codec
 from testkit.faults import Attempt
 
@@ -52,13 +53,7 @@ def test_design_survives_the_faults_of_the_report(module_engine, figures, every,
 def test_worker_that_loses_events_counts_too_little(module_engine, every):
     (ours,) = (design for design in every if design.name == scope.OURS)
     worker = ours.worker(0)
-    loses_one = designs.Design(
-        "loses one",
-        ours.send,
-        ours.queue_url,
-        lambda _: lambda bodies: worker(without_its_last(bodies)),
-        ours.value,
-    )
+    loses_one = replace(ours, worker=lambda _: lambda bodies: worker(without_its_last(bodies)))
 
     outcome = faults.Trials(module_engine, loses_one).count_outcomes("nothing goes wrong")
 
@@ -68,7 +63,7 @@ def test_worker_that_loses_events_counts_too_little(module_engine, every):
 def test_worker_that_always_fails_never_acknowledges(module_engine, every):
     (ours,) = (design for design in every if design.name == scope.OURS)
     trials = faults.Trials(module_engine, ours)
-    trials.design = designs.Design("fails", ours.send, ours.queue_url, lambda _: fails, ours.value)
+    trials.design = replace(ours, worker=lambda _: fails)
 
     outcome = trials.count_outcomes("nothing goes wrong")
 
@@ -102,7 +97,6 @@ def test_item_held_by_a_transaction_conflicts_with_other_writes(every):
     reasons = json.loads(responses["transaction too"].content)["CancellationReasons"]
     assert [reason["Code"] for reason in reasons] == ["TransactionConflict", "None"]
     assert [responses[name] for name in ("transaction", "elsewhere", "afterwards")] == ["done"] * 3
-    assert (network.requests, network.conflicts) == (5, 2)
 
 
 def test_simulated_time_is_that_of_the_longest_wait():
@@ -126,7 +120,7 @@ def test_workers_in_simulated_time_count_the_same_each_time(module_engine):
     rows, again = (throughput.measure_workers(module_engine, *compared, seconds=0.2) for _ in range(2))
 
     assert len(rows) == len(scope.WORKER_SPREADS) * 4
-    assert all(row["a_second"] > 0 and row["requests"] > 0 for row in rows)
+    assert all(row["a_second"] > 0 for row in rows)
     assert rows == again
 
 

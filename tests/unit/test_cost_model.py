@@ -30,7 +30,7 @@ def test_readme_states_the_totals_of_the_tables():
     by_front = deployed.read_fronts()
     assert by_front["rest"] == deployed.read_costs()
     (alone, busy), (url_alone, url_busy) = (
-        [by_front[name].total(ONE, rate) for rate in (1, 1000)] for name in ("rest", "url")
+        [by_front[name].price_total(ONE, rate) for rate in (1, 1000)] for name in ("rest", "url")
     )
 
     text = " ".join(README.split())
@@ -200,11 +200,9 @@ def test_hour_of_all_functions_costs_their_memory():
 )
 def test_viewer_polls_an_idle_counter_less_and_less_often(seconds, idle, active):
     """The pauses are 5, 7.5, 11.25, 16.875, 25.3, 38.0, 57.0 and then 60 seconds."""
-    polling = viewers.read_polling()
-
-    assert polling == viewers.Polling(first_s=5, growth=1.5, longest_s=60)
-    assert polling.count(seconds, is_active=False) == idle
-    assert polling.count(seconds, is_active=True) == active
+    assert (viewers.FIRST_S, viewers.GROWTH, viewers.LONGEST_S) == (5, 1.5, 60)
+    assert viewers.count_polls(seconds, is_active=False) == idle
+    assert viewers.count_polls(seconds, is_active=True) == active
 
 
 def test_viewers_behind_a_cdn_share_a_read_a_second_in_each_location():
@@ -217,9 +215,9 @@ def test_viewers_behind_a_cdn_share_a_read_a_second_in_each_location():
         for number, cdn in [
             (1, None),
             (10_000, None),
-            (10_000, viewers.cloudfront),
-            (10_000, viewers.cloudflare),
-            (10, viewers.cloudflare),
+            (10_000, viewers.price_cloudfront),
+            (10_000, viewers.price_cloudflare),
+            (10, viewers.price_cloudflare),
         ]
     )
 

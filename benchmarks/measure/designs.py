@@ -15,22 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import alternatives
 from benchmarks.measure import scope, workloads
-from chalicelib import settings
+from chalicelib import codec, settings
 from chalicelib.aws import session
 from chalicelib.aws import sqs as aws_sqs
 from testkit.builders import queue_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from botocore.awsrequest import AWSResponse
 
     from chalicelib.domain.events import Incremented
     from testkit.engine import Engine
+    from testkit.faults import Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
     """
-    The parts of a design: how it sends events, its queue, its workers, and how to read a counter's value.
+    The parts of a design: how it sends events, its queue and messages, its workers, and how to read a counter's value.
 
     `send` and the workers make requests through the engine's gate. If they raise, the caller repeats the whole call.
     `worker` returns the worker with a number, which keeps its state like a function's process and counts the bodies of
@@ -40,6 +43,7 @@ class Design:
     name: str
     send: Callable[[Sequence[Incremented]], None]
     queue_url: str
+    encode: Callable[[Sequence[Incremented]], Iterable[str]]
     worker: Callable[[int], Callable[[Sequence[str]], None]]
     value: Callable[[str], int]
 
@@ -59,9 +63,14 @@ def alternative_clients() -> list[Any]:
     return [session.create_session().create_client(service) for service in ("dynamodb", "sqs")]
 
 
-def alternative_message(event: Incremented) -> str:
-    """Return the message that the front of an alternative sends for this event."""
-    return alternatives.message(event.counter_id, event.event_id, event.by)
+@contextlib.contextmanager
+def pass_gate(engine: Engine, gate: Callable[[Attempt], AWSResponse]) -> Iterator[None]:
+    """Let the requests in the block pass this gate."""
+    before, engine.gate = engine.gate, gate
+    try:
+        yield
+    finally:
+        engine.gate = before
 
 
 def drain(engine: Engine, queue_url: str) -> list[str]:
@@ -110,6 +119,7 @@ def _connect_ours(engine: Engine) -> Design:
         scope.OURS,
         lambda events: workloads.publish(events)(),
         engine.outputs["ProjectionQueueUrl"],
+        codec.encode_bodies,
         lambda _number: lambda bodies: workloads.project_messages(bodies)(),
         value,
     )
@@ -121,10 +131,13 @@ def _connect_alternative(engine: Engine, alternative: alternatives.Alternative) 
     database, queue = alternative_clients()
     queue_url = engine.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 
+    def encode(events: Sequence[Incremented]) -> list[str]:
+        return [alternatives.message(event.counter_id, event.event_id, event.by) for event in events]
+
     def send(events: Sequence[Incremented]) -> None:
-        for event in events:
+        for event, body in zip(events, encode(events), strict=True):
             group: Any = {"MessageGroupId": event.counter_id} if alternative.fifo else {}
-            queue.send_message(QueueUrl=queue_url, MessageBody=alternative_message(event), **group)
+            queue.send_message(QueueUrl=queue_url, MessageBody=body, **group)
 
     @functools.cache
     def worker(_number: int) -> Callable[[Sequence[str]], None]:
@@ -132,4 +145,4 @@ def _connect_alternative(engine: Engine, alternative: alternatives.Alternative) 
         return lambda bodies: work(queue_batch(bodies), workloads.lambda_context())
 
     value = functools.partial(alternatives.value, engine.client("dynamodb"))
-    return Design(alternative.name, send, queue_url, worker, value)
+    return Design(alternative.name, send, queue_url, encode, worker, value)

@@ -8,13 +8,14 @@ simulated time on any machine, and makes the same requests in the same order eac
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import random
 import threading
-from concurrent.futures import Future
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import clock as real_clock
 from chalicelib import retries
@@ -77,53 +78,52 @@ class Clock:
         alarm.set()
 
 
-class _Pool:
+@dataclass
+class _Task:
+    """A submitted function. The pool runs all its functions when the first result is read."""
+
+    pool: _Pool
+    function: Callable[[], Any]
+    value: Any = None
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.value = self.function()
+        except BaseException as error:  # noqa: BLE001  (the caller gets it)
+            self.error = error
+
+    def result(self) -> Any:
+        self.pool.finish()
+        if self.error:
+            raise self.error
+        return self.value
+
+
+class _Pool(contextlib.AbstractContextManager["_Pool", None]):
     """The part of `ThreadPoolExecutor` that the writer uses, in simulated time."""
 
     def __init__(self, clock: Clock, workers: int) -> None:
         self._clock = clock
         self._workers = workers
-        self._submitted: list[Callable[[], None]] = []
-
-    def __enter__(self) -> Self:
-        return self
+        self._submitted: list[_Task] = []
 
     def __exit__(self, *_: object) -> None:
-        self._finish()
+        self.finish()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> _Task:
-        task = _Task(self._finish)
+        self._submitted.append(_Task(self, functools.partial(function, *arguments)))
+        return self._submitted[-1]
 
-        def work() -> None:
-            try:
-                task.set_result(function(*arguments))
-            except BaseException as error:  # noqa: BLE001  (the caller gets it)
-                task.set_exception(error)
-
-        self._submitted.append(work)
-        return task
-
-    def _finish(self) -> None:
+    def finish(self) -> None:
         submitted, self._submitted = self._submitted, []
         tasks = iter(submitted)
 
         def work() -> None:
             for task in tasks:
-                task()
+                task.run()
 
         self._clock.run([work] * min(self._workers, len(submitted)))
-
-
-class _Task(Future[Any]):
-    """The future of a function. The pool runs all its functions when the first result is read."""
-
-    def __init__(self, finish: Callable[[], None]) -> None:
-        super().__init__()
-        self._finish = finish
-
-    def result(self, timeout: float | None = None) -> Any:
-        self._finish()
-        return super().result(timeout)
 
 
 @contextlib.contextmanager
