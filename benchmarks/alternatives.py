@@ -202,7 +202,7 @@ REMEMBERING = Alternative(
     "an idempotency table (Powertools)",
     _make_remembering,
     1,
-    "the `ADD` in the same transaction: a worker that dies in between counts twice; and entries expire",
+    "the `ADD` in the same transaction: a worker that crashes in between counts twice; and entries expire",
 )
 MARKING = Alternative(
     "a marker per event, in a transaction",

@@ -1,8 +1,9 @@
 """
-Check the prose of the documents and the names of tests; `make lint` runs it.
+Check the prose of documents and docstrings, and the names of tests; `make lint` runs it.
 
-Documents: no banned word, and no sentence of more than 30 words outside tables. Code and generated pages are not
-checked. Tests: no name over 70 characters. (Ruff checks that docstrings start with a verb.)
+Documents: no banned word, and no sentence of more than 25 words outside tables. Code and generated pages are not
+checked. Docstrings: the same length of sentences, except in tables, examples and lists of exceptions. Tests: no name
+over 70 characters. (Ruff checks that docstrings start with a verb.)
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).parent.parent
+PACKAGES = ("benchmarks", "chalicelib", "ops", "scripts", "testkit")
 GENERATED = {"access-responses.md", "mutants.md"}
-MAX_WORDS = 30
+MAX_WORDS = 25
 MAX_NAME = 70
 
 #: Words with a plainer replacement, or an actor without a name.
@@ -34,8 +36,10 @@ BANNED = re.compile(
 def main() -> int:
     """Print each finding as `path:line: text`, and return 1 if there is any."""
     pages = [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]
+    modules = [PROJECT / "app.py", *(path for name in PACKAGES for path in (PROJECT / name).rglob("*.py"))]
     findings = [
         *(finding for path in sorted(pages) if path.name not in GENERATED for finding in _in_page(path)),
+        *(finding for path in sorted(modules) for finding in _in_docstrings(path)),
         *(finding for path in sorted((PROJECT / "tests").rglob("test_*.py")) for finding in _in_tests(path)),
     ]
     for path, line, text in findings:
@@ -53,9 +57,29 @@ def _in_page(path: Path) -> Iterator[tuple[Path, int, str]]:
             words = ("Code" if child.type == "code_inline" else child.content or " " for child in token.children or [])
             text = "".join(words)
             yield from ((path, line, f"banned: {banned[0]}") for banned in BANNED.finditer(text))
-            for sentence in [] if in_table else re.split(r"(?<=[.!?])[\"')]*\s+(?=[A-Z*])", text):
-                if len(sentence.split()) > MAX_WORDS:
-                    yield path, line, f"{len(sentence.split())} words: {sentence[:60]} ..."
+            if not in_table:
+                yield from ((path, line, finding) for finding in _find_long_sentences(text))
+
+
+def _in_docstrings(path: Path) -> Iterator[tuple[Path, int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (docstring := ast.get_docstring(node)):
+            line = node.body[0].lineno
+            for paragraph in docstring.split("\n\n"):
+                if not re.search(r"^\s", paragraph.strip("\n"), re.MULTILINE):  # a table, examples or exceptions
+                    text = re.sub(r"`[^`]*`", "Code", paragraph)
+                    yield from (
+                        (path, line, finding)
+                        for item in re.split(r"^- ", text, flags=re.MULTILINE)
+                        for finding in _find_long_sentences(item)
+                    )
+
+
+def _find_long_sentences(text: str) -> Iterator[str]:
+    for sentence in re.split(r"(?<=[.!?])[\"')]*\s+(?=[A-Z*])", text):
+        words = sentence.split()
+        if len(words) > MAX_WORDS:
+            yield f"{len(words)} words: {' '.join(words[:10])} ..."
 
 
 def _in_tests(path: Path) -> Iterator[tuple[Path, int, str]]:

@@ -201,11 +201,11 @@ FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
         [lambda trial: trial.work(trial.send([*trial.events, *trial.events]))]
     ),
     "a batch is delivered again": lambda _: iter([functools.partial(_repeat_later, 0, False)]),
-    "messages come again, in another order and grouping": lambda _: (
+    "messages are redelivered, in another order and grouping": lambda _: (
         functools.partial(_regroup, seed) for seed in range(10)
     ),
-    "a function dies before one of its requests": _each_request(faults.die_before, attempts=[True]),
-    "a function dies after one of its requests": _each_request(faults.die_after, attempts=[True]),
+    "a function crashes before one of its requests": _each_request(faults.die_before, attempts=[True]),
+    "a function crashes after one of its requests": _each_request(faults.die_after, attempts=[True]),
     "a request never arrives": _each_request(faults.drop_request),
     "a response is lost": _each_request(faults.lose_answer),
     "a request is throttled": _each_request(faults.throttle, faults.exceed_throughput),
@@ -218,10 +218,10 @@ FAULTS: dict[str, Callable[[Trials], Iterator[Script]]] = {
     "two workers count on the same counters at once": lambda _: (
         functools.partial(_race, False, seed) for seed in range(15)
     ),
-    "an event comes again after 6 minutes": lambda _: (
+    "an event is redelivered after 6 minutes": lambda _: (
         functools.partial(_repeat_later, 6 * _MINUTE_S, is_sent) for is_sent in (True, False)
     ),
-    "an event comes again after 31 days": lambda _: (
+    "an event is redelivered after 31 days": lambda _: (
         functools.partial(_repeat_later, 31 * _DAY_S, is_sent) for is_sent in (True, False)
     ),
 }

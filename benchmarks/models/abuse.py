@@ -1,5 +1,5 @@
 """
-Compute what clients can make a stage cost in an hour, in USD, if they send as many requests as its limits admit.
+Compute the most that clients can cost a stage in an hour, in USD, within its limits.
 
 API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function
 time of expensive reads is not estimated for each kind: the limit of concurrent functions of a region bounds it.

@@ -1,8 +1,8 @@
 """
 The fronts of a stage: the price of a request.
 
-A function URL has no price of its own. An HTTP API charges once for each started 512 KB, and no request or response of
-this API is as large. AWS charges the transfer to the internet behind each front.
+A function URL has no price of its own. An HTTP API charges per 512 KB, rounded up, and no request or response of this
+API is as large. AWS charges the transfer to the internet behind each front.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ STREAM_READS_BY_LAMBDA: Final = Price(
     0.0, _MILLION, _DYNAMODB, f"{_DEVELOPER_GUIDE}/CostOptimization_StreamsUsage.html, undated"
 )
 
-#: To a standard queue. A request is charged once for each started 64 KB of payload.
+#: To a standard queue. A request is charged per 64 KB of payload, rounded up.
 QUEUE_REQUESTS: Final = Price(0.40, _MILLION, _SQS, _SQS_EXPLAINED)
 QUEUE_CHUNK_BYTES: Final = 64 * 1024
 
