@@ -166,30 +166,21 @@ def api_url(place: LocalSystem) -> str:
 @pytest.fixture(scope="module")
 def fronts(place: LocalSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Deploy the API with all fronts, and return their addresses. Afterwards, restore its front."""
-    from tests.e2e.conftest import PROJECT, copy_project
+    from tests.e2e.conftest import PROJECT, configure, copy_project
 
     project = copy_project(tmp_path_factory.mktemp("fronts"))
-    config = project / ".chalice" / "config.json"
-    configuration = json.loads(config.read_text(encoding="utf-8"))
-    configuration["stages"]["local"]["environment_variables"]["FRONT"] = "rest,http,url"
-    config.write_text(json.dumps(configuration), encoding="utf-8")
-    deployed = _deploy(place, project)
+    configure(project, "local", FRONT="rest,http,url")
+    deployed = _deploy(project)
     rest, http, url = deployed["Url"], *deployed["AlsoAt"].split(", ")
     yield {"rest": rest, "http": http, "url": url}
-    _deploy(place, PROJECT)
+    _deploy(PROJECT)
 
 
-def _deploy(place: LocalSystem, project: Path) -> dict[str, str]:
+def _deploy(project: Path) -> dict[str, str]:
     """Deploy the project's stage `local`, and wait until it counts."""
-    from ops.local import ministack_gaps
-    from tests.e2e.conftest import ops
+    from tests.e2e.conftest import deploy
 
-    done = ops("deploy", "--stage", "local", "--json", at=project)
-    assert done.returncode == 0, done.stderr
-    deployed: dict[str, str] = json.loads(done.stdout)
-    template = place.folder / "package-local" / "result" / "sam.json"
-    definition = json.loads(template.read_text(encoding="utf-8"))["Resources"]["RestAPI"]["Properties"]
-    ministack_gaps.complete_api(deployed["ApiId"], "api", definition)
+    deployed = deploy(project, "local")
     _count_one(deployed["Url"])
     return deployed
 

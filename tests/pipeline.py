@@ -3,7 +3,7 @@
 import json
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,6 +89,33 @@ class Pipeline:
 
     def history(self, **query: Any) -> Answer:
         return self.send("GET", "/counters/{counter_id}/history", query=_query(query))
+
+    def event_pages(self, limit: int, between: Callable[[], object] = lambda: None) -> Iterator[list[str]]:
+        """Get the ids on each page of the events, and call `between` after each page but the last."""
+        for page in self._pages("/counters/{counter_id}/events", "events", limit, between):
+            yield [event["event_id"] for event in page]
+
+    def list_counters(self, limit: int) -> dict[str, int]:
+        """Get all pages of the list of counters, and return the versions by id. No counter is listed twice."""
+        counters = [each for page in self._pages("/counters", "counters", limit) for each in page]
+        versions = {counter["counter_id"]: counter["version"] for counter in counters}
+        assert len(versions) == len(counters)
+        return versions
+
+    def _pages(
+        self, resource: str, member: str, limit: int, between: Callable[[], object] = lambda: None
+    ) -> Iterator[Any]:
+        cursor = None
+        for _ in range(1_000):
+            answer = self.send("GET", resource, query=_query({"limit": limit, "cursor": cursor}))
+            assert answer.status == 200
+            assert len(answer.body[member]) <= limit
+            yield answer.body[member]
+            cursor = answer.body["next_cursor"]
+            if cursor is None:
+                return
+            between()
+        raise AssertionError("the pages do not end")
 
     @property
     def value(self) -> int:
@@ -191,6 +218,11 @@ class Pipeline:
 def _query(parameters: dict[str, Any]) -> dict[str, list[str]] | None:
     """Return query parameters. `from_` means `from`; None leaves a parameter out."""
     return {name.rstrip("_"): [str(value)] for name, value in parameters.items() if value is not None} or None
+
+
+def newest_first(events: Iterable[Event]) -> list[str]:
+    """Return the ids in the order of a list of events."""
+    return [event.event_id for event in sorted(events, key=lambda e: (e.recorded_at_ms, e.event_id), reverse=True)]
 
 
 def run_concurrently(workers, work):

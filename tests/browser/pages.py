@@ -66,6 +66,17 @@ def stop_clock(page: Page) -> None:
     page.clock.pause_at(now + timedelta(minutes=5))
 
 
+def hide(page: Page, *, is_hidden: bool) -> None:
+    """Let the page believe that its tab is in the background, or no longer."""
+    page.evaluate(
+        """isHidden => {
+            Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
 def expect_no_violation(page: Page) -> None:
     """Expect that axe finds no violation, in light mode and in dark mode."""
     for scheme in ("light", "dark"):

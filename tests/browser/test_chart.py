@@ -50,6 +50,13 @@ def expect_total(page: Page, total: str, period: str) -> None:
     expect(page.locator("#period")).to_have_text(period)
 
 
+def open_chart(page: Page, page_url: str, api_url: str) -> None:
+    """Open the page at a counter with these points."""
+    serve_counter(page, api_url, points=POINTS)
+    page.goto(page_url)
+    expect_total(page, "+10", "in the last hour")
+
+
 def test_chart_of_the_last_hour_describes_its_content(page, open_counter, counter_id):
     open_counter(counter_id)
     set_amount(page, 5)
@@ -87,9 +94,7 @@ def test_last_days_are_a_chart_if_reports_exist(page, open_counter, counter_id):
 
 
 def test_negative_sums_are_bars_below_the_line(page, page_url, api_url):
-    serve_counter(page, api_url, points=POINTS)
-    page.goto(page_url)
-    expect_total(page, "+10", "in the last hour")
+    open_chart(page, page_url, api_url)
 
     four, twelve, minus_seven, one = measure(page.locator("#plot b"))
     zero = measure(page.locator("#scale .zero"))[0]["y"]
@@ -104,9 +109,7 @@ def test_negative_sums_are_bars_below_the_line(page, page_url, api_url):
 
 def test_chart_labels_its_peaks(page, page_url, api_url):
     """The highest label is above its bar, the lowest one below its bar."""
-    serve_counter(page, api_url, points=POINTS)
-    page.goto(page_url)
-    expect_total(page, "+10", "in the last hour")
+    open_chart(page, page_url, api_url)
 
     peaks = page.locator("#plot em")
 
@@ -172,9 +175,7 @@ def test_ranges_are_chosen_with_the_keyboard(page, open_counter, counter_id):
 
 def test_chart_is_read_with_the_keyboard(page, page_url, api_url):
     """The chart is one tab stop. Arrow keys move along the bars, and a screen reader reads the bar as a value."""
-    serve_counter(page, api_url, points=POINTS)
-    page.goto(page_url)
-    expect_total(page, "+10", "in the last hour")
+    open_chart(page, page_url, api_url)
     reader = page.get_by_role("slider", name=HOUR)
 
     reader.focus()
@@ -193,9 +194,7 @@ def test_chart_is_read_with_the_keyboard(page, page_url, api_url):
 
 
 def test_chart_is_read_with_the_mouse(page, page_url, api_url):
-    serve_counter(page, api_url, points=POINTS)
-    page.goto(page_url)
-    expect_total(page, "+10", "in the last hour")
+    open_chart(page, page_url, api_url)
 
     page.locator("#plot > i").nth(39).hover()
     expect(page.locator("#total")).to_have_text("+12")
@@ -209,9 +208,7 @@ def test_chart_is_read_with_the_mouse(page, page_url, api_url):
 def test_chart_is_read_with_a_tap(new_context, page_url, api_url):
     """The readout stays until a tap elsewhere."""
     page = new_context(has_touch=True, viewport={"width": 390, "height": 800}).new_page()
-    serve_counter(page, api_url, points=POINTS)
-    page.goto(page_url)
-    expect_total(page, "+10", "in the last hour")
+    open_chart(page, page_url, api_url)
 
     requested = serve_past(page)
     section = page.locator(".activity")
@@ -350,9 +347,7 @@ def test_value_a_minute_ago_is_that_of_the_api(page, open_counter, counter_id):
 
 def test_readout_stays_true_while_the_chart_moves(page, page_url, api_url):
     """Half an hour later, another minute is at the position that the user reads."""
-    serve_counter(page, api_url, points=POINTS)
-    page.goto(page_url)
-    expect_total(page, "+10", "in the last hour")
+    open_chart(page, page_url, api_url)
     reader = page.get_by_role("slider")
     reader.focus()
     reader.fill("9")

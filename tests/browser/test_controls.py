@@ -161,19 +161,6 @@ def test_dot_of_a_refused_click_does_not_rise(page, open_counter, counter_id):
 
 
 @pytest.mark.exhaustive
-def test_digits_do_not_roll_with_reduced_motion(new_context, page_url, counter_id):
-    page = new_context(reduced_motion="reduce").new_page()
-    page.goto(f"{page_url}#/{counter_id}")
-    expect_shown(page, value=0)
-
-    click_increment(page)
-
-    expect_shown(page, value=1)
-    expect(page.locator("#reel *")).to_have_count(0)
-    expect(page.locator("#figure")).not_to_have_class("rolling")
-
-
-@pytest.mark.exhaustive
 def test_controls_of_the_counter_are_large_enough_for_fingers(new_context, page_url, counter_id):
     """At least 44 pixels in height."""
     page = new_context(**PHONE).new_page()

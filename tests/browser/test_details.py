@@ -12,6 +12,7 @@ from tests.browser.pages import (
     choose_range,
     click_increment,
     expect_shown,
+    hide,
     increment_elsewhere,
     serve_reports,
     stop_clock,
@@ -126,16 +127,6 @@ def test_hidden_page_requests_no_details(page, open_counter, api_url, counter_id
     hide(page, is_hidden=False)
     page.clock.run_for(1)
     expect(page.locator("#total")).to_have_text("+1")
-
-
-def hide(page: Page, *, is_hidden: bool) -> None:
-    page.evaluate(
-        """isHidden => {
-            Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        is_hidden,
-    )
 
 
 def test_missing_reports_are_requested_once_and_not_shown(page, open_counter, counter_id):

@@ -22,6 +22,7 @@ from tests.browser.pages import (
     expect_shown,
     get_add_button,
     get_value_and_version,
+    hide,
     increment_elsewhere,
     open_options,
     reconnect,
@@ -90,15 +91,6 @@ def test_unanswered_increment_is_pending_and_blocks_no_other(page, open_counter,
     expect_shown(page, value=3)
 
 
-def test_thirty_quick_clicks_end_at_exactly_thirty(page, open_counter, api_url, counter_id):
-    open_counter(counter_id)
-
-    click_fast(page, times=30)
-
-    expect_shown(page, value=30)
-    assert get_value_and_version(api_url, counter_id) == (30, 30)
-
-
 @pytest.mark.exhaustive
 def test_value_and_pending_always_add_up_to_accepted_increments(page, open_counter, counter_id):
     open_counter(counter_id)
@@ -125,29 +117,6 @@ def test_value_and_pending_always_add_up_to_accepted_increments(page, open_count
     assert set(sums) == {20}
 
 
-def test_lost_answer_is_retried_with_the_same_key_and_counts_once(page, open_counter, api_url, counter_id):
-    keys: list[str] = []
-
-    def lose_first_answer(route: Route) -> None:
-        keys.append(route.request.headers["idempotency-key"])
-        answer = route.fetch()
-        assert answer.status == 202
-        if len(keys) == 1:
-            route.abort("connectionreset")
-        else:
-            route.fulfill(response=answer)
-
-    open_counter(counter_id)
-    page.route("**/increments", lose_first_answer)
-
-    click_increment(page)
-
-    expect_shown(page, value=1)
-    assert len(keys) == 2
-    assert len(set(keys)) == 1
-    assert get_value_and_version(api_url, counter_id) == (1, 1)
-
-
 def test_each_click_has_a_key_of_its_own(page, open_counter, counter_id):
     keys: list[str | None] = []
     page.on(
@@ -161,23 +130,6 @@ def test_each_click_has_a_key_of_its_own(page, open_counter, counter_id):
     expect_shown(page, value=2)
     assert [len(base64.b64decode(key or "")) for key in keys] == [16, 16]
     assert len(set(keys)) == 2
-
-
-@pytest.mark.exhaustive
-def test_clicks_during_an_outage_of_the_api_are_sent_later(page, open_counter, api_url, counter_id):
-    open_counter(counter_id)
-    cut_off(page, api_url)
-
-    click_increment(page, times=2)
-
-    expect(page.locator("#connection")).to_have_text(
-        "Can’t reach the server. 2 clicks saved; we’ll send them when it’s back."
-    )
-    expect_shown(page, value=0, pending=2)
-    reconnect(page, api_url)
-    expect_shown(page, value=2)
-    expect(page.locator("#connection")).to_be_empty()
-    assert get_value_and_version(api_url, counter_id) == (2, 2)
 
 
 @pytest.mark.exhaustive
@@ -428,19 +380,10 @@ def test_increments_of_other_clients_are_shown_without_a_click(page, open_counte
 
 @pytest.mark.exhaustive
 def test_hidden_page_sends_no_requests_until_it_is_visible(page, open_counter, api_url, counter_id):
-    def see(*, hidden: bool) -> None:
-        page.evaluate(
-            """hidden => {
-                Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-                document.dispatchEvent(new Event("visibilitychange"));
-            }""",
-            hidden,
-        )
-
     page.clock.install()
     open_counter(counter_id)
     expect(page.locator("#events li")).to_have_text("No clicks yet. Be the first.")
-    see(hidden=True)
+    hide(page, is_hidden=True)
     requested: list[str] = []
     # The page's own files may still be on their way into its cache.
     page.on("request", lambda sent: requested.append(sent.url) if sent.url.startswith(api_url) else None)
@@ -449,7 +392,7 @@ def test_hidden_page_sends_no_requests_until_it_is_visible(page, open_counter, a
 
     assert requested == []
     with page.expect_response(f"**/counters/{counter_id}"):
-        see(hidden=False)
+        hide(page, is_hidden=False)
 
 
 @pytest.mark.exhaustive

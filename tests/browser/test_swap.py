@@ -41,32 +41,6 @@ def test_swap_of_an_unchanged_counter_counts_immediately(page, open_counter, api
     assert get_value_and_version(api_url, counter_id) == (5, 1)
 
 
-def test_one_of_two_browsers_swapping_from_one_version_wins(new_context, page_url, api_url, counter_id):
-    """The other browser explains that the value changed."""
-    pages = [new_context().new_page() for _ in range(2)]
-    gates = []
-    for page in pages:
-        page.goto(f"{page_url}#/{counter_id}")
-        expect_shown(page, value=0)
-        gates.append(Gate(page, "**/increments"))
-    for page in pages:
-        with page.expect_request("**/increments"):
-            get_swap_button(page).click()
-
-    for gate in gates:
-        gate.open()
-
-    for page in pages:
-        expect(page.locator("#swapped")).not_to_be_empty()
-        expect_shown(page, value=1)
-    messages = sorted(page.locator("#swapped").inner_text() for page in pages)
-    assert messages == [
-        "Added: 0 → 1",
-        "Not added: someone else got there first. The value is 1 now.",
-    ]
-    assert get_value_and_version(api_url, counter_id) == (1, 1)
-
-
 def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(page, open_counter, api_url, counter_id):
     sent: list[tuple[str, str, str | None]] = []
 

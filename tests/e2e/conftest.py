@@ -1,5 +1,6 @@
 """The deployed system over HTTP, as clients and operators use it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 from chalicelib.domain.events import Incremented
+from ops.local import ministack_gaps
 from testkit.builders import a_counter_id, an_event
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -108,6 +110,36 @@ def copy_project(folder: Path) -> Path:
     for wheels in (PROJECT / ".local").glob("wheels-*"):
         (folder / ".local" / wheels.name).symlink_to(wheels)
     return folder
+
+
+def configure(project: Path, stage: str, /, parameters: Any = None, **variables: str | None) -> None:
+    """
+    Set parameters and variables of a stage in a copy of the project; None removes a variable.
+
+    A stage that the project lacks begins as a copy of `dev`.
+    """
+    file = project / ".chalice" / "config.json"
+    configuration = json.loads(file.read_text(encoding="utf-8"))
+    stages = configuration["stages"]
+    if stage not in stages:
+        text = json.dumps(stages["dev"]).replace('"dev"', f'"{stage}"').replace("/dev/", f"/{stage}/")
+        stages[stage] = json.loads(text)
+    changed = stages[stage]["environment_variables"] | variables
+    stages[stage]["environment_variables"] = {name: text for name, text in changed.items() if text is not None}
+    if parameters:
+        stages[stage]["template_parameters"] = parameters
+    file.write_text(json.dumps(configuration), encoding="utf-8")
+
+
+def deploy(project: Path, stage: str) -> dict[str, Any]:
+    """Deploy the stage, and complete its API: the embedded AWS lacks parts of the import. Return the facts."""
+    deployed = ops("deploy", "--stage", stage, "--json", at=project)
+    assert deployed.returncode == 0, deployed.stderr
+    facts: dict[str, Any] = json.loads(deployed.stdout)
+    template = Path(os.environ["LOCAL_FOLDER"], f"package-{stage}", "result", "sam.json")
+    definition = json.loads(template.read_text(encoding="utf-8"))["Resources"]["RestAPI"]["Properties"]
+    ministack_gaps.complete_api(facts["ApiId"], "api", definition)
+    return facts
 
 
 def eventually(holds: Callable[[], bool]) -> None:

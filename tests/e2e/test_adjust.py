@@ -3,12 +3,10 @@
 import getpass
 import json
 import shlex
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.conftest import eventually, ops
+from tests.e2e.conftest import ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -23,11 +21,6 @@ def recorded(counter_id, *options, **environment):
     facts = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, f"Recording with --key {shlex.quote(facts['key'])}.\n")
     return facts
-
-
-def is_counted_up(counter, before):
-    """Check that the value is the one that was set, plus one for each increment since."""
-    return counter["value"] == 1_000_000 + counter["version"] - 1 - before
 
 
 @pytest.fixture(autouse=True)
@@ -48,29 +41,6 @@ def test_a_counter_is_started_corrected_below_zero_and_reset(client, counter_id)
     assert (reset["by"], client.counter(counter_id)["value"]) == (8_795, 0)
 
 
-def test_an_adjusted_counter_is_verified_like_any_other(client, counter_id):
-    client.increment(counter_id, 5, If_Match='"0"')
-    recorded(counter_id, "--by", "-7")
-    recorded(counter_id, "--to", "40")
-
-    verified = ops("verify", "--counter", counter_id, "--stage", "local", "--json")
-
-    assert (verified.returncode, client.counter(counter_id)["value"]) == (0, 40)
-
-
-def test_clients_see_the_reason_but_not_the_operator(client, counter_id):
-    done = recorded(counter_id, "--by", "-7", "--who", "ann at the desk")
-
-    (listed,) = client.http.get(f"/counters/{counter_id}/events").json()["events"]
-    alone = client.http.get(f"/counters/{counter_id}/events/{done['event_id']}")
-    (point,) = client.http.get(f"/counters/{counter_id}/history").json()["points"]
-    assert (listed["type"], listed["by"], listed["reason"]) == ("Adjusted", -7, "a test")
-    assert alone.json() == {**listed, "status": "counted"}
-    assert (point["increments"], point["sum"]) == (1, -7)
-    assert done["who"] == "ann at the desk"
-    assert "ann" not in alone.text
-
-
 def test_same_key_is_the_same_adjustment_and_refuses_another_amount(client, counter_id):
     first = recorded(counter_id, "--by", "5", "--key", "ticket 17")
     second = recorded(counter_id, "--by", "5", "--key", "ticket 17")
@@ -89,32 +59,6 @@ def test_settings_in_the_operators_environment_are_ignored(client, counter_id):
 
     assert (first["recorded"], second["recorded_before"]) == (True, True)
     assert client.counter(counter_id)["value"] == 5
-
-
-def test_a_value_is_reached_though_clients_count_meanwhile(new_client, client, counter_id):
-    client.increment(counter_id, 1, If_Match='"0"')
-    stop = threading.Event()
-
-    def count():
-        one = new_client()
-        while not stop.is_set():
-            one.increment(counter_id, 1, Prefer="return=representation")
-
-    with ThreadPoolExecutor(2) as pool:
-        counting = [pool.submit(count) for _ in range(2)]
-        try:
-            done = recorded(counter_id, "--to", "1000000")
-        finally:
-            stop.set()
-        for one in counting:
-            one.result()
-
-    event = client.http.get(f"/counters/{counter_id}/events/{done['event_id']}").json()
-    before = 1_000_000 - done["by"]
-    assert (done["value"], event["by"]) == (1_000_000, done["by"])
-    assert before >= 1
-    # A wish that contention makes too dear is counted when the stream brings it.
-    eventually(lambda: is_counted_up(client.counter(counter_id), before))
 
 
 def test_a_value_that_is_reached_already_records_nothing(client, counter_id):
@@ -202,13 +146,3 @@ def test_an_amount_beyond_what_an_event_holds_is_one_line(counter_id):
 
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "Nothing was recorded" in refused.stderr
-
-
-def test_a_stage_that_is_not_provisioned_is_one_line_that_says_so(tmp_path, place, counter_id):
-    elsewhere = (place.folder / "env").read_text().replace("=us-east-1", "=eu-west-1")
-    (tmp_path / "env").write_text(elsewhere)
-
-    refused = adjust(counter_id, "--by", "1", "--reason", "x", "--yes", LOCAL_FOLDER=str(tmp_path))
-
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "Run provision, or check the region." in refused.stderr

@@ -14,7 +14,7 @@ import boto3
 import httpx
 import pytest
 
-from tests.e2e.conftest import PROJECT, copy_project, eventually, ops
+from tests.e2e.conftest import PROJECT, configure, copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -46,13 +46,6 @@ def run(project: Path, command: str, *arguments: str) -> dict[str, Any]:
     return facts
 
 
-def configure(project: Path, **variables: str) -> None:
-    file = project / ".chalice" / "config.json"
-    configuration = json.loads(file.read_text())
-    configuration["stages"][STAGE]["environment_variables"].update(variables)
-    file.write_text(json.dumps(configuration))
-
-
 def read_secrets() -> tuple[str, list[str]]:
     """Return the secret that the distribution sends, and the digests that the function accepts."""
     distribution = (
@@ -76,7 +69,7 @@ def edge(place, tmp_path_factory) -> Iterator[Edge]:
     project = copy_project(tmp_path_factory.mktemp("project"))
     shutil.copytree(PROJECT / "web", project / "web")
     run(project, "provision", "--yes", "--counters", "*")
-    configure(project, FRONT="url", CDN="cloudfront")
+    configure(project, STAGE, FRONT="url", CDN="cloudfront")
     run(project, "provision")
     deployed = run(project, "deploy")
     site = run(project, "site")

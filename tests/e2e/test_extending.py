@@ -18,7 +18,7 @@ from chalicelib import command_handlers
 from chalicelib.domain.commands import Increment
 from tests.doc_pages import section
 from tests.e2e import conftest
-from tests.e2e.conftest import PROJECT, Client, copy_project, eventually, ops
+from tests.e2e.conftest import PROJECT, Client, configure, copy_project, eventually, ops
 
 STAGE = "extended"
 
@@ -113,11 +113,7 @@ def test_extended_project_passes_its_tests_at_the_first_run(project):
 @pytest.fixture(scope="module")
 def extended(place, project) -> Iterator[Client]:
     """Provision and deploy a stage of the extended project, with the projection on."""
-    file = project / ".chalice" / "config.json"
-    configuration = json.loads(file.read_text(encoding="utf-8"))
-    configuration["stages"][STAGE] = json.loads(json.dumps(configuration["stages"]["dev"]).replace("dev", STAGE))
-    configuration["stages"][STAGE]["environment_variables"] |= {"ACTIVE": "1", "COUNTERS": "*"}
-    file.write_text(json.dumps(configuration), encoding="utf-8")
+    configure(project, STAGE, ACTIVE="1", COUNTERS="*")
     operate(project, "provision")
     api_id = json.loads(operate(project, "deploy", "--json"))["ApiId"]
     address = f"{os.environ['AWS_ENDPOINT_URL']}/restapis/{api_id}/api/_user_request_"

@@ -38,29 +38,3 @@ def test_state_at_a_time_over_http_is_a_past_version(client, counter_id):
     assert (known.status_code, known.content) == (304, b"")
     assert (head.status_code, head.headers["ETag"], head.content) == (200, '"1"', b"")
     assert earlier.json() == {"counter_id": counter_id, "value": 0, "version": 0, "at": "2020-01-01T00:00:00.000Z"}
-
-
-def test_events_over_http_come_page_by_page_newest_first(client, counter_id):
-    accepted = [client.increment(counter_id, by).json() for by in range(1, 8)]
-    eventually(lambda: client.counter(counter_id)["version"] == 7)
-
-    found, cursor = [], None
-    for _ in range(3):
-        asked = {"limit": 3, **({"cursor": cursor} if cursor else {})}
-        answer = client.http.get(f"/counters/{counter_id}/events", params=asked)
-        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
-        found += answer.json()["events"]
-        cursor = answer.json()["next_cursor"]
-        if cursor is None:
-            break
-
-    assert found == sorted(
-        ({**event, "type": "Incremented"} for event in accepted),
-        key=lambda event: (event["recorded_at"], event["event_id"]),
-        reverse=True,
-    )
-
-
-def test_a_counter_that_was_never_incremented_has_neither(client, counter_id):
-    assert client.http.get(f"/counters/{counter_id}/history").json() == {"points": []}
-    assert client.http.get(f"/counters/{counter_id}/events").json() == {"events": [], "next_cursor": None}

@@ -12,7 +12,7 @@ import pytest
 
 from tests import issuer as issuers
 from tests.e2e import access_table, test_access
-from tests.e2e.conftest import copy_project, eventually, ops
+from tests.e2e.conftest import configure, copy_project, eventually, ops
 from tests.e2e.test_access import Caller, Stage, sign_with, with_header
 from tests.issuer import Issuer
 
@@ -56,31 +56,16 @@ def deployed(place, tmp_path_factory) -> Iterator[Deployed]:
     project = copy_project(folder)
     certificate = issuers.write_certificate(folder / "certificate.pem")
     with issuers.serve(certificate) as issuer:
-        configure(project, issuer, certificate)
+        of_tokens = {"JWT_ISSUER": issuer.address, "JWT_AUDIENCE": issuers.AUDIENCE, "SSL_CERT_FILE": str(certificate)}
+        configure(project, STAGE, COUNTERS="*", WRITERS="jwt", READERS="jwt", **of_tokens)
         operate(project, "provision")
-        stage = test_access.deploy(STAGE, project)
+        stage = test_access.deploy_stage(STAGE, project)
         issuer.is_down = True
         token = {"Authorization": issuer.make_token()}
         outage = httpx.get(f"{stage.url}/counters", headers=token, timeout=60)
         issuer.is_down = False
         yield Deployed(stage, issuer, outage)
         operate(project, "destroy", "--data", "--confirm", STAGE)
-
-
-def configure(project: Path, issuer: Issuer, certificate: Path) -> None:
-    file = project / ".chalice" / "config.json"
-    configuration = json.loads(file.read_text(encoding="utf-8"))
-    text = json.dumps(configuration["stages"]["dev"]).replace('"dev"', f'"{STAGE}"').replace("/dev/", f"/{STAGE}/")
-    stage = configuration["stages"][STAGE] = json.loads(text)
-    stage["environment_variables"] |= {
-        "COUNTERS": "*",
-        "WRITERS": "jwt",
-        "READERS": "jwt",
-        "JWT_ISSUER": issuer.address,
-        "JWT_AUDIENCE": issuers.AUDIENCE,
-        "SSL_CERT_FILE": str(certificate),
-    }
-    file.write_text(json.dumps(configuration), encoding="utf-8")
 
 
 def operate(project: Path, command: str, *arguments: str) -> str:

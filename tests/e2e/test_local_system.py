@@ -88,11 +88,8 @@ def test_other_port_than_the_running_systems_is_refused(place, variable, name, v
 
     refused = command(place, verb, **{variable: str(other)})
 
-    runs_on = f"the system runs on {getattr(place, name)}"
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        f"Error: {variable} is {other}, but {runs_on}: stop it with `make down` first.\n",
-    )
+    message = f"{variable} is {other}, but the system runs on {getattr(place, name)}: stop it with `make down` first."
+    assert (refused.returncode, refused.stderr) == (1, f"Error: {message}\n")
 
 
 def test_up_without_port_variables_accepts_the_running_system(place, page_url):
@@ -115,38 +112,33 @@ def test_port_in_use_is_one_line_that_names_the_variable(elsewhere, variable, nu
     with socket.create_server(("127.0.0.1", port)):
         refused = command(elsewhere, verb)
 
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        f"Error: Port {port} is in use: stop the other program, or set {variable} to another port.\n",
-    )
+    message = f"Port {port} is in use: stop the other program, or set {variable} to another port."
+    assert (refused.returncode, refused.stderr) == (1, f"Error: {message}\n")
 
 
-def test_invalid_port_is_one_line(elsewhere):
-    refused = command(elsewhere, "run", AWS_PORT="many")
+@pytest.mark.parametrize(
+    ("verb", "environment", "message"),
+    [
+        ("run", {"AWS_PORT": "many"}, "AWS_PORT must be a port number from 1 to 65535, got 'many'."),
+        ("run", {"AWS_PORT": "4567", "PAGE_PORT": "4567"}, "AWS_PORT and PAGE_PORT must differ, got 4567 for both."),
+        ("local", {}, "The embedded AWS is not running: start it with `make up`."),
+        *(
+            (f"local --port={port}", {}, f"PORT must be a port number from 1 to 65535, got {port!r}.")
+            for port in ("80000", "0", "-1", "many", "")
+        ),
+    ],
+)
+def test_impossible_start_is_refused_in_one_line(elsewhere, verb, environment, message):
+    refused = command(elsewhere, verb, **environment)
 
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        "Error: AWS_PORT must be a port number from 1 to 65535, got 'many'.\n",
-    )
-
-
-@pytest.mark.parametrize("port", ["80000", "0", "-1", "many", ""])
-def test_invalid_port_of_local_is_one_line(elsewhere, port):
-    refused = command(elsewhere, f"local --port={port}")
-
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        f"Error: PORT must be a port number from 1 to 65535, got {port!r}.\n",
-    )
+    assert (refused.returncode, refused.stderr) == (1, f"Error: {message}\n")
 
 
 def test_port_in_use_of_local_is_one_line(place):
     refused = command(place, f"local --port={place.page_port}")
 
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        f"Error: Port {place.page_port} is in use: stop the other program, or set PORT to another port.\n",
-    )
+    message = f"Port {place.page_port} is in use: stop the other program, or set PORT to another port."
+    assert (refused.returncode, refused.stderr) == (1, f"Error: {message}\n")
 
 
 def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
@@ -215,15 +207,6 @@ def test_failure_of_the_started_system_has_its_exit_status(elsewhere):
     assert refused.stderr.startswith(f"Error: Is a directory: {elsewhere.folder / 'aws.log'}. ")
 
 
-def test_equal_ports_are_refused_in_one_line(elsewhere):
-    refused = command(elsewhere, "run", AWS_PORT="4567", PAGE_PORT="4567")
-
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        "Error: AWS_PORT and PAGE_PORT must differ, got 4567 for both.\n",
-    )
-
-
 def test_up_succeeds_after_the_system_was_killed(elsewhere):
     assert command(elsewhere, "up").returncode == 0
     os.kill(int(elsewhere.lock.read_text()), signal.SIGKILL)
@@ -238,15 +221,6 @@ def test_up_succeeds_after_the_system_was_killed(elsewhere):
 def is_free(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def test_local_without_a_running_system_says_how_to_start_it(elsewhere):
-    refused = command(elsewhere, "local")
-
-    assert (refused.returncode, refused.stderr) == (
-        1,
-        "Error: The embedded AWS is not running: start it with `make up`.\n",
-    )
 
 
 def test_local_serves_the_counters_of_the_running_system(place, client, counter_id):

@@ -16,7 +16,7 @@ import pytest
 
 from chalicelib.command_handlers import generate_event_id
 from testkit.builders import a_counter_id, an_event, log_items
-from tests.e2e.conftest import PROJECT, copy_project, eventually, ops
+from tests.e2e.conftest import PROJECT, configure, copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -337,10 +337,7 @@ def test_a_rebuild_under_traffic_never_shows_less_than_before(client, new_client
 )
 def test_commands_are_refused_with_shards_other_than_the_logs(place, tmp_path, command):
     checkout = copy_project(tmp_path)
-    config = checkout / ".chalice" / "config.json"
-    content = json.loads(config.read_text())
-    content["stages"]["local"]["environment_variables"]["SHARDS"] = "4"
-    config.write_text(json.dumps(content))
+    configure(checkout, "local", SHARDS="4")
 
     done = ops(*command, "--stage", "local", at=checkout, STAGE=None)
 

@@ -144,24 +144,25 @@ def test_stage_whose_owner_did_not_choose_its_counters_is_refused(command):
     assert refused.stderr.startswith("Error: COUNTERS of stage dev is not set: choose with `python -m ops provision")
 
 
-def test_new_stage_without_a_choice_of_counters_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "options", "status", "message"),
+    [
+        ("beta", [], 1, "COUNTERS of stage beta is not set"),
+        ("beta", ["--counters", "visits,a b"], 2, "COUNTERS must be * or names and patterns"),
+        ("dev", ["--counters", "visits,a b"], 2, "COUNTERS must be * or names and patterns"),
+        *(
+            (name, [], 2, "STAGE must be 1 to 20 lower-case letters")
+            for name in ("Beta", "my_stage", "a" * 21, "1st", "")
+        ),
+    ],
+)
+def test_invalid_provision_is_refused_and_nothing_is_written(tmp_path, stage, options, status, message):
     project = copy_project(tmp_path)
 
-    refused = ops("provision", "--stage", "beta", "--yes", at=project)
+    refused = ops("provision", "--stage", stage, "--yes", *options, at=project)
 
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "COUNTERS of stage beta is not set" in refused.stderr
-    assert configuration(project) == configuration(stages.PROJECT)
-
-
-@pytest.mark.parametrize("stage", ["dev", "beta"])
-def test_invalid_counters_are_refused_and_nothing_is_written(tmp_path, stage):
-    project = copy_project(tmp_path)
-
-    refused = ops("provision", "--stage", stage, "--yes", "--counters", "visits,a b", at=project)
-
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "COUNTERS must be * or names and patterns" in refused.stderr
+    assert (refused.returncode, refused.stderr.count("\n")) == (status, 1)
+    assert message in refused.stderr
     assert configuration(project) == configuration(stages.PROJECT)
 
 
@@ -172,17 +173,6 @@ def test_counters_of_a_stage_are_written_to_the_configuration(tmp_path, place):
 
     assert [each.returncode for each in done] == [0, 0]
     assert json.loads(configuration(project))["stages"]["gamma"]["environment_variables"]["COUNTERS"] == "visits"
-
-
-@pytest.mark.parametrize("name", ["Beta", "my_stage", "a" * 21, "1st", ""])
-def test_invalid_stage_name_is_refused_and_nothing_is_written(tmp_path, name):
-    project = copy_project(tmp_path)
-
-    refused = ops("provision", "--stage", name, "--yes", at=project)
-
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "STAGE must be 1 to 20 lower-case letters" in refused.stderr
-    assert configuration(project) == configuration(stages.PROJECT)
 
 
 @pytest.mark.parametrize(
@@ -209,24 +199,14 @@ def test_unreachable_account_is_a_one_line_error_with_the_way_out(tmp_path, vari
     assert way_out in refused.stderr
 
 
-def test_missing_permission_is_refused_with_the_way_out():
-    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Scan")
-
-    assert errors.describe(error).startswith("Your credentials lack a permission: use others")
-
-
-def test_provision_with_other_shards_is_refused(stage, four_shards):
+@pytest.mark.parametrize(
+    "command", [lambda current, _: provision.provision(current), deploy.deploy], ids=["provision", "deploy"]
+)
+def test_other_shards_are_refused(stage, four_shards, tmp_path, command):
     from chalicelib import settings
 
     with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
-        provision.provision(settings.current())
-
-
-def test_deploy_with_other_shards_is_refused(stage, four_shards, tmp_path):
-    from chalicelib import settings
-
-    with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
-        deploy.deploy(settings.current(), tmp_path)
+        command(settings.current(), tmp_path)
 
 
 @pytest.mark.parametrize("arguments", ["verify", "redrive --dry-run", "sql --csv 'SELECT 1 AS a'"])
@@ -271,20 +251,18 @@ def test_exit_status_differs_for_refusal_usage_error_and_outage(error, status):
     assert errors.exit_status(error) == status
 
 
-def test_expired_credentials_are_refused_with_the_way_out():
-    error = ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "it expired"}}, "DescribeStacks")
-
-    assert errors.describe(error).startswith(
-        "Your credentials have expired: sign in again, for example with aws sso login."
-    )
-
-
 @pytest.mark.parametrize(
     ("code", "operation", "hint"),
     [
         ("403", "HeadObject", "Your credentials have expired or lack a permission: sign in again"),
         ("400", "HeadObject", "Your credentials have expired or lack a permission: sign in again"),
         ("RequestExpired", "DescribeStacks", "Your credentials have expired: sign in again"),
+        (
+            "ExpiredTokenException",
+            "DescribeStacks",
+            "Your credentials have expired: sign in again, for example with aws sso login.",
+        ),
+        ("AccessDeniedException", "Scan", "Your credentials lack a permission: use others"),
         ("InvalidAccessKeyId", "ListBuckets", "AWS does not know your credentials"),
         (
             "RequestTimeTooSkewed",

@@ -21,7 +21,7 @@ from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import package as packaging
 from tests.doc_pages import section
-from tests.e2e.conftest import copy_project, eventually, make_environment, ops
+from tests.e2e.conftest import configure, copy_project, eventually, make_environment, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -137,11 +137,8 @@ def test_sql_driver_is_packaged_for_the_functions_processor(tmp_path, sql_url, m
 
 def test_authorizer_is_packaged_for_the_functions_processor(tmp_path):
     project = copy_project(tmp_path / "project")
-    file = project / ".chalice" / "config.json"
-    configuration = json.loads(file.read_text())
-    variables = {"COUNTERS": "*", "WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
-    configuration["stages"]["dev"]["environment_variables"] |= variables
-    file.write_text(json.dumps(configuration))
+    variables = {"WRITERS": "jwt", "JWT_ISSUER": "https://login.example", "JWT_AUDIENCE": "counter"}
+    configure(project, "dev", COUNTERS="*", **variables)
 
     done = ops("package", "--stage", "dev", str(tmp_path / "build"), at=project)
 

@@ -20,7 +20,7 @@ import pytest
 from chalicelib.domain.events import choose_part
 from testkit.builders import a_counter_id
 from tests.doc_pages import section
-from tests.e2e.conftest import Client, copy_project, eventually, ops
+from tests.e2e.conftest import Client, configure, copy_project, eventually, ops
 
 pytestmark = pytest.mark.exhaustive
 
@@ -60,11 +60,7 @@ def operate(folder: Path, *arguments: str) -> str:
 def damaged(place, tmp_path_factory) -> Iterator[Stage]:
     """Provision and deploy a stage that can be damaged, with three parts of each counter."""
     folder = copy_project(tmp_path_factory.mktemp("damaged"))
-    file = folder / ".chalice" / "config.json"
-    configuration = json.loads(file.read_text(encoding="utf-8"))
-    configuration["stages"][STAGE] = json.loads(json.dumps(configuration["stages"]["dev"]).replace("dev", STAGE))
-    configuration["stages"][STAGE]["environment_variables"] |= {"SHARDS": str(SHARDS), "COUNTERS": "*"}
-    file.write_text(json.dumps(configuration), encoding="utf-8")
+    configure(folder, STAGE, SHARDS=str(SHARDS), COUNTERS="*")
     operate(folder, "provision", "--stage", STAGE)
     (api_id,) = re.findall(r"^ApiId: (\S+)$", operate(folder, "deploy", "--stage", STAGE), re.MULTILINE)
     address = f"{os.environ['AWS_ENDPOINT_URL']}/restapis/{api_id}/api/_user_request_"

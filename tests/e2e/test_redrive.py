@@ -139,16 +139,6 @@ def test_messages_moved_by_sqs_are_selected_by_their_reason(client, dead_letters
     assert (status, [letter["reason"] for letter in facts["messages"]]) == (0, ["failed too often"])
 
 
-def test_an_id_that_fits_no_message_sends_nothing(dead_letters, park, mark):
-    letter_id = park(poison(mark), mark)
-
-    refused = ops("redrive", "--stage", "local", "--message", letter_id, "--message", "none-such")
-
-    assert refused.returncode == 1
-    assert "--message none-such matches no message on the dead-letter queue. Nothing was changed." in refused.stderr
-    assert [message["MessageId"] for message in dead_letters()] == [letter_id]
-
-
 def test_an_id_that_fits_several_messages_sends_nothing(dead_letters, park, mark):
     ids = {park(poison(mark), mark) for _ in range(2)}
 
@@ -175,16 +165,6 @@ def test_nothing_to_send_back_is_no_failure(place, mark):
     facts, status = redriven("--reason", mark)
 
     assert (status, facts["sent"], facts["messages"]) == (0, 0, [])
-
-
-def test_a_stage_that_is_not_provisioned_is_refused_with_the_way_out(place, tmp_path):
-    nowhere = (place.folder / "env").read_text().replace("us-east-1", "eu-west-1")
-    (tmp_path / "env").write_text(nowhere)
-
-    refused = ops("redrive", "--stage", "local", LOCAL_FOLDER=str(tmp_path))
-
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "Run provision, or check the region." in refused.stderr
 
 
 def test_discarded_dead_letter_is_in_a_local_file_only(place, dead_letters, park, mark):

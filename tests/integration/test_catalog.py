@@ -118,15 +118,9 @@ def test_list_omits_unknown_and_hidden_counters_and_its_cursor_works(operated, p
     names = [f"{pipeline.counter_id}-{number}" for number in range(9)]
     pipeline.count(*[an_event(counter_id=name) for name in names])
     operated.put(added={f"{pipeline.counter_id}-*"}, hidden=set(names[::3]), closed=set(names[1::3]))
-    listed, cursor = [], None
 
     with environment(COUNTERS="visits"):
-        while True:
-            query = {"limit": ["1"], **({"cursor": [cursor]} if cursor else {})}
-            page = pipeline.send("GET", "/counters", query=query).body
-            listed += [counter["counter_id"] for counter in page["counters"]]
-            if (cursor := page["next_cursor"]) is None:
-                break
+        listed = pipeline.list_counters(1)
 
     assert sorted(listed) == sorted(set(names) - set(names[::3]))
 
@@ -153,41 +147,6 @@ def test_report_omits_hidden_counters_and_refuses_their_names(operated, pipeline
 
     assert [[row["counter_id"] for row in page.body["rows"]] for page in pages] == [["a"], [], ["c"]]
     assert (refused.status, refused.body["type"]) == (404, NOT_FOUND)
-
-
-def test_process_reads_the_catalog_once_in_thirty_seconds(operated, pipeline):
-    with aws_requests.record() as requests:
-        for _ in range(60):
-            pipeline.increment()
-            operated.now_ms += 1000
-
-    assert requests.operations.count("GetItem") == 2
-    assert requests.operations.count("PutItem") == 60
-
-
-def test_closing_takes_effect_within_thirty_seconds(operated, pipeline):
-    assert pipeline.increment().status == 202
-    operated.put(closed={pipeline.counter_id})
-
-    operated.now_ms += catalog.MAX_AGE_MS - 1
-    assert pipeline.increment().status == 202
-    operated.now_ms += 1
-    assert pipeline.increment().status == 403
-
-
-@pytest.mark.parametrize("fault", [faults.throttle, faults.drop_request])
-def test_copy_is_kept_while_the_catalog_cannot_be_read(operated, pipeline, fault):
-    """The next attempt is 30 seconds later. Then the copy is replaced."""
-    operated.put(closed={pipeline.counter_id})
-    assert pipeline.increment().status == 403
-    operated.put()
-
-    with faults.inject("GetItem", fault, faults.ALWAYS), aws_requests.record() as requests:
-        for _ in range(60):
-            assert pipeline.increment().status == 403
-            operated.now_ms += 1000
-    assert requests.operations == ["GetItem"]  # after 30 seconds
-    assert pipeline.increment().status == 202
 
 
 @pytest.mark.parametrize("fault", [faults.throttle, faults.drop_request])

@@ -167,14 +167,6 @@ def test_path_percent_encoded_names_the_same_counter_and_event(pipeline):
     assert [point["sum"] for point in pipeline.history().body["points"]] == [1]
 
 
-def test_query_with_the_current_etag_is_304(pipeline):
-    pipeline.increment(If_Match='"0"')
-
-    answer = pipeline.counter(If_None_Match='"1"')
-
-    assert (answer.status, answer.body, answer.headers["ETag"]) == (304, "", '"1"')
-
-
 def test_event_that_is_not_in_the_log_is_404(pipeline):
     answer = pipeline.event(str(uuid.uuid4()))
 

@@ -9,9 +9,8 @@ import pytest
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import UnwritableItemError
 from chalicelib.aws.tables import CounterItem
-from chalicelib.errors import ContendedError, QueueUnavailableError, ReadModelUnavailableError
+from chalicelib.errors import ReadModelUnavailableError
 from testkit import faults
-from testkit.builders import an_event, message_body
 
 pytestmark = pytest.mark.sample(1)
 
@@ -27,17 +26,6 @@ def test_a_log_that_is_out_of_reach_is_503_and_a_keyed_retry_counts_once(pipelin
     assert (refused.status, refused.headers["Content-Type"]) == (503, "application/problem+json")
     assert int(refused.headers["Retry-After"]) >= 1
     assert (accepted.status, pipeline.value, pipeline.version) == (202, 3, 1)
-
-
-def test_append_whose_every_answer_is_lost_is_503_and_a_retry_counts_once(pipeline):
-    """The retry has the same idempotency key."""
-    with faults.inject("PutItem", faults.lose_answer, faults.ALWAYS):
-        refused = pipeline.increment({"by": 3}, Idempotency_Key="k")
-
-    accepted = pipeline.increment({"by": 3}, Idempotency_Key="k")
-    pipeline.deliver()
-
-    assert (refused.status, accepted.status, pipeline.value, pipeline.version) == (503, 202, 3, 1)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
@@ -82,68 +70,6 @@ def test_increments_are_accepted_during_an_outage_of_the_read_model(pipeline):
     assert "ThrottlingException" not in str(unread.body)
 
 
-#: The number of events in a batch that makes counting send the request.
-EVENTS = {"UpdateItem": 1, "GetItem": 100, "TransactWriteItems": 100}
-
-
-@pytest.mark.parametrize("operation", EVENTS)
-@pytest.mark.parametrize("fault", [faults.throttle, faults.exceed_throughput, faults.drop_request])
-def test_a_batch_not_counted_is_raised_and_counted_when_redelivered(pipeline, operation, fault):
-    body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
-
-    with faults.inject(operation, fault, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
-        pipeline.project([body])
-    unchanged = pipeline.value
-    pipeline.project([body])
-
-    assert (unchanged, pipeline.value) == (0, 4 * EVENTS[operation])
-
-
-def test_late_events_not_counted_are_raised_and_counted_when_redelivered(pipeline):
-    pipeline.count(*[an_event(counter_id=pipeline.counter_id, recorded_at_ms=n) for n in range(100)])
-    body = message_body(an_event(counter_id=pipeline.counter_id, recorded_at_ms=5))
-
-    with faults.inject("Query", faults.throttle, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
-        pipeline.project([body])
-    pipeline.project([body])
-
-    assert pipeline.value == 101
-
-
-@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
-def test_a_count_whose_first_answer_is_lost_counts_once(pipeline, operation):
-    body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
-
-    with faults.inject(operation, faults.lose_answer):
-        pipeline.project([body])
-    pipeline.project([body])
-
-    assert (pipeline.value, pipeline.version) == (4 * EVENTS[operation], EVENTS[operation])
-
-
-@pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems"])
-def test_a_count_whose_every_answer_is_lost_counts_once(pipeline, operation):
-    body = message_body(*[an_event(counter_id=pipeline.counter_id, by=4) for _ in range(EVENTS[operation])])
-
-    with faults.inject(operation, faults.lose_answer, faults.ALWAYS), pytest.raises(ReadModelUnavailableError):
-        pipeline.project([body])
-    pipeline.project([body])
-
-    assert (pipeline.value, pipeline.version) == (4 * EVENTS[operation], EVENTS[operation])
-
-
-def test_stream_batch_not_sent_is_raised_and_published_when_redelivered(pipeline):
-    pipeline.increment()
-    records = pipeline.new_records()
-
-    with faults.inject("SendMessage", faults.drop_request, faults.ALWAYS), pytest.raises(QueueUnavailableError):
-        pipeline.publish(records)
-    pipeline.publish(records)
-    pipeline.project(pipeline.published())
-
-    assert pipeline.value == 1
-
-
 def test_a_swap_that_conflicts_at_every_try_is_503_and_not_recorded(pipeline):
     with faults.inject("TransactWriteItems", faults.cancel, faults.ALWAYS):
         swap = pipeline.increment(If_Match='"0"')
@@ -160,16 +86,6 @@ def test_an_add_and_get_that_conflicts_at_every_try_is_accepted(pipeline):
 
     assert (accepted.status, "Preference-Applied" in accepted.headers) == (202, False)
     assert (pipeline.value, pipeline.version) == (2, 1)
-
-
-def test_a_batch_that_conflicts_at_every_try_is_raised(pipeline):
-    body = message_body(an_event(counter_id=pipeline.counter_id))
-
-    with faults.inject("UpdateItem", faults.conflict, faults.ALWAYS), pytest.raises(ContendedError):
-        pipeline.project([body])
-    pipeline.project([body])
-
-    assert pipeline.value == 1
 
 
 TOO_LARGE = {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}

@@ -244,14 +244,6 @@ def test_messages_that_sqs_fails_to_release_are_released_again(pipeline, bodies)
     assert len(pipeline.parked()) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signal_at_the_confirmation_leaves_all_visible(pipeline, bodies, handled_signals, tmp_path, number):
-    with pytest.raises(KeyboardInterrupt):
-        discard(tmp_path, confirm=lambda _: signal.raise_signal(number))
-
-    assert (len(pipeline.parked()), list(tmp_path.iterdir())) == (3, [])
-
-
 def test_discarded_messages_are_deleted_after_a_copy(pipeline, bodies, tmp_path):
     sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), "unreadable\n€", {"reason": "not JSON"})
     questions: list[str] = []

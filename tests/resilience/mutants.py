@@ -65,7 +65,7 @@ _PASSED, _FAILED = 100, 101
 CRASHES = "tests/resilience/test_crash_points.py::test_fault_at_any_request_changes_no_total"
 CATALOG = "tests/unit/test_catalog_copy.py"
 CALLERS = "tests/integration/test_callers.py::test_retry_by_another_caller_is_the_same_increment"
-ARCHIVE = "tests/resilience/test_archive_rules.py"
+PLANS = "tests/unit/test_archive.py"
 ORDERS = "tests/resilience/test_interleavings.py"
 REQUESTS = "tests/resilience/test_crash_points.py::test_scenario_makes_the_asserted_number_of_requests"
 READS = "tests/resilience/test_consistent_reads.py"
@@ -75,6 +75,7 @@ SQL = "tests/resilience/test_sql_model.py"
 SQL_REBUILD = "tests/resilience/test_sql_rebuild.py"
 SQL_VERIFY = "tests/resilience/test_sql_verify.py"
 FAN_OUT = "tests/resilience/test_two_projections.py"
+BOTH = "tests/integration/test_both_projections.py"
 PROCESSES = "tests/resilience/test_process_agreement.py"
 PURGE = "tests/resilience/test_purge.py"
 PAST = "tests/resilience/test_past.py"
@@ -110,7 +111,7 @@ MUTANTS = {
         "chalicelib.read_model.store",
         "            *(~recent.contains(each) for each in sorted(stored)),\n",
         "",
-        f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
+        f"{ORDERS}::test_workers_with_or_without_common_events_in_every_order[overlapping]",
     ),
     "late-added": Mutant(
         "Recent entries are added without the condition that they are later than the archive",
@@ -131,7 +132,7 @@ MUTANTS = {
         "chalicelib.read_model.store",
         "(archived_until < earliest_ms)",
         "(archived_until <= earliest_ms)",
-        f"{ARCHIVE}::test_an_event_of_the_last_archived_millisecond_is_late",
+        "tests/resilience/test_archived_queries.py::test_an_event_of_the_last_archived_millisecond_is_late",
     ),
     "room-forgotten": Mutant(
         "Recent entries are added without the condition that they fit",
@@ -174,21 +175,21 @@ MUTANTS = {
         "chalicelib.read_model.store",
         "recent.add(stored)",
         "recent.set(stored)",
-        f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
+        f"{ORDERS}::test_workers_with_or_without_common_events_in_every_order[different]",
     ),
     "value-set": Mutant(
         "The value is set to the batch's sum instead of adding it",
         "chalicelib.read_model.store",
         "        CounterItem.value.add(sum(entry.amount for entry in entries)),\n",
         "        CounterItem.value.set(sum(entry.amount for entry in entries)),\n",
-        f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
+        f"{ORDERS}::test_workers_with_or_without_common_events_in_every_order[different]",
     ),
     "version-by-one": Mutant(
         "The version goes up by one for each batch",
         "chalicelib.read_model.store",
         "CounterItem.version.add(len(entries))",
         "CounterItem.version.add(1)",
-        f"{ORDERS}::test_workers_that_share_only_the_counter_in_every_order",
+        f"{ORDERS}::test_workers_with_or_without_common_events_in_every_order[different]",
     ),
     "archive-end-kept": Mutant(
         "Entries are archived without changing `archived_until`",
@@ -223,7 +224,7 @@ MUTANTS = {
         "chalicelib.domain.archive",
         "PageWrite(last.start_ms, page.end_ms, page.revision, last.entries)",
         "PageWrite(last.start_ms, last.end_ms, page.revision, last.entries)",
-        f"{ARCHIVE}::test_a_page_keeps_its_end_when_it_is_amended",
+        f"{PLANS}::test_a_page_keeps_an_end_that_is_later_than_its_entries",
     ),
     "millisecond-split": Mutant(
         "Entries of one millisecond are split over two pages",
@@ -231,21 +232,21 @@ MUTANTS = {
         "        while end < len(entries) and entries[end].recorded_at_ms == entries[end - 1].recorded_at_ms:\n"
         "            end += 1\n",
         "",
-        f"{ARCHIVE}::test_events_of_one_millisecond_stay_in_one_page",
+        f"{PLANS}::test_a_split_divides_no_millisecond_and_leaves_similar_sizes",
     ),
     "millisecond-divided": Mutant(
         "Some entries of one millisecond are archived while others stay recent",
         "chalicelib.domain.archive",
         "        or ordered[cut].recorded_at_ms == ordered[cut - 1].recorded_at_ms\n",
         "",
-        f"{ARCHIVE}::test_recent_events_of_one_millisecond_are_archived_together",
+        f"{PLANS}::test_entries_of_one_millisecond_are_archived_together",
     ),
     "nothing-kept": Mutant(
         "Archiving includes the newest entries, so that the next events are late",
         "chalicelib.domain.archive",
         "    cut = max(1, len(ordered) - kept)\n",
         "    cut = len(ordered)\n",
-        f"{ARCHIVE}::test_entries_of_the_last_seconds_stay_recent",
+        f"{PLANS}::test_young_entries_stay_recent_as_far_as_there_is_room",
     ),
     "pages-before-the-counter": Mutant(
         "The pages are read before the counter, so that an entry archived in between is missed",
@@ -268,7 +269,7 @@ MUTANTS = {
         "chalicelib.read_model.writer",
         "            yield from (counted for counted, _ in _count_by_plans(key, entries, changed.part))\n",
         "            return\n",
-        f"{ORDERS}::test_workers_with_overlapping_batches_in_every_order",
+        f"{ORDERS}::test_workers_with_or_without_common_events_in_every_order[overlapping]",
     ),
     "retry-without-reading": Mutant(
         "After a conflict, the next attempt plans from stale reads",
@@ -310,14 +311,14 @@ MUTANTS = {
         "chalicelib.read_model.writer",
         "store.include_plan(transaction, own.key, plan, now_ms, own.revision)",
         "store.include_plan(transaction, own.key, plan, now_ms, None)",
-        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order[one part]",
     ),
     "other-parts-unchecked": Mutant(
         "A swap is made without the condition that the counter's other parts are unchanged",
         "chalicelib.read_model.writer",
         "            for other in by_key.values():\n                store.include_revision_check(transaction, other)\n",
         "",
-        f"{ORDERS}::test_two_swaps_on_a_counter_with_parts_in_every_order",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order[four parts]",
     ),
     "missing-part-unchecked": Mutant(
         "An empty part is treated as unchanged, even if events were counted in it since",
@@ -325,14 +326,14 @@ MUTANTS = {
         "CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()",
         "(CounterItem.revision == revision) | CounterItem.revision.does_not_exist() "
         "if revision else CounterItem.counter_id.does_not_exist() | (CounterItem.revision > 0)",
-        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order[one part]",
     ),
     "any-refusal-a-repetition": Mutant(
         "A swap that lost is treated as a retry, without checking which condition failed",
         "chalicelib.read_model.writer",
         "        if event_log.is_duplicate(refused):\n",
         "        if refused.tables:\n",
-        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order",
+        f"{ORDERS}::test_two_swaps_from_one_version_in_every_order[one part]",
     ),
     "throttled-for-contended": Mutant(
         "A throttled transaction is treated as a conflict and retried at once",
@@ -424,7 +425,7 @@ MUTANTS = {
         "chalicelib.domain.entries",
         "        _append_varint(page, _zigzag(amount))\n",
         "        _append_varint(page, _zigzag(abs(amount)))\n",
-        f"{ARCHIVE}::test_negative_amount_is_archived_unchanged",
+        "tests/unit/test_entries.py::test_an_archive_page_has_its_golden_bytes",
     ),
     "parked-before-counted": Mutant(
         "Parking comes before counting, so that a failure to park leaves valid messages uncounted",
@@ -669,7 +670,7 @@ MUTANTS = {
         "ops.maintenance.redrive",
         "            for projection in settings.projections:\n",
         "            for projection in settings.projections[:1]:\n",
-        f"{FAN_OUT}::test_discarded_stream_batch_is_sent_to_both_projections",
+        f"{BOTH}::test_discarded_stream_batch_is_sent_to_both_projections",
     ),
     "dead-letters-for-the-first": Mutant(
         "All dead letters are sent back to the first projection's queue",
@@ -677,7 +678,7 @@ MUTANTS = {
         "        for projection in settings.projections\n"
         "        if is_for_all or projection.name == letter.projection\n",
         "        for projection in settings.projections[:1]\n",
-        f"{FAN_OUT}::test_redrive_sends_a_dead_letter_to_its_own_projection",
+        f"{BOTH}::test_redrive_returns_dead_letters_to_their_own_projection",
     ),
     "split-drops-one": Mutant(
         "An event that does not fit into a message is dropped",

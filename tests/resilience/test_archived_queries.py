@@ -4,7 +4,9 @@ import random
 
 import pytest
 
+from chalicelib.domain.archive import RECENT_MAX
 from testkit.builders import an_event
+from tests.pipeline import newest_first
 
 A_TIME_MS = 1_700_000_000_000
 SPAN = {"from_": "2023-11-14T22:13:20Z", "to": "2023-11-14T22:15:00Z"}
@@ -38,10 +40,6 @@ def at(pipeline, ms):
     return an_event(counter_id=pipeline.counter_id, recorded_at_ms=A_TIME_MS + ms)
 
 
-def newest_first(events):
-    return [event.event_id for event in sorted(events, key=lambda e: (e.recorded_at_ms, e.event_id), reverse=True)]
-
-
 def ids(answer):
     return [event["event_id"] for event in answer.body["events"]]
 
@@ -52,17 +50,14 @@ def record(pipeline, events, size=50):
         pipeline.count(*events[start : start + size])
 
 
-def pages(pipeline, limit, meanwhile=lambda: None):
-    found: list[list[str]] = []
-    cursor = None
-    for _ in range(1_000):
-        answer = pipeline.events(limit=limit, cursor=cursor)
-        found.append(ids(answer))
-        cursor = answer.body["next_cursor"]
-        if cursor is None:
-            return found
-        meanwhile()
-    raise AssertionError("the pages do not end")
+def test_an_event_of_the_last_archived_millisecond_is_late(pipeline, watcher):
+    record(pipeline, [at(pipeline, n) for n in range(RECENT_MAX + 1)], RECENT_MAX + 1)
+
+    record(pipeline, [at(pipeline, RECENT_MAX)])
+
+    watcher.check_in_the_end()
+    (part,) = watcher.parts()
+    assert [*part.pages] == [A_TIME_MS + RECENT_MAX]
 
 
 @pytest.mark.sample(2)
@@ -72,7 +67,7 @@ def test_events_over_archive_pages_are_newest_first(pipeline, limit, each_ms):
     events = [at(pipeline, n * each_ms) for n in range(450)]
     record(pipeline, random.Random(3).sample(events, len(events)))
 
-    found = pages(pipeline, limit)
+    found = [*pipeline.event_pages(limit)]
 
     assert [event_id for page in found for event_id in page] == newest_first(events)
     assert {len(page) for page in found[:-1]} == {limit}
@@ -101,7 +96,7 @@ def test_a_cursor_stays_valid_while_pages_are_written_and_split(pipeline):
         record(pipeline, some)
         listed.append(some)
 
-    found = pages(pipeline, 23, count_some)
+    found = [*pipeline.event_pages(23, count_some)]
 
     flat = [event_id for page in found for event_id in page]
     assert len(flat) == len(set(flat))

@@ -7,9 +7,7 @@ from testkit import aws_requests
 from testkit.builders import an_event, message_body
 
 
-def test_counter_just_written_is_read_as_written(new_pipeline):
-    pipeline = new_pipeline(0)
-
+def test_counter_just_written_is_read_as_written(pipeline):
     written = pipeline.increment({"by": 4}, Prefer="return=representation")
 
     assert written.body["value"] == 4
@@ -17,9 +15,7 @@ def test_counter_just_written_is_read_as_written(new_pipeline):
     assert pipeline.increment(If_Match='"1"').status == 200
 
 
-def test_event_just_recorded_is_read_as_recorded(new_pipeline):
-    pipeline = new_pipeline(0)
-
+def test_event_just_recorded_is_read_as_recorded(pipeline):
     recorded = pipeline.increment({"by": 4}, Idempotency_Key="k")
     again = pipeline.increment({"by": 4}, Idempotency_Key="k")
 
@@ -27,16 +23,14 @@ def test_event_just_recorded_is_read_as_recorded(new_pipeline):
     assert pipeline.event(recorded.body["event_id"]).status == 200
 
 
-def test_event_just_counted_has_status_counted(new_pipeline):
-    pipeline = new_pipeline(0)
+def test_event_just_counted_has_status_counted(pipeline):
     recorded = pipeline.increment({"by": 4}, Prefer="return=representation")
     event_id = recorded.headers["Location"].rpartition("/")[2]
 
     assert pipeline.event(event_id).body["status"] == "counted"
 
 
-def test_a_redelivery_of_counted_events_costs_one_read_and_no_write(new_pipeline):
-    pipeline = new_pipeline(0)
+def test_a_redelivery_of_counted_events_costs_one_read_and_no_write(pipeline):
     body = message_body(an_event(counter_id=pipeline.counter_id))
     pipeline.project([body])
 
@@ -46,8 +40,7 @@ def test_a_redelivery_of_counted_events_costs_one_read_and_no_write(new_pipeline
     assert requests.operations == ["GetItem"]
 
 
-def test_event_just_archived_has_status_counted(new_pipeline):
-    pipeline = new_pipeline(0)
+def test_event_just_archived_has_status_counted(pipeline):
     events = [an_event(counter_id=pipeline.counter_id) for _ in range(RECENT_MAX + 1)]
     pipeline.record(*events)
 

@@ -10,6 +10,7 @@ from chalicelib.read_model import queries, store
 from testkit.builders import an_adjustment, an_event, message_body
 from testkit.faults import Attempt
 from tests.environments import environment
+from tests.pipeline import newest_first
 
 A_TIME_MS = 1_700_000_000_000
 
@@ -80,16 +81,10 @@ def test_events_and_history_of_archived_parts_are_merged(pipeline):
     for start in range(0, 900, 50):
         pipeline.record(*events[start : start + 50])
 
-    seen: list[str] = []
-    cursor = None
-    for _ in range(9):
-        answer = pipeline.events(limit=100, cursor=cursor)
-        seen += [event["event_id"] for event in answer.body["events"]]
-        cursor = answer.body["next_cursor"]
+    seen = [event_id for page in pipeline.event_pages(100) for event_id in page]
     history = pipeline.history(from_="2023-11-14T22:13:00Z", to="2023-11-14T22:15:00Z")
 
-    ordered = sorted(events, key=lambda event: (event.recorded_at_ms, event.event_id), reverse=True)
-    assert seen == [event.event_id for event in ordered]
+    assert seen == newest_first(events)
     assert sum(point["increments"] for point in history.body["points"]) == 900
     assert sum(point["sum"] for point in history.body["points"]) == 1800
 
@@ -159,35 +154,17 @@ def test_the_list_of_counters_has_each_counter_once_with_all_its_parts(engine, p
     by_name = {name: number + 1 for number, name in enumerate(names)}
     pipeline.count(*[an_event(counter_id=name) for name, number in by_name.items() for _ in range(number)])
 
-    found, cursor = {}, None
-    for _ in range(200):
-        query = {"limit": [str(limit)], **({"cursor": [cursor]} if cursor else {})}
-        answer = pipeline.send("GET", "/counters", query=query)
-        assert len(answer.body["counters"]) <= limit
-        for counter in answer.body["counters"]:
-            assert counter["counter_id"] not in found
-            found[counter["counter_id"]] = counter["version"]
-        cursor = answer.body["next_cursor"]
-        if cursor is None:
-            break
+    listed = pipeline.list_counters(limit)
 
-    assert cursor is None
-    assert {name: found[name] for name in names} == by_name
+    assert {name: listed[name] for name in names} == by_name
 
 
 def test_the_list_of_counters_has_one_with_more_parts_than_the_page(engine, pipeline):
     """After a stage was set up with fewer parts than before: the counter's items are still there."""
     names = [f"{pipeline.counter_id}.{number}" for number in range(3)]
     pipeline.count(*[an_event(counter_id=name) for name in names for _ in range(20)])
-    listed, cursor = [], None
-    with environment(SHARDS="1"):
-        for _ in range(200):
-            query = {"limit": ["1"], **({"cursor": [cursor]} if cursor else {})}
-            answer = pipeline.send("GET", "/counters", query=query)
-            assert answer.status == 200
-            listed += [(counter["counter_id"], counter["version"]) for counter in answer.body["counters"]]
-            cursor = answer.body["next_cursor"]
-            if cursor is None:
-                break
 
-    assert sorted(each for each in listed if each[0] in names) == [(name, 20) for name in names]
+    with environment(SHARDS="1"):
+        listed = pipeline.list_counters(1)
+
+    assert [listed[name] for name in names] == [20] * 3

@@ -440,8 +440,7 @@ def test_number_of_crash_points_is_asserted():
     ],
 )
 @pytest.mark.parametrize("fault", [faults.throttle, faults.exceed_throughput])
-def test_throttling_of_each_service_is_retried_and_503(engine, new_pipeline, operation, act, fault):
-    pipeline = new_pipeline(0)
+def test_throttling_of_each_service_is_retried_and_503(engine, pipeline, operation, act, fault):
     if operation == "SendMessage":
         pipeline.increment()
     met = []

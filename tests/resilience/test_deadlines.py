@@ -84,22 +84,21 @@ def test_request_during_an_outage_is_503_before_the_deadline(pipeline, running, 
     assert function.left_s >= 0
 
 
-def test_swap_that_always_conflicts_is_503_before_the_deadline(pipeline, running):
-    function = running("api_handler", faults.cancel, "TransactWriteItems")
+@pytest.mark.parametrize(
+    ("operation", "fault", "wish", "status"),
+    [
+        ("TransactWriteItems", faults.cancel, {"If_Match": '"0"'}, 503),
+        ("UpdateItem", faults.conflict, {"Prefer": "return=representation"}, 202),
+    ],
+    ids=["swap", "add-and-get"],
+)
+def test_command_that_always_conflicts_ends_before_the_deadline(pipeline, running, operation, fault, wish, status):  # noqa: PLR0917
+    """An add-and-get is recorded, and the stream delivers it: a preference must not fail the request."""
+    function = running("api_handler", fault, operation)
 
-    answer = pipeline.increment(If_Match='"0"')
+    answer = pipeline.increment(**wish)
 
-    assert answer.status == 503
-    assert function.left_s >= 0
-
-
-def test_add_and_get_that_always_conflicts_is_202_before_the_deadline(pipeline, running):
-    """The event is recorded, and the stream delivers it: a preference must not fail the request."""
-    function = running("api_handler", faults.conflict, "UpdateItem")
-
-    answer = pipeline.increment(Prefer="return=representation")
-
-    assert answer.status == 202
+    assert answer.status == status
     assert function.left_s >= 0
 
 

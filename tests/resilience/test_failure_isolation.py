@@ -57,9 +57,8 @@ def hot_is_throttled(attempt):
     return faults.throttle(attempt) if b".hot" in attempt.request.body else attempt.carry_out()
 
 
-def test_broken_message_is_redelivered_if_parking_fails(engine, new_pipeline):
+def test_broken_message_is_redelivered_if_parking_fails(engine, pipeline):
     """Count the good messages of the batch before the function raises."""
-    pipeline = new_pipeline(0)
     bodies = ["broken", message_body(an_event(counter_id=pipeline.counter_id))]
 
     with at(engine, "SendMessage", to_the_dead_letter_queue), pytest.raises(QueueUnavailableError):
@@ -71,9 +70,8 @@ def test_broken_message_is_redelivered_if_parking_fails(engine, new_pipeline):
     assert [message["Body"] for message in pipeline.parked()] == ["broken"]
 
 
-def test_broken_record_is_redelivered_if_parking_fails(engine, new_pipeline):
+def test_broken_record_is_redelivered_if_parking_fails(engine, pipeline):
     """Publish the good records of the batch before the function raises."""
-    pipeline = new_pipeline(0)
     records = ["broken", stream_record(an_event(counter_id=pipeline.counter_id))]
 
     with at(engine, "SendMessage", to_the_dead_letter_queue), pytest.raises(QueueUnavailableError):
@@ -86,8 +84,7 @@ def test_broken_record_is_redelivered_if_parking_fails(engine, new_pipeline):
 
 
 @pytest.mark.parametrize("fault", [hot_conflicts, hot_is_throttled])
-def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, new_pipeline, fault):
-    pipeline = new_pipeline(0)
+def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, pipeline, fault):
     calm = [f"{pipeline.counter_id}.{number}" for number in range(6)]
     hot = f"{pipeline.counter_id}.hot"
 
@@ -98,9 +95,8 @@ def test_failing_counter_blocks_no_other_and_stays_uncounted(engine, new_pipelin
     assert [queries.get_counter(name).value for name in (hot, *calm)] == [0] + [1] * 6
 
 
-def test_damaged_counter_fails_alone(engine, new_pipeline):
+def test_damaged_counter_fails_alone(engine, pipeline):
     """Count the other counters of a batch with a damaged one."""
-    pipeline = new_pipeline(0)
     damaged = f"{pipeline.counter_id}.damaged"
     item = {"counter_id": {"S": damaged}, "part": {"N": "0"}, "recent": {"BS": [b"no entry"]}, "revision": {"N": "1"}}
     engine.client("dynamodb").put_item(TableName=settings.current().counters_table, Item=item)
@@ -114,8 +110,7 @@ def test_damaged_counter_fails_alone(engine, new_pipeline):
     assert pipeline.value == 1
 
 
-def test_only_uncounted_messages_are_redelivered_with_partial_responses(engine, new_pipeline, answers_by_message):
-    pipeline = new_pipeline(0)
+def test_only_uncounted_messages_are_redelivered_with_partial_responses(engine, pipeline, answers_by_message):
     hot, calm = f"{pipeline.counter_id}.hot", pipeline.counter_id
     bodies = [
         message_body(an_event(counter_id=calm)),
@@ -137,8 +132,7 @@ def test_only_uncounted_messages_are_redelivered_with_partial_responses(engine, 
     assert pipeline.value == 1
 
 
-def test_whole_batch_is_redelivered_without_partial_responses(engine, new_pipeline):
-    pipeline = new_pipeline(0)
+def test_whole_batch_is_redelivered_without_partial_responses(engine, pipeline):
     hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
 
     with at(engine, "UpdateItem", hot_conflicts), pytest.raises(PartlyCountedError):
@@ -147,8 +141,7 @@ def test_whole_batch_is_redelivered_without_partial_responses(engine, new_pipeli
     assert pipeline.value == 1
 
 
-def test_poison_message_is_parked_once_its_good_events_are_counted(engine, new_pipeline, answers_by_message):
-    pipeline = new_pipeline(0)
+def test_poison_message_is_parked_once_its_good_events_are_counted(engine, pipeline, answers_by_message):
     hot = an_event(counter_id=f"{pipeline.counter_id}.hot")
     message = json.loads(message_body(hot))
     good_in_part = json.dumps({**message, "events": [*message["events"], {"type": "poison"}]})
@@ -163,16 +156,14 @@ def test_poison_message_is_parked_once_its_good_events_are_counted(engine, new_p
 
 
 @pytest.mark.parametrize("fault", [faults.conflict, faults.throttle])
-def test_wholly_uncounted_batch_raises_with_partial_responses_too(engine, new_pipeline, answers_by_message, fault):
-    pipeline = new_pipeline(0)
+def test_wholly_uncounted_batch_raises_with_partial_responses_too(engine, pipeline, answers_by_message, fault):
     bodies = [message_body(an_event(counter_id=f"{pipeline.counter_id}.{n}")) for n in range(3)]
 
     with at(engine, "UpdateItem", fault), pytest.raises(UnavailableError):
         pipeline.project(bodies)
 
 
-def test_batch_raises_if_each_message_has_an_uncounted_event(engine, new_pipeline, answers_by_message):
-    pipeline = new_pipeline(0)
+def test_batch_raises_if_each_message_has_an_uncounted_event(engine, pipeline, answers_by_message):
     bodies = [
         message_body(an_event(counter_id=f"{pipeline.counter_id}.hot"), an_event(counter_id=pipeline.counter_id))
         for _ in range(2)
@@ -188,8 +179,7 @@ def fill_recent(pipeline):
 
 
 @pytest.mark.parametrize("reasons", THROTTLED)
-def test_throttled_transaction_is_an_outage_and_not_retried(engine, new_pipeline, reasons):
-    pipeline = new_pipeline(0)
+def test_throttled_transaction_is_an_outage_and_not_retried(engine, pipeline, reasons):
     fill_recent(pipeline)
     body = message_body(an_event(counter_id=pipeline.counter_id))
     throttled = faults.cancel_for(*reasons)
@@ -210,8 +200,7 @@ def test_throttled_transaction_is_an_outage_and_not_retried(engine, new_pipeline
 
 
 @pytest.mark.parametrize("reasons", [("TransactionConflict",), (None, "TransactionConflict")])
-def test_conflicting_transaction_is_retried(engine, new_pipeline, reasons):
-    pipeline = new_pipeline(0)
+def test_conflicting_transaction_is_retried(engine, pipeline, reasons):
     fill_recent(pipeline)
     event = an_event(counter_id=pipeline.counter_id)
     conflict = faults.cancel_for(*reasons)
@@ -225,9 +214,7 @@ def test_conflicting_transaction_is_retried(engine, new_pipeline, reasons):
     assert (pipeline.value, pipeline.version) == (RECENT_MAX + 2, RECENT_MAX + 2)
 
 
-def test_conflicting_update_is_retried(engine, new_pipeline):
-    pipeline = new_pipeline(0)
-
+def test_conflicting_update_is_retried(engine, pipeline):
     with at(engine, "UpdateItem", faults.conflict, times=1) as counted:
         pipeline.project([message_body(an_event(counter_id=pipeline.counter_id))])
 

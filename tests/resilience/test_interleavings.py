@@ -7,6 +7,7 @@ import pytest
 from chalicelib.domain.archive import KEPT_MIN, PAGE_MAX, RECENT_MAX
 from testkit import scheduler
 from testkit.builders import A_TIME_MS, an_event, message_body
+from tests.environments import environment
 from tests.resilience.invariant import Watcher
 from tests.resilience.simulate import simulate
 
@@ -100,24 +101,21 @@ def every_order(engine, new_pipeline, workers_of, name, *, counts_all=False):
     return results
 
 
-def test_workers_with_overlapping_batches_in_every_order(engine, new_pipeline):
+@pytest.mark.parametrize(
+    ("name", "shared", "requests"),
+    [("two workers with overlapping batches", 1, 3), ("two workers with different events", 0, 2)],
+    ids=["overlapping", "different"],
+)
+def test_workers_with_or_without_common_events_in_every_order(engine, new_pipeline, name, shared, requests):
+    """Different events do not conflict. With a common one, the second worker is refused and writes the rest."""
+
     def workers_of(pipeline):
-        events = logged(pipeline, range(3))
-        return {"first": projecting(pipeline, *events[:2]), "second": projecting(pipeline, *events[1:])}
+        events = logged(pipeline, range(4 - shared))
+        return {"first": projecting(pipeline, *events[:2]), "second": projecting(pipeline, *events[2 - shared :])}
 
-    results = every_order(engine, new_pipeline, workers_of, "two workers with overlapping batches", counts_all=True)
+    results = every_order(engine, new_pipeline, workers_of, name, counts_all=True)
 
-    assert all(len(ran.requests) == 3 for _, ran in results), "the second to arrive is refused, and writes the rest"
-
-
-def test_workers_that_share_only_the_counter_in_every_order(engine, new_pipeline):
-    def workers_of(pipeline):
-        events = logged(pipeline, range(4))
-        return {"first": projecting(pipeline, *events[:2]), "second": projecting(pipeline, *events[2:])}
-
-    results = every_order(engine, new_pipeline, workers_of, "two workers with different events", counts_all=True)
-
-    assert all(len(ran.requests) == 2 for _, ran in results), "different events do not conflict"
+    assert all(len(ran.requests) == requests for _, ran in results)
 
 
 def prepare_almost_full_counter(pipeline):
@@ -204,32 +202,23 @@ def test_two_workers_count_all_events_in_every_order(engine, new_pipeline, name)
     every_order(engine, new_pipeline, WORKERS[name], name, counts_all=True)
 
 
-def test_a_worker_and_an_add_and_get_in_every_order(engine, new_pipeline):
+@pytest.mark.parametrize(
+    ("name", "recent"), [("a worker and an add-and-get", 0), ("a worker and an archiving add-and-get", RECENT_MAX)]
+)
+def test_a_worker_and_an_add_and_get_in_every_order(engine, new_pipeline, name, recent):
+    """The state includes the client's increment in every order."""
+
     def workers_of(pipeline):
+        counted(pipeline, range(recent))
         events = logged(pipeline, range(2))
         return {
             "worker": projecting(pipeline, *events),
             "client": lambda: pipeline.increment({"by": 9}, Prefer="return=representation"),
         }
 
-    results = every_order(engine, new_pipeline, workers_of, "a worker and an add-and-get")
+    results = every_order(engine, new_pipeline, workers_of, name)
 
-    assert {ran.results["client"].body["value"] for _, ran in results} == {9, 12}
-
-
-def test_a_worker_and_an_archiving_add_and_get_in_every_order(engine, new_pipeline):
-    def workers_of(pipeline):
-        counted(pipeline, range(RECENT_MAX))
-        events = logged(pipeline, range(2))
-        return {
-            "worker": projecting(pipeline, *events),
-            "client": lambda: pipeline.increment({"by": 9}, Prefer="return=representation"),
-        }
-
-    results = every_order(engine, new_pipeline, workers_of, "a worker and an archiving add-and-get")
-
-    values = {ran.results["client"].body["value"] - RECENT_MAX for _, ran in results}
-    assert values == {9, 12}, "the state includes the client's increment in every order"
+    assert {ran.results["client"].body["value"] - recent for _, ran in results} == {9, 12}
 
 
 @pytest.mark.parametrize("recent", [0, RECENT_MAX - 1, RECENT_MAX])
@@ -237,8 +226,7 @@ def test_a_worker_and_a_swap_in_every_order(engine, new_pipeline, recent):
     """The swap happens if no event is counted before it, and the worker counts its events in every order."""
 
     def workers_of(pipeline):
-        if recent:
-            counted(pipeline, range(recent))
+        counted(pipeline, range(recent))
         events = logged(pipeline, [1, 2])
         return {
             "worker": projecting(pipeline, *events),
@@ -251,43 +239,28 @@ def test_a_worker_and_a_swap_in_every_order(engine, new_pipeline, recent):
     assert outcomes == {(200, 12), (412, 3)}
 
 
-def test_two_swaps_from_one_version_in_every_order(engine, new_pipeline):
+@pytest.mark.parametrize(
+    ("name", "recent", "shards"),
+    [
+        ("two swaps", 0, 1),
+        ("two archiving swaps", RECENT_MAX, 1),
+        ("two swaps on a counter with parts", 0, 4),  # the two events belong to different parts, which have no items
+    ],
+    ids=["one part", "archiving", "four parts"],
+)
+def test_two_swaps_from_one_version_in_every_order(engine, new_pipeline, name, recent, shards):
     def workers_of(pipeline):
+        counted(pipeline, range(recent))
+        headers = {"If_Match": f'"{recent}"'}
         return {
-            name: lambda by=by: pipeline.increment({"by": by}, If_Match='"0"')
-            for name, by in (("first", 1), ("second", 2))
+            key: lambda by=by, key=({"Idempotency_Key": key} if shards > 1 else {}): pipeline.increment(
+                {"by": by}, **headers, **key
+            )
+            for key, by in (("first", 1), ("second", 2))
         }
 
-    results = every_order(engine, new_pipeline, workers_of, "two swaps")
-
-    for _, ran in results:
-        assert sorted(answer.status for answer in ran.results.values()) == [200, 412]
-
-
-def test_two_archiving_swaps_from_one_version_in_every_order(engine, new_pipeline):
-    def workers_of(pipeline):
-        counted(pipeline, range(RECENT_MAX))
-        return {
-            name: lambda by=by: pipeline.increment({"by": by}, If_Match=f'"{RECENT_MAX}"')
-            for name, by in (("first", 1), ("second", 2))
-        }
-
-    results = every_order(engine, new_pipeline, workers_of, "two archiving swaps")
-
-    for _, ran in results:
-        assert sorted(answer.status for answer in ran.results.values()) == [200, 412]
-
-
-def test_two_swaps_on_a_counter_with_parts_in_every_order(engine, new_pipeline, four_shards):
-    """Each event belongs to one of four parts, and none of these has an item."""
-
-    def workers_of(pipeline):
-        return {
-            name: lambda name=name, by=by: pipeline.increment({"by": by}, If_Match='"0"', Idempotency_Key=name)
-            for name, by in (("first", 1), ("second", 2))
-        }
-
-    results = every_order(engine, new_pipeline, workers_of, "two swaps on a counter with parts")
+    with environment(SHARDS=str(shards)):
+        results = every_order(engine, new_pipeline, workers_of, name)
 
     for _, ran in results:
         assert sorted(answer.status for answer in ran.results.values()) == [200, 412]

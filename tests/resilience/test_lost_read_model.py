@@ -29,8 +29,7 @@ def log_of(counter_id: str, number: int) -> Iterator[Event]:
     return (an_event(counter_id=counter_id, by=2, recorded_at_ms=A_TIME_MS + 10 * at) for at in range(number))
 
 
-def test_lost_counter_is_filled_in_full_pages_from_the_oldest(engine, new_pipeline):
-    pipeline = new_pipeline(1)
+def test_lost_counter_is_filled_in_full_pages_from_the_oldest(engine, pipeline):
     pipeline.log(list(log_of(pipeline.counter_id, EVENTS)))
 
     with (

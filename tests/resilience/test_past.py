@@ -122,8 +122,7 @@ def test_late_events_double_the_cost_of_pages(pipeline, ten_pages):
     assert measure(pipeline, 5_001) == (6, 6)
 
 
-def test_parts_cost_a_page_each(new_pipeline, four_shards):
-    pipeline = new_pipeline(1)
+def test_parts_cost_a_page_each(pipeline, four_shards):
     events = [at(pipeline, 1_000 * n) for n in range(4 * 3 * PAGE_MAX)]
     count(pipeline, events, 4 * PAGE_MAX)
 

@@ -20,8 +20,7 @@ from testkit.builders import an_event
         ("visits", "k", "f40e02dc-7103-5695-b431-1047dfebfa1f"),
     ],
 )
-def test_key_names_the_same_event_in_every_process(new_pipeline, counter_id, key, event_id):
-    pipeline = new_pipeline(0)
+def test_key_names_the_same_event_in_every_process(pipeline, counter_id, key, event_id):
     pipeline.counter_id = counter_id
 
     assert pipeline.increment(Idempotency_Key=key).body["event_id"] == event_id

@@ -279,21 +279,20 @@ def test_cursor_beyond_the_integers_of_sqlite_is_refused(database):
 HOSTILE = ["' OR 1=1 --", "a'; DROP TABLE events; --", 'a" OR ""="', "%", "_", "a\\", "$1", ":counter_id", "%(x)s", "?"]
 
 
-@pytest.mark.parametrize("name", ["daily", "top_counters"])
-def test_sql_in_a_counter_id_is_compared_and_not_run(database, name):
-    """Return no rows for a hostile counter id. The HTTP edge also refuses each of them."""
+@pytest.mark.parametrize(
+    ("name", "parts_of"),
+    [
+        ("daily", lambda hostile: {"counter_id": hostile}),
+        ("top_counters", lambda hostile: {"counter_id": hostile}),
+        ("top_counters", lambda hostile: {"after": (0, hostile)}),
+    ],
+    ids=["counter id of daily", "counter id of top_counters", "cursor"],
+)
+def test_sql_in_a_parameter_is_compared_and_not_run(database, name, parts_of):
+    """The HTTP edge also refuses each hostile counter id."""
     read_model.count([an_event(counter_id="a")])
 
-    answers = [queries.run(build_query(name, counter_id=hostile)).rows for hostile in HOSTILE]
-
-    assert answers == [[]] * len(HOSTILE)
-    assert database.counters() == {"a": (1, 1)}
-
-
-def test_sql_in_a_cursor_is_compared_and_not_run(database):
-    read_model.count([an_event(counter_id="a")])
-
-    answers = [queries.run(build_query("top_counters", after=(0, hostile))).rows for hostile in HOSTILE]
+    answers = [queries.run(build_query(name, **parts_of(hostile))).rows for hostile in HOSTILE]
 
     assert answers == [[]] * len(HOSTILE)
     assert database.counters() == {"a": (1, 1)}
@@ -480,23 +479,26 @@ def read_from():
     queries.client.cache_clear()
 
 
-@pytest.mark.parametrize("url", ["sqlite:////no/such/folder/file", "postgresql+psycopg://postgres@/counter?host=/no"])
-def test_unreachable_database_is_a_temporary_failure_of_reports(read_from, url):
-    read_from(url)
-
-    with pytest.raises(ReportUnavailableError):
-        queries.run(build_query("daily"))
+NO_CREDENTIALS = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE"), "")
 
 
-def test_missing_credentials_are_a_temporary_failure(read_from):
-    no_credentials = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE"), "")
-    read_from(
-        "auroradsql+psycopg://reader@abc.dsql.us-east-1.on.aws/postgres",
-        AWS_EC2_METADATA_DISABLED="true",
-        **no_credentials,
-    )
+@pytest.mark.parametrize(
+    ("url", "variables", "message"),
+    [
+        ("sqlite:////no/such/folder/file", {}, None),
+        ("postgresql+psycopg://postgres@/counter?host=/no", {}, None),
+        (
+            "auroradsql+psycopg://reader@abc.dsql.us-east-1.on.aws/postgres",
+            {"AWS_EC2_METADATA_DISABLED": "true", **NO_CREDENTIALS},
+            "credentials",
+        ),
+    ],
+    ids=["no file", "no server", "no credentials"],
+)
+def test_unreachable_database_is_a_temporary_failure_of_reports(read_from, url, variables, message):
+    read_from(url, **variables)
 
-    with pytest.raises(ReportUnavailableError, match="credentials"):
+    with pytest.raises(ReportUnavailableError, match=message):
         queries.run(build_query("daily"))
 
 

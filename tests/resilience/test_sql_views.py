@@ -89,17 +89,6 @@ def test_top_counters_are_ranked_by_value(events):
     assert query_view("top_counters", "rank") == [(n, name, *state) for n, (name, state) in enumerate(ranked, start=1)]
 
 
-def test_counters_of_one_value_share_a_rank(database):
-    read_model.count([an_event(counter_id=name, by=by) for name, by in zip("abcd", (5, 9, 5, 1), strict=True)])
-
-    assert [row[:2] for row in query_view("top_counters", "rank", "counter_id")] == [
-        (1, "b"),
-        (2, "a"),
-        (2, "c"),
-        (4, "d"),
-    ]
-
-
 def test_busiest_hour_of_a_counter_has_its_most_events(events):
     hours = sum_by_step(events, hour_of)
     busiest = {

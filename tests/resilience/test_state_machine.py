@@ -352,8 +352,7 @@ def test_model_and_tables_agree_after_any_steps(engine, runs):
     )
 
 
-def test_stream_record_of_the_builder_equals_a_real_one(new_pipeline):
-    pipeline = new_pipeline(0)
+def test_stream_record_of_the_builder_equals_a_real_one(pipeline):
     pipeline.increment({"by": 7})
     (record,) = pipeline.new_records()
 

@@ -4,22 +4,16 @@ import json
 
 import pytest
 
-from chalicelib import event_log, projector, settings
-from chalicelib.aws import sqs
+from chalicelib import projector, settings
 from chalicelib.domain.events import LARGEST_AMOUNT
 from chalicelib.errors import PartlyCountedError, QueueUnavailableError, UnavailableError
 from chalicelib.extras.sql import read_model
 from chalicelib.projections import READ_MODEL, SQL
-from ops.maintenance import redrive
-from ops.maintenance.dead_letters import Selection
 from testkit import faults
-from testkit.builders import an_event, message_body, queue_batch, stream_note, stream_record
+from testkit.builders import an_event, message_body, queue_batch, stream_record
 from tests import sql_faults
 from tests.resilience.invariant import Watcher
 from tests.resilience.test_sql_crash_points import fold
-
-#: A time at which no other test's events are recorded.
-GIVEN_UP_MS = 1_034_567_890_000
 
 
 class Both:
@@ -173,31 +167,6 @@ def test_only_messages_of_the_uncounted_counter_are_redelivered(both, database, 
     assert database.counters()["small"] == (1, 1)
     with pytest.raises(PartlyCountedError):
         both.project(redelivered)
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_discarded_stream_batch_is_sent_to_both_projections(both):
-    """Redrive reads the events of the batch from the log."""
-    event = an_event(counter_id=both.pipeline.counter_id, recorded_at_ms=GIVEN_UP_MS)
-    event_log.append(event)
-    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), stream_note(GIVEN_UP_MS, GIVEN_UP_MS))
-
-    done = redrive.redrive(settings.current(), Selection(), dry_run=False)
-
-    assert done.holds
-    assert (both.pipeline.published(), both.published()) == ([message_body(event)], [message_body(event)])
-    assert (both.pipeline.parked(), both.parked()) == ([], [])
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_redrive_sends_a_dead_letter_to_its_own_projection(both):
-    first, other = (message_body(an_event(counter_id=both.pipeline.counter_id, by=by)) for by in (1, 2))
-    sqs.send(READ_MODEL.dead_letter_queue(settings.current().stage), first)
-    sqs.send(SQL.dead_letter_queue(settings.current().stage), other)
-
-    redrive.redrive(settings.current(), Selection(), dry_run=False)
-
-    assert (both.pipeline.published(), both.published()) == ([first], [other])
 
 
 def test_event_is_sent_to_one_queue_without_sql(new_pipeline, engine):

@@ -4,8 +4,7 @@ from chalicelib.aws import session
 from testkit import faults
 
 
-def test_every_request_names_the_application(engine, new_pipeline):
-    pipeline = new_pipeline(0)
+def test_every_request_names_the_application(engine, pipeline):
     named: list[str] = []
 
     def gate(attempt):

@@ -98,14 +98,6 @@ def test_readers_use_sql_url_unless_sql_reader_url_is_set():
     assert settings.read({**written, "SQL_READER_URL": reader}).sql_reader_url == reader
 
 
-def test_sql_reader_may_differ_from_the_sql_writer():
-    writer, reader = (f"postgresql+psycopg://{who}@host/counter" for who in ("counter", "reader"))
-
-    found = settings.read({"STAGE": "dev", "SQL_URL": writer, "SQL_READER_URL": reader})
-
-    assert (found.sql_url, found.sql_reader_url) == (writer, reader)
-
-
 def test_sql_reader_without_sql_url_is_refused_unless_empty():
     assert settings.read({"STAGE": "dev", "SQL_READER_URL": ""}).sql_reader_url == ""
 
@@ -122,7 +114,7 @@ def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
 
 
 @pytest.mark.parametrize(
-    ("text", "origin"),
+    ("text", "origins"),
     [
         ("*", "*"),
         ("https://counter.example", "https://counter.example"),
@@ -134,22 +126,13 @@ def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
         ("http://localhost:8080", "http://localhost:8080"),
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("capacitor://localhost", "capacitor://localhost"),
+        ("https://a.example,http://localhost:8080", "https://a.example http://localhost:8080"),
+        ("https://B.example:443/,https://a.example", "https://b.example https://a.example"),
+        ("https://a.example,HTTPS://A.EXAMPLE", "https://a.example"),
     ],
 )
-def test_allowed_origin_is_read_as_browsers_send_it(text, origin):
-    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == (origin,)
-
-
-@pytest.mark.parametrize(
-    ("text", "origins"),
-    [
-        ("https://a.example,http://localhost:8080", ("https://a.example", "http://localhost:8080")),
-        ("https://B.example:443/,https://a.example", ("https://b.example", "https://a.example")),
-        ("https://a.example,HTTPS://A.EXAMPLE", ("https://a.example",)),
-    ],
-)
-def test_several_origins_are_read_in_their_order_and_once(text, origins):
-    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == origins
+def test_allowed_origins_are_read_as_browsers_send_them(text, origins):
+    assert settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text}).allowed_origin == tuple(origins.split())
 
 
 @pytest.mark.parametrize(
@@ -184,13 +167,6 @@ def test_allowed_origin_other_than_origins_is_refused(text):
         settings.read({"STAGE": "dev", "ALLOWED_ORIGIN": text})
 
 
-@pytest.mark.parametrize("port", ["abc", "", "123456", "-1", "٣", "5432,other:5432"])
-@pytest.mark.parametrize("host", ["host", "counter@host", "counter@[::1]", "counter@"])
-def test_a_port_is_a_number(host, port):
-    with pytest.raises(SettingsError, match="SQL_URL must be sqlite"):
-        settings.read({"STAGE": "dev", "SQL_URL": f"postgresql+psycopg://{host}:{port}/counter"})
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -211,6 +187,11 @@ def test_a_port_is_a_number(host, port):
         "postgresql+psycopg://host/a\tb",
         "auroradsql+psycopg://counter@/postgres",
         "auroradsql+psycopg://counter@localhost/postgres",
+        *(
+            f"postgresql+psycopg://{host}:{port}/counter"
+            for host in ("host", "counter@host", "counter@[::1]", "counter@")
+            for port in ("abc", "", "123456", "-1", "٣", "5432,other:5432")
+        ),
     ],
 )
 def test_malformed_address_is_refused_by_name(url):
