@@ -10,7 +10,9 @@ from typing import Any
 
 import boto3
 
-from chalicelib import codec, settings
+import app
+from chalicelib import codec, event_log, settings
+from chalicelib.api import formats
 from chalicelib.domain.events import Event
 from testkit.builders import a_counter_id, api_event, log_items, queue_batch, received_record, stream_batch
 
@@ -50,8 +52,6 @@ class Pipeline:
 
     def send(self, method: str, resource: str, **parts: Any) -> Answer:
         """Send one request as the gateway's event and return the answer."""
-        import app
-
         path = {"counter_id": self.counter_id, **parts.pop("path", {})}
         answer = app.app(api_event(method, resource, path=path, **parts), self.context)
         body = answer["body"]
@@ -72,8 +72,6 @@ class Pipeline:
 
     def counter_at(self, at: Any, **headers: str) -> Answer:
         """Get the state at a time: a text, or ms since 1970."""
-        from chalicelib.api import formats
-
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         text = formats.format_time(at) if isinstance(at, int) else at
         return self.send("GET", "/counters/{counter_id}", query=_query({"at": text}), headers=sent)
@@ -136,14 +134,10 @@ class Pipeline:
             found += [{**record, "eventSourceARN": self.stream_arn} for record in answer["Records"]]
 
     def publish(self, records: list[Any]) -> None:
-        import app
-
         app.publish(stream_batch(records), self.context)
 
     def project(self, bodies: list[Any], received: int = 1) -> list[Any]:
         """Deliver these for the `received`-th time, and return the bodies that are to be delivered again."""
-        import app
-
         batch = queue_batch(bodies, received)
         answer = app.project(batch, self.context)
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
@@ -151,8 +145,6 @@ class Pipeline:
 
     def project_messages(self, messages: list[dict[str, Any]]) -> None:
         """Deliver these messages of the projection queue, with their attributes, for the first time."""
-        import app
-
         app.project({"Records": [received_record(message) for message in messages]}, self.context)
 
     def published(self) -> list[str]:
@@ -176,8 +168,6 @@ class Pipeline:
 
     def record(self, *events: Event) -> None:
         """Append these events to the log and count them."""
-        from chalicelib import event_log
-
         for event in events:
             event_log.append(event)
         self.count(*events)

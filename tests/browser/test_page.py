@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from chalicelib.extras import badge
+from ops import stages
+from ops.deployment import site
 from ops.local.stack import LocalSystem
 from tests.browser.pages import (
     Gate,
@@ -447,9 +449,6 @@ def test_page_without_javascript_links_to_the_api(browser, page_url, api_url):
 @pytest.fixture(scope="module")
 def site_url(place: LocalSystem, api_url: str) -> str:
     """Return the address of the page that `ops site` published, on another origin than the API."""
-    from ops import stages
-    from ops.deployment import site
-
     done = site.publish(stages.read_settings("local"), stages.PROJECT / "web", api_url, dry_run=False)
     return f"http://localhost:{place.aws_port}/{done.facts['bucket']}/index.html"
 

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, NoRegionError
 from click.testing import CliRunner
 
+from chalicelib import settings
 from chalicelib.errors import KeyReusedError, LogUnavailableError
 from ops import stages
 from ops.__main__ import main
@@ -203,8 +204,6 @@ def test_unreachable_account_is_a_one_line_error_with_the_way_out(tmp_path, vari
     "command", [lambda current, _: provision.provision(current), deploy.deploy], ids=["provision", "deploy"]
 )
 def test_other_shards_are_refused(stage, four_shards, tmp_path, command):
-    from chalicelib import settings
-
     with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
         command(settings.current(), tmp_path)
 

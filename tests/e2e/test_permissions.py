@@ -18,6 +18,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from ops.deployment import provision, stacks
 from testkit.builders import an_event, message_body
 from tests.e2e.conftest import eventually, ops
 from tests.permissions import FUNCTIONS, NEEDED, QUEUES, SQL_QUEUES, TABLES, arn, function_name, needed
@@ -241,8 +242,6 @@ def is_allowed_by_iam(session_of):
 
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_only_publish_reads_the_stream(is_allowed_by_iam, stage, who):
-    from ops.deployment import provision, stacks
-
     stream = stacks.outputs(provision.stack_name("local"))["EventLogStreamArn"]
 
     for action in NEEDED["publish"]["stream"]:

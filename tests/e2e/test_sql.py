@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.extras.reports.definitions import REPORTS
 from chalicelib.projections import SQL
+from ops.deployment import provision, stacks
 from testkit.builders import message_body
 from tests.e2e.conftest import eventually
 
@@ -33,8 +34,6 @@ def ask(place):
 @pytest.fixture
 def outputs(api_url):
     """Return the outputs of the projection's stack."""
-    from ops.deployment import provision, stacks
-
     return stacks.outputs(provision.projection_stack_name("local", SQL))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
+from ops.deployment import deploy
 from tests.e2e.conftest import eventually
 
 pytestmark = pytest.mark.exhaustive
@@ -35,8 +36,6 @@ import app
 @pytest.fixture
 def lines_with(operator):
     """Return the JSON log lines with this text of a function, named as in the template."""
-    from ops.deployment import deploy
-
     stack = {
         resource["LogicalResourceId"]: resource["PhysicalResourceId"]
         for resource in boto3.client("cloudformation").describe_stack_resources(StackName=deploy.stack_name("local"))[

@@ -10,10 +10,11 @@ from typing import Any
 import boto3
 import pytest
 
+import app
 from chalicelib import event_log, settings, telemetry
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
-from ops.deployment import policies
+from ops.deployment import policies, provision
 from testkit.builders import a_scheduled_turn, an_event
 from tests.environments import environment
 
@@ -63,8 +64,6 @@ OF_EACH_FUNCTION = {"Errors", "Throttles"}
 @pytest.fixture(scope="session")
 def stage_with_sql(place, tmp_path_factory):
     """Return the outputs of a stage with a second projection."""
-    from ops.deployment import provision
-
     file = tmp_path_factory.mktemp("sql") / "read-model.sqlite"
     return provision.provision(settings.read({"STAGE": WITH_SQL, "COUNTERS": "*", "SQL_URL": f"sqlite:///{file}"}))
 
@@ -231,8 +230,6 @@ def test_every_alarm_is_on_the_dashboard_and_notifies_the_topic(name, stage, sta
 def test_findings_of_the_check_raise_alarms_and_reach_subscribers(
     pipeline, at_rest, subscriber, whole_log_at_each_check, capsys
 ):
-    import app
-
     event_log.append(an_event(counter_id=pipeline.counter_id))
     pipeline.count(an_event(counter_id=pipeline.counter_id))  # which is not in the log
     capsys.readouterr()

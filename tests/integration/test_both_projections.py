@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from chalicelib import event_log, settings
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
+from chalicelib.extras.sql import read_model
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
 from ops.__main__ import main
@@ -228,8 +229,6 @@ def test_redrive_interrupted_on_the_second_queue_releases_both(pipeline, second)
 
 def count_events(pipeline, number=3):
     """Append events to the log and count them in both projections."""
-    from chalicelib.extras.sql import read_model
-
     events = log_events(pipeline, number)
     pipeline.count(*events)
     read_model.count(events)
@@ -334,8 +333,6 @@ def second_on_command_line(second, monkeypatch):
     ],
 )
 def test_rebuild_repairs_each_projection_or_the_chosen_one(pipeline, second_on_command_line, arguments, first, other):
-    from chalicelib.extras.sql import read_model
-
     events = log_events(pipeline, 3)
     pipeline.count(*events[1:])
     read_model.count(events)
@@ -373,8 +370,6 @@ def test_rebuild_with_the_second_database_unusable_repairs_the_first(pipeline, s
 
 
 def test_counter_known_to_the_second_projection_only_is_accepted(pipeline, second_on_command_line):
-    from chalicelib.extras.sql import read_model
-
     read_model.count([an_event(counter_id=pipeline.counter_id)])
 
     first = run_rebuild(pipeline, "--projection", "read-model")

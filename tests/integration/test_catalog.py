@@ -7,8 +7,10 @@ from typing import Any
 import boto3
 import pytest
 
+import app
 from chalicelib import settings
 from chalicelib.access import catalog
+from chalicelib.extras.sql import read_model
 from testkit import aws_requests, faults
 from testkit.builders import an_event
 from tests import databases
@@ -126,9 +128,6 @@ def test_list_omits_unknown_and_hidden_counters_and_its_cursor_works(operated, p
 
 
 def test_report_omits_hidden_counters_and_refuses_their_names(operated, pipeline, tmp_path, monkeypatch):
-    import app
-    from chalicelib.extras.sql import read_model
-
     database = databases.sqlite_database(tmp_path / "read-model.sqlite")
     read_model.make_schema(database.url)
     operated.put(hidden={"b"})

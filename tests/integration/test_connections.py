@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from testkit import aws_requests
 from testkit.builders import a_counter_id, an_event, api_event, message_body, queue_batch, stream_batch, stream_record
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -63,8 +64,6 @@ def test_project_opens_a_second_connection_only_to_park(stage):
 
 
 def test_connections_are_probed_while_nothing_is_sent(stage):
-    from testkit import aws_requests
-
     clients: list[Any] = [*aws_requests.clients()]
 
     assert all(client.meta.config.tcp_keepalive for client in clients)

@@ -8,11 +8,27 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib import event_log, settings
+from chalicelib import event_log, projector, settings
 from chalicelib.access import catalog
 from chalicelib.domain.archive import RECENT_MAX
+from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import scheduled_check
+from chalicelib.projections import SQL
 from chalicelib.read_model import writer
+from ops.maintenance import (
+    adjust,
+    counters,
+    dead_letters,
+    event_file,
+    export,
+    import_file,
+    rebuild,
+    redrive,
+    replay,
+    restore,
+    show,
+    verify,
+)
 from testkit import aws_requests
 from testkit.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
 from tests.environments import environment
@@ -152,21 +168,6 @@ def damage_counter(pipeline):
 
 
 def use_operator(pipeline, folder, restored_log):
-    from ops.maintenance import (
-        adjust,
-        counters,
-        dead_letters,
-        event_file,
-        export,
-        import_file,
-        rebuild,
-        redrive,
-        replay,
-        restore,
-        show,
-        verify,
-    )
-
     current, counter_id = settings.current(), pipeline.counter_id
     damage_counter(pipeline)
     pipeline.project(["unknown"])
@@ -234,11 +235,6 @@ def test_operator_uses_every_permission_and_no_other(pipeline, tmp_path, restore
 
 
 def test_operator_uses_every_permission_with_sql_and_no_other(pipeline, second, tmp_path, restored_log):
-    from chalicelib import projector
-    from chalicelib.extras.sql import read_model
-    from chalicelib.projections import SQL
-    from ops.maintenance import rebuild
-
     projector.project(SQL, read_model.count, queue_batch(["unknown"]))
 
     found = use_operator(pipeline, tmp_path, restored_log)

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+import app
 from testkit.builders import an_event, message_body, stream_record
 
 
@@ -123,8 +124,6 @@ def test_message_nested_too_deeply_for_json_is_parked_in_short(pipeline):
 
 
 def test_a_record_without_a_body_is_parked_as_it_came(pipeline):
-    import app
-
     app.project({"Records": [{"messageId": "1"}]}, None)
 
     assert [json.loads(message["Body"]) for message in pipeline.parked()] == [{"messageId": "1"}]
@@ -146,8 +145,6 @@ def test_an_empty_batch_is_nothing(pipeline):
 @pytest.mark.parametrize("batch", [None, [], {}, {"Records": None}, {"Records": 5}, {"Records": "ab"}])
 @pytest.mark.parametrize("function", ["publish", "project"])
 def test_invalid_batch_is_parked_whole(pipeline, function, batch):
-    import app
-
     getattr(app, function)(batch, None)
 
     assert [json.loads(message["Body"]) for message in pipeline.parked()] == [batch]

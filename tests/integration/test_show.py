@@ -2,6 +2,7 @@
 
 import pytest
 
+from chalicelib import event_log
 from chalicelib.errors import EventNotFoundError
 from ops.cli.errors import OperatorError
 from ops.maintenance import show
@@ -13,8 +14,6 @@ IDS = [f"01890a5d-ac96-774b-bcce-b302099a805{number}" for number in range(4)]
 @pytest.fixture
 def events(pipeline):
     """Count an event of each kind, and record one that stays pending."""
-    from chalicelib import event_log
-
     at = {"counter_id": pipeline.counter_id}
     pipeline.record(
         an_event(**at, event_id=IDS[0], by=2, recorded_at_ms=1_700_000_000_001),

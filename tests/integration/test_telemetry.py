@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import app
 from chalicelib import codec, command_handlers, publisher, settings, telemetry
 from chalicelib.domain.archive import ENTRIES_PER_PLAN
 from chalicelib.domain.commands import Increment
@@ -42,8 +43,6 @@ def seen(pipeline, capsys):
 
 
 def test_one_increment_is_followed_from_its_request_to_its_count_by_ids(pipeline, seen):
-    import app
-
     path = {"counter_id": pipeline.counter_id}
     request = api_event("POST", "/counters/{counter_id}/increments", path=path)
     app.app(request, CONTEXT)
@@ -133,8 +132,6 @@ def test_lag_is_that_of_the_oldest_event_that_is_new(pipeline, seen):
 
 
 def test_parked_message_is_logged_with_reason_source_and_destination(pipeline, seen):
-    import app
-
     record = queue_record("broken")
     app.project(stream_batch([record]), CONTEXT)
     pipeline.publish([{"eventName": "REMOVE"}])

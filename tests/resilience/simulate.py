@@ -14,6 +14,7 @@ import random
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,7 @@ from chalicelib.errors import ContendedError, PartlyCountedError
 from tests import conftest  # noqa: F401  (sets what the application reads when it is imported)
 
 # isort: split
-from collections.abc import Callable
-
+from chalicelib import codec
 from chalicelib.domain.events import Event
 from testkit import scheduler
 from testkit.builders import A_TIME_MS, an_event, message_body
@@ -109,8 +109,6 @@ def _raise_what_was_not_contention(ran: Run) -> None:
 
 
 def _messages(records: list[Any], chance: random.Random) -> list[str]:
-    from chalicelib import codec
-
     events = [codec.decode_stream_record(record) for record in records]
     latest, all_of_them = events[-chance.randint(1, 12) :], chance.choice([1, 12, len(events)])
     return [

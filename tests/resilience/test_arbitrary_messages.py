@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import app
 from chalicelib.read_model import queries
 from testkit.builders import a_counter_id, an_event, message_body, queue_record, stream_record
 
@@ -281,8 +282,6 @@ def check_counted(events, before):
 @given(st.lists(QUEUE_RECORDS, min_size=1, max_size=4))
 def test_arbitrary_queue_records_are_counted_or_parked_once(new_pipeline, things):
     """The good events in the same batch are counted."""
-    import app
-
     pipeline = new_pipeline(0)
     neighbours = [an_event(counter_id=pipeline.counter_id, by=by) for by in (1, 2)]
     records = as_lambda_hands_it_over(
@@ -308,8 +307,6 @@ def test_arbitrary_queue_records_are_counted_or_parked_once(new_pipeline, things
 @given(st.lists(stream_records(), min_size=1, max_size=4))
 def test_arbitrary_stream_records_are_counted_or_parked_once(new_pipeline, things):
     """The good events in the same batch are counted."""
-    import app
-
     pipeline = new_pipeline(0)
     neighbours = [an_event(counter_id=pipeline.counter_id, by=by) for by in (1, 2)]
     records = as_lambda_hands_it_over([stream_record(neighbours[0]), *things, stream_record(neighbours[1])])

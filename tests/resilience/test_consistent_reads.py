@@ -2,6 +2,7 @@
 
 import pytest
 
+from chalicelib.aws.tables import CounterItem
 from chalicelib.domain.archive import RECENT_MAX
 from testkit import aws_requests
 from testkit.builders import an_event, message_body
@@ -51,8 +52,6 @@ def test_event_just_archived_has_status_counted(pipeline):
 
 
 def test_engine_answers_an_eventually_consistent_read_with_nothing(engine, new_pipeline):
-    from chalicelib.aws.tables import CounterItem
-
     pipeline = new_pipeline(0)
     pipeline.count(an_event(counter_id=pipeline.counter_id))
 

@@ -5,6 +5,8 @@ import uuid
 
 import pytest
 
+from chalicelib import command_handlers
+from chalicelib.domain.commands import Adjust, Increment
 from chalicelib.domain.events import choose_part
 from chalicelib.read_model import queries, store
 from testkit.builders import an_adjustment, an_event, message_body
@@ -28,9 +30,6 @@ def an_id_of(part, parts=4):
 
 def keyed_event_of(pipeline, part):
     """Return an idempotency key whose event belongs to this part."""
-    from chalicelib import command_handlers
-    from chalicelib.domain.commands import Increment
-
     return next(
         key
         for key in map(str, range(1000))
@@ -129,9 +128,6 @@ def test_swap_is_refused_if_another_part_changes_during_it(engine, pipeline, oth
 
 
 def test_an_adjustment_to_a_value_sees_all_parts(pipeline):
-    from chalicelib import command_handlers
-    from chalicelib.domain.commands import Adjust
-
     pipeline.count(*[an_event(counter_id=pipeline.counter_id) for _ in range(40)])
 
     accepted = command_handlers.adjust(Adjust(pipeline.counter_id, "k", "a test", "ann", to=7))

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from chalicelib import event_log
 from chalicelib.domain.archive import RECENT_MAX
+from chalicelib.errors import ContendedError, KeyReusedError
 from testkit.builders import A_TIME_MS, an_event
 from tests.pipeline import Pipeline, run_concurrently
 
@@ -23,8 +25,6 @@ def pipeline(stage: dict[str, str]) -> Pipeline:
 
 def project_until_taken(pipeline, *events):
     """Project like the queue, which redelivers a batch after a conflict."""
-    from chalicelib.errors import ContendedError
-
     while True:
         try:
             return pipeline.count(*events)
@@ -33,8 +33,6 @@ def project_until_taken(pipeline, *events):
 
 
 def log_all(events):
-    from chalicelib import event_log
-
     for event in events:
         event_log.append(event)
 
@@ -45,8 +43,6 @@ def event_named_in(answer):
 
 def test_concurrent_appends_of_one_event_append_it_once(pipeline, watcher):
     """One append wins. The others return the recorded event."""
-    from chalicelib import event_log
-
     for _ in range(ROUNDS):
         event = an_event(counter_id=pipeline.counter_id)
 
@@ -62,9 +58,6 @@ def test_concurrent_appends_of_one_event_append_it_once(pipeline, watcher):
 
 def test_concurrent_appends_of_one_id_with_other_amounts_append_one(pipeline, watcher):
     """One append wins. The others raise: their event has the same id and another amount."""
-    from chalicelib import event_log
-    from chalicelib.errors import KeyReusedError
-
     name = an_event().event_id
 
     def append(number):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import app
 from chalicelib import settings
 from chalicelib.domain.counter import PartKey
 from chalicelib.errors import QueueUnavailableError, UnavailableError
@@ -408,8 +409,6 @@ def test_the_age_of_the_check_rises_until_a_walk_is_finished(pipeline, budget):
 
 
 def test_a_run_as_lambda_makes_it_writes_its_metrics_also_if_0(pipeline, capsys):
-    import app
-
     counted(pipeline, 3)
     capsys.readouterr()
 

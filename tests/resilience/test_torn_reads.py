@@ -7,6 +7,7 @@ transactions"). The engine's transactions are atomic, so these tests remove an i
 its former state.
 """
 
+import base64
 import json
 
 import pytest
@@ -79,8 +80,6 @@ def archive_of(engine, counter_id):
 
 def plain(item):
     """Return the item with binary values as in JSON."""
-    import base64
-
     return {
         name: {kind: base64.b64encode(value).decode() if isinstance(value, bytes) else value}
         for name, typed in item.items()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+import app
 from chalicelib.access import catalog
 from chalicelib.access.names import Catalog, Names
 from chalicelib.errors import CatalogUnavailableError
@@ -88,8 +89,6 @@ def test_missing_copy_is_read_with_each_request(table):
     [("POST", "/counters/{counter_id}/increments", 403), ("GET", "/counters/{counter_id}", 404)],
 )
 def test_unknown_counter_is_refused_without_a_request(method, resource, status):
-    import app
-
     with environment(COUNTERS="visits"), aws_requests.record() as requests:
         answer = app.app(api_event(method, resource, path={"counter_id": "clicks"}), None)
 
@@ -98,8 +97,6 @@ def test_unknown_counter_is_refused_without_a_request(method, resource, status):
 
 def test_every_route_that_names_a_counter_checks_it():
     """Reports name a counter in a parameter; the integration tests check them."""
-    import app
-
     with environment(COUNTERS="visits"):
         refused = {
             (method, path): app.app(

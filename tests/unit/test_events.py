@@ -2,6 +2,7 @@
 
 import collections
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -81,8 +82,6 @@ def test_an_adjustment_has_any_amount_that_json_keeps_but_zero(by, is_valid):
 
 
 def test_the_latest_time_is_the_last_that_rfc_3339_can_express():
-    from datetime import UTC, datetime
-
     latest = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 
     assert latest.timestamp() * 1000 == LATEST_MS

@@ -8,6 +8,7 @@ from chalice.app import IAMAuthorizer
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+import app
 import chalicelib
 from chalicelib import settings
 from chalicelib.api import problems, responses
@@ -69,8 +70,6 @@ def test_document_is_valid_openapi():
 
 def test_document_describes_every_route_and_no_other():
     """Each operation has the name of its view; that of HEAD has a prefix."""
-    import app
-
     declared = {
         (method.lower(), path, f"head_{route.view_name}" if method == "HEAD" else route.view_name)
         for path, methods in app.app.routes.items()
@@ -88,8 +87,6 @@ def test_route_without_description_is_named(monkeypatch):
 
 
 def test_route_described_with_other_parameters_is_named(monkeypatch):
-    import app
-
     monkeypatch.setitem(app.PARAMETERS, "history", ("from", "to"))
 
     with pytest.raises(ValueError, match=r"^/counters/{counter_id}/history reads \['from', 'to'\] according to app.py"):
@@ -162,8 +159,6 @@ def test_document_has_the_limit_and_origin_of_the_stage():
 
 
 def test_security_of_operations_is_that_of_the_routes(monkeypatch):
-    import app
-
     stage = settings.read({"STAGE": "dev"})
     increments, counter = "/counters/{counter_id}/increments", "/counters/{counter_id}"
     monkeypatch.setattr(app.app.routes[increments]["POST"], "authorizer", IAMAuthorizer())

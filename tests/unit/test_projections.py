@@ -11,6 +11,7 @@ import pytest
 from chalice.test import Client
 from samtranslator.yaml_helper import yaml_parse
 
+import app
 from chalicelib import cold_start, settings
 from chalicelib.errors import SettingsError
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection, Table
@@ -59,8 +60,6 @@ def test_projection_is_off_until_its_setting_is_on(monkeypatch):
 
 
 def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
-    import app
-
     monkeypatch.setattr(app, "_OFF", {"badge"})
     with Client(app.app) as client:
         response = client.http.get("/counters/clicks/badge.svg")
@@ -73,8 +72,6 @@ def test_route_of_a_projection_that_is_off_is_not_found(monkeypatch):
 
 def test_package_of_a_projection_that_is_off_is_no_feature():
     """The SQL projection, `extras.sql.read_model`, is off here."""
-    import app
-
     assert not app._has_feature("sql")
 
 

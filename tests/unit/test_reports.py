@@ -18,6 +18,7 @@ from chalicelib.errors import BadCursorError, InvalidRequestError
 from chalicelib.extras.reports import api, definitions
 from chalicelib.extras.reports.definitions import REPORTS, Kind, Page
 from chalicelib.extras.reports.errors import ReportNotFoundError, ReportsOffError, ReportUnavailableError
+from chalicelib.extras.sql import schema
 from tests.strategies import values
 from tests.unit.test_requests import request
 
@@ -187,8 +188,6 @@ def test_the_list_says_what_each_takes_and_shows():
 
 
 def test_reports_and_their_columns_are_the_views():
-    from chalicelib.extras.sql import schema
-
     views = {view.table.name: [column.name for column in view.table.columns] for view in schema.views}
 
     assert {name: [column.name for column in report.columns] for name, report in REPORTS.items()} == views
