@@ -1,8 +1,14 @@
-"""Conditional writes that only `rebuild` uses."""
+"""
+Conditional writes that only `rebuild` uses.
+
+Each function raises a `ChangedError` if its condition does not hold: nothing is written. It raises a
+`ReadModelUnavailableError` if DynamoDB throttles or does not answer: the outcome is unknown.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +16,8 @@ from chalicelib import clock
 from chalicelib.aws import dynamodb, partitions
 from chalicelib.aws.dynamodb import RefusedError
 from chalicelib.aws.tables import CounterItem, PageItem
+from chalicelib.domain.archive import PageWrite
 from chalicelib.domain.counter import NOTHING_ARCHIVED
-from chalicelib.domain.entries import encode_entry, encode_page
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.read_model import items, store
 from chalicelib.read_model.store import ChangedError
@@ -21,10 +27,8 @@ if TYPE_CHECKING:
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
-    from pynamodb.models import Model
 
     from chalicelib.aws.dynamodb import RawItem
-    from chalicelib.domain.archive import PageWrite
     from chalicelib.domain.counter import Part, PartKey
     from chalicelib.domain.entries import Entry
 
@@ -50,13 +54,7 @@ class Correction:
 
 
 def correct(key: PartKey, correction: Correction) -> None:
-    """
-    Execute a correction if its conditions hold: all of its writes or none. One request.
-
-    Raises:
-        ChangedError: a condition no longer holds.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
-    """
+    """Execute a correction: all of its writes or none. One request."""
     item = CounterItem
     actions: list[Action] = [
         item.value.add(correction.value),
@@ -67,8 +65,7 @@ def correct(key: PartKey, correction: Correction) -> None:
     ]
     if correction.recent is not None:
         actions.append(store.set_recent(correction.recent))
-    if correction.archived_until_ms is not None:
-        until_ms = correction.archived_until_ms
+    if (until_ms := correction.archived_until_ms) is not None:
         is_none = until_ms == NOTHING_ARCHIVED
         actions.append(item.archived_until.remove() if is_none else item.archived_until.set(until_ms))
     with _translate_refusals(), dynamodb.transact(ReadModelUnavailableError) as transaction:
@@ -93,105 +90,61 @@ def _build_condition(correction: Correction) -> Condition | None:
 
 
 def replace_damaged_item(stored: RawItem, part: Part) -> None:
-    """
-    Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged. One request.
-
-    Raises:
-        ChangedError: the item changed.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
-    """
-    new: RawItem = {
-        "counter_id": {"S": part.key.counter_id},
-        "part": {"N": str(part.key.part)},
-        "value": {"N": str(part.value)},
-        "version": {"N": str(part.version)},
-        "revision": {"N": str(_read_revision(stored) + 1)},
-        "amended": {"N": str(part.amended + 1)},
-        "updated_at": {"N": str(part.updated_at_ms or clock.now_ms())},
-    }
-    if part.recent:
-        new["recent"] = {"BS": [encode_entry(entry) for entry in part.recent]}
-    if part.archived_until_ms != NOTHING_ARCHIVED:
-        new["archived_until"] = {"N": str(part.archived_until_ms)}
-    _replace(CounterItem, stored, new)
+    """Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged. One request."""
+    new = CounterItem(
+        part.key.counter_id,
+        part.key.part,
+        value=part.value,
+        version=part.version,
+        recent=items.encode_recent(part.recent) or None,
+        archived_until=None if part.archived_until_ms == NOTHING_ARCHIVED else part.archived_until_ms,
+        revision=_read_revision(stored) + 1,
+        amended=part.amended + 1,
+        updated_at=part.updated_at_ms or clock.now_ms(),
+    )
+    _request("put_item", stored, Item=new.serialize(), **_revision_check(stored))
 
 
 def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
-    Replace an archive page that cannot be decoded with an empty page from `start_ms` to the same end. Two requests.
+    Replace an archive page with an empty page from `start_ms` to the same end. Two requests.
 
-    Raises:
-        ChangedError: the page changed, can be decoded, or does not exist.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+    The condition: the page exists and cannot be decoded.
     """
-    stored = _page_at(key, end_ms)
+    stored = read_page(key, end_ms)
     with contextlib.suppress(DamagedReadModelError):
         items.decode_page(stored)
         raise ChangedError
-    new = {
-        "partition": stored["partition"],
-        "end": stored["end"],
-        "start": {"N": str(start_ms)},
-        "entries": {"B": encode_page([])},
-        "revision": {"N": str(_read_revision(stored) + 1)},
-    }
-    _replace(PageItem, stored, new)
+    new = items.encode_page(key, PageWrite(start_ms, end_ms, _read_revision(stored), ()))
+    _request("put_item", stored, Item=new.serialize(), **_revision_check(stored))
 
 
-def delete_item(stored: RawItem) -> None:
-    """
-    Delete a counter's item, if its revision is unchanged. One request.
-
-    Raises:
-        ChangedError: the item changed.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
-    """
-    _delete(CounterItem, {"counter_id": stored["counter_id"], "part": stored["part"]}, stored)
+def delete(stored: RawItem) -> None:
+    """Delete a counter's item or an archive page, if its revision, possibly damaged, is unchanged. One request."""
+    _request("delete_item", stored, Key=_key(stored), **_revision_check(stored))
 
 
-def delete_page(key: PartKey, end_ms: int, revision: int | None) -> None:
-    """
-    Delete the archive page with this end, if it has this revision; None: if it cannot be decoded. Two requests.
-
-    Raises:
-        ChangedError: the page changed, or does not exist.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
-    """
-    stored = _page_at(key, end_ms)
-    try:
-        now: int | None = items.decode_page(stored).revision
-    except DamagedReadModelError:
-        now = None
-    if now != revision:
-        raise ChangedError
-    _delete(PageItem, {"partition": stored["partition"], "end": stored["end"]}, stored)
+def delete_stray(stored: RawItem) -> None:
+    """Delete a counter's item or an archive page whose key is invalid. One request; safe to repeat."""
+    _request("delete_item", stored, Key=_key(stored))
 
 
-def delete_stray(item: RawItem) -> None:
-    """
-    Delete a counter's item or an archive page whose key is invalid. One request; safe to repeat.
-
-    Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
-    """
-    if "partition" in item:
-        _delete(PageItem, {"partition": item["partition"], "end": item["end"]})
-    else:
-        _delete(CounterItem, {"counter_id": item["counter_id"], "part": item["part"]})
-
-
-def _page_at(key: PartKey, end_ms: int) -> RawItem:
-    """Return the archive page with this end, undecoded."""
+def read_page(key: PartKey, end_ms: int) -> RawItem:
+    """Return the archive page with this end, undecoded. The condition: it exists. One request."""
     for stored in next(store.query_pages(key, end_ms, 1), []):
         if stored["end"] == {"N": str(end_ms)}:
             return stored
     raise ChangedError
 
 
-def _read_revision(item: RawItem) -> int:
-    """Return the revision of an item that may be damaged."""
-    text = item.get("revision", {}).get("N", "")
-    return int(text) if text.isdecimal() else 0
+def read_integer(stored: RawItem, name: str) -> int | None:
+    """Return an attribute of an item that may be damaged; None if it is not an integer."""
+    text = stored.get(name, {}).get("N", "")
+    return int(text) if re.fullmatch("-?[0-9]+", text) else None
+
+
+def _read_revision(stored: RawItem) -> int:
+    return max(0, read_integer(stored, "revision") or 0)
 
 
 @contextlib.contextmanager
@@ -203,17 +156,16 @@ def _translate_refusals() -> Iterator[None]:
         raise ChangedError from refused
 
 
-def _replace(model: type[Model], stored: RawItem, new: RawItem) -> None:
-    table: str = model.Meta.table_name
+def _request(operation: str, stored: RawItem, **parameters: Any) -> None:
+    """Send a write to the table of this item."""
+    table = (PageItem if "partition" in stored else CounterItem).Meta.table_name
     with _translate_refusals():
-        dynamodb.request("put_item", ReadModelUnavailableError, TableName=table, Item=new, **_revision_check(stored))
+        dynamodb.request(operation, ReadModelUnavailableError, TableName=table, **parameters)
 
 
-def _delete(model: type[Model], key: RawItem, stored: RawItem | None = None) -> None:
-    table: str = model.Meta.table_name
-    condition = {} if stored is None else _revision_check(stored)
-    with _translate_refusals():
-        dynamodb.request("delete_item", ReadModelUnavailableError, TableName=table, Key=key, **condition)
+def _key(stored: RawItem) -> RawItem:
+    names = ("partition", "end") if "partition" in stored else ("counter_id", "part")
+    return {name: stored[name] for name in names}
 
 
 def _revision_check(stored: RawItem) -> dict[str, Any]:

@@ -20,15 +20,13 @@ from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification import verifier
 from chalicelib.extras.verification.report import Difference, Report
-from chalicelib.extras.verification.staging_db import RECENT, SEEN, StagingDb
+from chalicelib.extras.verification.staging_db import RECENT, SEEN, StagingDb, find_end
 from chalicelib.read_model import items, queries, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chalicelib.aws.dynamodb import RawItem
-    from chalicelib.domain.entries import Entry
-    from chalicelib.extras.verification.staging_db import Counted
     from chalicelib.extras.verification.verifier import LogSegment
 
     Segments = Sequence[Callable[[], Iterable[list[RawItem]]]]
@@ -98,8 +96,8 @@ class PartComparison:
 
     def read(self, advance: Callable[[int], None]) -> None:
         """Stage the items of parts, then their pages."""
-        verifier.run_in_parallel(self._add_parts, self._scope.parts, advance)
-        verifier.run_in_parallel(self._add_pages, self._scope.pages, advance)
+        for segments in (self._scope.parts, self._scope.pages):
+            verifier.run_in_parallel(self._add_items, segments, advance)
 
     def parts(self) -> list[PartKey]:
         """Return every part that has staged data."""
@@ -129,7 +127,7 @@ class PartComparison:
         self.report.counters = len({key.counter_id for key in self.db.parts()})
         self.report.add_unreadable(self.db.unreadable())
         for item in self.strays:
-            self.report.add(Difference(kinds.STRAY, *_describe_key(item)))
+            self.report.add(describe_stray(item))
         return self.report
 
     def report_part(self, key: PartKey, young_from_ms: int) -> None:
@@ -144,17 +142,10 @@ class PartComparison:
         for entry in self.db.missing(key):
             self.report.add_uncounted(key.counter_id, entry, young_from_ms)
 
-    def _add_parts(self, batch: Iterable[RawItem]) -> None:
+    def _add_items(self, batch: Iterable[RawItem]) -> None:
         for item in batch:
-            if key := items.parse_part_key(item):
-                _add_part(self.db, key, item)
-            else:
-                self.strays.append(item)
-
-    def _add_pages(self, batch: Iterable[RawItem]) -> None:
-        for item in batch:
-            if key := items.parse_page_key(item):
-                _add_page(self.db, key, item)
+            if key := items.parse_page_key(item) if "partition" in item else items.parse_part_key(item):
+                self.db.add_item(key, item)
             else:
                 self.strays.append(item)
 
@@ -175,10 +166,10 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
             unchanged_until_ms = NOTHING_ARCHIVED
         db.forget_part(key, unchanged_until_ms)
         if before:
-            _add_part(db, key, before)
+            db.add_item(key, before)
         for item in chain.from_iterable(store.query_pages(key, unchanged_until_ms + 1, _PAGES_AT_ONCE)):
             if items.parse_page_key(item) == key:
-                _add_page(db, key, item)
+                db.add_item(key, item)
         after = store.read_part_item(key)
         if (after.get("revision"), not after) == (before.get("revision"), not before):
             _look_up_unknown(db, key)
@@ -186,7 +177,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
             return before
         # If a page was amended in between, pages may have been read before or after that: read all of them again.
         amended = before.get("amended", {}) if after.get("amended") == before.get("amended") else None
-        unchanged_until_ms = db.archive_ends(key)[0]
+        unchanged_until_ms = db.item(key).archived_until_ms
     return None
 
 
@@ -196,59 +187,31 @@ def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
     def difference(kind: str, detail: str, event_id: str | None = None) -> Difference:
         return Difference(kind, key.counter_id, detail, event_id)
 
-    damage = db.item_damage(key)
-    if damage is not None:
+    item, pages = db.item(key), db.pages(key)
+    damages = [damage for damage in (item.damage, *(page.damage for page in pages)) if damage is not None]
+    for damage in damages:
         yield difference(kinds.DAMAGED, damage)
-    damaged_pages = db.damaged_pages(key)
-    for *_, page_damage in damaged_pages:
-        yield difference(kinds.DAMAGED, page_damage)
-    for before_ms, start_ms, end_ms in db.broken_links(key):
-        kind = kinds.PAGE_MISSING if start_ms > before_ms else kinds.PAGES_OVERLAP
-        yield difference(kind, f"the page until {end_ms} starts at {start_ms}, and the one before ends at {before_ms}")
-    until_ms, last_ms = db.archive_ends(key)
-    if damage is None and until_ms != last_ms:
+    for page in pages:
+        if not page.is_linked:
+            kind = kinds.PAGE_MISSING if page.start_ms > page.before_ms else kinds.PAGES_OVERLAP
+            detail = f"the page until {page.end_ms} starts at {page.start_ms}, and the one before ends at"
+            yield difference(kind, f"{detail} {page.before_ms}")
+    until_ms, last_ms = item.archived_until_ms, find_end(pages)
+    if item.damage is None and until_ms != last_ms:
         kind = kinds.PAGE_MISSING if until_ms > last_ms else kinds.PAGE_BEYOND
         yield difference(kind, f"archived_until is {until_ms}, and the last page ends at {last_ms}")
-    for entry, page in db.unknown(key):
-        yield difference(
-            _classify_unknown(db, key, entry), f"{_describe_page(page)}, by {entry.amount}", entry.event_id
-        )
-    for entry, page in db.misplaced(key):
-        yield difference(kinds.MISPLACED, f"{_describe_page(page)}, recorded at {entry.recorded_at_ms}", entry.event_id)
-    for entry, page in find_redundant(db, key):
-        yield difference(kinds.REPEATED, _describe_page(page), entry.event_id)
-    if damage is None and not damaged_pages and (total := db.totals(key).compare(key.counter_id)):
+    for entry, end_ms, kind in db.wrong(key):
+        place = "in the counter's item" if end_ms == RECENT else f"in the page that ends at {end_ms}"
+        yield difference(kind, f"{place}, by {entry.amount}, recorded at {entry.recorded_at_ms}", entry.event_id)
+    if not damages and (total := db.totals(key).compare(key.counter_id)):
         yield total
 
 
-def _classify_unknown(db: StagingDb, key: PartKey, entry: Entry) -> str:
-    """Return the kind of difference that an entry without a matching event is."""
-    if db.has_logged_id(key, entry.id):
-        return kinds.DIFFERENT
-    return kinds.PURGED if db.has_purged_id(key, entry.id) else kinds.UNKNOWN
-
-
-def find_redundant(db: StagingDb, key: PartKey) -> Iterator[Counted]:
-    """Yield the redundant copies of repeated entries: all except the copy in the earliest page."""
-    last_id = b""
-    for counted in db.repeated(key):
-        if counted.entry.id == last_id:
-            yield counted
-        last_id = counted.entry.id
-
-
-def _add_part(db: StagingDb, key: PartKey, item: RawItem) -> None:
-    try:
-        db.add_part(items.decode_part(item))
-    except DamagedReadModelError as error:
-        db.add_damaged_part(key, error.detail)
-
-
-def _add_page(db: StagingDb, key: PartKey, item: RawItem) -> None:
-    try:
-        db.add_page(key, items.decode_page(item))
-    except DamagedReadModelError as error:
-        db.add_damaged_page(key, int(item["end"]["N"]), error.detail)
+def describe_stray(item: RawItem) -> Difference:
+    """Return the difference that an item is whose key belongs to no part."""
+    if "partition" in item:
+        return Difference(kinds.STRAY, item["partition"]["S"], f"archive page that ends at {item['end']['N']}")
+    return Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}")
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
@@ -257,8 +220,12 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
         return
     young_from_ms = clock.now_ms() - _YOUNG_MS
     for is_again in (False, True):
-        unknown = [entry for entry, _ in db.unrecorded(key) if not is_again or entry.recorded_at_ms >= young_from_ms]
-        if is_again and unknown:
+        unknown = [entry for entry, _, kind in db.wrong(key) if kind == kinds.UNKNOWN]
+        if is_again:
+            unknown = [entry for entry in unknown if entry.recorded_at_ms >= young_from_ms]
+        if not unknown:
+            return
+        if is_again:
             retries.pause()  # the event of a swap may become visible a moment after its entry
         for entries in split_into_chunks(unknown, _EVENTS_AT_ONCE):
             db.add_events(event_log.find_many(key.counter_id, {entry.event_id for entry in entries}))
@@ -272,13 +239,3 @@ def _look_up_purge(db: StagingDb, key: PartKey) -> None:
     """
     if next(db.missing(key), None) is not None:
         db.add_purge(key, event_log.read_purge(partitions.format_partition(key)))
-
-
-def _describe_key(item: RawItem) -> tuple[str, str]:
-    if "partition" in item:
-        return item["partition"]["S"], f"archive page that ends at {item['end']['N']}"
-    return item["counter_id"]["S"], f"item of part {item['part']['N']}"
-
-
-def _describe_page(page: int) -> str:
-    return "in the counter's item" if page == RECENT else f"in the page that ends at {page}"

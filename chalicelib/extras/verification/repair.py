@@ -12,25 +12,24 @@ the totals match the entries, missing events are counted as a worker counts them
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter as Numbers
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib import retries
 from chalicelib.domain.archive import ENTRIES_PER_PLAN, Addition, PageWrite
 from chalicelib.domain.counter import Part
 from chalicelib.domain.entries import DamagedError, decode_entry
-from chalicelib.errors import ArchiveGapError, ContendedError
+from chalicelib.errors import ArchiveGapError, ContendedError, DamagedReadModelError
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import corrections
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification.corrections import Correction
-from chalicelib.extras.verification.part_comparison import find_differences, find_redundant, settle
+from chalicelib.extras.verification.part_comparison import find_differences, settle
 from chalicelib.extras.verification.report import Repaired
-from chalicelib.extras.verification.staging_db import RECENT, SEEN
+from chalicelib.extras.verification.staging_db import RECENT, SEEN, find_end
 from chalicelib.read_model import items, planner, store, writer
 from chalicelib.read_model.store import ChangedError
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import PartKey
     from chalicelib.domain.entries import Entry
     from chalicelib.extras.verification.part_comparison import PartComparison
-    from chalicelib.extras.verification.staging_db import StagingDb
+    from chalicelib.extras.verification.staging_db import StagedPage, StagingDb
 
 _TRIES = 50
 _THREADS = 8
@@ -105,22 +104,23 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
 
 def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[int, int]]) -> bool:
     """Write the next corrections that the part needs. Return whether it needed any; it may need more afterwards."""
+    pages = db.pages(key)
     if not db.has_logged(key):
-        return _delete(db, key, item)
-    if db.item_damage(key) is not None:
-        corrections.replace_damaged_item(item, _build_sound_part(db, key, item))
+        return _delete(key, item, pages)
+    if db.item(key).damage is not None:
+        corrections.replace_damaged_item(item, _build_sound_part(db, key, item, find_end(pages)))
         return True
-    if damaged := db.damaged_pages(key):
-        for before_ms, end_ms, _ in damaged:
-            corrections.replace_damaged_page(key, before_ms, end_ms)
+    if damaged := [page for page in pages if page.damage is not None]:
+        for page in damaged:
+            corrections.replace_damaged_page(key, page.before_ms, page.end_ms)
         return True
     part = items.decode_part(item, key)
-    if _link_pages(db, key) or _correct_end(db, part) or _remove(db, key, part):
+    if _link_pages(key, pages) or _correct_end(part, find_end(pages)) or _remove(db, part):
         return True
-    return _correct_totals(db, key, part, doubtful)
+    return _correct_totals(db, part, doubtful)
 
 
-def _correct_totals(db: StagingDb, key: PartKey, part: Part, doubtful: list[tuple[int, int]]) -> bool:
+def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) -> bool:
     """
     If the totals differ from the entries, add missing entries and correct the totals. Return whether they differed.
 
@@ -128,35 +128,41 @@ def _correct_totals(db: StagingDb, key: PartKey, part: Part, doubtful: list[tupl
     was read too early causes a difference that soon disappears. So the totals are corrected once the same difference
     occurs twice in a row; `doubtful` holds the previous one.
     """
-    totals = db.totals(key)
+    totals = db.totals(part.key)
     value, version = totals.sum - part.value, totals.number - part.version
     if (value, version) == (0, 0):
         return False
-    if _add_missing(db, key):
+    if _add_missing(db, part.key):
         return True
     if doubtful == [(value, version)]:
-        corrections.correct(key, Correction(value=value, version=version, amended=part.amended))
+        corrections.correct(part.key, Correction(value=value, version=version, amended=part.amended))
     else:
         doubtful[:] = [(value, version)]
         retries.pause()
     return True
 
 
-def _delete(db: StagingDb, key: PartKey, item: RawItem) -> bool:
+def _delete(key: PartKey, item: RawItem, pages: list[StagedPage]) -> bool:
     """Delete the item and pages of a part that has no events in the log. Return whether there were any."""
     # The item comes first: if its revision is unchanged, no event was counted since, so no event needs these pages.
     if item:
-        corrections.delete_item(item)
-    pages = db.pages(key)
-    for end_ms, revision in pages:
-        corrections.delete_page(key, end_ms, revision)
+        corrections.delete(item)
+    for page in pages:
+        stored = corrections.read_page(key, page.end_ms)
+        try:
+            revision = items.decode_page(stored).revision
+        except DamagedReadModelError:
+            revision = None
+        if revision != page.revision:
+            raise ChangedError
+        corrections.delete(stored)
     return bool(pages or item)
 
 
-def _link_pages(db: StagingDb, key: PartKey) -> bool:
+def _link_pages(key: PartKey, pages: list[StagedPage]) -> bool:
     """Make each page start where the previous page ends: fill gaps with empty pages, and cut overlaps."""
-    links = list(islice(db.broken_links(key), _REMOVED_AT_ONCE))
-    for before_ms, start_ms, end_ms in links:
+    links = [page for page in pages if not page.is_linked]
+    for before_ms, start_ms, end_ms, *_ in links:
         if start_ms > before_ms:
             # If the missing page exists but is not visible yet, this is refused.
             page = PageWrite(before_ms, start_ms, None, ())
@@ -169,16 +175,12 @@ def _link_pages(db: StagingDb, key: PartKey) -> bool:
 
 
 def _read_page(key: PartKey, end_ms: int) -> Page:
-    """Return the page with this end."""
-    for page in store.read_pages(key, end_ms, limit=1):
-        if page.end_ms == end_ms:
-            return page
-    raise ChangedError
+    return items.decode_page(corrections.read_page(key, end_ms))
 
 
-def _correct_end(db: StagingDb, part: Part) -> bool:
+def _correct_end(part: Part, last_ms: int) -> bool:
     """Set the item's `archived_until_ms` to the end of the last page. Return whether it differed."""
-    until_ms, last_ms = db.archive_ends(part.key)
+    until_ms = part.archived_until_ms
     if until_ms == last_ms:
         return False
     recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
@@ -191,21 +193,20 @@ def _correct_end(db: StagingDb, part: Part) -> bool:
     return True
 
 
-def _remove(db: StagingDb, key: PartKey, part: Part) -> bool:
-    """Remove entries that have no event, are in the wrong page, or are repeated. Return whether there were any."""
-    wrong = chain(db.unknown(key), db.misplaced(key), find_redundant(db, key))
+def _remove(db: StagingDb, part: Part) -> bool:
+    """Remove wrong entries. Return whether there were any."""
     by_page: dict[int, set[Entry]] = defaultdict(set)
-    for entry, page in islice(wrong, _REMOVED_AT_ONCE):
+    for entry, page, _ in islice(db.wrong(part.key), _REMOVED_AT_ONCE):
         by_page[page].add(entry)
     # The item comes first: its correction is conditional on the revision that each correction of a page raises.
     for page, entries in sorted(by_page.items()):
         if page == RECENT:
             correction = Correction(recent=part.recent - entries, revision=part.revision)
         else:
-            stored = _read_page(key, page)
+            stored = _read_page(part.key, page)
             kept = tuple(entry for entry in stored.entries if entry not in entries)
             correction = Correction(pages=(PageWrite(stored.start_ms, page, stored.revision, kept),))
-        corrections.correct(key, correction)
+        corrections.correct(part.key, correction)
     return bool(by_page)
 
 
@@ -251,25 +252,20 @@ def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) 
     return counted == total
 
 
-def _build_sound_part(db: StagingDb, key: PartKey, item: RawItem) -> Part:
+def _build_sound_part(db: StagingDb, key: PartKey, item: RawItem, until_ms: int) -> Part:
     """Build a valid part from the decodable attributes of a damaged item."""
-    until_ms = db.archive_ends(key)[1]
     recent = frozenset(entry for entry in _decode_valid(item) if entry.recorded_at_ms > until_ms)
-    value, version = _read_integer(item, "value"), _read_integer(item, "version")
+    value, version, amended, updated_at_ms = (
+        corrections.read_integer(item, name) for name in ("value", "version", "amended", "updated_at")
+    )
     if value is None or version is None:
         totals = db.totals(key)
         value = totals.sum + sum(entry.amount for entry in recent)
         version = totals.number + len(recent)
-    amended, updated_at_ms = _read_integer(item, "amended") or 0, _read_integer(item, "updated_at")
-    return Part(key, value, version, recent, until_ms, amended=amended, updated_at_ms=updated_at_ms)
+    return Part(key, value, version, recent, until_ms, amended=amended or 0, updated_at_ms=updated_at_ms)
 
 
 def _decode_valid(item: RawItem) -> Iterator[Entry]:
     for stored in item.get("recent", {}).get("BS", []):
         with contextlib.suppress(DamagedError):
             yield decode_entry(stored)
-
-
-def _read_integer(item: RawItem, name: str) -> int | None:
-    text = item.get(name, {}).get("N", "")
-    return int(text) if re.fullmatch("-?[0-9]+", text) else None

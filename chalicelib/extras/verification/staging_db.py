@@ -9,22 +9,24 @@ from chalicelib.aws import partitions
 from chalicelib.domain.counter import NOTHING_ARCHIVED, PartKey
 from chalicelib.domain.entries import Entry, id_bytes, id_text
 from chalicelib.domain.events import Purged, choose_part, is_event_id
+from chalicelib.errors import DamagedReadModelError
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.temporary_db import TemporaryDatabase
-from chalicelib.extras.verification.report import Totals
+from chalicelib.extras.verification.report import DIFFERENT, MISPLACED, PURGED, REPEATED, UNKNOWN, Totals
+from chalicelib.read_model import items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from chalicelib.domain.archive import Page
-    from chalicelib.domain.counter import Part
+    from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.events import Event
 
 #: Values of `page` that are not the end of a page. RECENT: in the counter's item. SEEN: counted, in an unknown place.
 RECENT, SEEN = -1, -2
 
-#: `recorded` has the events of the log; `logged` those of them that no purge voids.
-_SCHEMA = """
+#: `recorded` has the events of the log; `logged` those of them that no purge voids. `judged` has the entries, and why
+#: an entry has no matching event, if so. An unreadable event matches any entry with its id.
+_SCHEMA = f"""
 CREATE TABLE recorded (counter_id, part, id, recorded_at_ms, amount, type, reason, PRIMARY KEY (counter_id, part, id))
     WITHOUT ROWID;
 CREATE TABLE purged (counter_id, part, until_ms, PRIMARY KEY (counter_id, part, until_ms)) WITHOUT ROWID;
@@ -38,7 +40,15 @@ CREATE TABLE page (counter_id, part, end_ms, start_ms, revision, damage, PRIMARY
 CREATE TABLE counted (counter_id, part, page, id, recorded_at_ms, amount,
     PRIMARY KEY (counter_id, part, page, id, recorded_at_ms, amount)) WITHOUT ROWID;
 CREATE INDEX counted_by_id ON counted (counter_id, part, id);
-"""
+CREATE VIEW judged AS SELECT c.*, CASE
+    WHEN EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id))
+        THEN NULL
+    WHEN r.id IS NULL THEN '{UNKNOWN}'
+    WHEN NOT EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (c.counter_id, c.part, c.id))
+        THEN '{PURGED}'
+    WHEN (r.recorded_at_ms, r.amount) <> (c.recorded_at_ms, c.amount) THEN '{DIFFERENT}' END AS kind
+FROM counted AS c LEFT JOIN recorded AS r USING (counter_id, part, id);
+"""  # noqa: S608
 
 _PARTS = " UNION ".join(f"SELECT counter_id, part FROM {table}" for table in ("logged", "item", "page"))  # noqa: S608
 
@@ -48,54 +58,22 @@ SELECT recorded_at_ms, id, amount FROM logged AS l WHERE (counter_id, part) = (?
     AND (c.recorded_at_ms, c.amount) = (l.recorded_at_ms, l.amount)) ORDER BY recorded_at_ms, id
 """
 
-#: Whether the log has the entry's event with the same content, or cannot decode that event.
-_HAS_EVENT = """
-(EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (c.counter_id, c.part, c.id)
-    AND (l.recorded_at_ms, l.amount) = (c.recorded_at_ms, c.amount))
-OR EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id)))
-"""
-
-_UNKNOWN = f"""
-SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?) AND NOT {_HAS_EVENT}
+#: A page covers the times after the end of the previous page, so of several copies, only the one in the earliest page
+#: can be right. Because of the LIMIT, SQLite evaluates each reason once.
+_WRONG = f"""
+SELECT * FROM (SELECT recorded_at_ms, id, amount, page, coalesce(kind, CASE
+    WHEN page <> {SEEN} AND EXISTS (SELECT 1 FROM judged AS o WHERE (o.counter_id, o.part, o.id) = (?1, ?2, c.id)
+        AND o.kind IS NULL AND o.page <> {SEEN} AND (o.page = {RECENT}, o.page, o.recorded_at_ms, o.amount)
+            < (c.page = {RECENT}, c.page, c.recorded_at_ms, c.amount)) THEN '{REPEATED}'
+    WHEN EXISTS (SELECT 1 FROM page AS p WHERE (p.counter_id, p.part) = (?1, ?2)
+        AND p.end_ms < c.page AND p.end_ms >= c.recorded_at_ms) THEN '{MISPLACED}' END) AS reason
+FROM judged AS c WHERE (counter_id, part) = (?1, ?2) LIMIT -1) WHERE reason IS NOT NULL
 """  # noqa: S608
-
-#: The entries whose ids are not in the staged log.
-_UNRECORDED = """
-SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?, ?)
-AND NOT EXISTS (SELECT 1 FROM recorded AS r WHERE (r.counter_id, r.part, r.id) = (c.counter_id, c.part, c.id))
-AND NOT EXISTS (SELECT 1 FROM unreadable AS u WHERE (u.counter_id, u.part, u.id) = (c.counter_id, c.part, c.id))
-"""
 
 _PAGES = f"""
-SELECT lag(end_ms, 1, {NOTHING_ARCHIVED}) OVER (ORDER BY end_ms), start_ms, end_ms, damage
+SELECT lag(end_ms, 1, {NOTHING_ARCHIVED}) OVER (ORDER BY end_ms), start_ms, end_ms, revision, damage
 FROM page WHERE (counter_id, part) = (?, ?) ORDER BY end_ms
 """  # noqa: S608
-
-#: A page covers the times after the end of the previous page. If an entry is also in the right page, it is repeated
-#: instead.
-_MISPLACED = f"""
-WITH span AS (SELECT end_ms, lag(end_ms, 1, -1) OVER (ORDER BY end_ms) AS before_ms FROM page
-    WHERE (counter_id, part) = (?1, ?2))
-SELECT recorded_at_ms, id, amount, page FROM counted AS c JOIN span ON page = end_ms
-WHERE (counter_id, part) = (?1, ?2) AND recorded_at_ms <= before_ms AND {_HAS_EVENT} AND NOT EXISTS (
-    SELECT 1 FROM counted AS o WHERE (o.counter_id, o.part, o.id) = (c.counter_id, c.part, c.id)
-    AND (o.recorded_at_ms, o.amount) = (c.recorded_at_ms, c.amount) AND o.page BETWEEN 0 AND c.page - 1)
-"""  # noqa: S608
-
-#: The earliest page first: no other page can cover the entry's time.
-_REPEATED = f"""
-SELECT recorded_at_ms, id, amount, page FROM counted AS c WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN}
-AND id IN (
-    SELECT id FROM counted WHERE (counter_id, part) = (?1, ?2) AND page <> {SEEN} GROUP BY id HAVING count(*) > 1)
-AND {_HAS_EVENT} ORDER BY id, page = {RECENT}, page
-"""  # noqa: S608
-
-_ARCHIVE_ENDS = f"""
-SELECT coalesce((SELECT archived_until_ms FROM item WHERE (counter_id, part) = (?1, ?2)), {NOTHING_ARCHIVED}),
-    coalesce((SELECT max(end_ms) FROM page WHERE (counter_id, part) = (?1, ?2)), {NOTHING_ARCHIVED})
-"""  # noqa: S608
-
-_TOTALS = "SELECT value, version FROM item WHERE (counter_id, part) = (?, ?)"
 
 _SUM = f"""
 SELECT coalesce(exact_sum(amount), 0), count(*) FROM counted WHERE (counter_id, part) = (?, ?) AND page <> {SEEN}
@@ -107,11 +85,41 @@ SELECT EXISTS (SELECT 1 FROM logged WHERE (counter_id, part) = (?1, ?2))
 """
 
 
-class Counted(NamedTuple):
-    """An entry of the read model and its place: the end of its page, or `RECENT`."""
+class Wrong(NamedTuple):
+    """An entry that is wrong, its place, which is the end of its page or `RECENT`, and the kind of difference."""
 
     entry: Entry
     page: int
+    kind: str
+
+
+class StagedItem(NamedTuple):
+    """The item of a part. `damage` is the reason why it cannot be decoded, or None."""
+
+    value: int | None = None
+    version: int | None = None
+    archived_until_ms: int = NOTHING_ARCHIVED
+    damage: str | None = None
+
+
+class StagedPage(NamedTuple):
+    """An archive page, and the end of the previous one. `damage` is the reason why it cannot be decoded, or None."""
+
+    before_ms: int
+    start_ms: int
+    end_ms: int
+    revision: int | None
+    damage: str | None
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the page starts where the previous one ends, as far as it can be decoded."""
+        return self.damage is not None or self.start_ms == self.before_ms
+
+
+def find_end(pages: Sequence[StagedPage]) -> int:
+    """Return the end of the last of these pages, or `NOTHING_ARCHIVED`."""
+    return pages[-1].end_ms if pages else NOTHING_ARCHIVED
 
 
 class StagingDb(TemporaryDatabase):
@@ -146,25 +154,26 @@ class StagingDb(TemporaryDatabase):
         number = int(part) if re.fullmatch("[0-9]{1,2}", part) else 0
         self.insert("unreadable VALUES (?, ?, ?, ?)", [(counter_id, number, event_id, event.reason)])
 
-    def add_part(self, part: Part) -> None:
-        """Stage a part's item."""
-        row = (*_row(part.key), str(part.value), str(part.version), part.archived_until_ms, None)
-        self.insert("item VALUES (?, ?, ?, ?, ?, ?)", [row], "REPLACE")
-        self.add_counted(part.key, part.recent, RECENT)
-
-    def add_damaged_part(self, key: PartKey, damage: str) -> None:
-        """Stage a part whose item cannot be decoded. `damage` is the reason."""
-        self.insert("item VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), None, None, NOTHING_ARCHIVED, damage)], "REPLACE")
-
-    def add_page(self, key: PartKey, page: Page) -> None:
-        """Stage an archive page."""
-        row = (*_row(key), page.end_ms, page.start_ms, page.revision, None)
-        self.insert("page VALUES (?, ?, ?, ?, ?, ?)", [row], "REPLACE")
-        self.add_counted(key, page.entries, page.end_ms)
-
-    def add_damaged_page(self, key: PartKey, end_ms: int, damage: str) -> None:
-        """Stage an archive page that cannot be decoded. `damage` is the reason."""
-        self.insert("page VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), end_ms, None, None, damage)], "REPLACE")
+    def add_item(self, key: PartKey, item: RawItem) -> None:
+        """Stage a part's item, or one of its archive pages. If it cannot be decoded, stage the reason."""
+        entries: Iterable[Entry] = ()
+        damage = None
+        if "partition" in item:
+            table, place = "page", int(item["end"]["N"])
+            columns: tuple[object, ...] = (place, None, None)
+        else:
+            table, place, columns = "item", RECENT, (None, None, NOTHING_ARCHIVED)
+        try:
+            if table == "page":
+                page = items.decode_page(item)
+                columns, entries = (place, page.start_ms, page.revision), page.entries
+            else:
+                part = items.decode_part(item)
+                columns, entries = (str(part.value), str(part.version), part.archived_until_ms), part.recent
+        except DamagedReadModelError as error:
+            damage = error.detail
+        self.insert(f"{table} VALUES (?, ?, ?, ?, ?, ?)", [(*_row(key), *columns, damage)], "REPLACE")
+        self.add_counted(key, entries, place)
 
     def add_counted(self, key: PartKey, entries: Iterable[Entry], page: int) -> None:
         """Stage these entries as counted in this page, `RECENT` or `SEEN`."""
@@ -192,76 +201,32 @@ class StagingDb(TemporaryDatabase):
         for counter_id, event_id, reason in self.rows("SELECT counter_id, id, reason FROM unreadable"):
             yield counter_id, id_text(event_id), reason
 
-    def missing(self, key: PartKey) -> Iterator[Entry]:
-        """Yield the log's events that the read model has not counted, by time."""
-        return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
-
-    def unknown(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries without a matching event in the log, including those of purged events."""
-        return _counted(self.rows(_UNKNOWN, _row(key)))
-
-    def unrecorded(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries whose ids are not in the staged log."""
-        return _counted(self.rows(_UNRECORDED, _row(key)))
-
-    def misplaced(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries in pages that do not cover their times."""
-        return _counted(self.rows(_MISPLACED, _row(key)))
-
-    def repeated(self, key: PartKey) -> Iterator[Counted]:
-        """Yield the entries whose id occurs more than once, grouped by id."""
-        return _counted(self.rows(_REPEATED, _row(key)))
-
-    def item_damage(self, key: PartKey) -> str | None:
-        """Return the reason why the part's item cannot be decoded; None if it can be decoded or does not exist."""
-        row = self.row("SELECT damage FROM item WHERE (counter_id, part) = (?, ?)", _row(key))
-        return row[0] if row else None
-
-    def damaged_pages(self, key: PartKey) -> list[tuple[int, int, str]]:
-        """Return the pages that cannot be decoded, as (end of the previous page, end, reason)."""
-        return [(before_ms, end_ms, damage) for before_ms, _, end_ms, damage in self._pages(key) if damage is not None]
-
-    def broken_links(self, key: PartKey) -> Iterator[tuple[int, int, int]]:
-        """Yield pages that do not start where the previous page ends, as (end of the previous page, start, end)."""
-        for before_ms, start_ms, end_ms, damage in self._pages(key):
-            if damage is None and start_ms != before_ms:
-                yield before_ms, start_ms, end_ms
-
-    def _pages(self, key: PartKey) -> Iterator[tuple[int, int, int, str | None]]:
-        return self.rows(_PAGES, _row(key))
-
-    def archive_ends(self, key: PartKey) -> tuple[int, int]:
-        """Return `archived_until_ms` of the part's item, and the end of its last page."""
-        until_ms, last_ms = self.row(_ARCHIVE_ENDS, _row(key)) or (NOTHING_ARCHIVED, NOTHING_ARCHIVED)
-        return until_ms, last_ms
-
-    def totals(self, key: PartKey) -> Totals:
-        """Return the part's totals."""
-        value, version = self.row(_TOTALS, _row(key)) or (None, None)
-        total, number = self.row(_SUM, _row(key)) or (0, 0)
-        return Totals(value and int(value), version and int(version), int(total), number)
-
-    def pages(self, key: PartKey) -> list[tuple[int, int | None]]:
-        """Return the part's pages, as (end, revision). The revision is None if a page cannot be decoded."""
-        return list(self.rows("SELECT end_ms, revision FROM page WHERE (counter_id, part) = (?, ?)", _row(key)))
-
     def has_logged(self, key: PartKey) -> bool:
         """Check whether the log has any event of this part that is not purged."""
         return self.row(_HAS_LOGGED, _row(key)) == (1,)
 
-    def has_logged_id(self, key: PartKey, event_id: bytes) -> bool:
-        """Check whether the log has an event with this id that is not purged, regardless of its content."""
-        query = "SELECT 1 FROM logged WHERE (counter_id, part, id) = (?, ?, ?)"
-        return self.row(query, (*_row(key), event_id)) is not None
+    def missing(self, key: PartKey) -> Iterator[Entry]:
+        """Yield the log's events that the read model has not counted, by time."""
+        return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
 
-    def has_purged_id(self, key: PartKey, event_id: bytes) -> bool:
-        """Check whether the log has a purged event with this id."""
-        query = "SELECT 1 FROM recorded WHERE (counter_id, part, id) = (?, ?, ?)"
-        return self.row(query, (*_row(key), event_id)) is not None and not self.has_logged_id(key, event_id)
+    def wrong(self, key: PartKey) -> Iterator[Wrong]:
+        """Yield the entries that have no matching event, are in the wrong page, or are redundant copies."""
+        return (Wrong(Entry(*entry), page, kind) for *entry, page, kind in self.rows(_WRONG, _row(key)))
 
+    def item(self, key: PartKey) -> StagedItem:
+        """Return the part's item."""
+        query = "SELECT value, version, archived_until_ms, damage FROM item WHERE (counter_id, part) = (?, ?)"
+        return StagedItem(*self.row(query, _row(key)) or ())
 
-def _counted(rows: Iterable[tuple[int, bytes, int, int]]) -> Iterator[Counted]:
-    return (Counted(Entry(*row[:3]), row[3]) for row in rows)
+    def pages(self, key: PartKey) -> list[StagedPage]:
+        """Return the part's archive pages, ascending."""
+        return [StagedPage(*row) for row in self.rows(_PAGES, _row(key))]
+
+    def totals(self, key: PartKey) -> Totals:
+        """Return the part's totals."""
+        value, version, *_ = self.item(key)
+        total, number = self.row(_SUM, _row(key)) or (0, 0)
+        return Totals(value and int(value), version and int(version), int(total), number)
 
 
 def _row(key: PartKey) -> tuple[str, int]:
