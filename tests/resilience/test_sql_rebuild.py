@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from chalicelib import event_log, settings
 from chalicelib.domain.events import LARGEST_AMOUNT, Event
 from chalicelib.errors import ContendedError, ReadModelUnavailableError, UnavailableError
-from chalicelib.extras.sql import read_model, repair, rows, schema
+from chalicelib.extras.sql import read_model, repair, row_comparison, rows, schema
 from chalicelib.extras.verification import report as kinds
 from chalicelib.projections import SQL
 from ops.cli.errors import OperatorError, describe
@@ -223,7 +223,7 @@ def test_counter_whose_rows_overflow_is_repaired_with_the_others(database, name,
     first, second, *_, last = sorted(event.event_id for event in events)
     for statement in OVERFLOWS[damage]:
         database.ask(statement.format(large=LARGE, largest=LARGEST, first=first, second=second, last=last))
-    monkeypatch.setattr(repair, "_ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(row_comparison, "ROWS_AT_ONCE", at_once)
 
     done, again = run_rebuild(f"{name}.a", f"{name}.b"), run_rebuild(f"{name}.a", f"{name}.b")
 
@@ -308,7 +308,7 @@ def test_outage_during_rebuild_is_not_reported_as_an_overflow(database, name, sh
 
 @pytest.mark.parametrize("database", ["auroradsql"], indirect=True)
 def test_largest_repair_fits_one_transaction(database, name, guard):
-    events = [an_event(counter_id=name, recorded_at_ms=n) for n in range(repair._ROWS_AT_ONCE + 1)]
+    events = [an_event(counter_id=name, recorded_at_ms=n) for n in range(row_comparison.ROWS_AT_ONCE + 1)]
     for event in events:
         event_log.append(event)
     read_model.count(events)
@@ -318,7 +318,7 @@ def test_largest_repair_fits_one_transaction(database, name, guard):
     done = run_rebuild(name)
 
     assert (done.holds, get_corrections(done)[kinds.DIFFERENT_ROW]) == (True, len(events))
-    assert guard.most_rows == 4 * repair._ROWS_AT_ONCE + 3 <= databases.MOST_ROWS
+    assert guard.most_rows == 4 * row_comparison.ROWS_AT_ONCE + 3 <= databases.MOST_ROWS
 
 
 def test_rebuild_without_fault_takes_the_expected_steps(database, name, shared_engine):

@@ -10,7 +10,6 @@ If the database cannot store a counter's totals, its rows are corrected first, a
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, cast, delete, insert, literal, select, update
@@ -23,19 +22,15 @@ from chalicelib.extras.sql.schema import Total, counters, events
 from chalicelib.extras.verification.report import DIFFERENT_ROW, UNCOUNTED, Repaired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
-    from sqlalchemy import Connection, Delete, Engine
+    from sqlalchemy import Connection, Engine
 
     from chalicelib.extras.sql.row_comparison import RowComparison
     from chalicelib.extras.sql.schema import Row
 
 _COUNTERS_AT_ONCE = 100
 _EVENTS_AT_ONCE = 1000
-
-#: A replaced row is deleted and inserted, each with its index entry. So it takes 4 of the 3,000 rows that a transaction
-#: of Aurora DSQL may write.
-_ROWS_AT_ONCE = 100
 
 
 def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambda _: None) -> Repaired:
@@ -48,20 +43,15 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: DynamoDB or the database
             throttles, refuses or does not answer. Run it again.
     """
-    engine, staging, repaired = comparison.engine, comparison.rows, Repaired()
-    too_large = _correct_totals(engine, staging.counter_ids(), repaired)
-    for chunk in split_into_chunks(staging.different(), _ROWS_AT_ONCE):
-        for counter_id, group in groupby(chunk, key=lambda row: row.counter_id):
-            different = list(group)
-            _replace(engine, counter_id, {row.event_id for row in different}, different, too_large)
-            repaired.corrected[DIFFERENT_ROW] += len(different)
-    for kind, unknown in comparison.find_unknown():
-        _replace(engine, unknown[0].counter_id, {row.event_id for row in unknown}, [], too_large)
-        repaired.corrected[kind] += len(unknown)
+    engine, repaired = comparison.engine, Repaired()
+    too_large = _correct_totals(engine, comparison.counter_ids(), repaired)
+    for kind, wrong in comparison.find_wrong():
+        _replace(engine, wrong, wrong if kind == DIFFERENT_ROW else [], too_large)
+        repaired.corrected[kind] += len(wrong)
     too_large = _correct_totals(engine, sorted(too_large), repaired)
-    for chunk in split_into_chunks(staging.missing(), _EVENTS_AT_ONCE):
+    for chunk in split_into_chunks(comparison.missing(), _EVENTS_AT_ONCE):
         new, uncounted = _count(engine, chunk)
-        staging.add(row for row in chunk if row.counter_id not in uncounted)
+        comparison.add(row for row in chunk if row.counter_id not in uncounted)
         repaired.corrected[UNCOUNTED] += len(new)
         too_large |= uncounted
         advance(len(chunk))
@@ -90,43 +80,32 @@ def recompute(engine: Engine, counter_id: str) -> None:
     read_model.run_in_transaction(engine, work)
 
 
-def replace_rows(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
+def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, adjust_totals: bool = True) -> None:
     """
-    Replace the counter's rows with these ids, and adjust its totals. Meant for a few hundred rows.
+    Replace wrong rows of one counter, at most `ROWS_AT_ONCE`, and adjust its totals.
+
+    Without `adjust_totals`, leave the totals to `recompute`: the database cannot store an intermediate value of them.
 
     Raises:
         DoesNotFitError: the database cannot store the totals exactly; nothing is changed.
         ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
     """
+    counter_id, event_ids = wrong[0].counter_id, [row.event_id for row in wrong]
 
     def work(connection: Connection) -> None:
         _lock(connection, counter_id)
-        removal = _delete_rows(counter_id, event_ids).returning(cast(events.c.amount, BigInteger))
+        is_wrong = (events.c.counter_id == counter_id) & events.c.event_id.in_(event_ids)
+        removal = delete(events).where(is_wrong).returning(cast(events.c.amount, BigInteger))
         amounts = connection.execute(removal).scalars().all()
+        if not adjust_totals:
+            if replacements:
+                connection.execute(insert(events).values([read_model.encode_row(row) for row in replacements]))
+            return
         value, version = counters.c.value - literal(sum(amounts), Total), counters.c.version - len(amounts)
         connection.execute(_update(counter_id).values(value=value, version=version))
         if replacements:
             read_model.add(connection, replacements)
         _delete_if_empty(connection, counter_id)
-
-    read_model.run_in_transaction(engine, work)
-
-
-def replace_rows_only(engine: Engine, counter_id: str, event_ids: Collection[str], replacements: list[Row]) -> None:
-    """
-    Replace the counter's rows with these ids, and leave its totals to `recompute`. Meant for a few hundred rows.
-
-    For a counter whose totals cannot be adjusted, because the database cannot store an intermediate value.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
-    """
-
-    def work(connection: Connection) -> None:
-        _lock(connection, counter_id)
-        connection.execute(_delete_rows(counter_id, event_ids))
-        if replacements:
-            connection.execute(insert(events).values([read_model.encode_row(row) for row in replacements]))
 
     read_model.run_in_transaction(engine, work)
 
@@ -145,17 +124,16 @@ def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repair
     return too_large
 
 
-def _replace(
-    engine: Engine, counter_id: str, event_ids: set[str], replacements: list[Row], too_large: set[str]
-) -> None:
-    """Replace rows and adjust the totals, or replace only the rows if the counter's totals are too large."""
+def _replace(engine: Engine, wrong: list[Row], replacements: list[Row], too_large: set[str]) -> None:
+    """Replace rows of one counter and adjust its totals, or replace only the rows if the totals are too large."""
+    counter_id = wrong[0].counter_id
     if counter_id not in too_large:
         try:
-            replace_rows(engine, counter_id, event_ids, replacements)
+            replace_rows(engine, wrong, replacements)
         except DoesNotFitError:
             too_large.add(counter_id)
     if counter_id in too_large:
-        replace_rows_only(engine, counter_id, event_ids, replacements)
+        replace_rows(engine, wrong, replacements, adjust_totals=False)
 
 
 def _count(engine: Engine, missing: list[Row]) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
@@ -182,10 +160,6 @@ def _lock(connection: Connection, counter_id: str) -> None:
 
 def _delete_if_empty(connection: Connection, counter_id: str) -> None:
     connection.execute(delete(counters).where(counters.c.counter_id == counter_id, counters.c.version == 0))
-
-
-def _delete_rows(counter_id: str, event_ids: Collection[str]) -> Delete:
-    return delete(events).where(events.c.counter_id == counter_id, events.c.event_id.in_(list(event_ids)))
 
 
 def _update(counter_id: str) -> Any:

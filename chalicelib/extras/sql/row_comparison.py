@@ -6,11 +6,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from chalicelib import event_log
-from chalicelib.domain.entries import Entry, id_bytes
-from chalicelib.domain.events import is_counter_id, is_event_id
+from chalicelib.domain.entries import Entry, id_bytes, id_text
+from chalicelib.domain.events import choose_part, is_counter_id, is_event_id
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.sql import rows as stored
-from chalicelib.extras.sql.row_staging import RowStaging
+from chalicelib.extras.sql.schema import Row
 from chalicelib.extras.verification.report import DIFFERENT_ROW, PURGED_ROW, UNKNOWN_ROW, Difference, Report
 
 if TYPE_CHECKING:
@@ -18,13 +18,50 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from chalicelib.extras.sql.schema import Row
     from chalicelib.extras.verification.staging_db import StagingDb
 
-#: Rows, events or counters in one request.
+#: Events or counters in one request.
 _AT_ONCE = 100
 
+#: Rows that are corrected or read at once. A replaced row is deleted and inserted, each with its index entry. So it
+#: takes 4 of the 3,000 rows that a transaction of Aurora DSQL may write.
+ROWS_AT_ONCE = 100
+
 _STAGED_AT_ONCE = 1000
+
+#: The staged rows, with the key of the log's events, and the names of counters, which may have no rows.
+_SCHEMA = (
+    "CREATE TABLE kept (counter_id, part, id, type, amount, recorded_at_ms, reason, "
+    "PRIMARY KEY (counter_id, part, id)) WITHOUT ROWID",
+    "CREATE TABLE named (counter_id PRIMARY KEY) WITHOUT ROWID",
+)
+
+_MISSING = """
+SELECT counter_id, id, l.type, l.amount, l.recorded_at_ms, l.reason
+FROM logged AS l LEFT JOIN kept USING (counter_id, part, id)
+WHERE kept.id IS NULL AND l.recorded_at_ms >= ? ORDER BY counter_id
+"""
+
+#: Each wrong row, as it is in the log. An unreadable event matches any row. Because of the LIMIT, SQLite evaluates each
+#: kind once.
+_WRONG = f"""
+SELECT * FROM (SELECT counter_id, id, r.type, r.amount, r.recorded_at_ms, r.reason, CASE
+    WHEN u.id IS NOT NULL THEN NULL
+    WHEN r.id IS NULL THEN '{UNKNOWN_ROW}'
+    WHEN NOT EXISTS (SELECT 1 FROM logged AS l WHERE (l.counter_id, l.part, l.id) = (r.counter_id, r.part, r.id))
+        THEN '{PURGED_ROW}'
+    WHEN (r.type, r.amount, r.recorded_at_ms, r.reason)
+        IS NOT (kept.type, kept.amount, kept.recorded_at_ms, kept.reason) THEN '{DIFFERENT_ROW}' END AS kind
+    FROM kept LEFT JOIN recorded AS r USING (counter_id, part, id) LEFT JOIN unreadable AS u
+    USING (counter_id, part, id) LIMIT -1)
+WHERE kind IS NOT NULL ORDER BY counter_id, kind
+"""  # noqa: S608
+
+_NAMES = """
+SELECT counter_id FROM logged UNION SELECT counter_id FROM kept UNION SELECT counter_id FROM named ORDER BY counter_id
+"""
+
+_SIZES = "SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM kept)"
 
 _DETAILS = {UNKNOWN_ROW: "the log has no such event", PURGED_ROW: "the counter was purged after it"}
 
@@ -34,79 +71,97 @@ class RowComparison:
 
     def __init__(self, db: StagingDb, engine: Engine, counter_ids: Sequence[str]) -> None:
         self.engine = engine
-        self.rows = RowStaging(db)
         self.report = Report(unit="rows")
+        self._db = db
         self._counter_ids = tuple(dict.fromkeys(counter_ids))
+        for statement in _SCHEMA:
+            db.execute(statement)
 
     def read(self, advance: Callable[[int], None]) -> None:
         """Stage the counters and their rows."""
-        self.rows.add_counters(self._counter_ids or stored.scan_counter_ids(self.engine))
+        for names in split_into_chunks(self._counter_ids or stored.scan_counter_ids(self.engine), _STAGED_AT_ONCE):
+            self._db.insert("named VALUES (?)", [(name,) for name in names])
         for counter_id in self._counter_ids or (None,):
             for chunk in split_into_chunks(stored.scan(self.engine, counter_id), _STAGED_AT_ONCE):
-                self.rows.add(chunk)
+                self.add(chunk)
                 advance(len(chunk))
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Stage these rows. They replace rows with the same keys."""
+        self._db.insert("kept VALUES (?, ?, ?, ?, ?, ?, ?)", [(*self._key(row), *row[2:]) for row in rows], "REPLACE")
 
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
         """Read each uncounted event's row again, from `oldest_ms` on. Return the number of pending events."""
         young = 0
-        for chunk in split_into_chunks(self.rows.missing(oldest_ms), _AT_ONCE):
+        for chunk in split_into_chunks(self.missing(oldest_ms), _AT_ONCE):
             current = self._read_again(chunk)
-            self.rows.add(current.values())
+            self.add(current.values())
             young += sum(row.recorded_at_ms >= young_from_ms for row in chunk if row[:2] not in current)
         return young
 
     def report_differences(self, young_from_ms: int) -> Report:
         """Report the rows that still differ, and the totals that differ from the rows in one snapshot."""
-        self.report.add_unreadable(self.rows.db.unreadable())
-        for row in self.rows.missing():
+        self.report.add_unreadable(self._db.unreadable())
+        for row in self.missing():
             entry = Entry(int(row.recorded_at_ms), id_bytes(row.event_id), row.amount)
             self.report.add_uncounted(row.counter_id, entry, young_from_ms)
-        for kind, chunk in self.find_unknown():
+        for kind, chunk in self.find_wrong():
             current = self._read_again(chunk)
             for row in chunk:
-                if row[:2] in current:
-                    self._report(kind, row, _DETAILS[kind])
-                else:
-                    self.rows.remove(row)
-        for chunk in split_into_chunks(self.rows.different(), _AT_ONCE):
-            current = self._read_again(chunk)
-            for row in chunk:
-                if detail := _describe_difference(row, current.get(row[:2], row)):
-                    self._report(DIFFERENT_ROW, row, detail)
-        self.report.events, self.report.entries = self.rows.sizes()
-        for counter_ids in split_into_chunks(self.rows.counter_ids(), _AT_ONCE):
+                if row[:2] not in current:
+                    self._db.execute("DELETE FROM kept WHERE (counter_id, part, id) = (?, ?, ?)", self._key(row))
+                elif detail := _DETAILS.get(kind) or _describe_difference(row, current[row[:2]]):
+                    self.report.add(Difference(kind, row.counter_id, detail, row.event_id))
+        self.report.events, self.report.entries = self._db.row(_SIZES) or (0, 0)
+        for counter_ids in split_into_chunks(self.counter_ids(), _AT_ONCE):
             self.report.counters += len(counter_ids)
             for counter_id, totals in stored.read_totals(self.engine, counter_ids).items():
                 self.report.add(stored.compare_totals(counter_id, totals))
         return self.report
 
-    def find_unknown(self) -> Iterator[tuple[str, list[Row]]]:
-        """
-        Yield the rows of purged events, and those without an event in the log: a kind, and rows of one counter.
+    def counter_ids(self) -> Iterator[str]:
+        """Yield every counter that has staged data, in order."""
+        return (name for (name,) in self._db.rows(_NAMES))
 
-        Events that were recorded after the log was staged are read and staged.
+    def missing(self, oldest_ms: int = 0) -> Iterator[Row]:
+        """Yield, as rows, the log's events from `oldest_ms` on that the read model lacks, grouped by counter."""
+        return (_to_row(columns) for columns in self._db.rows(_MISSING, (oldest_ms,)))
+
+    def find_wrong(self) -> Iterator[tuple[str, list[Row]]]:
+        """
+        Yield wrong rows of one counter, up to `ROWS_AT_ONCE`, as they are in the log, and their kind of difference.
+
+        Rows without an event have no values. Events that were recorded after the log was staged are read and staged.
 
         Raises:
             LogUnavailableError: DynamoDB throttles or does not answer.
         """
-        for _, purged in groupby(self.rows.purged(), key=lambda row: row.counter_id):
-            for rows in split_into_chunks(purged, _AT_ONCE):
-                yield PURGED_ROW, rows
-        for counter_id, unknown in groupby(self.rows.unknown(), key=lambda row: row.counter_id):
-            for chunk in split_into_chunks(unknown, _AT_ONCE):
-                event_ids = {row.event_id for row in chunk if is_event_id(row.event_id)}
-                logged = event_log.find_many(counter_id, event_ids) if event_ids and is_counter_id(counter_id) else []
-                self.rows.db.add_events(logged)
-                logged_ids = {event.event_id for event in logged}
-                if rows := [row for row in chunk if row.event_id not in logged_ids]:
-                    yield UNKNOWN_ROW, rows
+        for (counter_id, kind), found in groupby(self._db.rows(_WRONG), key=lambda columns: (columns[0], columns[6])):
+            for rows in split_into_chunks((_to_row(columns[:6]) for columns in found), ROWS_AT_ONCE):
+                logged = self._look_up(counter_id, rows) if kind == UNKNOWN_ROW else frozenset()
+                if wrong := [row for row in rows if row.event_id not in logged]:
+                    yield kind, wrong
+
+    def _look_up(self, counter_id: str, rows: Iterable[Row]) -> frozenset[str]:
+        """Look up the events of these rows in the log, and stage them. Return their ids."""
+        event_ids = {row.event_id for row in rows if is_event_id(row.event_id)}
+        logged = event_log.find_many(counter_id, event_ids) if event_ids and is_counter_id(counter_id) else []
+        self._db.add_events(logged)
+        return frozenset(event.event_id for event in logged)
 
     def _read_again(self, rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
         """Return the current rows with the keys of these rows, by key."""
         return {row[:2]: row for row in stored.find(self.engine, [row[:2] for row in rows])}
 
-    def _report(self, kind: str, row: Row, detail: str) -> None:
-        self.report.add(Difference(kind, row.counter_id, detail, row.event_id))
+    def _key(self, row: Row) -> tuple[str, int, object]:
+        if not is_event_id(row.event_id):  # SQLite stores any text as an id
+            return row.counter_id, 0, row.event_id
+        return row.counter_id, choose_part(row.event_id, self._db.shards), id_bytes(row.event_id)
+
+
+def _to_row(columns: Sequence[object]) -> Row:
+    counter_id, event_id, *values = columns
+    return Row._make((counter_id, id_text(event_id) if isinstance(event_id, bytes) else event_id, *values))
 
 
 def _describe_difference(logged: Row, current: Row) -> str:

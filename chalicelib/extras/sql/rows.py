@@ -1,4 +1,8 @@
-"""Read the rows and totals of the SQL read model, page by page, while workers count events."""
+"""
+Read the rows and totals of the SQL read model, page by page, while workers count events.
+
+Raises a `ReadModelUnavailableError` or `ContendedError` if the database refuses or does not answer.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,7 @@ _HALF = 2**32
 
 
 def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
-    """
-    Yield the rows of all counters, or of one, by key. Each page is read in its own transaction.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Yield the rows of all counters, or of one, by key. Each page is read in its own transaction."""
     query = _select_rows()
     if counter_id is not None:
         query = query.where(events.c.counter_id == counter_id)
@@ -39,43 +38,23 @@ def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
 
 
 def find(engine: Engine, keys: Collection[tuple[str, str]]) -> list[Row]:
-    """
-    Return the rows with these keys (counter id, event id), unordered. Meant for a few hundred keys.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Return the rows with these keys (counter id, event id), unordered. Meant for a few hundred keys."""
     query = _select_rows().where(tuple_(events.c.counter_id, events.c.event_id).in_(list(keys)))
     return [*map(_to_row, read_model.fetch(engine, query))]
 
 
 def scan_counter_ids(engine: Engine) -> Iterator[str]:
-    """
-    Yield the counters that have totals, in order. Each page is read in its own transaction.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Yield the counters that have totals, in order. Each page is read in its own transaction."""
     return (name for (name,) in _scan(engine, select(counters.c.counter_id), counters.c.counter_id))
 
 
 def has_counter(engine: Engine, counter_id: str) -> bool:
-    """
-    Check whether the counter has totals or a row.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Check whether the counter has totals or a row."""
     return read_totals(engine, [counter_id])[counter_id] != Totals(None, None, 0, 0)
 
 
 def read_totals(engine: Engine, counter_ids: Collection[str]) -> dict[str, Totals]:
-    """
-    Return the stored totals of these counters and the totals of their rows, from one snapshot: in one statement.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Return the stored totals of these counters and the totals of their rows, from one snapshot: in one statement."""
     totals = select(
         literal(0).label("of"),
         counters.c.counter_id,
