@@ -111,99 +111,89 @@ _WEEK_MS = 7 * _DAY_MS
 #: 1970 began on a Thursday.
 _A_MONDAY_MS = -3 * _DAY_MS
 
-_COUNTER_ID = Column("counter_id", Kind.COUNTER_ID)
-_EVENT_ID = Column("event_id", Kind.EVENT_ID)
-_VALUE = Column("value", Kind.INTEGER)
-_VERSION = Column("version", Kind.INTEGER)
-_HOUR = Column("hour", Kind.TIME)
-_DAY = Column("day", Kind.DAY)
-_WEEK = Column("week", Kind.DAY)
-_RECORDED_AT = Column("recorded_at", Kind.TIME)
-_SUMS = (Column("events", Kind.INTEGER), Column("total", Kind.INTEGER))
+_NAMES = {
+    Kind.COUNTER_ID: "counter_id",
+    Kind.EVENT_ID: "event_id",
+    Kind.TEXT: "type reason",
+    Kind.INTEGER: "rank value version amount running_total events total events_before growth growth_percent",
+    Kind.TIME: "hour recorded_at since until",
+    Kind.DAY: "day week",
+}
+_NULLABLE = {"reason", "growth_percent", "until"}
+
+#: Columns by name. A name means the same in every report.
+_COLUMNS = {name: Column(name, kind, name in _NULLABLE) for kind, names in _NAMES.items() for name in names.split()}
 
 
-def _order_by(step: Column) -> tuple[Key, ...]:
-    return (Key(step, descending=True), Key(_COUNTER_ID))
+def _declare(name: str, description: str, columns: str, order: str, step_ms: int | None = None, **more: Any) -> Report:
+    """Declare a report with these columns, ordered by these keys. A minus sign before a key means descending."""
+    return Report(
+        name,
+        description,
+        tuple(_COLUMNS[column] for column in columns.split()),
+        tuple(Key(_COLUMNS[key.removeprefix("-")], key.startswith("-")) for key in order.split()),
+        step_ms,
+        **more,
+    )
 
 
 _ALL = (
-    Report(
+    _declare(
         "top_counters",
         "Counters by value, largest first. Counters with the same value share a rank and are sorted by id.",
-        (Column("rank", Kind.INTEGER), _COUNTER_ID, _VALUE, _VERSION),
-        (Key(_VALUE, descending=True), Key(_COUNTER_ID)),
+        "rank counter_id value version",
+        "-value counter_id",
     ),
-    Report(
+    _declare(
         "daily",
         "Number and sum of events for each day (UTC) and counter, newest first.",
-        (_COUNTER_ID, _DAY, *_SUMS),
-        _order_by(_DAY),
+        "counter_id day events total",
+        "-day counter_id",
         _DAY_MS,
     ),
-    Report(
+    _declare(
         "hourly",
         "Number and sum of events for each hour and counter, newest first.",
-        (_COUNTER_ID, _HOUR, *_SUMS),
-        _order_by(_HOUR),
+        "counter_id hour events total",
+        "-hour counter_id",
         _HOUR_MS,
     ),
-    Report(
+    _declare(
         "weekly",
         "Number and sum of events for each week (UTC, from Monday) and counter, newest first.",
-        (_COUNTER_ID, _WEEK, *_SUMS),
-        _order_by(_WEEK),
+        "counter_id week events total",
+        "-week counter_id",
         _WEEK_MS,
     ),
-    Report(
+    _declare(
         "busiest_hour",
         "The hour with the most events of each counter, by id. Of several such hours, the first.",
-        (_COUNTER_ID, _HOUR, *_SUMS),
-        (Key(_COUNTER_ID),),
+        "counter_id hour events total",
+        "counter_id",
     ),
-    Report(
+    _declare(
         "weekly_growth",
         "Events of each week and counter compared with the week before, newest first. The percentage is null if there "
         "were no events the week before.",
-        (
-            _COUNTER_ID,
-            _WEEK,
-            *_SUMS,
-            Column("events_before", Kind.INTEGER),
-            Column("growth", Kind.INTEGER),
-            Column("growth_percent", Kind.INTEGER, nullable=True),
-        ),
-        _order_by(_WEEK),
+        "counter_id week events total events_before growth growth_percent",
+        "-week counter_id",
         _WEEK_MS,
     ),
-    Report(
+    _declare(
         "running_totals",
         "Every event of one counter, newest first, with the counter's value after it.",
-        (
-            _COUNTER_ID,
-            _EVENT_ID,
-            Column("type", Kind.TEXT),
-            Column("amount", Kind.INTEGER),
-            _RECORDED_AT,
-            Column("reason", Kind.TEXT, nullable=True),
-            Column("running_total", Kind.INTEGER),
-        ),
-        (Key(_RECORDED_AT, descending=True), Key(_EVENT_ID, descending=True)),
+        "counter_id event_id type amount recorded_at reason running_total",
+        "-recorded_at -event_id",
         1,
         required=frozenset({"counter_id"}),
     ),
-    Report(
+    _declare(
         "value_at",
         "Value and version of each counter at a time, by the times at which events were recorded, sorted by id. The "
         "state lasts from its last event, at `since`, until the next one, at `until`, which is null for the current "
         "state. Counters without events at that time are omitted.",
-        (
-            _COUNTER_ID,
-            _VALUE,
-            _VERSION,
-            Column("since", Kind.TIME),
-            Column("until", Kind.TIME, nullable=True),
-        ),
-        (Key(_COUNTER_ID),),
+        "counter_id value version since until",
+        "counter_id",
         has_moment=True,
         required=frozenset({"at"}),
     ),
@@ -257,7 +247,7 @@ def get_position(report: Report, row: Row) -> Position:
 
 def get_counter_id(report: Report, row: Row) -> str:
     """Return the counter of this row. Every report names it."""
-    counter_id: str = row[report.columns.index(_COUNTER_ID)]
+    counter_id: str = row[report.columns.index(_COLUMNS["counter_id"])]
     return counter_id
 
 
