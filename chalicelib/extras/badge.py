@@ -111,18 +111,6 @@ class Options:
     style: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
-    """A coloured box with a text. `start`, `width` and `text_width` are in pixels."""
-
-    text: str
-    colour: str
-    start: int
-    width: int
-    text_width: float
-    is_bold: bool
-
-
 def parse_options(counter_id: str, parameters: Mapping[str, str]) -> Options:
     """
     Parse the query parameters of a badge. Default: the counter's id in the default colours and style.
@@ -158,20 +146,43 @@ def render_refusal(detail: str) -> str:
 
 def _render(options: Options, message: str) -> str:
     style, label = STYLES[options.style], _truncate(options.label)
-    boxes = []
+    parts = [(message, options.colour, style.upper_case)]
     if label:
-        text = _truncate(options.label.upper()) if style.upper_case else label
-        boxes.append(_measure(text, options.label_colour, style, 0))
-    boxes.append(_measure(message, options.colour, style, sum(box.width for box in boxes), is_bold=style.upper_case))
-    size = f'width="{sum(box.width for box in boxes)}" height="{style.height}"'
-    title = escape(f"{label}: {message}" if label else message)
+        parts.insert(0, (_truncate(options.label.upper()) if style.upper_case else label, options.label_colour, False))
+    boxes = texts = ""
+    width = 0
+    for text, colour, is_bold in parts:
+        text_width = _measure(text, style, is_bold=is_bold)
+        box_width = round(text_width + 2 * style.padding)  # whole pixels make sharp edges
+        boxes += f'<rect x="{width}" width="{box_width}" height="{style.height}" fill="#{colour}"/>'
+        position = f'x="{width + box_width / 2:.1f}" textLength="{text_width:.1f}"'
+        texts += _render_text(text, colour, style, position + (' font-weight="bold"' if is_bold else ""))
+        width += box_width
+    size, title = f'width="{width}" height="{style.height}"', escape(f"{label}: {message}" if label else message)
+    if style.gradient:
+        top, bottom = style.gradient
+        boxes += (
+            '<linearGradient id="s" x2="0" y2="1">'
+            f'<stop stop-color="#fff" stop-opacity="{top}"/><stop offset="1" stop-opacity="{bottom}"/>'
+            f'</linearGradient><rect {size} fill="url(#s)"/>'
+        )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{title}"><title>{title}</title>'
-        f'<clipPath id="c"><rect {size} rx="{style.corner}"/></clipPath><g clip-path="url(#c)">'
-        f"{''.join(_render_box(box, style) for box in boxes)}{_render_gradient(style, size)}</g>"
+        f'<clipPath id="c"><rect {size} rx="{style.corner}"/></clipPath><g clip-path="url(#c)">{boxes}</g>'
         f'<g font-family="Verdana,Geneva,DejaVu Sans,sans-serif" font-size="{style.font_px}" text-anchor="middle">'
-        f"{''.join(_render_text(box, style) for box in boxes)}</g></svg>"
+        f"{texts}</g></svg>"
     )
+
+
+def _render_text(text: str, background: str, style: _Style, position: str) -> str:
+    if set(text) - _WIDTHS.keys():  # spacing would separate the letters of joined scripts, such as Arabic
+        position += ' lengthAdjust="spacingAndGlyphs"'
+    colour, text = choose_text_colour(background), escape(text)
+    element = f'<text {position} y="{style.baseline}" fill="#{colour}">{text}</text>'
+    if colour != _WHITE or style.upper_case:
+        return element
+    shadow = f'<text {position} y="{style.baseline + 1}" fill="#000" fill-opacity=".3" aria-hidden="true">{text}</text>'
+    return f"{shadow}{element}"
 
 
 def calculate_contrast(colour: str, other: str) -> float:
@@ -207,11 +218,10 @@ def _fits(text: str) -> bool:
     return len(text) <= _MAX_TEXT_LENGTH and len(escape(text).encode()) <= _MAX_TEXT_BYTES
 
 
-def _measure(text: str, colour: str, style: _Style, start: int, *, is_bold: bool = False) -> _Box:
+def _measure(text: str, style: _Style, *, is_bold: bool) -> float:
+    """Return the width of a text in pixels: at least 1, because it may consist of zero-width marks only."""
     width = sum(map(_character_width, text)) / 1000 * style.font_px * (_BOLD if is_bold else 1)
-    # At least 1: a text may consist of zero-width marks only. Whole pixels make sharp edges.
-    text_width = max(width, 1) + len(text) * style.spacing
-    return _Box(text, colour, start, round(text_width + 2 * style.padding), text_width, is_bold)
+    return max(width, 1) + len(text) * style.spacing
 
 
 def _character_width(character: str) -> int:
@@ -222,34 +232,6 @@ def _character_width(character: str) -> int:
     if unicodedata.bidirectional(character) == "AL":
         return _ARABIC
     return _WIDTHS.get(unicodedata.normalize("NFD", character)[0], _DEFAULT_WIDTH)
-
-
-def _render_gradient(style: _Style, size: str) -> str:
-    if style.gradient is None:
-        return ""
-    top, bottom = style.gradient
-    return (
-        '<linearGradient id="s" x2="0" y2="1">'
-        f'<stop stop-color="#fff" stop-opacity="{top}"/><stop offset="1" stop-opacity="{bottom}"/>'
-        f'</linearGradient><rect {size} fill="url(#s)"/>'
-    )
-
-
-def _render_box(box: _Box, style: _Style) -> str:
-    return f'<rect x="{box.start}" width="{box.width}" height="{style.height}" fill="#{box.colour}"/>'
-
-
-def _render_text(box: _Box, style: _Style) -> str:
-    position = f'x="{box.start + box.width / 2:.1f}" textLength="{box.text_width:.1f}"'
-    position += ' font-weight="bold"' if box.is_bold else ""
-    if set(box.text) - _WIDTHS.keys():  # spacing would separate the letters of joined scripts, such as Arabic
-        position += ' lengthAdjust="spacingAndGlyphs"'
-    colour, text = choose_text_colour(box.colour), escape(box.text)
-    element = f'<text {position} y="{style.baseline}" fill="#{colour}">{text}</text>'
-    if colour != _WHITE or style.upper_case:
-        return element
-    shadow = f'<text {position} y="{style.baseline + 1}" fill="#000" fill-opacity=".3" aria-hidden="true">{text}</text>'
-    return f"{shadow}{element}"
 
 
 def _calculate_luminance(colour: str) -> float:
