@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
 
-    from sqlalchemy import Dialect, Select
+    from sqlalchemy import ColumnElement, Dialect, Select
     from sqlalchemy.schema import ExecutableDDLElement
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.types import TypeEngine
@@ -94,50 +94,45 @@ class Total(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
-class _Hour(FunctionElement[datetime]):
+class _Step(FunctionElement[Any]):
+    """A function with other SQL in SQLite than in PostgreSQL. It does not depend on the time zone of the session."""
+
+    inherit_cache = True
+    postgresql = sqlite = ""
+
+
+class _Hour(_Step):
     """The start of a time's hour."""
 
     type = Time()
-    inherit_cache = True
+    postgresql = "(date_trunc('hour', {0} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
+    sqlite = "strftime('%Y-%m-%d %H:00:00.000000', {0})"
 
 
-class _Day(FunctionElement[Any]):
+class _Day(_Step):
     type = Date()
-    inherit_cache = True
+    postgresql = "CAST({0} AT TIME ZONE 'UTC' AS DATE)"
+    sqlite = "date({0})"
 
 
-class _Week(FunctionElement[Any]):
+class _Week(_Step):
     """The Monday of a time's week."""
 
     type = Date()
-    inherit_cache = True
+    postgresql = "CAST(date_trunc('week', {0} AT TIME ZONE 'UTC') AS DATE)"
+    sqlite = "date({0}, '-6 days', 'weekday 1')"
 
 
-class _WeekAfter(FunctionElement[Any]):
+class _WeekAfter(_Step):
     type = Date()
-    inherit_cache = True
+    postgresql = "({0} + 7)"
+    sqlite = "date({0}, '+7 days')"
 
 
-#: The SQL of each function in PostgreSQL and in SQLite. It does not depend on the time zone of the session.
-_TEMPLATES: dict[type[FunctionElement[Any]], tuple[str, str]] = {
-    _Hour: (
-        "(date_trunc('hour', {0} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')",
-        "strftime('%Y-%m-%d %H:00:00.000000', {0})",
-    ),
-    _Day: ("CAST({0} AT TIME ZONE 'UTC' AS DATE)", "date({0})"),
-    _Week: ("CAST(date_trunc('week', {0} AT TIME ZONE 'UTC') AS DATE)", "date({0}, '-6 days', 'weekday 1')"),
-    _WeekAfter: ("({0} + 7)", "date({0}, '+7 days')"),
-}
-
-
-@compiles(_Hour)
-@compiles(_Day)
-@compiles(_Week)
-@compiles(_WeekAfter)
-def _compile(element: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
-    postgresql, sqlite = _TEMPLATES[type(element)]
-    template = sqlite if compiler.dialect.name == "sqlite" else postgresql
-    return template.format(compiler.process(element.clauses, **options))
+@compiles(_Step)
+def _compile(step: _Step, compiler: SQLCompiler, **options: Any) -> str:
+    template = step.sqlite if compiler.dialect.name == "sqlite" else step.postgresql
+    return template.format(compiler.process(step.clauses, **options))
 
 
 metadata = MetaData()
@@ -167,8 +162,7 @@ counters = Table(
 )
 
 
-def _group_by(name: str, step: type[FunctionElement[Any]]) -> Select[Any]:
-    start = step(events.c.recorded_at)
+def _group_by(name: str, start: ColumnElement[Any]) -> Select[Any]:
     return select(
         events.c.counter_id,
         start.label(name),
@@ -183,7 +177,7 @@ def _select_ranked() -> Select[Any]:
 
 
 def _select_busiest() -> Select[Any]:
-    hours = _group_by("hour", _Hour).subquery("hours")
+    hours = _group_by("hour", _Hour(events.c.recorded_at)).subquery("hours")
     place = func.row_number().over(partition_by=hours.c.counter_id, order_by=(hours.c.events.desc(), hours.c.hour))
     placed = select(hours, place.label("place")).subquery("placed")
     columns = (placed.c.counter_id, placed.c.hour, placed.c.events, placed.c.total)
@@ -191,7 +185,8 @@ def _select_busiest() -> Select[Any]:
 
 
 def _select_growth() -> Select[Any]:
-    week, before = _group_by("week", _Week).subquery("this_week"), _group_by("week", _Week).subquery("week_before")
+    weeks = _group_by("week", _Week(events.c.recorded_at))
+    week, before = weeks.subquery("this_week"), weeks.subquery("week_before")
     events_before = func.coalesce(before.c.events, 0)
     is_before = (before.c.counter_id == week.c.counter_id) & (_WeekAfter(before.c.week) == week.c.week)
     return select(
@@ -214,23 +209,14 @@ def _select_running() -> Select[Any]:
 
 
 def _select_states() -> Select[Any]:
-    steps = (
-        select(
-            events.c.counter_id,
-            events.c.recorded_at,
-            func.sum(events.c.amount, type_=Total).label("amount"),
-            func.count().label("events"),
-        )
-        .group_by(events.c.counter_id, events.c.recorded_at)
-        .subquery("steps")
-    )
-    in_order: dict[str, Any] = {"partition_by": steps.c.counter_id, "order_by": steps.c.recorded_at}
+    steps = _group_by("since", events.c.recorded_at).subquery("steps")
+    in_order: dict[str, Any] = {"partition_by": steps.c.counter_id, "order_by": steps.c.since}
     return select(
         steps.c.counter_id,
-        func.sum(steps.c.amount, type_=Total).over(**in_order, rows=(None, 0)).label("value"),
+        func.sum(steps.c.total, type_=Total).over(**in_order, rows=(None, 0)).label("value"),
         func.sum(steps.c.events, type_=Total).over(**in_order, rows=(None, 0)).label("version"),
-        steps.c.recorded_at.label("since"),
-        func.lead(steps.c.recorded_at, type_=Time).over(**in_order).label("until"),
+        steps.c.since,
+        func.lead(steps.c.since, type_=Time).over(**in_order).label("until"),
     )
 
 
@@ -240,18 +226,15 @@ tables = (counters, events)
 #: week, without empty ones; each counter's hour with the most events, or the first such hour; each week compared with
 #: the week before; every event with the counter's value after it, ordered by time, then by id; and each state of a
 #: counter with the time of its last event, inclusive, and the time of the next event, exclusive, or NULL.
-views = tuple(
-    CreateView(selected, name)
-    for name, selected in (
-        ("top_counters", _select_ranked()),
-        ("daily", _group_by("day", _Day)),
-        ("hourly", _group_by("hour", _Hour)),
-        ("weekly", _group_by("week", _Week)),
-        ("busiest_hour", _select_busiest()),
-        ("weekly_growth", _select_growth()),
-        ("running_totals", _select_running()),
-        ("value_at", _select_states()),
-    )
+views = (
+    CreateView(_select_ranked(), "top_counters"),
+    CreateView(_group_by("day", _Day(events.c.recorded_at)), "daily"),
+    CreateView(_group_by("hour", _Hour(events.c.recorded_at)), "hourly"),
+    CreateView(_group_by("week", _Week(events.c.recorded_at)), "weekly"),
+    CreateView(_select_busiest(), "busiest_hour"),
+    CreateView(_select_growth(), "weekly_growth"),
+    CreateView(_select_running(), "running_totals"),
+    CreateView(_select_states(), "value_at"),
 )
 
 
