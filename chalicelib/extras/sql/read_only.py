@@ -83,40 +83,47 @@ def open_snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
         ReadModelUnavailableError: the database does not answer, or refuses the connection.
     """
     deadline = time.monotonic() + timeout_s
-    with _close_after(timeout_s + _GRACE_S):
-        try:
+    with _Deadline(timeout_s + _GRACE_S):
+        with _translate_errors():
             connection = engine.connect()
-        except DBAPIError as error:
-            raise ReadModelUnavailableError(str(error.orig)) from error.orig
+        ended = threading.Event()
         with connection:
             try:
-                with _begin(connection, deadline):
-                    yield connection
+                _BEGIN[connection.dialect.name](connection, deadline, ended)
+                yield connection
             finally:
+                ended.set()
+                with contextlib.suppress(DBAPIError):  # the connection may be broken, and SQLite's authorizer denies it
+                    connection.rollback()
                 connection.invalidate()  # otherwise, the pool would keep it
 
 
 class _Deadline:
-    """Shut down database sockets when the time is up, so that blocked calls fail."""
+    """Shut down the database sockets of the block when the time is up, so that blocked calls fail."""
 
     def __init__(self, seconds: float) -> None:
-        self.timer = threading.Timer(seconds, self._end)
-        self.timer.daemon = True
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._is_over = False
+
+    def __enter__(self) -> None:
+        self._timer.start()
+        self._outer = _current.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._outer)
+        self._timer.cancel()
+        with self._lock:
+            for watched_socket in self._sockets:
+                watched_socket.close()
 
     def watch(self, descriptor: int) -> None:
         with self._lock:
             self._sockets.append(socket.socket(fileno=os.dup(descriptor)))
         if self._is_over:
             self._end()
-
-    def close(self) -> None:
-        self.timer.cancel()
-        with self._lock:
-            for watched_socket in self._sockets:
-                watched_socket.close()
 
     def _end(self) -> None:
         self._is_over = True
@@ -129,45 +136,16 @@ class _Deadline:
 _current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
-@contextlib.contextmanager
-def _close_after(seconds: float) -> Iterator[None]:
-    deadline = _Deadline(seconds)
-    deadline.timer.start()
-    outer = _current.set(deadline)
-    try:
-        yield
-    finally:
-        _current.reset(outer)
-        deadline.close()
-
-
 def _watch(driver_connection: Any, _record: object) -> None:
     if deadline := _current.get():
         deadline.watch(driver_connection.fileno())
 
 
-@contextlib.contextmanager
-def _begin(connection: Connection, deadline: float) -> Iterator[None]:
-    transaction = connection.begin()
-    driver_connection: Any = connection.connection.driver_connection
-    try:
-        with _BEGIN[connection.dialect.name](connection, driver_connection, deadline):
-            yield
-    finally:
-        with contextlib.suppress(DBAPIError):  # a broken connection has nothing to roll back
-            transaction.rollback()
-
-
-@contextlib.contextmanager
-def _begin_on_sqlite(connection: Connection, driver_connection: sqlite3.Connection, deadline: float) -> Iterator[None]:
+def _begin_on_sqlite(connection: Connection, deadline: float, _ended: threading.Event) -> None:
     _execute(connection, "BEGIN")
+    driver_connection: Any = connection.connection.driver_connection
     driver_connection.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
     driver_connection.set_authorizer(_authorize)
-    try:
-        yield
-    finally:
-        driver_connection.set_authorizer(None)
-        driver_connection.set_progress_handler(None, 0)
 
 
 def _authorize(action: int, name: str | None, *_: str | None) -> int:
@@ -180,21 +158,18 @@ def _authorize(action: int, name: str | None, *_: str | None) -> int:
     return sqlite3.SQLITE_OK if is_read else sqlite3.SQLITE_DENY
 
 
-@contextlib.contextmanager
-def _begin_on_postgresql(connection: Connection, _driver_connection: Any, deadline: float) -> Iterator[None]:
+def _begin_on_postgresql(connection: Connection, deadline: float, _ended: threading.Event) -> None:
     # With a query, because after the first query, no statement can make the transaction writable.
     _execute(
         connection,
         "SELECT set_config('statement_timeout', :ms, true), set_config('timezone', 'UTC', true)",
         ms=str(max(round((deadline - time.monotonic()) * 1000), 1)),  # 0 would mean no limit
     )
-    yield
 
 
-@contextlib.contextmanager
-def _begin_on_dsql(connection: Connection, driver_connection: Any, deadline: float) -> Iterator[None]:
+def _begin_on_dsql(connection: Connection, deadline: float, ended: threading.Event) -> None:
     _execute(connection, "SELECT 1")
-    ended = threading.Event()
+    driver_connection: Any = connection.connection.driver_connection
 
     def cancel() -> None:
         pause_s = max(deadline - time.monotonic(), 0)
@@ -205,21 +180,19 @@ def _begin_on_dsql(connection: Connection, driver_connection: Any, deadline: flo
             pause_s = _CANCEL_AGAIN_S
 
     threading.Thread(target=cancel, daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
-_BEGIN: dict[str, Any] = {
-    "sqlite": _begin_on_sqlite,
-    "postgresql": _begin_on_postgresql,
-    "auroradsql": _begin_on_dsql,
-}
+_BEGIN = {"sqlite": _begin_on_sqlite, "postgresql": _begin_on_postgresql, "auroradsql": _begin_on_dsql}
 
 
 def _execute(connection: Connection, statement: str, **values: str) -> None:
-    try:
+    with _translate_errors():
         connection.execute(text(statement), values)
+
+
+@contextlib.contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
     except DBAPIError as error:
         raise ReadModelUnavailableError(str(error.orig)) from error.orig
