@@ -11,13 +11,11 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError
 from sqlalchemy import and_, or_, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chalicelib import retries, settings
+from chalicelib import settings
 from chalicelib.aws import session
-from chalicelib.errors import BadCursorError, ReadModelUnavailableError
+from chalicelib.errors import BadCursorError, DoesNotFitError, UnavailableError
 from chalicelib.extras.reports import definitions
 from chalicelib.extras.reports.definitions import Page
 from chalicelib.extras.reports.errors import ReportUnavailableError
@@ -25,6 +23,8 @@ from chalicelib.extras.sql import read_model, read_only
 from chalicelib.extras.sql.schema import views
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select
 
     from chalicelib.extras.reports.definitions import Position, Query, Report
@@ -48,24 +48,19 @@ def run(query: Query) -> Page:
     """
     left_s = session.remaining_s()
     deadline = time.monotonic() + (LONGEST_S if left_s is None else min(LONGEST_S, left_s))
-    failure: object = "no time was left"
-    for _ in retries.attempts(_TRIES):
-        if time.monotonic() >= deadline:
-            break
-        # Use the driver's error as the cause: SQLAlchemy's would put the statement into the log.
-        try:
-            with read_only.open_snapshot(client(), max(deadline - time.monotonic(), 0.001)) as connection:
-                return _read_page(query, connection)
-        except OverflowError as error:
-            # SQLite's integers have 64 bits, so no valid cursor has a larger number.
-            raise BadCursorError from error
-        except DBAPIError as error:
-            if not (error.connection_invalidated or read_model.is_conflict(error.orig)):
-                raise ReportUnavailableError(str(error.orig)) from error.orig
-            failure = error.orig
-        except (SQLAlchemyError, BotoCoreError, ReadModelUnavailableError) as error:
-            raise ReportUnavailableError(str(error)) from error
-    raise ReportUnavailableError(f"not answered in {LONGEST_S} s or {_TRIES} tries: {failure}")
+
+    def begin() -> AbstractContextManager[Connection]:
+        if (left_s := deadline - time.monotonic()) <= 0:
+            raise ReportUnavailableError("no time was left")
+        return read_only.open_snapshot(client(), left_s)
+
+    try:
+        return read_model.run_in_transaction(begin, functools.partial(_read_page, query), _TRIES)
+    except DoesNotFitError as error:
+        # SQLite's integers have 64 bits, so no valid cursor has a larger number.
+        raise BadCursorError from error
+    except UnavailableError as error:
+        raise ReportUnavailableError(str(error)) from error
 
 
 @functools.cache

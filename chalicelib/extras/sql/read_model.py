@@ -5,7 +5,8 @@ A batch is counted in one transaction: insert the events whose rows do not exist
 counters. The primary key of a row, (counter id, event id), also identifies the event in the log. So duplicates, order
 and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
 
-Errors of SQLAlchemy and its drivers are raised as the project's own errors.
+Errors of SQLAlchemy and its drivers are raised as the project's own errors: a `ReadModelUnavailableError` if the
+database refuses or does not answer, and a `ContendedError` if every attempt conflicts with a concurrent transaction.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from chalicelib.extras.sql.schema import events as event_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import URL, Connection, Engine, Executable
 
@@ -123,43 +125,25 @@ def _count_storable(
 
 
 def get_size() -> int:
-    """
-    Return the number of counted events of all counters.
-
-    Raises:
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Return the number of counted events of all counters."""
     ((number,),) = fetch(client(), select(func.count()).select_from(event_rows))
     return int(number)
 
 
 def make_schema(url: str) -> None:
-    """
-    Create or update the tables and views in the database at this URL. Safe to repeat.
-
-    Raises:
-        ReadModelUnavailableError: the database refuses or does not answer.
-        ContendedError: every attempt conflicted with a concurrent schema change.
-    """
+    """Create or update the tables and views in the database at this URL. Safe to repeat."""
     with open_engine(url) as engine:
         if engine.dialect.name == "sqlite":
             # With WAL, readers do not block writers. The file stores this setting.
-            run_in_transaction(engine, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
+            run_in_transaction(engine.begin, lambda connection: connection.execute(text("PRAGMA journal_mode = WAL")))
         for statement in list_statements(engine.dialect.name):
             # Aurora DSQL allows one DDL statement per transaction.
             fetch(engine, statement)
 
 
 def has_schema(engine: Engine) -> bool:
-    """
-    Check whether the database has the tables.
-
-    Raises:
-        ReadModelUnavailableError: the database refuses or does not answer.
-    """
-    return run_in_transaction(
-        engine, lambda connection: all(inspect(connection).has_table(table.name) for table in tables)
-    )
+    """Check whether the database has the tables."""
+    return run_in_transaction(engine.begin, lambda own: all(inspect(own).has_table(table.name) for table in tables))
 
 
 @contextlib.contextmanager
@@ -202,7 +186,7 @@ def is_conflict(error: object) -> bool:
 
 
 def _count(rows: list[Row], engine: Engine) -> frozenset[tuple[str, str]]:
-    return run_in_transaction(engine, lambda connection: add(connection, rows))
+    return run_in_transaction(engine.begin, lambda connection: add(connection, rows))
 
 
 def add(connection: Connection, rows: list[Row]) -> frozenset[tuple[str, str]]:
@@ -259,12 +243,16 @@ def fetch(engine: Engine, statement: Executable) -> list[Any]:
         result = connection.execute(statement)
         return list(result) if result.returns_rows else []
 
-    return run_in_transaction(engine, work)
+    return run_in_transaction(engine.begin, work)
 
 
-def run_in_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
+def run_in_transaction(
+    begin: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], _T], tries: int | None = None
+) -> _T:
     """
-    Call `work` in one transaction. Retry after a conflict or a broken connection.
+    Call `work` in one transaction, which `begin` opens. Retry after a conflict or a broken connection.
+
+    Default of `tries`: 12.
 
     Raises:
         DoesNotFitError: the database cannot store a value; nothing is changed.
@@ -272,9 +260,10 @@ def run_in_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
         ContendedError: every attempt conflicted with a concurrent writer.
     """
     # Use the driver's error as the cause: SQLAlchemy's would put the whole statement into the log.
-    for _ in retries.attempts(_TRIES):
+    tries = tries or _TRIES
+    for _ in retries.attempts(tries):
         try:
-            with engine.begin() as connection:
+            with begin() as connection:
                 return work(connection)
         except (DataError, IntegrityError) as error:
             raise DoesNotFitError(str(error.orig)) from error.orig
@@ -286,7 +275,7 @@ def run_in_transaction(engine: Engine, work: Callable[[Connection], _T]) -> _T:
             conflict = error.orig
         except (SQLAlchemyError, BotoCoreError) as error:
             raise ReadModelUnavailableError(str(error)) from error
-    raise ContendedError(f"not done in {_TRIES} tries: {conflict}") from conflict
+    raise ContendedError(f"not done in {tries} tries: {conflict}") from conflict
 
 
 def _dsql_engine(address: URL) -> Engine:

@@ -77,7 +77,7 @@ def recompute(engine: Engine, counter_id: str) -> None:
         connection.execute(_update(counter_id).values(value=rows.add_halves(high, low), version=number))
         _delete_if_empty(connection, counter_id)
 
-    read_model.run_in_transaction(engine, work)
+    read_model.run_in_transaction(engine.begin, work)
 
 
 def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, adjust_totals: bool = True) -> None:
@@ -107,7 +107,7 @@ def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, a
             read_model.add(connection, replacements)
         _delete_if_empty(connection, counter_id)
 
-    read_model.run_in_transaction(engine, work)
+    read_model.run_in_transaction(engine.begin, work)
 
 
 def _correct_totals(engine: Engine, counter_ids: Iterable[str], repaired: Repaired) -> set[str]:
