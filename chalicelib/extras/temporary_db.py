@@ -18,7 +18,7 @@ class TemporaryDatabase:
     def __init__(self, schema: str, file: str = "") -> None:
         self._lock = threading.Lock()
         # An empty name means a temporary file (https://www.sqlite.org/inmemorydb.html).
-        self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect(file, check_same_thread=False)
         self._database.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
         self._database.executescript(schema)
 
@@ -47,20 +47,14 @@ class TemporaryDatabase:
             yield from rows
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> None:
-        """Execute a statement without a result."""
-        with self._lock:
+        """Execute a statement without a result, in its own transaction."""
+        with self._lock, self._database:
             self._database.execute(statement, values)
 
     def insert(self, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "IGNORE") -> None:
         """Insert rows in one transaction. `on_conflict`: IGNORE or REPLACE rows whose key exists."""
-        with self._lock:
-            self._database.execute("BEGIN")
-            try:
-                self._database.executemany(f"INSERT OR {on_conflict} INTO {into}", rows)
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+        with self._lock, self._database:
+            self._database.executemany(f"INSERT OR {on_conflict} INTO {into}", rows)
 
 
 class _ExactSum:

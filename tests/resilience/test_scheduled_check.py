@@ -319,7 +319,7 @@ def test_a_checkpoint_is_no_part_of_the_read_model(pipeline, budget):
 
     report = verify_parts(select_all(2), lag_s=0, waits=False)
     with stage_parts(select_all(2)) as comparison:
-        keys, strays = comparison.parts(), list(comparison.strays)
+        keys, strays = comparison.db.parts(), list(comparison.strays)
         repaired = repair.repair_all(comparison)
 
     assert saved["walks"]["log"]

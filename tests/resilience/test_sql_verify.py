@@ -248,7 +248,7 @@ def test_unreadable_event_is_reported_and_its_row_is_not_unknown(database, name,
     report = verify_counters(name)
 
     assert dict(report.numbers) == {kinds.UNREADABLE: 1}
-    assert (report.differences[0].event_id, report.unreadable) == (newer, {name})
+    assert (report.differences[0].event_id, report.differences[0].counter_id) == (newer, name)
 
 
 def test_scan_with_any_page_size_returns_every_row_once(database, name, monkeypatch):

@@ -5,8 +5,8 @@ A batch is counted in one transaction: insert the events whose rows do not exist
 counters. The primary key of a row, (counter id, event id), also identifies the event in the log. So duplicates, order
 and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
 
-Errors of SQLAlchemy and its drivers are raised as the project's own errors: a `ReadModelUnavailableError` if the
-database refuses or does not answer, and a `ContendedError` if every attempt conflicts with a concurrent transaction.
+Errors of SQLAlchemy and its drivers are raised as the project's own errors. A `ReadModelUnavailableError` means that
+the database refuses or does not answer; a `ContendedError`, that every attempt conflicts with another transaction.
 """
 
 from __future__ import annotations

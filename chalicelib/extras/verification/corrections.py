@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import clock
@@ -23,7 +22,7 @@ from chalicelib.read_model import items, store
 from chalicelib.read_model.store import ChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pynamodb.expressions.condition import Condition
     from pynamodb.expressions.update import Action
@@ -33,60 +32,53 @@ if TYPE_CHECKING:
     from chalicelib.domain.entries import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+def correct(  # noqa: PLR0913  (a correction has only some of them)
+    key: PartKey,
+    pages: Iterable[PageWrite] = (),
+    *,
+    value: int = 0,
+    version: int = 0,
+    recent: frozenset[Entry] | None = None,
+    archived_until_ms: int | None = None,
+    revision: int | None = None,
+    amended: int | None = None,
+    absent_end_ms: int | None = None,
+) -> None:
     """
-    Correct a part: write pages, each on its own condition, and change the part's item.
+    Write pages, each on its own condition, and change the part's item: all of it or nothing. One request.
 
-    `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. If
-    `revision` is not None, the item must still have it; 0: the item must not exist. The same applies to `amended`. No
-    archive page may end at `absent_end_ms`.
+    `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. The item
+    must still have `revision` or `amended`, if one of them is not None. Revision 0: the item must not exist. No archive
+    page may end at `absent_end_ms`.
     """
-
-    pages: tuple[PageWrite, ...] = ()
-    value: int = 0
-    version: int = 0
-    recent: frozenset[Entry] | None = None
-    archived_until_ms: int | None = None
-    revision: int | None = None
-    amended: int | None = None
-    absent_end_ms: int | None = None
-
-
-def correct(key: PartKey, correction: Correction) -> None:
-    """Execute a correction: all of its writes or none. One request."""
     item = CounterItem
     actions: list[Action] = [
-        item.value.add(correction.value),
-        item.version.add(correction.version),
+        item.value.add(value),
+        item.version.add(version),
         item.revision.add(1),
         item.amended.add(1),
         item.updated_at.set(item.updated_at | clock.now_ms()),  # only if it is missing
     ]
-    if correction.recent is not None:
-        actions.append(store.set_recent(correction.recent))
-    if (until_ms := correction.archived_until_ms) is not None:
-        is_none = until_ms == NOTHING_ARCHIVED
-        actions.append(item.archived_until.remove() if is_none else item.archived_until.set(until_ms))
+    if recent is not None:
+        actions.append(store.set_recent(recent))
+    if archived_until_ms is not None:
+        is_none = archived_until_ms == NOTHING_ARCHIVED
+        actions.append(item.archived_until.remove() if is_none else item.archived_until.set(archived_until_ms))
     with _translate_refusals(), dynamodb.transact(ReadModelUnavailableError) as transaction:
-        if correction.absent_end_ms is not None:
+        if absent_end_ms is not None:
             partition, is_absent = partitions.format_partition(key), PageItem.end.does_not_exist()
-            transaction.condition_check(PageItem, partition, correction.absent_end_ms, condition=is_absent)
-        for page in correction.pages:
+            transaction.condition_check(PageItem, partition, absent_end_ms, condition=is_absent)
+        for page in pages:
             store.include_page(transaction, key, page)
-        condition = _build_condition(correction)
+        condition = _build_condition(revision, amended)
         transaction.update(item(key.counter_id, key.part), actions=actions, condition=condition)
 
 
-def _build_condition(correction: Correction) -> Condition | None:
-    """Return the condition on the item's `revision` and `amended`."""
-    condition = None if correction.revision is None else store.revision_condition(correction.revision)
-    if correction.amended is None:
-        return condition
-    same: Condition = CounterItem.amended == correction.amended
-    if correction.amended == 0:
-        same = CounterItem.revision.exists() & (same | CounterItem.amended.does_not_exist())
-    return same if condition is None else condition & same
+def _build_condition(revision: int | None, amended: int | None) -> Condition | None:
+    if amended is None:
+        return None if revision is None else store.revision_condition(revision)
+    same: Condition = CounterItem.amended == amended
+    return same if amended else CounterItem.revision.exists() & (same | CounterItem.amended.does_not_exist())
 
 
 def replace_damaged_item(stored: RawItem, part: Part) -> None:

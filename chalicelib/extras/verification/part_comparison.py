@@ -99,15 +99,11 @@ class PartComparison:
         for segments in (self._scope.parts, self._scope.pages):
             verifier.run_in_parallel(self._add_items, segments, advance)
 
-    def parts(self) -> list[PartKey]:
-        """Return every part that has staged data."""
-        return list(self.db.parts())
-
     def count_pending(self, oldest_ms: int, young_from_ms: int) -> int:
         """Check uncounted events again, from `oldest_ms` on. Return the number of pending events."""
         young = 0
         if self._lagging is None:
-            self._lagging = [key for key in self.parts() if next(self.db.missing(key), None) is not None]
+            self._lagging = [key for key in self.db.parts() if next(self.db.missing(key), None) is not None]
         for key in self._lagging:
             for chunk in split_into_chunks(self.db.missing(key), _EVENTS_AT_ONCE):
                 entries = frozenset(entry for entry in chunk if entry.recorded_at_ms >= oldest_ms)
@@ -121,7 +117,7 @@ class PartComparison:
 
     def report_differences(self, young_from_ms: int) -> Report:
         """Report the differences of every part, after settling each part that seems to differ."""
-        for key in self.parts():
+        for key in self.db.parts():
             self.report_part(key, young_from_ms)
         self.report.events, self.report.entries = self.db.sizes()
         self.report.counters = len({key.counter_id for key in self.db.parts()})

@@ -26,7 +26,6 @@ from chalicelib.errors import ArchiveGapError, ContendedError, DamagedReadModelE
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import corrections
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.corrections import Correction
 from chalicelib.extras.verification.part_comparison import find_differences, settle
 from chalicelib.extras.verification.report import Repaired
 from chalicelib.extras.verification.staging_db import RECENT, SEEN, find_end
@@ -135,7 +134,7 @@ def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) 
     if _add_missing(db, part.key):
         return True
     if doubtful == [(value, version)]:
-        corrections.correct(part.key, Correction(value=value, version=version, amended=part.amended))
+        corrections.correct(part.key, value=value, version=version, amended=part.amended)
     else:
         doubtful[:] = [(value, version)]
         retries.pause()
@@ -170,7 +169,7 @@ def _link_pages(key: PartKey, pages: list[StagedPage]) -> bool:
             stored = _read_page(key, end_ms)
             kept = tuple(entry for entry in stored.entries if entry.recorded_at_ms > before_ms)
             page = PageWrite(before_ms, end_ms, stored.revision, kept)
-        corrections.correct(key, Correction(pages=(page,)))
+        corrections.correct(key, [page])
     return bool(links)
 
 
@@ -186,10 +185,9 @@ def _correct_end(part: Part, last_ms: int) -> bool:
     recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
     # If the last page exists but is not visible yet, this is refused.
     absent_end_ms = until_ms if until_ms > last_ms else None
-    correction = Correction(
-        recent=recent, archived_until_ms=last_ms, revision=part.revision, absent_end_ms=absent_end_ms
+    corrections.correct(
+        part.key, recent=recent, archived_until_ms=last_ms, revision=part.revision, absent_end_ms=absent_end_ms
     )
-    corrections.correct(part.key, correction)
     return True
 
 
@@ -201,12 +199,11 @@ def _remove(db: StagingDb, part: Part) -> bool:
     # The item comes first: its correction is conditional on the revision that each correction of a page raises.
     for page, entries in sorted(by_page.items()):
         if page == RECENT:
-            correction = Correction(recent=part.recent - entries, revision=part.revision)
+            corrections.correct(part.key, recent=part.recent - entries, revision=part.revision)
         else:
             stored = _read_page(part.key, page)
             kept = tuple(entry for entry in stored.entries if entry not in entries)
-            correction = Correction(pages=(PageWrite(stored.start_ms, page, stored.revision, kept),))
-        corrections.correct(part.key, correction)
+            corrections.correct(part.key, [PageWrite(stored.start_ms, page, stored.revision, kept)])
     return bool(by_page)
 
 
@@ -222,19 +219,23 @@ def _add_missing(db: StagingDb, key: PartKey) -> bool:
             except ArchiveGapError as gap:  # the staged archive has no gap, so the part changed
                 raise ChangedError from gap
             if step.plan:
-                corrections.correct(key, _without_totals(step.plan, part))
+                _execute_without_totals(step.plan, part)
                 is_changed = True
             entries -= step.entries
     return is_changed
 
 
-def _without_totals(plan: Plan, part: Part) -> Correction:
-    """Return the correction that writes the entries of a plan without changing the totals."""
+def _execute_without_totals(plan: Plan, part: Part) -> None:
+    """Write the entries of a plan without changing the totals."""
     if isinstance(plan, Addition):
-        return Correction(recent=part.recent | plan.entries, revision=part.revision)
-    if plan.revision is None:
-        return Correction(pages=plan.pages)
-    return Correction(plan.pages, 0, 0, plan.recent, plan.archived_until_ms, plan.revision)
+        corrections.correct(part.key, recent=part.recent | plan.entries, revision=part.revision)
+    elif plan.revision is None:
+        corrections.correct(part.key, plan.pages)
+    else:
+        until_ms = plan.archived_until_ms
+        corrections.correct(
+            part.key, plan.pages, recent=plan.recent, archived_until_ms=until_ms, revision=plan.revision
+        )
 
 
 def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> bool:

@@ -74,8 +74,7 @@ class Report:
 
     `pending` events are uncounted and younger than the allowed lag; `lag_s` is the age of the oldest uncounted event.
     `entries` is the number of the read model's entries, called `unit` in messages. `numbers` counts all differences by
-    kind, and `differences` has the first of them. `unreadable` has the counters with events that this version of the
-    code cannot read.
+    kind, and `differences` has the first of them.
     """
 
     unit: str = "entries"
@@ -86,7 +85,6 @@ class Report:
     lag_s: float = 0
     numbers: Numbers[str] = field(default_factory=Numbers)
     differences: list[Difference] = field(default_factory=list)
-    unreadable: set[str] = field(default_factory=set)
 
     @property
     def holds(self) -> bool:
@@ -114,7 +112,6 @@ class Report:
     def add_unreadable(self, events: Iterable[tuple[str, str, str]]) -> None:
         """Add unreadable events, as (counter id, event id, reason)."""
         for counter_id, event_id, reason in events:
-            self.unreadable.add(counter_id)
             self.add(Difference(UNREADABLE, counter_id, reason, event_id))
 
 

@@ -29,7 +29,7 @@ from chalicelib.event_log import NEVER_PURGED, LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import checkpoint, verifier
 from chalicelib.extras.verification import report as kinds
-from chalicelib.extras.verification.part_comparison import PartComparison, select_parts
+from chalicelib.extras.verification.part_comparison import PartComparison, describe_stray, select_parts
 from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.extras.verification.report import Difference, Report, Totals
 from chalicelib.extras.verification.staging_db import SEEN, StagingDb
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from chalicelib.aws.dynamodb import RawItem
     from chalicelib.domain.archive import Page
-    from chalicelib.domain.counter import Part
     from chalicelib.domain.entries import Entry
     from chalicelib.domain.events import Event
 
@@ -76,9 +75,9 @@ class Checked:
     counters: int
     repaired: int
     drift: int
+    parked: int
     oldest_s: float
     age_s: float
-    parked: int
 
 
 @dataclass(slots=True)
@@ -109,26 +108,17 @@ def check(now_s: int) -> Checked:
     _save(walks)
     repaired += _walk_counters(walks, current.check_events // 2, now_s, report)
     _save(walks)
-    checked = Checked(
-        events=report.events,
-        counters=report.counters,
-        repaired=repaired,
-        drift=report.numbers.total(),
-        oldest_s=report.lag_s,
-        age_s=max(0, now_s - walks.finished_s),
-        parked=sqs.approximate_length(READ_MODEL.dead_letter_queue(current.stage)),
-    )
+    values: dict[str, Any] = {
+        "Repaired": repaired,
+        "Drift": report.numbers.total(),
+        "OnDeadLetterQueue": sqs.approximate_length(READ_MODEL.dead_letter_queue(current.stage)),
+        "OldestUncounted": report.lag_s,
+        "CheckAge": max(0, now_s - walks.finished_s),
+    }
     for difference in report.differences:
         telemetry.log_drift(difference.counter_id, difference.kind, difference.detail, difference.event_id)
-    values = {
-        "Repaired": checked.repaired,
-        "Drift": checked.drift,
-        "OnDeadLetterQueue": checked.parked,
-        "OldestUncounted": checked.oldest_s,
-        "CheckAge": checked.age_s,
-    }
-    telemetry.log_check(checked.counters, checked.events, values)
-    return checked
+    telemetry.log_check(report.counters, report.events, values)
+    return Checked(report.events, report.counters, *values.values())
 
 
 def _resume(now_s: int) -> _Walks:
@@ -182,7 +172,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
     at_once = capacity // (2 * _EVENTS_PER_UNIT) + 1
     for item in chain.from_iterable(store.scan_parts(after=walks.counter or None, at_once=at_once)):
         if (key := items.parse_part_key(item)) is None:
-            report.add(Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}"))
+            report.add(describe_stray(item))
         elif (size := _estimate_cost(item)) <= capacity:
             if size > budget:
                 break
@@ -221,12 +211,11 @@ def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report
         comparison = PartComparison(db, scope, report)
         verifier.stage(db, [comparison], log)
         comparison.count_pending(0, young_from_ms)
-        for key in comparison.parts():
-            for chunk in split_into_chunks(list(db.missing(key)), _EVENTS_AT_ONCE):
-                old = frozenset(entry for entry in chunk if entry.recorded_at_ms < young_from_ms)
-                with contextlib.suppress(DamagedReadModelError):  # `report_part` reports the damage
-                    repaired += len(_count_missed(key, old))
-                    db.add_counted(key, old, SEEN)
+        for key in db.parts():
+            old = frozenset(entry for entry in db.missing(key) if entry.recorded_at_ms < young_from_ms)
+            with contextlib.suppress(DamagedReadModelError):  # `report_part` reports the damage
+                repaired += len(_count_missed(key, old))
+                db.add_counted(key, old, SEEN)
             comparison.report_part(key, young_from_ms)
         report.counters += len({key.counter_id for key in sizes})
     return repaired
@@ -279,7 +268,10 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     except DamagedReadModelError as error:
         report.add(Difference(kinds.DAMAGED, key.counter_id, error.detail))
     else:
-        _report_totals(part, state, report)
+        if (part.amended, part.archived_until_ms) == (state["amended"], state["end"]):
+            total = state["sum"] + sum(entry.amount for entry in part.recent)
+            totals = Totals(part.value, part.version, total, state["number"] + len(part.recent))
+            report.add(totals.compare(key.counter_id))
     report.counters += 1
     walks.large = {}
     return budget - _EVENTS_PER_UNIT
@@ -289,14 +281,6 @@ def _is_chain(pages: list[Page], end_ms: int) -> bool:
     """Check whether the first page starts at `end_ms`, and each other page where the previous page ends."""
     ends = [end_ms, *(page.end_ms for page in pages)]
     return bool(pages) and all(page.start_ms == end for page, end in zip(pages, ends, strict=False))
-
-
-def _report_totals(part: Part, state: dict[str, Any], report: Report) -> None:
-    if (part.amended, part.archived_until_ms) != (state["amended"], state["end"]):
-        return
-    total = state["sum"] + sum(entry.amount for entry in part.recent)
-    number = state["number"] + len(part.recent)
-    report.add(Totals(part.value, part.version, total, number).compare(part.key.counter_id))
 
 
 def _count_missed(key: PartKey, missed: frozenset[Entry]) -> frozenset[Entry]:

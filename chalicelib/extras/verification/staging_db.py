@@ -187,9 +187,9 @@ class StagingDb(TemporaryDatabase):
         self.execute("DELETE FROM page WHERE (counter_id, part) = (?, ?) AND end_ms > ?", values)
         self.execute("DELETE FROM counted WHERE (counter_id, part) = (?, ?) AND (page > ? OR page < 0)", values)
 
-    def parts(self) -> Iterator[PartKey]:
-        """Yield every part that has staged data, in order."""
-        return (PartKey(*row) for row in self.rows(f"{_PARTS} ORDER BY 1, 2"))
+    def parts(self) -> list[PartKey]:
+        """Return every part that has staged data, in order."""
+        return [PartKey(*row) for row in self.rows(f"{_PARTS} ORDER BY 1, 2")]
 
     def sizes(self) -> tuple[int, int]:
         """Return the numbers of the log's events, without purged ones, and of the read model's entries."""

@@ -78,7 +78,24 @@ def report(
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError: see `stage`.
     """
-    young_from_ms = _poll_pending(comparisons, lag_s, announce if waits else None)
+
+    def count_pending(oldest_ms: int, young_from_ms: int) -> int:
+        return sum(comparison.count_pending(oldest_ms, young_from_ms) for comparison in comparisons)
+
+    pause = threading.Event()
+    oldest_ms, started_ms = 0, clock.now_ms()
+    while True:
+        young_from_ms = clock.now_ms() - int(lag_s * 1000)
+        if young_from_ms >= started_ms:
+            young_from_ms = LATEST_MS + 1  # by now, even an event recorded with a time in the future is old
+        pending = count_pending(oldest_ms, young_from_ms)
+        if not (pending and waits):
+            break
+        if not oldest_ms:
+            announce(pending)
+        oldest_ms = max(oldest_ms, young_from_ms)
+        pause.wait(_POLL_AFTER_S)
+    count_pending(0, young_from_ms)  # once more, because older events may have been counted since
     return [comparison.report_differences(young_from_ms) for comparison in comparisons]
 
 
@@ -116,30 +133,3 @@ def run_in_parallel(
 
 def _read_batches(segment: LogSegment) -> Iterator[list[Event | Unreadable]]:
     return split_into_chunks(segment(), _EVENTS_AT_ONCE)
-
-
-def _poll_pending(comparisons: Sequence[Comparison], lag_s: float, announce: Callable[[int], None] | None) -> int:
-    """
-    Poll until no pending event is younger than `lag_s`, or once if `announce` is None.
-
-    Return the time from which events are young.
-    """
-
-    def count_pending(oldest_ms: int, young_from_ms: int) -> int:
-        return sum(comparison.count_pending(oldest_ms, young_from_ms) for comparison in comparisons)
-
-    pause = threading.Event()
-    oldest_ms, started_ms = 0, clock.now_ms()
-    while True:
-        young_from_ms = clock.now_ms() - int(lag_s * 1000)
-        if young_from_ms >= started_ms:
-            young_from_ms = LATEST_MS + 1  # by now, even an event recorded with a time in the future is old
-        pending = count_pending(oldest_ms, young_from_ms)
-        if not (pending and announce):
-            # Older events may have been counted since: check all of them once more.
-            count_pending(0, young_from_ms)
-            return young_from_ms
-        if not oldest_ms:
-            announce(pending)
-        oldest_ms = max(oldest_ms, young_from_ms)
-        pause.wait(_POLL_AFTER_S)
