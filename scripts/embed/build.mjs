@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const HEADER = "/* counter embed 1.0.0 */\n";
 /** Properties of objects that no other code sees, and that are never stored or sent. */
 const PRIVATE =
-  /^(absentFrom|adopt|buildUrl|countWaiting|counted|erase|follow|forget|getClicks|getPending|hasUnsaved|isPersistent|onChange|onRecorded|onRefused|recorded|refresh|reject|resolve|retryAfterMs|retryNow|save|shared|show|state|stop|wake)$/;
+  /^(absentFrom|adopt|buildUrl|countWaiting|counted|erase|follow|forget|getClicks|getPending|hasUnsaved|isPersistent|onChange|onRecorded|onRefused|problem|recorded|refresh|reject|resolve|retryAfterMs|retryNow|save|shared|show|state|stop|wake)$/;
 
 const project = new URL("../..", import.meta.url);
 const require = createRequire(new URL(".local/embed/", project));
@@ -37,7 +37,7 @@ const { outputFiles } = await build({
 const { code } = await minify(outputFiles[0].text, {
   module: true,
   ecma: 2020,
-  compress: { passes: 3, unsafe_arrows: true, unsafe: true, pure_getters: true, keep_fargs: false },
+  compress: { passes: 3, unsafe_arrows: true, unsafe: true, pure_getters: true, keep_fargs: false, hoist_funs: true },
   mangle: { properties: { regex: PRIVATE, builtins: true } },
 });
 await writeFile(process.argv[2], `${HEADER}${code}\n`);

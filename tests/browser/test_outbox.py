@@ -204,6 +204,7 @@ def test_stored_click_that_is_refused_is_dropped_with_its_reason(
     [
         {"status": 403, "body": "<h1>Please sign in to this network.</h1>"},
         {"status": 400, "body": "<h1>Bad request</h1>"},
+        {"status": 400, "body": '{"title": "Bad request", "detail": "The gateway could not read it."}'},
         {"status": 403, "body": '{"title": "The gateway refused the request", "detail": "Forbidden"}'},
         {"status": 404, "body": '{"title": "There is no such path", "detail": "Not here."}'},
         {"status": 403, "body": json.dumps(describe_problem(SecretMissingError.problem, "Use the public address."))},

@@ -4,9 +4,8 @@ const TIMEOUT_MS = 30_000;
 /** The time by which the browser’s clock is behind the API’s. */
 let clockLagMs = 0;
 
-/** Statuses and problem types with which the API refuses a command: its form, its counter or its caller. */
-const REFUSALS = [400, 412, 413, 415, 422];
-const REFUSAL_TYPE = /^urn:counter:problem:(counter-|forbidden$|unauthorized$)/;
+/** The types of problems with which the API refuses a command: its form, its condition, its counter or its caller. */
+const REFUSAL = /^urn:counter:problem:(invalid|key|version|counter|forbidden|unauthorized)/;
 
 /** The outcome of the request is unknown. Retry it; if it is a command, with the same key. */
 export class UnavailableError extends Error {
@@ -16,12 +15,12 @@ export class UnavailableError extends Error {
   }
 }
 
-/** The API refused the request. `current` is the counter's state if its version did not match. */
+/** The API refused the request. The problem's `current` is the counter's state if its version did not match. */
 export class RefusedError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? `The API responded with ${status}.`);
     this.status = status;
-    this.current = problem.current;
+    this.problem = problem;
   }
 }
 
@@ -57,18 +56,21 @@ export function makeApi(root) {
     return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
   }
 
-  return { root, buildUrl, get, increment };
+  return { buildUrl, get, increment };
 }
 
-/** Request this address, and return the body of the response. */
-export async function request(url, signal, { as = "json", ...options } = {}) {
-  const signals = [AbortSignal.timeout(TIMEOUT_MS), signal].filter(Boolean);
+/**
+ * Request this address, and return the body of the response.
+ *
+ * Without options, the browser checks that its copy is current. A command sets options: with the mode "no-cache",
+ * Chromium would send a preflight before each.
+ */
+export async function request(url, signal, { as = "json", ...options } = { cache: "no-cache" }) {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response;
   try {
-    // With the mode "no-cache", Chromium would send a preflight before each command.
-    const cache = options.method ? "default" : "no-cache";
-    response = await fetch(url, { cache, ...options, signal: AbortSignal.any(signals) });
-    if (!options.cache) setClock(response);
+    response = await fetch(url, { ...options, signal: AbortSignal.any([timeout, signal ?? timeout]) });
+    if (options.cache !== "default") setClock(response);
     if (response.ok) return await response[as]();
   } catch {
     signal?.throwIfAborted();
@@ -77,20 +79,21 @@ export async function request(url, signal, { as = "json", ...options } = {}) {
   const { status } = response;
   const problem = (await response.json().catch(() => null)) ?? {};
   // A proxy's refusal must not cost a command: retry.
-  const isRefusal = REFUSALS.includes(status) || REFUSAL_TYPE.test(problem.type);
-  const isRefused = options.method ? isRefusal && problem.detail : /^4(?!29)/.test(status);
+  const isRefused = options.method ? REFUSAL.test(problem.type) : /^4(?!29)/.test(status);
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** Set the clock of `readNow`. */
+/** Set the clock of `readNow`. The embeddable client never reads it: the annotation lets its bundle omit this. */
 function setClock(response) {
-  const ms = Date.parse(response.headers.get("Date"));
+  const ms = /* @__PURE__ */ readDate(response);
   if (ms) clockLagMs = ms - Date.now();
 }
 
-/** Read seconds or a date (RFC 9110, section 10.2.3). */
+function readDate(response) {
+  return Date.parse(response.headers.get("Date"));
+}
+
+/** Read the seconds that the API sends. Proxies may send a date, which counts as 0. */
 function readRetryAfterMs(response) {
-  const text = response.headers.get("Retry-After");
-  const ms = 1000 * text || Date.parse(text) - readNow();
-  return Math.min(Math.max(ms || 0, 0), 3_600_000);
+  return Math.min(1000 * response.headers.get("Retry-After") || 0, 3_600_000);
 }

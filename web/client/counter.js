@@ -14,20 +14,18 @@ export function readCounterId(text) {
 
 /** Also exclude "." and "..", because browsers remove them from addresses. */
 export function isCounterId(text) {
-  return /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,64}$/.test(text ?? "");
+  return /^(?!\.\.?$)[\w.~-]{1,64}$/.test(text ?? "");
 }
 
 /**
  * Make this page's view of one counter. `state` is the state shown, at first null.
  *
- * `earlyRead` is the promise of a state that is being read already. `checkMany` is for counters with many clicks:
- * `checkLatest`.
+ * `checkMany` is for counters with many clicks: `checkLatest`.
  */
-export function makeCounter(id, api, outbox, earlyRead, checkMany) {
+export function makeCounter(id, api, outbox, checkMany) {
   /** Return increments that are not known to be included in the value shown. */
   const getPending = () => outbox.getClicks(id);
   const counter = { id, state: null, getPending, refresh };
-  let hasCached = true;
 
   /**
    * Read the state and, in the same step, forget the pending increments that it includes.
@@ -51,28 +49,22 @@ export function makeCounter(id, api, outbox, earlyRead, checkMany) {
     for (const click of getPending()) if (click.counted) outbox.forget(click);
   }
 
+  /** Read the state through caches. If that fails, or the state is older than the one shown, read past them. */
   async function read(signal, mayBeCached) {
-    const early = earlyRead;
-    earlyRead = null;
-    const state = await (early ?? (mayBeCached && hasCached ? readCached(signal) : api.get(id, "", signal)));
-    // An early read has no signal.
-    signal?.throwIfAborted();
-    return state;
-  }
-
-  /** Read the state through caches, or past them if it is older than the state shown or the API has no such route. */
-  async function readCached(signal) {
-    const cached = await api.get(id, "/cached", signal, { cache: "default" }).catch((error) => error);
-    if (cached.version >= counter.state.version) return cached;
-    if (cached.retryAfterMs) throw cached;
-    const state = await api.get(id, "", signal);
-    if (cached instanceof Error) hasCached = false;
-    return state;
+    if (mayBeCached) {
+      const cached = await api.get(id, "/cached", signal, { cache: "default" }).catch((error) => error);
+      if (cached.retryAfterMs) throw cached;
+      if (cached.version >= counter.state.version) return cached;
+    }
+    return api.get(id, "", signal);
   }
 
   async function checkClicks(clicks, version, signal) {
-    await checkMany?.(clicks, version, api.buildUrl(id, "/events"), signal);
-    await Promise.all(clicks.filter(isUnchecked(version)).map((click) => checkClick(click, version, signal)));
+    if (checkMany) {
+      await checkMany(clicks, version, api.buildUrl(id, "/events"), signal);
+      clicks = clicks.filter(isUnchecked(version));
+    }
+    await Promise.all(clicks.map((click) => checkClick(click, version, signal)));
   }
 
   async function checkClick(click, version, signal) {
@@ -87,6 +79,21 @@ export function makeCounter(id, api, outbox, earlyRead, checkMany) {
   }
 
   return counter;
+}
+
+/** Let the API's first read be one that is under way. It is the promise of a counter's state. */
+export function addEarlyRead(api, earlyRead) {
+  async function get(counterId, path, signal, options) {
+    const early = earlyRead;
+    earlyRead = null;
+    if (!early) return api.get(counterId, path, signal, options);
+    const state = await early;
+    // An early read has no signal.
+    signal?.throwIfAborted();
+    return state;
+  }
+
+  return { ...api, get };
 }
 
 /** Check the clicks, if they are many, with one page of the latest events. Leave those that can be on another page. */

@@ -85,7 +85,8 @@ export function makeOutbox(api, store, listener) {
     hasUnsaved: () => !store.isPersistent() && unsent.length + sending > 0,
 
     /** Add a click and return it. If a click with this key is there, return that one. */
-    add(counterId, by, key = makeKey()) {
+    add(counterId, by, chosenKey) {
+      const key = chosenKey || makeKey();
       if (clicks.has(key)) return clicks.get(key);
       const click = { key, counterId, by, at: Date.now() };
       store.save(click);

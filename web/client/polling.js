@@ -10,7 +10,7 @@ const GROWTH = 1.5;
  * Refresh the counter until stopped: often while an increment is pending, less and less often while idle.
  *
  * The first attempt, and each that follows a failure, reads the counter itself. Others may read a cached state.
- * Call back after each attempt, with the error or null.
+ * Call back after each attempt, with its error, if there is one.
  */
 export function startPolling(counter, onRefresh) {
   const stop = new AbortController();
@@ -28,7 +28,7 @@ export function startPolling(counter, onRefresh) {
   async function poll() {
     const version = counter.state?.version;
     canWake = false;
-    const error = await counter.refresh(stop.signal, mayBeCached).then(() => null, (caught) => caught);
+    const error = await counter.refresh(stop.signal, mayBeCached).catch((caught) => caught);
     if (!stop.signal.aborted) onRefresh(error);
     if (stop.signal.aborted) return;
     mayBeCached = !error;

@@ -16,18 +16,16 @@ const OPEN_TIMEOUT_MS = 3_000;
 export function openStore(apis) {
   const tab = makeKey();
   const [api] = apis;
-  let isPersistent = false;
-  const giveUp = () => (isPersistent = false);
-  const opening = openDatabase(tab, giveUp).then((db) => {
-    isPersistent = true;
-    return db;
-  }, giveUp);
+  let db = null;
+  const giveUp = () => (db = null);
+  const opening = openDatabase(tab, giveUp).then((opened) => (db = opened), giveUp);
 
   /** Run a transaction. If it fails, store nothing any more. */
   async function write(change) {
-    const db = await opening;
+    await opening;
     await new Promise((oncomplete, onabort) => {
-      const transaction = isPersistent && db.transaction("clicks", "readwrite");
+      // Without a database, this line throws.
+      const transaction = db.transaction("clicks", "readwrite");
       Object.assign(transaction, { oncomplete, onabort });
       // Commit a single request now: the page may close.
       if (change(transaction.objectStore("clicks"))) transaction.commit();
@@ -35,7 +33,7 @@ export function openStore(apis) {
   }
 
   return {
-    isPersistent: () => isPersistent,
+    isPersistent: () => !!db,
 
     /** Store the click as it is now. */
     save({ key, counterId, by, at, event }) {
@@ -51,7 +49,7 @@ export function openStore(apis) {
      */
     async adopt() {
       await opening;
-      const openTabs = isPersistent && (await navigator.locks.query()).held.map((lock) => lock.name);
+      const openTabs = db && (await navigator.locks.query()).held.map((lock) => lock.name);
       const adopted = [];
       await write((clicks) => {
         clicks.getAll().onsuccess = ({ target }) => {
@@ -67,26 +65,24 @@ export function openStore(apis) {
   };
 }
 
-async function openDatabase(tab, onClosed) {
-  // Node may have locks, but has no database: this line throws.
-  const factory = indexedDB;
-  await new Promise((onLocked, onRefused) => {
-    // Hold the lock while the tab is open. A browser without storage refuses locks, too.
-    navigator.locks.request(tab, () => new Promise(onLocked)).catch(onRefused);
-  });
-  const request = factory.open("counter", 1);
-  request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });
+function openDatabase(tab, onClosed) {
   return new Promise((resolve, reject) => {
-    setTimeout(reject, OPEN_TIMEOUT_MS);
-    request.onerror = reject;
-    request.onsuccess = () => {
-      const db = request.result;
-      // Make way for a tab that deletes or upgrades the database.
-      db.onversionchange = db.onclose = () => {
-        db.close();
-        onClosed();
+    function open() {
+      const request = indexedDB.open("counter", 1);
+      setTimeout(reject, OPEN_TIMEOUT_MS);
+      request.onupgradeneeded = () => request.result.createObjectStore("clicks", { keyPath: "key" });
+      request.onerror = reject;
+      request.onsuccess = () => {
+        const db = request.result;
+        // Make way for a tab that deletes or upgrades the database.
+        db.onversionchange = db.onclose = () => {
+          db.close();
+          onClosed();
+        };
+        resolve(db);
       };
-      resolve(db);
-    };
+    }
+    // Hold the lock while the tab is open. A browser without storage refuses locks, and Node has no database.
+    navigator.locks.request(tab, () => new Promise(open)).catch(reject);
   });
 }

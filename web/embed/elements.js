@@ -16,18 +16,20 @@ defineElement("counter-value");
 function defineElement(name, isButton) {
   // Node has no elements, and two copies of this module may run on one page.
   if (!customElements || customElements.get(name)) return;
-  class CounterElement extends HTMLElement {
-    #update = makeView(this, isButton);
+  customElements.define(
+    name,
+    class extends HTMLElement {
+      #update = makeView(this, isButton);
 
-    connectedCallback() {
-      this.#update();
-    }
+      connectedCallback() {
+        this.#update();
+      }
 
-    disconnectedCallback() {
-      this.#update();
-    }
-  }
-  customElements.define(name, CounterElement);
+      disconnectedCallback() {
+        this.#update();
+      }
+    },
+  );
 }
 
 /** Make the element's view. Return the function to call after the element is inserted or removed. */
@@ -66,7 +68,7 @@ function makeView(host, isButton) {
     // Count the visit once for each element and counter, but not that of a page that is only prepared.
     if (next && next !== visited && !isButton && read("count") !== null) {
       if (document.prerendering) {
-        document.addEventListener("prerenderingchange", update, { once: true });
+        document.addEventListener("prerenderingchange", update);
       } else {
         visited = next;
         increment();
@@ -77,6 +79,8 @@ function makeView(host, isButton) {
 
   async function increment() {
     const target = shown;
+    // Without valid attributes, there is no counter.
+    if (!target) return;
     problem = "";
     await target.increment(readBy(), { once: readOnce() }).catch(({ message }) => {
       // The element may show another counter by now.
@@ -144,7 +148,7 @@ function makeView(host, isButton) {
   root.append(box, note);
   if (isButton) {
     note.role = "status";
-    box.onclick = () => box.ariaDisabled === "true" || increment();
+    box.onclick = increment;
     // Holding Enter down is one increment: false prevents further ones.
     box.onkeydown = ({ key, repeat }) => !repeat || key !== "Enter";
   }

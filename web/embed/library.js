@@ -47,9 +47,10 @@ function connect(root) {
   }
 
   function open(id) {
+    const address = getAddress(id);
     const model = makeCounter(id, api, outbox);
     const subscribers = new Set();
-    let last = readLastState(getAddress(id));
+    let last = readLastState(address);
     let isFresh = false;
     let error = null;
     let polling = null;
@@ -68,9 +69,9 @@ function connect(root) {
     }
 
     function onRefresh(caught) {
-      error = caught;
+      error = caught ?? null;
       isFresh = !error;
-      if (isFresh) last = keepState(getAddress(id), model.state);
+      if (isFresh) last = keepState(address, model.state);
       show();
     }
 
@@ -84,17 +85,15 @@ function connect(root) {
     }
 
     async function increment(by = 1, { once } = {}) {
-      const key = once ? await chooseKey(getAddress(id), once) : undefined;
+      const key = once && (await chooseKey(address, once));
       if (key === true) return null;
-      if (once && !key) throw new Error("This browser has no storage.");
       const click = outbox.add(id, by, key);
       const settle = (resolve, reject) => Object.assign(click, { resolve, reject });
       return click.event ?? (click.recorded ??= new Promise(settle));
     }
 
     function isCounted(once) {
-      const kept = readKey(getAddress(id), once);
-      return kept === true || model.getPending().some(({ key }) => key === kept);
+      return [true, ...model.getPending().map(({ key }) => key)].includes(readKey(address, once));
     }
 
     function subscribe(callback) {

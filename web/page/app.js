@@ -1,6 +1,6 @@
 import { makeApi, RefusedError, UnavailableError } from "../client/api.js";
 import { readConfig } from "./config.js";
-import { addSwap, checkLatest, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
+import { addEarlyRead, addSwap, checkLatest, isCounterId, makeCounter, readCounterId } from "../client/counter.js";
 import { setText } from "./elements.js";
 import { keepState, readLastState } from "../client/last-states.js";
 import { makeOutbox } from "../client/outbox.js";
@@ -15,7 +15,7 @@ const ADOPTION_TIMEOUT_MS = 3_000;
 const MAX_AGE_MS = 90_000;
 
 async function start({ apiUrl, maxIncrement }) {
-  const api = makeApi(apiUrl);
+  const api = { ...makeApi(apiUrl), root: apiUrl };
   // The first read does not wait for the store, whose clicks are checked after it.
   let earlyId = readShownId();
   const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
@@ -57,8 +57,8 @@ async function start({ apiUrl, maxIncrement }) {
 
   function openCounter(id) {
     shownId = id;
-    const early = id === earlyId ? earlyRead : null;
-    counter = isCounterId(id) ? addSwap(makeCounter(id, api, outbox, early, checkLatest), api) : null;
+    const early = addEarlyRead(api, id === earlyId ? earlyRead : null);
+    counter = isCounterId(id) ? addSwap(makeCounter(id, early, outbox, checkLatest), api) : null;
     earlyId = null;
     lastState = counter && readLastState(api.buildUrl(id, ""));
     showPanels?.(counter && id);
@@ -145,8 +145,9 @@ function readShownId() {
 }
 
 function explain(error) {
-  if (error.current) {
-    return `Not added: someone else got there first. The value is ${view.format(error.current.value)} now.`;
+  const current = error.problem?.current;
+  if (current) {
+    return `Not added: someone else got there first. The value is ${view.format(current.value)} now.`;
   }
   if (!(error instanceof UnavailableError)) return `Not added: ${error.message}`;
   return "We don’t know if it was counted. Check again: it can’t count twice.";

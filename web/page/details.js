@@ -69,7 +69,7 @@ export function makeDetails(id, api, onChange) {
 
   function makeBadge(style) {
     const url = api.buildUrl(id, buildBadgePath(style));
-    return makeLoader(INTERVAL_MS, (signal) => request(url, signal, { as: "text" }));
+    return makeLoader(INTERVAL_MS, (signal) => request(url, signal, { as: "text", cache: "no-cache" }));
   }
 
   function makePoints(range) {
