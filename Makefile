@@ -82,7 +82,7 @@ screenshots: .venv/ready ## take the screenshots in docs/images
 openapi: .venv/ready ## generate chalicelib/extras/openapi.json
 	@STAGE=local $(PY) -m ops.openapi.document
 
-embed: ## bundle web/embed/ and web/client/ into web/embed.js, with esbuild and terser from npm
+embed: ## bundle web/embed/ and web/client/ into web/embed.js, with esbuild, terser and swc from npm
 	@scripts/setup-npm embed
 	@node scripts/embed/build.mjs web/embed.js
 

@@ -10,7 +10,8 @@ const PRIVATE =
 const project = new URL("../..", import.meta.url);
 const require = createRequire(new URL(".local/embed/", project));
 const { build, transform } = require("esbuild");
-const { minify } = require("terser");
+const swc = require("@swc/core");
+const terser = require("terser");
 
 /** Import a style sheet as its minified text. */
 const styles = {
@@ -33,11 +34,18 @@ const { outputFiles } = await build({
   charset: "utf8",
   logLevel: "warning",
 });
-// Terser's output is 5 % smaller than esbuild's.
-const { code } = await minify(outputFiles[0].text, {
-  module: true,
-  ecma: 2020,
-  compress: { passes: 3, unsafe_arrows: true, unsafe: true, pure_getters: true, keep_fargs: false, hoist_funs: true },
-  mangle: { properties: { regex: PRIVATE, builtins: true } },
-});
+// Terser and swc inline different functions. Together, their output is 3 % smaller than that of terser.
+const compress = {
+  passes: 3,
+  unsafe_arrows: true,
+  unsafe: true,
+  pure_getters: true,
+  keep_fargs: false,
+  hoist_funs: true,
+};
+const options = { module: true, ecma: 2020, compress, mangle: false };
+const compressed = await terser.minify(outputFiles[0].text, options);
+const inlined = await swc.minify(compressed.code, { module: true, compress: true, mangle: false });
+const mangle = { properties: { regex: PRIVATE, builtins: true } };
+const { code } = await terser.minify(inlined.code, { ...options, mangle });
 await writeFile(process.argv[2], `${HEADER}${code}\n`);
