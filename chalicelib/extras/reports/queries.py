@@ -15,7 +15,7 @@ from sqlalchemy import and_, or_, select
 
 from chalicelib import settings
 from chalicelib.aws import session
-from chalicelib.errors import BadCursorError, DoesNotFitError, UnavailableError
+from chalicelib.errors import BadCursorError, UnavailableError
 from chalicelib.extras.reports import definitions
 from chalicelib.extras.reports.definitions import Page
 from chalicelib.extras.reports.errors import ReportUnavailableError
@@ -56,10 +56,10 @@ def run(query: Query) -> Page:
 
     try:
         return read_model.run_in_transaction(begin, functools.partial(_read_page, query), _TRIES)
-    except DoesNotFitError as error:
-        # SQLite's integers have 64 bits, so no valid cursor has a larger number.
-        raise BadCursorError from error
     except UnavailableError as error:
+        # SQLite's integers have 64 bits, so no valid cursor has a larger number.
+        if isinstance(error.__cause__, OverflowError):
+            raise BadCursorError from error
         raise ReportUnavailableError(str(error)) from error
 
 
