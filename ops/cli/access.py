@@ -146,7 +146,8 @@ def _purge(
     yes: bool,
     confirmed: str | None,
 ) -> Outcome:
-    from ops.maintenance import purge
+    from chalicelib.access.names import Verdict
+    from ops.maintenance import adjust, counters, purge
 
     if not names or not reason or start is not None:
         raise click.UsageError("purge requires at least one NAME and --reason, and takes no --start.")
@@ -156,9 +157,9 @@ def _purge(
         raise OperatorError(f"This selects all counters of stage {settings.stage}: add --confirm {settings.stage}.")
     return purge.purge(
         settings,
-        purge.select(names),
-        purge.build_note(reason, who),
-        is_open=purge.read_catalog(settings),
+        names,
+        adjust.build_note(reason, who),
+        is_open=counters.read_verdicts(settings, Verdict.OPEN),
         confirm=lambda question: confirm(question, yes=yes),
         dry_run=dry_run,
     )

@@ -101,9 +101,7 @@ def replay_command(
         raise click.UsageError("--from must be before --to.")
     selected = projections.select(settings, names)
     lookups.check_counters(counter_ids)
-    selection = replay.Selection(
-        next(iter(counter_ids), None), from_ms or 0, to_ms, tuple(projection.name for projection in selected)
-    )
+    selection = replay.Selection(counter_ids, from_ms or 0, to_ms, [projection.name for projection in selected])
     checkpoint_file = replay.locate_checkpoint(stages.local_folder(), settings.stage, selection)
     if from_start and not dry_run:
         checkpoint_file.unlink(missing_ok=True)

@@ -47,12 +47,13 @@ def export_command(
       python -m ops export --counter clicks --from 2026-01-31 --to 2026-02-01 - --stage prod
     """
     from ops.maintenance import event_file, export, lookups
+    from ops.maintenance.event_selection import EventSelection
 
     if to_ms is not None and (from_ms or 0) >= to_ms:
         raise click.UsageError("--from must be before --to.")
     target = event_file.resolve_target(name)
     lookups.check_counters(counter_ids)
-    return export.export(settings, export.Selection(counter_ids, from_ms or 0, to_ms), target, from_start=from_start)
+    return export.export(settings, EventSelection(counter_ids, from_ms or 0, to_ms), target, from_start=from_start)
 
 
 _rate_option = click.option(
@@ -92,14 +93,14 @@ def import_command(
       python -m ops import events.jsonl.gz --stage copy
       python -m ops import visits.csv --reason "taken over from the old site" --stage prod
     """
-    from ops.maintenance import import_file, start_values
+    from ops.maintenance import adjust, import_file, start_values
 
     has_csv = any(map(start_values.is_csv, names))
     if has_csv and reason is None:
         raise click.UsageError("CSV requires --reason.")
     if not has_csv and (reason, who, key) != (None, None, None):
         raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
-    note = start_values.build_note(reason, who, key or "start") if reason is not None else None
+    note = adjust.build_note(reason, who, key or "start") if reason is not None else None
     return import_file.import_files(settings, names, note, rate, dry_run=dry_run)
 
 

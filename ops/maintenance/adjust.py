@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import shlex
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -29,6 +30,29 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why a counter is changed, by which operator, and the idempotency key, as the log records them."""
+
+    reason: str
+    who: str
+    key: str = "start"
+
+
+def build_note(reason: str, who: str | None, key: str = "start") -> Note:
+    """
+    Return the note with these texts. Default of `who`: the caller.
+
+    Raises:
+        InputError: a text is malformed.
+        OperatorError: the caller is unknown.
+    """
+    for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
+        if text is not None and not domain_events.is_valid_text(text):
+            raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
+    return Note(reason, who or get_caller(), key)
+
+
 def build_command(  # noqa: PLR0913  (one for each option)
     counter_id: str, *, by: int | None, to: int | None, reason: str, who: str | None, key: str | None
 ) -> Adjust:
@@ -47,10 +71,8 @@ def build_command(  # noqa: PLR0913  (one for each option)
         raise InputError(f"--by must be an integer from -(2**53 - 1) to 2**53 - 1, but not 0, got {by}.")
     if to is not None and abs(to) > domain_events.LARGEST_AMOUNT:
         raise InputError(f"--to must be an integer from -(2**53 - 1) to 2**53 - 1, got {to}.")
-    for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
-        if text is not None and not domain_events.is_valid_text(text):
-            raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
-    return domain_commands.Adjust(counter_id, key or str(uuid.uuid4()), reason, who or get_caller(), by or 0, to)
+    note = build_note(reason, who, str(uuid.uuid4()) if key is None else key)
+    return domain_commands.Adjust(counter_id, note.key, reason, note.who, by or 0, to)
 
 
 def get_caller() -> str:

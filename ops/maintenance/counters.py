@@ -19,7 +19,7 @@ from ops.cli.result import Outcome
 from ops.maintenance import adjust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from chalicelib.domain.commands import Adjust
     from chalicelib.domain.counter import Counter
@@ -138,6 +138,17 @@ def read() -> Catalog:
     """
     item = find_item()
     return _to_catalog({name: getattr(item, name) or () for name in _SETS})
+
+
+def read_verdicts(settings: Settings, verdict: Verdict) -> Callable[[str], bool]:
+    """
+    Read the catalog, and return a function that checks whether clients get this verdict of a counter.
+
+    Raises:
+        CatalogUnavailableError: DynamoDB throttles or does not answer.
+    """
+    allowed, catalog = Names(settings.counters or ()), read()
+    return lambda counter_id: judge(counter_id, allowed, catalog) is verdict
 
 
 def _update(the: Change, entries: set[str]) -> Catalog:

@@ -21,7 +21,8 @@ from chalicelib.extras.chunks import split_into_chunks
 from ops.cli import interrupts, progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import count
-from ops.maintenance import projections, replay
+from ops.maintenance import projections
+from ops.maintenance.event_selection import EventSelection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -134,7 +135,7 @@ def receive(settings: Settings, selection: Selection) -> Iterator[ReceivedLetter
         yield received
 
 
-def read_note(body: str) -> replay.Selection | None:
+def read_note(body: str) -> EventSelection | None:
     """
     If the body is a note on a discarded batch, return the selection of the batch's events, with a margin; else None.
 
@@ -149,7 +150,7 @@ def read_note(body: str) -> replay.Selection | None:
         )
     except (ValueError, LookupError, TypeError):
         return None
-    return replay.Selection(from_ms=round(first_ms - _MARGIN_MS), to_ms=round(last_ms + _MARGIN_MS))
+    return EventSelection(from_ms=round(first_ms - _MARGIN_MS), to_ms=round(last_ms + _MARGIN_MS))
 
 
 class InFlightMessages:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib import clock, codec, event_log
+from chalicelib import clock, codec
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
@@ -22,6 +22,7 @@ from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
 from ops.maintenance import event_file, lookups
+from ops.maintenance.event_selection import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
     from ops.maintenance.event_file import Target
+    from ops.maintenance.event_selection import EventSelection
 
 _AT_ONCE = 1000
 #: Less than a day: a daily export that was killed must not be finished by the next one.
@@ -46,24 +48,9 @@ CREATE TABLE IF NOT EXISTS state (key PRIMARY KEY, owner, started_ms, partition,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """
-    The events of these counters, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
-
-    An event that cannot be read has no known time, so it is selected whatever these are.
-    """
-
-    counter_ids: Sequence[str] = ()
-    from_ms: int = 0
-    to_ms: int | None = None
-
-    def has(self, event: Event) -> bool:
-        """Check whether the event was recorded in this time range. Ignores the counter."""
-        return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
-
-
-def export(settings: Settings, selection: Selection, target: Target | None, *, from_start: bool = False) -> Outcome:
+def export(
+    settings: Settings, selection: EventSelection, target: Target | None, *, from_start: bool = False
+) -> Outcome:
     """
     Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
@@ -79,9 +66,8 @@ def export(settings: Settings, selection: Selection, target: Target | None, *, f
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)
         if after:
             click.echo(f"Resuming after {count(resumed_after, 'event')}. --from-start starts over.", err=True)
-        total = None if selection.counter_ids else lookups.approximate_item_count(settings.event_log_table)
-        with progress.bar("Reading", total) as advance:
-            for batch in split_into_chunks(_log(selection, after), _AT_ONCE):
+        with progress.bar("Reading", selection.estimate_size(settings.event_log_table)) as advance:
+            for batch in split_into_chunks(selection.read(after), _AT_ONCE):
                 db.add(batch, selection)
                 advance(len(batch))
         summary = _write(db, target, settings.stage)
@@ -112,7 +98,7 @@ class _Staging(TemporaryDatabase):
         self.execute("INSERT INTO state VALUES (1, ?, ?, NULL, NULL)", [owner, now_ms])
         return None, 0
 
-    def add(self, batch: Sequence[Event | Unreadable], selection: Selection) -> None:
+    def add(self, batch: Sequence[Event | Unreadable], selection: EventSelection) -> None:
         """Add those events of the batch that are selected, and move the position, in one transaction."""
         events, unreadable = [], []
         for event in batch:
@@ -121,8 +107,7 @@ class _Staging(TemporaryDatabase):
             elif selection.has(event):
                 key = (event.recorded_at_ms, event.counter_id, event.event_id)
                 events.append((*key, event.type_name, codec.encode_line(event)))
-        last = batch[-1]
-        position = last if isinstance(last, Unreadable) else event_log.locate(last)
+        position = locate(batch[-1])
         with self._lock, self._database:
             self._database.execute("BEGIN")
             self._database.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?)", events)
@@ -161,21 +146,10 @@ def _locate_staging(file: Path) -> Path:
     return file.with_name(f"{file.name}.partial")
 
 
-def _identify(settings: Settings, selection: Selection) -> str:
+def _identify(settings: Settings, selection: EventSelection) -> str:
     """Describe what a position belongs to. A table that was created again is another table."""
     table = lookups.table_ids(settings.event_log_table)
     return json.dumps({"stage": settings.stage, "table": table, "selection": asdict(selection)})
-
-
-def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Unreadable]:
-    if not selection.counter_ids:
-        yield from event_log.scan(after=after)
-        return
-    counter_ids = sorted({*selection.counter_ids})
-    resumed = str(codec.extract_counter_id(after.partition)) if after else ""
-    for counter_id in counter_ids:
-        if counter_id >= resumed:
-            yield from event_log.scan_counter(counter_id, after if counter_id == resumed else None)
 
 
 def _write(db: _Staging, target: Target | None, stage: str) -> event_file.Summary:

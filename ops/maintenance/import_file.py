@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
-    from ops.maintenance.start_values import Note
+    from ops.maintenance.adjust import Note
 
 
 def import_files(settings: Settings, names: Sequence[str], note: Note | None, rate: int, *, dry_run: bool) -> Outcome:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import event_log
-from chalicelib.access.names import Names, Verdict, judge
+from chalicelib.access.names import Verdict
 from chalicelib.aws import partitions, tables
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
 from chalicelib.event_log import Unreadable
@@ -108,7 +108,7 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     Raises:
         LogUnavailableError: the next call finishes.
     """
-    is_unknown = _read_access(settings)
+    is_unknown = counters.read_verdicts(settings, Verdict.UNKNOWN)
     pause, started, submitted, reads_first = threading.Event(), time.monotonic(), 0, True
     in_flight: deque[tuple[int, Future[Result]]] = deque()
     with (
@@ -238,12 +238,6 @@ def _compare(candidate: Candidate, recorded: Event | Unreadable, result: Result)
         result.present += 1
     else:
         result.add_problem(candidate.refuse(recorded))
-
-
-def _read_access(settings: Settings) -> Callable[[str], bool]:
-    """Read the catalog, and return a function that checks whether clients cannot read a counter."""
-    allowed, catalog = Names(settings.counters or ()), counters.read()
-    return lambda counter_id: judge(counter_id, allowed, catalog) is Verdict.UNKNOWN
 
 
 def _note_unknown(chunk: Sequence[Candidate], is_unknown: Callable[[str], bool], result: Result) -> None:

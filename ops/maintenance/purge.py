@@ -15,9 +15,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from chalicelib import clock, event_log
-from chalicelib.access.names import Names, Verdict, judge
+from chalicelib.access.names import Names
 from chalicelib.aws import partitions
-from chalicelib.domain.events import Purged, is_valid_text
+from chalicelib.domain.events import Purged
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
@@ -26,9 +26,9 @@ from chalicelib.extras.verification.staging_db import StagingDb
 from chalicelib.projections import SQL
 from chalicelib.read_model import items, store
 from ops.cli import progress
-from ops.cli.errors import InputError, OperatorError
+from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
-from ops.maintenance import adjust, counters, projections
+from ops.maintenance import projections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.projections import Projection
     from chalicelib.settings import Settings
+    from ops.maintenance.adjust import Note
 
 #: Counters that are compared with the log at the same time.
 _AT_ONCE = 100
@@ -51,22 +52,6 @@ _QUIET_MS = 60_000
 _LISTED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The counters with these names, and all whose names are in `patterns`, unless it is None."""
-
-    names: Sequence[str]
-    patterns: Names | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Why a purge is made, and by which operator, as the log records them."""
-
-    reason: str
-    who: str
-
-
 @dataclass(slots=True)
 class _Result:
     """The numbers of counters and events that were purged, their value, and by name why other counters were not."""
@@ -77,40 +62,9 @@ class _Result:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def select(names: Sequence[str]) -> Selection:
-    """Select counters by these names and patterns."""
-    patterns = [name for name in names if "*" in name]
-    return Selection([name for name in names if name not in patterns], Names(patterns) if patterns else None)
-
-
-def build_note(reason: str, who: str | None) -> Note:
-    """
-    Return the note with this reason. Default of `who`: the caller.
-
-    Raises:
-        InputError: a text is malformed.
-        OperatorError: the caller is unknown.
-    """
-    for name, text in {"--reason": reason, "--who": who}.items():
-        if text is not None and not is_valid_text(text):
-            raise InputError(f"{name} must be {Purged.rules['reason']}.")
-    return Note(reason, who or adjust.get_caller())
-
-
-def read_catalog(settings: Settings) -> Callable[[str], bool]:
-    """
-    Read the catalog, and return a function that checks whether a counter accepts increments.
-
-    Raises:
-        CatalogUnavailableError: DynamoDB throttles or does not answer.
-    """
-    allowed, catalog = Names(settings.counters or ()), counters.read()
-    return lambda counter_id: judge(counter_id, allowed, catalog) is Verdict.OPEN
-
-
 def purge(  # noqa: PLR0913  (decisions of the caller)
     settings: Settings,
-    selection: Selection,
+    counters: Sequence[str],
     note: Note,
     *,
     is_open: Callable[[str], bool],
@@ -118,7 +72,7 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     dry_run: bool,
 ) -> Outcome:
     """
-    Purge the selected counters, after `confirm` is called with a question.
+    Purge the counters with these names and patterns, after `confirm` is called with a question.
 
     Refuses all counters if one of them accepts increments (`is_open`). Also refuses each counter with events that are
     uncounted, unreadable or less than a minute old, and purges the others. If the call is interrupted at any point, the
@@ -134,7 +88,7 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     selected = tuple(each for each in settings.projections if _can_repair(each))
     with _Names() as names:
         with progress.status("Looking for counters"):
-            _find_counters(settings, selection, selected, names)
+            _find_counters(settings, counters, selected, names)
         _check_closed(filter(is_open, names.all()))
         number, events, value = names.totals()
         facts = {"counters": number, "events": events, "value": value}
@@ -202,17 +156,19 @@ def _can_repair(projection: Projection) -> bool:
     return maintenance is not None and maintenance.repair is not None
 
 
-def _find_counters(settings: Settings, selection: Selection, selected: Sequence[Projection], names: _Names) -> None:
+def _find_counters(settings: Settings, counters: Sequence[str], selected: Sequence[Projection], names: _Names) -> None:
     """
     Add the selected counters of all read models.
 
     Also reads the archive, because a purge that was interrupted may have left pages of a counter without an item.
     """
-    projections.check_counters(settings, selection.names, selected)
-    names.add(selection.names)
-    for name in selection.names:
+    single = [name for name in counters if "*" not in name]
+    projections.check_counters(settings, single, selected)
+    names.add(single)
+    for name in single:
         names.add_parts(store.query_parts(name))
-    if (patterns := selection.patterns) is None:
+    patterns = Names(name for name in counters if "*" in name)
+    if not patterns.entries:
         return
     for response in store.scan_parts():
         names.add_parts(item for item in response if item["counter_id"]["S"] in patterns)

@@ -27,9 +27,10 @@ from chalicelib.projections import READ_MODEL
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import lookups, projections
+from ops.maintenance.event_selection import EventSelection, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from chalicelib.domain.events import Event
@@ -41,21 +42,10 @@ _CHECKPOINT_EXPIRES_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """
-    The events of one counter, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
+class Selection(EventSelection):
+    """Events, and the projections that get them. Default: all projections of the stage."""
 
-    `projections` are the projections that get the events; empty: all projections of the stage.
-    """
-
-    counter_id: str | None = None
-    from_ms: int = 0
-    to_ms: int | None = None
     projections: Sequence[str] = ()
-
-    def has(self, event: Event) -> bool:
-        """Check whether the event was recorded in this time range. Ignores the counter."""
-        return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ class Checkpoint:
 
 def locate_checkpoint(folder: Path, stage: str, selection: Selection) -> Path:
     """Return the file in which a replay of this selection keeps its checkpoint."""
-    digest = hashlib.sha256(json.dumps(_to_json(selection)).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(asdict(selection)).encode()).hexdigest()
     return folder / f"replay-{stage}-{digest[:16]}.json"
 
 
@@ -107,10 +97,9 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
         )
     started = time.monotonic()
     pause = threading.Event()
-    total = None if selection.counter_id else lookups.approximate_item_count(settings.event_log_table)
     purges = PurgeTracker(so_far.after)
-    with progress.bar("Replaying", total) as advance:
-        for batch in split_into_chunks(_log(selection, so_far.after), min(_AT_ONCE, rate)):
+    with progress.bar("Replaying", selection.estimate_size(settings.event_log_table)) as advance:
+        for batch in split_into_chunks(selection.read(so_far.after), min(_AT_ONCE, rate)):
             events = [
                 event
                 for event in event_log.skip_unreadable(batch)
@@ -119,7 +108,12 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
             messages = [*codec.encode_bodies(events)]
             for projection in () if dry_run else selected:
                 _send(projection.queue(settings.stage), messages)
-            so_far = _advance(so_far, batch, len(events), len(messages))
+            so_far = Checkpoint(
+                locate(batch[-1]),
+                so_far.events + len(events),
+                so_far.messages + len(messages),
+                so_far.unreadable + sum(isinstance(event, Unreadable) for event in batch),
+            )
             advance(len(batch))
             if not dry_run:
                 _save(checkpoint_file, owner, so_far)
@@ -162,26 +156,12 @@ def _send(queue: str, messages: Iterable[str]) -> int:
     return sum(1 for message in messages if sqs.send(queue, message, codec.LIKELY_COUNTED))
 
 
-def _log(selection: Selection, after: LogPosition | None) -> Iterator[Event | Unreadable]:
-    if selection.counter_id is None:
-        return event_log.scan(after=after)
-    return event_log.scan_counter(selection.counter_id, after)
-
-
-def _advance(so_far: Checkpoint, batch: list[Event | Unreadable], events: int, messages: int) -> Checkpoint:
-    last = batch[-1]
-    return Checkpoint(
-        LogPosition(last.partition, last.event_id) if isinstance(last, Unreadable) else event_log.locate(last),
-        so_far.events + events,
-        so_far.messages + messages,
-        so_far.unreadable + sum(isinstance(event, Unreadable) for event in batch),
-    )
-
-
 def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
-    """Describe what a checkpoint belongs to. Tables that were created again are other tables."""
-    tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
-    return {"stage": settings.stage, "tables": lookups.table_ids(*tables), "selection": _to_json(selection)}
+    """Describe what a checkpoint belongs to, as JSON stores it. Tables that were created again are other tables."""
+    tables = lookups.table_ids(settings.event_log_table, settings.counters_table, settings.archive_table)
+    owner = {"stage": settings.stage, "tables": tables, "selection": asdict(selection)}
+    stored: dict[str, Any] = json.loads(json.dumps(owner))
+    return stored
 
 
 def _load(file: Path, owner: dict[str, Any]) -> Checkpoint:
@@ -202,8 +182,3 @@ def _save(file: Path, owner: dict[str, Any], so_far: Checkpoint) -> None:
     progress_so_far = asdict(replace(so_far, saved_at=format_time(clock.now_ms())))
     temporary.write_text(json.dumps({"owner": owner, "progress": progress_so_far}), encoding="utf-8")
     temporary.replace(file)
-
-
-def _to_json(selection: Selection) -> dict[str, Any]:
-    """Return the selection in the form that it has after a round trip through JSON."""
-    return {**asdict(selection), "projections": list(selection.projections)}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chalicelib import clock
 from chalicelib.command_handlers import derive_adjustment_id
-from chalicelib.domain.events import COUNTER_ID, Adjusted, is_counter_id, is_valid_adjustment, is_valid_text
-from ops.cli.errors import InputError
-from ops.maintenance import adjust
+from chalicelib.domain.events import COUNTER_ID, Adjusted, is_counter_id, is_valid_adjustment
 from ops.maintenance.event_file import Problem, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ops.maintenance.adjust import Note
 
 #: The names of the columns. Other columns are ignored.
 _COLUMNS = ("counter_id", "value")
@@ -23,32 +22,9 @@ _COLUMNS = ("counter_id", "value")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,17}")
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """The reason, operator and idempotency key of start values, as adjustments have them."""
-
-    reason: str
-    who: str
-    key: str
-
-
 def is_csv(name: str) -> bool:
     """Check whether a file with this name has start values."""
     return name.removesuffix(".gz").endswith(".csv")
-
-
-def build_note(reason: str, who: str | None, key: str) -> Note:
-    """
-    Return the note with this reason. Default of `who`: the caller.
-
-    Raises:
-        InputError: a text is malformed.
-        OperatorError: the caller is unknown.
-    """
-    for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
-        if text is not None and not is_valid_text(text):
-            raise InputError(f"{name} must be {Adjusted.rules['reason']}.")
-    return Note(reason, who or adjust.get_caller(), key)
 
 
 def read_start_values(name: str, note: Note) -> Iterator[tuple[int, Adjusted] | Problem]:

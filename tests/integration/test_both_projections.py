@@ -33,7 +33,7 @@ def log_events(pipeline, number):
 
 def run_replay(pipeline, folder, *chosen, dry_run=False):
     current = settings.current()
-    selection = replay.Selection(pipeline.counter_id, projections=[one.name for one in chosen or current.projections])
+    selection = replay.Selection([pipeline.counter_id], projections=[one.name for one in chosen or current.projections])
     memory = replay.locate_checkpoint(folder, current.stage, selection)
     return replay.replay(current, selection, 1000, memory, dry_run=dry_run)
 

@@ -168,6 +168,22 @@ def damage_counter(pipeline):
 
 
 def use_operator(pipeline, folder, restored_log):
+    from ops.maintenance import (
+        adjust,
+        counters,
+        dead_letters,
+        event_file,
+        export,
+        import_file,
+        rebuild,
+        redrive,
+        replay,
+        restore,
+        show,
+        verify,
+    )
+    from ops.maintenance.event_selection import EventSelection
+
     current, counter_id = settings.current(), pipeline.counter_id
     damage_counter(pipeline)
     pipeline.project(["unknown"])
@@ -175,7 +191,7 @@ def use_operator(pipeline, folder, restored_log):
     with asked() as found:
         verify.verify(current, (), 0, waits=False)
         verify.verify(current, (counter_id,), 0, waits=False)
-        for selection in (replay.Selection(), replay.Selection(counter_id)):
+        for selection in (replay.Selection(), replay.Selection([counter_id])):
             replay.replay(current, selection, 10_000, folder / uuid.uuid4().hex, dry_run=False)
         rebuild.rebuild(current, (counter_id,))
         rebuild.rebuild(current, ())
@@ -185,7 +201,7 @@ def use_operator(pipeline, folder, restored_log):
         adjust.adjust(command, dry_run=False, yes=True)
         adjust.adjust(command, dry_run=False, yes=True)
         show.show(counter_id, 100)
-        for exported in (export.Selection(), export.Selection((counter_id,))):
+        for exported in (EventSelection(), EventSelection([counter_id])):
             export.export(current, exported, event_file.Target(folder / "events.jsonl"))
         import_file.import_files(current, [str(folder / "events.jsonl")], None, 10_000, dry_run=False)
         restore.restore(current, restored_log, 10_000, dry_run=False)

@@ -11,7 +11,7 @@ from chalicelib.api.formats import format_time
 from chalicelib.aws import sqs
 from chalicelib.errors import QueueUnavailableError
 from chalicelib.read_model import writer
-from ops.maintenance import lookups, purge, replay
+from ops.maintenance import adjust, lookups, purge, replay
 from testkit.builders import A_TIME_MS, an_event
 
 EVENTS = 5
@@ -47,10 +47,10 @@ def cut_off(folder, selection, monkeypatch, after=2):
 
 
 def test_interrupted_replay_resumes_after_another_replay(counter_id, tmp_path, monkeypatch):
-    cut_off(tmp_path, replay.Selection(counter_id), monkeypatch)
+    cut_off(tmp_path, replay.Selection([counter_id]), monkeypatch)
 
-    other = replayed(tmp_path, replay.Selection(counter_id, to_ms=1))
-    again = replayed(tmp_path, replay.Selection(counter_id))
+    other = replayed(tmp_path, replay.Selection([counter_id], to_ms=1))
+    again = replayed(tmp_path, replay.Selection([counter_id]))
 
     assert (other["events"], other["resumed_after"]) == (0, 0)
     assert (again["events"], again["resumed_after"]) == (EVENTS, 2)
@@ -59,7 +59,7 @@ def test_interrupted_replay_resumes_after_another_replay(counter_id, tmp_path, m
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"selection": {}}', '"', b"\xff"])
 def test_unreadable_position_is_ignored(counter_id, tmp_path, content):
-    selection = replay.Selection(counter_id)
+    selection = replay.Selection([counter_id])
     memory = replay.locate_checkpoint(tmp_path, "pipeline", selection)
     memory.write_bytes(content if isinstance(content, bytes) else content.encode())
 
@@ -67,7 +67,7 @@ def test_unreadable_position_is_ignored(counter_id, tmp_path, content):
 
 
 def test_position_of_another_shape_is_ignored(counter_id, tmp_path, monkeypatch):
-    selection = replay.Selection(counter_id)
+    selection = replay.Selection([counter_id])
     cut_off(tmp_path, selection, monkeypatch)
     (memory,) = tmp_path.iterdir()
     remembered = json.loads(memory.read_text())
@@ -78,19 +78,19 @@ def test_position_of_another_shape_is_ignored(counter_id, tmp_path, monkeypatch)
 
 def test_messages_of_a_replay_say_so(pipeline, counter_id, tmp_path):
     """The projector then reads first."""
-    replayed(tmp_path, replay.Selection(counter_id))
+    replayed(tmp_path, replay.Selection([counter_id]))
 
     (message,) = pipeline.drain(pipeline.queue_url)
     assert message["MessageAttributes"]["likely_counted"] == {"StringValue": "true", "DataType": "String"}
 
 
 def test_position_says_what_it_belongs_to_and_when(counter_id, tmp_path, monkeypatch):
-    cut_off(tmp_path, replay.Selection(counter_id), monkeypatch)
+    cut_off(tmp_path, replay.Selection([counter_id]), monkeypatch)
 
     (memory,) = tmp_path.iterdir()
     saved = json.loads(memory.read_text())
     assert saved["owner"]["stage"] == "pipeline"
-    assert saved["owner"]["selection"]["counter_id"] == counter_id
+    assert saved["owner"]["selection"]["counter_ids"] == [counter_id]
     assert {name.removeprefix("counter-pipeline-") for name in saved["owner"]["tables"]} == {
         "event-log",
         "counters",
@@ -101,7 +101,7 @@ def test_position_says_what_it_belongs_to_and_when(counter_id, tmp_path, monkeyp
 
 @pytest.mark.parametrize(("age_s", "resumed_after"), [(86_000, 2), (86_401, 0), (90 * 86_400, 0), (-3600, 0)])
 def test_position_expires_after_a_day(counter_id, tmp_path, monkeypatch, age_s, resumed_after):
-    selection = replay.Selection(counter_id)
+    selection = replay.Selection([counter_id])
     cut_off(tmp_path, selection, monkeypatch)
     (memory,) = tmp_path.iterdir()
     saved = json.loads(memory.read_text())
@@ -113,7 +113,7 @@ def test_position_expires_after_a_day(counter_id, tmp_path, monkeypatch, age_s, 
 
 @pytest.mark.parametrize("table", ["event-log", "counters", "archive"])
 def test_position_of_a_table_that_was_created_again_is_ignored(counter_id, tmp_path, monkeypatch, table):
-    selection = replay.Selection(counter_id)
+    selection = replay.Selection([counter_id])
     cut_off(tmp_path, selection, monkeypatch)
     ids = replay._identify(settings.current(), selection)["tables"] | {f"counter-pipeline-{table}": "another"}
     monkeypatch.setattr(lookups, "table_ids", lambda *names: {name: ids[name] for name in names})
@@ -122,7 +122,7 @@ def test_position_of_a_table_that_was_created_again_is_ignored(counter_id, tmp_p
 
 
 def test_resumed_replay_says_so_before_it_sends(counter_id, tmp_path, monkeypatch, capsys):
-    selection = replay.Selection(counter_id)
+    selection = replay.Selection([counter_id])
     cut_off(tmp_path, selection, monkeypatch)
     first = capsys.readouterr().err
 
@@ -135,7 +135,7 @@ def test_resumed_replay_says_so_before_it_sends(counter_id, tmp_path, monkeypatc
 
 
 def test_positions_of_a_stage_are_deleted_and_no_others(tmp_path):
-    selections = [replay.Selection(), replay.Selection("clicks")]
+    selections = [replay.Selection(), replay.Selection(["clicks"])]
     deleted = [replay.locate_checkpoint(tmp_path, "dev", selection) for selection in selections]
     kept = [replay.locate_checkpoint(tmp_path, stage, replay.Selection()) for stage in ("dev-2", "prod")]
     for file in [*deleted, *kept]:
@@ -152,8 +152,8 @@ def purged_id(pipeline, counter_id):
     writer.count(event_log.skip_unreadable(event_log.scan_counter(counter_id)))
     outcome = purge.purge(
         settings.current(),
-        purge.Selection([counter_id]),
-        purge.Note("spam", "ann"),
+        [counter_id],
+        adjust.Note("spam", "ann"),
         is_open=lambda _: False,
         confirm=lambda _: None,
         dry_run=False,
@@ -164,7 +164,7 @@ def purged_id(pipeline, counter_id):
 
 
 def test_replay_sends_no_purged_event(pipeline, purged_id, tmp_path):
-    sent = replayed(tmp_path, replay.Selection(purged_id))
+    sent = replayed(tmp_path, replay.Selection([purged_id]))
     of_all = replayed(tmp_path, replay.Selection())
 
     (_, version, _) = (pipeline.value, pipeline.version, pipeline.published())
@@ -175,7 +175,7 @@ def test_replay_sends_no_purged_event(pipeline, purged_id, tmp_path):
 
 def test_replay_resumed_among_purged_events_sends_none_of_them(purged_id, tmp_path, monkeypatch):
     """The purge of a partition precedes the position."""
-    selection, saves = replay.Selection(purged_id), []
+    selection, saves = replay.Selection([purged_id]), []
 
     def save_some(file, owner, so_far, save=replay._save):
         save(file, owner, so_far)

@@ -30,7 +30,8 @@ from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.read_model import queries
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError
-from ops.maintenance import counters, event_file, export, import_file, lookups, missing_events, purge, start_values
+from ops.maintenance import adjust, counters, event_file, export, import_file, lookups, missing_events, purge
+from ops.maintenance.event_selection import EventSelection
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_adjustment, an_event, an_event_by_caller, log_items
 from tests.comparisons import stage_parts, verify_parts
@@ -40,7 +41,7 @@ from tests.resilience.test_crash_points import FAULTS
 
 pytestmark = pytest.mark.usefixtures("no_waits", "empty")
 
-NOTE = start_values.Note("moved", "ann", "start")
+NOTE = adjust.Note("moved", "ann", "start")
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def append_events(number=12):
 
 def run_export(file, selection=None, **options):
     target = file and event_file.Target(file)
-    return export.export(settings.current(), selection or export.Selection(), target, **options)
+    return export.export(settings.current(), selection or EventSelection(), target, **options)
 
 
 def run_import(*files, note=None, dry_run=False):
@@ -145,11 +146,11 @@ def test_export_is_ordered_by_time_counter_and_id(tmp_path):
 @pytest.mark.parametrize(
     ("selection", "numbers"),
     [
-        (export.Selection(("c1",)), [1, 5, 9]),
-        (export.Selection(("c3", "c1", "c1")), [1, 3, 5, 7, 9, 11]),
-        (export.Selection(from_ms=A_TIME_MS + 4), [8, 9, 10, 11]),
-        (export.Selection(("c1",), A_TIME_MS + 1, A_TIME_MS + 4), [5]),
-        (export.Selection(to_ms=1), []),
+        (EventSelection(("c1",)), [1, 5, 9]),
+        (EventSelection(("c3", "c1", "c1")), [1, 3, 5, 7, 9, 11]),
+        (EventSelection(from_ms=A_TIME_MS + 4), [8, 9, 10, 11]),
+        (EventSelection(("c1",), A_TIME_MS + 1, A_TIME_MS + 4), [5]),
+        (EventSelection(to_ms=1), []),
     ],
 )
 def test_export_has_only_the_selected_events(tmp_path, selection, numbers):
@@ -367,7 +368,7 @@ def test_export_starts_over_if_its_position_does_not_apply(engine, tmp_path, mon
         monkeypatch.setattr(clock, "now_ms", lambda: now_ms + 6 * 3_600_000)
     if when == "other table":
         monkeypatch.setattr(lookups, "table_ids", lambda *_: {"another": "table"})
-    selection = export.Selection(to_ms=LATEST_MS if when == "other selection" else None)
+    selection = EventSelection(to_ms=LATEST_MS if when == "other selection" else None)
 
     outcome = run_export(tmp_path / "events.jsonl", selection, from_start=when == "from start")
 
@@ -378,7 +379,7 @@ def test_export_of_counters_resumes_within_a_counter(engine, tmp_path, monkeypat
     monkeypatch.setattr(export, "_AT_ONCE", 2)
     append_events()
     engine.gate = faults.Disturbance(2, faults.die_before, every_attempt=False)
-    selection = export.Selection(("c2", "c0", "c1"))
+    selection = EventSelection(("c2", "c0", "c1"))
     with pytest.raises(faults.DiedError):
         run_export(tmp_path / "events.jsonl", selection)
     engine.gate = faults.no_fault
@@ -653,9 +654,8 @@ def test_purge_voids_the_same_events_in_a_stage_with_other_parts(engine, pipelin
     with environment(SHARDS=before):
         junk = [an_event(counter_id="junk", event_id=an_id(at), recorded_at_ms=A_TIME_MS + at) for at in range(9)]
         pipeline.record(*junk)
-        selection = purge.Selection(["junk"])
-        note = purge.Note("spam", "ann")
-        purge.purge(settings.current(), selection, note, is_open=lambda _: False, confirm=lambda _: None, dry_run=False)
+        note = adjust.Note("spam", "ann")
+        purge.purge(settings.current(), ["junk"], note, is_open=lambda _: False, confirm=lambda _: None, dry_run=False)
         pipeline.record(an_event(counter_id="junk", by=5, recorded_at_ms=A_TIME_MS + 100))
         run_export(tmp_path / "events.jsonl")
     empty_log(engine)
@@ -745,7 +745,7 @@ def test_csv_without_its_header_is_refused(tmp_path, header):
 @pytest.mark.parametrize("note", [("", None, "k"), ("ok", "\n", "k"), ("ok", "ann", "x" * 201)])
 def test_malformed_note_of_start_values_is_refused(note):
     with pytest.raises(InputError, match="must be 1 to 200 printable characters"):
-        start_values.build_note(*note)
+        adjust.build_note(*note)
 
 
 def test_import_that_meets_a_concurrent_one_appends_the_others(engine, tmp_path):

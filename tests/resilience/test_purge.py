@@ -16,7 +16,6 @@ import click
 import pytest
 
 from chalicelib import event_log, settings
-from chalicelib.access.names import Names
 from chalicelib.aws import partitions
 from chalicelib.domain.archive import RECENT_MAX
 from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, LATEST_MS, Purged, choose_part
@@ -27,7 +26,7 @@ from chalicelib.extras.verification.part_comparison import select_all
 from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.read_model import past, queries, writer
 from ops.cli.errors import OperatorError
-from ops.maintenance import purge
+from ops.maintenance import adjust, purge
 from testkit import aws_requests, faults
 from testkit.builders import A_TIME_MS, an_event, log_items, message_body
 from tests.comparisons import stage_parts, verify_parts
@@ -39,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_waits", "empty")
 #: Later than every event of a test, and than the time for which an event may be on its way.
 NOW_S = 1_900_000_000
 
-NOTE = purge.Note("spam", "ann")
+NOTE = adjust.Note("spam", "ann")
 
 #: A counter that no purge may change.
 OTHER = "other"
@@ -88,9 +87,8 @@ def counted(engine):
     return count
 
 
-def run_purge(*names, patterns=None, is_open=lambda _: False, confirm=lambda _: None, dry_run=False):
-    selection = purge.Selection(names, patterns)
-    return purge.purge(settings.current(), selection, NOTE, is_open=is_open, confirm=confirm, dry_run=dry_run)
+def run_purge(*names, is_open=lambda _: False, confirm=lambda _: None, dry_run=False):
+    return purge.purge(settings.current(), names, NOTE, is_open=is_open, confirm=confirm, dry_run=dry_run)
 
 
 def verify():
@@ -211,7 +209,7 @@ def test_pattern_purges_all_matching_counters_in_chunks(engine, monkeypatch, cou
         counted(f"spam-{number}", number + 1)
     counted(OTHER, 3)
 
-    outcome = run_purge(patterns=Names(["spam*"]))
+    outcome = run_purge("spam*")
 
     assert (outcome.facts["counters"], outcome.facts["events"], outcome.holds) == (5, 15, True)
     assert [each.counter_id for each in queries.list_counters(10).counters] == [OTHER]
@@ -222,14 +220,14 @@ def test_dry_run_and_declined_purge_change_nothing(engine, counted):
     counted("spam", 4)
     counted("spam-2", 5)
 
-    outcome = run_purge(patterns=Names(["spam*"]), dry_run=True)
+    outcome = run_purge("spam*", dry_run=True)
 
     def decline(question):
         assert question == "Purge 2 counters with 9 events and a total value of 18? This cannot be undone."
         raise click.Abort
 
     with pytest.raises(click.Abort):
-        run_purge(patterns=Names(["spam*"]), confirm=decline)
+        run_purge("spam*", confirm=decline)
     assert outcome.facts == {"counters": 2, "events": 9, "value": 18, "refused": {}, "dry_run": True}
     assert read_purges(engine) == []
     assert queries.get_counter("spam").version == 4
@@ -240,7 +238,7 @@ def test_counters_that_accept_increments_are_refused_together(engine, counted):
         counted(f"spam-{number:02}", 1)
 
     with pytest.raises(OperatorError, match=r"accept increments: spam-01, spam-02, .*spam-20 and 9 others\. Close"):
-        run_purge(patterns=Names(["spam*"]), is_open=lambda name: name != "spam-00")
+        run_purge("spam*", is_open=lambda name: name != "spam-00")
     assert read_purges(engine) == []
 
 
@@ -255,7 +253,7 @@ def test_counter_with_an_obstacle_is_refused_and_others_are_purged(engine, count
     odd = {"partition": {"S": "odd"}, "event_id": {"S": str(an_event().event_id)}, "type": {"S": "New"}}
     engine.client("dynamodb").put_item(TableName=settings.current().event_log_table, Item=odd)
 
-    outcome = run_purge(patterns=Names(["*"]))
+    outcome = run_purge("*")
 
     assert not outcome.holds
     assert (outcome.facts["counters"], outcome.facts["events"]) == (2, 6)
@@ -269,7 +267,7 @@ def test_counter_with_an_obstacle_is_refused_and_others_are_purged(engine, count
 
 
 def test_pattern_that_matches_no_counter_purges_nothing():
-    outcome = run_purge(patterns=Names(["spam*"]))
+    outcome = run_purge("spam*")
 
     assert (outcome.lines, outcome.holds, outcome.facts["counters"]) == (["There is nothing to purge."], True, 0)
 
@@ -466,7 +464,7 @@ def junk(counted):
 
 
 def purge_junk():
-    return run_purge(patterns=Names(["spam*"]))
+    return run_purge("spam*")
 
 
 def check_other(events):

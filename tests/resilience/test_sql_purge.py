@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 
 from chalicelib import event_log, settings
-from chalicelib.access.names import Names
 from chalicelib.extras.sql import read_model
 from chalicelib.extras.verification import report as kinds
 from chalicelib.projections import SQL
 from chalicelib.read_model import queries, writer
-from ops.maintenance import projections, purge, rebuild, verify
+from ops.maintenance import adjust, projections, purge, rebuild, verify
 from testkit.builders import A_TIME_MS, a_counter_id, an_event
 
 pytestmark = pytest.mark.sample(1)
@@ -32,11 +31,11 @@ def record(counter_id, number, first_ms=0):
     return events
 
 
-def run_purge(*names, patterns=None):
+def run_purge(*names):
     return purge.purge(
         settings.current(),
-        purge.Selection(names, patterns),
-        purge.Note("spam", "ann"),
+        names,
+        adjust.Note("spam", "ann"),
         is_open=lambda _: False,
         confirm=lambda _: None,
         dry_run=False,
@@ -79,10 +78,10 @@ def test_purge_that_ended_before_the_rows_is_finished_by_the_next(database, name
     record(f"{name}.spam-2", 2)
     with monkeypatch.context() as patched:
         patched.setitem(projections.MAINTENANCE, SQL.name, replace(projections.MAINTENANCE[SQL.name], repair=None))
-        first = run_purge(patterns=Names([f"{name}.spam*"]))
+        first = run_purge(f"{name}.spam*")
     rows_before = database.counters()
 
-    again = run_purge(patterns=Names([f"{name}.spam*"]))
+    again = run_purge(f"{name}.spam*")
 
     assert first.lines[-1] == "Projection sql keeps its data: it does not support rebuild."
     assert rows_before == {f"{name}.spam": (15, 5), f"{name}.spam-2": (6, 2)}

@@ -1,0 +1,51 @@
+"""Select events of the log by counter and time, and read them from a position on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chalicelib import codec, event_log
+from chalicelib.event_log import LogPosition, Unreadable
+from ops.maintenance import lookups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from chalicelib.domain.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class EventSelection:
+    """
+    The events of these counters, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
+
+    An event that cannot be read has no known time, so it is selected whatever these are.
+    """
+
+    counter_ids: Sequence[str] = ()
+    from_ms: int = 0
+    to_ms: int | None = None
+
+    def has(self, event: Event) -> bool:
+        """Check whether the event was recorded in this time range. Ignores the counter."""
+        return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
+
+    def read(self, after: LogPosition | None) -> Iterator[Event | Unreadable]:
+        """Yield the events of these counters after a position, of all times. The order is always the same."""
+        if not self.counter_ids:
+            yield from event_log.scan(after=after)
+            return
+        resumed = str(codec.extract_counter_id(after.partition)) if after else ""
+        for counter_id in sorted({*self.counter_ids}):
+            if counter_id >= resumed:
+                yield from event_log.scan_counter(counter_id, after if counter_id == resumed else None)
+
+    def estimate_size(self, table: str) -> int | None:
+        """Return the approximate number of events that `read` yields of the log in this table; None if unknown."""
+        return None if self.counter_ids else lookups.approximate_item_count(table)
+
+
+def locate(event: Event | Unreadable) -> LogPosition:
+    """Return the position right after this event."""
+    return LogPosition(event.partition, event.event_id) if isinstance(event, Unreadable) else event_log.locate(event)
