@@ -121,9 +121,9 @@ def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool)
       python -m ops restore --stage prod --from-table counter-prod-event-log-restored --dry-run
       python -m ops restore --stage prod --from-table counter-prod-event-log-restored
     """
-    from ops.maintenance import restore
+    from ops.maintenance import other_log
 
-    return restore.restore(settings, table, rate, dry_run=dry_run)
+    return other_log.restore(settings, table, rate, dry_run=dry_run)
 
 
 def _connect_source(
@@ -165,6 +165,6 @@ def copy_command(
       python -m ops copy --from prod --to wide
       AWS_DEFAULT_REGION=eu-west-1 python -m ops copy --from prod --from-region eu-central-1 --to standby
     """
-    from ops.maintenance import copy_log
+    from ops.maintenance import other_log
 
-    return copy_log.copy(settings, source, client, rate, dry_run=dry_run)
+    return other_log.copy(settings, source, client, rate, dry_run=dry_run)

@@ -94,14 +94,6 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """The facts about a file that a reader checks before it uses the file."""
-
-    events: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """
     The file to write. `url` is its address in S3, or None for a local file.
@@ -136,7 +128,8 @@ def resolve_target(name: str) -> Target | None:
         return None
     if name.startswith(_S3):
         bucket, key = _parse_url(name)
-        _check_bucket(bucket)
+        with _translate_missing(InputError(f"No such bucket: {bucket}.")):
+            boto3.client("s3").head_bucket(Bucket=bucket)
         return Target(Path(Path(key).name).resolve(), name)
     file = Path(name).resolve()
     if not file.parent.is_dir():
@@ -144,15 +137,6 @@ def resolve_target(name: str) -> Target | None:
     if file.exists() and not file.is_file():
         raise InputError(f"FILE must be a regular file, or - for standard output, got {name}.")
     return Target(file)
-
-
-def _check_bucket(bucket: str) -> None:
-    try:
-        boto3.client("s3").head_bucket(Bucket=bucket)
-    except ClientError as error:
-        if not _is_missing(error):
-            raise
-        raise InputError(f"No such bucket: {bucket}.") from error
 
 
 def _parse_url(url: str) -> tuple[str, str]:
@@ -236,28 +220,55 @@ def check_exists(name: str) -> None:
     """
     if name.startswith(_S3):
         bucket, key = _parse_url(name)
-        try:
+        with _translate_missing(InputError(f"No such file: {name}.")):
             boto3.client("s3").head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if not _is_missing(error):
-                raise
-            raise InputError(f"No such file: {name}.") from error
     elif name != STANDARD and not Path(name).exists():
         raise InputError(f"No such file: {name}.")
 
 
-def _is_missing(error: ClientError) -> bool:
-    """Check whether S3 has no such object. Its answers to HEAD have the status in place of a code."""
-    return error.response["Error"]["Code"] in {"404", "NoSuchKey"}
+@contextlib.contextmanager
+def _translate_missing(missing: Exception) -> Iterator[None]:
+    """Raise this error if S3 has no such object. Its answers to HEAD have the status in place of a code."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"404", "NoSuchKey"}:
+            raise
+        raise missing from error
 
 
-def read_manifest(name: str) -> Manifest | None:
+def check_manifest(name: str) -> None:
     """
-    Return the manifest of the file of this name, or None if there is none.
+    Compare the file's lines with its manifest, if it has one.
 
     Raises:
-        OperatorError: the manifest is malformed, or a newer version of this program wrote it.
+        OperatorError: they differ, the manifest is malformed, or a newer version of this program wrote it. The message
+            says how.
     """
+    if (manifest := _read_manifest(name)) is None:
+        return
+    events, sha256 = manifest
+    digest, lines, last = hashlib.sha256(), 0, b""
+    for chunk in _read_chunks(name):
+        digest.update(chunk)
+        lines += chunk.count(b"\n")
+        last = chunk[-1:]
+    if digest.hexdigest() == sha256:
+        return
+    lines += last not in (b"", b"\n")
+    what = (
+        "it was edited or its lines have another order"
+        if lines == events
+        else f"it has {lines:,} lines for {events:,} events"
+    )
+    raise OperatorError(
+        f"it differs from its manifest: {what}. Nothing of it was imported. To import it as it is, remove "
+        f"{_last(name_manifest(name))}"
+    )
+
+
+def _read_manifest(name: str) -> tuple[int, str] | None:
+    """Return the number of events and the SHA-256 that the file's manifest states, or None if there is none."""
     path = name_manifest(name)
     try:
         with _open_raw(path) as stream:
@@ -270,34 +281,8 @@ def read_manifest(name: str) -> Manifest | None:
         case {"format": int(version)} if version > FORMAT:
             raise OperatorError(f"it has the format {version}, but this version of the program reads up to {FORMAT}")
         case {"format": int(version), "events": int(events), "sha256": str(sha256)} if version == FORMAT:
-            return Manifest(events, sha256)
+            return events, sha256
     raise OperatorError(f"its manifest {_last(path)} must have the members format, events and sha256")
-
-
-def check_manifest(name: str, manifest: Manifest) -> None:
-    """
-    Compare the file's lines with its manifest.
-
-    Raises:
-        OperatorError: they differ. The message says how.
-    """
-    digest, lines, last = hashlib.sha256(), 0, b""
-    for chunk in _read_chunks(name):
-        digest.update(chunk)
-        lines += chunk.count(b"\n")
-        last = chunk[-1:]
-    if digest.hexdigest() == manifest.sha256:
-        return
-    lines += last not in (b"", b"\n")
-    what = (
-        "it was edited or its lines have another order"
-        if lines == manifest.events
-        else f"it has {lines:,} lines for {manifest.events:,} events"
-    )
-    raise OperatorError(
-        f"it differs from its manifest: {what}. Nothing of it was imported. To import it as it is, remove "
-        f"{_last(name_manifest(name))}"
-    )
 
 
 def read_events(name: str) -> Iterator[tuple[int, Event] | Problem]:
@@ -370,11 +355,7 @@ def _open_raw(name: str) -> Iterator[BinaryIO]:
         return
     bucket, key = _parse_url(name)
     with tempfile.TemporaryFile() as copy:
-        try:
+        with _translate_missing(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)):
             boto3.client("s3").download_fileobj(bucket, key, copy)
-        except ClientError as error:
-            if not _is_missing(error):
-                raise
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from error
         copy.seek(0)
         yield copy

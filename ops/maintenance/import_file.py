@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from ops.maintenance.missing_events import Candidate, Result
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
     from ops.maintenance.adjust import Note
@@ -45,24 +45,15 @@ def _read(name: str, note: Note | None, result: Result) -> Iterator[Candidate]:
     is_csv = start_values.is_csv(name)
     try:
         if not is_csv and name != event_file.STANDARD:
-            _check_manifest(name)
+            event_file.check_manifest(name)
     except OperatorError as error:
         result.add_problem(Problem(name, 0, str(error)))
         return
     records = start_values.read_start_values(name, note) if is_csv and note else event_file.read_events(name)
-    is_same = have_same_content if is_csv else _is_equal
+    is_same = have_same_content if is_csv else operator.eq
     for record in records:
         if isinstance(record, Problem):
             result.add_problem(record)
             continue
         number, event = record
         yield Candidate(event, name, number, is_same)
-
-
-def _check_manifest(name: str) -> None:
-    if manifest := event_file.read_manifest(name):
-        event_file.check_manifest(name, manifest)
-
-
-def _is_equal(first: Event, second: Event) -> bool:
-    return first == second

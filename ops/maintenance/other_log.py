@@ -1,23 +1,30 @@
-"""Find the events of another log, such as a restored table or another stage's log, that this stage's log lacks."""
+"""
+Append the events of another log that the stage's log lacks: of a table that AWS restored, or of another stage.
+
+Clients may use both logs meanwhile.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import shlex
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import codec, event_log
 from chalicelib.aws import tables
-from chalicelib.domain.events import Purged
+from chalicelib.aws.tables import CatalogItem
+from chalicelib.domain.events import Purged, have_same_content
 from chalicelib.errors import NotUnderstoodError
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
 from ops.cli import progress
 from ops.cli.errors import OperatorError
-from ops.maintenance import throttling
+from ops.maintenance import counters, missing_events, throttling
 from ops.maintenance.event_file import Problem
-from ops.maintenance.missing_events import Candidate
+from ops.maintenance.missing_events import Candidate, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +32,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from chalicelib.domain.events import Event
-    from ops.maintenance.missing_events import Result
+    from chalicelib.settings import Settings
+    from ops.cli.result import Outcome
 
 _AT_ONCE = 1000
 
@@ -34,28 +42,112 @@ CREATE TABLE recorded (counter_id, event_id, digest, PRIMARY KEY (counter_id, ev
 CREATE TABLE missing (recorded_at_ms, counter_id, event_id, line);
 """
 
-
-@dataclass(frozen=True, slots=True)
-class OtherLog:
-    """Another log: its table, and a client for the table's account and region."""
-
-    client: DynamoDBClient
-    table: str
-    description: dict[str, Any]
-
-    @property
-    def approximate_size(self) -> int:
-        """The number of events, which DynamoDB updates every six hours."""
-        return int(self.description.get("ItemCount", 0))
+#: Closes all counters of a stage that moves. The other stage must stay open.
+_ALL = "*"
 
 
-def open_log(client: DynamoDBClient, table: str, own: dict[str, Any]) -> OtherLog:
+def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Return the log in this table. `own` is the description of the table of this stage's log.
+    Append the events of the restored table that the stage's log lacks, at most `rate` events a second.
+
+    An event that the log has is skipped, also if a client recorded it again with its key since. One that
+    differs from the recorded one is a problem, and so is one that cannot be read. If interrupted at any point, the next
+    call finishes. With `dry_run`, read and report only. Memory use does not grow with the logs.
 
     Raises:
-        OperatorError: there is no such table, it is not ready, it has other keys, or it is the stage's own log.
+        OperatorError: the table is not a log of this stage, or not ready. Nothing is changed.
+        LogUnavailableError, botocore.exceptions.ClientError: the next call finishes.
     """
+    client: Any = tables.client()
+    check = partial(_check_source, settings.event_log_table)
+    return _append_missing(settings, client, table, rate, is_same=_is_restored, check=check, dry_run=dry_run)
+
+
+def copy(settings: Settings, source: Settings, client: DynamoDBClient, rate: int, *, dry_run: bool) -> Outcome:
+    """
+    Append the events of the source's log that the stage's log lacks, at most `rate` events a second.
+
+    Like `restore`: an event that the log has is skipped, also if a client recorded it in both stages with its key.
+    `client` is in the source's account and region.
+
+    Raises:
+        OperatorError: both are the same log, or the source has none. Nothing is changed.
+        LogUnavailableError, botocore.exceptions.ClientError: the next call finishes.
+    """
+    outcome = _append_missing(
+        settings, client, source.event_log_table, rate, is_same=have_same_content, dry_run=dry_run
+    )
+    advice = [*_compare_catalogs(settings, source, client)]
+    facts = {**outcome.facts, "from": source.stage, "catalog": advice}
+    lines = [*(outcome.lines or [])]
+    if advice:
+        lines += [f"The catalog of stage {source.stage} has entries that stage {settings.stage} lacks:", *advice]
+    return replace(outcome, facts=facts, lines=lines)
+
+
+def _append_missing(  # noqa: PLR0913  (decisions of the caller)
+    settings: Settings,
+    client: DynamoDBClient,
+    table: str,
+    rate: int,
+    *,
+    is_same: Callable[[Event, Event], bool],
+    check: Callable[[dict[str, Any]], None] = lambda _: None,
+    dry_run: bool,
+) -> Outcome:
+    """
+    Append the events of the log in this table, to which `client` belongs, that the stage's log lacks.
+
+    `is_same` compares the event that the log has with the other one. `check` may refuse the table by its description.
+    """
+    own: Any = tables.client()
+    own_description = own.describe_table(TableName=settings.event_log_table)["Table"]
+    description = _describe(client, table, own_description)
+    check(description)
+    result = Result()
+    with _Difference() as difference:
+        difference.add_own(own_description["ItemCount"])
+        number = difference.find_missing(client, description, result)
+        missing = difference.candidates(table, is_same)
+        missing_events.append_missing(settings, missing, result, rate, total=number, dry_run=dry_run)
+    return missing_events.to_outcome(settings, result, following="rebuild", dry_run=dry_run)
+
+
+def _is_restored(recorded: Event, restored: Event) -> bool:
+    """Check whether the log has the restored event, or the same increment, recorded again by a retry since."""
+    return recorded == restored or (
+        have_same_content(recorded, restored) and recorded.recorded_at_ms >= restored.recorded_at_ms
+    )
+
+
+def _check_source(own_table: str, restored: dict[str, Any]) -> None:
+    """Check that AWS restored the table from the stage's log, or from a table that is named after it."""
+    name = restored["TableName"]
+    source = restored.get("RestoreSummary", {}).get("SourceTableArn", name).rpartition("/")[2]
+    if source != own_table and not source.startswith(f"{own_table}-"):
+        raise OperatorError(
+            f"Table {name} must be restored from {own_table}, or from a table whose name begins so, got {source}. To "
+            "append the events of another stage, use `python -m ops copy`."
+        )
+
+
+def _compare_catalogs(settings: Settings, source: Settings, client: DynamoDBClient) -> Iterator[str]:
+    """Yield the commands that add the source's entries to the stage's catalog."""
+    item: Any = client.get_item(
+        TableName=source.catalog_table, Key={"name": {"S": CatalogItem.KEY}}, ConsistentRead=True
+    ).get("Item", {})
+    catalog = counters.read()
+    for action, change in counters.CHANGES.items():
+        name = change.set_name
+        entries = {*item.get(name, {}).get("SS", [])} - getattr(catalog, name).entries
+        if name == "closed":
+            entries.discard(_ALL)
+        if entries and change.adds:
+            yield f"python -m ops counters {action} {shlex.join(sorted(entries))} --stage {settings.stage}"
+
+
+def _describe(client: DynamoDBClient, table: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Describe the table of another log, after a check that it can be one. `own` describes that of this stage's log."""
     try:
         description: Any = client.describe_table(TableName=table)["Table"]
     except client.exceptions.ResourceNotFoundException as error:
@@ -69,40 +161,29 @@ def open_log(client: DynamoDBClient, table: str, own: dict[str, Any]) -> OtherLo
         raise OperatorError(f"Table {table} must have the key of an event log, got {_read_key(description)}.")
     if description["TableArn"] == own["TableArn"]:
         raise OperatorError(f"Table {table} must be another log, got this stage's own.")
-    return OtherLog(client, table, description)
+    return dict(description)
 
 
-def scan(log: OtherLog) -> Iterator[Event | Unreadable]:
-    """
-    Yield the events of the log, whatever its number of parts.
-
-    Reads are strongly consistent: each event that the log had at the start is included.
-
-    Raises:
-        botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: DynamoDB throttles, refuses or does not
-            answer.
-    """
-    for page in log.client.get_paginator("scan").paginate(
-        TableName=log.table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
+def _scan(client: DynamoDBClient, table: str) -> Iterator[Event | Unreadable]:
+    """Yield the events that the log had at the start, whatever its number of parts. Reads are strongly consistent."""
+    for page in client.get_paginator("scan").paginate(
+        TableName=table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
     ):
         yield from map(_decode, page["Items"])
 
 
-class Difference(TemporaryDatabase):
-    """The events of another log that this stage's log lacks, in a temporary file. About 100 bytes for each event."""
+class _Difference(TemporaryDatabase):
+    """
+    The events of another log that this stage's log lacks, in a temporary file. About 100 bytes for each event.
+
+    Reading both logs costs a twentieth of reading this stage's log by ids.
+    """
 
     def __init__(self) -> None:
         super().__init__(_SCHEMA)
 
-    def find(self, log: OtherLog, size: int, result: Result) -> int:
-        """
-        Compare the other log with this stage's log, and return the number of events that are missing or may differ.
-
-        Add the events that both logs have, and those that cannot be read, to the result. `size` is the approximate
-        number of events of this stage's log.
-
-        Reading both costs a twentieth of reading this stage's log by ids.
-        """
+    def add_own(self, size: int) -> None:
+        """Read this stage's log, which has approximately `size` events."""
         with throttling.retry_throttled(tables.client()), progress.bar("Reading the log", size) as advance:
             for batch in split_into_chunks(event_log.scan(), _AT_ONCE):
                 rows = [
@@ -110,18 +191,25 @@ class Difference(TemporaryDatabase):
                 ]
                 self.insert("recorded VALUES (?, ?, ?)", rows)
                 advance(len(batch))
-        label = f"Reading {log.description['TableArn']}"
-        with throttling.retry_throttled(log.client), progress.bar(label, log.approximate_size) as advance:
-            for batch in split_into_chunks(scan(log), _AT_ONCE):
-                self.insert("missing VALUES (?, ?, ?, ?)", [*self._select(batch, log.table, result)])
+
+    def find_missing(self, client: DynamoDBClient, description: dict[str, Any], result: Result) -> int:
+        """
+        Read the other log, and return the number of events that this stage's log lacks, or that may differ.
+
+        Add the events that both logs have, and those that cannot be read, to the result.
+        """
+        table, label, size = description["TableName"], f"Reading {description['TableArn']}", description["ItemCount"]
+        with throttling.retry_throttled(client), progress.bar(label, size) as advance:
+            for batch in split_into_chunks(_scan(client, table), _AT_ONCE):
+                self.insert("missing VALUES (?, ?, ?, ?)", [*self._select(batch, table, result)])
                 advance(len(batch))
         ((number,),) = self.rows("SELECT count(*) FROM missing")
         return int(number)
 
-    def candidates(self, log: OtherLog, is_same: Callable[[Event, Event], bool]) -> Iterator[Candidate]:
+    def candidates(self, table: str, is_same: Callable[[Event, Event], bool]) -> Iterator[Candidate]:
         """Yield the found events, ordered by time, because late events cost more to count."""
         for (line,) in self.rows("SELECT line FROM missing ORDER BY recorded_at_ms, counter_id, event_id"):
-            yield Candidate(codec.decode_line(line), log.table, 0, is_same)
+            yield Candidate(codec.decode_line(line), table, 0, is_same)
 
     def _select(self, batch: list[Event | Unreadable], table: str, result: Result) -> Iterator[tuple[object, ...]]:
         for event in batch:

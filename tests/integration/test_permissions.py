@@ -175,10 +175,10 @@ def use_operator(pipeline, folder, restored_log):
         event_file,
         export,
         import_file,
+        other_log,
         rebuild,
         redrive,
         replay,
-        restore,
         show,
         verify,
     )
@@ -204,7 +204,7 @@ def use_operator(pipeline, folder, restored_log):
         for exported in (EventSelection(), EventSelection([counter_id])):
             export.export(current, exported, event_file.Target(folder / "events.jsonl"))
         import_file.import_files(current, [str(folder / "events.jsonl")], None, 10_000, dry_run=False)
-        restore.restore(current, restored_log, 10_000, dry_run=False)
+        other_log.restore(current, restored_log, 10_000, dry_run=False)
         counters.list_counters(current, (), 10)
         for action in counters.CHANGES:
             counters.change(action, (f"{counter_id}.none",))

@@ -18,7 +18,7 @@ from chalicelib.domain.events import Purged
 from chalicelib.errors import UnavailableError
 from chalicelib.read_model import queries
 from ops.cli.errors import OperatorError
-from ops.maintenance import copy_log, counters, missing_events, other_log, purge
+from ops.maintenance import counters, missing_events, other_log, purge
 from testkit import engine as testkit_engine
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_adjustment, an_event, an_event_by_caller, log_items
@@ -53,7 +53,7 @@ def aws_client() -> Any:
 
 
 def run_copy(*, dry_run=False):
-    return copy_log.copy(settings.current(), SOURCE, aws_client(), 10**9, dry_run=dry_run)
+    return other_log.copy(settings.current(), SOURCE, aws_client(), 10**9, dry_run=dry_run)
 
 
 @pytest.fixture
@@ -188,14 +188,14 @@ def test_copy_names_the_entries_that_the_catalog_lacks(engine):
 
 def test_copy_of_a_log_to_itself_is_refused():
     with pytest.raises(OperatorError, match=r"counter-pipeline-event-log must be another log"):
-        copy_log.copy(settings.current(), settings.current(), aws_client(), 1, dry_run=False)
+        other_log.copy(settings.current(), settings.current(), aws_client(), 1, dry_run=False)
 
 
 def test_copy_of_a_stage_without_a_log_is_refused():
     other = settings.read({"STAGE": "nowhere"})
 
     with pytest.raises(OperatorError, match=r"No such table: counter-nowhere-event-log in us-east-1"):
-        copy_log.copy(settings.current(), other, aws_client(), 1, dry_run=False)
+        other_log.copy(settings.current(), other, aws_client(), 1, dry_run=False)
 
 
 #: The requests of a copy of 8 of 12 events, in pages and chunks of 4.

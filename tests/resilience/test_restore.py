@@ -16,7 +16,7 @@ from chalicelib import event_log, settings
 from chalicelib.errors import UnavailableError
 from chalicelib.read_model import queries
 from ops.cli.errors import OperatorError
-from ops.maintenance import adjust, missing_events, other_log, purge, restore
+from ops.maintenance import adjust, missing_events, other_log, purge
 from testkit import faults
 from testkit.builders import A_TIME_MS, an_event
 from tests.environments import environment
@@ -54,7 +54,7 @@ def back_up(engine):
 
 
 def run_restore(table=RESTORED, *, dry_run=False):
-    return restore.restore(settings.current(), table, 10**9, dry_run=dry_run)
+    return other_log.restore(settings.current(), table, 10**9, dry_run=dry_run)
 
 
 def delete(engine, events):
