@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,7 +73,7 @@ class Selection:
         return has_id and self.reason in letter.reason and letter.age_s >= self.min_age_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeadLetter:
     """
     A message on a projection's dead-letter `queue`.
@@ -88,29 +88,42 @@ class DeadLetter:
     source: str
     sent_at: str
     age_s: int
-    size_bytes: int
-    first_lines: list[str]
+    body: str
     outcome: str = "listed"
     sent_as: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the body in UTF-8."""
+        return len(self.body.encode())
+
+    @property
+    def first_lines(self) -> list[str]:
+        """The first lines of the body, cut off."""
+        return [line[:_SHOWN_COLUMNS] for line in self.body.splitlines()[:_SHOWN_LINES]]
+
+    def to_facts(self) -> dict[str, Any]:
+        """Return all fields, with the size and the first lines of the body in place of the body."""
+        facts = asdict(self) | {"size_bytes": self.size_bytes, "first_lines": self.first_lines}
+        return {name: fact for name, fact in facts.items() if name != "body"}
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedLetters:
-    """The selected dead letters with their bodies, by id. `in_flight` has all messages by their projection."""
+    """The selected dead letters. `in_flight` has all messages by their projection."""
 
-    letters: dict[str, DeadLetter]
-    bodies: dict[str, str]
+    letters: list[DeadLetter]
     in_flight: dict[str, InFlightMessages]
 
-    def delete(self, letter_id: str, outcome: str, sent_as: str | None = None) -> None:
+    def delete(self, letter: DeadLetter, outcome: str, sent_as: str | None = None) -> None:
         """Delete the dead letter from its queue."""
-        self.in_flight[self.letters[letter_id].projection].delete(letter_id)
-        self.letters[letter_id] = replace(self.letters[letter_id], outcome=outcome, sent_as=sent_as)
+        self.in_flight[letter.projection].delete(letter.id)
+        letter.outcome, letter.sent_as = outcome, sent_as
 
     @property
     def oldest_first(self) -> list[DeadLetter]:
         """The selected dead letters, oldest first."""
-        return sorted(self.letters.values(), key=lambda letter: -letter.age_s)
+        return sorted(self.letters, key=lambda letter: -letter.age_s)
 
     @property
     def hidden_count(self) -> int:
@@ -121,14 +134,14 @@ class ReceivedLetters:
 @contextlib.contextmanager
 def receive(settings: Settings, selection: Selection) -> Iterator[ReceivedLetters]:
     """Receive the selected dead letters. At the end of the block, undeleted ones become visible again."""
-    received = ReceivedLetters({}, {}, {})
+    received = ReceivedLetters([], {})
     with contextlib.ExitStack() as stack:
         for projection in selection.projections or settings.projections:
             messages = InFlightMessages(projection, projection.dead_letter_queue(settings.stage))
             received.in_flight[projection.name] = stack.enter_context(messages)
-            for letter, body in messages.receive() if len(received.letters) < selection.max_messages else ():
+            for letter in messages.receive() if len(received.letters) < selection.max_messages else ():
                 if selection.has(letter):
-                    received.letters[letter.id], received.bodies[letter.id] = letter, body
+                    received.letters.append(letter)
                 if len(received.letters) >= selection.max_messages:
                     break
         _check_ids(selection.ids, received)
@@ -181,8 +194,8 @@ class InFlightMessages:
         """The number of messages that another consumer has received. 0 until `receive` has read the whole queue."""
         return self._unreceived if self._is_read else 0
 
-    def receive(self) -> Iterator[tuple[DeadLetter, str]]:
-        """Yield all visible messages on the queue, with their bodies. They become hidden from other consumers."""
+    def receive(self) -> Iterator[DeadLetter]:
+        """Yield all visible messages on the queue. They become hidden from other consumers."""
         started_s = time.time()
         with progress.bar("Reading", self._unreceived, "messages") as advance:
             while not self._is_read:
@@ -194,7 +207,7 @@ class InFlightMessages:
                 earlier = sum(_get_sent_s(message) <= started_s for message in new)
                 self._unreceived = max(0, self._unreceived - earlier)
                 self._is_read = not earlier
-                yield from ((self._read_letter(message, started_s), message["Body"]) for message in new)
+                yield from (self._read_letter(message, started_s) for message in new)
                 advance(len(new))
 
     def delete(self, message_id: str) -> None:
@@ -220,8 +233,7 @@ class InFlightMessages:
         attributes = {
             name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()
         }
-        body = message["Body"]
-        is_note = "reason" not in attributes and read_note(body) is not None
+        is_note = "reason" not in attributes and read_note(message["Body"]) is not None
         source = STREAM_SOURCE if is_note else self._projection.describe("projection queue")
         sent_s = _get_sent_s(message)
         return DeadLetter(
@@ -232,23 +244,19 @@ class InFlightMessages:
             source=attributes.get("source", source),
             sent_at=format_time(round(sent_s * 1000)),
             age_s=max(0, round(now_s - sent_s)),
-            size_bytes=len(body.encode()),
-            first_lines=[line[:_SHOWN_COLUMNS] for line in body.splitlines()[:_SHOWN_LINES]],
+            body=message["Body"],
         )
 
     def _receive_batch(self) -> list[MessageTypeDef]:
-        return (
-            sqs.client()
-            .receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=10,
-                WaitTimeSeconds=1,  # short polling may miss messages
-                VisibilityTimeout=VISIBILITY_TIMEOUT_S,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["SentTimestamp"],
-            )
-            .get("Messages", [])
+        answer = sqs.client().receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=1,  # short polling may miss messages
+            VisibilityTimeout=VISIBILITY_TIMEOUT_S,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["SentTimestamp"],
         )
+        return answer.get("Messages", [])
 
 
 def _get_sent_s(message: MessageTypeDef) -> float:

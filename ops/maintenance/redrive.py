@@ -18,7 +18,6 @@ import os
 import tempfile
 import time
 from collections import Counter as Numbers
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ from ops.cli.result import Outcome, count
 from ops.maintenance import dead_letters, projections, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from chalicelib.domain.events import Event
@@ -65,26 +64,23 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     """
     limits = {queue: _get_size_limit(queue) for queue in (each.queue(settings.stage) for each in settings.projections)}
     with dead_letters.receive(settings, selection) as received:
-        bodies = {
-            letter.id: received.bodies[letter.id]
-            for letter in received.letters.values()
-            if all(letter.size_bytes + _ATTRIBUTE_BYTES <= limits[queue] for queue in _list_queues(letter, settings))
-        }
+        for letter in received.letters:
+            if letter.size_bytes + _ATTRIBUTE_BYTES > min(limits[queue] for queue in _list_queues(letter, settings)):
+                letter.outcome = "too large"
         if not dry_run:
-            for letter_id, sent_as in _send_back(settings, received.letters, bodies):
-                received.delete(letter_id, "sent", sent_as)
-    too_large = received.letters.keys() - bodies.keys()
-    for letter_id in too_large:
-        received.letters[letter_id] = replace(received.letters[letter_id], outcome="too large")
-    sent = Numbers(letter.outcome for letter in received.letters.values())["sent"]
+            listed = [letter for letter in received.letters if letter.outcome == "listed"]
+            for letter, sent_as in _send_back(settings, listed):
+                received.delete(letter, "sent", sent_as)
+    outcomes = Numbers(letter.outcome for letter in received.letters)
+    too_large = outcomes["too large"]
     note = (
-        f"Too large for the projection queue, which takes {min(limits.values())} bytes: {len(too_large)}. They stay on "
+        f"Too large for the projection queue, which takes {min(limits.values())} bytes: {too_large}. They stay on "
         "the dead-letter queue: send their events in smaller messages, or discard them."
     )
     return _to_outcome(
         selection,
         received,
-        "Nothing was sent: this was a dry run." if dry_run else f"Sent back: {sent}.",
+        "Nothing was sent: this was a dry run." if dry_run else f"Sent back: {outcomes['sent']}.",
         [note] if too_large else [],
         holds=dry_run or not too_large,
     )
@@ -119,8 +115,8 @@ def discard(
             copy = _write_copy(folder, settings.stage, received)
             click.echo(f"Copied to {copy}.", err=True)  # a later failure has no outcome to show it
             with progress.bar("Discarding", len(received.letters), "messages") as advance:
-                for letter_id in received.letters:
-                    received.delete(letter_id, "discarded")
+                for letter in received.letters:
+                    received.delete(letter, "discarded")
                     advance(1)
     result = f"Discarded: {len(received.letters)}."
     return _to_outcome(
@@ -140,9 +136,9 @@ def _write_copy(folder: Path, stage: str, received: ReceivedLetters) -> str:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=folder, prefix=prefix, suffix=".jsonl", delete=False
         ) as file:
-            for letter in received.letters.values():
-                facts = {name: getattr(letter, name) for name in ("id", "queue", "source", "reason", "sent_at")}
-                file.write(f"{json.dumps({**facts, 'body': received.bodies[letter.id]})}\n")
+            for letter in received.letters:
+                facts = {name: getattr(letter, name) for name in ("id", "queue", "source", "reason", "sent_at", "body")}
+                file.write(f"{json.dumps(facts)}\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -160,19 +156,18 @@ def _list_queues(letter: DeadLetter, settings: Settings) -> list[str]:
     ]
 
 
-def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Send the dead letters with these bodies. Yield the id of each, and a description of the sent messages."""
-    notes = {letter_id: selection for letter_id, body in bodies.items() if (selection := dead_letters.read_note(body))}
+def _send_back(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tuple[DeadLetter, str]]:
+    """Send the dead letters. Yield each, and a description of the sent messages."""
+    notes = {letter.id: note for letter in letters if (note := dead_letters.read_note(letter.body))}
     already_sent: dict[tuple[str, str], str] = {}
-    with progress.bar("Sending back", len(bodies) - len(notes), "messages") as advance:
-        for letter_id in [letter_id for letter_id in bodies if letter_id not in notes]:
-            letter, body = letters[letter_id], bodies[letter_id]
-            sent_as = []
+    with progress.bar("Sending back", len(letters) - len(notes), "messages") as advance:
+        for letter in (letter for letter in letters if letter.id not in notes):
+            body, sent_as = letter.body, []
             for queue in _list_queues(letter, settings):
                 before = already_sent.get((queue, body)) if letter.source == STREAM_SOURCE else None
                 already_sent[queue, body] = before or sqs.send(queue, body, codec.LIKELY_COUNTED)
                 sent_as.append(already_sent[queue, body])
-            yield letter_id, ", ".join(sent_as)
+            yield letter, ", ".join(sent_as)
             advance(1)
     if notes:
         # An outage may leave many notes, so the log is read once for all of them.
@@ -182,7 +177,7 @@ def _send_back(settings: Settings, letters: dict[str, DeadLetter], bodies: dict[
             for projection in settings.projections:
                 replay.send(projection.queue(settings.stage), chunk)
             number += len(chunk)
-        yield from ((letter_id, f"{count(number, 'event')} of the log") for letter_id in notes)
+        yield from ((letter, f"{count(number, 'event')} of the log") for letter in letters if letter.id in notes)
 
 
 def _read_log() -> Iterator[Event]:
@@ -195,7 +190,7 @@ def _read_log() -> Iterator[Event]:
 def _to_outcome(
     selection: Selection, received: ReceivedLetters, result: str, notes: list[str], *, holds: bool = True, **facts: Any
 ) -> Outcome:
-    outcomes = Numbers((letter.projection, letter.outcome) for letter in received.letters.values())
+    outcomes = Numbers((letter.projection, letter.outcome) for letter in received.letters)
     is_complete = len(received.letters) < selection.max_messages
     sizes = (
         f"On the {projections.describe(name, 'dead-letter queue')}: {messages.remaining_count}."
@@ -212,7 +207,7 @@ def _to_outcome(
             "discarded": outcomes[name, "discarded"],
             "left": messages.remaining_count,
             "hidden": messages.hidden_count,
-            "messages": [asdict(letter) for letter in received.oldest_first if letter.projection == name],
+            "messages": [letter.to_facts() for letter in received.oldest_first if letter.projection == name],
         }
         for name, messages in received.in_flight.items()
     }

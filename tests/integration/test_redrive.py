@@ -346,6 +346,6 @@ def test_redrive_by_age_sends_the_older_messages(pipeline, bodies):
     ],
 )
 def test_selection_has_letters_that_match_all_of_its_parts(selection, is_selected):
-    letter = DeadLetter("a1b2", "read-model", "queue", "too new", "projection queue", "", 60, 1, [])
+    letter = DeadLetter("a1b2", "read-model", "queue", "too new", "projection queue", "", 60, "")
 
     assert selection.has(letter) is is_selected

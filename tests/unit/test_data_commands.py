@@ -38,9 +38,9 @@ class Unreachable:
 
 
 def test_discard_that_fails_has_named_its_copy(tmp_path, monkeypatch, capsys):
-    letter = DeadLetter("a", "read-model", "queue", "not JSON", "the queue", "2026-01-31T00:00:00.000Z", 1, 1, [])
+    letter = DeadLetter("a", "read-model", "queue", "not JSON", "the queue", "2026-01-31T00:00:00.000Z", 1, "{")
     messages: Any = {"read-model": Unreachable()}
-    received = contextlib.nullcontext(ReceivedLetters({"a": letter}, {"a": "{"}, messages))
+    received = contextlib.nullcontext(ReceivedLetters([letter], messages))
     monkeypatch.setattr(dead_letters, "receive", lambda *_: received)
 
     with pytest.raises(ConnectionError):
