@@ -30,28 +30,10 @@ def main() -> None:
     """  # noqa: D301  (\\b keeps click from wrapping the lines)
 
 
-for command in (
-    stage.provision_command,
-    stage.deploy_command,
-    stage.site_command,
-    stage.package_command,
-    stage.destroy_command,
-    stage.policy_command,
-    access.keys_command,
-    access.counters_command,
-    data.verify_command,
-    data.replay_command,
-    data.rebuild_command,
-    data.redrive_command,
-    data.adjust_command,
-    data.show_command,
-    transfer.export_command,
-    transfer.import_command,
-    transfer.restore_command,
-    transfer.copy_command,
-    sql.sql_command,
-):
-    main.add_command(command)
+for module in (stage, access, data, transfer, sql):
+    for command in vars(module).values():
+        if isinstance(command, click.Command):
+            main.add_command(command)
 
 if __name__ == "__main__":
     interrupts.handle_signals()

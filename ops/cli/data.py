@@ -6,34 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.projections import PROJECTIONS
 from ops import stages
 from ops.cli.command import confirm, log_command
-from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, TIME
+from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, TIME, counters_option, from_option, projection_option, to_option
 
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
 
-_projection_option = click.option(
-    "--projection",
-    "names",
-    type=click.Choice([projection.name for projection in PROJECTIONS]),
-    multiple=True,
-    help="Only this projection (default: all). Repeatable.",
-)
-_counters_option = click.option(
-    "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable."
-)
-
 
 @log_command
-@_counters_option
+@counters_option
 @click.option(
     "--lag", "lag_s", type=click.IntRange(0), default=30, show_default=True, help="Seconds an event may be pending."
 )
 @click.option("--no-wait", "waits", default=True, flag_value=False, help="Do not wait for pending events.")
-@_projection_option
+@projection_option
 def verify_command(
     settings: Settings, counter_ids: tuple[str, ...], lag_s: int, waits: bool, names: tuple[str, ...]
 ) -> Outcome:
@@ -57,20 +45,14 @@ def verify_command(
 
 @log_command
 @click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter.")
-@click.option(
-    "--from",
-    "from_ms",
-    type=TIME,
-    default=None,
-    help="Only events recorded at or after TIME. A day, such as 2026-01-31, is its start in UTC.",
-)
-@click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME.")
+@from_option
+@to_option
 @click.option(
     "--rate", type=click.IntRange(1), default=5000, show_default=True, help="Maximum events per second and queue."
 )
 @click.option("--dry-run", is_flag=True, help="Count events without sending them.")
 @click.option("--from-start", is_flag=True, help="Ignore the checkpoint of an interrupted run.")
-@_projection_option
+@projection_option
 def replay_command(
     settings: Settings,
     counter_ids: tuple[str, ...],
@@ -109,9 +91,9 @@ def replay_command(
 
 
 @log_command
-@_counters_option
+@counters_option
 @click.option("--dry-run", is_flag=True, help="Report differences without correcting them.")
-@_projection_option
+@projection_option
 def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: bool, names: tuple[str, ...]) -> Outcome:
     """
     Repair read models from the event log, in place.
@@ -143,7 +125,7 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
 @click.option("--dry-run", is_flag=True, help="List messages without changing anything.")
 @click.option("--discard", is_flag=True, help="Delete messages instead of sending them. Keeps a copy in a local file.")
 @click.option("--yes", is_flag=True, help="Confirm --discard without asking.")
-@_projection_option
+@projection_option
 def redrive_command(
     settings: Settings,
     *,

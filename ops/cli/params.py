@@ -1,85 +1,75 @@
-"""Types of the commands' options."""
+"""Types of the commands' options, and options that several commands have."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chalicelib import settings
 from chalicelib.api import formats
 from chalicelib.domain import events
+from chalicelib.projections import PROJECTIONS
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
 
-class Time(click.ParamType[int]):
-    """An RFC 3339 time, or a day, which is its start in UTC. Converted to milliseconds since 1970."""
+class _Parsed(click.ParamType[Any]):
+    """A text that `parse` converts, or refuses by a `ValueError`. It must be what `rule` says."""
 
-    name = "time"
+    def __init__(self, name: str, parse: Callable[[str], Any], rule: object, note: str = "") -> None:
+        self.name, self._parse, self._rule, self._note = name, parse, rule, note
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
-            value += "T00:00:00Z"
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return round(formats.parse_time(value) * 1000)
+            return self._parse(value)
         except ValueError:
-            self.fail(
-                f"must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got {value!r}. A day is its start in UTC.",
-                param,
-                ctx,
-            )
+            self.fail(f"must be {self._rule}, got {value!r}.{self._note}", param, ctx)
 
 
-class CounterId(click.ParamType[str]):
-    """The id of a counter."""
-
-    name = "counter"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not events.is_counter_id(value):
-            self.fail(f"must be {events.COUNTER_ID}, got {value!r}.", param, ctx)
-        return str(value)
+def _parse_time(text: str) -> int:
+    """Return the time, or the start of a day in UTC, in milliseconds since 1970."""
+    is_day = re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII)
+    return round(formats.parse_time(f"{text}T00:00:00Z" if is_day else text) * 1000)
 
 
-class EventId(click.ParamType[str]):
-    """The id of an event, in upper or lower case."""
-
-    name = "event"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not events.is_event_id(value.lower()):
-            self.fail(f"must be {events.EVENT_ID}, got {value!r}.", param, ctx)
-        return str(value).lower()
+def _parse_age(text: str) -> int:
+    """Return the age in seconds."""
+    match = re.fullmatch("([0-9]{1,9}) ?(s|min|h|d)", text)
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]) * {"s": 1, "min": 60, "h": 3_600, "d": 86_400}[match[2]]
 
 
-class CounterPattern(click.ParamType[str]):
-    """A counter's name, or a pattern in which `*` is any text."""
+def _accept(is_valid: Callable[[str], bool]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not is_valid(text):
+            raise ValueError(text)
+        return text
 
-    name = "pattern"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not settings.is_counter_pattern(value):
-            self.fail(f"must be {settings.COUNTER_PATTERN}, got {value!r}.", param, ctx)
-        return str(value)
+    return parse
 
 
-class Age(click.ParamType[int]):
-    """An age such as 30min, 12h or 7d, converted to seconds."""
+TIME = _Parsed("time", _parse_time, "an RFC 3339 time such as 2026-01-31T12:00:00Z", " A day is its start in UTC.")
+AGE = _Parsed("age", _parse_age, "a number of s, min, h or d, such as 30min, 12h or 7d")
+COUNTER_ID = _Parsed("counter", _accept(events.is_counter_id), events.COUNTER_ID)
+COUNTER_PATTERN = _Parsed("pattern", _accept(settings.is_counter_pattern), settings.COUNTER_PATTERN)
+#: In upper or lower case.
+EVENT_ID = _Parsed("event", lambda text: _accept(events.is_event_id)(text.lower()), events.EVENT_ID)
 
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = re.fullmatch("([0-9]{1,9}) ?(s|min|h|d)", value)
-        if match is None:
-            self.fail(f"must be a number of s, min, h or d, such as 30min, 12h or 7d, got {value!r}.", param, ctx)
-        return int(match[1]) * {"s": 1, "min": 60, "h": 3_600, "d": 86_400}[match[2]]
-
-
-TIME = Time()
-AGE = Age()
-COUNTER_ID = CounterId()
-COUNTER_PATTERN = CounterPattern()
-EVENT_ID = EventId()
+counters_option = click.option(
+    "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable."
+)
+from_option = click.option(
+    "--from", "from_ms", type=TIME, help="Only events recorded at or after TIME (RFC 3339), or a day in UTC."
+)
+to_option = click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME, or before a day.")
+projection_option = click.option(
+    "--projection",
+    "names",
+    type=click.Choice([projection.name for projection in PROJECTIONS]),
+    multiple=True,
+    help="Only this projection (default: all). Repeatable.",
+)

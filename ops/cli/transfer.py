@@ -9,7 +9,7 @@ import click
 
 from ops import stages
 from ops.cli.command import log_command
-from ops.cli.params import COUNTER_ID, TIME
+from ops.cli.params import counters_option, from_option, to_option
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @log_command
 @click.argument("name", metavar="FILE")
-@click.option("--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable.")
-@click.option("--from", "from_ms", type=TIME, help="Only events recorded at or after TIME (RFC 3339), or a day in UTC.")
-@click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME, or before a day.")
+@counters_option
+@from_option
+@to_option
 @click.option("--from-start", is_flag=True, help="Ignore the position of an interrupted run.")
 def export_command(
     settings: Settings,
@@ -69,14 +69,7 @@ _rate_option = click.option(
 @click.option("--who", metavar="NAME", help="Operator of start values (default: your AWS identity).")
 @click.option("--key", metavar="TEXT", help="Idempotency key of start values (default: start).")
 def import_command(
-    settings: Settings,
-    names: tuple[str, ...],
-    *,
-    rate: int,
-    dry_run: bool,
-    reason: str | None,
-    who: str | None,
-    key: str | None,
+    settings: Settings, names: tuple[str, ...], *, rate: int, dry_run: bool, reason: str | None, **author: str | None
 ) -> Outcome:
     """
     Append the events of FILE... that the log lacks.
@@ -98,9 +91,9 @@ def import_command(
     has_csv = any(map(start_values.is_csv, names))
     if has_csv and reason is None:
         raise click.UsageError("CSV requires --reason.")
-    if not has_csv and (reason, who, key) != (None, None, None):
+    if not has_csv and {reason, *author.values()} != {None}:
         raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
-    note = adjust.build_note(reason, who, key or "start") if reason is not None else None
+    note = adjust.build_note(reason, **author) if reason is not None else None
     return import_file.import_files(settings, names, note, rate, dry_run=dry_run)
 
 
@@ -144,13 +137,7 @@ def _connect_source(
 @_rate_option
 @click.option("--dry-run", is_flag=True, help="Read both logs and report what would be appended.")
 def copy_command(
-    settings: Settings,
-    *,
-    source: Settings,
-    client: DynamoDBClient,
-    rate: int,
-    dry_run: bool,
-    **_place: str | None,
+    settings: Settings, *, source: Settings, client: DynamoDBClient, rate: int, dry_run: bool, **_place: str | None
 ) -> Outcome:
     """
     Append the events that the log of --from has and the log of --to lacks.

@@ -39,9 +39,9 @@ class Note:
     key: str = "start"
 
 
-def build_note(reason: str, who: str | None, key: str = "start") -> Note:
+def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
     """
-    Return the note with these texts. Default of `who`: the caller.
+    Return the note with these texts. Default of `who`: the caller; of `key`: "start".
 
     Raises:
         InputError: a text is malformed.
@@ -50,7 +50,7 @@ def build_note(reason: str, who: str | None, key: str = "start") -> Note:
     for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
         if text is not None and not domain_events.is_valid_text(text):
             raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
-    return Note(reason, who or get_caller(), key)
+    return Note(reason, who or get_caller(), key or "start")
 
 
 def build_command(  # noqa: PLR0913  (one for each option)
