@@ -69,7 +69,7 @@ def deploy(
         return outputs
     # Otherwise, the API might accept other secrets than the distribution is about to send.
     stacks.check_changeable(name)
-    current = [digest] if (digest := _outputs(settings).get("Digest")) else []
+    current = [digest] if (digest := stacks.find_outputs(name).get("Digest")) else []
     secret = secrets.token_hex(32) if new_secret or not current else ""
     new = [hashlib.sha256(secret.encode()).hexdigest()] if secret else []
     outputs = deploy_api([*current, *new] if current else [])
@@ -95,7 +95,7 @@ def find_domain(settings: Settings) -> str:
     Raises:
         OperatorError: the distribution is not deployed.
     """
-    if "Domain" not in (outputs := _outputs(settings)):
+    if "Domain" not in (outputs := stacks.find_outputs(stack_name(settings.stage))):
         raise OperatorError(f"CDN={settings.cdn} of stage {settings.stage} is not deployed yet: run deploy.")
     return outputs["Domain"]
 
@@ -108,11 +108,6 @@ def find_address(settings: Settings) -> str:
         OperatorError: the distribution is not deployed.
     """
     return f"https://{site_files.parse_host(settings.allowed_origin[0]) or find_domain(settings)}"
-
-
-def _outputs(settings: Settings) -> dict[str, str]:
-    name = stack_name(settings.stage)
-    return stacks.outputs(name) if stacks.exists(name) else {}
 
 
 def _certificate(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from chalicelib.projections import PROJECTIONS
 from ops import target
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
-from ops.deployment import cdn, deploy, keys, provision, site, stacks
+from ops.deployment import buckets, cdn, deploy, drift, keys, provision, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,13 +52,8 @@ def has_resources(settings: Settings, *, data: bool, release_host: bool = False)
         OperatorError: `chalice deploy` deployed the application.
     """
     deploy.check_not_deployed_by_chalice(settings.stage)
-    if any(map(stacks.exists, _application_stacks(settings))) or keys.list_resources(settings):
-        return True
-    return data and (
-        any(map(stacks.exists, _storage_stacks(settings)))
-        or provision.has_log(settings)
-        or bool(_find_orphan(settings, release_host=release_host))
-    )
+    names = [*_application_stacks(settings), *(_storage_stacks(settings) if data else [])]
+    return any(map(stacks.exists, names)) or bool(_list_resources(settings, data=data, release_host=release_host))
 
 
 def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Outcome:
@@ -87,12 +82,14 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     if data:
         for kind, name in resources:
             if kind == _BUCKET and ((kind, name) not in orphans or not _is_host_bucket(kind, name)):
-                site.empty(name)
+                buckets.empty(name)
             if kind == _BUCKET and name not in kept_buckets:
-                site.delete_bucket(name)
+                buckets.delete(name, f"Bucket {name} could not be deleted: remove its objects first.")
         removed += [name for name in storage if stacks.delete(name)]
         removed += [name for _, name in orphans]
-        removed += [settings.event_log_table] if _delete_log(settings) else []
+        if provision.has_log(settings):
+            _delete_log(settings.event_log_table)
+            removed.append(settings.event_log_table)
     kept = kept_buckets if data else [name for name in storage if stacks.exists(name)]
     lines = [f"Removed: {', '.join(removed)}." if removed else _nothing_to_remove(settings, data=data)]
     lines += map(_describe_kept, kept_buckets)
@@ -141,7 +138,7 @@ def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, s
     name = provision.site_bucket(settings)
     if not release_host and _is_host_bucket(_BUCKET, name):
         return []
-    return [(_BUCKET, name)] if site.has_bucket(name) and not stacks.find_output("SiteBucket", name) else []
+    return [(_BUCKET, name)] if buckets.exists(name) and not stacks.find_output("SiteBucket", name) else []
 
 
 def _application_stacks(settings: Settings) -> list[str]:
@@ -170,14 +167,9 @@ def _nothing_to_remove(settings: Settings, *, data: bool) -> str:
     return f"Nothing to remove: stage {settings.stage} has no application{' and no data' if data else ''} here."
 
 
-def _delete_log(settings: Settings) -> bool:
-    if not provision.has_log(settings):
-        return False
+def _delete_log(table: str) -> None:
     client = boto3.client("dynamodb")
-    table = settings.event_log_table
     if client.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled"):
-        client.update_table(TableName=table, DeletionProtectionEnabled=False)
-        client.get_waiter("table_exists").wait(TableName=table)
+        drift.update_table(client, table, DeletionProtectionEnabled=False)
     client.delete_table(TableName=table)
     client.get_waiter("table_not_exists").wait(TableName=table)
-    return True

@@ -120,7 +120,7 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
             f"Table {name} must have the key {keys['KeySchema']}, got {table['KeySchema']} and "
             f"{table['AttributeDefinitions']}: restore the right table, and run provision again."
         )
-    update = partial(_update_table, client, name)
+    update = partial(update_table, client, name)
     if table.get("BillingModeSummary", {}).get("BillingMode") != wanted["BillingMode"]:
         yield Difference(f"{name} has no on-demand billing", partial(update, BillingMode=wanted["BillingMode"]))
     if (view := wanted.get("StreamSpecification", {}).get("StreamViewType")) and not has_images(table, view):
@@ -168,9 +168,10 @@ def _create_table(client: DynamoDBClient, parameters: Any) -> None:
     client.get_waiter("table_exists").wait(TableName=parameters["TableName"])
 
 
-def _update_table(client: DynamoDBClient, name: str, **change: Any) -> None:
+def update_table(client: DynamoDBClient, name: str, **change: Any) -> None:
+    """Change the table, and wait until DynamoDB accepts another change."""
     client.update_table(TableName=name, **change)
-    client.get_waiter("table_exists").wait(TableName=name)  # DynamoDB refuses a change until the one before is complete
+    client.get_waiter("table_exists").wait(TableName=name)
 
 
 def _is_recoverable(client: DynamoDBClient, name: str) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import boto3
-from botocore.exceptions import ClientError
 
 from chalicelib.projections import PROJECTIONS
 from ops import sql_url, stages
 from ops.cli.errors import OperatorError
-from ops.deployment import cdn, drift, site_files, stacks, template
+from ops.deployment import buckets, cdn, drift, site_files, stacks, template
 
 if TYPE_CHECKING:
     from chalicelib.projections import Projection
@@ -45,7 +44,7 @@ def provision(settings: Settings) -> dict[str, str]:
     stages.check_counters(settings)
     cdn.check(settings)
     name = stack_name(settings.stage)
-    before = stacks.outputs(name) if stacks.exists(name) else {}
+    before = stacks.find_outputs(name)
     if before:
         check_shards(settings, before)
     elif has_log(settings):
@@ -137,16 +136,11 @@ def _remove_kept_bucket(bucket: str) -> None:
     """Delete the empty bucket that outlived its stack, as `destroy` keeps it, so that a new stack can create it."""
     if holder := stacks.find_output("SiteBucket", bucket):
         raise OperatorError(f"Bucket {bucket} belongs to stack {holder}: ALLOWED_ORIGIN must name another host.")
-    client = boto3.client("s3")
-    try:
-        client.delete_bucket(Bucket=bucket)
-    except client.exceptions.NoSuchBucket:
-        return
-    except ClientError as error:
-        raise OperatorError(
-            f"Bucket {bucket} exists without its stack: remove its objects, and run provision again. If it is not "
-            f"yours, change the DNS record of {bucket} first, because another account serves its page. ({error})"
-        ) from error
+    buckets.delete(
+        bucket,
+        f"Bucket {bucket} exists without its stack: remove its objects, and run provision again. If it is not "
+        f"yours, change the DNS record of {bucket} first, because another account serves its page.",
+    )
 
 
 def has_log(settings: Settings) -> bool:

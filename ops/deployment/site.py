@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
@@ -14,20 +13,17 @@ from ops import stages
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
-from ops.deployment import cdn, deploy, provision, site_files, stacks
+from ops.deployment import buckets, cdn, deploy, provision, site_files, stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
     from chalicelib.settings import Settings
     from ops.deployment.site_files import SiteFile
-
-#: Keys that S3 deletes in one request.
-_MAX_DELETES = 1000
 
 
 def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Outcome:
@@ -57,7 +53,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
             for file in changed:
                 _put(client, bucket, file, {"version": site.version, "previous": previous})
                 advance(1)
-        _remove(client, bucket, [{"Key": key} for key in outdated])
+        buckets.remove(bucket, [{"Key": key} for key in outdated])
     facts = {
         "bucket": bucket,
         "url": url,
@@ -103,50 +99,6 @@ def address(settings: Settings, bucket: str) -> str:
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": style})
     client: S3Client = boto3.client("s3", config=config)
     return client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": site_files.INDEX})
-
-
-def empty(bucket: str) -> int:
-    """
-    Delete all versions of all objects in the bucket, and return their number. The bucket need not exist.
-
-    Raises:
-        OperatorError: an object could not be deleted.
-    """
-    client = boto3.client("s3")
-    removed = 0
-    with contextlib.suppress(client.exceptions.NoSuchBucket):
-        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            versions: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            _remove(client, bucket, [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in versions])
-            removed += len(versions)
-    return removed
-
-
-def has_bucket(bucket: str) -> bool:
-    """Check whether the bucket exists and belongs to this account."""
-    try:
-        boto3.client("s3").head_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (403, 404):
-            return False
-        raise
-    return True
-
-
-def delete_bucket(bucket: str) -> None:
-    """
-    Delete the empty bucket, if it exists.
-
-    Raises:
-        OperatorError: S3 refuses, as for a bucket with objects.
-    """
-    client = boto3.client("s3")
-    try:
-        client.delete_bucket(Bucket=bucket)
-    except client.exceptions.NoSuchBucket:
-        return
-    except ClientError as error:
-        raise OperatorError(f"Bucket {bucket} could not be deleted: remove its objects first. ({error})") from error
 
 
 def _bucket(settings: Settings, data: Mapping[str, str]) -> str:
@@ -210,17 +162,6 @@ def _put(client: S3Client, bucket: str, file: SiteFile, versions: Mapping[str, s
         Metadata=versions if file.key == site_files.INDEX else {},
         **encoding,
     )
-
-
-def _remove(client: S3Client, bucket: str, objects: Sequence[ObjectIdentifierTypeDef]) -> None:
-    for start in range(0, len(objects), _MAX_DELETES):
-        batch = objects[start : start + _MAX_DELETES]
-        errors = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors", [])
-        if errors:
-            raise OperatorError(
-                f"{len(errors)} files could not be deleted from {bucket}, such as {errors[0].get('Key')}: "
-                f"{errors[0].get('Message')}. Run it again."
-            )
 
 
 def _describe_record(settings: Settings, data: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +14,10 @@ from rich.console import Console
 from ops.cli.errors import OperatorError, OutageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackResourceSummaryTypeDef
+    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackResourceSummaryTypeDef, StackTypeDef
 
     _WaiterName = Literal["stack_create_complete", "stack_update_complete", "stack_delete_complete"]
 
@@ -73,16 +74,15 @@ def apply(
         "Tags": [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": stage}],
     }
     check_changeable(name)
-    status = _status(client, name)
+    is_new = not exists(name)
     try:
-        stack_id = (client.update_stack(**request) if status else client.create_stack(**request))["StackId"]
-    except ClientError as error:
+        with _translate_refusal(name, "applied"):
+            stack_id = (client.create_stack(**request) if is_new else client.update_stack(**request))["StackId"]
+    except OperatorError as error:
         if "No updates are to be performed" in str(error):
             return outputs(name)
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        raise OperatorError(f"Stack {name} could not be applied: {error}") from error
-    _wait(client, "stack_update_complete" if status else "stack_create_complete", name, stack_id)
+        raise
+    _wait(client, "stack_create_complete" if is_new else "stack_update_complete", name, stack_id)
     return outputs(name)
 
 
@@ -93,10 +93,9 @@ def check_changeable(name: str) -> None:
     Raises:
         OperatorError: the operator must first resolve the stack's state; the message states how.
     """
-    client = boto3.client("cloudformation")
-    status = _status(client, name)
-    if status and (problem := describe_stuck_state(name, status)):
-        raise OperatorError(f"{problem}. {_first_failure(client, name)}".rstrip())
+    stack = _find(name)
+    if stack and (problem := describe_stuck_state(name, stack["StackStatus"])):
+        raise OperatorError(f"{problem}. {_first_failure(boto3.client('cloudformation'), name)}".rstrip())
 
 
 def _upload(template: str, bucket: str) -> dict[str, str]:
@@ -116,20 +115,25 @@ def delete(name: str) -> bool:
         OutageError: the deletion takes longer than half an hour.
     """
     client = boto3.client("cloudformation")
-    status = _status(client, name)
-    if status is None:
+    if (stack := _find(name)) is None:
         return False
+    status = stack["StackStatus"]
     if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
         raise OperatorError(f"{describe_stuck_state(name, status)}.")
-    stack_id = client.describe_stacks(StackName=name)["Stacks"][0].get("StackId", name)
-    try:
+    with _translate_refusal(name, "deleted"):
         client.delete_stack(StackName=name)
+    _wait(client, "stack_delete_complete", name, stack.get("StackId", name))
+    return True
+
+
+@contextlib.contextmanager
+def _translate_refusal(name: str, operation: str) -> Iterator[None]:
+    try:
+        yield
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
-        raise OperatorError(f"Stack {name} could not be deleted: {error}") from error
-    _wait(client, "stack_delete_complete", name, stack_id)
-    return True
+        raise OperatorError(f"Stack {name} could not be {operation}: {error}") from error
 
 
 def describe_stuck_state(name: str, status: str) -> str | None:
@@ -148,11 +152,16 @@ def outputs(name: str) -> dict[str, str]:
     Raises:
         OperatorError: the stack does not exist.
     """
-    client = boto3.client("cloudformation")
-    if _status(client, name) is None:
-        raise OperatorError(f"No such stack: {name} in {client.meta.region_name}. Run provision, or check the region.")
-    stack = client.describe_stacks(StackName=name)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    if not exists(name):
+        region = boto3.client("cloudformation").meta.region_name
+        raise OperatorError(f"No such stack: {name} in {region}. Run provision, or check the region.")
+    return find_outputs(name)
+
+
+def find_outputs(name: str) -> dict[str, str]:
+    """Return the stack's outputs by name; none if the stack does not exist."""
+    stack = _find(name)
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])} if stack else {}
 
 
 def template_body(name: str) -> str:
@@ -178,7 +187,7 @@ def find_output(key: str, value: str) -> str | None:
 
 def exists(name: str) -> bool:
     """Check whether the stack exists, in any state."""
-    return _status(boto3.client("cloudformation"), name) is not None
+    return _find(name) is not None
 
 
 def resources(name: str) -> list[tuple[str, str]]:
@@ -202,9 +211,9 @@ def select_held(summaries: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[
     ]
 
 
-def _status(client: CloudFormationClient, name: str) -> str | None:
+def _find(name: str) -> StackTypeDef | None:
     try:
-        return client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+        return boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if "does not exist" in str(error):
             return None
@@ -218,7 +227,7 @@ def _wait(client: CloudFormationClient, waiter: _WaiterName, name: str, stack_id
         with Console(stderr=True).status(f"Waiting until stack {name} is {operation}"):
             client.get_waiter(waiter).wait(StackName=stack_id, WaiterConfig={"Delay": _POLL_S, "MaxAttempts": _POLLS})
     except WaiterError as error:
-        status = str(_status(client, stack_id))
+        status = client.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"]
         if status.endswith("_IN_PROGRESS"):
             raise OutageError(f"Stack {name} has been {status} for 30 minutes; check the AWS console.") from error
         failure = _first_failure(client, stack_id)

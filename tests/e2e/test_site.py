@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from ops import stages
 from ops.cli.errors import OperatorError
-from ops.deployment import provision, site, stacks
+from ops.deployment import buckets, provision, site, stacks
 from testkit.faults import DiedError
 from tests.e2e.conftest import ops
 
@@ -384,9 +384,9 @@ def test_empty_bucket_deletes_all_versions(settings, bucket, web):
     for text in ("one", "two", "three"):
         site.publish(settings, web(text), API, dry_run=False)
 
-    removed = site.empty(bucket)
+    removed = buckets.empty(bucket)
 
     left = client.list_object_versions(Bucket=bucket)
     assert removed > 12
     assert (left.get("Versions", []), left.get("DeleteMarkers", [])) == ([], [])
-    assert site.empty(bucket) == 0
+    assert buckets.empty(bucket) == 0
