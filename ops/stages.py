@@ -42,12 +42,7 @@ _FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", 
 
 
 def read_settings(stage: str) -> Settings:
-    """
-    Return the settings that the stage's functions read from their environment.
-
-    Raises:
-        OperatorError: the stage does not exist, or a setting is out of range or misspelt.
-    """
+    """Return the settings that the stage's functions read from their environment."""
     environment = read_environment(stage)
     _check_names(stage, environment)
     try:
@@ -65,12 +60,7 @@ def _check_names(stage: str, environment: Mapping[str, str]) -> None:
 
 
 def read_environment(stage: str) -> dict[str, str]:
-    """
-    Return the environment variables of the stage's functions.
-
-    Raises:
-        OperatorError: the stage does not exist.
-    """
+    """Return the environment variables of the stage's functions."""
     if not is_known(stage):
         raise OperatorError(
             f"{describe_unknown_stage(stage)} Create it with `python -m ops provision --stage {stage}`."
@@ -92,12 +82,7 @@ def describe_unknown_stage(stage: str) -> str:
 
 
 def check_counters(stage_settings: Settings) -> None:
-    """
-    Check that the owner of the stage chose which counters exist.
-
-    Raises:
-        OperatorError: COUNTERS is not set. The message says how to choose.
-    """
+    """Check that the owner of the stage chose which counters exist."""
     if stage_settings.counters is None:
         raise OperatorError(
             f"COUNTERS of stage {stage_settings.stage} is not set: choose with `python -m ops provision --stage "
@@ -107,13 +92,7 @@ def check_counters(stage_settings: Settings) -> None:
 
 
 def add(stage: str, counters: str | None) -> None:
-    """
-    Add the stage to the configuration, with the settings of `dev` and `prod`, and with COUNTERS.
-
-    Raises:
-        InputError: the name or COUNTERS is invalid. Nothing is written.
-        OperatorError: COUNTERS is not given. Nothing is written.
-    """
+    """Add the stage to the configuration, with the settings of `dev` and `prod`, and with COUNTERS."""
     check_counters(_read_settings({"STAGE": stage, **_choose(counters)}))
     configuration = _configuration()
     configuration["stages"][stage] = {
@@ -126,12 +105,7 @@ def add(stage: str, counters: str | None) -> None:
 
 
 def set_counters(stage: str, counters: str) -> None:
-    """
-    Set COUNTERS of a stage in the configuration. Safe to repeat.
-
-    Raises:
-        InputError: COUNTERS is invalid. Nothing is written.
-    """
+    """Set COUNTERS of a stage in the configuration. Safe to repeat."""
     _read_settings({"STAGE": stage, **_choose(counters)})
     configuration = _configuration()
     configuration["stages"][stage].setdefault("environment_variables", {})["COUNTERS"] = counters
@@ -182,12 +156,7 @@ def _policy_file(stage: str, policy: str) -> str:
 
 
 def _configuration() -> dict[str, Any]:
-    """
-    Read the configuration.
-
-    Raises:
-        OperatorError: the file is malformed.
-    """
+    """Read the configuration."""
     try:
         configuration: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
         variables = [
@@ -244,9 +213,6 @@ def enter(stage: str) -> Settings:
     Stage local always means the embedded AWS of this checkout, regardless of the environment.
 
     Call this before importing modules that read their settings on import.
-
-    Raises:
-        OperatorError: the stage does not exist; or it is local and the embedded AWS is not running.
     """
     stage_settings = read_settings(stage)
     for name in (*(field.name.upper() for field in dataclasses.fields(stage_settings)), *SWITCHES):

@@ -22,12 +22,7 @@ SERVICES = ("apigateway", "cloudformation", "dynamodb", "lambda", "s3", "sqs", "
 
 
 def find_embedded_aws() -> str | None:
-    """
-    Return the address of the embedded AWS to which this process sends AWS requests, or None if it sends them to AWS.
-
-    Raises:
-        OperatorError: requests to different services would go to different places.
-    """
+    """Return the address of the embedded AWS that gets this process's AWS requests, or None if AWS gets them."""
     if not _is_redirected():
         return None
     session: Any = boto3.Session()
@@ -55,10 +50,6 @@ def connect(stage: str, profile: str | None, region: str | None) -> DynamoDBClie
     Return a client of DynamoDB in the account and region of a stage that is not this process's own.
 
     Call it before `stages.enter`, which may change the environment. The client keeps the credentials that it found.
-
-    Raises:
-        OperatorError: the stage is local, and the embedded AWS is not running.
-        InputError: the stage is local, whose place is fixed.
     """
     if stage != stages.LOCAL_STAGE:
         session = boto3.Session(

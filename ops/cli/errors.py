@@ -12,7 +12,12 @@ from chalicelib.errors import CounterError, UnavailableError
 
 
 class OperatorError(Exception):
-    """A command is refused. The message states the reason and the fix. Exit status 1."""
+    """
+    A command is refused. The message states the reason and the fix. Exit status 1.
+
+    All functions of `ops` may raise it, and so do requests to AWS and the application's own errors: the program prints
+    one line and exits. Docstrings name an error only if a caller handles it, or must know what has happened until then.
+    """
 
 
 class InputError(OperatorError):

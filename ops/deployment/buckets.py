@@ -32,12 +32,7 @@ def exists(bucket: str) -> bool:
 
 
 def empty(bucket: str) -> int:
-    """
-    Delete all versions of all objects in the bucket, and return their number. The bucket need not exist.
-
-    Raises:
-        OperatorError: an object could not be deleted.
-    """
+    """Delete all versions of all objects in the bucket, and return their number. The bucket need not exist."""
     client = boto3.client("s3")
     removed = 0
     with contextlib.suppress(client.exceptions.NoSuchBucket):
@@ -49,12 +44,7 @@ def empty(bucket: str) -> int:
 
 
 def remove(bucket: str, objects: Iterable[ObjectIdentifierTypeDef]) -> None:
-    """
-    Delete these objects, or versions of objects.
-
-    Raises:
-        OperatorError: an object could not be deleted.
-    """
+    """Delete these objects, or versions of objects."""
     for chunk in split_into_chunks(objects, _MAX_DELETES):
         answer = boto3.client("s3").delete_objects(Bucket=bucket, Delete={"Objects": chunk, "Quiet": True})
         if errors := answer.get("Errors", []):
@@ -65,12 +55,7 @@ def remove(bucket: str, objects: Iterable[ObjectIdentifierTypeDef]) -> None:
 
 
 def delete(bucket: str, refusal: str) -> None:
-    """
-    Delete the empty bucket, if it exists.
-
-    Raises:
-        OperatorError: S3 refuses, as for a bucket with objects. The message is `refusal` and S3's.
-    """
+    """Delete the empty bucket, if it exists. If it has objects, the error's message is `refusal` and S3's."""
     client = boto3.client("s3")
     try:
         client.delete_bucket(Bucket=bucket)

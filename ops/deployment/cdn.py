@@ -30,12 +30,7 @@ def stack_name(stage: str) -> str:
 
 
 def check(settings: Settings) -> None:
-    """
-    Check that the page's host behind CloudFront has a certificate, and that the API can accept the CDN's secrets, too.
-
-    Raises:
-        OperatorError: the template parameter `Certificate` is missing or invalid; or FRONT_SECRETS has over 2 digests.
-    """
+    """Check that the page's host behind CloudFront has a certificate, and that FRONT_SECRETS has space left."""
     if settings.cdn != "none" and len(settings.front_secrets) > _OWN_SECRETS:
         raise OperatorError(f"CDN={settings.cdn} allows at most {_OWN_SECRETS} digests in FRONT_SECRETS.")
     host, certificate = site_files.parse_host(settings.allowed_origin[0]), _certificate(settings)
@@ -58,9 +53,6 @@ def deploy(
     accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution sends a
     secret that the API accepts, and a repeated call finishes. CloudFormation refuses it while it still works on the
     distribution. Without a CDN in the settings, delete the distribution.
-
-    Raises:
-        OperatorError: CloudFormation refuses.
     """
     name = stack_name(settings.stage)
     if settings.cdn == "none":
@@ -89,24 +81,14 @@ def deploy(
 
 
 def find_domain(settings: Settings) -> str:
-    """
-    Return the host name that CloudFront generated for the distribution.
-
-    Raises:
-        OperatorError: the distribution is not deployed.
-    """
+    """Return the host name that CloudFront generated for the distribution."""
     if "Domain" not in (outputs := stacks.find_outputs(stack_name(settings.stage))):
         raise OperatorError(f"CDN={settings.cdn} of stage {settings.stage} is not deployed yet: run deploy.")
     return outputs["Domain"]
 
 
 def find_address(settings: Settings) -> str:
-    """
-    Return the address of the page and the API, without a slash at the end: that of the page's host if there is one.
-
-    Raises:
-        OperatorError: the distribution is not deployed.
-    """
+    """Return the address of the page and the API, without a slash at the end: that of the page's host if it has one."""
     return f"https://{site_files.parse_host(settings.allowed_origin[0]) or find_domain(settings)}"
 
 

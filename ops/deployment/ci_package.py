@@ -25,9 +25,6 @@ def package(settings: Settings, folder: Path) -> Outcome:
 
     Also configure the functions, and write their policies where `chalice package` reads them. A pipeline can then run
     `chalice package` with the overlay.
-
-    Raises:
-        OperatorError: packaging fails, or the stage has a CDN.
     """
     if settings.cdn != "none":
         raise OperatorError(f"CDN={settings.cdn} requires `deploy`, which manages the CDN's secret.")

@@ -36,13 +36,7 @@ def stack_name(stage: str) -> str:
 
 
 def check_not_deployed_by_chalice(stage: str) -> None:
-    """
-    Check that `chalice deploy` did not create the stage's functions: a stack would collide with their names.
-
-    Raises:
-        OperatorError: `chalice deploy` created them.
-        click.ClickException: the functions' tags cannot be read.
-    """
+    """Check that `chalice deploy` did not create the stage's functions: a stack would collide with their names."""
     if stream_arn.find_stack(boto3.client("lambda"), stage) == "":
         raise OperatorError(
             f"Stage {stage} was deployed by `chalice deploy`: run `chalice delete --stage {stage}` in the same "
@@ -56,11 +50,6 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
 
     Then create, update or delete the CDN, and with `new_secret`, replace its secret. Then delete the stacks of
     projections that are off: until then, `publish` may send to their queues.
-
-    Raises:
-        OperatorError: COUNTERS or the CDN's certificate is not set; the stage is not provisioned, has another number of
-            shards, or differs from its template; it has API keys and no REST API; `chalice deploy` deployed it;
-            packaging fails; SQLite is configured on Lambda; or CloudFormation refuses.
     """
     stages.check_counters(settings)
     cdn.check(settings)
@@ -103,9 +92,6 @@ def list_urls(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
     Return the addresses of the API: the CDN's first, then by front, in the order of FRONT.
 
     `outputs` are those of the application's stack.
-
-    Raises:
-        OperatorError: a front or the CDN is not deployed.
     """
     if missing := [front for front in settings.front if overlay.ADDRESSES[front] not in outputs]:
         raise OperatorError(f"FRONT={missing[0]} of stage {settings.stage} is not deployed yet: run deploy.")

@@ -22,12 +22,7 @@ _TABLE, _BUCKET = "AWS::DynamoDB::Table", "AWS::S3::Bucket"
 
 
 def preview(settings: Settings, *, data: bool, release_host: bool = False) -> Outcome:
-    """
-    List what `destroy` would remove.
-
-    Raises:
-        OperatorError: `chalice deploy` deployed the application.
-    """
+    """List what `destroy` would remove."""
     deploy.check_not_deployed_by_chalice(settings.stage)
     resources = _list_resources(settings, data=data, release_host=release_host)
     notes = [] if release_host else list(map(_describe_kept, _list_host_buckets(resources)))
@@ -45,12 +40,7 @@ def describe_host_bucket(settings: Settings, *, release_host: bool) -> str:
 
 
 def has_resources(settings: Settings, *, data: bool, release_host: bool = False) -> bool:
-    """
-    Check whether there is anything to remove.
-
-    Raises:
-        OperatorError: `chalice deploy` deployed the application.
-    """
+    """Check whether there is anything to remove."""
     deploy.check_not_deployed_by_chalice(settings.stage)
     names = [*_application_stacks(settings), *(_storage_stacks(settings) if data else [])]
     return any(map(stacks.exists, names)) or bool(_list_resources(settings, data=data, release_host=release_host))
@@ -61,12 +51,9 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     Remove the stage's application with its API keys and, with `data`, its data. Safe to repeat.
 
     The application is removed first because it needs the data. The event log is removed last. The bucket with the name
-    of the page's host is emptied and, unless `release_host`, kept. While a DNS record points to it, another account
-    that took the name would serve the host.
-
-    Raises:
-        OperatorError: CloudFormation refuses, or the stack would delete the host's bucket. Removed resources stay
-            removed; a repeated call continues.
+    of the page's host is emptied and, unless `release_host`, kept: while a DNS record points to it, another account
+    that took the name would serve the host. If CloudFormation refuses, removed resources stay removed, and a repeated
+    call continues.
     """
     storage = _storage_stacks(settings)
     orphans = _find_orphan(settings, release_host=release_host) if data else []

@@ -44,9 +44,6 @@ def restore(settings: Settings) -> list[str]:
 
     Restores streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Creates
     deleted queues and deleted tables of read models again, empty.
-
-    Raises:
-        OperatorError: the event log's or the catalog's table does not exist, or a table has another key.
     """
     found: dict[str, None] = {}
     for _ in range(2):  # the second pass also compares resources that the first one created
@@ -57,12 +54,7 @@ def restore(settings: Settings) -> list[str]:
 
 
 def check(settings: Settings) -> None:
-    """
-    Check that the stage's tables and queues are as their templates describe them.
-
-    Raises:
-        OperatorError: a table or a queue differs.
-    """
+    """Check that the stage's tables and queues are as their templates describe them."""
     if differences := [difference.text for difference in _compare(settings)]:
         raise OperatorError(
             f"Stage {settings.stage} differs from its template: {', '.join(differences)}. Run provision first, which "

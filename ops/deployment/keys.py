@@ -70,10 +70,6 @@ def add(settings: Settings, name: str, limits: Limits) -> Outcome:
     Create a key with these limits. Only this outcome has its secret.
 
     A call after an interrupted one replaces the incomplete key.
-
-    Raises:
-        InputError: the name is malformed.
-        OperatorError: the key exists, the stage's API is not deployed, or the stage has fronts other than `rest`.
     """
     if settings.front != ("rest",):
         raise OperatorError(f"FRONT must be rest for API keys, got {','.join(settings.front)}.")
@@ -101,12 +97,7 @@ def add(settings: Settings, name: str, limits: Limits) -> Outcome:
 
 
 def remove(settings: Settings, name: str) -> Outcome:
-    """
-    Remove a key and its usage plan. API Gateway then refuses requests with it. Safe to repeat.
-
-    Raises:
-        InputError: the name is malformed.
-    """
+    """Remove a key and its usage plan. API Gateway then refuses requests with it. Safe to repeat."""
     removed = bool(remove_all(settings, _full_name(settings, name)))
     message = f"Key {name} removed." if removed else f"No such key: {name}. Nothing was removed."
     return Outcome({"name": name, "removed": removed}, [message])
@@ -141,12 +132,7 @@ def list_resources(settings: Settings) -> list[tuple[str, str]]:
 
 
 def find_api(stage: str) -> str:
-    """
-    Return the id of the stage's API. The policy of its function names it, however it was deployed.
-
-    Raises:
-        OperatorError: the API is not deployed.
-    """
+    """Return the id of the stage's API. The policy of its function names it, however it was deployed."""
     client = boto3.client("lambda")
     try:
         policy = client.get_policy(FunctionName=f"counter-{stage}")["Policy"]

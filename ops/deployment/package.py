@@ -59,12 +59,7 @@ _TOKENS = ("pyjwt", "cryptography", "cffi")
 
 
 def check_sql(settings: Settings) -> None:
-    """
-    Check that functions can reach the SQL database.
-
-    Raises:
-        OperatorError: SQLite is configured on Lambda.
-    """
+    """Check that functions can reach the SQL database."""
     if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
         raise OperatorError(
             "SQL_URL must name a database server on Lambda, got a SQLite file, which only one machine can read."
@@ -82,9 +77,6 @@ def package(settings: Settings, folder: Path) -> Path:
     Reproducible: the same checkout gives the same files.
 
     Concurrent calls with the same folder wait for each other: one would remove files that another one packages.
-
-    Raises:
-        OperatorError: COUNTERS is not set, packaging fails, or SQLite is configured on Lambda.
     """
     stages.check_counters(settings)
     check_sql(settings)
@@ -167,9 +159,6 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     pip checks the hash of each file on download, and every call checks the files again: Chalice fetches wheels for the
     functions' platform without hashes. The folder is named after the requirements, which have the hashes, and this
     machine's Python, so packaging again needs no network.
-
-    Raises:
-        OperatorError: a file cannot be downloaded, or its hash differs.
     """
     pins = _pins("requirements/sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
     if settings.has_authorizer:

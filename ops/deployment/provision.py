@@ -34,12 +34,6 @@ def provision(settings: Settings) -> dict[str, str]:
     its queues: `Kept` names it, and `deploy` deletes it. `Restored` lists the resources that differed from their
     template, such as a table that was restored from a backup. With SQL, also create the database's tables and views,
     connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
-
-    Raises:
-        OperatorError: COUNTERS or the CDN's certificate is not set; CloudFormation refuses; the configuration is
-            malformed; the event log has another number of shards, does not exist, or exists without its stack; or the
-            bucket of the page's host has objects without its stack.
-        ReadModelUnavailableError: the database refuses or does not answer.
     """
     stages.check_counters(settings)
     cdn.check(settings)
@@ -154,22 +148,12 @@ def has_log(settings: Settings) -> bool:
 
 
 def check_log(settings: Settings) -> None:
-    """
-    Check that the settings match the stage's log, so that events are found where they were written.
-
-    Raises:
-        OperatorError: the stage is not provisioned, or has another number of shards.
-    """
+    """Check that the settings match the stage's log, so that events are found where they were written."""
     check_shards(settings, stacks.outputs(stack_name(settings.stage)))
 
 
 def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
-    """
-    Check that the number of shards is the one in the outputs of the stage's data stack.
-
-    Raises:
-        OperatorError: the numbers differ, so events would not be found where they were written.
-    """
+    """Check that the number of shards is the one in the outputs of the stage's data stack."""
     shards = outputs.get("Shards", str(settings.shards))
     if shards != str(settings.shards):
         raise OperatorError(

@@ -33,10 +33,6 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
     A file is uploaded before files that refer to it, and outdated files are removed last. If the call is interrupted,
     visitors get either the old or the new page, and a repeated call finishes. The previous version is kept for open and
     cached pages. Concurrent calls with different files may remove each other's files: if that happens, call again.
-
-    Raises:
-        InputError: the API's address is invalid.
-        OperatorError: the stage is not provisioned, or a file cannot be published.
     """
     data = stacks.outputs(provision.stack_name(settings.stage))
     bucket = _bucket(settings, data)
@@ -68,12 +64,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
 
 
 def find_api_url(settings: Settings) -> str:
-    """
-    Return the address of the stage's API: that of the CDN, or else of the first front.
-
-    Raises:
-        OperatorError: the API or this front is not deployed, or only answers a CDN whose address is unknown.
-    """
+    """Return the address of the stage's API: that of the CDN, or else of the first front."""
     stage = settings.stage
     if settings.front_secrets and settings.cdn == "none" and settings.front[0] != "rest":
         raise OperatorError(

@@ -96,10 +96,6 @@ def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increm
 
     Assets come first, in a folder named after a hash of their content, then the pages that refer to them, `index.html`
     last.
-
-    Raises:
-        InputError: the API's address is invalid.
-        OperatorError: a file has an unknown type, or a page that calls the API has no single `connect-src`.
     """
     origin = parse_origin(api_url)
     # The bundle replaces its sources, and its types are for a copy in a project of its own.
@@ -137,12 +133,7 @@ def configure(page: str, page_url: str, api_url: str, max_increment: int) -> str
 
 
 def parse_origin(api_url: str) -> str:
-    """
-    Return the origin of the API's address.
-
-    Raises:
-        InputError: the address is invalid, or a page that is loaded over HTTPS could not call it.
-    """
+    """Return the origin of the API's address, which a page that is loaded over HTTPS must be able to call."""
     if not _API.fullmatch(api_url):
         raise InputError(
             f"The API's address must be like https://api.example/path, without ? and #, got {api_url!r}. "

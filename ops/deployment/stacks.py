@@ -55,12 +55,7 @@ def apply(
 
     CloudFormation accepts templates of 51,200 bytes, or of 1 MB from a bucket: with `bucket`, upload it there first.
     A parameter of None keeps its value. Resources are tagged with the application and the stage. A concurrent second
-    call is refused.
-
-    Raises:
-        OperatorError: CloudFormation refuses; the message has the reason of the first failed resource. Or the operator
-            must first resolve the stack's state; the message states how.
-        OutageError: the operation takes longer than half an hour.
+    call is refused. If a resource fails, the error names it.
     """
     client = boto3.client("cloudformation")
     request: Any = {
@@ -87,12 +82,7 @@ def apply(
 
 
 def check_changeable(name: str) -> None:
-    """
-    Check that the stack can be created or updated now.
-
-    Raises:
-        OperatorError: the operator must first resolve the stack's state; the message states how.
-    """
+    """Check that the stack can be created or updated now."""
     stack = _find(name)
     if stack and (problem := describe_stuck_state(name, stack["StackStatus"])):
         raise OperatorError(f"{problem}. {_first_failure(boto3.client('cloudformation'), name)}".rstrip())
@@ -107,13 +97,7 @@ def _upload(template: str, bucket: str) -> dict[str, str]:
 
 
 def delete(name: str) -> bool:
-    """
-    Delete the stack and the resources that its template does not retain. Return whether it existed.
-
-    Raises:
-        OperatorError: CloudFormation refuses, with the reason of the first failed resource; or an operation is running.
-        OutageError: the deletion takes longer than half an hour.
-    """
+    """Delete the stack and the resources that its template does not retain. Return whether it existed."""
     client = boto3.client("cloudformation")
     if (stack := _find(name)) is None:
         return False
@@ -146,12 +130,7 @@ def describe_stuck_state(name: str, status: str) -> str | None:
 
 
 def outputs(name: str) -> dict[str, str]:
-    """
-    Return the stack's outputs by name.
-
-    Raises:
-        OperatorError: the stack does not exist.
-    """
+    """Return the stack's outputs by name."""
     if not exists(name):
         region = boto3.client("cloudformation").meta.region_name
         raise OperatorError(f"No such stack: {name} in {region}. Run provision, or check the region.")

@@ -52,9 +52,6 @@ def finish(package: Path, functions: Iterable[str], environment: Mapping[str, st
     Turn Chalice's package, in place, into the one that ships, for these functions in this environment.
 
     Reproducible: the same input gives the same bytes.
-
-    Raises:
-        OperatorError: a function cannot be loaded from the package.
     """
     with tempfile.TemporaryDirectory(dir=package.parent) as name:
         folder = Path(name).resolve()

@@ -20,9 +20,6 @@ def read_or_create(folder: Path) -> dict[str, str]:
     Return the folder's credentials as environment variables, and create them at the first call.
 
     Concurrent callers get the same credentials. Only the user may read the file.
-
-    Raises:
-        OperatorError: the file is damaged.
     """
     file = folder / "credentials"
     if not file.exists():

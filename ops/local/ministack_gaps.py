@@ -42,12 +42,7 @@ def complete_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
 
 
 def reset_stream_positions(state: Path) -> None:
-    """
-    Reset the positions in streams, because streams are empty after a restart. Call this while the embedded AWS is down.
-
-    Raises:
-        OperatorError: a state file is damaged. Nothing is written.
-    """
+    """Reset the positions in streams, which are empty after a restart. Call this while the embedded AWS is down."""
     for file in sorted(state.glob("*.json")):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

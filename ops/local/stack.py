@@ -84,12 +84,7 @@ class LocalSystem:
 
 
 def run(system: LocalSystem) -> None:
-    """
-    Run the system until SIGINT, SIGTERM or SIGHUP, then shut it down cleanly.
-
-    Raises:
-        OperatorError: the system is already running, a port is in use, or a part does not start.
-    """
+    """Run the system until SIGINT, SIGTERM or SIGHUP, then shut it down cleanly."""
     with _lock(system):
         interrupts.handle_signals()
         system.environment.unlink(missing_ok=True)
@@ -112,13 +107,7 @@ def run(system: LocalSystem) -> None:
 
 
 def up(system: LocalSystem) -> None:
-    """
-    Start the system in the background and wait until it is ready. Do nothing if it is running.
-
-    Raises:
-        OperatorError: the system does not start in time, or runs on other ports than the environment sets.
-        click.exceptions.Exit: the system ended. Its error is printed, and the exit status is its own.
-    """
+    """Start the system in the background and wait until it is ready. Do nothing if it is running."""
     system.folder.mkdir(parents=True, exist_ok=True)
     if _pid(system) is None:
         _start_in_background(system)
@@ -157,12 +146,7 @@ def _start_in_background(system: LocalSystem) -> None:
 
 
 def down(system: LocalSystem) -> None:
-    """
-    Stop the system, if it is running. The state is kept.
-
-    Raises:
-        OperatorError: the system does not stop in time.
-    """
+    """Stop the system, if it is running. The state is kept."""
     pid = _pid(system)
     if pid is None:
         click.echo("Not running.")
@@ -177,13 +161,7 @@ def down(system: LocalSystem) -> None:
 
 
 def run_chalice_local(system: LocalSystem, port: int) -> None:
-    """
-    Replace this process with Chalice's development server, which uses the running system's tables and queues.
-
-    Raises:
-        OperatorError: the system is not running, or runs on other ports than the environment sets; `port` is in use;
-            or Chalice's server would let in callers that API Gateway refuses.
-    """
+    """Replace this process with Chalice's development server, which uses the running system's tables and queues."""
     local = stages.read_settings(stages.LOCAL_STAGE)
     if unchecked := {local.writers, local.readers} - {"anyone"}:
         raise OperatorError(

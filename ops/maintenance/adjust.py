@@ -40,13 +40,7 @@ class Note:
 
 
 def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
-    """
-    Return the note with these texts. Default of `who`: the caller; of `key`: "start".
-
-    Raises:
-        InputError: a text is malformed.
-        OperatorError: the caller is unknown.
-    """
+    """Return the note with these texts. Default of `who`: the caller; of `key`: "start"."""
     for name, text in {"--reason": reason, "--who": who, "--key": key}.items():
         if text is not None and not domain_events.is_valid_text(text):
             raise InputError(f"{name} must be {domain_events.Adjusted.rules['reason']}.")
@@ -56,13 +50,7 @@ def build_note(reason: str, who: str | None, key: str | None = None) -> Note:
 def build_command(  # noqa: PLR0913  (one for each option)
     counter_id: str, *, by: int | None, to: int | None, reason: str, who: str | None, key: str | None
 ) -> Adjust:
-    """
-    Return the command for these options. Default of `key`: a random one.
-
-    Raises:
-        InputError: an option is malformed.
-        OperatorError: the current user is unknown.
-    """
+    """Return the command for these options. Default of `key`: a random one."""
     if not domain_events.is_counter_id(counter_id):
         raise InputError(f"COUNTER_ID must be {domain_events.COUNTER_ID}, got {counter_id!r}.")
     if (by is None) == (to is None):
@@ -76,12 +64,7 @@ def build_command(  # noqa: PLR0913  (one for each option)
 
 
 def get_caller() -> str:
-    """
-    Return the operator's ARN in AWS, or else the user name on this machine.
-
-    Raises:
-        OperatorError: neither is known, or the name has more than 200 characters.
-    """
+    """Return the operator's ARN in AWS, or else the user name on this machine."""
     try:
         # The name only annotates the adjustment: do not wait long for it.
         config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})

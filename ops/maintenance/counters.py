@@ -81,9 +81,6 @@ def add(names: tuple[str, ...], start: Adjust | None) -> Outcome:
 
     `start` is the adjustment that sets the start value. It is recorded first, so that no client sees the counter
     without it.
-
-    Raises:
-        OperatorError: the adjustment is refused, or its outcome is unknown; or the catalog is full.
     """
     adjusted = adjust.adjust(start, dry_run=False, yes=True) if start else None
     changed = change("add", names)
@@ -118,35 +115,20 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
 
 
 def build_start(name: str, value: int, reason: str, who: str | None, key: str) -> Adjust | None:
-    """
-    Return the adjustment that adds the start value to a counter; None for 0.
-
-    Raises:
-        InputError: the name is a pattern, or an option is malformed.
-    """
+    """Return the adjustment that adds the start value to a counter; None for 0."""
     if "*" in name:
         raise InputError("--start requires one counter's name, not a pattern.")
     return adjust.build_command(name, by=value, to=None, reason=reason, who=who, key=key) if value else None
 
 
 def read() -> Catalog:
-    """
-    Read the catalog. One strongly consistent read.
-
-    Raises:
-        CatalogUnavailableError: DynamoDB throttles or does not answer, or an attribute has the wrong type.
-    """
+    """Read the catalog. One strongly consistent read."""
     item = find_item()
     return _to_catalog({name: getattr(item, name) or () for name in _SETS})
 
 
 def read_verdicts(settings: Settings, verdict: Verdict) -> Callable[[str], bool]:
-    """
-    Read the catalog, and return a function that checks whether clients get this verdict of a counter.
-
-    Raises:
-        CatalogUnavailableError: DynamoDB throttles or does not answer.
-    """
+    """Read the catalog, and return a function that checks whether clients get this verdict of a counter."""
     allowed, catalog = Names(settings.counters or ()), read()
     return lambda counter_id: judge(counter_id, allowed, catalog) is verdict
 

@@ -118,12 +118,7 @@ def _locate_manifest(file: Path) -> Path:
 
 
 def resolve_target(name: str) -> Target | None:
-    """
-    Return the file to write, with links resolved, or None for standard output.
-
-    Raises:
-        InputError: a file cannot have this name, or the bucket does not exist.
-    """
+    """Return the file to write, with links resolved, or None for standard output."""
     if name == STANDARD:
         return None
     if name.startswith(_S3):
@@ -140,12 +135,7 @@ def resolve_target(name: str) -> Target | None:
 
 
 def _parse_url(url: str) -> tuple[str, str]:
-    """
-    Return the bucket and key in a URL of S3.
-
-    Raises:
-        InputError: the URL has none, or the key is that of a folder.
-    """
+    """Return the bucket and key in a URL of S3."""
     bucket, _, key = url.removeprefix(_S3).partition("/")
     if not bucket or not key or key.endswith("/"):
         raise InputError(f"FILE in S3 must be s3://BUCKET/KEY, got {url}.")
@@ -174,9 +164,6 @@ def replace(target: Target) -> Iterator[Path]:
 
     A file of this name keeps its old content until then. The block also writes the draft of the manifest. A reader
     never meets a file with the manifest of another one.
-
-    Raises:
-        OutageError: S3 did not accept the file.
     """
     file = target.path
     draft = file.with_name(f"{file.name}{_DRAFT}")
@@ -212,12 +199,7 @@ def write_manifest(file: Path, stage: str, facts: dict[str, Any]) -> None:
 
 
 def check_exists(name: str) -> None:
-    """
-    Check that there is a file of this name, or that it is standard input.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Check that there is a file of this name, or that it is standard input."""
     if name.startswith(_S3):
         bucket, key = _parse_url(name)
         with _translate_missing(InputError(f"No such file: {name}.")):
@@ -298,12 +280,7 @@ def read_events(name: str) -> Iterator[tuple[int, Event] | Problem]:
 
 
 def read_lines(name: str) -> Iterator[tuple[int, bytes | str]]:
-    """
-    Yield each line with its number, from 1, without its line break; or, as text, the reason why it cannot be read.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
+    """Yield each line with its number, from 1, without its line break; or, as text, why it cannot be read."""
     number = 0
     with _open_for_read(name) as stream:
         try:

@@ -57,10 +57,6 @@ def export(
     The file has every event that was in the log when the export began. It appears under its name when it is complete,
     with its manifest. If interrupted, the next call with the same selection and file resumes, within six hours and with
     the same log. `from_start` starts over. Memory use does not grow with the log.
-
-    Raises:
-        OperatorError: another export is writing this file.
-        LogUnavailableError: the next call with the same selection resumes.
     """
     with _open_staging(target) as db:
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)

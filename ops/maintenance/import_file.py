@@ -29,8 +29,6 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
 
     Raises:
         InputError: a file does not exist. Nothing is changed.
-        LogUnavailableError: the next call finishes.
-        OSError: a file cannot be read.
     """
     for name in names:
         event_file.check_exists(name)

@@ -104,9 +104,6 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     An event that the log has already is skipped. If it differs from the recorded event with its id, it is a problem. A
     purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
     `dry_run`, read and report only. Memory use does not grow with the number of events, which is `total`, if known.
-
-    Raises:
-        LogUnavailableError: the next call finishes.
     """
     is_unknown = counters.read_verdicts(settings, Verdict.UNKNOWN)
     pause, started, submitted, reads_first = threading.Event(), time.monotonic(), 0, True

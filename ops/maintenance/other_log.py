@@ -53,10 +53,6 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
     An event that the log has is skipped, also if a client recorded it again with its key since. One that
     differs from the recorded one is a problem, and so is one that cannot be read. If interrupted at any point, the next
     call finishes. With `dry_run`, read and report only. Memory use does not grow with the logs.
-
-    Raises:
-        OperatorError: the table is not a log of this stage, or not ready. Nothing is changed.
-        LogUnavailableError, botocore.exceptions.ClientError: the next call finishes.
     """
     client: Any = tables.client()
     check = partial(_check_source, settings.event_log_table)
@@ -69,10 +65,6 @@ def copy(settings: Settings, source: Settings, client: DynamoDBClient, rate: int
 
     Like `restore`: an event that the log has is skipped, also if a client recorded it in both stages with its key.
     `client` is in the source's account and region.
-
-    Raises:
-        OperatorError: both are the same log, or the source has none. Nothing is changed.
-        LogUnavailableError, botocore.exceptions.ClientError: the next call finishes.
     """
     outcome = _append_missing(
         settings, client, source.event_log_table, rate, is_same=have_same_content, dry_run=dry_run

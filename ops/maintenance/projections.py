@@ -49,12 +49,7 @@ class Maintenance:
 
 
 def select(settings: Settings, names: Sequence[str] = ()) -> tuple[Projection, ...]:
-    """
-    Return the projections of the stage: those with these names, or all if there are no names.
-
-    Raises:
-        OperatorError: the stage lacks one of these projections.
-    """
+    """Return the projections of the stage: those with these names, or all if there are no names."""
     available = {projection.name: projection for projection in settings.projections}
     for name in names:
         if name not in available:
@@ -67,12 +62,7 @@ def select(settings: Settings, names: Sequence[str] = ()) -> tuple[Projection, .
 
 
 def check_counters(settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection]) -> None:
-    """
-    Check that each counter is in the log, or in the read model of one of these projections.
-
-    Raises:
-        OperatorError: no such counter.
-    """
+    """Check that each counter is in the log, or in the read model of one of these projections."""
     if SQL not in selected or not counter_ids:
         lookups.check_counters(counter_ids)
         return
@@ -93,12 +83,7 @@ def select_scope(counter_ids: Sequence[str]) -> Scope:
 def open_comparisons(
     settings: Settings, db: StagingDb, counter_ids: Sequence[str], scope: Scope, selected: Sequence[Projection]
 ) -> Iterator[dict[str, Comparison]]:
-    """
-    Open a comparison of these counters, or of all if there are none, for each of these projections.
-
-    Raises:
-        OperatorError: a projection does not support it.
-    """
+    """Open a comparison of these counters, or of all if there are none, for each of these projections."""
     if unsupported := [projection.name for projection in selected if projection.name not in MAINTENANCE]:
         raise _unsupported("verify", unsupported)
     compare = {projection.name: MAINTENANCE[projection.name].compare for projection in selected}
@@ -107,12 +92,7 @@ def open_comparisons(
 
 
 def get_repairs(selected: Sequence[Projection]) -> dict[str, Repair]:
-    """
-    Return the repair of each of these projections, by name.
-
-    Raises:
-        OperatorError: a projection does not support it.
-    """
+    """Return the repair of each of these projections, by name."""
     known = {name: maintenance.repair for name, maintenance in MAINTENANCE.items() if maintenance.repair}
     if unsupported := [projection.name for projection in selected if projection.name not in known]:
         raise _unsupported("rebuild", unsupported)
@@ -134,13 +114,7 @@ def _unsupported(command: str, names: Sequence[str]) -> OperatorError:
 
 @contextlib.contextmanager
 def connect_sql(settings: Settings) -> Iterator[Engine]:
-    """
-    Provide an engine for the SQL read model, connected as the operator's role.
-
-    Raises:
-        OperatorError: the database has no tables.
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer.
-    """
+    """Provide an engine for the SQL read model, connected as the operator's role."""
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (only loaded if SQL is on)
 
     with read_model.open_engine(sql_url.address(settings)) as engine:

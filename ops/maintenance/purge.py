@@ -78,12 +78,6 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     uncounted, unreadable or less than a minute old, and purges the others. If the call is interrupted at any point, the
     next call finishes. Safe while workers count: no total of another counter changes. Memory use does not grow with the
     number of counters, except for the names of refused ones.
-
-    Raises:
-        OperatorError: a counter accepts increments. Nothing was changed.
-        click.Abort: the operator did not confirm. Nothing was changed.
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: DynamoDB or the database throttles, refuses or
-            does not answer. Run it again.
     """
     selected = tuple(each for each in settings.projections if _can_repair(each))
     with _Names() as names:

@@ -31,11 +31,6 @@ def rebuild(
     Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. Projections
     are repaired one after the other. If interrupted at any point, the next call finishes. With `dry_run`, report the
     differences and write nothing.
-
-    Raises:
-        OperatorError: a projection does not support rebuild.
-        LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: AWS or the database
-            throttles, refuses or does not answer. Run it again.
     """
     selected = selected or settings.projections
     repairs = projections.get_repairs(selected)

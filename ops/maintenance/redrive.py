@@ -56,11 +56,7 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     Send the selected dead letters back to their queues.
 
     With `dry_run`, list them and send nothing. The outcome holds unless a message is too large for a queue, other
-    messages are hidden, or the selection's maximum was reached.
-
-    Raises:
-        OperatorError: an id matches no message or several. Nothing is sent.
-        QueueUnavailableError: SQS throttles or does not answer. Unsent messages are still on the dead-letter queue.
+    messages are hidden, or the selection's maximum was reached. If SQS fails, unsent messages stay where they are.
     """
     limits = {queue: _get_size_limit(queue) for queue in (each.queue(settings.stage) for each in settings.projections)}
     with dead_letters.receive(settings, selection) as received:
@@ -99,7 +95,6 @@ def discard(
     Raises:
         OperatorError: an id matches no message or several; the confirmation took too long; or the copy cannot be
             written. Nothing is deleted.
-        ClientError, BotoCoreError: SQS throttles or does not answer. Other messages are still on the queue.
     """
     copy = None
     with dead_letters.receive(settings, selection) as received:

@@ -82,10 +82,6 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     Purged events are not sent, and counted events do not count twice. If interrupted, the next call with the same
     selection and checkpoint file resumes where this one stopped, within a day and with the same tables. With `dry_run`,
     report the numbers and send nothing.
-
-    Raises:
-        OperatorError: the stage does not have a projection.
-        LogUnavailableError, QueueUnavailableError: the next call with the same selection resumes.
     """
     selected = projections.select(settings, selection.projections)
     owner = _identify(settings, selection)

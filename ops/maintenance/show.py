@@ -22,14 +22,7 @@ _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def show(counter_id: str, limit: int, at_ms: int | None = None) -> Outcome:
-    """
-    Show the counter's state and its latest `limit` counted events, newest first, now or at a time, inclusive.
-
-    Raises:
-        OperatorError: there is no such counter.
-        UnavailableError: DynamoDB throttles or does not answer, or the counter's item is damaged.
-        NotUnderstoodError: this version of the code cannot decode an event.
-    """
+    """Show the counter's state and its latest `limit` counted events, newest first, now or at a time, inclusive."""
     lookups.check_counters((counter_id,))
     if at_ms is None:
         counter, before = describe_counter(queries.get_counter(counter_id)), None
@@ -45,14 +38,7 @@ def show(counter_id: str, limit: int, at_ms: int | None = None) -> Outcome:
 
 
 def show_event(counter_id: str, event_id: str) -> Outcome:
-    """
-    Show one event and whether it is counted, pending or purged.
-
-    Raises:
-        EventNotFoundError: the event is not in the log.
-        UnavailableError: DynamoDB throttles or does not answer, or the counter's item is damaged.
-        NotUnderstoodError: this version of the code cannot decode the event.
-    """
+    """Show one event and whether it is counted, pending or purged."""
     event = event_log.get(counter_id, event_id)
     is_purged = event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition)
     status = "counted" if queries.is_counted(event) else "purged" if is_purged else "pending"

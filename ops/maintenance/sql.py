@@ -53,12 +53,7 @@ class Result:
 
 
 def reader_url(settings: Settings) -> str:
-    """
-    Return the URL for reading the stage's SQL read model.
-
-    Raises:
-        OperatorError: the stage has no SQL read model, or its SQLite file does not exist.
-    """
+    """Return the URL for reading the stage's SQL read model."""
     if not settings.sql_reader_url:
         raise OperatorError(
             f"Stage {settings.stage} has no SQL read model: set SQL_URL in its environment_variables in "

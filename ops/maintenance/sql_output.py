@@ -45,9 +45,6 @@ def write(result: Result, output: Format, limit: int | None) -> None:
     Nothing is written before the last row has arrived: if the statement fails or is stopped, the output is empty, not
     cut off. A table is collected in memory, CSV and JSON in a temporary file. CSV and JSON are UTF-8, whatever the
     encoding of standard output. If there are more rows, a note says so: below a table, else on standard error.
-
-    Raises:
-        InputError: the output is JSON and two columns have the same name. Nothing is written.
     """
     if output == "table":
         limit = limit or TABLE_ROWS

@@ -33,13 +33,7 @@ def verify(
     waits: bool,
     selected: Sequence[Projection] = (),
 ) -> Outcome:
-    """
-    Compare these counters with the log, in these projections. Default: all counters, and all projections.
-
-    Raises:
-        OperatorError: a projection does not support verify.
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: the result is unknown.
-    """
+    """Compare these counters with the log, in these projections. Default: all counters, and all projections."""
     with stage(settings, counter_ids, selected or settings.projections) as comparisons:
 
         def announce(pending: int) -> None:
