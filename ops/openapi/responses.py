@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import errors
 from chalicelib.api import problems, requests, responses
 from chalicelib.domain.events import COUNTER_ID
-from chalicelib.errors import (
-    BodyTooLargeError,
-    CounterClosedError,
-    CounterError,
-    CounterNotAllowedError,
-    CounterNotFoundError,
-    EventNotFoundError,
-    FeatureNotFoundError,
-    InvalidRequestError,
-    KeyReusedError,
-    NotUnderstoodError,
-    RangeTooLongError,
-    SecretMissingError,
-    TooFarBackError,
-    UnavailableError,
-    UnsupportedMediaTypeError,
-    VersionMismatchError,
-)
 from chalicelib.extras import openapi
+from chalicelib.extras.reports import errors as reports_errors
 from chalicelib.extras.reports.definitions import REPORTS
-from chalicelib.extras.reports.errors import ReportNotFoundError, ReportsOffError, ReportUnavailableError
 from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
 from ops.openapi.examples import A_COUNTER, INCREMENTED
 from ops.openapi.schemas import JSON, TEXT, describe_integer, describe_object, refer_to
@@ -105,7 +88,7 @@ def describe_cacheable(description: str, schema: JSON, *examples: Response) -> J
 
 
 def _describe_problems(
-    description: str, *causes: CounterError | str, header: str | None = None, **members: JSON
+    description: str, *causes: errors.CounterError | str, header: str | None = None, **members: JSON
 ) -> JSON:
     """Describe an error response. Each cause is an error of the service or a response type of API Gateway."""
     documents = {document["title"]: document for document in map(_render_problem, causes)}
@@ -123,7 +106,7 @@ def _describe_problems(
     }
 
 
-def _render_problem(cause: CounterError | str) -> JSON:
+def _render_problem(cause: errors.CounterError | str) -> JSON:
     if isinstance(cause, str):
         gateway = GATEWAY_PROBLEMS[cause]
         return problems.describe_problem(gateway.problem, gateway.detail)
@@ -131,12 +114,12 @@ def _render_problem(cause: CounterError | str) -> JSON:
     return body
 
 
-_MALFORMED = InvalidRequestError(f"counter_id must be {COUNTER_ID}, got 'a b'.")
-_TOO_LONG = RangeTooLongError(
+_MALFORMED = errors.InvalidRequestError(f"counter_id must be {COUNTER_ID}, got 'a b'.")
+_TOO_LONG = errors.RangeTooLongError(
     "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
     1_700_000_000,
 )
-_NO_SUCH_COUNTER = CounterNotFoundError("clicks")
+_NO_SUCH_COUNTER = errors.CounterNotFoundError("clicks")
 _UNKNOWN_PATH = "MISSING_AUTHENTICATION_TOKEN"
 _TIMEOUTS = ("INTEGRATION_TIMEOUT", "INTEGRATION_FAILURE")
 
@@ -150,20 +133,20 @@ REFUSALS: JSON = {
     "BadMoment": _describe_problems(
         "A part of the request is malformed, or the time is too far back to be answered in one request.",
         _MALFORMED,
-        TooFarBackError(1_700_000_000_000, 1_600_000_000_000),
+        errors.TooFarBackError(1_700_000_000_000, 1_600_000_000_000),
     ),
     "Unauthorized": _describe_problems("The request has no valid token.", "UNAUTHORIZED", header="WWW-Authenticate"),
     "GatewayRefused": _describe_problems(
         "The gateway refused the request: for example, its credentials are missing or invalid.",
-        SecretMissingError(),
+        errors.SecretMissingError(),
         "INVALID_API_KEY",
         "DEFAULT_4XX",
     ),
     "NotAllowed": _describe_problems(
         "The counter does not exist or is closed, or the gateway refused the request. Nothing was recorded.",
-        CounterNotAllowedError("clicks"),
-        CounterClosedError("clicks"),
-        SecretMissingError(),
+        errors.CounterNotAllowedError("clicks"),
+        errors.CounterClosedError("clicks"),
+        errors.SecretMissingError(),
         "INVALID_API_KEY",
         "DEFAULT_4XX",
     ),
@@ -171,43 +154,45 @@ REFUSALS: JSON = {
     "NoSuchCounter": _describe_problems("Unknown counter or path.", _NO_SUCH_COUNTER, _UNKNOWN_PATH),
     "NoSuchEvent": _describe_problems(
         "Unknown counter, event or path.",
-        EventNotFoundError("clicks", INCREMENTED.event_id),
+        errors.EventNotFoundError("clicks", INCREMENTED.event_id),
         _NO_SUCH_COUNTER,
         _UNKNOWN_PATH,
     ),
     "NoFeature": _describe_problems(
         "Unknown counter or path, or the deployment lacks this feature.",
         _NO_SUCH_COUNTER,
-        FeatureNotFoundError(),
+        errors.FeatureNotFoundError(),
         _UNKNOWN_PATH,
     ),
     "NoSuchReport": _describe_problems(
         "Unknown report, counter or path, or the stage has no reports.",
-        ReportNotFoundError(f"No such report: 'yearly'. Reports: {', '.join(REPORTS)}."),
+        reports_errors.ReportNotFoundError(f"No such report: 'yearly'. Reports: {', '.join(REPORTS)}."),
         _NO_SUCH_COUNTER,
-        ReportsOffError(),
-        FeatureNotFoundError(),
+        reports_errors.ReportsOffError(),
+        errors.FeatureNotFoundError(),
         _UNKNOWN_PATH,
     ),
-    "ReportsOff": _describe_problems("The stage has no reports.", ReportsOffError(), FeatureNotFoundError()),
+    "ReportsOff": _describe_problems(
+        "The stage has no reports.", reports_errors.ReportsOffError(), errors.FeatureNotFoundError()
+    ),
     "OtherVersion": _describe_problems(
         "The counter is not at the version of `If-Match`. Nothing was recorded.",
-        VersionMismatchError(15, A_COUNTER),
+        errors.VersionMismatchError(15, A_COUNTER),
         header="ETag",
         current=refer_to("schemas", "Counter"),
     ),
     "TooLarge": _describe_problems(
         f"The body has more than {requests.MAX_BODY_BYTES} bytes.",
-        BodyTooLargeError("The body must have at most 1024 bytes, got 1025."),
+        errors.BodyTooLargeError("The body must have at most 1024 bytes, got 1025."),
         "REQUEST_TOO_LARGE",
     ),
     "NotJson": _describe_problems(
         "The request has a body whose media type is not JSON.",
-        UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8."),
+        errors.UnsupportedMediaTypeError("Content-Type must be application/json, in UTF-8."),
     ),
     "KeyReused": _describe_problems(
         "The idempotency key was already used on this counter for another command.",
-        KeyReusedError("clicks", INCREMENTED.event_id),
+        errors.KeyReusedError("clicks", INCREMENTED.event_id),
     ),
     "TooMany": _describe_problems(
         "The request exceeds a limit of the stage, or the rate or quota of its API key.",
@@ -216,18 +201,18 @@ REFUSALS: JSON = {
         header="Retry-After",
     ),
     "Failed": _describe_problems(
-        "The service failed. The request was not the cause.", CounterError(), NotUnderstoodError("")
+        "The service failed. The request was not the cause.", errors.CounterError(), errors.NotUnderstoodError("")
     ),
     "GatewayFailed": _describe_problems("The gateway failed.", "DEFAULT_5XX"),
     "ReportUnavailable": _describe_problems(
         "The SQL read model is busy or unreachable, or the report takes too long.",
-        ReportUnavailableError(),
+        reports_errors.ReportUnavailableError(),
         *_TIMEOUTS,
         header="Retry-After",
     ),
     "Unavailable": _describe_problems(
         "The service is busy or unreachable. The outcome of a command is unknown: retry with the same key.",
-        UnavailableError(),
+        errors.UnavailableError(),
         *_TIMEOUTS,
         header="Retry-After",
     ),
