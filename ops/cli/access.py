@@ -57,7 +57,7 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
             f"Stage {settings.stage} does not check API keys: set WRITERS or READERS to api-key, and run deploy.",
             err=True,
         )
-    return keys.add(settings, name, keys.Limits(**limits))
+    return keys.add(settings, name, **limits)
 
 
 @log_command

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,10 @@ class Outcome:
 def count(number: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun: "1 event", "2,000 events". Default plural: with an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def render_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table with this header."""
+    lines = [columns, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

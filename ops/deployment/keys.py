@@ -7,14 +7,13 @@ The names of a key and its plan begin with the stage's name. AWS is the only rec
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
 from ops import target
 from ops.cli.errors import InputError, OperatorError
-from ops.cli.result import Outcome
+from ops.cli.result import Outcome, render_table
 
 if TYPE_CHECKING:
     from mypy_boto3_apigateway.type_defs import ApiKeyTypeDef, UsagePlanTypeDef
@@ -29,28 +28,17 @@ _API_STAGE = "api"
 _COLUMNS = ("name", "id", "rate", "burst", "quota", "period", "created")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+def describe_limits(
+    rate: int | None = None, burst: int | None = None, quota: int | None = None, period: str | None = None
+) -> dict[str, Any]:
     """
-    The limits of a key. Default: none but those of the stage.
+    Return the limits of a key as API Gateway names them. Default: none but those of the stage.
 
     `rate` is in requests a second, and `burst` is the number of requests at once (default: the rate). `quota` is the
     number of requests in each `period` (default: day).
     """
-
-    rate: int | None
-    burst: int | None
-    quota: int | None
-    period: str | None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the limits as API Gateway names them."""
-        limits: dict[str, Any] = {}
-        if self.rate is not None:
-            limits["throttle"] = {"rateLimit": self.rate, "burstLimit": self.burst or self.rate}
-        if self.quota is not None:
-            limits["quota"] = {"limit": self.quota, "period": (self.period or "day").upper()}
-        return limits
+    throttle = {} if rate is None else {"throttle": {"rateLimit": rate, "burstLimit": burst or rate}}
+    return throttle | ({} if quota is None else {"quota": {"limit": quota, "period": (period or "day").upper()}})
 
 
 def list_keys(settings: Settings) -> Outcome:
@@ -59,15 +47,13 @@ def list_keys(settings: Settings) -> Outcome:
     keys = [_describe(settings, key, plans.get(key["name"])) for key in _list_keys(settings)]
     if not keys:
         return Outcome({"keys": []}, [f"Stage {settings.stage} has no API keys."])
-    rows = [_COLUMNS, *(tuple(_show(key[name]) for name in _COLUMNS) for key in keys)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return Outcome({"keys": keys}, lines)
+    rows = [[_show(key[name]) for name in _COLUMNS] for key in keys]
+    return Outcome({"keys": keys}, render_table(_COLUMNS, rows))
 
 
-def add(settings: Settings, name: str, limits: Limits) -> Outcome:
+def add(settings: Settings, name: str, **limits: Any) -> Outcome:
     """
-    Create a key with these limits. Only this outcome has its secret.
+    Create a key with these limits, as `describe_limits` takes them. Only this outcome has its secret.
 
     A call after an interrupted one replaces the incomplete key.
     """
@@ -82,7 +68,7 @@ def add(settings: Settings, name: str, limits: Limits) -> Outcome:
         )
     remove_all(settings, full_name)
     stages: Any = [{"apiId": api_id, "stage": _API_STAGE}]
-    plan = client.create_usage_plan(name=full_name, apiStages=stages, **limits.describe())
+    plan = client.create_usage_plan(name=full_name, apiStages=stages, **describe_limits(**limits))
     key = client.create_api_key(name=full_name, enabled=True)
     client.create_usage_plan_key(usagePlanId=plan["id"], keyId=key["id"], keyType="API_KEY")
     url = target.api_url(f"https://{api_id}.execute-api.{client.meta.region_name}.amazonaws.com/{_API_STAGE}")

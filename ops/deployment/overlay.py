@@ -145,16 +145,16 @@ def _http_api(name: str, requests_per_s: int) -> dict[str, Any]:
     api = {"Ref": "HttpAPI"}
     function = {"Fn::GetAtt": ["APIHandler", "Arn"]}
     source = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpAPI}/*"
-    integration = {
-        "ApiId": api,
-        "IntegrationType": "AWS_PROXY",
-        "IntegrationUri": function,
-        "PayloadFormatVersion": "2.0",
-    }
     limits = {"ThrottlingRateLimit": requests_per_s, "ThrottlingBurstLimit": requests_per_s}
     return {
         "HttpAPI": _resource("ApiGatewayV2::Api", Name=name, ProtocolType="HTTP"),
-        "HttpAPIIntegration": _resource("ApiGatewayV2::Integration", **integration),
+        "HttpAPIIntegration": _resource(
+            "ApiGatewayV2::Integration",
+            ApiId=api,
+            IntegrationType="AWS_PROXY",
+            IntegrationUri=function,
+            PayloadFormatVersion="2.0",
+        ),
         "HttpAPIRoute": _resource(
             "ApiGatewayV2::Route",
             ApiId=api,
@@ -226,35 +226,29 @@ def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
         # Samples hold addresses of clients.
         return {"CloudWatchMetricsEnabled": True, "MetricName": metric, "SampledRequestsEnabled": False}
 
+    limit = {"AggregateKeyType": "IP", "EvaluationWindowSec": 300, "Limit": requests_per_address}
     rule = {
         "Name": "requests-per-address",
         "Priority": 0,
-        "Statement": {
-            "RateBasedStatement": {
-                "AggregateKeyType": "IP",
-                "EvaluationWindowSec": 300,
-                "Limit": requests_per_address,
-            }
-        },
+        "Statement": {"RateBasedStatement": limit},
         "Action": {"Block": {}},
         "VisibilityConfig": show("requests-per-address"),
     }
     stage = "arn:${AWS::Partition}:apigateway:${AWS::Region}::/restapis/${RestAPI}/stages/${RestAPI.Stage}"
     return {
-        "Firewall": {
-            "Type": "AWS::WAFv2::WebACL",
-            "Properties": {
-                "Name": name,
-                "Scope": "REGIONAL",
-                "DefaultAction": {"Allow": {}},
-                "Rules": [rule],
-                "VisibilityConfig": show(name),
-            },
-        },
-        "FirewallAssociation": {
-            "Type": "AWS::WAFv2::WebACLAssociation",
-            "Properties": {"ResourceArn": {"Fn::Sub": stage}, "WebACLArn": {"Fn::GetAtt": ["Firewall", "Arn"]}},
-        },
+        "Firewall": _resource(
+            "WAFv2::WebACL",
+            Name=name,
+            Scope="REGIONAL",
+            DefaultAction={"Allow": {}},
+            Rules=[rule],
+            VisibilityConfig=show(name),
+        ),
+        "FirewallAssociation": _resource(
+            "WAFv2::WebACLAssociation",
+            ResourceArn={"Fn::Sub": stage},
+            WebACLArn={"Fn::GetAtt": ["Firewall", "Arn"]},
+        ),
     }
 
 

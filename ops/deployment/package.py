@@ -5,10 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -83,11 +81,10 @@ def package(settings: Settings, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        return build(settings, folder)
+        return _build(settings, folder)
 
 
-def build(settings: Settings, folder: Path) -> Path:
-    """Build the package as `package` does, without waiting for concurrent calls."""
+def _build(settings: Settings, folder: Path) -> Path:
     source, result, temporary = folder / "source", folder / "result", folder / "tmp"
     for old in (source / "chalicelib", result, temporary):
         shutil.rmtree(old, ignore_errors=True)
@@ -106,17 +103,11 @@ def build(settings: Settings, folder: Path) -> Path:
     environment = {"STAGE": settings.stage, **switches, **addresses, **access}
     overlay_file = folder / "overlay.json"
     overlay_file.write_text(json.dumps(overlay.render(settings)), encoding="utf-8")
-    command = [
-        "package",
-        "--stage",
-        settings.stage,
-        "--merge-template",
-        str(overlay_file.resolve()),
-        str(result.resolve()),
-    ]
-    _run(
-        [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *command],
-        "chalice package",
+    options = ["--stage", settings.stage, "--merge-template", str(overlay_file.resolve())]
+    chalice = "import sys; from chalice.cli import main; sys.exit(main())"
+    zip_package.run(
+        [sys.executable, "-c", chalice, "package", *options, str(result.resolve())],
+        "chalice package failed",
         source,
         {
             "EVENT_LOG_STREAM_ARN": _STREAM_ARN,
@@ -142,10 +133,8 @@ def _configure(settings: Settings, config: Path) -> None:
     configuration = json.loads(config.read_text(encoding="utf-8"))
     stages.add_functions(configuration, settings)
     variables = configuration["stages"][settings.stage]["environment_variables"]
-    addresses = {"SQL_URL": settings.sql_url, "SQL_READER_URL": settings.sql_reader_url}
-    if settings.sql_reader_url == settings.sql_url:
-        addresses["SQL_READER_URL"] = ""
-    for name, address in addresses.items():
+    reader_url = "" if settings.sql_reader_url == settings.sql_url else settings.sql_reader_url
+    for name, address in {"SQL_URL": settings.sql_url, "SQL_READER_URL": reader_url}.items():
         variables.pop(name, None)
         if address:
             variables[name] = address
@@ -195,7 +184,7 @@ def _download(pure: str, binary: str, folder: Path) -> None:
                 options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "-d", str(downloads)]
                 options += ["--platform", platform] if platform else []
                 command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", str(requirements)]
-                _run(command, "pip download", stages.PROJECT, {})
+                zip_package.run(command, "pip download failed", stages.PROJECT, {})
         try:
             downloads.rename(folder)
         except OSError:
@@ -215,18 +204,3 @@ def _pins(file: str, packages: Iterable[str]) -> dict[str, str]:
     text = (stages.PROJECT / file).read_text(encoding="utf-8")
     pins = {pin.partition("==")[0]: pin for pin in re.findall(r"^[\w.-]+==.*(?:\n    .*)*", text, re.MULTILINE)}
     return {package: pins[package] for package in packages}
-
-
-def _run(command: list[str], name: str, folder: Path, environment: dict[str, str]) -> None:
-    process = subprocess.run(  # noqa: S603  (our own command line)
-        command,
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if process.returncode:
-        raise OperatorError(f"{name} failed:\n{process.stdout}{process.stderr}".rstrip())

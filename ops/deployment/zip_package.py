@@ -79,10 +79,16 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    command = [sys.executable, *arguments]
+    return run(command, "The package cannot be loaded", folder, {**environment, **overrides})
+
+
+def run(command: list[str], failure: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a command of this machine in this folder, with these variables added, and return its output."""
     process = subprocess.run(  # noqa: S603  (our own command line)
-        [sys.executable, *arguments],
+        command,
         cwd=folder,
-        env={**os.environ, **environment, **overrides},
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -90,5 +96,5 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
         check=False,
     )
     if process.returncode:
-        raise OperatorError(f"The package cannot be loaded:\n{process.stdout}{process.stderr}".rstrip())
+        raise OperatorError(f"{failure}:\n{process.stdout}{process.stderr}".rstrip())
     return process.stdout

@@ -15,7 +15,7 @@ from chalicelib.errors import CatalogUnavailableError
 from chalicelib.read_model import queries
 from ops.cli import progress
 from ops.cli.errors import InputError, OperatorError
-from ops.cli.result import Outcome
+from ops.cli.result import Outcome, render_table
 from ops.maintenance import adjust
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def list_counters(settings: Settings, names: tuple[str, ...], limit: int) -> Out
         "allowed": sorted(allowed.entries),
         **sets,
     }
-    lines = _render_table(rows) if rows else ["No such counters." if names else "There are no counters."]
+    table = render_table(_COLUMNS, [[str(row[column]) for column in _COLUMNS] for row in rows])
+    lines = table if rows else ["No such counters." if names else "There are no counters."]
     lines += [f"Only the first {limit:,} are listed: pass names, patterns or --limit."] if facts["has_more"] else []
     lines += [f"{name}: {', '.join(facts[name]) or 'none'}" for name in ("allowed", *_SETS)]
     return Outcome(facts, lines)
@@ -209,9 +210,3 @@ def _describe(counter: Counter, allowed: Names, catalog: Catalog) -> dict[str, A
     state = "hidden" if is_hidden else verdict.value
     values = (counter.counter_id, counter.value, counter.version, state)
     return dict(zip(_COLUMNS, values, strict=True))
-
-
-def _render_table(rows: list[dict[str, Any]]) -> list[str]:
-    texts = [_COLUMNS, *(tuple(str(row[column]) for column in _COLUMNS) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]

@@ -20,6 +20,7 @@ from chalicelib.projections import READ_MODEL
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import package as packaging
+from ops.deployment import zip_package
 from tests.doc_pages import section
 from tests.e2e.conftest import configure, copy_project, eventually, make_environment, ops
 
@@ -295,7 +296,7 @@ def test_concurrent_downloads_are_neither_mixed_nor_missed(tmp_path, monkeypatch
 
     settings = dataclasses.replace(stages.read_settings("local"), sql_url="", sql_reader_url="")
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
-    monkeypatch.setattr(packaging, "_run", download)
+    monkeypatch.setattr(zip_package, "run", download)
 
     variables = packaging.pip_variables(requirements, settings)
 
@@ -365,7 +366,7 @@ def test_downloaded_file_that_was_changed_is_refused(tmp_path, monkeypatch):
 
     settings = dataclasses.replace(stages.read_settings("local"), sql_url="", sql_reader_url="")
     monkeypatch.setattr(stages, "PROJECT", tmp_path)
-    monkeypatch.setattr(packaging, "_run", download)
+    monkeypatch.setattr(zip_package, "run", download)
     packaging.pip_variables(requirements, settings)
     (wheel,) = (tmp_path / ".local").glob("*/tiny.whl")
     wheel.write_text("wrong")

@@ -8,10 +8,8 @@ import pytest
 from chalicelib import settings
 from ops.cli.errors import OperatorError
 from ops.deployment import destroy, keys
-from ops.deployment.keys import Limits
 
 LOCAL = settings.read({"STAGE": "local"})
-NO_LIMITS = Limits(None, None, None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +26,7 @@ def list_keys():
 def test_key_is_listed_with_its_limits_and_without_its_secret():
     before = keys.list_keys(LOCAL)
 
-    added = keys.add(LOCAL, "shop", Limits(10, 20, 1000, "month"))
+    added = keys.add(LOCAL, "shop", rate=10, burst=20, quota=1000, period="month")
 
     listed = keys.list_keys(LOCAL)
     (key,) = listed.facts["keys"]
@@ -42,11 +40,11 @@ def test_key_is_listed_with_its_limits_and_without_its_secret():
 
 
 def test_existing_key_is_refused_with_the_way_out():
-    keys.add(LOCAL, "shop", NO_LIMITS)
+    keys.add(LOCAL, "shop")
     before = list_keys()
 
     with pytest.raises(OperatorError, match=r"remove it first: python -m ops keys remove shop --stage local\."):
-        keys.add(LOCAL, "shop", Limits(1, None, None, None))
+        keys.add(LOCAL, "shop", rate=1)
 
     assert list_keys() == before
 
@@ -57,15 +55,15 @@ def test_interrupted_key_is_replaced():
     client.create_usage_plan(name=name, apiStages=[{"apiId": keys.find_api("local"), "stage": "api"}])
     client.create_api_key(name=name, enabled=True)
 
-    added = keys.add(LOCAL, "shop", NO_LIMITS)
+    added = keys.add(LOCAL, "shop")
 
     assert [key["id"] for key in list_keys().values()] == [added.facts["id"]]
     assert len(keys.list_resources(LOCAL)) == 2
 
 
 def test_removal_is_safe_to_repeat():
-    keys.add(LOCAL, "shop", NO_LIMITS)
-    keys.add(LOCAL, "shop.2", NO_LIMITS)
+    keys.add(LOCAL, "shop")
+    keys.add(LOCAL, "shop.2")
 
     removed = [keys.remove(LOCAL, "shop").facts["removed"] for _ in range(2)]
 
@@ -80,7 +78,7 @@ def test_removal_is_safe_to_repeat():
 def test_keys_of_a_stage_are_not_those_of_a_stage_with_its_prefix():
     other = replace(LOCAL, stage="local-two")
 
-    keys.add(LOCAL, "shop", NO_LIMITS)
+    keys.add(LOCAL, "shop")
 
     assert keys.remove_all(other) == []
     assert list(list_keys()) == ["shop"]
@@ -88,11 +86,11 @@ def test_keys_of_a_stage_are_not_those_of_a_stage_with_its_prefix():
 
 def test_key_without_an_api_is_refused_with_the_way_out():
     with pytest.raises(OperatorError, match="The API of stage none is not deployed: run `python -m ops deploy"):
-        keys.add(replace(LOCAL, stage="none"), "shop", NO_LIMITS)
+        keys.add(replace(LOCAL, stage="none"), "shop")
 
 
 def test_preview_of_destroy_lists_keys_and_usage_plans():
-    keys.add(LOCAL, "shop", NO_LIMITS)
+    keys.add(LOCAL, "shop")
 
     listed = destroy.preview(LOCAL, data=False).text
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from ops.__main__ import main
 from ops.cli import command
 from ops.cli.access import keys_command
-from ops.deployment.keys import Limits
+from ops.deployment.keys import describe_limits
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_keys_is_a_command():
 @pytest.mark.parametrize(
     ("limits", "described"),
     [
-        (Limits(None, None, None, None), {}),
-        (Limits(2, None, None, None), {"throttle": {"rateLimit": 2, "burstLimit": 2}}),
-        (Limits(10, 50, None, None), {"throttle": {"rateLimit": 10, "burstLimit": 50}}),
-        (Limits(None, None, 7, None), {"quota": {"limit": 7, "period": "DAY"}}),
-        (Limits(None, None, 7, "month"), {"quota": {"limit": 7, "period": "MONTH"}}),
+        ([None, None, None, None], {}),
+        ([2, None, None, None], {"throttle": {"rateLimit": 2, "burstLimit": 2}}),
+        ([10, 50, None, None], {"throttle": {"rateLimit": 10, "burstLimit": 50}}),
+        ([None, None, 7, None], {"quota": {"limit": 7, "period": "DAY"}}),
+        ([None, None, 7, "month"], {"quota": {"limit": 7, "period": "MONTH"}}),
     ],
 )
 def test_limits_are_those_of_the_options(limits, described):
-    assert limits.describe() == described
+    assert describe_limits(*limits) == described
