@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
-from chalicelib.extras.verification import part_comparison, repair
+from chalicelib.extras.verification import part_comparison, repair, verifier
 from chalicelib.extras.verification.part_comparison import PartComparison
+from chalicelib.extras.verification.staging_db import StagingDb
+from chalicelib.extras.verification.verifier import Comparison
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL
 from ops import sql_url
 from ops.cli.errors import OperatorError
@@ -16,15 +18,13 @@ from ops.cli.result import Outcome
 from ops.maintenance import lookups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine
 
     from chalicelib.extras.verification.part_comparison import Scope
     from chalicelib.extras.verification.report import Repaired
-    from chalicelib.extras.verification.staging_db import StagingDb
-    from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
@@ -72,30 +72,33 @@ def check_counters(settings: Settings, counter_ids: Sequence[str], selected: Seq
         lookups.check_counters(counter_ids, lambda counter_id: rows.has_counter(engine, counter_id))
 
 
-def select_scope(counter_ids: Sequence[str]) -> Scope:
-    """Return the scope of these counters, or of the whole stage if there are none."""
-    if counter_ids:
-        return part_comparison.select_counters(counter_ids)
-    return part_comparison.select_all(_SEGMENTS)
-
-
 @contextlib.contextmanager
-def open_comparisons(
-    settings: Settings, db: StagingDb, counter_ids: Sequence[str], scope: Scope, selected: Sequence[Projection]
-) -> Iterator[dict[str, Comparison]]:
-    """Open a comparison of these counters, or of all if there are none, for each of these projections."""
-    if unsupported := [projection.name for projection in selected if projection.name not in MAINTENANCE]:
-        raise _unsupported("verify", unsupported)
-    compare = {projection.name: MAINTENANCE[projection.name].compare for projection in selected}
+def stage_comparisons(
+    settings: Settings,
+    counter_ids: Sequence[str],
+    selected: Sequence[Projection],
+    advance: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[StagingDb, dict[str, Comparison]]]:
+    """
+    Stage the log, and the read models of these projections: these counters, or all if there are none.
+
+    Yields the database and the comparisons, by projection.
+    """
+    _check_support("verify", selected, MAINTENANCE)
+    scope = part_comparison.select_counters(counter_ids) if counter_ids else part_comparison.select_all(_SEGMENTS)
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(compare[name](settings, db, counter_ids, scope)) for name in compare}
+        db, comparisons = stack.enter_context(StagingDb()), dict[str, Comparison]()
+        for name in (projection.name for projection in selected):
+            opened = MAINTENANCE[name].compare(settings, db, counter_ids, scope)
+            comparisons[name] = stack.enter_context(opened)
+        verifier.stage(db, list(comparisons.values()), scope.log, advance)
+        yield db, comparisons
 
 
 def get_repairs(selected: Sequence[Projection]) -> dict[str, Repair]:
     """Return the repair of each of these projections, by name."""
     known = {name: maintenance.repair for name, maintenance in MAINTENANCE.items() if maintenance.repair}
-    if unsupported := [projection.name for projection in selected if projection.name not in known]:
-        raise _unsupported("rebuild", unsupported)
+    _check_support("rebuild", selected, known)
     return {projection.name: known[projection.name] for projection in selected}
 
 
@@ -105,11 +108,12 @@ def count_events(projection: Projection) -> int | None:
     return maintenance.count_events() if maintenance else None
 
 
-def _unsupported(command: str, names: Sequence[str]) -> OperatorError:
-    return OperatorError(
-        f"Projection {', '.join(names)} does not support {command}: see MAINTENANCE in ops/maintenance/projections.py. "
-        "To choose another projection, pass --projection."
-    )
+def _check_support(command: str, selected: Sequence[Projection], known: Container[str]) -> None:
+    if unsupported := [projection.name for projection in selected if projection.name not in known]:
+        raise OperatorError(
+            f"Projection {', '.join(unsupported)} does not support {command}: see MAINTENANCE in "
+            "ops/maintenance/projections.py. To choose another projection, pass --projection."
+        )
 
 
 @contextlib.contextmanager

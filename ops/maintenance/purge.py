@@ -21,8 +21,6 @@ from chalicelib.domain.events import Purged
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
-from chalicelib.extras.verification import part_comparison, verifier
-from chalicelib.extras.verification.staging_db import StagingDb
 from chalicelib.projections import SQL
 from chalicelib.read_model import items, store
 from ops.cli import progress
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from chalicelib.aws.dynamodb import RawItem
+    from chalicelib.extras.verification.staging_db import StagingDb
     from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.projections import Projection
     from chalicelib.settings import Settings
@@ -190,13 +189,7 @@ def _purge_chunk(
     settings: Settings, counter_ids: list[str], selected: Sequence[Projection], note: Note, result: _Result
 ) -> None:
     """Purge these counters, except those with an obstacle, which are added to `result.refused`."""
-    with (
-        StagingDb() as db,
-        projections.open_comparisons(
-            settings, db, counter_ids, scope := part_comparison.select_counters(counter_ids), selected
-        ) as comparisons,
-    ):
-        verifier.stage(db, list(comparisons.values()), scope.log)
+    with projections.stage_comparisons(settings, counter_ids, selected) as (db, comparisons):
         obstacle = _find_obstacle(db, comparisons.values())
         if not obstacle:
             result.counters += len(counter_ids)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from chalicelib.extras.verification import verifier
-from chalicelib.extras.verification.staging_db import StagingDb
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import lookups, projections
@@ -48,12 +47,12 @@ def stage(
     settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection]
 ) -> Iterator[dict[str, Comparison]]:
     """Provide the comparisons of these projections by name, staged with the log."""
-    scope = projections.select_scope(counter_ids)
     tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
     total = None if counter_ids else lookups.approximate_item_count(*tables)
-    with StagingDb() as db, projections.open_comparisons(settings, db, counter_ids, scope, selected) as comparisons:
+    with contextlib.ExitStack() as stack:
         with progress.bar("Comparing", total, "events and items") as advance:
-            verifier.stage(db, list(comparisons.values()), scope.log, advance)
+            staged = projections.stage_comparisons(settings, counter_ids, selected, advance)
+            _, comparisons = stack.enter_context(staged)
         yield comparisons
 
 
