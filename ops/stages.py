@@ -34,6 +34,8 @@ SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])
 #: Files in which the SDK or PynamoDB would find other settings.
 _NO_FILES = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "PYNAMODB_CONFIG"), os.devnull)
 
+_PASSWORD = re.compile(r"(?<=://)([^:@/?]*):[^@]*@")
+
 #: Variables of the local system whose names look like settings of the SDK.
 _SYSTEM_VARIABLES = ("AWS_PORT",)
 
@@ -93,10 +95,11 @@ def check_counters(stage_settings: Settings) -> None:
 
 def add(stage: str, counters: str | None) -> None:
     """Add the stage to the configuration, with the settings of `dev` and `prod`, and with COUNTERS."""
-    check_counters(_read_settings({"STAGE": stage, **_choose(counters)}))
+    chosen = {} if counters is None else {"COUNTERS": counters}
+    check_counters(_read_settings({"STAGE": stage, **chosen}))
     configuration = _configuration()
     configuration["stages"][stage] = {
-        "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*", **_choose(counters)},
+        "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*", **chosen},
         "lambda_functions": {
             function: {"iam_policy_file": _policy_file(stage, policy)} for function, policy in _FUNCTIONS.items()
         },
@@ -106,14 +109,10 @@ def add(stage: str, counters: str | None) -> None:
 
 def set_counters(stage: str, counters: str) -> None:
     """Set COUNTERS of a stage in the configuration. Safe to repeat."""
-    _read_settings({"STAGE": stage, **_choose(counters)})
+    _read_settings({"STAGE": stage, "COUNTERS": counters})
     configuration = _configuration()
     configuration["stages"][stage].setdefault("environment_variables", {})["COUNTERS"] = counters
     _write(configuration)
-
-
-def _choose(counters: str | None) -> dict[str, str]:
-    return {} if counters is None else {"COUNTERS": counters}
 
 
 def _read_settings(environment: dict[str, str]) -> Settings:
@@ -195,6 +194,22 @@ def _make_absolute(sql_url: str) -> str:
     if path in ("", sql_url) or path.startswith("/"):
         return sql_url
     return f"sqlite:///{quote(str(local_folder().resolve()))}/{path}"
+
+
+def find_sql_url(stage_settings: Settings) -> str:
+    """
+    Return the URL with which operators connect to the SQL read model: SQL_OWNER_URL from the environment, or SQL_URL.
+
+    Empty if SQL is off. Unlike settings, which are stored with the functions, SQL_OWNER_URL may hold a password.
+
+    Raises:
+        SettingsError: SQL_OWNER_URL is malformed, or names another kind of database than SQL_URL.
+    """
+    owner_url = os.environ.get("SQL_OWNER_URL")
+    if not stage_settings.sql_url or not owner_url:
+        return stage_settings.sql_url
+    settings.check_sql_url("SQL_OWNER_URL", _PASSWORD.sub(r"\1@", owner_url, count=1), stage_settings.sql_url)
+    return owner_url
 
 
 def read_template_parameters(stage: str) -> dict[str, str]:

@@ -188,14 +188,10 @@ def _compare_queue(wanted: dict[str, Any], names: dict[str, str], resources: dic
     if policy := wanted.get("RedrivePolicy"):
         dead_letters = resources[policy["deadLetterTargetArn"]["Fn::GetAtt"][0]]["Properties"]["QueueName"]
         arn = f"{current['QueueArn'].rpartition(':')[0]}:{_resolve(dead_letters, names)}"
+        redrive = {"deadLetterTargetArn": arn, "maxReceiveCount": policy["maxReceiveCount"]}
         has = json.loads(current.get("RedrivePolicy", "{}"))
-        differs |= (has.get("deadLetterTargetArn"), int(has.get("maxReceiveCount", 0))) != (
-            arn,
-            policy["maxReceiveCount"],
-        )
-        attributes["RedrivePolicy"] = json.dumps(
-            {"deadLetterTargetArn": arn, "maxReceiveCount": policy["maxReceiveCount"]}
-        )
+        differs |= any(str(has.get(key)) != str(value) for key, value in redrive.items())
+        attributes["RedrivePolicy"] = json.dumps(redrive)
     if differs:
         change = partial(client.set_queue_attributes, QueueUrl=url, Attributes=attributes)
         yield Difference(f"{name} has other attributes", change)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.projections import SQL
-from ops import sql_url, stages
+from ops import stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def operator_policy(settings: Settings) -> dict[str, Any]:
     for projection in settings.projections[1:]:
         policy["Statement"] += _read_projection_policy(settings, projection, "operator")["Statement"]
         policy["Statement"] += _allow_tables(settings, projection, "operator")
-    owner, reader = sql_url.address(settings), settings.sql_reader_url
+    owner, reader = stages.find_sql_url(settings), settings.sql_reader_url
     policy["Statement"] += _allow_connect(owner)
     if _allow_connect(reader) != _allow_connect(owner):
         policy["Statement"] += _allow_connect(reader, "ConnectToRead")

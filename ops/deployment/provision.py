@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from chalicelib.projections import PROJECTIONS
-from ops import sql_url, stages
+from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import buckets, cdn, drift, site_files, stacks, template
 
@@ -73,7 +73,7 @@ def provision(settings: Settings) -> dict[str, str]:
     if settings.sql_url:
         from chalicelib.extras.sql import read_model  # noqa: PLC0415  (imports SQLAlchemy, only if SQL is on)
 
-        read_model.make_schema(sql_url.address(settings))
+        read_model.make_schema(stages.find_sql_url(settings))
     return outputs
 
 

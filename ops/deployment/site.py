@@ -124,17 +124,10 @@ def _head(client: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | 
 
 
 def _is_same(file: SiteFile, head: HeadObjectOutputTypeDef | None) -> bool:
-    return head is not None and (
-        file.etag,
-        file.content_type,
-        file.cache_control,
-        file.content_encoding,
-    ) == (
-        head["ETag"],
-        head.get("ContentType"),
-        head.get("CacheControl"),
-        head.get("ContentEncoding", ""),
-    )
+    if head is None:
+        return False
+    stored = (head["ETag"], head.get("ContentType"), head.get("CacheControl"), head.get("ContentEncoding", ""))
+    return stored == (file.etag, file.content_type, file.cache_control, file.content_encoding)
 
 
 def _keys(client: S3Client, bucket: str) -> list[str]:

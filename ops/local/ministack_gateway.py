@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict, deque
 from contextvars import ContextVar
 from typing import Any
 
 from ministack.core import iam_evaluator, sigv4
 
 _ANY = "x-amazon-apigateway-any-method"
+
+#: The seconds for which a web ACL counts requests.
+_WINDOW_S = 300
 
 
 def correct(ministack: Any) -> None:
@@ -19,6 +24,7 @@ def correct(ministack: Any) -> None:
     _keep_ids(ministack._get_module("apigateway_v1"))
     _name_keys(ministack._get_module("apigateway_v1"))
     _pass_preflights_on(ministack._get_module("apigateway"))
+    _enforce_web_acls(ministack._get_module("apigateway_v1"), ministack._get_module("waf"))
 
 
 def _keep_encoding(ministack: Any) -> None:
@@ -160,3 +166,51 @@ def _is_for_another_service() -> bool:
         else sigv4.parse_header_signature(request.headers)
     )
     return not isinstance(signature, tuple) and signature.service != "execute-api"
+
+
+def _enforce_web_acls(gateway: Any, waf: Any) -> None:
+    """
+    Let CloudFormation associate web ACLs with APIs, and block requests above their rates.
+
+    All clients have the address 127.0.0.1.
+    """
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
+
+    def associate(_id: str, properties: dict[str, Any], _stack: Any) -> tuple[str, dict[str, Any]]:
+        check_response(waf._associate_web_acl(properties))
+        return f"{properties['WebACLArn']}|{properties['ResourceArn']}", {}
+
+    provisioners._RESOURCE_HANDLERS["AWS::WAFv2::WebACLAssociation"] = {
+        "create": associate,
+        "delete": lambda _id, properties: waf._disassociate_web_acl(properties),
+    }
+    execute = gateway._execute_in_scope
+    received: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+
+    async def execute_within_rates(request: Any, api_id: str, stage: str, *more: Any) -> Any:
+        if limits := _list_limits(waf, api_id, stage):
+            latest, now = received[api_id, stage], time.monotonic()
+            latest.append(now)
+            while latest[0] < now - _WINDOW_S:
+                latest.popleft()
+            if len(latest) > min(limits):
+                request["stage"] = gateway._stages_v1[api_id][stage]
+                return gateway._gw_error("WAF_FILTERED", "Forbidden")
+        return await execute(request, api_id, stage, *more)
+
+    gateway._execute_in_scope = execute_within_rates
+
+
+def _list_limits(waf: Any, api_id: str, stage: str) -> list[int]:
+    """Return the limits of the rate-based rules of the stage's web ACL, if it has one."""
+    resource = f"::/restapis/{api_id}/stages/{stage}"
+    acls = {arn for associated, arn in waf._associations.items() if associated.endswith(resource)}
+    rules = (rule for arn in acls for rule in waf._resolve_local_web_acl(arn)[0]["Rules"])
+    return [int(rule["Statement"]["RateBasedStatement"]["Limit"]) for rule in rules]
+
+
+def check_response(response: tuple[Any, ...]) -> None:
+    """Raise an error, which CloudFormation reports, if a service refused a request."""
+    status, _, body = response
+    if status >= 400:
+        raise ValueError(body)

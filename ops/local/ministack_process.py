@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from ministack.core import iam_evaluator, lambda_runtime, sigv4
 from ministack.services import cloudfront, s3, sts
 
-from ops.local import ministack_gateway, ministack_limits, ministack_speed
+from ops.local import ministack_gateway, ministack_speed
 from ops.local.guard import Guard
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def main() -> None:
     from ministack import app  # noqa: PLC0415  (imports the function above by name)
 
     ministack_gateway.correct(app)
-    ministack_limits.correct(app)
     ministack_speed.cache_checks()
     _accept_metric_math()
+    _accept_budgets(app._get_module("budgets"))
     _use_own_binaries()
     _keep_processes()
     app.app = Guard(
@@ -156,6 +156,20 @@ def _accept_metric_math() -> None:
         return create_record(name, properties | unused) | {"Metrics": properties["Metrics"]}
 
     provisioners._cw_metric_alarm_record = create_any_record
+
+
+def _accept_budgets(budgets: Any) -> None:
+    """Let CloudFormation create budgets."""
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
+
+    def create(_id: str, properties: dict[str, Any], _stack: Any) -> tuple[str, dict[str, Any]]:
+        ministack_gateway.check_response(budgets._create_budget(properties))
+        return properties["Budget"]["BudgetName"], {}
+
+    provisioners._RESOURCE_HANDLERS["AWS::Budgets::Budget"] = {
+        "create": create,
+        "delete": lambda name, _properties: budgets._delete_budget({"BudgetName": name}),
+    }
 
 
 if __name__ == "__main__":

@@ -63,11 +63,6 @@ class LocalSystem:
         return self.folder / "env"
 
     @property
-    def state(self) -> Path:
-        """The folder where the embedded AWS persists its state."""
-        return self.folder / "state"
-
-    @property
     def temporary_folder(self) -> Path:
         """The folder for temporary files. A shutdown removes it; after a killed run, the next start does."""
         return self.folder.resolve() / "tmp"
@@ -77,11 +72,6 @@ class LocalSystem:
         """The log of the embedded AWS and its functions."""
         return self.folder / "aws.log"
 
-    @property
-    def own_log(self) -> Path:
-        """The output of a system that runs in the background."""
-        return self.folder / "up.log"
-
 
 def run(system: LocalSystem) -> None:
     """Run the system until SIGINT, SIGTERM or SIGHUP, then shut it down cleanly."""
@@ -90,9 +80,8 @@ def run(system: LocalSystem) -> None:
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:
-                os.environ["TMPDIR"] = tempfile.tempdir = str(
-                    system.temporary_folder
-                )  # also removed: files of packaging
+                # The files of packaging are removed, too.
+                os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary_folder)
                 api_url = _deploy(system)
                 maximum = stages.read_settings(stages.LOCAL_STAGE).max_increment
                 with contextlib.closing(PageServer(system.page_port, api_url, maximum)) as page:
@@ -122,7 +111,8 @@ def up(system: LocalSystem) -> None:
 
 def _start_in_background(system: LocalSystem) -> None:
     system.environment.unlink(missing_ok=True)  # left behind by a killed run
-    with system.own_log.open("w") as log:
+    output = system.folder / "up.log"
+    with output.open("w") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "ops.local", "run"],
             cwd=stages.PROJECT,
@@ -140,8 +130,7 @@ def _start_in_background(system: LocalSystem) -> None:
         child.terminate()
         raise
     if (status := child.poll()) is not None:
-        output = system.own_log.read_text(encoding="utf-8").strip()
-        click.echo(f"Error: {output.rpartition('Error: ')[2]}", err=True)
+        click.echo(f"Error: {output.read_text(encoding='utf-8').strip().rpartition('Error: ')[2]}", err=True)
         raise click.exceptions.Exit(max(status, 1))  # a signal's status is negative
 
 
@@ -234,7 +223,8 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     _check_free(system.page_port, "PAGE_PORT")
     click.echo("Starting the embedded AWS ...")
     stages.use_embedded_aws(_access(system))
-    ministack_gaps.reset_stream_positions(system.state)
+    state = system.folder / "state"
+    ministack_gaps.reset_stream_positions(state)
     # The embedded AWS unpacks the functions into temporary folders and leaves them there.
     shutil.rmtree(system.temporary_folder, ignore_errors=True)
     system.temporary_folder.mkdir()
@@ -251,7 +241,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
                 "IOT_MTLS_ENABLED": "0",
                 "PERSIST_STATE": "1",
                 "S3_PERSIST": "1",
-                "STATE_DIR": str(system.state.resolve()),
+                "STATE_DIR": str(state.resolve()),
                 "S3_DATA_DIR": str((system.folder / "s3").resolve()),
                 "TMPDIR": str(system.temporary_folder),
                 "PYTHONDONTWRITEBYTECODE": "1",

@@ -12,7 +12,7 @@ from chalicelib.extras.verification.part_comparison import PartComparison
 from chalicelib.extras.verification.staging_db import StagingDb
 from chalicelib.extras.verification.verifier import Comparison
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL
-from ops import sql_url
+from ops import stages
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.maintenance import lookups
@@ -121,7 +121,7 @@ def connect_sql(settings: Settings) -> Iterator[Engine]:
     """Provide an engine for the SQL read model, connected as the operator's role."""
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (only loaded if SQL is on)
 
-    with read_model.open_engine(sql_url.address(settings)) as engine:
+    with read_model.open_engine(stages.find_sql_url(settings)) as engine:
         try:
             has_schema = read_model.has_schema(engine)
         except ReadModelUnavailableError as error:

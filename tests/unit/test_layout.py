@@ -26,7 +26,7 @@ def test_domain_imports_only_the_standard_library(module):
 def test_operators_commands_load_no_sql_module_before_it_is_used():
     maintenance = "adjust, export, import_file, projections, rebuild, redrive, replay, show, verify"
     program = (
-        "import sys; from ops import __main__, sql_url; from ops.deployment import policies; "
+        "import sys; from ops import __main__; from ops.deployment import policies; "
         f"from ops.maintenance import {maintenance}; print('sqlalchemy' in sys.modules)"
     )
 

@@ -7,7 +7,6 @@ import pytest
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
-from ops import sql_url as ops_sql_url
 from ops import stages
 from ops.deployment import overlay, policies
 from ops.stages import PROJECT
@@ -155,12 +154,12 @@ def test_operator_connects_as_the_owner_if_sql_owner_url_is_set(monkeypatch):
     owned = f"auroradsql+psycopg://admin@{CLUSTER}"
     with_sql = settings.read({"STAGE": STAGE, "SQL_URL": f"auroradsql+psycopg://counter@{CLUSTER}"})
 
-    before = ops_sql_url.address(with_sql)
+    before = stages.find_sql_url(with_sql)
     monkeypatch.setenv("SQL_OWNER_URL", owned)
 
     assert before == with_sql.sql_url
-    assert ops_sql_url.address(with_sql) == owned
-    assert ops_sql_url.address(settings.read({"STAGE": STAGE})) == ""
+    assert stages.find_sql_url(with_sql) == owned
+    assert stages.find_sql_url(settings.read({"STAGE": STAGE})) == ""
 
 
 @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ def test_malformed_sql_owner_url_is_refused_without_its_password(monkeypatch, ow
     monkeypatch.setenv("SQL_OWNER_URL", owner_url)
 
     with pytest.raises(SettingsError, match=message) as refused:
-        ops_sql_url.address(with_sql)
+        stages.find_sql_url(with_sql)
 
     assert "secret" not in str(refused.value)
 
@@ -187,7 +186,7 @@ def test_sql_owner_url_may_hold_a_password(monkeypatch):
     owner_url = "postgresql+psycopg://admin:se:cr/et@[::1]:5432/counter"
     monkeypatch.setenv("SQL_OWNER_URL", owner_url)
 
-    assert ops_sql_url.address(with_sql) == owner_url
+    assert stages.find_sql_url(with_sql) == owner_url
 
 
 @pytest.mark.parametrize("who", EVERYBODY)
