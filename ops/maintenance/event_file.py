@@ -11,6 +11,7 @@ import errno
 import gzip
 import hashlib
 import json
+import operator
 import os
 import sys
 import tempfile
@@ -29,11 +30,10 @@ from chalicelib.api.formats import format_time
 from chalicelib.errors import NotUnderstoodError
 from ops.cli import interrupts
 from ops.cli.errors import InputError, OperatorError, OutageError
+from ops.maintenance.missing_events import Candidate, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from chalicelib.domain.events import Event
 
 #: The name of standard input and output.
 STANDARD = "-"
@@ -51,18 +51,6 @@ _COMPRESSED = ".gz"
 
 #: The end of the name of a file that is not complete.
 _DRAFT = ".draft"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A line, counted from 1, that cannot be used, and the reason. Line 0 is the file itself."""
-
-    file: str
-    line: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.line:,}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -267,14 +255,14 @@ def _read_manifest(name: str) -> tuple[int, str] | None:
     raise OperatorError(f"its manifest {_last(path)} must have the members format, events and sha256")
 
 
-def read_events(name: str) -> Iterator[tuple[int, Event] | Problem]:
-    """Yield each event with the number of its line, or the problem of a line. A damaged file ends with a problem."""
+def read_events(name: str) -> Iterator[Candidate | Problem]:
+    """Yield the event, or the problem, of each line. A damaged file ends with a problem."""
     for number, line in read_lines(name):
         if isinstance(line, str):
             yield Problem(name, number, line)
             continue
         try:
-            yield number, codec.decode_line(line)
+            yield Candidate(codec.decode_line(line), name, number, operator.eq)
         except NotUnderstoodError as error:
             yield Problem(name, number, error.reason)
 

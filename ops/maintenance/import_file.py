@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.events import have_same_content
 from ops.cli.errors import OperatorError
 from ops.maintenance import event_file, missing_events, start_values
-from ops.maintenance.event_file import Problem
-from ops.maintenance.missing_events import Candidate, Result
+from ops.maintenance.missing_events import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     from chalicelib.settings import Settings
     from ops.cli.result import Outcome
     from ops.maintenance.adjust import Note
+    from ops.maintenance.missing_events import Candidate
 
 
 def import_files(settings: Settings, names: Sequence[str], note: Note | None, rate: int, *, dry_run: bool) -> Outcome:
@@ -32,26 +30,19 @@ def import_files(settings: Settings, names: Sequence[str], note: Note | None, ra
     """
     for name in names:
         event_file.check_exists(name)
-    result = Result()
-    candidates = chain.from_iterable(_read(name, note, result) for name in names)
-    missing_events.append_missing(settings, candidates, result, rate, dry_run=dry_run)
-    return missing_events.to_outcome(settings, result, dry_run=dry_run)
+    records = chain.from_iterable(_read(name, note) for name in names)
+    return missing_events.append_missing(settings, records, rate, dry_run=dry_run)
 
 
-def _read(name: str, note: Note | None, result: Result) -> Iterator[Candidate]:
-    """Yield the valid events of a file, and add its problems to the result."""
-    is_csv = start_values.is_csv(name)
+def _read(name: str, note: Note | None) -> Iterator[Candidate | Problem]:
+    """Yield the events and the problems of a file."""
+    if note and start_values.is_csv(name):
+        yield from start_values.read_start_values(name, note)
+        return
     try:
-        if not is_csv and name != event_file.STANDARD:
+        if name != event_file.STANDARD:
             event_file.check_manifest(name)
     except OperatorError as error:
-        result.add_problem(Problem(name, 0, str(error)))
-        return
-    records = start_values.read_start_values(name, note) if is_csv and note else event_file.read_events(name)
-    is_same = have_same_content if is_csv else operator.eq
-    for record in records:
-        if isinstance(record, Problem):
-            result.add_problem(record)
-            continue
-        number, event = record
-        yield Candidate(event, name, number, is_same)
+        yield Problem(name, 0, str(error))
+    else:
+        yield from event_file.read_events(name)

@@ -25,7 +25,6 @@ from chalicelib.extras.chunks import split_into_chunks
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import counters, purge, throttling
-from ops.maintenance.event_file import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +41,18 @@ _AT_ONCE = event_log.MOST_AT_ONCE
 
 #: The most problems, and the most counters that clients cannot read, that the outcome lists.
 _LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A line, counted from 1, that cannot be used, and the reason. Line 0 is the file itself."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line:,}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class Result:
+class _Result:
     """The numbers of events so far: appended, by type; in the log before; and of problems, of which some are listed."""
 
     appended: Counter[str] = field(default_factory=Counter)
@@ -81,7 +92,7 @@ class Result:
         if len(self.listed) < _LISTED:
             self.listed.append(problem)
 
-    def add(self, other: Result) -> None:
+    def add(self, other: _Result) -> None:
         """Add the result of some of the events."""
         self.appended += other.appended
         self.present += other.present
@@ -91,23 +102,28 @@ class Result:
 
 def append_missing(  # noqa: PLR0913  (decisions of the caller)
     settings: Settings,
-    candidates: Iterable[Candidate],
-    result: Result,
+    records: Iterable[Candidate | Problem],
     rate: int,
     *,
     total: int | None = None,
+    present: int = 0,
+    following: str = "",
     dry_run: bool,
-) -> None:
+) -> Outcome:
     """
-    Append those of these events that the log lacks, at most `rate` a second, and add their numbers to the result.
+    Append those of these events that the log lacks, at most `rate` a second.
 
     An event that the log has already is skipped. If it differs from the recorded event with its id, it is a problem. A
     purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
-    `dry_run`, read and report only. Memory use does not grow with the number of events, which is `total`, if known.
+    `dry_run`, read and report only. Memory use does not grow with the number of records, which is `total`, if known.
+
+    `present` is the number of further events that the log has. The outcome names the command that is to follow.
+    Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
     """
+    result = _Result(present=present)
     is_unknown = counters.read_verdicts(settings, Verdict.UNKNOWN)
     pause, started, submitted, reads_first = threading.Event(), time.monotonic(), 0, True
-    in_flight: deque[tuple[int, Future[Result]]] = deque()
+    in_flight: deque[tuple[int, Future[_Result]]] = deque()
     with (
         progress.bar("Comparing" if dry_run else "Appending", total) as advance,
         ThreadPoolExecutor(_THREADS) as pool,
@@ -122,7 +138,7 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
             reads_first = part.appended.total() < size
             advance(size)
 
-        for chunk in split_into_chunks(_prepare(candidates, result), min(_AT_ONCE, rate)):
+        for chunk in split_into_chunks(_prepare(records, result), min(_AT_ONCE, rate)):
             if len(in_flight) == _THREADS:
                 collect()
             if not dry_run:
@@ -133,14 +149,10 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
             _note_unknown(chunk, is_unknown, result)
         while in_flight:
             collect()
+    return _to_outcome(settings, result, following, dry_run=dry_run)
 
 
-def to_outcome(settings: Settings, result: Result, *, following: str = "", dry_run: bool) -> Outcome:
-    """
-    Return the outcome of `append_missing`, which names the command that is to follow.
-
-    Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
-    """
+def _to_outcome(settings: Settings, result: _Result, following: str, *, dry_run: bool) -> Outcome:
     appended = result.appended.total()
     unknown = sorted(result.unknown_counters)[:_LISTED]
     facts: dict[str, Any] = {
@@ -176,14 +188,17 @@ def to_outcome(settings: Settings, result: Result, *, following: str = "", dry_r
     return Outcome(facts, lines, holds=not result.problems)
 
 
-def _prepare(candidates: Iterable[Candidate], result: Result) -> Iterator[Candidate]:
+def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterator[Candidate]:
     """
-    Yield the events whose ids are valid for their types, and add the others to the result.
+    Yield the events whose ids are valid for their types, and add the others, and the problems, to the result.
 
     After each purge, yield its copies for the parts of this stage, because its own stage may have others.
     """
     parts = partitions.count_parts()
-    for each in candidates:
+    for each in records:
+        if isinstance(each, Problem):
+            result.add_problem(each)
+            continue
         event = each.event
         is_purge = isinstance(event, Purged)
         if is_purge is not (event.event_id < FIRST_ID_AFTER_PURGES):
@@ -197,7 +212,7 @@ def _prepare(candidates: Iterable[Candidate], result: Result) -> Iterator[Candid
             yield from (replace(each, event=replace(event, event_id=id_)) for id_ in ids if id_ != event.event_id)
 
 
-def _drop_repeated(chunk: Sequence[Candidate], result: Result) -> list[Candidate]:
+def _drop_repeated(chunk: Sequence[Candidate], result: _Result) -> list[Candidate]:
     """Return the events without those whose ids are repeated. DynamoDB refuses a batch with the same key twice."""
     first: dict[LogPosition, Candidate] = {}
     for each in chunk:
@@ -207,9 +222,9 @@ def _drop_repeated(chunk: Sequence[Candidate], result: Result) -> list[Candidate
     return [*first.values()]
 
 
-def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> Result:
+def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> _Result:
     """Append the events of the chunk that the log lacks."""
-    result = Result()
+    result = _Result()
     candidates = _drop_repeated(chunk, result)
     recorded: dict[LogPosition, Event | Unreadable] = {}
     if reads_first or dry_run or not event_log.append_all([each.event for each in candidates]):
@@ -226,7 +241,7 @@ def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> 
     return result
 
 
-def _compare(candidate: Candidate, recorded: Event | Unreadable, result: Result) -> None:
+def _compare(candidate: Candidate, recorded: Event | Unreadable, result: _Result) -> None:
     if not isinstance(recorded, Unreadable) and (
         candidate.is_same(recorded, candidate.event)
         # Each part has its own time of a purge that was interrupted and repeated.
@@ -237,7 +252,7 @@ def _compare(candidate: Candidate, recorded: Event | Unreadable, result: Result)
         result.add_problem(candidate.refuse(recorded))
 
 
-def _note_unknown(chunk: Sequence[Candidate], is_unknown: Callable[[str], bool], result: Result) -> None:
+def _note_unknown(chunk: Sequence[Candidate], is_unknown: Callable[[str], bool], result: _Result) -> None:
     """Remember some of the counters that clients cannot read, one more than the outcome lists."""
     for counter_id in {each.event.counter_id for each in chunk} - result.unknown_counters:
         if len(result.unknown_counters) <= _LISTED and is_unknown(counter_id):

@@ -23,8 +23,7 @@ from chalicelib.extras.temporary_db import TemporaryDatabase
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.maintenance import counters, missing_events, throttling
-from ops.maintenance.event_file import Problem
-from ops.maintenance.missing_events import Candidate, Result
+from ops.maintenance.missing_events import Candidate, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ _AT_ONCE = 1000
 
 _SCHEMA = """
 CREATE TABLE recorded (counter_id, event_id, digest, PRIMARY KEY (counter_id, event_id)) WITHOUT ROWID;
-CREATE TABLE missing (recorded_at_ms, counter_id, event_id, line);
+CREATE TABLE missing (recorded_at_ms, counter_id, event_id, line, problem);
 """
 
 #: Closes all counters of a stage that moves. The other stage must stay open.
@@ -96,13 +95,11 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
     own_description = own.describe_table(TableName=settings.event_log_table)["Table"]
     description = _describe(client, table, own_description)
     check(description)
-    result = Result()
     with _Difference() as difference:
         difference.add_own(own_description["ItemCount"])
-        number = difference.find_missing(client, description, result)
-        missing = difference.candidates(table, is_same)
-        missing_events.append_missing(settings, missing, result, rate, total=number, dry_run=dry_run)
-    return missing_events.to_outcome(settings, result, following="rebuild", dry_run=dry_run)
+        present, total = difference.find_missing(client, description)
+        records, numbers = difference.records(table, is_same), {"present": present, "total": total}
+        return missing_events.append_missing(settings, records, rate, **numbers, following="rebuild", dry_run=dry_run)
 
 
 def _is_restored(recorded: Event, restored: Event) -> bool:
@@ -184,39 +181,36 @@ class _Difference(TemporaryDatabase):
                 self.insert("recorded VALUES (?, ?, ?)", rows)
                 advance(len(batch))
 
-    def find_missing(self, client: DynamoDBClient, description: dict[str, Any], result: Result) -> int:
-        """
-        Read the other log, and return the number of events that this stage's log lacks, or that may differ.
-
-        Add the events that both logs have, and those that cannot be read, to the result.
-        """
+    def find_missing(self, client: DynamoDBClient, description: dict[str, Any]) -> tuple[int, int]:
+        """Read the other log. Return the numbers of events that this stage's log has, and of all others."""
         table, label, size = description["TableName"], f"Reading {description['TableArn']}", description["ItemCount"]
+        present = total = 0
         with throttling.retry_throttled(client), progress.bar(label, size) as advance:
             for batch in split_into_chunks(_scan(client, table), _AT_ONCE):
-                self.insert("missing VALUES (?, ?, ?, ?)", [*self._select(batch, table, result)])
+                missing = [*self._select(batch)]
+                self.insert("missing VALUES (?, ?, ?, ?, ?)", missing)
+                present, total = present + len(batch) - len(missing), total + len(missing)
                 advance(len(batch))
-        ((number,),) = self.rows("SELECT count(*) FROM missing")
-        return int(number)
+        return present, total
 
-    def candidates(self, table: str, is_same: Callable[[Event, Event], bool]) -> Iterator[Candidate]:
-        """Yield the found events, ordered by time, because late events cost more to count."""
-        for (line,) in self.rows("SELECT line FROM missing ORDER BY recorded_at_ms, counter_id, event_id"):
-            yield Candidate(codec.decode_line(line), table, 0, is_same)
+    def records(self, table: str, is_same: Callable[[Event, Event], bool]) -> Iterator[Candidate | Problem]:
+        """Yield the other events, ordered by time, because late events cost more to count."""
+        query = "SELECT line, problem FROM missing ORDER BY recorded_at_ms, counter_id, event_id"
+        for line, problem in self.rows(query):
+            yield Problem(table, 0, problem) if problem else Candidate(codec.decode_line(line), table, 0, is_same)
 
-    def _select(self, batch: list[Event | Unreadable], table: str, result: Result) -> Iterator[tuple[object, ...]]:
+    def _select(self, batch: list[Event | Unreadable]) -> Iterator[tuple[object, ...]]:
         for event in batch:
             if isinstance(event, Unreadable):
                 where = f"event {event.event_id} of partition {event.partition}"
-                result.add_problem(Problem(table, 0, f"{where} cannot be read by this version: {event.reason}"))
+                yield 0, "", event.event_id, None, f"{where} cannot be read by this version: {event.reason}"
                 continue
             row = self.row(
                 "SELECT digest FROM recorded WHERE counter_id = ? AND event_id = ?", (event.counter_id, event.event_id)
             )
             # A purge has copies for the parts of this stage, which may be missing.
-            if row == (_digest(event),) and not isinstance(event, Purged):
-                result.present += 1
-            else:
-                yield event.recorded_at_ms, event.counter_id, event.event_id, codec.encode_line(event).encode()
+            if row != (_digest(event),) or isinstance(event, Purged):
+                yield event.recorded_at_ms, event.counter_id, event.event_id, codec.encode_line(event).encode(), None
 
 
 def _decode(item: dict[str, Any]) -> Event | Unreadable:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from chalicelib import clock
 from chalicelib.command_handlers import derive_adjustment_id
-from chalicelib.domain.events import COUNTER_ID, Adjusted, is_counter_id, is_valid_adjustment
-from ops.maintenance.event_file import Problem, read_lines
+from chalicelib.domain.events import COUNTER_ID, Adjusted, have_same_content, is_counter_id, is_valid_adjustment
+from ops.maintenance.event_file import read_lines
+from ops.maintenance.missing_events import Candidate, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,9 @@ def is_csv(name: str) -> bool:
     return name.removesuffix(".gz").endswith(".csv")
 
 
-def read_start_values(name: str, note: Note) -> Iterator[tuple[int, Adjusted] | Problem]:
+def read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
     """
-    Yield an adjustment for each row with the number of its line, or the problem of a row. Skip the value 0.
+    Yield an adjustment, or the problem, of each row. Skip the value 0.
 
     The id of an adjustment depends only on the counter and the key, as that of `counters add --start`.
     """
@@ -63,7 +64,8 @@ def read_start_values(name: str, note: Note) -> Iterator[tuple[int, Adjusted] | 
             yield Problem(name, number, f"value must be an integer from -(2**53 - 1) to 2**53 - 1, got {value[:80]!r}")
         elif by := int(value):
             event_id = derive_adjustment_id(counter_id, note.key)
-            yield number, Adjusted(counter_id, event_id, by, now_ms, note.reason, note.who)
+            event = Adjusted(counter_id, event_id, by, now_ms, note.reason, note.who)
+            yield Candidate(event, name, number, have_same_content)
 
 
 def _parse_row(line: bytes) -> list[str]:

@@ -845,12 +845,11 @@ def test_import_keeps_requests_in_flight(engine, tmp_path, monkeypatch):
             read.append(at)
             yield missing_events.Candidate(an_event(event_id=an_id(at)), "a file", at, lambda _, __: True)
 
-    result = missing_events.Result()
     engine.gate = wait_for_all
     monkeypatch.setattr(missing_events, "_append", note_lines(missing_events._append, read))
-    missing_events.append_missing(settings.current(), read_lines(), result, 10**9, dry_run=False)
+    outcome = missing_events.append_missing(settings.current(), read_lines(), 10**9, dry_run=False)
 
-    assert result.appended.total() == 9
+    assert outcome.facts["appended"] == 9
 
 
 def note_lines(append, read):
