@@ -16,8 +16,7 @@ import os
 import sys
 import tempfile
 import zlib
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,7 +25,6 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
 
 from chalicelib import codec
-from chalicelib.api.formats import format_time
 from chalicelib.errors import NotUnderstoodError
 from ops.cli import interrupts
 from ops.cli.errors import InputError, OperatorError, OutageError
@@ -51,34 +49,6 @@ _COMPRESSED = ".gz"
 
 #: The end of the name of a file that is not complete.
 _DRAFT = ".draft"
-
-
-@dataclass(slots=True)
-class Summary:
-    """The number of events by type, the times of the first and last, and the SHA-256 of all lines, uncompressed."""
-
-    types: Counter[str] = field(default_factory=Counter)
-    first_ms: int | None = None
-    last_ms: int | None = None
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def add(self, type_name: str, recorded_at_ms: int, line: bytes) -> None:
-        """Add an event. Events are added in the order of their times."""
-        self.types[type_name] += 1
-        self.first_ms = recorded_at_ms if self.first_ms is None else self.first_ms
-        self.last_ms = recorded_at_ms
-        self.digest.update(line)
-
-    def to_facts(self) -> dict[str, Any]:
-        """Return the summary as it is in the manifest."""
-        times = [None if ms is None else format_time(ms) for ms in (self.first_ms, self.last_ms)]
-        return {
-            "events": self.types.total(),
-            "types": dict(sorted(self.types.items())),
-            "first_recorded_at": times[0],
-            "last_recorded_at": times[1],
-            "sha256": self.digest.hexdigest(),
-        }
 
 
 @dataclass(frozen=True, slots=True)

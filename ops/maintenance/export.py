@@ -7,6 +7,7 @@ which SQLite then sorts on disk. That file also has the position in the log, aft
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chalicelib import clock, codec
+from chalicelib.api.formats import format_time
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
@@ -25,7 +27,7 @@ from ops.maintenance import event_file, lookups
 from ops.maintenance.event_selection import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from chalicelib.domain.events import Event
@@ -66,11 +68,18 @@ def export(
             for batch in split_into_chunks(selection.read(after), _AT_ONCE):
                 db.add(batch, selection)
                 advance(len(batch))
-        summary = _write(db, target, settings.stage)
-        outcome = _to_outcome(settings.stage, target, summary, db.unreadable(), resumed_after)
+        if target is None:
+            facts = _write(db, None)
+        else:
+            with event_file.replace(target) as draft:
+                facts = _write(db, draft)
+                event_file.write_manifest(draft, settings.stage, facts)
+        unreadable = [*db.rows("SELECT partition, event_id, reason FROM unreadable ORDER BY 1, 2 LIMIT ?", [_LISTED])]
     if target:
         _locate_staging(target.path).unlink()
-    return outcome
+    name = str(target or event_file.STANDARD)
+    facts = {"stage": settings.stage, "file": name, **facts, "resumed_after": resumed_after}
+    return Outcome(facts, [*_describe(facts, target, unreadable)], not facts["unreadable"], is_on_stderr=target is None)
 
 
 class _Staging(TemporaryDatabase):
@@ -88,7 +97,7 @@ class _Staging(TemporaryDatabase):
         now_ms = clock.now_ms()
         row = self.row("SELECT owner, started_ms, partition, event_id FROM state")
         if not from_start and row and row[0] == owner and 0 <= now_ms - row[1] < _EXPIRES_MS and row[2] is not None:
-            return LogPosition(row[2], row[3]), self.count_events()
+            return LogPosition(row[2], row[3]), self.count("event")
         for table in ("event", "unreadable", "state"):
             self.execute(f"DELETE FROM {table}")  # noqa: S608  (no input)
         self.execute("INSERT INTO state VALUES (1, ?, ?, NULL, NULL)", [owner, now_ms])
@@ -112,20 +121,26 @@ class _Staging(TemporaryDatabase):
                 "UPDATE state SET (partition, event_id) = (?, ?)", (position.partition, position.event_id)
             )
 
-    def lines(self) -> Iterator[tuple[str, int, str]]:
-        """Yield the type, time and line of each event, in the order of the file."""
-        return self.rows("SELECT type, recorded_at_ms, line FROM event ORDER BY recorded_at_ms, counter_id, event_id")
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the file."""
+        query = "SELECT line FROM event ORDER BY recorded_at_ms, counter_id, event_id"
+        return (f"{line}\n".encode() for (line,) in self.rows(query))
 
-    def count_events(self) -> int:
-        """Return the number of selected events so far."""
-        ((number,),) = self.rows("SELECT count(*) FROM event")
+    def count(self, table: str) -> int:
+        """Return the number of events, or of unreadable ones, so far."""
+        ((number,),) = self.rows(f"SELECT count(*) FROM {table}")  # noqa: S608  (no input)
         return int(number)
 
-    def unreadable(self) -> tuple[int, list[tuple[str, str, str]]]:
-        """Return the number of events that cannot be read, and the partition, id and reason of the first."""
-        ((number,),) = self.rows("SELECT count(*) FROM unreadable")
-        rows = self.rows("SELECT partition, event_id, reason FROM unreadable ORDER BY 1, 2 LIMIT ?", [_LISTED])
-        return int(number), [(partition, event_id, reason) for partition, event_id, reason in rows]
+    def summarize(self) -> dict[str, Any]:
+        """Return the numbers of events by type, and the times of the first and the last, as in the manifest."""
+        types = dict(self.rows("SELECT type, count(*) FROM event GROUP BY type ORDER BY type"))
+        ((first_ms, last_ms),) = self.rows("SELECT min(recorded_at_ms), max(recorded_at_ms) FROM event")
+        return {
+            "events": sum(types.values()),
+            "types": types,
+            "first_recorded_at": None if first_ms is None else format_time(first_ms),
+            "last_recorded_at": None if last_ms is None else format_time(last_ms),
+        }
 
 
 def _open_staging(target: Target | None) -> _Staging:
@@ -148,50 +163,25 @@ def _identify(settings: Settings, selection: EventSelection) -> str:
     return json.dumps({"stage": settings.stage, "table": table, "selection": asdict(selection)})
 
 
-def _write(db: _Staging, target: Target | None, stage: str) -> event_file.Summary:
-    if target is None:
-        return _write_lines(db, None)
-    with event_file.replace(target) as draft:
-        summary = _write_lines(db, draft)
-        number, _ = db.unreadable()
-        event_file.write_manifest(draft, stage, {**summary.to_facts(), "unreadable": number})
-    return summary
-
-
-def _write_lines(db: _Staging, file: Path | None) -> event_file.Summary:
-    summary = event_file.Summary()
-    with progress.bar("Writing", db.count_events()) as advance, event_file.open_for_write(file) as stream:
-        for rows in split_into_chunks(db.lines(), _AT_ONCE):
-            for type_name, recorded_at_ms, text in rows:
-                line = f"{text}\n".encode()
-                summary.add(type_name, recorded_at_ms, line)
+def _write(db: _Staging, file: Path | None) -> dict[str, Any]:
+    """Write the lines to the file, or to standard output, and return the facts for the manifest."""
+    digest = hashlib.sha256()
+    with progress.bar("Writing", db.count("event")) as advance, event_file.open_for_write(file) as stream:
+        for lines in split_into_chunks(db.lines(), _AT_ONCE):
+            for line in lines:
+                digest.update(line)
                 stream.write(line)
-            advance(len(rows))
-    return summary
+            advance(len(lines))
+    return {**db.summarize(), "sha256": digest.hexdigest(), "unreadable": db.count("unreadable")}
 
 
-def _to_outcome(
-    stage: str,
-    target: Target | None,
-    summary: event_file.Summary,
-    unreadable: tuple[int, list[tuple[str, str, str]]],
-    resumed_after: int,
-) -> Outcome:
-    number, listed = unreadable
-    facts: dict[str, Any] = {
-        "stage": stage,
-        "file": str(target or event_file.STANDARD),
-        **summary.to_facts(),
-        "unreadable": number,
-        "resumed_after": resumed_after,
-    }
-    lines = [
-        f"{count(facts['events'], 'event')} of stage {stage} written to {target or 'standard output'}.",
-        *([f"Manifest: {event_file.name_manifest(str(target))}"] if target else []),
-    ]
-    if number:
-        lines.append(
-            f"{count(number, 'event')} cannot be read by this version and {'is' if number == 1 else 'are'} missing:"
-        )
-        lines += [f"  {partition} {event_id}: {reason}" for partition, event_id, reason in listed]
-    return Outcome(facts, lines, holds=not number, is_on_stderr=target is None)
+def _describe(
+    facts: dict[str, Any], target: Target | None, unreadable: Iterable[tuple[str, str, str]]
+) -> Iterator[str]:
+    place = target or "standard output"
+    yield f"{count(facts['events'], 'event')} of stage {facts['stage']} written to {place}."
+    if target:
+        yield f"Manifest: {event_file.name_manifest(str(target))}"
+    if number := facts["unreadable"]:
+        yield f"{count(number, 'event')} cannot be read by this version and {'is' if number == 1 else 'are'} missing:"
+    yield from (f"  {partition} {event_id}: {reason}" for partition, event_id, reason in unreadable)
