@@ -22,7 +22,8 @@ def render_data() -> str:
 def render_projection(projection: Projection) -> str:
     """Return the template of an optional projection, with its tables."""
     template = _strip_comments((FOLDER / "projection.yaml").read_text(encoding="utf-8"))
-    tables = (f"  {_logical_id(table)}: {json.dumps(_describe(table))}\n" for table in projection.tables)
+    ids = {f"{table.name.title().replace('-', '')}Table": table for table in projection.tables}
+    tables = (f"  {logical_id}: {json.dumps(_describe(table))}\n" for logical_id, table in ids.items())
     return template.replace("\nResources:\n", "\nResources:\n" + "".join(tables))  # JSON is valid in YAML
 
 
@@ -34,10 +35,6 @@ def render_cdn() -> str:
 def _strip_comments(template: str) -> str:
     """Remove comments and empty lines, which count towards CloudFormation's 51,200 bytes."""
     return re.sub(r"(?m)^ *(#.*)?\n", "", template)
-
-
-def _logical_id(table: Table) -> str:
-    return f"{table.name.title().replace('-', '')}Table"
 
 
 def _describe(table: Table) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
         elif self._is_for_distribution(scope):
             await self._app(scope, receive, send)
-        elif not self._is_for_this_host(scope):
+        elif not is_loopback(_hosts(scope), self._port):
             await _refuse(scope, send, f"Host must be 127.0.0.1:{self._port} or localhost:{self._port}.")
         elif self._is_open_to_all(scope):
             await self._app(scope, receive, send)
@@ -92,9 +92,6 @@ class Guard:
                     scope, send, "Sign requests with this local system's credentials. `. .local/env` sets them."
                 )
 
-    def _is_for_this_host(self, scope: Message) -> bool:
-        return is_loopback(_hosts(scope), self._port)
-
     def _is_for_distribution(self, scope: Message) -> bool:
         """Check for a distribution's domain. It is CloudFront's, so no web page can make it resolve to this machine."""
         hosts = _hosts(scope)
@@ -106,7 +103,8 @@ class Guard:
         path = scope["path"]
         if _API.fullmatch(path):
             return True
-        if scope["method"] not in ("GET", "HEAD") or _is_signed(scope):
+        is_signed = any(name.lower() == b"authorization" for name, _ in scope["headers"])
+        if scope["method"] not in ("GET", "HEAD") or is_signed:
             return False
         if (match := _OBJECT.fullmatch(path)) and self._is_bucket(match["bucket"]):
             scope["query_string"] = b""
@@ -121,10 +119,6 @@ def _is_from_browser(scope: Message) -> bool:
 
 def _hosts(scope: Message) -> list[str]:
     return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
-
-
-def _is_signed(scope: Message) -> bool:
-    return any(name.lower() == b"authorization" for name, _ in scope["headers"])
 
 
 async def _read(receive: Receive) -> bytes | None:

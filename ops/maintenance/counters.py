@@ -58,7 +58,7 @@ def list_counters(settings: Settings, names: tuple[str, ...], limit: int) -> Out
     Counters without events are included if COUNTERS or the catalog names them. Also list the entries of the catalog.
     """
     catalog, allowed = read(), Names(settings.counters or ())
-    sets = {name: sorted(getattr(catalog, name).entries) for name in _SETS}
+    sets = _list_sets(catalog)
     listed = {entry for entries in (allowed.entries, *sets.values()) for entry in entries if "*" not in entry}
     with progress.status("Looking for counters"):
         counters = {counter.counter_id: counter for counter in _select(names, listed, limit + 1)}
@@ -100,10 +100,11 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
         OperatorError: the catalog is full or damaged. Nothing is changed.
     """
     the = CHANGES[action]
-    entries = {*names} if the.adds else {entry for entry in _entries(read(), the.set_name) if _is_covered(entry, names)}
-    catalog = _update(the, entries) if entries else read()
-    left = {} if the.adds else _find_overlaps(names, _entries(catalog, the.set_name))
-    hidden = _find_overlaps(names, catalog.hidden.entries) if action == "add" else {}
+    covered = Names(names)  # a `*` in an entry is then a character, which only a `*` matches
+    entries = {*names} if the.adds else {entry for entry in _list_sets(read())[the.set_name] if entry in covered}
+    sets = _list_sets(_update(the, entries) if entries else read())
+    left = {} if the.adds else _find_overlaps(names, sets[the.set_name])
+    hidden = _find_overlaps(names, sets["hidden"]) if action == "add" else {}
     lines = [f"{the.done}: {', '.join(names)}. {EFFECTIVE}"]
     lines += [
         f"{name} is still {the.set_name}, at least in part, by {', '.join(by)}: run {action} with these entries."
@@ -111,7 +112,6 @@ def change(action: str, names: tuple[str, ...]) -> Outcome:
     ]
     lines += [f"{name} is hidden, at least in part, by {', '.join(by)}: run show." for name, by in hidden.items()]
     facts = {"action": action, "names": [*names], "remaining": left | hidden}
-    sets = {name: sorted(_entries(catalog, name)) for name in _SETS}
     return Outcome({**facts, **sets}, lines, holds=not (left or hidden))
 
 
@@ -156,19 +156,13 @@ def _to_catalog(sets: dict[str, Iterable[str]]) -> Catalog:
     return Catalog(*(Names(sets[name]) for name in _SETS))
 
 
-def _entries(catalog: Catalog, set_name: str) -> frozenset[str]:
-    names: Names = getattr(catalog, set_name)
-    return names.entries
-
-
-def _is_covered(entry: str, names: Iterable[str]) -> bool:
-    """Check whether these names and patterns cover each counter that an entry matches. A `*` then matches its `*`."""
-    return entry in Names(names)
+def _list_sets(catalog: Catalog) -> dict[str, list[str]]:
+    return {name: sorted(getattr(catalog, name).entries) for name in _SETS}
 
 
 def _find_overlaps(names: Iterable[str], entries: Iterable[str]) -> dict[str, list[str]]:
     """Return, for each of the names and patterns, the entries that match some of its counters."""
-    found = {name: sorted(entry for entry in entries if has_common_name(name, entry)) for name in names}
+    found = {name: [entry for entry in entries if has_common_name(name, entry)] for name in names}
     return {name: by for name, by in found.items() if by}
 
 

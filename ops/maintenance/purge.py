@@ -78,7 +78,8 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     next call finishes. Safe while workers count: no total of another counter changes. Memory use does not grow with the
     number of counters, except for the names of refused ones.
     """
-    selected = tuple(each for each in settings.projections if _can_repair(each))
+    repairable = [name for name, maintenance in projections.MAINTENANCE.items() if maintenance.repair]
+    selected = [each for each in settings.projections if each.name in repairable]
     with _Names() as names:
         with progress.status("Looking for counters"):
             _find_counters(settings, counters, selected, names)
@@ -142,11 +143,6 @@ class _Names(TemporaryDatabase):
         query = "SELECT count(DISTINCT counter_id), exact_sum(version), exact_sum(value) FROM part"
         number, events, value = self.row(query) or (0, None, None)
         return number, int(events or 0), int(value or 0)
-
-
-def _can_repair(projection: Projection) -> bool:
-    maintenance = projections.MAINTENANCE.get(projection.name)
-    return maintenance is not None and maintenance.repair is not None
 
 
 def _find_counters(settings: Settings, counters: Sequence[str], selected: Sequence[Projection], names: _Names) -> None:

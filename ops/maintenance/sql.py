@@ -95,7 +95,7 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
         OperatorError: the statement is refused, wrong, cancelled or takes longer than `timeout_s`.
         ReadModelUnavailableError: the database is unavailable.
     """
-    if "\0" in statement or not _is_unicode(statement):
+    if re.search(r"[\0\ud800-\udfff]", statement):  # bytes that are not UTF-8 were read as surrogates
         raise InputError("The statement is not valid UTF-8 or contains NUL.")
     engine = read_only.engine_at(url)
     started = time.monotonic()
@@ -112,14 +112,6 @@ def query(url: str, statement: str, timeout_s: int) -> Iterator[Result]:
         raise _translate(error, statement, timeout_s if timed_out else None) from error
     finally:
         engine.dispose()
-
-
-def _is_unicode(statement: str) -> bool:
-    try:
-        statement.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _translate(error: Exception, statement: str, timed_out_after_s: int | None) -> BaseException:

@@ -41,7 +41,7 @@ def read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
             yield Problem(name, number, line)
             continue
         try:
-            row = _parse_row(line)
+            row: list[str] = next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
         except ValueError:
             yield Problem(name, number, "the line is not in UTF-8")
             continue
@@ -66,13 +66,3 @@ def read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
             event_id = derive_adjustment_id(counter_id, note.key)
             event = Adjusted(counter_id, event_id, by, now_ms, note.reason, note.who)
             yield Candidate(event, name, number, have_same_content)
-
-
-def _parse_row(line: bytes) -> list[str]:
-    """
-    Parse a row of one line.
-
-    Raises:
-        ValueError, csv.Error: the line is not UTF-8, or not CSV.
-    """
-    return next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
