@@ -28,12 +28,12 @@ def projection_stack_name(stage: str, projection: Projection) -> str:
 
 def provision(settings: Settings) -> dict[str, str]:
     """
-    Create or update the stage's tables, queues, buckets, logs, alarms and dashboards. Return the data stack's outputs.
+    Create or update the stage's data stack, and return its outputs. Safe to repeat.
 
     Each optional projection has its own stack. If its setting is off, delete the stack, unless deployed functions use
     its queues: `Kept` names it, and `deploy` deletes it. `Restored` lists the resources that differed from their
     template, such as a table that was restored from a backup. With SQL, also create the database's tables and views,
-    connecting with SQL_OWNER_URL if it is in the environment. Safe to repeat.
+    connecting with SQL_OWNER_URL if it is in the environment.
     """
     stages.check_counters(settings)
     cdn.check(settings)

@@ -56,9 +56,8 @@ def export(
     """
     Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
-    The file has every event that was in the log when the export began. It appears under its name when it is complete,
-    with its manifest. If interrupted, the next call with the same selection and file resumes, within six hours and with
-    the same log. `from_start` starts over. Memory use does not grow with the log.
+    The file has every event that was in the log when the export began. If interrupted, the next call with the same
+    selection and file resumes, within six hours and with the same log. Memory use does not grow with the log.
     """
     with _open_staging(target) as db:
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)

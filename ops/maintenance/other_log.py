@@ -49,9 +49,8 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
     """
     Append the events of the restored table that the stage's log lacks, at most `rate` events a second.
 
-    An event that the log has is skipped, also if a client recorded it again with its key since. One that
-    differs from the recorded one is a problem, and so is one that cannot be read. If interrupted at any point, the next
-    call finishes. With `dry_run`, read and report only. Memory use does not grow with the logs.
+    An event that the log has is skipped, also if a client recorded it again with its key since. One that differs from
+    the recorded one is a problem, and so is one that cannot be read. Memory use does not grow with the logs.
     """
     client: Any = tables.client()
     check = partial(_check_source, settings.event_log_table)

@@ -28,9 +28,7 @@ def rebuild(
     """
     Repair these counters from the log, in these projections. Default: all counters, and all projections.
 
-    Differences are corrected in place with conditional writes; uncounted events are counted, oldest first. Projections
-    are repaired one after the other. If interrupted at any point, the next call finishes. With `dry_run`, report the
-    differences and write nothing.
+    Projections are repaired one after the other. If interrupted at any point, the next call finishes.
     """
     selected = selected or settings.projections
     repairs = projections.get_repairs(selected)

@@ -53,10 +53,10 @@ _ATTRIBUTE_BYTES = sum(len(f"{name}String{value}") for name, value in codec.LIKE
 
 def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outcome:
     """
-    Send the selected dead letters back to their queues.
+    Send the selected dead letters back to their queues. If SQS fails, unsent messages stay where they are.
 
-    With `dry_run`, list them and send nothing. The outcome holds unless a message is too large for a queue, other
-    messages are hidden, or the selection's maximum was reached. If SQS fails, unsent messages stay where they are.
+    The outcome holds unless a message is too large for a queue, other messages are hidden, or the selection's maximum
+    was reached.
     """
     limits = {queue: _get_size_limit(queue) for queue in (each.queue(settings.stage) for each in settings.projections)}
     with dead_letters.receive(settings, selection) as received:
@@ -88,9 +88,8 @@ def discard(
     """
     Delete the selected dead letters after `confirm`, which gets a list of them and raises if the operator declines.
 
-    Before that, copy them to a new file in the folder, as JSON Lines that only this user can read. If interrupted, run
-    it again: each run has its own copy. With `dry_run`, list the dead letters and delete nothing. The outcome holds
-    unless other messages are hidden, or the selection's maximum was reached.
+    Before that, copy them to a new file in the folder, as JSON Lines that only this user can read. Each run has its own
+    copy. The outcome holds unless other messages are hidden, or the selection's maximum was reached.
 
     Raises:
         OperatorError: an id matches no message or several; the confirmation took too long; or the copy cannot be

@@ -79,9 +79,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
     """
     Send the selected events to the queue of each selected projection, at most `rate` events a second to each.
 
-    Purged events are not sent, and counted events do not count twice. If interrupted, the next call with the same
-    selection and checkpoint file resumes where this one stopped, within a day and with the same tables. With `dry_run`,
-    report the numbers and send nothing.
+    Purged events are not sent. If interrupted, the next call with the same selection and checkpoint file resumes.
     """
     selected = projections.select(settings, selection.projections)
     owner = _identify(settings, selection)
