@@ -11,6 +11,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from rich.progress import Task
 
@@ -38,12 +39,7 @@ def bar(label: str, total: int | None, unit: str = "events") -> Iterator[Callabl
         yield lambda completed: progress.advance(task, completed)
 
 
-@contextlib.contextmanager
-def status(text: str) -> Iterator[Callable[[str], None]]:
-    """Show a status line while the block runs. Yields a function that replaces its text."""
+def status(text: str) -> AbstractContextManager[object]:
+    """Show a status line while the block runs."""
     console = Console(stderr=True)
-    if not console.is_interactive:
-        yield lambda _: None
-        return
-    with console.status(text) as line:
-        yield line.update
+    return console.status(text) if console.is_interactive else contextlib.nullcontext()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import boto3
-from samtranslator.yaml_helper import yaml_parse
 
 from chalicelib.projections import PROJECTIONS
 from ops import target
@@ -59,7 +58,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     orphans = _find_orphan(settings, release_host=release_host) if data else []
     resources = _list_resources(settings, data=data, release_host=release_host)
     kept_buckets = [] if release_host else _list_host_buckets(resources)
-    if kept_buckets and not _retains_site(provision.stack_name(settings.stage)):
+    if kept_buckets and not stacks.retains(provision.stack_name(settings.stage), "Site"):
         raise OperatorError(
             f"The stack of stage {settings.stage} is of an earlier version, which would delete the bucket "
             f"{kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
@@ -107,11 +106,6 @@ def _describe_released(bucket: str) -> str:
     return (
         f"Bucket {bucket} will be deleted: another account can take its name. Remove the DNS record of {bucket} first."
     )
-
-
-def _retains_site(stack: str) -> bool:
-    site_bucket = yaml_parse(stacks.template_body(stack))["Resources"]["Site"]
-    return str(site_bucket.get("DeletionPolicy", "")).startswith("Retain")
 
 
 def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, str]]:

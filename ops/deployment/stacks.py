@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.exceptions import ClientError, WaiterError
-from rich.console import Console
+from samtranslator.yaml_helper import yaml_parse
 
+from ops.cli import progress
 from ops.cli.errors import OperatorError, OutageError
 
 if TYPE_CHECKING:
@@ -143,10 +143,11 @@ def find_outputs(name: str) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])} if stack else {}
 
 
-def template_body(name: str) -> str:
-    """Return the template that was last applied to the stack."""
+def retains(name: str, logical_id: str) -> bool:
+    """Check whether the template that was last applied to the stack retains a resource when the stack is deleted."""
     body: Any = boto3.client("cloudformation").get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
-    return body if isinstance(body, str) else json.dumps(body)
+    template = yaml_parse(body) if isinstance(body, str) else body  # boto3 parses JSON itself
+    return str(template["Resources"][logical_id].get("DeletionPolicy", "")).startswith("Retain")
 
 
 def find_output(key: str, value: str) -> str | None:
@@ -203,7 +204,7 @@ def _wait(client: CloudFormationClient, waiter: _WaiterName, name: str, stack_id
     """Wait until the operation succeeds."""
     operation = "deleted" if waiter == "stack_delete_complete" else "applied"
     try:
-        with Console(stderr=True).status(f"Waiting until stack {name} is {operation}"):
+        with progress.status(f"Waiting until stack {name} is {operation}"):
             client.get_waiter(waiter).wait(StackName=stack_id, WaiterConfig={"Delay": _POLL_S, "MaxAttempts": _POLLS})
     except WaiterError as error:
         status = client.describe_stacks(StackName=stack_id)["Stacks"][0]["StackStatus"]

@@ -62,14 +62,15 @@ def replay_uncounted(settings: Settings) -> int:
     The embedded AWS loses its streams when it stops. Counted events do not count twice.
     """
     # These modules read the stage's settings once, on import.
-    from chalicelib import event_log  # noqa: PLC0415
+    from chalicelib import codec, event_log  # noqa: PLC0415
     from chalicelib.extras.verification import purges  # noqa: PLC0415
     from ops.maintenance import projections, replay  # noqa: PLC0415
 
     logged = sum(1 for _ in purges.skip_void(event_log.scan()))
     lacking = [each for each in settings.projections if projections.count_events(each) != logged]
     for projection in lacking:
-        replay.send(projection.queue(settings.stage), purges.skip_void(event_log.scan()))
+        messages = codec.encode_bodies(purges.skip_void(event_log.scan()))
+        replay.send(projection.queue(settings.stage), messages)
     return logged if lacking else 0
 
 

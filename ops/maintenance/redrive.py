@@ -169,7 +169,7 @@ def _send_back(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tu
         number = 0
         for chunk in split_into_chunks(events, _AT_ONCE):
             for projection in settings.projections:
-                replay.send(projection.queue(settings.stage), chunk)
+                replay.send(projection.queue(settings.stage), codec.encode_bodies(chunk))
             number += len(chunk)
         yield from ((letter, f"{count(number, 'event')} of the log") for letter in letters if letter.id in notes)
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from chalicelib.domain.events import Event
     from chalicelib.settings import Settings
 
 _AT_ONCE = 1000
@@ -101,7 +100,7 @@ def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file:
             ]
             messages = [*codec.encode_bodies(events)]
             for projection in () if dry_run else selected:
-                _send(projection.queue(settings.stage), messages)
+                send(projection.queue(settings.stage), messages)
             so_far = Checkpoint(
                 locate(batch[-1]),
                 so_far.events + len(events),
@@ -141,13 +140,10 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
     return Outcome({**projections.merge_facts(dict.fromkeys(names, facts)), "dry_run": dry_run}, lines)
 
 
-def send(queue: str, events: Iterable[Event]) -> int:
-    """Send the events to a projection's queue. Return the number of messages."""
-    return _send(queue, codec.encode_bodies(events))
-
-
-def _send(queue: str, messages: Iterable[str]) -> int:
-    return sum(1 for message in messages if sqs.send(queue, message, codec.LIKELY_COUNTED))
+def send(queue: str, messages: Iterable[str]) -> None:
+    """Send these bodies of messages to a projection's queue."""
+    for message in messages:
+        sqs.send(queue, message, codec.LIKELY_COUNTED)
 
 
 def _identify(settings: Settings, selection: Selection) -> dict[str, Any]:
