@@ -86,9 +86,9 @@ def import_command(
       python -m ops import events.jsonl.gz --stage copy
       python -m ops import visits.csv --reason "taken over from the old site" --stage prod
     """
-    from ops.maintenance import adjust, import_file, start_values
+    from ops.maintenance import adjust, import_file
 
-    has_csv = any(map(start_values.is_csv, names))
+    has_csv = any(map(import_file.is_csv, names))
     if has_csv and reason is None:
         raise click.UsageError("CSV requires --reason.")
     if not has_csv and {reason, *author.values()} != {None}:
