@@ -69,7 +69,7 @@ _rate_option = click.option(
 @click.option("--who", metavar="NAME", help="Operator of start values (default: your AWS identity).")
 @click.option("--key", metavar="TEXT", help="Idempotency key of start values (default: start).")
 def import_command(
-    settings: Settings, names: tuple[str, ...], *, rate: int, dry_run: bool, reason: str | None, **author: str | None
+    settings: Settings, names: tuple[str, ...], *, rate: int, dry_run: bool, reason: str | None, **texts: str | None
 ) -> Outcome:
     """
     Append the events of FILE... that the log lacks.
@@ -91,9 +91,9 @@ def import_command(
     has_csv = any(map(import_file.is_csv, names))
     if has_csv and reason is None:
         raise click.UsageError("CSV requires --reason.")
-    if not has_csv and {reason, *author.values()} != {None}:
+    if not has_csv and {reason, *texts.values()} != {None}:
         raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
-    note = adjust.build_note(reason, **author) if reason is not None else None
+    note = adjust.build_note(reason, **texts) if reason is not None else None
     return import_file.import_files(settings, names, note, rate, dry_run=dry_run)
 
 
