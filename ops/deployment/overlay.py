@@ -59,13 +59,8 @@ def render(settings: Settings) -> dict[str, Any]:
     """
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
-    It also declares the fronts other than the REST API, with their alarms if the stage has alarms.
-
-    The overlay names functions after the stage, filters and limits their event sources, and throttles the API, with
-    lower limits for expensive reads. If the settings say so, it reserves concurrency, writes an access log, and limits
-    the requests of an address. It also turns the gateway's own errors, such as an unknown path or a body that is too
-    large, into problem documents with CORS headers. Requests of all methods are passed to the application. The OpenAPI
-    document lists the paths.
+    The overlay names functions after the stage, limits their event sources, concurrency and requests, turns the
+    gateway's own errors into problem documents, and declares the fronts other than the REST API, with their alarms.
     """
     name = f"counter-{settings.stage}"
     is_watched = stages.read_template_parameters(settings.stage).get("Watching", "on") == "on"
