@@ -10,7 +10,6 @@ from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.extras.verification import part_comparison, repair, verifier
 from chalicelib.extras.verification.part_comparison import PartComparison
 from chalicelib.extras.verification.staging_db import StagingDb
-from chalicelib.extras.verification.verifier import Comparison
 from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL
 from ops import stages
 from ops.cli.errors import OperatorError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from chalicelib.extras.verification.part_comparison import Scope
     from chalicelib.extras.verification.report import Repaired
+    from chalicelib.extras.verification.verifier import Comparison
     from chalicelib.projections import Projection
     from chalicelib.settings import Settings
 
@@ -87,10 +87,9 @@ def stage_comparisons(
     _check_support("verify", selected, MAINTENANCE)
     scope = part_comparison.select_counters(counter_ids) if counter_ids else part_comparison.select_all(_SEGMENTS)
     with contextlib.ExitStack() as stack:
-        db, comparisons = stack.enter_context(StagingDb()), dict[str, Comparison]()
-        for name in (projection.name for projection in selected):
-            opened = MAINTENANCE[name].compare(settings, db, counter_ids, scope)
-            comparisons[name] = stack.enter_context(opened)
+        db, names = stack.enter_context(StagingDb()), [projection.name for projection in selected]
+        opened = {name: MAINTENANCE[name].compare(settings, db, counter_ids, scope) for name in names}
+        comparisons = {name: stack.enter_context(comparison) for name, comparison in opened.items()}
         verifier.stage(db, list(comparisons.values()), scope.log, advance)
         yield db, comparisons
 
