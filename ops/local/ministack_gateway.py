@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict, deque
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ministack.core import iam_evaluator, sigv4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ANY = "x-amazon-apigateway-any-method"
 
@@ -27,36 +31,36 @@ def correct(ministack: Any) -> None:
     _enforce_web_acls(ministack._get_module("apigateway_v1"), ministack._get_module("waf"))
 
 
+def extend(module: Any, name: str) -> Callable[[Callable[..., Any]], None]:
+    """Replace a function of a module by the decorated one, which also gets the original, as its first argument."""
+    return lambda function: setattr(module, name, functools.partial(function, getattr(module, name)))
+
+
 def _keep_encoding(ministack: Any) -> None:
     """Pass the paths of requests to REST APIs and function URLs on as the client encoded them, as AWS does."""
-    handle = ministack._handle_execute_api_request
     parse = ministack._parse_execute_api_url
-    handle_url = ministack._handle_lambda_url_request
     received: ContextVar[str] = ContextVar("received")
 
-    async def handle_encoded(host: str, path: str, *request: Any, raw_path: str | None = None, **more: Any) -> Any:
+    @extend(ministack, "_handle_execute_api_request")
+    async def _(handle: Any, host: str, path: str, *request: Any, raw_path: str | None = None, **more: Any) -> Any:
         received.set(raw_path or path)
         if raw_path and parse(host, path) and parse(host, raw_path):
             path = raw_path
         return await handle(host, path, *request, raw_path=raw_path, **more)
 
-    async def handle_encoded_url(host: str, path: str, *request: Any, **more: Any) -> Any:
+    @extend(ministack, "_handle_lambda_url_request")
+    async def _(handle: Any, host: str, path: str, *request: Any, **more: Any) -> Any:
         # The same task has just looked for an API.
-        return await handle_url(host, received.get(path), *request, **more)
-
-    ministack._handle_execute_api_request = handle_encoded
-    ministack._handle_lambda_url_request = handle_encoded_url
+        return await handle(host, received.get(path), *request, **more)
 
 
 def _import_any_methods(gateway: Any) -> None:
     """Import methods that serve all undeclared methods of a path. The embedded AWS would drop them."""
-    import_operation = gateway._import_operation
-
-    def import_any_operation(api_id: str, resource_id: str, method: str, *operation: Any) -> None:
-        import_operation(api_id, resource_id, "ANY" if method == _ANY.upper() else method, *operation)
-
     gateway._OPENAPI_HTTP_METHODS.add(_ANY)
-    gateway._import_operation = import_any_operation
+
+    @extend(gateway, "_import_operation")
+    def _(import_operation: Any, api_id: str, resource_id: str, method: str, *operation: Any) -> None:
+        import_operation(api_id, resource_id, "ANY" if method == _ANY.upper() else method, *operation)
 
 
 def _keep_ids(gateway: Any) -> None:
@@ -86,9 +90,9 @@ def _keep_ids(gateway: Any) -> None:
 
 def _name_keys(gateway: Any) -> None:
     """Pass the API key of a request on to the function, as API Gateway does for methods that require keys."""
-    invoke = gateway._invoke_lambda_proxy_v1
 
-    async def invoke_with_key(*request: Any, caller_identity: dict[str, Any] | None = None, **more: Any) -> Any:
+    @extend(gateway, "_invoke_lambda_proxy_v1")
+    async def _(invoke: Any, *request: Any, caller_identity: dict[str, Any] | None = None, **more: Any) -> Any:
         _integration, _api_id, _stage_name, _stage, resource, _path, method, headers, *_ = request
         methods = resource["resourceMethods"]
         if (methods.get(method) or methods["ANY"]).get("apiKeyRequired"):
@@ -96,31 +100,26 @@ def _name_keys(gateway: Any) -> None:
             caller_identity = {**(caller_identity or {}), "apiKey": key["value"], "apiKeyId": key["id"]}
         return await invoke(*request, caller_identity=caller_identity, **more)
 
-    gateway._invoke_lambda_proxy_v1 = invoke_with_key
-
 
 def _pass_preflights_on(gateway: Any) -> None:
     """Pass preflight requests to an HTTP API without CORS on to its route. The embedded AWS would refuse them."""
-    handle, invoke = gateway._handle_execute_in_scope, gateway._invoke_lambda_proxy
 
-    async def handle_preflight(api_id: str, stage: str, path: str, method: str, *request: Any, **more: Any) -> Any:
+    @extend(gateway, "_handle_execute_in_scope")
+    async def _(handle: Any, api_id: str, stage: str, path: str, method: str, *request: Any, **more: Any) -> Any:
         is_passed = method == "OPTIONS" and not gateway._apis[api_id].get("corsConfiguration")
         return await handle(api_id, stage, path, method.lower() if is_passed else method, *request, **more)
 
-    async def invoke_upper(
-        integration: Any, api_id: str, stage: str, path: str, method: str, *request: Any, **more: Any
-    ) -> Any:
-        return await invoke(integration, api_id, stage, path, method.upper(), *request, **more)
-
-    gateway._handle_execute_in_scope = handle_preflight
-    gateway._invoke_lambda_proxy = invoke_upper
+    @extend(gateway, "_invoke_lambda_proxy")
+    async def _(invoke: Any, *request: Any, **more: Any) -> Any:
+        integration, api_id, stage, path, method, *others = request
+        return await invoke(integration, api_id, stage, path, method.upper(), *others, **more)
 
 
 def _check_every_signature(ministack: Any) -> None:
     """Check the signatures of root's requests to APIs, too. The embedded AWS would accept any."""
-    pin = ministack.pin_signed_request
 
-    def pin_any_key(method: str, raw_path: str, *request: Any) -> None:
+    @extend(ministack, "pin_signed_request")
+    def _(pin: Any, method: str, raw_path: str, *request: Any) -> None:
         is_root_key = iam_evaluator._is_root_key
         if ministack._parse_execute_api_url("", raw_path):
             iam_evaluator._is_root_key = lambda _key: False
@@ -129,8 +128,6 @@ def _check_every_signature(ministack: Any) -> None:
         finally:
             iam_evaluator._is_root_key = is_root_key
 
-    ministack.pin_signed_request = pin_any_key
-
 
 def _render_denials(ministack: Any, gateway: Any) -> None:
     """
@@ -138,10 +135,10 @@ def _render_denials(ministack: Any, gateway: Any) -> None:
 
     The embedded AWS would accept any service, and render a denial as an error of its own.
     """
-    enforce = ministack._enforce_execute_api
     gateway._AUTHENTICATION_GATEWAY_ERRORS["AccessDeniedException"] = ("ACCESS_DENIED", "AccessDeniedException")
 
-    def enforce_and_render(*request: Any, **action: str) -> Any:
+    @extend(ministack, "_enforce_execute_api")
+    def _(enforce: Any, *request: Any, **action: str) -> Any:
         api_id, stage, method, path, headers, query = request
         is_checked = ministack._execute_api_authorization_type(api_id, stage, method, path) == "AWS_IAM"
         if is_checked and _is_for_another_service():
@@ -152,8 +149,6 @@ def _render_denials(ministack: Any, gateway: Any) -> None:
                 return denied
             error = iam_evaluator.AuthError("AccessDeniedException", "User is not authorized.")
         return gateway.authentication_error_response(api_id, stage, error, headers, query)
-
-    ministack._enforce_execute_api = enforce_and_render
 
 
 def _is_for_another_service() -> bool:
@@ -184,10 +179,10 @@ def _enforce_web_acls(gateway: Any, waf: Any) -> None:
         "create": associate,
         "delete": lambda _id, properties: waf._disassociate_web_acl(properties),
     }
-    execute = gateway._execute_in_scope
     received: dict[tuple[str, str], deque[float]] = defaultdict(deque)
 
-    async def execute_within_rates(request: Any, api_id: str, stage: str, *more: Any) -> Any:
+    @extend(gateway, "_execute_in_scope")
+    async def _(execute: Any, request: Any, api_id: str, stage: str, *more: Any) -> Any:
         if limits := _list_limits(waf, api_id, stage):
             latest, now = received[api_id, stage], time.monotonic()
             latest.append(now)
@@ -197,8 +192,6 @@ def _enforce_web_acls(gateway: Any, waf: Any) -> None:
                 request["stage"] = gateway._stages_v1[api_id][stage]
                 return gateway._gw_error("WAF_FILTERED", "Forbidden")
         return await execute(request, api_id, stage, *more)
-
-    gateway._execute_in_scope = execute_within_rates
 
 
 def _list_limits(waf: Any, api_id: str, stage: str) -> list[int]:

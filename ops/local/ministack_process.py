@@ -147,15 +147,12 @@ def _accept_metric_math() -> None:
     """Let CloudFormation create alarms on expressions, which the embedded AWS refuses. It never evaluates them."""
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
 
-    create_record = provisioners._cw_metric_alarm_record
-
-    def create_any_record(name: str, properties: dict[str, Any]) -> Any:
+    @ministack_gateway.extend(provisioners, "_cw_metric_alarm_record")
+    def _(create_record: Any, name: str, properties: dict[str, Any]) -> Any:
         if "Metrics" not in properties:
             return create_record(name, properties)
         unused = {"Metrics": None, "MetricName": "-", "Namespace": "-"}
         return create_record(name, properties | unused) | {"Metrics": properties["Metrics"]}
-
-    provisioners._cw_metric_alarm_record = create_any_record
 
 
 def _accept_budgets(budgets: Any) -> None:
