@@ -39,8 +39,8 @@ _PASSWORD = re.compile(r"(?<=://)([^:@/?]*):[^@]*@")
 #: Variables of the local system whose names look like settings of the SDK.
 _SYSTEM_VARIABLES = ("AWS_PORT",)
 
-#: The functions of every stage, by Chalice's names, and the names of their policies.
-_FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
+#: The functions of every stage, by Chalice's names, and the names of their policies' files.
+FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
 
 
 def read_settings(stage: str) -> Settings:
@@ -101,7 +101,7 @@ def add(stage: str, counters: str | None) -> None:
     configuration["stages"][stage] = {
         "environment_variables": {"STAGE": stage, "ALLOWED_ORIGIN": "*", **chosen},
         "lambda_functions": {
-            function: {"iam_policy_file": _policy_file(stage, policy)} for function, policy in _FUNCTIONS.items()
+            function: {"iam_policy_file": _policy_file(stage, policy)} for function, policy in FUNCTIONS.items()
         },
     }
     _write(configuration)

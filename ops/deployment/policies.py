@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 _FOLDER = stages.PROJECT / "infrastructure" / "policies"
 
-#: The functions that every stage has, by the name of their policy's file.
-FUNCTIONS = ("api", "publish", "project", "check")
-
 #: An additional statement for traced functions. X-Ray does not support resource-level permissions for these actions.
 _TRACING = {
     "Sid": "Trace",
@@ -39,7 +36,7 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may
     connect to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, `authorize` is another one.
     """
-    functions = (*FUNCTIONS, *(["authorize"] if settings.has_authorizer else []))
+    functions = (*stages.FUNCTIONS.values(), *(["authorize"] if settings.has_authorizer else []))
     policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in functions}
     for projection in settings.projections[1:]:
         own = policies[f"{projection.function}.json"] = _read_projection_policy(settings, projection, "project")

@@ -14,7 +14,6 @@ import app
 from chalicelib import event_log, settings, telemetry
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
-from ops.deployment import policies, provision
 from testkit.builders import a_scheduled_turn, an_event
 from tests.environments import environment
 
@@ -155,7 +154,7 @@ def looked_at(alarms, dashboard):
 
 def functions_of(stage):
     """Return the names of the stage's functions."""
-    named = {name for name in policies.FUNCTIONS if name != "api"}
+    named = {name for name in stages.FUNCTIONS.values() if name != "api"}
     named |= {SQL.function} if stage == WITH_SQL else set()
     return {f"counter-{stage}", *(f"counter-{stage}-{name}" for name in named)}
 
