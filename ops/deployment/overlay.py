@@ -240,9 +240,7 @@ def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
             VisibilityConfig=show(name),
         ),
         "FirewallAssociation": _resource(
-            "WAFv2::WebACLAssociation",
-            ResourceArn={"Fn::Sub": stage},
-            WebACLArn={"Fn::GetAtt": ["Firewall", "Arn"]},
+            "WAFv2::WebACLAssociation", ResourceArn={"Fn::Sub": stage}, WebACLArn={"Fn::GetAtt": ["Firewall", "Arn"]}
         ),
     }
 

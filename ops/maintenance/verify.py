@@ -25,12 +25,7 @@ _SINGULAR = {"entries": "entry", "rows": "row"}
 
 
 def verify(
-    settings: Settings,
-    counter_ids: Sequence[str],
-    lag_s: float,
-    *,
-    waits: bool,
-    selected: Sequence[Projection] = (),
+    settings: Settings, counter_ids: Sequence[str], lag_s: float, *, waits: bool, selected: Sequence[Projection] = ()
 ) -> Outcome:
     """Compare these counters with the log, in these projections. Default: all counters, and all projections."""
     with stage(settings, counter_ids, selected or settings.projections) as comparisons:
