@@ -1,7 +1,5 @@
 """The operators' command line: python -m ops COMMAND --stage STAGE."""
 
-from __future__ import annotations
-
 import click
 
 from ops.cli import access, data, interrupts, sql, stage, transfer

@@ -1,25 +1,20 @@
 """Stages: their configuration in `.chalice/config.json`, and the environment of commands."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from chalicelib import settings
 from chalicelib.errors import SettingsError
 from chalicelib.projections import PROJECTIONS
+from chalicelib.settings import Settings
 from ops.cli.errors import InputError, OperatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from chalicelib.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = settings.LOCAL_STAGE

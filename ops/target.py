@@ -1,7 +1,5 @@
 """The target of commands: an AWS account and region, or an embedded AWS."""
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -45,7 +43,7 @@ def describe() -> str:
     return f"account {account}, {boto3.Session().region_name}"
 
 
-def connect(stage: str, profile: str | None, region: str | None) -> DynamoDBClient:
+def connect(stage: str, profile: str | None, region: str | None) -> "DynamoDBClient":
     """
     Return a client of DynamoDB in the account and region of a stage that is not this process's own.
 

@@ -1,18 +1,14 @@
 """Commands for access to a stage."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from chalicelib.settings import Settings
 from ops.cli.command import confirm, log_command, stage_command
 from ops.cli.errors import InputError, OperatorError
 from ops.cli.params import COUNTER_PATTERN
-
-if TYPE_CHECKING:
-    from chalicelib.settings import Settings
-    from ops.cli.result import Outcome
+from ops.cli.result import Outcome
 
 
 @stage_command

@@ -1,21 +1,16 @@
 """The parts that all commands share: --stage, --json and confirmation."""
 
-from __future__ import annotations
-
 import functools
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from ops import stages
 from ops.cli import errors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ops.cli.result import Outcome
+from ops.cli.result import Outcome
 
 
 def stage_command(

@@ -1,18 +1,14 @@
 """Commands that compare, repair and correct a stage's data."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.command import confirm, log_command
 from ops.cli.params import AGE, COUNTER_ID, EVENT_ID, TIME, counters_option, from_option, projection_option, to_option
-
-if TYPE_CHECKING:
-    from chalicelib.settings import Settings
-    from ops.cli.result import Outcome
+from ops.cli.result import Outcome
 
 
 @log_command

@@ -1,7 +1,5 @@
 """Errors of commands: exit statuses, and one-line messages that say what to do."""
 
-from __future__ import annotations
-
 import sqlite3
 import traceback
 

@@ -1,13 +1,9 @@
 """Interrupt commands by signals: Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends when it closes."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 
 def handle_signals() -> None:

@@ -1,9 +1,8 @@
 """Types of the commands' options, and options that several commands have."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -11,9 +10,6 @@ from chalicelib import settings
 from chalicelib.api import formats
 from chalicelib.domain import events
 from chalicelib.projections import PROJECTIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class _Parsed(click.ParamType[Any]):

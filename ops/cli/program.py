@@ -1,20 +1,16 @@
 """The program around the commands: standard streams, errors and exit status."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 
 from ops.cli import errors
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Program(click.Group):

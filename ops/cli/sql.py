@@ -1,17 +1,12 @@
 """The command that queries the SQL read model."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 import click
 
 from ops import stages
 from ops.cli.errors import InputError
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 
 @click.command

@@ -1,22 +1,17 @@
 """Commands that create, change and remove a stage."""
 
-from __future__ import annotations
-
 import functools
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli import errors
 from ops.cli.command import confirm, stage_command
 from ops.cli.result import Outcome
-
-if TYPE_CHECKING:
-    from chalicelib.settings import Settings
 
 
 def _prepare_stage(stage: str, *, yes: bool, counters: str | None) -> None:

@@ -1,21 +1,18 @@
 """Commands that move events between a stage's log and files."""
 
-from __future__ import annotations
-
 import functools
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.command import log_command
 from ops.cli.params import counters_option, from_option, to_option
+from ops.cli.result import Outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-    from chalicelib.settings import Settings
-    from ops.cli.result import Outcome
 
 
 @log_command
@@ -137,7 +134,7 @@ def _connect_source(
 @_rate_option
 @click.option("--dry-run", is_flag=True, help="Read both logs and report what would be appended.")
 def copy_command(
-    settings: Settings, *, source: Settings, client: DynamoDBClient, rate: int, dry_run: bool, **_place: str | None
+    settings: Settings, *, source: Settings, client: "DynamoDBClient", rate: int, dry_run: bool, **_place: str | None
 ) -> Outcome:
     """
     Append the events that the log of --from has and the log of --to lacks.

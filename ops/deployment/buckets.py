@@ -1,8 +1,7 @@
 """Empty and delete buckets."""
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -12,8 +11,6 @@ from chalicelib.extras.chunks import split_into_chunks
 from ops.cli.errors import OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 #: Keys that S3 deletes in one request.
@@ -43,7 +40,7 @@ def empty(bucket: str) -> int:
     return removed
 
 
-def remove(bucket: str, objects: Iterable[ObjectIdentifierTypeDef]) -> None:
+def remove(bucket: str, objects: "Iterable[ObjectIdentifierTypeDef]") -> None:
     """Delete these objects, or versions of objects."""
     for chunk in split_into_chunks(objects, _MAX_DELETES):
         answer = boto3.client("s3").delete_objects(Bucket=bucket, Delete={"Objects": chunk, "Quiet": True})

@@ -1,21 +1,15 @@
 """The stage's CloudFront distribution, in its own stack. A secret in each request proves that it sent the request."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import overlay, site_files, stacks, template
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from chalicelib.settings import Settings
 
 #: CloudFront accepts certificates of this region only.
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")

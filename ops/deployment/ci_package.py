@@ -1,22 +1,16 @@
 """The deployment package for a CI pipeline, and the commands that apply it."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.deployment import deploy, overlay, policies, provision
 from ops.deployment import package as packaging
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from chalicelib.settings import Settings
 
 
 def package(settings: Settings, folder: Path) -> Outcome:

@@ -1,24 +1,19 @@
 """Deploy the application, packaged by `chalice package`, in its own CloudFormation stack."""
 
-from __future__ import annotations
-
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import boto3
 
 from chalicelib.aws import stream_arn
+from chalicelib.settings import Settings
 from ops import stages, target
 from ops.cli.errors import OperatorError
 from ops.deployment import cdn, drift, keys, overlay, package, provision, stacks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from chalicelib.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

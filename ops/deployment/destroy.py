@@ -1,21 +1,15 @@
 """Destroy: remove a stage's application and, on request, its data."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import boto3
 
 from chalicelib.projections import PROJECTIONS
+from chalicelib.settings import Settings
 from ops import target
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.deployment import buckets, cdn, deploy, drift, keys, provision, stacks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from chalicelib.settings import Settings
 
 _TABLE, _BUCKET = "AWS::DynamoDB::Table", "AWS::S3::Bucket"
 

@@ -5,25 +5,21 @@ CloudFormation compares a template with the previous template, not with the reso
 backup therefore stays as it is when its stack is applied again, and a deleted queue stays deleted.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import boto3
 from samtranslator.yaml_helper import yaml_parse
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from mypy_boto3_dynamodb import DynamoDBClient
-
-    from chalicelib.settings import Settings
 
 _NO_STREAM = {"StreamEnabled": False}
 
@@ -155,18 +151,18 @@ def _read_schema(table: dict[str, Any]) -> dict[str, str]:
     return {each["AttributeName"]: each["KeyType"] for each in table["KeySchema"]}
 
 
-def _create_table(client: DynamoDBClient, parameters: Any) -> None:
+def _create_table(client: "DynamoDBClient", parameters: Any) -> None:
     client.create_table(**parameters)
     client.get_waiter("table_exists").wait(TableName=parameters["TableName"])
 
 
-def update_table(client: DynamoDBClient, name: str, **change: Any) -> None:
+def update_table(client: "DynamoDBClient", name: str, **change: Any) -> None:
     """Change the table, and wait until DynamoDB accepts another change."""
     client.update_table(TableName=name, **change)
     client.get_waiter("table_exists").wait(TableName=name)
 
 
-def _is_recoverable(client: DynamoDBClient, name: str) -> bool:
+def _is_recoverable(client: "DynamoDBClient", name: str) -> bool:
     backups: Any = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     return bool(backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED")
 

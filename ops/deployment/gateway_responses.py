@@ -1,17 +1,13 @@
 """The error responses that API Gateway generates itself, as problem documents."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from chalicelib.api.problems import PROBLEM_JSON, describe_problem
 from chalicelib.api.requests import MAX_BODY_BYTES
 from chalicelib.api.responses import make_cors_config
 from chalicelib.errors import BodyTooLargeError, PathNotFoundError, ProblemType, UnavailableError
-
-if TYPE_CHECKING:
-    from chalicelib.settings import Settings
+from chalicelib.settings import Settings
 
 
 class GatewayProblem(NamedTuple):

@@ -4,21 +4,18 @@ API keys of a stage. Each key has a usage plan of its own, with its limits, whic
 The names of a key and its plan begin with the stage's name. AWS is the only record of them.
 """
 
-from __future__ import annotations
-
 import re
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from chalicelib.settings import Settings
 from ops import target
 from ops.cli.errors import InputError, OperatorError
 from ops.cli.result import Outcome, render_table
 
 if TYPE_CHECKING:
     from mypy_boto3_apigateway.type_defs import ApiKeyTypeDef, UsagePlanTypeDef
-
-    from chalicelib.settings import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -142,17 +139,17 @@ def _full_name(settings: Settings, name: str) -> str:
     return _prefix(settings) + name
 
 
-def _list_keys(settings: Settings) -> list[ApiKeyTypeDef]:
+def _list_keys(settings: Settings) -> "list[ApiKeyTypeDef]":
     pages = boto3.client("apigateway").get_paginator("get_api_keys").paginate(nameQuery=_prefix(settings))
     return sorted((key for page in pages for key in page["items"]), key=lambda key: key["name"])
 
 
-def _list_plans(settings: Settings) -> list[UsagePlanTypeDef]:
+def _list_plans(settings: Settings) -> "list[UsagePlanTypeDef]":
     pages = boto3.client("apigateway").get_paginator("get_usage_plans").paginate()
     return [plan for page in pages for plan in page["items"] if plan["name"].startswith(_prefix(settings))]
 
 
-def _describe(settings: Settings, key: ApiKeyTypeDef, plan: UsagePlanTypeDef | None) -> dict[str, Any]:
+def _describe(settings: Settings, key: "ApiKeyTypeDef", plan: "UsagePlanTypeDef | None") -> dict[str, Any]:
     throttle, quota = (plan or {}).get("throttle", {}), (plan or {}).get("quota", {})
     return {
         "name": key["name"].removeprefix(_prefix(settings)),

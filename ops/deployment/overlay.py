@@ -1,23 +1,17 @@
 """Render the overlay: the settings of the application's template that Chalice cannot express."""
 
-from __future__ import annotations
-
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 from chalice.utils import to_cfn_resource_name
 
 from chalicelib.extras import openapi
-from chalicelib.projections import READ_MODEL
+from chalicelib.projections import READ_MODEL, Projection
+from chalicelib.settings import Settings
 from ops import stages
 from ops.deployment import gateway_responses, policies
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
 
 #: The paths whose responses cost more than an increment: they have a lower limit.
 _EXPENSIVE_PATHS = (

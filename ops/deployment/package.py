@@ -1,7 +1,5 @@
 """Package the application with `chalice package`, its overlay and the wheels of its requirements."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
@@ -10,21 +8,17 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import boto3
 
 from chalicelib import cold_start
 from chalicelib.projections import SQL
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import overlay, policies, zip_package
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from chalicelib.settings import Settings
 
 #: A placeholder for the stream's ARN, which the overlay imports.
 _STREAM_ARN = "arn:aws:dynamodb:::table/log/stream/imported"

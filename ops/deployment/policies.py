@@ -1,19 +1,13 @@
 """IAM policies of one stage: one for each function, and one for operators."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from chalicelib.projections import SQL
+from chalicelib.projections import SQL, Projection
+from chalicelib.settings import Settings
 from ops import stages
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
 
 _FOLDER = stages.PROJECT / "infrastructure" / "policies"
 

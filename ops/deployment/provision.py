@@ -1,19 +1,12 @@
 """Provision a stage's stacks: its data, and each optional projection."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import boto3
 
-from chalicelib.projections import PROJECTIONS
+from chalicelib.projections import PROJECTIONS, Projection
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import buckets, cdn, drift, site_files, stacks, template
-
-if TYPE_CHECKING:
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
 
 
 def stack_name(stage: str) -> str:

@@ -1,7 +1,7 @@
 """Publish the site: `web/` in its bucket, configured with the API's address."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
@@ -9,21 +9,17 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.deployment import buckets, cdn, deploy, provision, site_files, stacks
+from ops.deployment.site_files import SiteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
-
-    from chalicelib.settings import Settings
-    from ops.deployment.site_files import SiteFile
 
 
 def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Outcome:
@@ -114,7 +110,7 @@ def _read(web: Path) -> dict[str, bytes]:
     }
 
 
-def _head(client: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | None:
+def _head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef | None":
     try:
         return client.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -123,19 +119,19 @@ def _head(client: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | 
         raise
 
 
-def _is_same(file: SiteFile, head: HeadObjectOutputTypeDef | None) -> bool:
+def _is_same(file: SiteFile, head: "HeadObjectOutputTypeDef | None") -> bool:
     if head is None:
         return False
     stored = (head["ETag"], head.get("ContentType"), head.get("CacheControl"), head.get("ContentEncoding", ""))
     return stored == (file.etag, file.content_type, file.cache_control, file.content_encoding)
 
 
-def _keys(client: S3Client, bucket: str) -> list[str]:
+def _keys(client: "S3Client", bucket: str) -> list[str]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="v/")
     return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
 
-def _put(client: S3Client, bucket: str, file: SiteFile, versions: Mapping[str, str]) -> None:
+def _put(client: "S3Client", bucket: str, file: SiteFile, versions: Mapping[str, str]) -> None:
     encoding: Any = {"ContentEncoding": file.content_encoding} if file.content_encoding else {}
     client.put_object(
         Bucket=bucket,

@@ -1,26 +1,20 @@
 """The files of the site: their keys, headers and upload order, and which published files are outdated."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import html
 import json
 import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import rcssmin
 import rjsmin
 
+from chalicelib.settings import Settings
 from ops.cli.errors import InputError, OperatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-    from chalicelib.settings import Settings
 
 INDEX = "index.html"
 #: The embeddable client, and the name under which other sites import it: with its major version, and never removed.

@@ -1,9 +1,8 @@
 """CloudFormation stacks, also on the embedded AWS: apply a template, read outputs and resources, delete."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
@@ -14,12 +13,10 @@ from ops.cli import progress
 from ops.cli.errors import OperatorError, OutageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackResourceSummaryTypeDef, StackTypeDef
 
-    _WaiterName = Literal["stack_create_complete", "stack_update_complete", "stack_delete_complete"]
+_WaiterName = Literal["stack_create_complete", "stack_update_complete", "stack_delete_complete"]
 
 #: The polling interval and the number of polls: half an hour in total.
 _POLL_S, _POLLS = 2, 900
@@ -178,7 +175,7 @@ def resources(name: str) -> list[tuple[str, str]]:
     return select_held(resource for page in pages for resource in page["StackResourceSummaries"])
 
 
-def select_held(summaries: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[str, str]]:
+def select_held(summaries: "Iterable[StackResourceSummaryTypeDef]") -> list[tuple[str, str]]:
     """
     Select the resources that the stack holds.
 
@@ -191,7 +188,7 @@ def select_held(summaries: Iterable[StackResourceSummaryTypeDef]) -> list[tuple[
     ]
 
 
-def _find(name: str) -> StackTypeDef | None:
+def _find(name: str) -> "StackTypeDef | None":
     try:
         return boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -200,7 +197,7 @@ def _find(name: str) -> StackTypeDef | None:
         raise
 
 
-def _wait(client: CloudFormationClient, waiter: _WaiterName, name: str, stack_id: str) -> None:
+def _wait(client: "CloudFormationClient", waiter: _WaiterName, name: str, stack_id: str) -> None:
     """Wait until the operation succeeds."""
     operation = "deleted" if waiter == "stack_delete_complete" else "applied"
     try:
@@ -216,7 +213,7 @@ def _wait(client: CloudFormationClient, waiter: _WaiterName, name: str, stack_id
         ) from error
 
 
-def _first_failure(client: CloudFormationClient, name: str) -> str:
+def _first_failure(client: "CloudFormationClient", name: str) -> str:
     """Describe the first failed resource of the newest operation; empty if CloudFormation reports none."""
     failures: list[StackEventTypeDef] = []
     pages = client.get_paginator("describe_stack_events").paginate(StackName=name)

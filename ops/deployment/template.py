@@ -1,15 +1,11 @@
 """The templates of a stage's stacks: its data, each optional projection, and its CDN."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chalicelib.projections import Projection, Table
 from ops import stages
-
-if TYPE_CHECKING:
-    from chalicelib.projections import Projection, Table
 
 FOLDER = stages.PROJECT / "infrastructure"
 

@@ -6,20 +6,15 @@ start. Bytecode that ships with its source need not be checked against it. The P
 the bytecode, because Chalice chooses the same version as the runtime; another version would ignore the bytecode.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from ops.cli.errors import OperatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 #: Where Lambda unpacks a package.
 _UNPACKED = "/var/task"

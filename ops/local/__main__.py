@@ -5,8 +5,6 @@ Everything listens on 127.0.0.1 only. AWS_PORT and PAGE_PORT change the ports of
 4566 and 8080). State lives in `.local` and survives a clean shutdown.
 """
 
-from __future__ import annotations
-
 import os
 
 import click

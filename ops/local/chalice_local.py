@@ -1,26 +1,21 @@
 """Run Chalice's development server for the stage `local`: python -m ops.local.chalice_local PORT."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os
 import signal
 import sys
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chalice.app import Chalice
 from chalice.cli import run_local_server
 from chalice.cli.factory import CLIFactory
-from chalice.local import ChaliceRequestHandler
+from chalice.config import Config
+from chalice.local import ChaliceRequestHandler, LocalDevServer
 
 from ops import stages
 from ops.local.loopback import LoopbackHandler
-
-if TYPE_CHECKING:
-    from chalice.app import Chalice
-    from chalice.config import Config
-    from chalice.local import LocalDevServer
 
 
 class Factory(CLIFactory):

@@ -1,16 +1,11 @@
 """The credentials of a local system: random for each folder, so that no other user and no web page can guess them."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ops.cli.errors import OperatorError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 

@@ -1,16 +1,11 @@
 """HTTP servers on this machine for this machine's user."""
 
-from __future__ import annotations
-
 import contextlib
 import http.server
 import json
 import socket
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def is_loopback(hosts: Sequence[str], port: int) -> bool:

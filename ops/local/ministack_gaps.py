@@ -5,21 +5,17 @@ When the embedded AWS imports an API, it drops preflight and gateway responses. 
 position in a stream, but not the stream.
 """
 
-from __future__ import annotations
-
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from chalicelib.settings import Settings
 from ops.cli.errors import OperatorError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mypy_boto3_apigateway import APIGatewayClient
-
-    from chalicelib.settings import Settings
 
 
 def complete_api(api_id: str, stage: str, definition: dict[str, Any]) -> None:
@@ -74,7 +70,7 @@ def replay_uncounted(settings: Settings) -> int:
     return logged if lacking else 0
 
 
-def _put_preflights(client: APIGatewayClient, api_id: str, paths: dict[str, Any]) -> None:
+def _put_preflights(client: "APIGatewayClient", api_id: str, paths: dict[str, Any]) -> None:
     resources = client.get_resources(restApiId=api_id, limit=500)["items"]
     ids = {resource["path"]: resource["id"] for resource in resources}
     for path, operations in paths.items():

@@ -1,17 +1,13 @@
 """Correct the embedded AWS's API gateway, in its process, so that it behaves like API Gateway."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ministack.core import iam_evaluator, sigv4
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _ANY = "x-amazon-apigateway-any-method"
 

@@ -4,25 +4,20 @@ The embedded AWS as a process, behind a guard.
 It shuts down cleanly when its parent ends, which closes standard input.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from ministack.core import iam_evaluator, lambda_runtime, sigv4
 from ministack.services import cloudfront, s3, sts
 
 from ops.local import ministack_gateway, ministack_speed
-from ops.local.guard import Guard
-
-if TYPE_CHECKING:
-    from ops.local.guard import Message
+from ops.local.guard import Guard, Message
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """Cache the embedded AWS's checks of numbers and conditions."""
 
-from __future__ import annotations
-
 import functools
 
 from ministack.services import dynamodb

@@ -1,20 +1,16 @@
 """A local web server for the page, on its own origin."""
 
-from __future__ import annotations
-
 import http.server
 import io
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from ops import stages
 from ops.deployment import site_files
 from ops.local.loopback import LoopbackHandler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 WEB = stages.PROJECT / "web"
 

@@ -1,7 +1,5 @@
 """The whole system on one machine: an embedded AWS, the stage `local` deployed on it, and the page."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os
@@ -14,9 +12,10 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import urlsplit
 
 import click
@@ -27,9 +26,6 @@ from ops.cli.errors import OperatorError
 from ops.deployment import deploy, provision
 from ops.local import credentials, guard, ministack_gaps
 from ops.local.page_server import PageServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _READY_WITHIN_S = 120
 _AWS_STOPS_WITHIN_S = 60

@@ -1,12 +1,10 @@
 """Adjust: turn an operator's options into the command, and its result into an outcome."""
 
-from __future__ import annotations
-
 import getpass
 import shlex
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import click
@@ -14,20 +12,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import command_handlers
+from chalicelib.command_handlers import Accepted
 from chalicelib.domain import commands as domain_commands
 from chalicelib.domain import events as domain_events
-from chalicelib.domain.commands import InvalidAdjustmentError
+from chalicelib.domain.commands import Adjust, InvalidAdjustmentError
+from chalicelib.domain.counter import Counter
+from chalicelib.domain.events import Event
 from chalicelib.errors import InvalidRequestError, KeyReusedError, UnavailableError
 from chalicelib.read_model import queries
 from ops.cli import errors
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.cli.result import Outcome
-
-if TYPE_CHECKING:
-    from chalicelib.command_handlers import Accepted
-    from chalicelib.domain.commands import Adjust
-    from chalicelib.domain.counter import Counter
-    from chalicelib.domain.events import Event
 
 
 @dataclass(frozen=True, slots=True)

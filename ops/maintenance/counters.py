@@ -1,29 +1,24 @@
 """List counters with their states, and change the catalog, which decides which counters clients may use."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalicelib.access.catalog import find_item
 from chalicelib.access.names import Catalog, Names, Verdict, judge
 from chalicelib.aws import dynamodb
 from chalicelib.aws.dynamodb import UnwritableItemError
 from chalicelib.aws.tables import CatalogItem
+from chalicelib.domain.commands import Adjust
+from chalicelib.domain.counter import Counter
 from chalicelib.errors import CatalogUnavailableError
 from chalicelib.read_model import queries
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import InputError, OperatorError
 from ops.cli.result import Outcome, render_table
 from ops.maintenance import adjust
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from chalicelib.domain.commands import Adjust
-    from chalicelib.domain.counter import Counter
-    from chalicelib.settings import Settings
 
 #: The functions read the catalog every 30 seconds, and DynamoDB may return an item a few seconds late.
 EFFECTIVE = "The change takes effect within a minute."

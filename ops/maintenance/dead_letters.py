@@ -5,11 +5,10 @@ Received messages are hidden from other consumers. When the run ends or is inter
 visible again. A killed run leaves them hidden until their visibility timeout.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +17,8 @@ from chalicelib.api.formats import format_time
 from chalicelib.aws import sqs
 from chalicelib.aws.dead_letters import STREAM_SOURCE
 from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.projections import Projection
+from chalicelib.settings import Settings
 from ops.cli import interrupts, progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import count
@@ -25,12 +26,7 @@ from ops.maintenance import projections
 from ops.maintenance.event_selection import EventSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from mypy_boto3_sqs.type_defs import MessageTypeDef
-
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
 
 #: The reason shown for messages that SQS moved to the dead-letter queue. They have no reason attribute.
 MOVED_BY_SQS = "failed too often"
@@ -50,27 +46,6 @@ _RELEASES = 3
 
 _SHOWN_LINES = 3
 _SHOWN_COLUMNS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """
-    Dead letters whose reason contains `reason` and that were sent at least `min_age_s` seconds ago.
-
-    If there are `ids`, only those whose id starts with one of them; each must match exactly one. `projections` limits
-    the selection to the queues of these projections. Default: all projections of the stage.
-    """
-
-    ids: Sequence[str] = ()
-    reason: str = ""
-    min_age_s: int = 0
-    projections: Sequence[Projection] = ()
-    max_messages: int = MAX_MESSAGES
-
-    def has(self, letter: DeadLetter) -> bool:
-        """Check whether the dead letter is selected. Ignores the projection and the maximum."""
-        has_id = letter.id.startswith(tuple(self.ids) or "")
-        return has_id and self.reason in letter.reason and letter.age_s >= self.min_age_s
 
 
 @dataclass(slots=True)
@@ -109,11 +84,32 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """
+    Dead letters whose reason contains `reason` and that were sent at least `min_age_s` seconds ago.
+
+    If there are `ids`, only those whose id starts with one of them; each must match exactly one. `projections` limits
+    the selection to the queues of these projections. Default: all projections of the stage.
+    """
+
+    ids: Sequence[str] = ()
+    reason: str = ""
+    min_age_s: int = 0
+    projections: Sequence[Projection] = ()
+    max_messages: int = MAX_MESSAGES
+
+    def has(self, letter: DeadLetter) -> bool:
+        """Check whether the dead letter is selected. Ignores the projection and the maximum."""
+        has_id = letter.id.startswith(tuple(self.ids) or "")
+        return has_id and self.reason in letter.reason and letter.age_s >= self.min_age_s
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedLetters:
     """The selected dead letters. `in_flight` has all messages by their projection."""
 
     letters: list[DeadLetter]
-    in_flight: dict[str, InFlightMessages]
+    in_flight: "dict[str, InFlightMessages]"
 
     def delete(self, letter: DeadLetter, outcome: str, sent_as: str | None = None) -> None:
         """Delete the dead letter from its queue."""
@@ -229,7 +225,7 @@ class InFlightMessages:
             if not entries:
                 return
 
-    def _read_letter(self, message: MessageTypeDef, now_s: float) -> DeadLetter:
+    def _read_letter(self, message: "MessageTypeDef", now_s: float) -> DeadLetter:
         attributes = {
             name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()
         }
@@ -247,7 +243,7 @@ class InFlightMessages:
             body=message["Body"],
         )
 
-    def _receive_batch(self) -> list[MessageTypeDef]:
+    def _receive_batch(self) -> "list[MessageTypeDef]":
         answer = sqs.client().receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=10,
@@ -259,7 +255,7 @@ class InFlightMessages:
         return answer.get("Messages", [])
 
 
-def _get_sent_s(message: MessageTypeDef) -> float:
+def _get_sent_s(message: "MessageTypeDef") -> float:
     return int(message["Attributes"]["SentTimestamp"]) / 1000
 
 

@@ -4,8 +4,6 @@ Files of events: JSON Lines, compressed if the name ends in `.gz`, with a manife
 A file is on this machine or in S3, as s3://BUCKET/KEY. docs/export.md describes files and manifests for readers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import gzip
@@ -16,9 +14,10 @@ import os
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
@@ -29,9 +28,6 @@ from chalicelib.errors import NotUnderstoodError
 from ops.cli import interrupts
 from ops.cli.errors import InputError, OperatorError, OutageError
 from ops.maintenance.missing_events import Candidate, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: The name of standard input and output.
 STANDARD = "-"

@@ -1,24 +1,18 @@
 """Select events of the log by counter and time, and read them from a position on."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from chalicelib import codec, event_log
+from chalicelib.domain.events import Event
 from chalicelib.event_log import LogPosition, Unreadable
 from ops.maintenance import lookups
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from chalicelib.domain.events import Event
 
 
 @dataclass(frozen=True, slots=True)
 class EventSelection:
     """
-    The events of these counters, or of all, recorded from `from_ms` on and before `to_ms`, in ms since 1970.
+    The events of these counters, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
 
     An event that cannot be read has no known time, so it is selected whatever these are.
     """

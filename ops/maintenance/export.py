@@ -5,35 +5,29 @@ DynamoDB returns the events in an order that depends on its partitions. So they 
 which SQLite then sorts on disk. That file also has the position in the log, after which an interrupted export resumes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from chalicelib import clock, codec
 from chalicelib.api.formats import format_time
+from chalicelib.domain.events import Event
 from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
 from ops.maintenance import event_file, lookups
-from ops.maintenance.event_selection import locate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
-
-    from chalicelib.domain.events import Event
-    from chalicelib.settings import Settings
-    from ops.maintenance.event_file import Target
-    from ops.maintenance.event_selection import EventSelection
+from ops.maintenance.event_file import Target
+from ops.maintenance.event_selection import EventSelection, locate
 
 _AT_ONCE = 1000
 #: Less than a day: a daily export that was killed must not be finished by the next one.

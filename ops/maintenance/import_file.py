@@ -4,27 +4,20 @@ Import: append the events of files that a stage's log lacks.
 CSV has start values of counters, for counters that move here from another service. They become adjustments.
 """
 
-from __future__ import annotations
-
 import csv
 import re
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from chalicelib import clock
 from chalicelib.command_handlers import derive_adjustment_id
 from chalicelib.domain.events import COUNTER_ID, Adjusted, have_same_content, is_counter_id, is_valid_adjustment
+from chalicelib.settings import Settings
 from ops.cli.errors import OperatorError
+from ops.cli.result import Outcome
 from ops.maintenance import event_file, missing_events
+from ops.maintenance.adjust import Note
 from ops.maintenance.missing_events import Candidate, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from chalicelib.settings import Settings
-    from ops.cli.result import Outcome
-    from ops.maintenance.adjust import Note
-
 
 #: The names of the columns of CSV. Other columns are ignored.
 _COLUMNS = ("counter_id", "value")

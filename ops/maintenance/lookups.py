@@ -1,17 +1,12 @@
 """Look up table sizes and counters without reading a whole stage."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import boto3
 
 from chalicelib import event_log
 from chalicelib.read_model import store
 from ops.cli.errors import OperatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 def approximate_item_count(*tables: str) -> int:

@@ -5,34 +5,26 @@ DynamoDB charges a refused write like a write. So read the log before the first 
 the events. A repeated run costs only reads, and continues where an interrupted one stopped.
 """
 
-from __future__ import annotations
-
 import contextvars
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from chalicelib import event_log
 from chalicelib.access.names import Verdict
 from chalicelib.aws import partitions, tables
-from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Purged, have_same_content
-from chalicelib.event_log import Unreadable
+from chalicelib.domain.events import FIRST_ID_AFTER_PURGES, Event, Purged, have_same_content
+from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import counters, purge, throttling
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
-
-    from chalicelib.domain.events import Event
-    from chalicelib.event_log import LogPosition
-    from chalicelib.settings import Settings
 
 _THREADS = 8
 
@@ -92,7 +84,7 @@ class _Result:
         if len(self.listed) < _LISTED:
             self.listed.append(problem)
 
-    def add(self, other: _Result) -> None:
+    def add(self, other: Self) -> None:
         """Add the result of some of the events."""
         self.appended += other.appended
         self.present += other.present

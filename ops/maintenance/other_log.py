@@ -4,10 +4,9 @@ Append the events of another log that the stage's log lacks: of a table that AWS
 Clients may use both logs meanwhile.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,24 +14,20 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import codec, event_log
 from chalicelib.aws import tables
 from chalicelib.aws.tables import CatalogItem
-from chalicelib.domain.events import Purged, have_same_content
+from chalicelib.domain.events import Event, Purged, have_same_content
 from chalicelib.errors import NotUnderstoodError
 from chalicelib.event_log import Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import OperatorError
+from ops.cli.result import Outcome
 from ops.maintenance import counters, missing_events, throttling
 from ops.maintenance.missing_events import Candidate, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from mypy_boto3_dynamodb import DynamoDBClient
-
-    from chalicelib.domain.events import Event
-    from chalicelib.settings import Settings
-    from ops.cli.result import Outcome
 
 _AT_ONCE = 1000
 
@@ -57,7 +52,7 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
     return _append_missing(settings, client, table, rate, is_same=_is_restored, check=check, dry_run=dry_run)
 
 
-def copy(settings: Settings, source: Settings, client: DynamoDBClient, rate: int, *, dry_run: bool) -> Outcome:
+def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: int, *, dry_run: bool) -> Outcome:
     """
     Append the events of the source's log that the stage's log lacks, at most `rate` events a second.
 
@@ -77,7 +72,7 @@ def copy(settings: Settings, source: Settings, client: DynamoDBClient, rate: int
 
 def _append_missing(  # noqa: PLR0913  (decisions of the caller)
     settings: Settings,
-    client: DynamoDBClient,
+    client: "DynamoDBClient",
     table: str,
     rate: int,
     *,
@@ -119,7 +114,7 @@ def _check_source(own_table: str, restored: dict[str, Any]) -> None:
         )
 
 
-def _compare_catalogs(settings: Settings, source: Settings, client: DynamoDBClient) -> Iterator[str]:
+def _compare_catalogs(settings: Settings, source: Settings, client: "DynamoDBClient") -> Iterator[str]:
     """Yield the commands that add the source's entries to the stage's catalog."""
     item: Any = client.get_item(
         TableName=source.catalog_table, Key={"name": {"S": CatalogItem.KEY}}, ConsistentRead=True
@@ -134,7 +129,7 @@ def _compare_catalogs(settings: Settings, source: Settings, client: DynamoDBClie
             yield f"python -m ops counters {action} {shlex.join(sorted(entries))} --stage {settings.stage}"
 
 
-def _describe(client: DynamoDBClient, table: str, own: dict[str, Any]) -> dict[str, Any]:
+def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict[str, Any]:
     """Describe the table of another log, after a check that it can be one. `own` describes that of this stage's log."""
     try:
         description: Any = client.describe_table(TableName=table)["Table"]
@@ -152,7 +147,7 @@ def _describe(client: DynamoDBClient, table: str, own: dict[str, Any]) -> dict[s
     return dict(description)
 
 
-def _scan(client: DynamoDBClient, table: str) -> Iterator[Event | Unreadable]:
+def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
     """Yield the events that the log had at the start, whatever its number of parts. Reads are strongly consistent."""
     for page in client.get_paginator("scan").paginate(
         TableName=table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
@@ -180,7 +175,7 @@ class _Difference(TemporaryDatabase):
                 self.insert("recorded VALUES (?, ?, ?)", rows)
                 advance(len(batch))
 
-    def find_missing(self, client: DynamoDBClient, description: dict[str, Any]) -> tuple[int, int]:
+    def find_missing(self, client: "DynamoDBClient", description: dict[str, Any]) -> tuple[int, int]:
         """Read the other log. Return the numbers of events that this stage's log has, and of all others."""
         table, label, size = description["TableName"], f"Reading {description['TableArn']}", description["ItemCount"]
         present = total = 0

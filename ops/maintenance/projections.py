@@ -1,34 +1,28 @@
 """Select the projections that a command applies to, and verify and repair their read models."""
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.errors import DamagedReadModelError, ReadModelUnavailableError
 from chalicelib.extras.verification import part_comparison, repair, verifier
-from chalicelib.extras.verification.part_comparison import PartComparison
+from chalicelib.extras.verification.part_comparison import PartComparison, Scope
+from chalicelib.extras.verification.report import Repaired
 from chalicelib.extras.verification.staging_db import StagingDb
-from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL
+from chalicelib.extras.verification.verifier import Comparison
+from chalicelib.projections import PROJECTIONS, READ_MODEL, SQL, Projection
+from chalicelib.settings import Settings
 from ops import stages
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome
 from ops.maintenance import lookups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
     from sqlalchemy import Engine
 
-    from chalicelib.extras.verification.part_comparison import Scope
-    from chalicelib.extras.verification.report import Repaired
-    from chalicelib.extras.verification.verifier import Comparison
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
-
-    Repair = Callable[[Any, Callable[[int], None]], Repaired]
+Repair = Callable[[Any, Callable[[int], None]], Repaired]
 
 #: Segments of each table that are read concurrently.
 _SEGMENTS = 4
@@ -116,7 +110,7 @@ def _check_support(command: str, selected: Sequence[Projection], known: Containe
 
 
 @contextlib.contextmanager
-def connect_sql(settings: Settings) -> Iterator[Engine]:
+def connect_sql(settings: Settings) -> "Iterator[Engine]":
     """Provide an engine for the SQL read model, connected as the operator's role."""
     from chalicelib.extras.sql import read_model  # noqa: PLC0415  (only loaded if SQL is on)
 

@@ -5,38 +5,31 @@ A purge appends a `Purged` event to the partition of each part. `verify` and `re
 so that the repair of a read model deletes the counter's items, archive pages and rows.
 """
 
-from __future__ import annotations
-
 import contextvars
 import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from chalicelib import clock, event_log
 from chalicelib.access.names import Names
 from chalicelib.aws import partitions
+from chalicelib.aws.dynamodb import RawItem
 from chalicelib.domain.events import Purged
 from chalicelib.errors import DamagedReadModelError
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.temporary_db import TemporaryDatabase
-from chalicelib.projections import SQL
+from chalicelib.extras.verification.staging_db import StagingDb
+from chalicelib.extras.verification.verifier import Comparison
+from chalicelib.projections import SQL, Projection
 from chalicelib.read_model import items, store
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
 from ops.maintenance import projections
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from chalicelib.aws.dynamodb import RawItem
-    from chalicelib.extras.verification.staging_db import StagingDb
-    from chalicelib.extras.verification.verifier import Comparison
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
-    from ops.maintenance.adjust import Note
+from ops.maintenance.adjust import Note
 
 #: Counters that are compared with the log at the same time.
 _AT_ONCE = 100

@@ -1,25 +1,19 @@
 """Rebuild: repair read models in place, from the log, while workers count events and clients query."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import click
 
 from chalicelib.extras.verification import report as kinds
 from chalicelib.extras.verification import verifier
+from chalicelib.extras.verification.report import Repaired
+from chalicelib.extras.verification.verifier import Comparison
+from chalicelib.projections import Projection
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import projections, verify
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from chalicelib.extras.verification.report import Repaired
-    from chalicelib.extras.verification.verifier import Comparison
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
-    from ops.maintenance.projections import Repair
+from ops.maintenance.projections import Repair
 
 
 def rebuild(

@@ -11,35 +11,30 @@ are not received twice. A message is deleted from the dead-letter queue only aft
 the run is interrupted in between, the message is sent twice and counted once.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile
 import time
 from collections import Counter as Numbers
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from chalicelib import codec, event_log
 from chalicelib.aws import sqs
 from chalicelib.aws.dead_letters import STREAM_SOURCE
+from chalicelib.domain.events import Event
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification import purges
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.errors import OperatorError
 from ops.cli.result import Outcome, count
 from ops.maintenance import dead_letters, projections, replay
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from chalicelib.domain.events import Event
-    from chalicelib.settings import Settings
-    from ops.maintenance.dead_letters import DeadLetter, ReceivedLetters, Selection
+from ops.maintenance.dead_letters import DeadLetter, ReceivedLetters, Selection
 
 #: The longest wait for a confirmation. The other half of the visibility timeout is for deleting the messages.
 _CONFIRM_WITHIN_S = dead_letters.VISIBILITY_TIMEOUT_S // 2

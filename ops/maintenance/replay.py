@@ -5,15 +5,15 @@ A checkpoint belongs to a selection of events and to the stage's tables, and exp
 would skip events because of an old, forgotten checkpoint.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,16 +24,11 @@ from chalicelib.event_log import LogPosition, Unreadable
 from chalicelib.extras.chunks import split_into_chunks
 from chalicelib.extras.verification.purges import PurgeTracker
 from chalicelib.projections import READ_MODEL
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import lookups, projections
 from ops.maintenance.event_selection import EventSelection, locate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from chalicelib.settings import Settings
 
 _AT_ONCE = 1000
 

@@ -1,21 +1,16 @@
 """Show a counter and its events, with the fields that clients cannot see."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalicelib import event_log
 from chalicelib.api import formats
 from chalicelib.api.responses import describe_counter, describe_past
-from chalicelib.domain.events import LATEST_MS
+from chalicelib.domain.events import LATEST_MS, Event
 from chalicelib.domain.history import EventPosition
 from chalicelib.domain.rules import Time
 from chalicelib.read_model import past, queries
 from ops.cli.result import Outcome
 from ops.maintenance import lookups
-
-if TYPE_CHECKING:
-    from chalicelib.domain.events import Event
 
 #: The id that is before all others in a list of events.
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"

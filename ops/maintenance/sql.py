@@ -6,33 +6,27 @@ Each query has its own connection, and a transaction in which the database refus
 statement without result columns, such as `COPY` to a file, `DO` or `COMMIT`, is not run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shlex
 import sqlite3
 import time
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import generators, pq
+from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 
 from chalicelib.errors import ReadModelUnavailableError
 from chalicelib.extras.sql import read_only
+from chalicelib.settings import Settings
 from ops.cli.errors import InputError, OperatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-    from psycopg.abc import Buffer
-
-    from chalicelib.settings import Settings
 
 _NOT_A_QUERY = (
     "Only statements that return rows are run: SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW. Nothing was changed."

@@ -1,7 +1,5 @@
 """Write results of SQL queries to standard output: as a table for people, or as CSV or JSON for programs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools
@@ -12,8 +10,9 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TextIO
 
 import click
 from rich.box import SQUARE
@@ -22,12 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.cli.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import TextIO
-
-    from ops.maintenance.sql import Result
+from ops.maintenance.sql import Result
 
 Format = Literal["table", "csv", "json"]
 

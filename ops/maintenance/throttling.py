@@ -1,18 +1,13 @@
 """Retry throttled requests of a command for about a minute. The SDK alone gives up after seconds."""
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+from botocore.client import BaseClient
 from botocore.exceptions import ReadTimeoutError
 
 from chalicelib import retries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from botocore.client import BaseClient
 
 _ATTEMPTS = 30
 _LONGEST_WAIT_S = 5

@@ -1,25 +1,19 @@
 """Verify: compare the stage's read models with its log."""
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from chalicelib.extras.verification import verifier
+from chalicelib.extras.verification.report import Difference, Report
+from chalicelib.extras.verification.verifier import Comparison
+from chalicelib.projections import Projection
+from chalicelib.settings import Settings
 from ops.cli import progress
 from ops.cli.result import Outcome, count
 from ops.maintenance import lookups, projections
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from chalicelib.extras.verification.report import Difference, Report
-    from chalicelib.extras.verification.verifier import Comparison
-    from chalicelib.projections import Projection
-    from chalicelib.settings import Settings
 
 _SINGULAR = {"entries": "entry", "rows": "row"}
 

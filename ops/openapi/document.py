@@ -6,22 +6,17 @@ and defaults come from their modules; and the service itself renders the example
 code.
 """
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+
+from chalice.app import RouteEntry
 
 import chalicelib
 from chalicelib.extras import openapi
 from ops.openapi.operations import OPERATIONS, PARAMETERS
 from ops.openapi.responses import HEADERS, REFUSALS
 from ops.openapi.schemas import JSON, SCHEMAS, refer_to
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from chalice.app import RouteEntry
 
 _DESCRIPTION = """\
 A `202` response means that the event is durably recorded. It is counted exactly once, usually within a second. Requests

@@ -1,18 +1,10 @@
 """Examples, which the service renders for the document."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from chalicelib.api import requests
 from chalicelib.command_handlers import choose_event_id
-from chalicelib.domain.commands import Increment
+from chalicelib.domain.commands import Command, Increment
 from chalicelib.domain.counter import Counter
-from chalicelib.domain.events import Adjusted
-
-if TYPE_CHECKING:
-    from chalicelib.domain.commands import Command
-    from chalicelib.domain.events import Event
+from chalicelib.domain.events import Adjusted, Event
 
 
 def decide(command: Command) -> Event:

@@ -5,15 +5,15 @@ Describe each route's parameters, request body and responses.
 view's docstring is the summary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from chalice.app import Response
 
 import chalicelib
 from chalicelib import settings
 from chalicelib.api import formats, requests, responses
 from chalicelib.command_handlers import Accepted
+from chalicelib.domain.commands import Command
 from chalicelib.domain.counter import Counter
 from chalicelib.domain.events import COUNTER_ID
 from chalicelib.domain.history import RESOLUTIONS, EventPage, EventPosition, Point
@@ -37,11 +37,6 @@ from ops.openapi.schemas import (
     describe_value,
     refer_to,
 )
-
-if TYPE_CHECKING:
-    from chalice.app import Response
-
-    from chalicelib.domain.commands import Command
 
 
 @dataclass(frozen=True, slots=True)

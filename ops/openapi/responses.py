@@ -1,8 +1,8 @@
 """Describe responses, by examples that the service itself renders."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+from chalice.app import Response
 
 from chalicelib import errors
 from chalicelib.api import problems, requests, responses
@@ -13,9 +13,6 @@ from chalicelib.extras.reports.definitions import REPORTS
 from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
 from ops.openapi.examples import A_COUNTER, INCREMENTED
 from ops.openapi.schemas import JSON, TEXT, describe_integer, describe_object, refer_to
-
-if TYPE_CHECKING:
-    from chalice.app import Response
 
 #: Headers whose values differ between responses. Each other header has the value that it has in the example.
 _VARYING: JSON = {

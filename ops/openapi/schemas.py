@@ -1,17 +1,10 @@
 """JSON schemas of requests and responses."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-from chalicelib.domain.events import COUNTER_ID, EVENT_ID, TYPES
-from chalicelib.domain.rules import Integer, Pattern, Text, Time
-from chalicelib.extras.reports.definitions import REPORTS, Kind
-
-if TYPE_CHECKING:
-    from chalicelib.domain.events import Event
-    from chalicelib.domain.rules import Rule
-    from chalicelib.extras.reports.definitions import Column, Report
+from chalicelib.domain.events import COUNTER_ID, EVENT_ID, TYPES, Event
+from chalicelib.domain.rules import Integer, Pattern, Rule, Text, Time
+from chalicelib.extras.reports.definitions import REPORTS, Column, Kind, Report
 
 JSON = dict[str, Any]
 
