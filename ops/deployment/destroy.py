@@ -44,7 +44,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     Remove the stage's application with its API keys and, with `data`, its data. Safe to repeat.
 
     The application is removed first because it needs the data. The event log is removed last. The bucket with the name
-    of the page's host is emptied and, unless `release_host`, kept: while a DNS record points to it, another account
+    of the page's host is emptied and, unless `release_host`, kept. While a DNS record points to it, another account
     that took the name would serve the host. If CloudFormation refuses, removed resources stay removed, and a repeated
     call continues.
     """
