@@ -35,8 +35,7 @@ class Cloud:
         self.dies_before = ""
         monkeypatch.setattr(stages, "read_template_parameters", lambda _stage: {})
         monkeypatch.setattr(stacks, "check_changeable", lambda _name: None)
-        monkeypatch.setattr(stacks, "exists", lambda _name: bool(self.parameters))
-        monkeypatch.setattr(stacks, "outputs", lambda _name: {"Digest": self.parameters["Digest"]})
+        monkeypatch.setattr(stacks, "find_outputs", lambda _name: {**self.parameters})
         monkeypatch.setattr(stacks, "delete", lambda _name: self.parameters.clear())
         monkeypatch.setattr(stacks, "apply", self.apply_distribution)
 
