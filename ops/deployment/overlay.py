@@ -53,8 +53,8 @@ def render(settings: Settings) -> dict[str, Any]:
     """
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
-    The overlay names functions after the stage, limits their event sources, concurrency and requests, turns the
-    gateway's own errors into problem documents, and declares the fronts other than the REST API, with their alarms.
+    The overlay names functions after the stage, and limits their event sources, concurrency and requests. It turns the
+    gateway's own errors into problem documents. It declares the fronts other than the REST API, with their alarms.
     """
     name = f"counter-{settings.stage}"
     is_watched = stages.read_template_parameters(settings.stage).get("Watching", "on") == "on"

@@ -14,6 +14,7 @@ import app
 from chalicelib import event_log, settings, telemetry
 from chalicelib.projections import READ_MODEL, SQL
 from ops import stages
+from ops.deployment import provision
 from testkit.builders import a_scheduled_turn, an_event
 from tests.environments import environment
 

@@ -22,13 +22,14 @@ from ops.maintenance import (
     event_file,
     export,
     import_file,
+    other_log,
     rebuild,
     redrive,
     replay,
-    restore,
     show,
     verify,
 )
+from ops.maintenance.event_selection import EventSelection
 from testkit import aws_requests
 from testkit.builders import an_adjustment, an_event, message_body, queue_batch, stream_record
 from tests.environments import environment
@@ -168,22 +169,6 @@ def damage_counter(pipeline):
 
 
 def use_operator(pipeline, folder, restored_log):
-    from ops.maintenance import (
-        adjust,
-        counters,
-        dead_letters,
-        event_file,
-        export,
-        import_file,
-        other_log,
-        rebuild,
-        redrive,
-        replay,
-        show,
-        verify,
-    )
-    from ops.maintenance.event_selection import EventSelection
-
     current, counter_id = settings.current(), pipeline.counter_id
     damage_counter(pipeline)
     pipeline.project(["unknown"])
