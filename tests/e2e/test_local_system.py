@@ -179,8 +179,9 @@ def test_system_works_whatever_the_environment_says(place, elsewhere, tmp_path):
 
 
 def test_damaged_state_file_is_one_line_and_is_not_overwritten(elsewhere):
-    elsewhere.state.mkdir()
-    damaged = elsewhere.state / "dynamodb.json"
+    state = elsewhere.folder / "state"
+    state.mkdir()
+    damaged = state / "dynamodb.json"
     damaged.write_text('{"payload": {"tab')
 
     refused = command(elsewhere, "run")
