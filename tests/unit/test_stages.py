@@ -100,7 +100,7 @@ def test_package_holds_a_lock_on_its_folder(configured, tmp_path, monkeypatch):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return folder / "result"
 
-    monkeypatch.setattr(package, "build", build)
+    monkeypatch.setattr(package, "_build", build)
 
     assert (
         package.package(stages.read_settings("dev"), tmp_path / "new" / "work") == tmp_path / "new" / "work" / "result"
