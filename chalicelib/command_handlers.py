@@ -113,7 +113,7 @@ def _count_again(event: Event) -> Counter:
 
 
 def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accepted:
-    for _ in retries.attempts(_SWAP_ATTEMPTS):
+    for _ in retries.with_backoff(_SWAP_ATTEMPTS):
         parts = store.read_parts(command.counter_id)
         counter = add_up(command.counter_id, parts)
         if counter.version == at_version:
@@ -155,7 +155,7 @@ def adjust(command: Adjust) -> Accepted | None:
         ContendedError: concurrent writers changed the counter at every attempt; nothing is recorded.
         UnavailableError: the outcome is unknown; retry with the same key.
     """
-    for _ in retries.attempts(_ADJUST_ATTEMPTS):
+    for _ in retries.with_backoff(_ADJUST_ATTEMPTS):
         if recorded := find_adjustment(command):
             return Accepted(recorded, _count_again(recorded), is_retry=True)
         parts = store.read_parts(command.counter_id)

@@ -8,7 +8,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history exceeds what one request may read
-    │   ├── TooFarBackError              so does the state at a time
+    │   ├── TooFarBackError              the state at a time exceeds it
     │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
     │   ├── CounterNotAllowedError       an increment names such a counter
     │   ├── CounterClosedError           an increment names a counter that an operator closed
@@ -163,7 +163,8 @@ class SecretMissingError(RequestError):
     """
     The request lacks the secret that the stage's CDN adds. Nothing was read or recorded.
 
-    The operator can mend it. So a page keeps its clicks and retries, unlike after a refusal of the type `forbidden`.
+    The operator can correct the secret. So a page keeps its clicks and retries, unlike after a refusal of the type
+    `forbidden`.
     """
 
     problem = ProblemType(403, "secret-missing", "Secret missing")

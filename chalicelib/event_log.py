@@ -60,7 +60,7 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
         LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same id.
         ContendedError: every attempt conflicted with a transaction on the same event id.
     """
-    for _ in retries.attempts(_TRIES):
+    for _ in retries.with_backoff(_TRIES):
         try:
             _build_item(event, counted_at_once=counted_at_once).save(condition=EventItem.event_id.does_not_exist())
         except PutError as error:

@@ -14,7 +14,7 @@ _LONGEST_WAIT_S = 0.5
 _PAUSE_S = 0.1
 
 
-def attempts(limit: int) -> Iterator[int]:
+def with_backoff(limit: int) -> Iterator[int]:
     """
     Yield 0, 1, 2, ... up to `limit` - 1, with a random wait before each number except the first.
 

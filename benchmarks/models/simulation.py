@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Steps = Generator[simpy.Event, Any, None]
 
-#: The retries of the application (`retries.attempts`, and `_ATTEMPTS` of the read model's writer).
+#: The retries of the application (`retries.with_backoff`, and `_ATTEMPTS` of the read model's writer).
 _TRIES = 12
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.5
 

@@ -53,7 +53,7 @@ def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BY
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
     """
     previous = None
-    for _ in retries.attempts(_READINGS):
+    for _ in retries.with_backoff(_READINGS):
         reading = planner.retry_at_gaps(lambda: _read(counter_id, at_ms, most_bytes))
         if reading == previous or not reading.may_be_torn:
             return reading.counter

@@ -65,7 +65,7 @@ def retry_at_gaps(read: Callable[[], _T]) -> _T:
     Raises:
         ArchiveGapError: every attempt found a gap.
     """
-    for _ in retries.attempts(_ATTEMPTS):
+    for _ in retries.with_backoff(_ATTEMPTS):
         try:
             return read()
         except ArchiveGapError as error:

@@ -194,7 +194,7 @@ def _execute_next_plan(key: PartKey, entries: frozenset[Entry], part: Part | Non
         current, part = part or store.read_part(key), None
         return current, planner.plan_next(current, entries)
 
-    for _ in retries.attempts(_ATTEMPTS):
+    for _ in retries.with_backoff(_ATTEMPTS):
         current, step = planner.retry_at_gaps(read)
         if step.plan is None:
             return step, None

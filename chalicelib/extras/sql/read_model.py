@@ -261,7 +261,7 @@ def run_in_transaction(
     """
     # Use the driver's error as the cause: SQLAlchemy's would put the whole statement into the log.
     tries = tries or _TRIES
-    for _ in retries.attempts(tries):
+    for _ in retries.with_backoff(tries):
         try:
             with begin() as connection:
                 return work(connection)

@@ -156,7 +156,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     looked up in the log, and so is a purge if an event is uncounted.
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
-    for _ in retries.attempts(_SETTLE_TRIES):
+    for _ in retries.with_backoff(_SETTLE_TRIES):
         before = store.read_part_item(key)
         if before.get("amended", {}) != amended:
             unchanged_until_ms = NOTHING_ARCHIVED

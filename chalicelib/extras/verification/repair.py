@@ -88,7 +88,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
     """
     numbers: Numbers[str] | None = None
     doubtful: list[tuple[int, int]] = []
-    for _ in retries.attempts(_TRIES):
+    for _ in retries.with_backoff(_TRIES):
         try:
             while (item := settle(db, key)) is not None:
                 if numbers is None:
