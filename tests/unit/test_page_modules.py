@@ -8,7 +8,11 @@ import subprocess
 
 import pytest
 
+from chalicelib import errors
 from chalicelib.api import responses
+from chalicelib.api.problems import describe_problem
+from chalicelib.errors import CounterError
+from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
 from ops.stages import PROJECT
 
 WEB = PROJECT / "web"
@@ -88,6 +92,55 @@ def test_response_that_is_not_of_the_api_loses_no_click(evaluate, status, body):
         console.log(outcome, keys.length, new Set(keys).size);"""
 
     assert evaluate(program) == "e 2 1\n"
+
+
+#: The types of the problems that concern the click itself or its sender. The click would be refused again.
+FINAL = {
+    "body-too-large",
+    "counter-closed",
+    "counter-not-allowed",
+    "counter-not-found",
+    "forbidden",
+    "invalid-request",
+    "key-reused",
+    "unauthorized",
+    "version-mismatch",
+}
+
+
+def test_problem_drops_a_click_only_if_it_is_final(evaluate):
+    """Cover each problem of the API and its gateway. The service or the operator can mend the other ones."""
+    own = [each.problem for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CounterError)]
+    problems = {problem.name: problem for problem in [*own, *(each.problem for each in GATEWAY_PROBLEMS.values())]}
+    answers = {name: [each.status or 400, describe_problem(each, "Because.")] for name, each in problems.items()}
+    program = f"""
+        const {{ makeApi, RefusedError }} = await import(`${{web}}/client/api.js`);
+        const api = makeApi("https://api.example");
+        const dropped = [];
+        for (const [name, [status, problem]] of Object.entries({json.dumps(answers)})) {{
+          globalThis.fetch = async () => Response.json(problem, {{ status }});
+          const error = await api.increment("clicks", "key", 1).catch((caught) => caught);
+          if (error instanceof RefusedError) dropped.push(name);
+        }}
+        console.log(JSON.stringify(dropped));"""
+
+    assert set(json.loads(evaluate(program))) == FINAL
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected_ms"),
+    [("7", 7_000), ("0", 0), ("-60", 0), ("86400", 3_600_000), ("soon", 0), ("Sat, 31 Jan 2026 12:00:00 GMT", 0)],
+)
+def test_retry_waits_for_the_seconds_that_make_sense(evaluate, seconds, expected_ms):
+    """With a negative time, retries would follow each other without a pause."""
+    program = f"""
+        const {{ makeApi }} = await import(`${{web}}/client/api.js`);
+        const headers = {{ "Retry-After": {json.dumps(seconds)} }};
+        globalThis.fetch = async () => new Response("", {{ status: 503, headers }});
+        const error = await makeApi("https://api.example").increment("clicks", "key", 1).catch((caught) => caught);
+        console.log(error.retryAfterMs);"""
+
+    assert evaluate(program) == f"{expected_ms}\n"
 
 
 @pytest.mark.parametrize("body", ["null", "{}"])

@@ -5,7 +5,7 @@ const TIMEOUT_MS = 30_000;
 let clockLagMs = 0;
 
 /** The types of problems with which the API refuses a command: its form, its condition, its counter or its caller. */
-const REFUSAL = /^urn:counter:problem:(invalid|key|version|counter|forbidden|unauthorized)/;
+const REFUSAL = /^urn:counter:problem:(invalid|body|key|version|counter|forbidden|unauthorized)/;
 
 /** The outcome of the request is unknown. Retry it; if it is a command, with the same key. */
 export class UnavailableError extends Error {
@@ -93,7 +93,7 @@ function readDate(response) {
   return Date.parse(response.headers.get("Date"));
 }
 
-/** Read the seconds that the API sends. Proxies may send a date, which counts as 0. */
+/** Read the seconds that the API sends. Proxies may send a date or a negative number, which count as 0. */
 function readRetryAfterMs(response) {
-  return Math.min(1000 * response.headers.get("Retry-After") || 0, 3_600_000);
+  return Math.min(Math.max(1000 * response.headers.get("Retry-After"), 0) || 0, 3_600_000);
 }
