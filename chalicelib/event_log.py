@@ -119,7 +119,7 @@ def get(counter_id: str, event_id: str) -> Event:
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     event = find(counter_id, event_id)
-    if event is None or not event.is_counted:
+    if event is None or not event.is_projected:
         raise EventNotFoundError(counter_id, event_id)
     return event
 

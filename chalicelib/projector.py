@@ -94,7 +94,7 @@ def _decode(record: object, projection: Projection) -> _Message:
     fields = record if isinstance(record, dict) else {}
     body, message_id = fields.get("body"), fields.get("messageId")
     decoded, reasons = codec.decode_message(body)
-    events = [event for event in decoded if event.is_counted]
+    events = [event for event in decoded if event.is_projected]
     dead_letter = None
     if reasons:
         original = record if body is None else body

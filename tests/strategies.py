@@ -26,7 +26,7 @@ def events() -> SearchStrategy[Event]:
     fields = {
         event_type: {name: values(rule) for name, rule in event_type.rules.items()}
         for event_type in TYPES.values()
-        if event_type.is_counted
+        if event_type.is_projected
     }
     drawn_events = [st.builds(event_type, **drawn) for event_type, drawn in fields.items()]
     return st.one_of(drawn_events).map(lambda event: event.upcast())

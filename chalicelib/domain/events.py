@@ -53,8 +53,8 @@ class Event:
     type_version: ClassVar[int]
     rules: ClassVar[dict[str, Rule]]
 
-    #: Whether projections count events of this type. `publish` sends only events that are counted.
-    is_counted: ClassVar[bool] = True
+    #: Whether `publish` sends events of this type to the projections, which count them. The log keeps all types.
+    is_projected: ClassVar[bool] = True
 
     def upcast(self) -> Event:
         """Return the event in the latest version of its type, in which the application uses it."""
@@ -126,7 +126,7 @@ class Purged(Event):
     Each part of the counter has one, in its partition of the log.
     """
 
-    is_counted: ClassVar[bool] = False
+    is_projected: ClassVar[bool] = False
 
     by: Annotated[int, Integer(0, 0)]
     until_ms: Annotated[int, Time(0, LATEST_MS, name="until")]

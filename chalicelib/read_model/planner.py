@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Set
 
     from chalicelib.domain.archive import Page, Plan
-    from chalicelib.domain.counter import Part
+    from chalicelib.domain.counter import Part, PartKey
     from chalicelib.domain.entries import Entry
 
 _T = TypeVar("_T")
@@ -38,6 +38,26 @@ class Step(NamedTuple):
     plan: Plan | None
     entries: frozenset[Entry]
     pages: int
+
+
+def read_and_plan(key: PartKey, entries: frozenset[Entry], part: Part | None = None) -> tuple[Part, Step]:
+    """
+    Read the part, unless `part` is its current state, and plan one write. At a gap in the archive, read the part again.
+
+    Returns the state that the plan is for.
+
+    Raises:
+        ArchiveGapError: every attempt found a gap.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        DamagedReadModelError: an item cannot be decoded.
+    """
+    for _ in retries.with_backoff(_ATTEMPTS):
+        current, part = part or store.read_part(key), None
+        try:
+            return current, plan_next(current, entries)
+        except ArchiveGapError as error:
+            gap = error
+    raise gap
 
 
 def plan_next(part: Part, entries: frozenset[Entry]) -> Step:

@@ -56,7 +56,7 @@ def get_counter(counter_id: str) -> Counter:
     Raises:
         ReadModelUnavailableError: DynamoDB throttles or does not answer, or the counter's item is damaged.
     """
-    return add_up(counter_id, map(items.decode_totals, store.query_parts(counter_id)))
+    return add_up(counter_id, map(items.decode_totals, store.query_part_items(counter_id)))
 
 
 def list_counters(limit: int, after: str | None = None) -> CounterPage:

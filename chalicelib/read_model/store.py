@@ -136,7 +136,7 @@ def read_parts(counter_id: str) -> list[Part]:
         ReadModelUnavailableError: DynamoDB throttles or does not answer.
         DamagedReadModelError: an item cannot be decoded.
     """
-    return [items.decode_part(item) for item in query_parts(counter_id)]
+    return [items.decode_part(item) for item in query_part_items(counter_id)]
 
 
 def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
@@ -270,7 +270,7 @@ def include_revision_check(transaction: TransactWrite, part: Part) -> None:
     transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=condition)
 
 
-def query_parts(counter_id: str) -> list[RawItem]:
+def query_part_items(counter_id: str) -> list[RawItem]:
     """
     Return the items of all parts of the counter, undecoded. One consistent request.
 

@@ -187,15 +187,10 @@ def _count_by_plans(
 
 
 def _execute_next_plan(key: PartKey, entries: frozenset[Entry], part: Part | None) -> tuple[Step, Counter | None]:
-    """Plan one write and execute it. After a conflict or a gap in the archive, wait and read the part again."""
-
-    def read() -> tuple[Part, Step]:
-        nonlocal part
-        current, part = part or store.read_part(key), None
-        return current, planner.plan_next(current, entries)
-
+    """Plan one write and execute it. After a conflict, wait and read the part again."""
     for _ in retries.with_backoff(_ATTEMPTS):
-        current, step = planner.retry_at_gaps(read)
+        current, step = planner.read_and_plan(key, entries, part)
+        part = None
         if step.plan is None:
             return step, None
         with contextlib.suppress(ChangedError):

@@ -148,7 +148,7 @@ def _find_counters(settings: Settings, counters: Sequence[str], selected: Sequen
     projections.check_counters(settings, single, selected)
     names.add(single)
     for name in single:
-        names.add_parts(store.query_parts(name))
+        names.add_parts(store.query_part_items(name))
     patterns = Names(name for name in counters if "*" in name)
     if not patterns.entries:
         return

@@ -59,7 +59,7 @@ def describe_fields(event_type: type[Event]) -> JSON:
 def _describe_events(**more: JSON) -> JSON:
     """Describe an event of any type. Versions that look the same to clients have one schema."""
     schemas: list[JSON] = []
-    for event_type in (each for each in TYPES.values() if each.is_counted):
+    for event_type in (each for each in TYPES.values() if each.is_projected):
         schema = describe_object(**describe_fields(event_type), type={"const": event_type.type_name}, **more)
         schemas += [schema] if schema not in schemas else []
     return {"anyOf": schemas}

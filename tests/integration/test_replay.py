@@ -169,7 +169,7 @@ def test_replay_sends_no_purged_event(pipeline, purged_id, tmp_path):
 
     (_, version, _) = (pipeline.value, pipeline.version, pipeline.published())
     assert (sent["events"], version) == (2, 2)
-    logged = [event for event in event_log.skip_unreadable(event_log.scan()) if event.is_counted]
+    logged = [event for event in event_log.skip_unreadable(event_log.scan()) if event.is_projected]
     assert of_all["events"] == len(logged) - EVENTS
 
 

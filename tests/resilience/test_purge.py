@@ -334,7 +334,7 @@ def test_tracker_finds_void_events_from_any_position(counted, shards):
     run_purge("spam")
     new = [*counted("spam", 5, first_ms=200), *counted(OTHER, 5)]
     log = list(event_log.skip_unreadable(event_log.scan()))
-    assert {event.event_id for event in log if event.is_counted} == {event.event_id for event in [*old, *new]}
+    assert {event.event_id for event in log if event.is_projected} == {event.event_id for event in [*old, *new]}
 
     for start in range(len(log)):
         tracker = PurgeTracker(event_log.locate(log[start - 1]) if start else None)

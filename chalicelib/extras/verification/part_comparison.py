@@ -67,7 +67,7 @@ def select_counters(counter_ids: Iterable[str]) -> Scope:
     names = list(dict.fromkeys(counter_ids))
     scope = select_parts([key for name in names for key in partitions.part_keys(name)])
     # Queries add up every item of a counter, including items of parts beyond `SHARDS`.
-    return replace(scope, parts=[lambda name=name: [store.query_parts(name)] for name in names])  # type: ignore[misc]
+    return replace(scope, parts=[lambda name=name: [store.query_part_items(name)] for name in names])  # type: ignore[misc]
 
 
 def select_parts(keys: Iterable[PartKey]) -> Scope:
