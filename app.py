@@ -3,7 +3,7 @@ The Chalice application: routes, stream handler, queue handlers, schedule and mi
 
 Follow one increment through the files. `increment` below calls `chalicelib/command_handlers.py` and `event_log.py`.
 `publish` below calls `publisher.py`. `project` below calls `projector.py` and `read_model/writer.py`. Then `counter`
-below reads the value. Each optional projection, such as `extras/sql/`, also has its own function.
+below calls `read_model/queries.py`. Each optional projection, such as `extras/sql/`, also has its own function.
 
 Each entry point imports the modules that it uses, so that no function loads modules that only other functions need. A
 deployment may lack features of `chalicelib/extras`: `_optional` makes their routes return 404.
@@ -49,7 +49,8 @@ _has_gateway_preflight = len(_settings.allowed_origin) == 1 and _settings.front 
 _cors = responses.make_cors_config(_settings.allowed_origin[0]) if _has_gateway_preflight else False
 _route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
 
-#: By the name of each view: its query parameters, and the module or package in `chalicelib.extras` that it needs.
+#: The query parameters of each view, and the module or package in `chalicelib.extras` that it needs, by the view's
+#: name.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
 
@@ -80,7 +81,7 @@ def _declare_authorizer() -> ChaliceAuthorizer | None:
             subject = tokens.verify(request.token)
         if subject is None:
             raise PermissionError("Unauthorized")  # API Gateway maps this message to 401
-        return AuthResponse(["*"], subject)  # kept for the token, whichever route it is used for next
+        return AuthResponse(["*"], subject)  # API Gateway caches this for the token, for all routes
 
     declared: ChaliceAuthorizer = authorize
     return declared
@@ -115,13 +116,13 @@ def _view(
     *parameters: str, feature: str = "", refuse: Callable[[RequestError], Response] | None = None
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """
-    Make a function a view, which renders errors as problem documents.
+    Turn a function into a view, which renders errors as problem documents.
 
-    If the path names a counter, first check its id, that it exists and, for an increment, that it is open. Nothing else
-    is read or written before. `refuse` may render an error of the request in another way.
+    If the path names a counter, the view first checks its id, that it exists and, for an increment, that it is open.
+    Only then does the view read or write anything else. `refuse` may render request errors differently.
 
     `parameters` are the query parameters that the view reads. `feature` is the module or package in `chalicelib.extras`
-    that it imports. If it is missing or its projection is off, the view answers 404 and the index has no link to it.
+    that it imports. If it is missing or its projection is off, the view returns 404 and the index omits its link.
     """
 
     def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
@@ -229,7 +230,7 @@ def history(counter_id: str) -> Response:
 
 
 def _draw_refusal(error: RequestError) -> Response:
-    """Answer a client that prefers images with a badge that states the reason."""
+    """Respond to a client that prefers images with a badge that states the reason."""
     from chalicelib.extras import badge as extras_badge
 
     request = _request()
@@ -334,7 +335,7 @@ for _path in app.routes if not _cors else ():
 
 
 def serve(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Respond to a request of any front: the handler in stages that have more than the REST API, or none."""
+    """Respond to a request from any front. This is the handler in stages with a front other than the REST API."""
     from chalicelib.api import payload_v2
 
     return payload_v2.serve(app, _settings, event, context)
@@ -361,7 +362,7 @@ def project(batch: SQSEvent) -> dict[str, Any]:
 
 
 def _declare_function(projection: Projection) -> None:
-    """Declare the Lambda function of an optional projection. It does what `project` does."""
+    """Declare the Lambda function of an optional projection. It works like `project`."""
 
     def project_more(batch: SQSEvent) -> dict[str, Any]:
         from chalicelib import projector

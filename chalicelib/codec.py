@@ -56,7 +56,7 @@ def encode_event(event: Event) -> dict[str, Any]:
 
 def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     """
-    Return the event with these fields, in the latest version of its type. Ignore fields of other names.
+    Return the event with these fields, in the latest version of its type. Ignore fields with other names.
 
     Raises:
         NotUnderstoodError: a field is missing or invalid, or the type or its version is unknown.
@@ -121,7 +121,7 @@ def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
 
 
 def encode_messages(events: Iterable[Event], *, likely_counted: bool = False) -> Iterator[Message]:
-    """Yield messages that contain these events in order, as few as fit the queue."""
+    """Yield messages that contain these events in order: as few as the queue's size limit allows."""
     attributes = LIKELY_COUNTED if likely_counted else {}
     entries: list[str] = []
     event_ids: list[str] = []
@@ -142,7 +142,7 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
     """
     Return the valid events in a message body, and a reason for each invalid one. Never raise.
 
-    A parked stream record that an operator sends back unchanged counts as a message with one event.
+    A parked stream record that an operator sends back unchanged is decoded like a message with one event.
     """
     try:
         message = json.loads(body, object_pairs_hook=_build_object) if isinstance(body, str) else None
@@ -166,7 +166,7 @@ def encode_line(event: Event) -> str:
 
 def decode_line(line: bytes) -> Event:
     """
-    Return the event in a line that `encode_line` returned, in UTF-8. Ignore members of other names.
+    Return the event in a line that `encode_line` returned, in UTF-8. Ignore members with other names.
 
     Raises:
         NotUnderstoodError: the line is not JSON, or does not contain a valid event.

@@ -38,7 +38,7 @@ _ADJUST_ATTEMPTS = 12
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command's event, and the counter's state if counted at once. `is_retry`: an earlier attempt recorded it."""
+    """A command's event and, if counted at once, the counter's state. `is_retry`: an earlier attempt recorded it."""
 
     event: Event
     counter: Counter | None
@@ -91,7 +91,7 @@ def _append(command: Command, event: Event) -> Accepted:
     if command.count_at_once:
         with contextlib.suppress(UnavailableError):  # the event is recorded: the client gets 202, the projector counts
             counter = (_count_again if appended.is_retry else _count)(appended.event)
-    # Without a key, only a retry by boto3 finds its own first attempt. The client did not retry.
+    # Without a key, only boto3's own retry can find an earlier attempt. The client did not retry.
     return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
 
 
@@ -105,7 +105,7 @@ def _count_again(event: Event) -> Counter:
     Count an event of an earlier attempt, unless it is counted already or purged, and return the counter's state.
 
     Raises:
-        UnavailableError: DynamoDB throttles or does not answer.
+        UnavailableError: DynamoDB throttles the request or does not respond.
     """
     if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
         return queries.get_counter(event.counter_id)
@@ -180,7 +180,7 @@ def find_adjustment(command: Adjust) -> Event | None:
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     event_id = derive_adjustment_id(command.counter_id, command.idempotency_key)
     event = event_log.find(command.counter_id, event_id)

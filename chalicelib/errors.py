@@ -100,7 +100,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class RangeTooLongError(RequestError):
-    """A history exceeds what one request may read. A range up to `end`, in seconds since 1970, would not."""
+    """A history exceeds what one request may read. A range that ends at `end`, in seconds since 1970, would not."""
 
     problem = ProblemType(400, "range-too-long", "Range too long")
 
@@ -113,7 +113,7 @@ class TooFarBackError(RequestError):
     """
     The state at a time exceeds what one request may read.
 
-    A time from `earliest_ms` on would not, nor would a time up to `latest_ms`, unless that is negative.
+    Times from `earliest_ms` on would not, nor would times up to `latest_ms`, unless that is negative.
     """
 
     problem = ProblemType(400, "too-far-back", "Too far back")
@@ -268,17 +268,17 @@ class UnavailableError(CounterError):
 
 
 class CatalogUnavailableError(UnavailableError):
-    """The catalog throttles, refuses or does not answer, so it is unknown which counters exist. Nothing was done."""
+    """The catalog cannot be read, so it is unknown which counters exist. Nothing was done."""
 
     public_detail = "Nothing was recorded. Retry later."
 
 
 class LogUnavailableError(UnavailableError):
-    """The event log throttles, refuses or does not answer."""
+    """DynamoDB throttles or refuses a request to the event log, or does not respond."""
 
 
 class ReadModelUnavailableError(UnavailableError):
-    """The read model throttles, refuses or does not answer."""
+    """The read model's database throttles or refuses a request, or does not respond."""
 
 
 class DamagedReadModelError(ReadModelUnavailableError):
@@ -306,7 +306,7 @@ class DoesNotFitError(ReadModelUnavailableError):
 
 
 class QueueUnavailableError(UnavailableError):
-    """A queue throttles, refuses or does not answer."""
+    """SQS throttles or refuses a request, or does not respond."""
 
 
 class ContendedError(UnavailableError):

@@ -33,10 +33,10 @@ _TRIES = 8
 #: The most events of `append_many`: DynamoDB's limit of a transaction.
 MOST_AT_ONCE = 100
 
-#: `read_purge` of a partition without a purge: earlier than any event's time.
+#: The result of `read_purge` for a partition without a purge: earlier than any event's time.
 NEVER_PURGED = -1
 
-#: Page size of scans: each response is fast, and a progress bar moves often.
+#: The page size of scans, small enough for fast responses and a smooth progress bar.
 _EVENTS_PER_REQUEST = 1000
 
 
@@ -52,12 +52,14 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
     """
     Append the event unless its id is already in the log. One request in the usual case.
 
-    Of several callers with the same id, one appends and the others get the recorded event. A retry after a lost
-    response is safe. `counted_at_once` tells the projector that the command counts the event itself, unless it fails.
+    If several callers use the same id, one appends the event, and the others get the recorded event. A retry after a
+    lost response is safe. `counted_at_once` tells the projector that the command counts the event itself, unless it
+    fails.
 
     Raises:
         KeyReusedError: the id belongs to a different event.
-        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with the same id.
+        LogUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown: retry with the
+            same id.
         ContendedError: every attempt conflicted with a transaction on the same event id.
     """
     for _ in retries.with_backoff(_TRIES):
@@ -80,7 +82,7 @@ def get_recorded(event: Event) -> Event:
 
     Raises:
         KeyReusedError: the id belongs to a different event.
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     recorded = find(event.counter_id, event.event_id)
@@ -101,7 +103,7 @@ def find(counter_id: str, event_id: str) -> Event | None:
     Return the event with this id, or None if it is not in the log. One strongly consistent read.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     partition = partitions.event_partition(counter_id, event_id)
@@ -115,7 +117,7 @@ def get(counter_id: str, event_id: str) -> Event:
 
     Raises:
         EventNotFoundError: the log has no such event.
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     event = find(counter_id, event_id)
@@ -132,7 +134,7 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     it misses are read again with strong consistency.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
         NotUnderstoodError: this version of the code cannot decode an event.
     """
     items = _get_batch(counter_id, event_ids, consistent_read=False)
@@ -154,14 +156,15 @@ def is_duplicate(refused: RefusedError) -> bool:
 
 def append_many(events: Sequence[Event]) -> list[Event]:
     """
-    Append those events whose ids are not in the log. Return the others, which may differ from the log.
+    Append the events whose ids are not in the log. Return the other events, which may differ from those in the log.
 
-    `events` has 1 to `MOST_AT_ONCE` events with different ids. In the usual case, this is one transaction, for two
-    write units an event and a small part of the time of single requests. If it is refused, each event is appended on
-    its own. A retry after a lost response is safe.
+    `events` has 1 to `MOST_AT_ONCE` events with different ids. In the usual case, this is one transaction, which costs
+    two write units per event and takes a fraction of the time of single requests. If it is refused, each event is
+    appended on its own. A retry after a lost response is safe.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown: retry with all events.
+        LogUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown: retry with all
+            events.
         ContendedError: every attempt conflicted with a transaction on the same event id.
     """
     return [] if append_all(events) else [event for event in events if not _is_appended(event)]
@@ -169,13 +172,14 @@ def append_many(events: Sequence[Event]) -> list[Event]:
 
 def append_all(events: Sequence[Event]) -> bool:
     """
-    Append all of these events in one transaction, and return True. Return False if it was refused: none is appended.
+    Append all of these events in one transaction, and return True; or append none, and return False.
 
-    DynamoDB refuses it if the log has one of the ids, or if another transaction writes one of them. `events` is as for
-    `append_many`. After a lost response, the retry of the same call returns False, and the log has the events.
+    DynamoDB refuses the transaction if the log has one of the ids, or if another transaction writes one of them.
+    `events` has the same limits as in `append_many`. After a lost response, the retry of the same call returns False,
+    and the log has the events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+        LogUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown.
     """
     try:
         with dynamodb.transact(LogUnavailableError) as transaction:
@@ -203,10 +207,10 @@ def read_purge(partition: str) -> int:
     """
     Return the time until which this partition's events are void, in ms since 1970. One strongly consistent read.
 
-    Returns `NEVER_PURGED` if none of them is.
+    Returns `NEVER_PURGED` if no event is void.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     with dynamodb.translate_errors(LogUnavailableError):
         items = EventItem.query(partition, EventItem.event_id < FIRST_ID_AFTER_PURGES, consistent_read=True)
@@ -241,19 +245,19 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     Return the events with these ids that are in the log, unordered. Strongly consistent; one request for up to 100 ids.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     return [_decode(item) for item in _get_batch(counter_id, event_ids, consistent_read=True)]
 
 
 def find_recorded(events: Iterable[Event]) -> dict[LogPosition, Event | Unreadable]:
     """
-    Return what the log has under the ids of these events, which must differ.
+    Return what the log has under the ids of these events. The ids must be distinct.
 
     Strongly consistent; one request for up to 100 events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     keys = [(position.partition, position.event_id) for position in map(locate, events)]
     with dynamodb.translate_errors(LogUnavailableError):
@@ -271,7 +275,7 @@ def scan(
     partition are adjacent and ordered by id. Each request returns at most `at_once` events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     with dynamodb.translate_errors(LogUnavailableError):
         for item in EventItem.scan(
@@ -291,7 +295,7 @@ def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[
     Every event that is in the log at the start is included.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     names = [partitions.format_partition(key) for key in partitions.part_keys(counter_id)]
     for partition in names[names.index(after.partition) if after else 0 :]:
@@ -307,7 +311,7 @@ def scan_partition(
     Each request returns at most `at_once` events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles or does not answer.
+        LogUnavailableError: DynamoDB throttles the request or does not respond.
     """
     with dynamodb.translate_errors(LogUnavailableError):
         for item in EventItem.query(partition, consistent_read=True, page_size=at_once, last_evaluated_key=_key(after)):

@@ -70,11 +70,11 @@ class Projection:
             if not _NAME.fullmatch(table.name) or table.name in _STAGE_TABLES:
                 reserved = ", ".join(sorted(_STAGE_TABLES))
                 raise ValueError(
-                    f"projection {self.name!r}: the name of a table must be like its own, and not {reserved}"
+                    f"projection {self.name!r}: a table's name must be lower-case words with hyphens, not {reserved}"
                 )
             if not table.actions.keys() <= _ROLES or not 1 <= len(table.keys) <= _MAX_KEYS:
                 roles = ", ".join(sorted(_ROLES))
-                raise ValueError(f"projection {self.name!r}: a table has one or two keys, and actions of {roles}")
+                raise ValueError(f"projection {self.name!r}: a table must have one or two keys, and actions of {roles}")
 
     @property
     def function(self) -> str:

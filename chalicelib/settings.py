@@ -40,7 +40,7 @@ CHECK_EVERY_S = 3600
 _USER = r"(?:[^@:/?]*@)?"
 _PATH_AND_QUERY = r"(?:/[^?]*)?(?:\?(?!.*password=).*)?"
 
-#: The forms of a database's address. None holds a password, or an encoded NUL, at which drivers would fail.
+#: The valid forms of a database's address. None contains a password, or an encoded NUL, on which drivers would fail.
 _SQL_URL = re.compile(
     r"(?!.*%00)(?:sqlite:///[^?]+"
     rf"|postgresql\+psycopg://{_USER}(?:\[[^]/?]+\]|[^][:@/?]*)(?::[0-9]{{1,5}})?{_PATH_AND_QUERY}"
@@ -50,7 +50,7 @@ _SQL_URL = re.compile(
 #: An origin as browsers send it (RFC 6454, section 6.2).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
-#: A counter's name, or a pattern in which `*` is any text.
+#: A counter's name, or a pattern in which `*` matches any text.
 _COUNTER_PATTERN = re.compile(r"[A-Za-z0-9._~*-]{1,64}")
 COUNTER_PATTERN = "1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text)"
 
@@ -118,7 +118,7 @@ def _parse_stage(name: str, environment: Mapping[str, str]) -> str:
     stage = environment.get(name, "")
     if not _STAGE.fullmatch(stage):
         raise SettingsError(
-            f"{name} must be 1 to 20 lower-case letters, digits or hyphens that start with a letter "
+            f"{name} must be 1 to 20 lower-case letters, digits or hyphens, starting with a letter "
             f"(local, dev, prod), got {stage!r}"
         )
     if stage.endswith(_RESERVED_SUFFIXES):
@@ -144,7 +144,7 @@ def _normalize_origin(text: str) -> str:
 
 
 def is_counter_pattern(text: str) -> bool:
-    """Check for a counter's name, or a pattern in which `*` is any text."""
+    """Check for a counter's name, or a pattern in which `*` matches any text."""
     return _COUNTER_PATTERN.fullmatch(text) is not None
 
 
@@ -155,7 +155,7 @@ def _parse_counters(name: str, environment: Mapping[str, str]) -> tuple[str, ...
         return None
     if len(text) > _COUNTERS_LENGTH:
         raise SettingsError(
-            f"{name} must have at most {_COUNTERS_LENGTH} characters, got {len(text)}: use patterns such as likes-*, "
+            f"{name} must be at most {_COUNTERS_LENGTH} characters, got {len(text)}: use patterns such as likes-*, "
             "or add counters with `python -m ops counters add`"
         )
     entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
@@ -256,7 +256,7 @@ class Settings:
 
     @property
     def has_authorizer(self) -> bool:
-        """Whether API Gateway asks the function `authorize` about tokens."""
+        """Whether API Gateway invokes the function `authorize` to verify tokens."""
         return "jwt" in (self.writers, self.readers)
 
     @property
@@ -298,10 +298,10 @@ def current() -> Settings:
 
 def check_sql_url(name: str, url: str, sql_url: str) -> None:
     """
-    Check that the variable `name` may be `url`, next to the stage's SQL_URL.
+    Check that `url` is a valid value of the variable `name`, next to the stage's SQL_URL.
 
     Raises:
-        SettingsError: it is malformed, holds a password, or names another kind of database.
+        SettingsError: it is malformed, contains a password, or names another kind of database.
     """
     if not _SQL_URL.fullmatch(url) or not url.isprintable():
         raise SettingsError(

@@ -96,7 +96,7 @@ _measured: ContextVar[dict[str, float] | None] = ContextVar("measured", default=
 
 
 def set_level(level: str) -> None:
-    """Do not write lines below this level. Metrics are always written."""
+    """Suppress log lines below this level. Metrics are always written."""
     _log.setLevel(level)
 
 
@@ -155,14 +155,14 @@ def log_failed_request(error: Exception) -> None:
         case RequestError():
             pass
         case UnavailableError():
-            _log.warning("request not answered", exc_info=True)
+            _log.warning("request failed", exc_info=True)
             _count("Unavailable", 1)
         case _:
-            _log.error("request not answered", exc_info=True)
+            _log.error("request failed", exc_info=True)
 
 
 def log_refused_token(reason: str) -> None:
-    """Log that a token is invalid, in a short line: its sender chooses a part of the reason. Never write the token."""
+    """Log an invalid token, in a short line, because its sender controls part of the reason. Never log the token."""
     _log.info("token refused", extra={"reason": reason[:100]})
 
 

@@ -1,4 +1,4 @@
-"""Restrict routes to the callers that a setting allows. API Gateway refuses others before it invokes the function."""
+"""Restrict routes to the callers that a setting allows. API Gateway refuses all others before invoking the function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from chalice.app import ChaliceAuthorizer, IAMAuthorizer
 if TYPE_CHECKING:
     from chalice.app import RouteEntry
 
-#: The time for which API Gateway caches the result for a valid token: an expired or revoked token may be valid for so
-#: much longer.
+#: The time for which API Gateway caches the result for a valid token. An expired or revoked token may stay valid for
+#: that long.
 TOKEN_S = 300
 
 

@@ -34,12 +34,14 @@ class Copy:
 
     def get(self) -> Catalog:
         """
-        Return the catalog as it was up to 30 seconds ago, with at most one eventually consistent read in that time.
+        Return a copy of the catalog that is at most 30 seconds old.
 
-        If a read fails, keep the copy for another 30 seconds. A process without a copy tries again with each call.
+        At most one call in that time reads the catalog, with eventual consistency. If a read fails, keep the copy for
+        another 30 seconds. A process without a copy tries again with each call.
 
         Raises:
-            CatalogUnavailableError: there is no copy, and DynamoDB throttles, refuses or does not answer.
+            CatalogUnavailableError: there is no copy, and DynamoDB throttles or refuses the request, or does not
+                respond.
         """
         now_ms = clock.now_ms()
         if self._catalog is None or not 0 <= now_ms - self._read_at_ms < MAX_AGE_MS:
@@ -61,9 +63,10 @@ def check(counter_id: str, *, increments: bool) -> None:
     Check that the counter exists and, if the request increments it, that it is open.
 
     Raises:
-        CounterNotFoundError, CounterNotAllowedError: it does not exist; the request reads or increments it.
+        CounterNotFoundError: the request reads a counter that does not exist.
+        CounterNotAllowedError: the request increments a counter that does not exist.
         CounterClosedError: the request increments a closed counter.
-        CatalogUnavailableError: DynamoDB does not answer, and this process has no copy of the catalog.
+        CatalogUnavailableError: the catalog cannot be read, and this process has no copy of it.
     """
     match _judge(counter_id):
         case Verdict.UNKNOWN:
@@ -74,10 +77,10 @@ def check(counter_id: str, *, increments: bool) -> None:
 
 def select_known(rows: Iterable[_Row], get_counter_id: Callable[[_Row], str]) -> list[_Row]:
     """
-    Select the rows of a page whose counters exist: possibly none, although the next page has some.
+    Select the rows of a page whose counters exist. The result may be empty although later pages have such rows.
 
     Raises:
-        CatalogUnavailableError: DynamoDB does not answer, and this process has no copy of the catalog.
+        CatalogUnavailableError: the catalog cannot be read, and this process has no copy of it.
     """
     return [row for row in rows if _judge(get_counter_id(row)) is not Verdict.UNKNOWN]
 
@@ -96,7 +99,8 @@ def find_item(*, stale: bool = False) -> CatalogItem:
     Return the catalog's item, empty if it does not exist. One read: strongly consistent, unless it may be `stale`.
 
     Raises:
-        CatalogUnavailableError: DynamoDB throttles, refuses or does not answer, or an attribute has the wrong type.
+        CatalogUnavailableError: DynamoDB throttles or refuses the request, or does not respond, or an attribute has the
+            wrong type.
     """
     try:
         found = dynamodb.find(CatalogItem, CatalogItem.KEY, None, CatalogUnavailableError, stale=stale)

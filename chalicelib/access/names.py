@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Names:
-    """A set of counter names and of patterns, in which `*` is any text."""
+    """A set of counter names and of patterns, in which `*` matches any text."""
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
         self.entries = frozenset(entries)
@@ -35,7 +35,7 @@ class Catalog:
 
 
 class Verdict(enum.Enum):
-    """The use of a counter: increments and reads, reads only, or none."""
+    """The permitted use of a counter: increments and reads, reads only, or none."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -46,7 +46,7 @@ def judge(counter_id: str, allowed: Names, catalog: Catalog) -> Verdict:
     """
     Decide how a counter may be used. `allowed` is the setting COUNTERS.
 
-    A hidden counter is as unknown as one that is neither allowed nor added, even if it is also closed.
+    A hidden counter is treated like one that is neither allowed nor added, even if it is also closed.
     """
     if counter_id in catalog.hidden or not (counter_id in allowed or counter_id in catalog.added):
         return Verdict.UNKNOWN

@@ -17,21 +17,21 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 #: The greatest difference between the clocks of the issuer and of Lambda.
 LEEWAY_S = 30
 
-#: The time after which keys are fetched again. An unknown key makes that happen earlier, at most every 30 seconds.
+#: The time after which keys are fetched again. An unknown key triggers an earlier fetch, at most every 30 seconds.
 REFRESH_S = 300
 
-#: The longest wait for each of the two requests of a fetch. Together, they are shorter than the function's timeout.
+#: The timeout of each of the two requests of a fetch. Their sum is shorter than the function's timeout.
 _WAIT_S = 3
 
 _RULES: Any = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True}
 
 
 class IssuerUnavailableError(UnavailableError):
-    """The issuer does not answer, or its answer has no keys, and none are known from before."""
+    """The issuer does not respond, or its response has no keys, and no earlier fetch succeeded."""
 
 
 class IssuerKeys(PyJWKClient):
-    """The public keys of an issuer, found by its configuration. Known keys stay in use until a fetch succeeds."""
+    """The public keys of an issuer, found through its configuration. Known keys stay in use until a fetch succeeds."""
 
     def __init__(self, issuer: str) -> None:
         configuration = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
@@ -52,7 +52,7 @@ class IssuerKeys(PyJWKClient):
             self._known = super().fetch_data()
         except (PyJWTError, OSError, ValueError) as error:
             if self._known is None:
-                raise IssuerUnavailableError(f"no keys of {self._issuer}: {error}") from error
+                raise IssuerUnavailableError(f"no keys from {self._issuer}: {error}") from error
             telemetry.log_kept_keys(self._issuer)
         return self._known
 
@@ -70,7 +70,7 @@ class IssuerKeys(PyJWKClient):
 
 @functools.cache
 def client() -> IssuerKeys:
-    """Return the process's keys of the stage's issuer. They are fetched for the first token."""
+    """Return this process's copy of the keys of the stage's issuer. They are fetched for the first token."""
     return IssuerKeys(settings.current().jwt_issuer)
 
 

@@ -40,9 +40,9 @@ def parse_time(text: str) -> Decimal:
 
 def floor_to_ms(time: Decimal) -> int:
     """
-    Return a time in seconds since 1970 in ms, rounded down exactly. It is at most `LATEST_MS`.
+    Convert a time from seconds to ms since 1970, rounded down exactly. The result is at most `LATEST_MS`.
 
-    All times before 1970 are -1: nothing was recorded then.
+    Every time before 1970 becomes -1, because nothing was recorded then.
     """
     numerator, denominator = time.as_integer_ratio()
     return min(max(numerator * 1000 // denominator, -1), LATEST_MS)

@@ -43,7 +43,7 @@ _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGN
 
 def serve(app: Chalice, settings: Settings, event: Event, context: object) -> dict[str, Any]:
     """
-    Respond to a request of a function URL, an HTTP API or the REST API.
+    Respond to a request from a function URL, an HTTP API or the REST API.
 
     With FRONT_SECRETS, a request in the payload format 2.0 must have one of the secrets in its header
     `X-Origin-Secret`.
@@ -69,7 +69,7 @@ def _check_secret(headers: Mapping[str, str], digests: tuple[str, ...]) -> None:
 
 def _to_rest(event: Event, routes: Iterable[str]) -> dict[str, Any]:
     """
-    Translate a request into that of a REST API.
+    Translate a request into the format of a REST API.
 
     Raises:
         PathNotFoundError: no route has this path.

@@ -85,7 +85,8 @@ def parse_command(command_type: type[_Command], counter_id: str, request: Reques
     Parse a request to change the counter, whose id is valid, by at most `max_by`.
 
     Raises:
-        BodyTooLargeError, UnsupportedMediaTypeError: the body has over `MAX_BODY_BYTES`, or is not declared as JSON.
+        BodyTooLargeError, UnsupportedMediaTypeError: the body is longer than `MAX_BODY_BYTES`, or is not declared as
+            JSON.
     """
     return command_type(
         counter_id=counter_id,
@@ -228,14 +229,14 @@ def _find_caller(context: Mapping[str, Any]) -> str | None:
 
 
 def _find_root(context: Mapping[str, str]) -> str:
-    """Go up once for each slash after the first segment. API Gateway ignores slashes at the end of a path."""
+    """Return one `..` for each slash after the first segment. API Gateway ignores slashes at the end of a path."""
     path = context.get("path", "")
     steps = context["resourcePath"].rstrip("/").count("/") - 1 + len(path) - len(path.rstrip("/"))
     return "/".join([".."] * steps) or "."
 
 
 def _decode_body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
-    """Decode strictly, unlike Chalice. Its development server passes bytes."""
+    """Decode the body strictly, unlike Chalice, whose development server passes bytes."""
     if sent is None:
         return b""
     if is_base64:
@@ -247,7 +248,7 @@ def _parse_amount(request: Request, max_by: int) -> int:
     if not request.body:
         return 1
     if len(request.body) > MAX_BODY_BYTES:
-        raise BodyTooLargeError(f"The body must have at most {MAX_BODY_BYTES} bytes, got {len(request.body)}.")
+        raise BodyTooLargeError(f"The body must be at most {MAX_BODY_BYTES} bytes, got {len(request.body)}.")
     _check_media_type(request)
     rule = f'The body must be {{"by": N}} with N an integer from 1 to {max_by}, or empty for 1'
     try:
@@ -332,7 +333,7 @@ def _clamp(second: int) -> int:
 
 
 def _too_many_steps(span: Span, resolution: str) -> RangeTooLongError:
-    detail = f"The range must have at most {MAX_STEPS:,} steps of a {resolution}, got {span.steps:,}."
+    detail = f"The range must span at most {MAX_STEPS:,} steps of a {resolution}, got {span.steps:,}."
     for name, step_s in RESOLUTIONS.items():
         if Span(span.first, span.end, step_s).steps <= MAX_STEPS:
             detail += f" Use resolution={name} or a shorter range."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.history import EventPage, Point
     from chalicelib.read_model.queries import CounterPage
 
-#: A shared cache may serve the response for a second. A browser asks it each time.
+#: A shared cache may serve the response for a second. A browser revalidates it each time.
 SHARED = "public, max-age=0, s-maxage=1"
 
 #: The headers that only the response to a preflight request needs.
@@ -131,9 +131,9 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
     """
     Let a page of the allowed origins read the response, whether a view or Chalice created it.
 
-    Of several origins, the header names that of the request or, if it is not allowed, the first. Browsers refuse that
-    as they refuse a response without the header. A cache that ignores `Vary` keeps a response that pages of the first
-    origin can read.
+    If several origins are allowed, the header names the origin of the request or, if that is not allowed, the first
+    origin. Browsers treat a different origin like a missing header. Even if a cache ignores `Vary`, pages of the first
+    origin can read the response to a request without an origin.
     """
     named = origin if origin in allowed else allowed[0]
     for name, value in make_cors_config(named).get_access_control_headers().items():
@@ -146,7 +146,7 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
 
 
 def keep_private(response: Response) -> None:
-    """Let only the client itself cache the response: a shared cache would serve it without credentials."""
+    """Let only the client itself cache the response: a shared cache would not check credentials."""
     policy = response.headers.get("Cache-Control")
     if isinstance(policy, str):
         response.headers["Cache-Control"] = make_private(policy)
@@ -158,7 +158,7 @@ def make_private(text: str) -> str:
 
 
 def end_line(response: Response) -> Response:
-    """End the body with a newline, so that the next prompt of a terminal has its own line. Empty bodies stay empty."""
+    """End the body with a newline, so that a terminal's next prompt starts on its own line. Empty bodies stay empty."""
     body = response.body if isinstance(response.body, str) else json.dumps(response.body, separators=(",", ":"))
     response.body = body if not body or body.endswith("\n") else f"{body}\n"
     return response

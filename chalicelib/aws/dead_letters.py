@@ -46,12 +46,12 @@ def park(letters: Iterable[DeadLetter], queue: str) -> None:
     Send dead letters to this dead-letter queue. A redelivery is parked again, so the queue may have duplicates.
 
     Raises:
-        QueueUnavailableError: SQS throttles, refuses or does not answer. Earlier letters are parked.
+        QueueUnavailableError: SQS throttles or refuses the request, or does not respond. Earlier letters are parked.
     """
     for letter in letters:
         body, reason = _encode_body(letter.original).encode(), letter.reason
         if len(body) > _LONGEST_BODY_BYTES:
-            body, reason = body[:_LONGEST_BODY_BYTES], f"cut from {len(body)} bytes; {reason}"
+            body, reason = body[:_LONGEST_BODY_BYTES], f"truncated from {len(body)} bytes; {reason}"
         attributes = {"reason": reason[:_LONGEST_REASON], "source": letter.source}
         parked_as = sqs.send(queue, body.decode(errors="ignore"), attributes)
         telemetry.log_parked(letter.source, attributes["reason"], letter.message_id, parked_as)

@@ -28,7 +28,7 @@ ATTEMPTS = 4
 #: The SDK's longest wait before an attempt: 1 s before the second attempt, doubled each time.
 LONGEST_PAUSE_S = 2 ** (ATTEMPTS - 2)
 
-#: The longest duration of the last attempt, the wait before the attempt that is not made, and a second to respond.
+#: The reserve for the longest last attempt, the wait before an attempt that never starts, and a second to respond.
 RESERVE_S = CONNECT_S + READ_S + LONGEST_PAUSE_S + 1
 
 #: The user agent, as it appears in CloudTrail. Otherwise, the SDK builds one for each request, which takes a seventh of

@@ -19,7 +19,8 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str
     Send a message to the queue of this name, with text attributes. Return the message's id.
 
     Raises:
-        QueueUnavailableError: SQS throttles, refuses or does not answer. The message may have been sent.
+        QueueUnavailableError: SQS throttles or refuses the request, or does not respond. The message may have been
+            sent.
     """
     texts: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
     try:
@@ -34,7 +35,7 @@ def approximate_length(queue: str) -> int:
     Return the approximate number of messages on the queue of this name, including those that a consumer has received.
 
     Raises:
-        QueueUnavailableError: SQS throttles, refuses or does not answer.
+        QueueUnavailableError: SQS throttles or refuses the request, or does not respond.
     """
     names: Final = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     try:

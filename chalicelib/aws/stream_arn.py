@@ -70,7 +70,7 @@ def _check_stage(settings: Settings, command: str | None, profile: str | None) -
     if shards not in (None, str(settings.shards)):
         raise click.ClickException(
             f"Stage {stage} was provisioned with SHARDS={shards}, but .chalice/config.json has "
-            f"SHARDS={settings.shards}: restore SHARDS={shards}, because another number would forget idempotency keys."
+            f"SHARDS={settings.shards}: restore SHARDS={shards}, because with another number, retries count twice."
         )
     if command in ("deploy", "package") and not Path(".chalice", "policies", stage).is_dir():
         raise click.ClickException(

@@ -33,9 +33,9 @@ _settings = settings.current()
 
 class _Table(Model):
     """
-    Read batches of keys, with a pause before unprocessed keys are requested again.
+    Read batches of keys, with a pause before each retry of unprocessed keys.
 
-    DynamoDB returns keys unprocessed when throughput is short, and recommends a backoff (API reference,
+    DynamoDB leaves keys unprocessed when it runs short of throughput, and recommends a backoff (API reference,
     "BatchGetItem"). PynamoDB alone retries immediately and without limit.
     """
 

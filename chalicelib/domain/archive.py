@@ -39,8 +39,8 @@ PAGE_MAX = 200
 #: seconds late is not a late event. The same applies to events recorded after an event with a future time.
 KEEP_MS = 5000
 
-#: Bounds of the number of younger entries that may stay: `KEPT_MAX`, reduced if the next batch needs their place, but
-#: not below `KEPT_MIN`.
+#: Bounds of the number of younger entries that may stay: `KEPT_MAX`, reduced if the next batch needs the space, but not
+#: below `KEPT_MIN`.
 KEPT_MAX = 10
 KEPT_MIN = 4
 
@@ -62,7 +62,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageWrite:
-    """A page to write, if its revision is still `revision_before`; None: if there is no page with this end."""
+    """A page to write if its revision is still `revision_before` or, if that is None, if no page has this end."""
 
     start_ms: int
     end_ms: int

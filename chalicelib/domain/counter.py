@@ -39,7 +39,7 @@ class Part:
 
     `value` and `version` are the sum and number of all entries, recent and archived. Every recent entry is later than
     `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
-    A write that changes an existing page also raises `amended`, so that a long scan can detect changes of older pages.
+    A write that changes an existing page also raises `amended`, so that a long scan can detect changes to older pages.
     """
 
     key: PartKey

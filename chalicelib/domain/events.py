@@ -57,7 +57,7 @@ class Event:
     is_projected: ClassVar[bool] = True
 
     def upcast(self) -> Event:
-        """Return the event in the latest version of its type, in which the application uses it."""
+        """Return the event in the latest version of its type, the only one that the application uses."""
         return self
 
 
@@ -123,7 +123,7 @@ class Purged(Event):
     """
     The operator `who` purged a counter for a `reason`: its events recorded at or before `until_ms` are void.
 
-    Each part of the counter has one, in its partition of the log.
+    Each part of the counter has one such event, in its partition of the log.
     """
 
     is_projected: ClassVar[bool] = False

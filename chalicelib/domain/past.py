@@ -1,9 +1,9 @@
 """
 Compute the state of a part at a time in the past, from its item and from as few archive pages as possible.
 
-Events count by the times at which they were recorded. There are two ways to the state at a time: subtract the later
-entries from the current totals, or add up the earlier ones. The caller reads pages for both ways in turn, so neither
-way costs more than twice the shorter one.
+An event belongs to the time at which it was recorded. There are two ways to compute the state at a time: subtract the
+later entries from the current totals, or add up the earlier ones. The caller reads pages for both ways alternately, so
+a query costs at most twice as much as the shorter way.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class PastPart:
     `subtracted_from_ms` are subtracted; entries up to `added_until_ms` are added. So the totals at all times from
     `subtracted_from_ms` on, and up to `added_until_ms`, need no more pages than the pages read so far.
 
-    If `may_be_torn`, a subtracted page may lack an event that the totals include, or the other way round. A late event
-    may have been counted between the two reads. Read both again.
+    If `may_be_torn`, a subtracted page may lack an event that the totals include, or vice versa. A late event may have
+    been counted between the two reads. Read both again.
     """
 
     def __init__(self, part: Part, at_ms: int) -> None:
@@ -45,7 +45,7 @@ class PastPart:
 
     @property
     def is_known(self) -> bool:
-        """Check whether the pages so far suffice."""
+        """Check whether the pages read so far suffice."""
         return self.subtracted_from_ms <= self._at_ms or self._at_ms <= self.added_until_ms
 
     @property
@@ -66,7 +66,7 @@ class PastPart:
             raise PageMissingError(self.subtracted_from_ms)
         self._subtract_later(page.entries)
         self.subtracted_from_ms = page.start_ms
-        # A page that was never amended has the entries with which it was archived, which the totals include.
+        # A page that was never amended has only the entries that it was created with, which the totals include.
         self.may_be_torn = self.may_be_torn or self.part.amended > 0 or page.revision > 1
 
     def add(self, page: Page) -> None:
@@ -91,9 +91,9 @@ class PastPart:
 
 def acceptable_times(parts: Sequence[PastPart]) -> tuple[int, int]:
     """
-    Return the earliest time from which on the pages read so far suffice, and the latest time up to which they do.
+    Return the earliest time from which the pages read so far suffice, and the latest time up to which they suffice.
 
-    Without such a latest time, it is `NOTHING_ARCHIVED`.
+    If there is no such latest time, it is `NOTHING_ARCHIVED`.
     """
     incomplete = [part for part in parts if part.subtracted_from_ms > NOTHING_ARCHIVED]
     earliest_ms = max(part.subtracted_from_ms for part in parts)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: No control characters, line separators, direction marks or surrogates. `str.isprintable` depends on the Unicode
-#: version of Python, but every version of this code must accept the same texts.
+#: version of Python, but every version of this code must accept the same strings.
 _PRINTABLE = re.compile("[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
@@ -70,7 +70,7 @@ class Time(Integer):
 
 @dataclass(eq=False, repr=False)
 class Pattern(Rule):
-    """A text that matches a regular expression. `words` describe it; `format` is its format in a JSON schema."""
+    """A string that matches a regular expression. `words` describe it; `format` is its format in a JSON schema."""
 
     expression: re.Pattern[str]
     words: str
@@ -78,7 +78,7 @@ class Pattern(Rule):
     value_type = str
 
     def make_check(self) -> Callable[[Any], object]:
-        """Check whether the whole text matches."""
+        """Check whether the whole string matches."""
         return self.expression.fullmatch
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Pattern(Rule):
 
 @dataclass(eq=False, repr=False)
 class Text(Rule):
-    """A text of at most `longest` printable characters, not all of them blank."""
+    """A string of at most `longest` printable characters, not all of them blank."""
 
     longest: int
     value_type = str

@@ -1,4 +1,4 @@
-"""A temporary SQLite database, so that comparing much data takes little memory."""
+"""A temporary SQLite database, in which large comparisons take little memory."""
 
 from __future__ import annotations
 

@@ -27,12 +27,13 @@ PAST_BYTES = 128 * 1024
 #: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.
 PAGES_AT_ONCE = 8
 
-#: Readings of a counter that counts late events at the same time. Usually, the second one agrees with the first.
+#: The maximum number of readings, if late events are counted at the same time. Usually, the second agrees with the
+#: first.
 _READINGS = 3
 
 
 class _Reading(NamedTuple):
-    """The state, and the part's numbers of amendments. If `may_be_torn`, another reading must be equal."""
+    """The state, and the part's numbers of amendments. If `may_be_torn`, another reading must equal this one."""
 
     counter: Counter
     amended: tuple[int, ...]
@@ -43,14 +44,14 @@ def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BY
     """
     Return the counter's value and version at a time, inclusive, by the times at which events were recorded.
 
-    Includes every event that was counted before the call, also if it was late. One request if the time is not before
+    Includes every event that was counted before the call, even if it was late. One request if the time is not before
     the recent entries; one more for each part if the time is in the latest archive page. Reads at most `most_bytes` of
     archive pages, plus two requests per part; None: no limit. Reads twice if the counter has counted late events.
 
     Raises:
         TooFarBackError: the time needs more reads. The error has the times that would be accepted.
         ContendedError: late events were counted during each reading.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
     previous = None
     for _ in retries.with_backoff(_READINGS):

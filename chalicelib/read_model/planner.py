@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: Attempts at a gap in the archive.
+#: The maximum number of attempts at a gap in the archive.
 _ATTEMPTS = 4
 
 #: Archive pages per request: 1 at first, doubled after each request that returns only useful pages, up to 32.
@@ -68,7 +68,7 @@ def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
 
     Raises:
         ArchiveGapError: no page covers a late entry.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
         DamagedReadModelError: an archive page cannot be decoded.
     """
     pages, planned = _read_pages(part, entries)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.history import Point, Span
 
 #: Limit of the archive pages that one history reads, in bytes. Each part may add one request. Decoding them takes about
-#: half a second of a CPU, and the API's function has less than a third of one.
+#: half a second of CPU time, and the API's function has less than a third of a CPU.
 HISTORY_BYTES = 2 * 1024 * 1024
 
 #: Archive pages, of up to 4 KB, per request. The first requests of all parts read less than `HISTORY_BYTES`.
@@ -54,7 +54,7 @@ def get_counter(counter_id: str) -> Counter:
     One request, of 1 read unit for every 4 parts.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or the counter's item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or the counter's item is damaged.
     """
     return add_up(counter_id, map(items.decode_totals, store.query_part_items(counter_id)))
 
@@ -66,7 +66,7 @@ def list_counters(limit: int, after: str | None = None) -> CounterPage:
     A counter that exists during the whole iteration is on exactly one page.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
     start: RawItem | None = {"counter_id": {"S": after}, "part": {"N": str(MAX_PARTS)}} if after else None
     # A counter's parts are adjacent. One more item shows whether the last counter is complete.
@@ -92,7 +92,7 @@ def is_counted(event: Event) -> bool:
     Check whether this event is counted. One read; two if the event is older than the recent entries.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
     return not find_uncounted(partitions.part_key(event), frozenset([make_entry(event)]))
 
@@ -106,7 +106,7 @@ def find_uncounted(
     Calls `advance` with the number of items or pages of each read.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
 
     def read() -> frozenset[Entry]:
@@ -133,7 +133,8 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
     late event appears if its position is after the cursor. Entries without an event in the log are omitted.
 
     Raises:
-        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles the request or does not respond, or an item
+            is damaged.
         NotUnderstoodError: this version of the code cannot decode an event.
     """
     bound = None if before is None else (before.recorded_at_ms, id_bytes(before.event_id))
@@ -156,7 +157,7 @@ def get_history(counter_id: str, span: Span) -> list[Point]:
 
     Raises:
         RangeTooLongError: the span needs more reads. The error has an `end` that would be accepted.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
     if span.steps == 0:
         return []

@@ -41,12 +41,12 @@ class ChangedError(Exception):
 
 def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     """
-    Add entries to the part's recent entries without reading it first, and return its new totals. One request.
+    Add entries to the part's recent entries without reading the part first, and return its new totals. One request.
 
     Raises:
         ChangedError: an entry is counted or late, or the recent entries have no room. `part` is the part's state; None
             after a conflict with a transaction.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown.
         DamagedReadModelError: the item cannot be decoded.
     """
     actions, condition = _addition_update(entries, now_ms)
@@ -57,7 +57,7 @@ def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter
 
 def _addition_update(entries: frozenset[Entry], now_ms: int) -> tuple[list[Action], Condition]:
     """
-    Return the actions that add entries to a counter's item, and the condition that each counts for the first time.
+    Return the actions that add entries to a counter's item, and the condition that each entry is new.
 
     The condition: the item has none of the entries and room for them, and none is late. In DynamoDB, a comparison with
     a missing attribute is false, so each part of the condition also accepts a missing attribute.
@@ -110,7 +110,7 @@ def read_part(key: PartKey) -> Part:
     Return the part's current state. One consistent read, of at most 1 read unit.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
         DamagedReadModelError: the item cannot be decoded.
     """
     return items.decode_part(read_part_item(key), key)
@@ -121,7 +121,7 @@ def read_part_item(key: PartKey) -> RawItem:
     Return the part's current item, undecoded; empty if it does not exist. One consistent read.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
     """
     with dynamodb.translate_errors(ReadModelUnavailableError):
         response = CounterItem._get_connection().get_item(key.counter_id, range_key=str(key.part), consistent_read=True)
@@ -133,7 +133,7 @@ def read_parts(counter_id: str) -> list[Part]:
     Return the current state of each part in which an event was counted. One consistent request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
         DamagedReadModelError: an item cannot be decoded.
     """
     return [items.decode_part(item) for item in query_part_items(counter_id)]
@@ -144,7 +144,7 @@ def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
     Return up to `limit` archive pages, ascending, starting with the page that covers a time. One consistent request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
         DamagedReadModelError: an archive page cannot be decoded.
     """
     return [items.decode_page(item) for item in next(query_pages(key, from_ms, limit), [])]
@@ -155,7 +155,7 @@ def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawIt
     Yield the part's archive pages, undecoded, ascending from the page that covers a time: one list for each request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
     """
     yield from _request_items(
         PageItem.query(
@@ -169,7 +169,7 @@ def query_pages_backward(key: PartKey, before_end_ms: int | None, at_once: int) 
     Yield the part's archive pages before an end, undecoded, newest first: one list for each request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
     """
     bound = None if before_end_ms is None else PageItem.end < before_end_ms
     yield from _request_items(
@@ -188,7 +188,7 @@ def scan_parts(
     The scan continues after the item with the key `after`. Each request returns at most `at_once` items, or 1 MB.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
     """
     yield from _request_items(
         CounterItem.scan(
@@ -202,7 +202,7 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
     Yield all archive pages in one of `segments` segments, undecoded: one list for each request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
     """
     for pages in _request_items(
         PageItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter
@@ -219,7 +219,7 @@ def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
 
     Raises:
         ChangedError: a condition failed.
-        ReadModelUnavailableError: DynamoDB throttles or does not answer. The outcome is unknown.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown.
         DamagedReadModelError: the item cannot be decoded.
     """
     if isinstance(plan, Addition):
@@ -275,7 +275,7 @@ def query_part_items(counter_id: str) -> list[RawItem]:
     Return the items of all parts of the counter, undecoded. One consistent request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles or does not answer.
+        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
     """
     responses = _request_items(CounterItem.query(counter_id, consistent_read=True).page_iter)
     return [item for response in responses for item in response]

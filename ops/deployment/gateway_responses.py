@@ -34,9 +34,7 @@ GATEWAY_PROBLEMS = {
     "INVALID_API_KEY": GatewayProblem(_FORBIDDEN, "Send a valid API key of this stage in the header X-Api-Key."),
     "INVALID_SIGNATURE": GatewayProblem(_FORBIDDEN, "The signature is wrong or too old. Sign each request and retry."),
     "EXPIRED_TOKEN": GatewayProblem(_FORBIDDEN, "The session token has expired. Get new credentials."),
-    "REQUEST_TOO_LARGE": GatewayProblem(
-        BodyTooLargeError.problem, f"The body must have at most {MAX_BODY_BYTES} bytes."
-    ),
+    "REQUEST_TOO_LARGE": GatewayProblem(BodyTooLargeError.problem, f"The body must be at most {MAX_BODY_BYTES} bytes."),
     "THROTTLED": GatewayProblem(
         ProblemType(429, "throttled", "Too many requests"), "Retry later with the same Idempotency-Key.", 1
     ),

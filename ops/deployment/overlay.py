@@ -175,7 +175,7 @@ def _alarms(name: str, fronts: Collection[str]) -> dict[str, Any]:
             "CloudWatch::Alarm",
             AlarmName=f"{name}-{front}-5xx",
             AlarmDescription="Clients get 5xx. Those that do not retry lose an increment. Search the API's log for "
-            "`request not answered`, and check throttled tables and the API's errors and throttles.",
+            "`request failed`, and check throttled tables and the API's errors and throttles.",
             Namespace=namespace,
             MetricName=metric,
             Dimensions=[dimension],

@@ -113,7 +113,7 @@ def _render_problem(cause: errors.CounterError | str) -> JSON:
 
 _MALFORMED = errors.InvalidRequestError(f"counter_id must be {COUNTER_ID}, got 'a b'.")
 _TOO_LONG = errors.RangeTooLongError(
-    "The range must have at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
+    "The range must span at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
     1_700_000_000,
 )
 _NO_SUCH_COUNTER = errors.CounterNotFoundError("clicks")
@@ -180,7 +180,7 @@ REFUSALS: JSON = {
     ),
     "TooLarge": _describe_problems(
         f"The body has more than {requests.MAX_BODY_BYTES} bytes.",
-        errors.BodyTooLargeError("The body must have at most 1024 bytes, got 1025."),
+        errors.BodyTooLargeError("The body must be at most 1024 bytes, got 1025."),
         "REQUEST_TOO_LARGE",
     ),
     "NotJson": _describe_problems(

@@ -107,7 +107,7 @@ def test_message_longer_than_the_queues_limit_is_cut_and_marked(pipeline):
     whole = json.dumps(record, ensure_ascii=False)
     assert whole.startswith(parked["Body"])
     assert len(parked["Body"].encode()) > 999_990
-    assert reasons([parked])[0].startswith(f"cut from {len(whole.encode())} bytes; not a stream record")
+    assert reasons([parked])[0].startswith(f"truncated from {len(whole.encode())} bytes; not a stream record")
     assert len(pipeline.published()) == 1
 
 

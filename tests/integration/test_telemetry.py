@@ -177,7 +177,7 @@ def test_request_answered_503_is_logged_with_ids_and_traceback(pipeline, seen):
     (line,) = found.lines
     assert (line["level"], line["message"], line["exception_name"]) == (
         "WARNING",
-        "request not answered",
+        "request failed",
         "LogUnavailableError",
     )
     assert line["exception"].startswith("Traceback")
@@ -193,7 +193,7 @@ def test_a_request_that_fails_unforeseen_is_an_error_with_a_traceback(pipeline, 
         answer = pipeline.counter()
 
     (line,) = seen().lines
-    assert (answer.status, line["level"], line["message"]) == (500, "ERROR", "request not answered")
+    assert (answer.status, line["level"], line["message"]) == (500, "ERROR", "request failed")
     assert "RuntimeError" in line["exception"]
 
 

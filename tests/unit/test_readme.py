@@ -71,8 +71,8 @@ def test_cost_of_monitoring_counts_all_alarms_and_metrics():
 
     cost = " ".join(section("Cost of monitoring").split())
 
-    assert f"{alarms} alarms on {watched} metrics ${watched * 0.10:.2f}" in cost
-    assert f"{len(METRICS)} metrics of our own at most ${len(METRICS) * 0.30:.2f}" in cost
+    assert f"${watched * 0.10:.2f} for {alarms} alarms on {watched} metrics" in cost
+    assert f"at most ${len(METRICS) * 0.30:.2f} for {len(METRICS)} custom metrics" in cost
 
 
 def test_configuration_lists_all_template_parameters():

@@ -244,7 +244,7 @@ def test_outage_before_any_keys_are_known_is_reported(issuer, outage):
     token, works = issuer.make_token(), dict(issuer.answers)
     issuer.answers |= OUTAGES[outage]
 
-    with pytest.raises(tokens.IssuerUnavailableError, match="no keys of http"):
+    with pytest.raises(tokens.IssuerUnavailableError, match="no keys from http"):
         tokens.verify(token)
 
     issuer.answers = works

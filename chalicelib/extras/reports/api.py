@@ -37,7 +37,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _TIME_MS = re.compile(r"[0-9]{1,15}")
 
-#: A text that a spreadsheet program takes for a formula. The last four characters are full-width forms.
+#: Text that a spreadsheet program treats as a formula. The last four characters are full-width forms.
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 

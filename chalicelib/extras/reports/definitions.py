@@ -84,7 +84,7 @@ class Query:
     """
     A request for a page of a report: rows of one or all counters, from time `first` up to `end`, after a position.
 
-    `end` is exclusive. Both times are of the kind of the report's first key. `at` is for reports that have a moment.
+    `end` is exclusive. Both times have the kind of the report's first key. `at` is for reports that have a moment.
     """
 
     report: Report
@@ -167,7 +167,7 @@ _ALL = (
     ),
     _declare(
         "busiest_hour",
-        "The hour with the most events of each counter, by id. Of several such hours, the first.",
+        "Each counter's hour with the most events, sorted by counter id. If several hours tie, the first of them.",
         "counter_id hour events total",
         "counter_id",
     ),

@@ -1,1 +1,1 @@
-"""Optional: an SQL read model, for SQL queries. Enabled if `SQL_URL` is set."""
+"""Optional: a SQL read model, for SQL queries. Enabled if `SQL_URL` is set."""

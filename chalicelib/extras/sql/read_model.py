@@ -6,7 +6,8 @@ counters. The primary key of a row, (counter id, event id), also identifies the 
 and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
 
 Errors of SQLAlchemy and its drivers are raised as the project's own errors. A `ReadModelUnavailableError` means that
-the database refuses or does not answer; a `ContendedError`, that every attempt conflicts with another transaction.
+the database refuses the request or does not respond; a `ContendedError` means that every attempt conflicted with
+another transaction.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ EVENTS_PER_TRANSACTION = 500
 
 _TRIES = 12
 
-#: The longest wait for a lock or a connection. All tries together take less than the function's timeout.
+#: The longest wait for a lock or a connection. All attempts together take less than the function's timeout.
 _WAIT_S = 2
 
 #: For servers. A connection can break while a function is frozen; these settings detect that within seconds.
@@ -76,13 +77,14 @@ _LOCKED = frozenset({5, 6})
 
 def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> frozenset[tuple[str, str]]:
     """
-    Count each event once, in the database of the settings. Return the newly counted ones, as (counter id, event id).
+    Count each event once, in the stage's database. Return the newly counted ones, as (counter id, event id).
 
     Repeated, concurrent or partial calls, in any order, have the same result. An interrupted worker has completed some
     transactions and left no trace of the others.
 
     Raises:
-        ReadModelUnavailableError: the database refuses or does not answer. Some may be counted: deliver all again.
+        ReadModelUnavailableError: the database refuses the request or does not respond. Some may be counted: deliver
+            all again.
         ContendedError: every attempt conflicted with a concurrent writer. Some may be counted: deliver all again.
         PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
             events. The events of all other counters are counted.
@@ -252,11 +254,11 @@ def run_in_transaction(
     """
     Call `work` in one transaction, which `begin` opens. Retry after a conflict or a broken connection.
 
-    Default of `tries`: 12.
+    Default for `tries`: 12.
 
     Raises:
         DoesNotFitError: the database cannot store a value; nothing is changed.
-        ReadModelUnavailableError: the database refuses or does not answer. The outcome is unknown.
+        ReadModelUnavailableError: the database refuses the request or does not respond. The outcome is unknown.
         ContendedError: every attempt conflicted with a concurrent writer.
     """
     # Use the driver's error as the cause: SQLAlchemy's would put the whole statement into the log.

@@ -80,7 +80,7 @@ def open_snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
     connection is closed a second later.
 
     Raises:
-        ReadModelUnavailableError: the database does not answer, or refuses the connection.
+        ReadModelUnavailableError: the database does not respond, or refuses the connection.
     """
     deadline = time.monotonic() + timeout_s
     with _Deadline(timeout_s + _GRACE_S):
@@ -159,7 +159,7 @@ def _authorize(action: int, name: str | None, *_: str | None) -> int:
 
 
 def _begin_on_postgresql(connection: Connection, deadline: float, _ended: threading.Event) -> None:
-    # With a query, because after the first query, no statement can make the transaction writable.
+    # Use a query: after the first one, no statement can make the transaction writable.
     _execute(
         connection,
         "SELECT set_config('statement_timeout', :ms, true), set_config('timezone', 'UTC', true)",

@@ -41,7 +41,7 @@ def repair_all(comparison: RowComparison, advance: Callable[[int], None] = lambd
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, ContendedError, PartlyCountedError: DynamoDB or the database
-            throttles, refuses or does not answer. Run it again.
+            throttles or refuses the request, or does not respond. Run it again.
     """
     engine, repaired = comparison.engine, Repaired()
     too_large = _correct_totals(engine, comparison.counter_ids(), repaired)
@@ -66,7 +66,8 @@ def recompute(engine: Engine, counter_id: str) -> None:
 
     Raises:
         DoesNotFitError: the database cannot store the sum exactly; nothing is changed.
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
+        ReadModelUnavailableError, ContendedError: the database refuses the request or does not respond; nothing is
+            changed.
     """
 
     def work(connection: Connection) -> None:
@@ -88,7 +89,8 @@ def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, a
 
     Raises:
         DoesNotFitError: the database cannot store the totals exactly; nothing is changed.
-        ReadModelUnavailableError, ContendedError: the database refuses or does not answer; nothing is changed.
+        ReadModelUnavailableError, ContendedError: the database refuses the request or does not respond; nothing is
+            changed.
     """
     counter_id, event_ids = wrong[0].counter_id, [row.event_id for row in wrong]
 

@@ -63,11 +63,11 @@ SELECT counter_id FROM logged UNION SELECT counter_id FROM kept UNION SELECT cou
 
 _SIZES = "SELECT (SELECT count(*) FROM logged), (SELECT count(*) FROM kept)"
 
-_DETAILS = {UNKNOWN_ROW: "the log has no such event", PURGED_ROW: "the counter was purged after it"}
+_DETAILS = {UNKNOWN_ROW: "the log has no such event", PURGED_ROW: "the counter was purged after this event"}
 
 
 class RowComparison:
-    """The comparison of the SQL read model with the log, of these counters, or of all if the list is empty."""
+    """The comparison of the SQL read model with the log, for these counters or, if the list is empty, for all."""
 
     def __init__(self, db: StagingDb, engine: Engine, counter_ids: Sequence[str]) -> None:
         self.engine = engine
@@ -129,12 +129,12 @@ class RowComparison:
 
     def find_wrong(self) -> Iterator[tuple[str, list[Row]]]:
         """
-        Yield wrong rows of one counter, up to `ROWS_AT_ONCE`, as they are in the log, and their kind of difference.
+        Yield a kind of difference, and up to `ROWS_AT_ONCE` such rows of one counter, as they are in the log.
 
         Rows without an event have no values. Events that were recorded after the log was staged are read and staged.
 
         Raises:
-            LogUnavailableError: DynamoDB throttles or does not answer.
+            LogUnavailableError: DynamoDB throttles the request or does not respond.
         """
         for (counter_id, kind), found in groupby(self._db.rows(_WRONG), key=lambda columns: (columns[0], columns[6])):
             for rows in split_into_chunks((_to_row(columns[:6]) for columns in found), ROWS_AT_ONCE):

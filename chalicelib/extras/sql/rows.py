@@ -1,7 +1,7 @@
 """
 Read the rows and totals of the SQL read model, page by page, while workers count events.
 
-Raises a `ReadModelUnavailableError` or `ContendedError` if the database refuses or does not answer.
+Raises a `ReadModelUnavailableError` or `ContendedError` if the database refuses the request or does not respond.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _PAGE = 2000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: A sum of 64-bit integers may need more than 64 bits; SQLite's sum then fails. So two halves are summed.
+#: A sum of 64-bit integers may need more than 64 bits; SQLite's sum then fails. So the two halves are summed
+#: separately.
 _HALF = 2**32
 
 
@@ -100,7 +101,7 @@ def _scan(engine: Engine, query: Select[Any], *key: ColumnElement[Any]) -> Itera
 
 
 def _select_rows() -> Select[Any]:
-    # Read times as the driver returns them: SQLite may store a text that is not a time.
+    # Read times as the driver returns them: SQLite may store text that is not a time.
     recorded_at = type_coerce(events.c.recorded_at, String)
     return select(*(recorded_at if column is events.c.recorded_at else column for column in events.c))
 
@@ -111,7 +112,7 @@ def _to_row(result: Any) -> Row:
 
 
 def _to_ms(stored: datetime | str) -> float | str:
-    """Return a stored time as milliseconds since 1970, with a fraction if it has one. Return other texts unchanged."""
+    """Return a stored time in ms since 1970, with a fraction if it has one. Return any other text unchanged."""
     try:
         moment = datetime.fromisoformat(stored) if isinstance(stored, str) else stored
     except ValueError:

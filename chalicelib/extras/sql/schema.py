@@ -46,7 +46,7 @@ class Row(NamedTuple):
     """
     An event as a row, with its time in ms since 1970.
 
-    SQLite stores any value in any column. If a row was edited manually, `recorded_at_ms` may have a fraction, or be a
+    SQLite stores any value in any column. If a row was edited manually, `recorded_at_ms` may have a fraction, or be
     text that is not a time.
     """
 
@@ -95,7 +95,7 @@ class Total(TypeDecorator[int]):
 
 
 class _Step(FunctionElement[Any]):
-    """A function with other SQL in SQLite than in PostgreSQL. It does not depend on the time zone of the session."""
+    """A function whose SQL differs between SQLite and PostgreSQL. It does not depend on the session's time zone."""
 
     inherit_cache = True
     postgresql = sqlite = ""

@@ -6,8 +6,8 @@ Compare the read model with the log, and repair it in place.
     repair            correct them while the system runs: `rebuild`
     corrections       the conditional writes of repairs
     scheduled_check   compare a section of the log in each run, and count missing events: `check`
-    purges            the purges that a scan of the log meets
-    checkpoint        its progress, kept between its runs
+    purges            the purges that a scan of the log encounters
+    checkpoint        the progress of the scheduled check, kept between runs
     report            the differences, by kind
     staging_db        the temporary database in which the log and the parts are staged
 """

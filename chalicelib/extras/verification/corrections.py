@@ -2,7 +2,7 @@
 Conditional writes that only `rebuild` uses.
 
 Each function raises a `ChangedError` if its condition does not hold: nothing is written. It raises a
-`ReadModelUnavailableError` if DynamoDB throttles or does not answer: the outcome is unknown.
+`ReadModelUnavailableError` if DynamoDB throttles the request or does not respond: the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def correct(  # noqa: PLR0913  (a correction has only some of them)
     absent_end_ms: int | None = None,
 ) -> None:
     """
-    Write pages, each on its own condition, and change the part's item: all of it or nothing. One request.
+    Write pages, each on its own condition, and change the part's item, all or nothing. One request.
 
     `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. The item
     must still have `revision` or `amended`, if one of them is not None. Revision 0: the item must not exist. No archive

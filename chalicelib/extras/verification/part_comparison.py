@@ -39,13 +39,13 @@ _EVENTS_AT_ONCE = 100
 
 _SETTLE_TRIES = 20
 
-#: The items of a transaction that began longer ago are all visible.
+#: If a transaction began longer ago, all of its items are visible.
 _YOUNG_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The segments to compare. Each function reads one; segments of the same kind are read concurrently."""
+    """The segments to compare. Each function reads one segment; segments of the same kind are read concurrently."""
 
     parts: Segments
     pages: Segments
@@ -153,7 +153,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     Counting and corrections raise the item's revision. If the revision is the same before and after the pages are read,
     the snapshot is consistent. Otherwise, read the part again, except for pages that are unchanged according to
     `amended`. Returns None if the part changed at every attempt. Events that were counted after the log was staged are
-    looked up in the log, and so is a purge if an event is uncounted.
+    looked up in the log. So is a purge, if an event is uncounted.
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
     for _ in retries.with_backoff(_SETTLE_TRIES):
@@ -204,7 +204,7 @@ def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
 
 
 def describe_stray(item: RawItem) -> Difference:
-    """Return the difference that an item is whose key belongs to no part."""
+    """Describe an item whose key belongs to no part, as a difference."""
     if "partition" in item:
         return Difference(kinds.STRAY, item["partition"]["S"], f"archive page that ends at {item['end']['N']}")
     return Difference(kinds.STRAY, item["counter_id"]["S"], f"item of part {item['part']['N']}")
@@ -229,7 +229,7 @@ def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
 
 def _look_up_purge(db: StagingDb, key: PartKey) -> None:
     """
-    Look up a purge of a part with uncounted events: it may be why they are uncounted.
+    If a part has uncounted events, look up its purge, which may explain them.
 
     A purge is recorded before the part is deleted, so it is visible if the snapshot lacks the part.
     """

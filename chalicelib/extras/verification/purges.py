@@ -1,4 +1,4 @@
-"""The purges that a scan of the log meets."""
+"""The purges that a scan of the log encounters."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 class PurgeTracker:
     """
-    Tell, for each event of a scan of the log in one segment, whether it is void.
+    Check whether each event of a log scan (one segment) is void.
 
-    In the log's order, the purges of a partition come before its other events. If the scan starts `after` a position,
+    In the log's order, the purges of a partition come before its other events. If the scan starts `after` a position
     within a partition, that partition's purges are read first.
     """
 

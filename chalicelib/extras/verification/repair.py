@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _TRIES = 50
 _THREADS = 8
 
-#: The most corrections that are collected before they are written.
+#: The maximum number of corrections that are collected before they are written.
 _REMOVED_AT_ONCE = 10_000
 
 
@@ -54,7 +54,8 @@ def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lamb
     Repair every part that a comparison has staged, several parts concurrently; see `repair`.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles the request or does not respond. Run it
+            again.
     """
     db, repaired = comparison.db, Repaired()
     # A stray page could shadow the page that covers a time.
@@ -68,7 +69,7 @@ def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lamb
                 try:
                     repaired.corrected += future.result()
                 except ContendedError:
-                    repaired.failed[key.counter_id] = "it changed at every try; run rebuild again"
+                    repaired.failed[key.counter_id] = "it changed during every repair attempt; run rebuild again"
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # otherwise, the block would wait for every part
             raise
@@ -84,7 +85,8 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
 
     Raises:
         ContendedError: the part changed at every attempt. It is partly corrected: run it again.
-        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or does not answer. Run it again.
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles the request or does not respond. Run it
+            again.
     """
     numbers: Numbers[str] | None = None
     doubtful: list[tuple[int, int]] = []
@@ -98,7 +100,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
                     return +numbers
         except ChangedError:
             continue
-    raise ContendedError(f"counter {key.counter_id} changed at every try to repair it")
+    raise ContendedError(f"counter {key.counter_id} changed during every repair attempt")
 
 
 def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[int, int]]) -> bool:
@@ -123,7 +125,7 @@ def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) 
     """
     If the totals differ from the entries, add missing entries and correct the totals. Return whether they differed.
 
-    Events counted in the meantime change totals and entries alike, so the difference stays the same. But a page that
+    Events counted in the meantime change totals and entries equally, so the difference stays the same. But a page that
     was read too early causes a difference that soon disappears. So the totals are corrected once the same difference
     occurs twice in a row; `doubtful` holds the previous one.
     """
@@ -163,7 +165,7 @@ def _link_pages(key: PartKey, pages: list[StagedPage]) -> bool:
     links = [page for page in pages if not page.is_linked]
     for before_ms, start_ms, end_ms, *_ in links:
         if start_ms > before_ms:
-            # If the missing page exists but is not visible yet, this is refused.
+            # If the missing page exists but is not visible yet, DynamoDB refuses this.
             page = PageWrite(before_ms, start_ms, None, ())
         else:
             stored = _read_page(key, end_ms)
@@ -183,7 +185,7 @@ def _correct_end(part: Part, last_ms: int) -> bool:
     if until_ms == last_ms:
         return False
     recent = frozenset(entry for entry in part.recent if entry.recorded_at_ms > last_ms)
-    # If the last page exists but is not visible yet, this is refused.
+    # If the last page exists but is not visible yet, DynamoDB refuses this.
     absent_end_ms = until_ms if until_ms > last_ms else None
     corrections.correct(
         part.key, recent=recent, archived_until_ms=last_ms, revision=part.revision, absent_end_ms=absent_end_ms

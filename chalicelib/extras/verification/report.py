@@ -49,7 +49,7 @@ class Difference:
 
 
 class Totals(NamedTuple):
-    """The stored totals `value` and `version`, None if there are none, and the totals of the entries."""
+    """The stored totals `value` and `version`, or None if there are none, and the totals of the entries."""
 
     value: int | None
     version: int | None

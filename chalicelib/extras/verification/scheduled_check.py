@@ -50,7 +50,8 @@ _LAG_S = 900
 #: Events of the log in one batch.
 _EVENTS_AT_ONCE = 1000
 
-#: Reading this many events of the log takes about one read unit, as reading a counter's item or an archive page does.
+#: Reading this many events of the log takes about one read unit, the same as reading a counter's item or an archive
+#: page.
 _EVENTS_PER_UNIT = 20
 
 #: Archive pages per request, for a counter that is too large for one run.
@@ -95,8 +96,8 @@ def check(now_s: int) -> Checked:
     """
     Compare the next section of the log and of the read model, and count missed events.
 
-    Reads about as much as `CHECK_EVENTS` events of the log take, half of it on each walk. Safe to run concurrently or
-    to interrupt: the next run continues from the last saved checkpoint.
+    The reads cost about as much as reading `CHECK_EVENTS` events of the log; each walk gets half. Safe to run
+    concurrently or to interrupt: the next run continues from the last saved checkpoint.
 
     Raises:
         LogUnavailableError, ReadModelUnavailableError, QueueUnavailableError: a temporary failure. Nothing is lost.
@@ -200,9 +201,9 @@ def _estimate_cost(item: RawItem) -> int:
 
 def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report: Report) -> int:
     """
-    Compare these parts, of these estimated numbers of events, with the log. Return the number of missed events.
+    Compare these parts with the log, and return the number of missed events.
 
-    Reads up to `at_most` events of each part.
+    `sizes` has the estimated number of events of each part. Reads up to `at_most` events of each.
     """
     repaired = 0
     scope = select_parts(sizes)
@@ -223,11 +224,11 @@ def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report
 
 def _read_first(partition: str, size: int, at_most: int) -> Iterator[Event | Unreadable]:
     """
-    Read at most this number of events of a partition.
+    Read at most `at_most` events of a partition. `size` is their estimated number.
 
-    If its version is too low, the partition has more than `size` events, the estimated number. The walk over the log
-    covers events beyond the limit. If it was purged, read only `size` events, because the void ones cost as much as the
-    others. Events of entries that are not among them are looked up by their ids.
+    If the part's version is too low, the partition has more than `size` events. The walk over the log covers events
+    beyond the limit. If the part was purged, read only `size` events, because void events cost as much as others.
+    Entries whose events were not read are looked up by their ids.
     """
     for number, event in enumerate(event_log.scan_partition(partition, at_once=min(size, _EVENTS_AT_ONCE))):
         if isinstance(event, Purged):
@@ -287,7 +288,7 @@ def _count_missed(key: PartKey, missed: frozenset[Entry]) -> frozenset[Entry]:
     """
     Count missed events of a part, and return the newly counted ones.
 
-    First, look for a purge again: one that was recorded since the events were read voids them.
+    First, look for a purge again: a purge that was recorded since the events were read voids them.
     """
     until_ms = event_log.read_purge(partitions.format_partition(key)) if missed else NEVER_PURGED
     entries = [entry for entry in missed if entry.recorded_at_ms > until_ms]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 #: Values of `page` that are not the end of a page. RECENT: in the counter's item. SEEN: counted, in an unknown place.
 RECENT, SEEN = -1, -2
 
-#: `recorded` has the events of the log; `logged` those of them that no purge voids. `judged` has the entries, and why
-#: an entry has no matching event, if so. An unreadable event matches any entry with its id.
+#: `recorded` has the events of the log; `logged` has those that no purge voids. `judged` has the entries and, if an
+#: entry has no matching event, the reason. An unreadable event matches any entry with its id.
 _SCHEMA = f"""
 CREATE TABLE recorded (counter_id, part, id, recorded_at_ms, amount, type, reason, PRIMARY KEY (counter_id, part, id))
     WITHOUT ROWID;
@@ -58,8 +58,8 @@ SELECT recorded_at_ms, id, amount FROM logged AS l WHERE (counter_id, part) = (?
     AND (c.recorded_at_ms, c.amount) = (l.recorded_at_ms, l.amount)) ORDER BY recorded_at_ms, id
 """
 
-#: A page covers the times after the end of the previous page, so of several copies, only the one in the earliest page
-#: can be right. Because of the LIMIT, SQLite evaluates each reason once.
+#: A page covers the times after the end of the previous page, so if an entry has several copies, only the copy in the
+#: earliest page can be right. Because of the LIMIT, SQLite evaluates each reason once.
 _WRONG = f"""
 SELECT * FROM (SELECT recorded_at_ms, id, amount, page, coalesce(kind, CASE
     WHEN page <> {SEEN} AND EXISTS (SELECT 1 FROM judged AS o WHERE (o.counter_id, o.part, o.id) = (?1, ?2, c.id)
@@ -86,7 +86,7 @@ SELECT EXISTS (SELECT 1 FROM logged WHERE (counter_id, part) = (?1, ?2))
 
 
 class Wrong(NamedTuple):
-    """An entry that is wrong, its place, which is the end of its page or `RECENT`, and the kind of difference."""
+    """A wrong entry, its place (the end of its page, or `RECENT`), and the kind of difference."""
 
     entry: Entry
     page: int

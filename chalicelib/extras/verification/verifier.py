@@ -3,7 +3,7 @@ Compare read models with the log, while workers count events and clients query.
 
 The read models are staged first, then the log, once for all read models. An event is recorded before it is counted, so
 an entry whose event is not in the log is wrong. Under traffic, reads at different times never match exactly, so each
-comparison reads items that seem to differ again.
+comparison rereads items that seem to differ.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def stage(
     Memory use does not grow with the log, but the database, a temporary file, does.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError, ContendedError: DynamoDB or the database throttles, refuses or
-            does not answer.
+        LogUnavailableError, ReadModelUnavailableError, ContendedError: DynamoDB or the database throttles or refuses
+            the request, or does not respond.
     """
     for comparison in comparisons:
         comparison.read(advance)
