@@ -1,8 +1,8 @@
 """
 Measure, and write docs/benchmarks.md, docs/cost.md and docs/scale.md with their plots.
 
-Without SECTIONS, measure all of them: about an hour on two idle processors. Each section is stored in docs/figures.json
-as soon as it is measured, and the pages are rendered from that file alone.
+Without SECTIONS, measure all sections, which takes about an hour on two idle processors. Each section is stored in
+docs/figures.json as soon as it is measured, and the pages are rendered from that file alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOT_QUICK = ("ops_commands", "scale", "validation")
 
 @click.command(help=__doc__)
 @click.argument("sections", nargs=-1, type=click.Choice(store.SECTIONS))
-@click.option("--quick", is_flag=True, help="Measure small samples, and write into .local/bench. Takes a few minutes.")
+@click.option("--quick", is_flag=True, help="Measure small samples into .local/bench. Takes a few minutes.")
 @click.option("--render", is_flag=True, help="Render the pages from the stored figures without measuring.")
 def main(sections: tuple[str, ...], quick: bool, render: bool) -> None:
     folder = store.PROJECT / ".local" / "bench" if quick else store.DOCS

@@ -1,8 +1,8 @@
 """
-The usual designs of a counter behind a queue, each in its shortest careful form.
+The usual designs of a counter behind a queue, each implemented briefly but carefully.
 
-Behind the same front, each increment is a message of its own, and a worker that the queue triggers counts it. There is
-no event log. The designs differ in the writes of the worker, and one also in its queue.
+All designs share one front, which sends each increment as a separate message. The queue triggers a worker, which counts
+the message. There is no event log. The designs differ in the worker's writes, and one also in its queue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    #: Takes Lambda's event, a batch of messages, and Lambda's context.
+    #: Takes Lambda's event (a batch of messages) and Lambda's context.
     Worker = Callable[[dict[str, Any], Any], None]
 
 COUNTERS = "alternatives-counters"
@@ -33,7 +33,7 @@ _REMEMBERED_FOR_S = 30 * 24 * 3600
 #: DynamoDB's limit is 100 items per transaction; one of them is the counter.
 _MARKERS_AT_ONCE = 99
 
-#: The cancellation reason for a marker that exists.
+#: The cancellation reason if the marker already exists.
 _MARKED = "ConditionalCheckFailed"
 
 
@@ -42,7 +42,7 @@ class Alternative:
     """
     A design: how to make its worker from a client, its write units on a counter's item, and what it lacks.
 
-    A FIFO queue drops a message with the body of another message of the last five minutes.
+    A FIFO queue drops a message whose body equals that of another message from the last five minutes.
     """
 
     name: str
@@ -78,7 +78,7 @@ def message(counter_id: str, event_id: str, by: int = 1) -> str:
 
 
 def _count_each(count: Callable[[DynamoDBClient, dict[str, Any]], None]) -> Callable[[DynamoDBClient], Worker]:
-    """Return how to make a worker that counts its messages one by one."""
+    """Return a function that makes a worker, which counts its messages one by one."""
 
     def make(database: DynamoDBClient) -> Worker:
         def work(batch: dict[str, Any], _context: Any) -> None:
@@ -202,26 +202,26 @@ REMEMBERING = Alternative(
     "an idempotency table (Powertools)",
     _make_remembering,
     1,
-    "the `ADD` in the same transaction: a worker that crashes in between counts twice; and entries expire",
+    "the `ADD` in the same transaction: if a worker crashes in between, the event counts twice; and entries expire",
 )
 MARKING = Alternative(
     "a marker per event, in a transaction",
     _count_each(_add_with_marker),
     2,
-    "throughput: each increment is a transaction on the counter's one item, which takes 500 a second",
+    "throughput: each increment is a transaction on the counter's single item, which supports 500 a second",
 )
 
 MARKING_BATCHES = Alternative(
     "a transaction per batch, with markers",
     _make_marking_batches,
     2 / _MARKERS_AT_ONCE,
-    "cheap redeliveries, each of which cancels its transaction first; and throughput, if events come alone",
+    "cheap redeliveries, because each first cancels its transaction; and throughput, if events arrive one by one",
 )
 SWAPPING = Alternative(
     "compare-and-swap in a loop",
     _count_each(_swap),
     1,
-    "protection: the value does not tell whether an event was counted; and throughput",
+    "protection: the value does not show whether an event was counted; and throughput",
 )
 FIFO = Alternative(
     "a FIFO queue and an `ADD`",

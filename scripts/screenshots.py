@@ -63,7 +63,7 @@ def _take_all(addresses: dict[str, str]) -> None:
 
 
 def _record(counter_id: str, events: int) -> None:
-    """Append events of the last hour to the log. The stream publishes them like any others."""
+    """Append events of the last hour to the log. The stream delivers them like any other events."""
     from chalicelib import event_log  # noqa: PLC0415  (reads the settings at import)
     from chalicelib.domain.events import Incremented  # noqa: PLC0415
 

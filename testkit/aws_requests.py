@@ -52,9 +52,9 @@ class Requests:
         """
         Return the cost of the writes among these requests.
 
-        A write costs 1 unit per KB of the item, rounded up, and 2 in a transaction. Of the item before and after, the
-        larger one counts. A condition that fails, and a member of a transaction that only checks a condition, cost the
-        same (DynamoDB developer guide, "Capacity consumption").
+        A write costs 1 unit per KB of the item, rounded up, and 2 in a transaction. The cost depends on the larger of
+        the item's sizes before and after the write. A condition that fails, and a member of a transaction that only
+        checks a condition, cost the same (DynamoDB developer guide, "Capacity consumption").
         """
         assert self.reader is not None, "writes are priced as they are made: pass `reader`"
         return self._write_units
@@ -64,7 +64,7 @@ class Requests:
         Return the cost of the reads among these requests.
 
         A strongly consistent read costs 1 unit per 4 KB, rounded up, and at least 1. An eventually consistent read
-        costs half. Items are rounded up one by one, but the items of a page of a query or scan together (DynamoDB
+        costs half. Items are rounded up one by one, but the items on a page of a query or scan together (DynamoDB
         developer guide, "Capacity consumption").
         """
         return self._read_units
@@ -144,7 +144,7 @@ def record(*recorded_clients: BaseClient, reader: DynamoDBClient | None = None) 
     aws_clients = recorded_clients or clients()
 
     def note_request(params: dict[str, Any], model: Any, context: dict[Any, Any], **_: Any) -> None:
-        if model.name != "GetQueueUrl":  # once in the life of a process
+        if model.name != "GetQueueUrl":  # once per process
             seen.note(model.name, params, context)
 
     def price_response(model: Any, context: dict[Any, Any], parsed: dict[str, Any] | None = None, **_: Any) -> None:
@@ -194,7 +194,7 @@ def _price_read(operation: str, parameters: dict[str, Any], answer: dict[str, An
 
 
 def _list_read_items(table: str, asked: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an item for each key of a batch read, empty for a missing one."""
+    """Return an item for each key of a batch read. The item of a missing key is empty."""
     found: list[dict[str, Any]] = answer.get("Responses", {}).get(table, [])
     left = len(answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []))
     return found + [{}] * (len(asked["Keys"]) - len(found) - left)
@@ -231,9 +231,9 @@ def _size_of_value(typed: dict[str, Any]) -> int:
 
 def _size_of_number(text: str) -> int:
     """
-    Return "approximately" one byte for each two significant digits, and one more; another one for a sign.
+    Return a number's size: "approximately" one byte for each two significant digits, plus one, plus one for a sign.
 
-    DynamoDB trims zeros at the end, too. Here they count, so that an event's size does not depend on its time.
+    DynamoDB also trims trailing zeros. Here, they count, so that an event's size does not depend on its time.
     """
     digits = text.lstrip("-").replace(".", "").lstrip("0")
     return math.ceil(len(digits) / 2) + 1 + text.startswith("-")

@@ -193,7 +193,7 @@ def api_event(
 
 
 def front_event(method: str, path: str, host: str, headers: dict[str, str]) -> dict[str, Any]:
-    """Return the event of an HTTP API or a function URL, in the payload format 2.0. The host tells them apart."""
+    """Return the event of an HTTP API or a function URL, in the payload format 2.0. The host distinguishes them."""
     return {
         "version": "2.0",
         "routeKey": "$default",

@@ -99,9 +99,9 @@ class Engine:
 
     def _serve_quickly(self, model: Any, params: dict[str, Any], **_: Any) -> Any:
         """
-        Serve a request in place of the SDK's endpoint, and parse the response without the service's description.
+        Serve a request instead of the SDK's endpoint, and parse the response without the service's description.
 
-        Tests read thousands of items, and parsing them as the SDK does takes longer than all else.
+        Tests read thousands of items, and parsing them as the SDK does takes longer than everything else.
         """
         status, headers, body = self._handle(params["method"], params["url"], params["headers"], params["body"])
         if status >= 300:
@@ -142,7 +142,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class _Served:
-    """What the SDK reads of a response that is parsed."""
+    """The parts of a parsed response that the SDK reads."""
 
     status_code: int
 

@@ -36,7 +36,7 @@ class Attempt:
 
     @property
     def is_sqs(self) -> bool:
-        """Return whether the request is for SQS and not for DynamoDB."""
+        """Return whether the request is for SQS rather than DynamoDB."""
         return _text(self.request.headers["x-amz-target"]).startswith("AmazonSQS")
 
 
@@ -120,7 +120,7 @@ def respond_late(attempt: Attempt) -> AWSResponse:
 
 
 def leave_all_unprocessed(attempt: Attempt) -> AWSResponse:
-    """Respond to a batch of reads with every key unprocessed, as without throughput."""
+    """Respond to a batch of reads with every key unprocessed, as if the table had no throughput left."""
     asked = json.loads(attempt.request.body)["RequestItems"]
     answer = {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
     return response(attempt.request, 200, {}, json.dumps(answer).encode())
@@ -161,7 +161,7 @@ class Disturbance:
     """
     Inject a fault into the k-th request (from 0), at its first attempt or at each.
 
-    Requests of several threads are numbered as they arrive. A function that died makes no further request.
+    Requests of several threads are numbered as they arrive. A function that has ended makes no further request.
     """
 
     def __init__(self, at: int | None, fault: Fault, every_attempt: bool) -> None:

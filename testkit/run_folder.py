@@ -1,5 +1,5 @@
 """
-The folder of each test process, in `.local/tests`. It is removed at exit, or by the next process if one was killed.
+The folder of each test process, in `.local/tests`. It is removed at exit, or after a kill by the next process.
 
 `make clean` runs `python -m testkit.run_folder`, which removes the folders of killed processes.
 """

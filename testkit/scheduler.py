@@ -1,9 +1,9 @@
 """
-A deterministic scheduler of workers in threads: one at a time makes one request to AWS.
+A deterministic scheduler of workers in threads: one worker at a time makes one request to AWS.
 
 Between two requests, a worker changes nothing that another worker can see, so the order of requests determines the
-interleaving. A schedule is a list of choices, each the number of a worker among those that wait. Running it again makes
-the same choices.
+interleaving. A schedule is a list of choices. Each choice is the number of a worker among those that wait. Running it
+again makes the same choices.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Worker:
 
 
 def run(engine: Engine, workers: dict[str, Callable[[], Any]], choose: Choose) -> Run:
-    """Run the workers to their ends. Before each request, `choose` chooses the worker that makes it."""
+    """Run the workers to completion. Before each request, `choose` chooses the worker that makes it."""
     ran = Run()
     changed = threading.Condition()
     states = [_Worker(name) for name in workers]

@@ -1,1 +1,1 @@
-"""Measurements: each module runs the system and returns figures, or serves such modules."""
+"""Measurements: each module runs the system and returns figures, or supports the modules that do."""

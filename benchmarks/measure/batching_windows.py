@@ -1,7 +1,7 @@
 """
-Lag and cost of one counter by batching window, by the model of benchmarks/models/simulation.py.
+Lag and cost of one counter for each batching window, from the model in benchmarks/models/simulation.py.
 
-Events arrive at random if they are few, and the event that begins a window is one more in its batch.
+At low rates, events arrive at random. A batch includes the event that begins its window.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEASURED_S: Final = 600
 _WINDOWS_MEASURED: Final = 30
 _INCREMENTS_MEASURED: Final = 1000
 
-#: In a batch of this size, almost only the cost of commands and of polling an idle queue remains.
+#: With batches of this size, commands and the polling of an idle queue account for almost all of the cost.
 _ENDLESS: Final = 10**12
 
 
@@ -36,7 +36,7 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 
 
 def measure_rate(rate: int, windows_s: tuple[int, ...], costs: Costs) -> Iterator[dict[str, Any]]:
-    """Yield a row for each window, and one with few `PROJECTORS` if the window exhausts retries."""
+    """Yield a row for each window, and another one with few `PROJECTORS` if retries are exhausted."""
     for window_s in windows_s:
         case = Case(rate, counters=1, window_s=window_s)
         row = _simulate(Model(case, costs))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """A time in seconds since 1970 that passes only while every thread waits."""
+    """A clock, in seconds since 1970, that advances only while every thread waits."""
 
     def __init__(self, now_s: float) -> None:
         self.now_s = now_s
@@ -128,7 +128,7 @@ class _Pool(contextlib.AbstractContextManager["_Pool", None]):
 
 @contextlib.contextmanager
 def simulate(now_s: float, seed: int = 1) -> Iterator[Clock]:
-    """Run commands, counting, its threads and its pauses on a new clock. The seed draws the pauses."""
+    """Run commands and counting, with their threads and pauses, on a new clock. The seed determines the pauses."""
     clock = Clock(now_s)
     replacements: list[tuple[Any, str, Any]] = [
         (real_clock, "time", clock),

@@ -1,8 +1,8 @@
 """
-The start of each function, as a multiple of `import boto3`.
+The start time of each function, as a multiple of that of `import boto3`.
 
-Each start is a process of its own. Our package is unpacked where nothing is written, as Lambda does, and boto3 has its
-bytecode, as in Lambda's runtime. The programs take turns, so other load of the machine affects all of them alike.
+Each start is a separate process. As on Lambda, Python writes no bytecode into the folder of our package, and boto3
+comes with its bytecode. The programs take turns, so other load on the machine affects all of them equally.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ before = time.perf_counter()
 print(json.dumps([time.perf_counter() - before, len(sys.modules)]))
 """
 
-#: A route that reads from DynamoDB, and the same without Chalice.
+#: A route that reads from DynamoDB, with and without Chalice.
 _MINIMAL_APP: Final = """
 import boto3
 from chalice import Chalice
@@ -69,7 +69,7 @@ def handler(event, context):
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Return starts as multiples of `import boto3`, and the sizes of the packages in bytes."""
+    """Return the start times as multiples of `import boto3`, and the sizes of the packages in bytes."""
     rounds = 3 if quick else 25
     with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as root:
         folder = Path(root)
@@ -113,7 +113,7 @@ def make_package(stage: str, folder: Path, **changes: Any) -> Path:
 
 
 def _make_packages(folder: Path) -> dict[str, int]:
-    """Unpack each package into a folder with its name, ours into `task`, and return the sizes of their archives."""
+    """Unpack each package into a folder of the same name (ours into `task`), and return the sizes of the archives."""
     os.environ.update(_ENVIRONMENT)
     compile_sdk()
     (folder / "bare").mkdir()
@@ -150,7 +150,7 @@ def run_python(arguments: list[str], folder: Path) -> str:
 
 
 def _summarize(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]:
-    """Return median, least and middle half of these starts as multiples of the unit's, and the number of modules."""
+    """Return median, minimum and middle half of these times, in multiples of the unit, and the number of modules."""
     seconds = [each for each, _ in starts]
     low, middle, high = (round(quarter / median(unit), 3) for quarter in quantiles(seconds, n=4))
     least = round(min(seconds) / min(unit), 3)

@@ -1,9 +1,9 @@
 """
-CPU time of the functions as multiples of bare boto3 calls that make the same writes, and where it is spent.
+CPU time of the functions, compared with bare boto3 calls that make the same writes, and where it is spent.
 
-The bare calls are recorded from the functions, so they have the same parameters, ready-made. The functions run in this
-process and the embedded AWS in another. The compared programs take turns within a round, so other load of the machine
-affects all of them alike.
+The bare calls are recorded from the functions, so they have the same parameters, already prepared. The functions run in
+this process and the embedded AWS in another. The compared programs take turns within a round, so other load on the
+machine affects all of them equally.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PACKAGES: Final = ("botocore", "boto3", "pynamodb", "chalice", "chalicelib", "a
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The bare calls, the programs to compare with them, and the share of the repetitions that suffices."""
+    """The bare calls, the programs to compare with them, and the share of the repetitions that is enough."""
 
     bare: Prepare
     others: Mapping[str, Prepare]
@@ -64,7 +64,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def measure_ratios(rounds: int, repeats: int) -> dict[str, Any]:
-    """Return ratios by comparison, and profiles, on the AWS that the environment names."""
+    """Measure the CPU-time ratios of each comparison, and the profiles, on the AWS endpoint in the environment."""
     sqs.queue_url.cache_clear()
     comparisons = list_comparisons(boto3.client("dynamodb"), boto3.client("sqs"))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -81,7 +81,7 @@ def measure_ratios(rounds: int, repeats: int) -> dict[str, Any]:
 
 
 def list_comparisons(database: Any, queue: Any) -> dict[str, Comparison]:
-    """Return the comparisons by name. The bare calls are made by these clients, of DynamoDB and SQS."""
+    """Return the comparisons by name. These clients, of DynamoDB and SQS, make the bare calls."""
     clients = _Clients(database, queue)
     minimal = _minimal_app(database)
     commands: dict[str, Prepare] = {
@@ -164,7 +164,7 @@ def _project(size: int) -> Run:
 
 
 class _NotSentError(BaseException):
-    """A write was recorded but not sent: the function ends."""
+    """A write was recorded instead of sent, which ends the function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +204,11 @@ class _Clients:
 
 
 def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    """Run a function up to its first write in each thread, and return operations and parameters of its requests."""
+    """Run a function up to its first write in each thread, and return its requests' operations and parameters."""
     requests: list[tuple[str, dict[str, Any]]] = []
 
     def record(params: dict[str, Any], model: Any, **_: Any) -> None:
-        if model.name != "GetQueueUrl":  # once in the life of a process
+        if model.name != "GetQueueUrl":  # once per process
             requests.append((model.name, params))
             if model.name not in _READS:
                 raise _NotSentError
@@ -225,7 +225,7 @@ def _record_requests(run: Run) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
-    """Return the functions with the most own time, and the time of each package, as shares of the total."""
+    """Return the functions that take the most time themselves, and the time of each package, as shares of the total."""
     runs = [prepare() for _ in range(repeats)]
     profile = cProfile.Profile(time.process_time)
     for run in runs:

@@ -35,9 +35,9 @@ class Design:
     """
     The parts of a design: how it sends events, its queue and messages, its workers, and how to read a counter's value.
 
-    `send` and the workers make requests through the engine's gate. If they raise, the caller repeats the whole call.
-    `worker` returns the worker with a number, which keeps its state like a function's process and counts the bodies of
-    messages. `value` passes no gate.
+    `send` and the workers make requests through the engine's gate. If one of them raises, the caller repeats the whole
+    call. `worker` returns the worker with this number. It keeps its state, as a function's process does, and counts the
+    events in message bodies. `value` bypasses the gate.
     """
 
     name: str
@@ -85,7 +85,7 @@ def drain(engine: Engine, queue_url: str) -> list[str]:
 
 def pass_time(engine: Engine, seconds: int) -> None:
     """
-    Make the entries of FIFO queues, idempotency tables and client tokens older by this time, so that they expire.
+    Age the entries of FIFO queues, idempotency tables and client tokens by this time, so that they expire.
 
     The clock is not changed.
     """

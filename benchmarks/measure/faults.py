@@ -1,8 +1,8 @@
 """
 Each design under each fault, with the engine and the faults of the resilience tests.
 
-Delivery is at least once, until the worker acknowledges. Then each counter's value must be the sum of its events. Fixed
-seeds draw the schedules, so every run gives the same figures.
+Messages are delivered at least once, until the worker acknowledges them. Each counter's value must then be the sum of
+its events. The seeds of the schedules are fixed, so every run gives the same figures.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     #: One run with a fault at one point, from the first event to the last acknowledgement.
     Script = Callable[["Trial"], None]
 
-#: A design that has not acknowledged after this number of deliveries never will.
+#: A design that has not acknowledged a message after this number of deliveries never will.
 _MOST_DELIVERIES: Final = 10
 
 _MINUTE_S: Final = 60
@@ -59,12 +59,12 @@ class Trial:
                 self.events.append(Incremented(counter_id, event_id, number + 1, A_TIME_MS + number * 1000))
 
     def send(self, events: Sequence[Incremented], fault: Fault = faults.no_fault) -> list[str]:
-        """Send these events, the first time with the fault, and return the bodies on the queue."""
+        """Send these events, with the fault at the first attempt, and return the message bodies on the queue."""
         self._repeat(lambda: self.design.send(events), fault)
         return designs.drain(self.engine, self.design.queue_url)
 
     def work(self, bodies: Sequence[str], fault: Fault = faults.no_fault) -> None:
-        """Deliver these messages as one batch until they are acknowledged, the first time with the fault."""
+        """Deliver these messages as one batch until they are acknowledged, with the fault at the first delivery."""
         work = self.design.worker(0)
         self._repeat(lambda: work(bodies), fault)
 
@@ -112,7 +112,7 @@ class Trials:
         trial.work(trial.send(trial.events, _record(self.sent)), _record(self.worked))
 
     def count_outcomes(self, fault: str) -> dict[str, int]:
-        """Return the number of runs with this fault, and of those that ended too high, too low or unacknowledged."""
+        """Return the number of runs with this fault, and how many ended too high, too low or unacknowledged."""
         outcomes = {"runs": 0, "too_high": 0, "too_low": 0, "never_acknowledged": 0}
         for script in FAULTS[fault](self):
             trial = Trial(self.engine, self.design)
@@ -128,7 +128,7 @@ class Trials:
 
 
 def measure(*, quick: bool) -> dict[str, dict[str, dict[str, int]]]:  # noqa: ARG001  (there is no smaller sample)
-    """Count the outcomes of each design and fault, on an engine of its own."""
+    """Count the outcomes of each design and fault, on a separate engine."""
     engine = environment.new_engine()
     with designs.connect(engine) as every:
         return {

@@ -1,7 +1,7 @@
 """
 The work of the API's function behind each front: bytes, and CPU time as a multiple of that behind a REST API.
 
-A cold start is one of `app.serve`, the handler of `http` and `url`, as a multiple of one of `app.app`.
+The cold start is that of `app.serve`, the handler of `http` and `url`, as a multiple of that of `app.app`.
 
 The function runs with the settings of a stage whose fronts are `http` and `url`, and with a secret of the owner's CDN.
 """

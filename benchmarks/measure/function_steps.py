@@ -1,8 +1,8 @@
 """
 The work of one run of each function: requests, units, bytes and CPU time, on tables and queues of the embedded AWS.
 
-Requests, units and bytes are the same on any machine; CPU time is not. Each batch is of new counters. The units of the
-steady state follow from benchmarks/models/steady_state.py.
+Requests, units and bytes are the same on any machine; CPU time is not. Each batch has events of new counters.
+benchmarks/models/steady_state.py computes the units of the steady state.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def measure_steps(repeats: int) -> dict[str, Any]:
 
 
 def measure_run(prepare: Callable[[], Run], repeats: int, *clients: BaseClient) -> Step:
-    """Measure one run at these clients. Default: the application's. CPU time is the median of repeated runs."""
+    """Measure one run, at these clients (default: the application's). CPU time is the median of repeated runs."""
     run, printed = prepare(), io.StringIO()
     with aws_requests.record(*clients, reader=aws_requests.reader()) as requests, contextlib.redirect_stdout(printed):
         answer = run()

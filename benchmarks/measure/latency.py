@@ -1,8 +1,9 @@
 """
-The lag of increments from accepted to counted, and its parts, on the embedded AWS with everything deployed.
+The lag of increments between acceptance and counting, and its parts, on the embedded AWS with everything deployed.
 
-An increment is accepted at the time of its event, and counted when `project` has logged so. The functions' log lines,
-to a millisecond, and the durations that the platform reports divide the lag into parts, which add up to it.
+An increment is accepted at the time of its event, and counted when `project` logs that it has counted the event. The
+functions' log lines (to a millisecond) and the durations that the platform reports divide the lag into parts. The parts
+add up to the lag.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 #: Before each load, the measurement waits up to this time for an idle machine.
 _IDLE_WITHIN_S: Final = 60
 
-#: A load is too much if its last quarter waits this many times as long as the first, and this much longer, or if more
-#: than this share of its increments is sent late.
+#: A load is too much if the last quarter of its increments waits this many times as long as the first quarter, and this
+#: much longer. It is also too much if more than this share of its increments is sent late.
 _GROWS_TIMES: Final = 2
 _GROWS_BY_S: Final = 0.1
 _LATE_SHARE: Final = 0.02
@@ -52,7 +53,7 @@ class Parts(NamedTuple):
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Measure the lag of the first increment, for which each function starts cold, and of each load."""
+    """Measure the lag of the first increment, for which each function has a cold start, and of each load."""
     loads = ((5, 2, 1), (15, 2, 1)) if quick else scope.LATENCY_LOADS
     with load_driver.deploy_system(process_environment.local_place()) as api:
         first = load_driver.send(api, 1, 1)
@@ -66,7 +67,7 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
     """
     Return the parts of the lag of each event, in the order in which they were accepted.
 
-    Of an event that was published or projected repeatedly, use the delivery that counted first.
+    If an event was published or projected repeatedly, use the delivery that counted first.
     """
     counted = {
         message_id: line
@@ -81,7 +82,7 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
         publish = published[event_id]
         project = counted[publish["message_id"]]
         published_s, counted_s = load_driver.find_time(publish), load_driver.find_time(project)
-        # Start times are accurate to a few milliseconds. A time that is out of order is limited by adjacent times.
+        # Start times are accurate to a few milliseconds. A time that is out of order is clamped to the adjacent times.
         publish_began_s = min(max(accepted_s, lines.began_s[publish["invocation_id"]]), published_s)
         appended_s = min(max(accepted_s, lines.accepted_s[event_id]), publish_began_s)
         project_began_s = min(max(published_s, lines.began_s[project["invocation_id"]]), counted_s)

@@ -1,5 +1,5 @@
 """
-The embedded AWS with a Scan whose time grows with the items it reads, as DynamoDB's does.
+The embedded AWS with a Scan whose time grows with the number of items that it reads, as DynamoDB's does.
 
 Its own Scan sorts the whole table for each page, which would hide how the commands' time grows with the log.
 """
@@ -22,7 +22,7 @@ _begun: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
 
 
 def scan(data: dict[str, Any]) -> Any:
-    """Return one page of a scan without projection, and pass on any other request."""
+    """Return one page of a scan without a projection expression, and pass on any other request."""
     if any(value for name, value in data.items() if name not in _KNOWN and name != "ReturnConsumedCapacity"):
         return _ORIGINAL(data)
     table = dynamodb._tables[data["TableName"]]

@@ -1,5 +1,5 @@
 """
-Increments sent to the deployed system at a steady pace, and the log lines of its functions about them.
+Increments sent to the deployed system at a steady pace, and what the functions log about them.
 
 Each of 32 senders waits only for its own response, so a slow response delays no other increment. Linux only.
 """
@@ -41,9 +41,9 @@ _REPORT: Final = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
 @dataclass(slots=True)
 class Sent:
     """
-    The time at which each event was recorded, by its id, the number of late increments, and the time of them all.
+    The time at which each event was recorded, by its id, the number of late increments, and the time that sending took.
 
-    `busy_s` is the time for which all processors worked in the meantime.
+    `busy_s` is the busy time of all processors during sending, added up.
     """
 
     recorded_s: dict[str, float] = field(default_factory=dict)
@@ -61,9 +61,9 @@ class Sent:
 @dataclass(frozen=True, slots=True)
 class Lines:
     """
-    The time of the command's line by event id, the lines of `publish` and `project`, and when their runs began, by id.
+    The time of the command's log line by event id, the log lines of `publish` and `project`, and the runs' starts by id.
 
-    A run's beginning is computed from its end and its duration, as the platform reports them, to some milliseconds.
+    A run's start is computed from its end and its duration, as the platform reports them, to within a few milliseconds.
     """
 
     accepted_s: Mapping[str, float]
@@ -134,7 +134,7 @@ def read_lines(sent: Sent) -> Lines:
         is_complete = wanted <= counted & accepted_s.keys()
         if is_complete and {line["invocation_id"] for line in (*published, *projected)} <= began_s.keys():
             return Lines(accepted_s, published, projected, began_s)
-    raise RuntimeError(f"The logs do not have all of {len(wanted)} increments as counted.")
+    raise RuntimeError(f"The logs do not show all {len(wanted)} increments as counted.")
 
 
 def find_time(line: Mapping[str, Any]) -> float:
@@ -143,13 +143,13 @@ def find_time(line: Mapping[str, Any]) -> float:
 
 
 def busy_s() -> float:
-    """Return the seconds for which all processors of this machine have worked (proc(5), /proc/stat)."""
+    """Return the busy time of all processors of this machine, added up, in seconds (proc(5), /proc/stat)."""
     user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def count_busy_processors(span_s: float) -> float:
-    """Return the number of processors in use in this time from now."""
+    """Measure for this time, and return the mean number of processors in use."""
     began_s, began_busy_s = time.monotonic(), busy_s()
     time.sleep(span_s)
     return (busy_s() - began_busy_s) / (time.monotonic() - began_s)
@@ -162,14 +162,14 @@ def _read_lines(function: str, message: str, since_s: float) -> list[dict[str, A
 
 
 def _read_starts(function: str, since_s: float) -> dict[str, float]:
-    """Return when the runs of a function began that have ended since this time, by their ids."""
+    """Return the start times, by run id, of a function's runs that have ended since this time."""
     events = _filter_events(function, '"REPORT RequestId"', since_s)
     reports = [(event, report) for event in events if (report := _REPORT.match(event["message"]))]
     return {report[1]: (event["timestamp"] - float(report[2])) / 1000 for event, report in reports}
 
 
 def _filter_events(function: str, pattern: str, since_s: float) -> Iterator[Mapping[str, Any]]:
-    """Yield a function's log events; the embedded AWS returns the first 10,000 of a pattern, without a next page."""
+    """Yield a function's log events. The embedded AWS returns the first 10,000 that match, without a next page."""
     resources = boto3.client("cloudformation").describe_stack_resources(StackName=deploy.stack_name("local"))
     ids = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources["StackResources"]}
     pages = (

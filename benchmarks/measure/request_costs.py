@@ -1,12 +1,12 @@
 """
 The cost of an increment at AWS, part by part: write units, read units, requests, and bytes of requests and responses.
 
-Counted by the published rules for units (testkit/aws_requests.py), in simulated time.
+Units are counted by AWS's published rules (testkit/aws_requests.py), in simulated time.
 
-This design archives old entries now and then. So its counting is measured in the steady state: over whole cycles of the
-archive, without the first ones. Each counter's events are spread evenly over one second, and counted at its end.
-Counters share no request, so a few counters of a batch represent all of them. The alternatives keep no state that
-changes the cost of a batch: for them, one batch of new counters is measured.
+This design archives old entries from time to time. Its counting is therefore measured in the steady state: over whole
+cycles of the archive, without the first ones. Each counter's events are spread evenly over one second, and counted at
+its end. Counters share no request, so a few counters of a batch represent all of them. The alternatives keep no state
+that changes the cost of a batch, so one batch of new counters is measured for them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 #: The counters of a batch that are measured. They represent all of them.
 _COUNTERS_MEASURED: Final = 2
 
-#: Archives that are written before the measurement begins, and the least archives and batches of a measurement.
+#: Archives that are written before the measurement begins, and the minimum numbers of archives and batches in a
+#: measurement.
 _CYCLES_BEFORE: Final = 2
 _CYCLES_MEASURED: Final = 4
 _BATCHES_MEASURED: Final = 20
@@ -67,7 +68,7 @@ def measure(*, quick: bool) -> dict[str, list[Row]]:
 
 
 def measure_designs(engine: Engine, batches: Sequence[int]) -> dict[str, list[Row]]:
-    """Measure every design by batch and number of counters, and this one by order of messages and by path."""
+    """Measure every design by batch size and number of counters, and this design also by message order and path."""
     with designs.connect(engine) as every:
         for design in every:
             design.send([])  # caches the addresses of queues
@@ -130,7 +131,7 @@ def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
 
 
 def _measure_busy_second(engine: Engine, ours: Design) -> Row:
-    """Measure lone events, with their command, in seconds of each of which half of 1,000 events are counted."""
+    """Measure lone events, with their command, in seconds in which half of 1,000 events are already counted."""
     work, measured = ours.worker(0), []
     with clock.simulate(_BEGAN_S) as time:
         for began_ms in range(_BEGAN_MS, _BEGAN_MS + 8000, 1000):
@@ -157,7 +158,7 @@ def _measure_commands(engine: Engine, name: str, headers: Mapping[str, str]) -> 
 
 
 def _measure_steady(engine: Engine, ours: Design, name: str, counters: int, messages: Iterable[Any]) -> Row:
-    """Measure counting for each event in the steady state, if each counter's messages arrive like these."""
+    """Measure the counting of an event in the steady state, for counters whose messages arrive like these."""
     work, measured, events = ours.worker(0), [], 0
     with clock.simulate(_BEGAN_S) as time:
         for is_measured, (now_ms, times) in zip(_until_archived(f"{name}.0"), messages, strict=False):

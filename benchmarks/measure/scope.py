@@ -8,7 +8,7 @@ from benchmarks import alternatives
 
 OURS: Final = "this one"
 
-#: Every design, in the order of all tables.
+#: Every design, in the order that all tables use.
 DESIGNS: Final = (OURS, *(alternative.name for alternative in alternatives.ALL))
 
 #: `request_costs`: events in a batch, number of counters, and the parts of an increment.

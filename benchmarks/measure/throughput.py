@@ -2,9 +2,10 @@
 Events a second of one worker and of several workers, on one counter and on many, in simulated time.
 
 Workers, and the threads in which each counts its counters, run the real code on the engine in this process, one at a
-time (benchmarks/measure/clock.py). A request arrives after half of its time, and its response takes as long. In
-between, a transaction holds its items. A run ends after a simulated time. The counters' values then give the counted
-events. Nothing is throttled, and a failed batch is redelivered at once: both favour the designs that fail more often.
+time (benchmarks/measure/clock.py). A request arrives after half of its time, and its response takes the other half. In
+between, a transaction holds its items. A run ends after a fixed simulated time. The counters' values then give the
+number of counted events. Nothing is throttled, and a failed batch is redelivered at once: both favour the designs that
+fail more often.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _written_items(attempt: Attempt) -> list[str]:
 
 @functools.cache
 def _key_names() -> dict[str, tuple[str, ...]]:
-    """Return the attributes of the key by table."""
+    """Return the key attributes of each table."""
     names = settings.current()
     return {
         names.event_log_table: ("partition", "event_id"),
@@ -110,7 +111,7 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 def measure_workers(
     engine: Engine, sizes: Sequence[int], workers: Sequence[int], names: Sequence[str], seconds: float
 ) -> list[dict[str, Any]]:
-    """Return events a second by design, batch size, number of counters and of workers."""
+    """Return events a second by design, batch size, number of counters and number of workers."""
     rows = []
     with designs.connect(engine) as every:
         compared = [design for design in every if design.name in names]
@@ -152,7 +153,7 @@ def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -
 
 
 def _make_batches(design: Design, counter_ids: list[str], size: int, time: Clock) -> Iterator[list[str]]:
-    """Yield bodies of messages without end: events of counters that take turns, recorded when a worker takes them."""
+    """Yield message bodies endlessly: events of counters that take turns, recorded when a worker receives them."""
     for number in itertools.count():
         recorded_at_ms = time.time_ns() // 1_000_000
         numbers = range(number * size, (number + 1) * size)

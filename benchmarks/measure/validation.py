@@ -1,11 +1,11 @@
 """
-The model of benchmarks/models/simulation.py against the embedded AWS, at loads that it can carry. Linux only.
+The model in benchmarks/models/simulation.py, compared with the embedded AWS at loads that it can handle. Linux only.
 
 The model is set up like the embedded AWS, which has no batching window and reads a stream as soon as it is written. It
 runs up to five batches of a queue at a time. The time of a run is taken from lone increments, and its growth with the
-batch from the measured function steps. As everything runs on one machine, each run takes longer if all processors are
-busy: 1 / (1 - load ** processors) times. The load of an increment is taken from the lone ones, too. The model learns
-nothing from the loads that are compared.
+batch size from the measured function steps. Because everything runs on one machine, each run takes longer if all
+processors are busy: by the factor 1 / (1 - load ** processors). The load of an increment is also taken from lone
+increments. The model uses no measurement of the loads that are compared.
 """
 
 from __future__ import annotations

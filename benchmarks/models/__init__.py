@@ -1,1 +1,1 @@
-"""Models of capacity, prices and limits of AWS. They run nothing."""
+"""Models of the capacity, prices and limits of AWS. They make no requests."""

@@ -1,8 +1,8 @@
 """
-Compute the most that clients can cost a stage in an hour, in USD, within its limits.
+Compute the maximum cost, in USD, that clients can cause in an hour within a stage's limits.
 
-API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function
-time of expensive reads is not estimated for each kind: the limit of concurrent functions of a region bounds it.
+API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function time
+of expensive reads is not estimated for each kind: a region's limit of concurrent functions bounds it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REQUESTS: Final = STAGE.requests_per_s * SECONDS
 #: Requests a second for each concurrent function (Lambda developer guide, "Creating and managing function URLs").
 _REQUESTS_OF_A_FUNCTION: Final = 10
 
-#: Examples of the setting WAF, in requests of an address in five minutes, and of RESERVED_API.
+#: Example values of the settings WAF (requests of an address in five minutes) and RESERVED_API.
 WAF: Final = 2000
 WAF_REQUESTS: Final = WAF * 12
 RESERVED_API: Final = 10
@@ -38,7 +38,7 @@ _REFUSAL_BYTES: Final = 1300
 #: A consistent read of this size takes one unit (DynamoDB developer guide, "Read consistency and pricing").
 _BYTES_OF_A_UNIT: Final = 4096
 
-#: The size of a history's point with five digits for the number and eight for the sum.
+#: The size of a point in a history, with five digits for the number and eight for the sum.
 _BYTES_OF_A_POINT: Final = len('{"start":"2026-11-24T12:00:00.000Z","increments":10000,"sum":10000000},')
 
 #: Rounded up, so that small changes of the OpenAPI document leave the page as it is.
@@ -46,7 +46,7 @@ DOCUMENT_BYTES: Final = math.ceil(len(openapi.render_document(STAGE)) / 50_000) 
 
 
 def price_kinds(costs: Costs) -> dict[str, float]:
-    """Return the cost of each kind of request. Of reads, the largest response counts."""
+    """Return the cost of each kind of request. Each read is assumed to return the largest response."""
     command, query = (costs.measured.steps[name] for name in ("increment", "counter"))
     history_units = 1 + queries.HISTORY_BYTES / _BYTES_OF_A_UNIT + queries.PAGES_AT_ONCE
     expensive = {
@@ -56,7 +56,8 @@ def price_kinds(costs: Costs) -> dict[str, float]:
         "reports": Step(answer_bytes=MAX_LIMIT * query.answer_bytes),
         "documents": Step(answer_bytes=DOCUMENT_BYTES),
     }
-    # Read twice if the counter has counted late events. Clients cannot cause the events of a third reading.
+    # The pages are read twice if the counter has counted late events. Clients cannot cause events that require a third
+    # read.
     past_units = 2 * (1 + past.PAST_BYTES / _BYTES_OF_A_UNIT + past.PAGES_AT_ONCE)
     return {
         "increments": costs.price_total(MANY, STAGE.requests_per_s) * REQUESTS / costing.MILLION,
@@ -84,7 +85,7 @@ def price_functions(memory_mb: int) -> float:
 
 
 def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
-    """Return the cost of increments that are counted, refused by the function or by the authorizer, and with `WAF`."""
+    """Return the cost of increments: counted, refused by the function or the authorizer, and limited by `WAF`."""
     counted_usd = price_kinds(costs)["increments"]
     refused = replace(costs.measured.steps["counter"], requests=0, read_units=0)
     authorizer_usd = costs.setup.price_run("api_handler", refused) + pricing.LOG_BYTES.of(
@@ -99,7 +100,7 @@ def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
 
 
 def price_url(costs: Costs, functions: int) -> tuple[float, float]:
-    """Return the cost of increments sent to a URL of this number of functions: counted, and without the secret."""
+    """Return the cost of increments to a URL with this number of functions: with and without the secret."""
     a_second = _REQUESTS_OF_A_FUNCTION * functions
     millions = a_second * SECONDS / costing.MILLION
     counted_usd = costs.price_total(MANY, min(a_second, max(costing.RATES)))

@@ -52,7 +52,7 @@ class Case:
 
     @property
     def table_warm_up_min(self) -> int:
-        """Minutes until a new table of the log takes this rate, by the published rule."""
+        """Minutes until a new table of the log accepts this rate, by the published rule."""
         doublings = math.ceil(math.log2(max(1.0, self.accepted / limits.UNITS_OF_A_NEW_TABLE)))
         return doublings * limits.DOUBLES_IN_S // 60
 
@@ -82,7 +82,7 @@ class Model:
         self.publish, self.project = interpolate_steps(case, costs.measured)
 
     def price(self, result: Result, events: float | None = None) -> float:
-        """Return the cost of a million increments, in batches as simulated or of a given number of events."""
+        """Return the cost of a million increments, in batches as simulated or with a given number of events."""
         typical = max(1, round(result.batch))
         units = self.count_units(result)
         project = replace(
@@ -98,7 +98,7 @@ class Model:
         return costing.counting_units(1, 1000)
 
     def describe_system(self, *, is_warm: bool) -> System:
-        """Return the system to simulate, with the few initial pollers of a queue or with all."""
+        """Return the system to simulate, with the few initial pollers of a queue or with all of them."""
         case, setup, one_counter = self.case, self.costs.setup, self.case.counters == 1
         project_setup = replace(setup, wait_ms=0) if one_counter else setup
         return System(
@@ -152,7 +152,7 @@ def evaluate(case: Case, costs: Costs) -> dict[str, Any]:
     from_idle = simulate(model.describe_system(is_warm=False), warm_up_s=0, measured_s=_FROM_IDLE_S)
     batch = max(1, round(steady.batch))
     units = model.count_units(steady)
-    # Events in flight are those of a window and of the runs in progress. If there are more, they accumulate.
+    # Events in flight are those of a window and of the runs in progress. If more events wait, they accumulate.
     most_in_flight = case.accepted * (case.window_s + 5) + batch
     return {
         **asdict(case),
@@ -187,7 +187,7 @@ def interpolate_steps(case: Case, measured: FunctionSteps) -> tuple[Callable[[in
 
 
 def _interpolate(measured: Mapping[int, Step], size: int) -> Step:
-    """Return a step of this size: linear between two measured sizes and beyond the last."""
+    """Return the step of this size, interpolated between measured sizes or extrapolated beyond the last, linearly."""
     sizes = sorted(measured)
     low, high = next((pair for pair in itertools.pairwise(sizes) if size <= pair[1]), sizes[-2:])
     below, above = measured[low], measured[high]

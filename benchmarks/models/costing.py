@@ -2,15 +2,15 @@
 Compute what a million increments cost, in USD, from the work of one run of each function. Pure: no I/O.
 
 **Batches.** `publish` runs once for the events that a stream shard gathers in a batching window. Their number is rate *
-window / shards, at least 1 and at most the batch size. One counter has one shard. Many counters have four, as a new
-table starts with 4,000 write units a second and a partition takes 1,000 (DynamoDB developer guide, "Warm throughput").
-No two events of a batch are then of one counter, the most expensive case. A batch is one message, which `project` gets
-alone.
+window / shards, at least 1 and at most the batch size. One counter has one shard. Many counters have four, because a
+new table starts with 4,000 write units a second and a partition takes 1,000 (DynamoDB developer guide, "Warm
+throughput"). Each event of such a batch belongs to a different counter, the most expensive case. A batch is one
+message, and each run of `project` gets a single message.
 
 **Billed time** is CPU time, divided by the function's share of a CPU, plus a wait for each request. The share is memory
-/ 1,769 MB (Lambda developer guide, "Configure Lambda function memory"). Eight counters are counted at a time: then the
-longer one of CPU time and waits counts. Left out: cold starts, retries, free tiers, volume discounts, the runtime's own
-time.
+/ 1,769 MB (Lambda developer guide, "Configure Lambda function memory"). Eight counters are counted at a time: the
+longer of CPU time and waits is then billed. Not included: cold starts, retries, free tiers, volume discounts, the
+runtime's own time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PLATFORM_LINES: Final = (
     "Memory Size: 512 MB\tMax Memory Used: 100 MB\t\n"
 )
 
-#: The parts of the cost, in the order in which an increment meets them.
+#: The parts of the cost, in the order in which an increment reaches them.
 PARTS: Final = ("gateway", "functions", "event log", "stream", "queue", "counting", "logs and metrics")
 
 
@@ -93,7 +93,7 @@ class Setup:
         return pricing.INVOCATIONS.of(1) + pricing.GB_SECONDS.of(gb_seconds)
 
     def alternative_batch(self, rate: int, window_s: int) -> int:
-        """Return the number of messages in a batch of an alternative, if its queue batches like our stream."""
+        """Return an alternative's batch size, assuming that its queue batches like our stream."""
         return min(self.queue_batch, max(1, rate * window_s))
 
 
@@ -116,7 +116,7 @@ class Costs:
         return sum(self.price_load(load, rate).values())
 
     def price_increments(self, events: float, publish: Step, project: Step, rate: int) -> dict[str, float]:
-        """Return the cost of a million increments by part. `publish` and `project` have this number of events a run."""
+        """Return the cost of a million increments by part, for this number of events per run of the functions."""
         batches, command = MILLION / events, self.measured.steps["increment"]
         price_run = self.setup.price_run
         return {
@@ -133,10 +133,10 @@ class Costs:
 
     def price_alternative(self, events: int, work: Step, rate: int) -> float:
         """
-        Return the cost of a million increments with an alternative whose worker counts this number of events a run.
+        Return the cost of a million increments with an alternative whose worker counts this number of events per run.
 
-        In its favour: its front costs as much as our command without the event log, its batches are full, and its
-        worker logs nothing.
+        Three assumptions favour the alternative. Its front costs as much as our command without the event log, its
+        batches are full, and its worker logs nothing.
         """
         command, message_bytes = self.measured.steps["increment"], self.measured.alternative_message_bytes
         sent = pricing.QUEUE_REQUESTS.of(_chunks(message_bytes))
@@ -161,7 +161,7 @@ class Costs:
         """
         Return a run of `project` with a message of this size, in the steady state.
 
-        CPU time is that of the measured run, whose counters were new, in proportion to the requests.
+        CPU time is scaled from the measured run, whose counters were new, in proportion to the number of requests.
         """
         step = self.measured.steps[load.project_step(size)]
         span_ms = max(1000, size * 1000 // rate) if load.one_counter else 1000

@@ -1,8 +1,8 @@
 """
 The fronts of a stage: the price of a request.
 
-A function URL has no price of its own. An HTTP API charges per 512 KB, rounded up, and no request or response of this
-API is as large. AWS charges the transfer to the internet behind each front.
+A function URL has no price of its own. An HTTP API charges per 512 KB, rounded up, but every request and response of
+this API is smaller. AWS charges the transfer to the internet behind each front.
 """
 
 from __future__ import annotations
@@ -43,5 +43,5 @@ URL: Final = Front(
     None, f"{_HEADERS}{_REQUEST_ID}{_TRACE};Parent=0000000000000000;Sampled=0;Lineage=1:00000000:0\r\n\r\n"
 )
 
-#: By their names in the setting FRONT.
+#: The fronts, by their names in the setting FRONT.
 FRONTS: Final = {"rest": REST, "http": HTTP, "url": URL}

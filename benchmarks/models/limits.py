@@ -1,7 +1,7 @@
 """
-AWS's published limits of an account and of its parts, each with its page.
+AWS's published limits for an account and its resources, each with the page that states it.
 
-Read in stored copies of these pages in November 2026. Quotas are the defaults of large regions.
+The limits were read in stored copies of these pages in November 2026. Quotas are the defaults of large regions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A maximum and its page. AWS raises it on request (`change` is None), or `change` states how to need less."""
+    """A maximum and its page. AWS raises it on request (`change` is None), or `change` states how to stay below it."""
 
     most: float
     published: str
@@ -24,7 +24,9 @@ _PARTITIONS: Final = "DynamoDB developer guide, Warm throughput"
 
 #: Write units a second of one partition.
 PARTITION_UNITS: Final = Limit(
-    1_000, _PARTITIONS, "more `SHARDS` (64 at most); beyond, sum up in the client (`by`) or use several counters"
+    1_000,
+    _PARTITIONS,
+    "more `SHARDS` (at most 64); beyond that, sum up increments in the client (`by`) or use several counters",
 )
 
 #: Concurrent batches of one queue.
@@ -59,7 +61,7 @@ LIMITS: Final = {
 UNITS_OF_A_NEW_TABLE: Final = 4_000
 DOUBLES_IN_S: Final = 1800
 
-#: The pollers of a queue at first, and the number added each minute (page of `POLLERS`).
+#: The initial number of pollers of a queue, and the number added each minute (see the page of `POLLERS`).
 FIRST_POLLERS: Final = 5
 POLLERS_MORE_A_MINUTE: Final = 300
 

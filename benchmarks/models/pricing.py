@@ -1,8 +1,8 @@
 """
-AWS's list prices of us-east-1 in USD, the first tier of each, without free tiers.
+AWS's list prices in us-east-1, in USD: the first tier of each price, without free tiers.
 
-AWS's own pages fill in their figures by script, so each figure was read in a stored copy of a page that quotes it. To
-update prices, change this file and run `make cost`.
+AWS's pricing pages load their figures with JavaScript, so each figure comes from a stored copy of a page that quotes
+it. To update prices, change this file and run `make cost`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GB = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price in USD for an amount, AWS's page for it, and the page with its date in which it was read."""
+    """A price in USD for an amount, AWS's page for it, and the page from which it was read, with its date."""
 
     usd: float
     per: int
@@ -59,11 +59,11 @@ _CLOUDFRONT_BYTES_EXPLAINED = "https://wring.co/blog/aws-cloudfront-pricing-guid
 
 REST_REQUESTS: Final = Price(3.50, _MILLION, _API_GATEWAY, _GATEWAYS_COMPARED)
 HTTP_REQUESTS: Final = Price(1.00, _MILLION, _API_GATEWAY, _GATEWAYS_COMPARED)
-#: To the internet.
+#: Transfer to the internet.
 BYTES_OUT: Final = Price(0.09, _GB, _EC2, _TRANSFER_EXPLAINED)
 
 INVOCATIONS: Final = Price(0.20, _MILLION, _LAMBDA, _LAMBDA_EXPLAINED)
-#: On arm64.
+#: The price on arm64.
 GB_SECONDS: Final = Price(0.0000133334, 1, _LAMBDA, _ARTILLERY)
 
 WRITE_UNITS: Final = Price(0.625, _MILLION, _DYNAMODB, _DYNAMODB_EXPLAINED)
@@ -74,7 +74,7 @@ STREAM_READS_BY_LAMBDA: Final = Price(
     0.0, _MILLION, _DYNAMODB, f"{_DEVELOPER_GUIDE}/CostOptimization_StreamsUsage.html, undated"
 )
 
-#: To a standard queue. A request is charged per 64 KB of payload, rounded up.
+#: Requests to a standard queue. AWS charges a request per 64 KB of payload, rounded up.
 QUEUE_REQUESTS: Final = Price(0.40, _MILLION, _SQS, _SQS_EXPLAINED)
 QUEUE_CHUNK_BYTES: Final = 64 * 1024
 
@@ -83,9 +83,9 @@ METRIC_MONTHS: Final = Price(0.30, 1, _CLOUDWATCH, _CLOUDWATCH_EXPLAINED)
 
 WEB_ACL_MONTHS: Final = Price(5.00, 1, _WAF, _WAF_EXPLAINED)
 WEB_ACL_RULE_MONTHS: Final = Price(1.00, 1, _WAF, _WAF_EXPLAINED)
-#: By a web ACL. Blocked requests are charged, too.
+#: Requests that a web ACL inspects, including those that it blocks.
 INSPECTED_REQUESTS: Final = Price(0.60, _MILLION, _WAF, _WAF_EXPLAINED)
 
-#: Of HTTPS, and to the internet, in the United States and Europe.
+#: HTTPS requests, and transfer to the internet, in the United States and Europe.
 CLOUDFRONT_REQUESTS: Final = Price(0.01, 10_000, _CLOUDFRONT, _CLOUDFRONT_REQUESTS_EXPLAINED)
 CLOUDFRONT_BYTES_OUT: Final = Price(0.085, _GB, _CLOUDFRONT, _CLOUDFRONT_BYTES_EXPLAINED)

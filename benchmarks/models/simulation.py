@@ -1,15 +1,15 @@
 """
 A discrete-event model of the stream, `publish`, the queue, `project` and a counter's items: the lag and its causes.
 
-Events are simulated in batches. The events of a shard arrive evenly, or at random if they are few, so first and last
-event and their number describe a batch. One run of `publish` at a time reads a shard, and begins when a batch is full
-or its window has passed. A batch is a message. Each poller of the queue takes up to a batch of messages and runs
-`project`.
+Events are simulated in batches. The events of a shard arrive evenly, or at random if they are few. The first event, the
+last event and their number therefore describe a batch. One run of `publish` at a time reads a shard, and begins when a
+batch is full or its window has passed. A batch is a message. Each poller of the queue takes up to a batch of messages
+and runs `project`.
 
 For one counter, each request of `project` is simulated. A shard of the stream is a part of the counter, and
 `domain.archive` plans the writes (benchmarks/models/steady_state.py). A write conflicts if a transaction holds the
-item, or if a concurrent write has changed it so that the condition fails. `project` then waits at random and retries,
-as the application does. With many counters, the model assumes no conflicts.
+item, or if a concurrent write has changed it so that the condition fails. `project` then waits for a random time and
+retries, as the application does. With many counters, the model assumes no conflicts.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class System:
     """
     The simulated system, with times in seconds.
 
-    `publish_s` and `project_s` return the time of a run by its events; for one counter, `project_s` excludes requests,
-    of which each takes `request_s`.
+    `publish_s` and `project_s` return the time of a run with this number of events. For one counter, `project_s`
+    excludes requests, each of which takes `request_s`.
     """
 
     rate: float
@@ -78,7 +78,7 @@ class Result:
 
     `lags_s` has lags with the number of events of each, and `oldest_s` the lag of the first event of each run of
     `project`. `waiting` events are not counted at the end. `retries_exhausted` events were left to the queue after the
-    last try. `units` are of one counter only, and include conflicts.
+    last attempt. `units` are known for one counter only, and include conflicts.
     """
 
     counted: int = 0

@@ -1,9 +1,9 @@
 """
-The units that counting takes in the steady state, by the application's own rules, without AWS.
+The units that counting takes in the steady state, computed with the application's own rules, without AWS.
 
 `InMemoryPart` holds one part of a counter, and `domain.archive` plans its writes, as it does for `read_model.writer`.
-Units follow the published rules (testkit/aws_requests.py): a refused conditional write costs as much as the item it
-met. The tests compare the result with the requests of the application.
+Units follow the published rules (testkit/aws_requests.py): a refused conditional write costs as much as writing the
+existing item. The tests compare the result with the requests of the application.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class InMemoryPart:
         at = bisect.bisect_left(self.pages, time_ms, key=lambda page: page.end_ms)
         if at or not self.pages or len(self.pages) < _PAGES_HELD:
             return self.pages[at]
-        times = range(time_ms - PAGE_MAX, time_ms)  # of an older page, which is not held
+        times = range(time_ms - PAGE_MAX, time_ms)  # of an older page, which is not in memory
         return Page(time_ms - PAGE_MAX - 1, time_ms, 1, tuple(_make_entries(times, itertools.count())))
 
     def _store(self, page: Page) -> None:
@@ -172,7 +172,7 @@ def count(part: InMemoryPart, entries: frozenset[Entry], now_ms: int) -> Units:
 
 
 def measure(messages: Iterator[Message], batches: int = 200) -> Units:
-    """Return the units of an event in the steady state, over whole cycles of the archive and at least these batches."""
+    """Return an event's units in the steady state, over whole cycles of the archive and at least these batches."""
     part, total, events = InMemoryPart(), Units(), 0
     ids = itertools.count()
     cycles = measured = 0
@@ -206,7 +206,7 @@ def swap_pairs(messages: Iterator[Message]) -> Iterator[Message]:
 
 
 def delay(messages: Iterator[Message], share: float, seed: int = 1) -> Iterator[Message]:
-    """Yield messages of which this share, drawn by the seed, arrives 0.5 to 2.5 seconds later."""
+    """Yield messages. This share of them, which depends on the seed, arrives 0.5 to 2.5 seconds later."""
     chance = random.Random(seed)
     waiting: list[tuple[int, int, Sequence[int]]] = []
     for number, (now_ms, times) in enumerate(messages):

@@ -2,7 +2,7 @@
 Compute what viewers of one counter cost, in USD, by the polling intervals of the page.
 
 A viewer reads the counter once and then polls it. Behind a CDN, each location of the CDN asks the API for a cached read
-at most once a second. The first read of each viewer passes the cache.
+at most once a second. The first read of each viewer bypasses the cache.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LONGEST_S: Final = _POLLING["MAX_IDLE_MS"] / 1000
 #: The longest pause between reads of the details of an active counter, in seconds.
 LONGEST_OF_DETAILS_S: Final = _read_constants("page/details.js")["MAX_INTERVAL_MS"] / 1000
 
-#: Assumed: the locations of a CDN in which the viewers are.
+#: The assumed number of CDN locations that serve the viewers.
 LOCATIONS: Final = 10
 
 

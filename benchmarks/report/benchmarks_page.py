@@ -1,4 +1,4 @@
-"""Numbers of docs/benchmarks.md, and of the tables that other documents quote."""
+"""The numbers in docs/benchmarks.md, and in the tables that other documents quote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chalicelib.domain.archive import KEPT_MAX, KEPT_MIN, RECENT_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: The memory sizes of `project` whose price is compared, in MB.
+#: The memory sizes of `project` whose prices are compared, in MB.
 _MEMORIES_MB: Final = (128, 256, 512, 1024, 1769)
 
 #: For these batches: the requests of a run of `project`, and how many are concurrent.

@@ -1,4 +1,4 @@
-"""Draw the plots as SVG with matplotlib. Reproducible; a plot's description has its points."""
+"""Draw the plots as SVG with matplotlib. The output is reproducible. A plot's description lists its points."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def saved_usd(raw: Sequence[Row], shorter_s: int, longer_s: int) -> dict[int, fl
 
 
 def saved_usd_with_few(raw: Sequence[Row]) -> dict[int, float]:
-    """Return the savings of a second of window compared with none and few `PROJECTORS`, in USD by rate."""
+    """Return the savings of a one-second window over no window with few `PROJECTORS`, in USD by rate."""
     few = select(raw, projectors=scope.FEW_PROJECTORS, window_s=0)
     return {row["rate"]: row["usd"] - select(raw, rate=row["rate"], window_s=1)[0]["usd"] for row in few}
 
