@@ -20,7 +20,8 @@ PROJECT = Path(__file__).parent.parent
 LOCAL_STAGE = settings.LOCAL_STAGE
 
 #: The beginning of the line in `.local/env` that exports the variables of the other lines to a shell's commands. It is
-#: an assignment, too, for programs that read all lines as assignments. It unsets variables that would take precedence.
+#: itself an assignment, for programs that read all lines as assignments. It unsets variables that would take
+#: precedence.
 EXPORT = "IS_LOCAL=1; unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION AWS_SESSION_TOKEN; export "
 
 #: The variables that switch optional projections on.
@@ -240,7 +241,7 @@ def use_embedded_aws(access: Mapping[str, str]) -> None:
     Let this process and its children send all AWS requests to an embedded AWS, directly. Safe to repeat.
 
     `access` has its address, credentials and region. All other settings of the SDK are dropped: profiles, files and
-    addresses of single services might lead elsewhere. Requests to this machine bypass the environment's proxies.
+    addresses of single services might point elsewhere. Requests to this machine bypass the environment's proxies.
     """
     for name in [name for name in os.environ if name.startswith("AWS_") and name not in _SYSTEM_VARIABLES]:
         del os.environ[name]

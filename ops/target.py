@@ -24,7 +24,7 @@ def find_embedded_aws() -> str | None:
     if not _is_redirected():
         return None
     session: Any = boto3.Session()
-    region = session.region_name or "us-east-1"  # to find an address, any region will do
+    region = session.region_name or "us-east-1"  # any region is enough to find an address
     found: dict[str, str] = {service: session.client(service, region).meta.endpoint_url for service in SERVICES}
     embedded = {service: address for service, address in found.items() if _is_embedded(address)}
     if not embedded:
@@ -70,7 +70,7 @@ def connect(stage: str, profile: str | None, region: str | None) -> "DynamoDBCli
 
 
 def api_url(aws_url: str) -> str:
-    """Return the address at which an API answers: `aws_url`, or its counterpart on the embedded AWS."""
+    """Return the address at which an API responds: `aws_url`, or its counterpart on the embedded AWS."""
     address = find_embedded_aws()
     if not address:
         return aws_url.rstrip("/")

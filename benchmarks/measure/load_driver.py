@@ -61,9 +61,9 @@ class Sent:
 @dataclass(frozen=True, slots=True)
 class Lines:
     """
-    The time of the command's log line by event id, the log lines of `publish` and `project`, and the runs' starts by id.
+    The time of the command's log line by event id, the log lines of `publish` and `project`, and runs' starts by id.
 
-    A run's start is computed from its end and its duration, as the platform reports them, to within a few milliseconds.
+    A run's start is computed from the end and the duration that the platform reports, to within a few milliseconds.
     """
 
     accepted_s: Mapping[str, float]

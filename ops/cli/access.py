@@ -90,19 +90,20 @@ def counters_command(
     """
     List counters, change which of them clients may use, or purge them.
 
-    ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * is any text.
+    ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * matches any text.
 
     \b
       add            create a counter that COUNTERS does not name
-      close, reopen  refuse increments, but still answer reads; undo that
+      close, reopen  refuse increments, but still allow reads; undo that
       hide, show     hide a counter from clients; undo that
       purge          delete junk counters permanently: their events become void
 
-    Changes need no deployment, and take effect within a minute. Increments recorded before are still counted. Safe to
-    repeat: --start is recorded once for each --key. Exits with 1 if another entry still closes or hides a counter.
+    Changes need no deployment, and take effect within a minute. Increments recorded before the change are still
+    counted. Safe to repeat: --start is recorded once for each --key. Exits with 1 if another entry still closes or
+    hides a counter.
 
-    `purge` requires --reason. For a minute before, its counters must not accept increments. If it is interrupted, run
-    it again. Exits with 1 if it refuses a counter.
+    `purge` requires --reason. Its counters must have been closed to increments for at least a minute. If it is
+    interrupted, run it again. Exits with 1 if it refuses a counter.
 
     \b
     Examples:

@@ -46,7 +46,7 @@ def stage_command(
         outcome = work(settings, **options)
         try:
             click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text, err=outcome.is_on_stderr)
-        except KeyboardInterrupt:  # the default message would advise to run it again
+        except KeyboardInterrupt:  # the default message would advise the operator to run it again
             raise KeyboardInterrupt("Interrupted while printing the result. The work is complete.") from None
         if not outcome.holds:
             raise click.exceptions.Exit(1)
@@ -59,7 +59,7 @@ log_command = functools.partial(stage_command, check_log=True)
 
 
 def _check_target(stage: str) -> None:
-    """Refuse settings with several targets. In a terminal, name an embedded AWS, which operators may not expect."""
+    """Refuse settings with several targets. In a terminal, print an embedded AWS's address, which may be unexpected."""
     from ops import target
 
     if stage != stages.LOCAL_STAGE and (address := target.find_embedded_aws()) and sys.stderr.isatty():

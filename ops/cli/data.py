@@ -94,9 +94,9 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     """
     Repair read models from the event log, in place.
 
-    Queries are answered and increments are counted meanwhile. Corrections are conditional writes, totals last: no
-    query sees a wrong value that was not there before. Fills a lost read model, oldest events first, and a SQL
-    projection after it is switched on. If interrupted, run it again.
+    The stage serves queries and counts increments meanwhile. Corrections are conditional writes, totals last: no query
+    sees a wrong value that was not there before. Fills a lost read model, oldest events first, and a SQL projection
+    after it is switched on. If interrupted, run it again.
 
     \b
     Examples:
@@ -175,8 +175,8 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
     """
     Correct a counter by recording an adjustment.
 
-    Appends an event with a reason; recorded events never change. With --to, increments that are still pending are
-    added on top. If interrupted, run it again with the --key that it showed: it records the adjustment once.
+    Appends an event with a reason; recorded events never change. With --to, increments that are still pending are added
+    on top. If interrupted, run it again with the --key that it showed: the adjustment is recorded once.
 
     \b
     Examples:

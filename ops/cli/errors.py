@@ -13,8 +13,8 @@ class OperatorError(Exception):
     """
     A command is refused. The message states the reason and the fix. Exit status 1.
 
-    All functions of `ops` may raise it, and so do requests to AWS and the application's own errors: the program prints
-    one line and exits. Docstrings name an error only if a caller handles it, or must know what has happened until then.
+    All functions of `ops` may raise it, or an error of an AWS request or of the application: the program prints one
+    line and exits. Docstrings name an error only if a caller handles it, or must know what was done before it.
     """
 
 
@@ -23,7 +23,7 @@ class InputError(OperatorError):
 
 
 class OutageError(OperatorError):
-    """AWS does not answer in time. The outcome is unknown. Exit status 3."""
+    """AWS does not respond in time. The outcome is unknown. Exit status 3."""
 
 
 #: Errors from outside the program: the command found no difference and refused nothing.
@@ -38,28 +38,29 @@ _NOT_PROVISIONED = "The stage is not provisioned here. Run provision, or check t
 _HINTS = {
     "Unable to locate credentials": "No AWS credentials: set AWS_PROFILE, or sign in, for example with aws sso login.",
     "You must specify a region": "No AWS region: set AWS_DEFAULT_REGION, for example to eu-central-1.",
-    "AccessDenied": "Your credentials lack a permission: use others (AWS_PROFILE=name), or have it granted.",
+    "AccessDenied": "Your credentials lack a permission: use other credentials (AWS_PROFILE=name), or ask your "
+    "administrator for the permission.",
     **dict.fromkeys(
         ("ExpiredToken", "RequestExpired", "TokenRefreshRequired", "InvalidToken"),
         "Your credentials have expired: sign in again, for example with aws sso login.",
     ),
-    # S3's answers to HEAD have no error code.
+    # S3's responses to HEAD have no error code.
     **dict.fromkeys(
         ("(403) when calling", "(400) when calling the Head"),
         "Your credentials have expired or lack a permission: sign in again, for example with aws sso login, or use "
-        "others (AWS_PROFILE=name).",
+        "other credentials (AWS_PROFILE=name).",
     ),
     **dict.fromkeys(
         ("RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignature"),
         "AWS does not accept the signature: check your credentials and the clock of this machine.",
     ),
-    "InvalidAccessKeyId": "AWS does not know your credentials: use others (AWS_PROFILE=name).",
-    "InvalidClientTokenId": "AWS does not know your credentials: use others (AWS_PROFILE=name).",
-    "UnrecognizedClient": "AWS does not know your credentials: use others (AWS_PROFILE=name).",
+    "InvalidAccessKeyId": "AWS does not know your credentials: use other credentials (AWS_PROFILE=name).",
+    "InvalidClientTokenId": "AWS does not know your credentials: use other credentials (AWS_PROFILE=name).",
+    "UnrecognizedClient": "AWS does not know your credentials: use other credentials (AWS_PROFILE=name).",
     "ResourceNotFound": _NOT_PROVISIONED,
     "NonExistentQueue": _NOT_PROVISIONED,
     "QueueDoesNotExist": _NOT_PROVISIONED,
-    "permission denied for": "The database role lacks a right: connect as a role that has it, with SQL_OWNER_URL.",
+    "permission denied for": "The database role lacks a privilege: connect as a role that has it, with SQL_OWNER_URL.",
 }
 
 

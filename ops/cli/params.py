@@ -13,7 +13,7 @@ from chalicelib.projections import PROJECTIONS
 
 
 class _Parsed(click.ParamType[Any]):
-    """A text that `parse` converts, or refuses by a `ValueError`. It must be what `rule` says."""
+    """A text that `parse` converts, or refuses with a `ValueError`. `rule` describes valid texts."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], rule: object, note: str = "") -> None:
         self.name, self._parse, self._rule, self._note = name, parse, rule, note
@@ -52,7 +52,7 @@ TIME = _Parsed("time", _parse_time, "an RFC 3339 time such as 2026-01-31T12:00:0
 AGE = _Parsed("age", _parse_age, "a number of s, min, h or d, such as 30min, 12h or 7d")
 COUNTER_ID = _Parsed("counter", _accept(events.is_counter_id), events.COUNTER_ID)
 COUNTER_PATTERN = _Parsed("pattern", _accept(settings.is_counter_pattern), settings.COUNTER_PATTERN)
-#: In upper or lower case.
+#: An event's id, in upper or lower case.
 EVENT_ID = _Parsed("event", lambda text: _accept(events.is_event_id)(text.lower()), events.EVENT_ID)
 
 counters_option = click.option(

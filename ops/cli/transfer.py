@@ -72,7 +72,7 @@ def import_command(
     Append the events of FILE... that the log lacks.
 
     FILE is an export: JSON Lines, compressed if its name ends in .gz; - is standard input, s3://BUCKET/KEY is in S3.
-    Events keep their ids, times and types. Events that the log has already are skipped. Exits with 1 if an event, a
+    Events keep their ids, times and types. Events that the log already has are skipped. Exits with 1 if an event, a
     line or a file is refused; everything else is imported. Safe to repeat: if interrupted, run it again.
 
     A FILE whose name ends in .csv or .csv.gz has start values of counters in the columns counter_id and value. They are
@@ -103,8 +103,8 @@ def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool)
     Append the events that a restored table has and the log lacks.
 
     Use it after events were deleted from the log. First, let AWS restore a backup or a point in time to another table.
-    Then run this command, and rebuild. Events of the log that the table lacks stay. Exits with 1 if an event differs
-    from the recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
+    Then run this command, and rebuild. Events that only the log has are kept. Exits with 1 if an event differs from the
+    recorded one, or cannot be read. Safe to repeat: if interrupted, run it again.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from ops.deployment import overlay, site_files, stacks, template
 #: CloudFront accepts certificates of this region only.
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 
-#: The digests that FRONT_SECRETS may have next to those of the CDN: four fit in all, and a change of secret needs two.
+#: The number of digests in FRONT_SECRETS in addition to the CDN's: four fit in all, and a change of secret needs two.
 _OWN_SECRETS = 2
 
 
@@ -45,8 +45,8 @@ def deploy(
 
     Only CloudFormation keeps the secret. The API requires it once the distribution exists. With `new_secret`, the API
     accepts both secrets until the distribution sends the new one. If the call is interrupted, the distribution sends a
-    secret that the API accepts, and a repeated call finishes. CloudFormation refuses it while it still works on the
-    distribution. Without a CDN in the settings, delete the distribution.
+    secret that the API accepts, and a repeated call finishes. CloudFormation refuses a call while it is still updating
+    the distribution. Without a CDN in the settings, delete the distribution.
     """
     name = stack_name(settings.stage)
     if settings.cdn == "none":
@@ -82,7 +82,7 @@ def find_domain(settings: Settings) -> str:
 
 
 def find_address(settings: Settings) -> str:
-    """Return the address of the page and the API, without a slash at the end: that of the page's host if it has one."""
+    """Return the address of the page and the API, without a trailing slash: that of the page's host if it has one."""
     return f"https://{site_files.parse_host(settings.allowed_origin[0]) or find_domain(settings)}"
 
 

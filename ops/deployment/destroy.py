@@ -57,7 +57,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
             f"The stack of stage {settings.stage} is of an earlier version, which would delete the bucket "
             f"{kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
         )
-    removed = keys.remove_all(settings)  # API Gateway deletes no stage with a usage plan
+    removed = keys.remove_all(settings)  # API Gateway refuses to delete a stage with a usage plan
     removed += [name for name in _application_stacks(settings) if stacks.delete(name)]
     if data:
         for kind, name in resources:
@@ -76,7 +76,7 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     if kept and not data:
         lines.append(f"Kept: {', '.join(kept)}, with all events, counters and queues.")
     if settings.event_log_table in removed:
-        lines.append("AWS keeps a last backup of the event log for 35 days. It can be restored from that.")
+        lines.append("AWS keeps a final backup of the event log for 35 days, from which you can restore it.")
     return Outcome({"removed": removed, "left": kept}, lines)
 
 

@@ -50,7 +50,7 @@ def restore(settings: Settings) -> list[str]:
 
 
 def check(settings: Settings) -> None:
-    """Check that the stage's tables and queues are as their templates describe them."""
+    """Check that the stage's tables and queues match their templates."""
     if differences := [difference.text for difference in _compare(settings)]:
         raise OperatorError(
             f"Stage {settings.stage} differs from its template: {', '.join(differences)}. Run provision first, which "
@@ -135,7 +135,7 @@ def _require_backup(name: str) -> NoReturn:
 
 
 def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Check whether a table has the wanted key. Further attributes belong to indexes of the operator."""
+    """Check whether a table has the wanted key. Additional attributes belong to indexes that the operator created."""
     types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
     return _read_schema(table) == _read_schema(wanted) and all(
         types.get(each["AttributeName"]) == each["AttributeType"] for each in wanted["AttributeDefinitions"]

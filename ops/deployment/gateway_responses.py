@@ -69,7 +69,7 @@ def render(settings: Settings) -> dict[str, Any]:
     allowed = settings.allowed_origin
     cors = make_cors_config(allowed[0]).get_access_control_headers()
     readable = {name: f"'{value}'" for name, value in cors.items()}
-    if len(allowed) > 1:  # API Gateway cannot compare origins, and these responses hold nothing of the stage
+    if len(allowed) > 1:  # API Gateway cannot compare origins, and these responses contain no data of the stage
         readable |= {"Access-Control-Allow-Origin": "method.request.header.Origin", "Vary": "'Origin'"}
     signed = {"MISSING_AUTHENTICATION_TOKEN": UNSIGNED} if "iam" in (settings.writers, settings.readers) else {}
     return {

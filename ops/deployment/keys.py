@@ -29,7 +29,7 @@ def describe_limits(
     rate: int | None = None, burst: int | None = None, quota: int | None = None, period: str | None = None
 ) -> dict[str, Any]:
     """
-    Return the limits of a key as API Gateway names them. Default: none but those of the stage.
+    Return the limits of a key as API Gateway names them. Default: no limits other than the stage's.
 
     `rate` is in requests a second, and `burst` is the number of requests at once (default: the rate). `quota` is the
     number of requests in each `period` (default: day).
@@ -50,7 +50,7 @@ def list_keys(settings: Settings) -> Outcome:
 
 def add(settings: Settings, name: str, **limits: Any) -> Outcome:
     """
-    Create a key with these limits, as `describe_limits` takes them. Only this outcome has its secret.
+    Create a key with these limits, as `describe_limits` takes them. Only the outcome of this call has its secret.
 
     A call after an interrupted one replaces the incomplete key.
     """
@@ -99,7 +99,7 @@ def remove_all(settings: Settings, full_name: str | None = None) -> list[str]:
             removed.append(key["name"])
     for plan in _list_plans(settings):
         if full_name in (None, plan["name"]):
-            # API Gateway deletes no plan with stages, and no stage with plans.
+            # API Gateway refuses to delete a plan with stages, or a stage with plans.
             for stage in plan.get("apiStages", []):
                 change: Any = {"op": "remove", "path": "/apiStages", "value": f"{stage['apiId']}:{stage['stage']}"}
                 client.update_usage_plan(usagePlanId=plan["id"], patchOperations=[change])

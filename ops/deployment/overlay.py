@@ -34,8 +34,8 @@ _ACCESS_LOG_FIELDS = {
     for name in ("requestId", "requestTimeEpoch", "httpMethod", "path", "status", "responseLatency", "responseLength")
 } | {"ip": "$context.identity.sourceIp", "userAgent": "$context.identity.userAgent"}
 
-#: Passes requests with undeclared methods to the function, which answers 405. Otherwise, the gateway would answer that
-#: the path is unknown.
+#: Passes requests with undeclared methods to the function, which responds with 405. Otherwise, the gateway would
+#: respond that the path is unknown.
 _ANY_METHOD = {
     "responses": {},
     "x-amazon-apigateway-integration": {
@@ -174,7 +174,7 @@ def _alarms(name: str, fronts: Collection[str]) -> dict[str, Any]:
         f"{front.title()}5xx": _resource(
             "CloudWatch::Alarm",
             AlarmName=f"{name}-{front}-5xx",
-            AlarmDescription="Clients get 5xx. Those that do not retry lose an increment. Search the API's log for "
+            AlarmDescription="Clients get 5xx. Clients that do not retry lose increments. Search the API's log for "
             "`request failed`, and check throttled tables and the API's errors and throttles.",
             Namespace=namespace,
             MetricName=metric,
@@ -212,7 +212,7 @@ def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
     """Return the web ACL that blocks addresses with more requests in five minutes, and its association with the API."""
 
     def show(metric: str) -> dict[str, Any]:
-        # Samples hold addresses of clients.
+        # Samples contain the addresses of clients.
         return {"CloudWatchMetricsEnabled": True, "MetricName": metric, "SampledRequestsEnabled": False}
 
     limit = {"AggregateKeyType": "IP", "EvaluationWindowSec": 300, "Limit": requests_per_address}
@@ -240,7 +240,7 @@ def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
 
 
 def _access_log(name: str) -> dict[str, Any]:
-    """Return the setting that writes a line for each request to the log group of the stage's data stack."""
+    """Return the setting that makes the gateway write a line per request to the log group of the stage's data stack."""
     arn = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/apigateway/{name}"
     return {"DestinationArn": {"Fn::Sub": arn}, "Format": json.dumps(_ACCESS_LOG_FIELDS)}
 

@@ -62,13 +62,14 @@ def package(settings: Settings, folder: Path) -> Path:
     """
     Build the code, `deployment.zip`, and the application's template, `sam.json`. Return their folder, inside `folder`.
 
-    All temporary files are in `folder` as well, so that the next call removes what a killed one left.
+    All temporary files are in `folder` as well, so that the next call removes what a killed call left.
 
     Both are independent of the account: when deployed, the template imports values from the stage's data stack.
     `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are excluded.
     Reproducible: the same checkout gives the same files.
 
-    Concurrent calls with the same folder wait for each other: one would remove files that another one packages.
+    Concurrent calls with the same folder wait for each other. Otherwise, one would remove files that another one
+    packages.
     """
     stages.check_counters(settings)
     check_sql(settings)
@@ -140,8 +141,8 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     Add the stage's optional packages to the requirements, download the wheels once, and return pip's environment.
 
     pip checks the hash of each file on download, and every call checks the files again: Chalice fetches wheels for the
-    functions' platform without hashes. The folder is named after the requirements, which have the hashes, and this
-    machine's Python, so packaging again needs no network.
+    functions' platform without hashes. The folder name is derived from the requirements, including hashes, and this
+    machine's Python version. Packaging again therefore needs no network access.
     """
     pins = _pins("requirements/sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
     if settings.has_authorizer:
@@ -162,7 +163,7 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
 
 
 def _download(pure: str, binary: str, folder: Path) -> None:
-    """Download the files of these requirements. Of several concurrent processes, one creates the folder."""
+    """Download the files of these requirements. If processes run concurrently, one of them creates the folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as name:
         downloads, requirements = Path(name, "wheels"), Path(name, "requirements.txt")

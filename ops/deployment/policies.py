@@ -27,8 +27,9 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     """
     Return the policies of the stage's functions, by file name.
 
-    Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may
-    connect to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, `authorize` is another one.
+    Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may connect
+    to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, there is also a policy of
+    `authorize`.
     """
     functions = (*stages.FUNCTIONS.values(), *(["authorize"] if settings.has_authorizer else []))
     policies = {f"{function}.json": _read(settings, _FOLDER / f"{function}.json") for function in functions}
@@ -111,7 +112,7 @@ def is_traced(stage: str, configuration: Path) -> bool:
 
 
 def _read(settings: Settings, source: Path, **names: str) -> dict[str, Any]:
-    """Read a policy, with the names of this stage in place of the placeholders."""
+    """Read a policy, and replace the placeholders with the names of this stage."""
     text = source.read_text(encoding="utf-8").replace("counter-STAGE", f"counter-{settings.stage}")
     for placeholder, name in names.items():
         text = text.replace(placeholder, name)

@@ -120,7 +120,7 @@ def site_bucket(settings: Settings) -> str:
 
 
 def _remove_kept_bucket(bucket: str) -> None:
-    """Delete the empty bucket that outlived its stack, as `destroy` keeps it, so that a new stack can create it."""
+    """Delete the empty bucket that `destroy` kept when it deleted the stack, so that a new stack can create it."""
     if holder := stacks.find_output("SiteBucket", bucket):
         raise OperatorError(f"Bucket {bucket} belongs to stack {holder}: ALLOWED_ORIGIN must name another host.")
     buckets.delete(

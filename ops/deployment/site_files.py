@@ -92,7 +92,7 @@ def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increm
     last.
     """
     origin = parse_origin(api_url)
-    # The bundle replaces its sources, and its types are for a copy in a project of its own.
+    # The bundle replaces its sources, and its types are for projects that have a copy of it.
     web = {name: _minify(name, body) for name, body in web.items() if not name.startswith(("embed/", "embed.d."))}
     embed = [_file(PUBLISHED_EMBED, web[EMBED], _HOUR)] if EMBED in web else []
     pages = sorted((name for name in web if _is_page(name)), key=lambda name: (name == INDEX, name))

@@ -29,7 +29,7 @@ def render_cdn() -> str:
 
 
 def _strip_comments(template: str) -> str:
-    """Remove comments and empty lines, which count towards CloudFormation's 51,200 bytes."""
+    """Remove comments and empty lines, which count towards CloudFormation's 51,200-byte limit."""
     return re.sub(r"(?m)^ *(#.*)?\n", "", template)
 
 

@@ -3,7 +3,7 @@ Finish the package: remove files that no function loads, and add bytecode for th
 
 Functions run in a read-only folder, so Python cannot cache bytecode there and would compile all modules at each cold
 start. Bytecode that ships with its source need not be checked against it. The Python that runs this command compiles
-the bytecode, because Chalice chooses the same version as the runtime; another version would ignore the bytecode.
+the bytecode. Chalice deploys to the Lambda runtime of the same version; any other version ignores the bytecode.
 """
 
 import os

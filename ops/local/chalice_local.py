@@ -39,7 +39,7 @@ class Factory(CLIFactory):
 
 class Handler(LoopbackHandler, ChaliceRequestHandler):
     """
-    Chalice's handler, which here refuses requests that it would read differently from API Gateway.
+    Chalice's handler, which also refuses requests that it would interpret differently from API Gateway.
 
     Chalice ignores the transfer coding of a body, and all but one of several headers of the same name. It cuts off a
     path at ";" or "#".

@@ -2,8 +2,8 @@
 The guard in front of the embedded AWS: keep out web pages of other origins, and other users of this machine.
 
 The embedded AWS runs functions, so every client that can call it can run code on this machine. It does not verify
-signatures of its root user, and some of its addresses need none, such as the one that deletes everything. The guard
-passes on four kinds of requests, if their `Host` is this server or a distribution:
+signatures of its root user, and some of its addresses need no signature, such as the one that deletes everything. The
+guard passes on four kinds of requests, if their `Host` is this server or a distribution:
 
 - requests to a deployed API, from any client: the API decides, as on AWS;
 - unsigned reads of an object in a bucket, from any client: the bucket's policy decides;
@@ -89,7 +89,7 @@ class Guard:
                 )
 
     def _is_for_distribution(self, scope: Message) -> bool:
-        """Check for a distribution's domain. It is CloudFront's, so no web page can make it resolve to this machine."""
+        """Check for a distribution's domain, which is CloudFront's: no web page can make it resolve to this machine."""
         hosts = _hosts(scope)
         is_known = len(hosts) == 1 and _DISTRIBUTION.fullmatch(hosts[0]) and self._is_distribution(hosts[0])
         return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))
@@ -130,7 +130,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a function that receives the whole body once, and then what follows."""
+    """Return a function that receives the whole body once, and then the messages that follow it."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:
@@ -140,7 +140,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(scope: Message, send: Send, reason: str) -> None:
-    """Answer 403 in the format that the SDK expects: JSON for some services, XML for all others."""
+    """Respond with 403 in the format that the SDK expects: JSON for some services, XML for all others."""
     code = "AccessDeniedException"
     if b"json" in dict(scope["headers"]).get(b"content-type", b""):
         kind, text = b"application/json", json.dumps({"__type": code, "message": reason})

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 
 def is_loopback(hosts: Sequence[str], port: int) -> bool:
-    """Check whether a request's `Host` headers are one, and name this machine and the port. HTTP's default is 80."""
+    """Check whether a request has one `Host` header, which names this machine and the port (HTTP's default: 80)."""
     names = {"127.0.0.1", "localhost"}
     accepted = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
     return len(hosts) == 1 and hosts[0].lower() in accepted
@@ -17,9 +17,9 @@ def is_loopback(hosts: Sequence[str], port: int) -> bool:
 
 class LoopbackHandler(http.server.BaseHTTPRequestHandler):
     """
-    A handler that answers only requests that name its own host and port.
+    A handler that serves only requests that name its own host and port.
 
-    A web page can make its own domain name resolve to 127.0.0.1, and could then read the answers (DNS rebinding).
+    A web page can make its own domain name resolve to 127.0.0.1, and could then read the responses (DNS rebinding).
     """
 
     def parse_request(self) -> bool:
@@ -34,7 +34,7 @@ class LoopbackHandler(http.server.BaseHTTPRequestHandler):
         return False
 
     def refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer with a problem document, and close the connection."""
+        """Respond with a problem document, and close the connection."""
         problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
         body = f"{json.dumps(problem)}\n".encode()
         self.send_response(status)
@@ -47,7 +47,7 @@ class LoopbackHandler(http.server.BaseHTTPRequestHandler):
         self._drain()
 
     def _drain(self) -> None:
-        """Read the rest of the request. Otherwise, a client that is still sending would see a reset, not the answer."""
+        """Read the rest of the request. Otherwise, a client that is still sending would get a reset, not a response."""
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(1)
         with contextlib.suppress(OSError):

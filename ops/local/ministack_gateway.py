@@ -28,12 +28,12 @@ def correct(ministack: Any) -> None:
 
 
 def extend(module: Any, name: str) -> Callable[[Callable[..., Any]], None]:
-    """Replace a function of a module by the decorated one, which also gets the original, as its first argument."""
+    """Replace a function of a module with the decorated one, which gets the original as its first argument."""
     return lambda function: setattr(module, name, functools.partial(function, getattr(module, name)))
 
 
 def _keep_encoding(ministack: Any) -> None:
-    """Pass the paths of requests to REST APIs and function URLs on as the client encoded them, as AWS does."""
+    """Pass on request paths exactly as the client encoded them, for REST APIs and function URLs. AWS does the same."""
     parse = ministack._parse_execute_api_url
     received: ContextVar[str] = ContextVar("received")
 

@@ -46,7 +46,8 @@ def create_session(function: dict[str, Any]) -> dict[str, str]:
     """
     Return credentials of the function's role, the same at each call.
 
-    The embedded AWS derives a function's credentials from names alone. These derive from the local secret as well.
+    The embedded AWS derives a function's credentials from names alone. These credentials also depend on the local
+    secret.
     """
     account_id = function["FunctionArn"].split(":")[4]
     role = function["Role"].rpartition("/")[2]

@@ -37,7 +37,7 @@ class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        """Send the headers of the file, or of the configured page. Return the content, which GET sends and HEAD not."""
+        """Send the headers of the file, or of the configured page. Return the content, which only GET sends."""
         path = Path(self.translate_path(self.path))
         page = path / site_files.INDEX if path.is_dir() else path
         if page.suffix != ".html" or not page.is_file():

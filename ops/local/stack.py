@@ -163,7 +163,7 @@ def run_chalice_local(system: LocalSystem, port: int) -> None:
 
 
 def _find_addresses(system: LocalSystem) -> dict[str, str]:
-    """Return the running system's addresses, after a check that it has the ports that the environment sets."""
+    """Check that the running system has the ports that the environment sets, and return its addresses."""
     addresses = stages.addresses(system.folder)
     for variable, port, name in (
         ("AWS_PORT", system.aws_port, "AWS_ENDPOINT_URL"),
@@ -254,7 +254,7 @@ def run_aws(system: LocalSystem, program: str = "ops.local.ministack_process") -
     try:
         _wait_until(
             lambda: process.poll() is not None or _is_reachable(f"{system.aws_url}{guard.HEALTH}"),
-            "The embedded AWS did not answer",
+            "The embedded AWS did not respond",
             _READY_WITHIN_S,
         )
         if process.poll() is not None:

@@ -86,10 +86,10 @@ def add(names: tuple[str, ...], start: Adjust | None) -> Outcome:
 
 def change(action: str, names: tuple[str, ...]) -> Outcome:
     """
-    Change the catalog: `action` is a key of `CHANGES`. Safe to repeat, also concurrently: each entry is changed alone.
+    Change the catalog: `action` is a key of `CHANGES`. Safe to repeat, even concurrently.
 
-    `reopen` and `show` remove all entries that the names and patterns cover. If another entry still closes or hides
-    one of their counters, the outcome does not hold, and names that entry.
+    `reopen` and `show` remove all entries that the names and patterns cover. If another entry still closes or hides one
+    of their counters, `holds` is false, and the outcome names that entry.
 
     Raises:
         OperatorError: the catalog is full or damaged. Nothing is changed.
@@ -124,7 +124,7 @@ def read() -> Catalog:
 
 
 def read_verdicts(settings: Settings, verdict: Verdict) -> Callable[[str], bool]:
-    """Read the catalog, and return a function that checks whether clients get this verdict of a counter."""
+    """Read the catalog, and return a function that checks whether a counter has this state."""
     allowed, catalog = Names(settings.counters or ()), read()
     return lambda counter_id: judge(counter_id, allowed, catalog) is verdict
 
@@ -141,7 +141,7 @@ def _update(the: Change, entries: set[str]) -> Catalog:
                 f"item in table {CatalogItem.Meta.table_name}."
             ) from error
         raise OperatorError(
-            "The catalog is full: an item of DynamoDB has at most 400 KB. Nothing was changed. Use patterns instead of "
+            "The catalog is full: a DynamoDB item is at most 400 KB. Nothing was changed. Use patterns instead of "
             "names."
         ) from error
     return _to_catalog({name: updated.get(name, {}).get("SS", ()) for name in _SETS})
@@ -162,7 +162,7 @@ def _find_overlaps(names: Iterable[str], entries: Iterable[str]) -> dict[str, li
 
 
 def has_common_name(first: str, second: str) -> bool:
-    """Check whether some name matches both patterns."""
+    """Check whether there is a name that matches both patterns."""
 
     @cache
     def match(at: int, other: int) -> bool:

@@ -78,7 +78,7 @@ class DeadLetter:
         return [line[:_SHOWN_COLUMNS] for line in self.body.splitlines()[:_SHOWN_LINES]]
 
     def to_facts(self) -> dict[str, Any]:
-        """Return all fields, with the size and the first lines of the body in place of the body."""
+        """Return all fields, with the size and the first lines of the body instead of the body."""
         facts = asdict(self) | {"size_bytes": self.size_bytes, "first_lines": self.first_lines}
         return {name: fact for name, fact in facts.items() if name != "body"}
 
@@ -88,8 +88,9 @@ class Selection:
     """
     Dead letters whose reason contains `reason` and that were sent at least `min_age_s` seconds ago.
 
-    If there are `ids`, only those whose id starts with one of them; each must match exactly one. `projections` limits
-    the selection to the queues of these projections. Default: all projections of the stage.
+    With `ids`, only the dead letters whose id starts with one of them. Each of the `ids` must match exactly one dead
+    letter. `projections` limits the selection to the queues of these projections. Default: all projections of the
+    stage.
     """
 
     ids: Sequence[str] = ()
@@ -212,7 +213,7 @@ class InFlightMessages:
         del self.receipts[message_id]
 
     def _release(self, receipts: Iterable[str]) -> None:
-        """Make at most 10 messages visible. Try those again that SQS fails to release, as its response lists."""
+        """Make at most 10 messages visible. Retry the messages that SQS fails to release according to its response."""
         entries: Any = [
             {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
             for number, receipt in enumerate(receipts)

@@ -38,7 +38,7 @@ _S3 = "s3://"
 #: The version of the file's format and of its manifest.
 FORMAT = 1
 
-#: Longer lines are invalid, so that a file without line breaks takes no memory. The longest event has 7 KB.
+#: Longer lines are invalid, so that a file without line breaks does not fill the memory. The longest event is 7 KB.
 _LONGEST_LINE = 64 * 1024
 
 _COMPRESSED = ".gz"
@@ -98,7 +98,7 @@ def _parse_url(url: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def open_for_write(file: Path | None) -> Iterator[BinaryIO]:
-    """Open the file, or standard output. The same lines give the same bytes, also compressed."""
+    """Open the file, or standard output. The same lines give the same bytes, even if they are compressed."""
     if file is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -117,7 +117,7 @@ def replace(target: Target) -> Iterator[Path]:
     Provide the name of a draft, which replaces the file at the end of the block. After an exception, remove the draft.
 
     A file of this name keeps its old content until then. The block also writes the draft of the manifest. A reader
-    never meets a file with the manifest of another one.
+    never sees a file with the manifest of another one.
     """
     file = target.path
     draft = file.with_name(f"{file.name}{_DRAFT}")
@@ -153,7 +153,7 @@ def write_manifest(file: Path, stage: str, facts: dict[str, Any]) -> None:
 
 
 def check_exists(name: str) -> None:
-    """Check that there is a file of this name, or that it is standard input."""
+    """Check that there is a file of this name, or that the name means standard input."""
     if name.startswith(_S3):
         bucket, key = _parse_url(name)
         with _translate_missing(InputError(f"No such file: {name}.")):
@@ -164,7 +164,7 @@ def check_exists(name: str) -> None:
 
 @contextlib.contextmanager
 def _translate_missing(missing: Exception) -> Iterator[None]:
-    """Raise this error if S3 has no such object. Its answers to HEAD have the status in place of a code."""
+    """Raise this error if S3 has no such object. Its responses to HEAD have the status instead of a code."""
     try:
         yield
     except ClientError as error:
@@ -198,7 +198,7 @@ def check_manifest(name: str) -> None:
         else f"it has {lines:,} lines for {events:,} events"
     )
     raise OperatorError(
-        f"it differs from its manifest: {what}. Nothing of it was imported. To import it as it is, remove "
+        f"it differs from its manifest: {what}. Nothing was imported from it. To import it as it is, remove "
         f"{_last(name_manifest(name))}"
     )
 

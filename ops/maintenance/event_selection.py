@@ -14,7 +14,7 @@ class EventSelection:
     """
     The events of these counters, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
 
-    An event that cannot be read has no known time, so it is selected whatever these are.
+    An event that cannot be read has no known time, so it is selected whatever the time range.
     """
 
     counter_ids: Sequence[str] = ()
@@ -26,7 +26,7 @@ class EventSelection:
         return self.from_ms <= event.recorded_at_ms and (self.to_ms is None or event.recorded_at_ms < self.to_ms)
 
     def read(self, after: LogPosition | None) -> Iterator[Event | Unreadable]:
-        """Yield the events of these counters after a position, of all times. The order is always the same."""
+        """Yield the events of these counters after a position, recorded at any time. The order is always the same."""
         if not self.counter_ids:
             yield from event_log.scan(after=after)
             return
@@ -36,7 +36,7 @@ class EventSelection:
                 yield from event_log.scan_counter(counter_id, after if counter_id == resumed else None)
 
     def estimate_size(self, table: str) -> int | None:
-        """Return the approximate number of events that `read` yields of the log in this table; None if unknown."""
+        """Return the approximate number of events that `read` yields from the log in this table; None if unknown."""
         return None if self.counter_ids else lookups.approximate_item_count(table)
 
 

@@ -1,8 +1,9 @@
 """
 Export: write the events of the log to a file, ordered by time.
 
-DynamoDB returns the events in an order that depends on its partitions. So they are first collected in a SQLite file,
-which SQLite then sorts on disk. That file also has the position in the log, after which an interrupted export resumes.
+DynamoDB returns the events in an order that depends on its partitions. They are therefore first collected in a SQLite
+file, which SQLite then sorts on disk. That file also has the position in the log after which an interrupted export
+resumes.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ _AT_ONCE = 1000
 #: Less than a day: a daily export that was killed must not be finished by the next one.
 _EXPIRES_MS = 6 * 3_600_000
 
-#: The most unreadable events that the outcome lists.
+#: The maximum number of unreadable events that the outcome lists.
 _LISTED = 20
 
 _SCHEMA = """
@@ -83,9 +84,9 @@ class _Staging(TemporaryDatabase):
 
     def resume(self, owner: str, *, from_start: bool = False) -> tuple[LogPosition | None, int]:
         """
-        Return the position of the export with this owner, and the number of events so far; else start over.
+        Return the position of this owner's export, and its number of events so far. Otherwise, start over.
 
-        The state of another owner, or of more than six hours ago, is dropped; with `from_start`, any state.
+        Drop the state of another owner, or of more than six hours ago. With `from_start`, drop any state.
         """
         now_ms = clock.now_ms()
         row = self.row("SELECT owner, started_ms, partition, event_id FROM state")
@@ -97,7 +98,7 @@ class _Staging(TemporaryDatabase):
         return None, 0
 
     def add(self, batch: Sequence[Event | Unreadable], selection: EventSelection) -> None:
-        """Add those events of the batch that are selected, and move the position, in one transaction."""
+        """Add the selected events of the batch, and advance the position, in one transaction."""
         events, unreadable = [], []
         for event in batch:
             if isinstance(event, Unreadable):

@@ -1,8 +1,9 @@
 """
 Append the events that a stage's log lacks. The events come from files or from another log table.
 
-DynamoDB charges a refused write like a write. So read the log before the first writes, and again while it has some of
-the events. A repeated run costs only reads, and continues where an interrupted one stopped.
+DynamoDB charges for a refused write as for a successful one. Therefore, read the log before the first writes, and keep
+reading it while it has some of the events. A repeated run costs only reads, and continues where an interrupted one
+stopped.
 """
 
 import contextvars
@@ -31,7 +32,7 @@ _THREADS = 8
 #: DynamoDB's limit of a batch of reads, and of a transaction.
 _AT_ONCE = event_log.MOST_AT_ONCE
 
-#: The most problems, and the most counters that clients cannot read, that the outcome lists.
+#: The maximum number of problems, and of counters that clients cannot read, that the outcome lists.
 _LISTED = 20
 
 
@@ -69,7 +70,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class _Result:
-    """The numbers of events so far: appended, by type; in the log before; and of problems, of which some are listed."""
+    """The numbers so far: of events appended, by type; already in the log; and of problems, some of them listed."""
 
     appended: Counter[str] = field(default_factory=Counter)
     present: int = 0
@@ -105,11 +106,11 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     """
     Append those of these events that the log lacks, at most `rate` a second.
 
-    An event that the log has already is skipped. If it differs from the recorded event with its id, it is a problem. A
+    An event that the log already has is skipped. If it differs from the recorded event with its id, it is a problem. A
     purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
     `dry_run`, read and report only. Memory use does not grow with the number of records, which is `total`, if known.
 
-    `present` is the number of further events that the log has. The outcome names the command that is to follow.
+    `present` is the number of further events that the log already has. The outcome names the command to run next.
     Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
     """
     result = _Result(present=present)

@@ -44,8 +44,8 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
     """
     Append the events of the restored table that the stage's log lacks, at most `rate` events a second.
 
-    An event that the log has is skipped, also if a client recorded it again with its key since. One that differs from
-    the recorded one is a problem, and so is one that cannot be read. Memory use does not grow with the logs.
+    An event that the log has is skipped, even if a client has since recorded it again with its key. An event that
+    differs from the recorded one, or cannot be read, is a problem. Memory use does not grow with the logs.
     """
     client: Any = tables.client()
     check = partial(_check_source, settings.event_log_table)
@@ -56,7 +56,7 @@ def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: i
     """
     Append the events of the source's log that the stage's log lacks, at most `rate` events a second.
 
-    Like `restore`: an event that the log has is skipped, also if a client recorded it in both stages with its key.
+    Like `restore`: an event that the log has is skipped, even if a client recorded it in both stages with its key.
     `client` is in the source's account and region.
     """
     outcome = _append_missing(
@@ -109,8 +109,8 @@ def _check_source(own_table: str, restored: dict[str, Any]) -> None:
     source = restored.get("RestoreSummary", {}).get("SourceTableArn", name).rpartition("/")[2]
     if source != own_table and not source.startswith(f"{own_table}-"):
         raise OperatorError(
-            f"Table {name} must be restored from {own_table}, or from a table whose name begins so, got {source}. To "
-            "append the events of another stage, use `python -m ops copy`."
+            f"Table {name} must be restored from {own_table}, or from a table whose name starts with it, got {source}. "
+            "To append the events of another stage, use `python -m ops copy`."
         )
 
 
@@ -130,7 +130,7 @@ def _compare_catalogs(settings: Settings, source: Settings, client: "DynamoDBCli
 
 
 def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict[str, Any]:
-    """Describe the table of another log, after a check that it can be one. `own` describes that of this stage's log."""
+    """Check that a table can be another event log, and return its description. `own` describes the stage's table."""
     try:
         description: Any = client.describe_table(TableName=table)["Table"]
     except client.exceptions.ResourceNotFoundException as error:

@@ -118,7 +118,7 @@ def connect_sql(settings: Settings) -> "Iterator[Engine]":
         try:
             has_schema = read_model.has_schema(engine)
         except ReadModelUnavailableError as error:
-            raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL.name} does without it)") from error
+            raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL.name} does not need it)") from error
         if not has_schema:
             raise OperatorError(
                 f"The SQL read model of stage {settings.stage} has no tables: run provision and deploy first."

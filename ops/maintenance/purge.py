@@ -37,16 +37,16 @@ _AT_ONCE = 100
 #: Appends at the same time.
 _THREADS = 8
 
-#: Functions that have an old copy of the catalog may accept increments for less than this time.
+#: Functions that have an old copy of the catalog accept increments for less than this time.
 _QUIET_MS = 60_000
 
-#: The most names that a message lists.
+#: The maximum number of names that a message lists.
 _LISTED = 20
 
 
 @dataclass(slots=True)
 class _Result:
-    """The numbers of counters and events that were purged, their value, and by name why other counters were not."""
+    """The numbers of counters and events that were purged, their value, and why other counters were not, by name."""
 
     counters: int = 0
     events: int = 0
@@ -169,8 +169,8 @@ def _check_closed(still_open: Iterator[str]) -> None:
     if listed := list(islice(still_open, _LISTED)):
         more = f" and {count(number, 'other')}" if (number := sum(1 for _ in still_open)) else ""
         raise OperatorError(
-            f"These counters accept increments: {', '.join(listed)}{more}. Close or hide them by "
-            "`python -m ops counters`, and purge them a minute later. Nothing was changed."
+            f"These counters accept increments: {', '.join(listed)}{more}. Close or hide them "
+            "with `python -m ops counters`, and purge them a minute later. Nothing was changed."
         )
 
 
@@ -210,7 +210,7 @@ def _find_obstacle(db: StagingDb, comparisons: Iterable[Comparison]) -> str:
 
 def _make_purges(db: StagingDb, note: Note, result: _Result) -> list[Purged]:
     """
-    Make the purges that void the staged events: one for each part. A counter whose events are void needs none.
+    Make the purges that void the staged events: one for each part. Skip counters whose events are already void.
 
     The time of the latest event is the end of a purge, so that the clock of this machine makes no difference.
     """

@@ -50,8 +50,8 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     """
     Send the selected dead letters back to their queues. If SQS fails, unsent messages stay where they are.
 
-    The outcome holds unless a message is too large for a queue, other messages are hidden, or the selection's maximum
-    was reached.
+    `holds` is false if a message is too large for a queue, another consumer has received messages, or the run reached
+    its maximum.
     """
     limits = {queue: _get_size_limit(queue) for queue in (each.queue(settings.stage) for each in settings.projections)}
     with dead_letters.receive(settings, selection) as received:
@@ -84,7 +84,7 @@ def discard(
     Delete the selected dead letters after `confirm`, which gets a list of them and raises if the operator declines.
 
     Before that, copy them to a new file in the folder, as JSON Lines that only this user can read. Each run has its own
-    copy. The outcome holds unless other messages are hidden, or the selection's maximum was reached.
+    copy. `holds` is false if another consumer has received messages, or the run reached its maximum.
 
     Raises:
         OperatorError: an id matches no message or several; the confirmation took too long; or the copy cannot be
@@ -102,7 +102,7 @@ def discard(
                     f"The confirmation took over {_CONFIRM_WITHIN_S} seconds. Nothing was discarded. Run it again."
                 )
             copy = _write_copy(folder, settings.stage, received)
-            click.echo(f"Copied to {copy}.", err=True)  # a later failure has no outcome to show it
+            click.echo(f"Copied to {copy}.", err=True)  # a later failure would not show it
             with progress.bar("Discarding", len(received.letters), "messages") as advance:
                 for letter in received.letters:
                     received.delete(letter, "discarded")

@@ -113,7 +113,7 @@ def _translate(error: Exception, statement: str, timed_out_after_s: int | None) 
     if isinstance(error, psycopg.errors.QueryCanceled) or code == sqlite3.SQLITE_INTERRUPT:
         if timed_out_after_s is not None:
             return OperatorError(f"Stopped after {timed_out_after_s} seconds: narrow the query or raise --timeout.")
-        # SQLite turns Ctrl-C into this error. A server reports a request of an administrator.
+        # SQLite turns Ctrl-C into this error. On a server, an administrator cancelled the statement.
         return KeyboardInterrupt(_INTERRUPTED) if code else OperatorError(f"Interrupted: {error}.")
     if code == sqlite3.SQLITE_AUTH:
         return OperatorError("Refused: the database is read-only here. Nothing was changed.")

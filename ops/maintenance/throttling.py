@@ -27,7 +27,7 @@ _CODES = {
 @contextlib.contextmanager
 def retry_throttled(client: BaseClient) -> Iterator[None]:
     """
-    Retry the client's requests in this block that DynamoDB throttles, refuses for a conflict, or answers too late.
+    Retry the client's requests in this block if DynamoDB throttles them, reports a conflict, or responds too late.
 
     A retry is the same request, with the same token if it is a transaction. After 30 attempts, the error is raised.
     The SDK's own retries come first. It does not retry a transaction of which DynamoDB throttles a member.

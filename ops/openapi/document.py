@@ -2,8 +2,8 @@
 Generate the API's OpenAPI 3.1 document: each path, parameter, header, status and error, with examples.
 
 `make openapi` writes it to `chalicelib/extras/openapi.json`, which ships. Routes come from `app.py`; limits, patterns
-and defaults come from their modules; and the service itself renders the examples. So the document cannot drift from the
-code.
+and defaults come from their modules; and the service itself renders the examples. Therefore, the document cannot drift
+from the code.
 """
 
 import json
@@ -27,10 +27,10 @@ Every error is a problem document (RFC 9457). `detail` states what was wrong and
 programs. API Gateway may refuse a request itself, with the type `urn:counter:problem:gateway-error` and a status of its
 choice. Such a document has no `status`.
 
-Each path that has GET also has HEAD: the same response, without its body. Another method is a `405`, whose `Allow`
+Each path that has GET also has HEAD: the same response, without its body. Any other method gets a `405`, whose `Allow`
 lists the methods of the path.
 
-Pages of the allowed origins can read every response, including errors (CORS). Each path answers preflight requests.
+Pages of the allowed origins can read every response, including errors (CORS). Each path responds to preflight requests.
 """
 
 #: The errors of every route, of routes with parameters, and of routes with parameters in the path.

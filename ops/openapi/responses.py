@@ -14,7 +14,7 @@ from ops.deployment.gateway_responses import GATEWAY_PROBLEMS
 from ops.openapi.examples import A_COUNTER, INCREMENTED
 from ops.openapi.schemas import JSON, TEXT, describe_integer, describe_object, refer_to
 
-#: Headers whose values differ between responses. Each other header has the value that it has in the example.
+#: Headers whose values differ between responses. All other headers have the values of the example.
 _VARYING: JSON = {
     "ETag": {"required": True, "schema": {"type": "string", "pattern": '^".+"$'}, "example": '"16"'},
     "Location": {
@@ -128,7 +128,7 @@ REFUSALS: JSON = {
         "A part of the request is malformed, or the range is too long.", _MALFORMED, _TOO_LONG
     ),
     "BadMoment": _describe_problems(
-        "A part of the request is malformed, or the time is too far back to be answered in one request.",
+        "A part of the request is malformed, or the time is too far back for a single request.",
         _MALFORMED,
         errors.TooFarBackError(1_700_000_000_000, 1_600_000_000_000),
     ),
@@ -179,7 +179,7 @@ REFUSALS: JSON = {
         current=refer_to("schemas", "Counter"),
     ),
     "TooLarge": _describe_problems(
-        f"The body has more than {requests.MAX_BODY_BYTES} bytes.",
+        f"The body is larger than {requests.MAX_BODY_BYTES} bytes.",
         errors.BodyTooLargeError("The body must be at most 1024 bytes, got 1025."),
         "REQUEST_TOO_LARGE",
     ),

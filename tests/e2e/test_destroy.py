@@ -186,6 +186,6 @@ def test_destroy_data_removes_the_retained_log_too(gone):
     assert gone.process.returncode == 0, gone.process.stderr
     assert gone.process.stdout.splitlines() == [
         f"Removed: {DATA}, {LOG}.",
-        "AWS keeps a last backup of the event log for 35 days. It can be restored from that.",
+        "AWS keeps a final backup of the event log for 35 days, from which you can restore it.",
     ]
     assert (gone.stacks, gone.tables, gone.buckets) == (set(), set(), set())

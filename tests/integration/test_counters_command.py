@@ -157,7 +157,7 @@ def test_start_value_0_records_nothing():
 def test_full_catalog_is_refused_and_unchanged(table):
     table.put_item(Item={"name": "counters", "filler": "x" * 400_000})
 
-    with pytest.raises(OperatorError, match="The catalog is full: an item of DynamoDB has at most 400 KB"):
+    with pytest.raises(OperatorError, match="The catalog is full: a DynamoDB item is at most 400 KB"):
         counters.change("close", tuple(f"{'x' * 60}{number:04}" for number in range(200)))
 
     assert counters.read().closed.entries == frozenset()

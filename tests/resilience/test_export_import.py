@@ -583,7 +583,7 @@ def test_file_that_differs_from_its_manifest_is_refused(engine, tmp_path, spoil,
     outcome = run_import(file)
 
     assert outcome.facts["listed"] == [
-        f"{file}: it differs from its manifest: {reason}. Nothing of it was imported. To import it as it is, remove "
+        f"{file}: it differs from its manifest: {reason}. Nothing was imported from it. To import it as it is, remove "
         "events.jsonl.manifest.json"
     ]
     assert (outcome.holds, read_log()) == (False, [])

@@ -165,7 +165,7 @@ def test_rebuild_without_a_documented_right_is_refused(database, name, monkeypat
     database.ask("DROP ROLE operator")
 
     assert not verified.holds
-    assert describe(refused.value).startswith("The database role lacks a right: connect as a role that has it")
+    assert describe(refused.value).startswith("The database role lacks a privilege: connect as a role that has it")
     assert done.holds
     check_in_the_end(database, events)
 
