@@ -77,7 +77,7 @@ class Requests:
             self.made.append((operation, parameters))
 
     def price(self, operation: str, answer: dict[str, Any], context: dict[Any, Any]) -> None:
-        """Add the cost of a completed request, whatever its outcome."""
+        """Add the cost of a completed request, regardless of its outcome."""
         parameters, targets, before = context[id(self)]
         written = sum(
             target.factor * _count_units(max(size_before, self._size_now(target), target.put_bytes), _UNIT_BYTES)

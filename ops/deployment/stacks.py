@@ -135,7 +135,7 @@ def outputs(name: str) -> dict[str, str]:
 
 
 def find_outputs(name: str) -> dict[str, str]:
-    """Return the stack's outputs by name; none if the stack does not exist."""
+    """Return the stack's outputs by name; empty if the stack does not exist."""
     stack = _find(name)
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])} if stack else {}
 

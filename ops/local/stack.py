@@ -76,7 +76,7 @@ def run(system: LocalSystem) -> None:
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:
-                # The files of packaging are removed, too.
+                # This also removes the files of packaging.
                 os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary_folder)
                 api_url = _deploy(system)
                 maximum = stages.read_settings(stages.LOCAL_STAGE).max_increment

@@ -88,9 +88,8 @@ class Selection:
     """
     Dead letters whose reason contains `reason` and that were sent at least `min_age_s` seconds ago.
 
-    With `ids`, only the dead letters whose id starts with one of them. Each of the `ids` must match exactly one dead
-    letter. `projections` limits the selection to the queues of these projections. Default: all projections of the
-    stage.
+    With `ids`, select only dead letters whose id starts with one of them. Each of the `ids` must match exactly one.
+    `projections` limits the selection to the queues of these projections. Default: all projections of the stage.
     """
 
     ids: Sequence[str] = ()

@@ -14,7 +14,7 @@ class EventSelection:
     """
     The events of these counters, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
 
-    An event that cannot be read has no known time, so it is selected whatever the time range.
+    An event that cannot be read has no known time, so it is selected regardless of the time range.
     """
 
     counter_ids: Sequence[str] = ()

@@ -183,7 +183,7 @@ def _to_outcome(settings: Settings, result: _Result, following: str, *, dry_run:
 
 def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterator[Candidate]:
     """
-    Yield the events whose ids are valid for their types, and add the others, and the problems, to the result.
+    Yield the events whose ids are valid for their types. Add all other events, and the problems, to the result.
 
     After each purge, yield its copies for the parts of this stage, because its own stage may have others.
     """

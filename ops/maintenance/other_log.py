@@ -148,7 +148,7 @@ def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict
 
 
 def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
-    """Yield the events that the log had at the start, whatever its number of parts. Reads are strongly consistent."""
+    """Yield the events that the log had at the start, with any number of parts. Reads are strongly consistent."""
     for page in client.get_paginator("scan").paginate(
         TableName=table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
     ):

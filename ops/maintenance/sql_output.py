@@ -37,7 +37,7 @@ def write(result: Result, output: Format, limit: int | None) -> None:
     Write at most `limit` rows to standard output. Default: 1,000 rows of a table, else all.
 
     Nothing is written before the last row has arrived: if the statement fails or is stopped, the output is empty, not
-    cut off. A table is collected in memory, CSV and JSON in a temporary file. CSV and JSON are UTF-8, whatever the
+    cut off. A table is collected in memory, CSV and JSON in a temporary file. CSV and JSON are UTF-8, regardless of the
     encoding of standard output. If there are more rows, a note says so: below a table, else on standard error.
     """
     if output == "table":

@@ -182,8 +182,8 @@ def _describe_cached_counter() -> Operation:
     clicks = responses.render_counter(A_REQUEST, A_COUNTER, responses.SHARED)
     return Operation(
         describe_cacheable(
-            "The counter. A shared cache, such as a CDN, may keep it for a second. So its version may be lower than "
-            "another that the client has seen.",
+            "The counter. A shared cache, such as a CDN, may keep it for a second. Its version may therefore "
+            "be lower than one that the client has seen.",
             refer_to("schemas", "Counter"),
             clicks,
         ),

@@ -161,7 +161,7 @@ def test_page_of_fronts_states_the_measured_figures():
     http, url = (steps.cpu_ratio(raw, "increment", name) for name in ("http", "url"))
 
     text = " ".join((PAGES["docs/fronts.md"] + PAGES["docs/cdn.md"]).split())
-    assert f"cold start takes {median(raw['starts']):.2f} times the CPU time of that of `app.app`" in text
+    assert f"cold start takes {median(raw['starts']):.2f} times the CPU time of a cold start of `app.app`" in text
     assert f"takes {http:.2f} times the CPU time with `http`, and {url:.2f} times with `url`" in text
     assert f"cost {refused_usd['url']:.2f} USD with `url`, and {refused_usd['http']:.2f} USD with `http`" in text
 
