@@ -147,7 +147,7 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
     try:
         message = json.loads(body, object_pairs_hook=_build_object) if isinstance(body, str) else None
     except (ValueError, RecursionError):
-        return [], ["the body is not JSON, or has numbers or nesting beyond those of a valid message"]
+        return [], ["the body is not JSON, or its numbers or nesting exceed those of a valid message"]
     match message:
         case _RepeatedMember():
             return [], [f"the body {message.reason}"]

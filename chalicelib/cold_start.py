@@ -19,7 +19,7 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.check": ("extras.verification.scheduled_check", "aws.tables"),
 }
 
-#: The API's handler in stages that have fronts other than the REST API.
+#: The API's handler in stages with a front other than the REST API.
 _SERVE = {"app.serve": ("api.payload_v2", *_FUNCTIONS["app.app"])}
 
 _AUTHORIZER = {"app.authorize": ("access.tokens",)}

@@ -71,7 +71,7 @@ def record(command: Command) -> Accepted:
 
 
 def choose_event_id(command: Command, now_ms: int) -> str:
-    """Return the id of the command's event: derived from the idempotency key if there is one, else random."""
+    """Return the id of the command's event: derived from the idempotency key, if there is one, or random."""
     if command.idempotency_key is not None:
         # A counter id has no slash, so each pair of counter and key has a unique name.
         return str(uuid.uuid5(_KEYED_EVENTS, f"{command.counter_id}/{command.idempotency_key}"))

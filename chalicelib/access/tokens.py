@@ -57,11 +57,11 @@ class IssuerKeys(PyJWKClient):
         return self._known
 
     def _find_address(self) -> str:
-        """Return the address of the keys. The configuration must be that of the issuer (OpenID Connect Discovery)."""
+        """Return the address of the keys. The configuration must name this issuer (OpenID Connect Discovery)."""
         configuration = self._configuration.fetch_data()
         issuer, address = configuration.get("issuer"), configuration.get("jwks_uri")
         if issuer != self._issuer:
-            raise PyJWTError(f"the configuration must be that of {self._issuer}, got that of {issuer!r}")
+            raise PyJWTError(f"the configuration's issuer must be {self._issuer}, got {issuer!r}")
         scheme = self._issuer.partition("://")[0]
         if not isinstance(address, str) or not address.startswith(f"{scheme}://"):
             raise PyJWTError(f"jwks_uri must begin with {scheme}://, got {address!r}")

@@ -1,4 +1,4 @@
-"""Part keys and partition keys: the only module that knows how many parts this stage's counters have."""
+"""Derive part keys and partition keys. Only this module knows how many parts this stage's counters have."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def create_session() -> Session:
 
 
 def remaining_s() -> float | None:
-    """Return the seconds that an attempt may take from now on: 0 or less after the deadline; None outside Lambda."""
+    """Return the number of seconds left for an attempt: 0 or less after the deadline; None outside Lambda."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 

@@ -36,7 +36,7 @@ _TIME_BYTES = 6
 _ID_BYTES = 16
 _AMOUNT_AT = _TIME_BYTES + _ID_BYTES
 
-#: No field of an entry has more than 54 bits. A longer varint is damaged, and is not read to its end.
+#: No field of an entry has more than 54 bits. A longer varint is damaged, and decoding stops there.
 _MAX_VARINT_BITS = 56
 
 

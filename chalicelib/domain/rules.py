@@ -101,7 +101,7 @@ class Text(Rule):
 
 
 def read_rules(annotated: type[Any]) -> dict[str, Rule]:
-    """Return the rules of the class's own fields, without those of its bases, by the fields' names in Python."""
+    """Return the rules of the fields that the class itself declares, not its bases, by the fields' names in Python."""
     annotations = inspect.get_annotations(annotated, eval_str=True)
     rules = {name: hint.__metadata__[0] for name, hint in annotations.items() if hasattr(hint, "__metadata__")}
     return {name: replace(rule, name=rule.name or name) for name, rule in rules.items()}

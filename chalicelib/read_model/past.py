@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Counter
 
 #: Limit of the archive pages that one request reads, in bytes: 32 read units, about 6,000 events. It is much lower than
-#: `queries.HISTORY_BYTES`, because API Gateway limits this query like that of the current state, which is cheap.
+#: `queries.HISTORY_BYTES`, because API Gateway limits this query like a query for the current state, which is cheap.
 PAST_BYTES = 128 * 1024
 
 #: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.
@@ -63,7 +63,7 @@ def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BY
 
 
 def _read(counter_id: str, at_ms: int, most_bytes: int | None) -> _Reading:
-    """Read the counter, then its archive from both ends in turn, until the state at the time is known."""
+    """Read the counter, then its archive from both ends alternately, until the state at the time is known."""
     parts = [PastPart(part, at_ms) for part in store.read_parts(counter_id)]
     size = turn = 0
     while not _are_known(parts):

@@ -3,8 +3,8 @@ Count events exactly once, in the counter's own item.
 
 Usually, one update counts a batch without a read. It adds to value, version and recent entries, on the condition that
 none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which `planner` decides
-the next write. Duplicates, order and batch boundaries make no difference, because the event alone determines where it
-is counted.
+the next write. Duplicates, order and batch boundaries do not matter, because the event alone determines where it is
+counted.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ The SQL read model: create its schema, and count events in it, each exactly once
 
 A batch is counted in one transaction: insert the events whose rows do not exist yet, and add their amounts to the
 counters. The primary key of a row, (counter id, event id), also identifies the event in the log. So duplicates, order
-and batch boundaries make no difference. The read model lags behind the log and can be rebuilt from it.
+and batch boundaries do not matter. The read model lags behind the log and can be rebuilt from it.
 
 Errors of SQLAlchemy and its drivers are raised as the project's own errors. A `ReadModelUnavailableError` means that
 the database refuses the request or does not respond; a `ContendedError` means that every attempt conflicted with
@@ -84,8 +84,9 @@ def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> fro
 
     Raises:
         ReadModelUnavailableError: the database refuses the request or does not respond. Some may be counted: deliver
-            all again.
-        ContendedError: every attempt conflicted with a concurrent writer. Some may be counted: deliver all again.
+            all of them again.
+        ContendedError: every attempt conflicted with a concurrent writer. Some may be counted: deliver all of them
+            again.
         PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
             events. The events of all other counters are counted.
     """

@@ -192,7 +192,7 @@ def _walk_counters(walks: _Walks, budget: int, now_s: int, report: Report) -> in
 
 
 def _estimate_cost(item: RawItem) -> int:
-    """Return the cost of comparing this part, in events: that of its log, item and archive."""
+    """Return the cost of comparing this part, in events: the reads of its log, item and archive."""
     try:
         return max(0, items.decode_totals(item).version) + 2 * _EVENTS_PER_UNIT
     except DamagedReadModelError:

@@ -113,7 +113,7 @@ class StagedPage(NamedTuple):
 
     @property
     def is_linked(self) -> bool:
-        """Whether the page starts where the previous one ends, as far as it can be decoded."""
+        """Whether the page, as far as it can be decoded, starts where the previous page ends."""
         return self.damage is not None or self.start_ms == self.before_ms
 
 
