@@ -314,7 +314,7 @@ def test_page_is_as_small_as_its_description_says():
 
     text = " ".join(TEXT.split())
     stated = re.search(
-        r"The first number takes ([\d.]+) KB in place of ([\d.]+), and .*? ([\d.]+) in place of ([\d.]+)\.", text
+        r"first number transfers ([\d.]+) KB instead of ([\d.]+) KB, and .*? ([\d.]+) KB instead of ([\d.]+) KB\.", text
     )
 
     assert stated
