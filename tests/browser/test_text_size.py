@@ -89,7 +89,8 @@ class MadeUpApi:
             route.fulfill(status=503, json=problem, headers=CORS)
         elif route.request.method == "POST":
             if self.fault == "refusal":
-                problem = {"title": "Invalid amount", "detail": "by must be an integer from 1 to 1000, got 1001. " * 4}
+                problem = {"type": "urn:counter:problem:invalid-request", "title": "Invalid request"}
+                problem["detail"] = "by must be an integer from 1 to 1000, got 1001. " * 4
                 route.fulfill(status=400, json=problem, headers={**CORS, "Content-Type": "application/problem+json"})
         elif path.endswith("/badge.svg"):
             badge = '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="20"><path d="M0 0h400v20H0z"/></svg>'
