@@ -144,7 +144,7 @@ def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) ->
 
 
 def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -> bool:
-    """Deliver the batch, and check whether the worker acknowledges it. If not, part or all of it may be counted."""
+    """Deliver the batch, and check whether the worker acknowledges it. Even if not, part or all may be counted."""
     try:
         count(batch)
     except Exception:  # noqa: BLE001  (after any failure, the batch is redelivered)

@@ -116,7 +116,7 @@ class Costs:
         return sum(self.price_load(load, rate).values())
 
     def price_increments(self, events: float, publish: Step, project: Step, rate: int) -> dict[str, float]:
-        """Return the cost of a million increments by part, for this number of events per run of the functions."""
+        """Return the cost of each part of a million increments, at this number of events per run of the functions."""
         batches, command = MILLION / events, self.measured.steps["increment"]
         price_run = self.setup.price_run
         return {

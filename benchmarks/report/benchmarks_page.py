@@ -102,7 +102,7 @@ def _price_memories(raw: Any, subject: str) -> list[tuple[int, float]]:
 
 
 def describe_subject(name: str) -> str:
-    """Return the name of a comparison of CPU times as text."""
+    """Return a readable name for this comparison of CPU times."""
     if name == "command":
         return "a command"
     kind, _, size = name.partition(" ")

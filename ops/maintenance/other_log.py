@@ -81,7 +81,7 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
     dry_run: bool,
 ) -> Outcome:
     """
-    Append the events of the log in this table, to which `client` belongs, that the stage's log lacks.
+    Append to the stage's log the events that it lacks from the log in this table. `client` is the table's client.
 
     `is_same` compares the event that the log has with the other one. `check` may refuse the table by its description.
     """

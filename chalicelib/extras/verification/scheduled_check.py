@@ -240,7 +240,7 @@ def _read_first(partition: str, size: int, at_most: int) -> Iterator[Event | Unr
 
 def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     """
-    Compare a large part's totals with its entries, as far as the budget lasts. Return the remaining budget.
+    Compare a large part's totals with its entries, as far as the budget allows. Return the remaining budget.
 
     `walks.large` keeps the intermediate sum for the next run, and is empty once all entries are added up. If a page
     that was already added up is amended, the sum is useless, and the next walk starts over.
