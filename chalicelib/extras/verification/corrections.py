@@ -48,8 +48,8 @@ def correct(  # noqa: PLR0913  (a correction has only some of them)
     Write pages, each on its own condition, and change the part's item, all or nothing. One request.
 
     `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. The item
-    must still have `revision` or `amended`, if one of them is not None. Revision 0: the item must not exist. No archive
-    page may end at `absent_end_ms`.
+    must still have this `revision` and this `amended`, unless they are None. Revision 0: the item must not exist. No
+    archive page may end at `absent_end_ms`.
     """
     item = CounterItem
     actions: list[Action] = [
@@ -75,10 +75,14 @@ def correct(  # noqa: PLR0913  (a correction has only some of them)
 
 
 def _build_condition(revision: int | None, amended: int | None) -> Condition | None:
+    """Return the condition on the item's `revision` and `amended`."""
+    condition = None if revision is None else store.revision_condition(revision)
     if amended is None:
-        return None if revision is None else store.revision_condition(revision)
+        return condition
     same: Condition = CounterItem.amended == amended
-    return same if amended else CounterItem.revision.exists() & (same | CounterItem.amended.does_not_exist())
+    if amended == 0:
+        same = CounterItem.revision.exists() & (same | CounterItem.amended.does_not_exist())
+    return same if condition is None else condition & same
 
 
 def replace_damaged_item(stored: RawItem, part: Part) -> None:
