@@ -17,6 +17,7 @@ try:
     from playwright.sync_api import expect, sync_playwright
 
     from tests.browser.pages import expect_shown
+    from tests.browser.traffic import Traffic
     from tests.programs import require_program
 except ModuleNotFoundError:
     if os.environ.get("CI"):
@@ -27,7 +28,7 @@ else:
     expect.set_options(timeout=30_000)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
@@ -40,6 +41,17 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+_TRAFFIC = pytest.StashKey["Traffic"]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the pages' requests and errors to the report of a failure."""
+    report = yield
+    if report.failed and _TRAFFIC in item.stash:
+        report.sections.append(("Requests of the pages", item.stash[_TRAFFIC].describe()))
+    return report
 
 
 @pytest.fixture(scope="package")
@@ -57,16 +69,18 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+def new_context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., BrowserContext]]:
     """
     Create browser contexts that share no cookies, storage or cache.
 
     Service workers are blocked by default: Playwright's routes do not see a worker's requests.
     """
     made: list[BrowserContext] = []
+    traffic = request.node.stash[_TRAFFIC] = Traffic()
 
     def make(**options: object) -> BrowserContext:
         made.append(browser.new_context(**{"service_workers": "block", **options}))  # type: ignore[arg-type]
+        traffic.watch(made[-1])
         return made[-1]
 
     yield make

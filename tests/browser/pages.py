@@ -17,6 +17,17 @@ TOP = [
 ]
 
 
+#: Count the pauses between the polls of an idle counter.
+_COUNT_PAUSES = """{
+    const { setTimeout } = window;
+    window.pauses = 0;
+    window.setTimeout = (callback, ms, ...rest) => {
+        if (callback.name === "poll" && ms >= 5_000) window.pauses++;
+        return setTimeout(callback, ms, ...rest);
+    };
+}"""
+
+
 class Gate:
     """Holds the page's requests to matching addresses until it is opened."""
 
@@ -64,6 +75,25 @@ def stop_clock(page: Page) -> None:
     page.clock.install(time=now)
     # The clock runs until it is stopped, and can only be stopped at a later time.
     page.clock.pause_at(now + timedelta(minutes=5))
+
+
+def install_clock(page: Page) -> None:
+    """Install a clock that `poll` can advance. It runs by itself, too."""
+    page.clock.install()
+    page.add_init_script(_COUNT_PAUSES)
+
+
+def poll(page: Page) -> None:
+    """
+    Let the idle page poll a cached state, and wait until it pauses again.
+
+    The clock moves beyond the timeout of a request: the page would drop a response that it has not yet read.
+    """
+    page.wait_for_function("() => window.pauses > 0")
+    pauses = page.evaluate("window.pauses")
+    with page.expect_response("**/cached"):
+        page.clock.fast_forward(60_000)
+    page.wait_for_function("pauses => window.pauses > pauses", arg=pauses)
 
 
 def hide(page: Page, *, is_hidden: bool) -> None:

@@ -14,6 +14,8 @@ from tests.browser.pages import (
     expect_shown,
     hide,
     increment_elsewhere,
+    install_clock,
+    poll,
     serve_reports,
     stop_clock,
 )
@@ -57,15 +59,14 @@ def test_details_are_requested_only_when_the_value_changes(page, open_counter, a
     # The page's own files may still be on their way into its cache.
     page.on("request", lambda sent: requested.append(sent.url) if sent.url.startswith(api_url) else None)
     serve_reports(page)
-    page.clock.install()
+    install_clock(page)
     open_counter(counter_id)
     expect_details(page)
     assert {"", "/badge.svg", "/events", "/history"} < set(get_paths(requested, counter_id))
     requested.clear()
 
     for _ in range(3):
-        with page.expect_response(f"**/counters/{counter_id}/cached"):
-            page.clock.fast_forward(60_000)
+        poll(page)
 
     assert set(get_paths(requested, counter_id)) == {"/cached"}
 

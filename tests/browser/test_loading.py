@@ -7,9 +7,17 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
-from tests.browser.pages import Gate, click_increment, configure, expect_shown, increment_elsewhere
+from tests.browser.pages import (
+    Gate,
+    click_increment,
+    configure,
+    expect_shown,
+    increment_elsewhere,
+    install_clock,
+    poll,
+)
 from tests.browser.proxy import ApiProxy
 from tests.web_files import list_modules, read_web
 
@@ -107,24 +115,12 @@ def cdn(api_url: str) -> Iterator[Cdn]:
     cdn.close()
 
 
-#: Count the pauses between the polls of an idle counter.
-COUNT_PAUSES = """{
-    const { setTimeout } = window;
-    window.pauses = 0;
-    window.setTimeout = (callback, ms, ...rest) => {
-        if (callback.name === "poll" && ms >= 5_000) window.pauses++;
-        return setTimeout(callback, ms, ...rest);
-    };
-}"""
-
-
 @pytest.mark.exhaustive
 def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(new_context, cdn, page_url, api_url, counter_id):
     clicking, watching = (new_context().new_page() for _ in range(2))
     for page in (clicking, watching):
         configure(page, json.dumps({"api_url": cdn.url.rstrip("/")}))
-        page.clock.install()
-        page.add_init_script(COUNT_PAUSES)
+        install_clock(page)
         page.goto(f"{page_url}#/{counter_id}")
         expect_shown(page, value=0)
         poll(page)
@@ -153,12 +149,3 @@ def test_own_click_is_shown_at_once_and_never_undone_behind_a_cdn(new_context, c
         poll(page)
         expect_shown(page, value=2)
     assert cdn.requested.count(f"/counters/{counter_id}/cached") == 2
-
-
-def poll(page: Page) -> None:
-    """Let the page poll, and wait until it pauses again: the page drops a request if the clock moves meanwhile."""
-    page.wait_for_function("() => window.pauses > 0")
-    pauses = page.evaluate("window.pauses")
-    with page.expect_response("**/cached"):
-        page.clock.fast_forward(60_000)
-    page.wait_for_function("pauses => window.pauses > pauses", arg=pauses)
