@@ -35,7 +35,7 @@ BY_CALLER = {
         "no key": (FORBIDDEN, FORBIDDEN),
         "an empty key": (FORBIDDEN, FORBIDDEN),
         "an unknown key": (FORBIDDEN, FORBIDDEN),
-        "a key of the stage, in other case": (FORBIDDEN, FORBIDDEN),
+        "a key of the stage, with upper and lower case swapped": (FORBIDDEN, FORBIDDEN),
         "the first characters of a key": (FORBIDDEN, FORBIDDEN),
         "the id of a key": (FORBIDDEN, FORBIDDEN),
         "a key of another stage": (FORBIDDEN, FORBIDDEN),
@@ -44,12 +44,12 @@ BY_CALLER = {
         "a key of the stage, in `Authorization`": (FORBIDDEN, FORBIDDEN),
         "a key of the stage, in a cookie": (FORBIDDEN, FORBIDDEN),
         "a signature of the account's root": (FORBIDDEN, FORBIDDEN),
-        "a key above its rate": (THROTTLED, THROTTLED),
-        "a key above its quota": (OVER_QUOTA, OVER_QUOTA),
+        "a key that exceeds its rate": (THROTTLED, THROTTLED),
+        "a key that exceeds its quota": (OVER_QUOTA, OVER_QUOTA),
     },
     "iam": {
         "a principal with `execute-api:Invoke` on the stage": (ALLOWED, ALLOWED),
-        "the same, with the signature in the query": (ALLOWED, ALLOWED),
+        "the same principal, with the signature in the query": (ALLOWED, ALLOWED),
         "a principal that may only read": (FORBIDDEN, ALLOWED),
         "a principal that may only increment another counter": (FORBIDDEN, FORBIDDEN),
         "a principal of another stage": (FORBIDDEN, FORBIDDEN),
@@ -59,8 +59,8 @@ BY_CALLER = {
         "a wrong secret": (FORBIDDEN, FORBIDDEN),
         "root's access key, with a wrong secret": (FORBIDDEN, FORBIDDEN),
         "a session without its token": (REFUSED, REFUSED),
-        "a signature of 20 minutes ago": (FORBIDDEN, FORBIDDEN),
-        "a signature of 20 minutes ahead": (FORBIDDEN, FORBIDDEN),
+        "a signature from 20 minutes ago": (FORBIDDEN, FORBIDDEN),
+        "a signature dated 20 minutes ahead": (FORBIDDEN, FORBIDDEN),
         "a signature for another service": (FORBIDDEN, FORBIDDEN),
         "a signature for another region": (FORBIDDEN, FORBIDDEN),
         "a signature for another path": (FORBIDDEN, FORBIDDEN),
@@ -78,17 +78,17 @@ BY_CALLER = {
         "an empty header": (UNAUTHORIZED, UNAUTHORIZED),
         "text that is not a token": (UNAUTHORIZED, UNAUTHORIZED),
         "a token with another scheme": (UNAUTHORIZED, UNAUTHORIZED),
-        "a token without signature": (UNAUTHORIZED, UNAUTHORIZED),
-        "a token with `alg` of `none`": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token without a signature": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token whose `alg` is `none`": (UNAUTHORIZED, UNAUTHORIZED),
         "a token signed with the public key as a secret": (UNAUTHORIZED, UNAUTHORIZED),
         "a token that was changed": (UNAUTHORIZED, UNAUTHORIZED),
-        "a token of a foreign key": (UNAUTHORIZED, UNAUTHORIZED),
-        "a token of an unknown key": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token signed with a foreign key": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token that names an unknown key": (UNAUTHORIZED, UNAUTHORIZED),
         "a token of another issuer": (UNAUTHORIZED, UNAUTHORIZED),
         "a token for another audience": (UNAUTHORIZED, UNAUTHORIZED),
         "an expired token": (UNAUTHORIZED, UNAUTHORIZED),
         "a token that is not valid yet": (UNAUTHORIZED, UNAUTHORIZED),
-        "a token without subject": (UNAUTHORIZED, UNAUTHORIZED),
+        "a token without a subject": (UNAUTHORIZED, UNAUTHORIZED),
         "a token in the query": (UNAUTHORIZED, UNAUTHORIZED),
         "a token in another header": (UNAUTHORIZED, UNAUTHORIZED),
         "a token in a cookie": (UNAUTHORIZED, UNAUTHORIZED),
@@ -100,7 +100,7 @@ BY_CALLER = {
 PAGE = PROJECT / "docs" / "access-responses.md"
 _HEAD = """# Responses by caller
 
-This page shows how a stage responds to each kind of request and caller, by the value of `WRITERS` and `READERS`.
+This page shows how a stage responds to each kind of request and caller, for each value of `WRITERS` and `READERS`.
 [Access](access.md) explains these settings. `tests/e2e/test_access.py` and `tests/e2e/test_jwt.py` send each request to
 a stage on the embedded AWS and compare the response. `python -m tests.e2e.access_table` writes this page.
 """
@@ -134,11 +134,11 @@ def render() -> str:
         "",
         *_render_rows("request", *(f"`{each}`" for each in settings)),
     ]
-    named = {"OPTIONS": "`OPTIONS` of any path", "DELETE": "another method of any path"}
+    named = {"OPTIONS": "`OPTIONS` on any path", "DELETE": "any other method on any path"}
     rows: dict[str, tuple[str, ...]] = {}
     for method, path in list_routes():
         methods = "`GET` or `HEAD`" if method in {"GET", "HEAD"} else f"`{method}`"
-        place = f"{methods} of `{path}`"
+        place = f"{methods} on `{path}`"
         name = named.get(method, place) if path in app.app.routes else "an unknown path"
         verdicts = tuple(expect_without_credentials(each, method, path) for each in settings)
         assert rows.setdefault(name, verdicts) == verdicts

@@ -196,13 +196,13 @@ def test_callers_with_keys_have_the_listed_verdicts(stages, key):
         "a key of the stage": key,
         "an empty key": "",
         "an unknown key": "A" * 40,
-        "a key of the stage, in other case": key.swapcase(),
+        "a key of the stage, with upper and lower case swapped": key.swapcase(),
         "the first characters of a key": key[:-1],
         "the id of a key": own_id,
         "a key of another stage": foreign["key"],
         "a removed key": gone["key"],
-        "a key above its rate": slow,
-        "a key above its quota": spent,
+        "a key that exceeds its rate": slow,
+        "a key that exceeds its quota": spent,
     }
     callers: dict[str, Caller] = {
         **{name: with_header("x-api-key", value) for name, value in values.items()},
@@ -321,7 +321,7 @@ def test_callers_with_signatures_have_the_listed_verdicts(stages, create_user):
     session = boto3.client("sts").get_session_token()["Credentials"]
     callers: dict[str, Caller] = {
         "a principal with `execute-api:Invoke` on the stage": sign_with(own),
-        "the same, with the signature in the query": sign_query_with(own),
+        "the same principal, with the signature in the query": sign_query_with(own),
         "a principal that may only read": sign_with(
             create_user(f"{stage.api_id}/api/GET/*", f"{stage.api_id}/api/HEAD/*")
         ),
@@ -335,8 +335,8 @@ def test_callers_with_signatures_have_the_listed_verdicts(stages, create_user):
         "a wrong secret": sign_with(Credentials(own.access_key, "wrong")),
         "root's access key, with a wrong secret": sign_with(Credentials(find_root().access_key, "wrong")),
         "a session without its token": sign_with(Credentials(session["AccessKeyId"], session["SecretAccessKey"])),
-        "a signature of 20 minutes ago": sign_with(own, minutes=20),
-        "a signature of 20 minutes ahead": sign_with(own, minutes=-20),
+        "a signature from 20 minutes ago": sign_with(own, minutes=20),
+        "a signature dated 20 minutes ahead": sign_with(own, minutes=-20),
         "a signature for another service": sign_with(own, service="s3"),
         "a signature for another region": sign_with(own, region="eu-west-1"),
         "a signature for another path": sign_with(

@@ -88,17 +88,17 @@ def test_callers_with_tokens_have_the_listed_verdicts(deployed):
         "an empty header": "",
         "text that is not a token": "Bearer token",
         "a token with another scheme": make().replace("Bearer", "Basic"),
-        "a token without signature": make().rpartition(".")[0] + ".",
-        "a token with `alg` of `none`": deployed.issuer.make_unsigned_token(),
+        "a token without a signature": make().rpartition(".")[0] + ".",
+        "a token whose `alg` is `none`": deployed.issuer.make_unsigned_token(),
         "a token signed with the public key as a secret": deployed.issuer.sign_with_public_key(),
         "a token that was changed": make()[:-6] + "AAAAAA",
-        "a token of a foreign key": make(key=foreign_key),
-        "a token of an unknown key": make(key=foreign_key, headers={"kid": "2"}),
+        "a token signed with a foreign key": make(key=foreign_key),
+        "a token that names an unknown key": make(key=foreign_key, headers={"kid": "2"}),
         "a token of another issuer": make(iss="https://login.example"),
         "a token for another audience": make(aud="counter-dev"),
         "an expired token": make(exp=now - 60),
         "a token that is not valid yet": make(nbf=now + 36_000),
-        "a token without subject": make(sub=None),
+        "a token without a subject": make(sub=None),
     }
     valid = make(jti="elsewhere").removeprefix("Bearer ")
     callers: dict[str, Caller] = {
