@@ -34,7 +34,7 @@ def test_readme_states_the_totals_of_the_tables():
     )
 
     text = " ".join(README.split())
-    assert f"cost about {alone:.0f} USD at one a second and {busy:.0f} USD at a thousand a second" in text
+    assert f"cost about {alone:.0f} USD at one per second and {busy:.0f} USD at a thousand per second" in text
     assert f"they cost {url_alone:.0f} and {url_busy:.2f} ([cost]" in text
 
 
