@@ -9,8 +9,8 @@ from chalice.app import ChaliceAuthorizer, IAMAuthorizer
 if TYPE_CHECKING:
     from chalice.app import RouteEntry
 
-#: The time for which API Gateway caches the result for a valid token. An expired or revoked token may stay valid for
-#: that long.
+#: The time for which API Gateway caches the result for a valid token. A token may be accepted for that long after it
+#: expires.
 TOKEN_S = 300
 
 
