@@ -43,14 +43,14 @@ from chalicelib.projections import PROJECTIONS, READ_MODEL, Projection
 
 _settings = settings.current()
 _received: ContextVar[Request] = ContextVar("received")
-#: API Gateway's response to preflight requests names one origin, and exists only with a REST API. Otherwise,
-#: `_declare_preflight` replaces it.
+#: API Gateway itself responds to preflight requests if the REST API is the only front, and one origin is allowed.
+#: Otherwise, `_declare_preflight` declares routes for them.
 _has_gateway_preflight = len(_settings.allowed_origin) == 1 and _settings.front == ("rest",)
 _cors = responses.make_cors_config(_settings.allowed_origin[0]) if _has_gateway_preflight else False
 _route: dict[str, Any] = {"cors": _cors, "content_types": ["*/*"]}
 
-#: The query parameters of each view, and the module or package in `chalicelib.extras` that it needs, by the view's
-#: name.
+#: By the name of each view: the query parameters that it reads, and the module or package in `chalicelib.extras` that
+#: it needs.
 PARAMETERS: dict[str, tuple[str, ...]] = {}
 FEATURES: dict[str, str] = {}
 
@@ -118,11 +118,13 @@ def _view(
     """
     Turn a function into a view, which renders errors as problem documents.
 
-    If the path names a counter, the view first checks its id, that it exists and, for an increment, that it is open.
-    Only then does the view read or write anything else. `refuse` may render request errors differently.
+    If the path has a counter id, the view first checks that the id is valid and that the counter exists. For an
+    increment, the counter must also be open. Only then does the view read or write anything else. `refuse` renders a
+    request error in another way, or raises it again.
 
     `parameters` are the query parameters that the view reads. `feature` is the module or package in `chalicelib.extras`
-    that it imports. If it is missing or its projection is off, the view returns 404 and the index omits its link.
+    that the view imports. If that module is missing, or its projection is off, the view returns 404, and the index
+    omits its link.
     """
 
     def make_view(function: Callable[..., Response]) -> Callable[..., Response]:
@@ -145,7 +147,7 @@ def _view(
 
 
 def _check_counter(counter_id: str | None = None, **_others: str) -> None:
-    """Refuse the request if the counter that its path names does not exist, or is closed to increments."""
+    """Refuse the request if the counter in its path does not exist, or if it would increment a closed counter."""
     if counter_id is not None:
         from chalicelib.access import catalog
 
@@ -153,7 +155,7 @@ def _check_counter(counter_id: str | None = None, **_others: str) -> None:
 
 
 def _has_feature(module: str) -> bool:
-    """Check whether this stage has the feature of `chalicelib.extras`. Reports also need the SQL read model."""
+    """Check whether this stage has this feature of `chalicelib.extras`. Reports also need the SQL read model."""
     if module in _OFF or (module == "reports" and not _settings.sql_url):
         return False
     try:
@@ -176,7 +178,7 @@ def increment(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}", **_query_route)
 @_view("at")
 def counter(counter_id: str) -> Response:
-    """Get a counter's value and version, now or at a time. A counter that was never incremented is 0."""
+    """Get a counter's value and version, now or at a given time. A counter that was never incremented has value 0."""
     from chalicelib.read_model import queries
 
     request = _request()
@@ -192,7 +194,7 @@ def counter(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/cached", **_query_route)
 @_view()
 def cached_counter(counter_id: str) -> Response:
-    """Get the counter as of at most a second ago. A shared cache serves many clients from one read a second."""
+    """Get the counter's state, at most a second old. A shared cache can serve many clients with one read per second."""
     from chalicelib.read_model import queries
 
     return responses.render_counter(_request(), queries.get_counter(counter_id), responses.SHARED)
@@ -222,7 +224,7 @@ def events(counter_id: str) -> Response:
 @app.route("/counters/{counter_id}/history", **_query_route)
 @_view("from", "to", "resolution")
 def history(counter_id: str) -> Response:
-    """Get the number and the sum of events per step of a range, without empty steps."""
+    """Get the number of events and the sum of their amounts for each step of a time range, without empty steps."""
     from chalicelib.read_model import queries
 
     span = requests.parse_history_span(_request(), time.time())
@@ -230,7 +232,7 @@ def history(counter_id: str) -> Response:
 
 
 def _draw_refusal(error: RequestError) -> Response:
-    """Respond to a client that prefers images with a badge that states the reason."""
+    """Respond with a badge that gives the reason if the client prefers images. Otherwise, raise the error again."""
     from chalicelib.extras import badge as extras_badge
 
     request = _request()
@@ -245,7 +247,7 @@ def _draw_refusal(error: RequestError) -> Response:
 @app.route("/counters/{counter_id}/badge.svg", **_query_route)
 @_view("label", "color", "labelColor", "style", feature="badge", refuse=_draw_refusal)
 def badge(counter_id: str) -> Response:
-    """Get the value as a badge. The parameters have the names that shields.io uses."""
+    """Get the counter's value as a badge. The query parameters have the names that shields.io uses."""
     from chalicelib.extras import badge as extras_badge
     from chalicelib.read_model import queries
 
@@ -281,7 +283,7 @@ def reports() -> Response:
 @app.route("/reports/{name}", **_query_route)
 @_view("limit", "cursor", "format", "counter_id", "from", "to", "at", feature="reports")
 def report(name: str) -> Response:
-    """Get a page of a report. `GET /reports` lists each report's parameters; an unknown parameter is a 400."""
+    """Get a page of a report. `GET /reports` lists each report's parameters. An unknown parameter causes a 400."""
     from chalicelib.access import catalog
     from chalicelib.extras.reports import api, definitions
 

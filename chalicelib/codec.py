@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"-?[0-9]{1,38}")
 _PARTS = frozenset(map(str, range(MAX_PARTS)))
 
-#: Shared, because `json.dumps` creates an encoder for each call.
+#: Shared, because `json.dumps` creates an encoder on each call.
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
-#: The attribute of messages whose events are probably counted already. The projector reads first, then counts.
+#: The attribute of messages whose events are probably counted already. The projector then reads before it writes.
 LIKELY_COUNTED = {"likely_counted": "true"}
 
-#: Lower than the queue's limit of 192 KiB, so that one more event always fits.
+#: The limit of a message's events. The queue's limit of 192 KiB also includes the rest of the body and the attributes.
 MESSAGE_BYTES = 180 * 1024
 
 
 def extract_counter_id(partition: object) -> object:
-    """Return the counter id in a partition key of the log. Return any other value unchanged: it is not a counter id."""
+    """Return the counter id in a partition key of the log. Return any other value as is; a later check rejects it."""
     if not isinstance(partition, str):
         return partition
     counter_id, separator, part = partition.partition("#")
@@ -56,7 +56,7 @@ def encode_event(event: Event) -> dict[str, Any]:
 
 def decode_event(counter_id: object, fields: Mapping[str, Any]) -> Event:
     """
-    Return the event with these fields, in the latest version of its type. Ignore fields with other names.
+    Return the event with these fields, after `Event.upcast`. Ignore fields with other names.
 
     Raises:
         NotUnderstoodError: a field is missing or invalid, or the type or its version is unknown.
@@ -79,7 +79,7 @@ def list_records(batch: object) -> list[object]:
 
 def decode_stream_record(record: object) -> Event:
     """
-    Return the event that a record of the log's stream announces. Its values are DynamoDB JSON (`{"N": "3"}`).
+    Return the event that a record of the log's stream announces. The record has values in DynamoDB JSON: `{"N": "3"}`.
 
     Raises:
         NotUnderstoodError: the record is not an insert of a valid event. The log is append-only, so a modification or
@@ -99,7 +99,7 @@ def decode_stream_record(record: object) -> Event:
 
 
 def is_counted_at_once(record: object) -> bool:
-    """Check whether a stream record announces an event that its own command counts, such as a compare-and-swap."""
+    """Check whether a stream record announces an event that its own command counts, such as a swap."""
     match record:
         case {"dynamodb": {"NewImage": {"counted_at_once": {"BOOL": True}}}}:
             return True
@@ -116,7 +116,7 @@ class Message:
 
 
 def encode_bodies(events: Iterable[Event]) -> Iterator[str]:
-    """Yield the bodies of `encode_messages`."""
+    """Yield the bodies of the messages that `encode_messages` yields."""
     return (message.body for message in encode_messages(events))
 
 
@@ -140,7 +140,7 @@ def encode_messages(events: Iterable[Event], *, likely_counted: bool = False) ->
 
 def decode_message(body: object) -> tuple[list[Event], list[str]]:
     """
-    Return the valid events in a message body, and a reason for each invalid one. Never raise.
+    Return the valid events in a message body, and a reason for each invalid event. Never raise an error.
 
     A parked stream record that an operator sends back unchanged is decoded like a message with one event.
     """
@@ -160,13 +160,13 @@ def decode_message(body: object) -> tuple[list[Event], list[str]]:
 
 
 def encode_line(event: Event) -> str:
-    """Return the event as one line of JSON, as it is in a message. The line has no line break."""
+    """Return the event as one line of JSON, in the form that it has in a message, without a line break."""
     return _ENCODERS[type(event)](event)
 
 
 def decode_line(line: bytes) -> Event:
     """
-    Return the event in a line that `encode_line` returned, in UTF-8. Ignore members with other names.
+    Return the event in a line of UTF-8 that `encode_line` returned. Ignore members with other names.
 
     Raises:
         NotUnderstoodError: the line is not JSON, or does not contain a valid event.
@@ -222,7 +222,7 @@ def _build_message(entries: list[str], event_ids: list[str], attributes: dict[st
 
 def _decode_value(value: object) -> object:
     """Return a DynamoDB value as a string or an integer; None if it is neither."""
-    # A batch has six values for each event. Structural pattern matching would take five times as long.
+    # Called six times per event. Structural pattern matching would take five times as long.
     if not isinstance(value, dict) or len(value) != 1:
         return None
     ((kind, text),) = value.items()
@@ -239,7 +239,7 @@ def _abbreviate(value: object) -> str:
 
 
 def _make_encoder(event_type: type[Event]) -> Callable[[Event], str]:
-    """Return a function that encodes an event for a message. A template takes a third of the time that `json` takes."""
+    """Return a function that encodes an event for a message. A template is three times as fast as `json`."""
     counter_id, *others = [f'"{rule.name}":%s' for rule in event_type.rules.values()]
     template = (
         f'{{{counter_id},"type":"{event_type.type_name}","version":{event_type.type_version},{",".join(others)}}}'

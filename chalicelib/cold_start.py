@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from chalicelib.projections import Projection
 
-#: For each function's handler: the modules to import. The last one also provides the client to create.
+#: The modules to import, by the function's handler. The last module also provides the client to create.
 _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "app.app": ("access.catalog", "command_handlers", "aws.tables"),
     "app.publish": ("publisher", "aws.sqs"),
@@ -37,7 +37,7 @@ def preload(function: str) -> None:
     """
     Import the modules of this function, and create its AWS or database client. Ignore unknown names.
 
-    While a function starts, Lambda gives it one or two whole CPUs; afterwards, a share that depends on its memory.
+    While a function starts, Lambda gives it one or two whole CPUs. Afterwards, its share depends on its memory.
     Imports during the first event would take several times as long.
     """
     known = list_functions(PROJECTIONS, has_authorizer=True, has_serve=True)

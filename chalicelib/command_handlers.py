@@ -38,7 +38,7 @@ _ADJUST_ATTEMPTS = 12
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A command's event and, if counted at once, the counter's state. `is_retry`: an earlier attempt recorded it."""
+    """A command's event and, if counted at once, the counter's state. `is_retry`: the event was recorded before."""
 
     event: Event
     counter: Counter | None
@@ -49,9 +49,9 @@ def record(command: Command) -> Accepted:
     """
     Record the command's event in the log, once per idempotency key.
 
-    A plain command is one request; the stream delivers the event to the projections. With `at_version`, one transaction
-    records and counts the event. With `count_at_once`, the event is recorded first, then counted. If the function is
-    interrupted in between, or counting fails, the projector counts the event later.
+    A plain command takes one request; the stream delivers its event to the projections. With `at_version`, one
+    transaction records and counts the event. With `count_at_once`, the event is recorded first, then counted. If the
+    function is interrupted in between, or counting fails, the projector counts the event later.
 
     Raises:
         KeyReusedError: the idempotency key was already used for a different command.
@@ -89,20 +89,20 @@ def _append(command: Command, event: Event) -> Accepted:
     appended = event_log.append(event, counted_at_once=command.count_at_once)
     counter = None
     if command.count_at_once:
-        with contextlib.suppress(UnavailableError):  # the event is recorded: the client gets 202, the projector counts
+        with contextlib.suppress(UnavailableError):  # the event is recorded: respond 202, and the projector counts it
             counter = (_count_again if appended.is_retry else _count)(appended.event)
     # Without a key, only boto3's own retry can find an earlier attempt. The client did not retry.
     return Accepted(appended.event, counter, is_retry=appended.is_retry and command.idempotency_key is not None)
 
 
 def _count(event: Event) -> Counter:
-    """Count the event, once, and return the counter's state, which includes it. One request in the usual case."""
+    """Count the event, once, and return the counter's state, which includes it. This usually takes one request."""
     return writer.count_one(event) or queries.get_counter(event.counter_id)
 
 
 def _count_again(event: Event) -> Counter:
     """
-    Count an event of an earlier attempt, unless it is counted already or purged, and return the counter's state.
+    Count an event that was recorded before, unless it is counted already or purged. Return the counter's state.
 
     Raises:
         UnavailableError: DynamoDB throttles the request or does not respond.
@@ -127,7 +127,7 @@ def _compare_and_swap(command: Command, event: Event, at_version: int) -> Accept
             raise VersionMismatchError(at_version, counter)
         recorded = event_log.get_recorded(event)
         return Accepted(recorded, _count_again(recorded), is_retry=command.idempotency_key is not None)
-    raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
+    raise ContendedError(f"concurrent writers changed counter {command.counter_id} at every attempt")
 
 
 def _is_recorded(event: Event) -> bool:
@@ -147,11 +147,11 @@ def adjust(command: Adjust) -> Accepted | None:
     Record and count the adjustment, once per key. Return None if the counter's value is already `to`.
 
     The amount depends on the counter's state. If a concurrent writer changes the state, the amount is computed again.
-    Events in flight at that moment are added to `to` later.
+    Events in flight at that moment are counted later, on top of `to`.
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
-        InvalidRequestError: the amount is 0 or too large.
+        InvalidRequestError: the amount would be 0 or too large.
         ContendedError: concurrent writers changed the counter at every attempt; nothing is recorded.
         UnavailableError: the outcome is unknown; retry with the same key.
     """
@@ -171,12 +171,12 @@ def adjust(command: Adjust) -> Accepted | None:
             return Accepted(event, writer.append_and_count(event, parts), is_retry=False)
         except (RecordedBeforeError, ContendedError):
             continue
-    raise ContendedError(f"counter {command.counter_id} is written by concurrent workers")
+    raise ContendedError(f"concurrent writers changed counter {command.counter_id} at every attempt")
 
 
 def find_adjustment(command: Adjust) -> Event | None:
     """
-    Return the event that an earlier attempt recorded under this adjustment's key, or None. One read.
+    Return the event that an earlier attempt recorded under this adjustment's key, or None. This takes one read.
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
@@ -190,5 +190,5 @@ def find_adjustment(command: Adjust) -> Event | None:
 
 
 def derive_adjustment_id(counter_id: str, key: str) -> str:
-    """Return the id of the adjustment of this counter with this idempotency key."""
+    """Return the id of the event that an adjustment of this counter with this key records."""
     return str(uuid.uuid5(_KEYED_ADJUSTMENTS, f"{counter_id}/{key}"))

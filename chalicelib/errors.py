@@ -8,9 +8,9 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── BodyTooLargeError
     │   ├── UnsupportedMediaTypeError
     │   ├── RangeTooLongError            a history exceeds what one request may read
-    │   ├── TooFarBackError              the state at a time exceeds it
+    │   ├── TooFarBackError              a past state exceeds what one request may read
     │   ├── CounterNotFoundError         a read names a counter that does not exist, or is hidden
-    │   ├── CounterNotAllowedError       an increment names such a counter
+    │   ├── CounterNotAllowedError       an increment names a counter that does not exist, or is hidden
     │   ├── CounterClosedError           an increment names a counter that an operator closed
     │   ├── SecretMissingError           the request lacks the secret of the stage's CDN
     │   ├── PathNotFoundError
@@ -25,7 +25,7 @@ All errors that the application raises on purpose, as one tree. Errors carry fie
     │   ├── LogUnavailableError
     │   ├── ReadModelUnavailableError
     │   │   ├── DamagedReadModelError        an item of the read model cannot be decoded: rebuild it
-    │   │   │   └── ArchiveGapError              no archive page covers a time that one should cover
+    │   │   │   └── ArchiveGapError              an archive page is missing, or not visible yet
     │   │   └── DoesNotFitError              a value is too large for the database
     │   ├── QueueUnavailableError
     │   ├── ContendedError               conflicts with concurrent writers used up all retries
@@ -81,7 +81,7 @@ class InvalidRequestError(RequestError):
 
 
 class BadCursorError(InvalidRequestError):
-    """The service did not issue this cursor, or issued it for another query. `hint` is appended to the detail."""
+    """The service did not issue this cursor, or issued it for another query. The detail ends with `hint`."""
 
     def __init__(self, hint: str = "") -> None:
         super().__init__(f"cursor must be the next_cursor of a response. Omit it for the first page.{hint}")
@@ -100,7 +100,7 @@ class UnsupportedMediaTypeError(RequestError):
 
 
 class RangeTooLongError(RequestError):
-    """A history exceeds what one request may read. A range that ends at `end`, in seconds since 1970, would not."""
+    """A history exceeds what one request may read. A range until `end`, in seconds since 1970, would be accepted."""
 
     problem = ProblemType(400, "range-too-long", "Range too long")
 
@@ -111,9 +111,9 @@ class RangeTooLongError(RequestError):
 
 class TooFarBackError(RequestError):
     """
-    The state at a time exceeds what one request may read.
+    A past state exceeds what one request may read.
 
-    Times from `earliest_ms` on would not, nor would times up to `latest_ms`, unless that is negative.
+    Times from `earliest_ms` on would be accepted. So would times up to `latest_ms`, unless it is negative.
     """
 
     problem = ProblemType(400, "too-far-back", "Too far back")
@@ -163,8 +163,8 @@ class SecretMissingError(RequestError):
     """
     The request lacks the secret that the stage's CDN adds. Nothing was read or recorded.
 
-    The operator can correct the secret. So a page keeps its clicks and retries, unlike after a refusal of the type
-    `forbidden`.
+    Unlike after a refusal of the type `forbidden`, a page keeps its clicks and retries, because the operator can
+    correct the secret.
     """
 
     problem = ProblemType(403, "secret-missing", "Secret missing")
@@ -199,7 +199,7 @@ class FeatureNotFoundError(RequestError):
     problem = ProblemType(404, "feature-not-found", "Feature not found")
 
     def __init__(self) -> None:
-        super().__init__("This deployment lacks an optional feature.")
+        super().__init__("This deployment lacks the optional feature that serves this path.")
 
 
 class KeyReusedError(RequestError):
@@ -292,9 +292,9 @@ class DamagedReadModelError(ReadModelUnavailableError):
 
 class ArchiveGapError(DamagedReadModelError):
     """
-    No archive page covers a time that one should cover.
+    An archive page is missing, or not visible yet.
 
-    DynamoDB commits a transaction item by item, so a new page may be invisible for a moment. Read again.
+    DynamoDB commits a transaction item by item, so a new page may be invisible for a moment. Read the archive again.
     """
 
     def __init__(self, counter_id: str, time_ms: int) -> None:
@@ -317,8 +317,8 @@ class PartlyCountedError(UnavailableError):
     """
     Events of the counters `uncounted` may be missing from the read model. All events of the other counters are counted.
 
-    `new` holds the events, as (counter id, event id), that are known to be newly counted. `failures` maps each counter
-    in `uncounted` to its failure.
+    `new` contains the events, as (counter id, event id), that are known to be newly counted. `failures` maps each
+    counter in `uncounted` to its failure.
     """
 
     def __init__(self, new: frozenset[tuple[str, str]], failures: Mapping[str, UnavailableError]) -> None:
@@ -329,4 +329,4 @@ class PartlyCountedError(UnavailableError):
 
 
 class SettingsError(CounterError):
-    """An environment variable is missing or invalid. The message names it and states the rule."""
+    """An environment variable is missing or invalid. The message gives its name and the rule."""

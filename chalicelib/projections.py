@@ -1,9 +1,9 @@
 """
-The projections: one declaration each. Everything else that a projection needs derives from its declaration.
+The projections, each declared once. Everything else that a projection needs derives from its declaration.
 
-`publish` sends every event to the queue of each projection that the stage has. A function counts the events in the
-projection's read model. The names of queues and metrics derive from the declaration. So do the function with its
-imports, permissions and configuration, the CloudFormation stack, and the choices of `--projection`.
+`publish` sends every event to the queue of each projection that the stage has. The projection's function counts the
+events in its read model. The names of its queues and metrics derive from the declaration. So do the imports, the
+permissions and the configuration of its function, its CloudFormation stack, and the choices of `--projection`.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Projection:
     A read model that is built from the events on a queue.
 
     `name` is what operators pass to `--projection`; `title` precedes "read model" and "projection queue" in messages.
-    `module`, in `chalicelib`, has `count(events, likely_counted)`; see `projector.Count`. `client` is the module whose
-    function `client` connects to the read model. `setting` is the environment variable that switches the
+    `module`, in `chalicelib`, defines `count(events, likely_counted)`; see `projector.Count`. `client` is the module
+    whose function `client` connects to the read model. `setting` is the environment variable that switches the
     projection on; a projection without it is always on.
     """
 
@@ -74,7 +74,7 @@ class Projection:
                 )
             if not table.actions.keys() <= _ROLES or not 1 <= len(table.keys) <= _MAX_KEYS:
                 roles = ", ".join(sorted(_ROLES))
-                raise ValueError(f"projection {self.name!r}: a table must have one or two keys, and actions of {roles}")
+                raise ValueError(f"projection {self.name!r}: a table must have one or two keys, and roles from {roles}")
 
     @property
     def function(self) -> str:
@@ -83,11 +83,11 @@ class Projection:
 
     @property
     def prefix(self) -> str:
-        """Prefix of its metrics and of its resources in the template."""
+        """Prefix of the projection's metrics, and of its resources in the template."""
         return self.name.title().replace("-", "") if self.setting else ""
 
     def queue(self, stage: str) -> str:
-        """Return the name of the queue from `publish` to the function."""
+        """Return the name of the queue between `publish` and the projection's function."""
         return f"counter-{stage}-{self.name}-projection" if self.setting else f"counter-{stage}-projection"
 
     def dead_letter_queue(self, stage: str) -> str:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from chalicelib.projections import Projection
 
     #: Counts each event once, and returns the newly counted events, as (counter id, event id). Returns None if the read
-    #: model cannot distinguish new events from redelivered ones; a set or a maximum cannot. The second argument names
-    #: the counters whose events are probably counted already. Raises a `PartlyCountedError` if only some events are
-    #: counted; its `new` may be empty.
+    #: model cannot distinguish new events from redelivered ones, for example because it keeps a set or a maximum. The
+    #: second argument names the counters whose events are probably counted already. Raises a `PartlyCountedError` if
+    #: only some events are counted; its `new` may be empty.
     Count = Callable[[list[Event], Collection[str]], Set[tuple[str, str]] | None]
 
 
@@ -43,7 +43,8 @@ def project(projection: Projection, count: Count, batch: object) -> dict[str, An
     or every record has uncounted events, this raises instead.
 
     Raises:
-        UnavailableError: a temporary failure. The queue delivers all records again; counted events do not count twice.
+        UnavailableError: events are not counted, or messages are not parked. The queue delivers all records again;
+            counted events do not count twice.
     """
     current = settings.current()
     messages = [_decode(record, projection) for record in codec.list_records(batch)]

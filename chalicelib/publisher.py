@@ -21,9 +21,9 @@ def publish(batch: object) -> None:
     """
     Send every event that a batch of stream records announces to each projection's queue, and park invalid records.
 
-    One message contains many events. Events that their commands have probably counted go into separate messages, marked
-    by an attribute: the projector then reads before it writes. Events of types that are not counted are not sent. If
-    one queue fails, the others still get the events. A redelivered batch is published again, and duplicates are counted
+    A message contains many events. Events that their commands have probably counted go into separate messages with an
+    attribute, so that the projector reads before it writes. Events of types that are not counted are not sent. If one
+    queue fails, the others still get the events. A redelivered batch is published again, and duplicates are counted
     once.
 
     Raises:

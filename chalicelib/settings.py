@@ -54,7 +54,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[
 _COUNTER_PATTERN = re.compile(r"[A-Za-z0-9._~*-]{1,64}")
 COUNTER_PATTERN = "1 to 64 characters of A-Z a-z 0-9 . _ ~ - and * (any text)"
 
-#: The maximum length of COUNTERS. AWS refuses functions whose variables have more than 4 KB together.
+#: The maximum length of COUNTERS. AWS refuses a function whose environment variables exceed 4 KB in total.
 _COUNTERS_LENGTH = 3000
 
 #: The only stage in which all counters exist by default.
@@ -81,7 +81,7 @@ _SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:] if projec
 
 
 def _setting(parse: Callable[[str, Mapping[str, str]], object]) -> Any:
-    """Declare a setting. `parse` gets the name of its variable and the environment."""
+    """Declare a setting. `parse` receives the name of the setting's variable, and the environment."""
     return field(metadata={"parse": parse})
 
 
@@ -251,7 +251,7 @@ class Settings:
 
     @property
     def catalog_table(self) -> str:
-        """Name of the table with the operators' changes to which counters exist."""
+        """Name of the catalog's table: the operators' changes to COUNTERS."""
         return f"counter-{self.stage}-catalog"
 
     @property
@@ -271,7 +271,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     Read the settings from these variables.
 
     Raises:
-        SettingsError: a variable is missing or out of range. The message names it and the rule.
+        SettingsError: a variable is missing or invalid. The message gives its name and the rule.
     """
     found = Settings(**{each.name: each.metadata["parse"](each.name.upper(), environment) for each in fields(Settings)})
     if found.sql_url:
@@ -301,34 +301,34 @@ def check_sql_url(name: str, url: str, sql_url: str) -> None:
     Check that `url` is a valid value of the variable `name`, next to the stage's SQL_URL.
 
     Raises:
-        SettingsError: it is malformed, contains a password, or names another kind of database.
+        SettingsError: `url` is malformed, contains a password, or names another kind of database.
     """
     if not _SQL_URL.fullmatch(url) or not url.isprintable():
         raise SettingsError(
             f"{name} must be sqlite:///PATH, postgresql+psycopg://USER@HOST:PORT/DATABASE (the port is optional) or "
-            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not hold a password"
+            "auroradsql+psycopg://USER@CLUSTER.dsql.REGION.on.aws/postgres, and must not contain a password"
         )
     scheme = sql_url.partition("://")[0]
     if not url.startswith(f"{scheme}://"):
-        raise SettingsError(f"{name} must begin with {scheme}://, as SQL_URL does: both are the same database")
+        raise SettingsError(f"{name} must begin with {scheme}://, like SQL_URL: both connect to the same database")
 
 
 def _check_issuer(found: Settings) -> None:
     issuer, audience = found.jwt_issuer, found.jwt_audience
     if not _ISSUER.fullmatch(issuer) and not (found.stage == LOCAL_STAGE and _LOCAL_ISSUER.fullmatch(issuer)):
         raise SettingsError(
-            "JWT_ISSUER must be the https URL of an OpenID Connect issuer, exactly as in the iss of its tokens, for "
-            f"example https://login.example, got {issuer!r}"
+            "JWT_ISSUER must be the https URL of an OpenID Connect issuer, exactly as in the `iss` claim of its "
+            f"tokens, for example https://login.example, got {issuer!r}"
         )
     if not re.fullmatch(r"[!-~]{1,255}", audience):
         raise SettingsError(
-            "JWT_AUDIENCE must be 1 to 255 printable ASCII characters without spaces: the aud of tokens, got "
-            f"{audience!r}"
+            "JWT_AUDIENCE must be 1 to 255 printable ASCII characters without spaces: the `aud` claim of the "
+            f"tokens, got {audience!r}"
         )
 
 
 def _check_fronts(found: Settings, environment: Mapping[str, str]) -> None:
-    """Check that the stage's fronts, together, honor the other settings."""
+    """Check that each other setting takes effect with the stage's fronts."""
     open_fronts = [front for front in found.front if front != "rest"]
     restricted = [name for name in ("WRITERS", "READERS") if environment.get(name, "anyone") != "anyone"]
     if open_fronts and restricted:
@@ -345,5 +345,5 @@ def _check_fronts(found: Settings, environment: Mapping[str, str]) -> None:
         raise SettingsError(f"CDN={found.cdn} requires FRONT=url or FRONT=http, which check the CDN's secret")
     if found.cdn != "none" and found.stage == LOCAL_STAGE:
         raise SettingsError(
-            f"CDN must be none in stage {LOCAL_STAGE}: browsers cannot resolve the domain of an embedded distribution"
+            f"CDN must be none in stage {LOCAL_STAGE}: browsers cannot resolve an embedded distribution's domain"
         )

@@ -8,7 +8,7 @@ The ids in these lines follow one increment:
     projected           message_ids: one line for each batch of each projection
     drift               counter_id, event_id: a difference that the scheduled check could not repair
 
-All lines of an invocation have its `invocation_id`. When the invocation ends, even with an error, its metrics are
+All lines of an invocation contain its `invocation_id`. When the invocation ends, even with an error, its metrics are
 written as one more line in CloudWatch's embedded metric format. Bodies and idempotency keys are never written.
 """
 
@@ -69,13 +69,13 @@ METRICS = list_metrics(PROJECTIONS)
 
 
 class _StandardOutput(logging.Handler):
-    """Writes each line immediately, to the current standard output."""
+    """A handler that writes each line immediately, to the current standard output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(f"{self.format(record)}\n")
 
 
-#: ASCII can represent even a lone surrogate.
+#: In ASCII, JSON can represent even a lone surrogate.
 _encode_ascii = functools.partial(json.dumps, default=str, separators=(",", ":"))
 
 _log = Logger(
@@ -144,7 +144,7 @@ def log_accepted(*, counted: bool, is_retry: bool) -> None:
 
 
 def log_failed_request(error: Exception) -> None:
-    """Log a request that gets a problem document. Malformed requests are not logged."""
+    """Log a failed request. Of the errors that the client must correct, log only version mismatches and reused keys."""
     match error:
         case VersionMismatchError(asked=asked, counter=counter):
             fields = {"counter_id": counter.counter_id, "asked": asked, "version": counter.version}
@@ -213,7 +213,7 @@ def log_projected(
 
 
 def log_not_counted(message_ids: Sequence[object], counter_ids: Iterable[str]) -> None:
-    """Log the messages of a batch that the queue delivers again, and the counters whose events are not counted."""
+    """Log which messages of a batch the queue will deliver again, and the counters whose events are not counted."""
     fields = {"message_ids": message_ids, "counter_ids": sorted(counter_ids)}
     _log.warning("not counted", exc_info=True, extra=fields)
     _count("NotCounted", len(message_ids))

@@ -1,4 +1,4 @@
-"""Restrict routes to the callers that a setting allows. API Gateway refuses all others before invoking the function."""
+"""Restrict routes to the callers that a setting allows. API Gateway refuses others before it invokes the function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def restrict(callers: str, authorizer: ChaliceAuthorizer | None = None) -> dict[
     `authorizer` is the function that verifies tokens.
 
     Raises:
-        ValueError: the value is unknown. The route must not be deployed without a restriction.
+        ValueError: the value is unknown, or it is `jwt` without an authorizer. The route must not be deployed without
+            a restriction.
     """
     match callers:
         case "anyone":

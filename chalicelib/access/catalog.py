@@ -1,4 +1,4 @@
-"""Check requests against the setting COUNTERS and the catalog, of which each process keeps a copy."""
+"""Check requests against the setting COUNTERS and the catalog. Each process keeps a copy of the catalog."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Copy:
         """
         Return a copy of the catalog that is at most 30 seconds old.
 
-        At most one call in that time reads the catalog, with eventual consistency. If a read fails, keep the copy for
-        another 30 seconds. A process without a copy tries again with each call.
+        At most one call in 30 seconds reads the catalog, with eventual consistency. If a read fails, keep the copy for
+        another 30 seconds. A process without a copy tries again on each call.
 
         Raises:
             CatalogUnavailableError: there is no copy, and DynamoDB throttles or refuses the request, or does not
@@ -96,7 +96,9 @@ def _allowed(entries: tuple[str, ...]) -> Names:
 
 def find_item(*, stale: bool = False) -> CatalogItem:
     """
-    Return the catalog's item, empty if it does not exist. One read: strongly consistent, unless it may be `stale`.
+    Return the catalog's item, or an empty item if it does not exist.
+
+    This takes one read, which is strongly consistent unless the item may be `stale`.
 
     Raises:
         CatalogUnavailableError: DynamoDB throttles or refuses the request, or does not respond, or an attribute has the

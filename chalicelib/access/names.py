@@ -27,7 +27,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The operators' changes: counters that they added to COUNTERS, closed to increments, or hid."""
+    """The operators' changes: the counters that they added to COUNTERS, closed to increments, or hid."""
 
     added: Names = field(default_factory=Names)
     closed: Names = field(default_factory=Names)

@@ -11,7 +11,7 @@ from jwt import PyJWKClient, PyJWTError
 from chalicelib import settings, telemetry
 from chalicelib.errors import UnavailableError
 
-#: Asymmetric algorithms only: an attacker could sign with a public key as the secret of HS256.
+#: Asymmetric algorithms only. With HS256, an attacker could sign a token with the issuer's public key as the secret.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 #: The greatest difference between the clocks of the issuer and of Lambda.
@@ -20,18 +20,18 @@ LEEWAY_S = 30
 #: The time after which keys are fetched again. An unknown key triggers an earlier fetch, at most every 30 seconds.
 REFRESH_S = 300
 
-#: The timeout of each of the two requests of a fetch. Their sum is shorter than the function's timeout.
+#: The timeout of each of the two requests of a fetch. Both together are shorter than the function's timeout.
 _WAIT_S = 3
 
 _RULES: Any = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True}
 
 
 class IssuerUnavailableError(UnavailableError):
-    """The issuer does not respond, or its response has no keys, and no earlier fetch succeeded."""
+    """The issuer does not respond, or its response contains no keys, and no earlier fetch succeeded."""
 
 
 class IssuerKeys(PyJWKClient):
-    """The public keys of an issuer, found through its configuration. Known keys stay in use until a fetch succeeds."""
+    """The public keys of an issuer, found through its configuration. Old keys stay in use until a fetch succeeds."""
 
     def __init__(self, issuer: str) -> None:
         configuration = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
@@ -45,7 +45,7 @@ class IssuerKeys(PyJWKClient):
         Fetch the issuer's configuration and keys. If that fails, return the keys of the last fetch.
 
         Raises:
-            IssuerUnavailableError: no keys were fetched before.
+            IssuerUnavailableError: the fetch fails, and no earlier fetch succeeded.
         """
         try:
             self.uri = self._find_address()
@@ -57,7 +57,7 @@ class IssuerKeys(PyJWKClient):
         return self._known
 
     def _find_address(self) -> str:
-        """Return the address of the keys. The configuration must name this issuer (OpenID Connect Discovery)."""
+        """Return the URL of the issuer's keys. The configuration must name this issuer (OpenID Connect Discovery)."""
         configuration = self._configuration.fetch_data()
         issuer, address = configuration.get("issuer"), configuration.get("jwks_uri")
         if issuer != self._issuer:
@@ -70,7 +70,7 @@ class IssuerKeys(PyJWKClient):
 
 @functools.cache
 def client() -> IssuerKeys:
-    """Return this process's copy of the keys of the stage's issuer. They are fetched for the first token."""
+    """Return the process's copy of the issuer's keys. The keys are fetched when the first token is verified."""
     return IssuerKeys(settings.current().jwt_issuer)
 
 
@@ -91,7 +91,7 @@ def verify(authorization: str) -> str | None:
 def _read_subject(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        raise PyJWTError("the header must be Bearer TOKEN")
+        raise PyJWTError("the header must be `Bearer TOKEN`")
     stage = settings.current()
     claims = jwt.decode(
         token,
@@ -103,6 +103,6 @@ def _read_subject(authorization: str) -> str:
         options=_RULES,
     )
     subject: str = claims["sub"]
-    if not subject.encode():  # fails for half of a surrogate pair, which API Gateway cannot pass on
+    if not subject.encode():  # raises for a lone surrogate, which API Gateway cannot pass on
         raise PyJWTError("the subject must not be empty")
     return subject

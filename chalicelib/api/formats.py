@@ -40,9 +40,9 @@ def parse_time(text: str) -> Decimal:
 
 def floor_to_ms(time: Decimal) -> int:
     """
-    Convert a time from seconds to ms since 1970, rounded down exactly. The result is at most `LATEST_MS`.
+    Convert a time in seconds since 1970 to ms, rounded down without a floating-point error.
 
-    Every time before 1970 becomes -1, because nothing was recorded then.
+    The result is at most `LATEST_MS`. Every time before 1970 becomes -1, because nothing was recorded then.
     """
     numerator, denominator = time.as_integer_ratio()
     return min(max(numerator * 1000 // denominator, -1), LATEST_MS)
@@ -54,16 +54,16 @@ def format_time(ms: int) -> str:
 
 
 def encode_cursor(last: str) -> str:
-    """Encode the last row of a page as a cursor: URL-safe, opaque to clients, not secret."""
+    """Encode the position of a page's last row as a cursor: URL-safe, opaque to clients, not secret."""
     return base64.urlsafe_b64encode(f"1 {last}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> str:
     """
-    Decode the last row of a page from its cursor.
+    Return the position that `encode_cursor` encoded.
 
     Raises:
-        ValueError: `encode_cursor` did not create the cursor.
+        ValueError: the cursor does not have the format of `encode_cursor`.
     """
     text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     version, _, last = text.partition(" ")
@@ -78,7 +78,7 @@ def format_version_tag(version: int) -> str:
 
 
 def hash_content(text: str) -> str:
-    """Hash a body into an entity tag."""
+    """Derive an entity tag from a body."""
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
 
 

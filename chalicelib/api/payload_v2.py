@@ -34,10 +34,10 @@ FOLDER = "/api"
 #: The header with which the stage's CDN proves that a request came through it.
 SECRET_HEADER = "x-origin-secret"  # noqa: S105  (a name)
 
-#: As `minimum_compression_size` in `.chalice/config.json`: a smaller body fits one packet.
+#: Equal to `minimum_compression_size` in `.chalice/config.json`: a smaller body fits in one packet.
 _COMPRESSED_BYTES = 1400
 
-#: In the header Accept-Encoding: the client accepts gzip.
+#: Matches an Accept-Encoding header of a client that accepts gzip.
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ def serve(app: Chalice, settings: Settings, event: Event, context: object) -> di
     """
     Respond to a request from a function URL, an HTTP API or the REST API.
 
-    With FRONT_SECRETS, a request in the payload format 2.0 must have one of the secrets in its header
+    If FRONT_SECRETS is set, a request in the payload format 2.0 must send one of the secrets in the header
     `X-Origin-Secret`.
     """
     if event.get("version") != "2.0":
@@ -105,7 +105,11 @@ def _to_rest(event: Event, routes: Iterable[str]) -> dict[str, Any]:
 
 
 def _find_route(routes: Iterable[str], path: str) -> tuple[str, dict[str, str]]:
-    """Return the route's path and its parameters, still encoded. As a REST API does, ignore slashes at the end."""
+    """
+    Return the route that matches a path, and the path's parameters, still percent-encoded.
+
+    Like a REST API, ignore trailing slashes.
+    """
     parts = path.rstrip("/").split("/")
     for route in routes:
         names = route.rstrip("/").split("/")

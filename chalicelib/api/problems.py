@@ -59,7 +59,7 @@ def render_chalice_error(response: Response) -> Response:
 
 
 def render_problem(error: CounterError) -> Response:
-    """Render the error with its own status, type, title and public detail."""
+    """Render an error as a problem document, with the error's own status, type, title and public detail."""
     body = describe_problem(error.problem, error.public_detail)
     headers: dict[str, str | list[str]] = {}
     match error:
@@ -71,14 +71,14 @@ def render_problem(error: CounterError) -> Response:
         case TooFarBackError(earliest_ms=earliest_ms, latest_ms=latest_ms):
             body["detail"] += f" at={formats.format_time(earliest_ms)} or later would be accepted"
             body["detail"] += f", and at={formats.format_time(latest_ms)} or earlier." if latest_ms >= 0 else "."
-            body["detail"] += " If the service has reports, value_at has the state at any time."
+            body["detail"] += " If the service has reports, the report `value_at` gives the state at any time."
         case UnavailableError(retry_after_s=seconds):
             headers["Retry-After"] = str(seconds)
     return _respond(body["status"], body, headers)
 
 
 def describe_problem(problem: ProblemType, detail: str) -> dict[str, Any]:
-    """Return the members of a problem document. Without a fixed status, `status` is omitted."""
+    """Return the members of a problem document. If the type has no fixed status, omit `status`."""
     status = {"status": problem.status} if problem.status else {}
     return {"type": f"urn:counter:problem:{problem.name}", "title": problem.title, **status, "detail": detail}
 

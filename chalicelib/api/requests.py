@@ -1,7 +1,7 @@
 """
 Parse requests into commands and queries.
 
-Each function raises `InvalidRequestError` if the input is malformed. Its detail states the rule.
+Each function raises `InvalidRequestError` if the input is malformed. The error's detail states the violated rule.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Request:
     A client's request without its path. Header names are in lower case; `body` is raw bytes.
 
     `root` is the API's address, relative to the address that the client used. `caller` is the client's identity if API
-    Gateway authenticated the request: its kind and its name. No part of a request can set it.
+    Gateway authenticated the request: its kind and its name. Clients cannot forge it.
     """
 
     query: Mapping[str, list[str]] = field(default_factory=dict)
@@ -115,7 +115,7 @@ def parse_event_id(text: str) -> str:
 
 
 def parse_moment(request: Request) -> int | None:
-    """Return the parameter `at` in ms since 1970, as `formats.floor_to_ms` does; None for the current state."""
+    """Return the time in the parameter `at`, in ms since 1970, rounded down; None if there is no `at`."""
     if "at" not in request.query:
         return None
     parse_parameters(request, ("at",))
@@ -146,7 +146,7 @@ def parse_history_span(request: Request, now_s: float) -> Span:
     """
     Return the range and the resolution of a history.
 
-    Steps consist of whole seconds: `from` is rounded down; `to`, which is exclusive, is rounded up.
+    Steps consist of whole seconds, so `from` is rounded down, and `to`, which is exclusive, is rounded up.
 
     Raises:
         RangeTooLongError: the range has more than `MAX_STEPS` steps.
@@ -165,7 +165,7 @@ def parse_history_span(request: Request, now_s: float) -> Span:
     if start is None:
         start = end - _DEFAULT_SPAN_S[resolution]
     if start >= end:
-        raise InvalidRequestError("from must be earlier than to (default: now).")
+        raise InvalidRequestError("`from` must be earlier than `to`. Default for `to`: the current time.")
     span = Span(_clamp(math.floor(start)), _clamp(math.ceil(end)), RESOLUTIONS[resolution])
     if span.steps > MAX_STEPS:
         raise _too_many_steps(span, resolution)
@@ -198,7 +198,7 @@ def parse_limit(request: Request) -> int:
 
 
 def parse_cursor(request: Request) -> str | None:
-    """Return the last row of the previous page, decoded from the cursor; None for the first page."""
+    """Return the position of the previous page's last row, decoded from the cursor; None for the first page."""
     cursor = _get_single(request.query, "cursor")
     if cursor is None:
         return None
@@ -210,7 +210,7 @@ def parse_cursor(request: Request) -> str | None:
 
 def _find_caller(context: Mapping[str, Any]) -> str | None:
     """
-    Return the caller in the context that API Gateway adds, such as "jwt ann" or "api-key 8x2k1"; None for anyone.
+    Return the caller that API Gateway authenticated, such as "jwt ann" or "api-key 8x2k1"; None if there is none.
 
     Characters other than printable ASCII are escaped as in JSON. The middle of a long name is cut out.
     """
@@ -229,14 +229,18 @@ def _find_caller(context: Mapping[str, Any]) -> str | None:
 
 
 def _find_root(context: Mapping[str, str]) -> str:
-    """Return one `..` for each slash after the first segment. API Gateway ignores slashes at the end of a path."""
+    """
+    Return the API's address relative to the request's URL: one `..` for each slash after the first segment.
+
+    Slashes at the end of the path count, too, although API Gateway ignores them.
+    """
     path = context.get("path", "")
     steps = context["resourcePath"].rstrip("/").count("/") - 1 + len(path) - len(path.rstrip("/"))
     return "/".join([".."] * steps) or "."
 
 
 def _decode_body(sent: str | bytes | None, *, is_base64: bool) -> bytes:
-    """Decode the body strictly, unlike Chalice, whose development server passes bytes."""
+    """Decode the body. Unlike Chalice, reject invalid base64. Chalice's development server passes bytes."""
     if sent is None:
         return b""
     if is_base64:
@@ -250,7 +254,7 @@ def _parse_amount(request: Request, max_by: int) -> int:
     if len(request.body) > MAX_BODY_BYTES:
         raise BodyTooLargeError(f"The body must be at most {MAX_BODY_BYTES} bytes, got {len(request.body)}.")
     _check_media_type(request)
-    rule = f'The body must be {{"by": N}} with N an integer from 1 to {max_by}, or empty for 1'
+    rule = f'The body must be {{"by": N}}, where N is an integer from 1 to {max_by}, or empty for 1'
     try:
         body = json.loads(
             request.body.decode(),
@@ -328,12 +332,12 @@ def _parse_time_parameter(request: Request, name: str) -> Decimal | None:
 
 
 def _clamp(second: int) -> int:
-    """Limit a time to the range that an event's time can have, including the end of the last second."""
+    """Limit a time to the range that events' times can have, including the end of the last second."""
     return min(max(second, 0), LATEST_MS // 1000 + 1)
 
 
 def _too_many_steps(span: Span, resolution: str) -> RangeTooLongError:
-    detail = f"The range must span at most {MAX_STEPS:,} steps of a {resolution}, got {span.steps:,}."
+    detail = f"The range must span at most {MAX_STEPS:,} steps of one {resolution}, got {span.steps:,}."
     for name, step_s in RESOLUTIONS.items():
         if Span(span.first, span.end, step_s).steps <= MAX_STEPS:
             detail += f" Use resolution={name} or a shorter range."

@@ -131,8 +131,8 @@ def add_cors_headers(response: Response, allowed: tuple[str, ...], origin: str |
     """
     Let a page of the allowed origins read the response, whether a view or Chalice created it.
 
-    If several origins are allowed, the header names the origin of the request or, if that is not allowed, the first
-    origin. Browsers treat a different origin like a missing header. Even if a cache ignores `Vary`, pages of the first
+    If several origins are allowed, the header names the request's origin or, if it is not one of them, the first of
+    them. Browsers treat a different origin like a missing header. Even if a cache ignores `Vary`, pages of the first
     origin can read the response to a request without an origin.
     """
     named = origin if origin in allowed else allowed[0]
@@ -176,7 +176,7 @@ def _render_unless_known(request: Request, body: object, headers: Mapping[str, s
 
 
 def describe_counter(counter: Counter) -> dict[str, Any]:
-    """Return the members that clients see of a counter."""
+    """Return a counter's members in a response."""
     return {
         "counter_id": counter.counter_id,
         "value": counter.value,
@@ -186,7 +186,7 @@ def describe_counter(counter: Counter) -> dict[str, Any]:
 
 
 def describe_past(counter: Counter, at_ms: int) -> dict[str, Any]:
-    """Return the members that clients see of a counter's state at a time."""
+    """Return the members of a counter's past state in a response."""
     return {
         "counter_id": counter.counter_id,
         "value": counter.value,

@@ -19,7 +19,7 @@ from chalicelib.aws import sqs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The `source` of records of the event log's stream. They concern every projection.
+#: The `source` of dead letters from the event log's stream. They concern every projection.
 STREAM_SOURCE = "event log stream"
 
 #: SQS accepts 1 MiB, including the attributes. Messages and stream records are smaller; a longer body is truncated.
@@ -27,13 +27,13 @@ _LONGEST_BODY_BYTES = 1_000_000
 _LONGEST_REASON = 1_000
 
 #: The characters that SQS rejects in a body (API reference, SendMessage): all but a subset of XML 1.0's characters.
-#: Compiled on first use: compiling takes about 3 ms, too long for a cold start.
+#: The pattern is compiled on first use, because that takes about 3 ms, too long for a cold start.
 _REJECTED = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An invalid message or stream record from `source`, and why it is invalid."""
+    """An invalid message or stream record, the `source` that it came from, and the `reason` why it is invalid."""
 
     source: str
     reason: str
@@ -43,7 +43,7 @@ class DeadLetter:
 
 def park(letters: Iterable[DeadLetter], queue: str) -> None:
     """
-    Send dead letters to this dead-letter queue. A redelivery is parked again, so the queue may have duplicates.
+    Send dead letters to this dead-letter queue. A redelivery is parked again, so the queue may contain duplicates.
 
     Raises:
         QueueUnavailableError: SQS throttles or refuses the request, or does not respond. Earlier letters are parked.

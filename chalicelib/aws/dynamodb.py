@@ -38,8 +38,8 @@ class RefusedError(Exception):
     """
     A conditional write was refused because of concurrent writers; nothing was written.
 
-    `item` is the item that failed the condition of an update. `tables` are the tables whose items failed a condition of
-    a transaction; empty after a conflict with another transaction.
+    After an update, `item` is the item that did not meet the condition; None after a conflict with a transaction. After
+    a transaction, `tables` are the tables whose items did not meet a condition; empty after a conflict.
     """
 
     def __init__(self, item: RawItem | None = None, tables: frozenset[str] = frozenset()) -> None:
@@ -86,9 +86,9 @@ def find(
     stale: bool = False,
 ) -> _Item | None:
     """
-    Return the item with this key, or None if it does not exist. One strongly consistent read.
+    Return the item with this key, or None if it does not exist. This takes one strongly consistent read.
 
-    A `stale` read costs half: it is eventually consistent.
+    With `stale`, the read is eventually consistent, and costs half as much.
 
     Raises:
         UnavailableError: an instance of `error`: DynamoDB throttles the request or does not respond.
@@ -103,7 +103,7 @@ def find(
 
 def update(item: Model, actions: list[Action], condition: Condition | None, error: type[UnavailableError]) -> RawItem:
     """
-    Update the item if the condition holds, and return its new state. One request.
+    Update the item if the condition holds, and return its new state. This takes one request.
 
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
@@ -127,10 +127,13 @@ def update(item: Model, actions: list[Action], condition: Condition | None, erro
 
 def request(operation: str, error: type[UnavailableError], **parameters: Any) -> dict[str, Any]:
     """
-    Send a conditional write that PynamoDB's models cannot express: an operation of boto3's client with its parameters.
+    Send a conditional write that PynamoDB's models cannot express.
+
+    `operation` is a method of boto3's client, and `parameters` are its arguments.
 
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
+        UnwritableItemError: the item is too large, or an attribute has the wrong type.
         UnavailableError: an instance of `error`: DynamoDB throttles the request or does not respond. The outcome is
             unknown.
     """
@@ -154,7 +157,7 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
 @contextlib.contextmanager
 def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
     """
-    Commit a transaction whose members the block includes. One request.
+    Commit a transaction of the members that the block includes. This takes one request.
 
     Raises:
         RefusedError: a condition failed, or a transaction was in progress on one of the items.

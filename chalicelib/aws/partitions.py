@@ -30,9 +30,9 @@ def part_keys(counter_id: str) -> list[PartKey]:
 
 def format_partition(key: PartKey) -> str:
     """
-    Return the partition of the log with this part's events, and of the archive with its pages.
+    Return the partition key of this part's events in the log, and of its pages in the archive.
 
-    `codec.extract_counter_id` is the inverse.
+    `parse_partition` is the inverse. `codec.extract_counter_id` returns only the counter id.
     """
     return key.counter_id if count_parts() == 1 else f"{key.counter_id}#{key.part}"
 
@@ -44,7 +44,7 @@ def event_partition(counter_id: str, event_id: str) -> str:
 
 
 def parse_partition(partition: str) -> PartKey | None:
-    """Return the part that this partition belongs to, or None if it belongs to no part of this stage."""
+    """Return the key of the part that this partition belongs to, or None if this stage has no such part."""
     counter_id, _, part = partition.partition("#")
     key = PartKey(counter_id, int(part) if re.fullmatch("[0-9]{1,2}", part) else 0)
     is_part = key.part < count_parts() and format_partition(key) == partition

@@ -49,7 +49,7 @@ def limit_time(received: Any) -> Iterator[None]:
     """
     Limit the requests to AWS in this block to the invocation's remaining time, minus a reserve for the response.
 
-    `received` is the event that Chalice passes to middleware. Outside Lambda, only each request's timeouts apply.
+    `received` is the event that Chalice passes to middleware. Outside Lambda, only the timeouts of each request apply.
     """
     context = getattr(received, "lambda_context", None) or getattr(received, "context", None)
     outer = _time_left_ms.set(getattr(context, "get_remaining_time_in_millis", None))
@@ -61,7 +61,7 @@ def limit_time(received: Any) -> Iterator[None]:
 
 def create_session() -> Session:
     """
-    Return a session of the SDK whose clients have these timeouts, and raise `OutOfTimeError` at the deadline.
+    Return a session of the SDK. Its clients have this module's timeouts, and raise `OutOfTimeError` at the deadline.
 
     Connections are kept for later requests; TCP keep-alive detects broken ones.
     """
@@ -80,7 +80,7 @@ def create_session() -> Session:
 
 
 def remaining_s() -> float | None:
-    """Return the number of seconds left for an attempt: 0 or less after the deadline; None outside Lambda."""
+    """Return the seconds until the deadline, the last moment for an attempt; negative after it; None outside Lambda."""
     time_left_ms = _time_left_ms.get()
     return None if time_left_ms is None else time_left_ms() / 1000 - RESERVE_S
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str:
     """
-    Send a message to the queue of this name, with text attributes. Return the message's id.
+    Send a message to the queue with this name, with text attributes. Return the message's id.
 
     Raises:
         QueueUnavailableError: SQS throttles or refuses the request, or does not respond. The message may have been
@@ -32,7 +32,9 @@ def send(queue: str, body: str, attributes: dict[str, str] | None = None) -> str
 
 def approximate_length(queue: str) -> int:
     """
-    Return the approximate number of messages on the queue of this name, including those that a consumer has received.
+    Return the approximate number of messages on the queue with this name.
+
+    Messages that a consumer has received, but not deleted, are included.
 
     Raises:
         QueueUnavailableError: SQS throttles or refuses the request, or does not respond.
@@ -47,7 +49,7 @@ def approximate_length(queue: str) -> int:
 
 @functools.cache
 def client() -> SQSClient:
-    """Return the process's only SQS client, which has its only connection pool. Create it on first use."""
+    """Return the process's only SQS client, with its only connection pool. Create it on first use."""
     import boto3  # noqa: PLC0415  (most functions never send messages)
 
     return boto3.Session(botocore_session=session.create_session()).client("sqs")
@@ -55,5 +57,5 @@ def client() -> SQSClient:
 
 @functools.cache
 def queue_url(queue: str) -> str:
-    """Return the URL of the queue of this name. One request per queue and process."""
+    """Return the URL of the queue with this name. Each process looks up each queue once."""
     return client().get_queue_url(QueueName=queue)["QueueUrl"]

@@ -1,4 +1,4 @@
-"""Find the ARN of the event log's stream for Chalice's command line. A deployed function does not need it."""
+"""Find the ARN of the event log's stream for Chalice's command line. A deployed function does not need the ARN."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def find_stream_arn(settings: Settings) -> str:
     """
     Return the ARN of the event log's stream: from the settings or, for Chalice's command line, from AWS.
 
-    The result is empty in a deployed function, whose event source exists already. Requests use the profile that was
-    passed to Chalice.
+    The result is empty in a deployed function, whose event source exists already. Requests to AWS use the profile that
+    was passed to Chalice.
 
     Raises:
         click.ClickException: the stage is not provisioned, `chalice deploy` would take over the resources of a stack,
-            or the settings would lose or double increments. Chalice prints the message: one line that states the fix.
+            or its settings would lose increments or count them twice. Chalice prints the message, one line that states
+            the fix.
     """
     if os.environ.get("AWS_CHALICE_CLI_MODE") != "true":
         return settings.event_log_stream_arn
@@ -35,14 +36,14 @@ def find_stream_arn(settings: Settings) -> str:
     if settings.partial_batch_responses and command == "deploy":
         raise click.ClickException(
             "Remove PARTIAL_BATCH_RESPONSES from .chalice/config.json: the event source that `chalice deploy` creates "
-            "ignores them, so uncounted messages would be deleted."
+            "ignores partial batch responses, so uncounted messages would be deleted."
         )
     arn = _check_stage(settings, command, profile)
     return settings.event_log_stream_arn or arn
 
 
 def _check_stage(settings: Settings, command: str | None, profile: str | None) -> str:
-    """Check that Chalice may run `command` on this stage. Return the ARN of its stream."""
+    """Check that Chalice may run `command` on this stage. Return the ARN of the stage's stream."""
     import boto3  # noqa: PLC0415  (not used in a function)
     import click  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
@@ -70,7 +71,7 @@ def _check_stage(settings: Settings, command: str | None, profile: str | None) -
     if shards not in (None, str(settings.shards)):
         raise click.ClickException(
             f"Stage {stage} was provisioned with SHARDS={shards}, but .chalice/config.json has "
-            f"SHARDS={settings.shards}: restore SHARDS={shards}, because with another number, retries count twice."
+            f"SHARDS={settings.shards}: restore SHARDS={shards}. With another number, retries would be counted twice."
         )
     if command in ("deploy", "package") and not Path(".chalice", "policies", stage).is_dir():
         raise click.ClickException(
@@ -92,7 +93,9 @@ def _find_shards(client: CloudFormationClient, stack: str) -> str | None:
 
 def find_stack(client: LambdaClient, stage: str) -> str | None:
     """
-    Return the stack that owns the stage's functions: empty if no stack does; None if the functions do not exist.
+    Return the name of the stack that owns the stage's functions.
+
+    The result is empty if no stack owns them, and None if they do not exist.
 
     Raises:
         click.ClickException: the credentials do not permit reading the functions' tags, which name the stack.

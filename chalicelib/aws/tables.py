@@ -33,9 +33,9 @@ _settings = settings.current()
 
 class _Table(Model):
     """
-    Read batches of keys, with a pause before each retry of unprocessed keys.
+    A table whose batch reads pause before each retry of unprocessed keys.
 
-    DynamoDB leaves keys unprocessed when it runs short of throughput, and recommends a backoff (API reference,
+    DynamoDB leaves keys unprocessed if it runs short of throughput, and recommends a backoff (API reference,
     "BatchGetItem"). PynamoDB alone retries immediately and without limit.
     """
 
@@ -58,7 +58,7 @@ def _make_attributes() -> dict[str, Attribute[Any]]:
 
 class EventItem(_Table):
     """
-    One event of the log. Written once, never changed. An attribute of the wrong type is read as missing.
+    One event of the log: written once, never changed. An attribute of the wrong type is read as missing.
 
     It also has an attribute for each field that only some event types have.
     """
@@ -125,7 +125,7 @@ class CheckpointItem(Model):
 
 
 class CatalogItem(Model):
-    """The only item of the catalog: names and patterns of counters. DynamoDB has no empty sets."""
+    """The only item of the catalog: sets of names and patterns. An empty set is a missing attribute in DynamoDB."""
 
     class Meta:
         table_name = _settings.catalog_table
@@ -147,7 +147,7 @@ class _Connection(Connection):
 
 
 def connection() -> Connection:
-    """Return the connection that all tables share. It has the process's only client and connection pool."""
+    """Return the connection that all tables share, with the process's only DynamoDB client and connection pool."""
     return _shared
 
 

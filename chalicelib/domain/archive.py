@@ -39,8 +39,8 @@ PAGE_MAX = 200
 #: seconds late is not a late event. The same applies to events recorded after an event with a future time.
 KEEP_MS = 5000
 
-#: Bounds of the number of younger entries that may stay: `KEPT_MAX`, reduced if the next batch needs the space, but not
-#: below `KEPT_MIN`.
+#: The maximum number of these younger entries: `KEPT_MAX`, or fewer to leave room for another batch of the same size,
+#: but never fewer than `KEPT_MIN`.
 KEPT_MAX = 10
 KEPT_MIN = 4
 
@@ -75,7 +75,7 @@ class Addition:
     """
     Add entries to `recent`: one update of the counter's item.
 
-    Conditions: `recent` contains none of them and has room for them, and all are later than `archived_until_ms`.
+    Conditions: `recent` contains none of the entries and has room for all, and each is later than `archived_until_ms`.
     """
 
     entries: frozenset[Entry]
@@ -86,8 +86,8 @@ class Archiving:
     """
     Write pages, and count `entries`, in one transaction with the counter's item.
 
-    Conditions: those of the pages and, if `revision` is not None, that the part still has this revision. In that case,
-    `recent` and `archived_until_ms` replace the part's. If `revision` is None, both stay unchanged.
+    Conditions: the conditions of the pages and, if `revision` is not None, that the part still has this revision. In
+    that case, `recent` and `archived_until_ms` replace the part's own. If `revision` is None, both stay unchanged.
     """
 
     entries: frozenset[Entry]
@@ -110,7 +110,7 @@ class PageMissingError(ValueError):
 
 
 def late_entries(part: Part, entries: Iterable[Entry]) -> list[Entry]:
-    """Return the late entries that are not in `recent`, sorted. `plan` needs their pages."""
+    """Return the late entries that are not in `recent`, sorted. `plan` needs the pages that cover them."""
     return sorted(
         entry for entry in entries if entry.recorded_at_ms <= part.archived_until_ms and entry not in part.recent
     )
@@ -158,7 +158,7 @@ def amend_page(page: Page, missing: Set[Entry]) -> Iterator[PageWrite]:
 
 
 def new_pages(entries: Sequence[Entry], start_ms: int) -> list[PageWrite]:
-    """Return new pages for these sorted entries. The first page starts at `start_ms`; each ends with its last entry."""
+    """Return new pages for these sorted entries. The first page starts at `start_ms`; each ends at its last entry."""
     pages: list[PageWrite] = []
     for chunk in split_by_time(entries):
         pages.append(PageWrite(start_ms, chunk[-1].recorded_at_ms, None, chunk))
@@ -185,7 +185,7 @@ def split_by_time(entries: Sequence[Entry]) -> list[tuple[Entry, ...]]:
 
 
 def _split_recent(entries: Set[Entry], new: int, now_ms: int) -> tuple[list[Entry], list[Entry]]:
-    """Split a part's entries into entries to archive, at least one, and entries to keep recent."""
+    """Split a part's entries into at least one entry to archive, and the entries that stay recent."""
     ordered = sorted(entries)
     kept = max(KEPT_MIN, min(KEPT_MAX, RECENT_MAX - new))
     cut = max(1, len(ordered) - kept)

@@ -22,8 +22,8 @@ class Command(ABC):
     A client's command. Its event does not depend on the counter's state.
 
     All commands with the same `idempotency_key` on a counter are the same command. `at_version` makes the command a
-    compare-and-swap. `count_at_once` makes it an add-and-get, which returns the counter's new state. `who` is the
-    authenticated caller; None: anyone may send the command.
+    swap. `count_at_once` makes it an add-and-get, which returns the counter's new state. `who` is the authenticated
+    caller, or None if callers are not authenticated.
     """
 
     counter_id: str
@@ -52,10 +52,10 @@ class Increment(Command):
 @dataclass(frozen=True, slots=True)
 class Adjust:
     """
-    Add `by`, of either sign, to a counter; or, with `to`, add the difference that brings its value to `to`.
+    Add `by`, which may be negative, to a counter. With `to`, add the amount that brings the counter's value to `to`.
 
-    All commands with the same `idempotency_key` are one adjustment of the counter. Operators read `reason` and `who` in
-    the log.
+    All commands with the same `idempotency_key` are one adjustment of the counter. The log keeps `reason` and `who` for
+    operators.
     """
 
     counter_id: str
@@ -82,6 +82,6 @@ def decide_adjustment(command: Adjust, counter: Counter, event_id: str, now_ms: 
 
 
 def is_result_of(command: Adjust, event: Event) -> bool:
-    """Check whether an event with the command's id is the result of the same command."""
+    """Check whether the recorded event with the command's id is the command's result. With `to`, ignore the amount."""
     same_amount = command.to is not None or event.by == command.by
     return isinstance(event, Adjusted) and event.reason == command.reason and same_amount

@@ -1,4 +1,4 @@
-"""The state of a counter, which queries return, and the state of one of its parts, which counting changes."""
+"""The state of a counter, which queries return, and the state of each of its parts, which workers change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING_ARCHIVED = -1
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """The sum (`value`) and the number (`version`) of the events counted so far."""
+    """A counter's state: the sum (`value`) and the number (`version`) of the events counted so far."""
 
     counter_id: str
     value: int = 0
@@ -26,7 +26,7 @@ class Counter:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartKey:
-    """The address of one part of a counter. Part 0 is the only part unless `SHARDS` is greater than 1."""
+    """The key of one part of a counter. Part 0 is the only part unless `SHARDS` is greater than 1."""
 
     counter_id: str
     part: int = 0
@@ -35,7 +35,7 @@ class PartKey:
 @dataclass(frozen=True, slots=True)
 class Part:
     """
-    One part of a counter: its own totals, its latest entries, and how far its archive reaches.
+    One part of a counter: its own totals, its recent entries, and the end of its archive.
 
     `value` and `version` are the sum and number of all entries, recent and archived. Every recent entry is later than
     `archived_until_ms`; every archived entry is not. Each write raises `revision`; 0 means that nothing is stored yet.
@@ -53,7 +53,7 @@ class Part:
 
 
 def add_up(counter_id: str, parts: Iterable[Counter | Part]) -> Counter:
-    """Return the state of a counter that has these parts."""
+    """Return the state of the counter that consists of these parts."""
     value = version = 0
     updated_at_ms: int | None = None
     for part in parts:

@@ -45,7 +45,7 @@ class DamagedError(ValueError):
 
 
 class Entry(NamedTuple):
-    """One counted event, ordered by time and id. It depends on the event alone: every delivery has the same entry."""
+    """A counted event, ordered by time and id. It depends only on the event, so each delivery yields the same entry."""
 
     recorded_at_ms: int
     id: bytes
@@ -68,7 +68,7 @@ def id_bytes(event_id: str) -> bytes:
 
 
 def id_text(stored: bytes) -> str:
-    """Return 16 bytes as the event id in its canonical text form."""
+    """Return the event id with these 16 bytes, in its canonical text form."""
     return str(uuid.UUID(bytes=stored))
 
 
@@ -87,7 +87,7 @@ def decode_entry(stored: bytes) -> Entry:
     Decode a recent entry.
 
     Raises:
-        DamagedError: `encode_entry` never writes these bytes.
+        DamagedError: `encode_entry` never returns these bytes.
     """
     if not _AMOUNT_AT < len(stored) <= _AMOUNT_AT + 7:
         raise DamagedError(f"a recent entry must have 23 to 29 bytes, got {len(stored)}")
@@ -117,7 +117,7 @@ def decode_page(stored: bytes) -> tuple[Entry, ...]:
     Decode an archive page to its sorted entries.
 
     Raises:
-        DamagedError: `encode_page` never writes these bytes.
+        DamagedError: `encode_page` never returns these bytes.
     """
     if stored[:1] != bytes([_PAGE_FORMAT]):
         raise DamagedError(f"an archive page must begin with the byte {_PAGE_FORMAT}")

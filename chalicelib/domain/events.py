@@ -22,7 +22,7 @@ LARGEST_AMOUNT = 2**53 - 1
 #: The upper limit of `SHARDS`: a transaction over all parts of a counter must fit into DynamoDB's 100 items.
 MAX_PARTS = 64
 
-#: The longest caller, in characters. The subject of an OpenID Connect token has at most 255.
+#: The maximum length of a caller, in characters. The subject of an OpenID Connect token has at most 255.
 MAX_CALLER = 300
 
 #: The last millisecond that RFC 3339 can express: the end of the year 9999.
@@ -38,7 +38,7 @@ EVENT_ID = Pattern(re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "a 
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    The fields that every event has. Counting uses only these.
+    An event, with the fields that every event has. Counting uses only these fields.
 
     The event adds `by`, which may be negative, to the counter's value.
     """
@@ -48,7 +48,7 @@ class Event:
     by: Annotated[int, Integer(-LARGEST_AMOUNT, LARGEST_AMOUNT)]
     recorded_at_ms: Annotated[int, Time(0, LATEST_MS, name="recorded_at", is_compared=False)]
 
-    #: Set by `register`. `rules` has the rule of each field, by the field's name in Python.
+    #: Set by `register`. `rules` maps each field's name in Python to its rule.
     type_name: ClassVar[str]
     type_version: ClassVar[int]
     rules: ClassVar[dict[str, Rule]]
@@ -57,7 +57,7 @@ class Event:
     is_projected: ClassVar[bool] = True
 
     def upcast(self) -> Event:
-        """Return the event in the latest version of its type, the only one that the application uses."""
+        """Return the event in the version that the application uses. An old version may return a later one."""
         return self
 
 
@@ -134,8 +134,8 @@ class Purged(Event):
     who: Annotated[str, Text(200, is_public=False, is_compared=False)]
 
 
-#: The ids of `Purged` events are lower than this: they begin with 48 zero bits and the version 0 of a UUID. All other
-#: ids are UUIDs of another version. So a reader of a partition meets its purges before the events that they void.
+#: The ids of `Purged` events are lower than this: they begin with 48 zero bits and the UUID version 0. All other ids
+#: are UUIDs of another version. So a reader of a partition meets its purges before the events that they void.
 FIRST_ID_AFTER_PURGES = "00000000-0000-1"
 
 

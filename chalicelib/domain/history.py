@@ -52,7 +52,7 @@ class EventPosition:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Counted events, newest first. The next page starts after `last`; None: this is the last page."""
+    """Counted events, newest first. The next page starts after `last`, which is None on the last page."""
 
     events: list[Event]
     last: EventPosition | None

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 class PastPart:
     """
-    The totals of a part at a time, inclusive.
+    The totals of a part at a time, including the events recorded in that millisecond.
 
     Subtract pages, newest first, and add pages, oldest first, until the totals are known. Entries later than
     `subtracted_from_ms` are subtracted; entries up to `added_until_ms` are added. So the totals at all times from
     `subtracted_from_ms` on, and up to `added_until_ms`, need no more pages than the pages read so far.
 
-    If `may_be_torn`, a subtracted page may lack an event that the totals include, or vice versa. A late event may have
-    been counted between the two reads. Read both again.
+    If `may_be_torn`, a subtracted page may lack an event that the totals include, or vice versa. The cause is a late
+    event that was counted between the reads of the part and of the page. Read both again.
     """
 
     def __init__(self, part: Part, at_ms: int) -> None:
@@ -71,7 +71,7 @@ class PastPart:
 
     def add(self, page: Page) -> None:
         """
-        Add the entries up to the time of the page that starts at `added_until_ms`.
+        Add the entries that are not later than the time, from the page that starts at `added_until_ms`.
 
         Raises:
             PageMissingError: the page has another start.

@@ -1,5 +1,5 @@
 """
-Rules for the fields of events: each rule states the valid values and the use of a field.
+Rules for the fields of events. A rule defines the valid values of a field, and how the field is used.
 
 A class annotates each field with a rule: `by: Annotated[int, Integer(1, 1000)]`. Do not change or compare rules. Their
 classes are not frozen and have no equality, because both would add 4 ms to each cold start.
@@ -25,8 +25,8 @@ class Rule:
     """
     A rule for a field. `str(rule)` completes "must be" in an error.
 
-    `name` is the field's name in the log, in messages and in responses. Default: its name in Python. Only public fields
-    are in responses. If two events with the same id differ in a compared field, they are different events.
+    `name` is the field's name in the log, in messages and in responses. Default: its name in Python. Responses contain
+    only public fields. If two events with the same id differ in a compared field, they are different events.
     """
 
     name: str = ""
@@ -55,7 +55,7 @@ class Integer(Rule):
     value_type = int
 
     def make_check(self) -> Callable[[Any], object]:
-        """Check the bounds. A lookup in a `range` is faster than two comparisons in Python."""
+        """Return a check of the bounds. A lookup in a `range` is faster than two comparisons in Python."""
         valid = range(self.lowest, self.highest + 1)
         return (lambda value: value != 0 and value in valid) if self.nonzero else valid.__contains__
 
@@ -78,7 +78,7 @@ class Pattern(Rule):
     value_type = str
 
     def make_check(self) -> Callable[[Any], object]:
-        """Check whether the whole string matches."""
+        """Return a check that the whole string matches."""
         return self.expression.fullmatch
 
     def __str__(self) -> str:
@@ -87,13 +87,13 @@ class Pattern(Rule):
 
 @dataclass(eq=False, repr=False)
 class Text(Rule):
-    """A string of at most `longest` printable characters, not all of them blank."""
+    """A string of 1 to `longest` printable characters, not all of them blank."""
 
     longest: int
     value_type = str
 
     def make_check(self) -> Callable[[Any], object]:
-        """Check the length and the characters."""
+        """Return a check of the length and the characters."""
         return lambda text: len(text) <= self.longest and _PRINTABLE.fullmatch(text) and not text.isspace()
 
     def __str__(self) -> str:

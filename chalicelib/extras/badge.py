@@ -59,7 +59,7 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """Measures in pixels. `gradient` is the opacity at the top and at the bottom."""
+    """A badge's style, with lengths in pixels. `gradient` is the opacity at the top and at the bottom."""
 
     height: int
     baseline: float
@@ -134,12 +134,12 @@ def parse_options(counter_id: str, parameters: Mapping[str, str]) -> Options:
 
 
 def render_badge(options: Options, value: int) -> str:
-    """Render an SVG document of at most `MAX_BYTES`. A label that is too long ends in an ellipsis."""
+    """Render a badge as an SVG document of at most `MAX_BYTES`. A label that is too long ends in an ellipsis."""
     return _render(options, f"{value:,}")
 
 
 def render_refusal(detail: str) -> str:
-    """Render a badge that states why the requested one is invalid, as `render_badge` does."""
+    """Render a badge that explains a refusal, within the limits of `render_badge`."""
     options = Options("invalid badge", COLOURS["critical"], COLOURS[DEFAULT_LABEL_COLOUR], DEFAULT_STYLE)
     return _render(options, _truncate(detail))
 
@@ -193,7 +193,7 @@ def calculate_contrast(colour: str, other: str) -> float:
 
 def choose_text_colour(background: str) -> str:
     """Choose white if it is readable on this colour, else nearly black."""
-    # WCAG requires 3 for graphics. Its 4.5 for text would put black on the blue and red of shields.io.
+    # WCAG requires a ratio of 3 for graphics. Its 4.5 for text would require black on the blue and red of shields.io.
     return _WHITE if calculate_contrast(_WHITE, background) >= 3 else _BLACK
 
 
@@ -219,7 +219,7 @@ def _fits(text: str) -> bool:
 
 
 def _measure(text: str, style: _Style, *, is_bold: bool) -> float:
-    """Return the width of a text in pixels: at least 1, because it may consist of zero-width marks only."""
+    """Return the width of a text in pixels. It is at least 1, even if the text consists of zero-width marks only."""
     width = sum(map(_character_width, text)) / 1000 * style.font_px * (_BOLD if is_bold else 1)
     return max(width, 1) + len(text) * style.spacing
 

@@ -43,7 +43,7 @@ def render_document(
     """
     Render the document as compact JSON, with the settings of the stage. `root` is the API's address.
 
-    `routes` are the application's routes, which name the callers of each operation. Default: anyone.
+    `routes`, the application's routes, determine the callers of each operation. Default: anyone may call all of them.
     """
     text = FILE.read_text(encoding="utf-8")
     for placeholder, value in ((MAX_INCREMENT, settings.max_increment), (ALLOWED_ORIGIN, settings.allowed_origin[0])):

@@ -1,4 +1,4 @@
-"""A temporary SQLite database, in which large comparisons take little memory."""
+"""A temporary SQLite database, so that large comparisons need little memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROWS_AT_ONCE = 1000
 
 
 class TemporaryDatabase:
-    """A SQLite database in a temporary file, or in the file with this name. Thread-safe."""
+    """A SQLite database in a temporary file, or in the given `file`. Thread-safe."""
 
     def __init__(self, schema: str, file: str = "") -> None:
         self._lock = threading.Lock()
@@ -52,13 +52,13 @@ class TemporaryDatabase:
             self._database.execute(statement, values)
 
     def insert(self, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = "IGNORE") -> None:
-        """Insert rows in one transaction. `on_conflict`: IGNORE or REPLACE rows whose key exists."""
+        """Insert rows in one transaction. `on_conflict`, IGNORE or REPLACE, applies to rows whose key exists."""
         with self._lock, self._database:
             self._database.executemany(f"INSERT OR {on_conflict} INTO {into}", rows)
 
 
 class _ExactSum:
-    """SQL's sum() of any size, exact, as text. The sum of no rows is 0."""
+    """An exact sum of integers of any size, as text. The sum of no rows is 0."""
 
     def __init__(self) -> None:
         self._total = 0

@@ -109,7 +109,7 @@ def decode_page(item: RawItem) -> Page:
     except (DamagedError, KeyError, TypeError) as error:
         raise _damaged(item, f"entries: {error}") from error
     if archived and archived[-1].recorded_at_ms > end_ms:
-        raise _damaged(item, "an entry is later than its end")
+        raise _damaged(item, "an entry is later than the page's end")
     return Page(start_ms, end_ms, revision, archived)
 
 
@@ -119,7 +119,7 @@ def estimate_size(page: Page) -> int:
 
 
 def encode_recent(recent: Iterable[Entry]) -> set[bytes]:
-    """Return entries as the elements of an item's set."""
+    """Return the elements of an item's set `recent` that encode these entries."""
     return {entries.encode_entry(entry) for entry in recent}
 
 

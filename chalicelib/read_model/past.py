@@ -27,13 +27,13 @@ PAST_BYTES = 128 * 1024
 #: Archive pages, of up to 4 KB, per request: 1 at first, then doubled up to this number.
 PAGES_AT_ONCE = 8
 
-#: The maximum number of readings, if late events are counted at the same time. Usually, the second agrees with the
+#: The maximum number of readings if late events are counted at the same time. Usually, the second reading equals the
 #: first.
 _READINGS = 3
 
 
 class _Reading(NamedTuple):
-    """The state, and the part's numbers of amendments. If `may_be_torn`, another reading must equal this one."""
+    """The state, and each part's number of amendments. If `may_be_torn`, another reading must equal this one."""
 
     counter: Counter
     amended: tuple[int, ...]
@@ -42,14 +42,15 @@ class _Reading(NamedTuple):
 
 def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BYTES) -> Counter:
     """
-    Return the counter's value and version at a time, inclusive, by the times at which events were recorded.
+    Return the counter's value and version at a time: of the events that were recorded at or before it.
 
-    Includes every event that was counted before the call, even if it was late. One request if the time is not before
-    the recent entries; one more for each part if the time is in the latest archive page. Reads at most `most_bytes` of
-    archive pages, plus two requests per part; None: no limit. Reads twice if the counter has counted late events.
+    Every event that was counted before the call is included, even a late one. This takes one request if the time is not
+    before the recent entries. If the time is in the latest archive page, it takes one more per part. At most
+    `most_bytes` of archive pages are read, plus two requests per part; None means no limit. If the counter has counted
+    late events, everything is read twice.
 
     Raises:
-        TooFarBackError: the time needs more reads. The error has the times that would be accepted.
+        TooFarBackError: the time requires more reads. The error contains the times that would be accepted.
         ContendedError: late events were counted during each reading.
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
@@ -94,7 +95,7 @@ def _add_pages(part: PastPart, at_once: int) -> int:
 
 
 def _use_pages(part: PastPart, use: Callable[[Page], None], response: list[RawItem], expected_ms: int) -> int:
-    """Use the pages, the first of which must be at `expected_ms`, until the state is known."""
+    """Call `use` with each page until the state is known. Return the pages' size. Without a page, raise an error."""
     pages = [items.decode_page(item) for item in response]
     try:
         for page in pages:

@@ -44,7 +44,7 @@ def read_and_plan(key: PartKey, entries: frozenset[Entry], part: Part | None = N
     """
     Read the part, unless `part` is its current state, and plan one write. At a gap in the archive, read the part again.
 
-    Returns the state that the plan is for.
+    Returns the state that the plan is for, and the step.
 
     Raises:
         ArchiveGapError: every attempt found a gap.

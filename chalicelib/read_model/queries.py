@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import Point, Span
 
-#: Limit of the archive pages that one history reads, in bytes. Each part may add one request. Decoding them takes about
-#: half a second of CPU time, and the API's function has less than a third of a CPU.
+#: Limit of the archive pages that one history reads, in bytes. Each part may add one request. Decoding this many takes
+#: about half a second of CPU time, and the API's function has less than a third of a CPU.
 HISTORY_BYTES = 2 * 1024 * 1024
 
 #: Archive pages, of up to 4 KB, per request. The first requests of all parts read less than `HISTORY_BYTES`.
@@ -41,7 +41,7 @@ _FEW_PAGES = 2
 
 @dataclass(frozen=True, slots=True)
 class CounterPage:
-    """Counters in the table's order. The next page starts after the counter `last`; None: this is the last page."""
+    """Counters in the table's order. The next page starts after the counter `last`, which is None on the last page."""
 
     counters: list[Counter]
     last: str | None
@@ -51,7 +51,7 @@ def get_counter(counter_id: str) -> Counter:
     """
     Return the counter's state now: the sum of its parts. A counter that was never incremented has value 0.
 
-    One request, of 1 read unit for every 4 parts.
+    This takes one request, which costs 1 read unit per 4 parts.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or the counter's item is damaged.
@@ -89,7 +89,7 @@ def list_counters(limit: int, after: str | None = None) -> CounterPage:
 
 def is_counted(event: Event) -> bool:
     """
-    Check whether this event is counted. One read; two if the event is older than the recent entries.
+    Check whether this event is counted. This takes one read, or two if the event is older than the recent entries.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
@@ -101,7 +101,7 @@ def find_uncounted(
     key: PartKey, entries: frozenset[Entry], advance: Callable[[int], None] = lambda _: None
 ) -> frozenset[Entry]:
     """
-    Return the entries of one part that are not counted. One read, plus one for every few archive pages.
+    Return the entries of one part that are not counted. This takes one read, plus one for every few archive pages.
 
     Calls `advance` with the number of items or pages of each read.
 
@@ -156,7 +156,7 @@ def get_history(counter_id: str, span: Span) -> list[Point]:
     Return the counted events of this span, added up by step. Reads up to `HISTORY_BYTES`, plus one request per part.
 
     Raises:
-        RangeTooLongError: the span needs more reads. The error has an `end` that would be accepted.
+        RangeTooLongError: the span requires more reads. The error contains an `end` that would be accepted.
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
     """
     if span.steps == 0:
@@ -189,7 +189,7 @@ def _read_entries(counter_id: str, span: Span) -> list[Entry]:
 
 
 class _ArchiveReader:
-    """Reads the archive of one part forward, from start to end of a span. Pages must be adjacent."""
+    """A reader of one part's archive, from the start to the end of a span. The pages must be adjacent."""
 
     def __init__(self, part: Part, span: Span, at_once: int) -> None:
         self.part = part

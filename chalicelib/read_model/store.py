@@ -1,7 +1,7 @@
 """
 Read the read model consistently, and write `domain.archive`'s plans with conditional writes.
 
-`items` decodes and encodes. A damaged item raises a `DamagedReadModelError`.
+The module `items` decodes and encodes items. A damaged item raises a `DamagedReadModelError`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ChangedError(Exception):
-    """A concurrent writer changed the part. Nothing was written. `part` is its new state, if the response had it."""
+    """A concurrent writer changed the part. Nothing was written. `part` is the new state, if the response has it."""
 
     def __init__(self, part: Part | None = None) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class ChangedError(Exception):
 
 def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter:
     """
-    Add entries to the part's recent entries without reading the part first, and return its new totals. One request.
+    Add entries to the part's recent entries, and return its new totals. This takes one request, without a read.
 
     Raises:
         ChangedError: an entry is counted or late, or the recent entries have no room. `part` is the part's state; None
@@ -59,8 +59,8 @@ def _addition_update(entries: frozenset[Entry], now_ms: int) -> tuple[list[Actio
     """
     Return the actions that add entries to a counter's item, and the condition that each entry is new.
 
-    The condition: the item has none of the entries and room for them, and none is late. In DynamoDB, a comparison with
-    a missing attribute is false, so each part of the condition also accepts a missing attribute.
+    The condition: no entry is in the item or late, and the item has room for all. In DynamoDB, a comparison with a
+    missing attribute is false, so each part of the condition also accepts a missing attribute.
     """
     stored = items.encode_recent(entries)
     recent, archived_until = CounterItem.recent, CounterItem.archived_until
@@ -107,7 +107,7 @@ def _translate_refusals(key: PartKey) -> Iterator[None]:
 
 def read_part(key: PartKey) -> Part:
     """
-    Return the part's current state. One consistent read, of at most 1 read unit.
+    Return the part's current state. This takes one consistent read, which costs 1 read unit.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -118,7 +118,7 @@ def read_part(key: PartKey) -> Part:
 
 def read_part_item(key: PartKey) -> RawItem:
     """
-    Return the part's current item, undecoded; empty if it does not exist. One consistent read.
+    Return the part's current item, undecoded; empty if it does not exist. This takes one consistent read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -130,7 +130,7 @@ def read_part_item(key: PartKey) -> RawItem:
 
 def read_parts(counter_id: str) -> list[Part]:
     """
-    Return the current state of each part in which an event was counted. One consistent request.
+    Return the current state of each part in which an event was counted. This takes one consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -141,7 +141,7 @@ def read_parts(counter_id: str) -> list[Part]:
 
 def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
     """
-    Return up to `limit` archive pages, ascending, starting with the page that covers a time. One consistent request.
+    Return up to `limit` archive pages, ascending, from the page that covers a time. This takes one consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -152,7 +152,7 @@ def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
 
 def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawItem]]:
     """
-    Yield the part's archive pages, undecoded, ascending from the page that covers a time: one list for each request.
+    Yield the part's archive pages, undecoded, ascending from the page that covers a time: one list per request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -166,7 +166,9 @@ def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawIt
 
 def query_pages_backward(key: PartKey, before_end_ms: int | None, at_once: int) -> Iterator[list[RawItem]]:
     """
-    Yield the part's archive pages before an end, undecoded, newest first: one list for each request.
+    Yield the part's archive pages that end before a time, undecoded, newest first: one list per request.
+
+    If `before_end_ms` is None, yield all pages.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -183,7 +185,7 @@ def scan_parts(
     segment: int = 0, segments: int = 1, after: RawItem | None = None, at_once: int | None = None
 ) -> Iterator[list[RawItem]]:
     """
-    Yield the items of all counters in one of `segments` segments, undecoded: one list for each request.
+    Yield the counters' items in one of `segments` segments of the table, undecoded: one list per request.
 
     The scan continues after the item with the key `after`. Each request returns at most `at_once` items, or 1 MB.
 
@@ -199,7 +201,7 @@ def scan_parts(
 
 def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
     """
-    Yield all archive pages in one of `segments` segments, undecoded: one list for each request.
+    Yield the archive pages in one of `segments` segments of the table, undecoded: one list per request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -213,9 +215,10 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
 
 def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
     """
-    Execute all writes of a plan for this state of the part if its conditions hold, else none. One request.
+    Execute all writes of a plan if its conditions hold, or none. This takes one request.
 
-    Returns the part's totals right after the plan, or None if the plan does not depend on them.
+    `part` is the state that the plan is for. Returns the part's totals right after the plan, or None if the plan does
+    not depend on them.
 
     Raises:
         ChangedError: a condition failed.
@@ -265,14 +268,14 @@ def include_page(transaction: TransactWrite, key: PartKey, page: PageWrite) -> N
 
 
 def include_revision_check(transaction: TransactWrite, part: Part) -> None:
-    """Include, in a transaction, the condition that this part is unchanged since it was read."""
+    """Include a check in a transaction: this part must not have changed since it was read."""
     condition = revision_condition(part.revision)
     transaction.condition_check(CounterItem, part.key.counter_id, part.key.part, condition=condition)
 
 
 def query_part_items(counter_id: str) -> list[RawItem]:
     """
-    Return the items of all parts of the counter, undecoded. One consistent request.
+    Return the items of all parts of the counter, undecoded. This takes one consistent request.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -292,7 +295,7 @@ def _request_items(page_iter: Any) -> Iterator[list[RawItem]]:
 
 
 def _archiving_update(plan: Archiving, now_ms: int) -> tuple[list[Action], Condition | None]:
-    """Return the actions and the condition with which a counter's item counts the entries of a plan."""
+    """Return the actions that count a plan's entries in a counter's item, and their condition."""
     actions = _add_totals(plan.entries, now_ms)
     if any(page.revision_before is not None for page in plan.pages):
         actions.append(CounterItem.amended.add(1))
@@ -305,13 +308,13 @@ def _archiving_update(plan: Archiving, now_ms: int) -> tuple[list[Action], Condi
 
 
 def set_recent(entries: frozenset[Entry]) -> Action:
-    """Return the action that replaces the recent entries. DynamoDB has no empty set."""
+    """Return the action that replaces the recent entries. An empty set is a missing attribute in DynamoDB."""
     stored = items.encode_recent(entries)
     action: Action = CounterItem.recent.set(stored) if stored else CounterItem.recent.remove()
     return action
 
 
 def revision_condition(revision: int) -> Condition:
-    """Return the condition that a counter's item has this revision; 0: that the item does not exist."""
+    """Return the condition that a counter's item has this revision or, if it is 0, that the item does not exist."""
     condition: Condition = CounterItem.revision == revision if revision else CounterItem.revision.does_not_exist()
     return condition

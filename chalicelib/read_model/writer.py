@@ -2,9 +2,9 @@
 Count events exactly once, in the counter's own item.
 
 Usually, one update counts a batch without a read. It adds to value, version and recent entries, on the condition that
-none of the entries is counted. If DynamoDB refuses the update, the response has the item, from which `planner` decides
-the next write. Duplicates, order and batch boundaries do not matter, because the event alone determines where it is
-counted.
+none of the entries is counted. If DynamoDB refuses the update, the response contains the item, from which `planner`
+decides the next write. Duplicates, order and batch boundaries do not matter, because the event alone determines where
+it is counted.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
 
 def count_one(event: Event) -> Counter | None:
     """
-    Count one event, once. One request in the usual case.
+    Count one event, once. This usually takes one request.
 
-    Returns the counter's state right after the event, or None if the responses to the requests do not have it.
+    Returns the counter's state right after the event, or None if DynamoDB's responses do not contain it.
 
     Raises:
         ReadModelUnavailableError, ContendedError: see `count`.
@@ -138,7 +138,7 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     except RefusedError as refused:
         if event_log.is_duplicate(refused):
             raise RecordedBeforeError(event.counter_id, event.event_id) from refused
-        raise ContendedError(f"counter {event.counter_id} is written by concurrent workers") from refused
+        raise ContendedError(f"a concurrent writer changed counter {event.counter_id}") from refused
     except UnwritableItemError as error:
         raise DamagedReadModelError(event.counter_id, str(error)) from error
     before = add_up(event.counter_id, parts)
@@ -147,7 +147,9 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
 
 def count_entries(key: PartKey, entries: Collection[Entry]) -> frozenset[Entry]:
     """
-    Count entries of one part, each once, and return the newly counted entries; see `count`. Reads first.
+    Count entries of one part, each once, and return the newly counted entries; see `count`.
+
+    The part is read before it is written.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
@@ -196,4 +198,4 @@ def _execute_next_plan(key: PartKey, entries: frozenset[Entry], part: Part | Non
             return step, None
         with contextlib.suppress(ChangedError):
             return step, store.execute_plan(current, step.plan, clock.now_ms())
-    raise ContendedError(f"counter {key.counter_id} is written by concurrent workers")
+    raise ContendedError(f"concurrent writers changed counter {key.counter_id} at every attempt")

@@ -113,7 +113,7 @@ def _render_problem(cause: errors.CounterError | str) -> JSON:
 
 _MALFORMED = errors.InvalidRequestError(f"counter_id must be {COUNTER_ID}, got 'a b'.")
 _TOO_LONG = errors.RangeTooLongError(
-    "The range must span at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range.",
+    "The range must span at most 10,000 steps of one minute, got 10,001. Use resolution=hour or a shorter range.",
     1_700_000_000,
 )
 _NO_SUCH_COUNTER = errors.CounterNotFoundError("clicks")

@@ -168,7 +168,7 @@ def test_operator_connects_as_the_owner_if_sql_owner_url_is_set(monkeypatch):
         ("counter", "SQL_OWNER_URL must be sqlite"),
         ("postgresql://admin:secret@host/counter", "SQL_OWNER_URL must be sqlite"),
         ("postgresql+psycopg://admin:secret@host:port/counter", "SQL_OWNER_URL must be sqlite"),
-        ("sqlite:///file", r"SQL_OWNER_URL must begin with postgresql\+psycopg://, as SQL_URL does"),
+        ("sqlite:///file", r"SQL_OWNER_URL must begin with postgresql\+psycopg://, like SQL_URL"),
     ],
 )
 def test_malformed_sql_owner_url_is_refused_without_its_password(monkeypatch, owner_url, message):

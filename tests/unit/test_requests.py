@@ -469,7 +469,7 @@ def test_time_not_in_rfc_3339_is_malformed(name, text):
     ],
 )
 def test_range_ending_before_its_start_is_malformed(query):
-    with pytest.raises(InvalidRequestError, match="from must be earlier than to"):
+    with pytest.raises(InvalidRequestError, match="`from` must be earlier than `to`"):
         span(**query)
 
 
@@ -499,7 +499,7 @@ def test_range_over_10_000_steps_names_what_would_be_accepted():
     problem = problems.render_problem(caught.value)
     assert problem.status_code == 400
     assert problem.body["detail"] == (
-        "The range must span at most 10,000 steps of a minute, got 10,001. Use resolution=hour or a shorter range. "
+        "The range must span at most 10,000 steps of one minute, got 10,001. Use resolution=hour or a shorter range. "
         "to=2023-11-20T22:40:00.000Z would be accepted."
     )
 

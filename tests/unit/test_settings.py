@@ -107,7 +107,7 @@ def test_sql_reader_without_sql_url_is_refused_unless_empty():
 def test_who_reads_by_sql_reads_the_database_in_which_is_written(reader):
     writer = "postgresql+psycopg://counter@host/counter"
 
-    with pytest.raises(SettingsError, match=r"SQL_READER_URL must begin with postgresql\+psycopg://, as SQL_URL does"):
+    with pytest.raises(SettingsError, match=r"SQL_READER_URL must begin with postgresql\+psycopg://, like SQL_URL"):
         settings.read({"STAGE": "dev", "SQL_URL": writer, "SQL_READER_URL": reader})
 
 

@@ -93,7 +93,7 @@ def parse_request(settings: Settings, name: str, request: requests.Request) -> R
     counter_id = given.get("counter_id")
     start, end = _parse_time(given, "from"), _parse_time(given, "to")
     if start is not None and end is not None and start >= end:
-        raise InvalidRequestError("from must be earlier than to.")
+        raise InvalidRequestError("`from` must be earlier than `to`.")
     query = Query(
         report,
         requests.parse_limit(request),
@@ -107,7 +107,7 @@ def parse_request(settings: Settings, name: str, request: requests.Request) -> R
 
 
 def to_response(request: ReportRequest, page: Page) -> Response:
-    """Return 200 with a page of a report and a link to the next one."""
+    """Return 200 with a page of a report and, if more rows follow, a link to the next page."""
     report = request.query.report
     cursor = None if page.last is None else formats.encode_cursor(_build_cursor(request.query, page.last))
     headers: dict[str, str | list[str]] = {"Cache-Control": f"public, max-age={MAX_AGE_S}"}
@@ -133,7 +133,7 @@ def _check_on(settings: Settings) -> None:
 
 
 def _parse_time(given: Mapping[str, str], name: str) -> Decimal | None:
-    """Return the parameter in seconds since 1970. A day means its start in UTC."""
+    """Return the time in a parameter, in seconds since 1970. A day means its start in UTC."""
     text = given.get(name)
     if text is None:
         return None
@@ -152,7 +152,7 @@ def _build_cursor(query: Query, position: Position) -> str:
 
 
 def _parse_cursor(query: Query, cursor: str | None) -> Position | None:
-    """Return the position in a cursor, which must belong to this report and these parameters."""
+    """Return the position in a cursor. The cursor must belong to this report and these parameters."""
     if cursor is None:
         return None
     digest, *texts = cursor.split(" ")

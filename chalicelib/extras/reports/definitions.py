@@ -1,5 +1,5 @@
 """
-The reports on the SQL read model: their names, descriptions, columns, order and parameters. No SQL here.
+The reports on the SQL read model: their names, descriptions, columns, order and parameters. The module contains no SQL.
 
 A report is a view of the same name, returned page by page. Its order is total, so the values of the ordering columns
 identify a row's position. A page starts after a position, even if rows were added in between. Names of reports, columns
@@ -56,7 +56,7 @@ class Report:
     A view that is returned page by page. `required` parameters have no default.
 
     If `step_ms` is set, `from` and `to` limit the first key to a time range, rounded to steps of this length. If
-    `has_moment`, the report takes `at`, and its rows are the ones from `since` until `until`, exclusive, at that time.
+    `has_moment`, the report takes a time `at`, and its rows have `since` <= `at` < `until`, which may be null.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The parameters of the report."""
+        """The names of the report's parameters."""
         times = ("from", "to") if self.step_ms is not None else ("at",) if self.has_moment else ()
         return ("limit", "cursor", "format", "counter_id", *times)
 
@@ -167,7 +167,7 @@ _ALL = (
     ),
     _declare(
         "busiest_hour",
-        "Each counter's hour with the most events, sorted by counter id. If several hours tie, the first of them.",
+        "Each counter's hour with the most events, sorted by counter id. If several hours tie, the first is listed.",
         "counter_id hour events total",
         "counter_id",
     ),
@@ -235,7 +235,7 @@ def round_range(report: Report, start: Decimal | None, end: Decimal | None) -> t
 
 
 def round_moment(at: Decimal | None) -> date | None:
-    """Convert a time in seconds since 1970 to a time of a column, rounded down to a millisecond."""
+    """Convert a time in seconds since 1970 to the value of a time column, rounded down to a millisecond."""
     return None if at is None else from_ms(Kind.TIME, formats.floor_to_ms(at))
 
 
@@ -246,7 +246,7 @@ def get_position(report: Report, row: Row) -> Position:
 
 
 def get_counter_id(report: Report, row: Row) -> str:
-    """Return the counter of this row. Every report names it."""
+    """Return the counter's id in this row. Every report has that column."""
     counter_id: str = row[report.columns.index(_COLUMNS["counter_id"])]
     return counter_id
 

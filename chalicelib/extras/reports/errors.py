@@ -28,6 +28,6 @@ class ReportUnavailableError(UnavailableError):
 
     public_detail = (
         "The SQL read model is busy or unreachable, or the report takes too long. Nothing was changed. Retry "
-        "later. If the error persists, request less: filter by counter_id, or by from and to."
+        "later. If the error persists, request less: filter by `counter_id`, or by `from` and `to`."
     )
     retry_after_s = 5

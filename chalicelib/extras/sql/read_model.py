@@ -77,16 +77,16 @@ _LOCKED = frozenset({5, 6})
 
 def count(events: Iterable[Event], _likely_counted: Collection[str] = ()) -> frozenset[tuple[str, str]]:
     """
-    Count each event once, in the stage's database. Return the newly counted ones, as (counter id, event id).
+    Count each event once, in the stage's database. Return the newly counted events, as (counter id, event id).
 
     Repeated, concurrent or partial calls, in any order, have the same result. An interrupted worker has completed some
     transactions and left no trace of the others.
 
     Raises:
-        ReadModelUnavailableError: the database refuses the request or does not respond. Some may be counted: deliver
-            all of them again.
-        ContendedError: every attempt conflicted with a concurrent writer. Some may be counted: deliver all of them
-            again.
+        ReadModelUnavailableError: the database refuses the request or does not respond. Some events may be counted:
+            deliver all of them again.
+        ContendedError: every attempt conflicted with a concurrent writer. Some events may be counted: deliver all of
+            them again.
         PartlyCountedError: the database cannot store the values of some counters, or failed after it counted some
             events. The events of all other counters are counted.
     """
@@ -116,7 +116,7 @@ def count_rows(rows: Iterable[Row], engine: Engine) -> frozenset[tuple[str, str]
 def _count_storable(
     rows: list[Row], engine: Engine, new: set[tuple[str, str]], failures: dict[str, UnavailableError]
 ) -> None:
-    """Count the rows. Add new rows to `new`, and counters that the database cannot store to `failures`."""
+    """Count the rows. Add new rows to `new`, and counters whose values the database cannot store to `failures`."""
     try:
         new |= _count(rows, engine)
     except DoesNotFitError:
@@ -145,7 +145,7 @@ def make_schema(url: str) -> None:
 
 
 def has_schema(engine: Engine) -> bool:
-    """Check whether the database has the tables."""
+    """Check whether the database has the read model's tables."""
     return run_in_transaction(engine.begin, lambda own: all(inspect(own).has_table(table.name) for table in tables))
 
 
@@ -278,7 +278,7 @@ def run_in_transaction(
             conflict = error.orig
         except (SQLAlchemyError, BotoCoreError) as error:
             raise ReadModelUnavailableError(str(error)) from error
-    raise ContendedError(f"not done in {tries} tries: {conflict}") from conflict
+    raise ContendedError(f"gave up after {tries} tries: {conflict}") from conflict
 
 
 def _dsql_engine(address: URL) -> Engine:

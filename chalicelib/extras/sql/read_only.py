@@ -36,7 +36,7 @@ _GRACE_S = 1
 #: The time between two requests to cancel the same statement.
 _CANCEL_AGAIN_S = 0.2
 
-#: The longest wait of SQLite for a lock.
+#: SQLite's longest wait for a lock.
 _WAIT_S = 2
 
 #: SQLite's authorizer actions of statements that only read.
@@ -45,7 +45,7 @@ _READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_F
 #: Pragmas that only describe the schema. Others change the connection or the file.
 _PRAGMAS = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"})
 
-#: SQLite instructions between checks of the deadline: a few thousand checks a second.
+#: SQLite instructions between checks of the deadline: a few thousand checks per second.
 _INSTRUCTIONS = 20_000
 
 

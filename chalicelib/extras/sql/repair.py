@@ -85,7 +85,7 @@ def replace_rows(engine: Engine, wrong: list[Row], replacements: list[Row], *, a
     """
     Replace wrong rows of one counter, at most `ROWS_AT_ONCE`, and adjust its totals.
 
-    Without `adjust_totals`, leave the totals to `recompute`: the database cannot store an intermediate value of them.
+    Without `adjust_totals`, leave the totals to `recompute`, because the database cannot store an intermediate total.
 
     Raises:
         DoesNotFitError: the database cannot store the totals exactly; nothing is changed.
@@ -150,7 +150,7 @@ def _count(engine: Engine, missing: list[Row]) -> tuple[frozenset[tuple[str, str
 
 def _lock(connection: Connection, counter_id: str) -> None:
     """
-    Lock the counter until the transaction ends. Inserts totals of 0 if the counter has none.
+    Lock the counter until the transaction ends. Insert totals of 0 if the counter has none.
 
     FOR UPDATE would lock nothing if there are no totals, and in SQLite it would not even begin a transaction.
     """

@@ -67,7 +67,7 @@ _DETAILS = {UNKNOWN_ROW: "the log has no such event", PURGED_ROW: "the counter w
 
 
 class RowComparison:
-    """The comparison of the SQL read model with the log, for these counters or, if the list is empty, for all."""
+    """The comparison of the SQL read model with the log, of these counters or, if `counter_ids` is empty, of all."""
 
     def __init__(self, db: StagingDb, engine: Engine, counter_ids: Sequence[str]) -> None:
         self.engine = engine
@@ -129,7 +129,7 @@ class RowComparison:
 
     def find_wrong(self) -> Iterator[tuple[str, list[Row]]]:
         """
-        Yield a kind of difference, and up to `ROWS_AT_ONCE` such rows of one counter, as they are in the log.
+        Yield a kind of difference, and up to `ROWS_AT_ONCE` rows of one counter that have it, as they are in the log.
 
         Rows without an event have no values. Events that were recorded after the log was staged are read and staged.
 
@@ -150,7 +150,7 @@ class RowComparison:
         return frozenset(event.event_id for event in logged)
 
     def _read_again(self, rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
-        """Return the current rows with the keys of these rows, by key."""
+        """Read the rows with these keys again, and return them by key."""
         return {row[:2]: row for row in stored.find(self.engine, [row[:2] for row in rows])}
 
     def _key(self, row: Row) -> tuple[str, int, object]:

@@ -31,7 +31,7 @@ _HALF = 2**32
 
 
 def scan(engine: Engine, counter_id: str | None = None) -> Iterator[Row]:
-    """Yield the rows of all counters, or of one, by key. Each page is read in its own transaction."""
+    """Yield the rows of all counters, or of one, in order of key. Each page is read in its own transaction."""
     query = _select_rows()
     if counter_id is not None:
         query = query.where(events.c.counter_id == counter_id)
@@ -72,9 +72,9 @@ def read_totals(engine: Engine, counter_ids: Collection[str]) -> dict[str, Total
 
 
 def compare_totals(counter_id: str, totals: Totals) -> Difference | None:
-    """Return the difference between a counter's totals and its rows. A counter without rows has no totals."""
+    """Return the difference between a counter's totals and its rows. A counter without rows must have no totals."""
     if totals.value is not None and totals.number == 0:
-        return Difference(EMPTY, counter_id, f"it is {totals.value} at version {totals.version}, and it has no rows")
+        return Difference(EMPTY, counter_id, f"it is {totals.value} at version {totals.version}, but it has no rows")
     return totals.compare(counter_id, "rows")
 
 

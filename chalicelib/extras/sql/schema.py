@@ -1,9 +1,9 @@
 """
 The schema of the SQL read model: events as rows, counters, and views for common questions.
 
-It works in SQLite, PostgreSQL and Aurora DSQL; `read_model` writes to it. There are no foreign keys and no sequences.
-Numbers are integers, never floats. Times have milliseconds; days and weeks are in UTC, and weeks start on Monday. Names
-of tables, views and columns are a public interface: users' SQL depends on them.
+The schema works in SQLite, PostgreSQL and Aurora DSQL; `read_model` writes to it. There are no foreign keys and no
+sequences. Numbers are integers, never floats. Times have milliseconds; days and weeks are in UTC, and weeks start on
+Monday. Names of tables, views and columns are a public interface: users' SQL depends on them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 class Time(TypeDecorator[datetime]):
-    """A time in UTC. SQLite stores it as text, in the format of its date functions."""
+    """A time in UTC. SQLite stores it as text, in the format of SQLite's date functions."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -69,7 +69,7 @@ class Time(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the time in UTC: without a zone, it was stored in UTC."""
+        """Return the time in UTC. A time without a zone was stored in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -79,7 +79,8 @@ class Total(TypeDecorator[int]):
     """
     An exact integer of up to 38 digits, as many as DynamoDB's numbers have.
 
-    SQLite's integers have 64 bits, and SQLite would turn a larger integer into a float. A constraint prevents that.
+    SQLite's integers have 64 bits, and SQLite would turn a larger integer into a float. A constraint on the column
+    prevents that conversion.
     """
 
     impl = Numeric(38, 0)
@@ -102,7 +103,7 @@ class _Step(FunctionElement[Any]):
 
 
 class _Hour(_Step):
-    """The start of a time's hour."""
+    """The start of the hour that contains a time."""
 
     type = Time()
     postgresql = "(date_trunc('hour', {0} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
@@ -116,7 +117,7 @@ class _Day(_Step):
 
 
 class _Week(_Step):
-    """The Monday of a time's week."""
+    """The Monday of the week that contains a time."""
 
     type = Date()
     postgresql = "CAST(date_trunc('week', {0} AT TIME ZONE 'UTC') AS DATE)"
@@ -137,7 +138,7 @@ def _compile(step: _Step, compiler: SQLCompiler, **options: Any) -> str:
 
 metadata = MetaData()
 
-#: One row for each event. `reason` is NULL for event types without a reason. Only the log has the operator's name.
+#: One row for each event. `reason` is NULL for event types without a reason. Only the log stores the operator's name.
 events = Table(
     "events",
     metadata,
@@ -196,7 +197,7 @@ def _select_growth() -> Select[Any]:
         week.c.total,
         events_before.label("events_before"),
         (week.c.events - events_before).label("growth"),
-        # A division of integers rounds towards 0. It is NULL if there was no event the week before.
+        # A division of integers rounds towards 0. The result is NULL if there was no event the week before.
         (100 * (week.c.events - before.c.events)).op("/")(before.c.events).label("growth_percent"),
     ).select_from(week.outerjoin(before, is_before))
 

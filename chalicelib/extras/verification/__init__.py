@@ -3,7 +3,7 @@ Compare the read model with the log, and repair it in place.
 
     verifier          stage read models and the log, wait for pending events, report differences: `verify`
     part_comparison   the differences between the counters' parts and the log
-    repair            correct them while the system runs: `rebuild`
+    repair            correct the differences while the system runs: `rebuild`
     corrections       the conditional writes of repairs
     scheduled_check   compare a section of the log in each run, and count missing events: `check`
     purges            the purges that a scan of the log encounters

@@ -12,7 +12,7 @@ from chalicelib.errors import ReadModelUnavailableError
 
 def load(job: str) -> dict[str, Any]:
     """
-    Return the state that this job saved last; empty if it is missing or unreadable. One read.
+    Return the state that this job saved last; empty if it is missing or unreadable. This takes one read.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
@@ -27,7 +27,7 @@ def load(job: str) -> dict[str, Any]:
 
 def save(job: str, state: dict[str, Any]) -> None:
     """
-    Replace the state that this job saved before. One write.
+    Replace the state that this job saved before. This takes one write.
 
     Raises:
         ReadModelUnavailableError: DynamoDB throttles the request or does not respond.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.entries import Entry
 
 
-def correct(  # noqa: PLR0913  (a correction has only some of them)
+def correct(  # noqa: PLR0913  (a correction needs only some of them)
     key: PartKey,
     pages: Iterable[PageWrite] = (),
     *,
@@ -45,11 +45,11 @@ def correct(  # noqa: PLR0913  (a correction has only some of them)
     absent_end_ms: int | None = None,
 ) -> None:
     """
-    Write pages, each on its own condition, and change the part's item, all or nothing. One request.
+    Write pages, each on its own condition, and change the part's item, all or nothing. This takes one request.
 
-    `value` and `version` are added. `recent` and `archived_until_ms` replace the item's, unless they are None. The item
-    must still have this `revision` and this `amended`, unless they are None. Revision 0: the item must not exist. No
-    archive page may end at `absent_end_ms`.
+    `value` and `version` are added to the item's. `recent` and `archived_until_ms` replace the item's, unless they are
+    None. The item must still have this `revision` and this `amended`, unless they are None. With revision 0, the item
+    must not exist. No archive page may end at `absent_end_ms`.
     """
     item = CounterItem
     actions: list[Action] = [
@@ -86,7 +86,7 @@ def _build_condition(revision: int | None, amended: int | None) -> Condition | N
 
 
 def replace_damaged_item(stored: RawItem, part: Part) -> None:
-    """Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged. One request."""
+    """Replace a counter's item that cannot be decoded, if its revision, possibly damaged, is unchanged."""
     new = CounterItem(
         part.key.counter_id,
         part.key.part,
@@ -103,7 +103,7 @@ def replace_damaged_item(stored: RawItem, part: Part) -> None:
 
 def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
     """
-    Replace an archive page with an empty page from `start_ms` to the same end. Two requests.
+    Replace an archive page with an empty page from `start_ms` to the same end. This takes two requests.
 
     The condition: the page exists and cannot be decoded.
     """
@@ -116,17 +116,17 @@ def replace_damaged_page(key: PartKey, start_ms: int, end_ms: int) -> None:
 
 
 def delete(stored: RawItem) -> None:
-    """Delete a counter's item or an archive page, if its revision, possibly damaged, is unchanged. One request."""
+    """Delete a counter's item or an archive page, if its revision, possibly damaged, is unchanged."""
     _request("delete_item", stored, Key=_key(stored), **_revision_check(stored))
 
 
 def delete_stray(stored: RawItem) -> None:
-    """Delete a counter's item or an archive page whose key is invalid. One request; safe to repeat."""
+    """Delete a counter's item or an archive page whose key is invalid. Safe to repeat."""
     _request("delete_item", stored, Key=_key(stored))
 
 
 def read_page(key: PartKey, end_ms: int) -> RawItem:
-    """Return the archive page with this end, undecoded. The condition: it exists. One request."""
+    """Return the archive page with this end, undecoded. The condition: the page exists."""
     for stored in next(store.query_pages(key, end_ms, 1), []):
         if stored["end"] == {"N": str(end_ms)}:
             return stored
@@ -134,7 +134,7 @@ def read_page(key: PartKey, end_ms: int) -> RawItem:
 
 
 def read_integer(stored: RawItem, name: str) -> int | None:
-    """Return an attribute of an item that may be damaged; None if it is not an integer."""
+    """Return an integer attribute of an item that may be damaged; None if the attribute is not an integer."""
     text = stored.get(name, {}).get("N", "")
     return int(text) if re.fullmatch("-?[0-9]+", text) else None
 

@@ -153,7 +153,7 @@ def settle(db: StagingDb, key: PartKey) -> RawItem | None:
     Counting and corrections raise the item's revision. If the revision is the same before and after the pages are read,
     the snapshot is consistent. Otherwise, read the part again, except for pages that are unchanged according to
     `amended`. Returns None if the part changed at every attempt. Events that were counted after the log was staged are
-    looked up in the log. So is a purge, if an event is uncounted.
+    looked up in the log. If an event is uncounted, a purge of the part is looked up, too.
     """
     unchanged_until_ms, amended = NOTHING_ARCHIVED, None
     for _ in retries.with_backoff(_SETTLE_TRIES):
@@ -190,12 +190,12 @@ def find_differences(db: StagingDb, key: PartKey) -> Iterator[Difference]:
     for page in pages:
         if not page.is_linked:
             kind = kinds.PAGE_MISSING if page.start_ms > page.before_ms else kinds.PAGES_OVERLAP
-            detail = f"the page until {page.end_ms} starts at {page.start_ms}, and the one before ends at"
+            detail = f"the page that ends at {page.end_ms} starts at {page.start_ms}, but the page before it ends at"
             yield difference(kind, f"{detail} {page.before_ms}")
     until_ms, last_ms = item.archived_until_ms, find_end(pages)
     if item.damage is None and until_ms != last_ms:
         kind = kinds.PAGE_MISSING if until_ms > last_ms else kinds.PAGE_BEYOND
-        yield difference(kind, f"archived_until is {until_ms}, and the last page ends at {last_ms}")
+        yield difference(kind, f"archived_until is {until_ms}, but the last page ends at {last_ms}")
     for entry, end_ms, kind in db.wrong(key):
         place = "in the counter's item" if end_ms == RECENT else f"in the page that ends at {end_ms}"
         yield difference(kind, f"{place}, by {entry.amount}, recorded at {entry.recorded_at_ms}", entry.event_id)
@@ -211,7 +211,7 @@ def describe_stray(item: RawItem) -> Difference:
 
 
 def _look_up_unknown(db: StagingDb, key: PartKey) -> None:
-    """Look up the events of entries that are missing from the staged log."""
+    """Look up, in the log, the events of entries that the staged log lacks."""
     if not is_counter_id(key.counter_id):
         return
     young_from_ms = clock.now_ms() - _YOUNG_MS

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _TRIES = 50
 _THREADS = 8
 
-#: The maximum number of corrections that are collected before they are written.
+#: The maximum number of wrong entries that are collected before they are removed.
 _REMOVED_AT_ONCE = 10_000
 
 
@@ -104,7 +104,7 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
 
 
 def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[int, int]]) -> bool:
-    """Write the next corrections that the part needs. Return whether it needed any; it may need more afterwards."""
+    """Write the next corrections that the part needs. Return whether the part needed any. It may need more."""
     pages = db.pages(key)
     if not db.has_logged(key):
         return _delete(key, item, pages)
@@ -123,7 +123,7 @@ def _correct(db: StagingDb, key: PartKey, item: RawItem, doubtful: list[tuple[in
 
 def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) -> bool:
     """
-    If the totals differ from the entries, add missing entries and correct the totals. Return whether they differed.
+    If the totals differ from the entries, add missing entries and correct the totals. Return whether totals differed.
 
     Events counted in the meantime change totals and entries equally, so the difference stays the same. But a page that
     was read too early causes a difference that soon disappears. So the totals are corrected once the same difference
@@ -144,7 +144,7 @@ def _correct_totals(db: StagingDb, part: Part, doubtful: list[tuple[int, int]]) 
 
 
 def _delete(key: PartKey, item: RawItem, pages: list[StagedPage]) -> bool:
-    """Delete the item and pages of a part that has no events in the log. Return whether there were any."""
+    """Delete the item and pages of a part without events in the log. Return whether it had an item or pages."""
     # The item comes first: if its revision is unchanged, no event was counted since, so no event needs these pages.
     if item:
         corrections.delete(item)
@@ -180,7 +180,7 @@ def _read_page(key: PartKey, end_ms: int) -> Page:
 
 
 def _correct_end(part: Part, last_ms: int) -> bool:
-    """Set the item's `archived_until_ms` to the end of the last page. Return whether it differed."""
+    """Set the item's `archived_until_ms` to the end of the last page. Return whether the two differed."""
     until_ms = part.archived_until_ms
     if until_ms == last_ms:
         return False
@@ -194,7 +194,7 @@ def _correct_end(part: Part, last_ms: int) -> bool:
 
 
 def _remove(db: StagingDb, part: Part) -> bool:
-    """Remove wrong entries. Return whether there were any."""
+    """Remove the part's wrong entries. Return whether it had any."""
     by_page: dict[int, set[Entry]] = defaultdict(set)
     for entry, page, _ in islice(db.wrong(part.key), _REMOVED_AT_ONCE):
         by_page[page].add(entry)
@@ -210,7 +210,7 @@ def _remove(db: StagingDb, part: Part) -> bool:
 
 
 def _add_missing(db: StagingDb, key: PartKey) -> bool:
-    """Write missing entries, oldest first, without changing the totals. Return whether there were any."""
+    """Write missing entries, oldest first, without changing the totals. Return whether entries were missing."""
     is_changed = False
     for chunk in split_into_chunks(db.missing(key), ENTRIES_PER_PLAN):
         entries = frozenset(chunk)
@@ -242,7 +242,7 @@ def _execute_without_totals(plan: Plan, part: Part) -> None:
 
 def _count_missing(db: StagingDb, key: PartKey, advance: Callable[[int], None]) -> bool:
     """
-    Count missing events as a worker does, oldest first. Return whether all of them were missing.
+    Count missing events as a worker does, oldest first. Return whether all of them were still uncounted.
 
     If not, a worker counted some in the meantime, or a page was read too early, and the part must be read again.
     """

@@ -49,7 +49,7 @@ class Difference:
 
 
 class Totals(NamedTuple):
-    """The stored totals `value` and `version`, or None if there are none, and the totals of the entries."""
+    """The stored totals `value` and `version`, None if missing, and the totals of the entries, `sum` and `number`."""
 
     value: int | None
     version: int | None
@@ -61,9 +61,9 @@ class Totals(NamedTuple):
         value, version = self.value or 0, self.version or 0
         if value != self.sum:
             kind = TOO_LOW if value < self.sum else TOO_HIGH
-            return Difference(kind, counter_id, f"it is {value}, and its {unit} add up to {self.sum}")
+            return Difference(kind, counter_id, f"it is {value}, but its {unit} add up to {self.sum}")
         if version != self.number:
-            return Difference(WRONG_VERSION, counter_id, f"it is {version}, and it has {self.number} {unit}")
+            return Difference(WRONG_VERSION, counter_id, f"it is {version}, but it has {self.number} {unit}")
         return None
 
 
@@ -74,7 +74,7 @@ class Report:
 
     `pending` events are uncounted and younger than the allowed lag; `lag_s` is the age of the oldest uncounted event.
     `entries` is the number of the read model's entries, called `unit` in messages. `numbers` counts all differences by
-    kind, and `differences` has the first of them.
+    kind, and `differences` contains the first of them.
     """
 
     unit: str = "entries"
@@ -117,7 +117,7 @@ class Report:
 
 @dataclass(slots=True)
 class Repaired:
-    """The number of corrections by kind, including counted events, and why counters could not be repaired."""
+    """The number of corrections by kind, including counted events, and the reasons why counters were not repaired."""
 
     corrected: Numbers[str] = field(default_factory=Numbers)
     failed: dict[str, str] = field(default_factory=dict)

@@ -203,7 +203,7 @@ def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report
     """
     Compare these parts with the log, and return the number of missed events.
 
-    `sizes` has the estimated number of events of each part. Reads up to `at_most` events of each.
+    `sizes` has the estimated number of events of each part. Reads up to `at_most` events of each part.
     """
     repaired = 0
     scope = select_parts(sizes)
@@ -224,7 +224,7 @@ def _compare(sizes: dict[PartKey, int], at_most: int, young_from_ms: int, report
 
 def _read_first(partition: str, size: int, at_most: int) -> Iterator[Event | Unreadable]:
     """
-    Read at most `at_most` events of a partition. `size` is their estimated number.
+    Read at most `at_most` events of a partition. `size` is the estimated number of its events.
 
     If the part's version is too low, the partition has more than `size` events. The walk over the log covers events
     beyond the limit. If the part was purged, read only `size` events, because void events cost as much as others.
@@ -243,7 +243,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
     Compare a large part's totals with its entries, as far as the budget allows. Return the remaining budget.
 
     `walks.large` keeps the intermediate sum for the next run, and is empty once all entries are added up. If a page
-    that was already added up is amended, the sum is useless, and the next walk starts over.
+    that was already added up is amended, the sum is discarded, and the next walk starts over.
     """
     name = [key.counter_id, key.part]
     try:
@@ -259,7 +259,7 @@ def _add_up(walks: _Walks, key: PartKey, budget: int, report: Report) -> int:
             budget -= _EVENTS_PER_UNIT * max(1, len(pages))
             if not _is_chain(pages, state["end"]):
                 # If the page exists but is not visible yet, the next walk finds it.
-                detail = f"no page follows the one that ends at {state['end']}"
+                detail = f"no page follows the page that ends at {state['end']}"
                 report.add(Difference(kinds.PAGE_MISSING, key.counter_id, detail))
                 break
             state["end"] = pages[-1].end_ms
@@ -286,7 +286,7 @@ def _is_chain(pages: list[Page], end_ms: int) -> bool:
 
 def _count_missed(key: PartKey, missed: frozenset[Entry]) -> frozenset[Entry]:
     """
-    Count missed events of a part, and return the newly counted ones.
+    Count missed events of a part, and return the newly counted entries.
 
     First, look for a purge again: a purge that was recorded since the events were read voids them.
     """

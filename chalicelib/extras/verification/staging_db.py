@@ -123,7 +123,7 @@ def find_end(pages: Sequence[StagedPage]) -> int:
 
 
 class StagingDb(TemporaryDatabase):
-    """The staged log, and the staged parts of counters. Each query except `parts` is about one part."""
+    """The staged log, and the staged parts of counters. A query with a `key` is about one part."""
 
     def __init__(self) -> None:
         super().__init__(_SCHEMA)
@@ -202,11 +202,11 @@ class StagingDb(TemporaryDatabase):
             yield counter_id, id_text(event_id), reason
 
     def has_logged(self, key: PartKey) -> bool:
-        """Check whether the log has any event of this part that is not purged."""
+        """Check whether the log has an event of this part that is not purged, or that is unreadable."""
         return self.row(_HAS_LOGGED, _row(key)) == (1,)
 
     def missing(self, key: PartKey) -> Iterator[Entry]:
-        """Yield the log's events that the read model has not counted, by time."""
+        """Yield, in order of time, the log's events that the read model has not counted."""
         return (Entry(*row) for row in self.rows(_MISSING, _row(key)))
 
     def wrong(self, key: PartKey) -> Iterator[Wrong]:
@@ -223,7 +223,7 @@ class StagingDb(TemporaryDatabase):
         return [StagedPage(*row) for row in self.rows(_PAGES, _row(key))]
 
     def totals(self, key: PartKey) -> Totals:
-        """Return the part's totals."""
+        """Return the part's stored totals, and the totals of its entries."""
         value, version, *_ = self.item(key)
         total, number = self.row(_SUM, _row(key)) or (0, 0)
         return Totals(value and int(value), version and int(version), int(total), number)
