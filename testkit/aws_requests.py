@@ -32,7 +32,7 @@ def clients() -> list[BaseClient]:
 @dataclass
 class Requests:
     """
-    Requests in order: operation and parameters.
+    The recorded requests, in order, each with its operation and parameters.
 
     With a `reader`, each write is priced when it is made, because an item may shrink later.
     """
@@ -64,8 +64,8 @@ class Requests:
         Return the cost of the reads among these requests.
 
         A strongly consistent read costs 1 unit per 4 KB, rounded up, and at least 1. An eventually consistent read
-        costs half. Items are rounded up one by one, but the items on a page of a query or scan together (DynamoDB
-        developer guide, "Capacity consumption").
+        costs half. Each item is rounded up on its own. The items on a page of a query or scan are rounded up
+        together (DynamoDB developer guide, "Capacity consumption").
         """
         return self._read_units
 
@@ -125,7 +125,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class _Target:
-    """An item that a request writes or checks, and the units that it costs per KB, rounded up."""
+    """An item that a request writes or checks. `factor` is the number of units that each KB of the item costs."""
 
     table: str
     key: dict[str, Any]
@@ -138,7 +138,8 @@ def record(*recorded_clients: BaseClient, reader: DynamoDBClient | None = None) 
     """
     Record the requests of these clients in the block. Default: the application's clients.
 
-    Writes are priced only with a `reader`, which reads each item before and after. Its own requests are not recorded.
+    Writes are priced only with a `reader`, which reads each item before and after a write. The reader's own requests
+    are not recorded.
     """
     seen = Requests(reader=reader)
     aws_clients = recorded_clients or clients()
@@ -210,7 +211,7 @@ def _count_units(bytes_: int, unit: int) -> int:
 
 
 def size(item: dict[str, Any]) -> int:
-    """Return an item's bytes, as the developer guide counts them ("Item sizes and formats")."""
+    """Return an item's size in bytes, as the developer guide counts it ("Item sizes and formats")."""
     return sum(len(name.encode()) + _size_of_value(typed) for name, typed in item.items())
 
 
@@ -231,7 +232,7 @@ def _size_of_value(typed: dict[str, Any]) -> int:
 
 def _size_of_number(text: str) -> int:
     """
-    Return a number's size: "approximately" one byte for each two significant digits, plus one, plus one for a sign.
+    Return a number's size: "approximately" one byte per two significant digits, plus one, plus one for a sign.
 
     DynamoDB also trims trailing zeros. Here, they count, so that an event's size does not depend on its time.
     """

@@ -1,4 +1,4 @@
-"""Builders with typical defaults. Every message and event gets a new id."""
+"""Builders of events, messages and requests, with typical defaults. Every event and message gets a new id."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def api_event(
 
 
 def front_event(method: str, path: str, host: str, headers: dict[str, str]) -> dict[str, Any]:
-    """Return the event of an HTTP API or a function URL, in the payload format 2.0. The host distinguishes them."""
+    """Return the event of an HTTP API or a function URL, in the payload format 2.0. The host distinguishes the two."""
     return {
         "version": "2.0",
         "routeKey": "$default",

@@ -47,7 +47,7 @@ ministack_speed.cache_checks()
 
 
 class Engine:
-    """Tables and queues of the settings' stage, and a gate through which the application's requests pass."""
+    """The tables and queues of the current stage, and a gate through which the application's requests pass."""
 
     def __init__(self) -> None:
         logging.getLogger().setLevel(logging.WARNING)  # importing the services sets it lower
@@ -60,7 +60,7 @@ class Engine:
 
     @functools.cache  # noqa: B019  (an engine lives as long as the process)
     def client(self, service: str) -> Any:
-        """Return a client of the tests: its requests do not pass the gate, and are neither checked nor signed."""
+        """Return a client for the tests. Its requests do not pass the gate, and are neither checked nor signed."""
         config = Config(signature_version=UNSIGNED, parameter_validation=False)
         return self._session.client(service, config=config)  # type: ignore[call-overload]
 
@@ -99,7 +99,7 @@ class Engine:
 
     def _serve_quickly(self, model: Any, params: dict[str, Any], **_: Any) -> Any:
         """
-        Serve a request instead of the SDK's endpoint, and parse the response without the service's description.
+        Serve a request without the SDK's endpoint, and parse the response without the SDK's model of the service.
 
         Tests read thousands of items, and parsing them as the SDK does takes longer than everything else.
         """
@@ -163,7 +163,7 @@ def _make_stale_response(operation: str, request: Any) -> AWSResponse | None:
 
     DynamoDB promises only that such a read "might not reflect the results of a recently completed write" (developer
     guide, "Read consistency"). Every write of a test is recent. Return None for all other requests, including scans:
-    only the list of counters scans, and it is documented as eventually consistent.
+    only the list of counters uses a scan, and is documented as eventually consistent.
     """
     parameters = json.loads(request.body) if operation in ("GetItem", "BatchGetItem", "Query") else {}
     if operation == "GetItem" and not parameters.get("ConsistentRead"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of the SDK at a request. `carry_out` makes it."""
+    """One attempt of the SDK at a request. `carry_out` sends the request."""
 
     operation: str
     request: Any
@@ -64,7 +64,7 @@ def lose_answer(attempt: Attempt) -> AWSResponse:
 
 
 def throttle(attempt: Attempt) -> AWSResponse:
-    """Respond that the service throttles, with the error code of each service."""
+    """Respond that the service throttles the request, with that service's error code."""
     if attempt.is_sqs:
         return _refuse_by_sqs(attempt, "com.amazonaws.sqs#RequestThrottled", "RequestThrottled;Sender")
     return _refuse_by_dynamodb(attempt, "ThrottlingException")
@@ -102,7 +102,7 @@ def meet_transaction(attempt: Attempt) -> AWSResponse:
 
 
 def cancel_for(*reasons: str | None) -> Fault:
-    """Cancel a transaction for these reasons of its first members. The other members have the last reason."""
+    """Cancel a transaction for these reasons, one per member. Further members get the last reason."""
 
     def cancel(attempt: Attempt) -> AWSResponse:
         members = len(json.loads(attempt.request.body)["TransactItems"])
@@ -140,7 +140,7 @@ def leave_half_unprocessed(attempt: Attempt) -> AWSResponse:
 
 
 def find_nothing(attempt: Attempt) -> AWSResponse:
-    """Respond to a batch of reads with no items, as a stale replica does."""
+    """Respond to a batch of reads with no items, as a stale replica would."""
     (table,) = json.loads(attempt.request.body)["RequestItems"]
     content: dict[str, Any] = {"Responses": {table: []}, "UnprocessedKeys": {}}
     return response(attempt.request, 200, {}, json.dumps(content).encode())
@@ -159,7 +159,7 @@ def die_after(attempt: Attempt) -> AWSResponse:
 
 class Disturbance:
     """
-    Inject a fault into the k-th request (from 0), at its first attempt or at each.
+    Inject a fault into the request with the number `at`, from 0, at its first attempt or at every attempt.
 
     Requests of several threads are numbered as they arrive. A function that has ended makes no further request.
     """

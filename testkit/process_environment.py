@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return this number of ports on which nothing listens."""
+    """Return this many ports on which no process listens."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:

@@ -1,5 +1,5 @@
 """
-The folder of each test process, in `.local/tests`. It is removed at exit, or after a kill by the next process.
+The folder of each test process, in `.local/tests`. The process removes it at exit or, if killed, the next one does.
 
 `make clean` runs `python -m testkit.run_folder`, which removes the folders of killed processes.
 """

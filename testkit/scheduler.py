@@ -2,8 +2,8 @@
 A deterministic scheduler of workers in threads: one worker at a time makes one request to AWS.
 
 Between two requests, a worker changes nothing that another worker can see, so the order of requests determines the
-interleaving. A schedule is a list of choices. Each choice is the number of a worker among those that wait. Running it
-again makes the same choices.
+interleaving. A schedule is a list of choices. Each choice is the number of a worker among those that wait. A
+schedule that runs again makes the same choices.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def all_schedules(run_with: Callable[[Choose], Run], at_most: int) -> int:
     Run every schedule once and return their number.
 
     Raises:
-        AssertionError: there are more than `at_most`.
+        AssertionError: there are more than `at_most` schedules.
     """
     prefix: list[int] = []
     count = 0

@@ -15,5 +15,5 @@ class FreshCopy(catalog.Copy):
 
 
 def enter() -> None:
-    """Give this process a copy that does not age."""
+    """Give this process a copy of the catalog that does not age."""
     catalog._copy = FreshCopy()

@@ -22,7 +22,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm for which all of its `periods` must breach."""
+    """An alarm that fires if all of its `periods` breach the threshold."""
 
     periods: int
     threshold: float

@@ -2,7 +2,7 @@
 A proxy in front of the embedded AWS that adds the operations that Chalice's command line needs.
 
 The embedded AWS cannot import an API: `ImportRestApi` creates an empty one and `PutRestApi` is missing. This proxy
-makes the API piece by piece instead and passes on all other requests. It delays the response for a new or changed
+creates the API piece by piece instead, and passes on all other requests. It delays the response for a new or changed
 function until the function is ready, because Chalice polls only every five seconds.
 """
 
@@ -23,7 +23,7 @@ from botocore.awsrequest import AWSRequest
 
 @contextlib.contextmanager
 def serve(aws_port: int) -> Iterator[str]:
-    """Serve while the block runs and return the address, for HTTP_PROXY."""
+    """Run the proxy until the block ends, and yield its URL, for HTTP_PROXY."""
     handler = type("Handler", (_Handler,), {"aws_port": aws_port})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -40,7 +40,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        address = urlsplit(self.path)  # a proxy's requests have whole addresses
+        address = urlsplit(self.path)  # the request line to a proxy contains the whole URL
         path = address._replace(scheme="", netloc="").geturl()
         if self.command == "POST" and address.path == "/restapis" and "mode=import" in address.query:
             self._send(201, *self._look_up("apigateway", f"/restapis/{_imported(json.loads(body))}"))
@@ -88,7 +88,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silence."""
+        """Print nothing."""
 
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(/[^/]+/(code|configuration))?")

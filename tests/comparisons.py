@@ -18,7 +18,7 @@ def ignore(_: int) -> None:
 
 @contextlib.contextmanager
 def stage_parts(scope: Scope, advance: Callable[[int], None] = ignore) -> Iterator[PartComparison]:
-    """Provide a comparison of counters' parts, staged."""
+    """Provide a comparison of counters' parts, with staged data."""
     with StagingDb() as db:
         comparison = PartComparison(db, scope)
         verifier.stage(db, [comparison], scope.log, advance)
@@ -37,7 +37,7 @@ def verify_parts(
 def stage_rows(
     logged: Sequence[str], counter_ids: Sequence[str], advance: Callable[[int], None] = ignore
 ) -> Iterator[RowComparison]:
-    """Provide a comparison of rows, of all counters if there are no `counter_ids`, with the log of `logged`."""
+    """Provide a staged comparison of the rows of `counter_ids`, or of all rows if empty, with the log of `logged`."""
     from chalicelib.extras.sql import read_model
     from chalicelib.extras.sql.row_comparison import RowComparison
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Before any test imports the application, which reads its settings once.
 process_environment.enter()
 
-# How long an example takes is the machine's affair, and on a busy one many take longer than Hypothesis expects.
+# The duration of an example depends on the machine. On a busy machine, many take longer than Hypothesis expects.
 hypothesis.settings.register_profile(
     "whatever it takes",
     hypothesis.settings.default,
@@ -41,7 +41,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("whatever it takes")
 
-# A shell has what it starts in the background ignore this signal, with which tests stop what they have started.
+# A shell makes its background jobs ignore this signal, which tests send to stop the processes that they started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -109,7 +109,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_process() -> None:
-    """Keep reads of the catalog out of the requests that tests count, delay or cut off. Its own tests undo this."""
+    """Keep catalog reads out of the requests that tests count, delay or cut off. The catalog's own tests undo this."""
     from testkit import warm_process
 
     warm_process.enter()
@@ -117,7 +117,7 @@ def warm_process() -> None:
 
 @pytest.fixture(autouse=True)
 def _restore_environment() -> Iterator[None]:
-    """Undo what an operators' command changed in the environment of the test's process, and in the settings."""
+    """Undo the changes that an operators' command made to the process's environment and settings."""
     from chalicelib import settings
 
     before = {**os.environ}

@@ -2,7 +2,8 @@
 The databases of the SQL read model: SQLite files and a PostgreSQL server that the tests start.
 
 Aurora DSQL runs on AWS only. The PostgreSQL server replaces it, behind AWS's own connector and dialect. Its
-transactions use snapshots, so that conflicts are real 40001 errors, and a guard refuses what Aurora DSQL refuses.
+transactions use snapshots, so that conflicts are real 40001 errors, and a guard refuses the statements that Aurora DSQL
+refuses.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ _CLUSTER = "tests.dsql.us-east-1.on.aws"
 MOST_ROWS = 3_000
 MOST_BYTES = 10 * 1024 * 1024
 
-#: Same guide, "Unsupported PostgreSQL features", and on indexes: only CREATE INDEX ASYNC. Aurora DSQL has since
+#: The same guide, "Unsupported PostgreSQL features" and, on indexes, only CREATE INDEX ASYNC. Aurora DSQL has since
 #: added foreign keys and sequences, with conditions. The read model uses neither.
 _REFUSED = re.compile(
     r"\b(REFERENCES|FOREIGN KEY|SEQUENCE|SERIAL|IDENTITY|TEMP|TEMPORARY|TRUNCATE|SAVEPOINT|VACUUM|TRIGGER|EXTENSION"
@@ -206,7 +207,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def dsql_database(server: PostgreSQL, proxy: TlsProxy, name: str) -> Database:
-    """Create an empty database on this server that is reached like one of Aurora DSQL."""
+    """Create an empty database on this server. Clients connect to it as they connect to Aurora DSQL."""
     database = postgresql_database(server, name)
     server.ask("postgres", f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
     options = f"hostaddr=127.0.0.1&port={proxy.port}&sslrootcert={proxy.certificate}"

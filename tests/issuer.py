@@ -47,7 +47,7 @@ def describe_key(kid: str, key: Any, **members: Any) -> dict[str, Any]:
 
 @dataclass
 class Issuer:
-    """`answers` has the body and status of each path. `is_down`: every answer is a 503. `fetches` are the paths."""
+    """`answers` maps paths to status and body. If `is_down`, every answer is a 503. `fetches` lists the paths read."""
 
     address: str = ""
     key: Any = KEY
@@ -56,7 +56,7 @@ class Issuer:
     is_down: bool = False
 
     def publish(self, *keys: dict[str, Any], **configuration: Any) -> None:
-        """Publish these keys. Default: the issuer's own one, `1`."""
+        """Publish these keys. Default: the issuer's own key, `1`."""
         address = {"issuer": self.address, "jwks_uri": f"{self.address}/keys"}
         self.answers = {
             "/.well-known/openid-configuration": (200, {**address, **configuration}),
@@ -90,7 +90,7 @@ class Issuer:
 
 @contextlib.contextmanager
 def serve(certificate: Path | None = None) -> Iterator[Issuer]:
-    """Serve an issuer. With a certificate, over TLS."""
+    """Serve an issuer, over TLS if there is a certificate."""
     issuer = Issuer()
 
     class Handler(BaseHTTPRequestHandler):

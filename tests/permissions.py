@@ -6,7 +6,7 @@ from typing import Any
 from chalicelib import settings
 from ops.deployment import policies
 
-#: The end of each resource's ARN, by the name that the table below has for the resource.
+#: The end of each resource's ARN, by the resource's name in the table below.
 _RESOURCES = {
     "event log": "table/counter-{stage}-event-log",
     "restored log": "table/counter-{stage}-event-log-restored",
@@ -92,7 +92,7 @@ BY_LAMBDA: Mapping[str, Mapping[str, frozenset[str]]] = {
 
 
 def arn(resource: str, stage: str) -> str:
-    """Return the resource's ARN in policies, in any region and account."""
+    """Return the resource's ARN as policies name it, for any region and account."""
     service = "sqs" if resource in (*QUEUES, *SQL_QUEUES) else "dynamodb"
     return f"arn:aws:{service}:*:*:{_RESOURCES[resource].format(stage=stage)}"
 

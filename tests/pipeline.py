@@ -51,7 +51,7 @@ class Pipeline:
         self.drain(self.dead_letter_url)
 
     def send(self, method: str, resource: str, **parts: Any) -> Answer:
-        """Send one request as the gateway's event and return the answer."""
+        """Send one request as the gateway's event, and return the response."""
         path = {"counter_id": self.counter_id, **parts.pop("path", {})}
         answer = app.app(api_event(method, resource, path=path, **parts), self.context)
         body = answer["body"]
@@ -137,7 +137,7 @@ class Pipeline:
         app.publish(stream_batch(records), self.context)
 
     def project(self, bodies: list[Any], received: int = 1) -> list[Any]:
-        """Deliver these for the `received`-th time, and return the bodies that are to be delivered again."""
+        """Deliver these bodies for the `received`-th time, and return those that the queue would deliver again."""
         batch = queue_batch(bodies, received)
         answer = app.project(batch, self.context)
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
@@ -156,7 +156,7 @@ class Pipeline:
         return self.drain(self.dead_letter_url)
 
     def deliver(self) -> None:
-        """Publish and project everything recorded since the last call, as at-least-once delivery allows."""
+        """Publish and project the events recorded since the last call, by hostile delivery."""
         for records in self._hostile(self.new_records()):
             self.publish(records)
         for messages in self._hostile(self.drain(self.queue_url)):
@@ -173,7 +173,7 @@ class Pipeline:
         self.count(*events)
 
     def log(self, events: Sequence[Event]) -> None:
-        """Put these events into the log, as commands leave them, in few requests. The stream brings them later."""
+        """Put these events into the log, as commands leave them, in few requests. The stream delivers them later."""
         puts = [{"PutRequest": {"Item": item}} for item in log_items(events)]
         for start in range(0, len(puts), 25):
             request = {settings.current().event_log_table: puts[start : start + 25]}

@@ -70,7 +70,7 @@ def conflict(connection: Any, code: str) -> Exception:
 
 @contextlib.contextmanager
 def inject(engine: Engine, fault: Callable[[int, Step], None]) -> Iterator[list[str]]:
-    """Pass each step, from 0, through the fault; yield the steps."""
+    """Pass each step, numbered from 0, through the fault. Yield the list of steps."""
     steps: list[str] = []
 
     def run_step(operation: str, connection: Any, carry_out: Callable[[], None]) -> None:
