@@ -40,7 +40,7 @@ _MARKED = "ConditionalCheckFailed"
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """
-    A design: how to make its worker from a client, its write units on a counter's item, and what it lacks.
+    A design: how to make its worker from a client, an event's write units on the counter's item, and what it lacks.
 
     A FIFO queue drops a message whose body equals that of another message from the last five minutes.
     """

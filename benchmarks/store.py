@@ -38,7 +38,7 @@ def read(folder: Path = DOCS) -> dict[str, Any]:
     Return all sections that are stored in this folder.
 
     Raises:
-        ClickException: there is no file.
+        ClickException: the folder has no figures.json.
     """
     try:
         stored: dict[str, Any] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def keep_other_sizes(raw: list[dict[str, Any]], before: list[dict[str, Any]]) ->
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the machine, its load, and the versions on which times depend."""
+    """Describe the machine, its load, and the versions of software that affect times."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

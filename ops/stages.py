@@ -27,7 +27,7 @@ EXPORT = "IS_LOCAL=1; unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_REGION AWS_SESSI
 #: The variables that switch optional projections on.
 SWITCHES = tuple(projection.setting for projection in PROJECTIONS[1:])
 
-#: Files in which the SDK or PynamoDB would find other settings.
+#: Variables that keep the SDK and PynamoDB from reading settings from files.
 _NO_FILES = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "PYNAMODB_CONFIG"), os.devnull)
 
 _PASSWORD = re.compile(r"(?<=://)([^:@/?]*):[^@]*@")
@@ -35,7 +35,7 @@ _PASSWORD = re.compile(r"(?<=://)([^:@/?]*):[^@]*@")
 #: Variables of the local system whose names look like settings of the SDK.
 _SYSTEM_VARIABLES = ("AWS_PORT",)
 
-#: The functions of every stage, by Chalice's names, and the names of their policies' files.
+#: The functions of every stage: Chalice's name of the function, and the name of its policy file.
 FUNCTIONS = {"api_handler": "api", "publish": "publish", "project": "project", "check": "check"}
 
 
@@ -50,7 +50,7 @@ def read_settings(stage: str) -> Settings:
 
 
 def _check_names(stage: str, environment: Mapping[str, str]) -> None:
-    """Refuse a misspelt setting: its default may be open to anyone. Variables of other programs are allowed."""
+    """Refuse a misspelt setting: its default would apply, which may be insecure. Allow variables of other programs."""
     known = {*(field.name.upper() for field in dataclasses.fields(settings.Settings)), *SWITCHES}
     for name in sorted(environment.keys() - known):
         if similar := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8):
@@ -119,7 +119,7 @@ def _read_settings(environment: dict[str, str]) -> Settings:
 
 
 def configure_functions(stage_settings: Settings) -> None:
-    """Add the functions of the stage's optional projections and tokens to the configuration. Safe to repeat."""
+    """Add the functions of the stage's optional features to the configuration. Safe to repeat."""
     configuration = _configuration()
     if add_functions(configuration, stage_settings):
         _write(configuration)
@@ -127,10 +127,11 @@ def configure_functions(stage_settings: Settings) -> None:
 
 def add_functions(configuration: dict[str, Any], stage_settings: Settings) -> bool:
     """
-    Add the functions of the stage's optional projections and tokens to a configuration. Return whether it changed.
+    Add the functions of the stage's optional features to a configuration. Return whether the configuration changed.
 
-    In all stages, each function gets the settings that `project` has in all stages. In this stage, it gets its own
-    policy file: without this entry, Chalice would look for a file with another name. Existing settings stay.
+    The functions are those of the optional projections and, for tokens, `authorize`. For all stages, each function gets
+    the settings of `project`. For this stage, the function also gets its own policy file: without this entry, Chalice
+    would look for a file with another name. Existing settings stay.
     """
     optional = [projection.function for projection in stage_settings.projections[1:]]
     optional += ["authorize"] if stage_settings.has_authorizer else []
@@ -196,7 +197,7 @@ def find_sql_url(stage_settings: Settings) -> str:
     """
     Return the URL with which operators connect to the SQL read model: SQL_OWNER_URL from the environment, or SQL_URL.
 
-    Empty if SQL is off. Unlike settings, which are stored with the functions, SQL_OWNER_URL may hold a password.
+    The URL is empty if SQL is off. SQL_OWNER_URL may contain a password, unlike settings, which the functions store.
 
     Raises:
         SettingsError: SQL_OWNER_URL is malformed, or names another kind of database than SQL_URL.
@@ -240,8 +241,9 @@ def use_embedded_aws(access: Mapping[str, str]) -> None:
     """
     Let this process and its children send all AWS requests to an embedded AWS, directly. Safe to repeat.
 
-    `access` has its address, credentials and region. All other settings of the SDK are dropped: profiles, files and
-    addresses of single services might point elsewhere. Requests to this machine bypass the environment's proxies.
+    `access` contains the address, credentials and region of the embedded AWS. All other settings of the SDK are
+    dropped: profiles, files and addresses of single services might point elsewhere. Requests to this machine bypass the
+    environment's proxies.
     """
     for name in [name for name in os.environ if name.startswith("AWS_") and name not in _SYSTEM_VARIABLES]:
         del os.environ[name]
@@ -265,8 +267,8 @@ def addresses(folder: Path) -> dict[str, str]:
     Read API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials of the running embedded AWS.
 
     Raises:
-        OperatorError: the embedded AWS is not running, or the file lacks its address. Without it, requests could reach
-            an account whose credentials the SDK finds elsewhere.
+        OperatorError: the embedded AWS is not running, or the file lacks its address. Without the address, requests
+            could reach an account whose credentials the SDK finds elsewhere.
     """
     file = folder / "env"
     try:

@@ -20,7 +20,7 @@ SERVICES = ("apigateway", "cloudformation", "dynamodb", "lambda", "s3", "sqs", "
 
 
 def find_embedded_aws() -> str | None:
-    """Return the address of the embedded AWS that gets this process's AWS requests, or None if AWS gets them."""
+    """Return the address of the embedded AWS if it receives this process's AWS requests, or None if AWS does."""
     if not _is_redirected():
         return None
     session: Any = boto3.Session()
@@ -31,7 +31,9 @@ def find_embedded_aws() -> str | None:
         return None
     if found != dict.fromkeys(SERVICES, embedded[next(iter(embedded))]):
         listed = ", ".join(f"{service} to {address}" for service, address in found.items())
-        raise OperatorError(f"AWS requests must all go to one place: set only AWS_ENDPOINT_URL, or none. ({listed})")
+        raise OperatorError(
+            f"AWS requests must all go to one place, got {listed}. Set only AWS_ENDPOINT_URL, or no address at all."
+        )
     return found["dynamodb"]
 
 
@@ -45,7 +47,7 @@ def describe() -> str:
 
 def connect(stage: str, profile: str | None, region: str | None) -> "DynamoDBClient":
     """
-    Return a client of DynamoDB in the account and region of a stage that is not this process's own.
+    Return a DynamoDB client for the account and region of a stage other than this process's own.
 
     Call it before `stages.enter`, which may change the environment. The client keeps the credentials that it found.
     """
@@ -85,7 +87,7 @@ def api_url(aws_url: str) -> str:
 
 
 def _is_redirected() -> bool:
-    """Check whether addresses are configured. If not, `find_embedded_aws` need not create clients, which is slow."""
+    """Check whether endpoints are configured. If not, `find_embedded_aws` need not create clients, which is slow."""
     profile = Session().get_scoped_config()
     return not {"endpoint_url", "services"}.isdisjoint(profile) or any(
         name.startswith("AWS_ENDPOINT_URL") for name in os.environ

@@ -25,7 +25,7 @@ GENERATED = {"access-responses.md", "mutants.md"}
 MAX_WORDS = 25
 MAX_NAME = 70
 
-#: Words with a plainer replacement, or an actor without a name.
+#: Words that have a plainer replacement, or that leave an actor without a name.
 BANNED = re.compile(
     r"\b(anew|besides?|rivals?|troubles?d?|beliefs?|in little|by itself|lest|seldom|dear|told|said|whoever|[Nn]obody"
     r"|[Ss]omebody|h[eo]ld against|put right|so many|stands|comes? to|goes on|(?<!there )is none"

@@ -60,7 +60,7 @@ class Clock:
             self._wait(is_done)
 
     def time_ns(self) -> int:
-        """Return the time as `time.time_ns` does."""
+        """Return the time in nanoseconds since 1970, rounded to a millisecond."""
         return round(self.now_s * 1000) * 1_000_000
 
     def _alarm(self, seconds: float) -> threading.Event:

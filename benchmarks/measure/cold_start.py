@@ -1,7 +1,7 @@
 """
-The start time of each function, as a multiple of that of `import boto3`.
+The start time of each function, as a multiple of the time of `import boto3`.
 
-Each start is a separate process. As on Lambda, Python writes no bytecode into the folder of our package, and boto3
+Each start runs in a separate process. As on Lambda, Python writes no bytecode into the folder of our package, and boto3
 comes with its bytecode. The programs take turns, so other load on the machine affects all of them equally.
 """
 
@@ -100,7 +100,7 @@ def _list_programs() -> dict[str, str]:
 
 
 def compile_sdk() -> None:
-    """Compile the bytecode that Lambda's runtime has."""
+    """Compile the bytecode of the SDK, which Lambda's runtime includes."""
     for name in ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil"):
         spec = importlib.util.find_spec(name)
         assert spec is not None
@@ -150,7 +150,7 @@ def run_python(arguments: list[str], folder: Path) -> str:
 
 
 def _summarize(starts: list[tuple[float, int]], unit: list[float]) -> dict[str, float]:
-    """Return median, minimum and middle half of these times, in multiples of the unit, and the number of modules."""
+    """Return median, minimum and quartiles of these times, as multiples of the unit, and the number of modules."""
     seconds = [each for each, _ in starts]
     low, middle, high = (round(quarter / median(unit), 3) for quarter in quantiles(seconds, n=4))
     least = round(min(seconds) / min(unit), 3)

@@ -251,7 +251,7 @@ def _profile(prepare: Prepare, repeats: int) -> dict[str, Any]:
 
 
 def _find_package(file: str) -> str:
-    """Return a package that we use, `Python`, `built in` or `other`."""
+    """Return the package of the file, if it is one that we use, or `Python`, `built in` or `other`."""
     parts = Path(file).parts
     if package := next((part for part in reversed(parts) if part in _PACKAGES), None):
         return package

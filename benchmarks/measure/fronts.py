@@ -1,7 +1,7 @@
 """
 The work of the API's function behind each front: bytes, and CPU time as a multiple of that behind a REST API.
 
-The cold start is that of `app.serve`, the handler of `http` and `url`, as a multiple of that of `app.app`.
+The cold start of `app.serve`, the handler of `http` and `url`, is measured as a multiple of that of `app.app`.
 
 The function runs with the settings of a stage whose fronts are `http` and `url`, and with a secret of the owner's CDN.
 """
@@ -46,7 +46,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def _measure_starts(rounds: int) -> list[float]:
-    """Return the ratio of each round. A round starts both handlers, each in a process of its own."""
+    """Return the ratio of the start times in each round. A round starts both handlers, each in its own process."""
     cold_start.compile_sdk()
     with tempfile.TemporaryDirectory(dir=os.environ["LOCAL_FOLDER"]) as name:
         package = cold_start.make_package(stages.LOCAL_STAGE, Path(name) / "work", front=tuple(_HOSTS))

@@ -74,7 +74,11 @@ def measure_steps(repeats: int) -> dict[str, Any]:
 
 
 def measure_run(prepare: Callable[[], Run], repeats: int, *clients: BaseClient) -> Step:
-    """Measure one run, at these clients (default: the application's). CPU time is the median of repeated runs."""
+    """
+    Measure one run, with the requests of these clients (default: the application's).
+
+    CPU time is the median of repeated runs.
+    """
     run, printed = prepare(), io.StringIO()
     with aws_requests.record(*clients, reader=aws_requests.reader()) as requests, contextlib.redirect_stdout(printed):
         answer = run()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 #: Before each load, the measurement waits up to this time for an idle machine.
 _IDLE_WITHIN_S: Final = 60
 
-#: A load is too much if the last quarter of its increments waits this many times as long as the first quarter, and this
-#: much longer. It is also too much if more than this share of its increments is sent late.
+#: A load is too much if the last quarter of its increments waits this many times as long as the first quarter, and at
+#: least this much longer. A load is also too much if more than this share of its increments is sent late.
 _GROWS_TIMES: Final = 2
 _GROWS_BY_S: Final = 0.1
 _LATE_SHARE: Final = 0.02
@@ -92,7 +92,7 @@ def divide_lags(recorded_s: Mapping[str, float], lines: Lines) -> list[Parts]:
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the quantile of these values for this share."""
+    """Return the value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 

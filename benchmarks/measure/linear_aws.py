@@ -1,7 +1,8 @@
 """
 The embedded AWS with a Scan whose time grows with the number of items that it reads, as DynamoDB's does.
 
-Its own Scan sorts the whole table for each page, which would hide how the commands' time grows with the log.
+The Scan of the embedded AWS sorts the whole table for each page. That would hide how the commands' time grows with the
+log.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ministack.services import dynamodb
 _ORIGINAL: Any = dynamodb._scan
 _KNOWN = {"TableName", "Segment", "TotalSegments", "Limit", "ExclusiveStartKey", "ConsistentRead"}
 
-#: The sorted keys at the beginning of each segment's scan.
+#: The sorted keys of each segment, as of the beginning of its scan.
 _begun: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
 
 

@@ -1,5 +1,5 @@
 """
-Increments sent to the deployed system at a steady pace, and what the functions log about them.
+Increments sent to the deployed system at a steady pace, and the functions' log lines about them.
 
 Each of 32 senders waits only for its own response, so a slow response delays no other increment. Linux only.
 """
@@ -54,14 +54,14 @@ class Sent:
 
     @property
     def rate(self) -> float:
-        """The achieved rate a second."""
+        """The achieved rate per second."""
         return len(self.recorded_s) / self.took_s
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
     """
-    The time of the command's log line by event id, the log lines of `publish` and `project`, and runs' starts by id.
+    The time of the command's log line by event id, the log lines of `publish` and `project`, and run starts by run id.
 
     A run's start is computed from the end and the duration that the platform reports, to within a few milliseconds.
     """
@@ -83,7 +83,7 @@ def deploy_system(place: stack.LocalSystem) -> Iterator[str]:
 
 
 def send(api: str, rate: float, span_s: float, counters: int = 1) -> Sent:
-    """Send increments of new counters, which take turns, at this rate a second for this time."""
+    """Send increments of new counters, which take turns, at this rate per second for this time."""
     names = [f"driven-{uuid.uuid4().hex[:8]}" for _ in range(counters)]
     sent, lock = Sent(began_s=time.time()), threading.Lock()
     began, began_busy_s = time.monotonic(), busy_s()

@@ -1,9 +1,9 @@
 """
 Time and memory of verify, replay and rebuild by log size. SIZES in the environment sets the sizes.
 
-Each size has an embedded AWS of its own, with both read models. Its log has events of a hundred counters, a hundred a
-second each. Before a lost read model is rebuilt, its items or rows are removed. Each command runs in a process of its
-own, whose time and peak memory are measured.
+Each size has its own embedded AWS, with both read models. The log has events of a hundred counters, a hundred per
+second of each. Before a lost read model is rebuilt, its items or rows are removed. Each command runs in its own
+process, whose time and peak memory are measured.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def _remove_rows(place: stack.LocalSystem) -> None:
     read_model.make_schema(f"sqlite:///{quote(str(place.folder / 'counter.sqlite'))}")
 
 
-#: What is lost before a command.
+#: The function that removes data before a command.
 _LOSSES: Final = {_ITEMS_LOST: _remove_items, _ROWS_LOST: _remove_rows}
 
 
 def _measure_command(place: stack.LocalSystem, arguments: list[str], size: int) -> dict[str, float]:
-    """Return events a second, CPU time and peak memory of one command in a separate process."""
+    """Return the events per second, CPU time and peak memory of one command in a separate process."""
     began = time.monotonic()
     process = subprocess.Popen(_command_line(arguments), env=_environment(place), stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

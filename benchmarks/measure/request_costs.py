@@ -113,7 +113,7 @@ def _measure_orders(engine: Engine, ours: Design) -> Iterator[Row]:
 
 
 def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
-    """Measure the less common paths, with the command if there is one."""
+    """Measure the less common paths, including the command if the path has one."""
     work = ours.worker(0)
     for events in (1, 100):
         times = [times for _, times in itertools.islice(steady_state.in_order(events, _WINDOW_MS), 3)]
@@ -131,7 +131,7 @@ def _measure_paths(engine: Engine, ours: Design) -> Iterator[Row]:
 
 
 def _measure_busy_second(engine: Engine, ours: Design) -> Row:
-    """Measure lone events, with their command, in seconds in which half of 1,000 events are already counted."""
+    """Measure lone events, with their command, in seconds in which 500 events are already counted."""
     work, measured = ours.worker(0), []
     with clock.simulate(_BEGAN_S) as time:
         for began_ms in range(_BEGAN_MS, _BEGAN_MS + 8000, 1000):
@@ -145,7 +145,7 @@ def _measure_busy_second(engine: Engine, ours: Design) -> Row:
 
 
 def _measure_commands(engine: Engine, name: str, headers: Mapping[str, str]) -> Row:
-    """Measure a command that counts its event at once, one a second, in the steady state."""
+    """Measure a command that counts its event at once, sent once per second, in the steady state."""
     measured = []
     with clock.simulate(_BEGAN_S) as time:
         for version, is_measured in enumerate(_until_archived(name)):
@@ -205,7 +205,7 @@ def _average(rows: Sequence[Row], events: int) -> Row:
 
 
 def _batch(name: str, events: int, spread: int) -> list[Incremented]:
-    """Return events of counters that take turns, at 1,000 a second for each."""
+    """Return events of counters that take turns, 1,000 events per second of each."""
     return [workloads.new_event(f"{name}.{n % spread:04}", _BEGAN_MS + n // spread) for n in range(events)]
 
 

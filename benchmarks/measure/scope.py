@@ -25,7 +25,8 @@ EVENTS_BEFORE_LONE: Final = 500
 MOST_UNITS: Final = {1: 2.15, 10: 1.3, 100: 1.08, 1000: 1.05}
 MOST_UNITS_OF_PATHS: Final = {REDELIVERY: 0, REPLAY: 0, BUSY_SECOND: 2.15, ADD_AND_GET: 2.15, SWAP: 4.15}
 
-#: `cpu_time`: events of one counter in a batch, events of as many counters, and the goals as multiples of bare calls.
+#: `cpu_time`: the sizes of batches of one counter, the size of a batch with one event per counter, and the goals as
+#: multiples of the bare calls.
 CPU_BATCHES: Final = (1, 10, 100, 1000)
 MANY_COUNTERS: Final = 1000
 COUNT_MANY: Final = f"count {MANY_COUNTERS} of {MANY_COUNTERS} counters"
@@ -48,8 +49,8 @@ SCALING_GOALS: Final = ((1, 1, 5), (10, 1, 4), (100, 100, 4))
 PACE_GOAL: Final = 2
 PACE_GOAL_AT: Final = (100, 100)
 
-#: `latency`: increments a second, seconds, and counters. A load is disturbed if more than `BUSY` of the processors is
-#: in use before it.
+#: `latency`: increments per second, seconds, and counters. A load is disturbed if more than this share of the
+#: processors, `BUSY`, is in use before it.
 LATENCY_LOADS: Final[tuple[tuple[int, int, int], ...]] = (
     (1, 60, 1),
     (5, 40, 1),
@@ -72,7 +73,7 @@ LAG_PARTS: Final = {
     "project": "`project` counts",
 }
 
-#: `batching_windows`: rates a second, those of the plot, and windows. With the other rates, all batches are full.
+#: `batching_windows`: rates per second, the rates in the plot, and windows. At the other rates, all batches are full.
 WINDOW_RATES: Final[tuple[int, ...]] = (1, 10, 100, 900)
 PLOTTED_RATES: Final = (1, 10, 100)
 WINDOWS_S: Final[tuple[int, ...]] = (0, 1, 2, 5, 10, 20, 60)

@@ -1,5 +1,5 @@
 """
-Events a second of one worker and of several workers, on one counter and on many, in simulated time.
+Events per second of one worker and of several workers, on one counter and on many, in simulated time.
 
 Workers, and the threads in which each counts its counters, run the real code on the engine in this process, one at a
 time (benchmarks/measure/clock.py). A request arrives after half of its time, and its response takes the other half. In
@@ -111,7 +111,7 @@ def measure(*, quick: bool) -> list[dict[str, Any]]:
 def measure_workers(
     engine: Engine, sizes: Sequence[int], workers: Sequence[int], names: Sequence[str], seconds: float
 ) -> list[dict[str, Any]]:
-    """Return events a second by design, batch size, number of counters and number of workers."""
+    """Return the events per second by design, batch size, number of counters and number of workers."""
     rows = []
     with designs.connect(engine) as every:
         compared = [design for design in every if design.name in names]
@@ -144,7 +144,7 @@ def _run(engine: Engine, design: Design, row: dict[str, Any], seconds: float) ->
 
 
 def _is_acknowledged(count: Callable[[Sequence[str]], None], batch: list[str]) -> bool:
-    """Deliver the batch, and check whether the worker acknowledges it. Even if not, part or all may be counted."""
+    """Deliver the batch, and check whether the worker acknowledges it. An unacknowledged batch may still be counted."""
     try:
         count(batch)
     except Exception:  # noqa: BLE001  (after any failure, the batch is redelivered)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     #: A prepared run. The run of a request returns the gateway's response.
     Run = Callable[[], Any]
 
-#: A default time in the future, so that no event is old when it is counted, and all log lines of ages have the same
+#: A default time in the future, so that no event is old when it is counted, and all log lines with an age have the same
 #: length.
 FUTURE_MS = 4_000_000_000_000
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 3600
 REQUESTS: Final = STAGE.requests_per_s * SECONDS
 
-#: Requests a second for each concurrent function (Lambda developer guide, "Creating and managing function URLs").
+#: Maximum requests per second per concurrent function (Lambda developer guide, "Creating and managing function URLs").
 _REQUESTS_OF_A_FUNCTION: Final = 10
 
 #: Example values of the settings WAF (requests of an address in five minutes) and RESERVED_API.
@@ -46,7 +46,7 @@ DOCUMENT_BYTES: Final = math.ceil(len(openapi.render_document(STAGE)) / 50_000) 
 
 
 def price_kinds(costs: Costs) -> dict[str, float]:
-    """Return the cost of each kind of request. Each read is assumed to return the largest response."""
+    """Return the cost per hour of each kind of request. Each read is assumed to return the largest response."""
     command, query = (costs.measured.steps[name] for name in ("increment", "counter"))
     history_units = 1 + queries.HISTORY_BYTES / _BYTES_OF_A_UNIT + queries.PAGES_AT_ONCE
     expensive = {
@@ -69,7 +69,7 @@ def price_kinds(costs: Costs) -> dict[str, float]:
 
 
 def price_reads(read: Step, a_second: float) -> float:
-    """Return the cost of these reads, without the functions' time."""
+    """Return the cost per hour of reads at this rate per second, without the functions' time."""
     usd = (
         fronts.REST.price(read.answer_bytes)
         + pricing.INVOCATIONS.of(1)
@@ -80,12 +80,12 @@ def price_reads(read: Step, a_second: float) -> float:
 
 
 def price_functions(memory_mb: int) -> float:
-    """Return the cost of as many functions of this memory as a region allows."""
+    """Return the cost per hour of as many functions with this memory as a region allows."""
     return pricing.GB_SECONDS.of(limits.FUNCTIONS.most * memory_mb / 1024 * SECONDS)
 
 
 def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
-    """Return the cost of increments: counted, refused by the function or the authorizer, and limited by `WAF`."""
+    """Return the cost per hour of increments: counted, refused by function or authorizer, and limited by `WAF`."""
     counted_usd = price_kinds(costs)["increments"]
     refused = replace(costs.measured.steps["counter"], requests=0, read_units=0)
     authorizer_usd = costs.setup.price_run("api_handler", refused) + pricing.LOG_BYTES.of(
@@ -100,7 +100,7 @@ def price_increments_of_strangers(costs: Costs) -> dict[str, float]:
 
 
 def price_url(costs: Costs, functions: int) -> tuple[float, float]:
-    """Return the cost of increments to a URL with this number of functions: with and without the secret."""
+    """Return the cost per hour of increments to a URL with this number of functions: with and without the secret."""
     a_second = _REQUESTS_OF_A_FUNCTION * functions
     millions = a_second * SECONDS / costing.MILLION
     counted_usd = costs.price_total(MANY, min(a_second, max(costing.RATES)))

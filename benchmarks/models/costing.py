@@ -32,8 +32,8 @@ RATES: Final = (1, 10, 100, 1000)
 #: Assumed for each request: the upper end of the single-digit milliseconds that AWS states for DynamoDB.
 WAIT_MS: Final = 10
 
-#: Empty receives a second of an idle queue: five pollers (Lambda developer guide, "Using Lambda with Amazon SQS") with
-#: long polls of 20 seconds.
+#: Empty receives per second from an idle queue: five pollers (Lambda developer guide, "Using Lambda with Amazon SQS")
+#: with long polls of 20 seconds.
 EMPTY_RECEIVES_A_SECOND: Final = 5 / 20
 
 _MB_OF_A_CPU: Final = 1769
@@ -63,7 +63,7 @@ class Load:
     window_s: int
 
     def batch(self, rate: int, most: int) -> int:
-        """Return the number of events that are published together at this rate a second."""
+        """Return the number of events that are published together at this rate per second."""
         shards = 1 if self.one_counter else _SHARDS_OF_A_NEW_STREAM
         return min(most, max(1, rate * self.window_s // shards))
 
@@ -106,7 +106,7 @@ class Costs:
     front: Front = fronts.REST
 
     def price_load(self, load: Load, rate: int) -> dict[str, float]:
-        """Return the cost of a million increments of this load at this rate a second, by part."""
+        """Return the cost of a million increments of this load at this rate per second, by part."""
         size = load.batch(rate, self.setup.stream_batch)
         project = self._find_counting_step(load, rate, size)
         return self.price_increments(size, self.measured.steps[f"publish {size}"], project, rate)
@@ -136,7 +136,7 @@ class Costs:
         Return the cost of a million increments with an alternative whose worker counts this number of events per run.
 
         Three assumptions favour the alternative. Its front costs as much as our command without the event log, its
-        batches are full, and its worker logs nothing.
+        batches are full, and its worker logs no lines of its own.
         """
         command, message_bytes = self.measured.steps["increment"], self.measured.alternative_message_bytes
         sent = pricing.QUEUE_REQUESTS.of(_chunks(message_bytes))
@@ -178,12 +178,12 @@ class Costs:
 
 @functools.cache
 def counting_units(events: int, span_ms: int) -> steady_state.Units:
-    """Return the units of counting an event, if each message has this number of a counter's events from this span."""
+    """Return the units of counting an event. Each message has this number of a counter's events from this span."""
     return steady_state.measure(steady_state.in_order(events, span_ms))
 
 
 def fits_one_item(units: float, rate: int) -> bool:
-    """Check whether one item supports these write units at this rate a second."""
+    """Check whether one item supports this number of write units per event at this rate of events per second."""
     return units * rate <= _WRITES_A_SECOND_OF_AN_ITEM
 
 
@@ -205,5 +205,5 @@ def _chunks(message_bytes: int) -> int:
 
 
 def _price_empty_receives(rate: int) -> float:
-    """Return the cost of the empty receives during a million increments at this rate a second."""
+    """Return the cost of the empty receives during a million increments at this rate per second."""
     return pricing.QUEUE_REQUESTS.of(EMPTY_RECEIVES_A_SECOND * MILLION / rate)

@@ -22,7 +22,7 @@ class Limit:
 _QUOTAS_OF_A_TABLE: Final = "DynamoDB developer guide, Quotas in Amazon DynamoDB"
 _PARTITIONS: Final = "DynamoDB developer guide, Warm throughput"
 
-#: Write units a second of one partition.
+#: Write units per second of one partition.
 PARTITION_UNITS: Final = Limit(
     1_000,
     _PARTITIONS,
@@ -39,7 +39,7 @@ POLLERS: Final = Limit(
 #: Concurrent functions of a region.
 FUNCTIONS: Final = Limit(1_000, "Lambda developer guide, Lambda quotas")
 
-#: The limits, by the names that docs/figures.json uses. Those of tables and items are in write units a second.
+#: The limits, by the names in docs/figures.json. The limits of tables and items are in write units per second.
 LIMITS: Final = {
     "gateway requests": Limit(10_000, "API Gateway developer guide, Throttle requests to your REST APIs"),
     "concurrent functions": FUNCTIONS,

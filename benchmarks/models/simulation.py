@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _TRIES = 12
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.5
 
-#: Below this rate a second, the events of a shard arrive at random.
+#: Below this rate per second, the events of a shard arrive at random.
 _EVENLY_FROM = 100
 
 _BEGAN_MS = 1_700_000_000_000
@@ -77,8 +77,8 @@ class Result:
     The outcome after the warm-up.
 
     `lags_s` has lags with the number of events of each, and `oldest_s` the lag of the first event of each run of
-    `project`. `waiting` events are not counted at the end. `retries_exhausted` events were left to the queue after the
-    last attempt. `units` are known for one counter only, and include conflicts.
+    `project`. `waiting` events are still uncounted at the end. `retries_exhausted` events were left to the queue after
+    the last attempt. `units` are known for one counter only, and include conflicts.
     """
 
     counted: int = 0

@@ -54,7 +54,7 @@ class Units(NamedTuple):
         return Units(*(mine + times * its for mine, its in zip(self, other, strict=True)))
 
     def divide(self, events: float) -> Units:
-        """Return the units of one of these events."""
+        """Return the units per event, for this number of events."""
         return Units().add(self, 1 / events)
 
 

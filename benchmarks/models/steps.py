@@ -51,7 +51,7 @@ class FunctionSteps:
         """
         Return these steps with those of the API's function behind a front, from the section `fronts`.
 
-        They include a command that is refused, which makes no request to AWS.
+        They include the step `REFUSED`: a refused command, which makes no request to AWS.
         """
 
         def adapt_step(name: str, front: str) -> Step:

@@ -30,7 +30,7 @@ def format_usd(usd: float | None) -> str:
 
 
 def format_percent(share: float, digits: int = 0) -> str:
-    """Return a share of 1 in per cent."""
+    """Format a share of 1 as a percentage."""
     return f"{100 * share:,.{digits}f} %"
 
 

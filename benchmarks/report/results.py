@@ -47,12 +47,12 @@ def count_survived(outcomes: Mapping[str, Mapping[str, int]]) -> int:
 
 
 def cpu_ratio(raw: Any, subject: str, program: str = scope.FUNCTION) -> float:
-    """Return the median of the rounds."""
+    """Return the median of the rounds' CPU-time ratios of a program."""
     return float(median(raw["compared"][subject]["ratios"][program]))
 
 
 def pace(raw: Iterable[Row], design: str, batch: int, spread: int, workers: int) -> float:
-    """Return events a second."""
+    """Return the events per second of this number of workers."""
     return float(select(raw, design=design, batch=batch, spread=spread, workers=workers)[0]["a_second"])
 
 

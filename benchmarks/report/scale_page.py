@@ -36,7 +36,7 @@ def _find_best(cases: Iterable[Row]) -> Row:
 
 
 def describe_changes(used: Mapping[str, float]) -> str:
-    """Return the change for each exceeded limit."""
+    """Describe the change that each exceeded limit requires. The result is "nothing" if no limit is exceeded."""
     exceeded = {name: share for name, share in used.items() if share > 1}
     quotas = [f"{name} to {_format_times(share)}" for name, share in exceeded.items() if not LIMITS[name].change]
     changes = [LIMITS[name].change or "" for name in exceeded if LIMITS[name].change]

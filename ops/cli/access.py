@@ -14,11 +14,11 @@ from ops.cli.result import Outcome
 @stage_command
 @click.argument("action", type=click.Choice(["list", "add", "remove"]), default="list")
 @click.argument("name", required=False)
-@click.option("--rate", type=click.IntRange(1, 10_000), metavar="N", help="Limit of requests a second.")
+@click.option("--rate", type=click.IntRange(1, 10_000), metavar="N", help="Maximum requests per second.")
 @click.option(
-    "--burst", type=click.IntRange(1, 5_000), metavar="N", help="Limit of requests at once (default: --rate)."
+    "--burst", type=click.IntRange(1, 5_000), metavar="N", help="Maximum burst of requests (default: --rate)."
 )
-@click.option("--quota", type=click.IntRange(1, 2**31 - 1), metavar="N", help="Limit of requests in each --period.")
+@click.option("--quota", type=click.IntRange(1, 2**31 - 1), metavar="N", help="Maximum requests per --period.")
 @click.option("--period", type=click.Choice(["day", "week", "month"]), help="Period of --quota (default: day).")
 def keys_command(settings: Settings, *, action: str, name: str | None, **limits: Any) -> Outcome:
     """
@@ -88,7 +88,7 @@ def counters_command(
     **purging: Any,
 ) -> Outcome:
     """
-    List counters, change which of them clients may use, or purge them.
+    List counters, choose which counters clients may use, or purge counters.
 
     ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * matches any text.
 
@@ -99,8 +99,8 @@ def counters_command(
       purge          delete junk counters permanently: their events become void
 
     Changes need no deployment, and take effect within a minute. Increments recorded before the change are still
-    counted. Safe to repeat: --start is recorded once for each --key. Exits with 1 if another entry still closes or
-    hides a counter.
+    counted. Safe to repeat: the start value is recorded once per --key. Exits with 1 if another name or pattern still
+    closes or hides a counter.
 
     `purge` requires --reason. Its counters must have been closed to increments for at least a minute. If it is
     interrupted, run it again. Exits with 1 if it refuses a counter.
@@ -151,7 +151,7 @@ def _purge(
     if confirmed is not None and confirmed != settings.stage:
         raise InputError(f"--confirm must be {settings.stage}, got {confirmed}. Nothing was changed.")
     if confirmed is None and not dry_run and any(not name.strip("*") for name in names):
-        raise OperatorError(f"This selects all counters of stage {settings.stage}: add --confirm {settings.stage}.")
+        raise OperatorError(f"NAME selects all counters of stage {settings.stage}: add --confirm {settings.stage}.")
     return purge.purge(
         settings,
         names,

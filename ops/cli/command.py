@@ -23,11 +23,12 @@ def stage_command(
     """
     Make a click command that enters a stage, calls `work(settings, **options)` and prints the outcome.
 
-    The name and docstring of `work` become the command's name, without `_command`, and its help. `prepare` is called
-    first, with the stage's name, and may return options that replace those of the command line. With `check_log`, the
-    command refuses to start if the log and the settings have different values of SHARDS. `option` names the stage.
+    The name of `work`, without `_command`, becomes the command's name, and its docstring becomes the help. `prepare`
+    is called first, with the stage's name and the options. It may return options that replace those of the command
+    line. With `check_log`, the command refuses to start if SHARDS differs from the number in the data stack. `option`
+    is the option that takes the stage's name.
 
-    `work` must import its modules in its body, because some modules read the stage's environment on import.
+    `work` must import the modules of `ops` in its body, because some of them read the stage's environment on import.
     """
 
     @click.command
@@ -46,7 +47,7 @@ def stage_command(
         outcome = work(settings, **options)
         try:
             click.echo(json.dumps(outcome.facts, indent=2) if as_json else outcome.text, err=outcome.is_on_stderr)
-        except KeyboardInterrupt:  # the default message would advise the operator to run it again
+        except KeyboardInterrupt:  # the default message would advise the operator to run the command again
             raise KeyboardInterrupt("Interrupted while printing the result. The work is complete.") from None
         if not outcome.holds:
             raise click.exceptions.Exit(1)
@@ -54,16 +55,23 @@ def stage_command(
     return run
 
 
-#: A command that refuses to start if the log and the settings have different values of SHARDS.
+#: `stage_command` for commands that use the event log: they refuse to start if SHARDS differs from the log's.
 log_command = functools.partial(stage_command, check_log=True)
 
 
 def _check_target(stage: str) -> None:
-    """Refuse settings with several targets. In a terminal, print an embedded AWS's address, which may be unexpected."""
+    """
+    Refuse AWS settings that send requests to more than one place.
+
+    In a terminal, report that a stage other than local is on the embedded AWS, which the operator may not expect.
+    """
     from ops import target
 
     if stage != stages.LOCAL_STAGE and (address := target.find_embedded_aws()) and sys.stderr.isatty():
-        click.echo(f"Stage {stage} is on the embedded AWS at {address}, as AWS_ENDPOINT_URL says.", err=True)
+        click.echo(
+            f"Stage {stage} is on the embedded AWS at {address}: AWS_ENDPOINT_URL or your AWS profile names it.",
+            err=True,
+        )
 
 
 def confirm(question: str, *, yes: bool, refusal: str = "Confirmation required: add --yes.") -> None:

@@ -25,7 +25,7 @@ def verify_command(
     Compare read models with the event log. Exits with 1 if they differ.
 
     Safe under traffic. Waits until pending events are counted or older than --lag: at most --lag seconds. Reads the log
-    once, in flat memory; a temporary file takes about 250 bytes per event and projection.
+    once, in constant memory; a temporary file takes about 250 bytes per event and projection.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def replay_command(
     """
     Send logged events to the projection queues again.
 
-    Events that are already counted are not counted twice. If interrupted, the same command resumes where it stopped.
+    Events that are already counted are not counted again. If interrupted, the same command resumes where it stopped.
     If a day has passed or the stage's tables were replaced, it starts over.
 
     \b
@@ -120,7 +120,7 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
 )
 @click.option("--dry-run", is_flag=True, help="List messages without changing anything.")
 @click.option("--discard", is_flag=True, help="Delete messages instead of sending them. Keeps a copy in a local file.")
-@click.option("--yes", is_flag=True, help="Confirm --discard without asking.")
+@click.option("--yes", is_flag=True, help="Discard without asking.")
 @projection_option
 def redrive_command(
     settings: Settings,

@@ -26,7 +26,7 @@ class OutageError(OperatorError):
     """AWS does not respond in time. The outcome is unknown. Exit status 3."""
 
 
-#: Errors from outside the program: the command found no difference and refused nothing.
+#: Errors with a cause outside the program. Their exit status is 3, or 1 if the stage is not provisioned.
 _SURROUNDINGS = (UnavailableError, OutageError, BotoCoreError, ClientError, sqlite3.Error, OSError)
 
 #: Expected errors. They are printed as one line, without a traceback.
@@ -34,7 +34,7 @@ EXPECTED = (OperatorError, CounterError, *_SURROUNDINGS, KeyboardInterrupt, clic
 
 _NOT_PROVISIONED = "The stage is not provisioned here. Run provision, or check the region."
 
-#: Hints by a part of the error's message.
+#: Hints, by a text that the error's message contains.
 _HINTS = {
     "Unable to locate credentials": "No AWS credentials: set AWS_PROFILE, or sign in, for example with aws sso login.",
     "You must specify a region": "No AWS region: set AWS_DEFAULT_REGION, for example to eu-central-1.",
@@ -65,7 +65,7 @@ _HINTS = {
 
 
 def exit_status(error: BaseException) -> int:
-    """Return the exit status of an error. docs/maintenance.md lists them."""
+    """Return the exit status of an error. docs/maintenance.md lists all exit statuses."""
     if isinstance(error, click.exceptions.Exit | click.ClickException):
         return error.exit_code
     if isinstance(error, InputError):
@@ -97,13 +97,13 @@ def describe(error: BaseException) -> str:
 
 
 def is_malformed_aws_setting(error: BaseException) -> bool:
-    """Check whether the AWS SDK cannot read a setting, such as AWS_ENDPOINT_URL. It then raises a plain ValueError."""
+    """Check whether the error is a plain ValueError that the AWS SDK raised for a setting such as AWS_ENDPOINT_URL."""
     frames = traceback.walk_tb(error.__traceback__ if isinstance(error, ValueError) else None)
     return any(frame.f_globals.get("__name__", "").startswith("botocore.") for frame, _ in frames)
 
 
 def _is_interruption(error: BaseException) -> bool:
-    """Check whether the operator pressed Ctrl-C. At a prompt, click turns that into the error of a declined prompt."""
+    """Check whether the command was interrupted. At a prompt, click raises Abort then, as for a declined prompt."""
     return isinstance(error.__context__ if isinstance(error, click.Abort) else error, KeyboardInterrupt)
 
 

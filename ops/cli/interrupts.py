@@ -25,7 +25,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 @contextlib.contextmanager
 def defer() -> Iterator[None]:
-    """Complete the block before a signal interrupts it. For short blocks in the main thread."""
+    """Defer SIGINT, SIGTERM and SIGHUP until the block is complete. For short blocks in the main thread."""
     received: list[tuple[Any, ...]] = []
     handlers: dict[int, Any] = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

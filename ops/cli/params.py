@@ -13,7 +13,7 @@ from chalicelib.projections import PROJECTIONS
 
 
 class _Parsed(click.ParamType[Any]):
-    """A text that `parse` converts, or refuses with a `ValueError`. `rule` describes valid texts."""
+    """An option's type. `parse` converts a text or raises a `ValueError`. The error message contains the `rule`."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], rule: object, note: str = "") -> None:
         self.name, self._parse, self._rule, self._note = name, parse, rule, note
@@ -48,8 +48,8 @@ def _accept(is_valid: Callable[[str], bool]) -> Callable[[str], str]:
     return parse
 
 
-TIME = _Parsed("time", _parse_time, "an RFC 3339 time such as 2026-01-31T12:00:00Z", " A day is its start in UTC.")
-AGE = _Parsed("age", _parse_age, "a number of s, min, h or d, such as 30min, 12h or 7d")
+TIME = _Parsed("time", _parse_time, "an RFC 3339 time such as 2026-01-31T12:00:00Z", " A day means its start in UTC.")
+AGE = _Parsed("age", _parse_age, "a number with the unit s, min, h or d, such as 30min, 12h or 7d")
 COUNTER_ID = _Parsed("counter", _accept(events.is_counter_id), events.COUNTER_ID)
 COUNTER_PATTERN = _Parsed("pattern", _accept(settings.is_counter_pattern), settings.COUNTER_PATTERN)
 #: An event's id, in upper or lower case.
@@ -59,9 +59,11 @@ counters_option = click.option(
     "--counter", "counter_ids", type=COUNTER_ID, multiple=True, help="Only this counter. Repeatable."
 )
 from_option = click.option(
-    "--from", "from_ms", type=TIME, help="Only events recorded at or after TIME (RFC 3339), or a day in UTC."
+    "--from", "from_ms", type=TIME, help="Only events recorded at or after TIME (RFC 3339, or a day in UTC)."
 )
-to_option = click.option("--to", "to_ms", type=TIME, help="Only events recorded before TIME, or before a day.")
+to_option = click.option(
+    "--to", "to_ms", type=TIME, help="Only events recorded before TIME (RFC 3339, or a day in UTC)."
+)
 projection_option = click.option(
     "--projection",
     "names",

@@ -14,7 +14,7 @@ from ops.cli import errors
 
 
 class Program(click.Group):
-    """Commands that print an expected error as one line. docs/maintenance.md lists the exit codes."""
+    """A group of commands that prints an expected error as one line. docs/maintenance.md lists the exit codes."""
 
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **_options: Any
@@ -37,8 +37,8 @@ def _prepare_streams() -> None:
     """
     Open the standard streams that are closed, and escape characters that their encodings lack.
 
-    Another file would otherwise get a closed stream's number, and then its output. A closed input becomes empty,
-    closed error output is dropped, and a write to closed output still fails.
+    Otherwise, the next opened file would get a closed stream's descriptor, and with it the stream's output. A closed
+    input becomes empty, closed error output is dropped, and a write to closed output still fails.
     """
     for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         if getattr(sys, name) is None:

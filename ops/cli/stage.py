@@ -37,10 +37,11 @@ def provision_command(settings: Settings, **_options: bool | str | None) -> Outc
     Create or update tables, queues, buckets and alarms.
 
     Safe to repeat. Restores tables and queues that changed outside CloudFormation. Adds a new stage, and the functions
-    of its optional projections, to .chalice/config.json. Writes the functions' policies next to that file, where
-    Chalice reads them.
+    of its optional features, to .chalice/config.json. Writes the functions' policies next to that file, where Chalice
+    reads them.
 
-    A stage other than local needs an explicit choice of the counters that exist: --counters writes it to that file.
+    A stage other than local needs an explicit choice of the counters that exist. --counters writes this choice to
+    .chalice/config.json.
 
     \b
     Examples:
@@ -107,9 +108,9 @@ def package_command(settings: Settings, folder: Path) -> Outcome:
     """
     Write the deployment package to FOLDER.
 
-    Needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json (what the
-    template adds to the output of `chalice package`). Prints the AWS CLI commands that apply them to a provisioned
-    stage.
+    Needs no AWS account. FOLDER gets deployment.zip (the code), sam.json (the template) and overlay.json (the settings
+    that the template adds to those of `chalice package`). Prints the AWS CLI commands that apply the package to a
+    provisioned stage.
 
     \b
     Examples:
@@ -136,9 +137,9 @@ def destroy_command(
     """
     Remove the application: CDN, API, API keys, functions, event sources.
 
-    Keeps the data, unless --data is given and confirmed with the stage's name. The event log is then deleted last. The
-    bucket with the page's host name is emptied and kept. While the host's DNS record points to it, another account that
-    took the name would serve the host. Safe to repeat.
+    Keeps the data, unless --data is given and confirmed with the stage's name. --data deletes the event log last. It
+    empties the bucket with the page's host name, but keeps it. While the host's DNS record points to this bucket,
+    another account that took the bucket's name would serve the host. Safe to repeat.
 
     \b
     Examples:
@@ -176,7 +177,7 @@ def _confirm_data_loss(stage: str, where: str, confirmed: str | None) -> None:
             raise errors.OperatorError(f"{warning} Confirm with --confirm {stage}.")
         confirmed = click.prompt(f"{warning} Type the stage's name", err=True)
     if confirmed != stage:
-        raise errors.InputError(f"--confirm must be {stage}, got {confirmed}. Nothing was removed.")
+        raise errors.InputError(f"The confirmation must be {stage}, got {confirmed}. Nothing was removed.")
 
 
 @stage_command

@@ -33,9 +33,9 @@ def export_command(
     """
     Write the event log to FILE as JSON Lines, ordered by time.
 
-    FILE is compressed if its name ends in .gz; - is standard output, s3://BUCKET/KEY is in S3. It appears when it is
-    complete, with the manifest FILE.manifest.json. If interrupted, the same command resumes. Exits with 1 if an event
-    cannot be read.
+    FILE is compressed if its name ends in .gz. Use - for standard output, or s3://BUCKET/KEY for S3. FILE appears when
+    it is complete, with the manifest FILE.manifest.json. If interrupted, the same command resumes. Exits with 1 if an
+    event cannot be read.
 
     \b
     Examples:
@@ -71,12 +71,12 @@ def import_command(
     """
     Append the events of FILE... that the log lacks.
 
-    FILE is an export: JSON Lines, compressed if its name ends in .gz; - is standard input, s3://BUCKET/KEY is in S3.
-    Events keep their ids, times and types. Events that the log already has are skipped. Exits with 1 if an event, a
+    FILE is an export: JSON Lines, compressed if its name ends in .gz. Use - for standard input, or s3://BUCKET/KEY for
+    S3. Events keep their ids, times and types. Events that the log already has are skipped. Exits with 1 if an event, a
     line or a file is refused; everything else is imported. Safe to repeat: if interrupted, run it again.
 
-    A FILE whose name ends in .csv or .csv.gz has start values of counters in the columns counter_id and value. They are
-    recorded as adjustments, once per counter and --key, and require --reason.
+    A FILE whose name ends in .csv or .csv.gz contains start values of counters, in the columns counter_id and value.
+    The start values are recorded as adjustments, once per counter and --key, and require --reason.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def import_command(
 
     has_csv = any(map(import_file.is_csv, names))
     if has_csv and reason is None:
-        raise click.UsageError("CSV requires --reason.")
+        raise click.UsageError("A CSV file requires --reason.")
     if not has_csv and {reason, *texts.values()} != {None}:
         raise click.UsageError("--reason, --who and --key require a file whose name ends in .csv or .csv.gz.")
     note = adjust.build_note(reason, **texts) if reason is not None else None
@@ -119,7 +119,7 @@ def restore_command(settings: Settings, table: str, rate: int, *, dry_run: bool)
 def _connect_source(
     stage: str, *, source: str, profile: str | None, region: str | None, **_options: object
 ) -> dict[str, Any]:
-    """Read the settings of the source, and connect to it, before the process enters the other stage."""
+    """Read the settings of the source, and connect to it, before the process enters the target stage."""
     from ops import target
 
     if source == stage and not profile and not region:
@@ -140,9 +140,9 @@ def copy_command(
     Append the events that the log of --from has and the log of --to lacks.
 
     Use it to move to another number of SHARDS, region or account, or to fill a standby stage. Both may be in use.
-    Events keep their ids, so a client that retries in either stage counts once. AWS_PROFILE and AWS_DEFAULT_REGION name
-    the place of --to. Exits with 1 if an event differs from the recorded one, or cannot be read. Safe to repeat: each
-    run appends the missing events. If interrupted, run it again.
+    Events keep their ids, so an increment that a client retries in the other stage counts once. AWS_PROFILE and
+    AWS_DEFAULT_REGION set the account and region of --to. Exits with 1 if an event differs from the recorded one, or
+    cannot be read. Safe to repeat: each run appends the missing events. If interrupted, run it again.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ from ops.cli.errors import OperatorError
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
-#: Keys that S3 deletes in one request.
+#: The maximum number of keys that S3 deletes in one request.
 _MAX_DELETES = 1000
 
 
@@ -47,12 +47,12 @@ def remove(bucket: str, objects: "Iterable[ObjectIdentifierTypeDef]") -> None:
         if errors := answer.get("Errors", []):
             raise OperatorError(
                 f"{len(errors)} files could not be deleted from {bucket}, such as {errors[0].get('Key')}: "
-                f"{errors[0].get('Message')}. Run it again."
+                f"{errors[0].get('Message')}. Run the command again."
             )
 
 
 def delete(bucket: str, refusal: str) -> None:
-    """Delete the empty bucket, if it exists. If it has objects, the error's message is `refusal`, followed by S3's."""
+    """Delete the empty bucket, if it exists. If S3 refuses, the error's message is `refusal`, followed by S3's."""
     client = boto3.client("s3")
     try:
         client.delete_bucket(Bucket=bucket)

@@ -1,4 +1,4 @@
-"""The stage's CloudFront distribution, in its own stack. A secret in each request proves that it sent the request."""
+"""The stage's CloudFront distribution, in its own stack. It proves to the API by a secret that it sent a request."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ from ops.deployment import overlay, site_files, stacks, template
 #: CloudFront accepts certificates of this region only.
 _CERTIFICATE = re.compile(r"arn:aws[a-z-]*:acm:us-east-1:[0-9]{12}:certificate/[A-Za-z0-9-]+")
 
-#: The number of digests in FRONT_SECRETS in addition to the CDN's: four fit in all, and a change of secret needs two.
+#: The maximum number of the owner's own digests in FRONT_SECRETS. Four fit, and changing the CDN's secret takes two.
 _OWN_SECRETS = 2
 
 
@@ -24,13 +24,13 @@ def stack_name(stage: str) -> str:
 
 
 def check(settings: Settings) -> None:
-    """Check that the page's host behind CloudFront has a certificate, and that FRONT_SECRETS has space left."""
+    """Check that the page's host behind CloudFront has a certificate, and that FRONT_SECRETS has space for the CDN."""
     if settings.cdn != "none" and len(settings.front_secrets) > _OWN_SECRETS:
         raise OperatorError(f"CDN={settings.cdn} allows at most {_OWN_SECRETS} digests in FRONT_SECRETS.")
     host, certificate = site_files.parse_host(settings.allowed_origin[0]), _certificate(settings)
     if settings.cdn == "cloudfront" and host and not _CERTIFICATE.fullmatch(certificate):
         raise OperatorError(
-            f"CDN=cloudfront requires the template parameter Certificate: the ARN of a certificate of {host} in "
+            f"CDN=cloudfront requires the template parameter Certificate: the ARN of a certificate for {host} in "
             f"us-east-1, got {certificate!r}."
         )
 
@@ -53,7 +53,7 @@ def deploy(
         outputs = deploy_api([])
         stacks.delete(name)
         return outputs
-    # Otherwise, the API might accept other secrets than the distribution is about to send.
+    # Otherwise, the API might accept secrets other than the one that the distribution is about to send.
     stacks.check_changeable(name)
     current = [digest] if (digest := stacks.find_outputs(name).get("Digest")) else []
     secret = secrets.token_hex(32) if new_secret or not current else ""
@@ -82,7 +82,7 @@ def find_domain(settings: Settings) -> str:
 
 
 def find_address(settings: Settings) -> str:
-    """Return the address of the page and the API, without a trailing slash: that of the page's host if it has one."""
+    """Return the address that page and API share, without a trailing slash: the page's host, or else CloudFront's."""
     return f"https://{site_files.parse_host(settings.allowed_origin[0]) or find_domain(settings)}"
 
 

@@ -31,7 +31,7 @@ def package(settings: Settings, folder: Path) -> Outcome:
     stages.configure_functions(settings)
     files = [str(folder / name) for name in ("deployment.zip", "sam.json", "overlay.json")]
     commands = _commands(settings, folder)
-    return Outcome({"files": files, "commands": commands}, [f"Written: {', '.join(files)}. To apply it:", *commands])
+    return Outcome({"files": files, "commands": commands}, [f"Written: {', '.join(files)}. To deploy:", *commands])
 
 
 def _commands(settings: Settings, folder: Path) -> list[str]:

@@ -84,9 +84,9 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
 
 def list_urls(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
     """
-    Return the addresses of the API: the CDN's first, then by front, in the order of FRONT.
+    Return the addresses of the API, by front, in the order of FRONT. The address of a CDN, if any, is first.
 
-    `outputs` are those of the application's stack.
+    `outputs` are the outputs of the application's stack.
     """
     if missing := [front for front in settings.front if overlay.ADDRESSES[front] not in outputs]:
         raise OperatorError(f"FRONT={missing[0]} of stage {settings.stage} is not deployed yet: run deploy.")

@@ -54,8 +54,8 @@ def destroy(settings: Settings, *, data: bool, release_host: bool = False) -> Ou
     kept_buckets = [] if release_host else _list_host_buckets(resources)
     if kept_buckets and not stacks.retains(provision.stack_name(settings.stage), "Site"):
         raise OperatorError(
-            f"The stack of stage {settings.stage} is of an earlier version, which would delete the bucket "
-            f"{kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
+            f"The stack of stage {settings.stage} is from an earlier version of the project. Deleting it would delete "
+            f"the bucket {kept_buckets[0]} of the page's host. Run provision first, or pass --release-host."
         )
     removed = keys.remove_all(settings)  # API Gateway refuses to delete a stage with a usage plan
     removed += [name for name in _application_stacks(settings) if stacks.delete(name)]
@@ -104,9 +104,10 @@ def _describe_released(bucket: str) -> str:
 
 def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, str]]:
     """
-    Return the site's bucket if its stack was deleted and kept it. If it has the host's name, require `release_host`.
+    Return the site's bucket if its stack was deleted and kept the bucket.
 
-    A bucket with the host's name may not come from this stage: it must not be emptied.
+    A bucket with a host's name is returned only with `release_host`. It might belong to another project, and must not
+    be emptied.
     """
     if stacks.exists(provision.stack_name(settings.stage)):
         return []

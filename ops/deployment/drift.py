@@ -38,8 +38,8 @@ def restore(settings: Settings) -> list[str]:
     """
     Restore the stage's tables and queues to their templates, and return the differences. Safe to repeat.
 
-    Restores streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Creates
-    deleted queues and deleted tables of read models again, empty.
+    Restores streams, point-in-time recovery, deletion protection, on-demand billing and attributes of queues. Recreates
+    deleted queues and deleted tables of read models, empty.
     """
     found: dict[str, None] = {}
     for _ in range(2):  # the second pass also compares resources that the first one created
@@ -59,7 +59,7 @@ def check(settings: Settings) -> None:
 
 
 def find_stream_arn(settings: Settings) -> str:
-    """Return the ARN of the event log's stream. The stack of a restored table still exports the old one."""
+    """Return the ARN of the event log's stream. The stack of a restored table still exports the old stream's ARN."""
     return boto3.client("dynamodb").describe_table(TableName=settings.event_log_table)["Table"]["LatestStreamArn"]
 
 
@@ -81,7 +81,7 @@ def _compare_resources(body: str, names: dict[str, str]) -> Iterator[Difference]
 
 @cache
 def _parse_resources(body: str) -> dict[str, Any]:
-    """Return the resources of a template. Parsing one takes long, and a deployment compares it three times."""
+    """Return the resources of a template. Parsing one is slow, and a deployment compares each template three times."""
     resources: dict[str, Any] = yaml_parse(body)["Resources"]
     return resources
 
@@ -96,7 +96,7 @@ def _compare_table(resource: dict[str, Any], names: dict[str, str]) -> Iterator[
     except client.exceptions.ResourceNotFoundException:
         if resource["DeletionPolicy"] == "Retain":
             _require_backup(name)
-        if "PointInTimeRecoverySpecification" in wanted:  # a stack of an earlier version may lack it, before provision
+        if "PointInTimeRecoverySpecification" in wanted:  # provision adds this table to a stack of an earlier version
             yield Difference(f"{name} does not exist", partial(_require_backup, name))
             return
         tags = [{"Key": "application", "Value": "counter"}, {"Key": "stage", "Value": names["Stage"]}]
@@ -143,7 +143,7 @@ def has_key(table: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def has_images(table: dict[str, Any], view: str) -> bool:
-    """Check whether the table's stream has the images of this view. A replaced stream would lose its records."""
+    """Check whether the table's stream has at least the images of this view. Replacing it would lose its records."""
     return table.get("StreamSpecification", {}).get("StreamViewType") in (view, "NEW_AND_OLD_IMAGES")
 
 
@@ -194,7 +194,7 @@ def _compare_queue(wanted: dict[str, Any], names: dict[str, str], resources: dic
 
 
 def _resolve(value: Any, names: dict[str, str]) -> Any:
-    """Resolve `!Sub` with these names, and `!If` with the condition IsLocal. Tables and queues use no others."""
+    """Resolve `!Sub` with these names, and `!If` with the condition IsLocal: all that tables and queues use."""
     if isinstance(value, dict) and "Fn::Sub" in value:
         text = value["Fn::Sub"]
         for name, replacement in names.items():

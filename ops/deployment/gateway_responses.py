@@ -57,10 +57,11 @@ GATEWAY_PROBLEMS = {
     "DEFAULT_5XX": GatewayProblem(ProblemType(None, "gateway-error", "Gateway error"), "The gateway failed."),
 }
 
-#: Replaces MISSING_AUTHENTICATION_TOKEN in a stage with signed requests. API Gateway gives both causes the same type.
+#: Replaces MISSING_AUTHENTICATION_TOKEN if requests are signed: API Gateway also uses that type for unsigned requests.
 UNSIGNED = GatewayProblem(
     _FORBIDDEN,
-    "Unsigned request, or unknown path. Sign it (AWS Signature Version 4, service execute-api). GET / lists all paths.",
+    "Unsigned request, or unknown path. Sign each request (AWS Signature Version 4, service execute-api). GET / lists "
+    "all paths.",
 )
 
 

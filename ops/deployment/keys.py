@@ -1,7 +1,7 @@
 """
-API keys of a stage. Each key has a usage plan of its own, with its limits, which is attached to the stage's API.
+API keys of a stage. Each key has its own usage plan, which contains its limits and is attached to the stage's API.
 
-The names of a key and its plan begin with the stage's name. AWS is the only record of them.
+A key and its plan have the same name, `counter-STAGE.NAME`. Only AWS stores them.
 """
 
 import re
@@ -31,8 +31,8 @@ def describe_limits(
     """
     Return the limits of a key as API Gateway names them. Default: no limits other than the stage's.
 
-    `rate` is in requests a second, and `burst` is the number of requests at once (default: the rate). `quota` is the
-    number of requests in each `period` (default: day).
+    `rate` is in requests per second, and `burst` is the number of requests at once (default: the rate). `quota` is the
+    number of requests per `period` (default: day).
     """
     throttle = {} if rate is None else {"throttle": {"rateLimit": rate, "burstLimit": burst or rate}}
     return throttle | ({} if quota is None else {"quota": {"limit": quota, "period": (period or "day").upper()}})
@@ -50,9 +50,9 @@ def list_keys(settings: Settings) -> Outcome:
 
 def add(settings: Settings, name: str, **limits: Any) -> Outcome:
     """
-    Create a key with these limits, as `describe_limits` takes them. Only the outcome of this call has its secret.
+    Create a key with these limits (see `describe_limits`). Only the outcome of this call contains the key's secret.
 
-    A call after an interrupted one replaces the incomplete key.
+    If a call is interrupted, the next call replaces the incomplete key.
     """
     if settings.front != ("rest",):
         raise OperatorError(f"FRONT must be rest for API keys, got {','.join(settings.front)}.")
@@ -80,7 +80,7 @@ def add(settings: Settings, name: str, **limits: Any) -> Outcome:
 
 
 def remove(settings: Settings, name: str) -> Outcome:
-    """Remove a key and its usage plan. API Gateway then refuses requests with it. Safe to repeat."""
+    """Remove a key and its usage plan. API Gateway then refuses requests with the key. Safe to repeat."""
     removed = bool(remove_all(settings, _full_name(settings, name)))
     message = f"Key {name} removed." if removed else f"No such key: {name}. Nothing was removed."
     return Outcome({"name": name, "removed": removed}, [message])
@@ -115,7 +115,7 @@ def list_resources(settings: Settings) -> list[tuple[str, str]]:
 
 
 def find_api(stage: str) -> str:
-    """Return the id of the stage's API. The policy of its function names it, however it was deployed."""
+    """Return the id of the stage's API, however it was deployed. The policy of the API's function contains the id."""
     client = boto3.client("lambda")
     try:
         policy = client.get_policy(FunctionName=f"counter-{stage}")["Policy"]
@@ -135,7 +135,7 @@ def _prefix(settings: Settings) -> str:
 
 def _full_name(settings: Settings, name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise InputError(f"NAME must be 1 to 64 of A-Z a-z 0-9 . _ -, got {name!r}.")
+        raise InputError(f"NAME must be 1 to 64 characters of A-Z a-z 0-9 . _ -, got {name!r}.")
     return _prefix(settings) + name
 
 

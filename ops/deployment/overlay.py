@@ -13,7 +13,7 @@ from chalicelib.settings import Settings
 from ops import stages
 from ops.deployment import gateway_responses, policies
 
-#: The paths whose responses cost more than an increment: they have a lower limit.
+#: The paths whose responses cost more than an increment. They have a lower rate limit.
 _EXPENSIVE_PATHS = (
     "/counters",
     "/counters/{counter_id}/events",
@@ -23,7 +23,7 @@ _EXPENSIVE_PATHS = (
 )
 _READ_METHODS = ("GET", "HEAD")
 
-#: For each front: the output of the application's stack with its address. Chalice writes that of the REST API.
+#: For each front, the output of the application's stack that contains its address. Chalice adds the REST API's output.
 ADDRESSES = {"rest": "EndpointURL", "http": "HttpAPIUrl", "url": "FunctionUrl"}
 
 _VALUES = {"http": ["HttpAPI", "ApiEndpoint"], "url": ["APIHandlerUrl", "FunctionUrl"]}
@@ -53,12 +53,13 @@ def render(settings: Settings) -> dict[str, Any]:
     """
     Return the settings that Chalice cannot express, for `chalice package --merge-template`.
 
-    The overlay names functions after the stage, and limits their event sources, concurrency and requests. It turns the
-    gateway's own errors into problem documents. It declares the fronts other than the REST API, with their alarms.
+    The overlay names functions after the stage, configures their event sources and concurrency, and limits requests. It
+    turns the gateway's own errors into problem documents. It declares the fronts other than the REST API, with their
+    alarms.
     """
     name = f"counter-{settings.stage}"
     is_watched = stages.read_template_parameters(settings.stage).get("Watching", "on") == "on"
-    # Imported, not configured: the stage finds idempotency keys only with the number of shards it was created with.
+    # Imported from the data stack: the stage finds idempotency keys only with the number of shards at its creation.
     shards = {"SHARDS": {"Fn::ImportValue": f"{name}-shards"}}
     queue = READ_MODEL.dead_letter_queue(settings.stage)
     dead_letters = f"arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:{queue}"
@@ -93,7 +94,7 @@ def render(settings: Settings) -> dict[str, Any]:
                     "Name": name,
                     # API Gateway names an imported API after its title, and alarms find it by name.
                     "DefinitionBody": {"info": {"title": name}, "paths": _serve_all_methods()},
-                    # Any value keeps SAM from adding a stage `Stage`, which would not be throttled.
+                    # Any value keeps SAM from adding a stage named `Stage`, which would not be throttled.
                     "OpenApiVersion": "2.0",
                     "TracingEnabled": policies.is_traced(settings.stage, stages.PROJECT / ".chalice"),
                     "MethodSettings": [
@@ -164,7 +165,7 @@ def _http_api(name: str, requests_per_s: int) -> dict[str, Any]:
 
 
 def _alarms(name: str, fronts: Collection[str]) -> dict[str, Any]:
-    """Return the alarms of the fronts other than the REST API, whose alarm the data stack has."""
+    """Return the alarms of the fronts other than the REST API. The data stack contains the REST API's alarm."""
     measured = {
         "http": ("AWS/ApiGateway", "5xx", {"Name": "ApiId", "Value": {"Ref": "HttpAPI"}}),
         "url": ("AWS/Lambda", "Url5xxCount", {"Name": "FunctionName", "Value": name}),
@@ -209,7 +210,11 @@ def _throttle(path: str, method: str, requests_per_s: int) -> dict[str, Any]:
 
 
 def _firewall(name: str, requests_per_address: int) -> dict[str, Any]:
-    """Return the web ACL that blocks addresses with more requests in five minutes, and its association with the API."""
+    """
+    Return a web ACL and its association with the API.
+
+    The web ACL blocks an address that sends more than `requests_per_address` requests in five minutes.
+    """
 
     def show(metric: str) -> dict[str, Any]:
         # Samples contain the addresses of clients.

@@ -20,7 +20,7 @@ from ops import stages
 from ops.cli.errors import OperatorError
 from ops.deployment import overlay, policies, zip_package
 
-#: A placeholder for the stream's ARN, which the overlay imports.
+#: A placeholder for the ARN of the log's stream. The overlay replaces it with an import.
 _STREAM_ARN = "arn:aws:dynamodb:::table/log/stream/imported"
 
 #: pip's name for the functions' platform.
@@ -51,7 +51,7 @@ _TOKENS = ("pyjwt", "cryptography", "cffi")
 
 
 def check_sql(settings: Settings) -> None:
-    """Check that functions can reach the SQL database."""
+    """Check that the stage does not use a SQLite file on Lambda."""
     if settings.sql_url.startswith("sqlite:") and settings.stage != stages.LOCAL_STAGE:
         raise OperatorError(
             "SQL_URL must name a database server on Lambda, got a SQLite file, which only one machine can read."
@@ -64,11 +64,11 @@ def package(settings: Settings, folder: Path) -> Path:
 
     All temporary files are in `folder` as well, so that the next call removes what a killed call left.
 
-    Both are independent of the account: when deployed, the template imports values from the stage's data stack.
-    `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are excluded.
-    Reproducible: the same checkout gives the same files.
+    Code and template are independent of the account: when deployed, the template imports values from the stage's data
+    stack. `chalice package` builds them from a clean copy of the files that ship, so other files of the checkout are
+    excluded. Reproducible: the same checkout gives the same files.
 
-    Concurrent calls with the same folder wait for each other. Otherwise, one would remove files that another one
+    Concurrent calls with the same folder wait for each other. Otherwise, one call would remove files that another call
     packages.
     """
     stages.check_counters(settings)
@@ -124,7 +124,7 @@ def _build(settings: Settings, folder: Path) -> Path:
 
 
 def _configure(settings: Settings, config: Path) -> None:
-    """Add the functions of optional projections, and write the SQL read model's addresses with absolute paths."""
+    """Add the functions of optional features, and write the SQL read model's addresses with absolute paths."""
     configuration = json.loads(config.read_text(encoding="utf-8"))
     stages.add_functions(configuration, settings)
     variables = configuration["stages"][settings.stage]["environment_variables"]
@@ -141,8 +141,8 @@ def pip_variables(requirements: Path, settings: Settings) -> dict[str, str]:
     Add the stage's optional packages to the requirements, download the wheels once, and return pip's environment.
 
     pip checks the hash of each file on download, and every call checks the files again: Chalice fetches wheels for the
-    functions' platform without hashes. The folder name is derived from the requirements, including hashes, and this
-    machine's Python version. Packaging again therefore needs no network access.
+    functions' platform without hashes. The folder's name is derived from the requirements, including hashes, and from
+    this machine's platform and Python version. Packaging again therefore needs no network access.
     """
     pins = _pins("requirements/sql.txt", _NEEDED_BY.get(settings.sql_url.partition("://")[0], ()))
     if settings.has_authorizer:

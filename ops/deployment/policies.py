@@ -28,7 +28,7 @@ def function_policies(settings: Settings, *, traced: bool) -> dict[str, dict[str
     Return the policies of the stage's functions, by file name.
 
     Each optional projection adds a function, and lets `publish` send to its queue. With SQL, `project_sql` may connect
-    to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, there is also a policy of
+    to the database of SQL_URL, and the API to that of SQL_READER_URL. With tokens, there is also a policy for
     `authorize`.
     """
     functions = (*stages.FUNCTIONS.values(), *(["authorize"] if settings.has_authorizer else []))

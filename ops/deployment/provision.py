@@ -24,9 +24,9 @@ def provision(settings: Settings) -> dict[str, str]:
     Create or update the stage's data stack, and return its outputs. Safe to repeat.
 
     Each optional projection has its own stack. If its setting is off, delete the stack, unless deployed functions use
-    its queues: `Kept` names it, and `deploy` deletes it. `Restored` lists the resources that differed from their
-    template, such as a table that was restored from a backup. With SQL, also create the database's tables and views,
-    connecting with SQL_OWNER_URL if it is in the environment.
+    its queues. In that case, the output `Kept` names the stack, and `deploy` deletes it. The output `Restored` lists
+    the resources that differed from their template, such as a table that was restored from a backup. With SQL, also
+    create the database's tables and views, connecting with SQL_OWNER_URL if it is in the environment.
     """
     stages.check_counters(settings)
     cdn.check(settings)
@@ -37,8 +37,9 @@ def provision(settings: Settings) -> dict[str, str]:
     elif has_log(settings):
         raise OperatorError(
             f"Table {settings.event_log_table} exists without its stack {name}: deleting the stack keeps the table. To "
-            "keep its events, import it into a new stack (aws cloudformation create-change-set --change-set-type "
-            f"IMPORT). To delete them: python -m ops destroy --stage {settings.stage} --data."
+            "keep the events, import the table into a new stack (aws cloudformation create-change-set "
+            "--change-set-type IMPORT). To delete the events: python -m ops destroy --stage "
+            f"{settings.stage} --data."
         )
     bucket = site_bucket(settings)
     if before.get("SiteBucket") != bucket:
@@ -146,11 +147,11 @@ def check_log(settings: Settings) -> None:
 
 
 def check_shards(settings: Settings, outputs: dict[str, str]) -> None:
-    """Check that the number of shards is the one in the outputs of the stage's data stack."""
+    """Check that SHARDS is the number in the outputs of the stage's data stack."""
     shards = outputs.get("Shards", str(settings.shards))
     if shards != str(settings.shards):
         raise OperatorError(
-            f"SHARDS must be {shards}, as stage {settings.stage} was created, got {settings.shards}. Another number "
-            "would lose idempotency keys, because it changes where events are looked up. For another number, create a "
-            "new stage, and copy this one."
+            f"SHARDS of stage {settings.stage} must be {shards}, as at its creation, got {settings.shards}. Another "
+            "number would lose idempotency keys, because it changes where events are looked up. For another number, "
+            "create a new stage, and copy this stage's log to it."
         )

@@ -76,12 +76,12 @@ def find_api_url(settings: Settings) -> str:
 
 
 def address(settings: Settings, bucket: str) -> str:
-    """Return the page's address: the first host in ALLOWED_ORIGIN, or else that of the CDN or the bucket."""
+    """Return the page's address: the host of the first ALLOWED_ORIGIN, or else the address of the CDN or the bucket."""
     if settings.cdn == "cloudfront":
         return f"{cdn.find_address(settings)}/"
     if host := site_files.parse_host(settings.allowed_origin[0]):
         return f"https://{host}/"
-    # Not the website endpoint: without HTTPS, browsers save no clicks and open no page offline.
+    # Not the website endpoint: without HTTPS, browsers neither store clicks nor open the page offline.
     style: Literal["path", "virtual"] = "path" if settings.stage == stages.LOCAL_STAGE else "virtual"
     config = Config(signature_version=UNSIGNED, s3={"addressing_style": style})
     client: S3Client = boto3.client("s3", config=config)

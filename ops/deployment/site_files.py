@@ -17,7 +17,7 @@ from chalicelib.settings import Settings
 from ops.cli.errors import InputError, OperatorError
 
 INDEX = "index.html"
-#: The embeddable client, and the name under which other sites import it: with its major version, and never removed.
+#: The embeddable client, and the name that other sites import. It contains the major version, and is never removed.
 EMBED, PUBLISHED_EMBED = "embed.js", "embed-1.js"
 #: A service worker controls pages in its folder and below, and is updated under the same name.
 WORKER = "service-worker.js"
@@ -46,10 +46,10 @@ _COMPRESSED = {".css", ".html", ".js", ".svg"}
 
 _VERSIONED = re.compile(r"v/([0-9a-f]{16})/")
 _REFERENCE = re.compile(r'\b(src|href|content)="([^"]*)"')
-#: In a page that calls the API: the place of its configuration, and links to the API.
+#: In a page that calls the API: the placeholders of its configuration and of links to the API.
 _CONFIG = '<script type="application/json" id="config">{}</script>'
 _API_LINK = 'href="#api"'
-#: Addresses for the previews that other sites show of a link. Most such sites ignore relative ones.
+#: The addresses that other sites use to preview a link to the page. Most of these sites ignore relative addresses.
 _PREVIEW = re.compile(r'(property="og:(?:url|image)" content=")([^"]*)')
 _CONNECT_SRC = re.compile(r"connect-src [^;\"]*")
 _HOST = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -69,7 +69,7 @@ class SiteFile:
     @property
     def etag(self) -> str:
         """
-        The object's ETag in S3: the body's MD5, because S3's keys encrypt it and one request uploads it.
+        The object's ETag in S3: the body's MD5, because it is uploaded in one request and encrypted with S3's own keys.
 
         See https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html.
         """
@@ -86,13 +86,13 @@ class Site:
 
 def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increment: int) -> Site:
     """
-    Build the site from these files, by path below `web/`, for a page at this address and an API with this maximum.
+    Build the site for a page at `page_url` that calls the API at `api_url`.
 
-    Assets come first, in a folder named after a hash of their content, then the pages that refer to them, `index.html`
-    last.
+    `web` has the content of each file, by its path below `web/`. `max_increment` is the API's maximum amount. Assets
+    come first, in a folder named after a hash of their content, then the files without a hash, `index.html` last.
     """
     origin = parse_origin(api_url)
-    # The bundle replaces its sources, and its types are for projects that have a copy of it.
+    # The bundle embed.js replaces its sources. Its type declarations are for projects that have a copy of the bundle.
     web = {name: _minify(name, body) for name, body in web.items() if not name.startswith(("embed/", "embed.d."))}
     embed = [_file(PUBLISHED_EMBED, web[EMBED], _HOUR)] if EMBED in web else []
     pages = sorted((name for name in web if _is_page(name)), key=lambda name: (name == INDEX, name))
@@ -117,9 +117,9 @@ def build_site(web: Mapping[str, bytes], page_url: str, api_url: str, max_increm
 
 
 def configure(page: str, page_url: str, api_url: str, max_increment: int) -> str:
-    """Insert the page's address, and the API's address and maximum amount, if the page has a place for them."""
+    """Insert the page's address, and the API's address and maximum amount, where the page has placeholders for them."""
     root = api_url.rstrip("/")
-    # The browser reads the data block up to "</script", and may read on after "<!--".
+    # The browser reads the data block up to "</script", and after "<!--" possibly further.
     config = json.dumps({"api_url": root, "max_increment": max_increment}).replace("<", r"\u003c")
     link = f'href="{html.escape(root)}/"'
     page = page.replace(_CONFIG, _CONFIG.replace("{}", config)).replace(_API_LINK, link)
@@ -130,7 +130,7 @@ def parse_origin(api_url: str) -> str:
     """Return the origin of the API's address, which a page that is loaded over HTTPS must be able to call."""
     if not _API.fullmatch(api_url):
         raise InputError(
-            f"The API's address must be like https://api.example/path, without ? and #, got {api_url!r}. "
+            f"The API's address must have the form https://api.example/path, without '?' and '#', got {api_url!r}. "
             "Browsers block HTTP calls from a page loaded over HTTPS."
         )
     parts = urlsplit(api_url)
@@ -164,12 +164,12 @@ def find_outdated(keys: Iterable[str], kept: Collection[str]) -> list[str]:
 
 
 def _is_page(name: str) -> bool:
-    """Check whether visitors open the file by its name, which therefore has no hash of the content."""
+    """Check whether the file is a page. Visitors open a page by its name, so the name has no hash of the content."""
     return "/" not in name and name.endswith(".html")
 
 
 def _minify(name: str, body: bytes) -> bytes:
-    """Remove comments and needless spaces from scripts and styles. The bundle has none."""
+    """Remove comments and needless spaces from scripts and styles. The bundle is already minified."""
     minify = {".css": rcssmin.cssmin, ".js": rjsmin.jsmin}.get(PurePosixPath(name).suffix)
     return minify(body.decode()).encode() if minify and name != EMBED else body
 
@@ -206,7 +206,7 @@ def _narrow_connect_src(name: str, page: str, origin: str) -> str:
     narrowed, number = _CONNECT_SRC.subn(f"connect-src 'self' {origin}", page)
     if number != 1:
         raise OperatorError(
-            f"The Content-Security-Policy in web/{name} must have one connect-src, to be narrowed to the API; "
-            f"got {number}."
+            f"The Content-Security-Policy in web/{name} must have exactly one connect-src, which is narrowed to the "
+            f"API's origin, got {number}."
         )
     return narrowed

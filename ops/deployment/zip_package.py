@@ -22,7 +22,7 @@ _UNPACKED = "/var/task"
 #: Assets of Powertools' own router, which Chalice replaces: a third of a megabyte.
 _NEVER_LOADED = "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-ui"
 
-#: cryptography is compiled for the functions' processor, so this machine loads the one of its own environment instead.
+#: The package's cryptography is compiled for the functions' processor. This machine loads its own environment's copy.
 _LIST_LOADED = """
 import os, sys
 if os.path.isdir("cryptography"):
@@ -79,7 +79,7 @@ def _python(folder: Path, environment: Mapping[str, str], *arguments: str) -> st
 
 
 def run(command: list[str], failure: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """Run a command of this machine in this folder, with these variables added, and return its output."""
+    """Run a command in this folder, with these environment variables added, and return its output."""
     process = subprocess.run(  # noqa: S603  (our own command line)
         command,
         cwd=folder,

@@ -3,12 +3,13 @@ The guard in front of the embedded AWS: keep out web pages of other origins, and
 
 The embedded AWS runs functions, so every client that can call it can run code on this machine. It does not verify
 signatures of its root user, and some of its addresses need no signature, such as the one that deletes everything. The
-guard passes on four kinds of requests, if their `Host` is this server or a distribution:
+guard passes on five kinds of requests, if their `Host` is this server or a distribution:
 
 - requests to a deployed API, from any client: the API decides, as on AWS;
 - unsigned reads of an object in a bucket, from any client: the bucket's policy decides;
 - requests to a CloudFront distribution, whose domain is their `Host`, for pages and the API, from any client;
-- signed requests of programs. Browsers add headers by which the guard recognizes web pages.
+- unsigned reads of the embedded AWS's health, by programs;
+- signed requests of programs to AWS services. Browsers add headers by which the guard recognizes web pages.
 """
 
 import json
@@ -89,7 +90,7 @@ class Guard:
                 )
 
     def _is_for_distribution(self, scope: Message) -> bool:
-        """Check for a distribution's domain, which is CloudFront's: no web page can make it resolve to this machine."""
+        """Check for a page or API path on a distribution's domain, which no web page can point to this machine."""
         hosts = _hosts(scope)
         is_known = len(hosts) == 1 and _DISTRIBUTION.fullmatch(hosts[0]) and self._is_distribution(hosts[0])
         return bool(is_known and _PAGE_OR_API.fullmatch(scope["path"]))

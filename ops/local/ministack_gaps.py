@@ -53,9 +53,9 @@ def reset_stream_positions(state: Path) -> None:
 
 def replay_uncounted(settings: Settings) -> int:
     """
-    Send the log to each projection that has not counted all events. Return the number of events sent.
+    Send the log to each projection that has not counted all events. Return the number of events sent to each, or 0.
 
-    The embedded AWS loses its streams when it stops. Counted events do not count twice.
+    The embedded AWS loses its streams when it stops. Events that are already counted are not counted again.
     """
     # These modules read the stage's settings once, on import.
     from chalicelib import codec, event_log  # noqa: PLC0415

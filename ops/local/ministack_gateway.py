@@ -46,7 +46,7 @@ def _keep_encoding(ministack: Any) -> None:
 
     @extend(ministack, "_handle_lambda_url_request")
     async def _(handle: Any, host: str, path: str, *request: Any, **more: Any) -> Any:
-        # The same task has just looked for an API.
+        # The function above has just received the path, in the same task.
         return await handle(host, received.get(path), *request, **more)
 
 
@@ -163,7 +163,7 @@ def _enforce_web_acls(gateway: Any, waf: Any) -> None:
     """
     Let CloudFormation associate web ACLs with APIs, and block requests above their rates.
 
-    All clients have the address 127.0.0.1.
+    All clients have the address 127.0.0.1, and so share one limit.
     """
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415  (as late as `ministack.app`)
 

@@ -116,7 +116,7 @@ def _end_with_parent() -> None:
 
 
 def _use_own_binaries() -> None:
-    """Let functions load cryptography from this environment. The one in their package is for Lambda's processor."""
+    """Let functions load cryptography from this environment: the copy in their package is for Lambda's processor."""
     add_package = "    sys.path.insert(0, code_dir)\n"
     load = """\
     if os.path.isdir(os.path.join(code_dir, "cryptography")):

@@ -50,7 +50,7 @@ class _Handler(LoopbackHandler, http.server.SimpleHTTPRequestHandler):
         return io.BytesIO(content)
 
     def translate_path(self, path: str) -> str:
-        """Return the file of this path. The embeddable client has its published name."""
+        """Return the file at this path. Pages request the embeddable client under its published name."""
         return super().translate_path(f"/{site_files.EMBED}" if self._is_embed(path) else path)
 
     def end_headers(self) -> None:

@@ -31,7 +31,7 @@ _READY_WITHIN_S = 120
 _AWS_STOPS_WITHIN_S = 60
 _SYSTEM_STOPS_WITHIN_S = 90
 
-#: Processes that `up` started from this process, kept until they are waited for.
+#: Processes that `up` started from this process, kept until `down` waits for them.
 _background: list[subprocess.Popen[bytes]] = []
 
 
@@ -76,7 +76,7 @@ def run(system: LocalSystem) -> None:
         system.environment.unlink(missing_ok=True)
         try:
             with run_aws(system) as aws:
-                # This also removes the files of packaging.
+                # So that the shutdown also removes the temporary files of packaging.
                 os.environ["TMPDIR"] = tempfile.tempdir = str(system.temporary_folder)
                 api_url = _deploy(system)
                 maximum = stages.read_settings(stages.LOCAL_STAGE).max_increment

@@ -1,1 +1,1 @@
-"""Operations on a stage's data: verify, replay, rebuild, redrive, adjust and query."""
+"""Operations on a stage's data: compare, repair, correct, show, query, purge, and copy to and from files and stages."""

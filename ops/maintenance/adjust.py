@@ -27,7 +27,7 @@ from ops.cli.result import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Why a counter is changed, by which operator, and the idempotency key, as the log records them."""
+    """The reason for a change, its operator, and its idempotency key, as the log records them."""
 
     reason: str
     who: str
@@ -93,7 +93,7 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
             return _describe_plan(adjustment, counter, planned, recorded_before=before is not None)
         if planned is not None and before is None and not yes:
             click.echo(_preview(counter, planned), err=True)
-            click.confirm("Record this?", abort=True, err=True)
+            click.confirm("Record this adjustment?", abort=True, err=True)
         return _record(adjustment)
     except KeyReusedError as error:
         raise OperatorError(
@@ -106,7 +106,7 @@ def adjust(adjustment: Adjust, *, dry_run: bool, yes: bool) -> Outcome:
 
 def _record(adjustment: Adjust) -> Outcome:
     key = _quote_key(adjustment)
-    advice = f"The adjustment may have been recorded. Run it again with {key}: it is recorded once."
+    advice = f"The adjustment may have been recorded. Run the command again with {key}: it is recorded once."
     try:
         click.echo(f"Recording with {key}.", err=True)
         return _describe_result(adjustment, command_handlers.adjust(adjustment))

@@ -20,7 +20,7 @@ from ops.cli.errors import InputError, OperatorError
 from ops.cli.result import Outcome, render_table
 from ops.maintenance import adjust
 
-#: The functions read the catalog every 30 seconds, and DynamoDB may return an item a few seconds late.
+#: The functions read the catalog every 30 seconds, and DynamoDB may return an outdated item for a few seconds.
 EFFECTIVE = "The change takes effect within a minute."
 
 _SETS = ("added", "closed", "hidden")
@@ -30,7 +30,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the catalog: the set that it changes, whether it adds names to it, and the word that reports it."""
+    """A change of a set of the catalog: the set's name, whether it adds or removes names, and the word to report it."""
 
     set_name: str
     adds: bool

@@ -1,8 +1,8 @@
 """
-Receive dead letters: all messages of the dead-letter queues, and the selected ones among them.
+Receive all messages of the dead-letter queues, and select some of them.
 
 Received messages are hidden from other consumers. When the run ends or is interrupted, undeleted messages become
-visible again. A killed run leaves them hidden until their visibility timeout.
+visible again. A killed run leaves them hidden until their visibility timeout ends.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ MOVED_BY_SQS = "failed too often"
 #: The reason shown for notes on discarded batches.
 DISCARDED = "not published within 12 hours"
 
-#: The stream receives an event after it is recorded, and has its own clock.
+#: The margin around a batch's times. The stream receives an event after it is recorded, and has its own clock.
 _MARGIN_MS = 300_000
 
 #: The maximum number of dead letters in one run, so that it ends before the visibility timeout.
 MAX_MESSAGES = 5_000
 VISIBILITY_TIMEOUT_S = 900
 
-#: Attempts to release a message. After the last, the message stays hidden until its visibility timeout.
+#: Attempts to release a message. After the last attempt, the message stays hidden until its visibility timeout ends.
 _RELEASES = 3
 
 _SHOWN_LINES = 3
@@ -53,7 +53,8 @@ class DeadLetter:
     """
     A message on a projection's dead-letter `queue`.
 
-    Its `outcome` is "listed", "too large", "sent" or "discarded". If sent, `sent_as` has the ids of the new messages.
+    Its `outcome` is "listed", "too large", "sent" or "discarded". If it was sent, `sent_as` describes what was sent:
+    the ids of the new messages, or the number of events.
     """
 
     id: str
@@ -74,7 +75,7 @@ class DeadLetter:
 
     @property
     def first_lines(self) -> list[str]:
-        """The first lines of the body, cut off."""
+        """The first three lines of the body, each cut off after 100 characters."""
         return [line[:_SHOWN_COLUMNS] for line in self.body.splitlines()[:_SHOWN_LINES]]
 
     def to_facts(self) -> dict[str, Any]:
@@ -88,8 +89,9 @@ class Selection:
     """
     Dead letters whose reason contains `reason` and that were sent at least `min_age_s` seconds ago.
 
-    With `ids`, select only dead letters whose id starts with one of them. Each of the `ids` must match exactly one.
-    `projections` limits the selection to the queues of these projections. Default: all projections of the stage.
+    With `ids`, select only dead letters whose id starts with one of them. Each of the `ids` must match exactly one
+    received message. `projections` limits the selection to the queues of these projections. Default: all projections of
+    the stage.
     """
 
     ids: Sequence[str] = ()
@@ -106,13 +108,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedLetters:
-    """The selected dead letters. `in_flight` has all messages by their projection."""
+    """The selected dead letters, and all received messages by projection: `in_flight`."""
 
     letters: list[DeadLetter]
     in_flight: "dict[str, InFlightMessages]"
 
     def delete(self, letter: DeadLetter, outcome: str, sent_as: str | None = None) -> None:
-        """Delete the dead letter from its queue."""
+        """Delete the dead letter from its queue, and note its outcome."""
         self.in_flight[letter.projection].delete(letter.id)
         letter.outcome, letter.sent_as = outcome, sent_as
 
@@ -129,7 +131,7 @@ class ReceivedLetters:
 
 @contextlib.contextmanager
 def receive(settings: Settings, selection: Selection) -> Iterator[ReceivedLetters]:
-    """Receive the selected dead letters. At the end of the block, undeleted ones become visible again."""
+    """Receive the selected dead letters. At the end of the block, undeleted messages become visible again."""
     received = ReceivedLetters([], {})
     with contextlib.ExitStack() as stack:
         for projection in selection.projections or settings.projections:
@@ -148,8 +150,8 @@ def read_note(body: str) -> EventSelection | None:
     """
     If the body is a note on a discarded batch, return the selection of the batch's events, with a margin; else None.
 
-    The note has the times, in seconds, at which the stream received records (Lambda developer guide, "Retain discarded
-    batch records for a DynamoDB event source").
+    The note contains the times, to the second, at which the stream received the first and the last record. See Lambda
+    developer guide, "Retain discarded batch records for a DynamoDB event source".
     """
     try:
         batch = json.loads(body)["DDBStreamBatchInfo"]
@@ -212,14 +214,14 @@ class InFlightMessages:
         del self.receipts[message_id]
 
     def _release(self, receipts: Iterable[str]) -> None:
-        """Make at most 10 messages visible. Retry the messages that SQS fails to release according to its response."""
+        """Make at most 10 messages visible. Retry the messages that SQS reports as failed."""
         entries: Any = [
             {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}
             for number, receipt in enumerate(receipts)
         ]
         for _ in range(_RELEASES):
             answer = sqs.client().change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-            # SQS also refuses messages that are visible or deleted: a fault of the sender.
+            # SQS also refuses messages that are already visible or deleted, and calls that the sender's fault.
             failed = {failure["Id"] for failure in answer.get("Failed", ()) if not failure["SenderFault"]}
             entries = [entry for entry in entries if entry["Id"] in failed]
             if not entries:

@@ -63,7 +63,7 @@ class Target:
 
 
 def name_manifest(name: str) -> str:
-    """Return the name of the manifest of the file of this name."""
+    """Return the name of the manifest for a file with this name."""
     return f"{name}.manifest.json"
 
 
@@ -89,7 +89,7 @@ def resolve_target(name: str) -> Target | None:
 
 
 def _parse_url(url: str) -> tuple[str, str]:
-    """Return the bucket and key in a URL of S3."""
+    """Return the bucket and key in an S3 URL."""
     bucket, _, key = url.removeprefix(_S3).partition("/")
     if not bucket or not key or key.endswith("/"):
         raise InputError(f"FILE in S3 must be s3://BUCKET/KEY, got {url}.")
@@ -116,8 +116,8 @@ def replace(target: Target) -> Iterator[Path]:
     """
     Provide the name of a draft, which replaces the file at the end of the block. After an exception, remove the draft.
 
-    A file of this name keeps its old content until then. The block also writes the draft of the manifest. A reader
-    never sees a file with the manifest of another one.
+    Until then, an existing file keeps its content. The block also writes the draft of the manifest. A reader never sees
+    a file with the manifest of another version.
     """
     file = target.path
     draft = file.with_name(f"{file.name}{_DRAFT}")
@@ -147,7 +147,7 @@ def _upload(draft: Path, url: str) -> None:
 
 
 def write_manifest(file: Path, stage: str, facts: dict[str, Any]) -> None:
-    """Write the manifest of a file of this stage."""
+    """Write the manifest next to this file of the stage's events."""
     content = {"format": FORMAT, "stage": stage, **facts}
     _locate_manifest(file).write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
 
@@ -164,7 +164,7 @@ def check_exists(name: str) -> None:
 
 @contextlib.contextmanager
 def _translate_missing(missing: Exception) -> Iterator[None]:
-    """Raise this error if S3 has no such object. Its responses to HEAD have the status instead of a code."""
+    """Raise this error if S3 has no such object or bucket. S3's responses to HEAD have the status instead of a code."""
     try:
         yield
     except ClientError as error:
@@ -204,7 +204,7 @@ def check_manifest(name: str) -> None:
 
 
 def _read_manifest(name: str) -> tuple[int, str] | None:
-    """Return the number of events and the SHA-256 that the file's manifest states, or None if there is none."""
+    """Return the number of events and the SHA-256 in the file's manifest, or None if there is no manifest."""
     path = name_manifest(name)
     try:
         with _open_raw(path) as stream:
@@ -279,7 +279,7 @@ def _open_for_read(name: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _open_raw(name: str) -> Iterator[BinaryIO]:
-    """Open the file as it is stored. One in S3 is downloaded to the temporary folder first."""
+    """Open the file as it is stored. A file in S3 is first downloaded to the temporary folder."""
     if not name.startswith(_S3):
         with Path(name).open("rb") as file:
             yield file

@@ -12,7 +12,7 @@ from ops.maintenance import lookups
 @dataclass(frozen=True, slots=True)
 class EventSelection:
     """
-    The events of these counters, or of all, recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
+    The events of these counters (default: all) recorded at or after `from_ms` and before `to_ms`, in ms since 1970.
 
     An event that cannot be read has no known time, so it is selected regardless of the time range.
     """

@@ -2,8 +2,8 @@
 Export: write the events of the log to a file, ordered by time.
 
 DynamoDB returns the events in an order that depends on its partitions. They are therefore first collected in a SQLite
-file, which SQLite then sorts on disk. That file also has the position in the log after which an interrupted export
-resumes.
+file, which SQLite then sorts on disk. The SQLite file also stores the position in the log after which an interrupted
+export resumes.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ def export(
     """
     Write the selected events to the target, or to standard output if it is None, ordered by time, counter and id.
 
-    The file has every event that was in the log when the export began. If interrupted, the next call with the same
-    selection and file resumes, within six hours and with the same log. Memory use does not grow with the log.
+    The file contains every selected event that was in the log when the export began. If interrupted, the next call with
+    the same selection and file resumes, within six hours and with the same log. Memory use does not grow with the log.
     """
     with _open_staging(target) as db:
         after, resumed_after = db.resume(_identify(settings, selection), from_start=from_start)
@@ -84,9 +84,9 @@ class _Staging(TemporaryDatabase):
 
     def resume(self, owner: str, *, from_start: bool = False) -> tuple[LogPosition | None, int]:
         """
-        Return the position of this owner's export, and its number of events so far. Otherwise, start over.
+        Return the position of this owner's interrupted export and its number of events. If there is none, start over.
 
-        Drop the state of another owner, or of more than six hours ago. With `from_start`, drop any state.
+        Drop the state of another owner, and state that is more than six hours old. With `from_start`, drop any state.
         """
         now_ms = clock.now_ms()
         row = self.row("SELECT owner, started_ms, partition, event_id FROM state")

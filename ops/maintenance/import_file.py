@@ -1,7 +1,7 @@
 """
 Import: append the events of files that a stage's log lacks.
 
-CSV has start values of counters, for counters that move here from another service. They become adjustments.
+A CSV file contains start values of counters that move here from another service. They are recorded as adjustments.
 """
 
 import csv
@@ -26,13 +26,13 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,17}")
 
 
 def is_csv(name: str) -> bool:
-    """Check whether a file with this name has start values of counters."""
+    """Check whether a file with this name contains start values of counters."""
     return name.removesuffix(".gz").endswith(".csv")
 
 
 def import_files(settings: Settings, names: Sequence[str], note: Note | None, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of these files that the log lacks, as `append_missing` does.
+    Append the events of these files that the log lacks: see `append_missing`.
 
     An invalid line is a problem, and so is a file that differs from its manifest. `note` is required if one of the
     files is CSV.
@@ -64,7 +64,7 @@ def _read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
     """
     Yield an adjustment, or the problem, of each row. Skip the value 0.
 
-    The id of an adjustment depends only on the counter and the key, as that of `counters add --start`.
+    The id of an adjustment depends only on the counter and the key, as it does for `counters add --start`.
     """
     now_ms = clock.now_ms()
     columns: list[str] | None = None
@@ -78,7 +78,9 @@ def _read_start_values(name: str, note: Note) -> Iterator[Candidate | Problem]:
             yield Problem(name, number, "the line is not in UTF-8")
             continue
         except csv.Error:  # the next line may be the rest of a field with a line break, and only look like a row
-            yield Problem(name, number, "the line is not CSV, or has a field with a line break. The rest is not read")
+            yield Problem(
+                name, number, "the line is not CSV, or a field has a line break. The rest of the file is not read"
+            )
             return
         if columns is None:
             columns = row

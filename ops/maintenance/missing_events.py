@@ -1,9 +1,9 @@
 """
 Append the events that a stage's log lacks. The events come from files or from another log table.
 
-DynamoDB charges for a refused write as for a successful one. Therefore, read the log before the first writes, and keep
-reading it while it has some of the events. A repeated run costs only reads, and continues where an interrupted one
-stopped.
+DynamoDB charges for a refused write as for a successful one. Therefore, look up events in the log before appending
+them, as long as the log already has some of them. A repeated run costs only reads, and continues where an interrupted
+run stopped.
 """
 
 import contextvars
@@ -29,7 +29,7 @@ from ops.maintenance import counters, purge, throttling
 
 _THREADS = 8
 
-#: DynamoDB's limit of a batch of reads, and of a transaction.
+#: DynamoDB's limit for a batch of reads, and for a transaction.
 _AT_ONCE = event_log.MOST_AT_ONCE
 
 #: The maximum number of problems, and of counters that clients cannot read, that the outcome lists.
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An event, its file and the number of its line. `is_same` compares it with the event that the log has."""
+    """An event, its file and the number of its line. `is_same` compares it with the log's event with the same id."""
 
     event: Event
     file: str
@@ -58,7 +58,7 @@ class Candidate:
     is_same: Callable[[Event, Event], bool]
 
     def refuse(self, recorded: Event | Unreadable) -> Problem:
-        """Return the problem that another event has this id."""
+        """Return the problem that another event with this id is already recorded."""
         what = (
             f"an event that this version cannot read ({recorded.reason})"
             if isinstance(recorded, Unreadable)
@@ -70,7 +70,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class _Result:
-    """The numbers so far: of events appended, by type; already in the log; and of problems, some of them listed."""
+    """The result so far: appended events by type, events already in the log, and problems, the first of them listed."""
 
     appended: Counter[str] = field(default_factory=Counter)
     present: int = 0
@@ -104,14 +104,14 @@ def append_missing(  # noqa: PLR0913  (decisions of the caller)
     dry_run: bool,
 ) -> Outcome:
     """
-    Append those of these events that the log lacks, at most `rate` a second.
+    Append the events among these records that the log lacks, at most `rate` per second.
 
     An event that the log already has is skipped. If it differs from the recorded event with its id, it is a problem. A
     purge is also appended to each part of this stage. If interrupted at any point, the next call finishes. With
     `dry_run`, read and report only. Memory use does not grow with the number of records, which is `total`, if known.
 
-    `present` is the number of further events that the log already has. The outcome names the command to run next.
-    Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
+    `present` is the number of further events that the log already has. `following` is the command to run next, which
+    the outcome names. Default: none if no event was appended, `rebuild` if a purge was appended, else `verify`.
     """
     result = _Result(present=present)
     is_unknown = counters.read_verdicts(settings, Verdict.UNKNOWN)
@@ -185,7 +185,7 @@ def _prepare(records: Iterable[Candidate | Problem], result: _Result) -> Iterato
     """
     Yield the events whose ids are valid for their types. Add all other events, and the problems, to the result.
 
-    After each purge, yield its copies for the parts of this stage, because its own stage may have others.
+    After each purge, yield its copies for the parts of this stage, because the purge's own stage may have other parts.
     """
     parts = partitions.count_parts()
     for each in records:
@@ -237,7 +237,7 @@ def _append(chunk: Sequence[Candidate], *, reads_first: bool, dry_run: bool) -> 
 def _compare(candidate: Candidate, recorded: Event | Unreadable, result: _Result) -> None:
     if not isinstance(recorded, Unreadable) and (
         candidate.is_same(recorded, candidate.event)
-        # Each part has its own time of a purge that was interrupted and repeated.
+        # If a purge was interrupted and repeated, the times of its events differ between parts.
         or (isinstance(recorded, Purged) and have_same_content(recorded, candidate.event))
     ):
         result.present += 1

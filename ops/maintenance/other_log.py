@@ -1,7 +1,7 @@
 """
-Append the events of another log that the stage's log lacks: of a table that AWS restored, or of another stage.
+Append the events of another log that the stage's log lacks.
 
-Clients may use both logs meanwhile.
+The other log is a table that AWS restored, or the log of another stage. Both logs may be in use meanwhile.
 """
 
 import hashlib
@@ -36,16 +36,16 @@ CREATE TABLE recorded (counter_id, event_id, digest, PRIMARY KEY (counter_id, ev
 CREATE TABLE missing (recorded_at_ms, counter_id, event_id, line, problem);
 """
 
-#: Closes all counters of a stage that moves. The other stage must stay open.
+#: The pattern that closes all counters of a stage that moves. The new stage must stay open.
 _ALL = "*"
 
 
 def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of the restored table that the stage's log lacks, at most `rate` events a second.
+    Append the events of the restored table that the stage's log lacks, at most `rate` events per second.
 
     An event that the log has is skipped, even if a client has since recorded it again with its key. An event that
-    differs from the recorded one, or cannot be read, is a problem. Memory use does not grow with the logs.
+    differs from the recorded event, or cannot be read, is a problem. Memory use does not grow with the logs.
     """
     client: Any = tables.client()
     check = partial(_check_source, settings.event_log_table)
@@ -54,10 +54,10 @@ def restore(settings: Settings, table: str, rate: int, *, dry_run: bool) -> Outc
 
 def copy(settings: Settings, source: Settings, client: "DynamoDBClient", rate: int, *, dry_run: bool) -> Outcome:
     """
-    Append the events of the source's log that the stage's log lacks, at most `rate` events a second.
+    Append the events of the source's log that the stage's log lacks, at most `rate` events per second.
 
     Like `restore`: an event that the log has is skipped, even if a client recorded it in both stages with its key.
-    `client` is in the source's account and region.
+    `client` is a DynamoDB client in the source's account and region.
     """
     outcome = _append_missing(
         settings, client, source.event_log_table, rate, is_same=have_same_content, dry_run=dry_run
@@ -81,9 +81,9 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
     dry_run: bool,
 ) -> Outcome:
     """
-    Append to the stage's log the events that it lacks from the log in this table. `client` is the table's client.
+    Append the events in `table` that the stage's log lacks. `client` is a client for the table's account and region.
 
-    `is_same` compares the event that the log has with the other one. `check` may refuse the table by its description.
+    `is_same` compares a recorded event with the event in the table. `check` may refuse the table by its description.
     """
     own: Any = tables.client()
     own_description = own.describe_table(TableName=settings.event_log_table)["Table"]
@@ -97,7 +97,7 @@ def _append_missing(  # noqa: PLR0913  (decisions of the caller)
 
 
 def _is_restored(recorded: Event, restored: Event) -> bool:
-    """Check whether the log has the restored event, or the same increment, recorded again by a retry since."""
+    """Check whether the recorded event is the restored one, or the same increment that a later retry recorded again."""
     return recorded == restored or (
         have_same_content(recorded, restored) and recorded.recorded_at_ms >= restored.recorded_at_ms
     )
@@ -148,7 +148,7 @@ def _describe(client: "DynamoDBClient", table: str, own: dict[str, Any]) -> dict
 
 
 def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
-    """Yield the events that the log had at the start, with any number of parts. Reads are strongly consistent."""
+    """Yield the events that the log had at the start, whatever its number of parts. Reads are strongly consistent."""
     for page in client.get_paginator("scan").paginate(
         TableName=table, ConsistentRead=True, PaginationConfig={"PageSize": _AT_ONCE}
     ):
@@ -157,9 +157,9 @@ def _scan(client: "DynamoDBClient", table: str) -> Iterator[Event | Unreadable]:
 
 class _Difference(TemporaryDatabase):
     """
-    The events of another log that this stage's log lacks, in a temporary file. About 100 bytes for each event.
+    The events of another log that this stage's log lacks, in a temporary file of about 100 bytes per event.
 
-    Reading both logs costs a twentieth of reading this stage's log by ids.
+    Reading both logs in full costs a twentieth of looking up each event in this stage's log by its id.
     """
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ class _Difference(TemporaryDatabase):
                 advance(len(batch))
 
     def find_missing(self, client: "DynamoDBClient", description: dict[str, Any]) -> tuple[int, int]:
-        """Read the other log. Return the numbers of events that this stage's log has, and of all others."""
+        """Read the other log. Return the number of its events that this stage's log has, and of its other events."""
         table, label, size = description["TableName"], f"Reading {description['TableArn']}", description["ItemCount"]
         present = total = 0
         with throttling.retry_throttled(client), progress.bar(label, size) as advance:
@@ -188,7 +188,7 @@ class _Difference(TemporaryDatabase):
         return present, total
 
     def records(self, table: str, is_same: Callable[[Event, Event], bool]) -> Iterator[Candidate | Problem]:
-        """Yield the other events, ordered by time, because late events cost more to count."""
+        """Yield the missing events and the problems, ordered by time, because late events cost more to count."""
         query = "SELECT line, problem FROM missing ORDER BY recorded_at_ms, counter_id, event_id"
         for line, problem in self.rows(query):
             yield Problem(table, 0, problem) if problem else Candidate(codec.decode_line(line), table, 0, is_same)
@@ -202,7 +202,7 @@ class _Difference(TemporaryDatabase):
             row = self.row(
                 "SELECT digest FROM recorded WHERE counter_id = ? AND event_id = ?", (event.counter_id, event.event_id)
             )
-            # A purge has copies for the parts of this stage, which may be missing.
+            # The copies of a purge for the parts of this stage may be missing.
             if row != (_digest(event),) or isinstance(event, Purged):
                 yield event.recorded_at_ms, event.counter_id, event.event_id, codec.encode_line(event).encode(), None
 

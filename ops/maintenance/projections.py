@@ -74,9 +74,9 @@ def stage_comparisons(
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[StagingDb, dict[str, Comparison]]]:
     """
-    Stage the log, and the read models of these projections: these counters, or all if there are none.
+    Read the log and these projections' read models into a temporary database. Default of `counter_ids`: all counters.
 
-    Yields the database and the comparisons, by projection.
+    Yields the database, and the comparisons by projection.
     """
     _check_support("verify", selected, MAINTENANCE)
     scope = part_comparison.select_counters(counter_ids) if counter_ids else part_comparison.select_all(_SEGMENTS)
@@ -118,7 +118,9 @@ def connect_sql(settings: Settings) -> "Iterator[Engine]":
         try:
             has_schema = read_model.has_schema(engine)
         except ReadModelUnavailableError as error:
-            raise ReadModelUnavailableError(f"{error} (--projection {READ_MODEL.name} does not need it)") from error
+            raise ReadModelUnavailableError(
+                f"{error} (--projection {READ_MODEL.name} does not need the SQL database)"
+            ) from error
         if not has_schema:
             raise OperatorError(
                 f"The SQL read model of stage {settings.stage} has no tables: run provision and deploy first."
@@ -188,7 +190,7 @@ def _count_entries() -> int | None:
 
 _BY_NAME = {projection.name: projection for projection in PROJECTIONS}
 
-#: By the projection's name. `verify` and `rebuild` refuse a projection without an entry.
+#: The functions of each projection, by its name. `verify` and `rebuild` refuse a projection without an entry.
 MAINTENANCE = {
     READ_MODEL.name: Maintenance(_compare_parts, repair.repair_all, _count_entries),
     SQL.name: Maintenance(_compare_rows, _repair_rows, _count_rows),

@@ -37,7 +37,7 @@ _AT_ONCE = 100
 #: Appends at the same time.
 _THREADS = 8
 
-#: Functions that have an old copy of the catalog accept increments for less than this time.
+#: Functions with an outdated copy of the catalog may accept increments for less than this time.
 _QUIET_MS = 60_000
 
 #: The maximum number of names that a message lists.
@@ -46,7 +46,7 @@ _LISTED = 20
 
 @dataclass(slots=True)
 class _Result:
-    """The numbers of counters and events that were purged, their value, and why other counters were not, by name."""
+    """The numbers of purged counters and events, their total value, and the reason for each refusal, by counter."""
 
     counters: int = 0
     events: int = 0
@@ -64,7 +64,7 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     dry_run: bool,
 ) -> Outcome:
     """
-    Purge the counters with these names and patterns, after `confirm` is called with a question.
+    Purge the counters that these names and patterns select. Before that, call `confirm` with a question.
 
     Refuses all counters if one of them accepts increments (`is_open`). Also refuses each counter with events that are
     uncounted, unreadable or less than a minute old, and purges the others. If the call is interrupted at any point, the
@@ -132,7 +132,7 @@ class _Names(TemporaryDatabase):
         return (name for (name,) in self.rows("SELECT DISTINCT counter_id FROM part ORDER BY counter_id"))
 
     def totals(self) -> tuple[int, int, int]:
-        """Return the number of counters, of their events, and the sum of their values."""
+        """Return the number of counters, the number of their events, and the sum of their values."""
         query = "SELECT count(DISTINCT counter_id), exact_sum(version), exact_sum(value) FROM part"
         number, events, value = self.row(query) or (0, None, None)
         return number, int(events or 0), int(value or 0)
@@ -212,7 +212,7 @@ def _make_purges(db: StagingDb, note: Note, result: _Result) -> list[Purged]:
     """
     Make the purges that void the staged events: one for each part. Skip counters whose events are already void.
 
-    The time of the latest event is the end of a purge, so that the clock of this machine makes no difference.
+    A purge ends at the time of the latest event, so the clock of this machine makes no difference.
     """
     parts, now_ms = partitions.count_parts(), clock.now_ms()
     purges = []

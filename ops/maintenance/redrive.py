@@ -3,8 +3,8 @@ Redrive: list dead letters, and send them back to their projection's queue or di
 
 Dead letters of the log's stream concern all projections and go to the queues of all of them. They are records that
 `publish` could not read, and batches that the stream's event source discarded. For such a batch, Lambda sends a note to
-the dead-letter queue of the first projection. The note has only the times of the records, so the events are read from
-the log.
+the dead-letter queue of the first projection. The note contains only the times of the records, so the events are read
+from the log.
 
 All dead letters are received first, then the selected ones are sent, so that messages that the projector parks again
 are not received twice. A message is deleted from the dead-letter queue only after it is sent, or copied to a file. If
@@ -36,13 +36,13 @@ from ops.cli.result import Outcome, count
 from ops.maintenance import dead_letters, projections, replay
 from ops.maintenance.dead_letters import DeadLetter, ReceivedLetters, Selection
 
-#: The longest wait for a confirmation. The other half of the visibility timeout is for deleting the messages.
+#: The longest wait for a confirmation: half of the visibility timeout. The other half is for deleting the messages.
 _CONFIRM_WITHIN_S = dead_letters.VISIBILITY_TIMEOUT_S // 2
 
 #: Events of the log that are sent in one batch.
 _AT_ONCE = 1000
 
-#: The message attributes count towards the size of a message.
+#: The size of the message attributes, which count towards the size of a message.
 _ATTRIBUTE_BYTES = sum(len(f"{name}String{value}") for name, value in codec.LIKELY_COUNTED.items())
 
 
@@ -65,8 +65,8 @@ def redrive(settings: Settings, selection: Selection, *, dry_run: bool) -> Outco
     outcomes = Numbers(letter.outcome for letter in received.letters)
     too_large = outcomes["too large"]
     note = (
-        f"Too large for the projection queue, which takes {min(limits.values())} bytes: {too_large}. They stay on "
-        "the dead-letter queue: send their events in smaller messages, or discard them."
+        f"Too large for the projection queue, which takes at most {min(limits.values())} bytes: {too_large}. These "
+        "messages stay on the dead-letter queue: send their events in smaller messages, or discard them."
     )
     return _to_outcome(
         selection,
@@ -83,8 +83,8 @@ def discard(
     """
     Delete the selected dead letters after `confirm`, which gets a list of them and raises if the operator declines.
 
-    Before that, copy them to a new file in the folder, as JSON Lines that only this user can read. Each run has its own
-    copy. `holds` is false if another consumer has received messages, or the run reached its maximum.
+    Before deleting them, copy them to a new file in the folder, as JSON Lines that only this user can read. Each run
+    writes its own copy. `holds` is false if another consumer has received messages, or the run reached its maximum.
 
     Raises:
         OperatorError: an id matches no message or several; the confirmation took too long; or the copy cannot be
@@ -99,7 +99,7 @@ def discard(
             )
             if time.monotonic() - started_s > _CONFIRM_WITHIN_S:
                 raise OperatorError(
-                    f"The confirmation took over {_CONFIRM_WITHIN_S} seconds. Nothing was discarded. Run it again."
+                    f"The confirmation took over {_CONFIRM_WITHIN_S} seconds. Nothing was discarded. Run redrive again."
                 )
             copy = _write_copy(folder, settings.stage, received)
             click.echo(f"Copied to {copy}.", err=True)  # a later failure would not show it
@@ -146,7 +146,7 @@ def _list_queues(letter: DeadLetter, settings: Settings) -> list[str]:
 
 
 def _send_back(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tuple[DeadLetter, str]]:
-    """Send the dead letters. Yield each, and a description of the sent messages."""
+    """Send the dead letters. Yield each dead letter with a description of what was sent."""
     notes = {letter.id: note for letter in letters if (note := dead_letters.read_note(letter.body))}
     already_sent: dict[tuple[str, str], str] = {}
     with progress.bar("Sending back", len(letters) - len(notes), "messages") as advance:
@@ -189,7 +189,7 @@ def _to_outcome(
     if received.hidden_count:
         lines.append(dead_letters.explain_hidden(received.hidden_count))
     if not is_complete:
-        lines.append("There may be more: run it again.")
+        lines.append("There may be more messages: run redrive again.")
     by_projection = {
         name: {
             "sent": outcomes[name, "sent"],

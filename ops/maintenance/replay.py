@@ -1,8 +1,8 @@
 """
 Replay: send events of the log to the projections' queues again, at a given rate, with a checkpoint.
 
-A checkpoint belongs to a selection of events and to the stage's tables, and expires after a day. Otherwise, a replay
-would skip events because of an old, forgotten checkpoint.
+A checkpoint belongs to a selection of events and to the stage's tables, and expires after a day. Otherwise, an old,
+forgotten checkpoint could make a replay skip events.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _CHECKPOINT_EXPIRES_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Selection(EventSelection):
-    """Events, and the projections that get them. Default: all projections of the stage."""
+    """The events to replay, and the projections that receive them. Default: all projections of the stage."""
 
     projections: Sequence[str] = ()
 
@@ -45,9 +45,10 @@ class Selection(EventSelection):
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """
-    The position in the log after which a replay continues, and what it has sent to each queue so far.
+    The position in the log after which a replay continues, and the numbers of events and messages sent so far.
 
-    `saved_at` is the time of the last save, in RFC 3339.
+    The `events` and `messages` were sent to each queue. The `unreadable` events were skipped. `saved_at` is the time of
+    the last save, in RFC 3339.
     """
 
     after: LogPosition | None = None
@@ -71,7 +72,7 @@ def delete_checkpoints(folder: Path, stage: str) -> None:
 
 def replay(settings: Settings, selection: Selection, rate: int, checkpoint_file: Path, *, dry_run: bool) -> Outcome:
     """
-    Send the selected events to the queue of each selected projection, at most `rate` events a second to each.
+    Send the selected events to the queue of each selected projection, at most `rate` events per second to each.
 
     Purged events are not sent. If interrupted, the next call with the same selection and checkpoint file resumes.
     """
@@ -129,14 +130,14 @@ def _to_outcome(names: list[str], so_far: Checkpoint, resumed_after: int, *, dry
         f"{' each' if len(names) > 1 else ''}. Counted events stay counted once."
     ]
     if resumed_after:
-        lines.append(f"{resumed_after:,} of them by an earlier, interrupted run.")
+        lines.append(f"{resumed_after:,} of them were sent by an earlier, interrupted run.")
     if so_far.unreadable:
         lines.append(f"{so_far.unreadable:,} events cannot be read by this version and were skipped.")
     return Outcome({**projections.merge_facts(dict.fromkeys(names, facts)), "dry_run": dry_run}, lines)
 
 
 def send(queue: str, messages: Iterable[str]) -> None:
-    """Send these bodies of messages to a projection's queue."""
+    """Send messages with these bodies to a projection's queue."""
     for message in messages:
         sqs.send(queue, message, codec.LIKELY_COUNTED)
 

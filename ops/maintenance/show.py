@@ -12,7 +12,7 @@ from chalicelib.read_model import past, queries
 from ops.cli.result import Outcome
 from ops.maintenance import lookups
 
-#: The id that is before all others in a list of events.
+#: The id that sorts before all others in a list of events.
 _LOWEST_ID = "00000000-0000-0000-0000-000000000000"
 
 

@@ -30,7 +30,7 @@ def retry_throttled(client: BaseClient) -> Iterator[None]:
     Retry the client's requests in this block if DynamoDB throttles them, reports a conflict, or responds too late.
 
     A retry is the same request, with the same token if it is a transaction. After 30 attempts, the error is raised.
-    The SDK's own retries come first. It does not retry a transaction of which DynamoDB throttles a member.
+    The SDK's own retries come first. The SDK does not retry a transaction if DynamoDB throttles one of its members.
     """
     hooks: Any = client.meta.events
     hooks.register("needs-retry.dynamodb", _wait_s)

@@ -35,7 +35,7 @@ def verify(
 def stage(
     settings: Settings, counter_ids: Sequence[str], selected: Sequence[Projection]
 ) -> Iterator[dict[str, Comparison]]:
-    """Provide the comparisons of these projections by name, staged with the log."""
+    """Provide the comparisons of these projections with the log, by the projection's name."""
     tables = (settings.event_log_table, settings.counters_table, settings.archive_table)
     total = None if counter_ids else lookups.approximate_item_count(*tables)
     with contextlib.ExitStack() as stack:

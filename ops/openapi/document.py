@@ -44,7 +44,7 @@ def generate() -> JSON:
     Generate the document, with placeholders for the settings of a stage.
 
     Raises:
-        ValueError: a route of `app.py` has no description, or its description has other query parameters.
+        ValueError: a route of `app.py` has no description, or reads other query parameters than its description lists.
     """
     import app  # noqa: PLC0415  (it reads the settings)
 

@@ -44,7 +44,7 @@ class Operation:
     """
     A route's request body, responses by status, and parameters except those of its path.
 
-    `refusals` has the error responses, by status, that extend or replace the usual ones.
+    `refusals` names the error responses, by status, that extend or replace the usual error responses.
     """
 
     responses: JSON
@@ -169,8 +169,9 @@ def _describe_counter() -> Operation:
                 "at",
                 DATE_TIME,
                 "2023-11-14T22:13:20Z",
-                "Return the state at this time, inclusive, by the times at which events were recorded, rounded down to "
-                "a millisecond. Events that are counted late change it, and its `ETag`. Default: the current state.",
+                "Return the state at this time, inclusive, by the times at which events were recorded. The time is "
+                "rounded down to a millisecond. Events that are counted late change that state and its `ETag`. "
+                "Default: the current state.",
             ),
             refer_to("parameters", "If-None-Match"),
         ),
@@ -224,7 +225,7 @@ def _describe_history() -> Operation:
                 DATE_TIME,
                 "2023-11-14T00:00:00Z",
                 "The start, inclusive, rounded down to a second. Default: an hour, a day, 30 days or 365 days before "
-                "`to`, by resolution.",
+                "`to`, depending on `resolution`.",
             ),
             _parameter(
                 "to",
@@ -313,7 +314,7 @@ def _describe_report() -> Operation:
                 "format",
                 {"enum": list(reports_api.FORMATS), "default": reports_api.JSON_FORMAT},
                 reports_api.JSON_FORMAT,
-                "CSV starts with a header line. The `Link` header has its next page.",
+                "CSV starts with a header line. The `Link` header refers to the next page.",
             ),
             _parameter(
                 "counter_id", describe_value(COUNTER_ID), "clicks", "Only this counter. `running_totals` requires it."
@@ -326,7 +327,7 @@ def _describe_report() -> Operation:
                 "at",
                 day_or_time,
                 "2023-11-14T22:13:20Z",
-                "The time of the states, inclusive. `value_at` requires it. A day is its start in UTC.",
+                "The time of the states, inclusive. `value_at` requires it. A day means its start in UTC.",
             ),
         ),
         {"404": "NoSuchReport", "503": "ReportUnavailable"},

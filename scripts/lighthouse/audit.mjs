@@ -1,4 +1,4 @@
-/** Audit the page at the address of the first argument, print Lighthouse's scores, and fail if a goal is missed. */
+/** Audit the page at the address in the first argument, print Lighthouse's scores, and fail if a goal is missed. */
 const packages = new URL("../../.local/lighthouse/node_modules/", import.meta.url);
 const { default: lighthouse } = await import(new URL("lighthouse/core/index.js", packages));
 const { launch } = await import(new URL("chrome-launcher/dist/index.js", packages));

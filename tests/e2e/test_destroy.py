@@ -133,7 +133,7 @@ def test_destroy_without_confirmation_removes_nothing(refusals):
         "application": (1, "Error: Confirmation required: add --yes.\n"),
         "data": (1, warning),
         "data, with --yes": (1, warning),
-        "data of another stage": (2, f"Error: --confirm must be {STAGE}, got prod. Nothing was removed.\n"),
+        "data of another stage": (2, f"Error: The confirmation must be {STAGE}, got prod. Nothing was removed.\n"),
     }
     assert all(one.stacks == {APPLICATION, DATA} for one in refusals.values())
 
@@ -179,7 +179,7 @@ def test_log_without_its_stack_is_not_a_failed_stage(project):
 
     assert refused.returncode == 1
     assert f"Table {LOG} exists without its stack {DATA}" in refused.stderr
-    assert "To keep its events" in refused.stderr
+    assert "To keep the events" in refused.stderr
 
 
 def test_destroy_data_removes_the_retained_log_too(gone):

@@ -203,7 +203,7 @@ def test_start_values_in_csv_are_recorded_once(client, counter_id, tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["import", "v.csv"], "CSV requires --reason."),
+        (["import", "v.csv"], "A CSV file requires --reason."),
         (["import", "e.jsonl", "--key", "k"], "--reason, --who and --key require a file whose name ends in .csv"),
         (["import"], "Missing argument 'FILE...'"),
         (["export", "-", "--from", "2026-02-01", "--to", "2026-01-31"], "--from must be before --to."),
@@ -342,5 +342,5 @@ def test_commands_are_refused_with_shards_other_than_the_logs(place, tmp_path, c
     done = ops(*command, "--stage", "local", at=checkout, STAGE=None)
 
     assert done.returncode == 1
-    assert "SHARDS must be 1, as stage local was created, got 4" in done.stderr
+    assert "SHARDS of stage local must be 1, as at its creation, got 4" in done.stderr
     assert done.stdout == ""

@@ -204,7 +204,7 @@ def test_unreachable_account_is_a_one_line_error_with_the_way_out(tmp_path, vari
     "command", [lambda current, _: provision.provision(current), deploy.deploy], ids=["provision", "deploy"]
 )
 def test_other_shards_are_refused(stage, four_shards, tmp_path, command):
-    with pytest.raises(OperatorError, match="SHARDS must be 1, as stage pipeline was created, got 4"):
+    with pytest.raises(OperatorError, match="SHARDS of stage pipeline must be 1, as at its creation, got 4"):
         command(settings.current(), tmp_path)
 
 

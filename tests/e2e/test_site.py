@@ -258,7 +258,7 @@ def test_api_address_that_browsers_block_is_refused_in_one_line(place):
     refused = ops("site", "--stage", "local", "--api", "http://api.example")
 
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "like https://api.example/path" in refused.stderr
+    assert "the form https://api.example/path" in refused.stderr
 
 
 def test_stage_without_a_deployed_api_is_refused_with_the_way_out(settings, bucket):

@@ -120,7 +120,8 @@ def test_messages_parked_during_a_redrive_are_left_for_the_next(pipeline, bodies
 def test_redrive_beyond_its_limit_sends_the_first_and_asks_for_another(pipeline, bodies):
     done = run(max_messages=3)
 
-    assert (done.facts["sent"], done.holds, done.text.endswith("There may be more: run it again.")) == (3, False, True)
+    assert (done.facts["sent"], done.holds) == (3, False)
+    assert done.text.endswith("There may be more messages: run redrive again.")
     assert sorted(pipeline.published()) == sorted(bodies)
 
 

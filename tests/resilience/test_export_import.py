@@ -725,7 +725,7 @@ def test_csv_is_read_up_to_a_field_with_a_line_break(tmp_path):
 
     outcome = run_import(file, note=NOTE)
 
-    reason = "the line is not CSV, or has a field with a line break. The rest is not read"
+    reason = "the line is not CSV, or a field has a line break. The rest of the file is not read"
     assert outcome.facts["listed"] == [f"{file}, line 3: {reason}"]
     assert [event.counter_id for event in read_log()] == ["a"]
 

@@ -162,7 +162,7 @@ def test_stage_without_a_cdn_opens_its_api_and_deletes_the_distribution(cloud):
 def test_host_without_a_certificate_in_us_east_1_is_refused_in_one_line(monkeypatch, certificate):
     monkeypatch.setattr(stages, "read_template_parameters", lambda _stage: {"Certificate": certificate})
 
-    with pytest.raises(OperatorError, match=r"a certificate of counter\.example in us-east-1, got") as refusal:
+    with pytest.raises(OperatorError, match=r"a certificate for counter\.example in us-east-1, got") as refusal:
         cdn.check(a_stage(ALLOWED_ORIGIN="https://counter.example"))
 
     assert "\n" not in str(refusal.value)

@@ -41,7 +41,7 @@ def test_malformed_name_is_refused(name):
     from ops.cli.errors import InputError
     from ops.deployment import keys
 
-    with pytest.raises(InputError, match="NAME must be 1 to 64 of"):
+    with pytest.raises(InputError, match="NAME must be 1 to 64 characters of"):
         keys.remove(settings.read({"STAGE": "dev"}), name)
 
 

@@ -177,7 +177,7 @@ def test_page_that_does_not_call_the_api_is_published_as_it_is():
 def test_page_without_connect_src_is_refused(policy):
     page = policy + '<script type="application/json" id="config">{}</script>'
 
-    with pytest.raises(OperatorError, match=r"web/index\.html must have one connect-src"):
+    with pytest.raises(OperatorError, match=r"web/index\.html must have exactly one connect-src"):
         build_site(a_web(index=page), PAGE, API, 1000)
 
 
@@ -258,7 +258,7 @@ def test_the_origin_of_an_api_is_its_address_without_a_path(api_url, origin):
     ],
 )
 def test_invalid_api_address_is_refused(api_url):
-    with pytest.raises(InputError, match="like https://"):
+    with pytest.raises(InputError, match="the form https://"):
         parse_origin(api_url)
 
 
