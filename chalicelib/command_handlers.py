@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.counter import Counter
     from chalicelib.domain.events import Event
 
-#: The namespace of event ids derived from idempotency keys. If it changed, retries would count twice.
+#: The namespace of event ids derived from idempotency keys. If it changed, retries would be counted twice.
 _KEYED_EVENTS = uuid.UUID("3f0a1c1e-6b0e-5d0f-9a5b-8c6a2c6f4b11")
 
 #: The namespace of event ids derived from the keys of adjustments. No client's key can collide with these ids.

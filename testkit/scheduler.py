@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from testkit.engine import Engine
     from testkit.faults import Attempt
 
-#: Returns the index, below this number of waiting workers, of the worker that continues.
+#: Gets the number of waiting workers, and returns the index of the worker that continues.
 Choose = Callable[[int], int]
 
 

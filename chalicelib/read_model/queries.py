@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chalicelib.domain.events import Event
     from chalicelib.domain.history import Point, Span
 
-#: Limit of the archive pages that one history reads, in bytes. Each part may add one request. Decoding this many takes
+#: Limit of the archive pages that one history reads, in bytes. Each part may add one request. Decoding this much takes
 #: about half a second of CPU time, and the API's function has less than a third of a CPU.
 HISTORY_BYTES = 2 * 1024 * 1024
 

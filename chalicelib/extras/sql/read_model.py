@@ -54,7 +54,7 @@ _TRIES = 12
 #: The longest wait for a lock or a connection. All attempts together take less than the function's timeout.
 _WAIT_S = 2
 
-#: For servers. A connection can break while a function is frozen; these settings detect that within seconds.
+#: For servers. A connection can break while a function is frozen. These arguments detect that within seconds.
 _CONNECT_ARGS = {
     "connect_timeout": _WAIT_S,
     "tcp_user_timeout": 3000,

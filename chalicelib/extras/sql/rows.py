@@ -25,8 +25,8 @@ _PAGE = 2000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: A sum of 64-bit integers may need more than 64 bits; SQLite's sum then fails. So the two halves are summed
-#: separately.
+#: A sum of 64-bit integers may need more than 64 bits, and then SQLite's sum fails. So the high and low halves of the
+#: integers are summed separately.
 _HALF = 2**32
 
 

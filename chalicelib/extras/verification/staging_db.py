@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 #: Values of `page` that are not the end of a page. RECENT: in the counter's item. SEEN: counted, in an unknown place.
 RECENT, SEEN = -1, -2
 
-#: `recorded` has the events of the log; `logged` has those that no purge voids. `judged` has the entries and, if an
-#: entry has no matching event, the reason. An unreadable event matches any entry with its id.
+#: `recorded` has the events of the log, and `logged` the events that no purge voids. `judged` has the entries and, for
+#: each entry without a matching event, the reason. An unreadable event matches any entry with its id.
 _SCHEMA = f"""
 CREATE TABLE recorded (counter_id, part, id, recorded_at_ms, amount, type, reason, PRIMARY KEY (counter_id, part, id))
     WITHOUT ROWID;
