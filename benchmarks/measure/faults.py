@@ -44,7 +44,7 @@ class NeverAcknowledgedError(Exception):
 
 @dataclass
 class Trial:
-    """A design with two new counters, and two events of each."""
+    """A design with two new counters, and two events for each counter."""
 
     engine: Engine
     design: Design

@@ -43,7 +43,7 @@ _EVENLY_FROM = 100
 
 _BEGAN_MS = 1_700_000_000_000
 
-#: The number of lags, evenly chosen, that represent those of a batch.
+#: The number of lags, evenly chosen, that represent the lags of a batch.
 _SAMPLES = 5
 
 

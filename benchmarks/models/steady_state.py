@@ -78,7 +78,7 @@ class InMemoryPart:
         return units.add(Units(write=self._page_units(plan))) if isinstance(plan, Archiving) else units
 
     def plan(self, entries: frozenset[Entry], now_ms: int) -> tuple[Plan | None, Units]:
-        """Plan the writes for these entries, and return the plan with the units of reading the pages for it."""
+        """Plan the writes for these entries. Return the plan, and the units of reading the pages that it needs."""
         pages: list[Page] = []
         read = Units()
         for entry in archive.late_entries(self.part, entries):
@@ -198,7 +198,7 @@ def in_order(events: int, span_ms: int) -> Iterator[Message]:
 
 
 def swap_pairs(messages: Iterator[Message]) -> Iterator[Message]:
-    """Yield the second message of each pair before the first, both when the second arrives."""
+    """Yield the second message of each pair before the first, both at the arrival time of the second."""
     for _, first in messages:
         now_ms, second = next(messages)
         yield now_ms, second

@@ -18,7 +18,7 @@ class Step:
     """
     The requests of one run and their units, and the bytes of each message sent, of log lines and of the response.
 
-    CPU time is that of the measuring machine. `at_once` is the number of concurrent requests.
+    CPU time depends on the measuring machine. `at_once` is the number of concurrent requests.
     """
 
     requests: float = 0
@@ -49,9 +49,9 @@ class FunctionSteps:
 
     def adapt(self, raw: Mapping[str, Any], front: str) -> Self:
         """
-        Return these steps with those of the API's function behind a front, from the section `fronts`.
+        Return these steps, with the steps of the API's function behind a front, from the section `fronts`.
 
-        They include the step `REFUSED`: a refused command, which makes no request to AWS.
+        The result includes the step `REFUSED`: a refused command, which makes no request to AWS.
         """
 
         def adapt_step(name: str, front: str) -> Step:

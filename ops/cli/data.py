@@ -46,7 +46,7 @@ def verify_command(
 @click.option(
     "--rate", type=click.IntRange(1), default=5000, show_default=True, help="Maximum events per second and queue."
 )
-@click.option("--dry-run", is_flag=True, help="Count events without sending them.")
+@click.option("--dry-run", is_flag=True, help="Report the number of events without sending them.")
 @click.option("--from-start", is_flag=True, help="Ignore the checkpoint of an interrupted run.")
 @projection_option
 def replay_command(
@@ -95,8 +95,8 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     Repair read models from the event log, in place.
 
     The stage serves queries and counts increments meanwhile. Corrections are conditional writes, totals last: no query
-    sees a wrong value that was not there before. Fills a lost read model, oldest events first, and a SQL projection
-    after it is switched on. If interrupted, run it again.
+    sees a wrong value that was not there before. Also fills a lost read model, oldest events first, and a SQL
+    projection that was just switched on. If interrupted, run it again.
 
     \b
     Examples:

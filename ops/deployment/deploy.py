@@ -52,8 +52,8 @@ def deploy(settings: Settings, work: Path, *, new_secret: bool = False) -> Deplo
     check_not_deployed_by_chalice(settings.stage)
     if "rest" not in settings.front and (left := keys.list_resources(settings)):
         raise OperatorError(
-            f"Only the REST API checks API keys: remove those of stage {settings.stage}, such as {left[0][1]}, or set "
-            "FRONT=rest."
+            f"Only the REST API checks API keys: remove the keys of stage {settings.stage}, such as {left[0][1]}, or "
+            "set FRONT=rest."
         )
     data = stacks.outputs(provision.stack_name(settings.stage))
     provision.check_shards(settings, data)

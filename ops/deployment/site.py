@@ -60,7 +60,7 @@ def publish(settings: Settings, web: Path, api_url: str, *, dry_run: bool) -> Ou
 
 
 def find_api_url(settings: Settings) -> str:
-    """Return the address of the stage's API: that of the CDN, or else of the first front."""
+    """Return the address of the stage's API: its address behind the CDN, or else at the first front."""
     stage = settings.stage
     if settings.front_secrets and settings.cdn == "none" and settings.front[0] != "rest":
         raise OperatorError(

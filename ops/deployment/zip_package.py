@@ -44,7 +44,7 @@ print(*sorted(ours), sep="\\n")
 
 def finish(package: Path, functions: Iterable[str], environment: Mapping[str, str]) -> None:
     """
-    Turn Chalice's package, in place, into the one that ships, for these functions in this environment.
+    Finish Chalice's package in place, for these functions in this environment.
 
     Reproducible: the same input gives the same bytes.
     """

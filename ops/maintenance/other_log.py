@@ -109,8 +109,8 @@ def _check_source(own_table: str, restored: dict[str, Any]) -> None:
     source = restored.get("RestoreSummary", {}).get("SourceTableArn", name).rpartition("/")[2]
     if source != own_table and not source.startswith(f"{own_table}-"):
         raise OperatorError(
-            f"Table {name} must be restored from {own_table}, or from a table whose name starts with it, got {source}. "
-            "To append the events of another stage, use `python -m ops copy`."
+            f"Table {name} must be restored from {own_table}, or from a table whose name starts with {own_table}-, got "
+            f"{source}. To append the events of another stage, use `python -m ops copy`."
         )
 
 

@@ -42,7 +42,7 @@ from ops.openapi.schemas import (
 @dataclass(frozen=True, slots=True)
 class Operation:
     """
-    A route's request body, responses by status, and parameters except those of its path.
+    A route's request body, its responses by status, and its parameters other than path parameters.
 
     `refusals` names the error responses, by status, that extend or replace the usual error responses.
     """

@@ -206,8 +206,8 @@ AN_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/"
     [
         (
             {"RestoreSummary": {"SourceTableArn": f"{AN_ARN}counter-other-event-log"}},
-            "must be restored from counter-pipeline-event-log, or from a table whose name starts with it, got "
-            "counter-other-event-log",
+            "must be restored from counter-pipeline-event-log, or from a table whose name starts with "
+            "counter-pipeline-event-log-, got counter-other-event-log",
         ),
         ({"TableStatus": "CREATING"}, "is not ready: it is CREATING. Wait with `aws dynamodb wait table-exists"),
         (
