@@ -159,8 +159,8 @@ def table() -> str:
     head = [
         "# Mutants",
         "",
-        "Likely mistakes in a system like this one. Each is applied to our own source, in memory, and the test next to",
-        "it must fail. `make mutants` runs all of them and writes this table.",
+        "This page lists likely mistakes in a system like this one. Each mistake is applied to our own source, in",
+        "memory, and the test in its row must then fail. `make mutants` runs all mutants and writes this page.",
         "",
         "| Mistake | Module | Test |",
         "|---|---|---|",
