@@ -1,17 +1,17 @@
-/** Return the counter of the API with this address: for the same arguments, the same object. */
+/** Return the counter of the API with this address. The same arguments return the same object. */
 export function counter(api: string, id: string): Counter;
 
 export interface Counter {
   /**
    * Increment by this amount, 1 by default. Resolve when the API has recorded the event, and retry until then.
    *
-   * With `once`, the increment counts once for each visitor, ever or on each day (UTC). Resolve to null if it was
-   * recorded before.
+   * With `once`, the increment counts once per visitor: ever, or once a day (UTC). Resolve to null if it was recorded
+   * before.
    */
   increment(by?: number, options?: { once?: Once | null }): Promise<RecordedEvent | null>;
   /** Read the counter from the API. */
   read(): Promise<CounterState>;
-  /** Call back with the state now and after each change. Return the function that ends this. */
+  /** Call back with the state now and after each change. Return a function that unsubscribes. */
   subscribe(callback: (state: WatchedState) => void): () => void;
   /** Check whether the visitor's increment is recorded, or in the outbox. */
   isCounted(once: Once): boolean;
@@ -51,14 +51,14 @@ export interface WatchedState extends Partial<Omit<CounterState, "value">> {
 /** The `detail` of an element's event `counter-change`, which bubbles. */
 export interface CounterChange {
   counter: string | null;
-  /** Null or missing until it is known. */
+  /** Null or missing until the value is known. */
   value?: number | null;
   version?: number;
   /** Whether the last read succeeded. */
   isFresh?: boolean;
   /** The sum of this browser's increments that are not known to be counted. */
   pending?: number;
-  /** The reason if the API refused the element's request, or its attributes are invalid. */
+  /** The reason if the API refused the element's request, or the element's attributes are invalid; otherwise empty. */
   refusal: string;
 }
 

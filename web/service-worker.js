@@ -1,4 +1,4 @@
-/** Time after which a host that does not respond counts as down, and time until the next request to it. */
+/** The time after which an unresponsive host counts as down, and the time until the next request to it. */
 const TIMEOUT_MS = 3_000;
 const DOWN_MS = 30_000;
 let downUntil = 0;
@@ -9,7 +9,7 @@ let downUntil = 0;
  */
 addEventListener("fetch", (event) => {
   const { request } = event;
-  // Fetches have no destination. They are for the API, which may have the same host.
+  // Requests of scripts have no destination. They are for the API, which may have the same host.
   if (!request.destination) return;
   event.respondWith(serve(request));
 });

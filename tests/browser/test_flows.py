@@ -227,13 +227,13 @@ def test_swap_counts_only_if_the_value_is_the_one_shown(context, site, api_url, 
     site.api.fault = "reads"
     increment_elsewhere(api_url, counter_id)
     tab.click("#swap")
-    expect_text(tab, "#swapped", "Not added: someone else got there first. The value is 2 now.")
+    expect_text(tab, "#swapped", "Not added: someone else got there first. The value is now 2.")
     reconnect(tab, site)
     expect_counted(tab, 2)
 
     site.api.fault = "increments"
     tab.click("#swap")
-    expect_text(tab, "#swapped", "We don’t know if it was counted.")
+    expect_text(tab, "#swapped", "We don’t know if your click was counted.")
     site.api.fault = ""
     tab.click("#swap")
     expect_text(tab, "#swapped", "Added: 2 → 3")

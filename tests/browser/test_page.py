@@ -411,7 +411,7 @@ def test_page_without_https_counts_and_says_what_is_limited(page, page_url, api_
 
     expect_shown(page, value=0)
     assert page.evaluate("[isSecureContext, typeof crypto.randomUUID]") == [False, "undefined"]
-    expect(page.get_by_text("This page has no HTTPS")).to_be_visible()
+    expect(page.get_by_text("This page isn’t served over HTTPS")).to_be_visible()
     click_increment(page)
     expect_shown(page, value=1)
     open_options(page)

@@ -58,7 +58,7 @@ def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(page, open_counte
     set_amount(page, 5)
     page.route("**/increments", lose_first_answer)
     get_swap_button(page).click()
-    expect(page.locator("#swapped")).to_contain_text("We don’t know if it was counted.")
+    expect(page.locator("#swapped")).to_contain_text("We don’t know if your click was counted.")
     expect_shown(page, value=5)
     set_amount(page, 7)
 
@@ -81,7 +81,7 @@ def test_swap_that_never_arrived_is_refused_when_retried_too_late(page, open_cou
 
     page.get_by_role("button", name="Check again").click()
 
-    expect(page.locator("#swapped")).to_contain_text("Not added: someone else got there first. The value is 1 now.")
+    expect(page.locator("#swapped")).to_contain_text("Not added: someone else got there first. The value is now 1.")
     expect_shown(page, value=1)
     get_swap_button(page).click()
     expect(page.locator("#swapped")).to_have_text("Added: 1 → 2")

@@ -4,10 +4,10 @@ const TIMEOUT_MS = 30_000;
 /** The time by which the browser’s clock is behind the API’s. */
 let clockLagMs = 0;
 
-/** The types of problems with which the API refuses a command: its form, its condition, its counter or its caller. */
+/** The types of problems that refuse a command because of its form, its condition, its counter or its caller. */
 const REFUSAL = /^urn:counter:problem:(invalid|body|key|version|counter|forbidden|unauthorized)/;
 
-/** The outcome of the request is unknown. Retry it; if it is a command, with the same key. */
+/** The outcome of the request is unknown. Retry the request; retry a command with the same key. */
 export class UnavailableError extends Error {
   constructor(retryAfterMs = 0) {
     super("Cannot reach the API.");
@@ -15,7 +15,7 @@ export class UnavailableError extends Error {
   }
 }
 
-/** The API refused the request. The problem's `current` is the counter's state if its version did not match. */
+/** The API refused the request. If the version did not match, `problem.current` is the counter's state. */
 export class RefusedError extends Error {
   constructor(status, problem) {
     super(problem.detail ?? `The API responded with ${status}.`);
@@ -35,14 +35,14 @@ export function makeKey() {
 }
 
 /**
- * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop with their signal.
+ * Make a client of the API. Its functions throw UnavailableError or RefusedError, or stop when their signal aborts.
  *
  * Reads set no headers, so they need no preflight.
  */
 export function makeApi(root) {
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
-  /** Get the counter's state or an event, at this path below the counter. The empty path is the state. */
+  /** Get the resource at this path below the counter: an event or, for an empty path, the counter's state. */
   async function get(counterId, path, signal, options) {
     const answer = await request(buildUrl(counterId, path), signal, options);
     // A captive portal may respond with JSON that does not name the counter.
@@ -63,7 +63,7 @@ export function makeApi(root) {
  * Request this address, and return the body of the response.
  *
  * Without options, the browser checks that its copy is current. A command sets options: with the mode "no-cache",
- * Chromium would send a preflight before each.
+ * Chromium would send a preflight before each command.
  */
 export async function request(url, signal, { as = "json", ...options } = { cache: "no-cache" }) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
@@ -78,12 +78,12 @@ export async function request(url, signal, { as = "json", ...options } = { cache
   }
   const { status } = response;
   const problem = (await response.json().catch(() => null)) ?? {};
-  // A proxy's refusal must not cost a command: retry.
+  // A proxy's refusal must not lose a command: let the caller retry it.
   const isRefused = options.method ? REFUSAL.test(problem.type) : /^4(?!29)/.test(status);
   throw isRefused ? new RefusedError(status, problem) : new UnavailableError(readRetryAfterMs(response));
 }
 
-/** Set the clock of `readNow`. The embeddable client never reads it: the annotation lets its bundle omit this. */
+/** Set the clock of `readNow`. The embeddable client does not use it: the annotation lets its bundle omit the date. */
 function setClock(response) {
   const ms = /* @__PURE__ */ readDate(response);
   if (ms) clockLagMs = ms - Date.now();
@@ -93,7 +93,7 @@ function readDate(response) {
   return Date.parse(response.headers.get("Date"));
 }
 
-/** Read the seconds that the API sends. Proxies may send a date or a negative number, which count as 0. */
+/** Read the seconds of Retry-After, as ms, at most an hour. A date or a negative number, as of a proxy, counts as 0. */
 function readRetryAfterMs(response) {
   return Math.min(Math.max(1000 * response.headers.get("Retry-After"), 0) || 0, 3_600_000);
 }

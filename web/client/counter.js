@@ -1,6 +1,6 @@
 import { makeKey, RefusedError, request, UnavailableError } from "./api.js";
 
-/** Check up to this number of events one by one, more with a page of the latest. */
+/** Check up to this number of events one by one, and more events with a page of the latest ones. */
 const FEW = 2;
 const PAGE_SIZE = 100;
 
@@ -12,7 +12,7 @@ export function readCounterId(text) {
   return text.trim().replace(/^.*#\/?/, "");
 }
 
-/** Also exclude "." and "..", because browsers remove them from addresses. */
+/** Check whether this is a valid id. "." and ".." are invalid, because browsers remove them from addresses. */
 export function isCounterId(text) {
   return /^(?!\.\.?$)[\w.~-]{1,64}$/.test(text ?? "");
 }
@@ -20,7 +20,7 @@ export function isCounterId(text) {
 /**
  * Make this page's view of one counter. `state` is the state shown, at first null.
  *
- * `checkMany` is for counters with many clicks: `checkLatest`.
+ * `checkMany`, if given, checks many clicks with few requests, as `checkLatest` does.
  */
 export function makeCounter(id, api, outbox, checkMany) {
   /** Return increments that are not known to be included in the value shown. */
@@ -30,8 +30,8 @@ export function makeCounter(id, api, outbox, checkMany) {
   /**
    * Read the state and, in the same step, forget the pending increments that it includes.
    *
-   * Value and events come in separate responses. The value includes an event that was counted before the value was
-   * read, but not one that is pending afterwards. Otherwise, read the value again.
+   * Value and events come in separate responses. If an event is still pending after the value was read, the value does
+   * not include it. If the event is counted by then, the value may or may not include it, and is read again.
    *
    * Without pending increments, the state may be from a cache, but never older than the state shown.
    */
@@ -49,7 +49,7 @@ export function makeCounter(id, api, outbox, checkMany) {
     for (const click of getPending()) if (click.counted) outbox.forget(click);
   }
 
-  /** Read the state through caches. If that fails, or the state is older than the one shown, read past them. */
+  /** Read the state, from a cache if allowed. If that fails, or the state is older than the one shown, ask the API. */
   async function read(signal, mayBeCached) {
     if (mayBeCached) {
       const cached = await api.get(id, "/cached", signal, { cache: "default" }).catch((error) => error);
@@ -72,7 +72,7 @@ export function makeCounter(id, api, outbox, checkMany) {
       click.counted = (await api.get(id, `/events/${click.event.id}`, signal)).status === "counted";
       click.absentFrom = version;
     } catch (error) {
-      // The event log was deleted.
+      // The API does not know the event: the event log was deleted.
       if (error instanceof RefusedError) outbox.forget(click);
       throw error;
     }
@@ -81,7 +81,7 @@ export function makeCounter(id, api, outbox, checkMany) {
   return counter;
 }
 
-/** Let the API's first read be one that is under way. It is the promise of a counter's state. */
+/** Let the API's first read return `earlyRead`: the promise of a state whose request is already under way. */
 export function addEarlyRead(api, earlyRead) {
   async function get(counterId, path, signal, options) {
     const early = earlyRead;
@@ -96,7 +96,7 @@ export function addEarlyRead(api, earlyRead) {
   return { ...api, get };
 }
 
-/** Check the clicks, if they are many, with one page of the latest events. Leave those that can be on another page. */
+/** Check many clicks with one page of the latest events. Leave clicks whose events may be on another page. */
 export async function checkLatest(clicks, version, url, signal) {
   if (clicks.length <= FEW) return;
   const { events, next_cursor: more } = await request(`${url}?limit=${PAGE_SIZE}`, signal);
@@ -109,7 +109,7 @@ export async function checkLatest(clicks, version, url, signal) {
   }
 }
 
-/** Let the counter swap. `openSwap` is a swap without a response, `isUnknown` if that is lost. */
+/** Add `swap` to a counter. `openSwap` is the swap without a response, and `isUnknown` if the response was lost. */
 export function addSwap(counter, api) {
   /**
    * Increment only if the counter is at the version shown. Return the new state.
@@ -134,7 +134,7 @@ export function addSwap(counter, api) {
   return Object.assign(counter, { openSwap: null, swap });
 }
 
-/** Select the recorded clicks to check: once per version, which is the number of counted events. */
+/** Return a filter for recorded clicks that may be counted, and were not yet checked at this version of the counter. */
 function isUnchecked(version) {
   return (click) => click.event && !click.counted && click.absentFrom !== version;
 }

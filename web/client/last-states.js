@@ -3,17 +3,17 @@ import { readItem, writeItem } from "./storage.js";
 const ITEM = "counter states";
 const MAX_STATES = 50;
 
-/** Return the last known state of the counter with this address, and the time `at` which it was read, or null. */
+/** Return the last known state of the counter with this address, with the time `at` which it was read, or null. */
 export function readLastState(address) {
   return readItem(ITEM)?.[address] ?? null;
 }
 
-/** List the addresses of the counters with a state, beginning with the one that was kept last. */
+/** List the addresses of the counters whose state is kept, beginning with the one that was kept last. */
 export function listAddresses() {
   return Object.keys(readItem(ITEM) ?? {}).reverse();
 }
 
-/** Keep the counter's state in this browser, and return it with its time. Forget the one that was kept longest ago. */
+/** Keep the counter's state in this browser, and return it with its time. Of too many states, forget the oldest. */
 export function keepState(address, state) {
   const { [address]: _, ...others } = readItem(ITEM) ?? {};
   const kept = { ...state, at: Date.now() };

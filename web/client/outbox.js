@@ -1,14 +1,15 @@
 import { makeKey, UnavailableError } from "./api.js";
 import { pickBackoffMs } from "./backoff.js";
 
-/** Browsers open six connections to an HTTP/1.1 host. */
+/** Browsers open at most six connections to an HTTP/1.1 host. */
 const MAX_CONCURRENT = 5;
 
 /**
  * Make the outbox: this browser's increments, from the click until they are known to be counted, across reloads.
  *
  * Each click is sent with its own key until the API accepts or refuses it. The first of several is sent alone: its
- * preflight serves the others. After a failure, all wait; then one is sent first, of another counter if possible.
+ * preflight serves the others. After a failure, all clicks wait. Then a single one is sent first, of another counter
+ * if possible.
  */
 export function makeOutbox(api, store, listener) {
   const clicks = new Map();
@@ -24,7 +25,7 @@ export function makeOutbox(api, store, listener) {
     if (!click.event) unsent.push(click);
   }
 
-  /** Forget a click that the value shown includes, or never will. */
+  /** Forget a click that the value shown includes, or never will include. */
   function forget({ key }) {
     clicks.delete(key);
     store.erase(key);
@@ -54,7 +55,7 @@ export function makeOutbox(api, store, listener) {
         // A failing counter does not delay others.
         unsent.sort((a, b) => isSame(a) - isSame(b));
         notBefore = Math.max(notBefore, performance.now() + error.retryAfterMs);
-        // Concurrent failures are one failure.
+        // Concurrent failures count as one.
         if (!timer) failures++;
         scheduleRetry(pickBackoffMs(failures, notBefore - performance.now()));
       } else {
@@ -75,16 +76,16 @@ export function makeOutbox(api, store, listener) {
   }
 
   return {
-    /** Return the counter's clicks; a recorded one has its `event`. */
+    /** Return the counter's clicks; a recorded click has an `event`. */
     getClicks: (counterId) => [...clicks.values()].filter((click) => click.counterId === counterId),
 
     /** Count the clicks that wait for a retry. */
     countWaiting: () => timer && unsent.length + sending,
 
-    /** Whether closing the page would lose clicks. */
+    /** Check whether closing the page would lose clicks. */
     hasUnsaved: () => !store.isPersistent() && unsent.length + sending > 0,
 
-    /** Add a click and return it. If a click with this key is there, return that one. */
+    /** Add a click and return it. If there already is a click with this key, return that click. */
     add(counterId, by, chosenKey) {
       const key = chosenKey || makeKey();
       if (clicks.has(key)) return clicks.get(key);

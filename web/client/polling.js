@@ -9,8 +9,8 @@ const GROWTH = 1.5;
 /**
  * Refresh the counter until stopped: often while an increment is pending, less and less often while idle.
  *
- * The first attempt, and each that follows a failure, reads the counter itself. Others may read a cached state.
- * Call back after each attempt, with its error, if there is one.
+ * The first attempt, and each that follows a failure, reads the counter itself. Other attempts may read a
+ * cached state. Call back after each attempt, with an error if it failed.
  */
 export function startPolling(counter, onRefresh) {
   const stop = new AbortController();

@@ -1,4 +1,4 @@
-/** Read the item, as JSON, from the storage that this browser may have. */
+/** Read the item's JSON value from local storage. Return null if there is no such item or no storage. */
 export function readItem(name) {
   try {
     return JSON.parse(localStorage.getItem(name));
@@ -7,7 +7,7 @@ export function readItem(name) {
   }
 }
 
-/** Write the item, if there is storage. */
+/** Write the item's value as JSON, if there is storage. */
 export function writeItem(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));

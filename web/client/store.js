@@ -10,8 +10,8 @@ const OPEN_TIMEOUT_MS = 3_000;
  * Each click belongs to the tab that sends it. A tab holds a lock while it is open, so that other tabs recognize the
  * clicks of closed tabs. Without storage, and until it is open, `isPersistent` returns false: clicks are in memory.
  *
- * A click names one API, the first of these; clicks of all of them are adopted. The page's own clicks name `undefined`,
- * so that they follow the page to another address of its API.
+ * `apis` are the addresses of APIs. New clicks are stored with the first address; clicks of all are adopted. The
+ * page's own clicks are stored with `undefined`, so that they follow the page if its API's address changes.
  */
 export function openStore(apis) {
   const tab = makeKey();
@@ -20,7 +20,7 @@ export function openStore(apis) {
   const giveUp = () => (db = null);
   const opening = openDatabase(tab, giveUp).then((opened) => (db = opened), giveUp);
 
-  /** Run a transaction. If it fails, store nothing any more. */
+  /** Run a transaction. If it fails, store nothing from then on. */
   async function write(change) {
     await opening;
     await new Promise((oncomplete, onabort) => {

@@ -65,7 +65,7 @@ function makeView(host, isButton) {
         show();
       });
     }
-    // Count the visit once for each element and counter, but not that of a page that is only prepared.
+    // Count one visit per element and counter, but none while the page is only prerendered.
     if (next && next !== visited && !isButton && read("count") !== null) {
       if (document.prerendering) {
         document.addEventListener("prerenderingchange", update);
@@ -89,7 +89,7 @@ function makeView(host, isButton) {
     show();
   }
 
-  /** Return "day", "visitor" or, for a view of the page and clicks without limit, null. */
+  /** Return "day" or "visitor", or null if every view or click counts. */
   function readOnce() {
     const word = read(isButton ? "once" : "count");
     return word === "view" ? null : word === "" ? "visitor" : word;
@@ -110,7 +110,7 @@ function makeView(host, isButton) {
     const named = `${read("counter")}: ${text}`;
     const age = at && !isFresh ? `As of ${format(new Date(at))}` : "";
     const unsent = isWaiting ? `Not sent yet. ${isSaved ? "The click is saved." : "Keep this page open."}` : "";
-    // An error with a status is a refusal. Others are temporary.
+    // An error with a status is a refusal. Other errors are temporary.
     const refusal = problem || (error?.status ? error.message : "");
     const isDone = once && shown?.isCounted(once);
     const [kind, sign, title] = refusal
@@ -132,11 +132,11 @@ function makeView(host, isButton) {
       box.ariaLabel = `${label.textContent} ${named}`;
       box.ariaDisabled = isDone || !shown;
     }
-    // Let the page react, but not to a poll that found the same.
+    // Tell the page about each change, but not about polls that found none.
     const detail = { counter: read("counter"), value: number, version, isFresh, pending, refusal };
     if (reported === (reported = JSON.stringify(detail))) return;
     const event = new CustomEvent("counter-change", { detail, bubbles: true, composed: true });
-    // A listener may remove the element: later, when the update is complete.
+    // Dispatch the event after the update, because a listener may remove the element.
     queueMicrotask(() => host.dispatchEvent(event));
   }
 
@@ -156,7 +156,7 @@ function makeView(host, isButton) {
   return update;
 }
 
-/** Set text only if it differs: screen readers would repeat it. */
+/** Set text only if it differs. Otherwise, screen readers would repeat it. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

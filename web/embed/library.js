@@ -10,9 +10,9 @@ const ADOPTION_INTERVAL_MS = 30_000;
 const { document } = globalThis;
 const clients = new Map();
 
-/** Return the counter of the API with this address: for the same arguments, the same object. */
+/** Return the counter of the API with this address. The same arguments return the same object. */
 export function counter(api, id) {
-  if (!api || !isCounterId(id)) throw new TypeError(`No counter “${id}” of an API at “${api}”.`);
+  if (!api || !isCounterId(id)) throw new TypeError(`No counter “${id}” at the API “${api}”.`);
   const root = new URL(api, document?.baseURI).href.replace(/\/+$/, "");
   return getOrMake(clients, root, connect)(id);
 }
@@ -80,7 +80,7 @@ function connect(root) {
       const pending = clicks.reduce((sum, { by }) => sum + by, 0);
       const isWaiting = !!outbox.countWaiting() && clicks.some(({ event }) => !event);
       const state = { value: null, ...last, isFresh, pending, isWaiting, isSaved: !outbox.hasUnsaved(), error };
-      // An async function reports an error in place of throwing it, which would stop the client.
+      // An async function turns a callback's error into an unhandled rejection. A thrown error would stop the client.
       subscribers.forEach(async (callback) => callback(state));
     }
 

@@ -5,16 +5,17 @@ import { readItem, writeItem } from "../client/storage.js";
 const getPeriod = (once) => (once === "day" ? new Date().toISOString().slice(0, 10) : "visitor");
 
 /**
- * Return the key with which this visitor counts once, `true` if it was recorded, or undefined if there is none yet.
+ * Return the key with which this visitor counts once, or `true` if that increment was recorded. Without a key, return
+ * undefined.
  *
  * The visitor's first increment gets a random key, which the browser keeps in an item with the counter's address as its
- * name. All tabs, elements and retries send this key, and therefore count once. It is all that is kept of the visitor.
+ * name. All tabs, elements and retries send this key, and therefore count once. Nothing else about the visitor is kept.
  */
 export function readKey(address, once) {
   return readItem(address)?.[getPeriod(once)];
 }
 
-/** Choose the key if there is none yet, and return as `readKey`. Throw without storage. */
+/** Choose the key if there is none yet, and return what `readKey` returns. Throw if the browser has no storage. */
 export async function chooseKey(address, once) {
   function choose() {
     const keys = readItem(address) ?? {};

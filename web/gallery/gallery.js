@@ -53,7 +53,7 @@ points.subscribe(({ value, pending }) => {
 
   function showPreview(choice) {
     const { name, attributes } = describeElement(choice, apiUrl);
-    // Each change of a field would be a visit.
+    // Otherwise, each change of a field would count as a visit.
     delete attributes.count;
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);

@@ -16,7 +16,7 @@ const MAX_AGE_MS = 90_000;
 
 async function start({ apiUrl, maxIncrement }) {
   const api = { ...makeApi(apiUrl), root: apiUrl };
-  // The first read does not wait for the store, whose clicks are checked after it.
+  // The first read does not wait for the store. The stored clicks are checked after the read.
   let earlyId = readShownId();
   const earlyRead = !document.hidden && isCounterId(earlyId) ? api.get(earlyId, "") : null;
   earlyRead?.catch(() => {});
@@ -40,7 +40,7 @@ async function start({ apiUrl, maxIncrement }) {
     view.showConnection(isReadable && !outbox.countWaiting(), outbox.countWaiting(), outbox.hasUnsaved());
     setText(view.page.problem, refusal || (isReadable && readError?.message) || "");
     view.page.details.hidden = !counter || readError instanceof RefusedError;
-    // There is a number, or none to wait for.
+    // Load the rest once there is a number, or no number to wait for.
     if (state || readError || !counter) loadRest();
   }
 
@@ -62,7 +62,7 @@ async function start({ apiUrl, maxIncrement }) {
     earlyId = null;
     lastState = counter && readLastState(api.buildUrl(id, ""));
     showPanels?.(counter && id);
-    refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
+    refusal = counter ? "" : `“${id}” isn’t a valid name. Use up to 64 characters: letters, digits and . _ ~ -`;
     setText(view.page.swapped, "");
   }
 
@@ -147,10 +147,10 @@ function readShownId() {
 function explain(error) {
   const current = error.problem?.current;
   if (current) {
-    return `Not added: someone else got there first. The value is ${view.format(current.value)} now.`;
+    return `Not added: someone else got there first. The value is now ${view.format(current.value)}.`;
   }
   if (!(error instanceof UnavailableError)) return `Not added: ${error.message}`;
-  return "We don’t know if it was counted. Check again: it can’t count twice.";
+  return "We don’t know if your click was counted. Check again: it can’t count twice.";
 }
 
 try {

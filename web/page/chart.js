@@ -1,6 +1,6 @@
 import { make } from "./elements.js";
 
-/** Return all steps up to now, oldest first. Steps without a point have the sum 0. The last one has not ended. */
+/** Return all steps up to now, oldest first. Steps without a point have the sum 0. The last step has not ended. */
 export function fillSteps(now, points, { stepMs, steps }) {
   const first = Math.floor(now / stepMs) - steps + 1;
   const sums = new Map(points.map(({ start, sum }) => [Math.floor(Date.parse(start) / stepMs), sum]));
@@ -20,9 +20,9 @@ export function chooseScale(highest, lowest) {
 }
 
 /**
- * Make a chart. Call back with the step that the user reads, or undefined.
+ * Make a chart. Call back with the step that the user reads, or with undefined.
  *
- * The pointer reads the bar below it. A range input reads with the keyboard and with screen readers.
+ * A pointer reads the bar below it. Keyboards and screen readers choose a bar with a range input.
  */
 export function makeChart({ chart, plot, scale, times, moment }, format, onRead) {
   let steps = [];
@@ -45,14 +45,14 @@ export function makeChart({ chart, plot, scale, times, moment }, format, onRead)
     const { left, width } = plot.getBoundingClientRect();
     read(Math.min(Math.max(Math.floor(((clientX - left) / width) * steps.length), 0), steps.length - 1));
   };
-  // A tap is read until the next tap elsewhere.
+  // A tapped bar is read until the user taps elsewhere.
   chart.onpointerleave = ({ pointerType }) => pointerType === "touch" || stopReading();
   chart.onpointercancel = stopReading;
   document.addEventListener("pointerdown", ({ target }) => chart.contains(target) || stopReading());
   moment.oninput = moment.onfocus = () => read(moment.value);
   moment.onblur = () => read(-1);
 
-  /** Show the steps, `ticks` below some of them, and a text if there are no bars. Without all of these, show a skeleton. */
+  /** Show the steps, `ticks` below some of them, and a text if there are no bars. Without these, show a skeleton. */
   return function show(model) {
     const { text = "", label = "", summary = "", ticks = [] } = model;
     const reading = [...plot.children].findIndex((bar) => bar.matches(".read"));

@@ -11,7 +11,7 @@ const MAX_BACKOFF_MS = 60_000;
 
 const missingReports = new Set();
 
-/** The time ranges of the chart. The last step is `now`. Of the others, each of `ticks` steps has a label. */
+/** The time ranges of the chart. The last step has the label `now`. Of the others, about one in `ticks` has a label. */
 export const RANGES = {
   hour: { name: "Hour", span: "last hour", step: "minute", stepMs: 60_000, steps: 60, ticks: 15, now: "now" },
   day: { name: "Day", span: "last 24 hours", step: "hour", stepMs: 3_600_000, steps: 24, ticks: 6, now: "now" },
@@ -102,9 +102,9 @@ export function makeDetails(id, api, onChange) {
    * Make a loader with a `value`, which is undefined until it is loaded, the `error` of the last attempt, and the time
    * `at` which the value was read. It `isOld` if the counter has changed since.
    *
-   * An update loads the value if the version has changed: after pauses that grow while it changes again and again, but
-   * are short after the user's own clicks, and grow with failures. A failure is retried without an update, unless the
-   * API refused the request.
+   * An update loads the value if the version has changed. The pauses between loads grow while the version keeps
+   * changing, and with failures, but are short after the user's own clicks. A failure is retried without an update,
+   * unless the API refused the request.
    */
   function makeLoader(firstMs, read) {
     const controller = new AbortController();
@@ -118,7 +118,7 @@ export function makeDetails(id, api, onChange) {
     let isReading = false;
 
     function update(version, isUrgent) {
-      // The browser's clock may be set back.
+      // The browser's clock may have been set back.
       const idleMs = loader.at > Date.now() ? Infinity : Date.now() - loader.at;
       target = version;
       loader.isOld = current !== target;

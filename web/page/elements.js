@@ -5,7 +5,7 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
-/** Set text only if it differs: screen readers would repeat it. */
+/** Set text only if it differs. Otherwise, screen readers would repeat it. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

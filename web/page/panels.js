@@ -22,9 +22,9 @@ let details = null;
 let readout = {};
 
 /**
- * Bind the panels. Return the function that shows the details of the counter with this id, or null, at its version.
+ * Bind the panels. Return the function that shows the details of a counter, given its id, or null, and its version.
  *
- * After the user's own clicks, it `isUrgent`.
+ * `isUrgent` is true after the user's own clicks.
  */
 export function bindPanels(api) {
   for (const [value, { name }] of Object.entries(RANGES)) {
@@ -98,7 +98,7 @@ function showChart(loader, { range, past }) {
   showSteps({ steps, text, label, summary, ticks, describe: (item) => describe(item) + (item.then && `, ${item.then}`) });
 }
 
-/** Show the sum of this step, which the user reads, and after a rest the value at its end. Without a step, show the total. */
+/** Show the sum of the step that the user reads and, once it is known, the value at its end. Else, show the total. */
 function showReadout(step) {
   setText(page.total, step ? formatSigned(step.sum) : readout.total);
   setText(page.period, step ? readout.formatSpan(step) : readout.period);
@@ -148,7 +148,7 @@ function showTop(loader) {
   });
 }
 
-/** Show the rows. While they are loading, the list is empty: a skeleton. */
+/** Show the rows. While they are loading, the list is empty, and its style shows a skeleton. */
 function showList(element, loader, rows, emptyText, toParts) {
   const text = explain(loader) || (loader.value && !rows.length ? emptyText : "");
   if (!hasChanged(element.id, [rows, text])) return;

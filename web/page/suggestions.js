@@ -24,7 +24,7 @@ export function bindSuggestions(api) {
     show();
     if (!listed.length) await list().then(show, () => {});
   };
-  // A choice is opened at once. Browsers tell it from typing: Chromium by no type, others by this one.
+  // A chosen suggestion is opened at once. Chromium reports it without an input type, other browsers with this one.
   other.oninput = ({ inputType = "insertReplacementText" }) => {
     const isListed = [...choices.options].some(({ value }) => value === other.value);
     if (inputType === "insertReplacementText" && isListed) go.requestSubmit();

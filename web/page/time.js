@@ -12,7 +12,7 @@ export function makeTime(dateTime) {
   return make("time", { dateTime, title: formatTime(dateTime) }, formatAge(dateTime));
 }
 
-/** Keep the times on the visible page true. */
+/** Keep the ages current while the page is visible. */
 export function startClock() {
   setInterval(showAges, TICK_MS);
   document.addEventListener("visibilitychange", showAges);

@@ -18,7 +18,7 @@ export function loadStyle() {
   return new Promise((onload, onerror) => Object.assign(page.detailsStyle, { onload, onerror, disabled: false }));
 }
 
-/** Call back with the amount at each click or + key. */
+/** Call back with the amount at each click or press of the + key. */
 export function bindCommands(increment, swap) {
   const { act, by, options, plus } = page;
   act.onsubmit = (event) => {
@@ -57,7 +57,7 @@ export function bindOptions() {
   options.ontoggle = () => writeItem("options", { open: options.open });
 }
 
-/** Show the counter with its last known state, which `isCurrent` or of an earlier time. Without one, show the hint. */
+/** Show the counter with its last known state, which `isCurrent` or older. Without a state, show the hint. */
 export function showCounter(counter, state, isCurrent, hint) {
   const text = state ? format(state.value) : "–";
   const pending = counter?.getPending() ?? [];
@@ -133,7 +133,7 @@ function roll(before, after, isLess) {
   }
 }
 
-/** Show when the state was changed or, if it is old, read. `at` is of the browser's clock. */
+/** Show when the state was changed or, if it is old, when it was read. `at` is a time of the browser's clock. */
 function showFacts(state, isCurrent, hint) {
   const { updated_at: changedAt, at } = state ?? {};
   const readAt = at && new Date(at + readNow() - Date.now()).toISOString();
