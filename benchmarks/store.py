@@ -60,7 +60,7 @@ def write(folder: Path, section: str, raw: Any, machine: dict[str, Any]) -> None
 
 
 def keep_other_sizes(raw: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keep the earlier rows for logs of other sizes, because measuring them can take an hour."""
+    """Add the earlier rows for logs of other sizes, because measuring such logs again can take an hour."""
     sizes = {row["events"] for row in raw}
     earlier = [{**row, "earlier": True} for row in before if row["events"] not in sizes]
     return sorted([*raw, *earlier], key=lambda row: row["events"])

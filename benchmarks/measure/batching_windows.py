@@ -1,5 +1,5 @@
 """
-Lag and cost of one counter for each batching window, from the model in benchmarks/models/simulation.py.
+Compute the lag and cost of one counter for each batching window, with benchmarks/models/simulation.py.
 
 At low rates, events arrive at random. A batch includes the event that begins its window.
 """

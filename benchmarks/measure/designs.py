@@ -36,8 +36,9 @@ class Design:
     The parts of a design: how it sends events, its queue and messages, its workers, and how to read a counter's value.
 
     `send` and the workers make requests through the engine's gate. If one of them raises, the caller repeats the whole
-    call. `worker` returns the worker with this number. It keeps its state, as a function's process does, and counts the
-    events in message bodies. `value` bypasses the gate.
+    call. `encode` returns the bodies of the messages that `send` sends. `worker` returns the worker with this number,
+    which counts the events in message bodies. It keeps its state between calls, as a function's process does. `value`
+    bypasses the gate.
     """
 
     name: str
@@ -65,7 +66,7 @@ def alternative_clients() -> list[Any]:
 
 @contextlib.contextmanager
 def pass_gate(engine: Engine, gate: Callable[[Attempt], AWSResponse]) -> Iterator[None]:
-    """Let the requests in the block pass this gate."""
+    """Pass the requests in the block through this gate of the engine."""
     before, engine.gate = engine.gate, gate
     try:
         yield

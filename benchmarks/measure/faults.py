@@ -1,5 +1,5 @@
 """
-Each design under each fault, with the engine and the faults of the resilience tests.
+Run each design under each fault, with the engine and the faults of the resilience tests.
 
 Messages are delivered at least once, until the worker acknowledges them. Each counter's value must then be the sum of
 its events. The seeds of the schedules are fixed, so every run gives the same figures.
@@ -112,7 +112,7 @@ class Trials:
         trial.work(trial.send(trial.events, _record(self.sent)), _record(self.worked))
 
     def count_outcomes(self, fault: str) -> dict[str, int]:
-        """Return the number of runs with this fault, and how many ended too high, too low or unacknowledged."""
+        """Count the runs with this fault, and those with a value too high, a value too low, or no acknowledgement."""
         outcomes = {"runs": 0, "too_high": 0, "too_low": 0, "never_acknowledged": 0}
         for script in FAULTS[fault](self):
             trial = Trial(self.engine, self.design)
@@ -128,7 +128,7 @@ class Trials:
 
 
 def measure(*, quick: bool) -> dict[str, dict[str, dict[str, int]]]:  # noqa: ARG001  (there is no smaller sample)
-    """Count the outcomes of each design and fault, on a separate engine."""
+    """Count the outcomes for each design and fault, on a separate engine."""
     engine = environment.new_engine()
     with designs.connect(engine) as every:
         return {

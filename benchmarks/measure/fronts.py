@@ -1,5 +1,5 @@
 """
-The work of the API's function behind each front: bytes, and CPU time as a multiple of that behind a REST API.
+Measure the work of the API's function behind each front: bytes, and CPU time as a multiple of that behind a REST API.
 
 The cold start of `app.serve`, the handler of `http` and `url`, is measured as a multiple of that of `app.app`.
 

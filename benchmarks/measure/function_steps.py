@@ -1,5 +1,5 @@
 """
-The work of one run of each function: requests, units, bytes and CPU time, on tables and queues of the embedded AWS.
+Measure the work of one run of each function on the embedded AWS: requests, units, bytes and CPU time.
 
 Requests, units and bytes are the same on any machine; CPU time is not. Each batch has events of new counters.
 benchmarks/models/steady_state.py computes the units of the steady state.

@@ -1,5 +1,5 @@
 """
-The lag of increments between acceptance and counting, and its parts, on the embedded AWS with everything deployed.
+Measure the lag of increments between acceptance and counting, and its parts, with everything deployed locally.
 
 An increment is accepted at the time of its event, and counted when `project` logs that it has counted the event. The
 functions' log lines (to a millisecond) and the durations that the platform reports divide the lag into parts. The parts

@@ -108,7 +108,7 @@ def read_lines(sent: Sent) -> Lines:
     Wait until these increments are counted, and return the log lines about them.
 
     Raises:
-        RuntimeError: they are not counted within two minutes.
+        RuntimeError: the increments are not counted within two minutes.
     """
     wanted = sent.recorded_s.keys()
     for _ in range(_ALL_COUNTED_WITHIN_S):

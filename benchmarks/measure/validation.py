@@ -1,5 +1,5 @@
 """
-The model in benchmarks/models/simulation.py, compared with the embedded AWS at loads that it can handle. Linux only.
+Compare the model in benchmarks/models/simulation.py with the embedded AWS, at loads that both handle. Linux only.
 
 The model is set up like the embedded AWS, which has no batching window and reads a stream as soon as it is written. It
 runs up to five batches of a queue at a time. The time of a run is taken from lone increments, and its growth with the

@@ -2,7 +2,7 @@
 Compute the maximum cost, in USD, that clients can cause in an hour within a stage's limits.
 
 API Gateway does not charge for the requests that it refuses (API Gateway developer guide, "Pricing"). The function time
-of expensive reads is not estimated for each kind: a region's limit of concurrent functions bounds it.
+of expensive reads is not estimated for each kind: a region's limit on concurrent functions bounds it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lag, cost and the bottleneck of a load, from the simulation, the measured function steps and AWS's limits."""
+"""Compute lag, cost and bottleneck of a load from the simulation, the measured function steps and AWS's limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def accepted(self) -> int:
-        """The rate that the log accepts. It has a partition for each of the `SHARDS` of a counter."""
+        """The rate that the log accepts. The log has a partition for each part (`SHARDS`) of a counter."""
         most = self.shards * int(limits.PARTITION_UNITS.most)
         return min(self.rate, most) if self.counters == 1 else self.rate
 

@@ -25,7 +25,7 @@ GATHERED: Final = Load(True, 10)
 
 
 def read_setup() -> Setup:
-    """Return batch sizes and memory of the functions."""
+    """Return the batch sizes and the memory of the functions."""
     batch = {source.name: getattr(source, "batch_size", 0) for source in app.app.event_sources}
     config = json.loads((store.PROJECT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     memory_mb = {name: function["lambda_memory_size"] for name, function in config["lambda_functions"].items()}
@@ -33,12 +33,12 @@ def read_setup() -> Setup:
 
 
 def read_costs(figures: Mapping[str, Any] | None = None) -> Costs:
-    """Return the costs with the stored steps."""
+    """Return the costs that follow from the stored function steps."""
     return Costs(FunctionSteps.load((figures or store.read())["function_steps"]["raw"]), read_setup())
 
 
 def read_fronts(figures: Mapping[str, Any] | None = None) -> dict[str, Costs]:
-    """Return the costs with each front, by its name."""
+    """Return the costs behind each front, by its name."""
     figures = figures or store.read()
     rest, raw = read_costs(figures), figures["fronts"]["raw"]
     return {

@@ -3,10 +3,10 @@ A discrete-event model of the stream, `publish`, the queue, `project` and a coun
 
 Events are simulated in batches. The events of a shard arrive evenly, or at random if they are few. The first event, the
 last event and their number therefore describe a batch. One run of `publish` at a time reads a shard, and begins when a
-batch is full or its window has passed. A batch is a message. Each poller of the queue takes up to a batch of messages
-and runs `project`.
+batch is full or its window has passed. Each batch is sent as one message. Each poller of the queue takes up to
+`queue_batch` messages and runs `project`.
 
-For one counter, each request of `project` is simulated. A shard of the stream is a part of the counter, and
+For one counter, each request of `project` is simulated. A shard of the stream stands for a part of the counter, and
 `domain.archive` plans the writes (benchmarks/models/steady_state.py). A write conflicts if a transaction holds the
 item, or if a concurrent write has changed it so that the condition fails. `project` then waits for a random time and
 retries, as the application does. With many counters, the model assumes no conflicts.

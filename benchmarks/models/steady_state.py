@@ -172,7 +172,7 @@ def count(part: InMemoryPart, entries: frozenset[Entry], now_ms: int) -> Units:
 
 
 def measure(messages: Iterator[Message], batches: int = 200) -> Units:
-    """Return an event's units in the steady state, over whole cycles of the archive and at least these batches."""
+    """Return an event's units in the steady state, over whole archive cycles and at least this number of `batches`."""
     part, total, events = InMemoryPart(), Units(), 0
     ids = itertools.count()
     cycles = measured = 0

@@ -91,7 +91,7 @@ def price_fronts(by_front: Mapping[str, Costs]) -> dict[str, dict[str, float | N
 
 
 def list_front_goals(fronts_usd: Mapping[str, Mapping[str, float | None]]) -> list[Goal]:
-    """Return the goals of the fronts and the results."""
+    """Return the goals of the fronts and their results."""
     goals = []
     for front, kind, most in _GOALS:
         usd = fronts_usd[kind][front]

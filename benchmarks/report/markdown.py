@@ -1,4 +1,4 @@
-"""Format numbers and lists for the pages."""
+"""Format numbers and lists for the benchmark pages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ DASH: Final = "\N{EN DASH}"
 
 
 def format_short(number: float | None) -> str:
-    """Format with three significant digits, or all digits from 100 on; a dash for None."""
+    """Format a number with three significant digits, or from 100 on as an integer. None is a dash."""
     if number is None:
         return DASH
     return f"{number:,.0f}" if number == 0 or number >= 100 else f"{number:.3g}"
 
 
 def format_multiple(number: float, unit: float) -> str:
-    """Return a number as a multiple of the unit, with two significant digits; a dash if the unit is 0."""
+    """Format a number as a multiple of the unit: below 10 with two significant digits. A dash if the unit is 0."""
     if not unit:
         return DASH
     return f"{number / unit:,.0f}" if number >= 10 * unit else f"{number / unit:.2g}"

@@ -39,7 +39,7 @@ def draw_lines(
     """
     Draw these lines on logarithmic axes. Points that are not positive are omitted.
 
-    The x axis has a tick at each point's place, or at each power of ten.
+    The x axis has a tick at the x of each point, or with `decades` at each power of ten.
     """
     lines = {name.replace("`", ""): [(x, y) for x, y in points if x > 0 and y > 0] for name, points in series.items()}
     with mpl.rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "axes.spines.top": False}):

@@ -19,7 +19,7 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def distinct(rows: Iterable[Row], key: str) -> list[Any]:
-    """Return the values of this key, each once, in their order."""
+    """Return the distinct values of this key, in the order of the rows."""
     return [*dict.fromkeys(row[key] for row in rows)]
 
 
@@ -62,23 +62,23 @@ def plotted_loads(raw: Any) -> list[Row]:
 
 
 def default_windows(raw: Sequence[Row]) -> list[Row]:
-    """Return the batching windows with the default of `PROJECTORS`."""
+    """Return the rows of batching windows that were simulated with the default of `PROJECTORS`."""
     return [row for row in raw if row["projectors"] != scope.FEW_PROJECTORS]
 
 
 def saved_usd(raw: Sequence[Row], shorter_s: int, longer_s: int) -> dict[int, float]:
-    """Return the savings of the longer window for a million increments, in USD by rate."""
+    """Return how much the longer window saves per million increments, in USD, by rate."""
     usd = {(row["rate"], row["window_s"]): row["usd"] for row in default_windows(raw)}
     return {rate: usd[rate, shorter_s] - usd[rate, longer_s] for rate in distinct(raw, "rate")}
 
 
 def saved_usd_with_few(raw: Sequence[Row]) -> dict[int, float]:
-    """Return the savings of a one-second window over no window with few `PROJECTORS`, in USD by rate."""
+    """Return how much a one-second window saves over no window and few `PROJECTORS`, in USD per million, by rate."""
     few = select(raw, projectors=scope.FEW_PROJECTORS, window_s=0)
     return {row["rate"]: row["usd"] - select(raw, rate=row["rate"], window_s=1)[0]["usd"] for row in few}
 
 
 def command_usd(raw: Iterable[Row]) -> list[float]:
-    """Return the lowest and the highest cost of a million commands among the batching windows, in USD."""
+    """Return the lowest and the highest cost of a million commands, and of polling an idle queue, in USD."""
     usd = sorted(row["usd"] - row["usd_without_command"] for row in raw)
     return [usd[0], usd[-1]]
