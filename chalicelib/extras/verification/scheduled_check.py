@@ -109,17 +109,26 @@ def check(now_s: int) -> Checked:
     _save(walks)
     repaired += _walk_counters(walks, current.check_events // 2, now_s, report)
     _save(walks)
-    values: dict[str, Any] = {
-        "Repaired": repaired,
-        "Drift": report.numbers.total(),
-        "OnDeadLetterQueue": sqs.approximate_length(READ_MODEL.dead_letter_queue(current.stage)),
-        "OldestUncounted": report.lag_s,
-        "CheckAge": max(0, now_s - walks.finished_s),
-    }
+    checked = Checked(
+        events=report.events,
+        counters=report.counters,
+        repaired=repaired,
+        drift=report.numbers.total(),
+        parked=sqs.approximate_length(READ_MODEL.dead_letter_queue(current.stage)),
+        oldest_s=report.lag_s,
+        age_s=max(0, now_s - walks.finished_s),
+    )
     for difference in report.differences:
         telemetry.log_drift(difference.counter_id, difference.kind, difference.detail, difference.event_id)
-    telemetry.log_check(report.counters, report.events, values)
-    return Checked(report.events, report.counters, *values.values())
+    metrics = {
+        "Repaired": checked.repaired,
+        "Drift": checked.drift,
+        "OnDeadLetterQueue": checked.parked,
+        "OldestUncounted": checked.oldest_s,
+        "CheckAge": checked.age_s,
+    }
+    telemetry.log_check(checked.counters, checked.events, metrics)
+    return checked
 
 
 def _resume(now_s: int) -> _Walks:
