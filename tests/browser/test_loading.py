@@ -17,6 +17,7 @@ from tests.browser.pages import (
     increment_elsewhere,
     install_clock,
     poll,
+    stop_clock,
 )
 from tests.browser.proxy import ApiProxy
 from tests.web_files import list_modules, read_web
@@ -66,6 +67,23 @@ def test_details_are_requested_only_after_the_first_number(page, page_url, count
     expect_shown(page, value=0)
     expect(page.get_by_role("slider", name="Changes in the last hour")).to_be_visible()
     assert details <= {*requested}
+
+
+def test_first_number_is_requested_again_after_ten_seconds(page, page_url, counter_id):
+    """A lost response does not keep the number from the user until API Gateway's timeout."""
+    lost: list[Route] = []
+    page.route(f"**/counters/{counter_id}", lambda route: route.continue_() if lost else lost.append(route))
+    stop_clock(page)
+    page.goto(f"{page_url}#/{counter_id}")
+    hint = page.get_by_text("We’ll show the number when the connection is back.")
+    page.clock.run_for(9_999)
+    expect(hint).to_be_hidden()
+
+    page.clock.run_for(1)
+
+    expect(hint).to_be_visible()
+    page.clock.run_for(500)
+    expect_shown(page, value=0)
 
 
 @pytest.mark.parametrize("name", ["panels.js", "details.css"])

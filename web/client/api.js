@@ -1,6 +1,9 @@
 /** Longer than API Gateway's own timeout. */
 const TIMEOUT_MS = 30_000;
 
+/** Longer than a cold start. A lost response must not keep the number from the user until API Gateway's timeout. */
+const READ_TIMEOUT_MS = 10_000;
+
 /** The time by which the browser’s clock is behind the API’s. */
 let clockLagMs = 0;
 
@@ -43,8 +46,8 @@ export function makeApi(root) {
   const buildUrl = (counterId, path) => `${root}/counters/${counterId}${path}`;
 
   /** Get the resource at this path below the counter: an event or, for an empty path, the counter's state. */
-  async function get(counterId, path, signal, options) {
-    const answer = await request(buildUrl(counterId, path), signal, options);
+  async function get(counterId, path, signal, options, timeoutMs = READ_TIMEOUT_MS) {
+    const answer = await request(buildUrl(counterId, path), signal, options, timeoutMs);
     // A captive portal may respond with JSON that does not name the counter.
     if (!answer?.counter_id) throw new UnavailableError();
     return answer;
@@ -53,7 +56,8 @@ export function makeApi(root) {
   /** Increment the counter and return the event. A retry with the same key counts once. */
   function increment(counterId, key, by, conditions) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": key, ...conditions };
-    return get(counterId, "/increments", null, { method: "POST", headers, body: JSON.stringify({ by }) });
+    const options = { method: "POST", headers, body: JSON.stringify({ by }) };
+    return get(counterId, "/increments", null, options, TIMEOUT_MS);
   }
 
   return { buildUrl, get, increment };
@@ -65,8 +69,13 @@ export function makeApi(root) {
  * Without options, the browser checks that its copy is current. A command sets options: with the mode "no-cache",
  * Chromium would send a preflight before each command.
  */
-export async function request(url, signal, { as = "json", ...options } = { cache: "no-cache" }) {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+export async function request(
+  url,
+  signal,
+  { as = "json", ...options } = { cache: "no-cache" },
+  timeoutMs = TIMEOUT_MS,
+) {
+  const timeout = AbortSignal.timeout(timeoutMs);
   let response;
   try {
     response = await fetch(url, { ...options, signal: AbortSignal.any([timeout, signal ?? timeout]) });

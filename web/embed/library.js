@@ -12,7 +12,7 @@ const clients = new Map();
 
 /** Return the counter of the API with this address. The same arguments return the same object. */
 export function counter(api, id) {
-  if (!api || !isCounterId(id)) throw new TypeError(`No counter “${id}” at the API “${api}”.`);
+  if (!api || !isCounterId(id)) throw new TypeError(`No counter “${id}” at “${api}”.`);
   const root = new URL(api, document?.baseURI).href.replace(/\/+$/, "");
   return getOrMake(clients, root, connect)(id);
 }
