@@ -255,7 +255,9 @@ def test_element_follows_its_attributes_and_stops_when_removed(
     get_button(page).click()
     expect_value(page, "1.000", mark="+1.000")
     element.evaluate("element => { window.removed = element; element.remove(); }")
-    reconnect(page, api_url)
+    with page.expect_response("**/increments") as accepted:
+        reconnect(page, api_url)
+    accepted.value.finished()
     eventually(lambda: get_value_and_version(api_url, f"{counter_id}-other") == (2000, 2))
     reads: list[str] = []
     page.on("request", lambda sent: reads.append(sent.url))
