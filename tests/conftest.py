@@ -23,7 +23,7 @@ from testkit import process_environment
 from tests.environments import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from ops.local.stack import LocalSystem
@@ -76,6 +76,10 @@ FIRST = [
 ]
 
 
+#: The lines of the embedded AWS's log in the report of a failure.
+_LOG_LINES = 40
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
@@ -99,6 +103,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         order = {file: number for number, file in enumerate(FIRST)}
         items.sort(key=lambda item: order.get(item.location[0], len(order)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of the embedded AWS's log, such as a function's timeout, to the report of a failure."""
+    report = yield
+    if report.failed and "place" in getattr(item, "fixturenames", ()):
+        log = process_environment.local_place().log
+        if log.exists():
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            report.sections.append(("End of the embedded AWS's log", "\n".join(lines[-_LOG_LINES:])))
+    return report
 
 
 def pytest_collection_finish() -> None:
