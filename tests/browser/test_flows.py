@@ -233,7 +233,7 @@ def test_swap_counts_only_if_the_value_is_the_one_shown(context, site, api_url, 
 
     site.api.fault = "increments"
     tab.click("#swap")
-    expect_text(tab, "#swapped", "We don’t know if your click was counted.")
+    expect_text(tab, "#swapped", "We don’t know if it was counted.")
     site.api.fault = ""
     tab.click("#swap")
     expect_text(tab, "#swapped", "Added: 2 → 3")

@@ -58,7 +58,7 @@ def test_swap_with_a_lost_answer_is_the_same_swap_when_retried(page, open_counte
     set_amount(page, 5)
     page.route("**/increments", lose_first_answer)
     get_swap_button(page).click()
-    expect(page.locator("#swapped")).to_contain_text("We don’t know if your click was counted.")
+    expect(page.locator("#swapped")).to_contain_text("We don’t know if it was counted.")
     expect_shown(page, value=5)
     set_amount(page, 7)
 

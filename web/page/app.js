@@ -62,7 +62,7 @@ async function start({ apiUrl, maxIncrement }) {
     earlyId = null;
     lastState = counter && readLastState(api.buildUrl(id, ""));
     showPanels?.(counter && id);
-    refusal = counter ? "" : `“${id}” isn’t a valid name. Use up to 64 characters: letters, digits and . _ ~ -`;
+    refusal = counter ? "" : `“${id}” isn’t a valid name. Use letters, digits and . _ ~ - (up to 64).`;
     setText(view.page.swapped, "");
   }
 
@@ -150,7 +150,7 @@ function explain(error) {
     return `Not added: someone else got there first. The value is now ${view.format(current.value)}.`;
   }
   if (!(error instanceof UnavailableError)) return `Not added: ${error.message}`;
-  return "We don’t know if your click was counted. Check again: it can’t count twice.";
+  return "We don’t know if it was counted. Check again: it can’t count twice.";
 }
 
 try {
