@@ -1,5 +1,5 @@
 """
-All errors that the application raises on purpose, as one tree. Errors carry fields; no caller parses a message.
+The errors that entry points and operators' commands handle, as one tree. They carry fields for their handlers.
 
     CounterError
     ├── RequestError                 the client must change the request

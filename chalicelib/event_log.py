@@ -127,7 +127,7 @@ def get(counter_id: str, event_id: str) -> Event:
 
 def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     """
-    Return the events with these ids that are in the log, unordered. Up to 100 ids take one request.
+    Return the events with these ids that are in the log, unordered. Each request reads up to 100 ids.
 
     An eventually consistent read costs half as much and cannot return stale data, because events never change. Ids that
     it misses are read again with strong consistency.

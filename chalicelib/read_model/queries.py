@@ -49,7 +49,7 @@ class CounterPage:
 
 def get_counter(counter_id: str) -> Counter:
     """
-    Return the counter's state now: the sum of its parts. A counter that was never incremented has value 0.
+    Return the counter's state now: the sum of its parts. A counter without counted events has the value 0.
 
     This takes one request, which costs 1 read unit per 4 parts.
 

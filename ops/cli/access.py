@@ -71,7 +71,7 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
 @click.option("--start", type=int, metavar="N", help="Start value of an added counter, recorded as an adjustment.")
 @click.option("--reason", metavar="TEXT", help="Reason of --start or purge, 1 to 200 characters.")
 @click.option("--who", metavar="NAME", help="Operator of --start or purge (default: your AWS identity).")
-@click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key of --start.")
+@click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key for --start.")
 @click.option("--dry-run", is_flag=True, help="Show what purge would delete.")
 @click.option("--yes", is_flag=True, help="Purge without asking.")
 @click.option("--confirm", "confirmed", metavar="STAGE", help="Stage name, to confirm a purge of all counters.")

@@ -23,7 +23,7 @@ class InputError(OperatorError):
 
 
 class OutageError(OperatorError):
-    """AWS does not respond in time. The outcome is unknown. Exit status 3."""
+    """AWS did not complete a request, or not in time. The outcome is unknown. Exit status 3."""
 
 
 #: Errors with a cause outside the program. Their exit status is 3, or 1 if the stage is not provisioned.

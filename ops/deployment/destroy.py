@@ -104,7 +104,7 @@ def _describe_released(bucket: str) -> str:
 
 def _find_orphan(settings: Settings, *, release_host: bool) -> list[tuple[str, str]]:
     """
-    Return the site's bucket if its stack was deleted and kept the bucket.
+    Return the site's bucket, with its type, if it was kept when its stack was deleted.
 
     A bucket with a host's name is returned only with `release_host`. It might belong to another project, and must not
     be emptied.

@@ -177,7 +177,11 @@ def has_common_name(first: str, second: str) -> bool:
 
 
 def _select(names: tuple[str, ...], listed: set[str], limit: int) -> Iterator[Counter]:
-    """Yield the selected counters: by name, or up to `limit` that a scan finds, and those that are only `listed`."""
+    """
+    Yield the counters that the names and patterns select: named ones, matching ones in `listed`, and what a scan finds.
+
+    The scan stops after the page on which it reaches `limit`. A counter may be yielded twice.
+    """
     patterns = Names(name for name in names if "*" in name) if names else Names(["*"])
     for name in {name for name in names if "*" not in name} | {name for name in listed if name in patterns}:
         yield queries.get_counter(name)

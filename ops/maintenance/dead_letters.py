@@ -101,7 +101,7 @@ class Selection:
     max_messages: int = MAX_MESSAGES
 
     def has(self, letter: DeadLetter) -> bool:
-        """Check whether the dead letter is selected. Ignores the projection and the maximum."""
+        """Check whether the dead letter is selected. Ignores `projections` and `max_messages`."""
         has_id = letter.id.startswith(tuple(self.ids) or "")
         return has_id and self.reason in letter.reason and letter.age_s >= self.min_age_s
 
@@ -150,8 +150,8 @@ def read_note(body: str) -> EventSelection | None:
     """
     If the body is a note on a discarded batch, return the selection of the batch's events, with a margin; else None.
 
-    The note contains the times, to the second, at which the stream received the first and the last record. See Lambda
-    developer guide, "Retain discarded batch records for a DynamoDB event source".
+    The note contains the times, to the second, at which the stream received the first and the last record. See the
+    Lambda developer guide, "Retain discarded batch records for a DynamoDB event source".
     """
     try:
         batch = json.loads(body)["DDBStreamBatchInfo"]

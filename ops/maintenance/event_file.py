@@ -84,7 +84,7 @@ def resolve_target(name: str) -> Target | None:
     if not file.parent.is_dir():
         raise InputError(f"No such folder: {file.parent}.")
     if file.exists() and not file.is_file():
-        raise InputError(f"FILE must be a regular file, or - for standard output, got {name}.")
+        raise InputError(f"FILE must be a regular file, s3://BUCKET/KEY, or - for standard output (got {name}).")
     return Target(file)
 
 

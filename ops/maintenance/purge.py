@@ -67,9 +67,9 @@ def purge(  # noqa: PLR0913  (decisions of the caller)
     Purge the counters that these names and patterns select. Before that, call `confirm` with a question.
 
     Refuses all counters if one of them accepts increments (`is_open`). Also refuses each counter with events that are
-    uncounted, unreadable or less than a minute old, and purges the others. If the call is interrupted at any point, the
-    next call finishes. Safe while workers count: no total of another counter changes. Memory use does not grow with the
-    number of counters, except for the names of refused ones.
+    uncounted, unreadable or less than a minute old, and purges the others. If a call is interrupted, at any point, the
+    next call completes the purge. Safe while workers count: no total of another counter changes. Memory use does not
+    grow with the number of counters, except for the names of refused ones.
     """
     repairable = [name for name, maintenance in projections.MAINTENANCE.items() if maintenance.repair]
     selected = [each for each in settings.projections if each.name in repairable]

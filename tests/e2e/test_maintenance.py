@@ -207,7 +207,7 @@ def test_start_values_in_csv_are_recorded_once(client, counter_id, tmp_path):
         (["import", "e.jsonl", "--key", "k"], "--reason, --who and --key require a file whose name ends in .csv"),
         (["import"], "Missing argument 'FILE...'"),
         (["export", "-", "--from", "2026-02-01", "--to", "2026-01-31"], "--from must be before --to."),
-        (["export", "/dev/null"], "FILE must be a regular file, or - for standard output"),
+        (["export", "/dev/null"], "FILE must be a regular file, s3://BUCKET/KEY, or - for standard output"),
     ],
 )
 def test_wrong_use_of_export_and_import_is_refused(place, command, message):

@@ -1,8 +1,8 @@
 """
 Conditional writes that only `rebuild` uses.
 
-Each function raises a `ChangedError` if its condition does not hold: nothing is written. It raises a
-`ReadModelUnavailableError` if DynamoDB throttles the request or does not respond: the outcome is unknown.
+If the condition of a write does not hold, nothing is written and the function raises a `ChangedError`. If DynamoDB
+throttles the request or does not respond, it raises a `ReadModelUnavailableError`, and the outcome is unknown.
 """
 
 from __future__ import annotations
