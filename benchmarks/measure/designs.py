@@ -60,7 +60,7 @@ def connect(engine: Engine) -> Iterator[list[Design]]:
 
 @functools.cache
 def alternative_clients() -> list[Any]:
-    """Return separate clients for the alternatives, configured like ours: Powertools modifies the client it is given."""
+    """Return separate clients for the alternatives, configured like ours: Powertools modifies the client it gets."""
     return [session.create_session().create_client(service) for service in ("dynamodb", "sqs")]
 
 
