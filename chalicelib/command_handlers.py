@@ -105,7 +105,7 @@ def _count_again(event: Event) -> Counter:
     Count an event that was recorded before, unless it is counted already or purged. Return the counter's state.
 
     Raises:
-        UnavailableError: DynamoDB throttles the request or does not respond.
+        UnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     if event.recorded_at_ms <= event_log.read_purge(event_log.locate(event).partition):
         return queries.get_counter(event.counter_id)
@@ -180,7 +180,7 @@ def find_adjustment(command: Adjust) -> Event | None:
 
     Raises:
         KeyReusedError: the key was already used for a different adjustment of this counter.
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     event_id = derive_adjustment_id(command.counter_id, command.idempotency_key)
     event = event_log.find(command.counter_id, event_id)

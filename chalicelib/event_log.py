@@ -57,8 +57,8 @@ def append(event: Event, *, counted_at_once: bool = False) -> Appended:
 
     Raises:
         KeyReusedError: the id belongs to a different event.
-        LogUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown: retry with the
-            same id.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is unknown:
+            retry with the same id.
         ContendedError: every attempt conflicted with a transaction on the same event id.
     """
     for _ in retries.with_backoff(_TRIES):
@@ -81,7 +81,8 @@ def get_recorded(event: Event) -> Event:
 
     Raises:
         KeyReusedError: the id belongs to a different event.
-        LogUnavailableError: DynamoDB throttles the request or does not respond, or the event is not visible yet.
+        LogUnavailableError: DynamoDB throttles or refuses the request or does not respond, or the event is not visible
+            yet.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     recorded = find(event.counter_id, event.event_id)
@@ -102,7 +103,7 @@ def find(counter_id: str, event_id: str) -> Event | None:
     Return the event with this id, or None if it is not in the log. This takes one strongly consistent read.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     partition = partitions.event_partition(counter_id, event_id)
@@ -116,7 +117,7 @@ def get(counter_id: str, event_id: str) -> Event:
 
     Raises:
         EventNotFoundError: the log has no event with this id, or its type is not counted.
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         NotUnderstoodError: this version of the code cannot decode the event.
     """
     event = find(counter_id, event_id)
@@ -133,7 +134,7 @@ def get_many(counter_id: str, event_ids: Set[str]) -> list[Event]:
     it misses are read again with strong consistency.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         NotUnderstoodError: this version of the code cannot decode an event.
     """
     items = _get_batch(counter_id, event_ids, consistent_read=False)
@@ -164,8 +165,8 @@ def append_many(events: Sequence[Event]) -> list[Event]:
     after a lost response is safe.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown: retry with all
-            events.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is unknown:
+            retry with all events.
         ContendedError: every attempt conflicted with a transaction on the same event id.
     """
     return [] if append_all(events) else [event for event in events if not _is_appended(event)]
@@ -180,7 +181,7 @@ def append_all(events: Sequence[Event]) -> bool:
     the log has the events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is unknown.
     """
     try:
         with dynamodb.transact(LogUnavailableError) as transaction:
@@ -211,7 +212,7 @@ def read_purge(partition: str) -> int:
     This takes one strongly consistent read.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     with dynamodb.translate_errors(LogUnavailableError):
         items = EventItem.query(partition, EventItem.event_id < FIRST_ID_AFTER_PURGES, consistent_read=True)
@@ -248,7 +249,7 @@ def find_many(counter_id: str, event_ids: Set[str]) -> list[Event | Unreadable]:
     Up to 100 ids take one request.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     return [_decode(item) for item in _get_batch(counter_id, event_ids, consistent_read=True)]
 
@@ -260,7 +261,7 @@ def find_recorded(events: Iterable[Event]) -> dict[LogPosition, Event | Unreadab
     Reads are strongly consistent. Up to 100 events take one request.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     keys = [(position.partition, position.event_id) for position in map(locate, events)]
     with dynamodb.translate_errors(LogUnavailableError):
@@ -278,7 +279,7 @@ def scan(
     partition are adjacent and ordered by id. Each request returns at most `at_once` events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     with dynamodb.translate_errors(LogUnavailableError):
         for item in EventItem.scan(
@@ -298,7 +299,7 @@ def scan_counter(counter_id: str, after: LogPosition | None = None) -> Iterator[
     Every event that is in the log at the start is included.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     names = [partitions.format_partition(key) for key in partitions.part_keys(counter_id)]
     for partition in names[names.index(after.partition) if after else 0 :]:
@@ -314,7 +315,7 @@ def scan_partition(
     Each request returns at most `at_once` events.
 
     Raises:
-        LogUnavailableError: DynamoDB throttles the request or does not respond.
+        LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     with dynamodb.translate_errors(LogUnavailableError):
         for item in EventItem.query(partition, consistent_read=True, page_size=at_once, last_evaluated_key=_key(after)):

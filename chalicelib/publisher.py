@@ -27,7 +27,8 @@ def publish(batch: object) -> None:
     once.
 
     Raises:
-        QueueUnavailableError: SQS throttles the request or does not respond. The stream delivers the batch again.
+        QueueUnavailableError: SQS throttles or refuses the request, or does not respond. The stream delivers the batch
+            again.
     """
     events: list[Event] = []
     likely_counted: list[Event] = []

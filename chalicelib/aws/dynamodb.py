@@ -91,7 +91,7 @@ def find(
     With `stale`, the read is eventually consistent, and costs half as much.
 
     Raises:
-        UnavailableError: an instance of `error`: DynamoDB throttles the request or does not respond.
+        UnavailableError: an instance of `error`: DynamoDB throttles or refuses the request, or does not respond.
         TypeError: an attribute has the wrong type.
     """
     with translate_errors(error):
@@ -108,8 +108,8 @@ def update(item: Model, actions: list[Action], condition: Condition | None, erro
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
         UnwritableItemError: the item is too large, or an attribute has the wrong type.
-        UnavailableError: an instance of `error`: DynamoDB throttles the request or does not respond. The outcome is
-            unknown.
+        UnavailableError: an instance of `error`: DynamoDB throttles or refuses the request, or does not respond. The
+            outcome is unknown.
     """
     # PynamoDB's own update cannot return the item that failed the condition, so PynamoDB only builds the request.
     hash_key, range_key = item._get_hash_range_key_serialized_values()
@@ -134,8 +134,8 @@ def request(operation: str, error: type[UnavailableError], **parameters: Any) ->
     Raises:
         RefusedError: the condition failed, or a transaction was in progress on the item.
         UnwritableItemError: the item is too large, or an attribute has the wrong type.
-        UnavailableError: an instance of `error`: DynamoDB throttles the request or does not respond. The outcome is
-            unknown.
+        UnavailableError: an instance of `error`: DynamoDB throttles or refuses the request, or does not respond. The
+            outcome is unknown.
     """
     try:
         response: dict[str, Any] = getattr(client(), operation)(**parameters)
@@ -162,8 +162,8 @@ def transact(error: type[UnavailableError]) -> Iterator[TransactWrite]:
     Raises:
         RefusedError: a condition failed, or a transaction was in progress on one of the items.
         UnwritableItemError: an item is too large, or an attribute has the wrong type.
-        UnavailableError: an instance of `error`: DynamoDB throttles the request or does not respond. The outcome is
-            unknown.
+        UnavailableError: an instance of `error`: DynamoDB throttles or refuses the request, or does not respond. The
+            outcome is unknown.
     """
     transaction = TransactWrite(connection=connection())
     try:

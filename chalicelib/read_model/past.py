@@ -52,7 +52,7 @@ def get_counter_at(counter_id: str, at_ms: int, most_bytes: int | None = PAST_BY
     Raises:
         TooFarBackError: the time requires more reads. The error contains the times that would be accepted.
         ContendedError: late events were counted during each reading.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
     """
     previous = None
     for _ in retries.with_backoff(_READINGS):

@@ -48,7 +48,7 @@ def read_and_plan(key: PartKey, entries: frozenset[Entry], part: Part | None = N
 
     Raises:
         ArchiveGapError: every attempt found a gap.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         DamagedReadModelError: an item cannot be decoded.
     """
     for _ in retries.with_backoff(_ATTEMPTS):
@@ -68,7 +68,7 @@ def plan_next(part: Part, entries: frozenset[Entry]) -> Step:
 
     Raises:
         ArchiveGapError: no page covers a late entry.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         DamagedReadModelError: an archive page cannot be decoded.
     """
     pages, planned = _read_pages(part, entries)

@@ -54,7 +54,8 @@ def get_counter(counter_id: str) -> Counter:
     This takes one request, which costs 1 read unit per 4 parts.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or the counter's item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or the counter's item
+            is damaged.
     """
     return add_up(counter_id, map(items.decode_totals, store.query_part_items(counter_id)))
 
@@ -66,7 +67,7 @@ def list_counters(limit: int, after: str | None = None) -> CounterPage:
     A counter that exists during the whole iteration is on exactly one page.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
     """
     start: RawItem | None = {"counter_id": {"S": after}, "part": {"N": str(MAX_PARTS)}} if after else None
     # A counter's parts are adjacent. One more item shows whether the last counter is complete.
@@ -92,7 +93,7 @@ def is_counted(event: Event) -> bool:
     Check whether this event is counted. This takes one read, or two if the event is older than the recent entries.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
     """
     return not find_uncounted(partitions.part_key(event), frozenset([make_entry(event)]))
 
@@ -106,7 +107,7 @@ def find_uncounted(
     Calls `advance` with the number of items or pages of each read.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
     """
 
     def read() -> frozenset[Entry]:
@@ -133,8 +134,8 @@ def list_events(counter_id: str, limit: int, before: EventPosition | None = None
     late event appears if its position is after the cursor. Entries without an event in the log are omitted.
 
     Raises:
-        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles the request or does not respond, or an item
-            is damaged.
+        ReadModelUnavailableError, LogUnavailableError: DynamoDB throttles or refuses the request or does not respond,
+            or an item is damaged.
         NotUnderstoodError: this version of the code cannot decode an event.
     """
     bound = None if before is None else (before.recorded_at_ms, id_bytes(before.event_id))
@@ -157,7 +158,7 @@ def get_history(counter_id: str, span: Span) -> list[Point]:
 
     Raises:
         RangeTooLongError: the span requires more reads. The error contains an `end` that would be accepted.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
     """
     if span.steps == 0:
         return []

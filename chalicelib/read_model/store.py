@@ -46,7 +46,8 @@ def add_entries(key: PartKey, entries: frozenset[Entry], now_ms: int) -> Counter
     Raises:
         ChangedError: an entry is counted or late, or the recent entries have no room. `part` is the part's state; None
             after a conflict with a transaction.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is
+            unknown.
         DamagedReadModelError: the item cannot be decoded.
     """
     actions, condition = _addition_update(entries, now_ms)
@@ -110,7 +111,7 @@ def read_part(key: PartKey) -> Part:
     Return the part's current state. This takes one consistent read, which costs 1 read unit.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         DamagedReadModelError: the item cannot be decoded.
     """
     return items.decode_part(read_part_item(key), key)
@@ -121,7 +122,7 @@ def read_part_item(key: PartKey) -> RawItem:
     Return the part's current item, undecoded; empty if it does not exist. This takes one consistent read.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     with dynamodb.translate_errors(ReadModelUnavailableError):
         response = CounterItem._get_connection().get_item(key.counter_id, range_key=str(key.part), consistent_read=True)
@@ -133,7 +134,7 @@ def read_parts(counter_id: str) -> list[Part]:
     Return the current state of each part in which an event was counted. This takes one consistent request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         DamagedReadModelError: an item cannot be decoded.
     """
     return [items.decode_part(item) for item in query_part_items(counter_id)]
@@ -144,7 +145,7 @@ def read_pages(key: PartKey, from_ms: int, limit: int) -> list[Page]:
     Return up to `limit` archive pages, ascending, from the page that covers a time. This takes one consistent request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         DamagedReadModelError: an archive page cannot be decoded.
     """
     return [items.decode_page(item) for item in next(query_pages(key, from_ms, limit), [])]
@@ -155,7 +156,7 @@ def query_pages(key: PartKey, from_ms: int, at_once: int) -> Iterator[list[RawIt
     Yield the part's archive pages, undecoded, ascending from the page that covers a time: one list per request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     yield from _request_items(
         PageItem.query(
@@ -171,7 +172,7 @@ def query_pages_backward(key: PartKey, before_end_ms: int | None, at_once: int) 
     If `before_end_ms` is None, yield all pages.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     bound = None if before_end_ms is None else PageItem.end < before_end_ms
     yield from _request_items(
@@ -190,7 +191,7 @@ def scan_parts(
     The scan continues after the item with the key `after`. Each request returns at most `at_once` items, or 1 MB.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     yield from _request_items(
         CounterItem.scan(
@@ -204,7 +205,7 @@ def scan_pages(segment: int = 0, segments: int = 1) -> Iterator[list[RawItem]]:
     Yield the archive pages in one of `segments` segments of the table, undecoded: one list per request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     for pages in _request_items(
         PageItem.scan(segment=segment, total_segments=segments, consistent_read=True).page_iter
@@ -222,7 +223,8 @@ def execute_plan(part: Part, plan: Plan, now_ms: int) -> Counter | None:
 
     Raises:
         ChangedError: a condition failed.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is
+            unknown.
         DamagedReadModelError: the item cannot be decoded.
     """
     if isinstance(plan, Addition):
@@ -278,7 +280,7 @@ def query_part_items(counter_id: str) -> list[RawItem]:
     Return the items of all parts of the counter, undecoded. This takes one consistent request.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     responses = _request_items(CounterItem.query(counter_id, consistent_read=True).page_iter)
     return [item for response in responses for item in response]

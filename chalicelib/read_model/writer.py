@@ -58,8 +58,8 @@ def count(events: Iterable[Event], likely_counted: Collection[str] = ()) -> froz
     lost, the events of that write are counted but not returned.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond. Some events may be counted:
-            deliver all again.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. Some events may be
+            counted: deliver all again.
         ContendedError: every attempt conflicted with other workers. Some events may be counted: deliver all again.
         PartlyCountedError: one of these errors, for only some of the counters.
     """
@@ -120,8 +120,8 @@ def append_and_count(event: Event, parts: Sequence[Part]) -> Counter:
     Raises:
         RecordedBeforeError: the log already has the event's id; nothing was written.
         ContendedError: concurrent writers changed the counter after it was read; nothing was written.
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond. The outcome is unknown: retry
-            with the same event id.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond. The outcome is
+            unknown: retry with the same event id.
         DamagedReadModelError: an item of the counter is damaged; nothing was written.
     """
     by_key = {key: Part(key) for key in partitions.part_keys(event.counter_id)} | {part.key: part for part in parts}
@@ -152,7 +152,7 @@ def count_entries(key: PartKey, entries: Collection[Entry]) -> frozenset[Entry]:
     The part is read before it is written.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond, or an item is damaged.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request or does not respond, or an item is damaged.
         ContendedError: every attempt conflicted with other workers.
     """
     return frozenset().union(*_count_part(key, frozenset(entries), likely_counted=True))

@@ -134,7 +134,7 @@ class RowComparison:
         Rows without an event have no values. Events that were recorded after the log was staged are read and staged.
 
         Raises:
-            LogUnavailableError: DynamoDB throttles the request or does not respond.
+            LogUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
         """
         for (counter_id, kind), found in groupby(self._db.rows(_WRONG), key=lambda columns: (columns[0], columns[6])):
             for rows in split_into_chunks((_to_row(columns[:6]) for columns in found), ROWS_AT_ONCE):

@@ -15,7 +15,7 @@ def load(job: str) -> dict[str, Any]:
     Return the state that this job saved last; empty if it is missing or unreadable. This takes one read.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     try:
         item = dynamodb.find(CheckpointItem, f"#{job}", 0, ReadModelUnavailableError)
@@ -30,7 +30,7 @@ def save(job: str, state: dict[str, Any]) -> None:
     Replace the state that this job saved before. This takes one write.
 
     Raises:
-        ReadModelUnavailableError: DynamoDB throttles the request or does not respond.
+        ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
     """
     with dynamodb.translate_errors(ReadModelUnavailableError):
         CheckpointItem(f"#{job}", 0, state=json.dumps(state)).save()

@@ -2,7 +2,8 @@
 Conditional writes that only `rebuild` uses.
 
 If the condition of a write does not hold, nothing is written and the function raises a `ChangedError`. If DynamoDB
-throttles the request or does not respond, it raises a `ReadModelUnavailableError`, and the outcome is unknown.
+throttles or refuses the request, or does not respond, the function raises a `ReadModelUnavailableError`, and the
+outcome is unknown.
 """
 
 from __future__ import annotations

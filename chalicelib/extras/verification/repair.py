@@ -54,8 +54,8 @@ def repair_all(comparison: PartComparison, advance: Callable[[int], None] = lamb
     Repair every part that a comparison has staged, several parts concurrently; see `repair`.
 
     Raises:
-        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles the request or does not respond. Run it
-            again.
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
+            Run it again.
     """
     db, repaired = comparison.db, Repaired()
     # A stray page could shadow the page that covers a time.
@@ -85,8 +85,8 @@ def repair(db: StagingDb, key: PartKey, advance: Callable[[int], None] = lambda 
 
     Raises:
         ContendedError: the part changed at every attempt. It is partly corrected: run it again.
-        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles the request or does not respond. Run it
-            again.
+        LogUnavailableError, ReadModelUnavailableError: DynamoDB throttles or refuses the request, or does not respond.
+            Run it again.
     """
     numbers: Numbers[str] | None = None
     doubtful: list[tuple[int, int]] = []
