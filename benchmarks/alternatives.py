@@ -1,8 +1,8 @@
 """
 The usual designs of a counter behind a queue, each implemented briefly but carefully.
 
-All designs share one front, which sends each increment as a separate message. The queue triggers a worker, which counts
-the message. There is no event log. The designs differ in the worker's writes, and one also in its queue.
+All designs share one producer, which sends each increment as a separate message. The queue triggers a worker, which
+counts the message. There is no event log. The designs differ in the worker's writes, and one also in its queue.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def value(database: DynamoDBClient, counter_id: str) -> int:
 
 
 def message(counter_id: str, event_id: str, by: int = 1) -> str:
-    """Return the message that the front sends for one increment."""
+    """Return the message that the producer sends for one increment."""
     return json.dumps({"counter_id": counter_id, "event_id": event_id, "by": by}, separators=(",", ":"))
 
 

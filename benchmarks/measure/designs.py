@@ -1,7 +1,7 @@
 """
 One interface for this design and the alternatives, on the engine in this process (testkit/engine.py).
 
-`publish`, or the front of an alternative, sends events as messages on a queue. A worker counts messages. The caller
+`publish`, or the producer of an alternative, sends events as messages on a queue. A worker counts messages. The caller
 decides which messages are delivered, when, and how often.
 """
 

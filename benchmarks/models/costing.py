@@ -135,8 +135,8 @@ class Costs:
         """
         Return the cost of a million increments with an alternative whose worker counts this number of events per run.
 
-        Three assumptions favour the alternative. Its front costs as much as our command without the event log, its
-        batches are full, and its worker logs no lines of its own.
+        Three assumptions favour the alternative. Its producer costs as much as our command without the event log,
+        its batches are full, and its worker logs no lines of its own.
         """
         command, message_bytes = self.measured.steps["increment"], self.measured.alternative_message_bytes
         sent = pricing.QUEUE_REQUESTS.of(_chunks(message_bytes))
