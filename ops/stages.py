@@ -152,7 +152,7 @@ def _policy_file(stage: str, policy: str) -> str:
 
 
 def _configuration() -> dict[str, Any]:
-    """Read the configuration."""
+    """Read the configuration, and check that each stage's environment variables are strings."""
     try:
         configuration: dict[str, Any] = json.loads(_file().read_text(encoding="utf-8"))
         variables = [
@@ -171,7 +171,7 @@ def _configuration() -> dict[str, Any]:
 
 
 def _write(configuration: dict[str, Any]) -> None:
-    """Replace the configuration. If this is interrupted or the disk is full, the old one stays."""
+    """Replace the configuration. If the call is interrupted or the disk is full, the old configuration stays."""
     file = _file().resolve()
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     try:
@@ -186,7 +186,7 @@ def _file() -> Path:
 
 
 def _make_absolute(sql_url: str) -> str:
-    """Make the path of a SQLite file absolute. Relative paths are relative to the local folder."""
+    """Make the path in a SQLite URL absolute: relative paths are relative to the local folder. Keep any other URL."""
     path = sql_url.removeprefix("sqlite:///")
     if path in ("", sql_url) or path.startswith("/"):
         return sql_url
@@ -197,7 +197,7 @@ def find_sql_url(stage_settings: Settings) -> str:
     """
     Return the URL with which operators connect to the SQL read model: SQL_OWNER_URL from the environment, or SQL_URL.
 
-    The URL is empty if SQL is off. SQL_OWNER_URL may contain a password, unlike settings, which the functions store.
+    The URL is empty if SQL is off. SQL_OWNER_URL may contain a password. SQL_URL may not, because functions store it.
 
     Raises:
         SettingsError: SQL_OWNER_URL is malformed, or names another kind of database than SQL_URL.
@@ -264,11 +264,13 @@ def local_folder() -> Path:
 
 def addresses(folder: Path) -> dict[str, str]:
     """
-    Read API_URL, PAGE_URL, AWS_ENDPOINT_URL and credentials of the running embedded AWS.
+    Read the variables of the running local system from the file `env` in this folder.
+
+    They include API_URL, PAGE_URL, AWS_ENDPOINT_URL and the credentials of the embedded AWS.
 
     Raises:
-        OperatorError: the embedded AWS is not running, or the file lacks its address. Without the address, requests
-            could reach an account whose credentials the SDK finds elsewhere.
+        OperatorError: the system is not running, so there is no such file, or the file lacks AWS_ENDPOINT_URL. Without
+            it, requests could reach an account whose credentials the SDK finds elsewhere.
     """
     file = folder / "env"
     try:

@@ -95,6 +95,6 @@ def _is_redirected() -> bool:
 
 
 def _is_embedded(address: str) -> bool:
-    """Check whether the address is an embedded AWS. AWS and its private endpoints use HTTPS without a port."""
+    """Check whether the address belongs to an embedded AWS. AWS and its private endpoints use HTTPS without a port."""
     parts = urlsplit(address)
     return parts.scheme != "https" or parts.port is not None

@@ -69,9 +69,13 @@ def keys_command(settings: Settings, *, action: str, name: str | None, **limits:
     help="Maximum number of counters that list shows.",
 )
 @click.option("--start", type=int, metavar="N", help="Start value of an added counter, recorded as an adjustment.")
-@click.option("--reason", metavar="TEXT", help="Reason of --start or purge, 1 to 200 characters.")
-@click.option("--who", metavar="NAME", help="Operator of --start or purge (default: your AWS identity).")
-@click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key for --start.")
+@click.option("--reason", metavar="TEXT", help="Reason for --start or purge, 1 to 200 characters.")
+@click.option(
+    "--who",
+    metavar="NAME",
+    help="Operator of the start value or purge (default: your AWS identity, or else your user name).",
+)
+@click.option("--key", default="start", show_default=True, metavar="TEXT", help="Idempotency key for the start value.")
 @click.option("--dry-run", is_flag=True, help="Show what purge would delete.")
 @click.option("--yes", is_flag=True, help="Purge without asking.")
 @click.option("--confirm", "confirmed", metavar="STAGE", help="Stage name, to confirm a purge of all counters.")
@@ -93,14 +97,14 @@ def counters_command(
     ACTION is list (the default) or one of these. NAME is a counter or a pattern, in which * matches any text.
 
     \b
-      add            create a counter that COUNTERS does not name
+      add            add a counter to those that COUNTERS allows
       close, reopen  refuse increments, but still allow reads; undo that
       hide, show     hide a counter from clients; undo that
       purge          delete junk counters permanently: their events become void
 
     Changes need no deployment, and take effect within a minute. Increments recorded before the change are still
-    counted. Safe to repeat: the start value is recorded once per --key. Exits with 1 if another name or pattern still
-    closes or hides a counter.
+    counted. Safe to repeat: a start value is recorded once per counter and --key. Exits with 1 if another name or
+    pattern still closes or hides one of the counters.
 
     `purge` requires --reason. Its counters must have been closed to increments for at least a minute. If it is
     interrupted, run it again. Exits with 1 if it refuses a counter.

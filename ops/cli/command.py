@@ -25,7 +25,7 @@ def stage_command(
 
     The name of `work`, without `_command`, becomes the command's name, and its docstring becomes the help. `prepare`
     is called first, with the stage's name and the options. It may return options that replace those of the command
-    line. With `check_log`, the command refuses to start if SHARDS differs from the number in the data stack. `option`
+    line. With `check_log`, the command refuses to start if SHARDS differs from its value in the data stack. `option`
     is the option that takes the stage's name.
 
     `work` must import the modules of `ops` in its body, because some of them read the stage's environment on import.

@@ -94,9 +94,9 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
     """
     Repair read models from the event log, in place.
 
-    The stage serves queries and counts increments meanwhile. Corrections are conditional writes, totals last: no query
-    sees a wrong value that was not there before. Also fills a lost read model, oldest events first, and a SQL
-    projection that was just switched on. If interrupted, run it again.
+    The stage serves queries and counts increments meanwhile. Corrections are conditional writes, and totals are
+    corrected last, so no query sees a wrong value that was not there before. Also fills a lost read model, oldest
+    events first, and a SQL projection that was just switched on. If interrupted, run it again.
 
     \b
     Examples:
@@ -113,13 +113,17 @@ def rebuild_command(settings: Settings, counter_ids: tuple[str, ...], dry_run: b
 
 
 @log_command
-@click.option("--message", "ids", multiple=True, metavar="ID", help="Only this message id or prefix. Repeatable.")
-@click.option("--reason", default="", metavar="TEXT", help="Only reasons that contain TEXT.")
+@click.option(
+    "--message", "ids", multiple=True, metavar="ID", help="Only the message whose id starts with ID. Repeatable."
+)
+@click.option("--reason", default="", metavar="TEXT", help="Only messages whose reason contains TEXT.")
 @click.option(
     "--older-than", "min_age_s", type=AGE, help="Only messages of at least this age, such as 30min, 12h or 7d."
 )
 @click.option("--dry-run", is_flag=True, help="List messages without changing anything.")
-@click.option("--discard", is_flag=True, help="Delete messages instead of sending them. Keeps a copy in a local file.")
+@click.option(
+    "--discard", is_flag=True, help="Delete messages instead of sending them back, after a copy to a local file."
+)
 @click.option("--yes", is_flag=True, help="Discard without asking.")
 @projection_option
 def redrive_command(
@@ -167,7 +171,11 @@ def redrive_command(
 @click.option("--by", type=int, metavar="N", help="Amount to add (non-zero).")
 @click.option("--to", type=int, metavar="VALUE", help="Value to reach.")
 @click.option("--reason", required=True, metavar="TEXT", help="Reason, 1 to 200 characters. Clients can read it.")
-@click.option("--who", metavar="NAME", help="Operator (default: your AWS identity). Clients cannot read it.")
+@click.option(
+    "--who",
+    metavar="NAME",
+    help="Operator (default: your AWS identity, or else your user name). Clients cannot read it.",
+)
 @click.option("--key", metavar="TEXT", help="Idempotency key (default: a random one, which is shown).")
 @click.option("--dry-run", is_flag=True, help="Show the adjustment without recording it.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -192,7 +200,9 @@ def adjust_command(_settings: Settings, counter_id: str, *, dry_run: bool, yes: 
 @log_command
 @click.argument("counter_id", type=COUNTER_ID)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Maximum number of events.")
-@click.option("--event", "event_id", type=EVENT_ID, help="Only this event, and whether it is counted.")
+@click.option(
+    "--event", "event_id", type=EVENT_ID, help="Show only this event, and whether it is counted, pending or purged."
+)
 @click.option("--at", "at_ms", type=TIME, help="Show the state and the latest events at TIME, inclusive.")
 def show_command(_settings: Settings, counter_id: str, limit: int, event_id: str | None, at_ms: int | None) -> Outcome:
     """

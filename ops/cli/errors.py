@@ -23,7 +23,11 @@ class InputError(OperatorError):
 
 
 class OutageError(OperatorError):
-    """AWS did not complete a request, or not in time. The outcome is unknown. Exit status 3."""
+    """
+    AWS is unavailable, refuses an upload, or has not finished an operation in time. Exit status 3.
+
+    The operation may still have taken effect. The message says what to do.
+    """
 
 
 #: Errors with a cause outside the program. Their exit status is 3, or 1 if the stage is not provisioned.
@@ -103,7 +107,7 @@ def is_malformed_aws_setting(error: BaseException) -> bool:
 
 
 def _is_interruption(error: BaseException) -> bool:
-    """Check whether the command was interrupted. At a prompt, click raises Abort then, as for a declined prompt."""
+    """Check whether the command was interrupted. At a prompt, click raises `Abort` for an interruption, too."""
     return isinstance(error.__context__ if isinstance(error, click.Abort) else error, KeyboardInterrupt)
 
 

@@ -10,7 +10,7 @@ def handle_signals() -> None:
     """
     Interrupt this process on SIGTERM and SIGHUP as on Ctrl-C, so that the command cleans up and says how to continue.
 
-    Later signals are ignored, because a closing terminal sends several. Under nohup, SIGHUP stays ignored.
+    Later SIGTERM and SIGHUP are ignored, because a closing terminal sends several. Under nohup, SIGHUP stays ignored.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -25,7 +25,11 @@ def _interrupt(*_: object) -> NoReturn:
 
 @contextlib.contextmanager
 def defer() -> Iterator[None]:
-    """Defer SIGINT, SIGTERM and SIGHUP until the block is complete. For short blocks in the main thread."""
+    """
+    Defer SIGINT, SIGTERM and SIGHUP until the block is complete. For short blocks in the main thread.
+
+    If several signals arrive in the block, only the first takes effect.
+    """
     received: list[tuple[Any, ...]] = []
     handlers: dict[int, Any] = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -48,7 +48,12 @@ def _accept(is_valid: Callable[[str], bool]) -> Callable[[str], str]:
     return parse
 
 
-TIME = _Parsed("time", _parse_time, "an RFC 3339 time such as 2026-01-31T12:00:00Z", " A day means its start in UTC.")
+TIME = _Parsed(
+    "time",
+    _parse_time,
+    "an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31",
+    " A day means its start in UTC.",
+)
 AGE = _Parsed("age", _parse_age, "a number with the unit s, min, h or d, such as 30min, 12h or 7d")
 COUNTER_ID = _Parsed("counter", _accept(events.is_counter_id), events.COUNTER_ID)
 COUNTER_PATTERN = _Parsed("pattern", _accept(settings.is_counter_pattern), settings.COUNTER_PATTERN)

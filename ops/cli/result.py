@@ -10,8 +10,8 @@ class Outcome:
     """
     The output of a command: `facts` with --json, else `lines` (default: one line per fact).
 
-    If `holds` is false, because of a refusal or a difference, the exit status is 1. With `is_on_stderr`, the output is
-    on standard error, because the command wrote data to standard output.
+    If `holds` is false, because of a refusal, a difference or incomplete work, the exit status is 1. With
+    `is_on_stderr`, the output is on standard error, because the command wrote data to standard output.
     """
 
     facts: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Commands that move events between a stage's log and files."""
+"""Commands that write a stage's events to files, and append events from files, restored tables and other stages."""
 
 import functools
 from typing import TYPE_CHECKING, Any
@@ -34,8 +34,8 @@ def export_command(
     Write the event log to FILE as JSON Lines, ordered by time.
 
     FILE is compressed if its name ends in .gz. Use - for standard output, or s3://BUCKET/KEY for S3. FILE appears when
-    it is complete, with the manifest FILE.manifest.json. If interrupted, the same command resumes. Exits with 1 if an
-    event cannot be read.
+    it is complete, with the manifest FILE.manifest.json. If interrupted, the same command resumes, up to six hours
+    after the start; an export to standard output starts over. Exits with 1 if an event cannot be read.
 
     \b
     Examples:
@@ -62,8 +62,10 @@ _rate_option = click.option(
 @click.argument("names", nargs=-1, required=True, metavar="FILE...")
 @_rate_option
 @click.option("--dry-run", is_flag=True, help="Check the files and report what would be appended.")
-@click.option("--reason", metavar="TEXT", help="Reason of start values, 1 to 200 characters. Clients can read it.")
-@click.option("--who", metavar="NAME", help="Operator of start values (default: your AWS identity).")
+@click.option("--reason", metavar="TEXT", help="Reason for start values, 1 to 200 characters. Clients can read it.")
+@click.option(
+    "--who", metavar="NAME", help="Operator of start values (default: your AWS identity, or else your user name)."
+)
 @click.option("--key", metavar="TEXT", help="Idempotency key of start values (default: start).")
 def import_command(
     settings: Settings, names: tuple[str, ...], *, rate: int, dry_run: bool, reason: str | None, **texts: str | None

@@ -258,7 +258,7 @@ def test_a_time_range_is_replayed_and_no_more(client, counter_id):
         (
             ["replay", "--from", "yesterday"],
             2,
-            "must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got 'yesterday'",
+            "must be an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31, got 'yesterday'",
         ),
         (["replay", "--from", "2026-01-31T12:00:00"], 2, "must be an RFC 3339 time"),
         (["replay", "--rate", "0"], 2, "0 is not in the range x>=1"),

@@ -17,7 +17,10 @@ def test_day_is_its_start_in_utc(text, start):
     "text", ["2026-02-30", "2026-1-31", "20260131", "2026-01", "2026-W05-6", "٢٠٢٦-01-31", "today"]
 )
 def test_other_dates_are_refused(text):
-    with pytest.raises(click.BadParameter, match="must be an RFC 3339 time such as 2026-01-31T12:00:00Z, got"):
+    with pytest.raises(
+        click.BadParameter,
+        match="must be an RFC 3339 time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31, got",
+    ):
         TIME.convert(text, None, None)
 
 
