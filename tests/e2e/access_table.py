@@ -24,7 +24,7 @@ OPEN = ("/", "/openapi.json")
 #: The verdict on a request without credentials, by the setting's value.
 WITHOUT_CREDENTIALS = {"anyone": ALLOWED, "api-key": FORBIDDEN, "iam": FORBIDDEN, "jwt": UNAUTHORIZED}
 
-#: The verdict on an unknown path. With signed requests, API Gateway cannot tell it from an unsigned request.
+#: The verdict on an unknown path. With `iam`, API Gateway treats it like an unsigned request.
 UNKNOWN_PATH = {"anyone": NOT_FOUND, "api-key": NOT_FOUND, "iam": FORBIDDEN, "jwt": NOT_FOUND}
 
 #: The verdicts on an increment and on a query, by caller.
